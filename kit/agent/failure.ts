@@ -1,6 +1,6 @@
 /** Failures of commands: exit codes, and codes for programs. */
 
-import { hasStatus, TransferError, type TransferErrorCode } from "../files/transfer_error.ts";
+import { TransferError, type TransferErrorCode, transferFacts } from "../files/transfer_error.ts";
 import { EmptyPreambleError, TlsError } from "../../base.ts";
 import { DeviceError, PairingError, type PairingErrorCode } from "../../device.ts";
 // The whole of files.ts would be loaded by commands that move no file, too.
@@ -139,8 +139,7 @@ export function isAlreadyThere(error: unknown): boolean {
 }
 
 export function isDirectoryGone(error: Error): boolean {
-  return hasStatus(error, 503) &&
-    error.message.includes("the directory that is served is not there");
+  return transferFacts.of(error).is === "directory gone";
 }
 
 /** Whether an error means that nothing answers at an address, for whatever reason. */

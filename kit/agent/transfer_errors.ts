@@ -1,10 +1,10 @@
 /** The words of failed transfers: why a file was not copied or removed, and what to do. */
 
-import { hasStatus } from "../files/transfer_error.ts";
+import { hasStatus, transferFacts } from "../files/transfer_error.ts";
 import { EmptyPreambleError, TlsError } from "../../base.ts";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "../../files.ts";
-import { ALREADY_HERE, ALREADY_THERE, explain, inUnits } from "./explain.ts";
-import { Failure, isDirectoryGone } from "./failure.ts";
+import { ALREADY_HERE, ALREADY_THERE, explain } from "./explain.ts";
+import { Failure } from "./failure.ts";
 import { formatBytes } from "./output.ts";
 
 /** The reason why a file is not put in the place of another file. */
@@ -20,10 +20,9 @@ export const BREAKS_OFF = "the connection breaks off again and again";
 
 /** Whether a peer that only takes new files may be the reason why one was not put or removed. */
 export function isOfOldFile(error: unknown): boolean {
-  if (error instanceof Failure) return error.message === ALREADY_THERE;
+  if (error instanceof Failure) return error.code === "ALREADY_THERE";
   if (error instanceof StatusError) return error.status === 405 || error.status === 412;
-  return error instanceof TransferError && error.code === "CONFLICT" &&
-    /another file has this name|changed meanwhile/.test(error.message);
+  return /^(taken|changed)$/.test(`${transferFacts.of(error).is}`);
 }
 
 /** A reserved name is never the reason: see {@linkcode checkNotReserved}. */
@@ -57,39 +56,41 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
   },
 };
 
-const UNREADABLE_THERE = "the peer can't read it: change its permissions there, or see the disk";
+const AGAIN = "run the same command again";
+const IS_OTHER_VERSION = "is another version of degu running there?";
 
-const IS_OTHER_VERSION = "; is another version of degu running there?";
-
-/** The meanings of the other codes, for a file that is copied. */
 const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
-  CHANGED: "it changed while it was copied: run the same command again",
-  DIGEST_MISMATCH: "what arrived is not what was sent: run the same command again",
+  CHANGED: `it changed while it was copied: ${AGAIN}`,
+  DIGEST_MISMATCH: `what arrived is not what was sent: ${AGAIN}`,
 };
 
-const IS_TAKEN = /^another file has this name at the target/;
+/** The meanings of the codes that need no finer reason, by action. */
+const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCode, string>>>> = {
+  get: {
+    ...COPY_PROBLEMS,
+    UNREADABLE: "the peer can't read it: change its permissions there, or see the disk",
+  },
+  put: {
+    ...COPY_PROBLEMS,
+    UNREADABLE: "it can't be read: change its permissions, or see the disk",
+  },
+  delete: { CHANGED: CHANGED_THERE },
+};
 
-/** Advice that the library gives to programs, and its replacement for people. */
-const ADVICE: readonly (readonly [RegExp, string])[] = [
-  [/^"(?:[^"\\]|\\.)*"(?:: | (?=can't))/s, ""],
-  // The path of the target is left out: the message goes on with that of the unfinished file.
-  [/^.*?: (?=another download to the same file is in progress)/s, ""],
-  [RegExp(`${IS_TAKEN.source}.*`, "s"), ALREADY_THERE],
-  [/[;:] (it needs a FilesApp$|the server needs a FilesApp.*)/, IS_OTHER_VERSION],
-  [/\bcall again\b/g, "run the same command again"],
-  [/\bwith delete: true\b/, "with --delete"],
-  [
-    /\bmaxDelete (\d+) allows/,
-    "--max-delete $1 allows; look at them with --dry-run, without --max-delete, then raise it",
-  ],
-  [/^can't be read where it is; .*$/, "it can't be read: change its permissions, or see the disk"],
-];
+/** What to do about a problem, by its finer reason. */
+const ADVICE: Readonly<Record<string, string>> = {
+  "changed": `; look at it and ${AGAIN}`,
+  "in the way":
+    "; with --delete it is deleted, unless something in it has to stay; remove or rename one of the two",
+  "cut": `; ${AGAIN}`,
+  "no FilesApp": `; ${IS_OTHER_VERSION}`,
+};
 
 /** What a file needs and what is free, at the end whose disk is full; `null` for other errors. */
 function spaceProblem(error: unknown): string | null {
   const isHere = error instanceof TransferError && error.code === "DISK_FULL";
   if (!isHere && !hasStatus(error, 507)) return null;
-  const { needed, free, message } = error as TransferError | StatusError;
+  const { needed, free } = error as TransferError | StatusError;
   const where = isHere ? "here" : "there";
   const isFree = free === null ? "less is" : `${formatBytes(free)} are`;
   const isEmpty = free === null || free === 0;
@@ -98,39 +99,49 @@ function spaceProblem(error: unknown): string | null {
     : isEmpty
     ? `no space is left ${where}, or a quota is reached`
     : `only ${isFree} free ${where}, or a quota is reached`;
-  const [kept = ""] = /; [^;]* keeps the .*$/s.exec(message) ?? [];
-  const again = "run the same command again";
+  const { kept } = transferFacts.of(error);
   // The peer says what is free, and not what it keeps: only its own lines do.
-  const advice = isHere
-    ? `free some and ${again}`
-    : `free some there and ${again}; "degu serve" prints there what cut uploads keep`;
-  return `${problem}: ${advice}${inUnits(kept)}`;
+  const keeps = !isHere
+    ? '"degu serve" prints there what cut uploads keep'
+    : kept && `${kept.path} keeps the ${formatBytes(kept.bytes)} that have arrived`;
+  return `${problem}: free some ${isHere ? "" : "there "}and ${AGAIN}${keeps ? `; ${keeps}` : ""}`;
 }
 
 /** The reason why a file could not be copied or removed, with advice. */
 export function explainTransfer(error: unknown, action: FileAction): string {
-  const space = spaceProblem(error);
-  if (space !== null) return space;
-  if (error instanceof TransferError) {
-    if (error.code === "UNREADABLE" && action === "get") return UNREADABLE_THERE;
-    if (action === "get" && IS_TAKEN.test(error.message)) return ALREADY_HERE;
-    return (action !== "delete" ? COPY_PROBLEMS[error.code] : undefined) ??
-      inUnits(ADVICE.reduce((text, [from, to]) => text.replace(from, to), error.message));
+  return spaceProblem(error) ??
+    (error instanceof TransferError
+      ? transferProblem(error, action)
+      : error instanceof StatusError
+      ? statusProblem(error, action)
+      : explain(error));
+}
+
+function transferProblem(error: TransferError, action: FileAction): string {
+  const { is, problem = error.message, limit } = transferFacts.of(error);
+  if (is === "taken") return action === "get" ? ALREADY_HERE : ALREADY_THERE;
+  if (is === "over limit") {
+    return `${problem}, more than --max-delete ${limit} allows; look at them with --dry-run, without ` +
+      "--max-delete, then raise it";
   }
-  if (!(error instanceof StatusError)) return explain(error);
-  const { message, status } = error;
-  if (message.includes("the other end only adds files")) return `${ONLY_NEW}; leave out --delete`;
+  return CODE_PROBLEMS[action][error.code] ?? `${problem}${ADVICE[`${is}`] ?? ""}`;
+}
+
+function statusProblem(error: StatusError, action: FileAction): string {
+  const { status } = error;
+  const { is } = transferFacts.of(error);
+  if (is === "only adds") return `${ONLY_NEW}; leave out --delete`;
   // With --force, too, a file is replaced only as it was seen.
-  if (status === 412 && message.includes("changed meanwhile")) return CHANGED_THERE;
+  if (is === "changed") return CHANGED_THERE;
   const problem = STATUS_PROBLEMS[action][status];
   if (problem !== undefined) return problem;
-  if (isDirectoryGone(error)) return explain(error);
+  if (is === "directory gone") return explain(error);
   if (status >= 500) {
     return `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`;
   }
   return status >= 300 && status < 400
-    ? "it is a directory by now: run the same command again"
-    : `the peer has answered with status ${status}${IS_OTHER_VERSION}`;
+    ? `it is a directory by now: ${AGAIN}`
+    : `the peer has answered with status ${status}; ${IS_OTHER_VERSION}`;
 }
 
 /**

@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import { quote } from "../../base/quote.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { formatMode, parseMode } from "./modes.ts";
-import { TransferError } from "./transfer_error.ts";
+import { TransferError, withNeed } from "./transfer_error.ts";
 
 /** A file, a directory or anything else that a directory lists. */
 export interface DirectoryEntry {
@@ -239,7 +239,7 @@ function checkTreeEntry(element: Record<string, unknown>): TreeEntry | null {
   const { path, end, link } = element;
   if (end === true) return null;
   if (!Array.isArray(path) || path.length === 0) {
-    throw badEntry("it has no path; the server needs a FilesApp of this version");
+    throw withNeed(badEntry("it has no path"), "the server needs a FilesApp of this version");
   }
   const entry = checkEntry({ ...element, name: path.at(-1) });
   path[path.length - 1] = entry.name;
@@ -275,10 +275,11 @@ function badEntry(problem: string, options?: ErrorOptions): TransferError {
   return new TransferError("BAD_LIST", `the list has a bad entry: ${problem}`, options);
 }
 
+export const NO_LIST = "the response is not a directory listing";
+export const NEEDS_LIST = "the server needs a FilesApp with list: true";
+
 /** The error of a response that is not a list. */
 export function badList(problem: string): TransferError {
-  return new TransferError(
-    "BAD_LIST",
-    `the response is not a directory listing: ${problem}; the server needs a FilesApp with list: true`,
-  );
+  const error = new TransferError("BAD_LIST", `${NO_LIST}: ${problem}`);
+  return withNeed(error, NEEDS_LIST);
 }

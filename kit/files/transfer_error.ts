@@ -1,6 +1,7 @@
 /** Errors of transfers. */
 
 import { DeguError, ProtocolError, TlsError } from "../../base/errors.ts";
+import { Facts } from "../../base/facts.ts";
 import { quote } from "../../base/quote.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
 import { parseDecimal } from "../../base/wire/tables.ts";
@@ -80,6 +81,33 @@ export class TransferError extends DeguError {
   }
 }
 
+/** What an error of a transfer carries beside its code or status. */
+interface TransferFacts {
+  /**
+   * The finer reason: another file has the name, what has the name changed, something of another
+   * kind has it and could be deleted; more would be deleted than may be; a list was cut; the server
+   * has no suitable `FilesApp`, or one that only adds files, or its directory is gone.
+   */
+  readonly is?:
+    | "taken"
+    | "changed"
+    | "in the way"
+    | "over limit"
+    | "cut"
+    | "no FilesApp"
+    | "only adds"
+    | "directory gone"
+    | undefined;
+  /** The problem without the path that it is about, and without advice. */
+  readonly problem?: string;
+  /** How much may be deleted. */
+  readonly limit?: number;
+  /** What a download keeps of its file when the disk is full. */
+  readonly kept?: { readonly path: string; readonly bytes: number } | null;
+}
+
+export const transferFacts: Facts<TransferFacts> = new Facts();
+
 type TransferTask = "put" | "make" | "delete" | "list" | "get";
 
 export function statusError(
@@ -97,7 +125,8 @@ export function statusError(
   const hint = isGone ? ROOT_IS_GONE : hintOf(status, task);
   const answer = `${status} ${reason}`.trimEnd();
   const problem = `the other end answered ${answer}: ${hint}`;
-  return refused(method, uri, problem, { status, headers, free: freeOf(headers) });
+  const error = refused(method, uri, problem, { status, headers, free: freeOf(headers) });
+  return isGone ? transferFacts.add(error, { is: "directory gone" }) : error;
 }
 
 /** The number of free bytes in the headers of a 507; `null` if it is not said, or not valid. */
@@ -138,7 +167,7 @@ export function changedThere(uri: string): StatusError {
   const problem =
     "the file there changed meanwhile, and stays; look at it and call again (if its " +
     "server only adds files, it always stays)";
-  return refused("PUT", uri, problem, { status: 412 });
+  return transferFacts.add(refused("PUT", uri, problem, { status: 412 }), { is: "changed" });
 }
 
 /** Creates the error for a response that no `FilesApp` sends. */
@@ -149,6 +178,12 @@ export function unexpectedResponse(
   options?: ErrorOptions,
 ): TransferError {
   return new TransferError("UNEXPECTED_RESPONSE", `${method} ${quote(uri)}: ${problem}`, options);
+}
+
+/** Adds what the server needs to the error for a response without it. */
+export function withNeed({ code, message }: TransferError, need: string): TransferError {
+  const error = new TransferError(code, `${message}; ${need}`);
+  return transferFacts.add(error, { is: "no FilesApp", problem: message });
 }
 
 export function changedWhileMoved(name: string, options?: ErrorOptions): TransferError {

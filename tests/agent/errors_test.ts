@@ -9,6 +9,7 @@ import { codeOf, ERROR_CODES, exitCodeOf, Failure } from "@degu/internal/kit/age
 import { wildcardHint } from "@degu/internal/kit/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/kit/agent/remote_files.ts";
 import { explainTransfer } from "@degu/internal/kit/agent/transfer_errors.ts";
+import { partInUse } from "@degu/internal/kit/files/transfer/part_file.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentHere } from "@degu/testing/agents.ts";
 import { entries, fill } from "@degu/testing/directories.ts";
@@ -367,7 +368,7 @@ Deno.test("a part that another download has locked is named", () => {
   const said =
     "another download to the same file is in progress, which has locked /t/.x.degu-part; " +
     "wait for it, or choose another file";
-  assertEquals(explainTransfer(new TransferError("IN_USE", `/t/x: ${said}`), "get"), said);
+  assertEquals(explainTransfer(partInUse("/t/x", "/t/.x.degu-part"), "get"), said);
 });
 
 // The codes of errors, with --json.

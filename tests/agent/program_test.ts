@@ -20,7 +20,14 @@ import {
 import { Output } from "@degu/internal/kit/agent/output.ts";
 import { makeProgram } from "@degu/internal/kit/agent/program.ts";
 import { TreeNode } from "@degu/internal/kit/files/tree/tree.ts";
-import { sameName } from "@degu/internal/kit/files/tree/tree_errors.ts";
+import { changedThere, withNeed } from "@degu/internal/kit/files/transfer_error.ts";
+import {
+  changedMeanwhile,
+  inTheWay,
+  overLimit,
+  sameName,
+  unreadableThere,
+} from "@degu/internal/kit/files/tree/tree_errors.ts";
 import { AgentHomes, runAgent, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
@@ -403,8 +410,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
   const root = TreeNode.root();
   const node = new TreeNode(root, 'a "b"', "file", 1, 0);
   const problem = 'HEAD "/a": the server does not report its SHA-256 (repr-digest, RFC 9530)';
-  const digest = `${problem}; it needs a FilesApp`;
-  const unreadable = "can't be read where it is; change its permissions";
+  const noDigest = new TransferError("UNEXPECTED_RESPONSE", problem);
   const again = "run the same command again";
   const version = "is another version of degu running there?";
   const busy = "another command is sending it, or something has just come in its way there";
@@ -418,18 +424,41 @@ Deno.test("what has become of one file is told in terms of the program", () => {
     [status(412), "put", ALREADY_THERE],
     [status(412), "delete", `${changed} ${again}`],
     [
-      new StatusError("the file there changed meanwhile", { status: 412 }),
+      changedThere("/a"),
       "put",
       `${changed} ${again}`,
     ],
     [status(409), "put", `${busy}: ${again} in a moment, which then says what`],
     [status(500), "put", own],
     [status(409), "delete", "the directory is not empty: remove first what is in it"],
-    [new TransferError("UNEXPECTED_RESPONSE", digest), "get", `${problem}; ${version}`],
+    [withNeed(noDigest, "it needs a FilesApp"), "get", `${problem}; ${version}`],
     [new Failure("as it is"), "put", "as it is"],
     [sameName(node), "put", same],
     [
-      new TransferError("UNREADABLE", `"a \\"b\\"" ${unreadable}, or leave it out by a filter`),
+      changedMeanwhile(node),
+      "put",
+      `what has this name at the target changed meanwhile, and stays; look at it and ${again}`,
+    ],
+    [
+      inTheWay(node, { kind: "directory" }),
+      "put",
+      "a directory has this name at the target; with --delete it is deleted, unless something in it " +
+      "has to stay; remove or rename one of the two",
+    ],
+    [
+      inTheWay(node, { kind: "other", reason: "link" }),
+      "get",
+      "a symbolic link, which is not followed, has this name at the target; remove or rename one of " +
+      "the two",
+    ],
+    [
+      overLimit(3, 2),
+      "delete",
+      "nothing is deleted: it would be 3 deletions, more than --max-delete 2 allows; look at them with " +
+      "--dry-run, without --max-delete, then raise it",
+    ],
+    [
+      unreadableThere(node),
       "put",
       "it can't be read: change its permissions, or see the disk",
     ],

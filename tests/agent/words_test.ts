@@ -9,6 +9,9 @@ import { pairingFailure } from "@degu/internal/kit/agent/meeting.ts";
 import { ownDirectory } from "@degu/internal/kit/agent/local_paths.ts";
 import { Output } from "@degu/internal/kit/agent/output.ts";
 import { progressLine } from "@degu/internal/kit/agent/progress_bar.ts";
+import { transferFacts } from "@degu/internal/kit/files/transfer_error.ts";
+import { existsAlready, unreadableThere } from "@degu/internal/kit/files/tree/tree_errors.ts";
+import { TreeNode } from "@degu/internal/kit/files/tree/tree.ts";
 import { explainTransfer } from "@degu/internal/kit/agent/transfer_errors.ts";
 import { Transfers } from "@degu/internal/kit/agent/transfers.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
@@ -38,8 +41,8 @@ const keeps = '; "degu serve" prints there what cut uploads keep';
 
 Deno.test("what a file needs, and what is free, is said in units, at both ends", async (t) => {
   const there = (about: object) => new StatusError("for programs", { status: 507, ...about });
-  const here = (about: object, kept = "") => new TransferError("DISK_FULL", `x${kept}`, about);
-  const kept = "; /t/.x.degu-part keeps the 12345678 bytes that have arrived";
+  const here = (about: object) => new TransferError("DISK_FULL", "for programs", about);
+  const kept = { path: "/t/.x.degu-part", bytes: 12345678 };
   const rows: [rule: string, error: Error, said: string][] = [
     [
       "there",
@@ -68,7 +71,7 @@ Deno.test("what a file needs, and what is free, is said in units, at both ends",
     ],
     [
       "here, when it fills up",
-      here({}, kept),
+      transferFacts.add(here({}), { kept }),
       `no space is left here, or a quota is reached: free some and ${again}; ` +
       "/t/.x.degu-part keeps the 12.3 MB that have arrived",
     ],
@@ -117,8 +120,10 @@ class Written {
   }
 }
 
+const node = new TreeNode(TreeNode.root(), 'a "b"', "file", 1, 0);
+
 Deno.test("another file of the name is said to be at its end", () => {
-  const error = new TransferError("CONFLICT", "another file has this name at the target; x");
+  const error = existsAlready(node);
   const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
   const replace = "replace it with --force";
   assertEquals(said, [
@@ -130,10 +135,7 @@ Deno.test("another file of the name is said to be at its end", () => {
 });
 
 Deno.test("a file of a tree that can't be read is said to be at its end", () => {
-  const error = new TransferError(
-    "UNREADABLE",
-    "can't be read where it is; change its permissions",
-  );
+  const error = unreadableThere(node);
   const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
   assertEquals(said, [
     "the peer can't read it: change its permissions there, or see the disk",

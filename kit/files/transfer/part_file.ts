@@ -20,7 +20,7 @@ import { hashOfText, hashStart } from "../digest.ts";
 import { isHeld, removeUnheld } from "../leftovers.ts";
 import { modeOfWritten } from "../modes.ts";
 import { isPartName, PART_SUFFIX } from "../reserved.ts";
-import { TransferError } from "../transfer_error.ts";
+import { TransferError, transferFacts } from "../transfer_error.ts";
 
 /** Which version of a file a part has bytes of: only the same version is resumed. */
 export interface PartVersion {
@@ -276,9 +276,10 @@ function isSameVersion(now: Deno.FileInfo, seen: Deno.FileInfo | null): boolean 
     now.mtime?.getTime() === seen?.mtime?.getTime();
 }
 
-export function changedHere(target: string): TransferError {
-  const problem = "what has this name changed meanwhile, and stays; look at it and call again";
-  return new TransferError("CONFLICT", `${target}: ${problem}`);
+export function changedHere(target: string, options?: ErrorOptions): TransferError {
+  const problem = `${target}: what has this name changed meanwhile, and stays`;
+  const error = new TransferError("CONFLICT", `${problem}; look at it and call again`, options);
+  return transferFacts.add(error, { is: "changed", problem });
 }
 
 /**
@@ -318,12 +319,10 @@ function alreadyExists(target: string): Error {
 }
 
 /** The error of a target that another download is writing. */
-function partInUse(target: string, path: string): TransferError {
-  return new TransferError(
-    "IN_USE",
-    `${target}: another download to the same file is in progress, which has locked ${path}; ` +
-      "wait for it, or choose another file",
-  );
+export function partInUse(target: string, path: string): TransferError {
+  const problem = `another download to the same file is in progress, which has locked ${path}; ` +
+    "wait for it, or choose another file";
+  return transferFacts.add(new TransferError("IN_USE", `${target}: ${problem}`), { problem });
 }
 
 /**
@@ -341,14 +340,9 @@ export function explainFullDisk(
   if (!isDiskFull(error)) return error;
   const needed = total === null ? null : total - (part?.kept?.bytes ?? 0);
   const free = freeBytes(dirname(file));
-  return new TransferError(
-    "DISK_FULL",
-    `${file}: there is no space left on this device, or its quota is exceeded${
-      spaceFigures(needed, free)
-    }; ` +
-      `free some and call again to resume${wordsOf(part)}`,
-    { cause: error, free },
-  );
+  const problem = "there is no space left on this device, or its quota is exceeded" +
+    `${spaceFigures(needed, free)}; free some and call again to resume`;
+  return diskFull(`${file}: ${problem}`, { cause: error, free }, part);
 }
 
 /**
@@ -360,16 +354,19 @@ export function noSpaceHere(
   { needed, free }: Shortage,
   part: PartFile,
 ): TransferError {
-  return new TransferError(
-    "DISK_FULL",
-    `${file}: there is too little space on this device${spaceFigures(needed, free)}; ` +
-      `free some and call again${wordsOf(part)}`,
-    { needed, free },
-  );
+  const problem = `there is too little space on this device${spaceFigures(needed, free)}`;
+  return diskFull(`${file}: ${problem}; free some and call again`, { needed, free }, part);
 }
 
-/** The words of a message for the part of a target, which is hidden. */
-function wordsOf(part: PartFile | null): string {
+/** Creates the error of a full disk, with the part of the target, which is hidden. */
+function diskFull(
+  problem: string,
+  options: ConstructorParameters<typeof TransferError>[2],
+  part: PartFile | null,
+): TransferError {
   const kept = part?.kept ?? null;
-  return kept === null ? "" : `; ${kept.path} keeps the ${kept.bytes} bytes that have arrived`;
+  const words = kept === null
+    ? ""
+    : `; ${kept.path} keeps the ${kept.bytes} bytes that have arrived`;
+  return transferFacts.add(new TransferError("DISK_FULL", problem + words, options), { kept });
 }

@@ -9,7 +9,7 @@ import type { RequestOptions } from "../../../net/request_signal.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
 import { uriOf } from "../file_name.ts";
 import { parseMode } from "../modes.ts";
-import { changedWhileMoved, statusError, unexpectedResponse } from "../transfer_error.ts";
+import { changedWhileMoved, statusError, unexpectedResponse, withNeed } from "../transfer_error.ts";
 import { TransferClient } from "./client.ts";
 
 /**
@@ -70,9 +70,8 @@ export async function askDigest(
   if (sha256 !== null) return { ...version, sha256, stamp };
   // A FilesApp has no digest of a file that is shorter by now, or changes while it is hashed.
   if (stamp !== null) throw changedWhileMoved(quote(uri));
-  const problem =
-    "the server does not report its SHA-256 (repr-digest, RFC 9530); it needs a FilesApp";
-  throw unexpectedResponse("HEAD", uri, problem);
+  const problem = "the server does not report its SHA-256 (repr-digest, RFC 9530)";
+  throw withNeed(unexpectedResponse("HEAD", uri, problem), "it needs a FilesApp");
 }
 
 /**

@@ -32,6 +32,7 @@ import {
   statusError,
   TransferError,
   unexpectedResponse,
+  withNeed,
 } from "../transfer_error.ts";
 import type { StatusError } from "../../../net/expect_ok.ts";
 import { isTransient } from "../../../net/retry.ts";
@@ -287,9 +288,9 @@ export class FileUpload {
       const sha256 = readDigest("HEAD", this.#uri, response);
       return { offset, sha256, mode: parseMode(mode), older: this.#olderOf(response) };
     }
-    const problem =
-      "the server does not report how much of the file it has; it needs a FilesApp with write: true";
-    throw unexpectedResponse("HEAD", this.#uri, problem);
+    const problem = "the server does not report how much of the file it has";
+    const error = unexpectedResponse("HEAD", this.#uri, problem);
+    throw withNeed(error, "it needs a FilesApp with write: true");
   }
 
   /** The file that is there, if this one may be a later version of it that has grown. */
@@ -404,8 +405,8 @@ export class FileUpload {
     if (other === null) {
       const problem =
         "the server has accepted the file, but does not report whether it is the same " +
-        "(repr-digest, RFC 9530); it needs a FilesApp";
-      throw unexpectedResponse("PUT", uri, problem);
+        "(repr-digest, RFC 9530)";
+      throw withNeed(unexpectedResponse("PUT", uri, problem), "it needs a FilesApp");
     }
     const problem = "what the other end has is not what was sent: its SHA-256 is another one";
     throw new TransferError("DIGEST_MISMATCH", `${quote(uri)}: ${problem}; call again`);

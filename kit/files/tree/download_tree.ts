@@ -24,7 +24,7 @@ import { HeldPart, removeUnheld } from "../leftovers.ts";
 import { type ListedTree, readLocalTree, readRemoteTree } from "./list_tree.ts";
 import { modeOfCopy, modeOfWritten, parseMode, usualMode } from "../modes.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
-import { explainFullDisk, FoundParts, removeParts } from "../transfer/part_file.ts";
+import { changedHere, explainFullDisk, FoundParts, removeParts } from "../transfer/part_file.ts";
 import { Refusal } from "../refusal.ts";
 import { PART_SUFFIX, prefixOf } from "../reserved.ts";
 import { type Condition, Root } from "../root.ts";
@@ -352,6 +352,7 @@ class Download implements TreeEnds {
     // The reason of an abort is the caller's, and stays as it is.
     this.#settings.signal.throwIfAborted();
     if (error instanceof Refusal) {
+      if (error.status === 412) return changedHere(this.pathOf(node), { cause: error });
       const code = error instanceof HeldPart ? "IN_USE" : "CONFLICT";
       return new TransferError(code, error.message, { cause: error });
     }
@@ -543,6 +544,6 @@ function conditionOn({ path, kind, size, modified }: TreeNode): Condition {
         ? kind === "directory"
         : kind === "file" && stampOfState(existing) === stampOf(size, modified));
     if (isSame) return;
-    throw new Refusal(412, `${quotePath(path)} changed meanwhile, and stays; call again`);
+    throw new Refusal(412, `${quotePath(path)} changed meanwhile`);
   };
 }

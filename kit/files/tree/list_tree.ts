@@ -15,6 +15,8 @@ import {
   badList,
   type DirectoryEntry,
   EntryParser,
+  NEEDS_LIST,
+  NO_LIST,
   type TreeEntry,
   type WithMode,
 } from "../entries.ts";
@@ -24,7 +26,14 @@ import { isLeftAside, isReservedName } from "../reserved.ts";
 import { placeOf } from "../reuse.ts";
 import { Root } from "../root.ts";
 import { TransferClient } from "../transfer/client.ts";
-import { isCut, statusError, TransferError, unexpectedResponse } from "../transfer_error.ts";
+import {
+  isCut,
+  statusError,
+  TransferError,
+  transferFacts,
+  unexpectedResponse,
+  withNeed,
+} from "../transfer_error.ts";
 import { TreeNode } from "./tree.ts";
 
 /**
@@ -367,9 +376,7 @@ async function requestList(
   if (status === 200 && body !== null && type.trim() === "application/json") return response;
   await response.discard();
   if (status !== 200) throw statusError("GET", uri, response, "list");
-  const problem =
-    "the response is not a directory listing; the server needs a FilesApp with list: true";
-  throw unexpectedResponse("GET", uri, problem);
+  throw withNeed(unexpectedResponse("GET", uri, NO_LIST), NEEDS_LIST);
 }
 
 async function* entriesOf<Entry extends DirectoryEntry>(
@@ -391,8 +398,9 @@ async function* entriesOf<Entry extends DirectoryEntry>(
     // A server can't say in another way that something went wrong.
     const problem =
       `the list of ${quote(uri)} was cut: the directory was removed, renamed or unmounted ` +
-      "meanwhile, the disk there failed, or the connection broke off; call again";
-    throw asTransient(new TransferError("BAD_LIST", problem, { cause: error }));
+      "meanwhile, the disk there failed, or the connection broke off";
+    const cut = new TransferError("BAD_LIST", `${problem}; call again`, { cause: error });
+    throw asTransient(transferFacts.add(cut, { is: "cut", problem }));
   }
   yield* parser.end();
 }

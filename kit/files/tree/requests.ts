@@ -19,7 +19,13 @@ import { fileUri } from "../file_name.ts";
 import { WANT_MODE } from "../modes.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { askDigest } from "../transfer/remote_digest.ts";
-import { endsAll, isOfTransfer, statusError, unexpectedResponse } from "../transfer_error.ts";
+import {
+  endsAll,
+  isOfTransfer,
+  statusError,
+  unexpectedResponse,
+  withNeed,
+} from "../transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
 import { type Copy, isNew, replacedBy } from "./plan.ts";
 import { SourceFile } from "../transfer/source_file.ts";
@@ -67,8 +73,8 @@ export async function* requestBundle<R, T>(
   if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
     await response.discard();
     if (status !== 200) throw statusError("POST", uri, response, task);
-    const problem = "the response is not a bundle; the server needs a FilesApp of this version";
-    throw unexpectedResponse("POST", uri, problem);
+    const error = unexpectedResponse("POST", uri, "the response is not a bundle");
+    throw withNeed(error, "the server needs a FilesApp of this version");
   }
   const parser = new BundleParser(format);
   let count = 0;

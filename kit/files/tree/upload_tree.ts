@@ -43,6 +43,7 @@ import {
   refused,
   statusError,
   TransferError,
+  transferFacts,
 } from "../transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./options.ts";
@@ -183,7 +184,7 @@ class Upload implements TreeEnds {
     this.#server = listed.server;
     if (!deletes || !this.#isKept) return listed;
     const problem = "the other end only adds files; call without `delete`";
-    throw refused("DELETE", uri, problem, { status: 405 });
+    throw transferFacts.add(refused("DELETE", uri, problem, { status: 405 }), { is: "only adds" });
   }
 
   /** Whether what the target has stays as it is. */

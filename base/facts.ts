@@ -1,0 +1,18 @@
+/**
+ * What errors of one kind carry beside their public code: data for whoever tells people about them
+ * in other words, as the program `degu` does. Messages are for reading, and may change.
+ */
+export class Facts<T extends object> {
+  readonly #facts = new WeakMap<object, T>();
+
+  /** Adds facts to an error; returns the error. */
+  add<E extends Error>(error: E, facts: T): E {
+    this.#facts.set(error, facts);
+    return error;
+  }
+
+  /** The facts of an error, if it has any. */
+  of(error: unknown): Partial<T> {
+    return this.#facts.get(error as object) ?? {};
+  }
+}
