@@ -113,17 +113,25 @@ const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 const MAX_METHOD_BYTES = 16;
 const LETTER_A = 0x41, LETTER_Z = 0x5a;
 
-/**
- * Refuses bytes that no request begins with, instead of waiting for the rest: a request begins with
- * a word of up to 16 capital letters and a space.
- */
-export function checkRequestStart(bytes: Uint8Array, start: number, end: number): void {
+function findWordEnd(bytes: Uint8Array, start: number, end: number): number {
   let at = start;
   while (at < end && bytes[at]! >= LETTER_A && bytes[at]! <= LETTER_Z) at++;
-  const length = at - start;
-  if (length <= MAX_METHOD_BYTES && (at === end || (length > 0 && bytes[at] === SPACE))) return;
+  return at;
+}
+
+/** Whether bytes begin as HTTP does: with a word of up to 16 capital letters, and a space. */
+export function isRequestStart(bytes: Uint8Array, start: number, end: number): boolean {
+  const at = findWordEnd(bytes, start, end);
+  return at > start && at - start <= MAX_METHOD_BYTES && at < end && bytes[at] === SPACE;
+}
+
+/** Refuses bytes that no request begins with, instead of waiting for the rest. */
+export function checkRequestStart(bytes: Uint8Array, start: number, end: number): void {
+  const at = findWordEnd(bytes, start, end);
+  const isUnfinished = at === end && at - start <= MAX_METHOD_BYTES;
+  if (isUnfinished || isRequestStart(bytes, start, end)) return;
   const hint = "the client seems to speak TLS, which takes an SSLServer";
-  const what = length === 0
+  const what = at === start
     ? describeStart(bytes[start]!, hint)
     : quote(bytes.slice(start, Math.min(at + 1, end)));
   throw new ProtocolError("BAD_METHOD", `no request begins with ${what}`);
@@ -198,14 +206,16 @@ function badRequestLine(text: string): ProtocolError {
     );
   }
   const method = line.substring(0, first);
-  if (!isMethod(method)) {
-    return new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
-  }
+  const uri = line.substring(first + 1, last);
   const protocol = line.substring(last + 1);
-  if (protocol !== "HTTP/1.1") {
+  const isUri = uri !== "" && !uri.includes(" ");
+  if (isUri && protocol !== "HTTP/1.1") {
     return new ProtocolError("BAD_PROTOCOL", `unknown protocol: ${quote(protocol)}`);
   }
-  return new ProtocolError("BAD_URI", `bad URI: ${quote(line.substring(first + 1, last))}`);
+  if (isUri && !isMethod(method)) {
+    return new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
+  }
+  return new ProtocolError("BAD_URI", `bad URI: ${quote(uri)}`);
 }
 
 /** Parses a response preamble: `bytes` from `start` to `end`, including CR LF CR LF. */
