@@ -4,8 +4,8 @@ import { join } from "node:path";
 import type { Peer } from "../../device.ts";
 import {
   giveNewName,
-  ifPresent,
   infoOrNull,
+  namesIn,
   presenceOf,
   randomSuffix,
   removeIfPossible,
@@ -30,7 +30,7 @@ interface Ownership {
  * The names of the records, one for each directory. They lie in the reserved directory of the
  * inbox: with `--inbox-for-all` no peer can read or write them, either.
  */
-const RECORD_NAME = /^owner-(.+)$/;
+const OWNER_NAME = /^owner-(.+)$/;
 
 /** What a person's own programs leave in a directory, and the system in the root of a disk. */
 const NOT_OF_PEERS = /^(\..*|lost\+found)$/s;
@@ -145,7 +145,7 @@ export class Inbox {
   async #read(): Promise<Ownership[]> {
     const found: Ownership[] = [];
     for (const each of await namesIn(this.#records)) {
-      const [, directory] = RECORD_NAME.exec(each) ?? [];
+      const [, directory] = OWNER_NAME.exec(each) ?? [];
       if (directory === undefined) continue;
       const text = await Deno.readTextFile(join(this.#records, each));
       try {
@@ -175,9 +175,4 @@ function problemOf(path: string, info = infoOrNull(path)): string | null {
   if (info === null || info.isDirectory) return null;
   const what = info.isSymlink ? "a link, which is not followed" : "not a directory";
   return `${path} is ${what}: put the directory of the peer there, or remove it`;
-}
-
-/** The names in a directory; none if it is missing. */
-async function namesIn(path: string): Promise<string[]> {
-  return await ifPresent(Array.fromAsync(Deno.readDir(path), ({ name }) => name)) ?? [];
 }

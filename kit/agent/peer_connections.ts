@@ -20,7 +20,7 @@ import { isAway } from "./failure.ts";
  */
 const AT_A_TIME = 4;
 
-const RETRIES = 3;
+const DEFAULT_RETRIES = 3;
 
 /** A function to call after each progress, which resets the count of retries. */
 export type OnProgress = (progress?: RetryProgress) => void;
@@ -155,7 +155,7 @@ export class PeerConnections implements Disposable {
     note: (text: string) => void,
     options: PeerConnectionsOptions = {},
   ) {
-    const { retries = RETRIES, silence = SILENCE_MILLISECONDS, wait = 0 } = options;
+    const { retries = DEFAULT_RETRIES, silence = SILENCE_MILLISECONDS, wait = 0 } = options;
     this.#open = open;
     this.#signal = signal;
     this.#note = note;

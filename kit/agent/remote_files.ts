@@ -234,7 +234,7 @@ export class RemoteFiles implements Disposable {
   }
 
   /** Finds the file or directory of a path, and fails if there is none. */
-  async get(names: readonly string[]): Promise<RemoteEntry> {
+  async findOrFail(names: readonly string[]): Promise<RemoteEntry> {
     const entry = await this.find(names);
     if (entry === null) throw await this.missing(names);
     if (entry.kind !== "other") return entry;

@@ -5,7 +5,7 @@ import { json, reply } from "../../apps/reply.ts";
 import { pause } from "../../base/pause.ts";
 import { escapeName, type FileEvent, FilesApp } from "../../files.ts";
 import { isReservedName } from "../files/reserved.ts";
-import type { AppFunction, Logger, Request, ResponseTuple, Session } from "../../server.ts";
+import type { AppFunction, Logger, ResponseTuple, Session } from "../../server.ts";
 import { Failure, USAGE } from "./failure.ts";
 import { ifThere, notHere, overlap } from "./local_paths.ts";
 
@@ -71,11 +71,6 @@ export async function findSources(
   return [...found.values()];
 }
 
-type AnswerRequest = (
-  request: Request,
-  session: Session,
-) => ResponseTuple | Promise<ResponseTuple>;
-
 /** A sending to one receiver. */
 export class Sending {
   /** Resolves when the receiver has said that it has everything. */
@@ -95,19 +90,20 @@ export class Sending {
     onFile: (name: string, event: FileEvent) => void,
   ) {
     this.done = this.#done.promise;
-    const apps = new Map<string | null, AnswerRequest>();
+    const apps = new Map<string | null, FilesApp["handle"]>();
     for (const { name, kind, path } of sources) {
       const isDirectory = kind === "directory";
       const report = (event: FileEvent) =>
         onFile(name, isDirectory ? event : { ...event, path: [] });
       const options = { list: isDirectory, logger, onFile: report };
       const app = new FilesApp(isDirectory ? path : dirname(path), options);
-      apps.set(escapeName(name), (request, session) => {
-        if (isDirectory) return app.handle(request, session);
-        // Only this file of the directory is served.
-        if (request.path.length > 0) return reply(404);
-        request.path.push(escapeName(basename(path)));
-        return app.handle(request, session);
+      apps.set(escapeName(name), async (request, session) => {
+        if (!isDirectory) {
+          // Only this file of the directory is served.
+          if (request.path.length > 0) return reply(404);
+          request.path.push(escapeName(basename(path)));
+        }
+        return await app.handle(request, session);
       });
     }
     const listed = sources.map(({ path: _, ...entry }): SentEntry => entry);

@@ -154,15 +154,15 @@ export class Transfers implements Disposable {
    * into a directory there: its files could be replaced.
    */
   take(target: string, source: string): void {
-    const ways = [target];
-    for (let dir = dirname(target); dir !== ways.at(-1); dir = dirname(dir)) ways.push(dir);
-    const taken = ways.find((each) => this.#taken.has(each));
+    const places = [target];
+    for (let dir = dirname(target); dir !== places.at(-1); dir = dirname(dir)) places.push(dir);
+    const taken = places.find((each) => this.#taken.has(each));
     const other = taken === undefined ? this.#holding.get(target) : this.#taken.get(taken);
     if (other !== undefined) {
       const problem = `${other} has the same ${taken === target ? "name" : "place"}`;
       throw new Failure(`${problem}: ${this.direction} the two into different directories`);
     }
-    for (const each of ways.slice(1)) this.#holding.set(each, source);
+    for (const each of places.slice(1)) this.#holding.set(each, source);
     this.#taken.set(target, source);
   }
 
@@ -242,7 +242,7 @@ export class Transfers implements Disposable {
         const { from } = tree.namesOf([]);
         if (tree.hasEntries) this.fail(from, KEPT_REASONS.empty, "FAILED", { path: from });
       } else if (deletionsKept === "incomplete" || deletionsKept === "failed") {
-        // The other reasons are failures with paths of their own.
+        // What else has kept deletions is a failed event, which names its path.
         this.#output.warn(KEPT_REASONS[deletionsKept]);
       }
     } catch (error) {

@@ -5,7 +5,13 @@ import { fileURLToPath } from "node:url";
 import { wrongType } from "../../base/checks.ts";
 import { quote } from "../../base/quote.ts";
 import { pause } from "../../base/pause.ts";
-import { ifPresent, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
+import {
+  ifPresent,
+  namesIn,
+  randomSuffix,
+  removeIfPossible,
+  syncDirectory,
+} from "../disk/names.ts";
 import { isDeviceName, nameKey } from "../identity/names.ts";
 import {
   checkPrivate,
@@ -33,14 +39,14 @@ export function devicePath(dir: string | URL): string {
 export async function prepareDirectory(dir: string, name: string | undefined): Promise<string> {
   const files = new StateDirectory(dir, join(dir, "lock"));
   const known = await readName(dir);
-  checkDeviceName(dir, known, name);
+  settleName(dir, known, name);
   // A directory that has other files may be meant for other users, so its mode is not changed.
   if (known === null && (await files.names()).length > 0) {
     await checkPrivate(dir, USABLE_BY_OTHERS);
   } else await makePrivate(dir);
   const settled = await files.exclusively(async () => {
     const known = await readName(dir);
-    const settled = checkDeviceName(dir, known, name);
+    const settled = settleName(dir, known, name);
     if (known === null) {
       const text = JSON.stringify({ version: VERSION, name: settled });
       await files.write(NAME_FILE, `${text}\n`);
@@ -63,10 +69,10 @@ export async function findDevice(dir: string, name: string | undefined): Promise
     );
   }
   await checkPrivate(dir, WRITABLE_BY_OTHERS);
-  return checkDeviceName(dir, known, name);
+  return settleName(dir, known, name);
 }
 
-function checkDeviceName(dir: string, known: string | null, name: string | undefined): string {
+function settleName(dir: string, known: string | null, name: string | undefined): string {
   if (known === null) {
     if (name !== undefined) return name;
     throw new RangeError(`name: there is no device in ${quote(dir)} yet, so a name is required`);
@@ -145,21 +151,14 @@ export class StateDirectory {
 
   /** The names of the files, without incomplete ones; none if the directory is gone. */
   async names(): Promise<string[]> {
-    const names: string[] = [];
-    try {
-      for await (const { name } of Deno.readDir(this.path)) {
-        if (!TEMPORARY.test(name)) names.push(name);
-      }
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-    return names.sort();
+    const names = await namesIn(this.path);
+    return names.filter((name) => !TEMPORARY.test(name)).sort();
   }
 
   /** Replaces a file durably. Only inside {@linkcode exclusively}. */
   async write(name: string, text: string): Promise<void> {
     // Nobody else is writing now, so temporary files are left from an interrupted writer.
-    for await (const { name } of Deno.readDir(this.path)) {
+    for (const name of await namesIn(this.path)) {
       if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name));
     }
     const temporary = join(this.path, `.${randomSuffix()}`);

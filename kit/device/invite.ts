@@ -84,8 +84,8 @@ export interface InviteOptions {
 }
 
 const OPTIONS = ["listen", "serving", "seconds", "peerName", "confirm", "signal"];
-const DEFAULT_SECONDS = 600;
-const MAX_SECONDS = 86_400;
+const DEFAULT_OPEN_SECONDS = 600;
+const MAX_OPEN_SECONDS = 86_400;
 
 /** How long the joiner may keep its connection open after the last answer. */
 const LAST_MILLISECONDS = 2000;
@@ -209,15 +209,16 @@ export class Invitation implements AsyncDisposable {
    * @internal
    */
   static async open(services: DeviceServices, options: InviteOptions): Promise<Invitation> {
-    const { listen, serving, seconds = DEFAULT_SECONDS, peerName, confirm, signal } = copyOptions(
-      options,
-      OPTIONS,
-    );
+    const { listen, serving, seconds = DEFAULT_OPEN_SECONDS, peerName, confirm, signal } =
+      copyOptions(
+        options,
+        OPTIONS,
+      );
     checkSignal(signal);
     if (confirm !== undefined) checkFunction("confirm", confirm);
     checkNumber("seconds", seconds);
-    if (!(seconds >= 1 && seconds <= MAX_SECONDS)) {
-      throw new RangeError(`seconds: must be from 1 to ${MAX_SECONDS}; got ${seconds}`);
+    if (!(seconds >= 1 && seconds <= MAX_OPEN_SECONDS)) {
+      throw new RangeError(`seconds: must be from 1 to ${MAX_OPEN_SECONDS}; got ${seconds}`);
     }
     const given = listen === undefined ? null : checkListen(listen);
     const findAddresses = addressFinder(services, serving);
@@ -499,12 +500,12 @@ export class Invitation implements AsyncDisposable {
  */
 function hasRandom(
   bytes: Uint8Array,
-  all: typeof INTRODUCTION | typeof PROOF,
+  fields: typeof INTRODUCTION | typeof PROOF,
   name: "secret" | "value",
   expected: Uint8Array,
 ): boolean {
   try {
-    const { [name]: given } = decodeMessage(bytes, all, [name]);
+    const { [name]: given } = decodeMessage(bytes, fields, [name]);
     return loadBuiltin("node:crypto").timingSafeEqual(given, expected);
   } catch {
     return false;

@@ -308,10 +308,8 @@ export class PeerStore {
   async #readText(name: string): Promise<string> {
     const path = join(this.#files.path, name);
     // Opening a FIFO would block.
-    const { isFile } = await Deno.lstat(path);
+    const { isFile, uid, mode, size } = await Deno.lstat(path);
     if (!isFile) throw new RangeError("it is not a regular file");
-    using file = await Deno.open(path);
-    const { uid, mode, size } = await file.stat();
     if (this.#user !== null && uid !== this.#user && uid !== 0) {
       throw new RangeError("it belongs to another user");
     }
@@ -322,9 +320,7 @@ export class PeerStore {
     if (size > MAX_PEER_FILE_BYTES) {
       throw new RangeError(`it has more than ${MAX_PEER_FILE_BYTES} bytes`);
     }
-    const bytes = new Uint8Array(size);
-    const length = await file.read(bytes) ?? 0;
-    return new TextDecoder().decode(bytes.subarray(0, length));
+    return await Deno.readTextFile(path);
   }
 
   #report(name: string, problem: string): void {
@@ -424,8 +420,6 @@ function parsePeer(id: string, text: string): Peer {
     const { name, addresses, found = 0, pairedAt, certificate } = JSON.parse(text);
     checkDeviceName("name", name);
     const authority = readAuthorityText(certificate);
-    const isCount = Number.isInteger(found) && found >= 0 && found <= addresses.length;
-    if (!isCount) throw new RangeError("found: must be a number of addresses");
     peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt), found);
     written = formatPeer(peer);
   } catch {

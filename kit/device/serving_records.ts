@@ -5,13 +5,14 @@ import { type Address, addressText, parseAddress } from "../../base/address.ts";
 import { writeAside } from "../identity/private_files.ts";
 import type { Temporary } from "../disk/temporary.ts";
 import { pause } from "../../base/pause.ts";
-import { ifPresent, randomSuffix, removeIfPossible } from "../disk/names.ts";
+import { ifPresent, namesIn, randomSuffix, removeIfPossible } from "../disk/names.ts";
 
 /** An address, or a path of the system. */
 const MAX_RECORD_BYTES = 8192;
 /** A new record is locked a moment after its file was created. */
 const UNLOCKED_MILLISECONDS = 60_000;
-const RECORD_NAME = /^[0-9a-f]{16}$/;
+/** The names of records of an address. */
+const ADDRESS_NAME = /^[0-9a-f]{16}$/;
 /** The names of records of an inbox. */
 const INBOX_NAME = /^inbox-[0-9a-f]{16}$/;
 const POLL_MILLISECONDS = 20;
@@ -65,7 +66,7 @@ export class ServingRecords {
    */
   async watch(): Promise<(milliseconds: number, signal: AbortSignal) => Promise<void>> {
     const untouched = new Map<string, number>();
-    for (const name of await this.#names()) {
+    for (const name of await namesIn(this.#dir)) {
       const path = join(this.#dir, name);
       if (await ifPresent(this.#read(name)) === null) continue;
       const info = await ifPresent(Deno.lstat(path));
@@ -84,21 +85,10 @@ export class ServingRecords {
     };
   }
 
-  /** The names of all files; none where the directory is missing. */
-  async #names(): Promise<string[]> {
-    const names: string[] = [];
-    try {
-      for await (const { name } of Deno.readDir(this.#dir)) names.push(name);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-    return names;
-  }
-
   /** The recorded addresses of processes that are alive, each once. */
   async addresses(): Promise<Address[]> {
     const found = new Map<string, Address>();
-    for (const name of await this.#names()) {
+    for (const name of await namesIn(this.#dir)) {
       const text = await ifPresent(this.#read(name)) ?? "";
       try {
         found.set(text, parseAddress(text));
@@ -112,7 +102,7 @@ export class ServingRecords {
   /** The recorded inboxes of processes that are alive, each once. */
   async inboxes(): Promise<string[]> {
     const found = new Set<string>();
-    for (const name of await this.#names()) {
+    for (const name of await namesIn(this.#dir)) {
       const path = await ifPresent(this.#read(name, INBOX_NAME));
       if (path !== null) found.add(path);
     }
@@ -123,7 +113,7 @@ export class ServingRecords {
    * The text of a record with such a name; `null` for another file, and for a record that nobody
    * locks, which is removed.
    */
-  async #read(name: string, kind: RegExp = RECORD_NAME): Promise<string | null> {
+  async #read(name: string, kind: RegExp = ADDRESS_NAME): Promise<string | null> {
     const path = join(this.#dir, name);
     // Opening a FIFO would block.
     if (!(await Deno.lstat(path)).isFile) return null;

@@ -1,4 +1,4 @@
-/** Files: their locks and permission bits, when they are synced to the disk, and many in turns. */
+/** Files: their locks and permission bits, syncs while they are written, and many in turns. */
 
 import { chmodSync, lstatSync, rmdirSync } from "node:fs";
 import { isMissing } from "./names.ts";

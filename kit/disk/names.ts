@@ -1,4 +1,7 @@
-/** Names on the disk: looked up, given and removed, so that a crash leaves no half of a change. */
+/**
+ * Names on the disk: looked up, listed, given, removed and synced, so that a crash leaves no half
+ * of a change; and what the errors of the system say of them.
+ */
 
 import { type BigIntStats, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
@@ -36,6 +39,11 @@ export async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
     if (error instanceof Deno.errors.NotFound) return null;
     throw error;
   }
+}
+
+/** The names in a directory; none if it is missing. */
+export async function namesIn(path: string): Promise<string[]> {
+  return await ifPresent(Array.fromAsync(Deno.readDir(path), ({ name }) => name)) ?? [];
 }
 
 /** Deno's replacement for bytes that are not UTF-8. */

@@ -83,8 +83,6 @@ export function readAuthorityText(pem: string): Authority {
 /**
  * Identifies the device at the other end of a TLS connection by the authority that has signed the
  * certificate directly, with no other certificate in between. Names in the certificate don't count.
- * Transfers only need to recognize a peer, and compare the key of its authority alone: `peer()` of
- * a route, `partOf()` of an upload.
  *
  * @param verified The certificate, as verified in the handshake.
  * @param devices The possible devices; their certificates are PEM text that

@@ -313,7 +313,7 @@ Deno.test("what another process changes is noticed, in any directory in this pla
   const failToRead = async (change: () => Promise<void>) => {
     const fail = () => Promise.reject(new Error("Too many open files"));
     const before = unread();
-    using _failing = patch(Deno, "open", () => fail);
+    using _failing = patch(Deno, "readTextFile", () => fail);
     // A look that is under way has opened its file, and must not read the change.
     await goOn(() => unread() > before, "that nothing can be read");
     await change();

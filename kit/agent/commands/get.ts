@@ -75,7 +75,7 @@ async function runGet(
     const isOnly = sources.length === 1;
     const nameOf = ({ names, directory }: RemotePath) => files.name(names, directory);
     const jobs = await transfers.prepare(some, isOnly, nameOf, async ({ names, directory }) => {
-      const found = await files.get(names);
+      const found = await files.findOrFail(names);
       const shown = files.name(found.names, found.kind === "directory");
       if (found.kind === "file") {
         if (directory) throw new Failure(`${shown} is a file: leave out the slash at the end`);

@@ -49,7 +49,7 @@ async function ls(
 async function findListed(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
   let listed = await files.list(path.names);
   if (listed === null) {
-    const found = await files.get(path.names);
+    const found = await files.findOrFail(path.names);
     if (found.kind === "file") {
       if (!path.directory) return [found];
       throw await files.missing(path.names);

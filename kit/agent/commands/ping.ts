@@ -9,7 +9,7 @@ import { Failure } from "../failure.ts";
 import type { About } from "./serve.ts";
 
 /** No valid answer is longer. */
-const MAX_BYTES = 4096;
+const MAX_ANSWER_BYTES = 4096;
 
 export function addPing(program: AgentCommand): void {
   program.command("ping")
@@ -48,7 +48,7 @@ async function ping(context: Context, peerName: string): Promise<void> {
 async function askAbout(connection: Connection): Promise<Pick<About, "share" | "inbox">> {
   const { status, headers, body } = await connection.get("/");
   const length = headers["content-length"];
-  if (status === 200 && body !== null && typeof length === "number" && length <= MAX_BYTES) {
+  if (status === 200 && body !== null && typeof length === "number" && length <= MAX_ANSWER_BYTES) {
     const about = await new Response(await body.text()).json().catch(() => null);
     if (typeof about?.share === "boolean") {
       return { share: about.share, inbox: about.inbox === true };

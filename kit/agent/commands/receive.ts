@@ -87,7 +87,8 @@ async function runReceive(
   };
   const connections = new PeerConnections(open, signal, (text) => output.note(text));
   setTransferTraits(connections.connector, {
-    // A sender has other keys each time: a part of a file is continued from any of them.
+    // Each `degu send` has new keys, by which the part of a cut file would not be found again: the
+    // part is looked for under this name.
     serverName: "degu send",
     // Nobody knows the sender afterwards: nothing that it has sent can be run by accident.
     withheldBits: 0o111,
@@ -210,12 +211,12 @@ async function watchSender(
 
 const ASK_AGAIN_MILLISECONDS = 1000;
 /** The longest list, of more files than a command line can have. */
-const MAX_BYTES = 8_000_000;
+const MAX_LIST_BYTES = 8_000_000;
 
 async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
   await using response = await pool.get("/");
   const entries = response.ok
-    ? await response.json({ maxBytes: MAX_BYTES }).catch(nullUnlessLost)
+    ? await response.json({ maxBytes: MAX_LIST_BYTES }).catch(nullUnlessLost)
     : null;
   const found = new Map<string, SentEntry>();
   for (const entry of Array.isArray(entries) ? entries : [null]) {

@@ -53,7 +53,7 @@ async function rm(
       const name = files.name(names, directory);
       try {
         checkNotReserved(names, name);
-        const isTree = recursive && (await files.get(names)).kind === "directory";
+        const isTree = recursive && (await files.findOrFail(names)).kind === "directory";
         if (isTree) await removeTree(context, files, names, fail);
         else await runRemove(context, files, names, directory);
       } catch (error) {

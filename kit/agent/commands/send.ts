@@ -86,7 +86,7 @@ async function invite(
 ): Promise<Peer> {
   const questions = NumberQuestions.on(context.output);
   await using shown = await ShownInvitation.open(context, device, questions, {
-    options: { listen: listen === undefined ? undefined : [afterPort(listen)], seconds },
+    options: { listen: listen === undefined ? undefined : [withNextPort(listen)], seconds },
     command: "degu receive",
     late: 'nobody has come in time: run "degu send" again',
   });
@@ -95,6 +95,6 @@ async function invite(
 }
 
 /** The address for the invitation, beside that of the server. */
-function afterPort([host, port, ...scope]: SentAddress): SentAddress {
+function withNextPort([host, port, ...scope]: SentAddress): SentAddress {
   return [host, port === 0 ? 0 : port + 1, ...scope] as unknown as SentAddress;
 }

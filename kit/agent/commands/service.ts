@@ -87,7 +87,7 @@ async function install(
 
 /** Writes a unit, but never over one that a person has written. */
 async function write(path: string, text: string): Promise<void> {
-  if (!await isWritten(path)) {
+  if (!await isOwnOrMissing(path)) {
     const message = `${path} is there, and not by "degu service install": remove or rename it`;
     throw new Failure(message, FAILED, { code: "ALREADY_THERE", path });
   }
@@ -95,7 +95,7 @@ async function write(path: string, text: string): Promise<void> {
 }
 
 /** Whether a unit is missing, or this program has written it. */
-async function isWritten(path: string): Promise<boolean> {
+async function isOwnOrMissing(path: string): Promise<boolean> {
   return (await ifThere(Deno.readTextFile(path)) ?? FIRST_LINE).startsWith(FIRST_LINE);
 }
 
@@ -105,7 +105,7 @@ async function removeUnits({ output }: Context): Promise<void> {
   if (await ifThere(Deno.stat(dir)) !== null) {
     for await (const { name, isFile } of Deno.readDir(dir)) {
       const isUnit = isFile && /^degu(-sync-.*)?\.(service|timer)$/.test(name);
-      if (isUnit && await isWritten(join(dir, name))) names.push(name);
+      if (isUnit && await isOwnOrMissing(join(dir, name))) names.push(name);
     }
   }
   if (names.length === 0) return output.note('there is none that "degu service install" has made');

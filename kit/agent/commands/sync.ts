@@ -129,7 +129,7 @@ async function syncOnce(
   using files = await RemoteFiles.open(context, device, path.peer, area);
   if (!isToHere && await files.list([]) === null) throw await files.missing(path.names);
   if (!isToHere) checkNotReserved(path.names, files.name(path.names));
-  const found = isToHere ? await files.get(path.names) : await files.find(path.names);
+  const found = isToHere ? await files.findOrFail(path.names) : await files.find(path.names);
   if (found === null) await files.checkWay(path.names);
   const names = found?.names ?? path.names;
   if (found !== null && found.kind !== "directory") {
