@@ -37,8 +37,6 @@ export interface ReceivedPart {
 
 export class TreeCopies {
   readonly #attempt: Attempt;
-  /** The directories of the source that are there at the target. */
-  readonly made = new Set<TreeNode>();
   /** Files about which nobody has decided yet. */
   readonly taken: TakenName[] = [];
   /** The files of the target that may have the beginnings of files. */
@@ -128,9 +126,6 @@ export class TreeCopies {
 
   /** Notes a file that is at the target; with `move`, it is told when it was removed here. */
   copied(node: TreeNode, last: TransferResult, meter?: Meter): void {
-    for (let { parent } = node; parent !== null && !this.made.has(parent); { parent } = parent) {
-      this.made.add(parent);
-    }
     const { report, settings: { move, dryRun } } = this.#attempt;
     const result = report.resultOf(node, last);
     (meter ?? report.meter(node))(node.size - result.reused, result.reused);

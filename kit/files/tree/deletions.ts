@@ -179,7 +179,6 @@ export class TreeDeletions {
       return false;
     });
     await this.#attempt.run([placed], (client, copy) => this.#placeOne(client, copy));
-    await this.#directories.makeRest(newDirectories);
   }
 
   async #placeOne(client: TransferClient, copy: Copy): Promise<void> {

@@ -101,7 +101,7 @@ class TreeTransfer {
     this.#attempt = attempt;
     this.#copies = new TreeCopies(attempt);
     this.#names = new TakenNames(attempt, this.#copies);
-    this.#directories = new MissingDirectories(attempt, this.#copies, this.#names);
+    this.#directories = new MissingDirectories(attempt, this.#names);
   }
 
   async run(): Promise<TreeResult> {
@@ -229,6 +229,5 @@ class TreeTransfer {
     }
     await this.#copies.copyAll(copies);
     await this.#names.decide();
-    await this.#directories.makeRest(plan.newDirectories);
   }
 }

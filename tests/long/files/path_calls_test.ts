@@ -28,7 +28,7 @@ const REQUESTS: Record<string, number> = {
 /** The most calls for each small file of a tree with a path at one end: its own, or that of a directory on the way. */
 const TREES: Record<string, number> = {
   "downloadTree /served": 4.5,
-  "downloadTree /downloaded": 4.5,
+  "downloadTree /downloaded": 5.5,
   "uploadTree /served": 4.5,
   "uploadTree /local": 6.5,
 };
