@@ -48,12 +48,6 @@ import {
 
 /** Smaller files are transferred again faster than a record of them is kept. */
 const MIN_RESUMABLE_BYTES = 65536;
-/**
- * How much larger than its list said a file of a tree may be by now, which may have grown. More
- * bytes are not taken before another look: a peer could list a small file and send without end. No
- * small file can be larger by more.
- */
-const SLACK_BYTES = 65536;
 
 /**
  * Downloads a file from a server, usually a `FilesApp`: one attempt, which resumes an earlier one.
@@ -428,10 +422,6 @@ class FileDownload {
       throw unexpectedResponse("GET", this.#uri, problem);
     }
     const total = body.contentLength;
-    if (total > (this.#inTree?.size ?? Infinity) + SLACK_BYTES) {
-      cancelUnused(body, null);
-      throw changedWhileMoved(quote(this.#uri));
-    }
     const { etag } = version;
     const named = await this.#versionOf(etag, total);
     const meter = new ProgressMeter(this.#settings, total, 0);

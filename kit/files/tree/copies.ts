@@ -165,8 +165,8 @@ export class TreeCopies {
     const { ends } = this.#attempt;
     const beginning = this.beginnings.get(copy.node) ?? null;
     const meter = this.#attempt.report.meter(copy.node);
-    const result = await this.#attempts(client, copy, meter, (settings, size) => {
-      return ends.copyAlone(client, copy, settings, size, beginning);
+    const result = await this.#attempts(client, copy, meter, (settings) => {
+      return ends.copyAlone(client, copy, settings, beginning);
     });
     if (result !== null) this.copied(copy.node, result, meter);
   }
@@ -175,8 +175,8 @@ export class TreeCopies {
   async copyPart(client: TransferClient, copy: Copy): Promise<ReceivedPart | null> {
     const { ends, report } = this.#attempt;
     const meter = report.meter(copy.node);
-    const part = await this.#attempts(client, copy, meter, (settings, size) => {
-      return ends.copyPart(client, copy, settings, size);
+    const part = await this.#attempts(client, copy, meter, (settings) => {
+      return ends.copyPart(client, copy, settings);
     });
     return part && { part, meter };
   }
@@ -185,17 +185,15 @@ export class TreeCopies {
    * Moves a file, and once more if the connection broke off or the file changed meanwhile, and as
    * long as it gets further.
    *
-   * @param move Gets the number of bytes that the other end says it has.
    * @returns `null` if the file has failed, alone, or its name is taken.
    */
   async #attempts<T>(
     client: TransferClient,
     copy: Copy,
     meter: Meter,
-    move: (settings: TransferSettings, size: number) => Promise<T>,
+    move: (settings: TransferSettings) => Promise<T>,
   ): Promise<T | null> {
     const { report, settings: { replace, modes, signal } } = this.#attempt;
-    let { size } = copy.node;
     let resumedFrom = 0;
     let reused = 0;
     let furthest = 0;
@@ -214,7 +212,7 @@ export class TreeCopies {
     };
     while (true) {
       try {
-        return await move(settings, size);
+        return await move(settings);
       } catch (error) {
         signal.throwIfAborted();
         if (endsAll(error) || !client.isUsable) throw error;
@@ -230,11 +228,9 @@ export class TreeCopies {
         furthest = Math.max(furthest, resumedFrom);
         vainAttempts = hasGotFurther ? 0 : vainAttempts + 1;
         if (isCut(error) || hasChanged(error)) {
-          const sizeNow = await this.#sizeNow(client, copy.node, size);
+          const isThere = await this.#isThere(client, copy.node);
           signal.throwIfAborted();
-          // A peer that does not answer either is gone.
-          if (sizeNow === null) throw error;
-          size = sizeNow;
+          if (!isThere) throw error;
           if (vainAttempts < 2) continue;
         }
         meter(0);
@@ -244,19 +240,14 @@ export class TreeCopies {
     }
   }
 
-  /** The size of a file at the other end now, or else the known size; `null` without an answer. */
-  async #sizeNow(client: TransferClient, node: TreeNode, known: number): Promise<number | null> {
+  /** Whether the other end still answers: else it is gone, and not the file alone is bad. */
+  async #isThere(client: TransferClient, node: TreeNode): Promise<boolean> {
+    const uri = uriOfNode(this.#attempt.settings.uri, node);
     try {
-      const response = await client.request(
-        "HEAD",
-        uriOfNode(this.#attempt.settings.uri, node),
-        {},
-      );
-      await response.discard();
-      const { status, headers: { "content-length": length } } = response;
-      return status === 200 && typeof length === "number" ? length : known;
+      await (await client.request("HEAD", uri, {})).discard();
+      return true;
     } catch {
-      return null;
+      return false;
     }
   }
 }

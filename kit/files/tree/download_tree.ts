@@ -375,7 +375,6 @@ class Download implements TreeEnds {
     client: TransferClient,
     copy: Copy,
     settings: TransferSettings,
-    size: number,
     there: TreeNode | null,
   ): Promise<TransferResult> {
     const { node } = copy;
@@ -388,7 +387,7 @@ class Download implements TreeEnds {
       return true;
     };
     const beginning = there && { path: this.pathOf(there), length: there.size };
-    const inTree = { size, parts: this.#parts, place, beginning };
+    const inTree = { size: node.size, parts: this.#parts, place, beginning };
     const uri = uriOfNode(this.#settings.uri, node);
     return await downloadFile(client, uri, this.pathOf(node), settings, inTree);
   }
@@ -397,7 +396,6 @@ class Download implements TreeEnds {
     client: TransferClient,
     copy: Copy,
     settings: TransferSettings,
-    size: number,
   ): Promise<LatePart> {
     const { node, late } = copy;
     await this.#makeParent(node, late!.obstacle.parent!);
@@ -408,7 +406,7 @@ class Download implements TreeEnds {
       await syncAllIfPossible([dirname(path)]);
       return false;
     };
-    const inTree = { size, parts: this.#parts, place: keep, beginning: null };
+    const inTree = { size: node.size, parts: this.#parts, place: keep, beginning: null };
     const uri = uriOfNode(this.#settings.uri, node);
     const beside = this.#besidePart(node, late!);
     const result = await downloadFile(client, uri, beside, settings, inTree);

@@ -71,14 +71,12 @@ export interface TreeEnds {
   /**
    * Copies a single file.
    *
-   * @param size How many bytes the other end has said that it has.
    * @param beginning The file of the target that may have its beginning; `null` if none has.
    */
   copyAlone(
     client: TransferClient,
     copy: Copy,
     settings: TransferSettings,
-    size: number,
     beginning: TreeNode | null,
   ): Promise<TransferResult>;
   /** Copies a single file that gets its name after a deletion. */
@@ -86,7 +84,6 @@ export interface TreeEnds {
     client: TransferClient,
     copy: Copy,
     settings: TransferSettings,
-    size: number,
   ): Promise<LatePart>;
   /** Removes what is left here of a file that does not get its name. */
   discard?(copy: Copy): void;

@@ -405,7 +405,6 @@ class Upload implements TreeEnds {
     client: TransferClient,
     copy: Copy,
     settings: TransferSettings,
-    _size: number,
     there: TreeNode | null,
   ): Promise<TransferResult> {
     const { node, replaces } = copy;
