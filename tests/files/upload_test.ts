@@ -137,7 +137,7 @@ Deno.test("a server that does not accept a file says why", async () => {
   const cases: [(dir: string) => FilesApp, string, number, string][] = [
     [(dir) => new FilesApp(dir), "/new", 404, "write: true"],
     [(dir) => new FilesApp(dir, { write: true, maxBytes: 99_999 }), "/new", 413, "maxBytes"],
-    [writable, "/directory", 409, "a directory has this name; add the name of the file"],
+    [writable, "/directory", 409, "a directory is in the way"],
     [writable, "/directory/file/x", 409, "a directory is in the way"],
   ];
   for (const [makeApp, uri, status, hint] of cases) {

@@ -28,7 +28,6 @@ import {
   changedThere,
   isOfTransfer,
   noSpaceThere,
-  refused,
   statusError,
   TransferError,
   unexpectedResponse,
@@ -278,7 +277,7 @@ export class FileUpload {
     const response = await this.#client.request("HEAD", this.#uri, headers);
     if (response.status !== 200) {
       await response.discard();
-      throw await this.#refused("HEAD", response);
+      throw this.#refused("HEAD", response);
     }
     const offset = this.#offsetOf(response);
     const { "file-stamp": stamp, etag, "file-mode": mode } = response.headers;
@@ -360,30 +359,13 @@ export class FileUpload {
     }
   }
 
-  /**
-   * The error of a refusal. If the status is that of a conflict, the error says whether a directory
-   * has the name. A 507 with an offset means that the server has read nothing.
-   */
-  async #refused(method: "HEAD" | "PUT", response: Response): Promise<StatusError> {
-    const { status } = response;
+  /** The error of a refusal. A 507 with an offset means that the server has read nothing. */
+  #refused(method: "HEAD" | "PUT", response: Response): StatusError {
     const offset = this.#offsetOf(response);
-    if (status === 507 && offset !== null) {
-      return noSpaceThere(method, this.#uri, this.#source.size - offset, response.headers);
+    if (response.status !== 507 || offset === null) {
+      return statusError(method, this.#uri, response, "put");
     }
-    const error = statusError(method, this.#uri, response, "put");
-    if (status !== 409 || !this.#client.isUsable) return error;
-    try {
-      const there = await this.#client.request("HEAD", this.#uri, {});
-      await there.discard();
-      // A path without a slash at its end is redirected to the one with it.
-      if (there.status !== 301) return error;
-    } catch (failed) {
-      // A server closes a connection after a body that it did not read.
-      if (this.#client.canReconnect || !isTransient(failed)) throw failed;
-      return error;
-    }
-    const problem = "a directory has this name; add the name of the file, or delete the directory";
-    return refused(method, this.#uri, problem, { status });
+    return noSpaceThere(method, this.#uri, this.#source.size - offset, response.headers);
   }
 
   /** Checks that the server has exactly this file. */
@@ -397,9 +379,7 @@ export class FileUpload {
     const mayBeThere = isDecided && !isRewritten;
     if (mayBeThere && await this.#isThere()) return meter.finish(this.#source.sha256!);
     if (isDecided && replace) throw changedThere(uri);
-    if (status !== 201 && status !== 204) {
-      throw await this.#refused("PUT", response);
-    }
+    if (status !== 201 && status !== 204) throw this.#refused("PUT", response);
     const other = readDigest("PUT", uri, response);
     if (other !== null && other === this.#source.sha256) return meter.finish(other);
     if (other === null) {
