@@ -206,16 +206,15 @@ function badRequestLine(text: string): ProtocolError {
     );
   }
   const method = line.substring(0, first);
-  const uri = line.substring(first + 1, last);
-  const protocol = line.substring(last + 1);
-  const isUri = uri !== "" && !uri.includes(" ");
-  if (isUri && protocol !== "HTTP/1.1") {
-    return new ProtocolError("BAD_PROTOCOL", `unknown protocol: ${quote(protocol)}`);
-  }
-  if (isUri && !isMethod(method)) {
+  // The method comes first: behind another word may stand the secret of a header.
+  if (!isMethod(method)) {
     return new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
   }
-  return new ProtocolError("BAD_URI", `bad URI: ${quote(uri)}`);
+  const protocol = line.substring(last + 1);
+  if (protocol !== "HTTP/1.1") {
+    return new ProtocolError("BAD_PROTOCOL", `unknown protocol: ${quote(protocol)}`);
+  }
+  return new ProtocolError("BAD_URI", `bad URI: ${quote(line.substring(first + 1, last))}`);
 }
 
 /** Parses a response preamble: `bytes` from `start` to `end`, including CR LF CR LF. */

@@ -30,7 +30,7 @@ export function answerTo(text: string): string {
   if ((end < 0 ? text.length + 1 : end + 4) > limits.preamble) return errorAnswer(431);
   if (end < 0) return "";
   const parts = text.split("\r\n", 1)[0]!.split(" ");
-  if (parts.length !== 3 || parts[1] === "") return errorAnswer(400);
-  if (parts[2] !== "HTTP/1.1") return errorAnswer(505);
-  return errorAnswer(METHODS.includes(word) ? 400 : 501);
+  if (parts.length < 3) return errorAnswer(400);
+  if (!METHODS.includes(word)) return errorAnswer(501);
+  return errorAnswer(parts.at(-1) === "HTTP/1.1" ? 400 : 505);
 }
