@@ -60,7 +60,7 @@ import {
   makeBaseHeaders,
   type SSLClientOptions,
 } from "./net/client_options.ts";
-import { Deadline } from "./net/deadline.ts";
+import { holdClock } from "./net/deadline.ts";
 import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
 import { keepSmallBody } from "./net/one_shot.ts";
 import type { Connector, Requester } from "./net/requester.ts";
@@ -221,14 +221,14 @@ export class Client implements Requester, Connector {
     const { bodies, signal: given } = connectOptions(first, second);
     const { signal, onConnect } = this.options;
     let socket: ConnectedSocket, connection;
-    // The timer of connecting goes on as the timer of the connection.
-    const between = new Deadline(this.timeout, () => {});
+    // The clock of connecting goes on as that of the connection.
+    const clock = holdClock(this.timeout);
     // A `using` declaration would take longer than all the rest of this method.
     try {
       socket = await this.createSocket({ signal: given });
       connection = new Connection(socket, this.#baseHeaders, bodies ?? this.bodies, this.timeout);
     } finally {
-      between.close();
+      clock[Symbol.dispose]();
     }
     const { trust, refusalHint } = socket;
     if (signal !== undefined) closeOn(connection, signal);

@@ -30,7 +30,7 @@ import { pause } from "./base/pause.ts";
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./base/printable.ts";
 import { checkServerAddress } from "./net/addresses.ts";
-import { Deadline } from "./net/deadline.ts";
+import { holdClock } from "./net/deadline.ts";
 import { type Exchange, makeReport } from "./net/exchange_watch.ts";
 import { Internal } from "./base/internal.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
@@ -283,10 +283,8 @@ export class Server implements AsyncDisposable {
    */
   async #accept(): Promise<void> {
     const context = this.#context;
-    // All deadlines with the same time-out share a timer, which ends with the last of them. This
-    // one never waits: it only keeps the timer while no connection is open. To start the timer for
-    // each connection would take a tenth of the time that a connection with one request takes.
-    using _ = new Deadline(context.timeout, () => {});
+    // The next connection finds the clock of its deadline ticking, even if no other is open.
+    using _ = holdClock(context.timeout);
     while (!context.stopping) {
       let accepted: Accepted;
       try {

@@ -28,7 +28,7 @@ import {
 import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { explainFailure, isReset, noResponse } from "./client_errors.ts";
-import { checkTimeout, keepTimerForNext } from "./deadline.ts";
+import { checkTimeout, holdClock, releaseLater } from "./deadline.ts";
 import { endsSession } from "./error_answers.ts";
 import { type BodyOver, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
@@ -499,7 +499,10 @@ export class Connection implements Disposable {
     closeAfterResponse = (connection, timeout) => {
       connection.#isLast = true;
       const transport = connection.#transport;
-      if (!transport.closed) transport.addCloseListener(keepTimerForNext(timeout));
+      if (transport.closed) return;
+      // The next connection of the same client often follows at once.
+      const hold = holdClock(timeout);
+      transport.addCloseListener(() => releaseLater(hold));
     };
     explainRefusal = (connection, hint) => {
       connection.#refusalHint = hint;

@@ -134,7 +134,7 @@ export async function bounded<T extends { close(): void }>(
   });
   const abort = () => stop(signal!.reason);
   signal?.addEventListener("abort", abort);
-  deadline.startReading();
+  deadline.startWait();
   try {
     attempt(stopping.signal)
       .then((result) => stopping.signal.aborted ? result.close() : resolve(result))

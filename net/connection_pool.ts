@@ -402,7 +402,7 @@ class IdleConnections {
   take(): Connected | null {
     while (this.#connections.length > 0) {
       const connection = this.#connections.pop()!;
-      this.#deadlines.get(connection)?.stopReading();
+      this.#deadlines.get(connection)?.stopWait();
       if (!connection.closed) return connection;
       this.drop(connection);
     }
@@ -419,7 +419,7 @@ class IdleConnections {
       deadline = new Deadline(this.#seconds, () => this.drop(connection));
       this.#deadlines.set(connection, deadline);
     }
-    deadline.startReading();
+    deadline.startWait();
   }
 
   /** Closes a connection, and forgets it. */

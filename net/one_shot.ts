@@ -76,7 +76,7 @@ class FilledSource implements BodySource {
    */
   async fill(signal: AbortSignal | undefined, interruption: Interruption): Promise<void> {
     const { buffer } = this;
-    this.#unwanted.startReading();
+    this.#unwanted.startWait();
     this.#socket.unref?.();
     try {
       for await (const piece of this.#body) {
@@ -97,11 +97,11 @@ class FilledSource implements BodySource {
   async read(into: Uint8Array): Promise<number | null> {
     while (this.buffer.buffered === 0) {
       if (this.#failure !== null) throw this.#failure.error;
-      this.#unwanted.stopReading();
+      this.#unwanted.stopWait();
       this.#socket.ref?.();
       await new Promise<void>((resolve) => this.#wake = resolve);
       this.#socket.unref?.();
-      this.#unwanted.startReading();
+      this.#unwanted.startWait();
     }
     return this.buffer.take(into);
   }

@@ -605,7 +605,7 @@ export class ServerConnection implements Member, SessionOwner {
       this.#expectation = undefined;
     } else if (end === "canceled") {
       // Nobody waits for the rest any more; an error may still be the answer.
-      this.#transport.deadline.stopReading();
+      this.#transport.deadline.stopWait();
     } else if (!closed && sent === "nothing" && isBrokenFraming(error)) {
       // An answer is still possible: the peer has only sent nonsense.
       this.#on("bodyBreaks");

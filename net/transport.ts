@@ -190,7 +190,7 @@ export class Transport implements AheadSource {
       this.#searched = reader.buffered;
     } else {
       this.#searched = 0;
-      this.deadline.stopReading();
+      this.deadline.stopWait();
     }
     return end;
   }
@@ -207,7 +207,7 @@ export class Transport implements AheadSource {
     const { ahead } = reader;
     this.#receiving = ahead === null ? "read" : "read ahead";
     reader.checkFailure();
-    if (!deadline.isReading) deadline.startReading();
+    if (!deadline.isWaiting) deadline.startWait();
     if (ahead !== null) return ahead;
     if (reader.buffered === 0) reader.fit();
     return this.#reading = this.#socket.read(reader.room());
@@ -229,7 +229,7 @@ export class Transport implements AheadSource {
       if (this.#searched === 0) return false;
       throw new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
     }
-    if (this.#searched === 0) this.deadline.startReading();
+    if (this.#searched === 0) this.deadline.startWait();
     this.#receiving = "nothing";
     return true;
   }
@@ -241,13 +241,13 @@ export class Transport implements AheadSource {
       await this.awaitAhead();
       if (reader.buffered > 0) return reader.take(into);
     }
-    this.deadline.startReading();
+    this.deadline.startWait();
     try {
       reader.checkFailure();
       const count = await (this.#reading = this.#socket.read(into));
       this.#reading = null;
       reader.checkFailure();
-      this.deadline.stopReading();
+      this.deadline.stopWait();
       return checkCount(count, into.length) || null;
     } catch (error) {
       throw this.#keepFailure(error, true);
@@ -256,10 +256,10 @@ export class Transport implements AheadSource {
 
   /** Waits for the read issued ahead, if there is one; the deadline bounds that wait, too. */
   async awaitAhead(): Promise<void> {
-    this.deadline.startReading();
+    this.deadline.startWait();
     try {
       await this.reader.settleAhead();
-      this.deadline.stopReading();
+      this.deadline.stopWait();
     } catch (error) {
       throw this.#keepFailure(error, true);
     }
@@ -389,7 +389,7 @@ export class Transport implements AheadSource {
     const rest = notWritten(this.#sending, this.#sending.length, written);
     this.exchange?.add(this.#sending.length - rest.length);
     this.#sending = null;
-    this.deadline.stopWriting();
+    this.deadline.stopWrite();
     return rest.length === 0 ? null : this.write(rest);
   }
 
@@ -407,7 +407,7 @@ export class Transport implements AheadSource {
         bytes = rest;
         ({ length } = bytes);
       }
-      this.deadline.stopWriting();
+      this.deadline.stopWrite();
     } catch (error) {
       this.#sent = "refused";
       const reason = realLength(bytes) === length ? error : changedError(bytes, length);
@@ -418,7 +418,7 @@ export class Transport implements AheadSource {
   #beginWrite(bytes: Uint8Array): Promise<number> {
     if (this.#sent === "nothing") this.#sent = "some";
     if (this.#closed) throw new ConnectionClosedError();
-    this.deadline.startWriting();
+    this.deadline.startWrite();
     return this.#socket.write(bytes);
   }
 

@@ -36,8 +36,8 @@ Deno.test("a wait expires after 1.0 to 1.25 times the timeout, whenever it began
   fc.assert(fc.property(offsets, fc.boolean(), (offset, isWriting) => {
     using it = startDeadline();
     it.time.tick(offset);
-    if (isWriting) it.deadline.startWriting();
-    else it.deadline.startReading();
+    if (isWriting) it.deadline.startWrite();
+    else it.deadline.startWait();
     it.time.tick(TIMEOUT * 1000 - 1);
     assertEquals(it.expired, [], "before its time is over");
     it.time.tick(TIMEOUT * 1000 * 0.25 + 1);
@@ -49,12 +49,12 @@ Deno.test("a wait expires after 1.0 to 1.25 times the timeout, whenever it began
 
 Deno.test("two waits have separate limits, and both end when the first one expires", () => {
   using it = startDeadline();
-  it.deadline.startReading();
+  it.deadline.startWait();
   it.time.tick(TIMEOUT * 500);
-  it.deadline.startWriting();
+  it.deadline.startWrite();
   it.time.tick(TIMEOUT * 750);
   assertEquals(it.expired.length, 1);
-  assert(!it.deadline.isReading);
+  assert(!it.deadline.isWaiting);
   it.time.tick(TIMEOUT * 10_000);
   assertEquals(it.expired.length, 1);
 });
@@ -64,24 +64,24 @@ Deno.test("a wait that has ended, never began, or has no limit does not expire",
   const ended: Record<string, Case> = {
     "never began": () => {},
     "ended at once": (deadline) => {
-      deadline.startReading();
-      deadline.stopReading();
+      deadline.startWait();
+      deadline.stopWait();
     },
     "ended in time": (deadline, time) => {
-      deadline.startReading();
+      deadline.startWait();
       time.tick(TIMEOUT * 999);
-      deadline.stopReading();
+      deadline.stopWait();
     },
     "was closed": (deadline) => {
-      deadline.startReading();
+      deadline.startWait();
       deadline.close();
     },
     "began when it was closed": (deadline) => {
       deadline.close();
-      deadline.startReading();
+      deadline.startWait();
     },
   };
-  const unlimited: Case = (deadline) => deadline.startReading();
+  const unlimited: Case = (deadline) => deadline.startWait();
   for (const timeout of [TIMEOUT, null]) {
     const cases = timeout === null ? { ...ended, "goes on": unlimited } : ended;
     for (const [what, run] of Object.entries(cases)) {
@@ -98,7 +98,7 @@ Deno.test("a timeout that exceeds the engine's longest timer does not expire at 
   using intervals = recordIntervals();
   const expired: number[] = [];
   const deadline = new Deadline(1e12, () => expired.push(time.now));
-  deadline.startReading();
+  deadline.startWait();
   // An interval above this one would be one of a millisecond.
   assertEquals([...intervals.running.values()], [2 ** 31 - 1]);
   time.tick(2 ** 31);
