@@ -210,10 +210,10 @@ export class ServerConnection implements Member, SessionOwner {
     if (this.#watching !== undefined || this.#isReporting) return;
     const onEnd = () => {
       this.#peerLeft = true;
-      clearInterval(this.#watching);
       const reason = new ConnectionClosedError("the peer has closed the connection");
       abortSession(this.#session, () => reason);
-      // The body's source may wait for ever, and would keep the slot.
+      // The body's source may wait for ever, and would keep the slot. The watch goes on, for a body
+      // that begins later.
       cancelQuietly(this.#streaming, reason);
     };
     this.#watching = startInterval(() => this.#transport.watch(onEnd), WATCH_MILLISECONDS);

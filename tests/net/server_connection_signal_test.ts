@@ -122,6 +122,22 @@ test("a body of unknown length is canceled when its client leaves, and the slot 
   });
 });
 
+test("a body of unknown length is canceled, too, if its client had left before the app answered", async () => {
+  await sideBySide(leaving, async (how, leave) => {
+    await sideBySide(endless, async (what, makeBody) => {
+      const canceled = Promise.withResolvers<unknown>();
+      await using meeting = await meet(async (_request, session) => {
+        await aborted(session.signal);
+        return [200, "OK", {}, makeBody(canceled.resolve)];
+      }, get);
+      await meeting.asked;
+      await leave(meeting.peer);
+      await within(canceled.promise, `${what}: the client ${how}`);
+      await within(meeting.over, `${what}: the end of the session`);
+    });
+  });
+});
+
 test("the reason of the signal is that the server was closed, even while an app is pending", async () => {
   for (const handle of [() => new Promise<never>(() => {}), () => ok]) {
     const meeting = await meet(handle, get);
