@@ -8,7 +8,7 @@ import {
   isSelfIssued,
   parseCertificate,
 } from "../../net/tls/certificate.ts";
-import { DerReader, TAG } from "../../net/tls/der.ts";
+import { readDer, TAG } from "../../net/tls/der.ts";
 import { publicKeyOf, verifySignature } from "../../net/tls/keys.ts";
 import { loadBuiltin } from "../../net/tls/modules.ts";
 import { SIGNATURE_ALGORITHM } from "./certificates.ts";
@@ -48,11 +48,10 @@ export function readAuthority(der: Uint8Array): Authority {
   const { X509Certificate, createHash } = loadBuiltin("node:crypto");
   let certificate;
   try {
-    checkForm(der);
-    // Two parsers must agree on the certificate: only this one refuses a version with a leading
-    // zero.
+    // Two parsers must agree on the certificate.
     new X509Certificate(der);
     certificate = parseCertificate(der);
+    checkForm(certificate);
   } catch {
     throw badAuthority("it can't be read as one certificate in DER");
   }
@@ -106,26 +105,18 @@ function badAuthority(problem: string): RangeError {
   return new RangeError(`Not the certificate of a device's authority: ${problem}`);
 }
 
-/**
- * Checks that nothing stands before, between or behind the parts, and that both algorithm fields
- * are equal.
- */
-function checkForm(der: Uint8Array): void {
-  const outside = new DerReader(der);
-  const whole = outside.enter(TAG.sequence);
-  const signed = whole.takeWhole(TAG.sequence);
-  const body = new DerReader(signed).enter(TAG.sequence);
-  const outer = whole.takeWhole(TAG.sequence).toHex();
-  const signature = whole.take(TAG.bitString);
-  // The first byte is the count of unused bits.
-  if (signature[0] !== 0 || !whole.done || !outside.done) throw new RangeError("not DER");
-  body.take(0xa0);
-  body.take(TAG.integer);
-  const inner = body.takeWhole(TAG.sequence).toHex();
-  const algorithm = SIGNATURE_ALGORITHM.toHex();
-  for (let i = 0; i < 4; i++) body.take(TAG.sequence);
-  body.take(0xa3);
-  if (!body.done || inner !== algorithm || outer !== algorithm) {
+/** Checks that a certificate has the algorithm of ours, and no parts of other versions. */
+function checkForm({ signed }: Certificate): void {
+  const algorithm = readDer(signed, (outside) =>
+    outside.enter(TAG.sequence, (body) => {
+      body.take(0xa0);
+      body.integer();
+      const algorithm = body.takeWhole(TAG.sequence);
+      for (let i = 0; i < 4; i++) body.take(TAG.sequence);
+      body.take(0xa3);
+      return algorithm;
+    }));
+  if (algorithm.toHex() !== SIGNATURE_ALGORITHM.toHex()) {
     throw new RangeError("the certificate has another form");
   }
 }

@@ -6,8 +6,14 @@
 import type { KeyObject } from "node:crypto";
 import { bytesOfIPAddress, canonicalDnsName, canonicalIPAddress } from "../../base/address.ts";
 import { quote } from "../../base/quote.ts";
-import { EXTENSION, formatPem, parseCertificate, PURPOSE } from "../../net/tls/certificate.ts";
-import { DerReader, encodeDer, encodeObjectIdentifier, TAG } from "../../net/tls/der.ts";
+import {
+  EXTENSION,
+  formatPem,
+  parseCertificate,
+  PURPOSE,
+  readKeyBits,
+} from "../../net/tls/certificate.ts";
+import { encodeDer, encodeObjectIdentifier, readDer, TAG } from "../../net/tls/der.ts";
 import { loadBuiltin } from "../../net/tls/modules.ts";
 import { isHostName } from "./names.ts";
 
@@ -174,10 +180,7 @@ function derExtension(
 /** The SHA-1 of the bits of a key, a hint and no proof (RFC 5280 §4.2.1.2). */
 function keyIdentifier(publicKey: Uint8Array): Uint8Array {
   const { createHash } = loadBuiltin("node:crypto");
-  const info = new DerReader(publicKey).enter(TAG.sequence);
-  info.take(TAG.sequence);
-  // The first byte is the count of unused bits.
-  return createHash("sha1").update(info.take(TAG.bitString).subarray(1)).digest();
+  return createHash("sha1").update(readDer(publicKey, readKeyBits)).digest();
 }
 
 function distinguishedName({ organization, commonName }: Subject): Uint8Array {

@@ -10,8 +10,9 @@ import {
   decodeString,
   decodeTime,
   type DerElement,
-  DerReader,
+  type DerReader,
   formatObjectIdentifier,
+  readDer,
   TAG,
 } from "./der.ts";
 import { loadBuiltin } from "./modules.ts";
@@ -125,53 +126,64 @@ const NAME_TYPES: ReadonlyMap<number, string> = new Map([
 /** @throws {RangeError} if the bytes aren't a certificate in DER. */
 export function parseCertificate(der: Uint8Array): Certificate {
   const raw = Uint8Array.from(der);
-  const whole = new DerReader(raw).enter(TAG.sequence);
-  const signed = whole.takeWhole(TAG.sequence);
-  const body = new DerReader(signed).enter(TAG.sequence);
+  return readDer(raw, (outside) =>
+    outside.enter(TAG.sequence, (whole) => {
+      const signed = whole.takeWhole(TAG.sequence);
+      const algorithmDer = whole.takeWhole(TAG.sequence);
+      const signature = whole.bitString(0);
+      const readSigned = (body: DerReader) => readBody(body, algorithmDer.toHex());
+      const body = readDer(signed, (each) => each.enter(TAG.sequence, readSigned));
+      const algorithm = readDer(algorithmDer, readAlgorithm);
+      const certificate256 = fingerprint256(raw);
+      return { ...body, raw, certificate256, signed, algorithm, signature };
+    }));
+}
+
+/** Reads what is signed, which names the algorithm of the signature, too (RFC 5280 §4.1.2.3). */
+function readBody(body: DerReader, algorithmDer: string) {
   const version = readVersion(body.takeIf(0xa0));
-  body.take(TAG.integer);
-  body.take(TAG.sequence);
+  body.integer();
+  if (body.takeWhole(TAG.sequence).toHex() !== algorithmDer) {
+    throw new RangeError("DER: two algorithms of one signature");
+  }
   const issuer = body.take(TAG.sequence);
-  const validity = body.enter(TAG.sequence);
-  const validFrom = decodeTime(validity.next());
-  const validTo = decodeTime(validity.next());
+  const [validFrom, validTo] = body.enter(TAG.sequence, readValidity);
   const subject = body.take(TAG.sequence);
   const publicKey = body.takeWhole(TAG.sequence);
+  readDer(publicKey, readKeyBits);
   const { extensions, critical } = readExtensions(body);
-  const constraints = readBasicConstraints(extensions.get(EXTENSION.basicConstraints));
-  const keyUsage = extensions.get(EXTENSION.keyUsage)?.take(TAG.bitString);
-  const algorithm = whole.enter(TAG.sequence).take(TAG.objectIdentifier);
+  /** Reads the value of an extension; `null` without the extension. */
+  const readValue = <T>(type: string, read: (value: DerReader) => T): T | null => {
+    const value = extensions.get(type);
+    return value === undefined ? null : readDer(value, read);
+  };
+  const constraints = readValue(EXTENSION.basicConstraints, readBasicConstraints);
+  const keyUsage = readValue(EXTENSION.keyUsage, (value) => value.bitString());
   return {
     version,
-    subject: readName(new DerReader(subject)),
-    issuer: readName(new DerReader(issuer)),
+    subject: readDer(subject, readName),
+    issuer: readDer(issuer, readName),
     subjectDer: subject.toHex(),
     issuerDer: issuer.toHex(),
     validFrom,
     validTo,
-    names: readAlternativeNames(extensions.get(EXTENSION.subjectAltName)),
-    isAuthority: constraints.isAuthority,
-    purposes: readPurposes(extensions.get(EXTENSION.extendedKeyUsage)),
+    names: readValue(EXTENSION.subjectAltName, readAlternativeNames),
+    isAuthority: constraints?.isAuthority ?? false,
+    purposes: readValue(EXTENSION.extendedKeyUsage, readPurposes),
     maySign: hasUsage(keyUsage, KEY_USAGE.digitalSignature),
-    raw,
     publicKey,
-    certificate256: fingerprint256(raw),
     publicKey256: fingerprint256(publicKey),
-    subjectKeyId: extensions.get(EXTENSION.subjectKeyIdentifier)?.take(TAG.octetString).toHex() ??
-      null,
-    // [0] is the key's identifier; the fields behind it name the issuer's own issuer.
-    authorityKeyId: extensions.get(EXTENSION.authorityKeyIdentifier)?.enter(TAG.sequence)
-      .takeIf(0x80)?.toHex() ?? null,
-    pathLength: constraints.pathLength,
+    subjectKeyId: readValue(
+      EXTENSION.subjectKeyIdentifier,
+      (value) => value.take(TAG.octetString).toHex(),
+    ),
+    authorityKeyId: readValue(EXTENSION.authorityKeyIdentifier, readAuthorityKeyId),
+    pathLength: constraints?.pathLength ?? null,
     maySignCertificates: hasUsage(keyUsage, KEY_USAGE.keyCertSign),
-    hasKeyUsage: keyUsage !== undefined,
+    hasKeyUsage: keyUsage !== null,
     uncheckedRules: extensions.has(EXTENSION.nameConstraints)
       ? "nameConstraints"
       : critical.find((type) => !KNOWN_EXTENSIONS.includes(type)) ?? null,
-    signed,
-    algorithm: formatObjectIdentifier(algorithm),
-    // The first byte is the count of unused bits.
-    signature: whole.take(TAG.bitString).subarray(1),
   };
 }
 
@@ -291,15 +303,37 @@ export function usageProblem(
   return null;
 }
 
+function readAlgorithm(identifier: DerReader): string {
+  return identifier.enter(TAG.sequence, (sequence) => {
+    const algorithm = formatObjectIdentifier(sequence.take(TAG.objectIdentifier));
+    // The parameters.
+    if (!sequence.done) sequence.next();
+    return algorithm;
+  });
+}
+
+/** Reads the bits of a SubjectPublicKeyInfo. */
+export function readKeyBits(publicKey: DerReader): Uint8Array {
+  return publicKey.enter(TAG.sequence, (info) => {
+    readAlgorithm(info);
+    return info.bitString(0);
+  });
+}
+
+function readValidity(sequence: DerReader): [from: Date, to: Date] {
+  return [decodeTime(sequence.next()), decodeTime(sequence.next())];
+}
+
 function readName(sequence: DerReader): string {
   const lines: string[] = [];
+  const readAttribute = (attribute: DerReader) => {
+    const type = formatObjectIdentifier(attribute.take(TAG.objectIdentifier));
+    lines.push(`${ATTRIBUTES[type] ?? type}=${escapeText(decodeString(attribute.next()))}`);
+  };
   while (!sequence.done) {
-    const set = sequence.enter(TAG.set);
-    while (!set.done) {
-      const attribute = set.enter(TAG.sequence);
-      const type = formatObjectIdentifier(attribute.take(TAG.objectIdentifier));
-      lines.push(`${ATTRIBUTES[type] ?? type}=${escapeText(decodeString(attribute.next()))}`);
-    }
+    sequence.enter(TAG.set, (set) => {
+      while (!set.done) set.enter(TAG.sequence, readAttribute);
+    });
   }
   return lines.join("\n");
 }
@@ -313,33 +347,37 @@ function escapeText(text: string): string {
   );
 }
 
+/** The values of extensions, by their types, and the types of those that are critical. */
 function readExtensions(
   body: DerReader,
-): { extensions: Map<string, DerReader>; critical: string[] } {
-  const extensions = new Map<string, DerReader>();
+): { extensions: Map<string, Uint8Array>; critical: string[] } {
+  const extensions = new Map<string, Uint8Array>();
   const critical: string[] = [];
-  while (!body.done) {
-    const { tag, content } = body.next();
-    // [3] is the list of extensions; [1] and [2] are identifiers that are not in use.
-    if (tag !== 0xa3) continue;
-    const list = new DerReader(content).enter(TAG.sequence);
-    while (!list.done) {
-      const extension = list.enter(TAG.sequence);
-      const type = formatObjectIdentifier(extension.take(TAG.objectIdentifier));
-      if ((extension.takeIf(TAG.boolean)?.[0] ?? 0) !== 0) critical.push(type);
-      if (extensions.has(type)) throw new RangeError(`DER: two extensions of the type ${type}`);
-      extensions.set(type, extension.enter(TAG.octetString));
-    }
+  const readExtension = (extension: DerReader) => {
+    const type = formatObjectIdentifier(extension.take(TAG.objectIdentifier));
+    if (extension.has(TAG.boolean) && extension.boolean()) critical.push(type);
+    if (extensions.has(type)) throw new RangeError(`DER: two extensions of the type ${type}`);
+    extensions.set(type, extension.take(TAG.octetString));
+  };
+  // Identifiers that are not in use.
+  body.takeIf(0x81);
+  body.takeIf(0x82);
+  const list = body.takeIf(0xa3);
+  if (list !== null) {
+    readDer(list, (each) =>
+      each.enter(TAG.sequence, (sequence) => {
+        while (!sequence.done) sequence.enter(TAG.sequence, readExtension);
+      }));
   }
   return { extensions, critical };
 }
 
-function readAlternativeNames(extension: DerReader | undefined): CertificateName[] | null {
-  if (extension === undefined) return null;
-  const names: CertificateName[] = [];
-  const list = extension.enter(TAG.sequence);
-  while (!list.done) names.push(readAlternativeName(list.next()));
-  return names;
+function readAlternativeNames(extension: DerReader): CertificateName[] {
+  return extension.enter(TAG.sequence, (list) => {
+    const names: CertificateName[] = [];
+    while (!list.done) names.push(readAlternativeName(list.next()));
+    return names;
+  });
 }
 
 function readAlternativeName(element: DerElement): CertificateName {
@@ -352,7 +390,7 @@ function readAlternativeName(element: DerElement): CertificateName {
     case "IP Address":
       return { type, value: formatIPAddress(element.content) ?? "<invalid>" };
     case "DirName":
-      return { type, value: readName(new DerReader(element.content).enter(TAG.sequence)) };
+      return { type, value: readDer(element.content, readDirectoryName) };
     case "Registered ID":
       return { type, value: formatObjectIdentifier(element.content) };
     default:
@@ -360,36 +398,43 @@ function readAlternativeName(element: DerElement): CertificateName {
   }
 }
 
+function readDirectoryName(name: DerReader): string {
+  return name.enter(TAG.sequence, readName);
+}
+
 /** The first version has the number 0, and is left out (RFC 5280 §4.1.2.1). */
 function readVersion(explicit: Uint8Array | null): number {
-  if (explicit === null) return 1;
-  const reader = new DerReader(explicit);
-  const number = reader.take(TAG.integer).reduce((value, byte) => value * 256 + byte, 0);
-  if (reader.done) return number + 1;
-  throw new RangeError("DER: more than a number follows the version");
+  return explicit === null ? 1 : readDer(explicit, (version) => version.natural() + 1);
 }
 
 function readBasicConstraints(
-  extension: DerReader | undefined,
+  extension: DerReader,
 ): { isAuthority: boolean; pathLength: number | null } {
-  const constraints = extension?.enter(TAG.sequence);
-  const isAuthority = (constraints?.takeIf(TAG.boolean)?.[0] ?? 0) !== 0;
-  const length = constraints?.takeIf(TAG.integer) ?? null;
-  return {
-    isAuthority,
-    pathLength: length === null ? null : length.reduce((value, byte) => value * 256 + byte, 0),
-  };
+  return extension.enter(TAG.sequence, (constraints) => ({
+    isAuthority: constraints.has(TAG.boolean) && constraints.boolean(),
+    pathLength: constraints.has(TAG.integer) ? constraints.natural() : null,
+  }));
 }
 
-function readPurposes(extension: DerReader | undefined): string[] | null {
-  if (extension === undefined) return null;
-  const purposes = [];
-  const list = extension.enter(TAG.sequence);
-  while (!list.done) purposes.push(formatObjectIdentifier(list.take(TAG.objectIdentifier)));
-  return purposes;
+function readPurposes(extension: DerReader): string[] {
+  return extension.enter(TAG.sequence, (list) => {
+    const purposes = [];
+    while (!list.done) purposes.push(formatObjectIdentifier(list.take(TAG.objectIdentifier)));
+    return purposes;
+  });
 }
 
-/** The bits follow the count of unused ones (RFC 5280 §4.2.1.3). */
-function hasUsage(keyUsage: Uint8Array | undefined, bit: number): boolean {
-  return keyUsage === undefined || ((keyUsage[1] ?? 0) & bit) !== 0;
+function readAuthorityKeyId(extension: DerReader): string | null {
+  return extension.enter(TAG.sequence, (fields) => {
+    const key = fields.takeIf(0x80)?.toHex() ?? null;
+    // The name and the number of the issuer's own certificate.
+    fields.takeIf(0xa1);
+    fields.takeIf(0x82);
+    return key;
+  });
+}
+
+/** Whether a bit of the first byte is set (RFC 5280 §4.2.1.3). */
+function hasUsage(keyUsage: Uint8Array | null, bit: number): boolean {
+  return keyUsage === null || ((keyUsage[0] ?? 0) & bit) !== 0;
 }

@@ -64,12 +64,60 @@ export class DerReader {
 
   /** Reads the next element if it has this tag; otherwise returns `null`. */
   takeIf(tag: number): Uint8Array | null {
-    return this.#bytes[this.#at] === tag ? this.take(tag) : null;
+    return this.has(tag) ? this.take(tag) : null;
   }
 
-  /** Returns a reader of the contents of the next element, which must have this tag. */
-  enter(tag: number): DerReader {
-    return new DerReader(this.take(tag));
+  /** Reads the contents of the next element, which must have this tag, to their end. */
+  enter<T>(tag: number, read: (content: DerReader) => T): T {
+    return readDer(this.take(tag), read);
+  }
+
+  /** Whether the next element has this tag. */
+  has(tag: number): boolean {
+    return this.#bytes[this.#at] === tag;
+  }
+
+  /** Reads a boolean: true and false have one form each (X.690 §11.1). */
+  boolean(): boolean {
+    const { length, 0: byte } = this.take(TAG.boolean);
+    if (length !== 1 || byte !== 0 && byte !== 0xff) {
+      throw new RangeError("DER: a boolean that is not allowed");
+    }
+    return byte !== 0;
+  }
+
+  /** Reads an integer, which has as few bytes as it needs (X.690 §8.3.2); returns them. */
+  integer(): Uint8Array {
+    const bytes = this.take(TAG.integer);
+    const { length, 0: first, 1: second = 0 } = bytes;
+    const isPadded = length > 1 &&
+      (first === 0 && second < 0x80 || first === 0xff && second > 0x7f);
+    if (length === 0 || isPadded) throw new RangeError("DER: an integer that is padded, or empty");
+    return bytes;
+  }
+
+  /** Reads an integer that is not negative. */
+  natural(): number {
+    const bytes = this.integer();
+    if (bytes[0]! > 0x7f) throw new RangeError("DER: a number that is negative");
+    return bytes.reduce((value, byte) => value * 256 + byte, 0);
+  }
+
+  /**
+   * Reads a string of bits; returns its bytes. The bits of the last byte that are not in use are 0
+   * (X.690 §11.2.1).
+   *
+   * @param mostUnused The most bits that may not be in use.
+   */
+  bitString(mostUnused = 7): Uint8Array {
+    const content = this.take(TAG.bitString);
+    // The first byte is the count of unused bits, which needs a byte that they are in.
+    const [unused = 8] = content;
+    const most = content.length === 1 ? 0 : mostUnused;
+    if (unused > most || content.at(-1)! % 2 ** unused !== 0) {
+      throw new RangeError("DER: a bit string that is not allowed");
+    }
+    return content.subarray(1);
   }
 
   #byte(): number {
@@ -91,6 +139,14 @@ export class DerReader {
     }
     return length;
   }
+}
+
+/** Reads elements, behind which nothing may follow: the contents of another one, or an encoding. */
+export function readDer<T>(bytes: Uint8Array, read: (reader: DerReader) => T): T {
+  const reader = new DerReader(bytes);
+  const value = read(reader);
+  if (reader.done) return value;
+  throw new RangeError("DER: more follows than an element may have");
 }
 
 /** Encodes an element of at most 65,535 bytes, from the pieces of its contents. */
@@ -123,6 +179,9 @@ export function formatObjectIdentifier(content: Uint8Array): string {
   const arcs: number[] = [];
   let arc = 0;
   let begins = true;
+  if (content.length === 0 || content.at(-1)! >= 0x80) {
+    throw new RangeError("DER: an object identifier is truncated");
+  }
   for (const byte of content) {
     // With leading zeros a number could be written in many ways.
     if (begins && byte === 0x80) throw new RangeError("DER: an object identifier is padded");

@@ -16,6 +16,7 @@ import {
   parseCertificate,
   PURPOSE,
 } from "@degu/internal/net/tls/certificate.ts";
+import { encodeDer, TAG } from "@degu/internal/net/tls/der.ts";
 import { isUsableKey, publicKeyOf, verifySignature } from "@degu/internal/net/tls/keys.ts";
 import {
   checkCertificate,
@@ -157,6 +158,96 @@ Deno.test("invalid certificates are a RangeError, whatever their bytes", async (
     { numRuns: 3000 },
   );
   fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => void parse(bytes)));
+});
+
+const BASIC = "0603551d13";
+const USAGE = "0603551d0f";
+const TRUE = "0101ff";
+
+/** An extension, whose parts are given in hex. */
+function extension(type: string, critical: string, value: string, behind = ""): Uint8Array {
+  const octets = encodeDer(TAG.octetString, Uint8Array.fromHex(value));
+  const [before, after] = [type + critical, behind].map((hex) => Uint8Array.fromHex(hex));
+  return encodeDer(TAG.sequence, before!, octets, after!);
+}
+
+/** Extensions that DER knows, and whether they are those of an authority. */
+const KNOWN: readonly (readonly [Uint8Array, isAuthority: boolean, pathLength: number | null])[] = [
+  [extension(BASIC, TRUE, "30030101ff"), true, null],
+  [extension(BASIC, TRUE, "30060101ff020105"), true, 5],
+  [extension(BASIC, TRUE, "30070101ff02020080"), true, 128],
+  [extension(BASIC, TRUE, "3000"), false, null],
+  // Old authorities write defaults, which DER leaves out.
+  [extension(BASIC, "010100", "3003010100"), false, null],
+];
+
+const UNKNOWN: Readonly<Record<string, Uint8Array>> = {
+  "critical is 1": extension(BASIC, "010101", "30030101ff"),
+  "critical has two bytes": extension(BASIC, "0102ffff", "30030101ff"),
+  "CA is 1": extension(BASIC, TRUE, "3003010101"),
+  "CA has no byte": extension(BASIC, TRUE, "30020100"),
+  "a limit of -1": extension(BASIC, TRUE, "30060101ff0201ff"),
+  "a padded limit": extension(BASIC, TRUE, "30070101ff02020001"),
+  "a field behind the limit": extension(BASIC, TRUE, "30080101ff0201010500"),
+  "a field behind the constraints": extension(BASIC, TRUE, "30030101ff0500"),
+  "a byte behind the constraints": extension(BASIC, TRUE, "30030101ff00"),
+  "a field behind the value": extension(BASIC, TRUE, "30030101ff", "0500"),
+  "the type ends inside a number": extension("0604551d1381", TRUE, "30030101ff"),
+  "a usage of a bit that is not in use": extension(USAGE, TRUE, "03020107"),
+  "a usage without a byte": extension(USAGE, TRUE, "0300"),
+  "a field behind the usage": extension(USAGE, TRUE, "030201060500"),
+  "a field behind the names": extension("0603551d11", "", "30038201610500"),
+  "a field behind the purposes": extension("0603551d25", "", "300606042a0304050500"),
+  "a field behind the key's identifier": extension("0603551d0e", "", "0401aa0500"),
+  "a field behind the authority's identifier": extension("0603551d23", "", "30038001aa0500"),
+  "an unknown field of the authority's identifier": extension("0603551d23", "", "30058001aa8500"),
+};
+
+Deno.test("extensions have one form: what would mean the same, or more, is refused", () => {
+  for (const [bytes, isAuthority, pathLength] of KNOWN) {
+    const read = parseCertificate(makeAuthority({ extensions: [bytes] }).der);
+    assertEquals([read.isAuthority, read.pathLength], [isAuthority, pathLength], bytes.toHex());
+  }
+  for (const [what, bytes] of Object.entries(UNKNOWN)) {
+    const { der } = makeAuthority({ extensions: [bytes] });
+    assertThrows(() => parseCertificate(der), RangeError, "DER: ", what);
+  }
+});
+
+Deno.test("nothing may follow a certificate, nor the parts of one", () => {
+  const { der } = makeAuthority();
+  parseCertificate(der);
+  for (const behind of [[0], [5, 0]]) {
+    assertThrows(() => parseCertificate(Uint8Array.of(...der, ...behind)), RangeError, "DER: ");
+  }
+  const longer = encodeDer(TAG.sequence, der.subarray(4), Uint8Array.of(5, 0));
+  assertThrows(() => parseCertificate(longer), RangeError, "DER: ");
+});
+
+Deno.test("a certificate that names two algorithms of its signature is refused", () => {
+  const { der } = makeAuthority();
+  const hex = der.toHex();
+  // The algorithm is ECDSA with SHA-256; 3 in place of 2 is SHA-384 (RFC 5758 §3.2).
+  const algorithm = "300a06082a8648ce3d040302";
+  assertEquals(hex.split(algorithm).length, 3);
+  const at = [hex.indexOf(algorithm), hex.lastIndexOf(algorithm)];
+  for (const place of at) {
+    const bytes = Uint8Array.from(der);
+    bytes[(place + algorithm.length) / 2 - 1] = 3;
+    assertThrows(() => parseCertificate(bytes), RangeError, "two algorithms");
+  }
+});
+
+Deno.test("a key whose bits are no whole bytes, or have more behind them, is refused", () => {
+  const { der } = makeAuthority();
+  // The bits of a key on P-256: 66 bytes, none of whose bits is unused, and 4 for both coordinates.
+  const start = der.toHex().indexOf("03420004") / 2;
+  assertEquals(start % 1, 0);
+  for (const [index, byte] of [[1, 0x41], [2, 1], [0, 4]] as const) {
+    const bytes = Uint8Array.from(der);
+    bytes[start + index] = byte;
+    assertThrows(() => parseCertificate(bytes), RangeError, "DER: ", `${index}`);
+  }
 });
 
 const leaf = parseCertificate(await readDer(pki.serverSslconfig.certFile));

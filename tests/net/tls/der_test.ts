@@ -1,6 +1,7 @@
 /** DER, as far as certificates need it. */
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { concatenate } from "@degu/internal/base/bytes.ts";
 import {
   decodeString,
   decodeTime,
@@ -8,6 +9,7 @@ import {
   encodeDer,
   encodeObjectIdentifier,
   formatObjectIdentifier,
+  readDer,
   TAG,
 } from "@degu/internal/net/tls/der.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
@@ -66,6 +68,83 @@ Deno.test("an indefinite length, one of more than four bytes, and a long tag are
   }
   const huge = Uint8Array.of(0x30, 0x84, 0xff, 0xff, 0xff, 0xff);
   assertThrows(() => new DerReader(huge).next(), RangeError);
+});
+
+/** The contents of elements that have one value, and of those that DER does not know. */
+const CONTENTS: Readonly<
+  Record<string, {
+    tag: number;
+    read: (reader: DerReader) => unknown;
+    good: readonly (readonly [hex: string, value: unknown])[];
+    bad: readonly string[];
+  }>
+> = {
+  "a boolean": {
+    tag: TAG.boolean,
+    read: (reader) => reader.boolean(),
+    good: [["00", false], ["ff", true]],
+    bad: ["", "01", "fe", "0000", "ffff", "00ff"],
+  },
+  "an integer": {
+    tag: TAG.integer,
+    read: (reader) => reader.integer().toHex(),
+    good: ["00", "7f", "80", "ff", "0080", "00ff", "ff7f", "8000"].map((hex) => [hex, hex]),
+    bad: ["", "0000", "0001", "007f", "ff80", "ffff", "000080"],
+  },
+  "a number": {
+    tag: TAG.integer,
+    read: (reader) => reader.natural(),
+    good: [["00", 0], ["7f", 127], ["0080", 128], ["010000", 65536]],
+    bad: ["", "80", "ff", "ff7f", "0001"],
+  },
+  "a bit string": {
+    tag: TAG.bitString,
+    read: (reader) => reader.bitString().toHex(),
+    good: [["00", ""], ["00ff", "ff"], ["0780", "80"], ["0700", "00"], ["0106", "06"]],
+    bad: ["", "01", "07", "08ff", "0800", "0107", "07c0", "ff00"],
+  },
+  "a bit string of whole bytes": {
+    tag: TAG.bitString,
+    read: (reader) => reader.bitString(0).toHex(),
+    good: [["00", ""], ["00ff80", "ff80"]],
+    bad: ["", "0180", "0100", "01"],
+  },
+};
+
+for (const [what, { tag, read, good, bad }] of Object.entries(CONTENTS)) {
+  Deno.test(`${what} has one form for each value, and any other is refused`, () => {
+    for (const [hex, value] of good) {
+      assertEquals(readDer(encodeDer(tag, Uint8Array.fromHex(hex)), read), value, hex);
+    }
+    for (const hex of bad) {
+      const bytes = encodeDer(tag, Uint8Array.fromHex(hex));
+      assertThrows(() => readDer(bytes, read), RangeError, "DER: ", hex);
+    }
+    const [[hex] = [""]] = good;
+    const other = encodeDer(TAG.octetString, Uint8Array.fromHex(hex));
+    assertThrows(() => readDer(other, read), RangeError, "expected an element");
+  });
+}
+
+Deno.test("behind what is read of an element nothing may follow", () => {
+  const one = encodeDer(TAG.integer, Uint8Array.of(1));
+  const two = concatenate([one, one]);
+  const read = (reader: DerReader) => reader.natural();
+  assertEquals(readDer(one, read), 1);
+  assertEquals(readDer(encodeDer(TAG.sequence, one), (all) => all.enter(TAG.sequence, read)), 1);
+  const behind = [two, concatenate([one, Uint8Array.of(0)])];
+  for (const bytes of behind) {
+    assertThrows(() => readDer(bytes, read), RangeError, "more follows");
+    const sequence = encodeDer(TAG.sequence, bytes);
+    const enter = (all: DerReader) => all.enter(TAG.sequence, read);
+    assertThrows(() => readDer(sequence, enter), RangeError, "more follows");
+  }
+});
+
+Deno.test("an object identifier that is empty, or ends inside a number, is refused", () => {
+  for (const bytes of [[], [0x80], [0x55, 0x1d, 0x13, 0x81], [0x2b, 0x86, 0x80]]) {
+    assertThrows(() => formatObjectIdentifier(Uint8Array.from(bytes)), RangeError, "DER: ");
+  }
 });
 
 Deno.test("a padded object identifier is refused, because its encoding is not unique", () => {
