@@ -2,6 +2,8 @@
 
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../../base.ts";
 import { plainMessageOf, systemCode } from "../../net/thrown.ts";
+import { PairingError } from "../../device.ts";
+import { pairingFacts } from "../device/errors.ts";
 import {
   codeOf,
   Failure,
@@ -70,6 +72,7 @@ export function reasonOf(error: unknown): string {
 function reasonAndHint(error: unknown): [reason: string, hint?: string | undefined] {
   if (!(error instanceof Error)) return [plainMessageOf(error)];
   if (error instanceof TlsError) return [tlsReason(error), TLS_HINTS[error.code]];
+  if (error instanceof PairingError) return [pairingProblem(error)];
   if (error instanceof EmptyPreambleError) {
     return ["the peer closed the connection without an answer", FORGOTTEN_HINT];
   }
@@ -112,32 +115,32 @@ const WORDS_FOR_PEOPLE: readonly (readonly [RegExp, string])[] = [
     /^the peer closed (\d+) bytes before the end of the body/,
     "the peer ended the connection when $1 bytes were left to come",
   ],
-  [/^line: it is (?=garbled)/, "the line is "],
-  [/^(?:addresses|line): (?=it is this device)/, ""],
-  [/use the line of the invitation$/, 'use the line that "degu send" prints'],
-  [
-    /^(\S+) did not confirm: the answer there was no, or the connection ended; try again$/,
-    "the answer at $1 was no, or it has left: run both commands again",
-  ],
-  [
-    /is asking about another device: if you did not start that, answer no there, and try again$/,
-    "is asking about another device: if nobody of you has started that, answer no there; then run the same " +
-    "command again",
-  ],
-  [/(?<=takes no more numbers: see what it says there, and )invite again$/, "run that again"],
-  [
-    /^no device invites at these addresses: (.*), and that the invitation is still open$/s,
-    "no device waits there: $1, and that the command there still runs",
-  ],
-  [
-    /: that device may have stored this one, which has not stored it; join again with a new invitation$/,
-    ', so it may trust this device already: pair the two again, or "degu forget" this one there',
-  ],
-  [
-    /; check the peers of (.*), and forget any that you don't recognize/s,
-    '; run "degu invite" there again; if nobody of you has used it, "degu peers" there lists who has',
-  ],
 ];
+
+/** What to do about a failed pairing, by its finer reason or its code. */
+const PAIRING_ADVICE: Readonly<Record<string, string>> = {
+  "here": ': use the line that "degu send" prints',
+  "late": "; try again, and answer at both devices",
+  "asking": ": if nobody of you has started that, answer no there; then run the same command again",
+  "used up": ", and run that again",
+  "line over":
+    '; run "degu invite" there again; if nobody of you has used it, "degu peers" there ' +
+    "lists who has",
+  "ANSWER_LOST":
+    ', so it may trust this device already: pair the two again, or "degu forget" this one there',
+};
+
+function pairingProblem(error: PairingError): string {
+  const { is = error.code, problem = error.message, name } = pairingFacts.of(error);
+  if (is === "there") {
+    return `the answer at ${name} was no, or it has left: run both commands again`;
+  }
+  if (is === "nobody") {
+    return "no device waits there: check that the two are on the same network, and that the command " +
+      "there still runs";
+  }
+  return `${problem}${PAIRING_ADVICE[is] ?? ""}`;
+}
 
 function tlsReason({ code, message }: TlsError): string {
   const [, address] = /^the TLS handshake with (\S+) failed: /.exec(message) ?? [];

@@ -3,6 +3,7 @@
 import { formatAddress } from "../../base.ts";
 import { isLoopback } from "../../base/address.ts";
 import type { Device, Invitation, InviteOptions, Peer } from "../../device.ts";
+import { pairingFacts } from "../device/errors.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
 import { atEveryAddress, listenError } from "./addresses.ts";
 import type { Context } from "./command.ts";
@@ -162,11 +163,10 @@ function confirmWith({ confirm }: NumberQuestions, { output, signal: ends }: Con
     const onEnd = async () => {
       await Promise.allSettled([answer]); // while the question is open nothing else is printed
       if (ends.aborted) return;
-      const reason = plainMessageOf(signal.reason);
-      const why = reason === "not confirmed here"
+      const why = pairingFacts.of(signal.reason).is === "here"
         ? "the answer here was no"
         : signal.reason instanceof Deno.errors.TimedOut
-        ? reason
+        ? plainMessageOf(signal.reason)
         : "it has left, or the answer there was no";
       output.note(`${name} has not come in: ${why}`);
     };

@@ -10,6 +10,7 @@ import type { SentAddress } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
 import { FAILED, Failure, REFUSED, usageError } from "./failure.ts";
+import { pairingFacts } from "../device/errors.ts";
 import { MAX_TRIES } from "../device/pairing_state.ts";
 import { announceInvitation, countDown, isNear, openInvitation, thisIs } from "./inviting.ts";
 import { findOffers, type Offer, PAIR_SERVICE, shortId, shortName } from "./mdns.ts";
@@ -35,8 +36,10 @@ const NOT_CONFIRMED_HERE =
 /** The two ends wait for 120 s; the end whose time is over first tells the other one nothing. */
 const ANSWER_MILLISECONDS = 119_000;
 
-const notConfirmedThere = (name: string) => `the answer at ${name} was no, or it has left`;
-const notInTime = (name: string) => `120 s have passed without a yes here and at ${name}`;
+const NOT_CONFIRMED = {
+  there: (name: string) => `the answer at ${name} was no, or it has left`,
+  late: (name: string) => `120 s have passed without a yes here and at ${name}`,
+};
 
 /**
  * The error of a device that has joined another one by a number, in the words of `degu pair`.
@@ -45,7 +48,7 @@ const notInTime = (name: string) => `120 s have passed without a yes here and at
  */
 export function pairingFailure(error: unknown, name: string): unknown {
   if (!(error instanceof PairingError)) return usageError(error);
-  const { code, message } = error;
+  const { code } = error;
   const fail = (problem: string) => new Failure(problem, REFUSED, { cause: error });
   if (code === "ANSWER_LOST") {
     return fail(
@@ -54,9 +57,9 @@ export function pairingFailure(error: unknown, name: string): unknown {
     );
   }
   if (code !== "NOT_CONFIRMED") return usageError(error);
-  if (message.startsWith("not confirmed here")) return fail(NOT_CONFIRMED_HERE);
-  const why = message.startsWith("no answer within") ? notInTime(name) : notConfirmedThere(name);
-  return fail(`${why}: ${RUN_BOTH_AGAIN}`);
+  const { is } = pairingFacts.of(error);
+  if (is === "here") return fail(NOT_CONFIRMED_HERE);
+  return fail(`${NOT_CONFIRMED[is === "late" ? is : "there"](name)}: ${RUN_BOTH_AGAIN}`);
 }
 
 /** The operand and the options of `degu pair`. */
@@ -340,7 +343,7 @@ class Meeting {
     if (reason instanceof PairingError && reason.code !== "NOT_CONFIRMED") {
       return this.#failed.reject(pairingFailure(reason, name));
     }
-    const why = isLate ? notInTime(name) : notConfirmedThere(name);
+    const why = NOT_CONFIRMED[isLate ? "late" : "there"](name);
     const isOther = this.#meant.name !== undefined ||
       (this.#heard.size === 0 ? this.#isAddressShown : this.#heard.has(shortId(id)));
     if (isOther) return this.#failed.reject(new Failure(`${why}: ${RUN_BOTH_AGAIN}`, REFUSED));

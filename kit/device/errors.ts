@@ -1,6 +1,7 @@
 /** Errors of devices: of pairing, and of connecting to a peer. */
 
 import { DeguError } from "../../base/errors.ts";
+import { Facts } from "../../base/facts.ts";
 
 /**
  * Why two devices were not paired.
@@ -68,6 +69,31 @@ export class PairingError extends DeguError {
     this.code = code;
     this.peerName = options?.peerName ?? null;
   }
+}
+
+/** What an error of a pairing carries beside its code. */
+interface PairingFacts {
+  /**
+   * The finer reason. A number: the answer here or there was no, none came in time, the other
+   * device asks about another one, takes no more numbers, or there is none. A line: it is over.
+   */
+  readonly is?: "here" | "there" | "late" | "asking" | "used up" | "nobody" | "line over";
+  /** The problem without advice. */
+  readonly problem?: string;
+  /** The name of the other device. */
+  readonly name?: string;
+}
+
+export const pairingFacts: Facts<PairingFacts> = new Facts();
+
+/** Creates an error from a problem, and advice for programs. */
+export function advised(
+  code: PairingErrorCode,
+  facts: PairingFacts & { readonly problem: string },
+  advice: string,
+  options?: ErrorOptions,
+): PairingError {
+  return pairingFacts.add(new PairingError(code, facts.problem + advice, options), facts);
 }
 
 /**

@@ -26,7 +26,7 @@ import {
 } from "../../base/address.ts";
 import { checkString } from "../../base/checks.ts";
 import { loadBuiltin } from "../../net/tls/modules.ts";
-import { PairingError } from "./errors.ts";
+import { PairingError, pairingFacts } from "./errors.ts";
 
 /** Where an inviter listens: an IP address without a scope, the port of TLS and the plain one. */
 export type LineAddress = readonly [host: string, port: number, plainPort: number];
@@ -132,10 +132,10 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
 }
 
 function garbled(): PairingError {
-  return new PairingError(
-    "GARBLED",
-    "line: it is garbled: a part is missing or was changed on the way; copy the whole line again",
-  );
+  const problem = "garbled: a part is missing or was changed on the way; copy the whole line again";
+  return pairingFacts.add(new PairingError("GARBLED", `line: it is ${problem}`), {
+    problem: `the line is ${problem}`,
+  });
 }
 
 function isIntact(bytes: Uint8Array, version: number, rest: Uint8Array): boolean {

@@ -9,7 +9,7 @@ import type { Connection } from "../../net/client_connection.ts";
 import { joinSignals } from "../../net/connect.ts";
 import { buildClientSslctx } from "../../net/tls/context.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
-import { PairingError } from "./errors.ts";
+import { advised, PairingError, type PairingErrorCode, pairingFacts } from "./errors.ts";
 import { decodeLine } from "./invitation_line.ts";
 import { addressesToStore, addressFinder, linkLocalScopes } from "./pairing_addresses.ts";
 import {
@@ -50,12 +50,25 @@ export interface JoinOptions {
 }
 
 export const JOIN_OPTIONS = ["peerName", "serving", "signal"];
-export const SELF =
-  "it is this device itself, or a copy of its directory: a device can't be paired with itself, and each " +
-  "device needs a directory of its own";
-/** What a joiner is told if the last answer does not arrive. */
-export const MAY_BE_STORED =
-  "that device may have stored this one, which has not stored it; join again with a new invitation";
+/** Creates the error of a device that is to be paired with itself. */
+export function ownDevice(argument: "line" | "addresses"): PairingError {
+  const problem =
+    "it is this device itself, or a copy of its directory: a device can't be paired with itself, and each " +
+    "device needs a directory of its own";
+  return pairingFacts.add(new PairingError("OWN", `${argument}: ${problem}`), { problem });
+}
+
+/** Creates the error of a joiner to whom the last answer does not come. */
+export function answerLost(
+  problem: string,
+  options?: ErrorOptions,
+  separator = ":",
+): PairingError {
+  const advice =
+    " that device may have stored this one, which has not stored it; join again with a new invitation";
+  return advised("ANSWER_LOST", { problem }, separator + advice, options);
+}
+
 /** The most seconds that joining by a line takes, whatever the other device does. */
 const WHOLE_SECONDS = 60;
 
@@ -71,7 +84,7 @@ export async function joinDevice(
   const findAddresses = addressFinder(services, serving);
   const { keyHash, addresses, secret } = decodeLine(line);
   const id = deviceId(keyHash);
-  if (id === identity.authority.id) throw new PairingError("OWN", `line: ${SELF}`);
+  if (id === identity.authority.id) throw ownDevice("line");
   if (peerName !== undefined) await peers.checkFree(peerName, id);
   const introduction = encodeMessage({
     secret,
@@ -129,11 +142,7 @@ export async function joinDevice(
     const proof = encodeMessage({ value: answer.value });
     const { status } = await sendMessage(connection, VALUE_URI, proof).catch((cause) => {
       if (!timeLimit.signal.aborted) joined.throwIfAborted();
-      throw new PairingError(
-        "ANSWER_LOST",
-        `the last answer of ${who} did not arrive: ${MAY_BE_STORED}`,
-        { cause },
-      );
+      throw answerLost(`the last answer of ${who} did not arrive`, { cause });
     });
     if (status !== 204) throw refused();
     const peer = await storePairing(services, {
@@ -220,15 +229,18 @@ function explainStep(
     });
   }
   const notOpen =
-    "this line is not open any more: it has expired, was closed, or another device has used it; " +
-    `check the peers of ${who}, and forget any that you don't recognize`;
+    "this line is not open any more: it has expired, was closed, or another device has used it";
+  const fail = (code: PairingErrorCode, problem: string) => {
+    const advice = `; check the peers of ${who}, and forget any that you don't recognize`;
+    return advised(code, { is: "line over", problem }, advice, { cause });
+  };
   // A port that is crowded by strangers is more likely than one that another program now uses.
   if (errors.some(isCut)) {
     const message =
       `${who} closes connections before they are encrypted, each time it was tried: its ` +
       "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
       notOpen;
-    return new PairingError("BUSY", message, { cause });
+    return fail("BUSY", message);
   }
   const code = codeOfAttempts(cause);
   // An invitation that has ended can be as silent as a device that is far away.
@@ -236,7 +248,7 @@ function explainStep(
     ? notOpen
     : `${who} can't be reached at an address of the line: check that the two are on the same ` +
       `network; if they are, ${notOpen}`;
-  return new PairingError(code, message, { cause });
+  return fail(code, message);
 }
 
 /** True if the device of the line has answered, but not by the protocol. */

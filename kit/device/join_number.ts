@@ -19,8 +19,8 @@ import { joinSignals, untilAborted } from "../../net/connect.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
 import type { ClientSslctx } from "../../net/tls/context.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
-import { PairingError, type PairingErrorCode } from "./errors.ts";
-import { JOIN_OPTIONS, type JoinOptions, MAY_BE_STORED, SELF } from "./join.ts";
+import { advised, PairingError } from "./errors.ts";
+import { answerLost, JOIN_OPTIONS, type JoinOptions, ownDevice } from "./join.ts";
 import { addressesToStore, addressFinder } from "./pairing_addresses.ts";
 import {
   type COMMITMENT,
@@ -57,14 +57,32 @@ export interface JoinByNumberOptions extends JoinOptions {
 }
 
 const WHY_REFUSED = {
-  busy: [
-    "BUSY",
-    "is asking about another device: if you did not start that, answer no there, and try again",
-  ],
+  busy: {
+    code: "BUSY",
+    is: "asking",
+    why: "is asking about another device",
+    advice: ": if you did not start that, answer no there, and try again",
+  },
   // Five numbers were not confirmed, or another device has used the line: then the line is dead,
   // too, and is not recommended.
-  closed: ["NOT_OPEN", "takes no more numbers: see what it says there, and invite again"],
+  closed: {
+    code: "NOT_OPEN",
+    is: "used up",
+    why: "takes no more numbers: see what it says there",
+    advice: ", and invite again",
+  },
 } as const;
+
+/** Why a number was not confirmed, and what to do, for programs. */
+const UNCONFIRMED = {
+  here: [
+    "not confirmed here; if the two numbers differ, somebody may stand between the devices",
+    ": use the line of the invitation",
+  ],
+  there: ["did not confirm: the answer there was no, or the connection ended", "; try again"],
+  late: [`no answer within ${CONFIRM_SECONDS} s`, "; try again, and answer at both devices"],
+} as const;
+
 /**
  * Pairs with the device that invites at one of these addresses, for `Device.join()`.
  */
@@ -93,7 +111,7 @@ export async function joinByNumber(
   // The number is valid only while this connection is open.
   using _plain = answered.connection;
   const { address, offer, authority } = answered;
-  if (authority.id === identity.authority.id) throw new PairingError("OWN", `addresses: ${SELF}`);
+  if (authority.id === identity.authority.id) throw ownDevice("addresses");
   using opened = new JoinersTry(answered, signal);
   await opened.reveal();
   await opened.ask(confirm);
@@ -131,9 +149,13 @@ async function commit(
         const response = await readBody(answer);
         if (status === 409) {
           const { reason } = decodeMessage(response, REFUSAL, REFUSAL);
-          if (reason === "self") throw new PairingError("OWN", `addresses: ${SELF}`);
-          const [code, why] = WHY_REFUSED[reason];
-          throw new PairingError(code, `the device at ${addressText(address)} ${why}`);
+          if (reason === "self") throw ownDevice("addresses");
+          const { code, is, why, advice } = WHY_REFUSED[reason];
+          throw advised(
+            code,
+            { is, problem: `the device at ${addressText(address)} ${why}` },
+            advice,
+          );
         }
         if (status !== 200) throw new DeguError(`the status of its answer is ${status}`);
         const offer = decodeMessage(response, OFFER, OFFER);
@@ -153,12 +175,10 @@ async function commit(
     }
   }
   const cause = new AggregateError(errors);
-  throw new PairingError(
-    codeOfAttempts(cause),
-    "no device invites at these addresses: check that the two are on the same network, and that the " +
-      "invitation is still open",
-    { cause },
-  );
+  const problem = "no device invites at these addresses";
+  const advice =
+    ": check that the two are on the same network, and that the invitation is still open";
+  throw advised(codeOfAttempts(cause), { is: "nobody", problem }, advice, { cause });
 }
 
 /** The answer to a commitment, and all that the number is made of. */
@@ -172,17 +192,15 @@ class JoinersTry implements Disposable {
   /** Aborted when the number is over, or joining is cancelled: either interrupts any step. */
   readonly #signal: AbortSignal;
   readonly #timer: ReturnType<typeof setTimeout>;
-  readonly #refused: string;
 
   constructor(answered: Answered, cancelled: AbortSignal) {
     this.#answered = answered;
     this.#signal = AbortSignal.any([cancelled, this.#over.signal]);
-    this.#refused = `${answered.offer.name} did not confirm: the answer there was no, or the ` +
-      "connection ended; try again";
     this.#timer = setTimeout(() => {
-      const late = `no answer within ${CONFIRM_SECONDS} s; `;
-      if (this.#state.now === "sent") this.#end("late", "ANSWER_LOST", late + MAY_BE_STORED);
-      else this.#end("late", "NOT_CONFIRMED", `${late}try again, and answer at both devices`);
+      const error = this.#state.now === "sent"
+        ? answerLost(UNCONFIRMED.late[0], undefined, ";")
+        : this.#unconfirmed("late");
+      this.#end("late", error);
     }, CONFIRM_SECONDS * 1000);
   }
 
@@ -191,13 +209,15 @@ class JoinersTry implements Disposable {
     const { connection, offer, random } = this.#answered;
     const seconds = PLAIN_MILLISECONDS / 1000;
     const slow = `${offer.name} has not answered in ${seconds} s: check the network`;
-    const limit = setTimeout(() => this.#end("late", "UNREACHABLE", slow), PLAIN_MILLISECONDS);
+    const error = new PairingError("UNREACHABLE", slow);
+    const limit = setTimeout(() => this.#end("late", error), PLAIN_MILLISECONDS);
     const message = encodeMessage({ random });
-    const sending = this.#step(() => sendMessage(connection, RANDOM_URI, message), this.#refused);
+    const send = () => sendMessage(connection, RANDOM_URI, message);
+    const sending = this.#step(send, (cause) => this.#unconfirmed("there", { cause }));
     this.#check(await sending.finally(() => clearTimeout(limit)));
     // The other device sends nothing more, and keeps this connection open while the number is
     // valid: a read that ends means a no.
-    const onEnd = () => this.#end("left", "NOT_CONFIRMED", this.#refused);
+    const onEnd = () => this.#end("left", this.#unconfirmed("there"));
     connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
   }
 
@@ -206,59 +226,65 @@ class JoinersTry implements Disposable {
     const { offer: { name }, authority: { id }, request, response, random } = this.#answered;
     const number = numberOf(request, response, random);
     const asked = Object.freeze({ number, name, id, signal: this.#signal });
-    const no =
-      "not confirmed here; if the two numbers differ, somebody may stand between the devices: " +
-      "use the line of the invitation";
-    const isConfirmed = await this.#step(() => confirm(asked), no);
-    if (isConfirmed !== true) throw new PairingError("NOT_CONFIRMED", no);
+    const failed = (cause: unknown) => this.#unconfirmed("here", { cause });
+    const isConfirmed = await this.#step(() => confirm(asked), failed);
+    if (isConfirmed !== true) throw this.#unconfirmed("here");
   }
 
   /** Connects over TLS, with the certificate of this device. */
   async comeBack(sslctx: ClientSslctx): Promise<Connection> {
     const { offer, authority } = this.#answered;
     const address = addressOfTls(this.#answered);
-    const found = await this.#step(
-      () => connectToInviter(authority, sslctx, [address], this.#signal, null),
-      `${offer.name} can't be reached at ${addressText(address)}: check what is in between`,
-      codeOfAttempts,
-    );
+    const connect = () => connectToInviter(authority, sslctx, [address], this.#signal, null);
+    const found = await this.#step(connect, (cause) => {
+      const where = `${offer.name} can't be reached at ${addressText(address)}`;
+      return new PairingError(codeOfAttempts(cause), `${where}: check what is in between`, {
+        cause,
+      });
+    });
     return found.connection;
   }
 
   /** Tells the other device that its number was confirmed; it answers when its own person has. */
   async confirm(secure: Connection): Promise<void> {
     this.#state.on("confirms");
-    const lost = `the last answer of ${this.#answered.offer.name} did not arrive: ${MAY_BE_STORED}`;
+    const problem = `the last answer of ${this.#answered.offer.name} did not arrive`;
     const message = encodeMessage({});
-    const sending = () => sendMessage(secure, CONFIRMED_URI, message);
-    this.#check(await this.#step(sending, lost, () => "ANSWER_LOST"));
+    const send = () => sendMessage(secure, CONFIRMED_URI, message);
+    this.#check(await this.#step(send, (cause) => answerLost(problem, { cause })));
   }
 
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
   }
 
-  #end(event: JoinerEvent, code: PairingErrorCode, why: string): void {
-    if (this.#state.on(event) === "over") this.#over.abort(new PairingError(code, why));
+  #end(event: JoinerEvent, error: PairingError): void {
+    if (this.#state.on(event) === "over") this.#over.abort(error);
+  }
+
+  #unconfirmed(is: keyof typeof UNCONFIRMED, options?: ErrorOptions): PairingError {
+    const { name } = this.#answered.offer;
+    const [why, advice] = UNCONFIRMED[is];
+    const problem = is === "there" ? `${name} ${why}` : why;
+    return advised("NOT_CONFIRMED", { is, name, problem }, advice, options);
   }
 
   async #step<T>(
     doing: () => T | Promise<T>,
-    problem: string,
-    codeOf: (cause: unknown) => PairingErrorCode = () => "NOT_CONFIRMED",
+    failed: (cause: unknown) => PairingError,
   ): Promise<T> {
     try {
       this.#signal.throwIfAborted();
       return await untilAborted(doing(), this.#signal);
     } catch (cause) {
       this.#signal.throwIfAborted();
-      throw new PairingError(codeOf(cause), problem, { cause });
+      throw failed(cause);
     }
   }
 
   #check({ status, bytes }: Awaited<ReturnType<typeof sendMessage>>): void {
     if (status === 200 && isEmptyMessage(bytes)) return;
-    throw new PairingError("NOT_CONFIRMED", this.#refused);
+    throw this.#unconfirmed("there");
   }
 }
 

@@ -16,6 +16,7 @@ import type { Logger } from "../../net/logger.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
 import type { ContextInForce } from "../../net/tls/listener.ts";
 import type { DeviceServices } from "./device_services.ts";
+import { pairingFacts } from "./errors.ts";
 import {
   AUTHORITY_URI,
   COMMITMENT,
@@ -260,11 +261,11 @@ export class PlainPort {
       const asked = Object.freeze({ number, name, id, signal });
       const isConfirmed = await untilAborted(this.#confirm!(asked), signal) === true;
       if (isConfirmed) opened.on("accepted");
-      else opened.end(new DeguError("not confirmed here"));
+      else opened.end(unconfirmed());
     } catch (error) {
       if (signal.aborted) return;
       this.#services.logger.error(`invitation: confirm has failed: ${plainMessageOf(error)}`);
-      opened.end(new DeguError("not confirmed here", { cause: error }));
+      opened.end(unconfirmed({ cause: error }));
     }
   }
 
@@ -281,4 +282,9 @@ export class PlainPort {
       `invitation: ${MAX_TRIES} numbers were not confirmed, so there are no more: invite again, or use the line`,
     );
   }
+}
+
+/** Creates the reason of a try that ends with a no of the person here. */
+function unconfirmed(options?: ErrorOptions): DeguError {
+  return pairingFacts.add(new DeguError("not confirmed here", options), { is: "here" });
 }

@@ -2,13 +2,16 @@
  * What a person reads: what the library says to a program, and what the program makes of it. Each
  * row has the name of its mishap.
  */
-import { PairingError, type PairingErrorCode } from "@degu/degu/device";
+import { PairingError } from "@degu/degu/device";
 import { StatusError, TransferError } from "@degu/degu/files";
 import { explain, explainLine } from "@degu/internal/kit/agent/explain.ts";
 import { pairingFailure } from "@degu/internal/kit/agent/meeting.ts";
 import { ownDirectory } from "@degu/internal/kit/agent/local_paths.ts";
 import { Output } from "@degu/internal/kit/agent/output.ts";
 import { progressLine } from "@degu/internal/kit/agent/progress_bar.ts";
+import { advised } from "@degu/internal/kit/device/errors.ts";
+import { decodeLine } from "@degu/internal/kit/device/invitation_line.ts";
+import { answerLost, ownDevice } from "@degu/internal/kit/device/join.ts";
 import { transferFacts } from "@degu/internal/kit/files/transfer_error.ts";
 import { existsAlready, unreadableThere } from "@degu/internal/kit/files/tree/tree_errors.ts";
 import { TreeNode } from "@degu/internal/kit/files/tree/tree.ts";
@@ -18,7 +21,7 @@ import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
 Deno.test("no bar says 100 % for a file that has failed, or is not complete", async (t) => {
   const of = (files: number, totalFiles: number, bytes: number) => ({
@@ -143,8 +146,10 @@ Deno.test("a file of a tree that can't be read is said to be at its end", () => 
   ]);
 });
 
+/** Advice of the library, which no person sees. */
+const FOR_PROGRAMS = "; for programs";
+
 Deno.test("what the library says to programs is said to people in their words", async (t) => {
-  const pairing = (code: PairingErrorCode, message: string) => new PairingError(code, message);
   const rows: [rule: string, error: Error, said: string][] = [
     [
       "the connection ends in a file",
@@ -153,51 +158,61 @@ Deno.test("what the library says to programs is said to people in their words", 
     ],
     [
       "a line that is cut",
-      pairing("GARBLED", "line: it is garbled: a part is missing; copy the whole line again"),
-      "the line is garbled: a part is missing; copy the whole line again",
+      assertThrows(() => decodeLine("degu:AgEC"), PairingError),
+      "the line is garbled: a part is missing or was changed on the way; copy the whole line again",
     ],
     [
       "its own line",
-      pairing("OWN", "line: it is this device itself, or a copy of its directory"),
-      "it is this device itself, or a copy of its directory",
+      ownDevice("line"),
+      "it is this device itself, or a copy of its directory: a device can't be paired with itself, and " +
+      "each device needs a directory of its own",
     ],
     [
       "a line that is over",
-      pairing(
+      advised(
         "NOT_OPEN",
-        "this line is not open any more: it has expired; check the peers of desk, and forget any that " +
-          "you don't recognize",
+        { is: "line over", problem: "this line is not open any more" },
+        FOR_PROGRAMS,
       ),
-      'this line is not open any more: it has expired; run "degu invite" there again; if nobody of you ' +
-      'has used it, "degu peers" there lists who has',
+      'this line is not open any more; run "degu invite" there again; if nobody of you has used it, ' +
+      '"degu peers" there lists who has',
     ],
     [
       "nobody waits at --address",
-      pairing(
-        "NOT_OPEN",
-        "no device invites at these addresses: check that the two are on the same network, and that the " +
-          "invitation is still open",
-      ),
+      advised("NOT_OPEN", { is: "nobody", problem: "no device invites there" }, FOR_PROGRAMS),
       "no device waits there: check that the two are on the same network, and that the command there " +
       "still runs",
     ],
     [
       "a second receiver",
-      pairing(
+      advised(
         "BUSY",
-        "the device at 10.0.0.1:4711 is asking about another device: if you did not start that, answer no " +
-          "there, and try again",
+        { is: "asking", problem: "desk is asking about another device" },
+        FOR_PROGRAMS,
       ),
-      "the device at 10.0.0.1:4711 is asking about another device: if nobody of you has started that, " +
-      `answer no there; then ${again}`,
+      "desk is asking about another device: if nobody of you has started that, answer no there; " +
+      `then ${again}`,
+    ],
+    [
+      "five numbers that were not confirmed",
+      advised("NOT_OPEN", { is: "used up", problem: "desk takes no more numbers" }, FOR_PROGRAMS),
+      "desk takes no more numbers, and run that again",
     ],
     [
       "a no to receive",
-      pairing(
-        "NOT_CONFIRMED",
-        "desk did not confirm: the answer there was no, or the connection ended; try again",
-      ),
+      advised("NOT_CONFIRMED", { is: "there", problem: "", name: "desk" }, FOR_PROGRAMS),
       "the answer at desk was no, or it has left: run both commands again",
+    ],
+    [
+      "a no here to receive",
+      advised("NOT_CONFIRMED", { is: "here", problem: "not confirmed here" }, FOR_PROGRAMS),
+      'not confirmed here: use the line that "degu send" prints',
+    ],
+    [
+      "a last answer that is lost",
+      answerLost("the last answer of desk did not arrive"),
+      "the last answer of desk did not arrive, so it may trust this device already: pair the two " +
+      'again, or "degu forget" this one there',
     ],
   ];
   await eachRow(t, rows, (_rule, error, said) => {
@@ -246,36 +261,26 @@ Deno.test("what the log says of others is said to people in their words", async 
 
 Deno.test("degu pair says whose no it was, who has left, and that nobody has answered", async (t) => {
   const both = 'run "degu pair" on both again';
-  const rows: [rule: string, code: PairingErrorCode, message: string, said: string][] = [
+  const no = (is: "here" | "there" | "late") =>
+    advised("NOT_CONFIRMED", { is, problem: "", name: "desk" }, FOR_PROGRAMS);
+  const rows: [rule: string, error: PairingError, said: string][] = [
     [
       "a no here",
-      "NOT_CONFIRMED",
-      "not confirmed here; if the two numbers differ, use the line of the invitation",
+      no("here"),
       "not confirmed here; if the two numbers differ, somebody may stand between the devices: pair by a " +
       'line, with "degu invite" on one and "degu join -" on the other',
     ],
-    [
-      "a no there",
-      "NOT_CONFIRMED",
-      "desk did not confirm: the answer there was no, or the connection ended; try again",
-      `the answer at desk was no, or it has left: ${both}`,
-    ],
-    [
-      "no answer",
-      "NOT_CONFIRMED",
-      "no answer within 120 s; try again, and answer at both devices",
-      `120 s have passed without a yes here and at desk: ${both}`,
-    ],
+    ["a no there", no("there"), `the answer at desk was no, or it has left: ${both}`],
+    ["no answer", no("late"), `120 s have passed without a yes here and at desk: ${both}`],
     [
       "killed after the yes here",
-      "ANSWER_LOST",
-      "the last answer of desk did not arrive: that device may have stored this one",
+      answerLost(""),
       `desk has left before its last answer came, so it may trust this device already: ${both}, or ` +
       '"degu forget" this one there',
     ],
   ];
-  await eachRow(t, rows, (_rule, code, message, said) => {
-    assertEquals(explain(pairingFailure(new PairingError(code, message), "desk")), said);
+  await eachRow(t, rows, (_rule, error, said) => {
+    assertEquals(explain(pairingFailure(error, "desk")), said);
     return Promise.resolve();
   });
 });
