@@ -10,8 +10,8 @@
 
 import { decodeText, EMPTY } from "../../base/bytes.ts";
 import { quote } from "../../base/quote.ts";
+import { parseTime } from "./conditions.ts";
 import { SHA256_HEX } from "./digest.ts";
-import { parseTime } from "./entries.ts";
 import { parseMode } from "./modes.ts";
 
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";

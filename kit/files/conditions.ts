@@ -8,7 +8,6 @@
 
 import type { HeaderDict } from "../../base/wire/headers.ts";
 import { parseDecimal } from "../../base/wire/tables.ts";
-import { parseTime } from "./entries.ts";
 import { type FileState, fileVersion, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 
 export interface Validators {
@@ -56,6 +55,16 @@ export function parseDate(value: string): number | null {
   const seconds = Date.parse(value) / 1000;
   // `Date.parse` accepts many forms: only the one that we write is valid.
   return Number.isInteger(seconds) && formatDate(seconds) === value ? seconds : null;
+}
+
+/**
+ * Reads a time in ISO 8601, in the form that `toISOString` writes; `null` if the text has another
+ * form.
+ */
+export function parseTime(text: unknown): Date | null {
+  if (typeof text !== "string") return null;
+  const date = new Date(text);
+  return !Number.isNaN(date.getTime()) && date.toISOString() === text ? date : null;
 }
 
 /**

@@ -5,6 +5,7 @@
 
 import { Buffer } from "node:buffer";
 import { quote } from "../../base/quote.ts";
+import { parseTime } from "./conditions.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { formatMode, parseMode } from "./modes.ts";
 import { TransferError, withNeed } from "./transfer_error.ts";
@@ -259,16 +260,6 @@ function checkTreeEntry(element: Record<string, unknown>): TreeEntry | null {
   if (link !== true) return { path, ...entry };
   // A server of an older version has listed a link to a file as that file.
   return { path, ...entry, kind: "other", size: 0, reason: "link" };
-}
-
-/**
- * Reads a time in ISO 8601, in the form that `toISOString` writes; `null` if the text has another
- * form.
- */
-export function parseTime(text: unknown): Date | null {
-  if (typeof text !== "string") return null;
-  const date = new Date(text);
-  return !Number.isNaN(date.getTime()) && date.toISOString() === text ? date : null;
 }
 
 function badEntry(problem: string, options?: ErrorOptions): TransferError {

@@ -6,9 +6,8 @@
 import type { BigIntStats } from "node:fs";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import { parseDecimal } from "../../../base/wire/tables.ts";
-import { checkConditions, isStamp, makeValidators, stampOrNone } from "../conditions.ts";
+import { checkConditions, isStamp, makeValidators, parseTime, stampOrNone } from "../conditions.ts";
 import { parseReprDigest } from "../digest.ts";
-import { parseTime } from "../entries.ts";
 import { parseMode } from "../modes.ts";
 import { Refusal } from "../refusal.ts";
 import { parseReuse, type Reused } from "../reuse.ts";

@@ -222,20 +222,21 @@ export interface TreeSettings extends Omit<TreeCall, "signal"> {
   readonly abort: (reason: unknown) => void;
 }
 
-const OPTIONS = [
-  "compare",
-  "replace",
-  "modes",
-  "delete",
-  "maxDelete",
-  "dryRun",
-  "filter",
-  "connections",
-  "settled",
-  "retries",
-  "signal",
-  "onEvent",
-];
+const DEFAULTS = {
+  compare: "time",
+  replace: true,
+  modes: true,
+  delete: false,
+  maxDelete: Number.MAX_SAFE_INTEGER,
+  dryRun: false,
+  filter: undefined,
+  connections: 4,
+  settled: 0,
+  retries: 0,
+  signal: undefined,
+  onEvent: undefined,
+  move: false,
+} as const satisfies TreeCall;
 const COMPARES: readonly unknown[] = ["time", "digest"];
 const MAX_CONNECTIONS = 64;
 
@@ -244,23 +245,20 @@ const MAX_CONNECTIONS = 64;
  *
  * @param mayMove Whether `move` is an option.
  */
-export function checkTreeOptions(
-  options: UploadTreeOptions,
-  mayMove: boolean,
-): TreeCall {
-  const copy = copyOptions(options, mayMove ? [...OPTIONS, "move"] : OPTIONS);
-  const { move = false, compare = "time", settled = move ? 3 : 0, connections = 4 } = copy;
-  const { filter, onEvent, signal, retries = 0 } = copy;
-  const { maxDelete = Number.MAX_SAFE_INTEGER } = copy;
-  const { replace = true, modes = true, delete: deletes = false, dryRun = false } = copy;
+export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): TreeCall {
+  const names = Object.keys(DEFAULTS).filter((name) => mayMove || name !== "move");
+  const given = Object.entries(copyOptions(options, names));
+  const set = Object.fromEntries(given.filter(([, value]) => value !== undefined));
+  const call: TreeCall = { ...DEFAULTS, ...set.move === true ? { settled: 3 } : {}, ...set };
+  const { compare, maxDelete, connections, settled, retries } = call;
   if (!COMPARES.includes(compare)) {
     throw new RangeError(`compare: must be "time" or "digest"; got ${String(compare)}`);
   }
-  for (const [name, value] of Object.entries({ replace, modes, delete: deletes, move, dryRun })) {
-    checkBoolean(name, value);
+  for (const name of ["replace", "modes", "delete", "move", "dryRun"] as const) {
+    checkBoolean(name, call[name]);
   }
-  if (move && (deletes || copy.compare !== undefined)) {
-    const name = deletes ? "delete" : "compare";
+  if (call.move && (call.delete || set.compare !== undefined)) {
+    const name = call.delete ? "delete" : "compare";
     throw new RangeError(`${name}: with move: true it can't be set`);
   }
   checkInteger("connections", connections, 1, MAX_CONNECTIONS);
@@ -270,23 +268,9 @@ export function checkTreeOptions(
   if (!(settled >= 0 && settled < Infinity)) {
     throw new RangeError(`settled: must be a number of seconds, 0 or more; got ${settled}`);
   }
-  for (const [name, value] of Object.entries({ filter, onEvent })) {
-    if (value !== undefined) checkFunction(name, value);
+  for (const name of ["filter", "onEvent"] as const) {
+    if (call[name] !== undefined) checkFunction(name, call[name]);
   }
-  checkSignal(signal);
-  return {
-    compare,
-    replace,
-    modes,
-    delete: deletes,
-    move,
-    maxDelete,
-    dryRun,
-    connections,
-    settled,
-    retries,
-    filter,
-    onEvent,
-    signal,
-  };
+  checkSignal(call.signal);
+  return call;
 }
