@@ -44,7 +44,7 @@ export { escapeName, fileUri } from "./kit/files/file_name.ts";
 export { download } from "./kit/files/transfer/download.ts";
 export { downloadTree } from "./kit/files/tree/download_tree.ts";
 export type { DirectoryEntry, OtherReason, TreeEntry } from "./kit/files/entries.ts";
-export { listDirectory, listTree } from "./kit/files/tree/list_tree.ts";
+export { listDirectory, listTree } from "./kit/files/tree/lists.ts";
 export type { TransferOptions, TransferProgress, TransferResult } from "./kit/files/options.ts";
 export { deleteFile, makeDirectory } from "./kit/files/transfer/remote_changes.ts";
 export { remoteDigest } from "./kit/files/transfer/remote_digest.ts";

@@ -21,7 +21,7 @@ import { hashOfText, sha256Of } from "../digest.ts";
 import { downloadFile } from "../transfer/download.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { HeldPart, removeUnheld } from "../leftovers.ts";
-import { type ListedTree, readLocalTree, readRemoteTree } from "./list_tree.ts";
+import { type ListedTree, readLocalTree, readRemoteTree } from "./read_tree.ts";
 import { modeOfCopy, modeOfWritten, parseMode, usualMode } from "../modes.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import { changedHere, explainFullDisk, FoundParts, removeParts } from "../transfer/part_file.ts";

@@ -3,7 +3,7 @@
 import type { DirectoryEntry } from "../entries.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import type { TransferClient } from "../transfer/client.ts";
-import type { ListedTree } from "./list_tree.ts";
+import type { ListedTree } from "./read_tree.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Copy } from "./plan.ts";
 import type { TreeNode } from "./tree.ts";

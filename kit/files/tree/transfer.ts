@@ -18,7 +18,7 @@ import { TreeCopies } from "./copies.ts";
 import { TreeDeletions } from "./deletions.ts";
 import { MissingDirectories } from "./directories.ts";
 import type { TreeEnds } from "./ends.ts";
-import { type ListedTree, treeUriOf } from "./list_tree.ts";
+import { type ListedTree, treeUriOf } from "./read_tree.ts";
 import {
   checkTreeOptions,
   type TreeResult,

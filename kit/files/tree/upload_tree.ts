@@ -31,7 +31,7 @@ import {
   readLocalTree,
   readRemoteEntries,
   readRemoteTree,
-} from "./list_tree.ts";
+} from "./read_tree.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import { Root } from "../root.ts";
 import type { TransferClient } from "../transfer/client.ts";

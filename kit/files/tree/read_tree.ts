@@ -1,12 +1,10 @@
-/** Lists directories, and trees of them, on another device. */
+/** Reads trees of another device, by its lists, and of this one. */
 
 import type { Response } from "../../../base/app/message.ts";
 import { BodyError } from "../../../base/errors.ts";
 import { quote } from "../../../base/quote.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
-import type { Connector, Requester } from "../../../client.ts";
 import { Turns } from "../../disk/files.ts";
-import type { RequestOptions } from "../../../net/request_signal.ts";
 import { asTransient } from "../../../net/retry.ts";
 import { BUNDLE_KEYS, SEEN_KEY } from "../bundle.ts";
 import { parseDate } from "../conditions.ts";
@@ -25,7 +23,7 @@ import { WANT_MODE } from "../modes.ts";
 import { isLeftAside, isReservedName } from "../reserved.ts";
 import { placeOf } from "../reuse.ts";
 import { Root } from "../root.ts";
-import { TransferClient } from "../transfer/client.ts";
+import type { TransferClient } from "../transfer/client.ts";
 import {
   isCut,
   statusError,
@@ -40,137 +38,6 @@ import { TreeNode } from "./tree.ts";
  * The most entries of a tree: a client keeps them in memory, and the list of a peer may be endless.
  */
 const MAX_ENTRIES = 1_000_000;
-
-/**
- * Lists a directory that a `FilesApp` with `list: true` serves, in no particular order. Entries are
- * yielded as they arrive and not kept, so a list may have any length.
- *
- * A client opens a connection for the list, which is closed at the end. A connection is in use
- * until then: to download the files that are listed, open another connection, or collect the
- * entries first (`Array.fromAsync`). Leaving the loop early closes the connection, unless all of
- * the list has arrived. Each iteration makes a new request.
- *
- * @param from Where the directory is.
- * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
- * URI, which ends with `/`.
- * @param options A signal that aborts the list with its reason.
- * @throws {TypeError} if an argument has the wrong type.
- * @throws {RangeError} if the path does not end with `/`.
- * @throws {StatusError} during iteration: if there is no such directory, or no list of it.
- * @throws {TransferError} during iteration: if the response is not a list, was cut, or has an entry
- * that has a bad name, kind, size or time.
- *
- * @example
- * ```ts
- * import { Client, Server } from "@degu/degu";
- * import { FilesApp, fileUri, listDirectory } from "@degu/degu/files";
- * import { assertEquals } from "@std/assert";
- *
- * const dir = await Deno.makeTempDir();
- * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { list: true }));
- * server.serveForever();
- * const client = new Client(server.address);
- * for await (const { name, kind, size } of listDirectory(client, fileUri(""))) {
- *   assertEquals([name, kind, size], ["a b.txt", "file", 5]);
- * }
- * await Deno.remove(dir, { recursive: true });
- * ```
- */
-export function listDirectory(
-  from: Requester | Connector,
-  uri: string | readonly string[],
-  options?: RequestOptions,
-): AsyncIterable<DirectoryEntry> {
-  const path = directoryUriOf(uri);
-  return iterate(from, options, async function* (client) {
-    const response = await requestList(client, path);
-    yield* entriesOf(response, path, EntryParser.ofDirectory(), client.signal);
-  });
-}
-
-/**
- * Lists everything below a directory that a `FilesApp` with `list: true` serves, in a single
- * request. Each directory comes before its entries; there is no other order. Links are not
- * followed, and nothing else that could lead out of the tree.
- *
- * The iteration rejects if the list is cut, even where the connection ends properly. An entry that
- * the server can't show is listed with the kind `"other"`. At most 1,000,000 entries are listed.
- *
- * A client opens a connection for the list, which is closed at the end. A connection is in use
- * until then. Leaving the loop early closes the connection, unless all of the list has arrived.
- * Each iteration makes a new request.
- *
- * @param from Where the directory is.
- * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
- * URI, which ends with `/`.
- * @param options A signal that aborts the list with its reason.
- * @throws {TypeError} if an argument has the wrong type.
- * @throws {RangeError} if the URI does not end with `/`.
- * @throws {StatusError} during iteration: if there is no such directory, or no list of it.
- * @throws {TransferError} during iteration: if the response is not a complete list, or has too many
- * entries, or an entry that has a bad path, kind, size or time, is in no directory of the list, or
- * comes twice.
- *
- * @example
- * ```ts
- * import { Client, Server } from "@degu/degu";
- * import { FilesApp, listTree } from "@degu/degu/files";
- * import { assertEquals } from "@std/assert";
- *
- * const dir = await Deno.makeTempDir();
- * await Deno.mkdir(`${dir}/sub`);
- * await Deno.writeTextFile(`${dir}/sub/a b.txt`, "hello");
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { list: true }));
- * server.serveForever();
- *
- * const paths = [];
- * const client = new Client(server.address);
- * for await (const { path } of listTree(client, "/")) paths.push(path.join("/"));
- * assertEquals(paths, ["sub", "sub/a b.txt"]);
- * await Deno.remove(dir, { recursive: true });
- * ```
- */
-export function listTree(
-  from: Requester | Connector,
-  uri: string | readonly string[],
-  options?: RequestOptions,
-): AsyncIterable<TreeEntry> {
-  const root = treeUriOf(uri);
-  return iterate(from, options, async function* (client) {
-    const listed = new ListedPaths();
-    const response = await requestList(client, `${root}?tree`);
-    for await (const entry of entriesOfTree(response, root, client.signal)) {
-      listed.add(entry);
-      yield entry;
-    }
-  });
-}
-
-/**
- * The paths of a list. Each name is kept once, with the number of the directory that it is in: a
- * million whole paths could fill the memory.
- */
-class ListedPaths {
-  /** The numbers of directories; 0 of anything else. */
-  readonly #numbers = new Map<string, number>();
-  /** The number of the last directory; the root has the number 1. */
-  #last = 1;
-
-  /** Adds an entry; throws unless its directory was added before, and its path was not. */
-  add({ path, name, kind, reason }: TreeEntry): void {
-    let directory = 1;
-    for (const above of path.slice(0, -1)) {
-      directory = this.#numbers.get(`${directory}/${above}`) ?? 0;
-      if (directory === 0) throw notInList(path);
-    }
-    // Two names that are not UTF-8 may look the same.
-    if (reason === "name") return;
-    const key = `${directory}/${name}`;
-    if (this.#numbers.has(key)) throw listedTwice(path);
-    this.#numbers.set(key, kind === "directory" ? ++this.#last : 0);
-  }
-}
 
 /** The URI of a tree, checked: its path ends with a slash, and there is no query. */
 export function treeUriOf(uri: string | readonly string[]): string {
@@ -275,12 +142,14 @@ export async function readLocalTree(
 /**
  * Adds an entry of a list to its tree; false if the entry of a target is left out, as its name is
  * reserved.
+ *
+ * @throws {TransferError} unless its directory was added before, and its path was not.
  */
-function addEntry(
+export function addEntry(
   root: TreeNode,
   entry: TreeEntry,
-  isSource: boolean,
-  mode: number | null,
+  isSource = true,
+  mode: number | null = null,
 ): boolean {
   const { path, name, kind, size, modified, reason } = entry;
   let parent: TreeNode | null = root;
@@ -330,7 +199,7 @@ function notInList(path: readonly string[]): TransferError {
   return badList(`${text} is in no directory that was listed before`);
 }
 
-async function* entriesOfTree(
+export async function* entriesOfTree(
   response: Response,
   uri: string,
   signal: AbortSignal | undefined,
@@ -347,24 +216,8 @@ async function* entriesOfTree(
   }
 }
 
-/** Checks the arguments now, rather than at the first iteration. */
-function iterate<Entry>(
-  from: Requester | Connector,
-  options: RequestOptions | undefined,
-  list: (client: TransferClient) => AsyncGenerator<Entry, void, void>,
-): AsyncIterable<Entry> {
-  const copy = { ...options };
-  new TransferClient("from", from, options)[Symbol.dispose]();
-  return {
-    async *[Symbol.asyncIterator]() {
-      using client = new TransferClient("from", from, copy);
-      yield* list(client);
-    },
-  };
-}
-
 /** Requests a list, and checks that its response is one. */
-async function requestList(
+export async function requestList(
   client: TransferClient,
   uri: string,
   wanted: HeaderDict = {},
@@ -379,7 +232,7 @@ async function requestList(
   throw withNeed(unexpectedResponse("GET", uri, NO_LIST), NEEDS_LIST);
 }
 
-async function* entriesOf<Entry extends DirectoryEntry>(
+export async function* entriesOf<Entry extends DirectoryEntry>(
   { body }: Response,
   uri: string,
   parser: EntryParser<Entry>,
