@@ -165,12 +165,7 @@ interface InTree {
   readonly place: (part: string, mode: number | null) => Promise<boolean>;
 }
 
-/**
- * Downloads a file.
- *
- * @param file The path that the part is kept next to.
- * @param inTree How the file is placed, if not at that path.
- */
+/** Downloads a file, as {@linkcode DownloadTask} says. */
 export async function downloadFile(
   client: TransferClient,
   uri: string,
@@ -183,7 +178,7 @@ export async function downloadFile(
   try {
     const seen = inTree === null ? await checkLocalTarget(file, settings.replace) : null;
     using found = part = await PartFile.find(file, inTree?.parts);
-    begun = new FileDownload(client, uri, file, found, settings, inTree, seen);
+    begun = new FileDownload({ client, uri, file, part: found, settings, inTree, seen });
     return await begun.run();
   } catch (error) {
     throw explainFullDisk(error, file, begun?.total, part);
@@ -201,61 +196,55 @@ interface HashedPart {
 /** The file that is copied can't be read so far as it was compared. */
 class Unreadable extends Error {}
 
+/** What is downloaded, and where to. */
+interface DownloadTask {
+  readonly client: TransferClient;
+  readonly uri: string;
+  /** The path that the part is kept next to. */
+  readonly file: string;
+  readonly part: PartFile;
+  readonly settings: TransferSettings;
+  /** How the file is placed; `null` if it is placed at that path. */
+  readonly inTree: InTree | null;
+  /** What had the name of the target when the call began. */
+  readonly seen: Deno.FileInfo | null;
+}
+
 /** The download of a file, to a part that is open here. */
 class FileDownload {
-  readonly #client: TransferClient;
-  readonly #uri: string;
-  readonly #file: string;
-  readonly #part: PartFile;
-  readonly #settings: TransferSettings;
-  readonly #inTree: InTree | null;
-  /** What had the name of the target when the call began. */
-  readonly #seen: Deno.FileInfo | null;
+  readonly #task: DownloadTask;
   /** Bytes of the file; `null` until they are known. */
   total: number | null = null;
   /** Knows how far the part is on the disk; `null` if nothing was written yet. */
   #sync: EarlySync | null = null;
 
-  constructor(
-    client: TransferClient,
-    uri: string,
-    file: string,
-    part: PartFile,
-    settings: TransferSettings,
-    inTree: InTree | null,
-    seen: Deno.FileInfo | null,
-  ) {
-    this.#inTree = inTree;
-    this.#seen = seen;
-    this.#client = client;
-    this.#uri = uri;
-    this.#file = file;
-    this.#part = part;
-    this.#settings = settings;
+  constructor(task: DownloadTask) {
+    this.#task = task;
   }
 
   async run(): Promise<TransferResult> {
-    const isLeft = this.#settings.resume && this.#part.isLeft;
-    const mayHaveGrown = this.#seen?.isFile && this.#seen.size >= MIN_REUSED_BYTES;
+    const { client, file, part, settings, inTree, seen } = this.#task;
+    const { modified, modes, replace, resume, signal } = settings;
+    const isLeft = resume && part.isLeft;
+    const mayHaveGrown = seen?.isFile && seen.size >= MIN_REUSED_BYTES;
     const head = isLeft || mayHaveGrown ? await this.#askHead() : null;
     const beginning = this.#findBeginning(head);
-    const isLonger = beginning !== null && !(isLeft && this.#part.leftBytes >= beginning.length);
+    const isLonger = beginning !== null && !(isLeft && part.leftBytes >= beginning.length);
     const reused = isLonger ? await this.#reuse(beginning) : null;
     const resumed = reused ?? (isLeft ? await this.#continue(head!) : null);
     // The space is looked at before the request, since an unwanted body costs the connection.
-    if (resumed === null && this.#inTree !== null) this.#checkSpace(this.#inTree.size, 0);
+    if (resumed === null && inTree !== null) this.#checkSpace(inTree.size, 0);
     const arrived = resumed ?? await this.#begin(await this.#request("GET"));
-    const { modified, modes, replace, signal } = this.#settings;
-    const mode = modes ? this.#client.bitsFor(arrived.version.mode) : null;
-    if (modified !== null) await this.#part.temporary.file.utime(new Date(), modified);
+    const mode = modes ? client.bitsFor(arrived.version.mode) : null;
+    if (modified !== null) await part.temporary.file.utime(new Date(), modified);
     const sha256 = await this.#verify(arrived);
     signal?.throwIfAborted();
-    const { temporary } = this.#part;
-    if (this.#inTree !== null) {
-      if (!await this.#inTree.place(temporary.path, mode)) temporary.isKept = true;
-    } else if (!await renamePart(this.#part, this.#file, replace, this.#seen, mode)) {
+    const { temporary } = part;
+    if (inTree !== null) {
+      if (!await inTree.place(temporary.path, mode)) temporary.isKept = true;
+    } else if (!await renamePart(part, file, replace, seen, mode)) {
       // Another call may have downloaded the same.
-      if (!await this.#isThere(sha256, arrived.meter.total)) throw changedHere(this.#file);
+      if (!await this.#isThere(sha256, arrived.meter.total)) throw changedHere(file);
       temporary.isKept = false;
     }
     return arrived.meter.finish(sha256);
@@ -263,11 +252,11 @@ class FileDownload {
 
   /** Whether the target has this content by now. */
   async #isThere(sha256: string, total: number): Promise<boolean> {
-    const info = await Deno.lstat(this.#file);
+    const info = await Deno.lstat(this.#task.file);
     if (!info.isFile || info.size !== total) return false;
-    using file = await Deno.open(this.#file);
-    const changed = () => changedHere(this.#file);
-    const hash = await hashStart(file, total, changed, this.#settings.signal);
+    using file = await Deno.open(this.#task.file);
+    const changed = () => changedHere(this.#task.file);
+    const hash = await hashStart(file, total, changed, this.#task.settings.signal);
     return hash.digest("hex") === sha256;
   }
 
@@ -276,8 +265,8 @@ class FileDownload {
    */
   #checkSpace(total: number, start: number): void {
     this.total = total;
-    const { directory, leftBytes } = this.#part;
-    const refuse = (shortage: Shortage) => noSpaceHere(this.#file, shortage, this.#part);
+    const { directory, leftBytes } = this.#task.part;
+    const refuse = (shortage: Shortage) => noSpaceHere(this.#task.file, shortage, this.#task.part);
     checkSpace(directory, total - start, leftBytes - start, refuse);
   }
 
@@ -288,32 +277,32 @@ class FileDownload {
    */
   async #continue(head: Response): Promise<HashedPart | null> {
     if (head.status !== 200) return null;
-    const { etag, mode } = versionOf("HEAD", this.#uri, head);
+    const { etag, mode } = versionOf("HEAD", this.#task.uri, head);
     const { "content-length": total } = head.headers;
-    const peer = await this.#client.peer();
+    const peer = await this.#task.client.peer();
     if (etag === null || typeof total !== "number" || peer === null) return null;
-    const offset = await this.#part.resume({ peer, uri: this.#uri, etag, total });
+    const offset = await this.#task.part.resume({ peer, uri: this.#task.uri, etag, total });
     if (offset === 0) return null;
-    const hash = await this.#part.hashTo(offset, this.#settings.signal);
-    const meter = new ProgressMeter(this.#settings, total, offset);
+    const hash = await this.#task.part.hashTo(offset, this.#task.settings.signal);
+    const meter = new ProgressMeter(this.#task.settings, total, offset);
     return await this.#getRest({ version: { etag, sha256: null, mode }, hash, meter });
   }
 
   async #askHead(): Promise<Response> {
-    const head = await this.#client.request("HEAD", this.#uri, {});
+    const head = await this.#task.client.request("HEAD", this.#task.uri, {});
     await head.discard();
     return head;
   }
 
   /** The file here that may have the beginning of the one that is downloaded. */
   #findBeginning(head: Response | null): OwnBeginning | null {
-    if (this.#inTree !== null) return this.#inTree.beginning;
+    if (this.#task.inTree !== null) return this.#task.inTree.beginning;
     const { reuse, "file-stamp": stamp } = head?.headers ?? {};
     const now = parseStamp(stamp);
-    if (placeOf(reuse) === null || now === null || !this.#seen?.isFile) return null;
-    const { size, mtime } = this.#seen;
+    if (placeOf(reuse) === null || now === null || !this.#task.seen?.isFile) return null;
+    const { size, mtime } = this.#task.seen;
     const mayBegin = isGrown({ size, modified: Number(mtime) }, now);
-    return mayBegin ? { path: this.#file, length: size } : null;
+    return mayBegin ? { path: this.#task.file, length: size } : null;
   }
 
   /**
@@ -323,7 +312,7 @@ class FileDownload {
    * @returns `null` if it does not, or could not be copied: then nothing of the file is here.
    */
   async #reuse({ path, length }: OwnBeginning): Promise<HashedPart | null> {
-    const { signal } = this.#settings;
+    const { signal } = this.#task.settings;
     const file = await open(path, READ_FLAGS).catch(() => null);
     if (file === null) return null;
     await using _opened = { [Symbol.asyncDispose]: () => file.close() };
@@ -332,37 +321,37 @@ class FileDownload {
       const hashing = hashStart(file, length, tooShort, signal);
       return await hashing.then((hash) => hash.digest("hex"), () => null);
     };
-    const asked = await askForSame(this.#client, this.#uri, length, hashed);
+    const asked = await askForSame(this.#task.client, this.#task.uri, length, hashed);
     signal?.throwIfAborted();
     const { "content-length": total } = asked?.headers ?? {};
     if (asked === null || typeof total !== "number" || total < length) return null;
-    const { etag, sha256, mode } = versionOf("HEAD", this.#uri, asked);
+    const { etag, sha256, mode } = versionOf("HEAD", this.#task.uri, asked);
     this.#checkSpace(total, 0);
     const hash = await this.#copy(file, length, await this.#versionOf(etag, total));
     if (hash.copy().digest("hex") !== sha256) {
-      await this.#part.clear();
+      await this.#task.part.clear();
       return null;
     }
-    const meter = new ProgressMeter(this.#settings, total, 0, length);
+    const meter = new ProgressMeter(this.#task.settings, total, 0, length);
     const version = { etag, sha256: length === total ? sha256 : null, mode };
     return await this.#getRest({ version, hash, meter });
   }
 
   /** Copies as much of the beginning of a file as can be read to a new part. */
   async #copy(file: FileHandle, length: number, version: PartVersion | null): Promise<Hash> {
-    await this.#part.open(version);
-    const { temporary } = this.#part;
+    await this.#task.part.open(version);
+    const { temporary } = this.#task.part;
     await temporary.continueFrom(0);
     const hash = newHash();
     const sync = this.#sync = new EarlySync(temporary.path, 0);
-    const { signal } = this.#settings;
+    const { signal } = this.#task.settings;
     const unreadable = () => new Unreadable();
     try {
       await copyBeginning(file, temporary.file, { length, hash, sync, signal, unreadable });
     } catch (error) {
       if (!(error instanceof Unreadable)) {
         // What was copied can be copied again.
-        await this.#part.clear();
+        await this.#task.part.clear();
         throw error;
       }
     } finally {
@@ -389,7 +378,7 @@ class FileDownload {
     response: Response,
   ): Promise<HashedPart> {
     const { start, total } = meter;
-    const version = versionOf("GET", this.#uri, response);
+    const version = versionOf("GET", this.#task.uri, response);
     const { headers: { "content-range": range }, body } = response;
     // Without a tag the file may have grown by now, of which nothing more is taken.
     const fits = isContentRange(range) && range.start === start && range.stop === total &&
@@ -400,45 +389,45 @@ class FileDownload {
       await response.discard();
       throw unexpectedResponse(
         "GET",
-        this.#uri,
+        this.#task.uri,
         "the response has another part than was requested",
       );
     }
     const arrived = { version: { ...version, etag }, hash, meter };
-    await this.#receive(arrived, response, () => this.#part.temporary.continueFrom(start));
+    await this.#receive(arrived, response, () => this.#task.part.temporary.continueFrom(start));
     return arrived;
   }
 
   async #begin(response: Response): Promise<HashedPart> {
     if (response.status !== 200) {
       await response.discard();
-      throw statusError("GET", this.#uri, response);
+      throw statusError("GET", this.#task.uri, response);
     }
-    const version = versionOf("GET", this.#uri, response);
+    const version = versionOf("GET", this.#task.uri, response);
     const { body } = response;
     if (body === null || body.chunked) {
       cancelUnused(body, null);
       const problem = "the response does not state the length of the file (content-length)";
-      throw unexpectedResponse("GET", this.#uri, problem);
+      throw unexpectedResponse("GET", this.#task.uri, problem);
     }
     const total = body.contentLength;
     const { etag } = version;
     const named = await this.#versionOf(etag, total);
-    const meter = new ProgressMeter(this.#settings, total, 0);
+    const meter = new ProgressMeter(this.#task.settings, total, 0);
     const arrived = { version, hash: newHash(), meter };
     await this.#receive(arrived, response, async () => {
-      await this.#part.open(named);
-      await this.#part.temporary.continueFrom(0);
+      await this.#task.part.open(named);
+      await this.#task.part.temporary.continueFrom(0);
     });
     return arrived;
   }
 
   /** The version by which a later call can resume a part; `null` if none can. */
   async #versionOf(etag: string | null, total: number): Promise<PartVersion | null> {
-    const peer = await this.#client.peer();
-    const isResumable = this.#settings.resume && total >= MIN_RESUMABLE_BYTES;
+    const peer = await this.#task.client.peer();
+    const isResumable = this.#task.settings.resume && total >= MIN_RESUMABLE_BYTES;
     return isResumable && etag !== null && peer !== null
-      ? { peer, uri: this.#uri, etag, total }
+      ? { peer, uri: this.#task.uri, etag, total }
       : null;
   }
 
@@ -459,7 +448,7 @@ class FileDownload {
       await body.cancel(error);
       throw error;
     }
-    const part = this.#part.temporary;
+    const part = this.#task.part.temporary;
     // A beginning that was copied is not on the disk yet.
     const sync = (reused > 0 ? this.#sync : null) ?? new EarlySync(part.path, start);
     this.#sync = sync;
@@ -471,8 +460,8 @@ class FileDownload {
     } catch (error) {
       if (isDiskFull(error)) await part.keepSynced(sync.synced);
       if (!await this.#isChanged(error, version, total)) throw error;
-      this.#part.temporary.isKept = false;
-      throw changedWhileMoved(quote(this.#uri), { cause: error });
+      this.#task.part.temporary.isKept = false;
+      throw changedWhileMoved(quote(this.#task.uri), { cause: error });
     }
   }
 
@@ -484,11 +473,11 @@ class FileDownload {
   async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
     if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
     try {
-      const response = await this.#client.request("HEAD", this.#uri, {});
+      const response = await this.#task.client.request("HEAD", this.#task.uri, {});
       if (response.status !== 200) return false;
       const length = response.headers["content-length"];
       if (length !== undefined && length !== total) return true;
-      return etag !== null && versionOf("HEAD", this.#uri, response).etag !== etag;
+      return etag !== null && versionOf("HEAD", this.#task.uri, response).etag !== etag;
     } catch {
       return false;
     }
@@ -497,18 +486,20 @@ class FileDownload {
   /** Syncs the part to the disk, and compares it with the server's file. */
   async #verify({ version, hash, meter: { total } }: HashedPart): Promise<string> {
     const [synced, other] = await Promise.allSettled([
-      this.#part.temporary.sync(),
-      version.sha256 !== null ? version : askDigest(this.#client, this.#uri, total),
+      this.#task.part.temporary.sync(),
+      version.sha256 !== null ? version : askDigest(this.#task.client, this.#task.uri, total),
     ]);
     if (synced.status === "rejected") {
-      if (isDiskFull(synced.reason)) await this.#part.temporary.keepSynced(this.#sync?.synced ?? 0);
+      if (isDiskFull(synced.reason)) {
+        await this.#task.part.temporary.keepSynced(this.#sync?.synced ?? 0);
+      }
       throw synced.reason;
     }
     if (other.status === "rejected") throw other.reason;
     const sha256 = hash.digest("hex");
     if (other.value.sha256 === sha256) return sha256;
-    this.#part.temporary.isKept = false;
-    const uri = quote(this.#uri);
+    this.#task.part.temporary.isKept = false;
+    const uri = quote(this.#task.uri);
     if (other.value.etag !== version.etag || version.etag === null) throw changedWhileMoved(uri);
     throw new TransferError(
       "DIGEST_MISMATCH",
@@ -519,6 +510,6 @@ class FileDownload {
 
   #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {
     const wanted = { ...headers, "want-repr-digest": WANT_SHA256 };
-    return this.#client.request(method, this.#uri, wanted);
+    return this.#task.client.request(method, this.#task.uri, wanted);
   }
 }
