@@ -1,12 +1,12 @@
 /** Joins another device: by the line of its invitation, or by a number. */
 
 import type { Address } from "../../base.ts";
-import type { Confirm, Device, JoinOptions, Peer } from "../../device.ts";
+import type { Asked, Confirm, Device, JoinOptions, Peer } from "../../device.ts";
 import { isWholeLine } from "../device/invitation_line.ts";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
 import { Failure, USAGE, usageError } from "./failure.ts";
-import { findOffers, type Offer, SEND_SERVICE, shortId, shortName } from "./mdns.ts";
+import { findOffers, isCalled, type Offer, SEND_SERVICE, shortId } from "./mdns.ts";
 import type { NumberQuestions } from "./numbers.ts";
 import type { Output } from "./output.ts";
 
@@ -53,14 +53,16 @@ export async function joinSender(
   }
   const offer = await lookForSender(context, name, questions !== null);
   if (questions === null) throw nobodyToAsk(`${offer.name} ${offer.id} sends, but `);
-  const confirm: Confirm = async (asked) => {
-    if (shortId(asked.id) === offer.id) return await questions.confirm(asked);
-    context.output.warn(
-      `${asked.name} ${asked.id} answers, which is another device than was found`,
-    );
-    return false;
-  };
+  const confirm: Confirm = async (asked) =>
+    isFound(asked, offer.id, context.output) && await questions.confirm(asked);
   return await joinAt(context, device, { confirm }, offer.addresses, options);
+}
+
+/** Whether the device that was found answers; another one that does is named. */
+export function isFound({ name, id }: Asked, found: string, output: Output): boolean {
+  if (shortId(id) === found) return true;
+  output.warn(`${name} ${id} answers, which is another device than was found`);
+  return false;
 }
 
 /** What comes from stdin compares nothing, so a "yes" in it would let in whoever is there. */
@@ -103,12 +105,11 @@ async function lookForSender(
   const timer = isWatched ? undefined : setTimeout(end, UNSEEN_SECONDS * 1000);
   const signal = AbortSignal.any([context.signal, late.signal]);
   const options = { signal, seconds: LOOK_SECONDS, logger: loggerOf(context) };
-  const wanted = name?.toLowerCase() ?? "";
-  const isWanted = ({ name, id }: Offer) =>
-    wanted === "" || name.toLowerCase() === shortName(wanted) || id === shortId(wanted);
   let found: Offer[] = [];
   try {
-    while (found.length === 0) found = (await findOffers(SEND_SERVICE, options)).filter(isWanted);
+    while (found.length === 0) {
+      found = (await findOffers(SEND_SERVICE, options)).filter((each) => isCalled(each, name));
+    }
   } finally {
     clearTimeout(timer);
   }

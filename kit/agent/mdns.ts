@@ -237,6 +237,16 @@ export interface Offer {
   readonly addresses: readonly Address[];
 }
 
+/** Whether a person has named a device, by its name or the beginning of its id, or none. */
+export function isCalled(
+  { name, id }: Pick<Offer, "name" | "id">,
+  given: string | undefined,
+): boolean {
+  const wanted = given?.toLowerCase();
+  return !wanted || shortName(name.toLowerCase()) === shortName(wanted) ||
+    shortId(id) === shortId(wanted);
+}
+
 /** The limit of memory: a person can't choose among more. */
 const MAX_OFFERS = 32;
 

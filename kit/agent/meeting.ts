@@ -13,7 +13,8 @@ import { FAILED, Failure, REFUSED, usageError } from "./failure.ts";
 import { pairingFacts } from "../device/errors.ts";
 import { MAX_TRIES } from "../device/pairing_state.ts";
 import { announceInvitation, countDown, isNear, openInvitation, thisIs } from "./inviting.ts";
-import { findOffers, type Offer, PAIR_SERVICE, shortId, shortName } from "./mdns.ts";
+import { isFound } from "./joining.ts";
+import { findOffers, isCalled, type Offer, PAIR_SERVICE, shortId } from "./mdns.ts";
 import type { NumberQuestions } from "./numbers.ts";
 
 /** How long both announce and look before a number is shown: all that are near are known then. */
@@ -176,20 +177,13 @@ class Meeting {
     const options = { signal: this.#ends, seconds: WHOLE_SECONDS, logger };
     await findOffers(PAIR_SERVICE, options, undefined, (offers) => {
       const meant = offers.filter((each) =>
-        each.id !== shortId(this.#device.id) && this.#isMeant(each)
+        each.id !== shortId(this.#device.id) && isCalled(each, this.#meant.name)
       );
       const now = performance.now();
       for (const each of this.#heard.values()) each.until = Math.min(each.until, now);
       for (const offer of meant) this.#heard.set(offer.id, { offer, until: Infinity });
       if (meant.length > 0) this.#found.resolve();
     });
-  }
-
-  /** Whether a device may be the one that the person has named. */
-  #isMeant({ name, id }: Pick<Offer, "name" | "id">): boolean {
-    const wanted = this.#meant.name?.toLowerCase();
-    return wanted === undefined || shortName(name.toLowerCase()) === shortName(wanted) ||
-      shortId(id) === wanted;
   }
 
   /**
@@ -270,10 +264,8 @@ class Meeting {
       const confirm = async (asked: Asked) => {
         clearTimeout(timer);
         this.#attempt = null;
-        isAsked = shortId(asked.id) === id;
-        if (isAsked) return await this.#ask(asked);
-        output.warn(`${asked.name} ${asked.id} answers, which is another device than was found`);
-        return false;
+        isAsked = isFound(asked, id, output);
+        return isAsked && await this.#ask(asked);
       };
       const signal = AbortSignal.any([this.#ends, attempt.signal]);
       try {
@@ -299,7 +291,7 @@ class Meeting {
   /** Asks about a device that has joined this one. */
   async askAboutJoiner(asked: Asked): Promise<boolean> {
     await pause(Math.max(0, this.#lookedAt - performance.now()), this.#ends, asked.signal);
-    if (asked.signal.aborted || !this.#isMeant(asked)) return false;
+    if (asked.signal.aborted || !isCalled(asked, this.#meant.name)) return false;
     try {
       if (this.#question === null) this.#choose();
     } catch (error) {

@@ -1,8 +1,8 @@
 /** A peer that a command asks: who it is, and where it answers. */
 
-import { formatAddress } from "../../base.ts";
+import { BodyError, formatAddress } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
-import type { Client, ClientOptions } from "../../client.ts";
+import type { Client, ClientOptions, Response } from "../../client.ts";
 import type { Device, Peer } from "../../device.ts";
 import { searchWith } from "../device/device_client.ts";
 import type { Context } from "./command.ts";
@@ -93,6 +93,17 @@ export async function openClient(
   const client = await device.client(peer, { ...options, addresses });
   searchWith(client, { after: 0, find: () => Promise.resolve([]) });
   return client;
+}
+
+/** The JSON of an answer; `null` for one that came whole and has none. */
+export async function jsonOf(response: Response, maxBytes: number): ReturnType<Response["json"]> {
+  if (!response.ok) return null;
+  return await response.json({ maxBytes }).catch((error) => {
+    if (error instanceof SyntaxError || error instanceof BodyError && error.code === "TOO_LONG") {
+      return null;
+    }
+    throw error;
+  });
 }
 
 /**

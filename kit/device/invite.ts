@@ -404,7 +404,7 @@ export class Invitation implements AsyncDisposable {
    */
   async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const { identity, name } = this.#services;
-    const introduction = decodeMessage(bytes, INTRODUCTION, INTRODUCTION);
+    const introduction = decodeMessage(bytes, INTRODUCTION);
     const authority = readAuthority(introduction.authority);
     if (authority.id === identity.authority.id) {
       throw new RangeError(
@@ -505,7 +505,7 @@ function hasRandom(
   expected: Uint8Array,
 ): boolean {
   try {
-    const { [name]: given } = decodeMessage(bytes, fields, [name]);
+    const { [name]: given } = decodeMessage(bytes, [name], fields);
     return loadBuiltin("node:crypto").timingSafeEqual(given, expected);
   } catch {
     return false;

@@ -128,7 +128,7 @@ export async function joinDevice(
       return { address: found.address, ...await sendMessage(connection, SECRET_URI, introduction) };
     });
     if (first.status !== 200) throw refused();
-    const answer = await step(() => decodeMessage(first.bytes, ANSWER, ANSWER));
+    const answer = await step(() => decodeMessage(first.bytes, ANSWER));
     who = `${answer.name} (${id})`;
 
     // The second step: sends the value of the answer, with the certificate of this device, and

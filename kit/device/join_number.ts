@@ -148,7 +148,7 @@ async function commit(
         status = answer.status;
         const response = await readBody(answer);
         if (status === 409) {
-          const { reason } = decodeMessage(response, REFUSAL, REFUSAL);
+          const { reason } = decodeMessage(response, REFUSAL);
           if (reason === "self") throw ownDevice("addresses");
           const { code, is, why, advice } = WHY_REFUSED[reason];
           throw advised(
@@ -158,7 +158,7 @@ async function commit(
           );
         }
         if (status !== 200) throw new DeguError(`the status of its answer is ${status}`);
-        const offer = decodeMessage(response, OFFER, OFFER);
+        const offer = decodeMessage(response, OFFER);
         const authority = readAuthority(offer.authority);
         return { address, connection, offer, authority, random, request, response };
       });

@@ -91,16 +91,16 @@ export function encodeMessage(message: Partial<Fields>): Uint8Array {
 }
 
 /**
- * Reads a message, or only some of its fields.
+ * Reads a message.
  *
- * @param all The names of all fields that it must have.
- * @param wanted Those that are read.
+ * @param wanted The names of the fields that are read.
+ * @param all Those of all fields that it must have, if only some are read.
  * @throws {RangeError} if it is not valid; the message quotes nothing of it.
  */
 export function decodeMessage<Names extends readonly (keyof Fields)[]>(
   bytes: Uint8Array,
-  all: readonly (keyof Fields)[],
   wanted: Names,
+  all: readonly (keyof Fields)[] = wanted,
 ): Message<Names> {
   let fields;
   try {
@@ -121,7 +121,7 @@ export function decodeMessage<Names extends readonly (keyof Fields)[]>(
 /** Whether a message is valid and has no fields. */
 export function isEmptyMessage(bytes: Uint8Array): boolean {
   try {
-    decodeMessage(bytes, [], []);
+    decodeMessage(bytes, []);
     return true;
   } catch {
     return false;

@@ -207,7 +207,7 @@ export class PlainPort {
   async #commit(bytes: Uint8Array, client: PairingClient, port: number): Promise<ResponseTuple> {
     const { session } = client;
     const { identity, name, logger } = this.#services;
-    const introduction = decodeMessage(bytes, COMMITMENT, COMMITMENT);
+    const introduction = decodeMessage(bytes, COMMITMENT);
     const authority = readAuthority(introduction.authority);
     if (!client.isWaiting) return hangUp(session);
     const reason = authority.id === identity.authority.id
@@ -240,7 +240,7 @@ export class PlainPort {
   #reveal(bytes: Uint8Array, { session }: PairingClient): ResponseTuple {
     const opened = this.#current;
     if (opened?.state !== "answered" || opened.sessions[0] !== session) return hangUp(session);
-    const { random } = decodeMessage(bytes, REVEALED, REVEALED);
+    const { random } = decodeMessage(bytes, REVEALED);
     const { authority, introduction, request, response } = opened;
     const isCommitted = commitmentTo(authority.der, random)
       .every((byte, index) => byte === introduction.commitment[index]);

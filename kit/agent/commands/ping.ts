@@ -4,7 +4,7 @@ import { type Address, formatAddress } from "../../../base.ts";
 import type { Connection } from "../../../client.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
-import { openClient } from "../peer_client.ts";
+import { jsonOf, openClient } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import type { About } from "./serve.ts";
 
@@ -46,14 +46,8 @@ async function ping(context: Context, peerName: string): Promise<void> {
 }
 
 async function askAbout(connection: Connection): Promise<Pick<About, "share" | "inbox">> {
-  const { status, headers, body } = await connection.get("/");
-  const length = headers["content-length"];
-  if (status === 200 && body !== null && typeof length === "number" && length <= MAX_ANSWER_BYTES) {
-    const about = await new Response(await body.text()).json().catch(() => null);
-    if (typeof about?.share === "boolean") {
-      return { share: about.share, inbox: about.inbox === true };
-    }
-  }
+  const about = await jsonOf(await connection.get("/"), MAX_ANSWER_BYTES) as Partial<About> | null;
+  if (typeof about?.share === "boolean") return { share: about.share, inbox: about.inbox === true };
   throw new Failure(
     'the pairing works, but what answers there is not "degu serve": look at what runs there, or at another port',
   );

@@ -1,14 +1,13 @@
 /** `degu receive`: files from one other device, once, without pairing. */
 
 import { dirname, join } from "node:path";
-import { BodyError } from "../../../base.ts";
 import { pause } from "../../../base/pause.ts";
 import type { Client, ClientOptions, ConnectionPool } from "../../../client.ts";
 import { escapeName } from "../../../files.ts";
 import { foldName, isReservedName } from "../../files/reserved.ts";
 import { setTransferTraits } from "../../files/transfer/client.ts";
 import type { AgentCommand, Context } from "../command.ts";
-import { CONNECT_SECONDS } from "../peer_client.ts";
+import { CONNECT_SECONDS, jsonOf } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure, isAway, USAGE } from "../failure.ts";
 import { joinByLine, joinSender, UNSEEN_SECONDS } from "../joining.ts";
@@ -215,9 +214,7 @@ const MAX_LIST_BYTES = 8_000_000;
 
 async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
   await using response = await pool.get("/");
-  const entries = response.ok
-    ? await response.json({ maxBytes: MAX_LIST_BYTES }).catch(nullUnlessLost)
-    : null;
+  const entries = await jsonOf(response, MAX_LIST_BYTES);
   const found = new Map<string, SentEntry>();
   for (const entry of Array.isArray(entries) ? entries : [null]) {
     const { name, kind, size, modified } = entry ?? {};
@@ -229,14 +226,6 @@ async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
     found.set(name, entry);
   }
   return [...found.values()];
-}
-
-/** The list in a body that came whole, but has none. */
-function nullUnlessLost(error: unknown): null {
-  if (error instanceof SyntaxError || error instanceof BodyError && error.code === "TOO_LONG") {
-    return null;
-  }
-  throw error;
 }
 
 /** Whether what a sender says can be the name of a file in the target. */
