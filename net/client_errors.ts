@@ -5,6 +5,7 @@
 
 import { EmptyPreambleError, TlsError } from "../base/errors.ts";
 import type { Method } from "../base/wire/preamble.ts";
+import { connectionFaultOf } from "./thrown.ts";
 
 /** What a client's connection knows of a request that fails. */
 export interface FailedRequest {
@@ -96,6 +97,5 @@ function explain(
 
 /** True for the errors of a socket that its peer closed or reset. */
 export function isReset(error: unknown): boolean {
-  return error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.ConnectionAborted || error instanceof Deno.errors.BrokenPipe;
+  return connectionFaultOf(error) === "reset";
 }

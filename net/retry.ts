@@ -15,7 +15,7 @@ import {
   TlsError,
 } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
-import { isUnreachable, systemCode } from "./thrown.ts";
+import { connectionFaultOf } from "./thrown.ts";
 import { isUnanswered } from "./client_errors.ts";
 
 /** How far an attempt has got: the progress of a transfer. */
@@ -180,16 +180,6 @@ function checkOptions(options: RetryOptions) {
   return { retries, seconds, signal, onRetry };
 }
 
-/** The errors of a broken connection, and of a host whose server is about to start. */
-const BROKEN_CONNECTION_ERRORS: readonly (abstract new (...args: never[]) => Error)[] = [
-  Deno.errors.ConnectionRefused,
-  Deno.errors.ConnectionReset,
-  Deno.errors.ConnectionAborted,
-  Deno.errors.BrokenPipe,
-  Deno.errors.NotConnected,
-  Deno.errors.UnexpectedEof,
-];
-
 /** The codes of a message that broke off. */
 const CUT_MESSAGE_CODES: ReadonlySet<ProtocolErrorCode> = new Set([
   "PREAMBLE_INCOMPLETE",
@@ -242,6 +232,6 @@ export function isTransient(error: unknown): boolean {
   if (error instanceof ProtocolError) return CUT_MESSAGE_CODES.has(error.code);
   // The reason of `AbortSignal.timeout()`.
   if (error instanceof DOMException) return error.name === "TimeoutError";
-  return isUnreachable(error) || BROKEN_CONNECTION_ERRORS.some((each) => error instanceof each) ||
-    systemCode(error) === "ENETRESET";
+  // A host that refuses may be about to start its server.
+  return connectionFaultOf(error) !== null;
 }

@@ -1,6 +1,6 @@
 /**
- * Thrown values as text, and errors of the system: rewording, codes, and whether a host is
- * unreachable.
+ * Thrown values as text, and errors of the system: rewording, codes, and what they say
+ * of a connection.
  */
 
 const UNSHOWABLE = "a value that can't be shown";
@@ -57,22 +57,42 @@ export function withMessage(error: Error, message: string, cause: Error): Error 
   return Object.assign(new Class(message, { cause }), code);
 }
 
-const UNREACHABLE_CLASSES: readonly (abstract new (...args: never[]) => Error)[] = [
-  Deno.errors.TimedOut,
-  Deno.errors.NetworkUnreachable,
-  Deno.errors.AddrNotAvailable,
-];
+/**
+ * What an error of the system says of a connection: nobody listens there, the peer has closed or
+ * reset the connection, it broke off in another way, or nothing comes back from the host.
+ */
+export type ConnectionFault = "refused" | "reset" | "broken" | "unreachable";
 
-/** Codes for which Deno has no classes. */
-const UNREACHABLE_CODES: ReadonlySet<unknown> = new Set(["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"]);
+type ErrorClass = abstract new (...args: never[]) => Error;
+
+const { errors } = Deno;
+
+/** The signs of each fault: classes, and codes for which Deno has no classes. */
+const FAULTS: Readonly<Record<ConnectionFault, readonly (ErrorClass | string)[]>> = {
+  refused: [errors.ConnectionRefused],
+  reset: [errors.ConnectionReset, errors.ConnectionAborted, errors.BrokenPipe],
+  broken: [errors.NotConnected, errors.UnexpectedEof, "ENETRESET"],
+  unreachable: [
+    ...[errors.TimedOut, errors.NetworkUnreachable, errors.AddrNotAvailable],
+    ...["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"],
+  ],
+};
+
+/** What an error says of a connection; `null` for an error of something else. */
+export function connectionFaultOf(error: unknown): ConnectionFault | null {
+  const code = systemCode(error);
+  const isSign = (sign: ErrorClass | string) =>
+    typeof sign === "string" ? code === sign : error instanceof sign;
+  const faults = Object.keys(FAULTS) as ConnectionFault[];
+  return faults.find((fault) => FAULTS[fault].some(isSign)) ?? null;
+}
 
 /**
  * Reports whether nothing came back from an address: there is no way to it, or no answer in time. A
  * host that refuses or resets a connection is reachable.
  */
 export function isUnreachable(error: unknown): boolean {
-  return UNREACHABLE_CLASSES.some((each) => error instanceof each) ||
-    UNREACHABLE_CODES.has(systemCode(error));
+  return connectionFaultOf(error) === "unreachable";
 }
 
 /** The code of the operating system in an error, such as `"EHOSTUNREACH"`, if there is one. */

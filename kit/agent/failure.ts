@@ -5,7 +5,7 @@ import { EmptyPreambleError, TlsError } from "../../base.ts";
 import { DeviceError, PairingError, type PairingErrorCode } from "../../device.ts";
 // The whole of files.ts would be loaded by commands that move no file, too.
 import { StatusError } from "../../net/expect_ok.ts";
-import { isUnreachable, systemCode } from "../../net/thrown.ts";
+import { connectionFaultOf, systemCode } from "../../net/thrown.ts";
 
 export const FAILED = 1;
 export const USAGE = 2;
@@ -62,16 +62,6 @@ export class NoAddress extends Failure {}
 export class Interrupted extends Error {
   override readonly message = "interrupted";
 }
-
-/**
- * Errors that, beside the unreachable ones, mean "no address answers": the host answers, but
- * nothing there is a service for this program.
- */
-const NOT_SERVING: readonly (abstract new (...args: never[]) => Error)[] = [
-  Deno.errors.ConnectionRefused,
-  Deno.errors.ConnectionReset,
-  Deno.errors.ConnectionAborted,
-];
 
 export function exitCodeOf(error: unknown): number {
   if (error instanceof Failure) return error.exitCode;
@@ -142,10 +132,14 @@ export function isDirectoryGone(error: Error): boolean {
   return transferFacts.of(error).is === "directory gone";
 }
 
-/** Whether an error means that nothing answers at an address, for whatever reason. */
+/**
+ * Whether an error means that nothing answers at an address, or that the host answers, but nothing
+ * there is a service for this program.
+ */
 export function noAddressAnswers(error: unknown): boolean {
-  return error instanceof DeviceError && error.code === "UNREACHABLE" || isUnreachable(error) ||
-    NOT_SERVING.some((each) => error instanceof each);
+  if (error instanceof DeviceError && error.code === "UNREACHABLE") return true;
+  const fault = connectionFaultOf(error);
+  return fault !== null && fault !== "broken";
 }
 
 /** Whether a peer is off, or not where it is looked for. */
