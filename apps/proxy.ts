@@ -11,6 +11,7 @@ import {
 } from "../base/app/message.ts";
 import { hasBrokenBody } from "../net/incoming_body.ts";
 import { makeSafeLogger, warnOf } from "../net/logger.ts";
+import { messageOf } from "../net/thrown.ts";
 import type { Session } from "../base/app/session.ts";
 import {
   checkHeaderDict,
@@ -137,7 +138,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       if (hasBrokenBody(error)) throw error;
       // When a client leaves, its request is aborted.
       const left = session.signal.aborted;
-      const line = `${session}: a request could not be relayed: ${error}`;
+      const line = `${session}: a request could not be relayed: ${messageOf(error)}`;
       if (!left) warnOf(session, this.#logger, line);
       return isLate(error)
         ? makeEmptyResponse(request.method, 504, "Gateway Timeout")

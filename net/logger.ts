@@ -4,6 +4,7 @@
 
 import { type Session, tellServer } from "../base/app/session.ts";
 import { checkMethods } from "../base/checks.ts";
+import { printable } from "../base/printable.ts";
 import type { Interval } from "./deadline.ts";
 
 /** The logger of a server; `console` works. */
@@ -175,14 +176,15 @@ export function makeSafeLogger<Level extends string>(
 }
 
 /**
- * Writes a line that a peer has caused to the logger of an app, or if it has none to the log of the
- * server, where lines of this kind are limited.
+ * Writes a line that a peer has caused, which may quote what the peer has chosen, to the logger of
+ * an app, or if it has none to the log of the server, where lines of this kind are limited.
  */
 export function warnOf(
   session: Session | undefined,
   logger: Pick<Logger, "warn"> | null,
-  line: string,
+  text: string,
 ): void {
+  const line = printable(text);
   if (logger !== null) logger.warn(line);
   else if (session !== undefined) tellServer(session, line);
 }

@@ -115,6 +115,21 @@ Deno.test("without a logger of its own, a proxy gives the reason to the log of t
   assertEquals((await callApp(app, mkreq("GET", "/"))).status, 502);
 });
 
+Deno.test("why a request could not be relayed is one line, whatever the error of a client of one's own says", async () => {
+  const errors: readonly unknown[] = [new Error("a\r\nb\x1b[2J"), { toString: () => "a\nb" }, {
+    toString: () => {
+      throw new Error("no text");
+    },
+  }];
+  for (const error of errors) {
+    await using app = new ProxyApp({ request: () => Promise.reject(error) });
+    await using proxy = serve(app);
+    assertEquals((await proxy.makeClient().request("GET", "/")).status, 502);
+    const [line = ""] = await proxy.logger.waitFor("info");
+    assertMatch(line, /^127\.0\.0\.1:\d+: a request could not be relayed: [\x20-\x7e]+$/);
+  }
+});
+
 Deno.test("a response that breaks off is never completed, and that is no error of the app", async () => {
   const beginnings = [
     "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",

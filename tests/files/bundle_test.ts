@@ -33,7 +33,7 @@ import { makeSession } from "@degu/testing/calling.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
 import { makeLinks, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
@@ -681,6 +681,22 @@ Deno.test("onFile is called for each file that is sent, written or removed, and 
     const thrown = files.warnings.filter((line) => line.includes("from onFile")).length;
     assertEquals(thrown, throws ? 9 : 0);
     assertEquals(files.serving.logger.at("error"), []);
+  }
+});
+
+Deno.test("an onFile that throws or rejects is a line of the log, and ends nothing", async () => {
+  const failing: readonly (() => unknown)[] = [
+    () => {
+      throw new Error("full\n\x1b[31m");
+    },
+    () => Promise.reject(new Error("full\n\x1b[31m")),
+  ];
+  for (const onFile of failing) {
+    await using files = await serveBundles({ onFile });
+    for (let i = 0; i < 2; i++) assertEquals((await files.request("GET", "/file")).status, 200);
+    await turnOfEventLoop();
+    const [line, ...more] = files.warnings;
+    assertEquals([line, more.length], ["onFile: Error: full\\u{a}\\u{1b}[31m", 1]);
   }
 });
 

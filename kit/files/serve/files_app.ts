@@ -8,6 +8,7 @@ import { MAX_LENGTH } from "../../../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../../../base/app/message.ts";
 import { type Session, userOf } from "../../../base/app/session.ts";
 import { makeSafeLogger, warnOf } from "../../../net/logger.ts";
+import { messageOf } from "../../../net/thrown.ts";
 import { BundleError } from "../bundle.ts";
 import { KnownDigests } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
@@ -20,7 +21,7 @@ import { put, remove } from "./put.ts";
 import { asksForOffset } from "./put_request.ts";
 import { answerOffset } from "./receive.ts";
 import { putBundle } from "./put_bundle.ts";
-import { printable, printableError } from "../../../base/printable.ts";
+import { printableError } from "../../../base/printable.ts";
 import { presenceOf } from "../../disk/names.ts";
 import { belongsInLog, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
 import { Root } from "../root.ts";
@@ -86,8 +87,8 @@ export interface FilesOptions {
   /**
    * Called once for each file that was sent to a peer, to its end or cut, or that a peer has
    * written or removed, singly or in a bundle; not for lists. A file of up to 32 KiB that is
-   * requested by itself counts as sent when its response is made. If the function throws, the
-   * logger gets a warning, and the response stays the same.
+   * requested by itself counts as sent when its response is made. If the function throws, or its
+   * promise rejects, the logger gets a warning, and the response stays the same.
    *
    * @default {nothing is called}
    */
@@ -246,16 +247,22 @@ export class FilesApp implements AppObject {
     const action = this.#actionOf(request);
     const isReading = action === get || action === getBundle;
     const warn = (refusal: Refusal, path?: string) => {
-      const where = path === undefined ? "" : `${printable(path)}: `;
+      const where = path === undefined ? "" : `${path}: `;
       const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
       const who = session === undefined ? "a peer" : userOf(session) ?? session;
       warnOf(session, this.#logger, `${who}: ${what}`);
     };
+    const failed = (error: unknown) => {
+      warnOf(session, this.#logger, `onFile: ${messageOf(error)}`);
+    };
     const report: FileRequest["report"] = (action, path, bytes, complete, status) => {
       try {
-        this.#onFile?.({ session, action, path, bytes, complete, status });
+        // The types also allow an async function, whose promise nothing else awaits.
+        const event = { session, action, path, bytes, complete, status };
+        const returned: unknown = this.#onFile?.(event);
+        if (returned instanceof Promise) returned.catch(failed);
       } catch (error) {
-        warnOf(session, this.#logger, `onFile: ${error}`);
+        failed(error);
       }
     };
     const { root, isThere } = this.#settings;
