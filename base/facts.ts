@@ -16,3 +16,19 @@ export class Facts<T extends object> {
     return this.#facts.get(error as object) ?? {};
   }
 }
+
+/** What an error of a connection carries. */
+interface ConnectionFacts {
+  /** The address that was connected to, or whose handshake failed. */
+  readonly address?: string;
+  /** Whether nothing had answered there yet. */
+  readonly isConnecting?: boolean;
+  /** The name that can't be looked up. */
+  readonly unknownName?: string;
+  /** How long the peer kept the connection waiting. */
+  readonly silentSeconds?: number;
+  /** The bytes that were left to come when the peer ended the connection. */
+  readonly missingBytes?: number;
+}
+
+export const connectionFacts: Facts<ConnectionFacts> = new Facts();

@@ -2,6 +2,7 @@
 
 import { type Address, addressText, isUnixAddress, zoneOf } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
+import { connectionFacts } from "../base/facts.ts";
 import { pause } from "../base/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
@@ -60,10 +61,9 @@ function unresolvedHint(address: Address): string {
 /** The error for a name that can't be looked up, with advice; any other error as it is. */
 export function explainName(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED.test(error.message)) return error;
-  return reworded(error, () => {
-    const what = `can't connect to ${addressText(address)}: the name can't be looked up`;
-    return `${what}; ${unresolvedHint(address)}`;
-  });
+  const what = `can't connect to ${addressText(address)}: the name can't be looked up`;
+  const named = reworded(error, () => `${what}; ${unresolvedHint(address)}`) as Error;
+  return connectionFacts.add(named, { unknownName: `${address[0]}` });
 }
 
 /** Adds the address, and advice, to an error of the system that names neither. */
@@ -82,8 +82,8 @@ export async function connectSocket(
   bounds: ConnectBounds,
 ): Promise<Deno.TcpConn | Deno.UnixConn> {
   const endpoint = endpointOf(address);
-  const conn = await bounded<Deno.TcpConn | Deno.UnixConn>(
-    () => `connecting to ${addressText(address)}`,
+  const conn = await connecting<Deno.TcpConn | Deno.UnixConn>(
+    address,
     bounds,
     async (signal) => {
       try {
@@ -101,6 +101,22 @@ export async function connectSocket(
   // A message goes out in a single write, which must not wait for an acknowledgement.
   if ("setNoDelay" in conn) conn.setNoDelay(true);
   return conn;
+}
+
+/** Runs an attempt to connect, as {@linkcode bounded} does; its errors carry the address. */
+export async function connecting<T extends { close(): void }>(
+  address: Address,
+  bounds: ConnectBounds,
+  attempt: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const text = addressText(address);
+  try {
+    return await bounded(() => `connecting to ${text}`, bounds, attempt);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    const facts = { ...connectionFacts.of(error), address: text, isConnecting: true };
+    throw connectionFacts.add(error, facts);
+  }
 }
 
 /**

@@ -5,6 +5,7 @@ import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body
 import { type AheadSource, checkCount, notWritten, ReadBuffer } from "../base/body/byte_io.ts";
 import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../base/bytes.ts";
 import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
+import { connectionFacts } from "../base/facts.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
@@ -94,9 +95,9 @@ export class Transport implements AheadSource {
     this.#socket = socket;
     this.#checkStart = checkStart;
     this.deadline = new Deadline(timeout, () => {
-      this.close(
-        new Deno.errors.TimedOut(`the peer kept the connection waiting for over ${timeout} s`),
-      );
+      const problem = `the peer kept the connection waiting for over ${timeout} s`;
+      const facts = { silentSeconds: timeout! };
+      this.close(connectionFacts.add(new Deno.errors.TimedOut(problem), facts));
     });
   }
 

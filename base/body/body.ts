@@ -42,6 +42,7 @@
 import { decodeText, EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
+import { connectionFacts } from "../facts.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import { type BodyInput, type BodySource, openSource, SOURCE_KINDS } from "./body_source.ts";
 import { BodyState } from "./body_state.ts";
@@ -410,10 +411,10 @@ class LengthReader implements PieceReader {
 
 /** The error for a source that ends `missing` bytes before the body does. */
 function incomplete({ kind }: BodySource, missing: number): Error {
-  return SOURCE_KINDS[kind].behind === "messages"
-    ? new ProtocolError(
-      "BODY_INCOMPLETE",
-      `the peer closed ${missing} bytes before the end of the body`,
-    )
-    : new BodyError(`the source ended ${missing} bytes before the content-length`);
+  if (SOURCE_KINDS[kind].behind !== "messages") {
+    return new BodyError(`the source ended ${missing} bytes before the content-length`);
+  }
+  const problem = `the peer closed ${missing} bytes before the end of the body`;
+  const error = new ProtocolError("BODY_INCOMPLETE", problem);
+  return connectionFacts.add(error, { missingBytes: missing });
 }

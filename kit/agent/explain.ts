@@ -2,6 +2,7 @@
 
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../../base.ts";
 import { plainMessageOf, systemCode } from "../../net/thrown.ts";
+import { connectionFacts } from "../../base/facts.ts";
 import { PairingError } from "../../device.ts";
 import { pairingFacts } from "../device/errors.ts";
 import {
@@ -87,7 +88,8 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
     const attempts = attemptsOf(error);
     const reasons = attempts.map(attemptProblem).join("; ");
     // A peer that hangs is connected: its kernel accepts, but its program sends nothing.
-    const hangs = (each: unknown) => each instanceof Deno.errors.TimedOut && !isConnecting(each);
+    const hangs = (each: unknown) =>
+      each instanceof Deno.errors.TimedOut && !connectionFacts.of(each).isConnecting;
     return attempts.some(hangs) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
       `no address answers: ${reasons}`,
       attempts.some(isUnknownHost)
@@ -97,25 +99,17 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
         }`,
     ];
   }
-  const { message } = error;
   if (isDirectoryGone(error)) {
     return ["the directory that the peer serves is not there", "is its disk mounted there?"];
   }
   if (isAlreadyThere(error)) return [ALREADY_HERE];
-  const problem = systemProblem(message, systemCode(error));
-  if (problem !== null) return problem;
-  const inWords = WORDS_FOR_PEOPLE.reduce((text, [from, to]) => text.replace(from, to), message);
-  return [inUnits(inWords)];
+  const { missingBytes } = connectionFacts.of(error);
+  if (missingBytes !== undefined) {
+    const left = formatBytes(missingBytes);
+    return [`the peer ended the connection when ${left} were left to come`];
+  }
+  return systemProblem(error.message, systemCode(error)) ?? [error.message];
 }
-
-/** What the library says to programs, and what it means to people. */
-const WORDS_FOR_PEOPLE: readonly (readonly [RegExp, string])[] = [
-  [/^file: .*?: (?=\/)/s, ""],
-  [
-    /^the peer closed (\d+) bytes before the end of the body/,
-    "the peer ended the connection when $1 bytes were left to come",
-  ],
-];
 
 /** What to do about a failed pairing, by its finer reason or its code. */
 const PAIRING_ADVICE: Readonly<Record<string, string>> = {
@@ -142,43 +136,22 @@ function pairingProblem(error: PairingError): string {
   return `${problem}${PAIRING_ADVICE[is] ?? ""}`;
 }
 
-function tlsReason({ code, message }: TlsError): string {
-  const [, address] = /^the TLS handshake with (\S+) failed: /.exec(message) ?? [];
-  const reason = TLS_REASONS[code];
-  return address === undefined || reason === undefined ? message : `${address}: ${reason}`;
-}
-
-function isConnecting({ message }: Error): boolean {
-  return message.startsWith("connect");
+function tlsReason(error: TlsError): string {
+  const { address } = connectionFacts.of(error);
+  const reason = TLS_REASONS[error.code];
+  return address === undefined || reason === undefined ? error.message : `${address}: ${reason}`;
 }
 
 const UNKNOWN_HOST_HINT =
   "check the name, and that this device is in a network, or give an IP address with --address";
 
-/** What the library says of a name that can't be looked up. */
-const UNKNOWN_HOST = /^can't connect to (.*):\d+: the name can't be looked up/s;
-
-const SILENT = /^the peer kept the connection waiting for over (\d+ s)$/;
-
-/** What Node and Deno say of an address, of which Deno connects to those with a scope. */
-const UNREACHED: readonly (readonly [RegExp, string])[] = [
-  [
-    /^connect ECONNREFUSED (\S+)$|^can't connect to (\S+): Connection refused .*$/s,
-    "nothing listens at $1$2",
-  ],
-  [
-    /^connect E(?:HOST|NET)UNREACH (\S+)$|^can't connect to (\S+): (?:N\w+ is unreachable|No route) .*$/s,
-    "there is no way to $1$2",
-  ],
-];
-
 function attemptProblem(error: unknown): string {
-  const message = plainMessageOf(error);
-  const [, silence] = SILENT.exec(message) ?? [];
-  if (silence !== undefined) return `it was silent for ${silence}`;
-  const [, name] = isUnknownHost(error) ? UNKNOWN_HOST.exec(message) ?? [] : [];
-  if (name !== undefined) return `the name ${name} can't be looked up`;
-  return UNREACHED.reduce((text, [from, to]) => text.replace(from, to), message);
+  const { silentSeconds, unknownName, address } = connectionFacts.of(error);
+  if (silentSeconds !== undefined) return `it was silent for ${silentSeconds} s`;
+  if (unknownName !== undefined) return `the name ${unknownName} can't be looked up`;
+  if (address !== undefined && isRefused(error)) return `nothing listens at ${address}`;
+  const isNoWay = /^E(HOST|NET)UNREACH$/.test(`${systemCode(error)}`);
+  return address !== undefined && isNoWay ? `there is no way to ${address}` : plainMessageOf(error);
 }
 
 function isRefused(error: unknown): boolean {
@@ -186,7 +159,7 @@ function isRefused(error: unknown): boolean {
 }
 
 function isUnknownHost(error: unknown): boolean {
-  return /^(ENOTFOUND|EAI_AGAIN)$/.test(`${systemCode(error)}`);
+  return connectionFacts.of(error).unknownName !== undefined;
 }
 
 /** The errors of all addresses, without the library's advice, which is meant for programs. */
@@ -243,10 +216,10 @@ export function explainLine(given: string): string {
     : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
 }
 
-/** Writes the figures of a message on space for people. */
-export function inUnits(text: string): string {
+/** Writes the figures of a line on space for people. */
+function inUnits(text: string): string {
   return text.replace(
-    /(\d+)(?: bytes)?(?= are (?:needed|free)| were left| of interrupted| that have arrived)/g,
+    /(\d+)(?: bytes)?(?= are (?:needed|free)| of interrupted)/g,
     (_whole, bytes) => formatBytes(Number(bytes)),
   );
 }

@@ -3,6 +3,7 @@
 import { type Address, addressText } from "../../base/address.ts";
 import { checkNumber, checkObject } from "../../base/checks.ts";
 import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
+import { connectionFacts } from "../../base/facts.ts";
 import { Internal } from "../../base/internal.ts";
 import { quote } from "../../base/quote.ts";
 import { type Client, type ClientOptions, SSLClient } from "../../client.ts";
@@ -192,7 +193,7 @@ export function mostInformative(cause: AggregateError, sought: SoughtPeer): Erro
   const others = more === 0 ? "" : `; and ${more} more address${more === 1 ? " fails" : "es fail"}`;
   const message = best.message + others + hintFor(best, sought);
   const error = best instanceof TlsError
-    ? new TlsError(best.code, message, { cause })
+    ? connectionFacts.add(new TlsError(best.code, message, { cause }), connectionFacts.of(best))
     : isNotPermitted(best)
     ? withMessage(best, message, cause)
     : asTransient(new DeviceError("UNREACHABLE", message, { cause }));

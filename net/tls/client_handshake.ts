@@ -12,7 +12,7 @@ import { wrongType } from "../../base/checks.ts";
 import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../base/quote.ts";
 import { endpointOf } from "../addresses.ts";
-import { bounded, type ConnectBounds, connectSocket, explainName } from "../connect.ts";
+import { bounded, type ConnectBounds, connecting, connectSocket, explainName } from "../connect.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { handshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
@@ -93,7 +93,7 @@ async function connectStream(address: Address, bounds: ConnectBounds): Promise<R
   const where = endpoint.transport === "tcp"
     ? { host: endpoint.hostname, port: endpoint.port, noDelay: true }
     : { path: endpoint.path };
-  return await bounded(() => `connecting to ${addressText(address)}`, bounds, async (signal) => {
+  return await connecting(address, bounds, async (signal) => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const socket = loadBuiltin("node:net").connect(where);
     signal.addEventListener("abort", () => socket.destroy());

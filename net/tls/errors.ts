@@ -1,6 +1,7 @@
 /** The errors of `node:net` and `node:tls`, in the classes that Deno's own sockets use. */
 
 import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
+import { connectionFacts } from "../../base/facts.ts";
 
 const CLASSES: Readonly<Record<string, new (message: string, options?: ErrorOptions) => Error>> = {
   EACCES: Deno.errors.PermissionDenied,
@@ -89,7 +90,8 @@ export function handshakeError(who: string, error: unknown): unknown {
   const { code, message, cause } = tlsErrorOf("server", error);
   const said = `the TLS handshake with ${who} failed: ${message}`;
   if (cause instanceof Deno.errors.TimedOut) return new Deno.errors.TimedOut(said, { cause });
-  return new TlsError(code, said, cause === undefined ? undefined : { cause });
+  const failed = new TlsError(code, said, cause === undefined ? undefined : { cause });
+  return connectionFacts.add(failed, { address: who });
 }
 
 /**

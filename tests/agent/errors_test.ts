@@ -9,6 +9,8 @@ import { codeOf, ERROR_CODES, exitCodeOf, Failure } from "@degu/internal/kit/age
 import { wildcardHint } from "@degu/internal/kit/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/kit/agent/remote_files.ts";
 import { explainTransfer } from "@degu/internal/kit/agent/transfer_errors.ts";
+import { connectionFacts } from "@degu/internal/base/facts.ts";
+import { explainName } from "@degu/internal/net/connect.ts";
 import { partInUse } from "@degu/internal/kit/files/transfer/part_file.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentHere } from "@degu/testing/agents.ts";
@@ -346,17 +348,15 @@ Deno.test("a peer that hangs does not answer; where nobody listens, it does not 
     explain(error),
     /^the peer does not answer: the TLS handshake .*; it may be busy, or hang/,
   );
-  const late = new TimedOut("the peer kept the connection waiting for over 90 s");
+  const late = connectionFacts.add(new TimedOut("for programs"), { silentSeconds: 90 });
   assertMatch(explain(late), /^the peer does not answer: it was silent for 90 s; /);
   await homes.fail("viewer", 1, "no address answers: nothing listens at", ["ping", "camera"]);
 });
 
 Deno.test("a name that can't be looked up is said to be one", () => {
   for (const code of ["EAI_AGAIN", "ENOTFOUND"]) {
-    const attempt = withCode(
-      new Error(`can't connect to laptop.local:7443: the name can't be looked up; check`),
-      code,
-    );
+    const unknown = withCode(new Error(`getaddrinfo ${code} laptop.local`), code);
+    const attempt = explainName(unknown, ["laptop.local", 7443]);
     const cause = new AggregateError([attempt]);
     const error = new DeviceError("UNREACHABLE", "for programs", { cause });
     const said = "no address answers: the name laptop.local can't be looked up; check the name";

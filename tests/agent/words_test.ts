@@ -9,6 +9,7 @@ import { pairingFailure } from "@degu/internal/kit/agent/meeting.ts";
 import { ownDirectory } from "@degu/internal/kit/agent/local_paths.ts";
 import { Output } from "@degu/internal/kit/agent/output.ts";
 import { progressLine } from "@degu/internal/kit/agent/progress_bar.ts";
+import { connectionFacts } from "@degu/internal/base/facts.ts";
 import { advised } from "@degu/internal/kit/device/errors.ts";
 import { decodeLine } from "@degu/internal/kit/device/invitation_line.ts";
 import { answerLost, ownDevice } from "@degu/internal/kit/device/join.ts";
@@ -153,7 +154,7 @@ Deno.test("what the library says to programs is said to people in their words", 
   const rows: [rule: string, error: Error, said: string][] = [
     [
       "the connection ends in a file",
-      new Error("the peer closed 272982784 bytes before the end of the body"),
+      connectionFacts.add(new Error("for programs"), { missingBytes: 272982784 }),
       "the peer ended the connection when 273 MB were left to come",
     ],
     [
