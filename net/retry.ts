@@ -1,4 +1,27 @@
-/** Retries of calls after transient errors, and which errors are transient. */
+/**
+ * Retries of calls after transient errors, and which errors are transient.
+ *
+ * What fails is made again in the places of this table, those nearest to the socket first. A place
+ * gets only the errors that the places above it let through. Progress of a file or of a tree starts
+ * their counts again.
+ *
+ * | where                           | what is made again                       | how often       |
+ * | ------------------------------- | ---------------------------------------- | --------------- |
+ * | `net/connection_pool.ts`        | a request, if its connection had closed  | once            |
+ * | `kit/device/reach_inviter.ts`   | a connection that an inviter cuts        | 9 times         |
+ * | `kit/files/transfer/upload.ts`  | a `PUT`, if the server has another part  | once            |
+ * | `kit/files/tree/upload_tree.ts` | the reading of a small file that changes | once            |
+ * | `kit/files/tree/copies.ts`      | a request for several small files        | once            |
+ * | `kit/files/tree/copies.ts`      | a file that is cut or changes            | once            |
+ * | `kit/files/tree/deletions.ts`   | the naming of a received file            | once            |
+ * | `kit/files/tree/transfer.ts`    | a list of a tree that changes meanwhile  | 3 times         |
+ * | `kit/files/tree/transfer.ts`    | the whole tree, by `retryIf`             | `retries` times |
+ * | a program                       | a call of its own, by `retry`            | `retries` times |
+ * | `kit/agent/peer_connections.ts` | a call of a command, by `retry`          | `retries` times |
+ * | `kit/agent/peer_connections.ts` | a call over a silent connection          | at each silence |
+ * | `kit/agent/peer_connections.ts` | the search for a peer that is off        | for `wait`      |
+ * | `net/repeat.ts`                 | a run, failed or not                     | without end     |
+ */
 
 import {
   checkFunction,
