@@ -22,7 +22,9 @@ import {
   canonicalIPAddress,
   formatIPAddress,
   type HostAddress,
+  type ScopedAddress,
   withoutZone,
+  withPort,
 } from "../../base/address.ts";
 import { checkString } from "../../base/checks.ts";
 import { loadBuiltin } from "../../net/tls/modules.ts";
@@ -191,6 +193,12 @@ function encodeHost([host]: LineAddress): number[] {
 /** The host of an address as it is in a line: a canonical IP address without a scope. */
 export function lineHost(address: Address): string {
   return canonicalIPAddress(withoutZone((address as HostAddress)[0]))!;
+}
+
+/** The address beside another one, for what listens at two: with the next port, or any free one. */
+export function withNextPort(address: HostAddress | ScopedAddress): HostAddress | ScopedAddress {
+  const [, port] = address;
+  return withPort(address, port === 0 ? 0 : port + 1);
 }
 
 export function encodeBase64Url(bytes: Uint8Array): string {

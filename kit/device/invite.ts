@@ -1,11 +1,6 @@
 /** The end of a pairing that invites: the invitation, and the answers of its port of TLS. */
 
-import {
-  type Address,
-  type HostAddress,
-  type ScopedAddress,
-  withPort,
-} from "../../base/address.ts";
+import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts";
 import type { Socket } from "../../base/app/app.ts";
 import type { Request, ResponseTuple } from "../../base/app/message.ts";
 import type { Session } from "../../base/app/session.ts";
@@ -21,7 +16,13 @@ import { ContextInForce, TlsListener } from "../../net/tls/listener.ts";
 import { loadBuiltin } from "../../net/tls/modules.ts";
 import { Server } from "../../server.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
-import { encodeLine, type LineAddress, lineHost, MAX_ADDRESSES } from "./invitation_line.ts";
+import {
+  encodeLine,
+  type LineAddress,
+  lineHost,
+  MAX_ADDRESSES,
+  withNextPort,
+} from "./invitation_line.ts";
 import {
   addressesToStore,
   addressFinder,
@@ -281,7 +282,6 @@ export class Invitation implements AsyncDisposable {
    * the second port.
    */
   async #listen(address: HostAddress | ScopedAddress): Promise<Bound> {
-    const [, given] = address;
     const app = {
       onConnect: (session: Session, socket: Socket) => {
         limitReading(socket, MAX_MESSAGE_BYTES);
@@ -303,7 +303,7 @@ export class Invitation implements AsyncDisposable {
     this.#serve(encrypted);
     await encrypted.ready;
     const [, port] = encrypted.address as HostAddress;
-    const beside = withPort(address, given === 0 ? 0 : port + 1);
+    const beside = withNextPort(address);
     const plain = new Server(beside, this.#plain.app(port), { ...options, timeout: null });
     this.#serve(plain);
     const [, plainPort] = plain.address as HostAddress;

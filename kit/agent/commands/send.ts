@@ -3,6 +3,7 @@
 import type { Address } from "../../../base.ts";
 import type { Device, Peer } from "../../../device.ts";
 import { listen, parseInvitingAddress, type SentAddress } from "../addresses.ts";
+import { withNextPort } from "../../device/invitation_line.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { loggerOf, TemporaryDevice } from "../own_device.ts";
 import { Failure } from "../failure.ts";
@@ -92,9 +93,4 @@ async function invite(
   });
   shown.show();
   return await shown.paired();
-}
-
-/** The address for the invitation, beside that of the server. */
-function withNextPort([host, port, ...scope]: SentAddress): SentAddress {
-  return [host, port === 0 ? 0 : port + 1, ...scope] as unknown as SentAddress;
 }
