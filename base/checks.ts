@@ -5,11 +5,17 @@
  * `RangeError`.
  */
 
+import { argumentFacts } from "./facts.ts";
 import { quote, typeName } from "./quote.ts";
 
 /** The error for a value of a wrong type: `label: must be a string; got number`. */
 export function wrongType(label: string, wanted: string, value: unknown): TypeError {
   return new TypeError(`${label}: must be ${wanted}; got ${typeName(value)}`);
+}
+
+/** The error for a value that is not allowed: `label: problem`. */
+export function notAllowed(label: string, problem: string): RangeError {
+  return argumentFacts.add(new RangeError(`${label}: ${problem}`), { label, problem });
 }
 
 /** Throws a `TypeError` unless a value has the type. */

@@ -32,3 +32,11 @@ interface ConnectionFacts {
 }
 
 export const connectionFacts: Facts<ConnectionFacts> = new Facts();
+
+/** What an error of an argument or option carries: its name, and what is wrong with the value. */
+interface ArgumentFacts {
+  readonly label?: string;
+  readonly problem?: string;
+}
+
+export const argumentFacts: Facts<ArgumentFacts> = new Facts();

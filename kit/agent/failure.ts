@@ -2,6 +2,7 @@
 
 import { TransferError, type TransferErrorCode, transferFacts } from "../files/transfer_error.ts";
 import { EmptyPreambleError, TlsError } from "../../base.ts";
+import { argumentFacts } from "../../base/facts.ts";
 import { DeviceError, PairingError, type PairingErrorCode } from "../../device.ts";
 // The whole of files.ts would be loaded by commands that move no file, too.
 import { StatusError } from "../../net/expect_ok.ts";
@@ -147,6 +148,11 @@ export function isAway(error: unknown): boolean {
   return noAddressAnswers(error) || error instanceof NoAddress;
 }
 
+/** The options of the command line that are arguments of the library. */
+const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {
+  ...{ peerName: "as", listen: "listen", name: "name", seconds: "seconds", serving: "serving" },
+};
+
 /**
  * The library's error about an argument, with the argument's name on the command line; any other
  * error as it is.
@@ -154,9 +160,8 @@ export function isAway(error: unknown): boolean {
 export function usageError(error: unknown): unknown {
   const isName = error instanceof PairingError && error.code === "NAME_TAKEN";
   if (!(error instanceof RangeError || isName)) return error;
-  const { message } = error;
-  const [, argument = "", rest = message] = /^(\w+): (.*)$/s.exec(message) ?? [];
-  const isOption = ["listen", "name", "seconds", "serving"].includes(argument);
-  const text = argument === "peerName" ? `--as: ${rest}` : isOption ? `--${message}` : message;
+  const { label = "", problem } = argumentFacts.of(error);
+  const option = OPTIONS_OF_ARGUMENTS[label];
+  const text = option === undefined ? error.message : `--${option}: ${problem}`;
   return new Failure(text, USAGE, { cause: error });
 }

@@ -2,7 +2,7 @@
 
 import { isAbsolute, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
-import { wrongType } from "../../base/checks.ts";
+import { notAllowed, wrongType } from "../../base/checks.ts";
 import { quote } from "../../base/quote.ts";
 import { pause } from "../../base/pause.ts";
 import {
@@ -75,14 +75,11 @@ export async function findDevice(dir: string, name: string | undefined): Promise
 function settleName(dir: string, known: string | null, name: string | undefined): string {
   if (known === null) {
     if (name !== undefined) return name;
-    throw new RangeError(`name: there is no device in ${quote(dir)} yet, so a name is required`);
+    throw notAllowed("name", `there is no device in ${quote(dir)} yet, so a name is required`);
   }
   if (name === undefined || nameKey(name) === nameKey(known)) return known;
-  throw new RangeError(
-    `name: the device in ${quote(dir)} is named ${quote(known)}, which can't be changed; got ${
-      quote(name)
-    }: give that name, or none`,
-  );
+  const problem = `the device in ${quote(dir)} is named ${quote(known)}, which can't be changed`;
+  throw notAllowed("name", `${problem}; got ${quote(name)}: give that name, or none`);
 }
 
 async function readName(dir: string): Promise<string | null> {

@@ -4,7 +4,13 @@ import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts"
 import type { Socket } from "../../base/app/app.ts";
 import type { Request, ResponseTuple } from "../../base/app/message.ts";
 import type { Session } from "../../base/app/session.ts";
-import { checkFunction, checkNumber, checkSignal, copyOptions } from "../../base/checks.ts";
+import {
+  checkFunction,
+  checkNumber,
+  checkSignal,
+  copyOptions,
+  notAllowed,
+} from "../../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../../base/errors.ts";
 import { Internal } from "../../base/internal.ts";
 import { pause } from "../../base/pause.ts";
@@ -219,7 +225,7 @@ export class Invitation implements AsyncDisposable {
     if (confirm !== undefined) checkFunction("confirm", confirm);
     checkNumber("seconds", seconds);
     if (!(seconds >= 1 && seconds <= MAX_OPEN_SECONDS)) {
-      throw new RangeError(`seconds: must be from 1 to ${MAX_OPEN_SECONDS}; got ${seconds}`);
+      throw notAllowed("seconds", `must be from 1 to ${MAX_OPEN_SECONDS}; got ${seconds}`);
     }
     const given = listen === undefined ? null : checkListen(listen);
     const findAddresses = addressFinder(services, serving);

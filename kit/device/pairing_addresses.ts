@@ -17,6 +17,7 @@ import {
   zoneOf,
 } from "../../base/address.ts";
 import type { Socket } from "../../base/app/app.ts";
+import { notAllowed } from "../../base/checks.ts";
 import {
   checkAddresses,
   checkClientAddress,
@@ -44,8 +45,9 @@ export function addressFinder(
       );
     });
     if (given.length > MAX_ADDRESSES) {
-      throw new RangeError(
-        `serving: must be at most ${MAX_ADDRESSES} addresses; got ${given.length}`,
+      throw notAllowed(
+        "serving",
+        `must be at most ${MAX_ADDRESSES} addresses; got ${given.length}`,
       );
     }
     addressesToSend(given);
@@ -78,9 +80,10 @@ export function checkListen(listen: readonly Address[]): readonly (HostAddress |
     );
   });
   if (checked.length > 0 && checked.length <= MAX_ADDRESSES) return checked;
-  throw new RangeError(
-    `listen: must be 1 to ${MAX_ADDRESSES} addresses; got ${checked.length}; omit it for every ` +
-      "address of this machine",
+  throw notAllowed(
+    "listen",
+    `must be 1 to ${MAX_ADDRESSES} addresses; got ${checked.length}; omit it for every address of ` +
+      "this machine",
   );
 }
 

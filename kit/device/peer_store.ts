@@ -8,7 +8,8 @@ import {
   parseAddress,
   type ScopedAddress,
 } from "../../base/address.ts";
-import { checkString, wrongType } from "../../base/checks.ts";
+import { checkString, notAllowed, wrongType } from "../../base/checks.ts";
+import { argumentFacts } from "../../base/facts.ts";
 import { quote } from "../../base/quote.ts";
 import { type Authority, readAuthorityText } from "../identity/authority.ts";
 import { checkDeviceName, freeName, isDeviceId, nameKey } from "../identity/names.ts";
@@ -349,10 +350,12 @@ function checkPeerName(
   checkDeviceName(option, name);
   const holder = peers.find((peer) => nameKey(peer.name) === nameKey(name));
   if (holder === undefined || holder.id === id) return;
-  const problem = `${option}: the name ${quote(name)} is taken, by the peer with the id ` +
-    `${holder.id}; choose another one, or rename that peer`;
-  if (option === "name") throw new RangeError(problem);
-  throw new PairingError("NAME_TAKEN", problem, { peerName: name });
+  const problem =
+    `the name ${quote(name)} is taken, by the peer with the id ${holder.id}; choose ` +
+    "another one, or rename that peer";
+  if (option === "name") throw notAllowed(option, problem);
+  const taken = new PairingError("NAME_TAKEN", `${option}: ${problem}`, { peerName: name });
+  throw argumentFacts.add(taken, { label: option, problem });
 }
 
 // ───────────────────────── the files

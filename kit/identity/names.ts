@@ -1,7 +1,7 @@
 /** Names and ids: of devices and peers, of a device's certificate, and of a device's key. */
 
 import { canonicalDnsName } from "../../base/address.ts";
-import { checkString } from "../../base/checks.ts";
+import { checkString, notAllowed } from "../../base/checks.ts";
 import { quote } from "../../base/quote.ts";
 
 /** The largest number of characters in a name: the limit of a DNS label. */
@@ -15,8 +15,9 @@ export function isDeviceName(text: string): boolean {
 export function checkDeviceName(option: string, name: string): void {
   checkString(option, name);
   if (isDeviceName(name)) return;
-  throw new RangeError(
-    `${option}: must be 1 to ${MAX_NAME_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
+  throw notAllowed(
+    option,
+    `must be 1 to ${MAX_NAME_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
       `and not an id of a device; got ${quote(name)}`,
   );
 }
