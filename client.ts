@@ -34,7 +34,7 @@ import { checkSignal, copyOptions } from "./base/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
 import { Internal } from "./base/internal.ts";
 import type { HeaderDict } from "./base/wire/headers.ts";
-import { hideSecretsOf, INSPECT, inspectFields } from "./base/printable.ts";
+import { hideSecretsIn, INSPECT, inspectFields } from "./base/printable.ts";
 import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import type { Address } from "./base/address.ts";
@@ -166,7 +166,7 @@ export class Client implements Requester, Connector {
     this.#sockets = sockets;
     this.address = checkClientAddress(address);
     const known = [...CLIENT_OPTIONS, ...sockets.moreOptions];
-    this.options = Object.freeze(hideSecretsOf(checkClientOptions(options, known)));
+    this.options = Object.freeze(hideSecretsIn(checkClientOptions(options, known)));
     const { host, timeout, bodies } = this.options;
     this.host = host === undefined ? hostOf(this.address, sockets.defaultPort) : host;
     this.timeout = timeout === undefined ? DEFAULT_TIMEOUT : timeout;

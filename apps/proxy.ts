@@ -10,7 +10,7 @@ import {
   type ResponseTuple,
 } from "../base/app/message.ts";
 import { hasBrokenBody } from "../net/incoming_body.ts";
-import { makeSafeLogger, warnOf } from "../net/logger.ts";
+import { makeSafeLogger, warnAbout } from "../net/logger.ts";
 import { messageOf } from "../net/thrown.ts";
 import type { Session } from "../base/app/session.ts";
 import {
@@ -139,7 +139,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       // When a client leaves, its request is aborted.
       const left = session.signal.aborted;
       const line = `${session}: a request could not be relayed: ${messageOf(error)}`;
-      if (!left) warnOf(session, this.#logger, line);
+      if (!left) warnAbout(session, this.#logger, line);
       return isLate(error)
         ? makeEmptyResponse(request.method, 504, "Gateway Timeout")
         : makeEmptyResponse(request.method, 502, "Bad Gateway");

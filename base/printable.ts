@@ -110,7 +110,7 @@ export function hideSecrets<T extends object>(values: T): Record<string, unknown
 }
 
 /** Hides the secrets of headers or options when they are printed; the values stay. */
-export function hideSecretsOf<T extends object>(values: T): T {
+export function hideSecretsIn<T extends object>(values: T): T {
   return Object.defineProperty(values, INSPECT, {
     value: (inspect: Inspect, options: unknown) => inspect(hideSecrets(values), options),
   });

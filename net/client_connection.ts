@@ -370,7 +370,7 @@ export class Connection implements Disposable {
         this.#isLast = true;
       }
       let end;
-      while ((end = transport.findPreamble()) < 0) {
+      while ((end = transport.searchPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) throw noResponse();
       }

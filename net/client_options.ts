@@ -2,7 +2,7 @@
 
 import { type Bodies, checkBodies } from "../base/body/bodies.ts";
 import { checkFunction, checkSignal, checkString, copyOptions } from "../base/checks.ts";
-import { hideSecretsOf } from "../base/printable.ts";
+import { hideSecretsIn } from "../base/printable.ts";
 import {
   checkHeaderDict,
   formatHeaderLines,
@@ -92,7 +92,7 @@ export function checkClientOptions(
   checkSignal(signal);
   if (headers !== undefined) {
     checkBaseHeaders(headers);
-    copy.headers = Object.freeze(hideSecretsOf({ ...headers }));
+    copy.headers = Object.freeze(hideSecretsIn({ ...headers }));
   }
   return copy;
 }
@@ -138,5 +138,5 @@ export function makeBaseHeaders(
   const headers: HeaderDict = { ...given };
   if (authorization !== undefined) headers["authorization"] = authorization;
   if (host !== null) headers["host"] = host;
-  return Object.keys(headers).length === 0 ? null : Object.freeze(hideSecretsOf(headers));
+  return Object.keys(headers).length === 0 ? null : Object.freeze(hideSecretsIn(headers));
 }

@@ -90,7 +90,7 @@ export async function expectOk<R extends Response<BodyOut>>(response: R | Promis
   if (received.ok) return received;
   const { status, reason, headers } = received;
   const asked = askedFor(received);
-  const text = await textOf(received);
+  const text = await readText(received);
   throw new StatusError(
     `${asked === null ? "" : `${asked}: `}the server answered ${status} ${quote(reason)}` +
       (text === "" ? "" : `, ${quote(text)}`),
@@ -99,7 +99,7 @@ export async function expectOk<R extends Response<BodyOut>>(response: R | Promis
 }
 
 /** The text of a short body; any other one is given up. */
-async function textOf(response: Response<BodyOut>): Promise<string> {
+async function readText(response: Response<BodyOut>): Promise<string> {
   const { body } = response;
   const late = setTimeout(() => response.discard(), TEXT_MILLISECONDS);
   try {

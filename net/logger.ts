@@ -179,7 +179,7 @@ export function makeSafeLogger<Level extends string>(
  * Writes a line that a peer has caused, which may quote what the peer has chosen, to the logger of
  * an app, or if it has none to the log of the server, where lines of this kind are limited.
  */
-export function warnOf(
+export function warnAbout(
   session: Session | undefined,
   logger: Pick<Logger, "warn"> | null,
   text: string,

@@ -321,7 +321,7 @@ export class ServerConnection implements Member, SessionOwner {
     for (;;) {
       let preamble;
       try {
-        while ((preamble = this.#findRequest()) === null) {
+        while ((preamble = this.#takeRequest()) === null) {
           if (transport.endReceive(await transport.beginReceive())) continue;
           this.#on("peerEnds");
           this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
@@ -347,14 +347,14 @@ export class ServerConnection implements Member, SessionOwner {
       } catch (error) {
         return await this.#refuseToAnswer(answering, error);
       }
-      if (this.#isOver(answering)) return false;
+      if (this.#finishExchange(answering)) return false;
     }
   }
 
   /** Takes a request out of the bytes that have arrived; `null` if more must be received. */
-  #findRequest(): RequestPreamble | null {
+  #takeRequest(): RequestPreamble | null {
     const { reader } = this.#transport;
-    const end = this.#transport.findPreamble();
+    const end = this.#transport.searchPreamble();
     if (end < 0) return null;
     const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
     reader.start = end;
@@ -470,7 +470,7 @@ export class ServerConnection implements Member, SessionOwner {
   }
 
   /** Ends an exchange whose response was sent; returns whether it was the last one. */
-  #isOver(answering: Answering): boolean {
+  #finishExchange(answering: Answering): boolean {
     const { closed, failure } = this.#transport;
     const answer = answering.answer!;
     // While the response was sent, a body may have been read, and the server begun to stop.

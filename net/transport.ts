@@ -37,7 +37,7 @@ type CloseListener = (failure: unknown) => void;
  * The part that both ends of a connection share: the socket, its deadline, the error that broke it,
  * and how a message gets in and out, with its body.
  *
- * Preambles are received one after the other: as long as {@linkcode findPreamble} returns -1,
+ * Preambles are received one after the other: as long as {@linkcode searchPreamble} returns -1,
  * `transport.endReceive(await transport.beginReceive())` gets more bytes.
  *
  * Messages are sent one after the other: {@linkcode beginMessage} and {@linkcode endPreamble}, then
@@ -177,7 +177,7 @@ export class Transport implements AheadSource {
    *
    * @returns The position of its end, or -1 if more must be received.
    */
-  findPreamble(): number {
+  searchPreamble(): number {
     const { reader } = this;
     const from = reader.start + Math.max(0, this.#searched - 3);
     const end = findPreambleEnd(reader.bytes, from, reader.end);

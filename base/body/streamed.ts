@@ -64,14 +64,14 @@ class Chunks implements AsyncIterableIterator<Chunk, undefined> {
         this.#rest = null;
         return { done: false, value: [null, EMPTY] };
       }
-      this.#rest = this.#bytesOf(value);
+      this.#rest = this.#toBytes(value);
     }
     const data = this.#rest.subarray(0, MAX_CHUNK_BYTES);
     this.#rest = this.#rest.subarray(data.length);
     return { done: false, value: [null, data] };
   }
 
-  #bytesOf(item: unknown): Uint8Array {
+  #toBytes(item: unknown): Uint8Array {
     try {
       if (item instanceof Uint8Array) return item;
       if (typeof item === "string") return encodeText("an item of the body", item);

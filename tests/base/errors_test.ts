@@ -21,7 +21,7 @@ import {
 import { checkInteger, copyOptions } from "@degu/internal/base/checks.ts";
 import { quote } from "@degu/internal/base/quote.ts";
 import {
-  hideSecretsOf,
+  hideSecretsIn,
   INSPECT,
   inspectFields,
   printable,
@@ -278,7 +278,7 @@ const SECRET = "s3cr3t-value";
 
 Deno.test("the value of a secret header is never printed or quoted, whatever the case of its name", () => {
   for (const name of SECRET_NAMES.flatMap((name) => [name, name.toUpperCase()])) {
-    const headers = hideSecretsOf({ [name]: SECRET, host: "a" });
+    const headers = hideSecretsIn({ [name]: SECRET, host: "a" });
     assertEquals(headers[name], SECRET);
     assertEquals(Object.keys(headers), [name, "host"]);
     for (const shown of [Deno.inspect(headers), inspectOfNode(headers), Deno.inspect([headers])]) {

@@ -92,7 +92,7 @@ const TARGETS: readonly (readonly [grammar: (random: Random) => string, target: 
 
 async function receivePreamble(socket: MemorySocket): Promise<void> {
   const transport = new Transport(socket, null);
-  while (transport.findPreamble() < 0) transport.endReceive(await transport.beginReceive());
+  while (transport.searchPreamble() < 0) transport.endReceive(await transport.beginReceive());
 }
 
 /** The chunked coding as it comes in one byte at a time. */

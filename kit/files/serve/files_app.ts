@@ -7,7 +7,7 @@ import { quote } from "../../../base/quote.ts";
 import { MAX_LENGTH } from "../../../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../../../base/app/message.ts";
 import { type Session, userOf } from "../../../base/app/session.ts";
-import { makeSafeLogger, warnOf } from "../../../net/logger.ts";
+import { makeSafeLogger, warnAbout } from "../../../net/logger.ts";
 import { messageOf } from "../../../net/thrown.ts";
 import { BundleError } from "../bundle.ts";
 import { KnownDigests } from "../digest.ts";
@@ -249,10 +249,10 @@ export class FilesApp implements AppObject {
       const where = path === undefined ? "" : `${path}: `;
       const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
       const who = session === undefined ? "a peer" : userOf(session) ?? session;
-      warnOf(session, this.#logger, `${who}: ${what}`);
+      warnAbout(session, this.#logger, `${who}: ${what}`);
     };
     const failed = (error: unknown) => {
-      warnOf(session, this.#logger, `onFile: ${messageOf(error)}`);
+      warnAbout(session, this.#logger, `onFile: ${messageOf(error)}`);
     };
     const report: FileRequest["report"] = (action, path, bytes, complete, status) => {
       try {
