@@ -11,9 +11,9 @@ import type { TransferClient } from "../transfer/client.ts";
 import { isCut } from "../transfer_error.ts";
 import { type Attempt, throwIfForAll } from "./attempt.ts";
 import type { ReceivedPart, TreeCopies } from "./copies.ts";
-import type { MissingDirectories } from "./directories.ts";
 import type { TreeResult } from "./options.ts";
 import { type Copy, type DeletionScope, failuresOf, type LateGroup, type Plan } from "./plan.ts";
+import type { TakenNames } from "./taken_names.ts";
 import { directoryAbove, TreeNode } from "./tree.ts";
 import { directoryMissing, overLimit, respelledThere, unnameable } from "./tree_errors.ts";
 
@@ -27,17 +27,17 @@ export class TreeDeletions {
   readonly #attempt: Attempt;
   readonly #plan: Plan;
   readonly #copies: TreeCopies;
-  readonly #directories: MissingDirectories;
+  readonly #names: TakenNames;
   /** The late files that have arrived, and have no names yet. */
   readonly #received = new Map<Copy, ReceivedPart>();
   /** The entries that could not be deleted, each of which was reported. */
   readonly #undeleted = new Set<TreeNode>();
 
-  constructor(attempt: Attempt, plan: Plan, copies: TreeCopies, directories: MissingDirectories) {
+  constructor(attempt: Attempt, plan: Plan, copies: TreeCopies, names: TakenNames) {
     this.#attempt = attempt;
     this.#plan = plan;
     this.#copies = copies;
-    this.#directories = directories;
+    this.#names = names;
   }
 
   /**
@@ -170,7 +170,7 @@ export class TreeDeletions {
       return this.#fail(late, new Set(this.#undeleted.has(obstacle) ? [told] : []));
     }
     if (this.#attempt.settings.dryRun) return this.#copies.pretend(copies);
-    const failed = await this.#directories.make(newDirectories);
+    const failed = await this.#names.makeDirectories(newDirectories);
     const placed = copies.filter((copy) => {
       const above = directoryAbove(copy.node, failed);
       if (above === null) return true;

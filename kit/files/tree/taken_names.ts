@@ -2,13 +2,15 @@
  * Names that are taken at the target, by something that its list did not have.
  *
  * Its disk may ignore case, compose letters otherwise, or drop dots at the end: it shows that by
- * names that are taken, and were not listed. Or something came, or changed, since the list.
+ * names that are taken, and were not listed. Or something came, or changed, since the list. Missing
+ * directories are made here, too, since that shows which names are one directory there.
  */
 
 import { StatusError } from "../../../net/expect_ok.ts";
 import type { DirectoryEntry } from "../entries.ts";
-import type { Attempt } from "./attempt.ts";
-import type { TreeCopies } from "./copies.ts";
+import { type Attempt, throwIfForAll } from "./attempt.ts";
+import { BATCH_FILES, type TreeCopies } from "./copies.ts";
+import type { DirectoryOutcome, Outcomes } from "./ends.ts";
 import { type Copy, isNew } from "./plan.ts";
 import { comparableName, directoryAbove, isSameTime, TreeNode } from "./tree.ts";
 import { changedMeanwhile, existsAlready, inTheWay, sameName } from "./tree_errors.ts";
@@ -19,7 +21,7 @@ export class TakenNames {
   /** Whether the target is there, and can't be listed: any name may be there. */
   isUnlisted = false;
   /** Directories of the source that the target lists by other names. */
-  readonly respelled = new Set<TreeNode>();
+  readonly #respelled = new Set<TreeNode>();
 
   constructor(attempt: Attempt, copies: TreeCopies) {
     this.#attempt = attempt;
@@ -27,9 +29,9 @@ export class TakenNames {
   }
 
   /** Whether the target has had a file all along, and lists it by another name. */
-  isRespelled({ node, target }: Copy): boolean {
+  #isRespelled({ node, target }: Copy): boolean {
     const isOther = target !== null && target.name !== node.name;
-    return isOther || directoryAbove(node, this.respelled) !== null;
+    return isOther || directoryAbove(node, this.#respelled) !== null;
   }
 
   /**
@@ -38,7 +40,7 @@ export class TakenNames {
    * or if the source has another name that is alike and not listed: then the disk there takes two
    * names for the same. The result lacks nodes whose directory can't be listed.
    */
-  async listedAs(
+  async #listedAs(
     nodes: readonly TreeNode[],
   ): Promise<ReadonlyMap<TreeNode, DirectoryEntry | null>> {
     const found = new Map<TreeNode, DirectoryEntry | null>();
@@ -59,6 +61,57 @@ export class TakenNames {
       }
     }
     return found;
+  }
+
+  /**
+   * Makes missing directories before anything is copied, to find two names that are one directory
+   * at the target.
+   *
+   * @returns The directories that can't be made, or are one with another directory, with the error
+   * of each. Of several in one another the outermost is reported.
+   */
+  async makeDirectories(missing: readonly TreeNode[]): Promise<ReadonlyMap<TreeNode, unknown>> {
+    const { first, ends } = this.#attempt;
+    const there: TreeNode[] = [];
+    const created: TreeNode[] = [];
+    const failed = new Map<TreeNode, unknown>();
+    for await (const [node, { error, isNew }] of this.#requestDirectories(missing)) {
+      if (error !== null) this.#failDirectory(node, error, failed);
+      else (isNew ? created : there).push(node);
+    }
+    // If the target could not be listed, its directories may have been there before.
+    for (const [node, as] of this.isUnlisted ? [] : await this.#listedAs(there)) {
+      if (as !== null) {
+        if (as.name !== node.name) this.#respelled.add(node);
+        continue;
+      }
+      this.#failDirectory(node, sameName(node), failed);
+    }
+    // If the disk takes the names of two directories for one, the second fails, and what was made
+    // in it lies in the first one: that is removed.
+    for (const node of created.reverse()) {
+      if (directoryAbove(node, failed) === null) continue;
+      await ends.remove(first, node).catch((error) => throwIfForAll(error, first));
+    }
+    return failed;
+  }
+
+  /** Makes directories; throws an error that concerns all of them. */
+  async *#requestDirectories(nodes: readonly TreeNode[]): Outcomes<TreeNode, DirectoryOutcome> {
+    const { first, ends } = this.#attempt;
+    for (let start = 0; start < nodes.length; start += BATCH_FILES) {
+      for await (
+        const each of ends.makeDirectories(first, nodes.slice(start, start + BATCH_FILES))
+      ) {
+        if (each[1].error !== null) throwIfForAll(each[1].error, first);
+        yield each;
+      }
+    }
+  }
+
+  #failDirectory(node: TreeNode, error: unknown, failed: Map<TreeNode, unknown>): void {
+    if (!failed.has(node.parent!)) this.#attempt.report.failed(node, error);
+    failed.set(node, error);
   }
 
   /** Lists a directory of the target; `null` if it can't be listed. */
@@ -97,7 +150,7 @@ export class TakenNames {
     if (this.isUnlisted) return copies;
     const { ends, report, settings: { move, compare } } = this.#attempt;
     const taken = [...copies.keys()].filter(isNew);
-    const found = await this.listedAs(taken.map(({ node }) => node));
+    const found = await this.#listedAs(taken.map(({ node }) => node));
     const listed = new Map<Copy, string | null>();
     for (const [copy, sha256] of copies) {
       const { node } = copy;
@@ -111,7 +164,7 @@ export class TakenNames {
         const as = new TreeNode(node.parent, name, "file", size, modified.getTime());
         const found = { ...copy, target: as };
         const isSame = size === node.size && isSameTime(as.modified, node.modified);
-        if (isSame && !move && compare === "time" && this.isRespelled(found)) {
+        if (isSame && !move && compare === "time" && this.#isRespelled(found)) {
           this.#unchanged(node);
         } else listed.set(found, sha256);
         continue;
@@ -150,7 +203,7 @@ export class TakenNames {
     const changed: Copy[] = [];
     await this.#copies.compareEach([...copies.keys()], (copy, isSame) => {
       const { node } = copy;
-      const isRespelled = this.isRespelled(copy);
+      const isRespelled = this.#isRespelled(copy);
       const hasBeenThere = this.isUnlisted || move !== isRespelled;
       const mayReplace = replace && isNew(copy) && hasBeenThere;
       const sha256 = copies.get(copy)!;

@@ -16,7 +16,6 @@ import { isOvertaken, unexpectedResponse } from "../transfer_error.ts";
 import { Attempt, throwIfForAll } from "./attempt.ts";
 import { TreeCopies } from "./copies.ts";
 import { TreeDeletions } from "./deletions.ts";
-import { MissingDirectories } from "./directories.ts";
 import type { TreeEnds } from "./ends.ts";
 import { type ListedTree, treeUriOf } from "./read_tree.ts";
 import {
@@ -95,13 +94,11 @@ class TreeTransfer {
   readonly #attempt: Attempt;
   readonly #copies: TreeCopies;
   readonly #names: TakenNames;
-  readonly #directories: MissingDirectories;
 
   constructor(attempt: Attempt) {
     this.#attempt = attempt;
     this.#copies = new TreeCopies(attempt);
     this.#names = new TakenNames(attempt, this.#copies);
-    this.#directories = new MissingDirectories(attempt, this.#names);
   }
 
   async run(): Promise<TreeResult> {
@@ -134,7 +131,7 @@ class TreeTransfer {
     await this.#giveModes(otherModes);
     let deletionsKept: TreeResult["deletionsKept"] = null;
     if (settings.delete) {
-      const deletions = new TreeDeletions(this.#attempt, plan, this.#copies, this.#directories);
+      const deletions = new TreeDeletions(this.#attempt, plan, this.#copies, this.#names);
       deletionsKept = await deletions.carryOut(isOverLimit && !plan.isEmpty ? deleted : null);
       await this.#names.decide();
     }
@@ -217,7 +214,7 @@ class TreeTransfer {
     const isIdle = plan.copies.length + plan.newDirectories.length === 0;
     if (isIdle && settings.move) return;
     this.#names.isUnlisted = await ends.begin(first, isMissing);
-    const failed = await this.#directories.make(plan.newDirectories);
+    const failed = await this.#names.makeDirectories(plan.newDirectories);
     const copies: Copy[] = [];
     for (const copy of plan.copies) {
       const { node } = copy;
