@@ -4,7 +4,8 @@
  */
 
 import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
-import { isRequestStart } from "../base/wire/preamble.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import { isMethod } from "../base/wire/preamble.ts";
 
 const ERROR_REASONS = {
   400: "Bad Request",
@@ -17,6 +18,7 @@ const ERROR_REASONS = {
 export type ErrorStatus = keyof typeof ERROR_REASONS;
 
 const encoder = new TextEncoder();
+const decoder = new TextDecoder("latin1");
 const answers = new Map(
   Object.entries(ERROR_REASONS).map(([status, reason]) => [
     Number(status),
@@ -31,27 +33,27 @@ export function errorAnswer(status: ErrorStatus): Uint8Array {
   return answers.get(status)!;
 }
 
-/** The statuses of preambles that break the grammar; of all others 400. */
-const STATUSES: Partial<Record<ProtocolErrorCode, ErrorStatus>> = {
-  BAD_METHOD: 501,
-  BAD_PROTOCOL: 505,
-  PREAMBLE_TOO_LARGE: 431,
-};
+/** The beginning of what speaks HTTP; anything else gets no byte. */
+const METHOD_AND_SPACE = /^[A-Z]{1,16} /;
+const START_LINE = /^([^ ]+) [^ ]+ ([^ ]+)$/;
+const VERSION = /^HTTP\/[0-9]\.[0-9]$/;
 
 /**
  * The status that answers a preamble that breaks the grammar; `null` for none, if the bytes are not
  * HTTP, or the peer has not sent all of them.
  *
- * @param bytes The bytes that have arrived; the preamble begins at `start`.
+ * @param bytes The bytes that have arrived, from the beginning of the preamble.
  */
-export function statusOfPreamble(
-  error: unknown,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-): ErrorStatus | null {
+export function statusOfPreamble(error: unknown, bytes: Uint8Array): ErrorStatus | null {
   if (!(error instanceof ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
-  return isRequestStart(bytes, start, end) ? STATUSES[error.code] ?? 400 : null;
+  const text = decoder.decode(bytes.subarray(0, MAX_PREAMBLE_BYTES));
+  if (!METHOD_AND_SPACE.test(text)) return null;
+  if (error.code === "PREAMBLE_TOO_LARGE") return 431;
+  const parts = START_LINE.exec(text.substring(0, text.indexOf("\r\n")));
+  if (parts === null) return 400;
+  const [, method, version] = parts;
+  if (version !== "HTTP/1.1" && VERSION.test(version!)) return 505;
+  return isMethod(method) ? 400 : 501;
 }
 
 const BROKEN_FRAMING: ReadonlySet<ProtocolErrorCode> = new Set<ProtocolErrorCode>([

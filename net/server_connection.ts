@@ -366,7 +366,7 @@ export class ServerConnection implements Member, SessionOwner {
     const transport = this.#transport;
     const { bytes, start, end } = transport.reader;
     const failure = transport.breakWith(error);
-    const status = statusOfPreamble(failure, bytes, start, end);
+    const status = statusOfPreamble(failure, bytes.subarray(start, end));
     if (status === null) throw failure;
     transport.beginAnswer(null);
     this.#report(failure);

@@ -113,25 +113,17 @@ const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 const MAX_METHOD_BYTES = 16;
 const LETTER_A = 0x41, LETTER_Z = 0x5a;
 
-function findWordEnd(bytes: Uint8Array, start: number, end: number): number {
+/**
+ * Refuses bytes that no request begins with, instead of waiting for the rest: a request begins with
+ * a word of up to 16 capital letters and a space.
+ */
+export function checkRequestStart(bytes: Uint8Array, start: number, end: number): void {
   let at = start;
   while (at < end && bytes[at]! >= LETTER_A && bytes[at]! <= LETTER_Z) at++;
-  return at;
-}
-
-/** Whether bytes begin as HTTP does: with a word of up to 16 capital letters, and a space. */
-export function isRequestStart(bytes: Uint8Array, start: number, end: number): boolean {
-  const at = findWordEnd(bytes, start, end);
-  return at > start && at - start <= MAX_METHOD_BYTES && at < end && bytes[at] === SPACE;
-}
-
-/** Refuses bytes that no request begins with, instead of waiting for the rest. */
-export function checkRequestStart(bytes: Uint8Array, start: number, end: number): void {
-  const at = findWordEnd(bytes, start, end);
-  const isUnfinished = at === end && at - start <= MAX_METHOD_BYTES;
-  if (isUnfinished || isRequestStart(bytes, start, end)) return;
+  const length = at - start;
+  if (length <= MAX_METHOD_BYTES && (at === end || (length > 0 && bytes[at] === SPACE))) return;
   const hint = "the client seems to speak TLS, which takes an SSLServer";
-  const what = at === start
+  const what = length === 0
     ? describeStart(bytes[start]!, hint)
     : quote(bytes.slice(start, Math.min(at + 1, end)));
   throw new ProtocolError("BAD_METHOD", `no request begins with ${what}`);
@@ -206,7 +198,6 @@ function badRequestLine(text: string): ProtocolError {
     );
   }
   const method = line.substring(0, first);
-  // The method comes first: behind another word may stand the secret of a header.
   if (!isMethod(method)) {
     return new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
   }

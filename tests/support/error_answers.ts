@@ -30,7 +30,11 @@ export function answerTo(text: string): string {
   if ((end < 0 ? text.length + 1 : end + 4) > limits.preamble) return errorAnswer(431);
   if (end < 0) return "";
   const parts = text.split("\r\n", 1)[0]!.split(" ");
-  if (parts.length < 3) return errorAnswer(400);
-  if (!METHODS.includes(word)) return errorAnswer(501);
-  return errorAnswer(parts.at(-1) === "HTTP/1.1" ? 400 : 505);
+  if (parts.length !== 3 || parts.includes("")) return errorAnswer(400);
+  const version = parts[2]!;
+  const digits = "0123456789";
+  const isVersion = version.length === 8 && version.startsWith("HTTP/") && version[6] === "." &&
+    digits.includes(version[5]!) && digits.includes(version[7]!);
+  if (isVersion && version !== "HTTP/1.1") return errorAnswer(505);
+  return errorAnswer(METHODS.includes(word) ? 400 : 501);
 }
