@@ -4,7 +4,7 @@ import type { Client } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { Inbox } from "@degu/internal/kit/agent/inbox.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
-import { AgentHomes } from "@degu/testing/agents.ts";
+import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -154,13 +154,13 @@ Deno.test("--inbox-for-all: each peer sees, replaces and deletes the files of th
 
 // Whose a directory is.
 
-Deno.test("rename: the files of the old name stay, as it says; new ones go to a directory of the new name", async () => {
+Deno.test("rename: the files of the old name stay, where it says; new ones go to a directory of the new name", async () => {
   await using devices = await threeDevices();
   const { homes, inbox, at, agent } = devices;
   await homes.must("one", ["put", at("one", "photo"), "camera:"]);
+  const path = await Deno.realPath(inbox);
   const renamed = await homes.run("camera", ["rename", "one", "phone"]);
-  const said = "what it has put into an inbox here stays in the directory of its old name there\n";
-  assertEquals([renamed.code, renamed.stderr], [0, said]);
+  assertEquals([renamed.code, renamed.stderr], [0, `what it has put here stays in ${path}/one\n`]);
   // The server learns it within a second.
   await using device = await Device.open(homes.at("one"));
   const client = await clientOf(device);
@@ -174,9 +174,25 @@ Deno.test("rename: the files of the old name stay, as it says; new ones go to a 
     ...{ "one": null, "one/photo": "of one" },
     ...{ "phone": null, "phone/a": "one" },
   });
+  // A peer without a directory has no old files.
+  const { stderr } = await homes.run("camera", ["rename", "two", "other"]);
+  assertEquals(stderr, "");
+  // Without the permission to look there, and without a server.
+  const args = ["--home", homes.at("camera"), "rename"];
+  const { stderr: blind } = await runAgent([...args, "phone", "two"], {
+    flags: [...homes.flags("camera")],
+  });
+  assertEquals(
+    blind,
+    `what it has put into ${path} stays in the directory of its old name there\n`,
+  );
   agent.kill("SIGTERM");
   await agent.ended();
-  await homes.must("camera", ["rename", "phone", "one"]);
+  const { stderr: alone } = await homes.run("camera", ["rename", "two", "one"]);
+  assertEquals(
+    alone,
+    "a directory that it has in an inbox here keeps the old name, and the files\n",
+  );
   // Its old name again: its old files.
   await homes.serve("camera", ["--inbox", inbox], "one");
   assertEquals(await homes.must("one", ["ls", "camera:"]), "photo\n");

@@ -3,10 +3,13 @@
  */
 
 import { formatAddress } from "../../../base.ts";
+import type { Device, Peer } from "../../../device.ts";
+import { ServingRecords } from "../../device/serving_records.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { Failure, USAGE } from "../failure.ts";
+import { Inbox } from "../inbox.ts";
 import { nameKey } from "../../identity/names.ts";
 
 export function addId(program: AgentCommand): void {
@@ -64,8 +67,6 @@ export function addRename(program: AgentCommand): void {
     .does(rename);
 }
 
-const OLD_FILES = "what it has put into an inbox here stays in the directory of its old name there";
-
 async function rename(context: Context, peer: string, given: string): Promise<void> {
   await using device = await openDevice(context);
   const before = await openPeer(device, peer);
@@ -74,11 +75,29 @@ async function rename(context: Context, peer: string, given: string): Promise<vo
     const { name } = await device.rename(id, given);
     context.output.result(`${name} ${id}`, { name, id });
     if (nameKey(name) === nameKey(before.name)) return;
-    context.output.note(OLD_FILES);
+    for (const text of await oldFiles(device, before)) context.output.note(text);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw new Failure(error.message.replace(/^name: /, "NAME: "), USAGE, { cause: error });
   }
+}
+
+/** The directories in which a peer that is renamed has put its files: a line for each inbox. */
+async function oldFiles({ dir }: Device, peer: Peer): Promise<string[]> {
+  const inboxes = await new ServingRecords(dir).inboxes();
+  if (inboxes.length === 0) {
+    return ["a directory that it has in an inbox here keeps the old name, and the files"];
+  }
+  const lines = await Promise.all(inboxes.map(async (inbox) => {
+    // Deno would ask for the permission on the terminal.
+    const permission = { name: "read", path: inbox } as const;
+    if (Deno.permissions.querySync(permission).state !== "granted") {
+      return `what it has put into ${inbox} stays in the directory of its old name there`;
+    }
+    const path = await new Inbox(inbox).find(peer);
+    return path === null ? [] : `what it has put here stays in ${path}`;
+  }));
+  return lines.flat();
 }
 
 export function addForget(program: AgentCommand): void {

@@ -9,6 +9,7 @@ import { type DeviceServer, type Peer, perPeer } from "../../../device.ts";
 import { type FileEvent, FilesApp, type FilesOptions } from "../../../files.ts";
 import type { AppFunction, AppObject, Logger } from "../../../server.ts";
 import { LineLimit, makeStandardLogger } from "../../../net/logger.ts";
+import { ServingRecords } from "../../device/serving_records.ts";
 import { refusalOf } from "../../files/refusal.ts";
 import { DEFAULT_PORT, listen, parseListenAddress } from "../addresses.ts";
 import { type AgentCommand, type Context, parseOnce, repeated } from "../command.ts";
@@ -25,6 +26,7 @@ export interface ServeOptions extends ServedOptions {
   readonly listen?: Address[];
   readonly announce?: boolean;
   readonly modes?: boolean;
+  readonly verbose?: boolean;
 }
 
 export function addServe(program: AgentCommand): void {
@@ -53,8 +55,10 @@ export function addServe(program: AgentCommand): void {
       `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
       repeated(parseListenAddress),
     )
+    .addOption(new Option("--announce").hideHelp())
     .option("--no-announce", "don't let peers find this device on the local network (mDNS)")
     .option("--no-modes", "don't let peers decide which files in the inbox can be run")
+    .addOption(new Option("--verbose").hideHelp())
     .example("degu serve --share ~/Pictures", "to read")
     .example("degu serve --inbox", "to write, each into its own directory of ~/Inbox")
     .example("degu serve --share ~/Shared --inbox-for-all ~/Shared", "one directory for everything")
@@ -71,6 +75,9 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   const { share, inbox } = await checkDirectories(options, home, output);
   const served = { name: device.name, share, inbox };
   const isForAll = options.inboxForAll !== undefined;
+  // Units of an earlier version may have these.
+  if (options.verbose) output.warn("--verbose has no effect any more: remove it");
+  if (options.announce) output.warn("--announce has no effect any more: remove it");
   using events = new ServeEvents(output);
   const refused = new LineLimit((last, count) => {
     output.warn(`${explainLine(last)}${count > 1 ? ` (and ${count - 1} more)` : ""}`);
@@ -93,6 +100,9 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
+  await using _record = inbox === null || isForAll
+    ? null
+    : await new ServingRecords(device.dir).addInbox(inbox);
   output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
   const port = options.announce === false ? null : portForOthers(servers);
   const isAnnounced = port !== null && mayUseMdns();
