@@ -63,7 +63,7 @@ import {
 import { holdClock } from "./net/deadline.ts";
 import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
 import { keepSmallBody } from "./net/one_shot.ts";
-import type { Connector, Requester } from "./net/requester.ts";
+import { type Connector, type Requester, RequestShortcuts } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
 
@@ -73,6 +73,7 @@ export {
   type Connector,
   type Requester,
   type RequestOptions,
+  type RequestShortcuts,
   type SSLClientOptions,
 };
 export {
@@ -131,7 +132,7 @@ const PLAIN: SocketMaker = { defaultPort: 80, moreOptions: [], connect: connectS
  * assertEquals(new Client("/tmp/my.socket", { host: "example.com" }).host, "example.com");
  * ```
  */
-export class Client implements Requester, Connector {
+export class Client extends RequestShortcuts implements Connector {
   /** The address of the server. */
   readonly address: Address;
   /** The options that were given. */
@@ -162,6 +163,7 @@ export class Client implements Requester, Connector {
    */
   constructor(address: Address, options: ClientOptions, given: Internal<SocketMaker>);
   constructor(address: Address, options: ClientOptions = {}, given?: Internal<SocketMaker>) {
+    super();
     const sockets = Internal.read(given, PLAIN);
     this.#sockets = sockets;
     this.address = checkClientAddress(address);
@@ -261,7 +263,7 @@ export class Client implements Requester, Connector {
    * @throws the same errors as {@linkcode Client.prototype.connect} and
    * {@linkcode Connection.prototype.request}.
    */
-  async request(
+  override async request(
     method: Method,
     uri: string,
     headers: HeaderDict = {},
@@ -283,78 +285,6 @@ export class Client implements Requester, Connector {
       connection.close();
       throw error;
     }
-  }
-
-  /**
-   * Makes a `PUT` request: the same as `request("PUT", uri, headers, body, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param body The body, or `null`.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Client.prototype.request}.
-   */
-  put(
-    uri: string,
-    headers: HeaderDict = {},
-    body: BodyOut = null,
-    options?: RequestOptions,
-  ): Promise<Response> {
-    return this.request("PUT", uri, headers, body, options);
-  }
-
-  /**
-   * Makes a `POST` request: the same as `request("POST", uri, headers, body, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param body The body, or `null`.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Client.prototype.request}.
-   */
-  post(
-    uri: string,
-    headers: HeaderDict = {},
-    body: BodyOut = null,
-    options?: RequestOptions,
-  ): Promise<Response> {
-    return this.request("POST", uri, headers, body, options);
-  }
-
-  /**
-   * Makes a `GET` request: the same as `request("GET", uri, headers, null, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Client.prototype.request}.
-   */
-  get(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
-    return this.request("GET", uri, headers, null, options);
-  }
-
-  /**
-   * Makes a `HEAD` request: the same as `request("HEAD", uri, headers, null, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Client.prototype.request}.
-   */
-  head(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
-    return this.request("HEAD", uri, headers, null, options);
-  }
-
-  /**
-   * Makes a `DELETE` request: the same as `request("DELETE", uri, headers, null, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Client.prototype.request}.
-   */
-  delete(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
-    return this.request("DELETE", uri, headers, null, options);
   }
 
   /** @internal */

@@ -32,6 +32,7 @@ import { checkTimeout, holdClock, releaseLater } from "./deadline.ts";
 import { endsSession } from "./error_answers.ts";
 import { type BodyOver, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
+import { RequestShortcuts } from "./requester.ts";
 import { Rest } from "./resting.ts";
 import { CLIENT, type ClientEvent, type ClientState, impossibleEvent } from "./state.ts";
 import { Transport } from "./transport.ts";
@@ -103,7 +104,7 @@ export let explainRefusal: (connection: Connection, hint: string) => void;
  * assertEquals(response.status, 200);
  * ```
  */
-export class Connection implements Disposable {
+export class Connection extends RequestShortcuts implements Disposable {
   /**
    * The socket that was given to the constructor. The socket does not keep its connection alive,
    * which closes the socket when garbage collected.
@@ -143,6 +144,7 @@ export class Connection implements Disposable {
     bodies: Bodies = defaultBodies,
     timeout: number | null = DEFAULT_TIMEOUT,
   ) {
+    super();
     checkMethods("sock", sock, ["read", "write", "close"]);
     if (baseHeaders !== null) checkHeaderDict(baseHeaders);
     checkBodies(bodies);
@@ -179,7 +181,7 @@ export class Connection implements Disposable {
    * peer closes before its response.
    * @throws {Deno.errors.TimedOut} if the peer keeps the connection waiting.
    */
-  request(
+  override request(
     method: Method,
     uri: string,
     headers: HeaderDict,
@@ -215,78 +217,6 @@ export class Connection implements Disposable {
       cancelUnused(body, error);
       return Promise.reject(error);
     }
-  }
-
-  /**
-   * Makes a `PUT` request: the same as `request("PUT", uri, headers, body, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param body The body, or `null`.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Connection.prototype.request}.
-   */
-  put(
-    uri: string,
-    headers: HeaderDict = {},
-    body: BodyOut = null,
-    options?: RequestOptions,
-  ): Promise<Response> {
-    return this.request("PUT", uri, headers, body, options);
-  }
-
-  /**
-   * Makes a `POST` request: the same as `request("POST", uri, headers, body, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param body The body, or `null`.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Connection.prototype.request}.
-   */
-  post(
-    uri: string,
-    headers: HeaderDict = {},
-    body: BodyOut = null,
-    options?: RequestOptions,
-  ): Promise<Response> {
-    return this.request("POST", uri, headers, body, options);
-  }
-
-  /**
-   * Makes a `GET` request: the same as `request("GET", uri, headers, null, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Connection.prototype.request}.
-   */
-  get(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
-    return this.request("GET", uri, headers, null, options);
-  }
-
-  /**
-   * Makes a `HEAD` request: the same as `request("HEAD", uri, headers, null, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Connection.prototype.request}.
-   */
-  head(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
-    return this.request("HEAD", uri, headers, null, options);
-  }
-
-  /**
-   * Makes a `DELETE` request: the same as `request("DELETE", uri, headers, null, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Connection.prototype.request}.
-   */
-  delete(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
-    return this.request("DELETE", uri, headers, null, options);
   }
 
   /**

@@ -16,7 +16,7 @@ import { isLasting, whenClosed } from "./client_connection.ts";
 import { joinSignals } from "./connect.ts";
 import { checkTimeout, Deadline } from "./deadline.ts";
 import { type RequestOptions, requestSignal } from "./request_signal.ts";
-import type { Connected, Connector, Requester } from "./requester.ts";
+import { type Connected, type Connector, RequestShortcuts } from "./requester.ts";
 import { asRepeatable, isUnanswered } from "./client_errors.ts";
 
 /** How many connections a pool keeps, and for how long. */
@@ -96,7 +96,7 @@ export let isInUse: (pool: ConnectionPool) => boolean;
  * assertEquals(server.sessions.size, 2);
  * ```
  */
-export class ConnectionPool implements Requester, AsyncDisposable {
+export class ConnectionPool extends RequestShortcuts implements AsyncDisposable {
   readonly #connector: Connector;
   /** Whether a request that a server may have acted on can be made once more. */
   #repeatsAny = false;
@@ -116,6 +116,7 @@ export class ConnectionPool implements Requester, AsyncDisposable {
    * @throws {RangeError} if a value is not allowed.
    */
   constructor(connector: Connector, options: ConnectionPoolOptions = {}) {
+    super();
     checkMethods("connector", connector, ["connect"]);
     const { max = 4, idle = 10 } = copyOptions(options, ["max", "idle"]);
     checkInteger("max", max, 1, Infinity);
@@ -136,7 +137,7 @@ export class ConnectionPool implements Requester, AsyncDisposable {
    * @throws {ConnectionClosedError} if the pool is closed, or closes meanwhile.
    * @throws the same errors as {@linkcode Client.prototype.request}.
    */
-  async request(
+  override async request(
     method: Method,
     uri: string,
     headers: HeaderDict = {},
@@ -192,78 +193,6 @@ export class ConnectionPool implements Requester, AsyncDisposable {
       this.#idle.drop(used);
     }
     return await make(await this.#connect(slot, signal));
-  }
-
-  /**
-   * Makes a `PUT` request: the same as `request("PUT", uri, headers, body, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param body The body, or `null`.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode ConnectionPool.prototype.request}.
-   */
-  put(
-    uri: string,
-    headers: HeaderDict = {},
-    body: BodyOut = null,
-    options?: RequestOptions,
-  ): Promise<Response> {
-    return this.request("PUT", uri, headers, body, options);
-  }
-
-  /**
-   * Makes a `POST` request: the same as `request("POST", uri, headers, body, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param body The body, or `null`.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode ConnectionPool.prototype.request}.
-   */
-  post(
-    uri: string,
-    headers: HeaderDict = {},
-    body: BodyOut = null,
-    options?: RequestOptions,
-  ): Promise<Response> {
-    return this.request("POST", uri, headers, body, options);
-  }
-
-  /**
-   * Makes a `GET` request: the same as `request("GET", uri, headers, null, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode ConnectionPool.prototype.request}.
-   */
-  get(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
-    return this.request("GET", uri, headers, null, options);
-  }
-
-  /**
-   * Makes a `HEAD` request: the same as `request("HEAD", uri, headers, null, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode ConnectionPool.prototype.request}.
-   */
-  head(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
-    return this.request("HEAD", uri, headers, null, options);
-  }
-
-  /**
-   * Makes a `DELETE` request: the same as `request("DELETE", uri, headers, null, options)`.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode ConnectionPool.prototype.request}.
-   */
-  delete(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
-    return this.request("DELETE", uri, headers, null, options);
   }
 
   /** The right to use a connection, perhaps only after others have used it. */

@@ -48,6 +48,99 @@ export interface Requester {
   ): Promise<Response>;
 }
 
+/** Requests by their method, which clients, connections and pools make in the same way. */
+export abstract class RequestShortcuts implements Requester {
+  /**
+   * Makes a request and resolves to the response: {@linkcode Requester.request}.
+   *
+   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body; `null` unless the method is `PUT` or `POST`.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode Connection.prototype.request}.
+   */
+  abstract request(
+    method: Method,
+    uri: string,
+    headers: HeaderDict,
+    body: BodyOut,
+    options?: RequestOptions,
+  ): Promise<Response>;
+
+  /**
+   * Makes a `PUT` request: the same as `request("PUT", uri, headers, body, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body, or `null`.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode Requester.request}.
+   */
+  put(
+    uri: string,
+    headers: HeaderDict = {},
+    body: BodyOut = null,
+    options?: RequestOptions,
+  ): Promise<Response> {
+    return this.request("PUT", uri, headers, body, options);
+  }
+
+  /**
+   * Makes a `POST` request: the same as `request("POST", uri, headers, body, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body, or `null`.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode Requester.request}.
+   */
+  post(
+    uri: string,
+    headers: HeaderDict = {},
+    body: BodyOut = null,
+    options?: RequestOptions,
+  ): Promise<Response> {
+    return this.request("POST", uri, headers, body, options);
+  }
+
+  /**
+   * Makes a `GET` request: the same as `request("GET", uri, headers, null, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode Requester.request}.
+   */
+  get(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
+    return this.request("GET", uri, headers, null, options);
+  }
+
+  /**
+   * Makes a `HEAD` request: the same as `request("HEAD", uri, headers, null, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode Requester.request}.
+   */
+  head(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
+    return this.request("HEAD", uri, headers, null, options);
+  }
+
+  /**
+   * Makes a `DELETE` request: the same as `request("DELETE", uri, headers, null, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode Requester.request}.
+   */
+  delete(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
+    return this.request("DELETE", uri, headers, null, options);
+  }
+}
+
 /**
  * Something that makes connections: a `Client`, or an object that wraps one. A connection is used
  * by one owner, for one request at a time, and closed by its owner.
