@@ -12,6 +12,7 @@ import {
   validityProblem,
 } from "./certificate.ts";
 import { isUsableKey, signatureProblem, USABLE_KEYS } from "./keys.ts";
+import { plainMessageOf } from "../thrown.ts";
 import { loadBuiltin } from "./modules.ts";
 
 /** The options that name an identity and authorities: text, or absolute paths of files. */
@@ -203,16 +204,20 @@ function readCertificates({ option, name, text }: PemText): Certificate[] {
   }
   const { X509Certificate } = loadBuiltin("node:crypto");
   return Array.from({ length: begun }, (_, index) => {
+    const unreadable = `${option}: certificate ${index + 1} in ${name} can't be read`;
+    let der;
     try {
-      const der = Uint8Array.fromBase64(blocks[index]![1]!);
+      der = Uint8Array.fromBase64(blocks[index]![1]!);
       // Two parsers must agree that the text is a certificate.
       new X509Certificate(der);
-      return readCertificate(der);
     } catch {
-      throw new RangeError(
-        `${option}: certificate ${index + 1} in ${name} can't be read; ` +
-          "is it truncated, or in another format?",
-      );
+      throw new RangeError(`${unreadable}; is it truncated, or in another format?`);
+    }
+    try {
+      return readCertificate(der);
+    } catch (error) {
+      // Other programs take forms that are no DER.
+      throw new RangeError(`${unreadable}: ${plainMessageOf(error)}`, { cause: error });
     }
   });
 }

@@ -23,6 +23,7 @@ import { buildServerSslctx, type ServerSslconfig, SSLServer } from "@degu/degu/s
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { formatPem } from "@degu/internal/net/tls/certificate.ts";
 import { checkNegotiated, CIPHERS, LIBRARY_OPTIONS } from "@degu/internal/net/tls/policy.ts";
+import { makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf } from "@degu/testing/certificates.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { callWith } from "@degu/testing/expectations.ts";
@@ -253,6 +254,9 @@ Deno.test("a missing or invalid file is reported with its option", async (t) => 
   const second = await write("second.pem", certificate + certificate.replace("MII", "AAA"));
   const der = join(dir.path, "der.pem");
   await Deno.writeFile(der, Uint8Array.fromBase64(certificate.split("-----")[2]!));
+  // CA:TRUE, in a form that other programs take for it.
+  const padded = makeAuthority().der.toHex().replace("30030101ff", "3003010101");
+  const noDer = await write("no_der.pem", formatPem(Uint8Array.fromHex(padded)));
   const missing = join(dir.path, "missing");
   const empty = await Deno.makeTempDir({ dir: dir.path });
   const twoKeys = await write("two_keys.pem", key + key);
@@ -266,6 +270,7 @@ Deno.test("a missing or invalid file is reported with its option", async (t) => 
     ["DER", { caFile: der }, RangeError, /^caFile: .* no certificate/],
     ["cut", { caFile: cut }, RangeError, /^caFile: certificate 1 in ".* can't be read/],
     ["damaged", { caFile: damaged }, RangeError, /^caFile: certificate 1 .* can't be read/],
+    ["no DER", { caFile: noDer }, RangeError, /^caFile: certificate 1 .*: DER: a boolean that is/],
     ["the second one", { certFile: second, keyFile }, RangeError, /^certFile: certificate 2 /],
     ["two keys", { certFile, keyFile: twoKeys }, RangeError, /^keyFile: .*; got 2$/],
     ["a damaged key", { certFile, keyFile: cutKey }, RangeError, /^keyFile: .* can't be read$/],
