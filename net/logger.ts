@@ -43,9 +43,15 @@ export type Kind =
   | "apps"
   | "other";
 
+/** What a line of level `info` tells, as data: who has gone or was refused, and the error. */
+export interface LoggedEnd {
+  readonly who: string;
+  readonly error: unknown;
+}
+
 /** A logger that is told of what kind a line is. Its methods never throw. */
 export interface KindLogger extends Logger {
-  info(message: string, kind?: Kind): void;
+  info(message: string, kind?: Kind, end?: LoggedEnd): void;
 }
 
 /** The least time between two lines of one kind. */
@@ -109,8 +115,12 @@ const toStderr: Print = (message, level) => console[level === "error" ? level : 
  * prints a line a second; the last of the others follows a second later, with their number.
  *
  * @param to Prints a line in another way.
+ * @param reword Says a line in other words; must not throw.
  */
-export function makeStandardLogger(to: Print = toStderr): KindLogger & { close(): void } {
+export function makeStandardLogger(
+  to: Print = toStderr,
+  reword: (message: string, end?: LoggedEnd) => string = (message) => message,
+): KindLogger & { close(): void } {
   const print: Print = (message, level) => {
     try {
       to(message, level);
@@ -126,14 +136,15 @@ export function makeStandardLogger(to: Print = toStderr): KindLogger & { close()
     });
   const logger = {
     debug() {},
-    info(message: string, kind: Kind = "other") {
-      if (closed) return print(message, "info");
+    info(message: string, kind: Kind = "other", end?: LoggedEnd) {
+      const line = reword(message, end);
+      if (closed) return print(line, "info");
       const limit = limits.get(kind) ?? makeLimit();
       limits.set(kind, limit);
-      limit.add(message);
+      limit.add(line);
     },
-    warn: (message: string) => print(message, "warn"),
-    error: (message: string) => print(message, "error"),
+    warn: (message: string) => print(reword(message), "warn"),
+    error: (message: string) => print(reword(message), "error"),
     /** Prints what was left out; from now on nothing is. */
     close() {
       closed = true;

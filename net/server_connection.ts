@@ -75,6 +75,8 @@ interface LastResponse {
   readonly at: LineLevel;
   readonly why: string;
   readonly line?: string;
+  /** The error of the peer that is told. */
+  readonly error?: unknown;
 }
 
 /** A request, from the end of its preamble to the end of its response. */
@@ -483,8 +485,8 @@ export class ServerConnection implements Member, SessionOwner {
       this.#endExchange(null);
       return false;
     }
-    const { at, why, line = `ended after ${why}` } = last;
-    this.#endSession(at === "ends" && !answering.isForeign ? "debug" : at, why, line);
+    const { at, why, line = `ended after ${why}`, error } = last;
+    this.#endSession(at === "ends" && !answering.isForeign ? "debug" : at, why, line, error);
     // The bytes that follow are dropped, and none of them may be read as the body.
     if (this.#state === "unread") cancelQuietly(answering.body, unreadError(answer.status));
     return true;
@@ -494,7 +496,7 @@ export class ServerConnection implements Member, SessionOwner {
   #whyLast({ isLast }: Answering, { status, headers }: Answer): LastResponse | null {
     if (this.#state === "broken") {
       const why = messageOf(this.#broken);
-      return { at: "bytes", why, line: why };
+      return { at: "bytes", why, line: why, error: this.#broken };
     }
     const last = (at: LineLevel, why: string): LastResponse => ({ at, why });
     // Any peer can send a body that its app does not want, so such a body is no error of the app.
@@ -575,7 +577,8 @@ export class ServerConnection implements Member, SessionOwner {
         "response is ever sent: set the client not to wait for one";
     }
     const at = timedOut ? "waits" : broke instanceof ProtocolError ? "bytes" : "debug";
-    this.#endSession(at, messageOf(broke) + hint);
+    const why = messageOf(broke) + hint;
+    this.#endSession(at, why, why, broke);
   }
 
   #reportApp(error: unknown, where: string, request?: Request): void {
@@ -589,13 +592,15 @@ export class ServerConnection implements Member, SessionOwner {
    *
    * @param at The level of the line, or its kind at level `info`.
    * @param line The line of the log.
+   * @param error The error of the peer, the network or the deadline that has ended it.
    */
-  #endSession(at: LineLevel, why: string, line = why): void {
+  #endSession(at: LineLevel, why: string, line = why, error?: unknown): void {
     endSession(this.#session, why);
     const { logger } = this.#context;
-    const text = `${this.#session}: ${line}`;
+    const who = `${this.#session}`;
+    const text = `${who}: ${line}`;
     if (at === "debug" || at === "warn" || at === "error") logger[at](text);
-    else logger.info(text, at);
+    else logger.info(text, at, { who, error });
   }
 
   readonly #bodyOver: BodyOver = (end, error) => {

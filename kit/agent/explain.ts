@@ -1,10 +1,12 @@
 /** The words of errors: what went wrong, and what to do. */
 
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../../base.ts";
+import type { LoggedEnd } from "../../net/logger.ts";
 import { plainMessageOf, systemCode } from "../../net/thrown.ts";
 import { connectionFacts } from "../../base/facts.ts";
 import { PairingError } from "../../device.ts";
 import { pairingFacts } from "../device/errors.ts";
+import { MAX_TRIES, NO_MORE_NUMBERS } from "../device/pairing_state.ts";
 import {
   codeOf,
   Failure,
@@ -172,47 +174,35 @@ function attemptsOf(error: Error): readonly unknown[] {
 export const ALREADY_HERE = "another file of this name is here already: replace it with --force";
 export const ALREADY_THERE = "another file of this name is there: replace it with --force";
 
-/** Why `degu serve` has refused a connection; the limiter counts the lines of one kind. */
-const REFUSED_LINES: readonly (readonly [RegExp, string])[] = ([
-  ["NOT_TLS", "refused: it is another program, such as a browser"],
-  ["NO_CERTIFICATE", "refused: it is another program, without the certificate of a device"],
-  ["UNTRUSTED", 'refused: it is a device that is not paired with this one; "degu pair" pairs them'],
-] as const).map(([code, words]) => [
-  RegExp(`the handshake failed: ${code}: .*?(?= \\(and \\d+ more of this kind\\)$|$)`, "s"),
-  words,
-]);
+/** Why `degu serve` has refused a connection or lost one, by the code of its error. */
+const ENDS: Readonly<Record<string, string>> = {
+  NOT_TLS: ": refused: it is another program, such as a browser",
+  NO_CERTIFICATE: ": refused: it is another program, without the certificate of a device",
+  UNTRUSTED: ': refused: it is a device that is not paired with this one; "degu pair" pairs them',
+  CLOSED: " left before it had proved who it is",
+  BODY_INCOMPLETE: " left in the middle of a file",
+};
 
 /** A stranger may have asked, and as long as its question is open, no other device can ask. */
 const ASKED_BY_STRANGER =
-  "$1 devices have asked, and no number was confirmed, so no other one can ask: use a line, or run " +
-  "the same command again; if you did not start them, somebody else in this network did";
-
-/** Lines of the log, and what they mean to people. */
-const LOG_LINES: readonly (readonly [RegExp, string])[] = [
-  [
-    /^invitation: (\d+) numbers were not confirmed, so there are no more: invite again, or use the line$/,
-    ASKED_BY_STRANGER,
-  ],
-  [/^(\S+): ProtocolError: the bytes ended before .*$/s, "$1 left in the middle of a file"],
-  [
-    /^(\S+): TimedOut: the peer kept the connection waiting for over (\d+ s)$/,
-    "$1 was silent for $2, so its connection was closed",
-  ],
-  [
-    /^(\S+): the handshake failed: CLOSED: the peer closed the connection$/,
-    "$1 left before it had proved who it is",
-  ],
-];
+  `${MAX_TRIES} devices have asked, and no number was confirmed, so no other one can ask: use a ` +
+  "line, or run the same command again; if you did not start them, somebody else in this network did";
 
 /**
- * Rewrites a line of the library's log for people: in the same words if it ends with an error of
- * the system, and with what to do here.
+ * Says a line of the library's log for people: in the same words if it ends with an error of the
+ * system, and with what to do here.
  */
-export function explainLine(given: string): string {
-  const line = REFUSED_LINES.reduce((text, [from, to]) => text.replace(from, to), given);
+export function explainLine(line: string, end?: LoggedEnd): string {
+  const { silentSeconds } = connectionFacts.of(end?.error);
+  if (silentSeconds !== undefined) {
+    return `${end!.who} was silent for ${silentSeconds} s, so its connection was closed`;
+  }
+  const said = ENDS[`${systemCode(end?.error)}`];
+  if (said !== undefined) return `${end!.who}${said}`;
+  if (line === NO_MORE_NUMBERS) return ASKED_BY_STRANGER;
   const problem = systemProblem(line, undefined);
   return problem === null
-    ? inUnits(LOG_LINES.reduce((text, [from, to]) => text.replace(from, to), line))
+    ? inUnits(line)
     : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
 }
 

@@ -36,6 +36,7 @@ import {
   type LineEvent,
   type LineState,
   MAX_TRIES,
+  NO_MORE_NUMBERS,
   NUMBER,
   type NumberEvent,
   type NumberState,
@@ -278,9 +279,7 @@ export class PlainPort {
     const why = plainMessageOf(over.signal.reason);
     logger.info(`invitation: not paired by a number with ${name} (${id}): ${why}`);
     if (this.#tries < MAX_TRIES) return;
-    logger.warn(
-      `invitation: ${MAX_TRIES} numbers were not confirmed, so there are no more: invite again, or use the line`,
-    );
+    logger.warn(NO_MORE_NUMBERS);
   }
 }
 

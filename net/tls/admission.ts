@@ -178,7 +178,8 @@ export class Admission<T extends Arrival> {
       const why = error instanceof Error ? code + error.message : String(error);
       // Hundreds of handshakes a second may be closed to make room: too many for the level `info`.
       const level = handshake.isEvicted ? "debug" : "info";
-      this.#logger[level](`${arrival.name}: the handshake failed: ${why}`, "handshakes");
+      const who = arrival.name;
+      this.#logger[level](`${who}: the handshake failed: ${why}`, "handshakes", { who, error });
     } finally {
       this.#inProgress.delete(handshake);
       this.#begin();

@@ -215,6 +215,24 @@ Deno.test("who is refused is said, in words for people", async () => {
   );
 });
 
+Deno.test("a peer that ends its connection in the middle of a file is said to have left", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  await homes.pair("viewer", "camera");
+  await Deno.mkdir(homes.at("inbox"));
+  const { agent, address } = await homes.serve("camera", ["--inbox", homes.at("inbox")]);
+  await using device = await Device.open(homes.at("viewer"));
+  const client = await device.client("camera", { addresses: [parseAddress(address)] });
+  for (
+    const framing of ["content-length: 10\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n3\r\n"]
+  ) {
+    using connection = await client.connect();
+    await connection.sock.write(new TextEncoder().encode(`PUT /inbox/a HTTP/1.1\r\n${framing}`));
+    connection.close();
+    const line = await agent.message("left in the middle of a file");
+    assertMatch(line, /^127\.0\.0\.1:\d+ left in the middle of a file$/);
+  }
+});
+
 Deno.test("refused writes of peers are a line a second, with the number of those left out", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("viewer", "camera");

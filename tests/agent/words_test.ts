@@ -2,7 +2,9 @@
  * What a person reads: what the library says to a program, and what the program makes of it. Each
  * row has the name of its mishap.
  */
+import { ProtocolError, TlsError } from "@degu/degu";
 import { PairingError } from "@degu/degu/device";
+import { NO_MORE_NUMBERS } from "@degu/internal/kit/device/pairing_state.ts";
 import { StatusError, TransferError } from "@degu/degu/files";
 import { explain, explainLine } from "@degu/internal/kit/agent/explain.ts";
 import { pairingFailure } from "@degu/internal/kit/agent/meeting.ts";
@@ -224,27 +226,37 @@ Deno.test("what the library says to programs is said to people in their words", 
 
 Deno.test("what the log says of others is said to people in their words", async (t) => {
   const from = "192.168.1.8:51056";
-  const rows: [rule: string, line: string, said: string][] = [
+  const rows: [rule: string, line: string, said: string, error: Error | null][] = [
     [
       "numbers that strangers have used up",
-      "invitation: 5 numbers were not confirmed, so there are no more: invite again, or use the line",
+      NO_MORE_NUMBERS,
       `5 devices have asked, and no number was confirmed, so no other one can ask: use a line, or ${again}; if you did not ` +
       "start them, somebody else in this network did",
+      null,
     ],
     [
       "a sender that is killed",
-      `${from}: ProtocolError: the bytes ended before the last chunk did`,
+      "for programs",
       `${from} left in the middle of a file`,
+      new ProtocolError("BODY_INCOMPLETE", "the bytes ended before the last chunk did"),
     ],
     [
       "a cable that is out",
-      `${from}: TimedOut: the peer kept the connection waiting for over 30 s`,
+      "for programs",
       `${from} was silent for 30 s, so its connection was closed`,
+      connectionFacts.add(new Deno.errors.TimedOut("for programs"), { silentSeconds: 30 }),
     ],
     [
       "a search for the peer that was not needed",
-      `${from}: the handshake failed: CLOSED: the peer closed the connection`,
+      "for programs",
       `${from} left before it had proved who it is`,
+      new TlsError("CLOSED", "the peer closed the connection"),
+    ],
+    [
+      "bytes that are no message",
+      `${from}: ProtocolError: bad`,
+      `${from}: ProtocolError: bad`,
+      new ProtocolError("BAD_METHOD", "bad"),
     ],
     [
       "space",
@@ -252,10 +264,11 @@ Deno.test("what the log says of others is said to people in their words", async 
       "interrupted uploads",
       "there is too little space: 2.00 MB are needed, and 1.39 MB are free; /i keeps 5.00 kB of " +
       "interrupted uploads",
+      null,
     ],
   ];
-  await eachRow(t, rows, (_rule, line, said) => {
-    assertEquals(explainLine(line), said);
+  await eachRow(t, rows, (_rule, line, said, error) => {
+    assertEquals(explainLine(line, error === null ? undefined : { who: from, error }), said);
     return Promise.resolve();
   });
 });

@@ -91,9 +91,9 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   if (inbox !== null && !isForAll) await sweep(inbox);
   // What strangers cause is said, too, with a limit.
   const logger = makeStandardLogger((line, level) => {
-    if (level === "info") output.note(explainLine(line));
-    else output.warn(explainLine(line));
-  });
+    if (level === "info") output.note(line);
+    else output.warn(line);
+  }, explainLine);
   using closing = new DisposableStack();
   closing.defer(() => logger.close());
   closing.defer(() => refused.close());
