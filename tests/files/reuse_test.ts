@@ -613,7 +613,8 @@ both(
     await using trees = await makeReusing(direction, { log: [LARGE, NEW] }, { log: [BYTES, OLD] });
     using _clock = setClockAhead(LATER);
     await using relay = new CuttingRelay(trees.serving.address);
-    relay.cutEachAfter(1_500_000);
+    // Not where all bytes have gone and the answer is still to come: a lost answer leaves nothing to copy.
+    relay.cutEachAfter(1_100_000);
     const { result, events } = await trees.over(new Client(relay.address), { retries: 5 });
     assertEquals([result.bytes, result.reused], [LARGE.length - SIZE, SIZE]);
     const last = events.findLast((event) => event.type === "progress")!;

@@ -117,8 +117,14 @@ export function runningTimeouts(milliseconds: number) {
     clearTimeout(timer);
   };
   return {
+    /** Returns how many have ended. */
     end: () => {
-      for (const run of running.values()) run();
+      const ended = [...running];
+      for (const [timer, run] of ended) {
+        globalThis.clearTimeout(timer as number);
+        run();
+      }
+      return ended.length;
     },
     [Symbol.dispose]: () => void Object.assign(globalThis, { setTimeout, clearTimeout }),
   };
