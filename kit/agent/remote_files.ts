@@ -3,6 +3,7 @@
  * share and its inbox.
  */
 
+import { argumentFacts } from "../../base/facts.ts";
 import { hasStatus, isOfTransfer } from "../files/transfer_error.ts";
 import type { Response } from "../../client.ts";
 import type { Device } from "../../device.ts";
@@ -50,7 +51,7 @@ export function parseRemotePath(text: string): RemotePath {
       escapeName(name);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      throw fail(`: ${error.message.replace(/^name: /, "")}`);
+      throw fail(`: ${argumentFacts.of(error).problem}`);
     }
   }
   const last = components.at(-1);

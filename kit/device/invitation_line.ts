@@ -134,10 +134,9 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
 }
 
 function garbled(): PairingError {
-  const problem = "garbled: a part is missing or was changed on the way; copy the whole line again";
-  return pairingFacts.add(new PairingError("GARBLED", `line: it is ${problem}`), {
-    problem: `the line is ${problem}`,
-  });
+  const why = "a part is missing or was changed on the way; copy the whole line again";
+  const error = new PairingError("GARBLED", `line: it is garbled: ${why}`);
+  return pairingFacts.add(error, { problem: `the line is garbled: ${why}` });
 }
 
 function isIntact(bytes: Uint8Array, version: number, rest: Uint8Array): boolean {

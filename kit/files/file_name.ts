@@ -1,7 +1,7 @@
 /** File names as components of a path, with exactly one spelling of each name. */
 
 import type { Request } from "../../base/app/message.ts";
-import { checkString } from "../../base/checks.ts";
+import { checkString, notAllowed } from "../../base/checks.ts";
 import { quote } from "../../base/quote.ts";
 import { checkUri } from "../../base/wire/uri.ts";
 
@@ -34,7 +34,7 @@ const encoder = new TextEncoder();
 export function escapeName(name: string): string {
   checkString("name", name);
   const problem = problemOf(name);
-  if (problem !== null) throw new RangeError(`name: ${quote(name)} ${problem}`);
+  if (problem !== null) throw notAllowed("name", `${quote(name)} ${problem}`);
   if (PLAIN.test(name)) return name;
   let component = "";
   for (const byte of encoder.encode(name)) component += escapeByte(byte);

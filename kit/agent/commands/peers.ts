@@ -3,6 +3,7 @@
  */
 
 import { formatAddress } from "../../../base.ts";
+import { argumentFacts } from "../../../base/facts.ts";
 import type { Device, Peer } from "../../../device.ts";
 import { ServingRecords } from "../../device/serving_records.ts";
 import type { AgentCommand, Context } from "../command.ts";
@@ -78,7 +79,8 @@ async function rename(context: Context, peer: string, given: string): Promise<vo
     for (const text of await oldFiles(device, before)) context.output.note(text);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new Failure(error.message.replace(/^name: /, "NAME: "), USAGE, { cause: error });
+    const { problem = error.message } = argumentFacts.of(error);
+    throw new Failure(`NAME: ${problem}`, USAGE, { cause: error });
   }
 }
 
