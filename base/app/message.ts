@@ -84,7 +84,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * Reads the data of the body, which is empty if the body is `null`.
    *
    * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws the same errors as {@linkcode Body.prototype.bytes}.
+   * @throws the same errors as {@linkcode ReadableBody.prototype.bytes}.
    */
   async bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
     return await receivedBody(this.body).bytes(options);
@@ -94,7 +94,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * Reads the data of the body as UTF-8 text, which is `""` if the body is `null`.
    *
    * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws the same errors as {@linkcode Body.prototype.text}.
+   * @throws the same errors as {@linkcode ReadableBody.prototype.text}.
    */
   async text(options?: BodyReadOptions): Promise<string> {
     return await receivedBody(this.body).text(options);
@@ -104,7 +104,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * Reads the data of the body, and parses it as JSON. A body that is `null` has none.
    *
    * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws the same errors as {@linkcode Body.prototype.json}.
+   * @throws the same errors as {@linkcode ReadableBody.prototype.json}.
    */
   async json(options?: BodyReadOptions): Promise<unknown> {
     return await receivedBody(this.body).json(options);
@@ -249,7 +249,7 @@ export class Request {
    * answered with `413 Content Too Large`, if the app lets the error through.
    *
    * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws the same errors as {@linkcode Body.prototype.bytes}.
+   * @throws the same errors as {@linkcode ReadableBody.prototype.bytes}.
    */
   async bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
     return await receivedBody(this.body).bytes(options);
@@ -260,7 +260,7 @@ export class Request {
    * {@linkcode Request.prototype.bytes}.
    *
    * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws the same errors as {@linkcode Body.prototype.text}.
+   * @throws the same errors as {@linkcode ReadableBody.prototype.text}.
    */
   async text(options?: BodyReadOptions): Promise<string> {
     return await receivedBody(this.body).text(options);
@@ -273,7 +273,7 @@ export class Request {
    *
    * @param options The most bytes: `maxBytes`, by default 16777216.
    * @throws {SyntaxError} if the data is not JSON in UTF-8, or the body is empty or `null`; else as
-   * {@linkcode Body.prototype.bytes} does.
+   * {@linkcode ReadableBody.prototype.bytes} does.
    *
    * @example
    * ```ts

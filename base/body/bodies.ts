@@ -1,6 +1,6 @@
 /** The kinds of bodies, and how they frame a message. */
 
-import { Body, bodyParts, isBody } from "./body.ts";
+import { Body, isBody } from "./body.ts";
 import {
   BodyIter,
   ChunkedBodyIter,
@@ -14,8 +14,9 @@ import type { Interruption } from "./body_state.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLength } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
-import { ChunkedBody, chunkedBodyParts, isChunkedBody } from "./chunked_body.ts";
-import { type BodyParts, writeThrough } from "./reading.ts";
+import { ChunkedBody, isChunkedBody } from "./chunked_body.ts";
+import { writeThrough } from "./reading.ts";
+import { partsOf } from "./readable_body.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
@@ -214,10 +215,6 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
   } finally {
     clearTimeout(timer);
   }
-}
-
-function partsOf(body: NonNullable<BodyIn>): BodyParts {
-  return isBody(body) ? bodyParts(body) : chunkedBodyParts(body);
 }
 
 /**

@@ -39,7 +39,7 @@
  * source has ended where it must: whatever goes wrong cuts a message, and never completes it.
  */
 
-import { decodeText, EMPTY } from "../bytes.ts";
+import { EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
 import { connectionFacts } from "../facts.ts";
@@ -47,9 +47,9 @@ import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import { type BodyInput, type BodySource, openSource, SOURCE_KINDS } from "./body_source.ts";
 import { BodyState } from "./body_state.ts";
 import { openFile } from "./file_source.ts";
-import { type ByteSink, Collector } from "./byte_io.ts";
+import { Collector } from "./byte_io.ts";
+import { type Convert, ownBytes, READ_REST, ReadableBody } from "./readable_body.ts";
 import {
-  type BodyParts,
   type BodyReadOptions,
   expectEnd,
   largerPiece,
@@ -59,9 +59,7 @@ import {
   type PieceUse,
   readInto,
   readPiece,
-  streamBody,
   tooLongError,
-  writeThrough,
 } from "./reading.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -75,10 +73,9 @@ export function checkContentLength(contentLength: number): void {
 
 /** Whether a value is a `Body`, or of a class that extends it, of this copy. */
 export let isBody: (value: object) => value is Body;
-/** The parts of a body, whatever a class that extends `Body` does. */
-export let bodyParts: (body: Body) => BodyParts;
 /** Takes the bytes of an untouched body that have all arrived; else `null`. */
 export let takeArrived: (body: Body) => Uint8Array<ArrayBuffer> | null;
+
 /**
  * A body of known length: a body to send, from a stream, a file or another source, or a received
  * body. The body can be consumed once.
@@ -98,7 +95,7 @@ export let takeArrived: (body: Body) => Uint8Array<ArrayBuffer> | null;
  * assertEquals(await body.text(), ", world");
  * ```
  */
-export class Body implements AsyncIterable<Uint8Array> {
+export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
   /** The length of the whole body in bytes. */
   readonly contentLength: number;
   /** False: the body has a known length and no chunks. */
@@ -106,7 +103,6 @@ export class Body implements AsyncIterable<Uint8Array> {
   readonly #source: BodySource;
   readonly #state: BodyState;
   readonly #reader: LengthReader;
-  #stream: ReadableStream<Bytes> | null = null;
 
   /**
    * Makes a body from a source of `contentLength` bytes.
@@ -119,9 +115,13 @@ export class Body implements AsyncIterable<Uint8Array> {
    */
   constructor(source: BodyInput, contentLength: number) {
     checkContentLength(contentLength);
-    this.#source = openSource(source);
-    this.#state = new BodyState(this.#source);
-    this.#reader = new LengthReader(this.#source, contentLength);
+    const opened = openSource(source);
+    const state = new BodyState(opened);
+    const reader = new LengthReader(opened, contentLength);
+    super(state, reader);
+    this.#source = opened;
+    this.#state = state;
+    this.#reader = reader;
     this.contentLength = contentLength;
   }
 
@@ -150,22 +150,6 @@ export class Body implements AsyncIterable<Uint8Array> {
   static async fromFile(path: string | URL): Promise<Body> {
     const { source, size } = await openFile(path);
     return new Body(source, size);
-  }
-
-  /** True once any operation has begun. */
-  get used(): boolean {
-    return this.#state.used;
-  }
-
-  /**
-   * The body as a byte stream, for default and BYOB readers. Getting the stream starts the body;
-   * canceling the stream cancels the rest of the body.
-   *
-   * @throws {BodyError} if another operation has begun before.
-   */
-  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    const size = Math.min(PIECE_BYTES, this.#reader.remaining);
-    return this.#stream ??= streamBody(this.#state, this.#reader, size);
   }
 
   /**
@@ -217,58 +201,20 @@ export class Body implements AsyncIterable<Uint8Array> {
     }
   }
 
+  /** @internal */
+  override [READ_REST]<Value>(
+    options: BodyReadOptions | undefined,
+    convert: Convert<Value>,
+  ): Promise<Value> {
+    return this.#readAs(undefined, options, convert);
+  }
+
   async #collect(size: number): Promise<Bytes> {
     const collector = new Collector(size);
     while (collector.missing > 0) {
       collector.add(await readInto(this.#state, this.#reader, collector.room()));
     }
     return collector.collected();
-  }
-
-  /**
-   * Reads the bytes that are left, if they are not too many.
-   *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws {BodyError} with the code `"TOO_LONG"` if more are left. The body of a response is then
-   * canceled; any other one stays as it was. With the code `null` if the body is in use, has
-   * failed, or was consumed before.
-   */
-  bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#readAs(undefined, options, ownBytes);
-  }
-
-  /**
-   * Reads the bytes that are left, if they are not too many, as UTF-8 text. A byte order mark is
-   * kept.
-   *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws {TypeError} if the bytes are not valid UTF-8; else as {@linkcode Body.prototype.bytes}
-   * does.
-   */
-  text(options?: BodyReadOptions): Promise<string> {
-    return this.#readAs(undefined, options, decodeText);
-  }
-
-  /**
-   * Reads the bytes that are left, if they are not too many, and parses them as JSON.
-   *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws {SyntaxError} if the bytes are not JSON; else as {@linkcode Body.prototype.text} does.
-   */
-  async json(options?: BodyReadOptions): Promise<unknown> {
-    return JSON.parse(await this.text(options));
-  }
-
-  /**
-   * Writes the whole body to a stream, a file or a connection, which is left open and unlocked. The
-   * last byte is written only after the source has confirmed its end.
-   *
-   * @param sink The destination of the bytes.
-   * @returns The number of bytes written: the content-length.
-   * @throws {BodyError} if another operation has begun before.
-   */
-  writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return writeThrough(bodyParts(this), sink);
   }
 
   /**
@@ -288,26 +234,8 @@ export class Body implements AsyncIterable<Uint8Array> {
     }
   }
 
-  /**
-   * Cancels the rest: the stream, or the connection, that the body comes from. A server keeps the
-   * connection open for an error response. Operations that wait for the body reject at once with
-   * the reason, or with a {@linkcode BodyError} whose `cause` is the reason; so does every later
-   * operation.
-   *
-   * @param reason The error of waiting operations, or the `cause` of their error.
-   */
-  cancel(reason?: unknown): Promise<void> {
-    return this.#state.cancel(reason);
-  }
-
-  /** Cancels the rest, if there is any: {@linkcode Body.prototype.cancel}. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.cancel();
-  }
-
   static {
-    isBody = (value): value is Body => #state in value;
-    bodyParts = (body) => ({ state: body.#state, reader: body.#reader });
+    isBody = (value): value is Body => #source in value;
     takeArrived = (body) => {
       if (body.#source.buffer.buffered < body.contentLength) return null;
       body.#state.beginRead();
@@ -318,11 +246,6 @@ export class Body implements AsyncIterable<Uint8Array> {
     };
   }
 }
-
-/** Converts bytes in the turn in which they were read: the next read changes a shared buffer. */
-type Convert<Value> = (bytes: Bytes, isOwn: boolean) => Value;
-
-const ownBytes: Convert<Bytes> = (bytes, isOwn) => isOwn ? bytes : bytes.slice();
 
 /** The first bytes of a piece, copied if they would keep much more memory alive. */
 function partOf(piece: Bytes, count: number): Bytes {

@@ -189,7 +189,7 @@ export class ReadBuffer {
    *
    * @param least The smallest size.
    */
-  fit(least = this.#first): void {
+  fit(least: number = this.#first): void {
     const { length } = this.bytes;
     if (this.#ahead !== null) return;
     if (this.#peak * GROWTH <= length && length > least) {

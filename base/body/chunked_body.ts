@@ -1,32 +1,27 @@
 /** A chunked body (RFC 9112 §7.1); `body.ts` tells where its bytes go. */
 
-import { decodeText } from "../bytes.ts";
+import { EMPTY } from "../bytes.ts";
 import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import { type BodyInput, type BodySource, openSource, SOURCE_KINDS } from "./body_source.ts";
 import { BodyState } from "./body_state.ts";
-import { type ByteSink, Collector, type ReadBuffer } from "./byte_io.ts";
+import { Collector, type ReadBuffer } from "./byte_io.ts";
+import { type Convert, ownBytes, READ_REST, ReadableBody } from "./readable_body.ts";
 import {
-  type BodyParts,
   type BodyReadOptions,
   expectEnd,
   largerPiece,
   limitOf,
-  PIECE_BYTES,
   type PieceReader,
   type PieceUse,
   readInto,
-  streamBody,
   tooLongError,
-  writeThrough,
 } from "./reading.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Whether a value is a `ChunkedBody`, or of a class that extends it, of this copy. */
 export let isChunkedBody: (value: object) => value is ChunkedBody;
-/** The parts of a body, whatever a class that extends `ChunkedBody` does. */
-export let chunkedBodyParts: (body: ChunkedBody) => BodyParts;
 
 /**
  * A chunked body: a body to send, from a source of encoded chunks, or a received body. Chunks keep
@@ -45,12 +40,11 @@ export let chunkedBodyParts: (body: ChunkedBody) => BodyParts;
  * assertEquals((await body.readChunk())[1].length, 0);
  * ```
  */
-export class ChunkedBody implements AsyncIterable<Chunk> {
+export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
   /** True: the body consists of chunks. */
   readonly chunked = true as const;
   readonly #state: BodyState;
   readonly #reader: ChunkedReader;
-  #stream: ReadableStream<Bytes> | null = null;
 
   /**
    * Makes a body from a source of encoded chunks. A stream must end with the last chunk. From a
@@ -61,23 +55,11 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    */
   constructor(source: BodyInput) {
     const opened = openSource(source);
-    this.#state = new BodyState(opened);
-    this.#reader = new ChunkedReader(opened);
-  }
-
-  /** True once any operation has begun. */
-  get used(): boolean {
-    return this.#state.used;
-  }
-
-  /**
-   * The data of the body, decoded, as a byte stream. Getting the stream starts the body; canceling
-   * the stream cancels the rest of the body.
-   *
-   * @throws {BodyError} if another operation has begun before.
-   */
-  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#stream ??= streamBody(this.#state, this.#reader, PIECE_BYTES);
+    const state = new BodyState(opened);
+    const reader = new ChunkedReader(opened);
+    super(state, reader);
+    this.#state = state;
+    this.#reader = reader;
   }
 
   /**
@@ -101,15 +83,16 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   read(): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#collect("read");
+    return this[READ_REST]("read", ownBytes);
   }
 
-  /** @param options The most bytes that the caller wants; `"read"` for the limit of `read()`. */
-  async #collect(
+  /** @internal */
+  override async [READ_REST]<Value>(
     options: BodyReadOptions | undefined | "read",
-  ): Promise<Uint8Array<ArrayBuffer>> {
+    convert: Convert<Value>,
+  ): Promise<Value> {
     const limit = options === "read" ? null : limitOf(options);
-    if (!this.#state.beginRead()) return new Uint8Array(0);
+    if (!this.#state.beginRead()) return convert(EMPTY, false);
     const most = limit ?? MAX_READ_BYTES;
     // Room for one byte more than is allowed shows whether there are too many.
     const collector = Collector.upTo(most + 1);
@@ -122,52 +105,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
       }
     }
     this.#state.end(true);
-    return collector.collected();
-  }
-
-  /**
-   * Reads the data that is left, if it is not too long.
-   *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws {BodyError} with the code `"TOO_LONG"` if more are left; the rest is then canceled.
-   * With the code `null` if the body is in use, has failed, or was consumed before.
-   */
-  bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#collect(options);
-  }
-
-  /**
-   * Reads the data that is left, if it is not too long, as UTF-8 text. A byte order mark is kept.
-   *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws {TypeError} if the data is not valid UTF-8; else as
-   * {@linkcode ChunkedBody.prototype.bytes} does.
-   */
-  async text(options?: BodyReadOptions): Promise<string> {
-    return decodeText(await this.bytes(options));
-  }
-
-  /**
-   * Reads the data that is left, if it is not too long, and parses it as JSON.
-   *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws {SyntaxError} if the data is not JSON; else as {@linkcode ChunkedBody.prototype.text}
-   * does.
-   */
-  async json(options?: BodyReadOptions): Promise<unknown> {
-    return JSON.parse(await this.text(options));
-  }
-
-  /**
-   * Writes the whole body, **encoded**, to a stream, a file or a connection, which is left open and
-   * unlocked. For the data alone use {@linkcode ChunkedBody.prototype.readable}.
-   *
-   * @param sink The destination of the bytes.
-   * @returns The number of bytes written, chunk lines included.
-   * @throws {BodyError} if another operation has begun before.
-   */
-  writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return writeThrough(chunkedBodyParts(this), sink);
+    return convert(collector.collected(), true);
   }
 
   /**
@@ -187,26 +125,8 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     }
   }
 
-  /**
-   * Cancels the rest: the stream, or the connection, that the body comes from. A server keeps the
-   * connection open for an error response. Operations that wait for the body reject at once with
-   * the reason, or with a {@linkcode BodyError} whose `cause` is the reason; so does every later
-   * operation.
-   *
-   * @param reason The error of waiting operations, or the `cause` of their error.
-   */
-  cancel(reason?: unknown): Promise<void> {
-    return this.#state.cancel(reason);
-  }
-
-  /** Cancels the rest, if there is any: {@linkcode ChunkedBody.prototype.cancel}. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.cancel();
-  }
-
   static {
-    isChunkedBody = (value): value is ChunkedBody => #state in value;
-    chunkedBodyParts = (body) => ({ state: body.#state, reader: body.#reader });
+    isChunkedBody = (value): value is ChunkedBody => #reader in value;
   }
 }
 
@@ -215,6 +135,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
  * bytes, checked. After any error the reader must not be used again.
  */
 export class ChunkedReader implements PieceReader {
+  readonly remaining = Infinity;
   readonly #source: BodySource;
   readonly #buffer: ReadBuffer;
   readonly #scanner = new ChunkScanner();

@@ -27,6 +27,8 @@ export type PieceUse = Pick<OpenSink, "keepsBytes" | "pieceBytes">;
 export interface PieceReader extends BodyReader {
   /** The number of bytes that were read, as they were sent. */
   readonly bytes: number;
+  /** The number of bytes that are left; `Infinity` if nobody knows. */
+  readonly remaining: number;
   /**
    * Reads the next piece for a sink, as the body was sent. The piece is valid until the next call;
    * if the sink keeps bytes, for as long as it likes.
