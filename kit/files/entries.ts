@@ -29,8 +29,8 @@ export interface DirectoryEntry {
  *
  * - `"link"`: a symbolic link, which is not followed;
  * - `"special"`: a FIFO, a socket or a device, or what an older version has left aside;
- * - `"unreadable"`: the server may not read the file, or the disk fails; in the list of a tree also
- *   a directory that it may not read or search;
+ * - `"unreadable"`: the server may not read the file, or not search the directory, or the disk
+ *   fails;
  * - `"name"`: the name is not UTF-8, or too long to be requested; then `name` is for messages only,
  *   and cut after 255 characters.
  */

@@ -1,6 +1,6 @@
 /** The entries of a directory, or of everything below it, as they are on the disk. */
 
-import { closeSync, openSync } from "node:fs";
+import { type BigIntStats, closeSync, openSync } from "node:fs";
 import { BodyError } from "../../base/errors.ts";
 import {
   fileErrorCode,
@@ -46,6 +46,10 @@ export interface Walk {
   readonly isLocal?: boolean;
   /** Whether entries have the permission bits of files. */
   readonly hasModes?: boolean;
+  /**
+   * Whether directories are only read, to find out whether they can be, and no entry is described.
+   */
+  readonly isShallow?: boolean;
 }
 
 /** A directory that is listed. */
@@ -61,7 +65,7 @@ export interface Place {
 }
 
 /** The directory where a list begins. */
-export function firstPlace(path: string, state = statOrNull(path)): Place {
+export function firstPlace(path: string, state: BigIntStats | null): Place {
   return { names: [], path, above: null, modified: new Date(0), state };
 }
 
@@ -76,7 +80,15 @@ export function firstPlace(path: string, state = statOrNull(path)): Place {
  */
 export async function* readTree(
   walk: Walk,
-  first: Place = firstPlace(walk.path),
+): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
+  const { path } = walk;
+  yield* readBelow(walk, firstPlace(path, statOrNull(path)));
+}
+
+/** Does {@linkcode readTree} for a directory that was found. */
+export async function* readBelow(
+  walk: Walk,
+  first: Place,
 ): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
   const waiting = [first];
   for (let directory; (directory = waiting.pop()) !== undefined;) {
@@ -127,7 +139,7 @@ export async function* readPlace(
   walk: Walk,
   place: Place,
 ): AsyncGenerator<FoundEntry[], void, void> {
-  const { root, turns } = walk;
+  const { root, turns, isShallow = false } = walk;
   const { path, modified } = place;
   const name = place.names.at(-1) ?? "";
   const itself: FoundEntry[] = place.above === null
@@ -137,7 +149,7 @@ export async function* readPlace(
   const missing: string[] = [];
   try {
     const all = await readNames(path);
-    for (const names of nameBatches(all)) {
+    for (const names of nameBatches(isShallow ? [] : all)) {
       const entries = describeAll(walk, place, names, doubtful, missing);
       if (entries === null) return checkRemoved(place);
       yield [...itself.splice(0), ...entries];

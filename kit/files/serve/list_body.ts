@@ -6,7 +6,7 @@ import { BodyError } from "../../../base/errors.ts";
 import type { Chunk } from "../../../base/wire/chunk.ts";
 import { Turns } from "../../disk/files.ts";
 import { formatEntry, TREE_END } from "../entries.ts";
-import { firstPlace, type Place, readPlace, readTree, type Walk } from "../listing.ts";
+import { firstPlace, type Place, readBelow, readPlace, type Walk } from "../listing.ts";
 import type { Root } from "../root.ts";
 import { nullIfAbsent, resolveBelow } from "./below_root.ts";
 
@@ -52,12 +52,22 @@ export async function listBelow(
 
 async function* listTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
   for await (const entries of readPlace(walk, first)) {
-    yield entries.map((entry) => formatEntry({ name: entry.name }, entry));
+    const texts: string[] = [];
+    for (const { place, ...entry } of entries) {
+      if (place === undefined) {
+        texts.push(formatEntry({ name: entry.name }, entry));
+        continue;
+      }
+      for await (const [itself] of readPlace({ ...walk, isShallow: true }, place)) {
+        texts.push(formatEntry({ name: entry.name }, itself!));
+      }
+    }
+    yield texts;
   }
 }
 
 async function* treeTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
-  for await (const entries of readTree(walk, first)) {
+  for await (const entries of readBelow(walk, first)) {
     yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
   }
   yield [TREE_END];
