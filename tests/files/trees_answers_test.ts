@@ -295,18 +295,22 @@ const rows: readonly Row[] = [
     expected,
     deleted,
   })),
-  {
-    rule: "a file that may not be made fails alone, also where the target may not be made",
+  ...([
+    [403, "the whole is rejected where neither the target nor a file in it may be made"],
+    [201, "a file that may not be made fails alone where another may"],
+  ] as const).map(([first, rule]): Row => ({
+    rule,
     only: "upload",
     source: { a: "a", b: "b" },
     answer: (_, request) => {
       if (request.query === "tree") return refusal(404, request);
       if (request.method === "PUT") return refusal(403, request);
-      return bundle(...([201, 403] as const).map((status) => formatRecord({ status })));
+      return bundle(...([first, 403] as const).map((status) => formatRecord({ status })));
     },
-    expected: { a: "copied", b: "failed" },
-  },
-
+    ...first === 403
+      ? { expected: 403, says: 'PUT "/tree/"' }
+      : { expected: { a: "copied", b: "failed" } },
+  })),
   {
     rule: "a file that may not be made fails alone where a directory may",
     only: "upload",

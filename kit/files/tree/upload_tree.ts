@@ -10,6 +10,7 @@ import type { Chunk } from "../../../base/wire/chunk.ts";
 import { Turns } from "../../disk/files.ts";
 import { ifPresent, isOverload, isRealFile } from "../../disk/names.ts";
 import type { Connector, Requester } from "../../../client.ts";
+import { StatusError } from "../../../net/expect_ok.ts";
 import {
   BundleBuffer,
   BUNDLED_BELOW_BYTES,
@@ -140,6 +141,8 @@ class Upload implements TreeEnds {
   #server: ListingServer | null = null;
   /** Which permission bits a new file gets at the target; `null` if it takes none. */
   #granted: number | null = null;
+  /** The refusal of the root, until something was accepted below it. */
+  #refusal: StatusError | null = null;
 
   constructor(settings: TreeSettings) {
     this.#settings = settings;
@@ -220,7 +223,8 @@ class Upload implements TreeEnds {
       isThere = await requestChange(client, "PUT", uri, asked) !== 201;
     } catch (error) {
       // The root of an app that does not list is there, and can't be made.
-      if (!hasStatus(error, 403)) throw error;
+      if (!(error instanceof StatusError) || error.status !== 403) throw error;
+      this.#refusal = error;
     }
     this.#granted = client.granted;
     // With `delete`, a target that can't be listed is an error: its entries would stay in silence.
@@ -359,6 +363,7 @@ class Upload implements TreeEnds {
     status: number,
   ): FileOutcome {
     if (status === 201 || status === 204) {
+      this.#refusal = null;
       this.outbox?.written(node, seen);
       return { is: "copied", bytes, sha256 };
     }
@@ -366,6 +371,7 @@ class Upload implements TreeEnds {
     if (status === 412 && hasCondition) return { is: "taken", sha256 };
     const error = statusError("PUT", this.#uriOf(node), { status });
     if (status === 507) throw error;
+    if (status === 403 && this.#refusal !== null) throw this.#refusal;
     return { is: status === 400 || status === 503 ? "again" : "failed", error };
   }
 
@@ -465,6 +471,7 @@ class Upload implements TreeEnds {
     const records = requestBundle(client, uri, body, PUT_ANSWER, "put", nodes);
     for await (const { record: { status }, item: node } of records) {
       if (status === 201 || status === 204) {
+        this.#refusal = null;
         yield [node, { error: null, isNew: status === 201 }];
         continue;
       }
