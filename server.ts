@@ -283,7 +283,7 @@ export class Server implements AsyncDisposable {
    */
   async #accept(): Promise<void> {
     const context = this.#context;
-    // The next connection finds the clock of its deadline ticking, even if no other is open.
+    // Without this hold a connection that is alone would start a clock for its deadline.
     using _ = holdClock(context.timeout);
     while (!context.stopping) {
       let accepted: Accepted;

@@ -179,6 +179,7 @@ async function startThread(
 /** Closes the worker of a server that was collected, since nobody could close it any more. */
 const abandonedServers = new FinalizationRegistry<WorkerThread>((thread) => thread.close());
 
+/** Ties a worker to its server; refuses a server that was made by `new`, which has none. */
 function adopt(owner: TempServer | TempSSLServer, thread: WorkerThread): void {
   if (thread instanceof WorkerThread) return abandonedServers.register(owner, thread);
   throw new TypeError(

@@ -232,8 +232,8 @@ async function exchange(
 
 /**
  * The URL of a redirect to follow; `null` if there is none, or redirects are not to be followed. A
- * forbidden redirect is a `TypeError`. The server's `host` in requests need not be the host of
- * their URL.
+ * forbidden redirect is a `TypeError`. A redirect to what the `host` header of the requests names
+ * stays at the server, too.
  */
 function findRedirect(
   { status, headers: { location } }: AppResponse,

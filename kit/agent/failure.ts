@@ -64,13 +64,16 @@ export class Interrupted extends Error {
   override readonly message = "interrupted";
 }
 
+/** The exit code of a command that ends with this error: that of the error's code. */
 export function exitCodeOf(error: unknown): number {
-  if (error instanceof Failure) return error.exitCode;
-  if (error instanceof Interrupted) return INTERRUPTED;
-  if (error instanceof PairingError) return ERROR_CODES[codeOf(error)];
+  return error instanceof Failure ? error.exitCode : ERROR_CODES[codeOf(error)];
+}
+
+/** Whether a peer has refused this device, or the other way round. */
+function isRefusal(error: unknown): boolean {
   // A closed connection and an answer without TLS say nothing about trust: no device has refused.
-  if (error instanceof TlsError) return /^(CLOSED|NOT_TLS)$/.test(error.code) ? FAILED : REFUSED;
-  return error instanceof EmptyPreambleError || isForgotten(error) ? REFUSED : FAILED;
+  return error instanceof EmptyPreambleError ||
+    error instanceof TlsError && error.code !== "CLOSED" && error.code !== "NOT_TLS";
 }
 
 /** Whether this device has forgotten the peer while the command ran. */
@@ -110,13 +113,12 @@ export function codeOf(error: unknown): ErrorCode {
   if (error instanceof Interrupted) return "INTERRUPTED";
   if (error instanceof PairingError) return PAIRING_CODES[error.code] ?? "REFUSED";
   if (isForgotten(error)) return "NOT_PAIRED";
-  if (exitCodeOf(error) === REFUSED) return "REFUSED";
+  if (isRefusal(error)) return "REFUSED";
   if (error instanceof StatusError) {
     return isDirectoryGone(error) ? "NOT_THERE" : STATUS_CODES[error.status] ?? "FAILED";
   }
   if (error instanceof TransferError) return TRANSFER_CODES[error.code] ?? codeOf(error.cause);
-  // A refusal was returned above: here an error of TLS means that no service for this program
-  // answers.
+  // Any other error of TLS means that no service for this program answers.
   if (error instanceof TlsError || noAddressAnswers(error)) return "NO_ADDRESS";
   if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
   if (isAlreadyThere(error)) return "ALREADY_THERE";

@@ -23,8 +23,8 @@ const LOOK_MILLISECONDS = 3000;
 const ALONE_MILLISECONDS = 10_000;
 /** After so long without a number, the device with the larger id joins, too. */
 const REACH_MILLISECONDS = 5000;
-/** The least time for an address of the other device. */
-const LEAST_MILLISECONDS = 1000;
+/** The least time to reach one address of the other device. */
+const LEAST_REACH_MILLISECONDS = 1000;
 const NEXT_JOIN_MILLISECONDS = 1000;
 /** How long an invitation stays after a no: a joiner that has just confirmed is told. */
 const TOLD_MILLISECONDS = 2000;
@@ -258,7 +258,7 @@ class Meeting {
     for (const address of addresses) {
       if (this.#question !== null) return null;
       const attempt = this.#attempt = new AbortController();
-      const limit = Math.max(LEAST_MILLISECONDS, REACH_MILLISECONDS / addresses.length);
+      const limit = Math.max(LEAST_REACH_MILLISECONDS, REACH_MILLISECONDS / addresses.length);
       const timer = setTimeout(() => attempt.abort(), limit);
       let isAsked = false;
       const confirm = async (asked: Asked) => {

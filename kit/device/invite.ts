@@ -152,7 +152,8 @@ export class Invitation implements AsyncDisposable {
   readonly #clients = new PairingClients();
   readonly #state: PairingState<LineState, LineEvent>;
   readonly #plain: PlainPort;
-  readonly #lines: Record<"strangers" | "wrong" | "late" | "refused", LineLimit>;
+  /** The limits of what strangers can write into the log, by kind. */
+  readonly #logLimits: Record<"strangers" | "wrong" | "late" | "refused", LineLimit>;
   readonly #outcome = Promise.withResolvers<Peer>();
   /** A timer, which a clock that is set does not move. */
   readonly #expiry: ReturnType<typeof setTimeout>;
@@ -183,7 +184,7 @@ export class Invitation implements AsyncDisposable {
       let total = 0;
       return new LineLimit((last, count) => log(last, total += count));
     };
-    this.#lines = {
+    this.#logLimits = {
       strangers: limited((last, count) =>
         logger.info(
           count === 1 ? last : `${last}; ${count} connections so far were refused or failed`,
@@ -295,7 +296,7 @@ export class Invitation implements AsyncDisposable {
       },
       handle: (request: Request, session: Session) => this.#answer(request, session),
     };
-    const info = (line: string) => this.#lines.strangers.add(line);
+    const info = (line: string) => this.#logLimits.strangers.add(line);
     const logger = { ...this.#services.logger, info };
     const options = { maxConnections: Infinity, maxRequests: Infinity, logger };
     const encrypted = new Server(
@@ -362,7 +363,7 @@ export class Invitation implements AsyncDisposable {
     this.#ending ??= Promise.resolve().then(async () => {
       clearTimeout(this.#expiry);
       this.#signal?.removeEventListener("abort", this.#onAbort);
-      for (const each of Object.values(this.#lines)) each.close();
+      for (const each of Object.values(this.#logLimits)) each.close();
       await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
     }).finally(settle);
     return this.#ending;
@@ -388,7 +389,7 @@ export class Invitation implements AsyncDisposable {
     const { session } = client;
     if (!hasRandom(bytes, INTRODUCTION, "secret", this.#secret)) return this.#refuse(session);
     if (this.#state.now !== "open") {
-      this.#lines.late.add(String(session));
+      this.#logLimits.late.add(String(session));
       return hangUp(session);
     }
     this.#state.on("secret");
@@ -398,7 +399,7 @@ export class Invitation implements AsyncDisposable {
       this.#joiner = await this.#admit(bytes, session);
     } catch (error) {
       this.#state.on("refused");
-      this.#lines.refused.add(`${session}: ${plainMessageOf(error)}`);
+      this.#logLimits.refused.add(`${session}: ${plainMessageOf(error)}`);
       return [403, "Forbidden", {}, null];
     }
     return [200, "OK", {}, encodeMessage(this.#joiner.answer)];
@@ -495,7 +496,7 @@ export class Invitation implements AsyncDisposable {
   }
 
   #refuse(session: Session): ResponseTuple {
-    this.#lines.wrong.add(String(session));
+    this.#logLimits.wrong.add(String(session));
     return hangUp(session);
   }
 }

@@ -99,7 +99,7 @@ export async function joinDevice(
     timeLimit.abort(new PairingError("UNREACHABLE", message));
   }, WHOLE_SECONDS * 1000);
   const joined = joinSignals(given, closing, timeLimit.signal)!;
-  // A step that fails is explained, because another device may have used the line.
+  // The error of a step says more: the line may be over, because another device has used it.
   const step = async <T>(run: () => T | Promise<T>, isCut = wasClosed): Promise<T> => {
     try {
       return await run();

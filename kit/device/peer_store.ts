@@ -68,7 +68,7 @@ export class PeerStore {
   readonly #reported = new Map<string, string>();
   #current: readonly Peer[] = [];
   #reading: Promise<void> = Promise.resolve();
-  /** Settles once nobody looks for one peer any more. */
+  /** Settles once every look at the file of a single peer is over. */
   #lookups: Promise<unknown> = Promise.resolve();
   #next: Promise<void> | null = null;
   #unread: string | null = null;

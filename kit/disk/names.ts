@@ -288,5 +288,5 @@ export function isRealFile(path: string): boolean {
   return Deno.lstatSync(path).isFile && isReal(path.slice(0, path.lastIndexOf("/")) || "/");
 }
 
-/** Errors of a path whose end this user may not see. */
+/** Errors after which nobody knows whether a path is real, so that it counts as not real. */
 const HIDDEN_PATH_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EIO", "ELOOP"]);

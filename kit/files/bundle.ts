@@ -349,7 +349,7 @@ function keysOf(value: object): readonly string[] {
   return [...FILE_KEYS, ...OPTIONAL.filter((key) => Object.hasOwn(value, key))];
 }
 
-/** Whether the keys of an object are exactly these, in any order. */
+/** Refuses an object whose keys are not exactly these, in any order. */
 function checkKeys(value: object, keys: readonly string[]): void {
   const given = Object.keys(value);
   if (given.length === keys.length && keys.every((key) => Object.hasOwn(value, key))) return;

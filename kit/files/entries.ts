@@ -74,8 +74,8 @@ const MAX_NAME_CHARACTERS = 255;
 const MAX_ENTRY_CHARACTERS = 65536;
 
 /**
- * The next entry, or any other character but white space. An object inside an entry ends it too
- * soon, so that it is no JSON.
+ * The next entry, or any other character but white space. An object inside an entry would end the
+ * token early, and `JSON.parse` refuses what was cut.
  */
 const TOKEN = /[ \t\r\n]*([^ \t\r\n{]|\{[^"}]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^"}]*)*\})/y;
 

@@ -18,6 +18,7 @@ const CHUNKED_BYTES = 262144;
 export interface BodyFile {
   /** The open file, at the position of the first byte. */
   readonly file: Pick<Deno.FsFile, "write">;
+  /** Is told of each write, and syncs while more arrives. */
   readonly sync: EarlySync;
   /** Called with the number of bytes of each write. */
   readonly written?: (count: number) => void;

@@ -54,7 +54,7 @@ function valueOf({ flags, required, optional }: Option): "directory" | "text" | 
 
 /** A command as it is typed, and what may follow it. */
 interface TypedCommand {
-  /** Its name behind those of the commands that it is in, each behind a space. */
+  /** What is typed up to here: `" service install"`; empty for `degu` itself. */
   readonly words: string;
   readonly summary: string;
   /** Its options, without those of every command. */

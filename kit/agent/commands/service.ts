@@ -276,7 +276,7 @@ function optionWords(
   });
 }
 
-/** The first line of what is written, by which it is found again. */
+/** The first line of each unit of ours: a file without it is neither replaced nor removed. */
 const FIRST_LINE = "# Written by degu service install; degu service remove takes it away.\n";
 
 function unitSection(description: string): string {

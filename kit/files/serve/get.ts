@@ -206,7 +206,7 @@ export async function makeFileBody(
     });
     const closed = closedAtEnd(handle, pieces, sent);
     unreadFiles.register(closed, handle);
-    // The empty piece is taken now, since only a generator that has started closes the file.
+    // A generator yields an empty piece first: once it has started, its end closes the file.
     await closed.next();
     try {
       return new BodyIter(closed, stop - start);

@@ -96,8 +96,8 @@ export interface UploadHeaders {
 }
 
 /**
- * The form of such a version, which is only compared with that of an earlier request: a fingerprint
- * has 64 digits.
+ * The form of `upload-version`, which is only compared with that of an earlier request. Our client
+ * sends a fingerprint of 64 digits.
  */
 const VERSION_FORM = /^[0-9a-f]{1,64}$/;
 

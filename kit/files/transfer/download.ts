@@ -193,7 +193,7 @@ interface HashedPart {
   readonly meter: ProgressMeter;
 }
 
-/** The file that is copied can't be read so far as it was compared. */
+/** The local file whose beginning is copied ends, or fails, before what was compared. */
 class Unreadable extends Error {}
 
 /** What is downloaded, and where to. */

@@ -165,7 +165,7 @@ export class TreeCopies {
     const { ends } = this.#attempt;
     const beginning = this.beginnings.get(copy.node) ?? null;
     const meter = this.#attempt.report.meter(copy.node);
-    const result = await this.#attempts(client, copy, meter, (settings) => {
+    const result = await this.#moveWithAttempts(client, copy, meter, (settings) => {
       return ends.copyAlone(client, copy, settings, beginning);
     });
     if (result !== null) this.copied(copy.node, result, meter);
@@ -175,7 +175,7 @@ export class TreeCopies {
   async copyPart(client: TransferClient, copy: Copy): Promise<ReceivedPart | null> {
     const { ends, report } = this.#attempt;
     const meter = report.meter(copy.node);
-    const part = await this.#attempts(client, copy, meter, (settings) => {
+    const part = await this.#moveWithAttempts(client, copy, meter, (settings) => {
       return ends.copyPart(client, copy, settings);
     });
     return part && { part, meter };
@@ -187,7 +187,7 @@ export class TreeCopies {
    *
    * @returns `null` if the file has failed, alone, or its name is taken.
    */
-  async #attempts<T>(
+  async #moveWithAttempts<T>(
     client: TransferClient,
     copy: Copy,
     meter: Meter,

@@ -406,7 +406,7 @@ export function findBeginnings(
     const times = [node.modified, ...coarserTimes(node.modified)];
     const alike = times.map((time) => alikes.get(keyOf(node.size, time))).find(Boolean);
     const other = alike?.named.get(node.name) ?? alike?.first;
-    // A file of the same name was compared before: it has other bytes.
+    // The file at the same path was compared before, and has other bytes.
     if (other !== undefined && other !== there) found.set(node, other);
     else if (there?.kind === "file" && isGrown(there, node)) found.set(node, there);
   }
