@@ -92,7 +92,7 @@ const ipv6 = fc.oneof(
 );
 const linkLocal = group.map((last) => `fe80::${last}`);
 const hostName = fc.stringMatching(/^[-0-9A-Z_a-z]{1,20}(\.[-0-9A-Z_a-z]{1,20}){0,3}\.?$/)
-  .filter((text) => !/(^|\.)[0-9]+\.?$/.test(text));
+  .filter((text) => !/(^|\.)([0-9]+|0x[0-9a-f]*)\.?$/i.test(text));
 const port = fc.integer({ min: 0, max: 65535 });
 const scope = fc.integer({ min: 1, max: 2 ** 32 - 1 });
 const interfaceName = fc.stringMatching(/^[-.0-9A-Z_a-z]{1,30}$/).filter((name) =>
