@@ -10,10 +10,14 @@ export type Interval = ReturnType<typeof setInterval>;
 
 /** Calls a function at intervals, which don't keep the process alive. */
 export function startInterval(tick: () => void, milliseconds: number): Interval {
-  const interval = setInterval(tick, milliseconds);
+  return unref(setInterval(tick, milliseconds));
+}
+
+/** Makes a timer keep no process alive; returns it. */
+export function unref(timer: Interval): Interval {
   // If `node:` modules are loaded, the types are those of Node, whose timers are objects.
-  Deno.unrefTimer(interval as unknown as number);
-  return interval;
+  Deno.unrefTimer(timer as unknown as number);
+  return timer;
 }
 
 /** The number of ticks of the timer within one time-out. */

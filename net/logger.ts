@@ -5,7 +5,7 @@
 import { type Session, tellServer } from "../base/app/session.ts";
 import { checkMethods } from "../base/checks.ts";
 import { printable } from "../base/printable.ts";
-import type { Interval } from "./deadline.ts";
+import { type Interval, unref } from "./deadline.ts";
 
 /** The logger of a server; `console` works. */
 export interface Logger {
@@ -80,9 +80,7 @@ export class LineLimit {
   #tell(): void {
     this.#timer = undefined;
     if (this.#count === 0) return;
-    this.#timer = setTimeout(() => this.#tell(), LINE_MILLISECONDS);
-    // If `node:` modules are loaded, the types are those of Node, whose timers are objects.
-    Deno.unrefTimer(this.#timer as unknown as number);
+    this.#timer = unref(setTimeout(() => this.#tell(), LINE_MILLISECONDS));
     this.#printLast();
   }
 

@@ -1,11 +1,16 @@
 /** The words of errors: what went wrong, and what to do. */
 
-import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../../base.ts";
+import {
+  EmptyPreambleError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
+} from "../../base.ts";
 import type { LoggedEnd } from "../../net/logger.ts";
 import { plainMessageOf, systemCode } from "../../net/thrown.ts";
 import { connectionFacts } from "../../base/facts.ts";
-import { PairingError } from "../../device.ts";
-import { pairingFacts } from "../device/errors.ts";
+import { PairingError, type PairingErrorCode } from "../../device.ts";
+import { pairingFacts, type PairingReason } from "../device/errors.ts";
 import { MAX_TRIES, NO_MORE_NUMBERS } from "../device/pairing_state.ts";
 import {
   codeOf,
@@ -114,7 +119,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
 }
 
 /** What to do about a failed pairing, by its finer reason or its code. */
-const PAIRING_ADVICE: Readonly<Record<string, string>> = {
+const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> = {
   "here": ': use the line that "degu send" prints',
   "late": "; try again, and answer at both devices",
   "asking": ": if nobody of you has started that, answer no there; then run the same command again",
@@ -181,7 +186,7 @@ const ENDS: Readonly<Record<string, string>> = {
   UNTRUSTED: ': refused: it is a device that is not paired with this one; "degu pair" pairs them',
   CLOSED: " left before it had proved who it is",
   BODY_INCOMPLETE: " left in the middle of a file",
-};
+} satisfies Partial<Record<TlsErrorCode | ProtocolErrorCode, string>>;
 
 /** A stranger may have asked, and as long as its question is open, no other device can ask. */
 const ASKED_BY_STRANGER =

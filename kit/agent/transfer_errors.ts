@@ -1,15 +1,16 @@
 /** The words of failed transfers: why a file was not copied or removed, and what to do. */
 
-import { hasStatus, transferFacts } from "../files/transfer_error.ts";
+import { hasStatus, transferFacts, type TransferReason } from "../files/transfer_error.ts";
 import { EmptyPreambleError, TlsError } from "../../base.ts";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "../../files.ts";
 import { ALREADY_HERE, ALREADY_THERE, explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { formatBytes } from "./output.ts";
 
+const AGAIN = "run the same command again";
+
 /** The reason why a file is not put in the place of another file. */
-const CHANGED_THERE =
-  "what is there changed meanwhile, and stays: look at it, and run the same command again";
+const CHANGED_THERE = `what is there changed meanwhile, and stays: look at it, and ${AGAIN}`;
 
 /** The reason of a peer that runs `degu serve --new-only`. */
 export const ONLY_NEW =
@@ -22,7 +23,8 @@ export const BREAKS_OFF = "the connection breaks off again and again";
 export function isOfOldFile(error: unknown): boolean {
   if (error instanceof Failure) return error.code === "ALREADY_THERE";
   if (error instanceof StatusError) return error.status === 405 || error.status === 412;
-  return /^(taken|changed)$/.test(`${transferFacts.of(error).is}`);
+  const { is } = transferFacts.of(error);
+  return is === "taken" || is === "changed";
 }
 
 /** A reserved name is never the reason: see {@linkcode checkNotReserved}. */
@@ -37,13 +39,13 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
     404: "it is not there any more",
   },
   put: {
-    400: "it was refused: if it changed while it was sent, run the same command again",
+    400: `it was refused: if it changed while it was sent, ${AGAIN}`,
     403: REFUSED_THERE,
     404: "the peer refuses the name, or takes no files any more",
     405: "the peer takes no files any more",
     // What was in the way before has been said by then: the peer is asked for its list first.
     409:
-      "another command is sending it, or something has just come in its way there: run the same command again in a moment, which then says what",
+      `another command is sending it, or something has just come in its way there: ${AGAIN} in a moment, which then says what`,
     412: ALREADY_THERE,
     413: "it is larger than the peer accepts",
     414: "its path is too long for the peer",
@@ -56,7 +58,6 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
   },
 };
 
-const AGAIN = "run the same command again";
 const IS_OTHER_VERSION = "is another version of degu running there?";
 
 const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
@@ -78,7 +79,7 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
 };
 
 /** What to do about a problem, by its finer reason. */
-const ADVICE: Readonly<Record<string, string>> = {
+const ADVICE: Partial<Record<TransferReason, string>> = {
   "changed": `; look at it and ${AGAIN}`,
   "in the way":
     "; with --delete it is deleted, unless something in it has to stay; remove or rename one of the two",
@@ -124,7 +125,7 @@ function transferProblem(error: TransferError, action: FileAction): string {
     return `${problem}, more than --max-delete ${limit} allows; look at them with --dry-run, without ` +
       "--max-delete, then raise it";
   }
-  return CODE_PROBLEMS[action][error.code] ?? `${problem}${ADVICE[`${is}`] ?? ""}`;
+  return CODE_PROBLEMS[action][error.code] ?? `${problem}${(is && ADVICE[is]) ?? ""}`;
 }
 
 function statusProblem(error: StatusError, action: FileAction): string {

@@ -71,13 +71,22 @@ export class PairingError extends DeguError {
   }
 }
 
+/**
+ * The finer reason of an error. A number: the answer here or there was no, none came in time, the
+ * other device asks about another one, takes no more numbers, or there is none. A line: it is over.
+ */
+export type PairingReason =
+  | "here"
+  | "there"
+  | "late"
+  | "asking"
+  | "used up"
+  | "nobody"
+  | "line over";
+
 /** What an error of a pairing carries beside its code. */
 interface PairingFacts {
-  /**
-   * The finer reason. A number: the answer here or there was no, none came in time, the other
-   * device asks about another one, takes no more numbers, or there is none. A line: it is over.
-   */
-  readonly is?: "here" | "there" | "late" | "asking" | "used up" | "nobody" | "line over";
+  readonly is?: PairingReason;
   /** The problem without advice. */
   readonly problem?: string;
   /** The name of the other device. */

@@ -11,7 +11,7 @@ import type { Authority } from "../identity/authority.ts";
 import { closeOn, Connection } from "../../net/client_connection.ts";
 import { connectSocket } from "../../net/connect.ts";
 import type { ClientSslctx } from "../../net/tls/context.ts";
-import { isUnreachable, systemCode } from "../../net/thrown.ts";
+import { connectionFaultOf, isUnreachable, systemCode } from "../../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
@@ -48,7 +48,10 @@ export async function askPlain<T>(
 ): Promise<T> {
   const late = new AbortController();
   const timer = setTimeout(() => {
-    late.abort(new Deno.errors.TimedOut(`${addressText(address)} has not answered in 5 s`));
+    const seconds = PLAIN_MILLISECONDS / 1000;
+    late.abort(
+      new Deno.errors.TimedOut(`${addressText(address)} has not answered in ${seconds} s`),
+    );
   }, PLAIN_MILLISECONDS);
   const bounds = { timeout: null, signal: AbortSignal.any([signal, late.signal]) };
   const attempt = async () => {
@@ -142,9 +145,7 @@ export function wasClosed(error: unknown): boolean {
 
 /** True if the other side has ended a plain connection without an answer. */
 export function wasCut(error: unknown): boolean {
-  const { BrokenPipe, ConnectionAborted, ConnectionReset } = Deno.errors;
-  const kinds = [EmptyPreambleError, BrokenPipe, ConnectionAborted, ConnectionReset];
-  return kinds.some((kind) => error instanceof kind);
+  return error instanceof EmptyPreambleError || connectionFaultOf(error) === "reset";
 }
 
 /** Sends a request and reads the whole response. */

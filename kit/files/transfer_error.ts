@@ -81,23 +81,24 @@ export class TransferError extends DeguError {
   }
 }
 
+/**
+ * The finer reason of an error: another file has the name, what has the name changed, something of
+ * another kind has it and could be deleted; more would be deleted than may be; a list was cut; the
+ * server has no suitable `FilesApp`, or one that only adds files, or its directory is gone.
+ */
+export type TransferReason =
+  | "taken"
+  | "changed"
+  | "in the way"
+  | "over limit"
+  | "cut"
+  | "no FilesApp"
+  | "only adds"
+  | "directory gone";
+
 /** What an error of a transfer carries beside its code or status. */
 interface TransferFacts {
-  /**
-   * The finer reason: another file has the name, what has the name changed, something of another
-   * kind has it and could be deleted; more would be deleted than may be; a list was cut; the server
-   * has no suitable `FilesApp`, or one that only adds files, or its directory is gone.
-   */
-  readonly is?:
-    | "taken"
-    | "changed"
-    | "in the way"
-    | "over limit"
-    | "cut"
-    | "no FilesApp"
-    | "only adds"
-    | "directory gone"
-    | undefined;
+  readonly is?: TransferReason | undefined;
   /** The problem without the path that it is about, and without advice. */
   readonly problem?: string;
   /** How much may be deleted. */
