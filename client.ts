@@ -221,14 +221,20 @@ export class Client extends RequestShortcuts implements Connector {
     second?: Omit<ConnectOptions, "bodies">,
   ): Promise<Connection> {
     const { bodies, signal: given } = connectOptions(first, second);
-    const { signal, onConnect } = this.options;
+    const { signal, onConnect, unframedNull } = this.options;
     let socket: ConnectedSocket, connection;
     // The clock of connecting goes on as that of the connection.
     const clock = holdClock(this.timeout);
     // A `using` declaration would take longer than all the rest of this method.
     try {
       socket = await this.createSocket({ signal: given });
-      connection = new Connection(socket, this.#baseHeaders, bodies ?? this.bodies, this.timeout);
+      connection = new Connection(
+        socket,
+        this.#baseHeaders,
+        bodies ?? this.bodies,
+        this.timeout,
+        unframedNull,
+      );
     } finally {
       clock[Symbol.dispose]();
     }

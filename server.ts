@@ -140,6 +140,7 @@ export class Server implements AsyncDisposable {
       timeout = 30,
       logger: given,
       onExchange,
+      unframedNull = false,
     } = this.options;
     const checkedAddress = checkServerAddress(address);
     const parts = readApp(app, "app");
@@ -157,6 +158,7 @@ export class Server implements AsyncDisposable {
       sessions,
       lingering: new Set(),
       report: makeReport(onExchange, logger),
+      unframedNull,
       stopping: false,
     };
     this.#listener = Internal.read(listen, listenPlain)(checkedAddress, this.#context);

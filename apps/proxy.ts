@@ -3,12 +3,7 @@
 import type { Api, AppObject } from "../base/app/app.ts";
 import { makeOutputFromInput } from "../base/body/bodies.ts";
 import { copyOptions, wrongType } from "../base/checks.ts";
-import {
-  makeEmptyResponse,
-  type Request,
-  Response,
-  type ResponseTuple,
-} from "../base/app/message.ts";
+import { type Request, Response, type ResponseTuple } from "../base/app/message.ts";
 import { hasBrokenBody } from "../net/incoming_body.ts";
 import { makeSafeLogger, warnAbout } from "../net/logger.ts";
 import { messageOf } from "../net/thrown.ts";
@@ -21,6 +16,7 @@ import {
 } from "../base/wire/headers.ts";
 import { isPreambleTooLong } from "../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, type Requester } from "../client.ts";
+import { closeIfUnframed } from "../net/client_connection.ts";
 import { checkRequester, isConnector } from "../net/requester.ts";
 import type { Logger } from "../server.ts";
 
@@ -126,11 +122,13 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     }
     try {
       const { signal } = session;
-      return passOn(await this.#requester.request(method, uri, headers, body, { signal }));
+      const response = await this.#requester.request(method, uri, headers, body, { signal });
+      closeIfUnframed(response);
+      return passOn(response);
     } catch (error) {
       // Any peer can send headers that are nearly too large.
       if (isPreambleTooLong(error)) {
-        return makeEmptyResponse(request.method, 431, "Request Header Fields Too Large");
+        return [431, "Request Header Fields Too Large", {}, null];
       }
       // Mistakes of this side: a header of the client that can't be sent, a missing permission.
       if (isMistake(error)) throw error;
@@ -140,9 +138,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       const left = session.signal.aborted;
       const line = `${session}: a request could not be relayed: ${messageOf(error)}`;
       if (!left) warnAbout(session, this.#logger, line);
-      return isLate(error)
-        ? makeEmptyResponse(request.method, 504, "Gateway Timeout")
-        : makeEmptyResponse(request.method, 502, "Bad Gateway");
+      return isLate(error) ? [504, "Gateway Timeout", {}, null] : [502, "Bad Gateway", {}, null];
     }
   }
 

@@ -2,7 +2,6 @@
 
 import type { ResponseTuple } from "../base/app/message.ts";
 import { type BodyOut, encodeBody } from "../base/body/bodies.ts";
-import { EMPTY } from "../base/bytes.ts";
 import { typeName } from "../base/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { isBodiless } from "../base/wire/preamble.ts";
@@ -51,7 +50,7 @@ export function reply(
   if (typeof body === "string") {
     return [status, reason, { "content-type": TEXT, ...headers }, encodeBody(body)];
   }
-  return [status, reason, { ...headers }, body ?? EMPTY];
+  return [status, reason, { ...headers }, body ?? null];
 }
 
 /**

@@ -2,12 +2,24 @@
 
 import { createHash } from "node:crypto";
 import { type App, callHandle, readApp } from "../base/app/app.ts";
-import { answerFraming, cancelAnswer, readAnswer, Request, Response } from "../base/app/message.ts";
+import {
+  answerFraming,
+  bodyToHeadError,
+  cancelAnswer,
+  readAnswer,
+  receivedBody,
+  Request,
+  Response,
+} from "../base/app/message.ts";
 import { Session } from "../base/app/session.ts";
-import type { BodyOut } from "../base/body/bodies.ts";
+import { cancelUnused } from "../base/body/bodies.ts";
 import { checkObject, copyOptions, wrongType } from "../base/checks.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
-import { formatResponsePreamble } from "../base/wire/preamble.ts";
+import {
+  formatResponsePreamble,
+  parseResponsePreamble,
+  receivedFraming,
+} from "../base/wire/preamble.ts";
 import { setPeer } from "../kit/device/device_server.ts";
 import type { Peer } from "../kit/device/peer_store.ts";
 import { deviceId } from "../kit/identity/names.ts";
@@ -28,9 +40,11 @@ export interface CallAppOptions {
 const MAX_REQUESTS = 1000;
 
 /**
- * Calls an app without a server, and checks its answer as a server would: for tests of apps. The
- * `onConnect` of the app is not asked. A body that is too long for the app is answered
- * with 413, and one that is no JSON for `request.json()` with 400.
+ * Calls an app without a server, checks its answer as a server would, and returns the response that
+ * a client would get: for tests of apps. No bytes are `null`, and the headers frame the body; only
+ * the `connection: close` that a server adds is missing. The `onConnect` of the app is not asked. A
+ * body that is too long for the app is answered with 413, and one that is no JSON for
+ * `request.json()` with 400.
  *
  * @param app The app.
  * @param request The request, as `mkreq` makes it.
@@ -54,7 +68,7 @@ export async function callApp(
   app: App,
   request: Request,
   options: CallAppOptions = {},
-): Promise<Response<BodyOut>> {
+): Promise<Response> {
   const parts = readApp(app, "app");
   if (!(request instanceof Request)) {
     throw wrongType("request", "a Request of this package, as mkreq() makes it", request);
@@ -75,10 +89,14 @@ export async function callApp(
   try {
     const answer = readAnswer(returned);
     const { status, reason, headers } = answer;
-    const framing = answerFraming(method, body, answer, "response.");
-    const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
-    formatResponsePreamble(scratch, status, reason, headers, framing, "response.");
-    return new Response(status, reason, headers, answer.body);
+    const framing = answerFraming(method, body, answer, "response.", false);
+    const sent = new Uint8Array(MAX_PREAMBLE_BYTES);
+    const length = formatResponsePreamble(sent, status, reason, headers, framing, "response.");
+    const preamble = parseResponsePreamble(method, sent, 0, length);
+    const hasBody = receivedFraming(method, preamble) !== null;
+    if (!hasBody) cancelUnused(answer.body, bodyToHeadError());
+    const received = hasBody ? receivedBody(answer.body) : null;
+    return new Response(status, reason, preamble.headers, received);
   } catch (error) {
     cancelAnswer(returned, body, error);
     throw error;

@@ -2,7 +2,13 @@
 
 import { decodeAscii } from "../base/bytes.ts";
 import { announcedFraming, receivedBody, Request } from "../base/app/message.ts";
-import { type BodyIn, type BodyOut, encodeBody, outgoingFraming } from "../base/body/bodies.ts";
+import {
+  type BodyIn,
+  type BodyOut,
+  encodeBody,
+  outgoingFraming,
+  requestFraming,
+} from "../base/body/bodies.ts";
 import {
   type Chunk,
   chunkLineTooLong,
@@ -95,7 +101,10 @@ export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict 
   const end = terminate(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
   const text = decodeAscii(scratch.subarray(0, end));
   const context = isResponse ? "response" : "request";
-  return parseHeaderLines(scratch, 0, end, text, 0, context).headers;
+  const { headers, framing } = parseHeaderLines(scratch, 0, end, text, 0, context);
+  // A message with 0 bytes has no body, and no such header; these lines have it.
+  if (framing === 0) headers["content-length"] = 0;
+  return headers;
 }
 
 /**
@@ -138,7 +147,7 @@ export function parseResponse(method: Method, preamble: Uint8Array): ParsedRespo
   checkMethod(method);
   checkUint8Array("preamble", preamble);
   const end = terminate(preamble, "\r\n\r\n");
-  const { status, reason, headers } = parseResponsePreamble(scratch, 0, end);
+  const { status, reason, headers } = parseResponsePreamble(method, scratch, 0, end);
   return { status, reason, headers };
 }
 
@@ -175,7 +184,9 @@ export function formatRequest(
   if (body && !mayHaveBody(method)) {
     throw new RangeError(`body: must be null in a ${method} request; got ${typeName(body)}`);
   }
-  const framing = body === undefined ? undefined : outgoingFraming(encodeBody(body));
+  const framing = body === undefined
+    ? undefined
+    : requestFraming(method, encodeBody(body), headers, false);
   return scratch.slice(0, formatRequestPreamble(scratch, method, uri, headers, null, framing));
 }
 
@@ -197,7 +208,7 @@ export function formatResponse(
 ): Uint8Array {
   const framing = body === undefined
     ? undefined
-    : announcedFraming("GET", status, encodeBody(body));
+    : announcedFraming("GET", status, headers, encodeBody(body));
   return scratch.slice(0, formatResponsePreamble(scratch, status, reason, headers, framing));
 }
 
@@ -266,7 +277,7 @@ export function formatChunk(chunk: Chunk): Uint8Array {
  * @param uri The path, which starts with `/`, and the query.
  * @param headers The headers by lower-case name.
  * @param body The body, or `null` for none. A text, as UTF-8, and an array of bytes arrive as a
- * `Body`, and the request has their `content-length`.
+ * `Body`, and the request has their `content-length`; if they are empty, the body is `null`.
  * @param shift The number of components of the path that are in `mount` already.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a value is not allowed.
@@ -295,9 +306,14 @@ export function mkreq(
   outgoingFraming(encoded);
   const { path, query } = parseUri(uri);
   checkInteger("shift", shift, 0, path.length);
-  const isBytes = encoded instanceof Uint8Array;
-  const received = isBytes ? receivedBody(encoded) : encoded as BodyIn;
-  const all = isBytes ? { "content-length": encoded.length, ...headers } : headers;
+  let received: BodyIn;
+  let all = headers;
+  if (!(encoded instanceof Uint8Array)) received = encoded as BodyIn;
+  else if (encoded.length === 0) received = null;
+  else {
+    received = receivedBody(encoded);
+    all = { "content-length": encoded.length, ...headers };
+  }
   const request = new Request(method, uri, all, received, [], path, query);
   for (let i = 0; i < shift; i++) request.shiftPath();
   return request;

@@ -10,9 +10,9 @@ import {
   checkBodies,
   encodeBody,
   type EncodedBody,
-  outgoingFraming,
+  requestFraming,
 } from "../base/body/bodies.ts";
-import { checkMethods, wrongType } from "../base/checks.ts";
+import { checkBoolean, checkMethods, wrongType } from "../base/checks.ts";
 import { BodyError, ConnectionClosedError, DeguError, ProtocolError } from "../base/errors.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../base/printable.ts";
 import { checkHeaderDict, type Framing, type HeaderDict, saysClose } from "../base/wire/headers.ts";
@@ -29,7 +29,6 @@ import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { explainFailure, isReset, noResponse } from "./client_errors.ts";
 import { checkTimeout, holdClock, releaseLater } from "./deadline.ts";
-import { endsSession } from "./error_answers.ts";
 import { type BodyOver, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { RequestShortcuts } from "./requester.ts";
@@ -64,10 +63,8 @@ export let closeAfterResponse: (connection: Connection, timeout: number | null) 
 export let closeOn: (connection: Connection, signal: AbortSignal) => void;
 
 /**
- * Reports whether a connection can make another request: it is open, its last response was read,
- * and a server of ours does not end the session with that response. The end would arrive just
- * behind the response, and a request that is made before the runtime reports the end is lost. A
- * connection of another class tells only whether it is open. For pools.
+ * Reports whether a connection can make another request: it is open, and its last response was
+ * read. A connection of another class tells only whether it is open. For pools.
  */
 export let isLasting: (connection: { readonly closed: boolean }) => boolean;
 
@@ -76,6 +73,14 @@ export let isLasting: (connection: { readonly closed: boolean }) => boolean;
  * class.
  */
 export let whenClosed: (connection: object, listener: () => void) => void;
+
+/**
+ * Closes the connection of a response that had no framing and was taken as bodiless: late bytes
+ * would answer the next request. For requesters that share their connections.
+ */
+export let closeIfUnframed: (response: Response) => void;
+
+const unframedResponses = new WeakMap<Response, Connection>();
 
 /**
  * Adds a hint to the error of a client that the server refuses: why, and what to do. For clients.
@@ -116,6 +121,7 @@ export class Connection extends RequestShortcuts implements Disposable {
   readonly bodies: Bodies;
   readonly #transport: Transport;
   readonly #rest: Rest;
+  readonly #unframedNull: boolean;
   #state: ClientState = "idle";
   /** True if the connection ends with the response to come, or with the one that is being read. */
   #isLast = false;
@@ -135,6 +141,7 @@ export class Connection extends RequestShortcuts implements Disposable {
    * @param baseHeaders Headers sent with each request, or `null`.
    * @param bodies The classes that the bodies of responses are made from.
    * @param timeout Seconds that each wait for the peer may take, or `null` for no limit.
+   * @param unframedNull Whether `null` has no framing: {@linkcode ClientOptions.unframedNull}.
    * @throws {TypeError} if an argument is of a wrong type.
    * @throws {RangeError} if a value is not allowed.
    */
@@ -143,17 +150,20 @@ export class Connection extends RequestShortcuts implements Disposable {
     baseHeaders: HeaderDict | null,
     bodies: Bodies = defaultBodies,
     timeout: number | null = DEFAULT_TIMEOUT,
+    unframedNull = false,
   ) {
     super();
     checkMethods("sock", sock, ["read", "write", "close"]);
     if (baseHeaders !== null) checkHeaderDict(baseHeaders);
     checkBodies(bodies);
     checkTimeout(timeout);
+    checkBoolean("unframedNull", unframedNull);
     this.sock = sock;
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
     this.#transport = new Transport(sock, timeout, checkResponseStart);
     this.#rest = new Rest(this.#transport, sock);
+    this.#unframedNull = unframedNull;
     closeWhenForgotten(this, this.#transport);
   }
 
@@ -198,7 +208,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       let content, framing, length, isLast;
       try {
         content = encodeBody(body);
-        framing = outgoingFraming(content);
+        framing = requestFraming(method, content, headers, this.#unframedNull);
         const buffer = transport.beginMessage();
         length = formatRequestPreamble(buffer, method, uri, headers, this.baseHeaders, framing);
         transport.endPreamble(buffer, length);
@@ -304,7 +314,7 @@ export class Connection extends RequestShortcuts implements Disposable {
         const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) throw noResponse();
       }
-      const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
+      const preamble = parseResponsePreamble(method, reader.bytes, reader.start, end);
       if (this.#writeError !== null && preamble.status < 400) throw this.#writeError;
       reader.start = end;
       transport.awaitsResponse = false;
@@ -312,19 +322,18 @@ export class Connection extends RequestShortcuts implements Disposable {
       const { status, reason, headers } = preamble;
       this.#lastStatus = status;
       const announced = receivedFraming(method, preamble);
-      const closes = saysClose(headers);
-      if (closes) this.#isLast = true;
-      if (announced === "unframed") {
-        if (reader.buffered > 0) throw unframedBody();
-        if (closes) await this.#expectEnd();
-      }
-      const bodyFraming = announced === "unframed" ? null : announced;
+      if (saysClose(headers)) this.#isLast = true;
+      // The end of such a body is unknown (RFC 9112 §6.3, case 8), unless it means `null`.
+      const isUnframed = announced === "unframed";
+      if (isUnframed && (!this.#unframedNull || reader.buffered > 0)) throw unframedBody(status);
+      const bodyFraming = isUnframed ? null : announced;
       this.#on("response");
       const bodyOver = this.#bodyOver;
       const received = makeIncomingBody(this.bodies, transport, bodyOver, "response", bodyFraming);
       if (received === null) bodyOver("consumed");
       else if (signal !== undefined) this.#abort!.interrupt(received);
       const response = new Response(status, reason, headers, received);
+      if (isUnframed) unframedResponses.set(response, this);
       // Only an error needs to name its request.
       if (!response.ok) rememberRequest(response, method, uri);
       return response;
@@ -345,16 +354,6 @@ export class Connection extends RequestShortcuts implements Disposable {
       throw error;
     }
     this.#state = next;
-  }
-
-  /** Reads to the end of the connection, before which no byte may come. */
-  async #expectEnd(): Promise<void> {
-    try {
-      if (await this.#transport.reader.fill() > 0) throw unframedBody();
-    } catch (error) {
-      // A connection that broke while the request was sent ends with a reset.
-      if (this.#writeError === null || !isReset(error)) throw error;
-    }
   }
 
   /** Reacts to the end of a response's body. A method of this class would be public. */
@@ -438,9 +437,8 @@ export class Connection extends RequestShortcuts implements Disposable {
       connection.#refusalHint = hint;
     };
     isLasting = (connection) =>
-      !connection.closed &&
-      (!(#state in connection) ||
-        connection.#state === "idle" && !endsSession(connection.#lastStatus));
+      !connection.closed && (!(#state in connection) || connection.#state === "idle");
+    closeIfUnframed = (response) => unframedResponses.get(response)?.close();
     whenClosed = (connection, listener) => {
       if (#transport in connection) connection.#transport.addCloseListener(listener);
     };
@@ -462,10 +460,11 @@ function withRange(headers: HeaderDict, start: number, stop: number): HeaderDict
   return { ...headers, range };
 }
 
-/** The error for bytes after a response that has no body. */
-function unframedBody(): ProtocolError {
+/** The error for a response whose body would end only with the connection. */
+function unframedBody(status: number): ProtocolError {
   return new ProtocolError(
     "UNFRAMED_BODY",
-    "the response has a body, but neither content-length nor transfer-encoding",
+    `the response (status ${status}) has neither content-length nor transfer-encoding, so nothing ` +
+      "says where its body ends",
   );
 }

@@ -1,7 +1,13 @@
 /** The options of a client. */
 
 import { type Bodies, checkBodies } from "../base/body/bodies.ts";
-import { checkFunction, checkSignal, checkString, copyOptions } from "../base/checks.ts";
+import {
+  checkBoolean,
+  checkFunction,
+  checkSignal,
+  checkString,
+  copyOptions,
+} from "../base/checks.ts";
 import { hideSecretsIn } from "../base/printable.ts";
 import {
   checkHeaderDict,
@@ -53,6 +59,15 @@ export interface ClientOptions {
    * operations and all later calls reject with the signal's reason.
    */
   signal?: AbortSignal | undefined;
+  /**
+   * Whether `null` has no framing, for servers with the original Degu: requests send `null` without
+   * `content-length: 0`, and a response without `content-length` and `transfer-encoding` has no
+   * body. Bytes that come late answer the next request of a {@linkcode Connection}; a
+   * `ConnectionPool`, a `ProxyApp` and `createFetch` close such a connection.
+   *
+   * @default {false}
+   */
+  unframedNull?: boolean | undefined;
 }
 
 /** The names of a client's options. */
@@ -64,6 +79,7 @@ export const CLIENT_OPTIONS: readonly string[] = [
   "headers",
   "onConnect",
   "signal",
+  "unframedNull",
 ];
 
 /** How a client connects over TLS: with the name of the server. */
@@ -83,13 +99,14 @@ export function checkClientOptions(
   known: readonly string[],
 ): ClientOptions {
   const copy = copyOptions(options, known);
-  const { host, timeout, bodies, authorization, headers, onConnect, signal } = copy;
+  const { host, timeout, bodies, authorization, headers, onConnect, signal, unframedNull } = copy;
   if (host !== undefined && host !== null) checkHeaderValue("host", host);
   if (authorization !== undefined) checkHeaderValue("authorization", authorization);
   if (timeout !== undefined) checkTimeout(timeout);
   if (bodies != null) checkBodies(bodies);
   if (onConnect !== undefined) checkFunction("onConnect", onConnect);
   checkSignal(signal);
+  if (unframedNull !== undefined) checkBoolean("unframedNull", unframedNull);
   if (headers !== undefined) {
     checkBaseHeaders(headers);
     copy.headers = Object.freeze(hideSecretsIn({ ...headers }));

@@ -12,7 +12,7 @@ import { checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import { isLasting, whenClosed } from "./client_connection.ts";
+import { closeIfUnframed, isLasting, whenClosed } from "./client_connection.ts";
 import { joinSignals } from "./connect.ts";
 import { checkTimeout, Deadline } from "./deadline.ts";
 import { type RequestOptions, requestSignal } from "./request_signal.ts";
@@ -156,6 +156,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       const response = await this.#exchange(slot, make, body, signal);
       const used = slot;
       used.isAnswered = true;
+      closeIfUnframed(response);
       whenOver(response.body, () => this.#leave(used));
       return response;
     } catch (thrown) {

@@ -27,9 +27,7 @@ export function makeIncomingBody(
   if (framing === null) return null;
   const source = new ConnectionSource(transport, bodyOver, kind);
   if (framing === "chunked") return new bodies.ChunkedBody(source);
-  const body = new bodies.Body(source, framing);
-  if (framing === 0) source.over("consumed");
-  return body;
+  return new bodies.Body(source, framing);
 }
 
 /** The errors with which peers and networks have broken bodies. */
@@ -47,8 +45,7 @@ class ConnectionSource implements BodySource {
   readonly #transport: Transport;
   /**
    * What learns of the end; `null` once the body is over, so that the body doesn't keep its
-   * connection alive. An empty body is over from the start, and may be read while the connection is
-   * at another message.
+   * connection alive.
    */
   #bodyOver: BodyOver | null;
 

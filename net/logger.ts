@@ -29,15 +29,14 @@ export const LEVELS = ["debug", "info", "warn", "error"] as const;
 
 /**
  * The kinds of what peers can cause as often as they like: invalid bytes, long waits, refused
- * connections, bodies that nobody reads, responses that end a session, failed handshakes, a lack of
- * slots, requests that an app could not fulfill; and the rest.
+ * connections, bodies that the app leaves unread, failed handshakes, a lack of slots, requests that
+ * an app could not fulfill; and the rest.
  */
 export type Kind =
   | "bytes"
   | "waits"
   | "refusals"
   | "bodies"
-  | "ends"
   | "handshakes"
   | "slots"
   | "apps"

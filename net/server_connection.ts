@@ -22,7 +22,6 @@ import {
 } from "../base/app/session.ts";
 import { type BodyIn, cancelQuietly, cancelUnused, isWritable } from "../base/body/bodies.ts";
 import { isTooLong } from "../base/body/reading.ts";
-import { EMPTY } from "../base/bytes.ts";
 import {
   BodyError,
   ConnectionClosedError,
@@ -31,11 +30,10 @@ import {
 } from "../base/errors.ts";
 import { quote } from "../base/quote.ts";
 import type { Member } from "../base/collections.ts";
-import { connectionOptions, type HeaderDict, saysClose } from "../base/wire/headers.ts";
+import { type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import {
   checkRequestStart,
   formatResponsePreamble,
-  isBodiless,
   type Method,
   parseRequestPreamble,
   type RequestPreamble,
@@ -61,17 +59,13 @@ import { Transport } from "./transport.ts";
 const PEER_ENDED = messageOf(new EmptyPreambleError());
 const PEER_ENDED_LINE = `ended: ${new EmptyPreambleError().message}`;
 const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have maxBytes";
-const CLOSE = { connection: "close" };
+const CLOSE: HeaderDict = { connection: "close" };
 
 /** The level of a line in the log, or its kind at level `info`. */
 type LineLevel = "debug" | "warn" | "error" | Kind;
 
 /** Why a response is the last one of its session. */
 interface LastResponse {
-  /**
-   * The kind `"ends"` is for clients that are not ours, since their pools lose a request; if the
-   * client is ours, the level is `debug`.
-   */
   readonly at: LineLevel;
   readonly why: string;
   readonly line?: string;
@@ -87,8 +81,6 @@ interface Answering {
   readonly body: BodyIn;
   /** Whether the request has asked for the end of the connection. */
   readonly isLast: boolean;
-  /** Whether the client is not ours. */
-  readonly isForeign: boolean;
   /** What the app has returned. */
   returned: unknown;
   /** Why the session ends, if the response has told the client that. */
@@ -112,6 +104,8 @@ export interface ServerContext extends AppParts, ListenerSide {
   readonly lingering: Set<ServerConnection>;
   /** Takes the figures of exchanges; `null` if nobody wants them. */
   readonly report: ReportExchange | null;
+  /** Whether a body of `null` is sent without framing. */
+  readonly unframedNull: boolean;
   /** True once no further request will be answered. */
   stopping: boolean;
 }
@@ -334,13 +328,13 @@ export class ServerConnection implements Member, SessionOwner {
         return await this.#refuseRequest(error);
       }
       const answering = this.#beginExchange(preamble);
-      const { request, method, body } = answering;
+      const { request, body } = answering;
       try {
         try {
           answering.returned = handle(request, this.#session, api);
           if (!Array.isArray(answering.returned)) answering.returned = await answering.returned;
         } catch (error) {
-          answering.returned = answerToError(request, method, body, error);
+          answering.returned = answerToError(request, body, error);
           if (answering.returned === null) throw error;
         }
         const rest = transport.endSend(await this.#beginResponse(answering));
@@ -395,7 +389,6 @@ export class ServerConnection implements Member, SessionOwner {
       body,
       // The headers are read before the app gets them, which may change them.
       isLast: saysClose(headers),
-      isForeign: isOfForeignClient(headers),
       returned: undefined,
       told: null,
       answer: null,
@@ -404,20 +397,19 @@ export class ServerConnection implements Member, SessionOwner {
 
   /** Begins to send what the app has returned. */
   #beginResponse(answering: Answering): Promise<number | void> {
-    const { method, body, isForeign } = answering;
+    const { method, body } = answering;
     const transport = this.#transport;
-    let answer = readAnswer(answering.returned);
+    const answer = readAnswer(answering.returned);
     // Its body is canceled, too, if that is not sent.
     answering.returned = answer;
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
-    if (isForeign && answer.body === null && !isBodiless(method, answer.status)) {
-      // Other clients wait for the end of the connection if nothing says that there is no body.
-      answer = { ...answer, body: EMPTY };
-    }
     const { status, reason, headers } = answer;
-    const framing = answerFraming(method, body, answer, "response.");
-    if (this.#mustTell(answering, answer)) answering.told = this.#whyLast(answering, answer);
-    const added = answering.told === null || headers["connection"] !== undefined ? null : CLOSE;
+    const { unframedNull } = this.#context;
+    const framing = answerFraming(method, body, answer, "response.", unframedNull);
+    // A body that writes itself, as in a proxy, may read the request's body while it is sent.
+    const isUnreadForGood = !isWritable(answer.body);
+    answering.told = this.#whyLast(answering, answer, isUnreadForGood);
+    const added = answering.told === null ? null : closing(headers);
     const buffer = transport.beginMessage();
     const length = formatResponsePreamble(
       buffer,
@@ -440,17 +432,6 @@ export class ServerConnection implements Member, SessionOwner {
       this.signalWanted();
     }
     return sending;
-  }
-
-  /**
-   * Whether a response that ends the session has to say `connection: close`: its client can't know
-   * it. Our own clients know which statuses end a session, but not that a body was left unread, nor
-   * how many requests are allowed. A body that writes itself, as in a proxy, may read the request's
-   * body while it is sent.
-   */
-  #mustTell({ isForeign }: Answering, { status, body }: Answer): boolean {
-    return isForeign || this.#isAtLimit ||
-      this.#state === "unread" && !endsSession(status) && !isWritable(body);
   }
 
   /**
@@ -486,29 +467,37 @@ export class ServerConnection implements Member, SessionOwner {
       return false;
     }
     const { at, why, line = `ended after ${why}`, error } = last;
-    this.#endSession(at === "ends" && !answering.isForeign ? "debug" : at, why, line, error);
+    this.#endSession(at, why, line, error);
     // The bytes that follow are dropped, and none of them may be read as the body.
     if (this.#state === "unread") cancelQuietly(answering.body, unreadError(answer.status));
     return true;
   }
 
-  /** Why the answer to a request is the last one; `null` if it is not. */
-  #whyLast({ isLast }: Answering, { status, headers }: Answer): LastResponse | null {
+  /**
+   * Why the answer to a request is the last one; `null` if it is not.
+   *
+   * @param isUnreadForGood Whether a body that is unread at this moment will stay so.
+   */
+  #whyLast(
+    { isLast }: Answering,
+    { status, headers }: Answer,
+    isUnreadForGood = true,
+  ): LastResponse | null {
     if (this.#state === "broken") {
       const why = messageOf(this.#broken);
       return { at: "bytes", why, line: why, error: this.#broken };
     }
     const last = (at: LineLevel, why: string): LastResponse => ({ at, why });
     // Any peer can send a body that its app does not want, so such a body is no error of the app.
-    if (this.#state === "unread") {
+    if (isUnreadForGood && this.#state === "unread") {
       return last("bodies", `the body of a request was left unread (status ${status})`);
     }
     const closes = saysClose(headers) ? "response" : isLast ? "request" : null;
     if (closes !== null) {
       return last("debug", `a ${closes} with connection: close (status ${status})`);
     }
-    if (endsSession(status)) return last("ends", `a response with status ${status}`);
-    if (this.#isAtLimit) return last("ends", `the limit of ${this.#session.maxRequests} requests`);
+    if (endsSession(status)) return last("debug", `a response with status ${status}`);
+    if (this.#isAtLimit) return last("debug", `the limit of ${this.#session.maxRequests} requests`);
     return this.#context.stopping ? last("debug", "the server is shutting down") : null;
   }
 
@@ -621,8 +610,10 @@ export class ServerConnection implements Member, SessionOwner {
   };
 }
 
-/** Whether a client is of another kind: ours sends none of these headers by itself. */
-function isOfForeignClient(headers: HeaderDict): boolean {
-  return headers["user-agent"] !== undefined || headers["accept"] !== undefined ||
-    headers["accept-encoding"] !== undefined || connectionOptions(headers).includes("keep-alive");
+/** The header that a last response adds (RFC 9112 §9.6); `null` if the app has set it. */
+function closing(headers: HeaderDict): HeaderDict | null {
+  const { connection } = headers;
+  if (connection === undefined) return CLOSE;
+  if (typeof connection !== "string" || saysClose(headers)) return null;
+  return { connection: `${connection}, close` };
 }

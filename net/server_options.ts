@@ -1,6 +1,12 @@
 /** The options of a server. */
 
-import { checkFunction, checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkMethods,
+  copyOptions,
+} from "../base/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import type { Exchange } from "./exchange_watch.ts";
 import { LEVELS, type Logger } from "./logger.ts";
@@ -43,9 +49,24 @@ export interface ServerOptions {
    * @default {nothing is counted}
    */
   onExchange?: ((exchange: Exchange) => void) | undefined;
+  /**
+   * Whether a body of `null` is sent without framing, for clients with the original Degu, which
+   * take a response without `content-length` and `transfer-encoding` as one without a body. All
+   * other clients wait for the end of the connection.
+   *
+   * @default {false}
+   */
+  unframedNull?: boolean | undefined;
 }
 
-const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger", "onExchange"];
+const OPTIONS = [
+  "maxConnections",
+  "maxRequests",
+  "timeout",
+  "logger",
+  "onExchange",
+  "unframedNull",
+];
 
 export function checkServerOptions(options: ServerOptions): ServerOptions {
   const copy = copyOptions(options, OPTIONS);
@@ -55,5 +76,6 @@ export function checkServerOptions(options: ServerOptions): ServerOptions {
   if (copy.timeout !== undefined) checkTimeout(copy.timeout);
   if (copy.logger !== undefined) checkMethods("logger", copy.logger, LEVELS);
   if (copy.onExchange !== undefined) checkFunction("onExchange", copy.onExchange);
+  if (copy.unframedNull !== undefined) checkBoolean("unframedNull", copy.unframedNull);
   return copy;
 }

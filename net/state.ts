@@ -23,11 +23,11 @@
  * The client's end begins `idle`, too. The end is `requesting` from the moment at which a request
  * is looked at, since getters of its headers are code that may make another one, to the end of the
  * response's preamble: an error in this state means that the server has not answered. The end is
- * `responding` while the rest of the preamble is checked, and that nothing follows a response
- * without a body. The body is then `unread`, and the next request may be made only when the last
- * byte was read, or if there is none. A request that is invalid, or aborted before a byte of it was
- * sent, is undone: the end is `idle`, as before. Any other failure up to the response closes the
- * connection, and the end is `over`. If the connection is closed later, only its transport knows.
+ * `responding` while the rest of the preamble is checked. The body is then `unread`, and the next
+ * request may be made only when the last byte was read, or if there is none. A request that is
+ * invalid, or aborted before a byte of it was sent, is undone: the end is `idle`, as before. Any
+ * other failure up to the response closes the connection, and the end is `over`. If the connection
+ * is closed later, only its transport knows.
  *
  * Not in the tables are:
  *
@@ -35,7 +35,7 @@
  *   socket; the `Transport`, which lives on, knows both;
  * - the progress of the current message, known where bytes move, in `Transport`;
  * - the fact that the client's response to come is the last one: its caller or the server may say
- *   so at any time. The server decides this only after it has answered, and remembers nothing;
+ *   so at any time. The server decides this for each response, and remembers nothing;
  * - the read that is pending while a client's end is idle, which `Rest` knows;
  * - the suspicion that the server has refused the client, or the request's body, which chooses the
  *   error that is reported (`client_errors.ts`).

@@ -5,11 +5,11 @@ import { type BodyOut, whenOver } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { checkBoolean, copyOptions } from "../base/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
-import { mayHaveBody, type Method } from "../base/wire/preamble.ts";
-import { EMPTY } from "../base/bytes.ts";
+import type { Method } from "../base/wire/preamble.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import { type Connector, type Requester, SSLClient } from "../client.ts";
+import { closeIfUnframed } from "../net/client_connection.ts";
 import { checkRequester } from "../net/requester.ts";
 import { connectorOf } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../net/thrown.ts";
@@ -200,6 +200,7 @@ async function exchange(
         signal,
       },
     );
+    closeIfUnframed(answer);
     const { status } = answer;
     let next;
     try {
@@ -271,11 +272,7 @@ async function contentOf(
   if (given instanceof Blob) {
     return { replayable: true, take: () => new Body(given.stream(), given.size) };
   }
-  if (request.body === null) {
-    // A method that allows a body has a length of 0 (Fetch standard, HTTP-network-or-cache fetch,
-    // 8).
-    return mayHaveBody(request.method) ? { replayable: true, take: () => EMPTY } : NO_CONTENT;
-  }
+  if (request.body === null) return NO_CONTENT;
   // A `Request` doesn't show whether its body was made from a stream, or from text, bytes or a
   // form.
   const isFixed = given !== undefined && given !== null &&

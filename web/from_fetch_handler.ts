@@ -82,11 +82,10 @@ export function fromFetchHandler(
     const url = urlOf(request, origin ?? originOf(request, session));
     if (url === null) return [400, "Bad Request", {}, null];
     const { method, body } = request;
-    const hasContent = body !== null && (body.chunked || body.contentLength > 0);
     const fetchRequest = new Request(url, {
       method,
       headers: headersOf(request.headers),
-      body: hasContent ? body.readable : null,
+      body: body === null ? null : body.readable,
       signal: session.signal,
     });
     const info = { request, session, remoteAddr: remoteAddrOf(session) };
@@ -94,7 +93,7 @@ export function fromFetchHandler(
       await (isFunction ? handler(fetchRequest, info) : handler.fetch(fetchRequest, info));
     checkResponse(response, fetchRequest);
     try {
-      return await answerOf(method, response, session);
+      return await answerOf(response, session);
     } catch (error) {
       // A locked stream belongs to its reader.
       response.body?.cancel(error).catch(() => {});
@@ -118,19 +117,13 @@ function checkResponse(response: unknown, request: Request): asserts response is
 }
 
 async function answerOf(
-  method: string,
   response: Response,
   { signal }: Session,
 ): Promise<ResponseTuple> {
   const { status, body } = response;
   const headers = dictOf(response.headers);
   const reason = response.statusText || standardReason(status) || "Unknown";
-  if (body === null) {
-    // Without a length, other clients would wait for the end of the connection. For HEAD, the
-    // handler has removed the length.
-    const isNone = method === "HEAD" || status === 204 || status === 304;
-    return [status, reason, headers, isNone ? null : new Uint8Array(0)];
-  }
+  if (body === null) return [status, reason, headers, null];
   const { "content-length": length, "transfer-encoding": coding } = headers;
   const content = length === undefined && coding === undefined ? await readAhead(body) : body;
   if (!(content instanceof ReadableStream)) return [status, reason, headers, bodyOfBytes(content)];

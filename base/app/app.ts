@@ -134,11 +134,11 @@ export async function callHandle(
   session: Session,
 ): Promise<unknown> {
   // An app can replace the fields of its request.
-  const { method, body } = request;
+  const { body } = request;
   try {
     return await handle(request, session, api);
   } catch (error) {
-    const answer = answerToError(request, method, body, error);
+    const answer = answerToError(request, body, error);
     if (answer === null) throw error;
     return answer;
   }

@@ -9,6 +9,7 @@ import {
   discardBody,
   encodeBody,
   type EncodedBody,
+  nullFraming,
   outgoingFraming,
 } from "../body/bodies.ts";
 import { Body } from "../body/body.ts";
@@ -78,6 +79,16 @@ export class Response<B extends BodyOut = BodyIn> {
   /** Whether the status is a success, 200 to 299. */
   get ok(): boolean {
     return this.status >= 200 && this.status <= 299;
+  }
+
+  /**
+   * The data of the body as a byte stream, for default and BYOB readers: empty and closed if the
+   * body is `null`, and the same stream at each look. Getting the stream starts the body.
+   *
+   * @throws {BodyError} if another operation of the body has begun before.
+   */
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return readableOf(this);
   }
 
   /**
@@ -170,6 +181,23 @@ export function receivedBody(body: BodyOut): NonNullable<BodyIn> {
   return encoded.chunked ? new ChunkedBody(readable) : new Body(readable, encoded.contentLength);
 }
 
+const readables = new WeakMap<
+  Request | Response<BodyOut>,
+  ReadableStream<Uint8Array<ArrayBuffer>>
+>();
+
+/** Returns the data of a message as a byte stream, which is made once. */
+function readableOf(
+  message: Request | Response<BodyOut>,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  let readable = readables.get(message);
+  if (readable === undefined) {
+    readable = receivedBody(message.body).readable;
+    readables.set(message, readable);
+  }
+  return readable;
+}
+
 const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
 
 /** The request whose `json()` has thrown an error. */
@@ -242,6 +270,15 @@ export class Request {
    */
   get searchParams(): URLSearchParams {
     return new URLSearchParams(this.query ?? "");
+  }
+
+  /**
+   * The data of the body as a byte stream: {@linkcode Response.prototype.readable}.
+   *
+   * @throws {BodyError} if another operation of the body has begun before.
+   */
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return readableOf(this);
   }
 
   /**
@@ -323,21 +360,6 @@ export class Request {
   }
 }
 
-/**
- * Makes a response with an empty body; in answer to HEAD, without a body.
- *
- * With a body of `null` the response would have neither a content-length nor a coding. Other
- * clients then read until the connection closes (RFC 9112 §6.3), but the connection may stay open.
- */
-export function makeEmptyResponse(
-  method: Method,
-  status: number,
-  reason: string,
-  headers: HeaderDict = {},
-): ResponseTuple {
-  return [status, reason, headers, method === "HEAD" ? null : EMPTY];
-}
-
 /** The parts of an app's answer. */
 export interface Answer {
   readonly status: number;
@@ -392,18 +414,20 @@ function answerPartsOf(returned: unknown): Omit<Answer, "body"> & { readonly bod
  * @param method The method of the request, which the app may have changed in its `Request`.
  * @param requestBody The body of the request, which the app may have changed, too.
  * @param owner The text that errors put before the names of the parts: `"response."`.
+ * @param unframedNull Whether `null` is sent without framing, for the original Degu.
  */
 export function answerFraming(
   method: Method,
   requestBody: BodyIn,
-  { status, body }: Answer,
-  owner = "",
+  { status, headers, body }: Answer,
+  owner: string,
+  unframedNull: boolean,
 ): Framing | undefined {
   checkStatus(status, 200, owner);
   if (body !== null && (body as unknown) === requestBody) {
     throw new BodyError(`${owner}body: must not be the body of the request`);
   }
-  return announcedFraming(method, status, body, owner);
+  return announcedFraming(method, status, headers, body, owner, unframedNull);
 }
 
 /**
@@ -415,14 +439,17 @@ export function answerFraming(
 export function announcedFraming(
   method: Method,
   status: number,
+  headers: HeaderDict,
   body: EncodedBody,
   owner = "",
+  unframedNull = false,
 ): Framing | undefined {
-  if (body !== null && (status === 204 || status === 304)) {
+  if (body !== null) {
+    if (status !== 204 && status !== 304) return outgoingFraming(body, owner);
     throw new RangeError(`${owner}body: must be null with status ${status}; got ${typeName(body)}`);
   }
-  const isAsGiven = body === null && status !== 204 && isBodiless(method, status);
-  return isAsGiven ? undefined : outgoingFraming(body, owner);
+  if (status === 204) return null;
+  return isBodiless(method, status) ? undefined : nullFraming(headers, unframedNull);
 }
 
 /**
@@ -430,20 +457,18 @@ export function announcedFraming(
  * asked its request for that: the only answers that are not the app's. `null` if an error of the
  * app says something else.
  *
- * @param method The method of the request, which the app may have changed in its `Request`.
- * @param body The body of the request, which the app may have changed, too.
+ * @param body The body of the request, which the app may have changed.
  */
 export function answerToError(
   request: Request,
-  method: Method,
   body: BodyIn,
   error: unknown,
 ): ResponseTuple | null {
   if (error instanceof BodyError && isTooLong(body, error)) {
-    return makeEmptyResponse(method, 413, "Content Too Large");
+    return [413, "Content Too Large", {}, null];
   }
   if (error instanceof SyntaxError && notJson.get(error) === request) {
-    return makeEmptyResponse(method, 400, "Bad Request");
+    return [400, "Bad Request", {}, null];
   }
   return null;
 }

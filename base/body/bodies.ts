@@ -18,7 +18,8 @@ import { ChunkedBody, isChunkedBody } from "./chunked_body.ts";
 import { writeThrough } from "./reading.ts";
 import { partsOf } from "./readable_body.ts";
 import { BodyError } from "../errors.ts";
-import type { Framing } from "../wire/headers.ts";
+import type { Framing, HeaderDict } from "../wire/headers.ts";
+import { mayHaveBody, type Method } from "../wire/preamble.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 
 /** The body of a received message. */
@@ -120,6 +121,25 @@ export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
   }
   if (body.used === true) throw new BodyError(`${owner}body: has been used before`);
   return isBody(body) || isBodyIter(body) ? body.contentLength : "chunked";
+}
+
+/** Returns the framing that a request announces: its body's, or that of {@linkcode nullFraming}. */
+export function requestFraming(
+  method: Method,
+  body: EncodedBody,
+  headers: HeaderDict,
+  unframedNull: boolean,
+): Framing {
+  const isNull = body === null && mayHaveBody(method);
+  return isNull ? nullFraming(headers, unframedNull) : outgoingFraming(body);
+}
+
+/**
+ * Returns the framing of `null` in a message that may have a body: 0 bytes. The original Degu sends
+ * and expects neither `content-length` nor `transfer-encoding`.
+ */
+export function nullFraming(headers: HeaderDict, unframedNull: boolean): 0 | null {
+  return unframedNull && headers?.["content-length"] === undefined ? null : 0;
 }
 
 /** Whether a value is a body of one of the four classes, or of a class that extends one. */

@@ -50,20 +50,29 @@ export type ReceivedHeaders =
   }
   & { readonly [name: string]: string | undefined };
 
-/** The message that headers belong to; only PUT and POST requests may have a body. */
-export type HeaderContext = "request" | "request without body" | "response" | "any";
+/**
+ * The message that headers belong to. Only PUT and POST requests may have a body; the headers of a
+ * response without a body, to HEAD or with the status 304, describe the body of another response.
+ */
+export type HeaderContext =
+  | "request"
+  | "request without body"
+  | "response"
+  | "response without body"
+  | "any";
 
 /**
  * How the end of a body is determined (RFC 9112 §6.3): its length in bytes, `"chunked"`, or `null`
- * for no body. No body ends with its connection.
+ * if the message has neither `content-length` nor `transfer-encoding`. No body ends with its
+ * connection.
  *
  * Each question about a framing has one function:
  *
  * - Received: which framing do the headers announce? {@linkcode parseHeaderLines}. Does such a body
  *   follow? Always in a request; in a response, `receivedFraming` decides.
- * - Sent: which framing has this body? `outgoingFraming`. Which one do the headers announce? The
- *   same in a request; in a response, `announcedFraming` decides, since HEAD asks for headers
- *   alone.
+ * - Sent: which framing has this body? `outgoingFraming`. Which one do the headers announce?
+ *   `requestFraming` decides in a request, where only some methods may have a body, and
+ *   `announcedFraming` in a response, since HEAD asks for headers alone.
  *
  * Both of these ask `isBodiless` whether a response has no body, whatever its headers announce.
  */
@@ -151,18 +160,28 @@ export function isSpecial(name: string): boolean {
 /**
  * The error if two of the four headers exclude each other, or one has no place in this message;
  * else `null`.
+ *
+ * @param isEmpty Whether there is a content-length of 0, which announces no content, and may stand
+ * in each request (RFC 9110 §8.6).
  */
-function checkTogether(present: number, context: HeaderContext): ProtocolError | null {
+function checkTogether(
+  all: number,
+  isEmpty: boolean,
+  context: HeaderContext,
+): ProtocolError | null {
   // RFC 9112 §6.1: two readers that believe different headers see different bodies.
-  if ((present & FRAMING) === FRAMING) {
+  if ((all & FRAMING) === FRAMING) {
     return conflict("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
+  const present = isEmpty ? all & ~CONTENT_LENGTH : all;
   // A range is a part of a representation; a message with content would change that representation.
   if (present & RANGE && present & (FRAMING | CONTENT_RANGE)) {
     return conflict("range and a header of a message with content");
   }
   if (context === "any") return null;
-  if (context === "response") return present & RANGE ? forbidden("range", "a response") : null;
+  if (context === "response" || context === "response without body") {
+    return present & RANGE ? forbidden("range", "a response") : null;
+  }
   if (present & CONTENT_RANGE) return forbidden("content-range", "a request");
   if (present & FRAMING && context === "request without body") {
     const name = present & CONTENT_LENGTH ? "content-length" : "transfer-encoding";
@@ -198,7 +217,8 @@ const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20;
 
 /**
  * Parses the header lines from `start` to `end`, the position after the empty line that ends them.
- * The headers have no prototype.
+ * The headers have no prototype. A `content-length` of 0 is left out of them: no bytes are no body.
+ * Only in a response without a body it stays, since it describes the body of another response.
  *
  * @param text The preamble decoded: its first character is `bytes[textOffset]`.
  */
@@ -228,16 +248,15 @@ export function parseHeaderLines(
     }
     const value = text.substring(valueStart - textOffset, valueEnd - textOffset);
 
-    if (headers[name] !== undefined) {
-      throw new ProtocolError("DUPLICATE_HEADER", `duplicate header: ${name}`);
-    }
-
     if (special === null) {
+      if (headers[name] !== undefined) throw duplicate(name);
       headers[name] = value;
     } else {
+      if (present & special.bit) throw duplicate(name);
       present |= special.bit;
-      const parsed = headers[name] = special.parse(value);
+      const parsed = special.parse(value);
       if (special.bit & FRAMING) framing = parsed as number | "chunked";
+      if (parsed !== 0 || context === "response without body") headers[name] = parsed;
     }
     at = valueEnd + 2;
   }
@@ -245,10 +264,14 @@ export function parseHeaderLines(
   if (at !== end - 2 || bytes[at + 1] !== LF) throw badName(lineAt(bytes, at, end));
 
   if (present !== 0) {
-    const error = checkTogether(present, context);
+    const error = checkTogether(present, framing === 0, context);
     if (error !== null) throw error;
   }
   return { headers, framing };
+}
+
+function duplicate(name: string): ProtocolError {
+  return new ProtocolError("DUPLICATE_HEADER", `duplicate header: ${name}`);
 }
 
 /** The rest of a line, for an error. */
@@ -325,11 +348,13 @@ export function formatHeaderLines(
   }
   const lines = linesFor(names, label);
   let present = 0;
+  let isEmpty = false;
   for (let n = 0; n < lines.length; n++) {
     const { name, bytes, special, index } = lines[n]!;
     let value = values[index];
     if (special !== null) {
       present |= special.bit;
+      if (value === 0) isEmpty = true;
       const item = () => itemLabel(label, name);
       const formatted = special.format(value, item);
       if (special.bit & FRAMING) checkFraming(value, framing, item);
@@ -339,7 +364,7 @@ export function formatHeaderLines(
     if (at < 0) throw badValue(label, name, value);
   }
   if (present !== 0) {
-    const error = checkTogether(present, context);
+    const error = checkTogether(present, isEmpty, context);
     if (error !== null) throw new RangeError(`${label}: ${error.message}`);
   }
   return at;

@@ -169,7 +169,7 @@ export function parseRequestPreamble(
   const { path, query } = parseUri(uri);
   const context = requestContext(method);
   const { headers, framing } = parseHeaderLines(bytes, lineEnd + 2, end, text, start, context);
-  return { method, uri, path, query, headers, framing };
+  return { method, uri, path, query, headers, framing: framing === 0 ? null : framing };
 }
 
 function findLineEnd(bytes: Uint8Array, start: number): number {
@@ -208,8 +208,13 @@ function badRequestLine(text: string): ProtocolError {
   return new ProtocolError("BAD_URI", `bad URI: ${quote(line.substring(first + 1, last))}`);
 }
 
-/** Parses a response preamble: `bytes` from `start` to `end`, including CR LF CR LF. */
+/**
+ * Parses a response preamble: `bytes` from `start` to `end`, including CR LF CR LF.
+ *
+ * @param method The method of the request that the response answers.
+ */
 export function parseResponsePreamble(
+  method: Method,
   bytes: Uint8Array,
   start: number,
   end: number,
@@ -232,7 +237,7 @@ export function parseResponsePreamble(
     end,
     text,
     start,
-    "response",
+    isBodiless(method, status) ? "response without body" : "response",
   );
   return { status, reason, headers, framing };
 }
@@ -257,11 +262,11 @@ export function isBodiless(method: Method, status: number): boolean {
 }
 
 /**
- * How the end of the body of a received response is determined. The headers alone can't tell: the
- * body that they announce may not follow, after this request or with this status. `"unframed"` if a
- * body may follow whose end only the end of the connection would show (RFC 9112 §6.3, case 8): the
- * client refuses any byte of such a body. A status that no response may have is refused (RFC 9110
- * §15.2, §15.3.5).
+ * How the end of the body of a received response is determined; `null` for no body. The headers
+ * alone can't tell: the body that they announce may not follow, after this request or with this
+ * status. `"unframed"` if a body may follow whose end only the end of the connection would show
+ * (RFC 9112 §6.3, case 8). A status that no response may have is refused (RFC 9110 §15.2,
+ * §15.3.5).
  */
 export function receivedFraming(
   method: Method,
@@ -275,7 +280,8 @@ export function receivedFraming(
     const why = "has no body; its content-length or transfer-encoding is refused";
     throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
   }
-  return isBodiless(method, status) ? null : framing ?? "unframed";
+  if (isBodiless(method, status) || framing === 0) return null;
+  return framing ?? "unframed";
 }
 
 // ───────────────────────── formatting

@@ -41,8 +41,7 @@ interface PeerApp {
  * });
  * const counts = [];
  * for (const peer of ["camera", "viewer", "camera"]) {
- *   const { body } = await callApp(app, mkreq("GET", "/"), { peer });
- *   counts.push(new TextDecoder().decode(body as Uint8Array));
+ *   counts.push(await (await callApp(app, mkreq("GET", "/"), { peer })).text());
  * }
  * assertEquals(counts, ["camera: 1", "viewer: 1", "camera: 2"]);
  * ```

@@ -40,11 +40,11 @@ export interface BodyFile {
  * @throws the error of the body or the file; the bytes received before are then in the file.
  */
 export async function receiveBody(body: BodyIn, destined: BodyFile): Promise<string | null> {
-  if (body === null) return null;
-  const writer = new FileWriter(destined, body.chunked ? Infinity : body.contentLength);
-  const chunks = body.chunked ? new ChunkSink(writer) : null;
+  const length = body === null ? 0 : body.chunked ? Infinity : body.contentLength;
+  const writer = new FileWriter(destined, length);
+  const chunks = body?.chunked ? new ChunkSink(writer) : null;
   try {
-    await body.writeTo(chunks ?? writer);
+    await body?.writeTo(chunks ?? writer);
   } finally {
     await writer.drain();
   }

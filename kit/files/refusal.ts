@@ -1,6 +1,6 @@
 /** Requests that are refused, and their responses. */
 
-import { makeEmptyResponse, type Request, type ResponseTuple } from "../../base/app/message.ts";
+import type { ResponseTuple } from "../../base/app/message.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
 import { reasonOf } from "../../base/wire/reasons.ts";
 import { printable } from "../../base/printable.ts";
@@ -27,8 +27,8 @@ export class Refusal extends Error {
     this.headers = headers;
   }
 
-  answer({ method }: Request): ResponseTuple {
-    return makeEmptyResponse(method, this.status, reasonOf(this.status), this.headers);
+  answer(): ResponseTuple {
+    return [this.status, reasonOf(this.status), this.headers, null];
   }
 }
 

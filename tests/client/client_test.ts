@@ -179,7 +179,7 @@ Deno.test("baseHeaders are copied when the client is constructed", async () => {
   const responding = client.request("GET", "/");
   const peer = await server.accept();
   assertEquals(await peer.readPreamble(), "GET / HTTP/1.1\r\na: b\r\n\r\n");
-  await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await responding;
 });
 

@@ -235,7 +235,7 @@ Deno.test("a hostile answer is refused, and nothing is stored", async () => {
     answerOf(JSON.stringify(RIGHT).padEnd(16_385)),
     answerOf(RIGHT).replace("content-length: ", "content-length: 99999999\r\nx-a: "),
     `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`,
-    `HTTP/1.1 200 OK\r\n\r\n`,
+    `HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n`,
     `HTTP/1.1 200 OK\r\nno header\r\n\r\n`,
     "SSH-2.0-OpenSSH\r\n\r\n",
   ];

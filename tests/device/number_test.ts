@@ -666,7 +666,7 @@ Deno.test("an inviter that goes on otherwise, or ends its connection, has not co
     answerOf({}, "403 Forbidden"),
     answerOf({ more: 1 }),
     answerOf("[]"),
-    "HTTP/1.1 200 OK\r\n\r\n",
+    "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
   ];
   for (const answer of rows) {
     await using hostile = startHostile((_, count) => count === 0 ? offerOf(camera) : answer);

@@ -6,8 +6,7 @@ import { assertTypeError, callWith, rejectionOf } from "@degu/testing/expectatio
 import { assertEquals, assertRejects } from "@std/assert";
 
 const ask = async (app: App, peer: string) => {
-  const { body } = await callApp(app, mkreq("GET", "/"), { peer });
-  return new TextDecoder().decode(body as Uint8Array);
+  return await (await callApp(app, mkreq("GET", "/"), { peer })).text();
 };
 
 /** An app that counts. */

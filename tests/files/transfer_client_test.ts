@@ -105,7 +105,7 @@ Deno.test("a directory that was perhaps made, or a file that was perhaps deleted
         // It asks first what is there.
         const asked = await server.accept();
         await asked.readPreamble();
-        await asked.send("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n");
+        await asked.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
         asked.close();
       }
       const peer = await server.accept();

@@ -11,7 +11,7 @@ import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { MemoryServer, MemorySocket, quiet, splits } from "./memory.ts";
 import { type ModelBody, readRequests, type ReferenceRequest } from "./oracle.ts";
 import { receive } from "./received.ts";
-import { readClient, requestStream } from "./requests.ts";
+import { requestStream, saysLast } from "./requests.ts";
 
 const HI = latin1("hi");
 const CHUNKS: readonly Chunk[] = [[null, HI], [null, new Uint8Array(0)]];
@@ -26,7 +26,7 @@ const ANSWERS = {
   "bytes": ["content-length: 2\r\n", "hi"],
   "pieces": ["content-length: 2\r\n", "hi"],
   "chunks": ["transfer-encoding: chunked\r\n", "2\r\nhi\r\n0\r\n\r\n"],
-  "null": ["", ""],
+  "null": ["content-length: 0\r\n", ""],
 } as const;
 
 /**
@@ -41,15 +41,13 @@ function answersTo(input: string): string[] {
   for (const message of messages) {
     const { method, uri, body } = message;
     if (reads(uri) && body === undefined) break;
-    const { isForeign, closes } = readClient(message);
-    // Nothing of a body of length 0 is left.
-    const isUnread = !reads(uri) && body !== null && body !== "";
+    const isUnread = !reads(uri) && body !== null;
     const kind = kindOf(uri);
     // A body that is sent may still read that of the request.
-    const isTold = isForeign ? closes || isUnread : isUnread && ["bytes", "null"].includes(kind);
+    const isTold = saysLast(message) || isUnread && ["bytes", "null"].includes(kind);
     const close = isTold ? "connection: close\r\n" : "";
-    const isEmpty = isForeign && kind === "null" && method !== "HEAD";
-    const [header, content] = isEmpty ? ["content-length: 0\r\n", ""] : ANSWERS[kind];
+    const isNone = kind === "null" && method === "HEAD";
+    const [header, content] = isNone ? ["", ""] : ANSWERS[kind];
     answers += `HTTP/1.1 200 OK\r\n${close}${header}\r\n${method === "HEAD" ? "" : content}`;
     if (isUnread) return [answers];
   }

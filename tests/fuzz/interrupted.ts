@@ -13,7 +13,7 @@ import { BodyIter, ChunkedBodyIter } from "@degu/degu";
 import type { Session } from "@degu/degu/server";
 import { cut } from "../support/streams.ts";
 import { latin1 } from "../support/wire_grammar.ts";
-import { demand, type Fuzzer, Objection, type Outcome } from "./fuzzer.ts";
+import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { AnsweringSocket, MemoryServer, MemorySocket } from "./memory.ts";
 import type { Random } from "./random.ts";
 import { receive, WAYS } from "./received.ts";
@@ -82,7 +82,8 @@ async function checkClient(input: string): Promise<boolean> {
   const socket = new AnsweringSocket([each.pieces]);
   using connection = new Connection(socket, null, undefined, null);
   const { body } = await connection.get("/");
-  if (body === null) throw new Objection("a response without its body");
+  // No bytes are no body.
+  if (body === null) return true;
   const outcome = await cancelMeanwhile(body, each);
   demand(
     connection.closed === (outcome === "cancelled"),
@@ -91,9 +92,9 @@ async function checkClient(input: string): Promise<boolean> {
   return outcome === "read";
 }
 
-const ANSWER = "HTTP/1.1 409 Conflict\r\n\r\n";
+const ANSWER = "HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\n\r\n";
 /** The answer behind which a body was left unread. */
-const LAST_ANSWER = "HTTP/1.1 409 Conflict\r\nconnection: close\r\n\r\n";
+const LAST_ANSWER = "HTTP/1.1 409 Conflict\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 export function cancelledBodies(): Fuzzer {
   let outcomes: ("read" | "cancelled")[] = [];

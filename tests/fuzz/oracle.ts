@@ -41,15 +41,33 @@ export function readRequest(preamble: string): ReferenceRequest | null {
   if (start === null) return null;
   const hasBody = start.method === "PUT" || start.method === "POST";
   const headers = referenceHeaders(block!, hasBody ? "request with body" : "request without body");
-  return headers === null ? null : { ...start, headers };
+  return headers === null ? null : { ...start, headers: withoutZero(headers) };
 }
 
-/** Reads a response preamble without its final CR LF CR LF. */
-export function readResponse(preamble: string): ReferenceResponse | null {
+/** Reads a response preamble without its final CR LF CR LF, as it stands. */
+function readWrittenResponse(preamble: string): ReferenceResponse | null {
   const [line, block] = readPreamble(preamble) ?? [];
   const start = line === undefined ? null : referenceStatusLine(line);
   const headers = start === null ? null : referenceHeaders(block!, "response");
   return start === null || headers === null ? null : { ...start, headers };
+}
+
+/** The same, as the answer to a request. */
+export function readResponse(preamble: string, method = "GET"): ReferenceResponse | null {
+  const response = readWrittenResponse(preamble);
+  if (response === null || isBodiless(method, response.status)) return response;
+  return { ...response, headers: withoutZero(response.headers) };
+}
+
+/** Whether the headers speak of another response's body, or of none. */
+function isBodiless(method: string, status: number): boolean {
+  return method === "HEAD" || status === 204 || status === 304;
+}
+
+/** No bytes are no body, and no header says how long it is. */
+function withoutZero(headers: FlatHeaders): FlatHeaders {
+  if (headers["content-length"] === 0) delete headers["content-length"];
+  return headers;
 }
 
 /** A chunk with its data as Latin-1 text. */
@@ -134,7 +152,7 @@ interface ModelResponse extends ReferenceResponse {
   /** `undefined` where it is broken or cut. */
   readonly body: ModelBody | undefined;
   readonly excess: number;
-  /** True where nothing says how long a body would be. */
+  /** True where nothing says how long the body is. */
   readonly unframed: boolean;
   /** True where the connection ends with it. */
   readonly closes: boolean;
@@ -143,13 +161,15 @@ interface ModelResponse extends ReferenceResponse {
 /** Reads the response at the start of what a peer sends in answer to a request. */
 export function readOneResponse(method: string, text: string): ModelResponse | null {
   const end = preambleEnd(text, 0);
-  const preamble = end < 0 ? null : readResponse(text.slice(0, end));
-  if (preamble === null) return null;
-  const { status, headers } = preamble;
-  const framed = "content-length" in headers || "transfer-encoding" in headers;
+  const written = end < 0 ? null : readWrittenResponse(text.slice(0, end));
+  if (written === null) return null;
+  const { status } = written;
+  const framed = "content-length" in written.headers || "transfer-encoding" in written.headers;
   if (status < 200 || (status === 204 && framed)) return null;
+  const unframed = !framed && !isBodiless(method, status);
+  const preamble = readResponse(text.slice(0, end), method)!;
+  const { headers } = preamble;
   const closes = saysClose(headers);
-  const unframed = !framed && method !== "HEAD" && status !== 204 && status !== 304;
   const ending = { unframed, closes };
   if (method === "HEAD" || status === 304) {
     return { ...preamble, ...ending, body: null, excess: text.length - end - 4 };

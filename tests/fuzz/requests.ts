@@ -13,20 +13,16 @@ import { describe, readRequests, type ReferenceRequest } from "./oracle.ts";
 import { flatten, receive, seenAs, type Way, WAYS } from "./received.ts";
 import type { Random } from "./random.ts";
 
-/** Whether a client is told what ours knows by itself, and whether it says that this is its last request. */
-export function readClient({ headers }: ReferenceRequest) {
+/** Whether a client says that this is its last request. */
+export function saysLast({ headers }: ReferenceRequest): boolean {
   const { connection = "" } = headers;
-  const options = String(connection).toLowerCase().split(",").map((option) => option.trim());
-  const isForeign = options.includes("keep-alive") ||
-    ["user-agent", "accept", "accept-encoding"].some((name) => name in headers);
-  return { isForeign, closes: options.includes("close") };
+  return String(connection).toLowerCase().split(",").some((option) => option.trim() === "close");
 }
 
 /** The answer of status 200 without a body, of a server whose app has read the request. */
 export function emptyAnswer(request: ReferenceRequest): string {
-  const { isForeign, closes } = readClient(request);
-  const close = isForeign && closes ? "connection: close\r\n" : "";
-  const length = isForeign && request.method !== "HEAD" ? "content-length: 0\r\n" : "";
+  const close = saysLast(request) ? "connection: close\r\n" : "";
+  const length = request.method === "HEAD" ? "" : "content-length: 0\r\n";
   return `HTTP/1.1 200 OK\r\n${close}${length}\r\n`;
 }
 

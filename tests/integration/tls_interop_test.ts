@@ -247,7 +247,7 @@ async function askAll(client: SSLClient): Promise<void> {
     const body = crypto.getRandomValues(new Uint8Array(Math.min(length, 65536)));
     const response = await conn.post("/", {}, body);
     assertEquals([response.status, response.headers["who"]], [200, "TempPKI client"]);
-    assertEquals(await response.body?.bytes(), body);
+    assertEquals(await response.bytes(), body);
   }
 }
 
@@ -379,7 +379,7 @@ async function assertAsked(
   );
   if (verdict === "accepted") {
     // Each session has one request.
-    const last = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+    const last = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     assertEquals([stdout, logger.at("info")], [last, []]);
   } else {
     assertEquals(stdout, "");
@@ -457,7 +457,7 @@ async function assertTrusted(
   if (verdict === "accepted") {
     const requesting = client.request("GET", "/");
     await program.printed(/GET \/ HTTP\/1\.1\r?\n/);
-    await program.say("HTTP/1.1 200 OK\r\n\r\n");
+    await program.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     assertEquals((await requesting).status, 200);
   } else {
     const error = await assertRejects(() => client.request("GET", "/"), TlsError);

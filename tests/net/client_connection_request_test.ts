@@ -54,7 +54,7 @@ async function writesOf(
   const written = socket.written();
   const responding = conn.put("/", headers, body);
   await written;
-  socket.give("HTTP/1.1 200 OK\r\n\r\n");
+  socket.give("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await responding;
   return socket.writes.join("");
 }
@@ -107,7 +107,7 @@ Deno.test("an early response from a peer that keeps reading is delivered like an
   using ends = await connect();
   const responding = ends.conn.put("/", {}, new Uint8Array(4 * MEBIBYTE));
   const preamble = await ends.peer.readPreamble();
-  await ends.peer.send("HTTP/1.1 404 Not Found\r\n\r\n");
+  await ends.peer.send("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
   await ends.peer.readExactly(4 * MEBIBYTE);
   assertEquals(preamble, "PUT / HTTP/1.1\r\ncontent-length: 4194304\r\n\r\n");
   assertEquals((await responding).status, 404);
@@ -154,13 +154,13 @@ const refusals: readonly (readonly [
   then: (socket: RecordingSocket) => void,
   outcome: unknown,
 ])[] = [
-  [cable, (socket) => socket.give("HTTP/1.1 400 Bad Request\r\n\r\n"), cable],
+  [cable, (socket) => socket.give("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"), cable],
   ...[broken, new ConnectionReset("ECONNRESET")].flatMap((error) =>
     [
       [error, (socket) => socket.give("HTTP/1.1 400 xx\r\ncontent-length: 2\r\n\r\nno"), 400],
-      [error, (socket) => socket.give("HTTP/1.1 400 xx\r\n\r\n"), 400],
-      [error, (socket) => socket.give("HTTP/1.1 399 xx\r\n\r\n"), error],
-      [error, (socket) => socket.give("HTTP/1.1 200 xx\r\n\r\n"), error],
+      [error, (socket) => socket.give("HTTP/1.1 400 xx\r\ncontent-length: 0\r\n\r\n"), 400],
+      [error, (socket) => socket.give("HTTP/1.1 399 xx\r\ncontent-length: 0\r\n\r\n"), error],
+      [error, (socket) => socket.give("HTTP/1.1 200 xx\r\ncontent-length: 0\r\n\r\n"), error],
       [error, (socket) => socket.end(), EmptyPreambleError],
       [error, (socket) => socket.fail(new ConnectionReset("reset")), EmptyPreambleError],
       [error, (socket) => socket.fail(cable), error],
@@ -221,7 +221,7 @@ Deno.test("a reset of the body's own source is not a refusal by the server", asy
   const putting = rejectionOf(connected.conn.put("/", {}, body), "the upload");
   await connected.peer.readPreamble();
   // An answer that is there is not taken for the answer to a request that was never whole.
-  await connected.peer.send("HTTP/1.1 413 Content Too Large\r\n\r\n");
+  await connected.peer.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n");
   assertEquals(await putting, failure);
   assertEquals(connected.conn.closed, true);
 });

@@ -1,6 +1,5 @@
 /** Which bytes a client's connection accepts as a response, and what it does with all others. */
 import {
-  assert,
   assertEquals,
   assertInstanceOf,
   assertMatch,
@@ -9,7 +8,6 @@ import {
 } from "@std/assert";
 import {
   ChunkedBody,
-  ConnectionClosedError,
   EmptyPreambleError,
   ProtocolError,
   type Response,
@@ -27,12 +25,11 @@ import { serveProxy } from "@degu/testing/proxies.ts";
 import { type Portions, RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
-import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const lengthResponse = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx: y\r\n\r\nhello";
 const chunkedResponse =
   "HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n3;k=v\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
-const bareResponse = "HTTP/1.1 404 Not Found\r\nx: y\r\n\r\n";
+const bareResponse = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nx: y\r\n\r\n";
 
 /** Everything that a response says. */
 async function told({ status, reason, headers, body }: Response): Promise<unknown> {
@@ -96,7 +93,7 @@ Deno.test("a reset before the first byte of a response is an EmptyPreambleError"
   });
   await t.step("between requests", async () => {
     using ends = await connect();
-    await ends.answer("HTTP/1.1 200 OK\r\n\r\n");
+    await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     ends.peer.close();
     await turnOfEventLoop();
     await assertRejects(() => ends.conn.get("/"), EmptyPreambleError);
@@ -139,10 +136,12 @@ Deno.test("an error of the socket in a body is passed on unchanged, and closes t
 });
 
 const OK = "HTTP/1.1 200 OK\r\n";
-const FORGED = "HTTP/1.1 200 Forged\r\n\r\n";
+const FORGED = "HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n";
 const CHUNKED = "transfer-encoding: chunked\r\n\r\n";
-const closing = (value: string, status = "200 OK") =>
-  `HTTP/1.1 ${status}\r\nconnection: ${value}\r\n\r\n`;
+const closing = (value: string, status = "200 OK", lines = "") =>
+  `HTTP/1.1 ${status}\r\nconnection: ${value}\r\n${lines}\r\n`;
+/** The same, with a body of no bytes. */
+const closingNone = (value: string) => closing(value, "200 OK", "content-length: 0\r\n");
 const CLOSE = `${OK}connection: close\r\n`;
 const CLOSES = [
   ...["close", "Close", "CLOSE", "keep-alive, close", "close, keep-alive", "x,cLoSe,y"],
@@ -186,18 +185,18 @@ const responses: readonly Row[] = [
   ...rows("no body", "HEAD", [204, null], "HTTP/1.1 204 xx\r\n\r\n"),
   ...rows("no body", "PUT", [304, null], `HTTP/1.1 304 xx\r\n${CHUNKED}`),
   ...rows("no body", "GET", [304, null], "HTTP/1.1 304 xx\r\n\r\n"),
-  ...rows("no body", "GET", [599, null], "HTTP/1.1 599 xx\r\n\r\n"),
-  ...rows("no body", "GET", [200, null], ...DOES_NOT_CLOSE.map((value) => closing(value))),
+  ...rows("no body", "GET", [599, null], "HTTP/1.1 599 xx\r\ncontent-length: 0\r\n\r\n"),
+  ...rows("no body", "GET", [200, null], ...DOES_NOT_CLOSE.map((value) => closingNone(value))),
   ...excess("a body to HEAD", "HEAD", [200, null], `${OK}content-length: 23\r\n\r\n`),
   ...excess("a body with 304", "GET", [304, null], `HTTP/1.1 304 xx\r\ncontent-length: 9\r\n\r\n`),
   ...excess("a body with 204", "GET", [204, null], "HTTP/1.1 204 xx\r\n\r\n"),
   // What nobody has asked for is never a response.
   ...excess("bytes behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhi`),
-  ...excess("bytes behind it", "GET", [200, ""], `${OK}content-length: 0\r\n\r\n`),
+  ...excess("bytes behind it", "GET", [200, null], `${OK}content-length: 0\r\n\r\n`),
   ...rows("a byte behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhiH`)
     .map((row) => ({ ...row, after: "EXCESS_BYTES" as const })),
   ...excess("bytes behind it", "GET", [200, "hi"], `${OK}${CHUNKED}2\r\nhi\r\n0\r\n\r\n`),
-  ...rows("bytes after it", "GET", [200, null], [`${OK}\r\n`, FORGED])
+  ...rows("bytes after it", "GET", [200, null], [`${OK}content-length: 0\r\n\r\n`, FORGED])
     .map((row) => ({ ...row, after: "EXCESS_BYTES" as const })),
   // A request has one response, and none that can't be (RFC 9110 §15.2, §15.3.5).
   ...(["GET", "HEAD"] as const).flatMap((method) => [
@@ -212,28 +211,25 @@ const responses: readonly Row[] = [
     ),
   ]),
   ...[200, 201, 203, 205, 206, 299, 300, 305, 400, 599].flatMap((status) =>
-    rows("empty", "GET", [status, ""], `HTTP/1.1 ${status} xx\r\ncontent-length: 0\r\n\r\n`)
+    rows("empty", "GET", [status, null], `HTTP/1.1 ${status} xx\r\ncontent-length: 0\r\n\r\n`)
   ),
   ...rows("no preamble", "GET", "EMPTY_PREAMBLE", "\r\n\r\n"),
   ...rows("a line before the first", "GET", "BAD_STATUS_LINE", `\r\n${OK}\r\n`),
   ...["", "\r\n\r\n"].flatMap((end) =>
     rows("too large", "GET", "PREAMBLE_TOO_LARGE", `${OK}a: ${"b".repeat(32768)}${end}`)
   ),
-  // Only with connection: close does the peer's end end a response without a length, and no byte may come before it.
+  // Nobody knows where such a body ends (RFC 9112 §6.3, case 8).
   ...[
     ...[`${OK}\r\n`, "HTTP/1.1 205 xx\r\nx: y\r\n\r\n", "HTTP/1.1 404 xx\r\n\r\n"],
     ...[...CLOSES, ...DOES_NOT_CLOSE].map((value) => closing(value)),
   ].flatMap((preamble) =>
-    rows("without a length", "GET", "UNFRAMED_BODY", `${preamble}h`, preamble + FORGED)
+    rows("without a length", "GET", "UNFRAMED_BODY", preamble, `${preamble}h`, preamble + FORGED)
   ),
-  ...CLOSES.flatMap((value) => [
-    ...rows("connection: close", "GET", [200, null], [closing(value), null]),
-    ...rows("connection: close, a byte", "GET", "UNFRAMED_BODY", [closing(value), "h"]),
-  ]),
+  ...CLOSES.flatMap((value) => rows("connection: close", "GET", [200, null], closingNone(value))),
   ...rows("connection: close", "HEAD", [200, null], closing("close")),
   ...rows("connection: close", "GET", [204, null], closing("close", "204 xx")),
   ...rows("connection: close", "GET", [304, null], closing("close", "304 xx")),
-  ...rows("connection: close", "GET", [200, ""], `${CLOSE}content-length: 0\r\n\r\n`),
+  ...rows("connection: close", "GET", [200, null], `${CLOSE}content-length: 0\r\n\r\n`),
   ...rows("connection: close", "GET", [200, "hello"], `${CLOSE}content-length: 5\r\n\r\nhello`),
   ...rows("connection: close", "GET", [200, "hello"], `${CLOSE}${CHUNKED}5\r\nhello\r\n0\r\n\r\n`),
 ].map((row) => row.rule === "connection: close" ? { ...row, after: "closed" } : row);
@@ -278,43 +274,6 @@ Deno.test("a response without a body keeps its headers", async () => {
   }
 });
 
-Deno.test("the wait for the end after connection: close is limited by timeout, and ended by close()", async () => {
-  using late = await connect({ timeout: 0.2 });
-  const error = await rejectionOf(late.answer(closing("close")), "a peer that does not close");
-  assertInstanceOf(error, Deno.errors.TimedOut);
-  assertEquals(late.conn.closed, true);
-
-  using ends = await connect();
-  const answer = rejectionOf(ends.conn.get("/"), "a closed connection");
-  await ends.peer.readPreamble();
-  await ends.peer.send(closing("close"));
-  await turnOfEventLoop();
-  const another = await rejectionOf(ends.conn.get("/"), "a request while the first is in flight");
-  assert(`${another}`.includes("in flight"), `${another}`);
-  ends.conn.close();
-  assertInstanceOf(await answer, ConnectionClosedError);
-});
-
-Deno.test("a reset after connection: close is its end if an upload was refused, and else an error", async () => {
-  for (const isRefused of [true, false]) {
-    const socket = new RecordingSocket();
-    using conn = new Connection(socket, null);
-    if (isRefused) socket.writeFailure = new Deno.errors.BrokenPipe("the peer has closed");
-    const tried = socket.written();
-    const settled = conn.put("/", {}, latin1("hello")).catch((error) => error);
-    await tried;
-    await turnOfEventLoop();
-    socket.give(closing("close", "413 Content Too Large"));
-    await turnOfEventLoop();
-    const reset = new Deno.errors.ConnectionReset("reset");
-    socket.fail(reset);
-    const response = await settled;
-    if (isRefused) assertEquals([response.status, response.body], [413, null]);
-    else assertStrictEquals(response, reset);
-    assertEquals([conn.closed, socket.closings], [true, 1]);
-  }
-});
-
 Deno.test("an invalid first byte of a response is an error at once, without waiting for the rest", async () => {
   for (let byte = 0; byte < 256; byte++) {
     const first = String.fromCharCode(byte);
@@ -335,7 +294,7 @@ Deno.test("a response preamble of 32768 bytes is read, with its body after it", 
   assertEquals(preamble.length, 32768);
   using ends = await connect();
   assertEquals(await (await ends.answer(`${preamble}hello`)).body?.text(), "hello");
-  const bare = await ends.answer(preamble.replace("content-length", "content-lengtx"));
+  const bare = await ends.answer(preamble.replace("content-length: 5", "content-length: 0"));
   assertEquals(String(bare.headers["a"]).length, 32768 - start.length - 4);
 });
 
@@ -408,10 +367,10 @@ async function outcome(promise: Promise<{ readonly status: number }>): Promise<u
 
 Deno.test("client.request, createFetch and ProxyApp handle a response without a length", async (t) => {
   const rows: readonly [bytes: string, closes: boolean, client: unknown, proxy: unknown][] = [
-    [closing("close") + "hello", true, "UNFRAMED_BODY", [502, "a body"]],
-    [closing("close"), true, [200, null], [200, null]],
-    [closing("close"), false, "TimedOut", [504, "a body"]],
-    ["HTTP/1.1 200 OK\r\n\r\nhello", true, "UNFRAMED_BODY", [502, "a body"]],
+    [closing("close") + "hello", true, "UNFRAMED_BODY", [502, null]],
+    [closing("close"), true, "UNFRAMED_BODY", [502, null]],
+    [closing("close"), false, "UNFRAMED_BODY", [502, null]],
+    ["HTTP/1.1 200 OK\r\n\r\nhello", true, "UNFRAMED_BODY", [502, null]],
   ];
   for (const [bytes, closes, client, proxy] of rows) {
     await t.step(`${shown(bytes)}, ${closes ? "and closes" : "and stays"}`, async () => {

@@ -345,7 +345,7 @@ Deno.test("close() ends a request over a socket that never ends its reads", asyn
 });
 
 Deno.test("bytes that a socket returns after close() are discarded", async () => {
-  const answer = latin1("HTTP/1.1 200 OK\r\n\r\n");
+  const answer = latin1("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   for (const isSent of [false, true]) {
     const late = Promise.withResolvers<void>();
     const { socket, inner } = socketWith({
@@ -464,7 +464,7 @@ Deno.test("a caller's connection: close closes the connection after the response
     ["nearly close", null, { connection: "closed, x-close" }, false],
   ];
   await eachRow(t, rows, async (_what, base, headers, closes) => {
-    for (const answer of [`${OK}\r\n`, `${OK}content-length: 0\r\n\r\n`]) {
+    for (const answer of ["HTTP/1.1 204 xx\r\n\r\n", `${OK}content-length: 0\r\n\r\n`]) {
       using ends = await connect();
       using conn = new Connection(ends.conn.sock, base);
       await sendAndAnswer(ends, conn.get("/", headers), answer);

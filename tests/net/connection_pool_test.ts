@@ -275,7 +275,7 @@ for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
     const first = pool.request("GET", "/first");
     using peer = await server.accept();
     await peer.readPreamble();
-    await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+    await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     await first;
     const second = rejectionOf(pool.request(method, "/second"), "a request without an answer");
     await peer.readPreamble();
@@ -302,7 +302,7 @@ Deno.test("a request over a new connection, or after the first byte of a respons
   const second = pool.request("GET", "/");
   using kept = await server.accept();
   await kept.readPreamble();
-  await kept.send("HTTP/1.1 200 OK\r\n\r\n");
+  await kept.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await second;
   const third = rejectionOf(pool.request("GET", "/"), "a response that is cut");
   await kept.readPreamble();
@@ -317,7 +317,7 @@ Deno.test("a body that was used in part is not sent again", async () => {
   const first = pool.request("GET", "/");
   using peer = await server.accept();
   await peer.readPreamble();
-  await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await first;
   const body = new BodyIter([new Uint8Array(5)], 5);
   const second = rejectionOf(pool.request("PUT", "/", {}, body), "a request without an answer");

@@ -195,7 +195,7 @@ Deno.test("the time for a preamble begins with its first byte", async () => {
     await seconds(SHORT * 0.7);
     await sendIfOpen(peer, "ET / HTTP/1.1\r\n\r\n");
     const { received } = await peer.readToEnd();
-    return received === "HTTP/1.1 200 OK\r\nlength: 0\r\n\r\n";
+    return received === "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nlength: 0\r\n\r\n";
   });
 });
 

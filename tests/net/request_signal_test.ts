@@ -213,7 +213,7 @@ Deno.test("invalid options are a TypeError, and nothing is sent", async () => {
 Deno.test("the next request detects what a peer had sent too early", async () => {
   using connected = await connect();
   const { conn, peer } = connected;
-  await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   const { signal, abort } = withAbort();
   const responding = conn.get("/", {}, { signal });
   abort(reason);

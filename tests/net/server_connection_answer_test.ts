@@ -57,7 +57,9 @@ const wrong: readonly (readonly [what: string, answer: unknown, request?: string
   ["value with a line", [200, "OK", { a: "b\r\n\r\nHTTP/1.1 200 Forged" }, null]],
   ["value an array", [200, "OK", { "set-cookie": ["a", "b"] }, null]],
   ["content-length of another body", [200, "OK", { "content-length": 6 }, latin1("hello")]],
-  ["content-length without a body", [200, "OK", { "content-length": 0 }, null]],
+  ["content-length without a body", [200, "OK", { "content-length": 1 }, null]],
+  ["chunked without a body", [200, "OK", CHUNKED, null]],
+  ["content-length with 204", [204, "No Content", { "content-length": 0 }, null]],
   ["chunked beside a length", [200, "OK", { "transfer-encoding": "chunked" }, latin1("x")]],
   ["range", [200, "OK", { range: new Range(0, 1) }, null]],
   ["both framings to HEAD", [200, "OK", bothFramings, null], head],
@@ -92,15 +94,18 @@ Deno.test("an invalid answer is an error in the log, and 500 goes out in its pla
 Deno.test("valid answers at the limits are sent", async (t) => {
   const headers = Object.freeze({ a: "b" });
   const abc = latin1("abc");
-  const withHeader = "HTTP/1.1 200 OK\r\na: b\r\n\r\n";
+  const withHeader = "HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 0\r\n\r\n";
   const rows: readonly (readonly [answer: unknown, received: string, request?: string])[] = [
-    [[200, "OK", {}, null], "HTTP/1.1 200 OK\r\n\r\n"],
-    [[404, "a-B 9", {}, null], "HTTP/1.1 404 a-B 9\r\n\r\n"],
+    [[200, "OK", {}, null], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
+    [[404, "a-B 9", {}, null], "HTTP/1.1 404 a-B 9\r\ncontent-length: 0\r\n\r\n"],
     [[204, "No Content", {}, null], "HTTP/1.1 204 No Content\r\n\r\n"],
+    [[200, "OK", { "content-length": 0 }, null], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
+    [[205, "xx", {}, null], "HTTP/1.1 205 xx\r\ncontent-length: 0\r\n\r\n"],
+    [[200, "OK", {}, ""], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
     [[200, "OK", {}, latin1("")], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
     [new Response(200, "OK", headers, null), withHeader],
     [{ status: 200, reason: "OK", headers, body: null }, withHeader],
-    [Promise.resolve([200, "OK", {}, null]), "HTTP/1.1 200 OK\r\n\r\n"],
+    [Promise.resolve([200, "OK", {}, null]), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
     [Object.freeze([200, "OK", headers, null]), withHeader],
     [
       [206, "Partial Content", { "content-range": new ContentRange(2, 5, 10) }, abc],
@@ -157,12 +162,17 @@ Deno.test("a body that was used before, or belongs to a request, is an error, in
       await body.read();
       return [200, "OK", {}, body];
     }],
-    ["of an earlier request of the session", put, "HTTP/1.1 200 OK\r\n\r\n", async ({ body }) => {
-      if (body === null) return [200, "OK", {}, kept];
-      kept = body;
-      await body.read();
-      return [200, "OK", {}, null];
-    }],
+    [
+      "of an earlier request of the session",
+      put,
+      "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+      async ({ body }) => {
+        if (body === null) return [200, "OK", {}, kept];
+        kept = body;
+        await body.read();
+        return [200, "OK", {}, null];
+      },
+    ],
   ];
   await eachRow(t, rows, async (_what, sent, expected, handle) => {
     const { received, errors } = await exchange(handle, sent);
@@ -319,7 +329,8 @@ Deno.test("a body that is too long for its app is answered with 413, and the ses
         }, "PUT /upload HTTP/1.1\r\n");
         const { peer, logger } = meeting;
         await peer.send(...framing === "in chunks" && isLimited ? small : parts);
-        const answer = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n";
+        const answer =
+          "HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
         assertEquals(await peer.readPreamble(), answer);
         const [line = ""] = await logger.waitFor("info");
         assertStringIncludes(line, "the body of a request was left unread (status 413)");
@@ -386,5 +397,5 @@ Deno.test("a response is written whole before the next one, however little the s
   socket.end();
   connection.serve();
   await within(connection.ended, "the connection ends");
-  assertEquals(socket.writes.join(""), "HTTP/1.1 200 OK\r\n\r\n".repeat(2));
+  assertEquals(socket.writes.join(""), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".repeat(2));
 });

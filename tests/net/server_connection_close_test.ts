@@ -281,7 +281,7 @@ Deno.test("a closed session releases its slot, even if its app never returns", a
   await second.send(get);
   await first.asked;
   first.session.close(reason);
-  assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await first.peer.assertClosedSilently();
 });
 

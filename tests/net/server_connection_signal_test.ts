@@ -375,9 +375,9 @@ const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
   "a large body, and a request after it": [
     slowAtEnd,
     `${LARGE}0\r\n\r\n`,
-    `${OK}uri: /large\r\n\r\n`,
+    `${OK}content-length: 0\r\nuri: /large\r\n\r\n`,
     "GET /next HTTP/1.1\r\n\r\n",
-    `${OK}uri: /next\r\n\r\n`,
+    `${OK}content-length: 0\r\nuri: /next\r\n\r\n`,
   ],
 };
 

@@ -69,7 +69,8 @@ const { signal } = new AbortController();
 /** What closes once nobody knows it any more; of each the other end of its connection. */
 const forgotten: Readonly<Record<string, () => Promise<{ peer: Deno.Conn }>>> = {
   "a connection that was never used closes": connectOnly,
-  "a connection that was used closes": () => respond("HTTP/1.1 200 OK\r\n\r\n"),
+  "a connection that was used closes": () =>
+    respond("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
   "a connection whose body was read closes": async () => {
     const { response, peer } = await respond(half + "llo");
     await response.body?.read();

@@ -83,8 +83,9 @@ Deno.test("onConnect accepts only by returning exactly true", async (t) => {
       using peer = await RawPeer.connect(serving.address);
       await peer.send(get);
       const isAccepted = accepting.includes(value);
-      if (isAccepted) assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
-      else await peer.assertClosedSilently("who was not let in");
+      if (isAccepted) {
+        assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+      } else await peer.assertClosedSilently("who was not let in");
       assertEquals([calls, serving.logger.at("error")], [isAccepted ? 1 : 0, []]);
     });
   }
@@ -165,7 +166,7 @@ Deno.test("shutdown(): a response that was sent is not lost while the session li
   const down = serving.server.shutdown();
   await peer.sendUntilRefused(new Uint8Array(10_000), 50_000);
   const { received } = await peer.readToEnd();
-  const preamble = "HTTP/1.1 413 Too Large\r\ncontent-length: 2000000\r\n\r\n";
+  const preamble = "HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 2000000\r\n\r\n";
   assertEquals(received.length, preamble.length + size);
   await down;
 });
@@ -203,7 +204,10 @@ Deno.test("shutdown(): pending requests finish, idle connections close, and new 
   assertEquals(isDown, false);
   answer();
   const { received, how } = await busy.readToEnd();
-  assertEquals(received, "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nfinished");
+  assertEquals(
+    received,
+    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 8\r\n\r\nfinished",
+  );
   assertEquals(how, "end");
   busy.close();
   await Promise.all([down, serving.done]);
@@ -218,7 +222,8 @@ Deno.test("shutdown(): a request whose first bytes have arrived is answered", as
   const down = serving.server.shutdown();
   await peer.send("TP/1.1\r\n\r\n");
   await peer.closeWrite();
-  assertEquals((await peer.readToEnd()).received, "HTTP/1.1 200 OK\r\n\r\n");
+  const lines = "connection: close\r\ncontent-length: 0\r\n";
+  assertEquals((await peer.readToEnd()).received, `HTTP/1.1 200 OK\r\n${lines}\r\n`);
   await down;
 });
 

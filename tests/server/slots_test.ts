@@ -27,7 +27,7 @@ Deno.test("the first maxConnections get a slot, and the next one waits until a s
   await turnOfEventLoop();
   assertEquals(waiting.text, "");
   peers[1]?.close();
-  assertEquals(await waiting.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  assertEquals(await waiting.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   for (const peer of peers) peer.close();
 });
 
@@ -57,7 +57,7 @@ Deno.test("a connection that waits without sending is closed after 2 s, and then
   const logged = serving.logger.at("info").join();
   assertMatch(logged, /^127\.0\.0\.1:\d+: closed, because no slot became free$/);
   holder.close();
-  assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
 });
 
 Deno.test("every way to end releases the slot", async (t) => {
@@ -109,7 +109,9 @@ Deno.test("an unlimited number of connections is served if maxConnections is Inf
   const peers = [];
   for (let i = 0; i < 60; i++) peers.push(await RawPeer.connect(serving.address));
   for (const peer of peers) await peer.send(get);
-  for (const peer of peers) assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  for (const peer of peers) {
+    assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  }
   for (const peer of peers) peer.close();
 });
 

@@ -44,7 +44,7 @@ export function requestWith(conn: Connection, ...args: readonly unknown[]): Prom
 /** The bytes of a request, which is answered with an empty response. */
 export async function sent(ends: Connected, request: Promise<unknown>): Promise<string> {
   const preamble = await ends.peer.readPreamble();
-  await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  await ends.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   await request;
   return preamble;
 }

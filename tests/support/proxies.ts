@@ -45,7 +45,6 @@ export const REQUESTS: readonly string[] = [
   "GET /foo HTTP/1.1\r\nrange: bytes=2-4\r\n\r\n",
   'HEAD /foo/bar? HTTP/1.1\r\nif-none-match: "abc"\r\n\r\n',
   "DELETE /a.b/~c HTTP/1.1\r\nconnection-x: keep-alive\r\n\r\n",
-  "PUT / HTTP/1.1\r\n\r\n",
   "PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
   "POST / HTTP/1.1\r\ncontent-length: 5\r\nx-expect: 100-continue\r\n\r\nhello",
   "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",

@@ -184,7 +184,7 @@ export function makeServeApp(
           const refusal = refusalOf(error);
           if (refusal === null) throw error;
           logger.warn(`${peer.name}: ${refusal.message}`);
-          return refusal.answer(request);
+          return refusal.answer();
         }
         return await app.handle(request, session);
       };

@@ -1,6 +1,6 @@
 /** A request for files, with the settings of its app. */
 
-import { makeEmptyResponse, type Request, type ResponseTuple } from "../../../base/app/message.ts";
+import type { Request, ResponseTuple } from "../../../base/app/message.ts";
 import { isStillAdmitted, type Session } from "../../../base/app/session.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { KnownDigests } from "../digest.ts";
@@ -76,7 +76,5 @@ export async function checkAdmission(session: Session | undefined): Promise<void
 
 /** The answer to a PUT after which something has its name. */
 export function writtenAnswer(created: boolean, headers: HeaderDict): ResponseTuple {
-  return created
-    ? makeEmptyResponse("PUT", 201, "Created", headers)
-    : [204, "No Content", headers, null];
+  return created ? [201, "Created", headers, null] : [204, "No Content", headers, null];
 }

@@ -284,7 +284,7 @@ export class FilesApp implements AppObject {
         belongsInLog(refusal) && (refusal === error || refusal.status === 503);
       if (isLogged) warn(refusal);
       else if (refusal !== error) throw printableError(error);
-      return refusal.answer(request);
+      return refusal.answer();
     }
   }
 

@@ -3,7 +3,7 @@
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import mime from "npm:mime@^4.1.2";
-import { makeEmptyResponse, type Request, type ResponseTuple } from "../../../base/app/message.ts";
+import type { Request, ResponseTuple } from "../../../base/app/message.ts";
 import { BodyIter } from "../../../base/body/body_iter.ts";
 import { EMPTY } from "../../../base/bytes.ts";
 import { BodyError } from "../../../base/errors.ts";
@@ -66,9 +66,9 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
 /**
  * Redirects to the path with a trailing slash: a relative one, which is right behind a proxy, too.
  */
-function redirect({ method, query }: Request, last: string): ResponseTuple {
+function redirect({ query }: Request, last: string): ResponseTuple {
   const location = `./${last}/${query === null ? "" : `?${query}`}`;
-  return makeEmptyResponse(method, 301, "Moved Permanently", { location });
+  return [301, "Moved Permanently", { location }, null];
 }
 
 async function answerWithFile(
@@ -81,14 +81,14 @@ async function answerWithFile(
     const { method, headers } = read.request;
     const validators = makeValidators(file.state, file.lookedAt);
     const condition = checkConditions(headers, validators);
-    if (condition === 412) return makeEmptyResponse(method, 412, "Precondition Failed");
+    if (condition === 412) return [412, "Precondition Failed", {}, null];
     if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
     // A range applies to GET alone (RFC 9110 §14.2).
     const { range: wanted } = headers;
     const applies = method === "GET" && isRangeWanted(headers, validators);
     const range = applies && isRange(wanted) ? wanted : null;
     if (range !== null && range.start >= file.size) {
-      return makeEmptyResponse(method, 416, "Range Not Satisfiable");
+      return [416, "Range Not Satisfiable", {}, null];
     }
     // The slash keeps a file named "html" from being taken for an extension.
     const type = mime.getType(`/${path.at(-1)}`) ?? UNKNOWN_TYPE;

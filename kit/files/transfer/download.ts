@@ -2,7 +2,7 @@
 
 import type { Hash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
-import { cancelUnused } from "../../../base/body/bodies.ts";
+import { cancelQuietly, cancelUnused } from "../../../base/body/bodies.ts";
 import type { Body } from "../../../base/body/body.ts";
 import { quote } from "../../../base/quote.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
@@ -405,12 +405,12 @@ class FileDownload {
     }
     const version = versionOf("GET", this.#task.uri, response);
     const { body } = response;
-    if (body === null || body.chunked) {
+    if (body?.chunked) {
       cancelUnused(body, null);
       const problem = "the response does not state the length of the file (content-length)";
       throw unexpectedResponse("GET", this.#task.uri, problem);
     }
-    const total = body.contentLength;
+    const total = body?.contentLength ?? 0;
     const { etag } = version;
     const named = await this.#versionOf(etag, total);
     const meter = new ProgressMeter(this.#task.settings, total, 0);
@@ -437,15 +437,15 @@ class FileDownload {
     response: Response,
     prepare: () => Promise<void>,
   ): Promise<void> {
-    // The body was checked, and has a known length.
-    const body = response.body as Body;
+    // The body was checked, and has a known length; an empty file has none.
+    const body = response.body as Body | null;
     const { start, reused, total } = meter;
     try {
       // With a beginning that was copied, the space was compared before.
       if (reused === 0) this.#checkSpace(total, start);
       await prepare();
     } catch (error) {
-      await body.cancel(error);
+      cancelQuietly(body, error);
       throw error;
     }
     const part = this.#task.part.temporary;

@@ -1,7 +1,6 @@
 /** Directories that are made at a server, and files and directories that are deleted there. */
 
 import type { Response } from "../../../base/app/message.ts";
-import { EMPTY } from "../../../base/bytes.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { Connector, Requester } from "../../../client.ts";
 import type { RequestOptions } from "../../../net/request_signal.ts";
@@ -118,7 +117,7 @@ export async function requestChange(
   uri: string,
   headers: HeaderDict = {},
 ): Promise<number> {
-  const response = await client.request(method, uri, headers, method === "PUT" ? EMPTY : null);
+  const response = await client.request(method, uri, headers, null);
   await response.discard();
   const { status } = response;
   if (status === 201 || status === 204) return status;

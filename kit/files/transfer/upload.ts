@@ -1,7 +1,6 @@
 /** Uploads files to another device. */
 
 import type { BodyOut } from "../../../base/body/bodies.ts";
-import { EMPTY } from "../../../base/bytes.ts";
 import { quote } from "../../../base/quote.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { Response } from "../../../base/app/message.ts";
@@ -414,7 +413,7 @@ export async function nameFile(
     "upload-modified": modified.toISOString(),
     "if-none-match": "*",
   };
-  const response = await client.request("PUT", uri, headers, EMPTY);
+  const response = await client.request("PUT", uri, headers, null);
   await response.discard();
   const { status, headers: { "upload-offset": offset } } = response;
   if (status === 201 || status === 204) return true;

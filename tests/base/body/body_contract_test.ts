@@ -443,7 +443,10 @@ Deno.test("ChunkedBodyIter writes whole chunks even if their data changes while 
   const chunk: [null, Uint8Array] = [null, latin1("123")];
   let reads = 0;
   Object.defineProperty(chunk, 1, {
-    get: () => latin1(reads++ === 0 ? "123" : "123\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"),
+    get: () =>
+      latin1(
+        reads++ === 0 ? "123" : "123\r\n0\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+      ),
   });
   const sink = new RecordingSink();
   try {
@@ -621,7 +624,10 @@ Deno.test("an upload whose body is canceled by the app rejects at once, and the 
         waiting.resolve();
         // The peer is still sending: nothing of it is waited for.
         const { received, how } = await peer.readToEnd();
-        assertEquals(received, "HTTP/1.1 403 Forbidden\r\ncontent-length: 7\r\n\r\nrevoked");
+        assertEquals(
+          received,
+          "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 7\r\n\r\nrevoked",
+        );
         assertEquals(how, "end");
         assertEquals(found, [revoked, revoked]);
         assertEquals(serving.logger.at("error"), []);
@@ -641,7 +647,10 @@ Deno.test("bytes that arrive after a body was canceled are not read as a request
   });
   using peer = await RawPeer.connect(serving.address);
   await peer.send("PUT /1 HTTP/1.1\r\ncontent-length: 100\r\n\r\n");
-  assertEquals(await peer.readPreamble(), "HTTP/1.1 409 Conflict\r\nconnection: close\r\n\r\n");
+  assertEquals(
+    await peer.readPreamble(),
+    "HTTP/1.1 409 Conflict\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+  );
   await peer.send("GET /2 HTTP/1.1\r\n\r\n".repeat(10));
   await peer.closeWrite();
   assertEquals((await peer.readToEnd()).received, "");

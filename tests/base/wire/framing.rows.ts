@@ -6,9 +6,8 @@
 import type { Method } from "@degu/degu/base";
 
 /**
- * The length in bytes, `"chunked"`, or `null` for no body; `"unframed"` for no body where only the
- * end of the connection could be the end of one; else the code of the error that ends the
- * connection.
+ * The length in bytes, `"chunked"`, or `null` for no body; `"unframed"` where only the end of the
+ * connection could be the end of a body; else the code of the error that ends the connection.
  */
 export type Outcome = number | "chunked" | "unframed" | null | { readonly code: string };
 
@@ -42,12 +41,12 @@ const TABLE: readonly (readonly [
   rule: string, rfc: string, methods: readonly Method[], statuses: readonly number[] | null, bodies: readonly Outcome[],
 ])[] = [
   // The headers:                                                            neither     length 5    length 0    chunked     both, and with length 0
-  ["PUT and POST: as a header says, 0 bytes are a body, too", "RFC 9112 §6.3 (3)–(7)",
-    ["PUT", "POST"], null,                                                  [null,       5,          0,          "chunked",  conflict, conflict]],
-  ["no body where none may be", "RFC 9110 §9.3.1",
-    ["GET", "HEAD", "DELETE"], null,                                        [null,       forbidden,  forbidden,  forbidden,  conflict, conflict]],
+  ["PUT and POST: as a header says, 0 bytes are no body", "RFC 9112 §6.3 (3)–(7)",
+    ["PUT", "POST"], null,                                                  [null,       5,          null,       "chunked",  conflict, conflict]],
+  ["no body where none may be, which 0 bytes may say", "RFC 9110 §9.3.1",
+    ["GET", "HEAD", "DELETE"], null,                                        [null,       forbidden,  null,       forbidden,  conflict, conflict]],
   ["a response: as a header says, an error like any other", "RFC 9112 §6.3 (3)–(8)",
-    NOT_HEAD, [200, 404],                                                   ["unframed", 5,          0,          "chunked",  conflict, conflict]],
+    NOT_HEAD, [200, 404],                                                   ["unframed", 5,          null,       "chunked",  conflict, conflict]],
   ["to HEAD: never, its headers stay", "RFC 9112 §6.3 (1)",
     ["HEAD"], [200, 404],                                                   [null,       null,       null,       null,       conflict, conflict]],
   ["304: never, its headers stay", "RFC 9110 §15.4.5",
@@ -70,9 +69,10 @@ const OTHERS: readonly (readonly [
   body: Outcome,
 ])[] = [
   ["range alone", "RFC 9110 §14.2", ANY, null, [RANGE], null],
-  ...[LENGTH_5, LENGTH_0, CHUNKED].map((line) =>
+  ...[LENGTH_5, CHUNKED].map((line) =>
     ["range with a body", "RFC 9110 §14.2", ["PUT", "POST"], null, [RANGE, line], conflict] as const
   ),
+  ["range with 0 bytes", "RFC 9110 §14.2", ANY, null, [RANGE, LENGTH_0], null],
   ["content-range in a request", "RFC 9110 §14.4", ANY, null, [CONTENT_RANGE], forbidden],
   ["range in a response", "RFC 9110 §14.2", ["GET", "HEAD"], 200, [RANGE], forbidden],
   ["content-range", "RFC 9110 §14.4", ["GET"], 206, [LENGTH_5, CONTENT_RANGE], 5],

@@ -91,7 +91,10 @@ Deno.test("a server and a client accept every header, URI and status line that k
       // A session may end with a request that names its connection.
       using own = "connection" in headers ? await RawPeer.connect(serving.address) : null;
       await (own ?? peer).send(`GET ${uri} HTTP/1.1\r\n${block}\r\n`);
-      assertEquals(await (own ?? peer).readPreamble(), "HTTP/1.1 204 No Content\r\n\r\n");
+      const { connection = "" } = headers;
+      const last = /(^|,) *close *(,|$)/i.test(`${connection}`) ? "connection: close\r\n" : "";
+      const answer = `HTTP/1.1 204 No Content\r\n${last}\r\n`;
+      assertEquals(await (own ?? peer).readPreamble(), answer);
     }
   }
   assertEquals(seen, expected);
@@ -105,7 +108,10 @@ Deno.test("a server and a client accept every header, URI and status line that k
       using raw = await server.accept();
       const answer = conn.get("/");
       await raw.readPreamble();
-      await raw.send(`${line}\r\n${text === "" ? "" : `${text}\r\n`}\r\n`);
+      const isFramed = status === 204 || status === 304 || "content-length" in headers ||
+        "transfer-encoding" in headers;
+      const lines = [line, ...text === "" ? [] : [text], ...isFramed ? [] : ["content-length: 0"]];
+      await raw.send(`${lines.join("\r\n")}\r\n\r\n`);
       const response = await answer;
       assertEquals([response.status, response.reason], [status, reason]);
       assertEquals(flatten(response.headers), headers);

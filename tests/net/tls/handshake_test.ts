@@ -408,7 +408,7 @@ Deno.test("a client's TlsError has a code for what the other end does, and the u
   using server = new RawServer();
   const closed =
     /^CLOSED .*: the peer closed the connection; a server without TLS does so: is one there\?$/;
-  const answer = "HTTP/1.1 400 Bad Request\r\n\r\n";
+  const answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
   const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp][] = [
     ["it speaks HTTP", (peer) => peer.send(answer), /^NOT_TLS .*corrupt message/],
     ["it says nothing that means anything", (peer) => peer.send(new Uint8Array(64)), /^NOT_TLS /],

@@ -1,23 +1,25 @@
-/** Clients of another kind: how long a response of nothing is, and which response is their last one. */
+/** How long a response of nothing is, and which response is the last one of its connection: the same for all clients. */
+import type { HeaderDict, Method } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
 import type { App, AppFunction } from "@degu/degu/server";
-import { exchange } from "@degu/testing/raw_peer.ts";
+import { exchange, RawServer } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { meet, serve } from "@degu/testing/serving.ts";
 import { assertEquals } from "@std/assert";
 import { Agent, request as ask } from "node:http";
 
-const FOREIGN = [
-  ...["user-agent: curl/8.5.0", "accept: */*", "accept-encoding: gzip", "Accept: text/html"],
-  ...["connection: keep-alive", "Connection: Keep-Alive, te"],
+const CLIENTS = [
+  ...["host: a", "user-agent: curl/8.5.0", "accept: */*", "accept-encoding: gzip"],
+  ...["Accept: text/html", "connection: keep-alive", "Connection: Keep-Alive, te"],
 ];
-const OURS = ["host: a", "x-accept: a", "accept-language: en", "connection: te", "user-agents: a"];
 const CLOSE = "connection: close\r\n";
 const EMPTY = "content-length: 0\r\n";
 
-Deno.test("to a client of another kind a body of null is zero bytes, where a response may have a body", async (t) => {
+Deno.test("to every client a body of null is zero bytes, where a response may have a body", async (t) => {
   const rows: [method: string, status: number, isEmpty: boolean][] = [
     ["GET", 200, true],
     ["POST", 201, true],
+    ["GET", 205, true],
     ["DELETE", 404, true],
     ["HEAD", 200, false],
     ["GET", 204, false],
@@ -26,17 +28,43 @@ Deno.test("to a client of another kind a body of null is zero bytes, where a res
   for (const [method, status, isEmpty] of rows) {
     await t.step(`${method} ${status}`, async () => {
       await using serving = serve(() => [status, "As told", {}, null]);
-      for (const header of [...FOREIGN, ...OURS]) {
-        const lines = isEmpty && FOREIGN.includes(header) ? EMPTY : "";
+      for (const header of CLIENTS) {
         const sent = `${method} / HTTP/1.1\r\n${header}\r\n\r\n`;
         const { received } = await exchange(serving.address, sent.repeat(2));
+        const lines = isEmpty ? EMPTY : "";
         assertEquals(received, `HTTP/1.1 ${status} As told\r\n${lines}\r\n`.repeat(2), header);
       }
     });
   }
 });
 
-Deno.test("to a client of another kind the last response says so, unless the app has spoken; and the log names its reason", async (t) => {
+Deno.test("with unframedNull a body of null has no framing, unless the app says 0 bytes; the last response says close", async () => {
+  const given: Record<string, HeaderDict> = { "/": {}, "/zero": { "content-length": 0 } };
+  const app: App = ({ uri }) => [uri === "/" ? 200 : 401, "xx", given[uri]!, null];
+  await using meeting = await meet(app, "GET / HTTP/1.1\r\n\r\nGET /zero HTTP/1.1\r\n\r\n", {
+    unframedNull: true,
+  });
+  const last = `HTTP/1.1 401 xx\r\n${CLOSE}${EMPTY}\r\n`;
+  assertEquals((await meeting.peer.readToEnd()).received, `HTTP/1.1 200 xx\r\n\r\n${last}`);
+});
+
+Deno.test("with unframedNull a client sends null without framing, and else 0 bytes", async () => {
+  for (const unframedNull of [true, false]) {
+    using server = new RawServer();
+    using conn = await new Client(server.address, { host: null, unframedNull }).connect();
+    using peer = await server.accept();
+    for (const [method, headers] of [["PUT", {}], ["POST", { "content-length": 0 }], ["GET", {}]]) {
+      const response = conn.request(method as Method, "/", headers as HeaderDict, null);
+      const isBare = method === "GET" || unframedNull && method === "PUT";
+      const lines = isBare ? "" : EMPTY;
+      assertEquals(await peer.readPreamble(), `${method} / HTTP/1.1\r\n${lines}\r\n`);
+      await peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+      await response;
+    }
+  }
+});
+
+Deno.test("the last response says close, whatever the app says of its connection; and the log names its reason", async (t) => {
   const put = "content-length: 5\r\n\r\nhello";
   const status = (status: number): AppFunction => () => [status, "As told", {}, null];
   const reading: AppFunction = async ({ body }) => {
@@ -52,8 +80,8 @@ Deno.test("to a client of another kind the last response says so, unless the app
     level: "debug" | "info",
     why: string,
   ][] = [
-    ["500", status(500), "\r\n", CLOSE, "info", "a response with status 500"],
-    ["401", status(401), "\r\n", CLOSE, "info", "a response with status 401"],
+    ["500", status(500), "\r\n", CLOSE, "debug", "a response with status 500"],
+    ["401", status(401), "\r\n", CLOSE, "debug", "a response with status 401"],
     [
       "unread",
       status(200),
@@ -70,14 +98,22 @@ Deno.test("to a client of another kind the last response says so, unless the app
       "info",
       "the body of a request was left unread (status 404)",
     ],
-    ["the third request", status(200), "\r\n", CLOSE, "info", "the limit of 3 requests"],
-    ["the third request, 405", status(405), "\r\n", CLOSE, "info", "the limit of 3 requests"],
-    ["the third request, read", reading, put, CLOSE, "info", "the limit of 3 requests"],
-    ["te", own("te"), "\r\n", "connection: te\r\n", "info", "a response with status 500"],
+    ["the third request", status(200), "\r\n", CLOSE, "debug", "the limit of 3 requests"],
+    ["the third request, 405", status(405), "\r\n", CLOSE, "debug", "the limit of 3 requests"],
+    ["the third request, read", reading, put, CLOSE, "debug", "the limit of 3 requests"],
+    [
+      "keep-alive",
+      own("keep-alive"),
+      "\r\n",
+      "connection: keep-alive, close\r\n",
+      "debug",
+      "a response with status 500",
+    ],
+    ["te", own("te"), "\r\n", "connection: te, close\r\n", "debug", "a response with status 500"],
     ["own", own("close"), "\r\n", CLOSE, "debug", "a response with connection: close (status 500)"],
   ];
   await eachRow(t, rows, async (_what, app, rest, lines, level, why) => {
-    const sent = `PUT / HTTP/1.1\r\naccept: a\r\n${rest}`;
+    const sent = `PUT / HTTP/1.1\r\n${rest}`;
     await using meeting = await meet(app, sent.repeat(3), { maxRequests: 3 });
     const { received } = await meeting.peer.readToEnd();
     assertEquals(received.slice(received.lastIndexOf("HTTP/1.1 ")).split("\r\n").slice(1), [
@@ -88,10 +124,6 @@ Deno.test("to a client of another kind the last response says so, unless the app
     assertEquals(meeting.session.message, why);
     assertEquals(meeting.logger.lines, [[level, `${meeting.session}: ended after ${why}`]]);
   });
-  // Between two ends of ours nothing is added, and the log says it at level debug.
-  await using meeting = await meet(status(500), "GET / HTTP/1.1\r\n\r\n");
-  assertEquals((await meeting.peer.readToEnd()).received, "HTTP/1.1 500 As told\r\n\r\n");
-  assertEquals(meeting.logger.lines.map(([level]) => level), ["debug"]);
 });
 
 Deno.test("a pool of node:http loses no request, whatever ends its connections", async () => {

@@ -1,0 +1,181 @@
+/** Bytes of a response without framing that come late never answer another request. */
+
+import {
+  Client,
+  type ClientOptions,
+  ConnectionPool,
+  createFetch,
+  ProtocolError,
+  ProxyApp,
+  type Requester,
+  SSLClient,
+} from "@degu/degu";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { serveNodeTls } from "@degu/testing/raw_tls.ts";
+import { RawServer, within } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { readTexts } from "@degu/testing/tls_configs.ts";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { once } from "node:events";
+import * as net from "node:net";
+
+const TRIES = 20;
+const DELAYS = [0, 5, 50, 300];
+
+const HEAD = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n";
+const FORGED = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
+const ACCOUNT = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\naccount";
+
+/** Answers `/file` without framing, and goes on with a forged response after the delay. */
+function attack(socket: net.Socket, delay: number): void {
+  let isLate = false;
+  socket.on("error", () => {});
+  socket.on("data", (bytes) => {
+    if (isLate) return;
+    if (!String(bytes).includes("/file")) return void socket.write(ACCOUNT);
+    isLate = true;
+    socket.write(HEAD);
+    const timer = setTimeout(() => socket.end(FORGED), delay);
+    socket.on("close", () => clearTimeout(timer));
+  });
+}
+
+async function serveAttack(isEncrypted: boolean, delay: number) {
+  if (isEncrypted) {
+    const pki = await sharedPki();
+    const { cert, key } = await readTexts(pki.serverSslconfig);
+    const server = await serveNodeTls({ cert, key }, (socket) => attack(socket, delay));
+    const client = (options: ClientOptions) => {
+      return new SSLClient(pki.clientSslconfig, server.address, options);
+    };
+    return Object.assign(server, { client });
+  }
+  const sockets = new Set<net.Socket>();
+  const server = net.createServer((socket) => {
+    sockets.add(socket);
+    attack(socket, delay);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as net.AddressInfo;
+  return {
+    client: (options: ClientOptions) => new Client(["127.0.0.1", port], options),
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      const closed = once(server, "close");
+      server.close();
+      await within(closed, "node:net closes");
+    },
+  };
+}
+
+/** Reads a resource in the place of one of several users. */
+type Get = (uri: string) => Promise<string>;
+
+const textOf = (requester: Requester): Get => async (uri) => {
+  return await (await requester.request("GET", uri, {}, null)).text();
+};
+const fetchOver = (requester: Requester): Get => {
+  const fetch = createFetch(requester);
+  return async (uri) => await (await fetch(uri)).text();
+};
+
+/** The ways in which two users share a connection. */
+const SHARED: Record<string, (client: Client, stack: AsyncDisposableStack) => Promise<Get>> = {
+  "a pool": (client, stack) => {
+    return Promise.resolve(textOf(stack.use(new ConnectionPool(client, { max: 1 }))));
+  },
+  "a ProxyApp": (client, stack) => {
+    const { address } = stack.use(serve(stack.use(new ProxyApp(client))));
+    return Promise.resolve(textOf(new Client(address)));
+  },
+  "a ProxyApp over a connection": async (client, stack) => {
+    const { address } = stack.use(
+      serve(new ProxyApp(requestsOf(stack.use(await client.connect())))),
+    );
+    return textOf(new Client(address));
+  },
+  "createFetch over a pool": (client, stack) => {
+    return Promise.resolve(fetchOver(stack.use(new ConnectionPool(client, { max: 1 }))));
+  },
+  "createFetch over a connection": async (client, stack) => {
+    return fetchOver(stack.use(await client.connect()));
+  },
+};
+
+const requestsOf = (conn: Requester): Requester => ({
+  request: (...args) => conn.request(...args),
+});
+
+for (const isEncrypted of [false, true]) {
+  for (const unframedNull of [false, true]) {
+    const ways = unframedNull ? SHARED : {
+      ...SHARED,
+      "a connection": async (client: Client, stack: AsyncDisposableStack) => {
+        return textOf(stack.use(await client.connect()));
+      },
+    };
+    const transport = isEncrypted ? "TLS" : "plain";
+    const option = unframedNull ? ", with unframedNull" : "";
+    for (const [way, open] of Object.entries(ways)) {
+      Deno.test(`${way}, ${transport}${option}: a late body answers no other request`, async () => {
+        for (const delay of DELAYS) {
+          await using upstream = await serveAttack(isEncrypted, delay);
+          const tries = Array.from({ length: TRIES }, async () => {
+            await using stack = new AsyncDisposableStack();
+            const get = await open(upstream.client({ unframedNull, timeout: 60 }), stack);
+            const file = get("/file").catch(String);
+            await file;
+            return await get("/account").catch(String);
+          });
+          const answers = await within(Promise.all(tries), "all tries end");
+          assertEquals(answers.filter((answer) => answer.includes("forged")), [], `${delay} ms`);
+          // Where a new connection is made, the second user gets the right answer.
+          if (way.includes("pool") || way === "a ProxyApp") {
+            assertEquals(answers, Array(TRIES).fill("account"), `${delay} ms`);
+          }
+        }
+      });
+    }
+  }
+}
+
+Deno.test("a connection with unframedNull takes a response without framing as null, and goes on", async () => {
+  const sent = ["HTTP/1.1 200 OK\r\nhello: world\r\n\r\n", "HTTP/1.1 404 Not Found\r\n\r\n"];
+  using server = new RawServer();
+  using conn = await new Client(server.address, { unframedNull: true }).connect();
+  using peer = await server.accept();
+  for (const bytes of sent) {
+    const response = conn.get("/");
+    await peer.readPreamble();
+    await peer.send(bytes);
+    assertEquals((await response).body, null);
+  }
+  assertEquals(conn.closed, false);
+});
+
+Deno.test("a response without framing is an UNFRAMED_BODY with its status, and ends the connection", async () => {
+  for (const status of [200, 404, 500, 205]) {
+    using server = new RawServer();
+    using conn = await new Client(server.address).connect();
+    using peer = await server.accept();
+    const rejection = rejectionOf(conn.get("/"), "the request");
+    await peer.readPreamble();
+    await peer.send(`HTTP/1.1 ${status} As told\r\n\r\n`);
+    const error = await rejection;
+    assertInstanceOf(error, ProtocolError);
+    assertEquals(error.code, "UNFRAMED_BODY");
+    assert(error.message.includes(`status ${status}`), error.message);
+    assertEquals(conn.closed, true);
+  }
+});
+
+Deno.test("a ProxyApp answers a response without framing with 502", async () => {
+  using upstream = new RawServer();
+  await using proxy = serve(new ProxyApp(new Client(upstream.address)));
+  const response = new Client(proxy.address).request("GET", "/");
+  using peer = await upstream.accept();
+  await peer.readPreamble();
+  await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  assertEquals((await response).status, 502);
+});
