@@ -47,7 +47,7 @@ Deno.test("callApp resolves to the response that a client would get", async () =
     const received = { ...headers };
     assertEquals([status, reason, received], [201, "Created", { a: "b", "content-length": 3 }]);
     assertInstanceOf(body, Body);
-    assertEquals(await body.bytes(), bytes);
+    assertEquals(await response.bytes(), bytes);
   }
   const rows: [answer: ResponseTuple, method: Method, headers: HeaderDict][] = [
     [[200, "OK", {}, ""], "GET", {}],

@@ -48,6 +48,7 @@ const clientOptions = unset<ClientOptions>({
   headers: undefined,
   onConnect: undefined,
   signal: undefined,
+  unframedNull: undefined,
 });
 const serverOptions = unset<ServerOptions>({
   maxConnections: undefined,
@@ -55,6 +56,7 @@ const serverOptions = unset<ServerOptions>({
   timeout: undefined,
   logger: undefined,
   onExchange: undefined,
+  unframedNull: undefined,
 });
 const clientSslconfig = unset<ClientSslconfig>({
   checkHostname: undefined,

@@ -149,7 +149,8 @@ export function connectionOver<Log extends Logger = RecordingLogger>(
   const session = new Session("name", null, 10);
   const context = { handle, logger, sessions: new Set<Session>(), stopping: false };
   const lingering = new Set<ServerConnection>();
-  const rest = { onConnect: null, timeout: null, report: null, lingering };
+  const limits = { onConnect: null, timeout: null, report: null };
+  const rest = { ...limits, unframedNull: false, lingering };
   const connection = new ServerConnection({ ...context, ...rest }, socket, session, () => true);
   return { connection, logger, session };
 }
