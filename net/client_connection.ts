@@ -18,7 +18,7 @@ import { hideSecrets, INSPECT, inspectFields } from "../base/printable.ts";
 import { checkHeaderDict, type Framing, type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import {
   checkMethod,
-  checkResponseStart,
+  checkResponsePart,
   formatRequestPreamble,
   mayHaveBody,
   type Method,
@@ -161,7 +161,7 @@ export class Connection extends RequestShortcuts implements Disposable {
     this.sock = sock;
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
-    this.#transport = new Transport(sock, timeout, checkResponseStart);
+    this.#transport = new Transport(sock, timeout, checkResponsePart);
     this.#rest = new Rest(this.#transport, sock);
     this.#unframedNull = unframedNull;
     closeWhenForgotten(this, this.#transport);

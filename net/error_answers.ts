@@ -5,7 +5,7 @@
 
 import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
-import { isMethod } from "../base/wire/preamble.ts";
+import { beginsWithMethod, isMethod } from "../base/wire/preamble.ts";
 
 const ERROR_REASONS = {
   400: "Bad Request",
@@ -33,26 +33,25 @@ export function errorAnswer(status: ErrorStatus): Uint8Array {
   return answers.get(status)!;
 }
 
-/** The beginning of what speaks HTTP; anything else gets no byte. */
-const METHOD_AND_SPACE = /^[A-Z]{1,16} /;
-const START_LINE = /^([^ ]+) [^ ]+ ([^ ]+)$/;
-const VERSION = /^HTTP\/[0-9]\.[0-9]$/;
+const START_LINE = /^([^ ]+) [^ ]+ HTTP\/([0-9]\.[0-9])$/;
 
 /**
- * The status that answers a preamble that breaks the grammar; `null` for none, if the bytes are not
- * HTTP, or the peer has not sent all of them.
+ * The status that answers a preamble that breaks the grammar; `null` for none, if the bytes don't
+ * begin with a method, or the peer has not sent all of them.
  *
  * @param bytes The bytes that have arrived, from the beginning of the preamble.
  */
 export function statusOfPreamble(error: unknown, bytes: Uint8Array): ErrorStatus | null {
   if (!(error instanceof ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
-  const text = decoder.decode(bytes.subarray(0, MAX_PREAMBLE_BYTES));
-  if (!METHOD_AND_SPACE.test(text)) return null;
+  if (!beginsWithMethod(bytes)) return null;
   if (error.code === "PREAMBLE_TOO_LARGE") return 431;
-  const parts = START_LINE.exec(text.substring(0, text.indexOf("\r\n")));
-  if (parts === null) return 400;
-  const [, method, version] = parts;
-  if (version !== "HTTP/1.1" && VERSION.test(version!)) return 505;
+  const text = decoder.decode(bytes.subarray(0, MAX_PREAMBLE_BYTES));
+  const lineEnd = text.search(/[\r\n]/);
+  // A line that ends with a bare CR or LF says nothing.
+  if (!text.startsWith("\r\n", lineEnd)) return 400;
+  const [, method, version] = START_LINE.exec(text.substring(0, lineEnd)) ?? [];
+  if (version === undefined) return 400;
+  if (version !== "1.1") return 505;
   return isMethod(method) ? 400 : 501;
 }
 

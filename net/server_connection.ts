@@ -32,7 +32,7 @@ import { quote } from "../base/quote.ts";
 import type { Member } from "../base/collections.ts";
 import { type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import {
-  checkRequestStart,
+  checkRequestPart,
   formatResponsePreamble,
   type Method,
   parseRequestPreamble,
@@ -152,7 +152,7 @@ export class ServerConnection implements Member, SessionOwner {
     this.#socket = socket;
     this.#session = session;
     this.#isTrusted = isTrusted;
-    this.#transport = new Transport(socket, context.timeout, checkRequestStart);
+    this.#transport = new Transport(socket, context.timeout, checkRequestPart);
     this.#transport.addCloseListener(() => this.#end());
     ownSession(session, this);
   }

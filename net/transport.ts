@@ -8,7 +8,7 @@ import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
 import { connectionFacts } from "../base/facts.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
-import { findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
+import { type CheckPart, findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
 import { Deadline } from "./deadline.ts";
 import type { ExchangeWatch } from "./exchange_watch.ts";
 import { MessageSink } from "./message_sink.ts";
@@ -61,7 +61,7 @@ export class Transport implements AheadSource {
    */
   rest: { arrived(error: unknown): void } | null = null;
   readonly #socket: Socket;
-  readonly #checkStart: (bytes: Uint8Array, start: number, end: number) => void;
+  readonly #checkPart: CheckPart;
   readonly #closeListeners: CloseListener[] = [];
   #closed = false;
   #failure: unknown = null;
@@ -85,15 +85,15 @@ export class Transport implements AheadSource {
   /**
    * Owns the socket from now on.
    *
-   * @param checkStart Throws if no preamble begins with the bytes that have arrived of it.
+   * @param checkPart Throws if no preamble has the bytes that have arrived of it.
    */
   constructor(
     socket: Socket,
     timeout: number | null,
-    checkStart: (bytes: Uint8Array, start: number, end: number) => void = () => {},
+    checkPart: CheckPart = () => {},
   ) {
     this.#socket = socket;
-    this.#checkStart = checkStart;
+    this.#checkPart = checkPart;
     this.deadline = new Deadline(timeout, () => {
       const problem = `the peer kept the connection waiting for over ${timeout} s`;
       const facts = { silentSeconds: timeout! };
@@ -184,7 +184,10 @@ export class Transport implements AheadSource {
     const size = end < 0 ? reader.buffered + 1 : end - reader.start;
     // A whole preamble is left to the parser, which has better messages.
     if (reader.buffered > 0 && (end < 0 || size > MAX_PREAMBLE_BYTES)) {
-      this.#checkStart(reader.bytes, reader.start, reader.end);
+      const { bytes, start } = reader;
+      // What is read first decides, however many bytes have arrived together.
+      const most = Math.min(reader.end, start + MAX_PREAMBLE_BYTES);
+      this.#checkPart(bytes, start, start + this.#searched, most);
     }
     if (size > MAX_PREAMBLE_BYTES) throw preambleTooLarge();
     if (end < 0) {

@@ -155,8 +155,10 @@ export class ChunkScanner {
   header: ChunkHeader = { size: 0, extension: null };
   /** The bytes of all parts so far: of lines, data and the ends of chunks. */
   taken = 0;
-  // The number of bytes of an unfinished line without CR LF, so that no byte is scanned twice.
+  // The number of bytes of an unfinished line, so that no byte is scanned twice.
   #looked = 0;
+  // Whether the last one of them is CR.
+  #endsWithCr = false;
 
   /**
    * Scans the next part: a chunk's line, as much of its data as is there, or the CR LF after it.
@@ -182,19 +184,28 @@ export class ChunkScanner {
 
   #scanLine(bytes: Uint8Array, start: number, end: number): number {
     const limit = Math.min(end, start + MAX_CHUNK_LINE_BYTES);
-    let i = start + this.#looked;
-    while (i + 1 < limit && !(bytes[i] === CR && bytes[i + 1] === LF)) i++;
-    if (i + 1 >= limit) {
+    let at = start + this.#looked;
+    let isCr = this.#endsWithCr;
+    for (; at < limit; at++) {
+      const byte = bytes[at];
+      if (isCr || byte === LF) break;
+      isCr = byte === CR;
+    }
+    if (at >= limit) {
       if (limit - start === MAX_CHUNK_LINE_BYTES) throw chunkLineTooLong();
-      this.#looked = Math.max(0, limit - start - 1);
+      this.#looked = limit - start;
+      this.#endsWithCr = isCr;
       return -1;
     }
+    // The parser refuses a line with a bare CR or LF, which no byte to come can mend.
+    if (!isCr || bytes[at] !== LF) parseChunkLine(bytes, start, at + 1);
     this.#looked = 0;
-    this.header = parseChunkLine(bytes, start, i);
+    this.#endsWithCr = false;
+    this.header = parseChunkLine(bytes, start, at - 1);
     this.remaining = this.header.size;
     this.phase = this.remaining === 0 ? "end" : "data";
-    this.taken += i + 2 - start;
-    return i + 2;
+    this.taken += at + 1 - start;
+    return at + 1;
   }
 
   /** Records data that was consumed without passing through {@linkcode advance}. */

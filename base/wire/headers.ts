@@ -284,6 +284,12 @@ function lineAt(bytes: Uint8Array, start: number, end: number): Uint8Array {
 /** The error for a line that doesn't begin with a name, a colon and a space. */
 function badName(line: Uint8Array): ProtocolError {
   const colon = line.findIndex((byte, i) => byte === COLON && line[i + 1] === SPACE);
+  const bare = line.findIndex((byte) => byte === CR || byte === LF);
+  if (bare >= 0 && (colon < 0 || bare < colon)) {
+    const why = "a name can't contain the end of a line";
+    const name = quoteLine(line.subarray(0, bare + 1));
+    return new ProtocolError("BAD_HEADER_NAME", `bad header name: ${name}: ${why}`);
+  }
   return colon < 0
     ? new ProtocolError("BAD_HEADER_LINE", `a header line without ": ": ${quoteLine(line)}`)
     : new ProtocolError(

@@ -13,7 +13,7 @@ import {
   parseHeaderLines,
 } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
-import { allows, REASON } from "./tables.ts";
+import { allows, REASON, TOKEN } from "./tables.ts";
 import { parseUri } from "./uri.ts";
 
 /** The supported methods (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
@@ -110,17 +110,76 @@ const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
 const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 
 /** The longest word that can be a method, known to a server or not. */
-const MAX_METHOD_BYTES = 16;
-const LETTER_A = 0x41, LETTER_Z = 0x5a;
+const MAX_METHOD_BYTES = 64;
 
 /**
- * Refuses bytes that no request begins with, instead of waiting for the rest: a request begins with
- * a word of up to 16 capital letters and a space.
+ * Checks a part of a preamble that has no end yet, instead of waiting for the rest.
+ *
+ * @param from The position of the first byte that has not been checked before.
  */
-export function checkRequestStart(bytes: Uint8Array, start: number, end: number): void {
+export type CheckPart = (bytes: Uint8Array, start: number, from: number, end: number) => void;
+
+/**
+ * Refuses bytes that no request begins with, and a line that ends with a bare CR or LF. A request
+ * begins with a token of up to 64 characters and a space.
+ */
+export const checkRequestPart: CheckPart = (bytes, start, from, end) => {
+  checkRequestStart(bytes, start, end);
+  const bare = findBareLineEnd(bytes, start, from, end);
+  if (bare >= 0) parseUpTo(bytes, start, bare, parseRequestPreamble);
+};
+
+/** Refuses a byte that no response begins with, and a line that ends with a bare CR or LF. */
+export const checkResponsePart: CheckPart = (bytes, start, from, end) => {
+  checkResponseStart(bytes, start);
+  const bare = findBareLineEnd(bytes, start, from, end);
+  if (bare >= 0) parseUpTo(bytes, start, bare, parseWholeResponse);
+};
+
+/**
+ * Returns the position of the first CR or LF that is not part of CR LF (RFC 9112 §2.2); -1 if there
+ * is none. A CR at the end may be followed by LF.
+ */
+function findBareLineEnd(bytes: Uint8Array, start: number, from: number, end: number): number {
+  // The CR that the bytes before may end with.
+  let at = from > start && bytes[from - 1] === CR ? from - 1 : from;
+  for (; at < end; at++) {
+    const byte = bytes[at];
+    if (byte === LF || byte === CR && at + 1 < end && bytes[at + 1] !== LF) return at;
+    if (byte === CR) at++;
+  }
+  return -1;
+}
+
+/** Parses a preamble as if it ended behind a bare CR or LF, which the parser refuses. */
+function parseUpTo(
+  bytes: Uint8Array,
+  start: number,
+  bare: number,
+  parse: (bytes: Uint8Array, start: number, end: number) => unknown,
+): void {
+  const size = bare + 1 - start;
+  const ended = new Uint8Array(size + 4);
+  ended.set(bytes.subarray(start, bare + 1));
+  ended.set([CR, LF, CR, LF], size);
+  parse(ended, 0, ended.length);
+}
+
+/** Whether bytes begin with a method, known to a server or not, and a space. */
+export function beginsWithMethod(bytes: Uint8Array): boolean {
+  const length = tokenLength(bytes, 0, bytes.length);
+  return length > 0 && length <= MAX_METHOD_BYTES && bytes[length] === SPACE;
+}
+
+function tokenLength(bytes: Uint8Array, start: number, end: number): number {
   let at = start;
-  while (at < end && bytes[at]! >= LETTER_A && bytes[at]! <= LETTER_Z) at++;
-  const length = at - start;
+  while (at < end && TOKEN[bytes[at]!] === 1) at++;
+  return at - start;
+}
+
+function checkRequestStart(bytes: Uint8Array, start: number, end: number): void {
+  const length = tokenLength(bytes, start, end);
+  const at = start + length;
   if (length <= MAX_METHOD_BYTES && (at === end || (length > 0 && bytes[at] === SPACE))) return;
   const hint = "the client seems to speak TLS, which takes an SSLServer";
   const what = length === 0
@@ -133,7 +192,7 @@ export function checkRequestStart(bytes: Uint8Array, start: number, end: number)
  * Refuses a first byte that no response begins with. CR may begin an empty preamble, which has its
  * own error.
  */
-export function checkResponseStart(bytes: Uint8Array, start: number): void {
+function checkResponseStart(bytes: Uint8Array, start: number): void {
   const first = bytes[start]!;
   if (first === STATUS_LINE_START[0] || first === CR) return;
   const hint = "the server seems to speak TLS, which takes an SSLClient";
@@ -197,13 +256,13 @@ function badRequestLine(text: string): ProtocolError {
       `a request line must have two spaces: ${quote(line)}`,
     );
   }
-  const method = line.substring(0, first);
-  if (!isMethod(method)) {
-    return new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
-  }
   const protocol = line.substring(last + 1);
   if (protocol !== "HTTP/1.1") {
     return new ProtocolError("BAD_PROTOCOL", `unknown protocol: ${quote(protocol)}`);
+  }
+  const method = line.substring(0, first);
+  if (!isMethod(method)) {
+    return new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
   }
   return new ProtocolError("BAD_URI", `bad URI: ${quote(line.substring(first + 1, last))}`);
 }
@@ -218,6 +277,22 @@ export function parseResponsePreamble(
   bytes: Uint8Array,
   start: number,
   end: number,
+): ResponsePreamble {
+  try {
+    return parseWholeResponse(bytes, start, end, method);
+  } catch (error) {
+    // The error is that of a preamble that arrives byte by byte.
+    const bare = findBareLineEnd(bytes, start, start, end);
+    if (bare >= 0) parseUpTo(bytes, start, bare, parseWholeResponse);
+    throw error;
+  }
+}
+
+function parseWholeResponse(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  method: Method = "GET",
 ): ResponsePreamble {
   checkNotEmpty(start, end);
   const text = decodeAscii(bytes.subarray(start, end));

@@ -16,6 +16,8 @@ function tableOf(allowed: string): Uint8Array {
   return table;
 }
 
+/** Methods, known to a server or not (RFC 9110 §5.6.2, token). */
+export const TOKEN: Uint8Array = tableOf(ALPHANUMERIC + "!#$%&'*+-.^_`|~");
 /** Header names as they arrive: RFC 9110 §5.1 tokens, restricted to letters, digits and `-`. */
 export const NAME: Uint8Array = tableOf(ALPHANUMERIC + "-");
 /** Header names as they are sent: in lower case. */

@@ -91,7 +91,7 @@ Deno.test("an invalid first byte of a method closes the connection, without wait
   await using serving = serve(() => [200, "OK", {}, null], { timeout: null });
   for (let byte = 0; byte < 256; byte++) {
     const first = String.fromCharCode(byte);
-    if (/[A-Z]/.test(first)) continue;
+    if (/[-!#$%&'*+.^_`|~0-9A-Za-z]/.test(first)) continue;
     // So it is behind an answered request.
     for (const before of ["", "GET / HTTP/1.1\r\n\r\n"]) {
       using peer = await RawPeer.connect(serving.address);
@@ -104,13 +104,13 @@ Deno.test("an invalid first byte of a method closes the connection, without wait
     }
   }
   // A word that no method is as long as, or another byte within it.
-  for (const start of ["A".repeat(17), "GETTER/", "SSH-", "GET\t", "GEt "]) {
+  for (const start of ["A".repeat(65), "GETTER/", "SSH:", "GET\t", "GET\n", "GET\r"]) {
     using peer = await RawPeer.connect(serving.address);
     await peer.send(start);
     await peer.assertClosedSilently(start);
   }
   using together = await RawPeer.connect(serving.address);
-  await together.send("GET / HTTP/1.1\r\n\r\nx");
+  await together.send("GET / HTTP/1.1\r\n\r\n(");
   assertEquals(
     (await together.readToEnd()).received,
     "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",

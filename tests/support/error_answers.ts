@@ -20,21 +20,31 @@ export function errorAnswer(status: keyof typeof REASONS): string {
 
 const METHODS = ["GET", "HEAD", "DELETE", "PUT", "POST"];
 
+const TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
 /** The answer to a preamble that breaks the grammar, behind which the peer ends; `""` for silence. */
 export function answerTo(text: string): string {
   const word = text.split(" ", 1)[0]!;
-  const isWord = word.length <= 16 && word.length < text.length && word !== "" &&
-    Array.from(word).every((letter) => "A" <= letter && letter <= "Z");
+  const isWord = word.length <= 64 && word.length < text.length && word !== "" &&
+    Array.from(word).every((letter) => TOKEN.includes(letter));
   if (!isWord) return "";
   const end = text.indexOf("\r\n\r\n");
-  if ((end < 0 ? text.length + 1 : end + 4) > limits.preamble) return errorAnswer(431);
-  if (end < 0) return "";
-  const parts = text.split("\r\n", 1)[0]!.split(" ");
+  const whole = end < 0 ? text : text.slice(0, end + 4);
+  // What comes first: a CR or LF alone, or a byte too many.
+  const bare = whole.search(/\r(?!\n)[^]|(?<!\r)\n/);
+  const isTooLong = (end < 0 ? text.length + 1 : whole.length) > limits.preamble;
+  const isBare = bare >= 0 && bare + (text[bare] === "\r" ? 2 : 1) <= limits.preamble;
+  if (isTooLong && !isBare) return errorAnswer(431);
+  if (end < 0 && !isBare) return "";
+  const lineEnd = text.search(/[\r\n]/);
+  if (text.slice(lineEnd, lineEnd + 2) !== "\r\n") return errorAnswer(400);
+  const parts = text.slice(0, lineEnd).split(" ");
   if (parts.length !== 3 || parts.includes("")) return errorAnswer(400);
   const version = parts[2]!;
   const digits = "0123456789";
   const isVersion = version.length === 8 && version.startsWith("HTTP/") && version[6] === "." &&
     digits.includes(version[5]!) && digits.includes(version[7]!);
-  if (isVersion && version !== "HTTP/1.1") return errorAnswer(505);
+  if (!isVersion) return errorAnswer(400);
+  if (version !== "HTTP/1.1") return errorAnswer(505);
   return errorAnswer(METHODS.includes(word) ? 400 : 501);
 }

@@ -1,0 +1,121 @@
+/** A bare line feed or carriage return is refused when it is read, however the bytes arrive. */
+
+import { Connection } from "@degu/degu/client";
+import type { ProtocolError, ProtocolErrorCode } from "@degu/degu/base";
+import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { assertEquals, assertInstanceOf } from "@std/assert";
+
+const NEXT = "GET /next HTTP/1.1\r\n\r\n";
+const OK = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+const CHUNKS = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+
+/** What is sent, up to the byte that decides, and all that comes back. */
+const REQUESTS: readonly (readonly [sent: string, received: string])[] = [
+  ["GET / HTTP/1.1\n", errorAnswer(400)],
+  ["GET / HTTP/1.1\rx", errorAnswer(400)],
+  ["GET / HTTP/1.1\r\r", errorAnswer(400)],
+  ["GET /\n", errorAnswer(400)],
+  ["GET / HTTP/1.0\n", errorAnswer(400)],
+  ["BREW / HTTP/1.1\n", errorAnswer(400)],
+  ["GET / HTTP/1.1\r\nhost: a\n", errorAnswer(400)],
+  ["GET / HTTP/1.1\r\nhost: a\rb", errorAnswer(400)],
+  ["GET / HTTP/1.1\r\na\n", errorAnswer(400)],
+  ["GET / HTTP/1.1\r\n\n", errorAnswer(400)],
+  ["GET / HTTP/1.1\r\n\r\r", errorAnswer(400)],
+  // The line before it has said which method and version.
+  ["BREW / HTTP/1.1\r\na: b\n", errorAnswer(501)],
+  ["GET / HTTP/1.0\r\na: b\n", errorAnswer(505)],
+  // Nothing that begins so is HTTP.
+  ["GET\n", ""],
+  ["\n", ""],
+  ["\r\n", ""],
+  [`${NEXT}\r\n`, OK],
+  [`${NEXT}GET / HTTP/1.1\n`, OK + errorAnswer(400)],
+  [`${CHUNKS}5\n`, errorAnswer(400)],
+  [`${CHUNKS}5\rx`, errorAnswer(400)],
+  [`${CHUNKS}5;a=b\n`, errorAnswer(400)],
+  [`${CHUNKS}1\r\nx\r\n0\n`, errorAnswer(400)],
+  [`GET /?${"a".repeat(32700)}\n`, errorAnswer(400)],
+  [`GET /?${"a".repeat(32761)}\n`, errorAnswer(400)],
+  [`GET /?${"a".repeat(32762)}\n`, errorAnswer(431)],
+  [`GET /?${"a".repeat(33000)}\n`, errorAnswer(431)],
+];
+
+Deno.test("a server answers a bare line feed or carriage return when it is read", async (t) => {
+  await using serving = serve(async ({ body }) => {
+    await body?.bytes();
+    return [200, "OK", {}, null];
+  }, { timeout: null });
+  await eachRow(t, REQUESTS, async (sent, received) => {
+    // What follows in the same piece changes nothing.
+    for (const rest of ["", `\r\n\r\n${NEXT}`]) {
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(sent + rest);
+      assertEquals((await peer.readToEnd()).received, received, JSON.stringify(rest));
+    }
+    const single = sent.length < 1000 ? sent.length : 1;
+    for (let at = sent.length - single; at < sent.length; at++) {
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(sent.slice(0, at));
+      await turnOfEventLoop();
+      await peer.send(sent.slice(at)).catch(() => {});
+      const ending = await peer.readToEnd();
+      assertEquals(ending.received, received, `split at ${at}`);
+    }
+  });
+  assertEquals([serving.logger.at("warn"), serving.logger.at("error")], [[], []]);
+});
+
+Deno.test("each refusal of a bare line end has a line in the log", async () => {
+  for (
+    const [sent, code] of [["GET / HTTP/1.1\n", "unknown protocol"], ["\r\n", "no request begins"]]
+  ) {
+    await using serving = serve(() => [200, "OK", {}, null], { timeout: null });
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(sent!);
+    await peer.readToEnd();
+    const [line = ""] = await serving.logger.waitFor("info");
+    assertEquals(line.includes(code!), true, line);
+  }
+});
+
+const RESPONSES: readonly (readonly [sent: string, code: ProtocolErrorCode])[] = [
+  ["HTTP/1.1 200 OK\n", "BAD_REASON"],
+  ["HTTP/1.1 200 OK\rx", "BAD_REASON"],
+  ["HTTP/1.1 20\n", "BAD_STATUS_LINE"],
+  ["HTTP/1.0 200 OK\n", "BAD_STATUS_LINE"],
+  ["HTTP/1.1 200 OK\r\na: b\n", "BAD_HEADER_VALUE"],
+  ["HTTP/1.1 200 OK\r\na: b\r\r", "BAD_HEADER_VALUE"],
+  ["HTTP/1.1 200 OK\r\na\n", "BAD_HEADER_NAME"],
+  ["HTTP/1.1 200 OK\r\n\n", "BAD_HEADER_NAME"],
+];
+const CHUNKED = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+const BODIES: readonly (readonly [sent: string, code: ProtocolErrorCode])[] = [
+  [`${CHUNKED}5\n`, "BAD_CHUNK_LINE"],
+  [`${CHUNKED}5\rx`, "BAD_CHUNK_LINE"],
+  [`${CHUNKED}5;a=b\n`, "BAD_CHUNK_EXTENSION"],
+];
+
+Deno.test("a client rejects a bare line feed or carriage return when it is read, with the code of its line", async (t) => {
+  await eachRow(t, [...RESPONSES, ...BODIES], async (sent, code) => {
+    for (const [pieces, rest] of [[[sent], ""], [[...sent], ""], [[sent], "\r\n\r\n: b\r\n\r\n"]]) {
+      const socket = new RecordingSocket();
+      using conn = new Connection(socket, null);
+      const written = socket.written();
+      const reading = rejectionOf(conn.get("/").then((response) => response.bytes()), "a response");
+      await written;
+      for (const piece of pieces as string[]) socket.give(piece);
+      if (rest !== "") socket.give(latin1(rest as string));
+      const error = await reading;
+      assertInstanceOf(error, Error);
+      assertEquals((error as ProtocolError).code, code);
+      assertEquals(conn.closed, true);
+    }
+  });
+});
