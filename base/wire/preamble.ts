@@ -257,6 +257,13 @@ function badRequestLine(text: string): ProtocolError {
     );
   }
   const protocol = line.substring(last + 1);
+  if (!protocol.startsWith("HTTP/")) {
+    // `quote` recognizes a line with a secret by its name, and would show the last word alone.
+    return new ProtocolError(
+      "BAD_PROTOCOL",
+      `a request line must end with HTTP/1.1: ${quote(line)}`,
+    );
+  }
   if (protocol !== "HTTP/1.1") {
     return new ProtocolError("BAD_PROTOCOL", `unknown protocol: ${quote(protocol)}`);
   }

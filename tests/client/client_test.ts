@@ -268,6 +268,7 @@ const broken: readonly string[] = [
   ].map((lines) => `GET / HTTP/1.1\r\n${lines}\r\n\r\n`),
   "GET http://user:c2VjcmV0@host/ HTTP/1.1\r\n\r\n",
   `PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\nauthorization: ${SECRET}\r\n\r\n`,
+  `authorization ${SECRET}\r\n\r\n`,
 ];
 
 Deno.test("a server's log never shows a secret of a peer, whatever is wrong with it or next to it", async () => {

@@ -96,7 +96,7 @@ Deno.test("connection: close in a request ends the session after its response, a
             // The request has said it, whatever the app makes of its headers.
             delete (headers as HeaderDict)["connection"];
             return [status, "As it is", {}, null];
-          }, `${request.replace("VALUE", value)}GET /behind HTTP/1.1\r\n\r\nwhat is no request`);
+          }, `${request.replace("VALUE", value)}GET /behind HTTP/1.1\r\n\r\n: what is no request`);
           const { peer, logger, session } = meeting;
           const { received } = await peer.readToEnd();
           const isLast = CLOSES.includes(value) || status === 500;
