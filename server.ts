@@ -25,8 +25,6 @@
 import { type App, readApp } from "./base/app/app.ts";
 import { makeKindLogger, makeStandardLogger } from "./net/logger.ts";
 import type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
-import { Members } from "./base/collections.ts";
-import { pause } from "./base/pause.ts";
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./base/printable.ts";
 import { checkServerAddress } from "./net/addresses.ts";
@@ -37,6 +35,7 @@ import { type Accepted, type Listen, type Listener, listenPlain } from "./net/li
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import { checkServerOptions, type ServerOptions } from "./net/server_options.ts";
 import { serveUntilSignal, startServer, type UntilSignalOptions } from "./net/serving.ts";
+import { Slots } from "./net/slots.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { ContextInForce, TlsListener } from "./net/tls/listener.ts";
 
@@ -59,9 +58,6 @@ export {
   type ServerSslctx,
   type Sslctx,
 } from "./net/tls/context.ts";
-
-/** The longest wait of a connection for a slot. */
-const WAIT_MILLISECONDS = 2000;
 
 /**
  * A server of one app. A server listens as soon as it is made, and serves once
@@ -97,13 +93,9 @@ export class Server implements AsyncDisposable {
   readonly #listener: Listener;
   readonly #context: ServerContext;
   readonly #maxRequests: number;
-  readonly #maxConnections: number;
-  /** The connections with a slot. */
-  readonly #connections = new Members<ServerConnection>();
+  readonly #slots: Slots;
   /** The standard logger, made for this server, with which it ends; `null` if another was given. */
   readonly #ownLogger: { close(): void } | null;
-  /** Ends the wait for a slot. */
-  #slotWait: AbortController | null = null;
   #serving: Promise<void> | null = null;
 
   /**
@@ -144,7 +136,7 @@ export class Server implements AsyncDisposable {
     } = this.options;
     const checkedAddress = checkServerAddress(address);
     const parts = readApp(app, "app");
-    this.#maxConnections = maxConnections;
+    this.#slots = new Slots(maxConnections);
     this.#maxRequests = maxRequests;
     const own = given === undefined ? makeStandardLogger() : null;
     const logger = own ?? makeKindLogger(given!);
@@ -285,6 +277,7 @@ export class Server implements AsyncDisposable {
    */
   async #accept(): Promise<void> {
     const context = this.#context;
+    const slots = this.#slots;
     // Without this hold a connection that is alone would start a clock for its deadline.
     using _ = holdClock(context.timeout);
     while (!context.stopping) {
@@ -295,9 +288,10 @@ export class Server implements AsyncDisposable {
         if (context.stopping) return;
         throw error;
       }
-      if (!this.#hasSlot && !context.stopping) await this.#waitForSlot();
+      // Nothing is accepted meanwhile; the system's queue holds new connections.
+      if (!slots.isFree) await slots.wait();
       // The check runs in the same turn as the start: the server may stop in any earlier turn.
-      if (this.#hasSlot && !context.stopping) {
+      if (slots.isFree && !context.stopping) {
         this.#start(accepted);
         continue;
       }
@@ -312,35 +306,17 @@ export class Server implements AsyncDisposable {
     }
   }
 
-  get #hasSlot(): boolean {
-    return this.#connections.size < this.#maxConnections;
-  }
-
-  /**
-   * Waits for a slot, for up to 2 seconds or until the server stops. Nothing is accepted meanwhile;
-   * the system's queue holds new connections.
-   */
-  async #waitForSlot(): Promise<void> {
-    this.#slotWait = new AbortController();
-    await pause(WAIT_MILLISECONDS, this.#slotWait.signal);
-    this.#slotWait = null;
-  }
-
   #start({ name, address, socket, isTrusted }: Accepted): void {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
-    void connection.ended.then(() => {
-      this.#connections.delete(connection);
-      this.#slotWait?.abort();
-    });
     // `onConnect`, which may close the server, is called at once, so the connection is added first.
-    this.#connections.add(connection);
+    this.#slots.add(connection);
     void connection.serve();
   }
 
   async #ended(): Promise<void> {
-    const ends = [...this.#connections].map(({ ended }) => ended);
+    const ends = [...this.#slots].map(({ ended }) => ended);
     await Promise.all([this.#listener.ended(), ...ends]);
     await Promise.all([...this.#context.lingering].map((connection) => connection.serve()));
   }
@@ -351,7 +327,7 @@ export class Server implements AsyncDisposable {
    */
   close(): void {
     this.#stop();
-    for (const connection of [...this.#connections, ...this.#context.lingering]) connection.close();
+    for (const connection of [...this.#slots, ...this.#context.lingering]) connection.close();
   }
 
   /**
@@ -360,7 +336,7 @@ export class Server implements AsyncDisposable {
    */
   async shutdown(): Promise<void> {
     this.#stop();
-    for (const connection of this.#connections) {
+    for (const connection of this.#slots) {
       if (connection.isIdle()) connection.close();
     }
     await this.#ended();
@@ -370,7 +346,7 @@ export class Server implements AsyncDisposable {
     if (this.#context.stopping) return;
     this.#context.stopping = true;
     this.#listener.close();
-    this.#slotWait?.abort();
+    this.#slots.close();
     this.#ownLogger?.close();
   }
 

@@ -57,6 +57,7 @@ import { Transport } from "./transport.ts";
 
 /** The end of most connections: nobody's error. */
 const PEER_ENDED = messageOf(new EmptyPreambleError());
+const ENDED_FOR_ANOTHER = "ended while it was idle, since another connection waited for its slot";
 const PEER_ENDED_LINE = `ended: ${new EmptyPreambleError().message}`;
 const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have maxBytes";
 const CLOSE: HeaderDict = { connection: "close" };
@@ -115,7 +116,8 @@ export class ServerConnection implements Member, SessionOwner {
   readonly #context: ServerContext;
   readonly #transport: Transport;
   readonly #socket: Socket;
-  readonly #session: Session;
+  /** The connection as the app sees it. */
+  readonly session: Session;
   readonly #isTrusted: () => boolean;
   #state: ServerState = "idle";
   /** Takes the figures of the exchange; `null` if nobody wants them. */
@@ -132,6 +134,10 @@ export class ServerConnection implements Member, SessionOwner {
    */
   readonly #served = Promise.withResolvers<void>();
   #over: Promise<void> | null = null;
+  /** Resolves when the peer has read the last response, or could have; `null` before that wait. */
+  #lingered: Promise<void> | null = null;
+  /** The time at which the wait for the next request began; `Infinity` before the first wait. */
+  #idleSince = Infinity;
   /** The error with which the peer broke the body of a request that is still to be answered. */
   #broken: unknown = null;
   /** The `expect` of the request whose body is unread, if the request had one. */
@@ -150,7 +156,7 @@ export class ServerConnection implements Member, SessionOwner {
   ) {
     this.#context = context;
     this.#socket = socket;
-    this.#session = session;
+    this.session = session;
     this.#isTrusted = isTrusted;
     this.#transport = new Transport(socket, context.timeout, checkRequestPart);
     this.#transport.addCloseListener(() => this.#end());
@@ -178,7 +184,7 @@ export class ServerConnection implements Member, SessionOwner {
   #end(): void {
     this.#on("ends");
     clearInterval(this.#watching);
-    const session = this.#session;
+    const session = this.session;
     this.#context.sessions.delete(session);
     const { closed, failure } = this.#transport;
     // The reason is made on demand: most apps don't look at it, and an error costs more than a
@@ -207,7 +213,7 @@ export class ServerConnection implements Member, SessionOwner {
     const onEnd = () => {
       this.#peerLeft = true;
       const reason = new ConnectionClosedError("the peer has closed the connection");
-      abortSession(this.#session, () => reason);
+      abortSession(this.session, () => reason);
       // The body's source may wait for ever, and would keep the slot. The watch goes on, for a body
       // that begins later.
       cancelQuietly(this.#streaming, reason);
@@ -239,10 +245,21 @@ export class ServerConnection implements Member, SessionOwner {
     return this.#state === "idle" && this.#transport.reader.buffered === 0;
   }
 
+  /** The time since which closing loses nothing and `onConnect` is done; `Infinity` for never. */
+  get idleSince(): number {
+    return this.isIdle() ? this.#idleSince : Infinity;
+  }
+
+  /** Ends an idle session in good order: bytes that arrive from now on are dropped. */
+  endIdle(): void {
+    this.#endSession("debug", ENDED_FOR_ANOTHER);
+    this.#linger(false);
+  }
+
   close(): void {
     const { closed, failure } = this.#transport;
     const broken = closed && failure !== null;
-    endSession(this.#session, broken ? messageOf(failure) : "closed by the server");
+    endSession(this.session, broken ? messageOf(failure) : "closed by the server");
     this.#transport.close();
     this.#served.resolve();
   }
@@ -264,21 +281,26 @@ export class ServerConnection implements Member, SessionOwner {
     try {
       if (await this.#accept()) {
         const isRefused = await this.#serveRequests();
-        this.#end();
-        if (isRefused) {
-          addLingering(this.#context.lingering, this);
-          this.#served.resolve();
-        }
-        await linger(this.#transport, this.#socket);
+        await (this.#lingered ?? this.#linger(!isRefused));
       }
     } catch (error) {
       this.#report(this.#transport.breakWith(error));
     } finally {
       this.#transport.close();
-      disposeStore(this.#session, (error) => this.#reportApp(error, "session.store"));
+      disposeStore(this.session, (error) => this.#reportApp(error, "session.store"));
       this.#served.resolve();
       this.#context.lingering.delete(this);
     }
+  }
+
+  /** Ends the session, and waits until the peer could read the last response. */
+  #linger(keepsSlot: boolean): Promise<void> {
+    this.#end();
+    if (!keepsSlot) {
+      addLingering(this.#context.lingering, this);
+      this.#served.resolve();
+    }
+    return this.#lingered = linger(this.#transport, this.#socket);
   }
 
   async #accept(): Promise<boolean> {
@@ -286,7 +308,7 @@ export class ServerConnection implements Member, SessionOwner {
     if (!this.#checkTrust()) return false;
     let accepted = true;
     try {
-      if (onConnect !== null) accepted = await onConnect(this.#session, this.#socket) === true;
+      if (onConnect !== null) accepted = await onConnect(this.session, this.#socket) === true;
     } catch (error) {
       this.#fail(error, "onConnect");
       return false;
@@ -298,7 +320,8 @@ export class ServerConnection implements Member, SessionOwner {
       return false;
     }
     if (!this.#checkTrust()) return false;
-    sessions.add(this.#session);
+    sessions.add(this.session);
+    this.#idleSince = performance.now();
     return true;
   }
 
@@ -318,20 +341,24 @@ export class ServerConnection implements Member, SessionOwner {
       let preamble;
       try {
         while ((preamble = this.#takeRequest()) === null) {
-          if (transport.endReceive(await transport.beginReceive())) continue;
+          const hasReceived = transport.endReceive(await transport.beginReceive());
+          // An idle session may have been ended meanwhile.
+          if (this.#lingered !== null) return false;
+          if (hasReceived) continue;
           this.#on("peerEnds");
           this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
           transport.close();
           return false;
         }
       } catch (error) {
+        if (this.#lingered !== null) return false;
         return await this.#refuseRequest(error);
       }
       const answering = this.#beginExchange(preamble);
       const { request, body } = answering;
       try {
         try {
-          answering.returned = handle(request, this.#session, api);
+          answering.returned = handle(request, this.session, api);
           if (!Array.isArray(answering.returned)) answering.returned = await answering.returned;
         } catch (error) {
           answering.returned = answerToError(request, body, error);
@@ -381,7 +408,7 @@ export class ServerConnection implements Member, SessionOwner {
     const body = makeIncomingBody(api, transport, this.#bodyOver, "request", framing);
     this.#figures = report === null
       ? null
-      : new ExchangeWatch(report, { session: this.#session, method, uri }, body);
+      : new ExchangeWatch(report, { session: this.session, method, uri }, body);
     transport.beginAnswer(this.#figures);
     return {
       request: new Request(method, uri, headers, body, [], path, query),
@@ -458,11 +485,12 @@ export class ServerConnection implements Member, SessionOwner {
     const answer = answering.answer!;
     // While the response was sent, a body may have been read, and the server begun to stop.
     const last = this.#whyLast(answering, answer) ?? answering.told;
-    countRequest(this.#session);
+    countRequest(this.session);
     // If the connection was closed during the last bytes, the reason has been reported already.
     if (closed) throw failure ?? new ConnectionClosedError();
     if (last === null) {
       this.#on("answered");
+      this.#idleSince = performance.now();
       this.#endExchange(null);
       return false;
     }
@@ -497,13 +525,13 @@ export class ServerConnection implements Member, SessionOwner {
       return last("debug", `a ${closes} with connection: close (status ${status})`);
     }
     if (endsSession(status)) return last("debug", `a response with status ${status}`);
-    if (this.#isAtLimit) return last("debug", `the limit of ${this.#session.maxRequests} requests`);
+    if (this.#isAtLimit) return last("debug", `the limit of ${this.session.maxRequests} requests`);
     return this.#context.stopping ? last("debug", "the server is shutting down") : null;
   }
 
   /** Whether the request that is answered is the last one that is allowed. */
   get #isAtLimit(): boolean {
-    const { maxRequests, requests } = this.#session;
+    const { maxRequests, requests } = this.session;
     return requests + 1 >= maxRequests;
   }
 
@@ -584,9 +612,9 @@ export class ServerConnection implements Member, SessionOwner {
    * @param error The error of the peer, the network or the deadline that has ended it.
    */
   #endSession(at: LineLevel, why: string, line = why, error?: unknown): void {
-    endSession(this.#session, why);
+    endSession(this.session, why);
     const { logger } = this.#context;
-    const who = `${this.#session}`;
+    const who = `${this.session}`;
     const text = `${who}: ${line}`;
     if (at === "debug" || at === "warn" || at === "error") logger[at](text);
     else logger.info(text, at, { who, error });

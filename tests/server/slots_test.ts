@@ -1,15 +1,18 @@
 /** Which connections get a slot of a server, and what becomes of the others; server_test.ts has how it ends. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import type { Address } from "@degu/degu/base";
+import { TempDevices } from "@degu/degu/misc";
 import { type App, type ResponseTuple, Server, type Session } from "@degu/degu/server";
 import { Internal } from "@degu/internal/base/internal.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { meet, RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { MemoryListener } from "../fuzz/memory.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
+const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n";
 const ok: App = () => [200, "OK", {}, null];
 
 Deno.test("the first maxConnections get a slot, and the next one waits until a slot is free", async () => {
@@ -31,33 +34,136 @@ Deno.test("the first maxConnections get a slot, and the next one waits until a s
   for (const peer of peers) peer.close();
 });
 
-Deno.test("a connection that waits without sending is closed after 2 s, and then the next one waits", async () => {
-  let calls = 0;
-  await using serving = serve(() => {
-    calls++;
-    return [200, "OK", {}, null];
+Deno.test("a connection that waits for a busy slot is closed after 2 s, and then the next one waits", async () => {
+  const calls: string[] = [];
+  const answered = Promise.withResolvers<ResponseTuple>();
+  await using serving = serve(({ uri }) => {
+    calls.push(uri);
+    return uri === "/" ? answered.promise : [200, "OK", {}, null];
   }, { maxConnections: 1 });
   using holder = await RawPeer.connect(serving.address);
   await holder.send(get);
-  await holder.readPreamble();
-  const timeouts = fastTimeouts((milliseconds) => milliseconds === 2000);
   const start = performance.now();
   using first = await RawPeer.connect(serving.address);
-  await first.send(get);
-  await turnOfEventLoop();
-  timeouts[Symbol.dispose]();
-  assertEquals(timeouts.started.filter((each) => each === 2000).length, 1);
-  // The kernel has accepted this one; the server has not, so nothing happens to it meanwhile.
-  using second = await RawPeer.connect(serving.address);
-  await second.send(get);
+  await first.send("GET /first HTTP/1.1\r\n\r\n");
   await first.assertClosedSilently("who waited");
   const seconds = (performance.now() - start) / 1000;
-  assert(seconds >= 0.199, `${seconds} s`);
-  assertEquals(calls, 1);
+  assert(seconds >= 1.999, `${seconds} s`);
+  // The kernel has accepted this one; the server has not, so nothing happens to it meanwhile.
+  using second = await RawPeer.connect(serving.address);
+  await second.send("GET /second HTTP/1.1\r\n\r\n");
   const logged = serving.logger.at("info").join();
   assertMatch(logged, /^127\.0\.0\.1:\d+: closed, because no slot became free$/);
   holder.close();
+  answered.resolve([200, "OK", {}, null]);
   assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  assertEquals(calls, ["/", "/second"]);
+});
+
+// ───────────────────────── idle sessions, which give way
+
+/** Lets sessions that are idle now have been so for two seconds, until disposed of. */
+function twoSecondsLater(): Disposable {
+  return patch(performance, "now", (now) => () => now.call(performance) + 2000);
+}
+
+/** Resolves when this peer has been answered, and its session is idle. */
+async function answeredPeer(address: Address): Promise<RawPeer> {
+  const peer = await RawPeer.connect(address);
+  await peer.send(get);
+  await peer.readPreamble();
+  return peer;
+}
+
+for (const what of ["was answered", "has sent nothing"]) {
+  Deno.test(`a session that ${what} and is idle for a second ends in good order for a connection that waits`, async () => {
+    await using meeting = await meet(ok, what === "was answered" ? get : "", { maxConnections: 1 });
+    const { peer, session, logger, serving } = meeting;
+    const preamble = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    using newcomer = await answeredPeer(serving.address);
+    // The newcomer has the slot while the peer may still read, and what the peer sends is dropped.
+    await peer.send("GET /late HTTP/1.1\r\n\r\n");
+    const received = what === "was answered" ? preamble : "";
+    assertEquals(await peer.readToEnd(), { received, how: "end" });
+    assertEquals(session.signal.aborted, true);
+    const why = "ended while it was idle, since another connection waited for its slot";
+    assertEquals([session.message, session.requests], [why, received === "" ? 0 : 1]);
+    assertEquals(logger.lines, [["debug", `${session}: ${why}`]]);
+    await newcomer.send(get);
+    assertEquals(await newcomer.readPreamble(), preamble);
+  });
+}
+
+Deno.test("the session that gives way is of the host with the most sessions, and idle for the longest time", async () => {
+  await using serving = serve(ok, { maxConnections: 4 }, ["::", 0]);
+  const { port } = serving.server;
+  const oldest = await answeredPeer(["::1", port!]);
+  const peers: RawPeer[] = [];
+  for (let i = 0; i < 3; i++) peers.push(await answeredPeer(["127.0.0.1", port!]));
+  await peers[0]!.send(get);
+  await peers[0]!.readPreamble();
+  using _clock = twoSecondsLater();
+  // Two hosts have two sessions each after the first one has given way.
+  const newcomers = [];
+  for (const expected of [peers[1]!, oldest]) {
+    newcomers.push(await answeredPeer(["::1", port!]));
+    assertEquals((await expected.readToEnd()).how, "end");
+  }
+  for (const peer of [peers[0]!, peers[2]!, ...newcomers]) {
+    await peer.send(get);
+    await peer.readPreamble();
+  }
+  for (const peer of [oldest, ...peers, ...newcomers]) peer.close();
+});
+
+Deno.test("the peer of a session is its key, where it has one", async () => {
+  await using temp = await TempDevices.create("camera", "one", "other");
+  const { devices } = temp;
+  await using server = await devices.camera.serve(["127.0.0.1", 0], ok, { maxConnections: 3 });
+  const connect = async (name: "one" | "other") => {
+    const client = await devices[name].client("camera", { addresses: [server.address] });
+    const conn = await client.connect();
+    await conn.get("/");
+    return conn;
+  };
+  const other = await connect("other");
+  const ones = [await connect("one"), await connect("one")];
+  using _clock = twoSecondsLater();
+  const newcomer = await connect("other");
+  // The next request is refused, or finds the end of the connection.
+  await assertRejects(() => ones[0]!.get("/"));
+  for (const conn of [other, ones[1]!, newcomer]) assertEquals((await conn.get("/")).status, 200);
+  for (const conn of [other, ...ones, newcomer]) conn.close();
+});
+
+Deno.test("a session with a byte of a request, at work or in onConnect never gives way", async () => {
+  const never = new Promise<never>(() => {});
+  const body = new ReadableStream({ pull: () => never });
+  const rows: [what: string, app: App, sent: string][] = [
+    ["a byte of a request", ok, "G"],
+    ["a request and a byte", ok, `${get}G`],
+    ["an unread body", async ({ body }) => [200, "OK", {}, await body!.text()], put],
+    ["an app at work", () => never, get],
+    ["a response under way", () => [200, "OK", {}, body], get],
+    ["onConnect at work", { handle: ok, onConnect: () => never }, ""],
+  ];
+  await Promise.all(rows.map(async ([what, app, sent]) => {
+    await using serving = serve(app, { maxConnections: 1 });
+    using holder = await RawPeer.connect(serving.address);
+    await holder.send(sent);
+    using newcomer = await RawPeer.connect(serving.address);
+    await newcomer.send(get);
+    await newcomer.assertClosedSilently(what);
+    assertEquals(serving.logger.lines.map(([level]) => level), ["info"], what);
+  }));
+});
+
+Deno.test("60 connections that a client keeps lock no other client out", async () => {
+  await using serving = serve(ok);
+  const kept = await Promise.all(Array.from({ length: 60 }, () => answeredPeer(serving.address)));
+  assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
+  assertEquals(serving.logger.at("info"), []);
+  for (const peer of kept) peer.close();
 });
 
 Deno.test("every way to end releases the slot", async (t) => {

@@ -1,0 +1,57 @@
+/** Requests that meet the end of their idle session at a full server. */
+import { ConnectionPool } from "@degu/degu/client";
+import type { App } from "@degu/degu/server";
+import { serve } from "@degu/testing/serving.ts";
+import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { assert, assertEquals } from "@std/assert";
+
+const CLIENTS = 100;
+const ROUNDS = 10;
+
+for (const kind of ["plain", "TLS"]) {
+  Deno.test(`1,000 POSTs against a full server whose idle sessions end are carried out at most once (${kind})`, async () => {
+    const carriedOut = new Map<string, number>();
+    const app: App = async ({ uri, body }) => {
+      carriedOut.set(uri, (carriedOut.get(uri) ?? 0) + 1);
+      return [200, "OK", {}, `${uri} ${await body!.text()}`];
+    };
+    await using endpoint = kind === "TLS"
+      ? await startTls(await sharedPki(), app)
+      : withClient(serve(app));
+    const { client, logger } = endpoint;
+    let answered = 0;
+    await Promise.all(Array.from({ length: CLIENTS }, async (_, index) => {
+      await using pool = new ConnectionPool(client, { max: 1, idle: null });
+      for (let round = 0; round < ROUNDS; round++) {
+        // A session gives way after a second: requests come just before, meanwhile and just after.
+        await new Promise((resolve) => setTimeout(resolve, 900 + Math.random() * 200));
+        const uri = `/${index}/${round}`;
+        try {
+          const response = await pool.post(uri, {}, "hello");
+          assertEquals(await response.text(), `${uri} hello`);
+          answered++;
+          assertEquals(carriedOut.get(uri), 1, uri);
+        } catch (error) {
+          if (!isEnd(error)) throw error;
+        }
+      }
+    }));
+    const ended = logger.at("debug").filter((line) => line.includes("another connection waited"));
+    const twice = [...carriedOut].filter(([, count]) => count > 1);
+    assertEquals(twice, []);
+    // Enough of each, or the two never met.
+    assert(ended.length > CLIENTS, `${ended.length} sessions gave way`);
+    assert(answered > CLIENTS * ROUNDS / 2, `${answered} answered`);
+  });
+}
+
+function withClient(serving: ReturnType<typeof serve>) {
+  return { ...serving, client: serving.makeClient() };
+}
+
+/** Whether a connection ended instead of a response, as it may for a POST. */
+function isEnd(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.BrokenPipe ||
+    error instanceof Error &&
+      ["EmptyPreambleError", "ConnectionClosedError", "TlsError"].includes(error.name);
+}
