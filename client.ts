@@ -39,6 +39,7 @@ import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import type { Address } from "./base/address.ts";
 import { checkClientAddress, hostOf } from "./net/addresses.ts";
+import { checkRequest } from "./net/check_request.ts";
 import {
   type ConnectedSocket,
   connectSocket,
@@ -62,7 +63,7 @@ import {
 } from "./net/client_options.ts";
 import { holdClock } from "./net/deadline.ts";
 import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
-import { keepSmallBody } from "./net/one_shot.ts";
+import { keepSmallBody } from "./net/small_body.ts";
 import { type Connector, type Requester, RequestShortcuts } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
@@ -278,7 +279,9 @@ export class Client extends RequestShortcuts implements Connector {
   ): Promise<Response> {
     let connection;
     try {
-      connection = await this.connect({ signal: requestSignal(options) });
+      const signal = requestSignal(options);
+      checkRequest(method, uri, headers, body);
+      connection = await this.connect({ signal });
     } catch (error) {
       cancelUnused(body, error);
       throw error;

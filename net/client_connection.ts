@@ -17,16 +17,14 @@ import { BodyError, ConnectionClosedError, DeguError, ProtocolError } from "../b
 import { hideSecrets, INSPECT, inspectFields } from "../base/printable.ts";
 import { checkHeaderDict, type Framing, type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import {
-  checkMethod,
   checkResponsePart,
   formatRequestPreamble,
-  mayHaveBody,
   type Method,
   parseResponsePreamble,
   receivedFraming,
 } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
-import { checkUri } from "../base/wire/uri.ts";
+import { checkRequestLine } from "./check_request.ts";
 import { explainFailure, isReset, noResponse } from "./client_errors.ts";
 import { checkTimeout, holdClock, releaseLater } from "./deadline.ts";
 import { type BodyOver, makeIncomingBody } from "./incoming_body.ts";
@@ -263,14 +261,7 @@ export class Connection extends RequestShortcuts implements Disposable {
     if (this.#state !== "idle" && !isUnread) {
       throw new DeguError("another request is in flight on this connection");
     }
-    checkMethod(method);
-    checkUri(uri);
-    if (body !== null && !mayHaveBody(method)) {
-      const shortcut = `${method.toLowerCase()}()`;
-      throw new RangeError(
-        `body: must be null if the method is ${method}, as ${shortcut} passes it`,
-      );
-    }
+    checkRequestLine(method, uri, body);
     if (isUnread) {
       throw new BodyError("the body of the previous response has not been read to its end");
     }

@@ -2,6 +2,7 @@
 
 import type { Response } from "../base/app/message.ts";
 import {
+  type BodyIn,
   type BodyOut,
   cancelUnused,
   isRepeatable,
@@ -12,12 +13,21 @@ import { checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import { closeIfUnframed, isLasting, whenClosed } from "./client_connection.ts";
+import { checkRequest } from "./check_request.ts";
+import {
+  closeIfUnframed,
+  type Connection,
+  DEFAULT_TIMEOUT,
+  isLasting,
+  whenClosed,
+} from "./client_connection.ts";
 import { joinSignals } from "./connect.ts";
-import { checkTimeout, Deadline } from "./deadline.ts";
+import { checkTimeout, Deadline, MAX_INTERVAL } from "./deadline.ts";
+import { keepSmallBody } from "./small_body.ts";
 import { type RequestOptions, requestSignal } from "./request_signal.ts";
 import { type Connected, type Connector, RequestShortcuts } from "./requester.ts";
 import { asRepeatable, isUnanswered } from "./client_errors.ts";
+import { asFinal } from "./retry.ts";
 
 /** How many connections a pool keeps, and for how long. */
 export interface ConnectionPoolOptions {
@@ -43,8 +53,16 @@ export interface ConnectionPoolOptions {
 interface Slot {
   /** `null` until there is an unused one, or a new one is open. */
   connection: Connected | null;
+  /** The body of the response; `null` until there is one that is still to be read. */
+  body: BodyIn;
   /** Whether the preamble of a response has arrived. */
   isAnswered: boolean;
+}
+
+/** A request that waits for a slot. */
+interface Waiting {
+  enter(slot: Slot): void;
+  fail(error: unknown): void;
 }
 
 /** The maker of the connections of a pool; `null` for anything else. */
@@ -73,12 +91,16 @@ export let isInUse: (pool: ConnectionPool) => boolean;
  * Makes requests over a few connections, which are kept and used again: a request needs no
  * handshake if another one was made shortly before.
  *
- * A connection is free again when the body of its response has been consumed or canceled: read each
- * body, or call `response.discard()`. When `max` connections are in use, more requests wait in
- * order. A connection that the server has closed meanwhile, or over which it has sent something
- * that no request asked for, is replaced before anything is sent. If a `GET` or `HEAD` over a
- * connection that was used before ends before the first byte of a response, it is made once again,
- * over a new connection; nothing else is ever sent twice.
+ * A connection is free again when the body of its response has been consumed or canceled. A body
+ * with a length of at most 64 KiB is read at once, and kept in memory. Read each other body, or
+ * call `response.discard()`. When `max` connections are in use, more requests wait in order. If all
+ * of them are held by responses of which no byte is read, and nothing changes for the client's
+ * `timeout`, the requests that wait fail.
+ *
+ * A connection that the server has closed meanwhile, or over which it has sent something that no
+ * request asked for, is replaced before anything is sent. If a `GET` or `HEAD` over a connection
+ * that was used before ends before the first byte of a response, it is made once again, over a new
+ * connection; nothing else is ever sent twice.
  *
  * A pool keeps no process alive. {@linkcode ConnectionPool.prototype.close}, or the end of an
  * `await using` block, closes it.
@@ -104,7 +126,12 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   readonly #idle: IdleConnections;
   readonly #slots = new Set<Slot>();
   /** Requests that wait for a slot. */
-  readonly #waiting = new Set<(slot: Slot) => void>();
+  readonly #waiting = new Set<Waiting>();
+  /** Seconds in which something must change while requests wait and no response is read. */
+  readonly #timeout: number | null;
+  #unreadTimer: ReturnType<typeof setTimeout> | undefined;
+  /** The time of the last change of a slot while requests waited. */
+  #lastChange = 0;
   readonly #closing = new AbortController();
 
   /**
@@ -121,6 +148,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     const { max = 4, idle = 10 } = copyOptions(options, ["max", "idle"]);
     checkInteger("max", max, 1, Infinity);
     checkTimeout(idle, "idle");
+    const { timeout = DEFAULT_TIMEOUT } = connector as { timeout?: unknown };
+    this.#timeout = typeof timeout === "number" || timeout === null ? timeout : DEFAULT_TIMEOUT;
     this.#connector = connector;
     this.#max = max;
     this.#idle = new IdleConnections(idle);
@@ -135,6 +164,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * @param body The body; `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request, and waiting and connecting for it.
    * @throws {ConnectionClosedError} if the pool is closed, or closes meanwhile.
+   * @throws {Deno.errors.TimedOut} if all connections are held by responses that are not read.
    * @throws the same errors as {@linkcode Client.prototype.request}.
    */
   override async request(
@@ -147,18 +177,23 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     let slot: Slot | null = null;
     try {
       const signal = requestSignal(options);
-      const entered = this.#enter(signal);
+      const check = () => checkRequest(method, uri, headers, body);
+      const entered = this.#enter(signal, check);
       slot = entered instanceof Promise ? await entered : entered;
       const given = signal === undefined ? undefined : { signal };
       const make = (connection: Connected) => {
         return connection.request(method, uri, headers, body, given);
       };
-      const response = await this.#exchange(slot, make, body, signal);
+      const response = await this.#exchange(slot, check, make, body, signal);
       const used = slot;
       used.isAnswered = true;
+      used.body = response.body;
+      this.#noteChange();
       closeIfUnframed(response);
-      whenOver(response.body, () => this.#leave(used));
-      return response;
+      const { sock = {} } = used.connection as Partial<Connection>;
+      const kept = keepSmallBody(response, signal, this.#timeout, sock);
+      whenOver(used.body, () => this.#leave(used));
+      return kept;
     } catch (thrown) {
       const error = this.#closing.signal.aborted ? this.#closing.signal.reason : thrown;
       if (slot !== null) this.#leave(slot);
@@ -174,6 +209,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    */
   async #exchange(
     slot: Slot,
+    check: () => void,
     make: (connection: Connected) => Promise<Response>,
     body: BodyOut,
     signal: AbortSignal | undefined,
@@ -192,40 +228,85 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       }
       slot.connection = null;
       this.#idle.drop(used);
+    } else {
+      check();
     }
     return await make(await this.#connect(slot, signal));
   }
 
-  /** The right to use a connection, perhaps only after others have used it. */
-  #enter(signal: AbortSignal | undefined): Slot | Promise<Slot> {
+  /**
+   * Returns the right to use a connection, perhaps only after others have used it.
+   *
+   * @param check Throws if the request is invalid, which must not wait.
+   */
+  #enter(signal: AbortSignal | undefined, check: () => void): Slot | Promise<Slot> {
     this.#closing.signal.throwIfAborted();
     signal?.throwIfAborted();
     if (this.#slots.size < this.#max) return this.#addSlot();
     // A connection of another class does not tell when it closes.
     for (const { connection } of this.#slots) if (connection?.closed) this.#forget(connection);
     if (this.#slots.size < this.#max) return this.#addSlot();
+    check();
     return this.#wait(joinSignals(signal, this.#closing.signal)!);
   }
 
   #addSlot(): Slot {
-    const slot = { connection: null, isAnswered: false };
+    const slot = { connection: null, body: null, isAnswered: false };
     this.#slots.add(slot);
     return slot;
   }
 
   #wait(signal: AbortSignal): Promise<Slot> {
     return new Promise((resolve, reject) => {
+      const fail = (error: unknown) => {
+        signal.removeEventListener("abort", abort);
+        this.#endWait(waiting);
+        reject(error);
+      };
+      const abort = () => fail(signal.reason);
       const enter = (slot: Slot) => {
         signal.removeEventListener("abort", abort);
+        this.#endWait(waiting);
         resolve(slot);
       };
-      const abort = () => {
-        this.#waiting.delete(enter);
-        reject(signal.reason);
-      };
+      const waiting: Waiting = { enter, fail };
       signal.addEventListener("abort", abort, { once: true });
-      this.#waiting.add(enter);
+      this.#waiting.add(waiting);
+      if (this.#waiting.size > 1) return;
+      this.#noteChange();
+      this.#watchUnread();
     });
+  }
+
+  #endWait(waiting: Waiting): void {
+    this.#waiting.delete(waiting);
+    if (this.#waiting.size === 0) clearTimeout(this.#unreadTimer);
+  }
+
+  #noteChange(): void {
+    if (this.#waiting.size > 0) this.#lastChange = performance.now();
+  }
+
+  /**
+   * Ends the wait of requests once nothing has changed for the time-out, and all connections are
+   * held by responses that the program does not read: no slot would ever become free.
+   */
+  #watchUnread(): void {
+    if (this.#timeout === null) return;
+    const left = this.#lastChange + this.#timeout * 1000 - performance.now();
+    if (left > 0) {
+      const watch = () => this.#watchUnread();
+      this.#unreadTimer = setTimeout(watch, Math.min(left, MAX_INTERVAL));
+      return;
+    }
+    let unreadCount = 0;
+    for (const { body } of this.#slots) if (body !== null && !body.used) unreadCount++;
+    if (unreadCount === this.#slots.size) {
+      for (const { fail } of [...this.#waiting]) fail(unreadError(unreadCount));
+    } else {
+      this.#noteChange();
+      this.#watchUnread();
+    }
   }
 
   /** Frees a connection for the request that has waited longest. */
@@ -236,10 +317,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       if (this.#closing.signal.aborted) this.#idle.drop(connection);
       else this.#idle.put(connection);
     }
-    for (const enter of this.#waiting) {
-      this.#waiting.delete(enter);
-      return enter(this.#addSlot());
-    }
+    this.#noteChange();
+    for (const { enter } of this.#waiting) return enter(this.#addSlot());
   }
 
   async #connect(slot: Slot, signal: AbortSignal | undefined): Promise<Connected> {
@@ -254,7 +333,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   /** Any connection; if there is none, this opens one, which the next request takes. */
   async #any(signal: AbortSignal | undefined): Promise<Connected> {
     for (const { connection } of this.#slots) if (connection?.closed === false) return connection;
-    const slot = await this.#enter(signal);
+    const slot = await this.#enter(signal, () => {});
     try {
       slot.connection = this.#idle.take();
       return slot.connection ?? await this.#connect(slot, signal);
@@ -301,6 +380,15 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       return pool.#slots.values().some(({ connection }) => connection?.closed === false);
     };
   }
+}
+
+/** The error of a request that waited in vain, as another attempt would. */
+function unreadError(count: number): Error {
+  return asFinal(
+    new Deno.errors.TimedOut(
+      `${count} of ${count} responses are unread: read each body, or call response.discard()`,
+    ),
+  );
 }
 
 /**

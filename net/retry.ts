@@ -218,6 +218,15 @@ export function asTransient<E extends Error>(error: E): E {
   return error;
 }
 
+/** The errors that another attempt would meet again, although their classes are transient. */
+const finalErrors = new WeakSet<object>();
+
+/** Marks an error as not transient; returns the error. */
+export function asFinal<E extends Error>(error: E): E {
+  finalErrors.add(error);
+  return error;
+}
+
 /** The server, or a proxy in front of it, is overloaded (RFC 9110 §15.5, §15.6; RFC 6585 §4). */
 const BUSY_STATUSES: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
 
@@ -247,7 +256,7 @@ const BUSY_STATUSES: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  * ```
  */
 export function isTransient(error: unknown): boolean {
-  if (isUnanswered(error)) return false;
+  if (isUnanswered(error) || finalErrors.has(error as object)) return false;
   if (error instanceof DeguError && "status" in error) return BUSY_STATUSES.has(error.status);
   if (transientErrors.has(error as object)) return true;
   if (error instanceof TlsError) return error.code === "CLOSED";

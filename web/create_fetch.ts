@@ -1,7 +1,7 @@
 /** `fetch` over a client. */
 
 import type { Response as AppResponse } from "../base/app/message.ts";
-import { type BodyOut, whenOver } from "../base/body/bodies.ts";
+import { type BodyOut, cancelUnused, whenOver } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { checkBoolean, copyOptions } from "../base/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
@@ -9,6 +9,7 @@ import type { Method } from "../base/wire/preamble.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import { type Connector, type Requester, SSLClient } from "../client.ts";
+import { checkRequest } from "../net/check_request.ts";
 import { closeIfUnframed } from "../net/client_connection.ts";
 import { checkRequester } from "../net/requester.ts";
 import { connectorOf } from "../net/connection_pool.ts";
@@ -315,7 +316,14 @@ function requesterOf(target: Requester | Connector): Requester {
   if ("request" in target) return target;
   return {
     async request(method, uri, headers = {}, body = null, options = {}) {
-      const connection = await target.connect({ signal: options.signal });
+      let connection;
+      try {
+        checkRequest(method, uri, headers, body);
+        connection = await target.connect({ signal: options.signal });
+      } catch (error) {
+        cancelUnused(body, error);
+        throw error;
+      }
       const close = () => connection.close();
       try {
         const response = await connection.request(method, uri, headers, body, options);

@@ -24,6 +24,8 @@ import {
   type Session,
   SSLServer,
 } from "@degu/degu/server";
+import { isTransient } from "@degu/degu";
+import { fastTimeouts } from "@degu/testing/clock.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
@@ -56,6 +58,8 @@ function afterPause(): Disposable {
   return patch(Date, "now", () => () => later);
 }
 
+/** A body that a pool does not take at once. */
+const long = new Uint8Array(200_000);
 const text = async (response: Promise<Response>) => await (await response).text();
 
 Deno.test("requests that follow each other use one connection", async () => {
@@ -85,21 +89,19 @@ for (const max of [1, 3, Infinity]) {
 }
 
 Deno.test("four connections are the default, and a request waits until one is free", async () => {
-  await using test = setUp();
+  await using test = setUp(({ uri }) => [200, "OK", {}, uri === "/" ? long : uri]);
   const unread = [];
   for (let i = 0; i < 4; i++) unread.push(await test.pool.request("GET", "/"));
   let waits = true;
   const fifth = text(test.pool.request("GET", "/fifth")).finally(() => waits = false);
   for (let i = 0; i < 3; i++) await turnOfEventLoop();
   assertEquals([waits, test.sessions.length], [true, 4]);
-  await unread[2]!.text();
+  await unread[2]!.bytes();
   assertEquals([await fifth, test.sessions.length], ["/fifth", 4]);
 });
 
-const long = new Uint8Array(200_000);
 const endings: [string, (response: Response) => Promise<unknown>, isKept: boolean][] = [
   ["text()", (response) => response.text(), true],
-  ["discard()", (response) => response.discard(), true],
   ["readable", (response) => response.body!.readable.pipeTo(new WritableStream()), true],
   ["writeTo()", (response) => response.body!.writeTo(new WritableStream()), true],
   [
@@ -114,7 +116,7 @@ const endings: [string, (response: Response) => Promise<unknown>, isKept: boolea
 for (const kind of ["Body", "ChunkedBody"] as const) {
   Deno.test(`a connection is free again when the ${kind} of its response is over`, async (t) => {
     await using test = setUp(
-      () => [200, "OK", {}, kind === "Body" ? "hello" : chunked()],
+      () => [200, "OK", {}, kind === "Body" ? long : chunked()],
       { max: 1 },
     );
     await eachRow(t, endings, async (_name, end, isKept) => {
@@ -125,6 +127,88 @@ for (const kind of ["Body", "ChunkedBody"] as const) {
       await (await within(next, "a connection")).text();
       assertEquals(test.sessions.length - before, isKept ? 0 : 1);
     });
+  });
+}
+
+Deno.test("a body with a length of up to 64 KiB is taken at once, and frees its connection", async (t) => {
+  for (const [length, isTaken] of [[5, true], [65536, true], [65537, false]] as const) {
+    await t.step(`${length} bytes`, async () => {
+      const sent = new Uint8Array(length).fill(7);
+      await using test = setUp(() => [200, "OK", {}, sent], { max: 1 });
+      const first = await test.pool.request("GET", "/");
+      const next = test.pool.request("GET", "/");
+      if (!isTaken) {
+        for (let i = 0; i < 3; i++) await turnOfEventLoop();
+        assertEquals(first.body!.used, false);
+        await first.bytes();
+      }
+      const second = await within(next, "a connection");
+      if (isTaken) assertEquals(await first.bytes(), sent);
+      assertEquals(await second.bytes(), sent);
+      assertEquals(test.sessions.length, 1);
+    });
+  }
+});
+
+Deno.test("a body that is taken at once passes its bytes on as they arrive, and keeps the process alive while they are awaited", async () => {
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address), { max: 1 });
+  const requesting = pool.request("GET", "/");
+  const peer = await server.accept();
+  await peer.readPreamble();
+  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc");
+  const { body } = await requesting;
+  assertEquals(new TextDecoder().decode(await (body as Body).read(3)), "abc");
+  const rest = body!.text();
+  await peer.send("def");
+  assertEquals(await rest, "def");
+  const second = text(pool.request("GET", "/2"));
+  assertEquals((await peer.readPreamble()).split("\r\n")[0], "GET /2 HTTP/1.1");
+  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+  assertEquals(await second, "ok");
+});
+
+// ───────────────────────── responses that nobody reads
+
+Deno.test("a request that waits for responses that are never read fails after the client's timeout", async () => {
+  await using serving = serve(() => [200, "OK", {}, long]);
+  await using pool = new ConnectionPool(serving.makeClient({ timeout: 0.2 }), { max: 2 });
+  const unread = [await pool.request("GET", "/"), await pool.request("GET", "/")];
+  const waiting = [pool.request("GET", "/"), pool.request("GET", "/")];
+  for (const request of waiting) {
+    const error = await rejectionOf(within(request, "a time-out"), "unread responses");
+    assert(error instanceof Deno.errors.TimedOut);
+    const advice = "read each body, or call response.discard()";
+    assertEquals(error.message, `2 of 2 responses are unread: ${advice}`);
+    assertEquals(isTransient(error), false);
+  }
+  // The pool works on once one of the responses is over.
+  await unread[0]!.discard();
+  await (await pool.request("GET", "/")).discard();
+  await unread[1]!.discard();
+});
+
+const unreadRows: [what: string, timeout: number | null, begin: (first: Response) => unknown][] = [
+  ["the client has no timeout", null, () => {}],
+  ["a body is being read", 0.05, (first) => (first.body as Body).read(1)],
+];
+
+for (const [what, timeout, begin] of unreadRows) {
+  Deno.test(`a request waits for responses as long as it takes if ${what}`, async () => {
+    await using serving = serve(() => [200, "OK", {}, long]);
+    await using pool = new ConnectionPool(serving.makeClient({ timeout }), { max: 1 });
+    const first = await pool.request("GET", "/");
+    await begin(first);
+    using timeouts = fastTimeouts(() => false);
+    let waits = true;
+    const second = pool.request("GET", "/").finally(() => waits = false);
+    // The first time-out passes, and the next one begins, unless there is none.
+    const begun = () => timeouts.started.filter((each) => each > 0 && each <= 50).length;
+    while (timeout !== null && begun() < 2) await turnOfEventLoop();
+    for (let i = 0; i < 3; i++) await turnOfEventLoop();
+    assertEquals(waits, true);
+    await first.body!.cancel();
+    await (await second).discard();
   });
 }
 
@@ -352,7 +436,9 @@ Deno.test("a body that is not sent is canceled, also if the server is gone when 
 });
 
 Deno.test("an unused connection is closed after idle seconds, and a used one is not", async () => {
-  await using test = setUp(undefined, { idle: 0.05 });
+  await using test = setUp(({ uri }) => [200, "OK", {}, uri === "/held" ? long : uri], {
+    idle: 0.05,
+  });
   const held = await test.pool.request("GET", "/held");
   await (await test.pool.request("GET", "/")).text();
   const [holding, idle] = test.sessions;
@@ -361,7 +447,7 @@ Deno.test("an unused connection is closed after idle seconds, and a used one is 
   if (idle!.signal.aborted) ended.resolve();
   await within(ended.promise, "the unused connection is closed");
   assertEquals(holding!.signal.aborted, false);
-  assertEquals(await held.text(), "/held");
+  assertEquals((await held.bytes()).length, long.length);
 });
 
 // ───────────────────────── errors, and the end

@@ -126,7 +126,7 @@ Deno.test("a connection that createFetch opens is closed once the response's bod
   await (await fetch("/")).body!.cancel();
   assertEquals(opened[2]!.closed, true);
   await assertRejects(() => fetch("/", { method: "PATCH" }), TypeError);
-  assertEquals(opened[3]!.closed, true);
+  assertEquals(opened.length, 3);
 });
 
 Deno.test("ProxyApp connects if it can, and keeps the connection; otherwise it relays each request", async () => {

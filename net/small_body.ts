@@ -1,4 +1,4 @@
-/** The small body of a response that has a connection of its own: read at once, and kept. */
+/** The small body of a response: read at once, and kept, so that its connection is free. */
 
 import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
@@ -9,13 +9,16 @@ import type { Interruption } from "../base/body/body_state.ts";
 import { ReadBuffer } from "../base/body/byte_io.ts";
 import { Deadline } from "./deadline.ts";
 
-/** The most bytes of a body that is read before anybody asks for it. */
+/** What a pending read keeps alive. */
+type KeptAlive = Pick<Socket, "ref" | "unref">;
+
+/** The most bytes of a body that is read before the program reads it. */
 const MAX_BYTES = 65536;
 
 /**
  * Reads the body of a response at once if it is of our class, has a length and is small: then its
- * connection closes even if the program never reads the body. Any other response is returned as it
- * is.
+ * connection closes, or can be used again, even if the program never reads the body. Any other
+ * response is returned as it is.
  *
  * @param timeout Seconds that the body may take while the program doesn't wait for it, or `null`.
  * @param socket The socket of the connection.
@@ -24,7 +27,7 @@ export function keepSmallBody(
   response: Response,
   signal: AbortSignal | undefined,
   timeout: number | null,
-  socket: Socket,
+  socket: KeptAlive,
 ): Response {
   const { body } = response;
   const isSmall = body !== null && body.constructor === Body && body.contentLength > 0 &&
@@ -51,14 +54,16 @@ class FilledSource implements BodySource {
   readonly kind = "response";
   readonly buffer: ReadBuffer = new ReadBuffer(this);
   readonly #body: Body;
-  readonly #socket: Socket;
+  readonly #socket: KeptAlive;
   /** Ends the reading if the program has not waited for bytes for so long. */
   readonly #unwanted: Deadline;
   #failure: { readonly error: unknown } | null = null;
+  /** Whether the other body is over: its connection may make the next request already. */
+  #isOver = false;
   /** Continues a read that waits for bytes. */
   #wake = () => {};
 
-  constructor(body: Body, timeout: number | null, socket: Socket) {
+  constructor(body: Body, timeout: number | null, socket: KeptAlive) {
     this.#body = body;
     this.buffer.bytes = new Uint8Array(body.contentLength);
     this.#socket = socket;
@@ -90,6 +95,7 @@ class FilledSource implements BodySource {
       if (signal?.aborted && error === signal.reason) interruption.abort(error);
       this.#wake();
     } finally {
+      this.#isOver = true;
       this.#unwanted.close();
     }
   }
@@ -100,6 +106,7 @@ class FilledSource implements BodySource {
       this.#unwanted.stopWait();
       this.#socket.ref?.();
       await new Promise<void>((resolve) => this.#wake = resolve);
+      if (this.#isOver) continue;
       this.#socket.unref?.();
       this.#unwanted.startWait();
     }

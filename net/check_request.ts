@@ -1,0 +1,47 @@
+/** The checks of a request that need no connection. */
+
+import { type BodyOut, encodeBody, requestFraming } from "../base/body/bodies.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import {
+  checkMethod,
+  formatRequestPreamble,
+  mayHaveBody,
+  type Method,
+} from "../base/wire/preamble.ts";
+import { checkUri } from "../base/wire/uri.ts";
+
+/** The preambles that are formatted to be checked; nothing reads them. */
+let unsent: Uint8Array | null = null;
+
+/**
+ * Checks a request before a requester connects, or waits for a connection, for it. The connection
+ * checks the request once more, with its own headers.
+ *
+ * @throws {TypeError} if an argument has a wrong type.
+ * @throws {RangeError} if a value is not allowed.
+ * @throws {BodyError} if the body has been used before.
+ */
+export function checkRequest(
+  method: Method,
+  uri: string,
+  headers: HeaderDict,
+  body: BodyOut,
+): void {
+  checkRequestLine(method, uri, body);
+  const framing = requestFraming(method, encodeBody(body), headers, false);
+  unsent ??= new Uint8Array(MAX_PREAMBLE_BYTES);
+  formatRequestPreamble(unsent, method, uri, headers, null, framing);
+}
+
+/** Checks the method and the URI, and that a method without a body has none. */
+export function checkRequestLine(method: Method, uri: string, body: BodyOut): void {
+  checkMethod(method);
+  checkUri(uri);
+  if (body !== null && !mayHaveBody(method)) {
+    const shortcut = `${method.toLowerCase()}()`;
+    throw new RangeError(
+      `body: must be null if the method is ${method}, as ${shortcut} passes it`,
+    );
+  }
+}

@@ -1,0 +1,94 @@
+/** What requesters check before they connect, or wait for a connection. */
+import {
+  Client,
+  ConnectionPool,
+  type Connector,
+  createFetch,
+  type Requester,
+  type Socket,
+  SSLClient,
+} from "@degu/degu";
+import type { BodyOut, HeaderDict, Method } from "@degu/degu/base";
+import { BodyError, BodyIter } from "@degu/degu/base";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+
+type ErrorClass = new (...args: never[]) => Error;
+type Arguments = [method: Method, uri: string, headers?: HeaderDict, body?: BodyOut];
+
+const used = new BodyIter([], 0);
+await used.cancel();
+
+const INVALID: readonly [what: string, Arguments, ErrorClass][] = [
+  ["a method", ["PATCH" as Method, "/"], RangeError],
+  ["a URI", ["GET", "a"], RangeError],
+  ["a header's name", ["GET", "/", { A: "b" }], RangeError],
+  ["a header's value", ["GET", "/", { a: "b\n" }], RangeError],
+  ["headers that are too long", ["GET", "/", { a: "b".repeat(32768) }], RangeError],
+  ["a body that GET can't have", ["GET", "/", {}, "body"], RangeError],
+  [
+    "a length that is not that of the body",
+    ["PUT", "/", { "content-length": 5 }, "body"],
+    RangeError,
+  ],
+  ["a body that was used", ["PUT", "/", {}, used], BodyError],
+  ["no body", ["PUT", "/", {}, 5 as unknown as BodyOut], TypeError],
+];
+
+/** Counts the attempts to connect. */
+class CountingClient extends Client {
+  count = 0;
+
+  override createSocket(...args: Parameters<Client["createSocket"]>): Promise<Socket> {
+    this.count++;
+    return super.createSocket(...args);
+  }
+}
+
+Deno.test("a request with an invalid part is rejected before anything is connected", async (t) => {
+  await using serving = serve(() => [200, "OK", {}, new Uint8Array(200_000)]);
+  const tls = new SSLClient((await sharedPki()).clientSslconfig, ["127.0.0.1", 1]);
+  const client = new CountingClient(serving.address);
+  await using pool = new ConnectionPool(client);
+  await using full = new ConnectionPool(new Client(serving.address), { max: 1 });
+  const unread = await full.get("/");
+  const requesters: Record<string, Requester> = { client, pool, full, tls };
+  await eachRow(t, INVALID, async (what, [method, uri, headers = {}, body = null], Class) => {
+    for (const [name, requester] of Object.entries(requesters)) {
+      const requesting = requester.request(method, uri, headers, body);
+      assertInstanceOf(await rejectionOf(requesting, what), Class, name);
+    }
+    assertEquals(client.count, 0);
+  });
+  await unread.discard();
+});
+
+Deno.test("createFetch connects to nothing for a request that can't be sent", async () => {
+  let connections = 0;
+  const connector: Connector = {
+    connect() {
+      connections++;
+      throw new Error("unwanted");
+    },
+  };
+  const client = new CountingClient(["127.0.0.1", 1]);
+  for (const target of [connector, client, new ConnectionPool(client)]) {
+    const error = await rejectionOf(createFetch(target)("/", { method: "PATCH" }), "PATCH");
+    assert(error instanceof TypeError && error.cause instanceof RangeError, String(error));
+  }
+  assertEquals([connections, client.count], [0, 0]);
+});
+
+Deno.test("the body of a request that is rejected so is canceled", async () => {
+  const client = new CountingClient(["127.0.0.1", 1]);
+  await using pool = new ConnectionPool(client);
+  for (const requester of [client, pool]) {
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    const stream = new ReadableStream<Uint8Array>({ cancel: resolve });
+    const error = await rejectionOf(requester.put("a", {}, stream), "a URI");
+    assertEquals(await promise, error);
+  }
+});
