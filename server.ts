@@ -44,6 +44,7 @@ export type { BodyIn, BodyOut } from "./base/body/bodies.ts";
 export type { HeaderDict, ReceivedHeaders } from "./base/wire/headers.ts";
 export type { Method } from "./base/wire/preamble.ts";
 export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
+export type { PeerIdentity } from "./base/app/peer_identity.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 export { Request, type ResponseTuple } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";

@@ -1,6 +1,6 @@
 /** Lines of the common log format. */
 
-import { type Session, userOf } from "../base/app/session.ts";
+import type { Session } from "../base/app/session.ts";
 import { checkFunction, copyOptions } from "../base/checks.ts";
 import type { Exchange } from "../server.ts";
 
@@ -9,7 +9,7 @@ export interface AccessLogOptions {
   /**
    * Returns the name of a session's peer, or `null`.
    *
-   * @default {the name of the peer, if a device's server has accepted it}
+   * @default {`session.user`}
    */
   user?: ((session: Session) => string | null) | undefined;
 }
@@ -19,11 +19,11 @@ export interface AccessLogOptions {
  *
  * `127.0.0.1 - - [02/Jan/2026:03:04:05 +0000] "GET /path HTTP/1.1" 200 512`
  *
- * The third field is the user: on a device's server the name of the peer, unless the options say
- * otherwise. A missing host, user, status or number of bytes is replaced by a `-`. The line has no
- * line feed, and nothing that a peer sends can end the line, a field or its quotes: everything but
- * printable ASCII, and `"` and `\`, is escaped as `\xHH` or `\uHHHH`, in the user also a space. The
- * line contains the query of the request, which may hold secrets.
+ * The third field is the user: `session.user`, unless the options say otherwise. A missing host,
+ * user, status or number of bytes is replaced by a `-`. The line has no line feed, and nothing that
+ * a peer sends can end the line, a field or its quotes: everything but printable ASCII, and `"` and
+ * `\`, is escaped as `\xHH` or `\uHHHH`, in the user also a space. The line contains the query of
+ * the request, which may hold secrets.
  *
  * @param write Gets each line.
  * @param options The way to name the user.
@@ -48,7 +48,7 @@ export function accessLog(
   options: AccessLogOptions = {},
 ): (exchange: Exchange) => void {
   checkFunction("write", write);
-  const { user = userOf } = copyOptions(options, ["user"]);
+  const { user = ({ user }: Session) => user } = copyOptions(options, ["user"]);
   checkFunction("user", user);
   let second = -1;
   let time = "";

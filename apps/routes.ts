@@ -10,6 +10,7 @@ import {
   readApp,
 } from "../base/app/app.ts";
 import { addParameters, type Request } from "../base/app/message.ts";
+import { joinIdentities, type PeerIdentity, readDecision } from "../base/app/peer_identity.ts";
 import type { Session } from "../base/app/session.ts";
 import { checkObject } from "../base/checks.ts";
 import { quote } from "../base/quote.ts";
@@ -81,9 +82,9 @@ const VARIABLE = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
  * of its apps with `405 Method Not Allowed` and `allow` (RFC 9110 §15.5.6).
  *
  * When a peer connects, every app in the table that has an `onConnect` is asked, each object once,
- * in the order of the table; the peer is accepted if all of them return exactly `true`. All must
- * agree because the peer's requests are not known yet. Disposing of the result disposes of its
- * apps.
+ * in the order of the table. The peer is accepted if each returns exactly `true` or an identity,
+ * and all identities have the same `user`. All must agree because the peer's requests are not known
+ * yet. Disposing of the result disposes of its apps.
  *
  * @param table An app for each key.
  * @throws {TypeError} if the table is no object, or a value is no app.
@@ -149,10 +150,18 @@ export function routes<Key extends string>(
   };
   if (askers.size === 0) return app;
   app.onConnect = async (session, sock) => {
+    let joined: PeerIdentity | null = null;
     for (const onConnect of askers.values()) {
-      if (await onConnect(session, sock) !== true) return false;
+      const returned = await onConnect(session, sock);
+      const decision = readDecision(returned);
+      // The server reads an object that is no identity, and says why the peer is refused.
+      if ("refusal" in decision) return typeof returned === "object" && returned;
+      const { identity } = decision;
+      if (identity === null) continue;
+      joined = joined === null ? identity : joinIdentities(joined, identity);
+      if (joined === null) return false;
     }
-    return true;
+    return joined ?? true;
   };
   return app;
 }

@@ -11,11 +11,13 @@ import {
   Request,
   unreadError,
 } from "../base/app/message.ts";
+import { readDecision } from "../base/app/peer_identity.ts";
 import {
   abortSession,
   countRequest,
   disposeStore,
   endSession,
+  identifyPeer,
   ownSession,
   type Session,
   type SessionOwner,
@@ -306,23 +308,39 @@ export class ServerConnection implements Member, SessionOwner {
   async #accept(): Promise<boolean> {
     const { onConnect, sessions } = this.#context;
     if (!this.#checkTrust()) return false;
-    let accepted = true;
+    let refusal: string | null = null;
     try {
-      if (onConnect !== null) accepted = await onConnect(this.session, this.#socket) === true;
+      if (onConnect !== null) {
+        refusal = await this.#readDecision(await onConnect(this.session, this.#socket));
+      }
     } catch (error) {
       this.#fail(error, "onConnect");
       return false;
     }
     const { closed, failure } = this.#transport;
     if (closed) throw failure ?? new ConnectionClosedError();
-    if (!accepted) {
-      this.#endSession("refusals", "refused by onConnect");
+    if (refusal !== null) {
+      this.#endSession("refusals", refusal);
       return false;
     }
     if (!this.#checkTrust()) return false;
     sessions.add(this.session);
     this.#idleSince = performance.now();
     return true;
+  }
+
+  /** Identifies the peer that `onConnect` accepts; returns why it is refused, or `null`. */
+  async #readDecision(returned: unknown): Promise<string | null> {
+    const decision = readDecision(returned);
+    if ("refusal" in decision) return decision.refusal;
+    if (decision.identity === null) return null;
+    identifyPeer(this.session, decision.identity);
+    const isTrusted = await this.session.isTrusted();
+    return isTrusted ? null : "UNTRUSTED: the identity that onConnect returned is not trusted";
+  }
+
+  isPeerTrusted(): boolean {
+    return this.#isTrusted();
   }
 
   /** Trust may have been withdrawn while the peer waited for a slot, or for `onConnect`. */

@@ -1,6 +1,7 @@
 /** Types of apps, and the functions of an app in either form. */
 
 import { answerToError, type Request, type Response, type ResponseTuple } from "./message.ts";
+import type { PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies, type BodyOut } from "../body/bodies.ts";
 import { wrongType } from "../checks.ts";
@@ -59,10 +60,13 @@ export interface AppObject {
   /** Answers a request. */
   handle: AppFunction;
   /**
-   * Called when a peer connects: accepts it by returning exactly `true`, refuses it with anything
-   * else.
+   * Called when a peer connects: accepts it by returning exactly `true`, or its
+   * {@linkcode PeerIdentity}, and refuses it with anything else.
    */
-  onConnect?(session: Session, sock: Socket): boolean | Promise<boolean>;
+  onConnect?(
+    session: Session,
+    sock: Socket,
+  ): boolean | PeerIdentity | Promise<boolean | PeerIdentity>;
   /** Releases what the app holds; the program that made the app calls it, and no server does. */
   [Symbol.asyncDispose]?(): PromiseLike<void>;
   /** Releases what the app holds, at once. */

@@ -2,6 +2,7 @@
 
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
+import { isTrustedBy, type PeerIdentity } from "./peer_identity.ts";
 
 /** The trusted certificate that vouched for a peer. */
 export interface PeerAuthority {
@@ -64,13 +65,21 @@ export interface SessionOwner {
   sessionClosed(reason: unknown): void;
   /** Called with a line for the log that the peer has caused. */
   peerCaused(line: string): void;
+  /** Reports whether the server would still accept the peer's certificate. */
+  isPeerTrusted(): boolean;
 }
 
-/** Sets the function that returns the server's current name for its peer. For servers. */
-export let nameUser: (session: Session, name: () => string) => void;
+/**
+ * Gives a session the name of its peer. The session ends with the trust in the identity, and
+ * {@linkcode Session.prototype.isTrusted} asks for it. For servers.
+ */
+export let identifyPeer: (session: Session, identity: PeerIdentity) => void;
 
-/** The server's name for the peer of a session; `null` for an unknown peer. */
-export let userOf: (session: Session) => string | null;
+/** Makes a session depend on the trust in one more identity of its peer, whatever its name. */
+export let addTrust: (session: Session, identity: PeerIdentity) => void;
+
+/** Lets the signals of a session's identities no longer end it. */
+let releaseTrust: (session: Session) => void;
 
 /**
  * Writes a line that the peer has caused to the log of the session's server, if it has one. For
@@ -105,7 +114,12 @@ export class Session {
   #aborting: AbortController | null = null;
   #makeAbortReason: (() => unknown) | null = null;
   #owner: SessionOwner | null = null;
-  #user: (() => string) | null = null;
+  /** The identity whose name is that of the peer. */
+  #identity: PeerIdentity | null = null;
+  /** The identities that must all be trusted. */
+  readonly #identities: PeerIdentity[] = [];
+  /** Removes the listeners of the signals of these identities. */
+  #releaseController: AbortController | null = null;
 
   /**
    * Makes a session. Servers do so; a test of an app may, too: `new Session("test", null, 10)`.
@@ -125,6 +139,50 @@ export class Session {
     this.address = address;
     this.maxRequests = maxRequests;
     this.peerCertificate = peerCertificate;
+  }
+
+  /**
+   * The name of the peer, which `onConnect` or a server of devices has given; `null` for none. An
+   * access log shows it.
+   */
+  get user(): string | null {
+    return this.#identity?.user ?? null;
+  }
+
+  /**
+   * Asks whether the peer is trusted at this moment: its authority by the server, and its identity
+   * by the `onConnect` that gave it. An app asks right before a step that can't be undone, such as
+   * the rename at the end of an upload. True if neither can change. Never rejects.
+   *
+   * @example Accept a key as long as it is on a list
+   * ```ts
+   * import { type App, Client, reply, Server } from "@degu/degu";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const users = new Map([["127.0.0.1", "anna"]]);
+   * const app: App = {
+   *   onConnect({ address }) {
+   *     const user = users.get(`${address?.[0]}`);
+   *     if (user === undefined) return false;
+   *     return { user, isTrusted: () => users.get(`${address?.[0]}`) === user };
+   *   },
+   *   handle: async (_request, session) => {
+   *     return await session.isTrusted() ? reply(200, `hello, ${session.user}`) : reply(403);
+   *   },
+   * };
+   * await using server = await Server.start(["127.0.0.1", 0], app);
+   * using conn = await new Client(server.address).connect();
+   * assertEquals(await (await conn.get("/")).text(), "hello, anna");
+   * users.clear();
+   * assertEquals((await conn.get("/")).status, 403);
+   * ```
+   */
+  async isTrusted(): Promise<boolean> {
+    if (this.#owner?.isPeerTrusted() === false) return false;
+    for (const identity of this.#identities) {
+      if (!await isTrustedBy(identity)) return false;
+    }
+    return true;
   }
 
   /** The number of answered requests. */
@@ -199,9 +257,21 @@ export class Session {
     countRequest = (session) => ++session.#requests;
     endSession = (session, message) => session.#message ??= message;
     ownSession = (session, owner) => session.#owner = owner;
-    nameUser = (session, name) => session.#user = name;
-    // A test of an app may pass another object as the session.
-    userOf = (session) => #user in session ? session.#user?.() ?? null : null;
+    identifyPeer = (session, identity) => {
+      session.#identity = identity;
+      addTrust(session, identity);
+    };
+    addTrust = (session, identity) => {
+      if (session.#identities.includes(identity)) return;
+      session.#identities.push(identity);
+      const { signal } = identity;
+      if (signal === undefined) return;
+      const close = () => session.close(signal.reason);
+      session.#releaseController ??= new AbortController();
+      signal.addEventListener("abort", close, { signal: session.#releaseController.signal });
+      if (signal.aborted) close();
+    };
+    releaseTrust = (session) => session.#releaseController?.abort();
     tellServer = (session, line) => {
       if (#owner in session) session.#owner?.peerCaused(line);
     };
@@ -215,13 +285,13 @@ export class Session {
 
 /**
  * Disposes of the values that an app stored for an ended session: connections, files, locks. Also
- * unties the session from the trust in its peer. For servers. A second call does nothing.
+ * frees the session from the trust in its peer. For servers. A second call does nothing.
  *
  * @param report Called with each failure; later, if a dispose method returned a promise that
  * rejects.
  */
 export function disposeStore(session: Session, report: (error: unknown) => void): void {
-  ties.get(session)?.release();
+  releaseTrust(session);
   if (session.store.size === 0) return;
   const values = [...session.store.values()].reverse();
   session.store.clear();
@@ -236,48 +306,5 @@ export function disposeStore(session: Session, report: (error: unknown) => void)
     } catch (error) {
       report(error);
     }
-  }
-}
-
-/** The trust in the peer of a session. */
-export interface SessionTrust {
-  /** Aborted, with the reason, once the peer is not trusted any more. */
-  readonly signal: AbortSignal;
-  /**
-   * Checks the current state, not a cached one. After a rejection the peer counts as not trusted.
-   */
-  confirm(): Promise<boolean>;
-}
-
-const ties = new WeakMap<Session, { readonly trust: SessionTrust; release(): void }>();
-
-/**
- * Ties a session to the trust in its peer: the end of trust closes the session, even while
- * `onConnect` runs, and {@linkcode isStillAdmitted} asks for it. For servers whose trust can
- * change.
- */
-export function tieToTrust(session: Session, trust: SessionTrust): void {
-  const { signal } = trust;
-  const close = () => session.close(signal.reason);
-  signal.addEventListener("abort", close);
-  ties.set(session, { trust, release: () => signal.removeEventListener("abort", close) });
-  if (signal.aborted) close();
-}
-
-/** The trust that a session is tied to; `null` if its server trusts its peer for ever. */
-export function trustOf(session: Session): SessionTrust | null {
-  return ties.get(session)?.trust ?? null;
-}
-
-/**
- * Whether the peer of a session is still trusted. An app checks this right before a step that can't
- * be undone, such as the rename at the end of an upload. True for a session without ties to trust.
- * Never rejects.
- */
-export async function isStillAdmitted(session: Session): Promise<boolean> {
-  try {
-    return await (ties.get(session)?.trust.confirm() ?? true) === true;
-  } catch {
-    return false;
   }
 }

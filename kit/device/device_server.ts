@@ -2,7 +2,8 @@
 
 import type { Address } from "../../base/address.ts";
 import { type App, type AppObject, readApp } from "../../base/app/app.ts";
-import { nameUser, Session, tieToTrust } from "../../base/app/session.ts";
+import { isTrustedBy, type PeerIdentity, readDecision } from "../../base/app/peer_identity.ts";
+import { addTrust, identifyPeer, Session } from "../../base/app/session.ts";
 import { checkObject, wrongType } from "../../base/checks.ts";
 import { Internal } from "../../base/internal.ts";
 import type { Listen } from "../../net/listener.ts";
@@ -12,8 +13,9 @@ import { type Logger, makeKindLogger } from "../../net/logger.ts";
 import { ContextInForce, TlsListener } from "../../net/tls/listener.ts";
 import { Server, type ServerOptions } from "../../server.ts";
 import type { DeviceServices } from "./device_services.ts";
-import type { Peer } from "./peer_store.ts";
+import type { Peer, PeerStore } from "./peer_store.ts";
 import type { ServingRecord } from "./serving_records.ts";
+import type { Trusted } from "./trust_signals.ts";
 
 /**
  * A server that accepts only the peers of a device. {@linkcode Device.prototype.serve} creates
@@ -193,26 +195,52 @@ function forPeers({ peers, trust }: DeviceServices, app: App, given: Logger): Ap
         logger.info(`${session}: ${problem}`, "refusals");
         return false;
       }
-      const { peer: connected } = trusted;
-      sessions.set(session, () => {
-        return peers.current.find(({ id }) => id === connected.id) ?? connected;
-      });
-      nameUser(session, () => peerOf(session).name);
-      tieToTrust(session, trusted);
-      if (onConnect !== null && await onConnect(session, sock) !== true) return false;
-      // Another process may have forgotten the peer meanwhile.
-      return await trusted.confirm();
+      const identity = identityOf(session, trusted, peers);
+      // The end of trust ends the session even while the app decides.
+      addTrust(session, identity);
+      const returned = onConnect === null ? true : await onConnect(session, sock);
+      if (returned === true) return identity;
+      const decision = readDecision(returned);
+      if ("refusal" in decision) return returned;
+      const ofApp = decision.identity!;
+      return {
+        // The name of a peer is the one that the device has for it.
+        get user() {
+          return identity.user;
+        },
+        signal: ofApp.signal,
+        isTrusted: () => isTrustedBy(ofApp),
+      };
     },
   };
 }
 
-/** The peers of sessions, as they were last read. */
-const sessions = new WeakMap<Session, () => Peer>();
+/** The peers of sessions, as they were last read, and the signals that end with their trust. */
+const sessionPeers = new WeakMap<Session, { peer(): Peer; readonly signal: AbortSignal | null }>();
+
+/** Makes the identity of a peer for its session. */
+function identityOf(session: Session, trusted: Trusted, peers: PeerStore): PeerIdentity {
+  const { peer: connected, signal, confirm } = trusted;
+  const peer = () => peers.current.find(({ id }) => id === connected.id) ?? connected;
+  sessionPeers.set(session, { peer, signal });
+  return {
+    get user() {
+      return peer().name;
+    },
+    signal,
+    isTrusted: confirm,
+  };
+}
 
 /** Gives a session that no server has made a peer. For tests of apps. */
 export function setPeer(session: Session, peer: Peer): void {
-  sessions.set(session, () => peer);
-  nameUser(session, () => peer.name);
+  sessionPeers.set(session, { peer: () => peer, signal: null });
+  identifyPeer(session, { user: peer.name });
+}
+
+/** Aborted when the peer of a session is forgotten; `null` if the session has no such peer. */
+export function trustSignalOf(session: Session): AbortSignal | null {
+  return sessionPeers.get(session)?.signal ?? null;
 }
 
 /**
@@ -233,12 +261,12 @@ export function setPeer(session: Session, peer: Peer): void {
  */
 export function peerOf(session: Session): Peer {
   if (!(session instanceof Session)) throw wrongType("session", "a session", session);
-  const peer = sessions.get(session);
-  if (peer === undefined) {
+  const found = sessionPeers.get(session);
+  if (found === undefined) {
     throw new TypeError(
       "session: must be one of a DeviceServer; this one is of another server, or of callApp without " +
         "the option peer",
     );
   }
-  return peer();
+  return found.peer();
 }

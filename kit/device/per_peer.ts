@@ -1,10 +1,17 @@
 /** An app of its own for each peer. */
 
-import { type App, type AppObject, readApp, type Socket } from "../../base/app/app.ts";
-import { type Session, trustOf } from "../../base/app/session.ts";
+import {
+  type App,
+  type AppObject,
+  type OnConnect,
+  readApp,
+  type Socket,
+} from "../../base/app/app.ts";
+import { readDecision } from "../../base/app/peer_identity.ts";
+import { addTrust, type Session } from "../../base/app/session.ts";
 import { checkFunction } from "../../base/checks.ts";
 import { ConnectionClosedError } from "../../base/errors.ts";
-import { peerOf } from "./device_server.ts";
+import { peerOf, trustSignalOf } from "./device_server.ts";
 import type { Peer } from "./peer_store.ts";
 
 /** The app of a peer, and what its `onConnect` has answered to each session. */
@@ -22,7 +29,8 @@ interface PeerApp {
  * The app of a peer is made at its first request, and kept until the peer is forgotten. A request
  * under another name gets a new app, so that rules by name hold at once. If `make` fails, the
  * request fails, and the next one tries again. The `onConnect` of a peer's app is asked before the
- * first request of each session; if it does not return `true`, the session ends without an answer.
+ * first request of each session; if it returns neither `true` nor an identity, the session ends
+ * without an answer. The peer keeps the name that the device knows it by.
  * Apps are not disposed of: what they hold belongs to the program.
  *
  * @param make Makes the app of a peer.
@@ -52,7 +60,7 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
   const sockets = new WeakMap<Session, Socket>();
 
   const appOf = (session: Session): PeerApp => {
-    const { signal } = trustOf(session) ?? {};
+    const signal = trustSignalOf(session);
     signal?.throwIfAborted();
     const peer = peerOf(session);
     const known = apps.get(peer.id);
@@ -73,12 +81,11 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
       const { made, admissions } = appOf(session);
       const { handle, onConnect } = await made;
       // The peer may have been forgotten meanwhile.
-      trustOf(session)?.signal.throwIfAborted();
+      trustSignalOf(session)?.throwIfAborted();
       const socket = sockets.get(session);
       // A session without a server has no socket to ask about.
       if (onConnect === null || socket === undefined) return handle(request, session, api);
-      const admission = admissions.get(session) ??
-        (async () => await onConnect(session, socket) === true)();
+      const admission = admissions.get(session) ?? admit(session, onConnect(session, socket));
       admissions.set(session, admission);
       if (await admission) return handle(request, session, api);
       session.close(new ConnectionClosedError("the app of the peer refuses this session"));
@@ -89,4 +96,12 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
       return true;
     },
   };
+}
+
+/** Reads what the `onConnect` of a peer's app has returned; returns whether it accepts. */
+async function admit(session: Session, returning: ReturnType<OnConnect>): Promise<boolean> {
+  const decision = readDecision(await returning);
+  if ("refusal" in decision) return false;
+  if (decision.identity !== null) addTrust(session, decision.identity);
+  return await session.isTrusted();
 }

@@ -13,13 +13,16 @@
  * signal has ended stay ended.
  */
 
-import type { SessionTrust } from "../../base/app/session.ts";
 import { DeviceError } from "./errors.ts";
 import type { Peer, PeerStore } from "./peer_store.ts";
 
 /** A peer that was trusted when it was last read. */
-interface Trusted extends SessionTrust {
+export interface Trusted {
   readonly peer: Peer;
+  /** Aborted, with the reason, once the peer is not trusted any more. */
+  readonly signal: AbortSignal;
+  /** Checks the current state. After a rejection the peer counts as not trusted. */
+  confirm(): Promise<boolean>;
 }
 
 /** The error of everything that needs a peer that is forgotten. */

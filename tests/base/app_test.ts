@@ -3,12 +3,7 @@ import { Body, ContentRange, type HeaderDict, Response, type ResponseTuple } fro
 import { mkreq, parseResponse } from "@degu/degu/misc";
 import type { App, ServerOptions, Socket } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
-import {
-  disposeStore,
-  isStillAdmitted,
-  Session,
-  tieToTrust,
-} from "@degu/internal/base/app/session.ts";
+import { Session } from "@degu/internal/base/app/session.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
@@ -236,35 +231,5 @@ Deno.test("a session that no server owns ends with the first reason that it is c
     closed.close(new Error("again"));
     assertStrictEquals(closed.signal.reason, reason);
     assertEquals([closed.message, `${closed}`], ["closed by the app", "test"]);
-  }
-});
-
-Deno.test("isStillAdmitted asks the session's trust each time, and never rejects", async () => {
-  const session = new Session("peer", null, 1);
-  assertEquals(await isStillAdmitted(session), true);
-  const answers = [true, false, true];
-  tieToTrust(session, {
-    signal: new AbortController().signal,
-    confirm: () => Promise.resolve(answers.shift() ?? Promise.reject(new Error("gone"))),
-  });
-  const asked = [];
-  for (let i = 0; i < 4; i++) asked.push(await isStillAdmitted(session));
-  assertEquals(asked, [true, false, true, false]);
-  assertEquals(await isStillAdmitted(new Session("other", null, 1)), true);
-});
-
-Deno.test("a session ends with the trust in its peer, until it is over", async () => {
-  for (const when of ["before", "while", "after"]) {
-    const trust = new AbortController();
-    const reason = new Error("revoked");
-    if (when === "before") trust.abort(reason);
-    const tied = new Session("peer", null, 1);
-    tieToTrust(tied, { signal: trust.signal, confirm: () => Promise.resolve(true) });
-    if (when === "after") disposeStore(tied, () => {});
-    trust.abort(reason);
-    assertEquals(tied.message, when === "after" ? null : "closed by the app");
-    assertEquals(tied.signal.aborted, when !== "after");
-    if (when !== "after") assertStrictEquals(tied.signal.reason, reason);
-    assertEquals(await isStillAdmitted(tied), true);
   }
 });

@@ -3,7 +3,7 @@ import { bodies, DeguError } from "@degu/degu/base";
 import { DeviceError, peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import type { AppFunction } from "@degu/degu/server";
-import { isStillAdmitted, type Session } from "@degu/internal/base/app/session.ts";
+import type { Session } from "@degu/internal/base/app/session.ts";
 import { TrustSignals } from "@degu/internal/kit/device/trust_signals.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { record, storeOf } from "@degu/testing/device_pairs.ts";
@@ -95,7 +95,7 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
     assertMatch((await logger.waitFor("error"))[0]!, /the peers can't be read: .*Too many/);
     await assertRejects(() => camera.peers(), Error, "Too many");
     assertEquals(session!.signal.aborted, false);
-    assertEquals(await isStillAdmitted(session!), false); // as its own file says
+    assertEquals(await session!.isTrusted(), false); // as its own file says
   }
   await within(ended, "the session ends");
   assert(intervals.started.includes(400), "how often they are read");
@@ -150,7 +150,7 @@ Deno.test("the file of a peer is checked after its handshake and onConnect", asy
   held.release();
   assertEquals(await asking, REFUSED);
   assertEquals(setup.server.sessions.size, 0);
-  assertEquals(await isStillAdmitted(session), false);
+  assertEquals(await session.isTrusted(), false);
   assertEquals(peerOf(session).name, "viewer");
 });
 
@@ -188,7 +188,7 @@ Deno.test("a peer that is forgotten and paired again at once loses what the old 
   assertEquals(held.sessions.length, 2);
   for (const session of held.sessions) {
     assertMatch(String(session.signal.reason), /forgotten/);
-    assertEquals(await isStillAdmitted(session), false);
+    assertEquals(await session.isTrusted(), false);
   }
   held.release();
   assertEquals(await asking, REFUSED);
@@ -237,7 +237,7 @@ Deno.test("a check that finds a peer forgotten ends everything of that peer at o
   for (const conn of [one, two]) await conn.get("/");
   const sessions = [...server.sessions];
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
-  assertEquals(await isStillAdmitted(sessions[0]!), false);
+  assertEquals(await sessions[0]!.isTrusted(), false);
   assertEquals(sessions.map(({ signal }) => signal.aborted), [true, true]);
 });
 

@@ -11,7 +11,7 @@ import {
 } from "@degu/degu/base";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { tieToTrust } from "@degu/internal/base/app/session.ts";
+import { identifyPeer } from "@degu/internal/base/app/session.ts";
 import {
   BUNDLE_END,
   DIGEST_ANSWER,
@@ -503,10 +503,7 @@ Deno.test("a peer that is forgotten while its bundle arrives writes nothing more
   const app = new FilesApp(dir.path, { write: true });
   const session = makeSession();
   let admitted = true;
-  tieToTrust(session, {
-    signal: new AbortController().signal,
-    confirm: () => Promise.resolve(admitted),
-  });
+  identifyPeer(session, { user: "peer", isTrusted: () => Promise.resolve(admitted) });
   const body = new ChunkedBodyIter(
     (async function* () {
       const first = Array.from({ length: 64 }, (_, i): Sent => [`first/${i}`, "1"]);
@@ -539,7 +536,7 @@ Deno.test("files of a bundle that had their names before its peer was forgotten 
   const session = makeSession();
   const placed = async () => (await entries(`${dir.path}/first`).catch(() => [])).length;
   const confirm = async () => await placed() < 64;
-  tieToTrust(session, { signal: new AbortController().signal, confirm });
+  identifyPeer(session, { user: "peer", isTrusted: confirm });
   const bundle = bundleBytes(Array.from({ length: 70 }, (_, i): Sent => [`first/${i}`, "1"]));
   const body = new Body(new Blob([bundle]).stream(), bundle.length);
   const [status] = await app.handle(mkreq("POST", "/?bundle=put", {}, body), session);

@@ -3,7 +3,7 @@ import { Body, type HeaderDict } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { type PeerCertificate, Session } from "@degu/degu/server";
-import { tieToTrust } from "@degu/internal/base/app/session.ts";
+import { identifyPeer } from "@degu/internal/base/app/session.ts";
 import { EarlySync } from "@degu/internal/kit/disk/files.ts";
 import { type BodyFile, receiveBody } from "@degu/internal/kit/files/file_writer.ts";
 import { removeUnheld } from "@degu/internal/kit/files/leftovers.ts";
@@ -134,10 +134,7 @@ Deno.test("a peer that is no longer admitted can't complete a rename or delete",
   await using files = await makeApp();
   const session = sessionOf("1", "A");
   let admitted = true;
-  tieToTrust(session, {
-    signal: new AbortController().signal,
-    confirm: () => Promise.resolve(admitted),
-  });
+  identifyPeer(session, { user: "peer", isTrusted: () => Promise.resolve(admitted) });
   const send = async (headers: HeaderDict) => {
     const stream = ReadableStream.from((function* () {
       yield CONTENT.slice(0, 1000);
@@ -179,7 +176,7 @@ Deno.test("a file that is here already gets no time if it changes, or goes, just
     const path = `${files.root}/file`;
     const session = sessionOf("1", "A");
     const confirm = () => Promise.resolve(change(path)).then(() => true);
-    tieToTrust(session, { signal: new AbortController().signal, confirm });
+    identifyPeer(session, { user: "peer", isTrusted: confirm });
     const content = await Deno.readFile(path);
     const timed = { ...upload(content, content.length), "upload-modified": "2020-01-02T03:04:05Z" };
     const [status, , headers] = await files.app.handle(mkreq("PUT", "/file", timed), session);

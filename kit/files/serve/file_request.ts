@@ -1,7 +1,7 @@
 /** A request for files, with the settings of its app. */
 
 import type { Request, ResponseTuple } from "../../../base/app/message.ts";
-import { isStillAdmitted, type Session } from "../../../base/app/session.ts";
+import type { Session } from "../../../base/app/session.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { KnownDigests } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
@@ -67,11 +67,14 @@ export interface FileRequest extends FilesSettings {
 }
 
 /**
- * Checks, right before a change that can't be undone, that the peer was not forgotten meanwhile.
+ * Checks, right before a change that can't be undone, that the peer is still trusted. A session of
+ * another version of this package may lack the method: its peer counts as not trusted.
  */
-export async function checkAdmission(session: Session | undefined): Promise<void> {
-  if (session === undefined || await isStillAdmitted(session)) return;
-  throw new Refusal(403, "the peer is no longer trusted");
+export async function checkTrust(session: Session | undefined): Promise<void> {
+  if (session === undefined) return;
+  const { isTrusted }: Partial<Session> = session;
+  const answer: unknown = await isTrusted?.call(session).catch(() => false);
+  if (answer !== true) throw new Refusal(403, "the peer is no longer trusted");
 }
 
 /** The answer to a PUT after which something has its name. */

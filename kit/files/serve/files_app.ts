@@ -6,7 +6,7 @@ import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../../..
 import { quote } from "../../../base/quote.ts";
 import { MAX_LENGTH } from "../../../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../../../base/app/message.ts";
-import { type Session, userOf } from "../../../base/app/session.ts";
+import type { Session } from "../../../base/app/session.ts";
 import { makeSafeLogger, warnAbout } from "../../../net/logger.ts";
 import { messageOf } from "../../../net/thrown.ts";
 import { BundleError } from "../bundle.ts";
@@ -248,7 +248,7 @@ export class FilesApp implements AppObject {
     const warn = (refusal: Refusal, path?: string) => {
       const where = path === undefined ? "" : `${path}: `;
       const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
-      const who = session === undefined ? "a peer" : userOf(session) ?? session;
+      const who = session === undefined ? "a peer" : session.user ?? session;
       warnAbout(session, this.#logger, `${who}: ${what}`);
     };
     const failed = (error: unknown) => {

@@ -21,7 +21,7 @@ import { receiveBody } from "../file_writer.ts";
 import { bitsOf, modeHeader, modeOfCopy, modeOfWritten } from "../modes.ts";
 import { notFound, Refusal, refusalOf, unreadable } from "../refusal.ts";
 import { copyBeginning, placeHeader, type Reused } from "../reuse.ts";
-import { checkAdmission, type FileRequest, writtenAnswer } from "./file_request.ts";
+import { checkTrust, type FileRequest, writtenAnswer } from "./file_request.ts";
 import {
   checkDestination,
   conditionOf,
@@ -52,7 +52,7 @@ export async function put(write: FileRequest): Promise<ResponseTuple> {
 
 async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
   const { root, target } = write;
-  await checkAdmission(write.session);
+  await checkTrust(write.session);
   const { created, changed } = root.makeDirectory(target.names, conditionOf(write));
   await syncAllIfPossible(changed);
   return writtenAnswer(created, {});
@@ -64,7 +64,7 @@ async function putMode(
   length: number,
   mode: number | null,
 ): Promise<ResponseTuple> {
-  await checkAdmission(write.session);
+  await checkTrust(write.session);
   const { path, existing } = write.root.findFile(write.target.names);
   preconditionOf(write.request.headers)(existing);
   if (existing === null) throw notFound();
@@ -75,7 +75,7 @@ async function putMode(
 
 export async function remove(write: FileRequest): Promise<ResponseTuple> {
   const { root, target, report } = write;
-  await checkAdmission(write.session);
+  await checkTrust(write.session);
   const { isDirectory, names } = target;
   const removing = root.remove(names, isDirectory, conditionOf(write));
   const { wasFile, changed } = await removing.catch((error) => {
@@ -300,7 +300,7 @@ async function confirmUpload(
   { modified, mode }: UploadHeaders,
 ): Promise<ResponseTuple> {
   if ((modified !== null || mode !== null) && !write.isAddOnly) {
-    await checkAdmission(write.session);
+    await checkTrust(write.session);
     const { path, existing } = write.root.findFile(write.target.names);
     conditionOf(write)(existing);
     if (existing === null || !isUnchanged(existing, state)) {
@@ -352,7 +352,7 @@ async function finish(
   // A part has the time of its last write, by which old ones are found.
   if (modified !== null && !isLater) await temporary.file.utime(new Date(), modified);
   await temporary.sync();
-  await checkAdmission(session);
+  await checkTrust(session);
   if (isLater) {
     unfinished.checkShare(temporary.path);
     temporary.isKept = true;

@@ -13,7 +13,7 @@ import {
 import { stampOf, stampOfState } from "../conditions.ts";
 import { sha256Of } from "../digest.ts";
 import { isName, MAX_DEPTH } from "../file_name.ts";
-import { checkAdmission, type FileRequest } from "./file_request.ts";
+import { checkTrust, type FileRequest } from "./file_request.ts";
 import { parseMode } from "../modes.ts";
 import { Refusal, refusalOf } from "../refusal.ts";
 import type { Condition } from "../root.ts";
@@ -86,7 +86,7 @@ class BundleWriter {
       },
       make: ({ mode }) => unfinished.create(mode === null ? {} : { mode: mode | 0o600 }),
       // The peer may have been forgotten meanwhile.
-      admit: () => checkAdmission(session),
+      admit: () => checkTrust(session),
     };
   }
 

@@ -1,0 +1,240 @@
+/** The identity that `onConnect` gives a peer: its name, and how long the peer is trusted. */
+import { type App, Client, reply, routes, Server, wrapApp } from "@degu/degu";
+import { perPeer } from "@degu/degu/device";
+import { FilesApp } from "@degu/degu/files";
+import { TempDevices } from "@degu/degu/misc";
+import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
+import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { fromFileUrl, toFileUrl } from "@std/path";
+
+type OnConnect = NonNullable<AppObject["onConnect"]>;
+
+const showUser: App = (_request, session) => reply(200, `${session.user}`);
+
+/** An app that gives its peer this identity, and tells the name. */
+function identifying(returned: unknown): AppObject {
+  return { onConnect: (() => returned) as OnConnect, handle: showUser as AppObject["handle"] };
+}
+
+Deno.test("a peer has the name that onConnect returns, and none after true", async () => {
+  for (const returned of [{ user: "anna" }, true]) {
+    await using serving = serve(identifying(returned));
+    const response = await serving.makeClient().request("GET", "/");
+    assertEquals(await response.text(), returned === true ? "null" : "anna");
+  }
+});
+
+Deno.test("whatever onConnect returns that is neither true nor an identity refuses, and the log says why", async (t) => {
+  const rows: [returned: unknown, why: string][] = [
+    [false, "refused by onConnect"],
+    [1, "refused by onConnect"],
+    ["anna", "refused by onConnect"],
+    [null, "refused by onConnect"],
+    [{}, "user must be a name; got undefined"],
+    [{ user: undefined }, "user must be a name; got undefined"],
+    [{ user: "" }, "user must be a name; got string"],
+    [{ user: 5 }, "user must be a name; got number"],
+    [{ user: "anna", usr: 1 }, 'the unknown property "usr"'],
+    [{ user: "anna", signal: 5 }, "signal must be an AbortSignal; got number"],
+    [{ user: "anna", isTrusted: true }, "isTrusted must be a function; got boolean"],
+    [{ user: "anna", isTrusted: () => false }, "UNTRUSTED"],
+    [{ user: "anna", isTrusted: () => undefined }, "UNTRUSTED"],
+    [{ user: "anna", isTrusted: () => Promise.reject(new Error("no")) }, "UNTRUSTED"],
+    [{ user: "anna", signal: AbortSignal.abort() }, ""],
+  ];
+  await t.step("directly", () => refuseAll(rows, identifying));
+  await t.step("in a table", () =>
+    refuseAll(rows, (returned) => {
+      return routes({ "GET /": showUser as AppObject["handle"], "/files/": identifying(returned) });
+    }));
+  await t.step("wrapped", () =>
+    refuseAll(rows, (returned) => {
+      return wrapApp(identifying(returned), (next) => next());
+    }));
+});
+
+async function refuseAll(
+  rows: [returned: unknown, why: string][],
+  makeApp: (returned: unknown) => App,
+): Promise<void> {
+  for (const [returned, why] of rows) {
+    await using serving = serve(makeApp(returned));
+    using peer = await RawPeer.connect(serving.address);
+    await peer.assertClosedSilently(Deno.inspect(returned));
+    if (why !== "") assertStringIncludes((await serving.logger.waitFor("info")).join(), why);
+  }
+}
+
+Deno.test("the identities of a table must name one user, and all must trust", async (t) => {
+  let trusts = true;
+  const anna: PeerIdentity = { user: "anna" };
+  const watched: PeerIdentity = { user: "anna", isTrusted: () => trusts };
+  const rows: [what: string, of: unknown[], user: string | null][] = [
+    ["true alone", [true, true], "null"],
+    ["one identity", [true, anna, true], "anna"],
+    ["the same twice", [anna, watched], "anna"],
+    ["two users", [anna, { user: "bert" }], null],
+    ["a refusal behind it", [anna, false], null],
+  ];
+  await eachRow(t, rows, async (_what, returned, user) => {
+    const table: Record<string, App> = { "GET /": showUser };
+    for (const [i, each] of returned.entries()) table[`/${i}/`] = identifying(each);
+    await using serving = serve(routes(table));
+    if (user === null) {
+      await assertRejects(() => serving.makeClient().request("GET", "/"));
+      return;
+    }
+    using conn = await serving.makeClient().connect();
+    assertEquals(await (await conn.get("/")).text(), user);
+    const [session] = serving.server.sessions;
+    assertEquals(await session!.isTrusted(), true);
+    trusts = false;
+    assertEquals(await session!.isTrusted(), !returned.includes(watched));
+    trusts = true;
+  });
+});
+
+Deno.test("the end of each signal ends the session with its reason", async () => {
+  for (const index of [0, 1]) {
+    const controllers = [new AbortController(), new AbortController()];
+    const [one, other] = controllers.map(({ signal }) => identifying({ user: "anna", signal }));
+    await using serving = serve(routes({ "GET /": showUser, "/a/": one!, "/b/": other! }));
+    using conn = await serving.makeClient().connect();
+    await conn.get("/");
+    const [session] = serving.server.sessions;
+    const reason = new Error("revoked");
+    controllers[index]!.abort(reason);
+    assertEquals(session!.signal.reason, reason);
+    assertEquals(await session!.isTrusted(), false);
+    await assertRejects(() => conn.get("/"));
+  }
+});
+
+Deno.test("a signal that ends after its session has no effect", async () => {
+  const controller = new AbortController();
+  const sessions: Session[] = [];
+  const app = identifying({ user: "anna", signal: controller.signal });
+  await using serving = serve({
+    ...app,
+    onConnect: (session, sock) => {
+      sessions.push(session);
+      return app.onConnect!(session, sock);
+    },
+  });
+  await serving.makeClient().request("GET", "/");
+  await serving.server.shutdown();
+  const { message } = sessions[0]!;
+  controller.abort(new Error("late"));
+  assertEquals(sessions[0]!.message, message);
+});
+
+Deno.test("a FilesApp changes nothing for a session that is no longer trusted, of any kind", async () => {
+  await using dir = await tempDir();
+  let trusts: unknown = true;
+  const files = new FilesApp(dir.path, { write: true });
+  const isTrusted = () => trusts as boolean;
+  const app: AppObject = {
+    onConnect: () => ({ user: "anna", isTrusted }),
+    handle: (request, session) => files.handle(request, session),
+  };
+  await using serving = serve(app);
+  const client = serving.makeClient();
+  const put = async (text: string) => {
+    using conn = await client.connect();
+    // The session is accepted while the peer is trusted.
+    await (await conn.get("/")).discard();
+    trusts = answer;
+    const { status } = await conn.put("/a", {}, text);
+    trusts = true;
+    return status;
+  };
+  let answer: unknown = true;
+  assertEquals(await put("1"), 201);
+  for (answer of [false, undefined, 1, "true"]) assertEquals(await put("2"), 403);
+  assertEquals(await Deno.readTextFile(`${dir.path}/a`), "1");
+});
+
+Deno.test("trust fails closed between two copies of the package, in both combinations", async () => {
+  await using copyDir = await tempDir();
+  const copy = await loadCopy(copyDir.path);
+  assertEquals(copy.Server === Server, false);
+  const ours = { FilesApp, Server };
+  for (const [serving, files] of [[ours, copy], [copy, ours], [copy, copy]] as const) {
+    await using dir = await tempDir();
+    let trusts = true;
+    const app = new files.FilesApp(dir.path, { write: true });
+    const gated: AppObject = {
+      onConnect: () => ({ user: "anna", isTrusted: () => trusts }),
+      handle: (request, session) => app.handle(request, session),
+    };
+    const server = new serving.Server(["127.0.0.1", 0], gated);
+    await using _server = server;
+    server.serveForever();
+    using conn = await new Client(server.address).connect();
+    assertEquals((await conn.put("/a", {}, "1")).status, 201);
+    trusts = false;
+    assertEquals((await conn.put("/a", {}, "2")).status, 403);
+    assertEquals(await Deno.readTextFile(`${dir.path}/a`), "1");
+  }
+});
+
+/** Loads the modules of the package a second time, from another directory. */
+async function loadCopy(
+  dir: string,
+): Promise<{ FilesApp: typeof FilesApp; Server: typeof Server }> {
+  const root = fromFileUrl(new URL("../../", import.meta.url));
+  for (const folder of ["apps", "base", "kit", "net"]) {
+    await copyTree(`${root}/${folder}`, `${dir}/${folder}`);
+  }
+  for (const entry of ["base.ts", "client.ts", "files.ts", "server.ts"]) {
+    await Deno.copyFile(`${root}/${entry}`, `${dir}/${entry}`);
+  }
+  const [{ FilesApp }, { Server }] = await Promise.all([
+    import(toFileUrl(`${dir}/files.ts`).href),
+    import(toFileUrl(`${dir}/server.ts`).href),
+  ]);
+  return { FilesApp, Server };
+}
+
+async function copyTree(from: string, to: string): Promise<void> {
+  await Deno.mkdir(to);
+  for await (const { name, isDirectory } of Deno.readDir(from)) {
+    if (isDirectory) await copyTree(`${from}/${name}`, `${to}/${name}`);
+    else await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
+  }
+}
+
+Deno.test("an app of a device's server gives no name, and may refuse and end the trust", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  const controller = new AbortController();
+  let trusts = true;
+  const identity = { user: "other", signal: controller.signal, isTrusted: () => trusts };
+  const reasons: unknown[] = [];
+  for (const app of [identifying(identity), perPeer(() => identifying(identity))]) {
+    await using server = await camera.serve(["127.0.0.1", 0], app);
+    const client = await viewer.client("camera", { addresses: [server.address] });
+    using conn = await client.connect();
+    assertEquals(await (await conn.get("/")).text(), "viewer");
+    const [session] = server.sessions;
+    assertEquals([session!.user, await session!.isTrusted()], ["viewer", true]);
+    trusts = false;
+    assertEquals(await session!.isTrusted(), false);
+    await assertRejects(() => client.request("GET", "/"));
+    trusts = true;
+    session!.signal.addEventListener("abort", () => reasons.push(session!.signal.reason));
+    if (reasons.length === 0) {
+      await camera.forget("viewer");
+      await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+      await viewer.join(invitation.line);
+    } else {
+      controller.abort("enough");
+    }
+  }
+  assertEquals(reasons.length, 2);
+  assertEquals(reasons[1], "enough");
+});
