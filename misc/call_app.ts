@@ -11,9 +11,10 @@ import {
   Request,
   Response,
 } from "../base/app/message.ts";
-import { Session } from "../base/app/session.ts";
+import { addTrust, identifyPeer, type PeerCertificate, Session } from "../base/app/session.ts";
 import { cancelUnused } from "../base/body/bodies.ts";
-import { checkObject, copyOptions, wrongType } from "../base/checks.ts";
+import type { HostAddress, ScopedAddress } from "../base/address.ts";
+import { checkFunction, checkObject, checkString, copyOptions, wrongType } from "../base/checks.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
   formatResponsePreamble,
@@ -27,13 +28,47 @@ import { deviceId } from "../kit/identity/names.ts";
 /** The client of the request that the app gets. */
 export interface CallAppOptions {
   /**
-   * The session of the request.
+   * The session of the request, or what its app sees of one.
    *
    * @default {a new one without an address}
    */
-  session?: Session | undefined;
+  session?: Session | CallAppSession | undefined;
   /** The result of `peerOf(session)` in the app; a string stands for a peer of that name. */
   peer?: Peer | string | undefined;
+}
+
+/** What an app sees of a session that no server has made. */
+export interface CallAppSession {
+  /**
+   * The address of the peer.
+   *
+   * @default {null}
+   */
+  address?: HostAddress | ScopedAddress | null | undefined;
+  /**
+   * The verified certificate of the peer.
+   *
+   * @default {null}
+   */
+  peerCertificate?: PeerCertificate | null | undefined;
+  /**
+   * The name of the peer.
+   *
+   * @default {null}
+   */
+  user?: string | null | undefined;
+  /**
+   * The values that the app keeps for the connection. Nothing in them is disposed of.
+   *
+   * @default {an empty map}
+   */
+  store?: Map<string, unknown> | undefined;
+  /**
+   * Reports whether the peer is trusted; anything but `true`, and an error, means no.
+   *
+   * @default {always true}
+   */
+  isTrusted?: (() => boolean | Promise<boolean>) | undefined;
 }
 
 /** The requests that the session of a call may make. */
@@ -63,6 +98,20 @@ const MAX_REQUESTS = 1000;
  * assertEquals((await callApp(app, mkreq("GET", "/lamp"))).status, 200);
  * assertEquals((await callApp(app, mkreq("GET", "/heater"))).reason, "Not Found");
  * ```
+ *
+ * @example The session of the request
+ * ```ts
+ * import { type App, reply } from "@degu/degu";
+ * import { callApp, mkreq } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const app: App = (_request, session) => {
+ *   return session.user === "anna" ? reply(200, `hello, ${session.user}`) : reply(403);
+ * };
+ * const request = () => mkreq("GET", "/");
+ * assertEquals((await callApp(app, request(), { session: { user: "anna" } })).status, 200);
+ * assertEquals((await callApp(app, request(), { session: { user: "bert" } })).status, 403);
+ * ```
  */
 export async function callApp(
   app: App,
@@ -73,11 +122,8 @@ export async function callApp(
   if (!(request instanceof Request)) {
     throw wrongType("request", "a Request of this package, as mkreq() makes it", request);
   }
-  const { session = new Session("test", null, MAX_REQUESTS), peer } = copyOptions(options, [
-    "session",
-    "peer",
-  ]);
-  if (!(session instanceof Session)) throw wrongType("session", "a Session", session);
+  const { session: given = {}, peer } = copyOptions(options, ["session", "peer"]);
+  const session = given instanceof Session ? given : makeSession(given);
   if (typeof peer === "string") setPeer(session, peerNamed(peer));
   else if (peer !== undefined) {
     checkObject("peer", peer);
@@ -101,6 +147,24 @@ export async function callApp(
     cancelAnswer(returned, body, error);
     throw error;
   }
+}
+
+function makeSession(given: CallAppSession): Session {
+  const { address = null, peerCertificate = null, user = null, store, isTrusted } = copyOptions(
+    given,
+    ["address", "peerCertificate", "user", "store", "isTrusted"],
+    "session",
+  );
+  if (user !== null) checkString("session.user", user);
+  if (isTrusted !== undefined) checkFunction("session.isTrusted", isTrusted);
+  if (store !== undefined && !(store instanceof Map)) {
+    throw wrongType("session.store", "a Map", store);
+  }
+  const session = new Session("test", address, MAX_REQUESTS, peerCertificate);
+  if (store !== undefined) Object.assign(session, { store });
+  if (user !== null) identifyPeer(session, { user });
+  if (isTrusted !== undefined) addTrust(session, { user: user ?? "", isTrusted });
+  return session;
 }
 
 /** A peer that no device knows: the same name has the same id. */

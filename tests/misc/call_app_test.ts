@@ -15,6 +15,7 @@ import {
   Session,
 } from "@degu/degu";
 import { peerOf } from "@degu/degu/device";
+import type { PeerCertificate } from "@degu/degu/server";
 import { callApp, mkreq } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { uploads } from "@degu/testing/calling.ts";
@@ -326,6 +327,26 @@ Deno.test("callApp: an error of the app is that of the call", async () => {
   assertStrictEquals(await rejectionOf(calling, "broken"), error);
 });
 
+Deno.test("callApp makes a session of what the app sees of one", async () => {
+  const store = new Map<string, unknown>([["key", 1]]);
+  const address = ["127.0.0.1", 80] as const;
+  const peerCertificate = { publicKey256: "5D:02" } as PeerCertificate;
+  const given = { address, peerCertificate, user: "anna", store, isTrusted: () => false };
+  const seen: unknown[] = [];
+  const app: App = async (_request, session) => {
+    seen.push(session.address, session.peerCertificate, session.user, session.store);
+    seen.push(await session.isTrusted());
+    session.store.set("seen", true);
+    return reply(204);
+  };
+  await callApp(app, mkreq("GET", "/"), { session: given });
+  assertEquals(seen, [address, peerCertificate, "anna", store, false]);
+  assertEquals(store.get("seen"), true);
+  seen.length = 0;
+  await callApp(app, mkreq("GET", "/"), { session: {} });
+  assertEquals(seen.slice(0, 3).concat(seen[4]), [null, null, null, true]);
+});
+
 Deno.test("callApp: peer is what peerOf(session) gives", async () => {
   const name: App = (_request, session) =>
     reply(200, `${peerOf(session).name} ${peerOf(session).id}`);
@@ -359,7 +380,11 @@ Deno.test("callApp refuses wrong arguments", async () => {
     [{}, request],
     [app, undefined],
     [app, request, null],
-    [app, request, { session: {} }],
+    [app, request, { session: { name: "peer" } }],
+    [app, request, { session: { user: 5 } }],
+    [app, request, { session: { isTrusted: true } }],
+    [app, request, { session: { store: {} } }],
+    [app, request, { session: null }],
     [app, request, { peer: 5 }],
     [app, request, { peers: "a" }],
   ];
