@@ -290,9 +290,9 @@ export class Server implements AsyncDisposable {
         throw error;
       }
       // Nothing is accepted meanwhile; the system's queue holds new connections.
-      if (!slots.isFree) await slots.wait();
+      if (!slots.hasFree) await slots.wait();
       // The check runs in the same turn as the start: the server may stop in any earlier turn.
-      if (slots.isFree && !context.stopping) {
+      if (slots.hasFree && !context.stopping) {
         this.#start(accepted);
         continue;
       }

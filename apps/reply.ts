@@ -14,8 +14,7 @@ const TEXT = "text/plain;charset=utf-8";
  *
  * @param status 200 to 599, with a reason phrase in RFC 9110 §15, RFC 6585, or 507.
  * @param body The body. A string is sent as UTF-8, with the content-type
- * `text/plain;charset=utf-8` unless the headers have one. Without a body, an empty body is
- * announced by `content-length: 0`; with 204 and 304 there is none.
+ * `text/plain;charset=utf-8` unless the headers have one. Without a body, it is `null`.
  * @param headers The headers by lower-case name, which are copied.
  * @throws {TypeError} if the status is not a number.
  * @throws {RangeError} if the status has no standard reason phrase, if there is a body with 204 or

@@ -135,7 +135,7 @@ export async function callApp(
   try {
     const answer = readAnswer(returned);
     const { status, reason, headers } = answer;
-    const framing = answerFraming(method, body, answer, "response.", false);
+    const framing = answerFraming(method, body, answer, false);
     const sent = new Uint8Array(MAX_PREAMBLE_BYTES);
     const length = formatResponsePreamble(sent, status, reason, headers, framing, "response.");
     const preamble = parseResponsePreamble(method, sent, 0, length);

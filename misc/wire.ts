@@ -101,10 +101,7 @@ export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict 
   const end = terminate(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
   const text = decodeAscii(scratch.subarray(0, end));
   const context = isResponse ? "response" : "request";
-  const { headers, framing } = parseHeaderLines(scratch, 0, end, text, 0, context);
-  // A message with 0 bytes has no body, and no such header; these lines have it.
-  if (framing === 0) headers["content-length"] = 0;
-  return headers;
+  return parseHeaderLines(scratch, 0, end, text, 0, context).headers;
 }
 
 /**

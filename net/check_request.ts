@@ -11,12 +11,12 @@ import {
 } from "../base/wire/preamble.ts";
 import { checkUri } from "../base/wire/uri.ts";
 
-/** The preambles that are formatted to be checked; nothing reads them. */
-let unsent: Uint8Array | null = null;
+/** The target of preambles that are formatted only to be checked. */
+const unsent = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 /**
- * Checks a request before a requester connects, or waits for a connection, for it. The connection
- * checks the request once more, with its own headers.
+ * Checks a request before a connection for it is opened or awaited. The connection checks the
+ * request once more, with its own headers.
  *
  * @throws {TypeError} if an argument has a wrong type.
  * @throws {RangeError} if a value is not allowed.
@@ -30,11 +30,10 @@ export function checkRequest(
 ): void {
   checkRequestLine(method, uri, body);
   const framing = requestFraming(method, encodeBody(body), headers, false);
-  unsent ??= new Uint8Array(MAX_PREAMBLE_BYTES);
   formatRequestPreamble(unsent, method, uri, headers, null, framing);
 }
 
-/** Checks the method and the URI, and that a method without a body has none. */
+/** Checks the method and the URI, and that only PUT and POST have a body. */
 export function checkRequestLine(method: Method, uri: string, body: BodyOut): void {
   checkMethod(method);
   checkUri(uri);

@@ -17,7 +17,7 @@ import { BodyError, ConnectionClosedError, DeguError, ProtocolError } from "../b
 import { hideSecrets, INSPECT, inspectFields } from "../base/printable.ts";
 import { checkHeaderDict, type Framing, type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import {
-  checkResponsePart,
+  checkResponsePrefix,
   formatRequestPreamble,
   type Method,
   parseResponsePreamble,
@@ -159,7 +159,7 @@ export class Connection extends RequestShortcuts implements Disposable {
     this.sock = sock;
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
-    this.#transport = new Transport(sock, timeout, checkResponsePart);
+    this.#transport = new Transport(sock, timeout, checkResponsePrefix);
     this.#rest = new Rest(this.#transport, sock);
     this.#unframedNull = unframedNull;
     closeWhenForgotten(this, this.#transport);
@@ -314,7 +314,8 @@ export class Connection extends RequestShortcuts implements Disposable {
       this.#lastStatus = status;
       const announced = receivedFraming(method, preamble);
       if (saysClose(headers)) this.#isLast = true;
-      // The end of such a body is unknown (RFC 9112 §6.3, case 8), unless it means `null`.
+      // Without framing the end is unknown (RFC 9112 §6.3, case 8). With `unframedNull` there is no
+      // body.
       const isUnframed = announced === "unframed";
       if (isUnframed && (!this.#unframedNull || reader.buffered > 0)) throw unframedBody(status);
       const bodyFraming = isUnframed ? null : announced;

@@ -6,6 +6,7 @@ import {
   type BodyOut,
   cancelUnused,
   isRepeatable,
+  isUnread,
   keepUnused,
   whenOver,
 } from "../base/body/bodies.ts";
@@ -53,16 +54,8 @@ export interface ConnectionPoolOptions {
 interface Slot {
   /** `null` until there is an unused one, or a new one is open. */
   connection: Connected | null;
-  /** The body of the response; `null` until there is one that is still to be read. */
+  /** The body of the response; `null` before the response. */
   body: BodyIn;
-  /** Whether the preamble of a response has arrived. */
-  isAnswered: boolean;
-}
-
-/** A request that waits for a slot. */
-interface Waiting {
-  enter(slot: Slot): void;
-  fail(error: unknown): void;
 }
 
 /** The maker of the connections of a pool; `null` for anything else. */
@@ -94,8 +87,8 @@ export let isInUse: (pool: ConnectionPool) => boolean;
  * A connection is free again when the body of its response has been consumed or canceled. A body
  * with a length of at most 64 KiB is read at once, and kept in memory. Read each other body, or
  * call `response.discard()`. When `max` connections are in use, more requests wait in order. If all
- * of them are held by responses of which no byte is read, and nothing changes for the client's
- * `timeout`, the requests that wait fail.
+ * connections hold unread responses, and nothing changes for the client's `timeout`, the requests
+ * that wait fail.
  *
  * A connection that the server has closed meanwhile, or over which it has sent something that no
  * request asked for, is replaced before anything is sent. If a `GET` or `HEAD` over a connection
@@ -126,12 +119,10 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   readonly #idle: IdleConnections;
   readonly #slots = new Set<Slot>();
   /** Requests that wait for a slot. */
-  readonly #waiting = new Set<Waiting>();
-  /** Seconds in which something must change while requests wait and no response is read. */
+  readonly #waiting = new Set<PromiseWithResolvers<Slot>>();
+  /** Seconds after which waiting requests fail if all responses are unread; `null` for never. */
   readonly #timeout: number | null;
   #unreadTimer: ReturnType<typeof setTimeout> | undefined;
-  /** The time of the last change of a slot while requests waited. */
-  #lastChange = 0;
   readonly #closing = new AbortController();
 
   /**
@@ -148,8 +139,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     const { max = 4, idle = 10 } = copyOptions(options, ["max", "idle"]);
     checkInteger("max", max, 1, Infinity);
     checkTimeout(idle, "idle");
-    const { timeout = DEFAULT_TIMEOUT } = connector as { timeout?: unknown };
-    this.#timeout = typeof timeout === "number" || timeout === null ? timeout : DEFAULT_TIMEOUT;
+    this.#timeout = timeoutOf(connector);
     this.#connector = connector;
     this.#max = max;
     this.#idle = new IdleConnections(idle);
@@ -164,7 +154,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * @param body The body; `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request, and waiting and connecting for it.
    * @throws {ConnectionClosedError} if the pool is closed, or closes meanwhile.
-   * @throws {Deno.errors.TimedOut} if all connections are held by responses that are not read.
+   * @throws {Deno.errors.TimedOut} if all connections hold unread responses.
    * @throws the same errors as {@linkcode Client.prototype.request}.
    */
   override async request(
@@ -178,17 +168,16 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     try {
       const signal = requestSignal(options);
       const check = () => checkRequest(method, uri, headers, body);
-      const entered = this.#enter(signal, check);
-      slot = entered instanceof Promise ? await entered : entered;
+      const taken = this.#takeSlot(signal, check);
+      slot = taken instanceof Promise ? await taken : taken;
       const given = signal === undefined ? undefined : { signal };
       const make = (connection: Connected) => {
         return connection.request(method, uri, headers, body, given);
       };
       const response = await this.#exchange(slot, check, make, body, signal);
       const used = slot;
-      used.isAnswered = true;
       used.body = response.body;
-      this.#noteChange();
+      this.#watchUnread();
       closeIfUnframed(response);
       const { sock = {} } = used.connection as Partial<Connection>;
       const kept = keepSmallBody(response, signal, this.#timeout, sock);
@@ -235,11 +224,11 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /**
-   * Returns the right to use a connection, perhaps only after others have used it.
+   * Takes a slot, perhaps only after other requests have used it.
    *
-   * @param check Throws if the request is invalid, which must not wait.
+   * @param check Checks the request before it waits for a slot.
    */
-  #enter(signal: AbortSignal | undefined, check: () => void): Slot | Promise<Slot> {
+  #takeSlot(signal: AbortSignal | undefined, check: () => void): Slot | Promise<Slot> {
     this.#closing.signal.throwIfAborted();
     signal?.throwIfAborted();
     if (this.#slots.size < this.#max) return this.#addSlot();
@@ -251,62 +240,39 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   #addSlot(): Slot {
-    const slot = { connection: null, body: null, isAnswered: false };
+    const slot = { connection: null, body: null };
     this.#slots.add(slot);
     return slot;
   }
 
   #wait(signal: AbortSignal): Promise<Slot> {
-    return new Promise((resolve, reject) => {
-      const fail = (error: unknown) => {
-        signal.removeEventListener("abort", abort);
-        this.#endWait(waiting);
-        reject(error);
-      };
-      const abort = () => fail(signal.reason);
-      const enter = (slot: Slot) => {
-        signal.removeEventListener("abort", abort);
-        this.#endWait(waiting);
-        resolve(slot);
-      };
-      const waiting: Waiting = { enter, fail };
-      signal.addEventListener("abort", abort, { once: true });
-      this.#waiting.add(waiting);
-      if (this.#waiting.size > 1) return;
-      this.#noteChange();
-      this.#watchUnread();
+    const waiting = Promise.withResolvers<Slot>();
+    const abort = () => {
+      this.#waiting.delete(waiting);
+      waiting.reject(signal.reason);
+    };
+    signal.addEventListener("abort", abort, { once: true });
+    this.#waiting.add(waiting);
+    if (this.#waiting.size === 1) this.#watchUnread();
+    return waiting.promise.finally(() => {
+      signal.removeEventListener("abort", abort);
+      if (this.#waiting.size === 0) clearTimeout(this.#unreadTimer);
     });
   }
 
-  #endWait(waiting: Waiting): void {
-    this.#waiting.delete(waiting);
-    if (this.#waiting.size === 0) clearTimeout(this.#unreadTimer);
-  }
-
-  #noteChange(): void {
-    if (this.#waiting.size > 0) this.#lastChange = performance.now();
-  }
-
   /**
-   * Ends the wait of requests once nothing has changed for the time-out, and all connections are
-   * held by responses that the program does not read: no slot would ever become free.
+   * Fails the requests that wait once nothing has changed for the time-out, and all connections
+   * hold unread responses: no slot would ever become free. Each change starts the time again.
    */
   #watchUnread(): void {
-    if (this.#timeout === null) return;
-    const left = this.#lastChange + this.#timeout * 1000 - performance.now();
-    if (left > 0) {
-      const watch = () => this.#watchUnread();
-      this.#unreadTimer = setTimeout(watch, Math.min(left, MAX_INTERVAL));
-      return;
-    }
-    let unreadCount = 0;
-    for (const { body } of this.#slots) if (body !== null && !body.used) unreadCount++;
-    if (unreadCount === this.#slots.size) {
-      for (const { fail } of [...this.#waiting]) fail(unreadError(unreadCount));
-    } else {
-      this.#noteChange();
-      this.#watchUnread();
-    }
+    if (this.#timeout === null || this.#waiting.size === 0) return;
+    clearTimeout(this.#unreadTimer);
+    this.#unreadTimer = setTimeout(() => {
+      const isStalled = ({ body }: Slot) => body !== null && isUnread(body);
+      if (!this.#slots.values().every(isStalled)) return this.#watchUnread();
+      for (const { reject } of this.#waiting) reject(unreadError(this.#slots.size));
+      this.#waiting.clear();
+    }, Math.min(this.#timeout * 1000, MAX_INTERVAL));
   }
 
   /** Frees a connection for the request that has waited longest. */
@@ -317,8 +283,11 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       if (this.#closing.signal.aborted) this.#idle.drop(connection);
       else this.#idle.put(connection);
     }
-    this.#noteChange();
-    for (const { enter } of this.#waiting) return enter(this.#addSlot());
+    this.#watchUnread();
+    for (const waiting of this.#waiting) {
+      this.#waiting.delete(waiting);
+      return waiting.resolve(this.#addSlot());
+    }
   }
 
   async #connect(slot: Slot, signal: AbortSignal | undefined): Promise<Connected> {
@@ -333,7 +302,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   /** Any connection; if there is none, this opens one, which the next request takes. */
   async #any(signal: AbortSignal | undefined): Promise<Connected> {
     for (const { connection } of this.#slots) if (connection?.closed === false) return connection;
-    const slot = await this.#enter(signal, () => {});
+    const slot = await this.#takeSlot(signal, () => {});
     try {
       slot.connection = this.#idle.take();
       return slot.connection ?? await this.#connect(slot, signal);
@@ -346,7 +315,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   #forget(connection: Connected): void {
     this.#idle.drop(connection);
     for (const slot of this.#slots) {
-      if (slot.isAnswered && slot.connection === connection) this.#leave(slot);
+      if (slot.body !== null && slot.connection === connection) this.#leave(slot);
     }
   }
 
@@ -382,7 +351,16 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 }
 
-/** The error of a request that waited in vain, as another attempt would. */
+/** The time-out of a client; the default for a connector that has no valid one. */
+function timeoutOf(connector: Connector): number | null {
+  const { timeout } = connector as { timeout?: unknown };
+  if (timeout === null || typeof timeout === "number" && timeout > 0 && timeout < Infinity) {
+    return timeout;
+  }
+  return DEFAULT_TIMEOUT;
+}
+
+/** Makes the error of a request that waited for unread responses. A retry would wait as long. */
 function unreadError(count: number): Error {
   return asFinal(
     new Deno.errors.TimedOut(

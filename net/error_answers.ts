@@ -33,7 +33,7 @@ export function errorAnswer(status: ErrorStatus): Uint8Array {
   return answers.get(status)!;
 }
 
-const START_LINE = /^([^ ]+) [^ ]+ HTTP\/([0-9]\.[0-9])$/;
+const START_LINE = /^([^ ]+) [^ \r\n]+ HTTP\/([0-9]\.[0-9])\r\n/;
 
 /**
  * The status that answers a preamble that breaks the grammar; `null` for none, if the bytes don't
@@ -46,10 +46,7 @@ export function statusOfPreamble(error: unknown, bytes: Uint8Array): ErrorStatus
   if (!beginsWithMethod(bytes)) return null;
   if (error.code === "PREAMBLE_TOO_LARGE") return 431;
   const text = decoder.decode(bytes.subarray(0, MAX_PREAMBLE_BYTES));
-  const lineEnd = text.search(/[\r\n]/);
-  // A line that ends with a bare CR or LF says nothing.
-  if (!text.startsWith("\r\n", lineEnd)) return 400;
-  const [, method, version] = START_LINE.exec(text.substring(0, lineEnd)) ?? [];
+  const [, method, version] = START_LINE.exec(text) ?? [];
   if (version === undefined) return 400;
   if (version !== "1.1") return 505;
   return isMethod(method) ? 400 : 501;

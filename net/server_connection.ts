@@ -22,7 +22,13 @@ import {
   type Session,
   type SessionOwner,
 } from "../base/app/session.ts";
-import { type BodyIn, cancelQuietly, cancelUnused, isWritable } from "../base/body/bodies.ts";
+import {
+  type BodyIn,
+  cancelQuietly,
+  cancelUnused,
+  isStopped,
+  isWritable,
+} from "../base/body/bodies.ts";
 import { isTooLong } from "../base/body/reading.ts";
 import {
   BodyError,
@@ -34,7 +40,7 @@ import { quote } from "../base/quote.ts";
 import type { Member } from "../base/collections.ts";
 import { type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import {
-  checkRequestPart,
+  checkRequestPrefix,
   formatResponsePreamble,
   type Method,
   parseRequestPreamble,
@@ -59,8 +65,8 @@ import { Transport } from "./transport.ts";
 
 /** The end of most connections: nobody's error. */
 const PEER_ENDED = messageOf(new EmptyPreambleError());
-const ENDED_FOR_ANOTHER = "ended while it was idle, since another connection waited for its slot";
 const PEER_ENDED_LINE = `ended: ${new EmptyPreambleError().message}`;
+const IDLE_SESSION_ENDED = "ended while idle, because another connection waited for a slot";
 const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have maxBytes";
 const CLOSE: HeaderDict = { connection: "close" };
 
@@ -136,10 +142,10 @@ export class ServerConnection implements Member, SessionOwner {
    */
   readonly #served = Promise.withResolvers<void>();
   #over: Promise<void> | null = null;
-  /** Resolves when the peer has read the last response, or could have; `null` before that wait. */
+  /** The lingering after the session; `null` before. */
   #lingered: Promise<void> | null = null;
-  /** The time at which the wait for the next request began; `Infinity` before the first wait. */
-  #idleSince = Infinity;
+  /** The time at which the last wait for a request began; `Infinity` before the first one. */
+  #waitStart = Infinity;
   /** The error with which the peer broke the body of a request that is still to be answered. */
   #broken: unknown = null;
   /** The `expect` of the request whose body is unread, if the request had one. */
@@ -160,7 +166,7 @@ export class ServerConnection implements Member, SessionOwner {
     this.#socket = socket;
     this.session = session;
     this.#isTrusted = isTrusted;
-    this.#transport = new Transport(socket, context.timeout, checkRequestPart);
+    this.#transport = new Transport(socket, context.timeout, checkRequestPrefix);
     this.#transport.addCloseListener(() => this.#end());
     ownSession(session, this);
   }
@@ -247,15 +253,15 @@ export class ServerConnection implements Member, SessionOwner {
     return this.#state === "idle" && this.#transport.reader.buffered === 0;
   }
 
-  /** The time since which closing loses nothing and `onConnect` is done; `Infinity` for never. */
+  /** The time at which the session became idle; `Infinity` while it is not idle. */
   get idleSince(): number {
-    return this.isIdle() ? this.#idleSince : Infinity;
+    return this.isIdle() ? this.#waitStart : Infinity;
   }
 
-  /** Ends an idle session in good order: bytes that arrive from now on are dropped. */
+  /** Ends an idle session: closes the writing side, and discards what arrives. */
   endIdle(): void {
-    this.#endSession("debug", ENDED_FOR_ANOTHER);
-    this.#linger(false);
+    this.#endSession("debug", IDLE_SESSION_ENDED);
+    void this.#linger({ keepsSlot: false });
   }
 
   close(): void {
@@ -283,7 +289,7 @@ export class ServerConnection implements Member, SessionOwner {
     try {
       if (await this.#accept()) {
         const isRefused = await this.#serveRequests();
-        await (this.#lingered ?? this.#linger(!isRefused));
+        await (this.#lingered ?? this.#linger({ keepsSlot: !isRefused }));
       }
     } catch (error) {
       this.#report(this.#transport.breakWith(error));
@@ -296,7 +302,7 @@ export class ServerConnection implements Member, SessionOwner {
   }
 
   /** Ends the session, and waits until the peer could read the last response. */
-  #linger(keepsSlot: boolean): Promise<void> {
+  #linger({ keepsSlot }: { readonly keepsSlot: boolean }): Promise<void> {
     this.#end();
     if (!keepsSlot) {
       addLingering(this.#context.lingering, this);
@@ -325,7 +331,7 @@ export class ServerConnection implements Member, SessionOwner {
     }
     if (!this.#checkTrust()) return false;
     sessions.add(this.session);
-    this.#idleSince = performance.now();
+    this.#waitStart = performance.now();
     return true;
   }
 
@@ -450,11 +456,11 @@ export class ServerConnection implements Member, SessionOwner {
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers } = answer;
     const { unframedNull } = this.#context;
-    const framing = answerFraming(method, body, answer, "response.", unframedNull);
+    const framing = answerFraming(method, body, answer, unframedNull);
     // A body that writes itself, as in a proxy, may read the request's body while it is sent.
-    const isUnreadForGood = !isWritable(answer.body);
-    answering.told = this.#whyLast(answering, answer, isUnreadForGood);
-    const added = answering.told === null ? null : closing(headers);
+    const mayReadRequest = isWritable(answer.body) && body !== null && !isStopped(body);
+    answering.told = this.#whyLast(answering, answer, mayReadRequest);
+    const added = answering.told === null ? null : makeCloseHeader(headers);
     const buffer = transport.beginMessage();
     const length = formatResponsePreamble(
       buffer,
@@ -508,7 +514,7 @@ export class ServerConnection implements Member, SessionOwner {
     if (closed) throw failure ?? new ConnectionClosedError();
     if (last === null) {
       this.#on("answered");
-      this.#idleSince = performance.now();
+      this.#waitStart = performance.now();
       this.#endExchange(null);
       return false;
     }
@@ -522,12 +528,12 @@ export class ServerConnection implements Member, SessionOwner {
   /**
    * Why the answer to a request is the last one; `null` if it is not.
    *
-   * @param isUnreadForGood Whether a body that is unread at this moment will stay so.
+   * @param mayReadRequest Whether the response's own body may still read the request's body.
    */
   #whyLast(
     { isLast }: Answering,
     { status, headers }: Answer,
-    isUnreadForGood = true,
+    mayReadRequest = false,
   ): LastResponse | null {
     if (this.#state === "broken") {
       const why = messageOf(this.#broken);
@@ -535,7 +541,7 @@ export class ServerConnection implements Member, SessionOwner {
     }
     const last = (at: LineLevel, why: string): LastResponse => ({ at, why });
     // Any peer can send a body that its app does not want, so such a body is no error of the app.
-    if (isUnreadForGood && this.#state === "unread") {
+    if (!mayReadRequest && this.#state === "unread") {
       return last("bodies", `the body of a request was left unread (status ${status})`);
     }
     const closes = saysClose(headers) ? "response" : isLast ? "request" : null;
@@ -657,7 +663,7 @@ export class ServerConnection implements Member, SessionOwner {
 }
 
 /** The header that a last response adds (RFC 9112 §9.6); `null` if the app has set it. */
-function closing(headers: HeaderDict): HeaderDict | null {
+function makeCloseHeader(headers: HeaderDict): HeaderDict | null {
   const { connection } = headers;
   if (connection === undefined) return CLOSE;
   if (typeof connection !== "string" || saysClose(headers)) return null;

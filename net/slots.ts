@@ -1,4 +1,4 @@
-/** The slots of a server: how many connections it serves at a time, and which one gives way. */
+/** The slots of a server: which connections it serves, and which idle session it ends. */
 
 import type { Session } from "../base/app/session.ts";
 import { Members } from "../base/collections.ts";
@@ -18,7 +18,7 @@ export class Slots {
   readonly #connections = new Members<ServerConnection>();
   readonly #max: number;
   /** Ends the pause of the connection that waits. */
-  #pauseController: AbortController | null = null;
+  #pauseController = new AbortController();
   #closed = false;
 
   /** Makes `max` slots, perhaps `Infinity`. */
@@ -27,7 +27,7 @@ export class Slots {
   }
 
   /** Whether another connection can be added now. */
-  get isFree(): boolean {
+  get hasFree(): boolean {
     return this.#connections.size < this.#max;
   }
 
@@ -35,32 +35,30 @@ export class Slots {
   add(connection: ServerConnection): void {
     void connection.ended.then(() => {
       this.#connections.delete(connection);
-      this.#pauseController?.abort();
+      this.#pauseController.abort();
     });
     this.#connections.add(connection);
   }
 
   /**
-   * Waits for a slot, for up to 2 seconds or until {@linkcode close}, and ends an idle session for
-   * it as soon as there is one.
+   * Waits up to 2 seconds for a slot. Meanwhile ends one session that has been idle for a second.
    */
   async wait(): Promise<void> {
     const end = performance.now() + MAX_WAIT_MILLISECONDS;
-    while (!this.isFree && !this.#closed) {
+    while (!this.hasFree && !this.#closed) {
       const now = performance.now();
       if (now >= end) return;
       this.#pauseController = new AbortController();
       const { signal } = this.#pauseController;
-      const next = this.#endIdleSession(now);
-      await pause(Math.min(next, end) - now, signal);
+      const nextCheck = this.#endIdleSession(now);
+      await pause(Math.min(nextCheck, end) - now, signal);
     }
-    this.#pauseController = null;
   }
 
-  /** Ends the wait for a slot, now and later. */
+  /** Ends the pending wait; later waits return at once. */
   close(): void {
     this.#closed = true;
-    this.#pauseController?.abort();
+    this.#pauseController.abort();
   }
 
   /** The connections with a slot at this moment. */
@@ -72,7 +70,7 @@ export class Slots {
    * Ends the session that has been idle for the longest time, if that is long enough, of the peer
    * that has the most sessions: a client that keeps many connections locks no other client out.
    *
-   * @returns The time of the next look, if no slot becomes free before.
+   * @returns When to check again, if no slot becomes free before.
    */
   #endIdleSession(now: number): number {
     const sessionCounts = new Map<string, number>();
@@ -81,28 +79,26 @@ export class Slots {
       sessionCounts.set(peer, (sessionCounts.get(peer) ?? 0) + 1);
     }
     const countOf = ({ session }: ServerConnection) => sessionCounts.get(peerOf(session))!;
-    let chosen: ServerConnection | null = null;
-    let next = now + MIN_IDLE_MILLISECONDS;
+    let oldestIdle: ServerConnection | null = null;
+    let nextCheck = now + MIN_IDLE_MILLISECONDS;
     for (const connection of this.#connections) {
       const { idleSince } = connection;
       if (now - idleSince < MIN_IDLE_MILLISECONDS) {
-        next = Math.min(next, idleSince + MIN_IDLE_MILLISECONDS);
+        nextCheck = Math.min(nextCheck, idleSince + MIN_IDLE_MILLISECONDS);
       } else if (
-        chosen === null || countOf(connection) > countOf(chosen) ||
-        countOf(connection) === countOf(chosen) && idleSince < chosen.idleSince
+        oldestIdle === null || countOf(connection) > countOf(oldestIdle) ||
+        countOf(connection) === countOf(oldestIdle) && idleSince < oldestIdle.idleSince
       ) {
-        chosen = connection;
+        oldestIdle = connection;
       }
     }
-    chosen?.endIdle();
-    return next;
+    oldestIdle?.endIdle();
+    return nextCheck;
   }
 }
 
 /** The peer of a session, by its key, else by its host. All peers of a Unix socket count as one. */
 function peerOf({ peerCertificate, address }: Session): string {
   if (peerCertificate !== null) return peerCertificate.publicKey256;
-  if (address === null) return "";
-  const [host, , , scope = 0] = address;
-  return `${host}%${scope}`;
+  return address?.[0] ?? "";
 }

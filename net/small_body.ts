@@ -2,15 +2,12 @@
 
 import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
-import { interruptionOf } from "../base/body/bodies.ts";
+import { interruptionOf, progressOf } from "../base/body/bodies.ts";
 import { Body, takeArrived } from "../base/body/body.ts";
 import { type BodyEnd, type BodySource, MemorySource } from "../base/body/body_source.ts";
 import type { Interruption } from "../base/body/body_state.ts";
 import { ReadBuffer } from "../base/body/byte_io.ts";
 import { Deadline } from "./deadline.ts";
-
-/** What a pending read keeps alive. */
-type KeptAlive = Pick<Socket, "ref" | "unref">;
 
 /** The most bytes of a body that is read before the program reads it. */
 const MAX_BYTES = 65536;
@@ -27,7 +24,7 @@ export function keepSmallBody(
   response: Response,
   signal: AbortSignal | undefined,
   timeout: number | null,
-  socket: KeptAlive,
+  socket: Pick<Socket, "ref" | "unref">,
 ): Response {
   const { body } = response;
   const isSmall = body !== null && body.constructor === Body && body.contentLength > 0 &&
@@ -54,16 +51,14 @@ class FilledSource implements BodySource {
   readonly kind = "response";
   readonly buffer: ReadBuffer = new ReadBuffer(this);
   readonly #body: Body;
-  readonly #socket: KeptAlive;
+  readonly #socket: Pick<Socket, "ref" | "unref">;
   /** Ends the reading if the program has not waited for bytes for so long. */
   readonly #unwanted: Deadline;
   #failure: { readonly error: unknown } | null = null;
-  /** Whether the other body is over: its connection may make the next request already. */
-  #isOver = false;
   /** Continues a read that waits for bytes. */
   #wake = () => {};
 
-  constructor(body: Body, timeout: number | null, socket: KeptAlive) {
+  constructor(body: Body, timeout: number | null, socket: Pick<Socket, "ref" | "unref">) {
     this.#body = body;
     this.buffer.bytes = new Uint8Array(body.contentLength);
     this.#socket = socket;
@@ -82,7 +77,7 @@ class FilledSource implements BodySource {
   async fill(signal: AbortSignal | undefined, interruption: Interruption): Promise<void> {
     const { buffer } = this;
     this.#unwanted.startWait();
-    this.#socket.unref?.();
+    this.#keepAlive(false);
     try {
       for await (const piece of this.#body) {
         buffer.bytes.set(piece, buffer.end);
@@ -95,7 +90,6 @@ class FilledSource implements BodySource {
       if (signal?.aborted && error === signal.reason) interruption.abort(error);
       this.#wake();
     } finally {
-      this.#isOver = true;
       this.#unwanted.close();
     }
   }
@@ -104,13 +98,22 @@ class FilledSource implements BodySource {
     while (this.buffer.buffered === 0) {
       if (this.#failure !== null) throw this.#failure.error;
       this.#unwanted.stopWait();
-      this.#socket.ref?.();
+      this.#keepAlive(true);
       await new Promise<void>((resolve) => this.#wake = resolve);
-      if (this.#isOver) continue;
-      this.#socket.unref?.();
+      this.#keepAlive(false);
       this.#unwanted.startWait();
     }
     return this.buffer.take(into);
+  }
+
+  /**
+   * Chooses whether reading the other body keeps the process alive. Once that has ended, its
+   * connection may serve another request, which has chosen by itself.
+   */
+  #keepAlive(isAwaited: boolean): void {
+    if (progressOf(this.#body).isConsumed) return;
+    if (isAwaited) this.#socket.ref?.();
+    else this.#socket.unref?.();
   }
 
   async over(end: BodyEnd, error?: unknown): Promise<void> {

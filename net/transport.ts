@@ -8,7 +8,7 @@ import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
 import { connectionFacts } from "../base/facts.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
-import { type CheckPart, findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
+import { type CheckPrefix, findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
 import { Deadline } from "./deadline.ts";
 import type { ExchangeWatch } from "./exchange_watch.ts";
 import { MessageSink } from "./message_sink.ts";
@@ -61,7 +61,7 @@ export class Transport implements AheadSource {
    */
   rest: { arrived(error: unknown): void } | null = null;
   readonly #socket: Socket;
-  readonly #checkPart: CheckPart;
+  readonly #checkPrefix: CheckPrefix;
   readonly #closeListeners: CloseListener[] = [];
   #closed = false;
   #failure: unknown = null;
@@ -85,15 +85,15 @@ export class Transport implements AheadSource {
   /**
    * Owns the socket from now on.
    *
-   * @param checkPart Throws if no preamble has the bytes that have arrived of it.
+   * @param checkPrefix Throws if no preamble begins with these bytes.
    */
   constructor(
     socket: Socket,
     timeout: number | null,
-    checkPart: CheckPart = () => {},
+    checkPrefix: CheckPrefix = () => {},
   ) {
     this.#socket = socket;
-    this.#checkPart = checkPart;
+    this.#checkPrefix = checkPrefix;
     this.deadline = new Deadline(timeout, () => {
       const problem = `the peer kept the connection waiting for over ${timeout} s`;
       const facts = { silentSeconds: timeout! };
@@ -185,9 +185,9 @@ export class Transport implements AheadSource {
     // A whole preamble is left to the parser, which has better messages.
     if (reader.buffered > 0 && (end < 0 || size > MAX_PREAMBLE_BYTES)) {
       const { bytes, start } = reader;
-      // What is read first decides, however many bytes have arrived together.
-      const most = Math.min(reader.end, start + MAX_PREAMBLE_BYTES);
-      this.#checkPart(bytes, start, start + this.#searched, most);
+      // At most this prefix: the answer must not depend on how the bytes arrive.
+      const checkEnd = Math.min(reader.end, start + MAX_PREAMBLE_BYTES);
+      this.#checkPrefix(bytes, start, start + this.#searched, checkEnd);
     }
     if (size > MAX_PREAMBLE_BYTES) throw preambleTooLarge();
     if (end < 0) {

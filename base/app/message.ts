@@ -83,7 +83,7 @@ export class Response<B extends BodyOut = BodyIn> {
 
   /**
    * The data of the body as a byte stream, for default and BYOB readers: empty and closed if the
-   * body is `null`, and the same stream at each look. Getting the stream starts the body.
+   * body is `null`. Each access returns the same stream, and counts as an operation on the body.
    *
    * @throws {BodyError} if another operation of the body has begun before.
    */
@@ -181,20 +181,21 @@ export function receivedBody(body: BodyOut): NonNullable<BodyIn> {
   return encoded.chunked ? new ChunkedBody(readable) : new Body(readable, encoded.contentLength);
 }
 
+/** The streams of messages, each with the body that it was made of: an app may replace the body. */
 const readables = new WeakMap<
   Request | Response<BodyOut>,
-  ReadableStream<Uint8Array<ArrayBuffer>>
+  { readonly body: BodyOut; readonly readable: ReadableStream<Uint8Array<ArrayBuffer>> }
 >();
 
-/** Returns the data of a message as a byte stream, which is made once. */
+/** Returns the data of a message as a byte stream, which is made once for each body. */
 function readableOf(
   message: Request | Response<BodyOut>,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  let readable = readables.get(message);
-  if (readable === undefined) {
-    readable = receivedBody(message.body).readable;
-    readables.set(message, readable);
-  }
+  const { body } = message;
+  const made = readables.get(message);
+  if (made !== undefined && made.body === body) return made.readable;
+  const { readable } = receivedBody(body);
+  readables.set(message, { body, readable });
   return readable;
 }
 
@@ -413,16 +414,15 @@ function answerPartsOf(returned: unknown): Omit<Answer, "body"> & { readonly bod
  *
  * @param method The method of the request, which the app may have changed in its `Request`.
  * @param requestBody The body of the request, which the app may have changed, too.
- * @param owner The text that errors put before the names of the parts: `"response."`.
  * @param unframedNull Whether `null` is sent without framing, for the original Degu.
  */
 export function answerFraming(
   method: Method,
   requestBody: BodyIn,
   { status, headers, body }: Answer,
-  owner: string,
   unframedNull: boolean,
 ): Framing | undefined {
+  const owner = "response.";
   checkStatus(status, 200, owner);
   if (body !== null && (body as unknown) === requestBody) {
     throw new BodyError(`${owner}body: must not be the body of the request`);

@@ -123,7 +123,7 @@ export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
   return isBody(body) || isBodyIter(body) ? body.contentLength : "chunked";
 }
 
-/** Returns the framing that a request announces: its body's, or that of {@linkcode nullFraming}. */
+/** Returns the framing that a request announces. */
 export function requestFraming(
   method: Method,
   body: EncodedBody,
@@ -135,11 +135,11 @@ export function requestFraming(
 }
 
 /**
- * Returns the framing of `null` in a message that may have a body: 0 bytes. The original Degu sends
- * and expects neither `content-length` nor `transfer-encoding`.
+ * Returns the framing of `null` in a message that may have a body: 0, or `null` for no framing with
+ * `unframedNull`, unless the headers have a `content-length`.
  */
 export function nullFraming(headers: HeaderDict, unframedNull: boolean): 0 | null {
-  return unframedNull && headers?.["content-length"] === undefined ? null : 0;
+  return unframedNull && headers["content-length"] === undefined ? null : 0;
 }
 
 /** Whether a value is a body of one of the four classes, or of a class that extends one. */
@@ -245,6 +245,16 @@ export function progressOf(body: NonNullable<BodyIn>): { bytes: number; isConsum
   const { state, reader } = partsOf(body);
   const isConsumed = state.isConsumed || isBody(body) && body.contentLength === 0;
   return { bytes: reader.bytes, isConsumed };
+}
+
+/** Whether no byte of a received body has been read, and no operation waits for one. */
+export function isUnread(body: NonNullable<BodyIn>): boolean {
+  return progressOf(body).bytes === 0 && interruptionOf(body).waiting === null;
+}
+
+/** Whether a received body has failed or was canceled, so that no byte of it can be read. */
+export function isStopped(body: NonNullable<BodyIn>): boolean {
+  return interruptionOf(body).failure !== null;
 }
 
 /** What aborts a received body from outside, without keeping the body alive. */

@@ -197,7 +197,7 @@ export class ChunkScanner {
       this.#endsWithCr = isCr;
       return -1;
     }
-    // The parser refuses a line with a bare CR or LF, which no byte to come can mend.
+    // Throws for a bare CR or LF: no later byte makes this line valid.
     if (!isCr || bytes[at] !== LF) parseChunkLine(bytes, start, at + 1);
     this.#looked = 0;
     this.#endsWithCr = false;

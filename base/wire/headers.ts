@@ -50,16 +50,8 @@ export type ReceivedHeaders =
   }
   & { readonly [name: string]: string | undefined };
 
-/**
- * The message that headers belong to. Only PUT and POST requests may have a body; the headers of a
- * response without a body, to HEAD or with the status 304, describe the body of another response.
- */
-export type HeaderContext =
-  | "request"
-  | "request without body"
-  | "response"
-  | "response without body"
-  | "any";
+/** The message that headers belong to; only PUT and POST requests may have a body. */
+export type HeaderContext = "request" | "request without body" | "response" | "any";
 
 /**
  * How the end of a body is determined (RFC 9112 §6.3): its length in bytes, `"chunked"`, or `null`
@@ -165,23 +157,21 @@ export function isSpecial(name: string): boolean {
  * in each request (RFC 9110 §8.6).
  */
 function checkTogether(
-  all: number,
-  isEmpty: boolean,
+  announced: number,
+  hasZeroLength: boolean,
   context: HeaderContext,
 ): ProtocolError | null {
   // RFC 9112 §6.1: two readers that believe different headers see different bodies.
-  if ((all & FRAMING) === FRAMING) {
+  if ((announced & FRAMING) === FRAMING) {
     return conflict("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
-  const present = isEmpty ? all & ~CONTENT_LENGTH : all;
+  const present = hasZeroLength ? announced & ~CONTENT_LENGTH : announced;
   // A range is a part of a representation; a message with content would change that representation.
   if (present & RANGE && present & (FRAMING | CONTENT_RANGE)) {
     return conflict("range and a header of a message with content");
   }
   if (context === "any") return null;
-  if (context === "response" || context === "response without body") {
-    return present & RANGE ? forbidden("range", "a response") : null;
-  }
+  if (context === "response") return present & RANGE ? forbidden("range", "a response") : null;
   if (present & CONTENT_RANGE) return forbidden("content-range", "a request");
   if (present & FRAMING && context === "request without body") {
     const name = present & CONTENT_LENGTH ? "content-length" : "transfer-encoding";
@@ -217,8 +207,7 @@ const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20;
 
 /**
  * Parses the header lines from `start` to `end`, the position after the empty line that ends them.
- * The headers have no prototype. A `content-length` of 0 is left out of them: no bytes are no body.
- * Only in a response without a body it stays, since it describes the body of another response.
+ * The headers have no prototype.
  *
  * @param text The preamble decoded: its first character is `bytes[textOffset]`.
  */
@@ -248,15 +237,16 @@ export function parseHeaderLines(
     }
     const value = text.substring(valueStart - textOffset, valueEnd - textOffset);
 
+    if (headers[name] !== undefined) {
+      throw new ProtocolError("DUPLICATE_HEADER", `duplicate header: ${name}`);
+    }
+
     if (special === null) {
-      if (headers[name] !== undefined) throw duplicate(name);
       headers[name] = value;
     } else {
-      if (present & special.bit) throw duplicate(name);
       present |= special.bit;
-      const parsed = special.parse(value);
+      const parsed = headers[name] = special.parse(value);
       if (special.bit & FRAMING) framing = parsed as number | "chunked";
-      if (parsed !== 0 || context === "response without body") headers[name] = parsed;
     }
     at = valueEnd + 2;
   }
@@ -268,10 +258,6 @@ export function parseHeaderLines(
     if (error !== null) throw error;
   }
   return { headers, framing };
-}
-
-function duplicate(name: string): ProtocolError {
-  return new ProtocolError("DUPLICATE_HEADER", `duplicate header: ${name}`);
 }
 
 /** The rest of a line, for an error. */

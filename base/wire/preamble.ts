@@ -113,27 +113,28 @@ const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 const MAX_METHOD_BYTES = 64;
 
 /**
- * Checks a part of a preamble that has no end yet, instead of waiting for the rest.
+ * Checks the prefix of an incomplete preamble.
  *
  * @param from The position of the first byte that has not been checked before.
  */
-export type CheckPart = (bytes: Uint8Array, start: number, from: number, end: number) => void;
+export type CheckPrefix = (bytes: Uint8Array, start: number, from: number, end: number) => void;
 
 /**
  * Refuses bytes that no request begins with, and a line that ends with a bare CR or LF. A request
  * begins with a token of up to 64 characters and a space.
  */
-export const checkRequestPart: CheckPart = (bytes, start, from, end) => {
+export const checkRequestPrefix: CheckPrefix = (bytes, start, from, end) => {
   checkRequestStart(bytes, start, end);
   const bare = findBareLineEnd(bytes, start, from, end);
-  if (bare >= 0) parseUpTo(bytes, start, bare, parseRequestPreamble);
+  if (bare >= 0) throwBareLineEnd(bytes, start, bare, parseRequestPreamble);
 };
 
 /** Refuses a byte that no response begins with, and a line that ends with a bare CR or LF. */
-export const checkResponsePart: CheckPart = (bytes, start, from, end) => {
+export const checkResponsePrefix: CheckPrefix = (bytes, start, from, end) => {
   checkResponseStart(bytes, start);
   const bare = findBareLineEnd(bytes, start, from, end);
-  if (bare >= 0) parseUpTo(bytes, start, bare, parseWholeResponse);
+  // Whatever the method was, the line is refused before its framing matters.
+  if (bare >= 0) throwBareLineEnd(bytes, start, bare, parseResponsePreamble.bind(null, "GET"));
 };
 
 /**
@@ -141,7 +142,7 @@ export const checkResponsePart: CheckPart = (bytes, start, from, end) => {
  * is none. A CR at the end may be followed by LF.
  */
 function findBareLineEnd(bytes: Uint8Array, start: number, from: number, end: number): number {
-  // The CR that the bytes before may end with.
+  // The bytes checked before may end with CR.
   let at = from > start && bytes[from - 1] === CR ? from - 1 : from;
   for (; at < end; at++) {
     const byte = bytes[at];
@@ -151,8 +152,8 @@ function findBareLineEnd(bytes: Uint8Array, start: number, from: number, end: nu
   return -1;
 }
 
-/** Parses a preamble as if it ended behind a bare CR or LF, which the parser refuses. */
-function parseUpTo(
+/** Throws the parser's error for the line that ends with a bare CR or LF. */
+function throwBareLineEnd(
   bytes: Uint8Array,
   start: number,
   bare: number,
@@ -228,7 +229,9 @@ export function parseRequestPreamble(
   const { path, query } = parseUri(uri);
   const context = requestContext(method);
   const { headers, framing } = parseHeaderLines(bytes, lineEnd + 2, end, text, start, context);
-  return { method, uri, path, query, headers, framing: framing === 0 ? null : framing };
+  if (framing !== 0) return { method, uri, path, query, headers, framing };
+  delete headers["content-length"];
+  return { method, uri, path, query, headers, framing: null };
 }
 
 function findLineEnd(bytes: Uint8Array, start: number): number {
@@ -258,7 +261,7 @@ function badRequestLine(text: string): ProtocolError {
   }
   const protocol = line.substring(last + 1);
   if (!protocol.startsWith("HTTP/")) {
-    // `quote` recognizes a line with a secret by its name, and would show the last word alone.
+    // Quote the whole line: `quote` hides a secret only behind the name of its header.
     return new ProtocolError(
       "BAD_PROTOCOL",
       `a request line must end with HTTP/1.1: ${quote(line)}`,
@@ -285,22 +288,6 @@ export function parseResponsePreamble(
   start: number,
   end: number,
 ): ResponsePreamble {
-  try {
-    return parseWholeResponse(bytes, start, end, method);
-  } catch (error) {
-    // The error is that of a preamble that arrives byte by byte.
-    const bare = findBareLineEnd(bytes, start, start, end);
-    if (bare >= 0) parseUpTo(bytes, start, bare, parseWholeResponse);
-    throw error;
-  }
-}
-
-function parseWholeResponse(
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-  method: Method = "GET",
-): ResponsePreamble {
   checkNotEmpty(start, end);
   const text = decodeAscii(bytes.subarray(start, end));
   const lineEnd = text.indexOf("\r\n");
@@ -319,8 +306,9 @@ function parseWholeResponse(
     end,
     text,
     start,
-    isBodiless(method, status) ? "response without body" : "response",
+    "response",
   );
+  if (framing === 0 && !isBodiless(method, status)) delete headers["content-length"];
   return { status, reason, headers, framing };
 }
 

@@ -222,6 +222,24 @@ Deno.test("a dispose that rejects is logged, and ends nothing", async () => {
   assertEquals(unhandled.reasons, []);
 });
 
+Deno.test("the stream of a message is that of its body, also after the app has replaced the body", async () => {
+  const request = mkreq("PUT", "/", {}, "hello");
+  const { readable } = request;
+  assertStrictEquals(request.readable, readable);
+  const upper = new TransformStream<Uint8Array, Uint8Array>({
+    transform: (piece, controller) => {
+      controller.enqueue(latin1(new TextDecoder().decode(piece).toUpperCase()));
+    },
+  });
+  Object.assign(request, { body: new Body(readable.pipeThrough(upper), 5) });
+  assertEquals(await new Response(200, "OK", {}, null).text(), "");
+  assertEquals(await new Blob(await Array.fromAsync(request.readable)).text(), "HELLO");
+  for (const empty of [mkreq("GET", "/"), new Response(200, "OK", {}, null)]) {
+    const reader = empty.readable.getReader({ mode: "byob" });
+    assertEquals((await reader.read(new Uint8Array(1))).done, true);
+  }
+});
+
 Deno.test("a session that no server owns ends with the first reason that it is closed with", () => {
   for (const before of [true, false]) {
     const closed = new Session("test", null, 10);

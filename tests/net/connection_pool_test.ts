@@ -1,5 +1,12 @@
 /** A pool of connections: which are used again, which are replaced, and what waits. */
-import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import {
   Body,
   BodyIter,
@@ -24,10 +31,11 @@ import {
   type Session,
   SSLServer,
 } from "@degu/degu/server";
-import { isTransient } from "@degu/degu";
+import { createFetch, isTransient } from "@degu/degu";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
+import { runProgram } from "@degu/testing/programs.ts";
 import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -150,7 +158,7 @@ Deno.test("a body with a length of up to 64 KiB is taken at once, and frees its 
   }
 });
 
-Deno.test("a body that is taken at once passes its bytes on as they arrive, and keeps the process alive while they are awaited", async () => {
+Deno.test("a body that is taken at once passes its bytes on as they arrive", async () => {
   using server = new RawServer();
   await using pool = new ConnectionPool(new Client(server.address), { max: 1 });
   const requesting = pool.request("GET", "/");
@@ -166,6 +174,32 @@ Deno.test("a body that is taken at once passes its bytes on as they arrive, and 
   assertEquals((await peer.readPreamble()).split("\r\n")[0], "GET /2 HTTP/1.1");
   await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
   assertEquals(await second, "ok");
+});
+
+Deno.test("a body that is taken at once keeps the process alive while it is awaited, as the next request does, and no longer", async () => {
+  using server = new RawServer();
+  const running = runProgram("pool_bodies.ts", {
+    flags: ["--allow-net"],
+    args: [JSON.stringify(server.address)],
+    patience: 20,
+  });
+  const turns = async () => {
+    for (let i = 0; i < 50; i++) await turnOfEventLoop();
+  };
+  const peer = await server.accept();
+  const head = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
+  await peer.readPreamble();
+  await peer.send(head);
+  await turns();
+  await peer.send("hello");
+  await peer.readPreamble();
+  await turns();
+  await peer.send(head);
+  await turns();
+  await peer.send("world");
+  await peer.readPreamble();
+  await peer.send(`${head}he`);
+  assertEquals(await running, "hello\nworld\n200\n");
 });
 
 // ───────────────────────── responses that nobody reads
@@ -186,6 +220,36 @@ Deno.test("a request that waits for responses that are never read fails after th
   await unread[0]!.discard();
   await (await pool.request("GET", "/")).discard();
   await unread[1]!.discard();
+});
+
+Deno.test("a stream of which no byte was read holds its connection as an unread body does", async () => {
+  await using serving = serve(() => [200, "OK", {}, long]);
+  await using pool = new ConnectionPool(serving.makeClient({ timeout: 0.2 }), { max: 1 });
+  const fetch = createFetch(pool);
+  const unread = await fetch("/");
+  const error = await rejectionOf(within(fetch("/"), "a time-out"), "an unread stream");
+  assertStringIncludes(String(error), "1 of 1 responses are unread");
+  await unread.body!.cancel();
+  await (await fetch("/")).body!.cancel();
+});
+
+Deno.test("the timeout of a connector counts only if it is valid", async () => {
+  for (const timeout of [0, -1, NaN, Infinity, "1"]) {
+    using server = new RawServer();
+    const client = new Client(server.address);
+    const connector = {
+      timeout,
+      connect: (options?: { signal?: AbortSignal }) => client.connect(options),
+    };
+    await using pool = new ConnectionPool(connector, { max: 1 });
+    const requesting = text(pool.request("GET", "/"));
+    const peer = await server.accept();
+    await peer.readPreamble();
+    await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+    for (let i = 0; i < 3; i++) await turnOfEventLoop();
+    await peer.send("llo");
+    assertEquals(await requesting, "hello");
+  }
 });
 
 const unreadRows: [what: string, timeout: number | null, begin: (first: Response) => unknown][] = [

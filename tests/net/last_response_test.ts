@@ -38,6 +38,23 @@ Deno.test("to every client a body of null is zero bytes, where a response may ha
   }
 });
 
+Deno.test("a streamed response to a request whose body the app has canceled is the last one, and says so", async () => {
+  const app: App = async ({ body }) => {
+    await body!.cancel();
+    return [
+      400,
+      "Bad Request",
+      {},
+      (async function* () {
+        yield "no";
+      })(),
+    ];
+  };
+  await using meeting = await meet(app, "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe");
+  const head = `HTTP/1.1 400 Bad Request\r\n${CLOSE}transfer-encoding: chunked\r\n\r\n`;
+  assertEquals(await meeting.peer.readPreamble(), head);
+});
+
 Deno.test("with unframedNull a body of null has no framing, unless the app says 0 bytes; the last response says close", async () => {
   const given: Record<string, HeaderDict> = { "/": {}, "/zero": { "content-length": 0 } };
   const app: App = ({ uri }) => [uri === "/" ? 200 : 401, "xx", given[uri]!, null];

@@ -86,7 +86,7 @@ for (const what of ["was answered", "has sent nothing"]) {
     const received = what === "was answered" ? preamble : "";
     assertEquals(await peer.readToEnd(), { received, how: "end" });
     assertEquals(session.signal.aborted, true);
-    const why = "ended while it was idle, since another connection waited for its slot";
+    const why = "ended while idle, because another connection waited for a slot";
     assertEquals([session.message, session.requests], [why, received === "" ? 0 : 1]);
     assertEquals(logger.lines, [["debug", `${session}: ${why}`]]);
     await newcomer.send(get);

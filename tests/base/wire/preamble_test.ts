@@ -24,8 +24,8 @@ import {
 } from "@degu/testing/expectations.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import {
-  checkRequestPart,
-  checkResponsePart,
+  checkRequestPrefix,
+  checkResponsePrefix,
   findPreambleEnd,
   formatRequestPreamble,
   parseRequestPreamble,
@@ -111,9 +111,9 @@ Deno.test("a first byte that begins no message is refused, with a hint if it beg
   for (let byte = 0; byte < 256; byte++) {
     const character = String.fromCharCode(byte);
     const token = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    const ends: [check: typeof checkRequestPart, starts: string, hint: string][] = [
-      [checkRequestPart, token, "SSLServer"],
-      [checkResponsePart, "H\r", "SSLClient"],
+    const ends: [check: typeof checkRequestPrefix, starts: string, hint: string][] = [
+      [checkRequestPrefix, token, "SSLServer"],
+      [checkResponsePrefix, "H\r", "SSLClient"],
     ];
     const bytes = Uint8Array.of(0x47, byte);
     for (const [check, starts, hint] of ends) {
