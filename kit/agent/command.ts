@@ -1,6 +1,6 @@
 /** A command of the program: its context, its options and their values, its examples. */
 
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import type { Address } from "../../base.ts";
 import { parseAddressOption, parseServingAddress } from "./addresses.ts";
 import { Failure, USAGE } from "./failure.ts";
@@ -70,7 +70,6 @@ export class AgentCommand extends Command {
   connects(): this {
     return this
       .option("--address <address>", "where the peer is, for this call", parseAddressOption)
-      .addOption(new Option("--find").hideHelp())
       .option(
         "--no-find",
         "don't look for the peer on the local network (mDNS) if it does not answer",

@@ -89,8 +89,6 @@ export async function runAgent(
     output = new Output(options, streams);
     const home = findHome(options.home);
     context = { home, output, signal, options };
-    // Units of an earlier version may have it.
-    if (options.find === true) output.warn("--find has no effect any more: remove it");
     exitCode = await action(context, ...args) ?? 0;
   };
   try {

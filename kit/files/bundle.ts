@@ -44,7 +44,7 @@ export interface BundledFile {
   readonly modified: Date;
   /** 64 lower-case hexadecimal digits. */
   readonly sha256: string;
-  /** The permission bits, four octal digits; only for a peer that knows of them. */
+  /** The permission bits, four octal digits; only if the peer wants them. */
   readonly mode?: string;
 }
 
@@ -64,13 +64,6 @@ export interface PutFile extends BundledFile {
 export type PutRecord =
   | PutFile
   | { readonly path: readonly string[]; readonly kind: "directory" };
-
-/**
- * The header, and its value, by which a list says that records of `bundle=put` may have `seen`: a
- * server of an older version refuses an unknown key.
- */
-export const BUNDLE_KEYS = "bundle-keys";
-export const SEEN_KEY = "seen";
 
 /** A record of the answer to `bundle=put`, in the order of the request. */
 interface PutAnswer {

@@ -28,7 +28,7 @@ export interface DirectoryEntry {
  * Why an entry can't be downloaded:
  *
  * - `"link"`: a symbolic link, which is not followed;
- * - `"special"`: a FIFO, a socket or a device, or what an older version has left aside;
+ * - `"special"`: a FIFO, a socket or a device;
  * - `"unreadable"`: the server may not read the file, or not search the directory, or the disk
  *   fails;
  * - `"name"`: the name is not UTF-8, or too long to be requested; then `name` is for messages only,
@@ -237,7 +237,7 @@ function messageName(name: string): string {
 const { byteLength } = Buffer;
 
 function checkTreeEntry(element: Record<string, unknown>): TreeEntry | null {
-  const { path, end, link } = element;
+  const { path, end } = element;
   if (end === true) return null;
   if (!Array.isArray(path) || path.length === 0) {
     throw withNeed(badEntry("it has no path"), "the server needs a FilesApp of this version");
@@ -257,9 +257,7 @@ function checkTreeEntry(element: Record<string, unknown>): TreeEntry | null {
   if (path.length > MAX_DEPTH + 1 || entry.reason !== "name" && path.length > MAX_DEPTH) {
     throw badEntry(`its path has more than ${MAX_DEPTH} names`);
   }
-  if (link !== true) return { path, ...entry };
-  // A server of an older version has listed a link to a file as that file.
-  return { path, ...entry, kind: "other", size: 0, reason: "link" };
+  return { path, ...entry };
 }
 
 function badEntry(problem: string, options?: ErrorOptions): TransferError {

@@ -15,7 +15,7 @@ import {
 } from "../disk/names.ts";
 import { isHeldHere } from "../disk/temporary.ts";
 import { Refusal } from "./refusal.ts";
-import { isLeftAside, isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
+import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
 
 /**
  * Removes an unfinished file, unless this process or another one is writing it: then the result is
@@ -74,8 +74,7 @@ interface DirectoryContent {
 
 /**
  * Reads a directory, and tells leftovers of interrupted transfers from everything else. Leftovers
- * are parts of downloads with their records, and unfinished files of an app that has served the
- * directory.
+ * are parts of downloads, and unfinished files of an app that has served the directory.
  *
  * @throws {Refusal} if somebody still writes to one of them, or if something else has a reserved
  * name.
@@ -85,7 +84,7 @@ async function findLeftovers(path: string): Promise<DirectoryContent> {
   const names: string[] = [];
   for (const name of await readNames(path)) {
     const at = prefixOf(path) + name;
-    const state = isReservedName(name) && !isLeftAside(name) ? statOrNull(at) : null;
+    const state = isReservedName(name) ? statOrNull(at) : null;
     if (state === null) {
       names.push(name);
       continue;

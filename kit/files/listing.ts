@@ -19,7 +19,7 @@ import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
 import { bitsOf } from "./modes.ts";
 import { printable } from "../../base/printable.ts";
-import { isLeftAside, isReservedName, prefixOf, reservedPath } from "./reserved.ts";
+import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 import type { Root } from "./root.ts";
 
 /**
@@ -244,9 +244,7 @@ interface ReadDirectory {
 /** Describes the entry with a name; `null` if there is none, or the entry is reserved. */
 function describeEntry(directory: ReadDirectory, name: string): FoundEntry | null {
   const { place, reserved, doubtful, isLocal, isTooDeep, hasModes } = directory;
-  if (isReservedName(name)) {
-    return isLocal || isLeftAside(name) ? otherEntry(name, "special") : null;
-  }
+  if (isReservedName(name)) return isLocal ? otherEntry(name, "special") : null;
   const isDoubtful = name.includes(NOT_UTF8);
   // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
   const isUnnameable = !isName(name) || isTooDeep || isDoubtful && doubtful.has(name);

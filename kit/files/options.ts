@@ -55,8 +55,8 @@ export interface TransferOptions {
   /**
    * Whether the file gets the permission bits of the source, less those that a new file does not
    * get there: a private file stays private, and a program executable. The owner can always read
-   * and write it. With `false`, or if the other end has an older version, a new file gets the usual
-   * bits, and a replaced one keeps its own.
+   * and write it. With `false` at either end, a new file gets the usual bits, and a replaced one
+   * keeps its own.
    *
    * @default {true}
    */

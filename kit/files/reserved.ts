@@ -1,6 +1,6 @@
 /**
  * Reserved names: those of files that are not complete. No peer can read, write or delete anything
- * with such a name, nor list it, but for what an older version has left aside.
+ * with such a name, nor list it.
  */
 
 import { type FileIdentity, isSameFile, statOrNull } from "../disk/names.ts";
@@ -29,18 +29,6 @@ export function prefixOf(directory: string): string {
 export const PART_SUFFIX = ".degu-part";
 
 /**
- * The names of a directory in which older versions put things aside, and of files that they were
- * about to remove from an outbox. A call of theirs that was killed may have left something there
- * that is nowhere else: lists show it, and nothing deletes it.
- */
-const LEFT_ASIDE = /^(?:\.\.degu-part|degu-moving-[0-9a-f]{16}-.+)$/isu;
-
-/** Whether a name is that of something that an older version has left aside. */
-export function isLeftAside(name: string): boolean {
-  return LEFT_ASIDE.test(foldName(name));
-}
-
-/**
  * The path in a directory by which a call tries whether entries can be removed. Only a part could
  * have such a name, so nobody lists it.
  */
@@ -48,12 +36,12 @@ export function trialPath(directory: string): string {
   return `${prefixOf(directory)}.trial${PART_SUFFIX}`;
 }
 
-/** The names of parts, and of the records of older versions. Some file systems ignore case. */
-const PART_NAME = /^\..*\.degu-part(\.new|\.json(\.tmp)?)?$/isu;
+/** The names of parts. Some file systems ignore case. */
+const PART_NAME = /^\..*\.degu-part$/isu;
 
 /**
- * Whether a name is that of a part, or of a file that belongs to a part. A peer that used such a
- * name could forge the beginning of a download, or change the upload of another peer.
+ * Whether a name is that of a part. A peer that used such a name could forge the beginning of a
+ * download.
  */
 export function isPartName(name: string): boolean {
   return PART_NAME.test(foldName(name));
@@ -85,7 +73,7 @@ const RESERVED_NAME = /^\.degu-files$/iu;
 /** Whether a name is reserved in every directory. */
 export function isReservedName(name: string): boolean {
   const folded = foldName(name);
-  return RESERVED_NAME.test(folded) || PART_NAME.test(folded) || LEFT_ASIDE.test(folded);
+  return RESERVED_NAME.test(folded) || PART_NAME.test(folded);
 }
 
 /**

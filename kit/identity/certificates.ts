@@ -50,11 +50,9 @@ const encoder = new TextEncoder();
 const VERSION_3 = Uint8Array.of(0xa0, 3, TAG.integer, 1, 2);
 /** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
 export const SIGNATURE_ALGORITHM = derSequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
-/** The last moment of a certificate without an end (RFC 5280 §4.1.2.5), in milliseconds. */
-export const NO_END = Date.UTC(9999, 11, 31, 23, 59, 59);
 /**
- * From a moment before any clock that works, and without an end: whoever no longer trusts a device
- * forgets it.
+ * From a moment before any clock that works, and without an end (RFC 5280 §4.1.2.5): a user who no
+ * longer trusts a device forgets it.
  */
 const VALIDITY = derSequence(
   encodeDer(TAG.utcTime, encoder.encode("000101000000Z")),
@@ -93,18 +91,6 @@ export function createAuthority(subject: Subject): PemPair {
 /** Makes an ECDSA P-256 key, and a certificate for the key that the authority signs. */
 export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
   const { publicKey, privateKey } = generateKeys();
-  return {
-    certificate: signLeaf(authority, publicKey, profile),
-    privateKey: exportKey(privateKey),
-  };
-}
-
-/**
- * Makes a certificate that the authority signs, as PEM text.
- *
- * @param publicKey Its SubjectPublicKeyInfo, in DER.
- */
-export function signLeaf(authority: PemPair, publicKey: Uint8Array, profile: LeafProfile): string {
   const { createPrivateKey, X509Certificate } = loadBuiltin("node:crypto");
   const issuer = parseCertificate(new X509Certificate(authority.certificate).raw);
   const usages = profile.usages.map((usage) => encodeObjectIdentifier(PURPOSE[usage]));
@@ -133,7 +119,7 @@ export function signLeaf(authority: PemPair, publicKey: Uint8Array, profile: Lea
     publicKey,
     extensions,
   }, createPrivateKey(authority.privateKey));
-  return formatPem(der);
+  return { certificate: formatPem(der), privateKey: exportKey(privateKey) };
 }
 
 /** The whole certificate in DER (RFC 5280 §4.1). */

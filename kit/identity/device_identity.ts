@@ -8,7 +8,6 @@ import { checkBoolean, checkString, copyOptions } from "../../base/checks.ts";
 import { quote } from "../../base/quote.ts";
 import { exists, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
 import { checkDenoVersion } from "../../net/deno_version.ts";
-import { parseCertificate } from "../../net/tls/certificate.ts";
 import {
   type ClientSslctx,
   makeClientSslctx,
@@ -17,11 +16,10 @@ import {
 } from "../../net/tls/context.ts";
 import { type Identity, readAuthorities, readIdentity } from "../../net/tls/pem.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
-import { createAuthority, createLeaf, type LeafProfile, NO_END, signLeaf } from "./certificates.ts";
+import { createAuthority, createLeaf, type LeafProfile } from "./certificates.ts";
 import { deriveDnsName } from "./names.ts";
 import {
   checkPrivate,
-  replacePrivateFile,
   USABLE_BY_OTHERS,
   WRITABLE_BY_OTHERS,
   writePrivateFile,
@@ -63,9 +61,7 @@ export interface DevicePkiOptions {
  * directory appears complete or not at all, even if the power fails or several processes call this
  * function at once: one process makes the identity, and all return it.
  *
- * The certificates don't expire: whoever no longer trusts a device removes its authority. A
- * certificate that expires, as an earlier version made it, is replaced when it is loaded; the new
- * certificate has the same key, and the authority stays.
+ * The certificates don't expire: whoever no longer trusts a device removes its authority.
  *
  * To pair two devices, give each the text of the other's `caFile`, over a channel that both trust.
  * Then each device presents its own `certFile` and `keyFile`, and trusts the peer's authority
@@ -149,7 +145,7 @@ export async function createDevicePki(
   await checkPrivate(parent, WRITABLE_BY_OTHERS);
   const files = filesIn(home);
   await checkFiles(home, files);
-  await loadIdentity(files, profile, create);
+  await checkIdentity(files, dnsName);
   const { caFile, certFile, keyFile } = files;
   return Object.freeze({ name: dnsName, caFile, certFile, keyFile });
 }
@@ -218,46 +214,30 @@ async function checkFiles(home: string, files: IdentityFiles): Promise<void> {
 }
 
 /**
- * Reads the files and makes sure that they belong to each other and to the name; replaces a
- * certificate that expires.
+ * Makes sure that the files belong to each other and to the name.
  *
  * @throws {Deno.errors.InvalidData} if the files don't match or can't be parsed.
  */
-async function loadIdentity(
-  files: IdentityFiles,
-  profile: LeafProfile,
-  mayWrite: boolean,
-): Promise<void> {
+async function checkIdentity(files: IdentityFiles, name: string): Promise<void> {
   const { createPrivateKey, X509Certificate } = await import("node:crypto");
   const ca = await parseFile(files.caFile, (pem) => new X509Certificate(pem));
   const caKey = await parseFile(files.caKeyFile, (pem) => createPrivateKey(pem));
   const cert = await parseFile(files.certFile, (pem) => new X509Certificate(pem));
   const key = await parseFile(files.keyFile, (pem) => createPrivateKey(pem));
 
-  checkMatch(ca.value.checkPrivateKey(caKey.value), files.caKeyFile, files.caFile);
-  checkMatch(cert.value.checkPrivateKey(key.value), files.keyFile, files.certFile);
-  checkMatch(cert.value.verify(ca.value.publicKey), files.certFile, files.caFile);
-  const name = profile.subject.commonName;
-  if (cert.value.checkHost(name) === undefined) {
-    throw new Deno.errors.InvalidData(
-      `The certificate in ${files.certFile} is not for ${name}: ${START_OVER}`,
-    );
-  }
-  const { publicKey, validTo } = parseCertificate(cert.value.raw);
-  if (!mayWrite || validTo.getTime() === NO_END) return;
-  // The key stays, so certificate and key match at every moment, for every process.
-  const authority = { certificate: ca.pem, privateKey: caKey.pem };
-  const pem = signLeaf(authority, publicKey, profile);
-  await replacePrivateFile(files.certFile, pem, `${files.certFile}.${randomSuffix()}`);
+  checkMatch(ca.checkPrivateKey(caKey), files.caKeyFile, files.caFile);
+  checkMatch(cert.checkPrivateKey(key), files.keyFile, files.certFile);
+  checkMatch(cert.verify(ca.publicKey), files.certFile, files.caFile);
+  if (cert.checkHost(name) !== undefined) return;
+  throw new Deno.errors.InvalidData(
+    `The certificate in ${files.certFile} is not for ${name}: ${START_OVER}`,
+  );
 }
 
-async function parseFile<T>(
-  path: string,
-  parse: (pem: string) => T,
-): Promise<{ pem: string; value: T }> {
+async function parseFile<T>(path: string, parse: (pem: string) => T): Promise<T> {
   const pem = await Deno.readTextFile(path);
   try {
-    return { pem, value: parse(pem) };
+    return parse(pem);
   } catch {
     // The parser's message may quote the file, which may be a key.
     throw new Deno.errors.InvalidData(`Cannot parse ${path} as PEM: ${START_OVER}`);

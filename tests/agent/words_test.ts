@@ -56,7 +56,7 @@ Deno.test("what a file needs, and what is free, is said in units, at both ends",
       `needs 3.20 GB, and 1.10 GB are free there: free some there and ${again}${keeps}`,
     ],
     [
-      "there, of an older version",
+      "there, if the peer does not say what is free",
       there({ needed: 3.2 * GIGABYTE }),
       `needs 3.20 GB, and less is free there: free some there and ${again}${keeps}`,
     ],

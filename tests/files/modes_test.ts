@@ -230,39 +230,6 @@ inBoth(
   },
 );
 
-/** An app of an older version: it knows no header of permission bits, nor their key in a record. */
-function older(app: FilesApp): AppFunction {
-  return async (request, session, api) => {
-    const headers = request.headers as Record<string, unknown>;
-    delete headers["want-file-mode"];
-    delete headers["want-file-mode-mask"];
-    delete headers["file-mode"];
-    const [status, reason, answered, body] = await app.handle(request, session, api);
-    const { "file-mode": _mode, "file-mode-mask": _mask, ...others } = answered;
-    return [status, reason, others, body];
-  };
-}
-
-inBoth("with a server of an older version modes are as before", async (direction) => {
-  await using trees = await makeTrees(direction, {}, {}, older);
-  for (const size of SIZES) {
-    await write(`${trees.source}/new${size}`, size, 0o700);
-    await write(`${trees.source}/old${size}`, size, 0o700);
-    await write(`${trees.target}/old${size}`, size + 1, 0o640);
-    await write(`${trees.source}/same${size}`, size, 0o700);
-    await write(`${trees.target}/same${size}`, size, 0o640);
-  }
-  assertEquals((await trees.copy()).result.failed, 0);
-  for (const size of SIZES) {
-    const names = [`new${size}`, `old${size}`, `same${size}`];
-    assertEquals(Object.values(await modesIn(trees.target, names)), [
-      granted(0o644).toString(8),
-      "640",
-      "640",
-    ]);
-  }
-});
-
 test("a client that asks for no modes gets none in lists and bundles, and the mask only if it asks for that", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
   await write(`${files.there}/f`, 5, 0o700);

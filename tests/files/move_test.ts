@@ -82,18 +82,6 @@ Deno.test("move: an outbox without files makes no request, and no other one has 
   assertEquals(asked, ["HEAD /", "POST /?bundle=put"]);
 });
 
-Deno.test("move: what an outbox of an older version was about to remove when it was killed stays, and is said", async () => {
-  const name = `degu-moving-${"0".repeat(16)}-x`;
-  await using trees = await makeOutbox({ [name]: "1", "degu-moving-notes": "2", x: "3" });
-  const { outcomes } = await trees.copy(MOVE);
-  assertEquals(outcomes, {
-    [name]: "skipped: reserved",
-    "degu-moving-notes": "copied",
-    x: "copied",
-  });
-  assertEquals(await content(trees.source), { [name]: "1" });
-});
-
 Deno.test("move: what is not copied stays: links, pipes, reserved names, and what is excluded or refused", async () => {
   await using trees = await makeOutbox(
     { excluded: "1", "bad/x": "2", "bad large": LARGE, ".x.degu-part": "3", good: "4" },

@@ -1,5 +1,5 @@
 /** Bytes that the target has already don't travel again: files that have grown, and renamed ones. */
-import type { AppFunction, Request } from "@degu/degu";
+import type { Request } from "@degu/degu";
 import type { Address, HeaderDict } from "@degu/degu/base";
 import { Client, type Connector } from "@degu/degu/client";
 import {
@@ -630,31 +630,6 @@ Deno.test("with write: add a new file may reuse, and a file that is there stays"
   assertEquals(moved, { files: 1, failed: 1, bytes: 0, reused: SIZE });
   assertEquals(outcomes, { new: "copied", log: "failed" });
   assertEquals(read(trees.target), digests({ ...target, new: [BYTES, OLD] }));
-});
-
-/** Takes out of requests and answers what an older version does not know. */
-const OLDER = ["reuse", "digest-length"];
-
-function older(app: FilesApp): AppFunction {
-  return async (request, session, api) => {
-    const known = { ...request.headers };
-    for (const name of OLDER) delete known[name];
-    Object.assign(request, { headers: known });
-    const [status, reason, headers, body] = await app.handle(request, session, api);
-    const told = { ...headers };
-    for (const name of OLDER) delete told[name];
-    return [status, reason, told, body];
-  };
-}
-
-both("to and from a server of an older version everything is sent", async (direction) => {
-  const source: Content = { new: [BYTES, OLD], log: [GROWN, NEW] };
-  await using trees = await makeTrees(direction, {}, {}, older, { reuse: true });
-  await write(trees.source, source);
-  await write(trees.target, { old: [BYTES, OLD], log: [BYTES, OLD] });
-  const { result } = await trees.copy({ delete: true });
-  assertEquals([result.bytes, result.reused], [GROWN.length + SIZE, 0]);
-  assertEquals(read(trees.target), digests(source));
 });
 
 Deno.test("upload: a tree sends a file that its server takes too long to copy", async () => {

@@ -92,6 +92,8 @@ Deno.test("a request is made once more at most, and not after a new connection h
   assertEquals(connections, 3);
 });
 
+const STAMP = "5,2020-02-29T12:34:56.789Z";
+
 Deno.test("a directory that was perhaps made, or a file that was perhaps deleted, is transient for a pool that repeats everything alone", async () => {
   using server = new RawServer();
   const client = new Client(server.address);
@@ -105,7 +107,9 @@ Deno.test("a directory that was perhaps made, or a file that was perhaps deleted
         // It asks first what is there.
         const asked = await server.accept();
         await asked.readPreamble();
-        await asked.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        await asked.send(
+          `HTTP/1.1 200 OK\r\nconnection: close\r\nfile-stamp: ${STAMP}\r\ncontent-length: 0\r\n\r\n`,
+        );
         asked.close();
       }
       const peer = await server.accept();
@@ -119,7 +123,8 @@ Deno.test("a directory that was perhaps made, or a file that was perhaps deleted
 Deno.test("the body of an answer that says enough without it leaves a connection of the caller free", async () => {
   await using serving = serve(({ method }) => {
     const reason = method === "PUT" ? "Created" : "OK";
-    return [method === "PUT" ? 201 : 200, reason, {}, new BodyIter([new Uint8Array(5)], 5)];
+    const headers = { "file-stamp": STAMP };
+    return [method === "PUT" ? 201 : 200, reason, headers, new BodyIter([new Uint8Array(5)], 5)];
   });
   using conn = await serving.makeClient().connect();
   assertEquals(await makeDirectory(conn, ["a", ""]), true);

@@ -500,7 +500,7 @@ both("left-over parts go with their directory, one that is held stays", async (d
   await using trees = await makeTrees(
     direction,
     { a: "a" },
-    { "d/.x.degu-part": "x", "d/.x.degu-part.json": "{}", "e/f/.y.degu-part": "y" },
+    { "d/.x.degu-part": "x", "e/f/.y.degu-part": "y" },
   );
   using held = await Deno.open(`${trees.target}/e/f/.y.degu-part`, { write: true });
   held.lockSync(true);

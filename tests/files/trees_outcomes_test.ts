@@ -242,17 +242,6 @@ const rows: readonly Row[] = [
     DELETE,
     { outcomes: "a", deleted: "d/e/f d/g", left: "a d/e/link-> out-> fifo| to-a-file->" },
   ],
-  [
-    "what an older version has left aside stays, with its directory",
-    "a",
-    "d/..degu-part/0123/x d/y old",
-    DELETE,
-    { outcomes: "a", deleted: "d/y old", left: "a d/..degu-part/0123/x" },
-  ],
-  ["what an older version has left aside is skipped", "a ..degu-part/0123/x", "", DELETE, {
-    outcomes: "a ..degu-part:reserved",
-    left: "a",
-  }],
   ["what has the name of a link of the source stays", "a l->/nowhere", "l/x y", DELETE, {
     outcomes: "a l:link",
     deleted: "y",

@@ -433,7 +433,7 @@ interface Answers {
   readonly put?: [number, HeaderDict];
 }
 
-const OFFSET = { "upload-offset": "0" };
+const OFFSET = { "upload-offset": "0", "file-stamp": "none" };
 
 async function uploadTo(answers: Answers) {
   let puts = 0;
@@ -456,6 +456,7 @@ async function uploadTo(answers: Answers) {
 Deno.test("responses of other servers are refused if they are not reliable", async () => {
   const refused: [Answers, string | null, string][] = [
     [{ head: [200, {}] }, "UNEXPECTED_RESPONSE", "write: true"],
+    [{ head: [200, { "upload-offset": "0" }] }, "UNEXPECTED_RESPONSE", "write: true"],
     [{ head: [200, { "upload-offset": "6" }] }, "UNEXPECTED_RESPONSE", "how much"],
     [{ head: [200, { "upload-offset": "-1" }] }, "UNEXPECTED_RESPONSE", "how much"],
     [{ head: [200, { "upload-offset": "01" }] }, "UNEXPECTED_RESPONSE", "how much"],
@@ -506,7 +507,7 @@ Deno.test("a different offset is used once", async () => {
   let conflicts = 1;
   await using serving = serve(async ({ method, body, headers }) => {
     const bytes = await body?.bytes();
-    if (method === "HEAD") return [200, "OK", { "upload-offset": "4" }, null];
+    if (method === "HEAD") return [200, "OK", { ...OFFSET, "upload-offset": "4" }, null];
     offsets.push(`${headers["upload-offset"]} ${bytes?.length}`);
     if (conflicts-- > 0) return [409, "Conflict", { "upload-offset": "2" }, new Uint8Array(3)];
     return [201, "Created", { "repr-digest": digest }, new Uint8Array(3)];

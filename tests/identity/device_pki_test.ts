@@ -1,9 +1,8 @@
-/** A device's identity in files: created once, loaded from then on; of an earlier version, missing, mismatched, or open to others. */
-import { createDevicePki, Device, type DevicePki } from "@degu/degu/device";
+/** A device's identity in files: created once, loaded from then on; missing, mismatched, or open to others. */
+import { createDevicePki, type DevicePki } from "@degu/degu/device";
 import { covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { record } from "@degu/testing/device_pairs.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { syncedWhile } from "@degu/testing/synced.ts";
 import {
@@ -15,7 +14,7 @@ import {
 } from "@std/assert";
 import { dirname, join } from "@std/path";
 import { createPrivateKey } from "node:crypto";
-import { readOnly, writeEarlierIdentity } from "./device_identities.ts";
+import { readOnly } from "./device_identities.ts";
 
 Deno.test("createDevicePki makes a certificate for both roles and its own authority", async () => {
   await using dir = await tempDir();
@@ -57,44 +56,6 @@ Deno.test("an identity is on the disk before createDevicePki resolves: its files
   const synced = await syncedWhile(dir.path, () => createDevicePki(dir.path, "camera"));
   const files = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
   assertEquals(synced, [".", ...files.map((file) => `./camera${file}`)]);
-});
-
-Deno.test("a certificate of an earlier version is signed again without an end, for the same key, and the authority stays", async () => {
-  for (const days of [365, -1]) {
-    await using dir = await tempDir();
-    const home = join(dir.path, "camera-1");
-    await writeEarlierIdentity(home, days);
-    const before = await snapshot(home);
-    await createDevicePki(dir.path, "camera-1", { create: false });
-    assertEquals(await snapshot(home), before);
-    const load = () => createDevicePki(dir.path, "camera-1");
-    const [{ caFile, certFile, keyFile }] = await Promise.all([load(), load(), load()]);
-    const after = await snapshot(home);
-    assertEquals({ ...after, "cert.pem": "" }, { ...before, "cert.pem": "" });
-    const [ca, cert] = [await readCertificate(caFile), await readCertificate(certFile)];
-    assert(Date.parse(ca.validTo) < Date.now() + 21 * 365 * 24 * 60 * 60 * 1000);
-    assertMatch(cert.validTo, /9999/);
-    assert(cert.verify(ca.publicKey) && cert.checkIssued(ca) && covers(cert, "camera-1"));
-    assert(cert.checkPrivateKey(createPrivateKey(await Deno.readTextFile(keyFile))));
-    await createDevicePki(dir.path, "camera-1");
-    assertEquals(await snapshot(home), after);
-  }
-});
-
-Deno.test("a device of an earlier version and a new one are peers in both directions", async () => {
-  await using dir = await tempDir();
-  const path = (name: string) => join(dir.path, name);
-  await Deno.mkdir(path("old"), { mode: 0o700 });
-  await writeEarlierIdentity(join(path("old"), "identity", "old"));
-  await using old = await Device.open(path("old"), { name: "old" });
-  await using young = await Device.open(path("young"), { name: "young" });
-  for (const [one, other] of [[old, young], [young, old]] as const) {
-    await record(one, other);
-    await record(other, one);
-    await using server = await one.serve(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
-    const client = await other.client(one.id, { addresses: [server.address] });
-    assertEquals((await client.request("GET", "/")).status, 204);
-  }
 });
 
 Deno.test("createDevicePki with create: false needs no leave to write, and writes nothing", async () => {

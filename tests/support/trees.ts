@@ -115,10 +115,6 @@ export interface CopyJob {
   readonly direction: TreeDirection;
   /** The options of the copy; if left out, only `delete`. */
   readonly options?: UploadTreeOptions;
-  /**
-   * Whether the server has an older version, which can't tell the names by which its disk lists
-   * files.
-   */
   /** Whether the files have not changed for some seconds. */
   readonly isLater?: boolean;
 }

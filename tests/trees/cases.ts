@@ -46,8 +46,6 @@ const reservedNames = [
   ".degu-files",
   ".DEGU-files",
   ".a.degu-part",
-  ".a.degu-part.json",
-  ".b.degu-part.new",
   ".x y.degu-part",
 ];
 

@@ -26,7 +26,6 @@ export interface ServeOptions extends ServedOptions {
   readonly listen?: Address[];
   readonly announce?: boolean;
   readonly modes?: boolean;
-  readonly verbose?: boolean;
 }
 
 export function addServe(program: AgentCommand): void {
@@ -55,10 +54,8 @@ export function addServe(program: AgentCommand): void {
       `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
       repeated(parseListenAddress),
     )
-    .addOption(new Option("--announce").hideHelp())
     .option("--no-announce", "don't let peers find this device on the local network (mDNS)")
     .option("--no-modes", "don't let peers decide which files in the inbox can be run")
-    .addOption(new Option("--verbose").hideHelp())
     .example("degu serve --share ~/Pictures", "to read")
     .example("degu serve --inbox", "to write, each into its own directory of ~/Inbox")
     .example("degu serve --share ~/Shared --inbox-for-all ~/Shared", "one directory for everything")
@@ -75,9 +72,6 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   const { share, inbox } = await checkDirectories(options, home, output);
   const served = { name: device.name, share, inbox };
   const isForAll = options.inboxForAll !== undefined;
-  // Units of an earlier version may have these.
-  if (options.verbose) output.warn("--verbose has no effect any more: remove it");
-  if (options.announce) output.warn("--announce has no effect any more: remove it");
   using events = new ServeEvents(output);
   const refused = new LineLimit((last, count) => {
     output.warn(`${explainLine(last)}${count > 1 ? ` (and ${count - 1} more)` : ""}`);

@@ -11,7 +11,6 @@ import { printable } from "../../../base/printable.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import { parseDecimal } from "../../../base/wire/tables.ts";
 import { isRange } from "../../../base/wire/range.ts";
-import { BUNDLE_KEYS, SEEN_KEY } from "../bundle.ts";
 import {
   checkConditions,
   formatDate,
@@ -47,7 +46,7 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
     const { allow } = read;
     const place = read.reuse ? placeHeader(names, true) : {};
     const type = { "content-type": "application/json" };
-    const headers = { ...type, date, allow, [BUNDLE_KEYS]: SEEN_KEY, ...place };
+    const headers = { ...type, date, allow, ...place };
     return [200, "OK", headers, isHead ? null : body];
   }
   const path = isDirectory ? [...names, INDEX] : names;

@@ -38,10 +38,10 @@ const VERSION_DIGITS = 32;
 /** The limit of Unix file systems, minus what the name of a part adds. */
 const MAX_TARGET_NAME_BYTES = 255 - `..${PART_SUFFIX}`.length - VERSION_DIGITS;
 /**
- * The end of the name of a part: a version, or random digits if it can't be resumed. Parts of older
- * versions of this package have none, and a record beside them.
+ * The end of the name of a part: a version, or random digits if it can't be resumed. Parts of small
+ * files of a tree have neither.
  */
-const PART_END = /(?:\.(?:[0-9a-f]{16}|[0-9a-f]{32}))?\.degu-part(?:\.json(?:\.tmp)?)?$/;
+const PART_END = /(?:\.(?:[0-9a-f]{16}|[0-9a-f]{32}))?\.degu-part$/;
 
 /** What the paths of all parts of a target begin with. */
 function partStart(target: string): string {

@@ -6,7 +6,7 @@ import type { Connector, Requester } from "../../../client.ts";
 import type { RequestOptions } from "../../../net/request_signal.ts";
 import { conditionFor, NO_STAMP } from "../conditions.ts";
 import { directoryUriOf, uriOf } from "../file_name.ts";
-import { hasStatus, statusError } from "../transfer_error.ts";
+import { hasStatus, statusError, unexpectedResponse, withNeed } from "../transfer_error.ts";
 import { TransferClient } from "./client.ts";
 
 /**
@@ -90,7 +90,7 @@ export async function deleteFile(
   try {
     // Only a directory that is empty is deleted, which needs no other condition.
     if (there.status === 301) await requestChange(client, "DELETE", `${path}/`);
-    else await requestChange(client, "DELETE", path, conditionAfter(there));
+    else await requestChange(client, "DELETE", path, conditionAfter(path, there));
   } catch (error) {
     // The answer to a request before may have been lost.
     const isGone = hasStatus(error, 404);
@@ -99,11 +99,14 @@ export async function deleteFile(
 }
 
 /** The condition that a file is still the one of an answer to HEAD, or still not there. */
-function conditionAfter({ status, headers }: Response): HeaderDict {
+function conditionAfter(uri: string, { status, headers }: Response): HeaderDict {
   const { "file-stamp": stamp, etag } = headers;
   if (status === 404) return { "if-file-stamp": NO_STAMP };
-  // A server of an older version says nothing of it.
-  return status === 200 && typeof stamp === "string" ? conditionFor(stamp, etag) : {};
+  // The server refuses the deletion also, and its status says why.
+  if (status !== 200) return {};
+  if (typeof stamp === "string") return conditionFor(stamp, etag);
+  const error = unexpectedResponse("HEAD", uri, "the server does not report which file it has");
+  throw withNeed(error, "it needs a FilesApp");
 }
 
 /**

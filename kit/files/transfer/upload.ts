@@ -280,9 +280,8 @@ export class FileUpload {
     }
     const offset = this.#offsetOf(response);
     const { "file-stamp": stamp, etag, "file-mode": mode } = response.headers;
-    // A server of an older version does not say what is there.
     if (typeof stamp === "string") this.#condition ??= conditionFor(stamp, etag);
-    if (offset !== null) {
+    if (offset !== null && this.#condition !== null) {
       const sha256 = readDigest("HEAD", this.#uri, response);
       return { offset, sha256, mode: parseMode(mode), older: this.#olderOf(response) };
     }

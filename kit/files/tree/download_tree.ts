@@ -106,7 +106,7 @@ export async function downloadTree(
 const SMALL_PREFIX = ".small-";
 const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 /** Parts of files whose directories are made only after a deletion. */
-const LATE_PART = /\/\.late-[0-9a-f]{64}(?:\.[0-9a-f]+)?\.degu-part$/;
+const LATE_PART = /\/\.late-[0-9a-f]{64}\.[0-9a-f]+\.degu-part$/;
 
 interface VerifiedFile extends SmallFile {
   readonly copy: Copy;

@@ -33,8 +33,8 @@ export interface TreeOptions {
    * Whether files get the permission bits of the source, less those that a new file does not get at
    * the target: a private file stays private, and a program executable. The owner can always read
    * and write them. A file of the target that differs in these bits alone gets them without being
-   * sent, and counts as unchanged, unless `replace` is false. With `modes: false`, or if the other
-   * end has an older version, a new file gets the usual bits, and a replaced one keeps its own.
+   * sent, and counts as unchanged, unless `replace` is false. With `modes: false` at either
+   * end, a new file gets the usual bits, and a replaced one keeps its own.
    *
    * @default {true}
    */

@@ -6,7 +6,6 @@ import { quote } from "../../../base/quote.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import { Turns } from "../../disk/files.ts";
 import { asTransient } from "../../../net/retry.ts";
-import { BUNDLE_KEYS, SEEN_KEY } from "../bundle.ts";
 import { parseDate } from "../conditions.ts";
 import { directoryUriOf } from "../file_name.ts";
 import {
@@ -20,7 +19,7 @@ import {
 } from "../entries.ts";
 import { readTree } from "../listing.ts";
 import { WANT_MODE } from "../modes.ts";
-import { isLeftAside, isReservedName } from "../reserved.ts";
+import { isReservedName } from "../reserved.ts";
 import { placeOf } from "../reuse.ts";
 import { Root } from "../root.ts";
 import type { TransferClient } from "../transfer/client.ts";
@@ -48,8 +47,6 @@ export function treeUriOf(uri: string | readonly string[]): string {
 
 /** What a server says of itself in the answer to a list. */
 export interface ListingServer {
-  /** Whether it takes bundles whose records say which file they may replace. */
-  readonly takesSeen: boolean;
   /** Whether it deletes nothing at all. */
   readonly isKept: boolean;
   /** The path of the directory below the root of its app; `null` if its files can't be reused. */
@@ -159,7 +156,7 @@ export function addEntry(
   if (parent?.kind !== "directory") throw notInList(path);
   const time = modified.getTime();
   const isReserved = reason !== "name" && isReservedName(name);
-  if (isReserved && !isSource && !isLeftAside(name)) return false;
+  if (isReserved && !isSource) return false;
   const node = isReserved
     ? new TreeNode(parent, name, "other", 0, time, "reserved")
     : new TreeNode(parent, name, kind, size, time, reason ?? null, mode);
@@ -184,7 +181,6 @@ export async function readRemoteEntries(
 function serverOf({ headers }: Response): ListingServer {
   const { allow } = headers;
   return {
-    takesSeen: headers[BUNDLE_KEYS] === SEEN_KEY,
     isKept: typeof allow === "string" && !allow.split(", ").includes("DELETE"),
     place: placeOf(headers["reuse"]),
   };

@@ -319,7 +319,7 @@ class Upload implements TreeEnds {
   /** What the record of a file says about the file that it may replace. */
   #conditionOf(copy: Copy): Pick<PutFile, "if-none-match" | "seen"> {
     if (isNew(copy) || !this.#settings.replace) return { "if-none-match": "*" };
-    const there = this.#server?.takesSeen ? replacedBy(copy) : null;
+    const there = replacedBy(copy);
     return there === null ? {} : { seen: [there.size, there.modified] };
   }
 
