@@ -18,7 +18,7 @@ import { DeviceError } from "./errors.ts";
 import { Invitation, type InviteOptions } from "./invite.ts";
 import { joinDevice, type JoinOptions } from "./join.ts";
 import { joinByNumber, type JoinByNumberOptions } from "./join_number.ts";
-import { type Peer, PeerStore, unknownPeer } from "./peer_store.ts";
+import { type Peer, PeerStore } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
 import { TrustSignals } from "./trust_signals.ts";
 
@@ -108,6 +108,8 @@ export class Device implements AsyncDisposable {
    * @throws {Deno.errors.NotFound} with `create: false`, if there is no device.
    * @throws {Deno.errors.PermissionDenied} if others own the directory, or could change it.
    * @throws {Deno.errors.InvalidData} if the identity can't be read.
+   * @throws {Deno.errors.NotSupported} if another version of Degu has written the directory, in a
+   * form that this one doesn't read.
    */
   static async open(dir: string | URL, options: DeviceOptions = {}): Promise<Device> {
     const { name, create = true, logger: given } = copyOptions(
@@ -148,6 +150,7 @@ export class Device implements AsyncDisposable {
    *
    * @param nameOrId The name or the id of a peer.
    * @throws {TypeError} if it is not a string.
+   * @throws {DeviceError} if another version of Degu has written the file of the peer.
    */
   async peer(nameOrId: string): Promise<Peer | null> {
     return await this.#services.peers.find(nameOrId);
@@ -181,7 +184,7 @@ export class Device implements AsyncDisposable {
    * @returns The renamed peer.
    * @throws {TypeError} if an argument has the wrong type.
    * @throws {RangeError} if the name is taken or not valid.
-   * @throws {DeviceError} if the peer is unknown.
+   * @throws {DeviceError} if the peer is unknown, or another version of Degu has written its file.
    */
   async rename(peer: Peer | string, name: string): Promise<Peer> {
     return await this.#services.peers.rename(peer, name);
@@ -336,14 +339,12 @@ export class Device implements AsyncDisposable {
    * @param options As for every client, and other addresses.
    * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
-   * @throws {DeviceError} if the peer is unknown, or no address is known.
+   * @throws {DeviceError} if the peer is unknown, another version of Degu has written its file, or
+   * no address is known.
    */
   async client(peer: Peer | string, options: DeviceClientOptions = {}): Promise<Client> {
     this.#checkOpen();
-    const { peers } = this.#services;
-    const id = await peers.idOf(peer);
-    const known = id === null ? null : await peers.read(id);
-    if (known === null) throw unknownPeer(peer);
+    const known = await this.#services.peers.findOrFail(peer);
     return new DeviceClient(this.#services, known, options);
   }
 

@@ -82,18 +82,33 @@ function settleName(dir: string, known: string | null, name: string | undefined)
   throw notAllowed("name", `${problem}; got ${quote(name)}: give that name, or none`);
 }
 
+/** Whether a file says that it has another version, and is not just damaged. */
+export function isOtherVersion(version: unknown, own: number): version is number {
+  return Number.isSafeInteger(version) && version !== own;
+}
+
 async function readName(dir: string): Promise<string | null> {
   const path = join(dir, NAME_FILE);
   const info = await ifPresent(Deno.lstat(path));
   if (info === null) return null;
   // Opening a FIFO would block.
   const text = info.isFile ? await Deno.readTextFile(path) : "";
+  let fields: Record<string, unknown> | null = null;
   try {
-    const { version, name } = JSON.parse(text);
-    if (version === VERSION && typeof name === "string" && isDeviceName(name)) return name;
+    fields = JSON.parse(text);
   } catch {
     // The file is damaged.
   }
+  const { version, name } = fields ?? {};
+  if (isOtherVersion(version, VERSION)) {
+    throw new Deno.errors.NotSupported(
+      `the device in ${
+        quote(dir)
+      } has version ${version}, and this version of Degu opens version ` +
+        `${VERSION}: use the version of Degu that has written it`,
+    );
+  }
+  if (version === VERSION && typeof name === "string" && isDeviceName(name)) return name;
   throw new Deno.errors.InvalidData(
     `${path} can't be read: restore the directory from a backup, or remove it and pair the device again`,
   );

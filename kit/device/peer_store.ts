@@ -12,13 +12,13 @@ import { checkString, notAllowed, wrongType } from "../../base/checks.ts";
 import { argumentFacts } from "../../base/facts.ts";
 import { quote } from "../../base/quote.ts";
 import { type Authority, readAuthorityText } from "../identity/authority.ts";
-import { checkDeviceName, freeName, isDeviceId, nameKey } from "../identity/names.ts";
+import { checkDeviceName, freeName, isDeviceId, isDeviceName, nameKey } from "../identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "../identity/private_files.ts";
 import { checkClientAddress } from "../../net/addresses.ts";
 import { startInterval } from "../../net/deadline.ts";
 import type { Logger } from "../../net/logger.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
-import { StateDirectory } from "./device_directory.ts";
+import { isOtherVersion, StateDirectory } from "./device_directory.ts";
 import { DeviceError, PairingError } from "./errors.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 
@@ -64,8 +64,8 @@ export class PeerStore {
   readonly #listeners = new Set<() => void>();
   /** The peers by file name: files seldom change, and an unchanged text is the same peer. */
   readonly #lastRead = new Map<string, { readonly text: string; readonly peer: Peer }>();
-  /** The problems that were logged, by file name, so that each is logged once. */
-  readonly #reported = new Map<string, string>();
+  /** The problems of files that can't be used, by file name, so that each is logged once. */
+  readonly #problems = new Map<string, FileProblem>();
   #current: readonly Peer[] = [];
   #reading: Promise<void> = Promise.resolve();
   /** Settles once every look at the file of a single peer is over. */
@@ -156,12 +156,31 @@ export class PeerStore {
     return [...this.#current];
   }
 
-  /** The peer with this id, or else with this name, as now on the disk; `null` for none. */
+  /**
+   * The peer with this id, or else with this name, as now on the disk; `null` for none.
+   *
+   * @throws {DeviceError} if the file of the peer has another version.
+   */
   async find(nameOrId: string): Promise<Peer | null> {
     checkString("peer", nameOrId);
-    if (isDeviceId(nameOrId)) return await this.read(nameOrId);
-    const peers = await this.list();
-    return peers.find(({ name }) => nameKey(name) === nameKey(nameOrId)) ?? null;
+    const id = await this.idOf(nameOrId);
+    const peer = id === null ? null : await this.read(id);
+    if (peer !== null) return peer;
+    const error = this.#missing(nameOrId);
+    if (error.code === "OTHER_VERSION") throw error;
+    return null;
+  }
+
+  /**
+   * The peer, given as an object, a name or an id, as now on the disk.
+   *
+   * @throws {DeviceError} if there is none that can be used.
+   */
+  async findOrFail(peer: Peer | string): Promise<Peer> {
+    const id = await this.idOf(peer);
+    const known = id === null ? null : await this.read(id);
+    if (known === null) throw this.#missing(peer);
+    return known;
   }
 
   /** The peer with this id, from its file; `null` if there is none that can be used. */
@@ -177,7 +196,24 @@ export class PeerStore {
     const id: unknown = typeof peer === "string" ? peer : peer?.id;
     if (typeof id !== "string") throw wrongType("peer", "a peer, a name or an id", peer);
     if (isDeviceId(id)) return id;
-    return typeof peer === "string" ? (await this.find(peer))?.id ?? null : null;
+    if (typeof peer !== "string") return null;
+    const all = [...await this.list(), ...this.#ofOtherVersions()];
+    return all.find(({ name }) => nameKey(name) === nameKey(peer))?.id ?? null;
+  }
+
+  /** The peers whose files have another version, as they were last read. */
+  #ofOtherVersions(): PeerOfOtherVersion[] {
+    return [...this.#problems.values()].flatMap(({ peer }) => peer ?? []);
+  }
+
+  /** The error of a call that needs a peer, of which no file can be used. */
+  #missing(peer: Peer | string): DeviceError {
+    const isMeant = ({ id, name }: PeerOfOtherVersion) =>
+      typeof peer === "string" ? id === peer || nameKey(name) === nameKey(peer) : id === peer.id;
+    const other = this.#ofOtherVersions().find(isMeant);
+    return other === undefined
+      ? unknownPeer(peer)
+      : new DeviceError("OTHER_VERSION", otherVersionProblem(other));
   }
 
   /**
@@ -185,7 +221,8 @@ export class PeerStore {
    * peer.
    */
   async checkFree(peerName: string, id?: string): Promise<void> {
-    checkPeerName("peerName", peerName, await this.#readAll(), id);
+    const peers = await this.#readAll();
+    checkPeerName("peerName", peerName, [...peers, ...this.#ofOtherVersions()], id);
   }
 
   /**
@@ -196,7 +233,7 @@ export class PeerStore {
     const { id } = authority;
     return await this.#change(async (peers) => {
       const known = peers.find((peer) => peer.id === id);
-      const others = peers.filter((peer) => peer !== known);
+      const others = [...peers, ...this.#ofOtherVersions()].filter((peer) => peer.id !== id);
       if (peerName !== undefined) checkPeerName("peerName", peerName, others);
       const taken = new Set(others.map(({ name }) => nameKey(name)));
       const name = peerName ?? known?.name ?? freeName(receivedName, taken);
@@ -223,8 +260,8 @@ export class PeerStore {
     const id = await this.idOf(peer);
     return await this.#change(async (peers) => {
       const known = peers.find((each) => each.id === id);
-      if (known === undefined) throw unknownPeer(peer);
-      checkPeerName("name", name, peers, known.id);
+      if (known === undefined) throw this.#missing(peer);
+      checkPeerName("name", name, [...peers, ...this.#ofOtherVersions()], known.id);
       const renamed = Object.freeze({ ...known, name });
       await this.#write(renamed);
       return renamed;
@@ -272,8 +309,8 @@ export class PeerStore {
   /** The peers on the disk, by name; a file that is no peer's is logged. */
   async #readAll(): Promise<Peer[]> {
     const names = await this.#files.names();
-    for (const name of this.#reported.keys()) {
-      if (!names.includes(name)) this.#reported.delete(name);
+    for (const name of this.#problems.keys()) {
+      if (!names.includes(name)) this.#problems.delete(name);
     }
     const peers: Peer[] = [];
     for (const name of names) {
@@ -291,17 +328,29 @@ export class PeerStore {
       const text = await this.#readText(name);
       const last = this.#lastRead.get(name);
       if (last?.text === text) return last.peer;
+      const other = findOtherVersion(id, text);
+      if (other !== null) {
+        this.#lastRead.delete(name);
+        this.#report(name, { text: otherVersionProblem(other), peer: other });
+        return null;
+      }
       const peer = parsePeer(id, text);
       this.#lastRead.set(name, { text, peer });
-      this.#reported.delete(name);
+      this.#problems.delete(name);
       return peer;
     } catch (error) {
       this.#lastRead.delete(name);
-      if (error instanceof Deno.errors.NotFound) return null;
+      if (error instanceof Deno.errors.NotFound) {
+        this.#problems.delete(name);
+        return null;
+      }
       const isOfFile = [RangeError, TypeError, Deno.errors.PermissionDenied];
       if (!isOfFile.some((each) => error instanceof each)) throw error;
       const isDenied = error instanceof Deno.errors.PermissionDenied;
-      this.#report(name, isDenied ? "it can't be read" : plainMessageOf(error));
+      const problem = isDenied ? "it can't be read" : plainMessageOf(error);
+      this.#report(name, {
+        text: `the file ${quote(name)} among the peers is not used: ${problem}`,
+      });
       return null;
     }
   }
@@ -324,14 +373,32 @@ export class PeerStore {
     return await Deno.readTextFile(path);
   }
 
-  #report(name: string, problem: string): void {
-    if (this.#reported.get(name) === problem) return;
-    this.#reported.set(name, problem);
-    this.#logger.warn(`the file ${quote(name)} among the peers is not used: ${problem}`);
+  #report(name: string, problem: FileProblem): void {
+    const isKnown = this.#problems.get(name)?.text === problem.text;
+    this.#problems.set(name, problem);
+    if (!isKnown) this.#logger.warn(problem.text);
   }
 }
 
-export function unknownPeer(peer: Peer | string): DeviceError {
+/** Why the file of a peer can't be used. */
+interface FileProblem {
+  readonly text: string;
+  /** The peer, if the file has another version. */
+  readonly peer?: PeerOfOtherVersion;
+}
+
+/** A peer whose file another version of Degu has written. */
+interface PeerOfOtherVersion extends Pick<Peer, "id" | "name"> {
+  readonly version: number;
+}
+
+function otherVersionProblem({ id, name, version }: PeerOfOtherVersion): string {
+  return `the peer ${quote(name)} can't be used: its file ${quote(peerFileName(id))} has version ` +
+    `${version}, and this version of Degu reads version ${VERSION}; use the version that has written ` +
+    "it, or pair the two again";
+}
+
+function unknownPeer(peer: Peer | string): DeviceError {
   const text = typeof peer === "string" ? quote(peer) : `${quote(peer.name)} (${peer.id})`;
   return new DeviceError(
     "UNKNOWN",
@@ -344,7 +411,7 @@ export function unknownPeer(peer: Peer | string): DeviceError {
 function checkPeerName(
   option: "name" | "peerName",
   name: string,
-  peers: readonly Peer[],
+  peers: readonly Pick<Peer, "id" | "name">[],
   id?: string,
 ): void {
   checkDeviceName(option, name);
@@ -407,6 +474,20 @@ function formatPeer({ name, addresses, found, pairedAt, certificate }: StoredPee
     certificate,
   };
   return `${JSON.stringify(fields, null, 2)}\n`;
+}
+
+/**
+ * The peer of a file, if the file says that it has another version; else `null`. Nothing of it is
+ * trusted: its name is only for messages.
+ */
+function findOtherVersion(id: string, text: string): PeerOfOtherVersion | null {
+  try {
+    const { version, name } = JSON.parse(text);
+    if (!isOtherVersion(version, VERSION)) return null;
+    return { id, name: typeof name === "string" && isDeviceName(name) ? name : id, version };
+  } catch {
+    return null;
+  }
 }
 
 /**

@@ -53,6 +53,32 @@ Deno.test("an invalid name is a usage error, and leaves nothing behind; that of 
   assertEquals(await entries(homes.path), []);
 });
 
+Deno.test("a device and a peer of another version are said to be that, by both numbers, and stay as they are", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer");
+  await homes.pair("camera", "viewer");
+  const peers = `${homes.at("camera")}/peers`;
+  const [file = ""] = await entries(peers);
+  await Deno.writeTextFile(`${peers}/${file}`, '{"version":2,"name":"viewer"}');
+  const problem =
+    `the peer "viewer" can't be used: its file "${file}" has version 2, and this version of Degu ` +
+    "reads version 1; use the version that has written it, or pair the two again";
+  const listed = await homes.run("camera", ["peers"]);
+  assertEquals([listed.code, listed.stdout], [0, ""]);
+  assertStringIncludes(listed.stderr, problem);
+  for (const args of [["ls", "viewer:"], ["ping", "viewer"], ["rename", "viewer", "x"]]) {
+    await homes.fail("camera", 1, problem, args);
+  }
+  const device = `${homes.at("camera")}/device.json`;
+  await Deno.writeTextFile(device, '{"version":3}');
+  const has =
+    `the device in "${homes.at("camera")}" has version 3, and this version of Degu opens ` +
+    "version 1: use the version of Degu that has written it";
+  for (const args of [["id"], ["init"], ["serve"]]) await homes.fail("camera", 1, has, args);
+  const written = [device, `${peers}/${file}`].map((path) => Deno.readTextFileSync(path));
+  assertEquals(written, ['{"version":3}', '{"version":2,"name":"viewer"}']);
+});
+
 Deno.test("invite, join and serve make the device with the name of the machine, and say so; ls does not", async () => {
   await using homes = await AgentHomes.create("camera");
   const invite = homes.start("camera", INVITE);

@@ -6,7 +6,7 @@ import { ServingRecords } from "@degu/internal/kit/device/serving_records.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_pairs.ts";
 import { LOOPBACK, setUp, tellName } from "@degu/testing/device_serving.ts";
-import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { content, entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -213,10 +213,39 @@ Deno.test("Device.open rejects a directory whose name file is damaged", async ()
   await using devices = await TestDevices.create();
   const { dir } = await devices.open("camera");
   for (
-    const text of ["", "{", "[]", '{"version":2,"name":"camera"}', '{"version":1,"name":"a b"}']
+    const text of [
+      ...["", "{", "[]", '{"version":1,"name":"a b"}', '{"version":"2","name":"camera"}'],
+      ...['{"version":1.5,"name":"camera"}', '{"name":"camera"}', "null"],
+    ]
   ) {
     await Deno.writeTextFile(join(dir, "device.json"), text);
     await assertRejects(() => Device.open(dir), Deno.errors.InvalidData, "restore");
+  }
+});
+
+Deno.test("Device.open says of a directory of another version which one it is and which one it opens, and changes nothing", async () => {
+  await using devices = await TestDevices.create();
+  const { dir } = await devices.open("camera");
+  await Deno.chmod(dir, 0o755);
+  const state = async () => {
+    const paths = ["", ...Object.keys(await content(dir))].map((path) => join(dir, path));
+    return [await content(dir), paths.map((path) => [Deno.statSync(path)])];
+  };
+  for (const version of [0, 2, 17, -1]) {
+    await Deno.writeTextFile(join(dir, "device.json"), `{"version":${version},"more":[]}`);
+    const before = await state();
+    for (const create of [true, false]) {
+      const error = await assertRejects(
+        () => Device.open(dir, { name: "camera", create }),
+        Deno.errors.NotSupported,
+      );
+      assertEquals(
+        error.message,
+        `the device in "${dir}" has version ${version}, and this version of Degu opens version 1: ` +
+          "use the version of Degu that has written it",
+      );
+    }
+    assertEquals(await state(), before);
   }
 });
 

@@ -170,7 +170,8 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     ["the same in another form", JSON.stringify(fields)],
     ["a field more", changed({ more: 1 })],
     ["a field less", changed({ name: undefined })],
-    ["another version", changed({ version: 2 })],
+    ["no version", changed({ version: undefined })],
+    ["no whole version", changed({ version: 1.5 })],
     ["no name", changed({ name: "a b" })],
     ["no time", changed({ pairedAt: "yesterday" })],
     ["another authority", changed({ certificate: pem })],
@@ -225,6 +226,56 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     await record(camera, two!);
     assertEquals(namesOf(await camera.peers()), ["one", "two"]);
   });
+});
+
+Deno.test("a peer whose file has another version is named in a warning and by calls that use it, and its file stays until the two are paired again", async () => {
+  await using setup = await setUpPeers("one", "two");
+  const { camera, others: [one, two], fileOf } = setup;
+  const peer = await record(camera, one!);
+  await record(camera, two!);
+  const path = fileOf(one!);
+  const write = async (fields: Record<string, unknown>) => {
+    await Deno.writeTextFile(path, JSON.stringify(fields));
+    return await Deno.readTextFile(path);
+  };
+  for (const [version, name, shown] of [[2, "one", "one"], [0, "a b", one!.id]] as const) {
+    const text = await write({ version, name, more: [] });
+    const logger = new RecordingLogger();
+    await using opened = await Device.open(camera.dir, { logger });
+    const message =
+      `the peer "${shown}" can't be used: its file "${
+        one!.id
+      }.json" has version ${version}, and this ` +
+      "version of Degu reads version 1; use the version that has written it, or pair the two again";
+    assertEquals(logger.at("warn"), [message]);
+    assertEquals(namesOf(await opened.peers()), ["two"]);
+    for (const given of [shown, one!.id, peer]) {
+      const calls = [
+        () => opened.client(given),
+        () => opened.rename(given, "three"),
+        ...typeof given === "string" ? [() => opened.peer(given)] : [],
+      ];
+      for (const call of calls) {
+        const error = await assertRejects(call, DeviceError);
+        assertEquals([error.code, error.message], ["OTHER_VERSION", message]);
+      }
+    }
+    // No other peer gets its name.
+    if (name === "one") {
+      const taken = () => opened.rename("two", "ONE");
+      await assertRejects(taken, RangeError, `is taken, by the peer with the id ${one!.id}`);
+    }
+    assertEquals(await Deno.readTextFile(path), text);
+  }
+  await write({ version: 2, name: "one" });
+  assertEquals((await record(camera, one!)).name, "one");
+  assertEquals(namesOf(await camera.peers()), ["one", "two"]);
+  for (const given of ["ONE", one!.id]) {
+    await write({ version: 2, name: "one" });
+    await assertRejects(() => camera.peer("one"), DeviceError, "has version 2");
+    assertEquals(await camera.forget(given), true);
+    assertEquals(await camera.peer("one"), null);
+  }
 });
 
 Deno.test("a link, a directory, or a file that others could write is not trusted", async () => {
