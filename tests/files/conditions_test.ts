@@ -14,15 +14,21 @@ import {
   upload,
   uploadTree,
 } from "@degu/degu/files";
-import { mkreq } from "@degu/degu/misc";
+import { perPeer } from "@degu/degu/device";
+import { callApp, mkreq } from "@degu/degu/misc";
 import { content, entries, entriesWithParts, fill, tempDir } from "@degu/testing/directories.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serveVersion } from "@degu/testing/served_version.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { syncedWhile } from "@degu/testing/synced.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { upload as announced } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { canMount, MOUNTING } from "./refused_writes.ts";
 
 /** Holds back the first request with a method until it is released, as a network may do. */
 async function serveHolding(method: string) {
@@ -338,15 +344,13 @@ Deno.test('write: "add": a tree with delete is refused before anything is copied
   assertEquals(Object.fromEntries(found.filter(([name]) => !name.includes("."))), left);
 });
 
-Deno.test("create: the directory is made once, with those above it", async () => {
+Deno.test("create: the directory is made, with those above it", async () => {
   await using dir = await tempDir();
   const path = `${dir.path}/a/b`;
   const app = new FilesApp(path, { create: true, write: true });
   assertEquals(await entries(`${dir.path}/a`), ["b"]);
   new FilesApp(path, { create: true });
-  await Deno.remove(path);
-  assertEquals((await app.handle(mkreq("PUT", "/x", {}, latin1("x"))))[0], 503);
-  assertEquals(await entries(`${dir.path}/a`), []);
+  assertEquals((await app.handle(mkreq("PUT", "/x", {}, latin1("x"))))[0], 201);
   await Deno.writeTextFile(`${dir.path}/f`, "");
   const overFile = () => Promise.try(() => new FilesApp(`${dir.path}/f`, { create: true }));
   await assertRejects(overFile, Error);
@@ -354,4 +358,103 @@ Deno.test("create: the directory is made once, with those above it", async () =>
   await using serving = serve(new FilesApp(`${dir.path}/c`, { create: true, list: true }));
   assertEquals((await downloadTree(serving.makeClient(), "/", `${copied.path}/x`)).files, 0);
   await assertRejects(() => download(serving.makeClient(), "/f", `${copied.path}/y`));
+});
+
+/** An app whose directory was removed since it was made: `a/b` of a temporary directory. */
+async function withoutDirectory(options: FilesOptions) {
+  const dir = await tempDir();
+  const path = `${dir.path}/a/b`;
+  await Deno.mkdir(path, { recursive: true });
+  const app = new FilesApp(path, { list: true, write: true, ...options });
+  await Deno.remove(path);
+  const status = async (...request: Parameters<typeof mkreq>) =>
+    (await app.handle(mkreq(...request)))[0];
+  const put = () => status("PUT", "/x", {}, latin1("x"));
+  return { dir: dir.path, path, status, put, [Symbol.asyncDispose]: dir[Symbol.asyncDispose] };
+}
+
+Deno.test("create: a directory that was removed is made again at the next request, and is on the disk before its answer", async () => {
+  for (const method of ["GET", "HEAD", "DELETE"] as const) {
+    await using gone = await withoutDirectory({ create: true });
+    const uri = method === "DELETE" ? "/x" : "/";
+    const statuses: number[] = [];
+    const synced = await syncedWhile(gone.dir, async () => {
+      const requests = Array.from({ length: 5 }, () => gone.status(method, uri));
+      statuses.push(...await Promise.all(requests));
+    });
+    assertEquals(statuses, new Array(5).fill(method === "DELETE" ? 404 : 200));
+    assertEquals(synced, ["./a"]);
+    assertEquals(await gone.put(), 201);
+    await Deno.remove(gone.path, { recursive: true });
+    assertEquals(await gone.put(), 201);
+    assertEquals((await content(gone.dir))["a/b/x"], "x");
+  }
+});
+
+Deno.test("create: a directory that was removed is not made again in another directory, in place of something else, or without the option", async () => {
+  const rows: Readonly<
+    Record<string, (paths: { dir: string; path: string }) => Promise<unknown>>
+  > = {
+    "the directory above was replaced": async ({ dir }) => {
+      // Its inode stays in use, so that the new directory has another one.
+      await Deno.rename(`${dir}/a`, `${dir}/old`);
+      await Deno.mkdir(`${dir}/a`);
+    },
+    "the directory above is gone": ({ dir }) => Deno.remove(`${dir}/a`),
+    "a file has the name": ({ path }) => Deno.writeTextFile(path, "file"),
+    "a link has the name": ({ path }) => makeLinks({ [path]: "none" }),
+  };
+  for (const [rule, change] of Object.entries(rows)) {
+    await using gone = await withoutDirectory({ create: true });
+    await change(gone);
+    const before = await content(gone.dir);
+    assertEquals([await gone.put(), await gone.status("GET", "/")], [503, 503], rule);
+    assertEquals(await content(gone.dir), before);
+  }
+  await using gone = await withoutDirectory({});
+  assertEquals([await gone.put(), await content(gone.dir)], [503, { a: null }]);
+});
+
+Deno.test("create: a directory that was removed is not made again without the permission to look at the one above", async () => {
+  await using dir = await tempDir();
+  const script = `
+    import { FilesApp } from ${JSON.stringify(import.meta.resolve("../../files.ts"))};
+    import { mkreq } from ${JSON.stringify(import.meta.resolve("../../misc.ts"))};
+    const path = ${JSON.stringify(`${dir.path}/a`)};
+    const app = new FilesApp(path, { create: true, list: true });
+    Deno.removeSync(path);
+    console.log((await app.handle(mkreq("GET", "/")))[0]);`;
+  for (const [readable, status] of [[`${dir.path}/a`, 503], [dir.path, 200]] as const) {
+    const flags = [`--allow-read=${readable}`, `--allow-write=${dir.path}/a`];
+    assertEquals(await runScript(script, flags, {}), `${status}\n`);
+  }
+});
+
+Deno.test({
+  name:
+    "create: a mount point that was removed is not made again: the disk below would be filled (needs unshare)",
+  ignore: !await canMount(),
+  async fn() {
+    await using dir = await tempDir();
+    await Deno.mkdir(`${dir.path}/disk`);
+    const printed = await runProgram("removed_mount_point.ts", {
+      flags: ["--allow-all", ...importMapFlags()],
+      args: [`${dir.path}/disk`],
+      through: [...MOUNTING, 'mount -t tmpfs tmpfs "$0/disk" && exec "$@"', dir.path],
+    });
+    assertEquals(JSON.parse(printed), [503, false]);
+  },
+});
+
+Deno.test("create: with perPeer, a directory that was removed is made again, and no other peer notices", async () => {
+  await using dir = await tempDir();
+  const options = { create: true, list: true, write: true };
+  const app = perPeer(({ name }) => new FilesApp(`${dir.path}/${name}`, options));
+  const put = async (peer: string) =>
+    (await callApp(app, mkreq("PUT", "/x", {}, latin1(peer)), { peer })).status;
+  assertEquals([await put("one"), await put("two")], [201, 201]);
+  await Deno.remove(`${dir.path}/one`, { recursive: true });
+  assertEquals([await put("one"), await put("two")], [201, 204]);
+  const files = await content(dir.path);
+  assertEquals([files["one/x"], files["two/x"]], ["one", "two"]);
 });

@@ -1,6 +1,6 @@
 /** The app that serves the files of a directory, and accepts new ones. */
 
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { Api, AppObject } from "../../../base/app/app.ts";
 import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../../../base/checks.ts";
 import { quote } from "../../../base/quote.ts";
@@ -21,7 +21,7 @@ import { answerOffset, put, remove } from "./put.ts";
 import { asksForOffset } from "./put_request.ts";
 import { putBundle } from "./put_bundle.ts";
 import { printableError } from "../../../base/printable.ts";
-import { presenceOf } from "../../disk/names.ts";
+import { type FileIdentity, isAt, presenceOf, syncIfPossible } from "../../disk/names.ts";
 import { belongsInLog, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UnfinishedFiles } from "./unfinished.ts";
@@ -45,8 +45,10 @@ export interface FilesOptions {
    */
   write?: boolean | "add" | undefined;
   /**
-   * Whether to make the directory, with those above it, if it is missing: once, when the app is
-   * made. Needs `--allow-write` of it.
+   * Whether to make the directory, with those above it, if it is missing when the app is made.
+   * Needs `--allow-write` of it. If the directory is removed later, the next request makes it
+   * again, as long as the directory above is the same one and on the same disk. That needs
+   * `--allow-read` of the directory above.
    *
    * @default {false}
    */
@@ -171,6 +173,9 @@ export class FilesApp implements AppObject {
   readonly #write: boolean | "add";
   readonly #logger: Pick<Logger, "warn"> | null;
   readonly #onFile: ((event: FileEvent) => void) | undefined;
+  /** The directory above, in which the directory may be made again; `null` without `create`. */
+  readonly #parent: FileIdentity | null;
+  #makingAgain: Promise<void> | null = null;
   /** The value of `file-mode-mask`; `undefined` until a peer has asked for it. */
   #modeMask: string | null | undefined;
 
@@ -192,6 +197,7 @@ export class FilesApp implements AppObject {
     const { logger, maxBytes, onFile } = checked;
     if (create) Deno.mkdirSync(pathOf("dir", dir), { recursive: true });
     const path = realPathOf(dir);
+    this.#parent = create ? findParent(path) : null;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
     const unfinished = new UnfinishedFiles(path, (message) => this.#logger?.warn(message));
     this.#settings = {
@@ -266,7 +272,7 @@ export class FilesApp implements AppObject {
     };
     const { root, isThere } = this.#settings;
     try {
-      if (!isThere()) throw rootIsGone(root.path);
+      if (this.#makingAgain !== null || !isThere()) await this.#makeAgain();
       if (action === null) {
         const { allow } = this.#settings;
         throw new Refusal(405, `only ${allow}`, { allow });
@@ -286,6 +292,26 @@ export class FilesApp implements AppObject {
       else if (refusal !== error) throw printableError(error);
       return refusal.answer();
     }
+  }
+
+  /**
+   * Makes the directory again, which was removed. Its name is on the disk then.
+   *
+   * @throws {Refusal} if it may not be made, or something else has its name.
+   */
+  #makeAgain(): Promise<void> {
+    const { path } = this.#settings.root;
+    const parent = dirname(path);
+    this.#makingAgain ??= (async () => {
+      if (this.#parent === null || !isAt(parent, this.#parent)) throw rootIsGone(path);
+      try {
+        Deno.mkdirSync(path);
+      } catch {
+        throw rootIsGone(path);
+      }
+      await syncIfPossible(parent);
+    })().finally(() => this.#makingAgain = null);
+    return this.#makingAgain;
   }
 
   /** The function that carries out a request; `null` if there is none for its method and query. */
@@ -318,6 +344,19 @@ function checkOptions(options: FilesOptions): FilesOptions {
   if (copy.maxBytes !== undefined) checkInteger("maxBytes", copy.maxBytes, 0, MAX_LENGTH);
   if (copy.onFile !== undefined) checkFunction("onFile", copy.onFile);
   return copy;
+}
+
+/**
+ * Finds the directory above a served one; `null` if this program may not look at it, or if it is on
+ * another disk: to make a mount point again would fill the disk below.
+ */
+function findParent(path: string): FileIdentity | null {
+  const parent = dirname(path);
+  // Deno would ask for the permission on the terminal.
+  const { state } = Deno.permissions.querySync({ name: "read", path: parent });
+  if (state !== "granted") return null;
+  const found = Deno.lstatSync(parent);
+  return found.dev === Deno.lstatSync(path).dev ? found : null;
 }
 
 /** The real path of a directory; errors name the argument. */

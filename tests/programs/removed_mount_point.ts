@@ -1,0 +1,15 @@
+/**
+ * Prints the status of a request to an app whose directory was a mount point, and was removed; and
+ * whether the directory is there again.
+ */
+import { FilesApp } from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+import { mustRun } from "@degu/testing/commands.ts";
+
+const [path = ""] = Deno.args;
+const app = new FilesApp(path, { create: true, write: true });
+await mustRun(["umount", path]);
+await Deno.remove(path);
+const [status] = await app.handle(mkreq("PUT", "/x", {}, new Uint8Array(1)));
+const isThere = await Deno.lstat(path).then(() => true, () => false);
+console.log(JSON.stringify([status, isThere]));
