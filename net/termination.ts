@@ -14,8 +14,8 @@ let termination: AbortSignal | null = null;
 
 /**
  * Returns a signal that the first SIGINT (Ctrl-C) or SIGTERM aborts, always the same one. Its
- * reason is a {@linkcode DeguError} whose message names the signal of the system. A second SIGINT
- * or SIGTERM ends the process with the code 130 or 143.
+ * reason is a {@linkcode DeguError} with the code `"TERMINATED"`, whose message names the signal of
+ * the system. A second SIGINT or SIGTERM ends the process with the code 130 or 143.
  *
  * From the first call on these signals no longer end the program by themselves. Waiting for them
  * keeps no program alive.
@@ -35,8 +35,15 @@ export function terminationSignal(): AbortSignal {
   for (const name of TERMINATION_SIGNALS) {
     Deno.addSignalListener(name, () => {
       if (controller.signal.aborted) Deno.exit(EXIT_CODES[name]);
-      controller.abort(new DeguError(`the program was told to end by ${name}`));
+      controller.abort(terminatedError(name));
     });
   }
   return termination = controller.signal;
+}
+
+function terminatedError(name: Deno.Signal): DeguError {
+  const error = new DeguError(`the program was told to end by ${name}`);
+  // Deno prints the stack of an uncaught error, and no code of the program has caused this one.
+  error.stack = `${error.name}: ${error.message}`;
+  return Object.assign(error, { code: "TERMINATED" });
 }

@@ -1,15 +1,19 @@
 /** The end of a program by a signal of the system: each test is about a process. */
+import { tempDir } from "@degu/testing/directories.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand, runProgram } from "@degu/testing/programs.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
 import { assertEquals } from "@std/assert";
 
 for (const [name, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
-  Deno.test(`the first ${name} aborts the termination signal, and the second ends the process`, async () => {
+  Deno.test(`the first ${name} aborts the termination signal with the code TERMINATED, and the second ends the process`, async () => {
     const child = programCommand("termination.ts", { args: ["wait"] }).spawn();
     await using running = new RunningProcess(child);
     await running.printed(/ready/);
     child.kill(name);
-    await running.printed(new RegExp(`DeguError: the program was told to end by ${name}`));
+    await running.printed(
+      new RegExp(`DeguError: the program was told to end by ${name} TERMINATED`),
+    );
     child.kill(name);
     await running.ended();
     assertEquals((await child.status).code, code);
@@ -18,4 +22,30 @@ for (const [name, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
 
 Deno.test("the termination signal is one, and keeps no process alive", async () => {
   assertEquals(await runProgram("termination.ts"), "true\nready\n");
+});
+
+Deno.test("a program of one call that is told to end prints one line, without a stack", async () => {
+  await using dir = await tempDir();
+  using server = new RawServer();
+  const [, port] = server.address;
+  for (const call of ["request", "download", "uploadTree"]) {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      const child = programCommand("termination.ts", {
+        flags: ["--allow-net=127.0.0.1", `--allow-read=${dir.path}`, `--allow-write=${dir.path}`],
+        args: [call, `${port}`, dir.path],
+        env: { NO_COLOR: "1" },
+      }).spawn();
+      await using running = new RunningProcess(child);
+      using peer = await server.accept();
+      await peer.readPreamble();
+      child.kill(signal);
+      const { stderr } = await running.ended();
+      assertEquals(
+        stderr,
+        `error: Uncaught (in promise) DeguError: the program was told to end by ${signal}\n`,
+        call,
+      );
+      assertEquals((await child.status).code, 1);
+    }
+  }
 });

@@ -1,12 +1,19 @@
 /** Waits for the end that the system asks for, and says what it sees. */
-import { terminationSignal } from "@degu/degu";
+import { Client, terminationSignal } from "@degu/degu";
+import { download, uploadTree } from "@degu/degu/files";
 
 const signal = terminationSignal();
 console.log(signal === terminationSignal());
-const [mode] = Deno.args;
+const [mode, port, dir = ""] = Deno.args;
 if (mode === "wait") {
-  signal.addEventListener("abort", () => console.log(`${signal.reason}`));
+  signal.addEventListener("abort", () => console.log(`${signal.reason} ${signal.reason.code}`));
   // The test ends the program by a second signal.
   setInterval(() => {}, 1000);
 }
 console.log("ready");
+
+/** Programs of one call, to a server that does not answer. */
+const client = () => new Client(["127.0.0.1", Number(port)], { signal });
+if (mode === "request") await client().request("GET", "/");
+if (mode === "download") await download(client(), "/f", `${dir}/f`, { signal });
+if (mode === "uploadTree") await uploadTree(client(), dir, "/", { signal });
