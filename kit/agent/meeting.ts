@@ -11,6 +11,7 @@ import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
 import { FAILED, Failure, REFUSED, usageError } from "./failure.ts";
 import { pairingFacts } from "../device/errors.ts";
+import { waitForLastNumber } from "../device/invite.ts";
 import { MAX_TRIES } from "../device/pairing_state.ts";
 import { announceInvitation, countDown, isNear, openInvitation, thisIs } from "./inviting.ts";
 import { isFound } from "./joining.ts";
@@ -113,6 +114,8 @@ class Meeting {
   #found = Promise.withResolvers<void>();
   #isAddressShown = false;
   #numbers = 0;
+  /** Whether no device can join this one any more, because its numbers are used up. */
+  #isUsedUp = false;
   /** Resolves when the open question is over; there is one at a time. */
   #question: PromiseWithResolvers<void> | null = null;
   /** An attempt to join that has not led to a number yet. */
@@ -136,6 +139,11 @@ class Meeting {
     this.#announce();
     const near = isNear(invitation);
     if (near) this.#lookedAt = performance.now() + LOOK_MILLISECONDS;
+    waitForLastNumber(invitation).then(async () => {
+      await this.#waitForLook();
+      this.#isUsedUp = true;
+      this.#endIfUsedUp();
+    });
     const joined = Promise.withResolvers<Peer>();
     const look = async () => {
       if (near) await this.#look();
@@ -232,6 +240,7 @@ class Meeting {
       this.#ends.throwIfAborted();
       const offer = this.#choose();
       if (offer === null) {
+        this.#endIfUsedUp();
         this.#found = Promise.withResolvers();
         looked = isTurn = false;
       } else if (isTurn || shortId(this.#device.id) < offer.id) {
@@ -283,14 +292,20 @@ class Meeting {
         );
       } finally {
         clearTimeout(timer);
+        if (this.#attempt === attempt) this.#attempt = null;
       }
     }
     return null;
   }
 
+  /** Waits until all devices that are near are known. */
+  #waitForLook(signal?: AbortSignal): Promise<void> {
+    return pause(Math.max(0, this.#lookedAt - performance.now()), this.#ends, signal);
+  }
+
   /** Asks about a device that has joined this one. */
   async askAboutJoiner(asked: Asked): Promise<boolean> {
-    await pause(Math.max(0, this.#lookedAt - performance.now()), this.#ends, asked.signal);
+    await this.#waitForLook(asked.signal);
     if (asked.signal.aborted || !isCalled(asked, this.#meant.name)) return false;
     try {
       if (this.#question === null) this.#choose();
@@ -347,6 +362,17 @@ class Meeting {
     this.#question = null;
     question.resolve();
     this.#announce();
+    this.#endIfUsedUp();
+  }
+
+  /** Ends the command if no device can join this one any more, and this one can join none. */
+  #endIfUsedUp(): void {
+    const isNear = this.#heard.values().some(({ until }) => until === Infinity);
+    const isJoining = this.#question !== null || this.#attempt !== null;
+    if (!this.#isUsedUp || isNear || isJoining || this.#ends.aborted) return;
+    const problem =
+      `${MAX_TRIES} numbers were not confirmed, so no other device can ask: ${USE_A_LINE}`;
+    this.#failed.reject(new Failure(problem, REFUSED));
   }
 }
 

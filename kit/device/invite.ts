@@ -119,6 +119,13 @@ interface Joiner extends Joining {
   readonly answer: Message<typeof ANSWER>;
 }
 
+const usedUp = new WeakMap<Invitation, Promise<void>>();
+
+/** Resolves when an invitation shows no more numbers, because five were not confirmed. */
+export function waitForLastNumber(invitation: Invitation): Promise<void> {
+  return usedUp.get(invitation)!;
+}
+
 /**
  * An open invitation, made by `device.invite()`: the first device that has its line can be paired
  * with this one, until it expires.
@@ -178,6 +185,7 @@ export class Invitation implements AsyncDisposable {
     const { logger } = services;
     this.#state = new PairingState(LINE, "open", (bug) => logger.error(`invitation: ${bug}`));
     this.#plain = new PlainPort(services, this.#state, this.#context, findAddresses, confirm);
+    usedUp.set(this, this.#plain.usedUp);
     const warn = (text: string) => logger.warn(`invitation: ${text}`);
     // A stranger must not be able to fill the log.
     const limited = (log: (last: string, total: number) => void) => {

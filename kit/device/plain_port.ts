@@ -139,6 +139,7 @@ export class PlainPort {
   readonly #confirm: Confirm | undefined;
   readonly #line: PairingState<LineState, LineEvent>;
   readonly #clients = new PairingClients();
+  readonly #usedUp = Promise.withResolvers<void>();
   #current: Try | null = null;
   #tries = 0;
 
@@ -165,6 +166,11 @@ export class PlainPort {
   /** The try that is open, or the last one. */
   get current(): Try | null {
     return this.#current;
+  }
+
+  /** Resolves when no more numbers are shown, because so many were not confirmed. */
+  get usedUp(): Promise<void> {
+    return this.#usedUp.promise;
   }
 
   /** Answers the requests at one plain port; the port of TLS is beside it. */
@@ -280,6 +286,7 @@ export class PlainPort {
     logger.info(`invitation: not paired by a number with ${name} (${id}): ${why}`);
     if (this.#tries < MAX_TRIES) return;
     logger.warn(NO_MORE_NUMBERS);
+    this.#usedUp.resolve();
   }
 }
 

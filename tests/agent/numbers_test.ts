@@ -14,6 +14,7 @@ import { runOnTerminal, terminalObstacle, testUnless } from "@degu/testing/termi
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { once } from "node:events";
 import * as tls from "node:tls";
+import { makeDevices, RawJoiner } from "../device/pairing.ts";
 
 const TERMINAL = { terminal: { columns: 500, rows: 24 }, stdin: null };
 const LOCAL = ["--listen", "127.0.0.1:0", "--serving", "127.0.0.1:7443"];
@@ -163,6 +164,27 @@ Deno.test("where nothing answers at --address, pair fails with 3 and says so; a 
   assertEquals(code, 3);
   assertStringIncludes(stdout, "created the device two");
   assertStringIncludes(stdout, "no device waits there: check that the two are on the same network");
+});
+
+Deno.test("pair ends with 3 once five numbers were not confirmed, of which nobody saw any, and doesn't wait where no other device can ask", async () => {
+  await using homes = await AgentHomes.create("one");
+  await using strangers = await makeDevices("stranger");
+  const { stranger } = strangers;
+  const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
+  const [, port] = /--address 127.0.0.1:(\d+)"/.exec(await one.line("--address")) ?? [];
+  for (let number = 1; number <= 5; number++) {
+    using joiner = await RawJoiner.commit({ addresses: [["127.0.0.1", Number(port)]] }, stranger);
+    joiner.stranger.post("/random", {});
+    await joiner.stranger.end();
+  }
+  const { code, stdout } = await one.ended();
+  assertEquals(code, 3, stdout);
+  assertStringIncludes(
+    stdout,
+    "5 numbers were not confirmed, so no other device can ask: pair by a line, with " +
+      '"degu invite" on one and "degu join -" on the other',
+  );
+  assertEquals(stdout.includes("it shows this number"), false);
 });
 
 testUnless(

@@ -17,9 +17,11 @@ import type { RunningAgent } from "@degu/testing/agents.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
 
-const [dir = "", task] = Deno.args;
+const [dir = "", task, count] = Deno.args;
 
-/** What the stranger does at the first device that announces itself: five times. */
+/**
+ * What the stranger does at device one: five times, once so many devices have announced themselves.
+ */
 async function disturb(): Promise<void> {
   await using device = await Device.open(`${dir}/stranger`, { name: "stranger" });
   await using own = await device.invite({ listen: [["127.0.0.1", 0]] });
@@ -28,8 +30,9 @@ async function disturb(): Promise<void> {
   const stop = new AbortController();
   const found = Promise.withResolvers<readonly Address[]>();
   const options = { seconds: 60, signal: stop.signal };
-  const finding = findOffers(PAIR_SERVICE, options, undefined, ([offer]) => {
-    if (offer !== undefined) found.resolve(offer.addresses);
+  const finding = findOffers(PAIR_SERVICE, options, undefined, (offers) => {
+    const offer = offers.find(({ name }) => name === "one");
+    if (offer !== undefined && offers.length >= Number(count)) found.resolve(offer.addresses);
   }).catch(() => {});
   const addresses = await found.promise;
   stop.abort();
@@ -69,7 +72,7 @@ const machines = await Promise.all(["one", "two", "three"].map((name) => Machine
 const [one, two, three] = machines as [Machine, Machine, Machine];
 await network([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [three, "192.168.1.9/24"]]);
 const type = await install(dir);
-const startStranger = (does: string) =>
+const startStranger = (does: string, devices = 1) =>
   new RunningProcess(
     programCommand("agent_pair_strangers.ts", {
       flags: [
@@ -79,7 +82,7 @@ const startStranger = (does: string) =>
         `--allow-write=${dir}`,
         ...importMapFlags(),
       ],
-      args: [three.dir, does],
+      args: [three.dir, does, `${devices}`],
       through: ["ip", "netns", "exec", "three"],
     }).spawn(),
   );
@@ -100,10 +103,15 @@ const end = async (name: string, agent: RunningAgent) => {
   await end("five numbers", agent);
 }
 {
-  await using stranger = startStranger("commit");
+  await using _stranger = startStranger("commit");
   await using agent = type(one, "degu pair");
-  await stranger.printed(/done\n/);
+  await end("used up alone", agent);
+}
+{
+  await using stranger = startStranger("commit", 2);
+  await using agent = type(one, "degu pair");
   await using other = type(two, "degu pair");
+  await stranger.printed(/done\n/);
   await agree(agent, other);
   await end("used up", agent);
 }

@@ -43,7 +43,7 @@ await labTest<{ seconds: number[]; codes: number[] }>(
 );
 
 await labTest<Record<string, End>>(
-  "pair stops after five numbers of strangers that leave; numbers that are used up unseen don't keep two apart; two of a name are listed",
+  "pair ends after five numbers of strangers that leave; numbers that are used up unseen end it if no other device is near, and don't keep two apart that are; two of a name are listed",
   "agent_pair_strangers.ts",
   [],
   (scenes) => {
@@ -51,6 +51,9 @@ await labTest<Record<string, End>>(
     assertEquals(code, 3, shown);
     assertEquals(shown.match(/it shows this number/g)?.length, 5, shown);
     assertStringIncludes(shown, "5 numbers were shown, and none was confirmed");
+    const alone = scenes["used up alone"]!;
+    assertEquals(alone.code, 3, alone.shown);
+    assertStringIncludes(alone.shown, "5 numbers were not confirmed, so no other device can ask");
     const usedUp = scenes["used up"]!;
     assertEquals(usedUp.code, 0, usedUp.shown);
     assertStringIncludes(
