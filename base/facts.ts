@@ -27,6 +27,8 @@ interface ConnectionFacts {
   readonly unknownName?: string;
   /** How long the peer kept the connection waiting. */
   readonly silentSeconds?: number;
+  /** How long the peer has not read what was sent. */
+  readonly unreadSeconds?: number;
   /** The bytes that were left to come when the peer ended the connection. */
   readonly missingBytes?: number;
 }

@@ -108,9 +108,10 @@ export class Deadline implements Disposable, Member {
   /** The tick at which the write began; -1 while there is none. */
   #write = -1;
   readonly #clock: Clock | null = null;
-  readonly #onExpire: () => void;
+  readonly #onExpire: (isWrite: boolean) => void;
 
-  constructor(timeout: number | null, onExpire: () => void) {
+  /** @param onExpire Gets whether a write has taken too long. */
+  constructor(timeout: number | null, onExpire: (isWrite: boolean) => void) {
     this.#onExpire = onExpire;
     if (timeout === null) return;
     const milliseconds = Math.min(timeout * 1000 / TICKS, MAX_INTERVAL);
@@ -120,10 +121,11 @@ export class Deadline implements Disposable, Member {
 
   /** Called at each tick: if one of the waits has taken too long, ends both, and says so. */
   check(): void {
-    if (!this.#isOver(this.#wait) && !this.#isOver(this.#write)) return;
+    const isWrite = this.#isOver(this.#write);
+    if (!isWrite && !this.#isOver(this.#wait)) return;
     this.stopWait();
     this.stopWrite();
-    this.#onExpire();
+    this.#onExpire(isWrite);
   }
 
   #isOver(since: number): boolean {

@@ -94,9 +94,11 @@ export class Transport implements AheadSource {
   ) {
     this.#socket = socket;
     this.#checkPrefix = checkPrefix;
-    this.deadline = new Deadline(timeout, () => {
-      const problem = `the peer kept the connection waiting for over ${timeout} s`;
-      const facts = { silentSeconds: timeout! };
+    this.deadline = new Deadline(timeout, (isWrite) => {
+      const problem = isWrite
+        ? `the peer took over ${timeout} s to read what was sent`
+        : `the peer kept the connection waiting for over ${timeout} s`;
+      const facts = isWrite ? { unreadSeconds: timeout! } : { silentSeconds: timeout! };
       this.close(connectionFacts.add(new Deno.errors.TimedOut(problem), facts));
     });
   }

@@ -256,7 +256,9 @@ export function chunkLineTooLong(): ProtocolError {
 
 /** The error for a source that ends inside the chunked coding. */
 export function chunksIncomplete(): ProtocolError {
-  return new ProtocolError("BODY_INCOMPLETE", "the bytes ended before the last chunk did");
+  const problem =
+    "the bytes ended before the last chunk: the sender has failed, or its connection broke off; try again";
+  return new ProtocolError("BODY_INCOMPLETE", problem);
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import {
   EmptyPreambleError,
+  ProtocolError,
   type ProtocolErrorCode,
   TlsError,
   type TlsErrorCode,
@@ -115,6 +116,12 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
     const left = formatBytes(missingBytes);
     return [`the peer ended the connection when ${left} were left to come`];
   }
+  if (error instanceof ProtocolError && error.code === "BODY_INCOMPLETE") {
+    return [
+      "the peer ended the connection before all had come",
+      'check that "degu serve" still runs there, and try again',
+    ];
+  }
   return systemProblem(error.message, systemCode(error)) ?? [error.message];
 }
 
@@ -153,8 +160,9 @@ const UNKNOWN_HOST_HINT =
   "check the name, and that this device is in a network, or give an IP address with --address";
 
 function attemptProblem(error: unknown): string {
-  const { silentSeconds, unknownName, address } = connectionFacts.of(error);
+  const { silentSeconds, unreadSeconds, unknownName, address } = connectionFacts.of(error);
   if (silentSeconds !== undefined) return `it was silent for ${silentSeconds} s`;
+  if (unreadSeconds !== undefined) return `it took over ${unreadSeconds} s to read what was sent`;
   if (unknownName !== undefined) return `the name ${unknownName} can't be looked up`;
   if (address !== undefined && isRefused(error)) return `nothing listens at ${address}`;
   const isNoWay = /^E(HOST|NET)UNREACH$/.test(`${systemCode(error)}`);
@@ -198,9 +206,14 @@ const ASKED_BY_STRANGER =
  * system, and with what to do here.
  */
 export function explainLine(line: string, end?: LoggedEnd): string {
-  const { silentSeconds } = connectionFacts.of(end?.error);
+  const { silentSeconds, unreadSeconds } = connectionFacts.of(end?.error);
   if (silentSeconds !== undefined) {
     return `${end!.who} was silent for ${silentSeconds} s, so its connection was closed`;
+  }
+  if (unreadSeconds !== undefined) {
+    return `${
+      end!.who
+    } took over ${unreadSeconds} s to read what was sent, so its connection was closed`;
   }
   const said = ENDS[`${systemCode(end?.error)}`];
   if (said !== undefined) return `${end!.who}${said}`;

@@ -1,7 +1,7 @@
 /** The transfers of one command, of files and of trees, with one progress bar and one summary. */
 
 import { EmptyPreambleError } from "../../base.ts";
-import { isCut, isOfTransfer } from "../files/transfer_error.ts";
+import { isCut, isOfTransfer, transferFacts } from "../files/transfer_error.ts";
 import { dirname, join } from "node:path";
 import type { ConnectionPool } from "../../client.ts";
 import {
@@ -521,7 +521,9 @@ class TreeCopy {
     if (at === "source") {
       transfers.fail(from, problem, code, { from, to });
     } else {
-      transfers.fail(to, problem, code, { action: "delete", path: to });
+      const { path: entry } = transferFacts.of(error);
+      const about = entry && { entry: this.namesOf(entry).to };
+      transfers.fail(to, problem, code, { action: "delete", path: to, ...about });
     }
   }
 }

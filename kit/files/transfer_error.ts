@@ -101,6 +101,8 @@ interface TransferFacts {
   readonly is?: TransferReason | undefined;
   /** The problem without the path that it is about, and without advice. */
   readonly problem?: string;
+  /** The path of the entry, if the event is about its directory. */
+  readonly path?: readonly string[];
   /** How much may be deleted. */
   readonly limit?: number;
   /** What a download keeps of its file when the disk is full. */
@@ -123,7 +125,11 @@ export function statusError(
   task: TransferTask = method === "PUT" ? "put" : "get",
 ): StatusError {
   const isGone = status === 503 && headers !== undefined && headers["retry-after"] === undefined;
-  const hint = isGone ? ROOT_IS_GONE : hintOf(status, task);
+  const hint = isGone
+    ? ROOT_IS_GONE
+    : status === 409 && task === "put"
+    ? conflictHint(method, headers)
+    : hintOf(status, task);
   const answer = `${status} ${reason}`.trimEnd();
   const problem = `the other end answered ${answer}: ${hint}`;
   const error = refused(method, uri, problem, { status, headers, free: freeOf(headers) });
@@ -222,14 +228,25 @@ const HINTS: Readonly<Record<string, string>> = {
   "make 409":
     "a file has this name, or that of a directory that it would be in; choose another name",
   "delete 409": "the directory is not empty; delete its content first",
-  "409": "it has another part of this file: call again; or a directory is in the way: delete it " +
-    "there, or choose another name",
   "412": "the file already exists, or changed; call again to replace it",
   "413": "the file is larger than it accepts; raise maxBytes of its FilesApp",
   "503": "it has too many files open at the moment; call again",
   "507":
     "it has no space left, or its quota is exceeded, or the target is on another file system; free space there",
 };
+
+const IN_THE_WAY =
+  "a directory has this name, or a file that of a directory on the way; choose another name";
+
+/** The meaning of 409 for a file that is sent. */
+function conflictHint(method: Method, headers: HeaderDict | undefined): string {
+  if (headers?.["upload-offset"] !== undefined) {
+    return "it has another part of this file; call again";
+  }
+  // A HEAD that asks where to begin is refused for nothing else.
+  if (method === "HEAD") return IN_THE_WAY;
+  return `another upload of this file is under way, then call again; or ${IN_THE_WAY}`;
+}
 
 function hintOf(status: number, task: TransferTask): string {
   const kind = task === "get" || task === "list" ? "read" : "write";

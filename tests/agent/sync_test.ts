@@ -547,10 +547,28 @@ Deno.test("sync to here: a name that the target does not list is an error, and n
     }
   });
   assertEquals(errors.slice(0, 1), [
-    "to:d: the target's disk does not list it by this name; beside it nothing is deleted",
+    'to:d: the target\'s disk does not list "a" by this name; beside it nothing is deleted',
   ]);
   assertEquals([code, warnings, results.at(-1)], [1, [], "deleted to:e/old"]);
   assertEquals(Object.keys(await content(target)), ["d", "d/A", "d/old", "e", "e/b"]);
+});
+
+Deno.test("sync to here: with --json the error of a name that the target does not list has the paths of the entry and of its directory", async () => {
+  await using ends = await setUp("to here", { "d/a": "1" }, { "d/old": "3" });
+  const { target, sync } = ends;
+  const { results } = await sync(["--delete", "--json"], (_agent, to, text) => {
+    if (to === "stdout" && text.includes('"sha256"')) {
+      Deno.renameSync(`${target}/d/a`, `${target}/d/A`);
+    }
+  });
+  const failed = results.map((line) => JSON.parse(line)).find(({ error }) => error !== undefined);
+  const message = `the target's disk does not list "a" by this name; beside it nothing is deleted`;
+  assertEquals(failed, {
+    action: "delete",
+    path: "to:d",
+    entry: "to:d/a",
+    error: { code: "ALREADY_THERE", message },
+  });
 });
 
 const many = (count: number): Tree =>

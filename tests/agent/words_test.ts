@@ -160,6 +160,11 @@ Deno.test("what the library says to programs is said to people in their words", 
       "the peer ended the connection when 273 MB were left to come",
     ],
     [
+      "the connection ends in a list",
+      new ProtocolError("BODY_INCOMPLETE", "for programs"),
+      'the peer ended the connection before all had come; check that "degu serve" still runs there, and try again',
+    ],
+    [
       "a line that is cut",
       assertThrows(() => decodeLine("degu:AgEC"), PairingError),
       "the line is garbled: a part is missing or was changed on the way; copy the whole line again",
@@ -238,13 +243,19 @@ Deno.test("what the log says of others is said to people in their words", async 
       "a sender that is killed",
       "for programs",
       `${from} left in the middle of a file`,
-      new ProtocolError("BODY_INCOMPLETE", "the bytes ended before the last chunk did"),
+      new ProtocolError("BODY_INCOMPLETE", "for programs"),
     ],
     [
       "a cable that is out",
       "for programs",
       `${from} was silent for 30 s, so its connection was closed`,
       connectionFacts.add(new Deno.errors.TimedOut("for programs"), { silentSeconds: 30 }),
+    ],
+    [
+      "a peer that reads slowly",
+      "for programs",
+      `${from} took over 30 s to read what was sent, so its connection was closed`,
+      connectionFacts.add(new Deno.errors.TimedOut("for programs"), { unreadSeconds: 30 }),
     ],
     [
       "a search for the peer that was not needed",

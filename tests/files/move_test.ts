@@ -219,6 +219,20 @@ Deno.test("move: settled is a number of seconds, to the millisecond", async () =
   }
 });
 
+Deno.test("move: with settled below 2, a file that was changed less than two seconds ago is copied, and stays", async () => {
+  for (const text of Object.values(SIZES)) {
+    for (const settled of [0, 1]) {
+      await using trees = await makeTrees("upload", { x: text });
+      const changed = (await Deno.stat(`${trees.source}/x`)).ctime!.getTime();
+      for (const [seconds, removed] of [[1.999, 0], [2, 1]] as const) {
+        using _clock = patch(Date, "now", () => () => changed + seconds * 1000);
+        const { result } = await trees.copy({ ...MOVE, settled });
+        assertEquals([result.removed, await content(trees.target)], [removed, { x: text }]);
+      }
+    }
+  }
+});
+
 Deno.test("move: a file is skipped that was just written on a disk whose clock is ahead", async () => {
   await using trees = await makeTrees("upload", { x: "1" });
   using _clock = setClockAhead(-1000);

@@ -129,7 +129,8 @@ Deno.test("over a connection, too, an upload in place of a directory says that i
   for (const options of [{}, { resume: false }]) {
     using conn = await files.client.connect();
     const uploading = () => upload(conn, `${files.here}/file`, "/directory", options);
-    await assertRejects(uploading, StatusError, "a directory");
+    const { message } = await assertRejects(uploading, StatusError, "a directory has this name");
+    assertEquals([/call again/, /part/].some((other) => other.test(message)), false, message);
   }
 });
 
@@ -137,8 +138,8 @@ Deno.test("a server that does not accept a file says why", async () => {
   const cases: [(dir: string) => FilesApp, string, number, string][] = [
     [(dir) => new FilesApp(dir), "/new", 404, "write: true"],
     [(dir) => new FilesApp(dir, { write: true, maxBytes: 99_999 }), "/new", 413, "maxBytes"],
-    [writable, "/directory", 409, "a directory is in the way"],
-    [writable, "/directory/file/x", 409, "a directory is in the way"],
+    [writable, "/directory", 409, "a directory has this name"],
+    [writable, "/directory/file/x", 409, "or a file that of a directory on the way"],
   ];
   for (const [makeApp, uri, status, hint] of cases) {
     await using files = await serveFiles(makeApp);
@@ -478,7 +479,12 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     [{ put: [400, {}] }, null, "may have changed"],
     [{ put: [403, {}] }, null, "may not write"],
     [{ put: [405, {}] }, null, "write: true"],
-    [{ put: [409, {}] }, null, "directory is in the way"],
+    [
+      { head: [409, {}] },
+      null,
+      "a directory has this name, or a file that of a directory on the way",
+    ],
+    [{ put: [409, {}] }, null, "another upload of this file is under way"],
     [{ put: [409, OFFSET] }, null, "another part"],
     [{ put: [412, {}] }, null, "the file there changed meanwhile"],
     [{ put: [413, {}] }, null, "maxBytes"],

@@ -1,8 +1,9 @@
 /** What a server logs about slow peers and thrown values, what happens if its logger fails, and errors of the system. */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { Client } from "@degu/degu/client";
 import { isUnreachable, messageOf, plainMessageOf, stackOf } from "@degu/internal/net/thrown.ts";
 import type { App, Logger } from "@degu/degu/server";
-import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { RawPeer, RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { meet, serve } from "@degu/testing/serving.ts";
 
@@ -88,6 +89,22 @@ Deno.test("a logger that throws or rejects ends neither the server nor the proce
     await turnOfEventLoop();
   }
   assertEquals(unhandled.reasons, []);
+});
+
+Deno.test("a peer that reads too slowly is told from a silent one, at both ends", async () => {
+  const bytes = new Uint8Array(16_000_000);
+  const slow = "TimedOut: the peer took over 0.2 s to read what was sent";
+  await using meeting = await meet(() => [200, "OK", {}, bytes], "GET / HTTP/1.1\r\n\r\n", {
+    timeout: 0.2,
+  });
+  const [line = ""] = await meeting.logger.waitFor("info");
+  assertEquals(line.slice(line.indexOf("TimedOut: ")), slow);
+
+  using server = new RawServer();
+  const client = new Client(server.address, { timeout: 0.2 });
+  const sending = assertRejects(() => client.request("PUT", "/", {}, bytes), Deno.errors.TimedOut);
+  using _peer = await server.accept();
+  assertEquals(`${await sending}`, slow);
 });
 
 Deno.test("the log line of a timeout mentions that the peer waits for 100 Continue", async () => {

@@ -316,7 +316,8 @@ Deno.test("uploads may be repeated: a peer that hangs up in their place is trans
   await using dir = await tempDir();
   await Deno.writeTextFile(`${dir.path}/a`, "hello");
   await using serving = serve((request, session) => {
-    if (request.method === "HEAD") return [200, "OK", { "upload-offset": "0" }, null];
+    const found = { "upload-offset": "0", "file-stamp": "5,2020-02-29T12:34:56.789Z" };
+    if (request.method === "HEAD") return [200, "OK", found, null];
     if (request.method === "GET") return [404, "Not Found", {}, ""];
     session.close();
     return [200, "OK", {}, null];

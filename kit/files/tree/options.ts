@@ -108,8 +108,8 @@ export interface UploadTreeOptions extends TreeOptions {
    * Whether to remove each file here once it is at the target. A file is removed only if this call
    * has written it there, or has found it there as another file with its content, and nothing has
    * changed it here since it was read. Any other file stays, for the next call. So does a file that
-   * was changed or renamed in the second of the clock in which it was read, or in the one before: a
-   * copy of it may be there, and it counts as skipped. Directories stay. From a directory that the
+   * was changed or renamed less than two seconds before it was read: a copy of it may be there, and
+   * it counts as skipped. Directories stay. From a directory that the
    * server itself serves nothing is moved.
    *
    * A file that the target has already is replaced, with `replace: false` only by the same content.

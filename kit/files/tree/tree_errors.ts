@@ -47,8 +47,10 @@ export function sameName(node: TreeNode): TransferError {
 
 /** The error of a name because of which nothing in a directory of the target is deleted. */
 export function respelledThere(node: TreeNode): TransferError {
-  const problem = "the target's disk does not list it by this name; beside it nothing is deleted";
-  return copyError("CONFLICT", node, problem);
+  const name = JSON.stringify(node.name);
+  const problem =
+    `the target's disk does not list ${name} by this name; beside it nothing is deleted`;
+  return transferFacts.add(copyError("CONFLICT", node, problem), { problem, path: node.path });
 }
 
 /** The error of an entry of the source whose name no request can have. */

@@ -166,7 +166,7 @@ Deno.test("a file that the recorder refuses stays in the outbox, and each of the
   await recorder.printed(/^Recording/m);
   await using porch = await lab.startCamera("porch");
   for (const _ of good!) await porch.printed(ARRIVED);
-  await porch.complained(/^bad3 stays here: .* a directory is in the way/m);
+  await porch.complained(/^bad3 stays here: .* a directory has this name/m);
   await porch.complained(/^DeguError: files that can't be sent: 8; next run in /m);
   porch.child.kill("SIGTERM");
   assert((await porch.ended()).success);
