@@ -73,8 +73,8 @@ const KEPT_REASONS = {
     "what can't be read can be left out with --exclude",
   failed: "nothing more is deleted, because not everything could be copied",
   empty:
-    "it is empty, so nothing is deleted: is its disk mounted? To delete everything anyway, put a " +
-    "file into it first",
+    "it is empty, so nothing is deleted: is its disk mounted? To delete everything anyway, add " +
+    "--delete-all",
 };
 
 /** What to do after an interruption. */

@@ -359,6 +359,8 @@ Deno.test("sync --max-delete: rather none than more, with the number, and the re
   for (const [said, count] of wrong) {
     await files.fail(2, said, "sync", `--max-delete=${count}`, source, "camera:to");
   }
+  const needed = "--delete-all extends --delete: add it";
+  await files.fail(2, needed, "sync", "--delete-all", source, "camera:to");
 });
 
 // Passes that are repeated.
@@ -514,12 +516,16 @@ Deno.test("sync to here: what fails alone is an error that names it, and keeps w
 });
 
 for (
-  const [name, source] of [
-    ["an empty source deletes nothing, which is an error only where there is something", {}],
+  const [name, source, expected] of [
+    [
+      "an empty source deletes nothing without --delete-all, which is an error only where there is something",
+      {},
+      "0 files copied, 0 B; 1 deleted",
+    ],
     ["a mount point that is not mounted, with reserved names alone, is empty: 1", {
       ".degu-files": null,
       ".a.degu-part": "1",
-    }],
+    }, "0 files copied, 0 B; 1 deleted; 2 skipped"],
   ] as const
 ) {
   Deno.test(`sync to a peer: ${name}`, async () => {
@@ -529,7 +535,10 @@ for (
     assertEquals(code, 1);
     assertStringIncludes(problem!, "it is empty, so nothing is deleted: is its disk mounted?");
     assertEquals(await content(target), { "old": "3" });
-    await Deno.remove(`${target}/old`);
+    assertStringIncludes(problem!, "add --delete-all");
+    const { code: done, summary } = await sync(["--delete", "--delete-all"]);
+    assertEquals([done, summary], [0, expected]);
+    assertEquals(await content(target), {});
     assertEquals((await sync(["--delete"])).code, 0);
   });
 }

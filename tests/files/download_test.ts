@@ -160,6 +160,8 @@ const REFUSED: readonly [
   [FILES, { options: { modified: new Date(NaN) } }, RangeError, "modified: must be a valid date"],
   [TREES, { options: { compare: "size" } }, RangeError, "compare"],
   [TREES, { options: { delete: 1 } }, TypeError, "delete"],
+  [TREES, { options: { deleteAll: 1, delete: true } }, TypeError, "deleteAll"],
+  [TREES, { options: { deleteAll: true } }, RangeError, "deleteAll: needs delete: true"],
   [TREES, { options: { connections: 0 } }, RangeError, "connections"],
   [TREES, { options: { connections: 65 } }, RangeError, "connections"],
   [TREES, { options: { connections: "4" } }, TypeError, "connections"],

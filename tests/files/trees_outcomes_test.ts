@@ -31,6 +31,7 @@ interface Expected {
 type Row = readonly [name: string, source: Tree, target: Tree, TreeOptions, Expected];
 
 const DELETE = { delete: true };
+const DELETE_ALL = { delete: true, deleteAll: true };
 const LARGE = "l".repeat(70_000);
 const LARGES: Readonly<Record<string, string>> = { "*": LARGE, "**": LARGE.toUpperCase() };
 /** In seconds, of everything that is made. */
@@ -127,6 +128,24 @@ const rows: readonly Row[] = [
     { delete: true, filter: ({ name }) => name !== "b" },
     { kept: "empty", left: "a" },
   ],
+  ["deleteAll: an empty source deletes all", "", "a b/c d/", DELETE_ALL, { deleted: "a b b/c d" }],
+  [
+    "deleteAll: what the filter excludes stays, also if it leaves nothing of the source",
+    "b",
+    "a b=b c/b c/d",
+    { ...DELETE_ALL, filter: ({ name }) => name !== "b" },
+    { deleted: "a c/d", left: "b=b c/b" },
+  ],
+  ["deleteAll: without files that failed", "a/b", "a b", { ...DELETE_ALL, replace: false }, {
+    outcomes: "!a/b !a",
+    kept: "failed",
+    left: "a b",
+  }],
+  ["deleteAll: maxDelete counts", "", "a b", { ...DELETE_ALL, maxDelete: 1 }, {
+    outcomes: "!",
+    kept: "limit",
+    left: "a b",
+  }],
   [
     "what the filter excludes is at neither end",
     "keep/a skip/b keep/c.tmp",

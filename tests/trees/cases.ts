@@ -143,6 +143,8 @@ const options = fc.record({
   delete: oneOf([3, true], [1, false]),
   connections: anyOf(4, 1, 2),
   retries: oneOf([3, 0], [1, 2]),
+  /** Whether an empty source deletes everything, with `delete`. */
+  deleteAll: oneOf([2, false], [1, true]),
   maxDelete: oneOf([5, NO_LIMIT], [1, fc.nat(3)]),
   /** What the filter refuses. */
   hidden: fc.record({
@@ -218,6 +220,7 @@ export function cases(canFill: boolean) {
     /** Whether the local root is a link to a directory. */
     linked: oneOf([8, false], [1, true]),
     targetMissing: oneOf([12, false], [1, true]),
+    sourceEmpty: oneOf([12, false], [1, true]),
     pairs,
     options,
     fault: faults(canFill),

@@ -167,6 +167,7 @@ export class Lab implements AsyncDisposable {
     Deno.writeFileSync(`${beside}/neighbor`, contentOf(98, 80));
     const { source, target } = plansOf(it.pairs, { outside, beside }, it.reuse);
     if (!this.isKeptOut) { for (const plan of [source, target]) open(plan); }
+    if (it.sourceEmpty && source.kind === "directory") source.entries.clear();
     const [from, to] = it.download ? [remote, real] : [real, remote];
     const isMissing = it.targetMissing && to !== root;
     if (it.place === "") Deno.removeSync(root);
@@ -298,6 +299,7 @@ export class Lab implements AsyncDisposable {
     const { hidden: _, ...plain } = it.options;
     const options: TreeOptions = {
       ...plain,
+      deleteAll: plain.delete && plain.deleteAll,
       dryRun,
       signal,
       filter: (entry) => ask(it.options, entry, asked, found),

@@ -442,7 +442,7 @@ class Judge {
     const { must, may } = this.#supposed();
     const isLimited = result.deletionsKept === "limit";
     if (isLimited ? must + may <= options.maxDelete : must > options.maxDelete) {
-      const isEmpty = entries.length === 0 && !this.#showsUnnamed;
+      const isEmpty = this.#isEmpty(entries) && !options.deleteAll;
       const text = `deletionsKept is ${result.deletionsKept}, of ${must} to ${must + may} entries`;
       if (isLimited || !isEmpty) this.#object(`${text}; ${options.maxDelete} are allowed`);
     }
@@ -466,7 +466,7 @@ class Judge {
     if (failed.some(isLate)) allowed.push("failed", null);
     const orFailed = hasFailed
       ? "failed"
-      : entries.length === 0 && !this.#showsUnnamed
+      : this.#isEmpty(entries) && !options.deleteAll
       ? "empty"
       : null;
     if (isIncomplete) allowed.push("incomplete");
@@ -483,6 +483,10 @@ class Judge {
     if (!allowed.includes(result.deletionsKept)) {
       this.#object(`deletionsKept is ${result.deletionsKept}; allowed: ${allowed}`);
     }
+  }
+
+  #isEmpty(entries: readonly View[]): boolean {
+    return entries.length === 0 && !this.#showsUnnamed;
   }
 
   /** How many entries would be deleted if nothing kept them: certainly, and perhaps more. */

@@ -34,6 +34,7 @@ the inbox of a peer. The contents of the first directory go into the second one;
       "compare files of the same size by SHA-256 instead of time",
     )
     .option("--delete", "delete what the first directory does not have")
+    .option("--delete-all", "with --delete: delete everything if the first directory is empty")
     .option(
       "--exclude <glob>",
       `leave out what this matches, as a line of .gitignore does, at both ends; can be repeated; a file ${IGNORE_FILE} in the directory here has such lines`,
@@ -67,6 +68,7 @@ the inbox of a peer. The contents of the first directory go into the second one;
 interface SyncOptions {
   readonly checksum?: boolean;
   readonly delete?: boolean;
+  readonly deleteAll?: boolean;
   readonly dryRun?: boolean;
   readonly every?: number;
   readonly exclude?: readonly string[];
@@ -92,10 +94,11 @@ async function sync(
   }
   const path = parseRemotePath(isToHere ? from : to);
   const root = isToHere ? to : from;
-  const { delete: deletes = false, dryRun = false, every, maxDelete } = options;
+  const { delete: deletes = false, deleteAll = false, dryRun = false, every, maxDelete } = options;
   if (maxDelete !== undefined && !deletes) {
     throw new Failure("--max-delete limits --delete: add it", USAGE);
   }
+  if (deleteAll && !deletes) throw new Failure("--delete-all extends --delete: add it", USAGE);
   if (every === undefined) return await syncOnce(context, path, root, isToHere, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", USAGE);
   {
@@ -115,7 +118,7 @@ async function syncOnce(
   options: SyncOptions,
 ): Promise<number> {
   const { checksum = false, delete: deletes = false, dryRun = false, exclude = [] } = options;
-  const { every, inbox = false, maxDelete, settled = 0 } = options;
+  const { deleteAll = false, every, inbox = false, maxDelete, settled = 0 } = options;
   await using device = await openDevice(context);
   const own = await ownDirectory(context.home);
   await own.check(root);
@@ -140,6 +143,7 @@ async function syncOnce(
   const all = {
     compare: checksum ? "digest" : "time",
     delete: deletes,
+    deleteAll,
     maxDelete,
     dryRun,
     settled,

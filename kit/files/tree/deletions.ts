@@ -47,11 +47,11 @@ export class TreeDeletions {
   async carryOut(tooMany: number | null): Promise<TreeResult["deletionsKept"]> {
     const { report, settings: { dryRun, maxDelete } } = this.#attempt;
     const plan = this.#plan;
-    const why = tooMany !== null ? "limit" : this.#whyNot();
+    const why = this.#whyNot(tooMany);
     if (why !== null) {
       for (const late of plan.lates) this.#fail(late);
-      if (tooMany !== null) {
-        report.failed(TreeNode.root(), overLimit(tooMany, maxDelete), "target");
+      if (why === "limit") {
+        report.failed(TreeNode.root(), overLimit(tooMany!, maxDelete), "target");
       }
       return why;
     }
@@ -67,12 +67,14 @@ export class TreeDeletions {
     return [...respelled.values()].some((node) => node !== null) ? "spelling" : null;
   }
 
-  #whyNot(): TreeResult["deletionsKept"] {
+  #whyNot(tooMany: number | null): TreeResult["deletionsKept"] {
+    const { report, settings: { deleteAll } } = this.#attempt;
     const { isIncomplete, isEmpty, linked } = this.#plan;
+    if (isEmpty && !deleteAll) return "empty";
+    if (tooMany !== null) return "limit";
     if (isIncomplete) return "incomplete";
     // A link at the target is in the way of its own path alone.
-    if (this.#attempt.report.failures > linked) return "failed";
-    return isEmpty ? "empty" : null;
+    return report.failures > linked ? "failed" : null;
   }
 
   /**

@@ -43,11 +43,19 @@ export interface TreeOptions {
    * Whether to delete everything at the target that the source does not have, after all files have
    * been copied. Nothing is deleted unless the list of the source is complete and not empty, and no
    * file has failed; and nothing in a directory of the target unless the directory lists all
-   * entries of the source by the same names.
+   * entries of the source by the same names. With `deleteAll` the list may be empty.
    *
    * @default {false}
    */
   delete?: boolean | undefined;
+  /**
+   * With `delete`: whether an empty source deletes everything that the target has. The last file of
+   * a spool needs this. The directory of a disk that is not mounted looks empty, too: pass this
+   * option only for a source that can't be such a directory.
+   *
+   * @default {false}
+   */
+  deleteAll?: boolean | undefined;
   /**
    * With `delete`: how many files and directories of the target may be deleted. If there are more,
    * none is deleted: `deletionsKept` is `"limit"`, and a file that needs the place of something
@@ -186,8 +194,8 @@ export interface TreeResult {
    * - `"limit"`: there are more of them than `maxDelete`.
    * - `"incomplete"`: an entry of the source can't be read, or has a name that can't be sent.
    * - `"failed"`: an entry could not be copied.
-   * - `"empty"`: the source has no entries, or only those with reserved names. The directory of a
-   *   disk that is not mounted looks like that.
+   * - `"empty"`: the source has no entries, or only those with reserved names, and `deleteAll` is
+   *   false. The directory of a disk that is not mounted looks like that.
    * - `"spelling"`: the target lists an entry of the source by another name, or not at all. Any
    *   superfluous entry of that directory may be that entry, so all of them are kept with
    *   everything below; in other directories they were deleted.
@@ -227,6 +235,7 @@ const DEFAULTS = {
   replace: true,
   modes: true,
   delete: false,
+  deleteAll: false,
   maxDelete: Number.MAX_SAFE_INTEGER,
   dryRun: false,
   filter: undefined,
@@ -254,13 +263,14 @@ export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): 
   if (!COMPARES.includes(compare)) {
     throw new RangeError(`compare: must be "time" or "digest"; got ${String(compare)}`);
   }
-  for (const name of ["replace", "modes", "delete", "move", "dryRun"] as const) {
+  for (const name of ["replace", "modes", "delete", "deleteAll", "move", "dryRun"] as const) {
     checkBoolean(name, call[name]);
   }
   if (call.move && (call.delete || set.compare !== undefined)) {
     const name = call.delete ? "delete" : "compare";
     throw new RangeError(`${name}: with move: true it can't be set`);
   }
+  if (call.deleteAll && !call.delete) throw new RangeError("deleteAll: needs delete: true");
   checkInteger("connections", connections, 1, MAX_CONNECTIONS);
   checkInteger("maxDelete", maxDelete, 0, Number.MAX_SAFE_INTEGER);
   checkInteger("retries", retries, 0, Infinity);

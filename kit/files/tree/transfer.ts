@@ -132,7 +132,7 @@ class TreeTransfer {
     let deletionsKept: TreeResult["deletionsKept"] = null;
     if (settings.delete) {
       const deletions = new TreeDeletions(this.#attempt, plan, this.#copies, this.#names);
-      deletionsKept = await deletions.carryOut(isOverLimit && !plan.isEmpty ? deleted : null);
+      deletionsKept = await deletions.carryOut(isOverLimit ? deleted : null);
       await this.#names.decide();
     }
     await ends.finish();
