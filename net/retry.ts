@@ -146,10 +146,18 @@ export async function retry<T>(
   return await retryIf(isTransient, attempt, options);
 }
 
-/** Retries a call after other errors, too. */
+/**
+ * Retries a call also after other errors.
+ *
+ * @param attempt Its second argument is a function to call if the peer has answered the attempt: then
+ * no hang-up is a refusal.
+ */
 export async function retryIf<T>(
   mayRetry: (error: unknown) => boolean,
-  attempt: (moved: (progress?: RetryProgress) => void) => Promise<T>,
+  attempt: (
+    moved: (progress?: RetryProgress) => void,
+    answered: () => void,
+  ) => Promise<T>,
   options: RetryOptions,
 ): Promise<T> {
   const { retries, seconds: first, signal, onRetry } = checkOptions(options);
@@ -166,11 +174,12 @@ export async function retryIf<T>(
   while (true) {
     signal?.throwIfAborted();
     const start = performance.now();
+    let isAnswered = false;
     try {
-      return await attempt(moved);
+      return await attempt(moved, () => isAnswered = true);
     } catch (error) {
       signal?.throwIfAborted();
-      const isAtOnce = performance.now() - start < REFUSAL_MILLISECONDS;
+      const isAtOnce = !isAnswered && performance.now() - start < REFUSAL_MILLISECONDS;
       hangUps = isAtOnce && error instanceof EmptyPreambleError ? hangUps + 1 : 0;
       if (retried >= retries || hangUps >= HANG_UPS || !mayRetry(error)) throw error;
       const seconds = Math.min(

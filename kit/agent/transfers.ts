@@ -468,11 +468,11 @@ class TreeCopy {
           this.#reportFailure(event, `${BREAKS_OFF}: run the same command again`);
         } else if (direction === "put" && isOfOldFile(event.error)) this.#unexplained.push(event);
         else this.#reportFailure(event, explainTransfer(event.error, this.#actionOf(event)));
-      } else if (event.type !== "removed") {
+      } else if (event.type !== "removed" && event.type !== "retry") {
         this.#report(event);
       }
       // A tree that is up to date may have a hundred thousand of these events.
-      if (event.type !== "unchanged") moved();
+      if (event.type !== "unchanged" && event.type !== "retry") moved();
     };
     const all = { ...options, filter, retries, signal, onEvent };
     const uri = this.#files.uri([...names, ""]);

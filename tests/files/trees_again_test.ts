@@ -1,5 +1,6 @@
 /** Trees whose calls go on by themselves after a connection was lost: `retries`. */
-import { Client, type Request, StatusError } from "@degu/degu";
+import { Client, type Connector, isTransient, type Request, StatusError } from "@degu/degu";
+import type { TreeEvent } from "@degu/degu/files";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { content } from "@degu/testing/directories.ts";
@@ -85,8 +86,16 @@ both(
           return [503, "Busy", {}, null];
         }),
       );
-      await assertRejects(() => trees.copy({ retries }), StatusError);
-      assertEquals(asked, lists);
+      const told: TreeEvent[] = [];
+      const onEvent = (event: TreeEvent) => told.push(event);
+      const { status } = await assertRejects(() => trees.copy({ retries, onEvent }), StatusError);
+      assertEquals([status, asked], [503, lists]);
+      const pauses = PAUSES.slice(0, lists - 1).map((ms, i) => [i + 1, ms / 1000, 503]);
+      const retries503 = told.map((event) => {
+        if (event.type !== "retry") throw new Error(event.type);
+        return [event.number, event.seconds, (event.error as StatusError).status];
+      });
+      assertEquals(retries503, pauses);
     }
   },
 );
@@ -176,6 +185,66 @@ for (const grows of [false, true]) {
     assertEquals([result.deletionsKept, outcomes], [grows ? "limit" : null, all]);
   });
 }
+
+/** As long behind the clock of the disk, no file counts as settled, so that none is resumed. */
+const BEHIND = -100_000;
+const retriesOf = (events: readonly TreeEvent[]) => events.filter(({ type }) => type === "retry");
+
+both(
+  "retries: a file that breaks off is tried again, also if it was changed just before, and has not failed meanwhile",
+  async (direction) => {
+    using _clock = setClockAhead(BEHIND);
+    let isRetried = false;
+    using _pauses = fastTimeouts((ms) => (isRetried ||= ms === 1000, PAUSES.includes(ms)), 1000);
+    const large = "l".repeat(900_000);
+    await using trees = await makeTrees(
+      direction,
+      { large, small: "1", other: "o".repeat(100_000) },
+      { old: "2" },
+      changing((request) => {
+        const isLarge = copies(request) && request.path.at(-1) === "large";
+        if (!isLarge || isRetried) return null;
+        throw new Error("cut");
+      }),
+    );
+    const options = { retries: 2, delete: true, connections: 1 };
+    const { result, outcomes, events, deleted } = await trees.copy(options);
+    assertEquals(outcomes, { large: "copied", small: "copied", other: "copied" });
+    assertEquals([result.failed, result.deletionsKept, deleted], [0, null, ["old"]]);
+    const [retry, ...others] = retriesOf(events);
+    assert(retry?.type === "retry" && others.length === 0, Deno.inspect(events));
+    assertEquals([retry.number, retry.seconds, isTransient(retry.error)], [1, 1, true]);
+    // What the attempt before had copied was told before.
+    const types = events.map(({ type }) => type);
+    assert(types.indexOf("copied") < types.indexOf("retry"));
+  },
+);
+
+both(
+  "retries: over a link that always cuts, a file that can't be resumed has failed at the end, and alone",
+  async (direction) => {
+    using _clock = setClockAhead(BEHIND);
+    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    await using trees = await makeTrees(direction, { large: "l".repeat(3_000_000), small: "1" });
+    await using relay = new CuttingRelay(trees.serving.address);
+    // Each connection gets further than the one before.
+    let bytes = 200_000;
+    relay.cutEachAfter(bytes);
+    const client = new Client(relay.address, { timeout: 30 });
+    const connector: Connector = {
+      connect: (options) => {
+        relay.cutEachAfter(bytes += 100_000);
+        return client.connect(options);
+      },
+    };
+    const options = { retries: 2, connections: 1 };
+    const { result, outcomes, events } = await trees.copy(options, connector);
+    assertEquals(outcomes, { large: "failed", small: "copied" });
+    assertEquals([result.files, result.failed], [1, 1]);
+    const numbers = retriesOf(events).map((event) => event.type === "retry" && event.number);
+    assertEquals(numbers, [1, 2]);
+  },
+);
 
 Deno.test("retries: the option is checked, and a connection that is closed is not tried again", async () => {
   await using trees = await makeTrees("upload", { a: "1" });

@@ -93,7 +93,7 @@ export async function copyTree(
   const onEvent = (event: TreeEvent) => {
     events.push(event);
     options.onEvent?.(event);
-    if (event.type === "plan" || event.type === "progress") return;
+    if (!("path" in event)) return;
     const path = event.path.join("/");
     if (event.type === "deleted") return void deleted.push(path);
     if (event.type === "removed") return void removed.push(path);

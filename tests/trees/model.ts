@@ -69,13 +69,13 @@ export function miscounts(events: readonly TreeEvent[], result: TreeResult): str
   return found;
 }
 
-type Outcome = Exclude<TreeEvent["type"], "plan" | "progress" | "deleted">;
+type Outcome = Exclude<(TreeEvent & { path: unknown })["type"], "deleted">;
 
 /** What was told of each path, other than that it was deleted. */
 export function outcomesOf(events: readonly TreeEvent[]): ReadonlyMap<string, readonly Outcome[]> {
   const outcomes = new Map<string, Outcome[]>();
   for (const event of events) {
-    if (event.type === "plan" || event.type === "progress" || event.type === "deleted") continue;
+    if (!("path" in event) || event.type === "deleted") continue;
     const path = event.path.join("/");
     outcomes.set(path, [...outcomes.get(path) ?? [], event.type]);
   }

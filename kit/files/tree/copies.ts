@@ -234,6 +234,7 @@ export class TreeCopies {
           if (vainAttempts < 2) continue;
         }
         meter(0);
+        if (isCut(error)) report.brokenOff ??= { error };
         report.failed(copy.node, error);
         return null;
       }

@@ -9,6 +9,7 @@ import {
   copyOptions,
 } from "../../../base/checks.ts";
 import type { TreeEntry } from "../entries.ts";
+import type { Retry } from "../../../net/retry.ts";
 import type { TransferResult } from "../options.ts";
 
 /** How a tree is copied. */
@@ -95,9 +96,11 @@ export interface TreeOptions {
   /**
    * How many times to go on after an error that `isTransient` knows, or after a list that a change
    * of the tree has overtaken, 0 or more, or `Infinity`. Each time both ends are listed anew, after
-   * the waits of `retry`; a complete file, or 64 KiB of one, starts the count again. The result and
-   * the events are those of the whole call: each file is told once, `"plan"` comes once,
-   * `maxDelete` counts for all of it, and what is skipped or has failed is told at the end.
+   * the waits of `retry`. A file whose transfer broke off is such an error once all others were
+   * copied. A complete file starts the count again, and so do 64 KiB of a file with which a later
+   * attempt goes on. The result and the events are those of the whole call: each file is told once,
+   * `"plan"` comes once, `maxDelete` counts for all of it, and what is skipped or has failed is
+   * told at the end.
    *
    * @default {0}
    */
@@ -143,6 +146,8 @@ export interface UploadTreeOptions extends TreeOptions {
  *   the source, or, if it could not be deleted, `at` the target.
  * - `"deleted"`: a file or directory of the target; the entries of a directory come before it.
  * - `"removed"`: a file of the source, after it was copied, with `move`.
+ * - `"retry"`: with `retries`, before the wait for another attempt: its number, the error, and the
+ *   seconds until the attempt.
  *
  * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), `"reserved"`
  * (the name is that of a part of a transfer), or `"still being written"` (a file, by `settled` of
@@ -151,6 +156,7 @@ export interface UploadTreeOptions extends TreeOptions {
 export type TreeEvent =
   | { readonly type: "plan"; readonly files: number; readonly bytes: number }
   | { readonly type: "progress"; readonly bytes: number; readonly total: number }
+  | { readonly type: "retry" } & Retry
   | { readonly type: "copied"; readonly path: readonly string[] } & TransferResult
   | { readonly type: "unchanged"; readonly path: readonly string[] }
   | { readonly type: "removed"; readonly path: readonly string[] }

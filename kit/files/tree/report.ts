@@ -1,7 +1,7 @@
 /** The events and figures of the copying of a tree. */
 
 import { standardLogger } from "../../../net/logger.ts";
-import type { RetryProgress } from "../../../net/retry.ts";
+import type { Retry, RetryProgress } from "../../../net/retry.ts";
 import { StatusError } from "../../../net/expect_ok.ts";
 import { messageOf } from "../../../net/thrown.ts";
 import { Pace, type TransferResult } from "../options.ts";
@@ -10,8 +10,17 @@ import type { Beginnings } from "./plan.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
 
-/** How many bytes more are a progress, for which retries are counted anew. */
+/** How many resumed bytes more are a progress, for which retries are counted anew. */
 const PROGRESS_BYTES = 65536;
+
+/** A file that a call has begun to move. */
+interface BegunTransfer {
+  /** Bytes that were at the target before the call. */
+  readonly resumedFrom: number;
+  readonly reused: number;
+  /** Bytes that were at the target at the last beginning. */
+  readonly furthest: number;
+}
 
 export class TreeReport {
   #settings: TreeSettings;
@@ -29,6 +38,8 @@ export class TreeReport {
   };
   /** The number of failures of this attempt. */
   failures = 0;
+  /** The first error of this attempt by which the transfer of a single file broke off. */
+  brokenOff: { readonly error: unknown } | null = null;
   /** Whether a function of the caller has thrown: its error ends the call. */
   hasThrown = false;
   #isPlanned = false;
@@ -43,7 +54,9 @@ export class TreeReport {
   readonly #told = new Set<string>();
   readonly #planned = new Set<string>();
   /** What this call has begun to move, and has not arrived yet, by path. */
-  readonly #begun = new Map<string, Pick<TransferResult, "resumedFrom" | "reused">>();
+  readonly #begun = new Map<string, BegunTransfer>();
+  /** The bytes that this call has resumed: unlike others, they are not sent again. */
+  #resumed = 0;
   /** What this call has asked the target to delete, without an answer yet. */
   readonly #leaving = new Set<TreeNode>();
   /** What this attempt has skipped, and what has failed; told at the end of the last attempt. */
@@ -61,6 +74,7 @@ export class TreeReport {
     this.#advanced = advanced;
     this.#held = [];
     this.failures = 0;
+    this.brokenOff = null;
     this.#bytes = this.#complete;
   }
 
@@ -69,6 +83,11 @@ export class TreeReport {
     for (const event of this.#held.splice(0)) this.#tell(event);
     const more = this.#tooLarge - 1;
     if (more > 0) standardLogger.warn(`${more} more of the files are larger than the free space`);
+  }
+
+  /** Tells that another attempt follows an error. */
+  retry({ number, error, seconds }: Retry): void {
+    this.#tell({ type: "retry", number, error, seconds });
   }
 
   event(event: TreeEvent): void {
@@ -88,7 +107,7 @@ export class TreeReport {
       const isSaid = hasNoSpace(event.error) && this.#tooLarge++ > 0;
       if (!isSaid) standardLogger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
     }
-    if (type !== "plan" && type !== "progress") this.counts[type === "copied" ? "files" : type]++;
+    if ("path" in event) this.counts[event.type === "copied" ? "files" : event.type]++;
     try {
       this.guard(() => onEvent?.(event));
     } catch (error) {
@@ -132,9 +151,13 @@ export class TreeReport {
   began({ path }: TreeNode, resumedFrom: number, reused: number): number {
     const key = path.join("/");
     const before = this.#begun.get(key);
-    if (before !== undefined && before.resumedFrom < resumedFrom) return before.reused;
-    this.#begun.set(key, { resumedFrom, reused });
-    return reused;
+    const furthest = Math.max(before?.furthest ?? 0, resumedFrom);
+    this.#resumed += furthest - (before?.furthest ?? 0);
+    this.#advanced({ bytes: Math.floor(this.#resumed / PROGRESS_BYTES), resumedFrom: 0 });
+    const isResumed = before !== undefined && before.resumedFrom < resumedFrom;
+    const begun = isResumed ? { ...before, furthest } : { resumedFrom, reused, furthest };
+    this.#begun.set(key, begun);
+    return begun.reused;
   }
 
   /** Forgets that a file was begun, since the other end refused it before any byte arrived. */
@@ -149,7 +172,8 @@ export class TreeReport {
     const begun = this.#begun.get(key);
     this.#begun.delete(key);
     if (begun === undefined || begun.resumedFrom >= last.resumedFrom) return last;
-    return { ...last, ...begun, bytes: last.total - begun.resumedFrom - begun.reused };
+    const { resumedFrom, reused } = begun;
+    return { ...last, resumedFrom, reused, bytes: last.total - resumedFrom - reused };
   }
 
   copied(node: TreeNode, result: TransferResult): void {
@@ -228,7 +252,6 @@ export class TreeReport {
       const now = Math.min(bytes, node.size - reused);
       this.#bytes += now - counted;
       counted = now;
-      this.#advanced({ bytes: Math.floor(this.#bytes / PROGRESS_BYTES), resumedFrom: 0 });
       if (this.#pace.isDue()) this.progress();
     };
   }

@@ -66,28 +66,45 @@ export async function transferTree(
   const filter = call.filter && ((entry: TreeEntry) => report.guard(() => call.filter!(entry)));
   let isUsable = true;
   let restart = () => {};
-  const onRetry = (retry: Retry) => traitsOf(peer).onTreeRetry?.(retry, restart);
-  const attemptOnce = async (advanced: (progress?: RetryProgress) => void): Promise<TreeResult> => {
+  const onRetry = (retry: Retry) => {
+    traitsOf(peer).onTreeRetry?.(retry, restart);
+    report.retry(retry);
+  };
+  let deletionsKept: TreeResult["deletionsKept"] = null;
+  const attemptOnce = async (
+    advanced: (progress?: RetryProgress) => void,
+    answered: () => void,
+  ): Promise<void> => {
     const settings = { ...makeSettings(), filter };
     restart = advanced;
     report.begin(settings, advanced);
     using attempt = new Attempt(label, peer, settings, makeEnds(settings), report);
     settings.signal.throwIfAborted();
     try {
-      return await new TreeTransfer(attempt).run();
+      deletionsKept = await new TreeTransfer(attempt).run();
     } finally {
       ({ isUsable } = attempt.first);
       await attempt.ends.outbox?.[Symbol.asyncDispose]();
     }
+    // Another attempt may bring the file. Without one, the file has failed alone.
+    if (report.brokenOff === null) return;
+    answered();
+    throw report.brokenOff.error;
   };
   const mayRetry = (error: unknown) =>
     isUsable && !report.hasThrown && (isTransient(error) || isOvertaken(error));
   try {
-    return await retryIf(mayRetry, attemptOnce, { retries, signal, onRetry });
+    await retryIf(mayRetry, attemptOnce, { retries, signal, onRetry });
   } catch (error) {
-    if (!report.hasThrown && signal?.aborted !== true) report.end();
-    throw error;
+    const isAborted = report.hasThrown || signal?.aborted === true;
+    if (isAborted || report.brokenOff?.error !== error) {
+      if (!isAborted) report.end();
+      throw error;
+    }
   }
+  report.end();
+  report.progress();
+  return { ...report.counts, deletionsKept };
 }
 
 class TreeTransfer {
@@ -101,7 +118,8 @@ class TreeTransfer {
     this.#names = new TakenNames(attempt, this.#copies);
   }
 
-  async run(): Promise<TreeResult> {
+  /** @returns Why superfluous entries of the target were not deleted. */
+  async run(): Promise<TreeResult["deletionsKept"]> {
     const { first, ends, report, settings } = this.#attempt;
     const [source, target] = await this.#attempt.together<ListedTree | null>([
       () => this.#readList(() => ends.readSource(first)),
@@ -136,9 +154,7 @@ class TreeTransfer {
       await this.#names.decide();
     }
     await ends.finish();
-    report.end();
-    report.progress();
-    return { ...report.counts, deletionsKept };
+    return deletionsKept;
   }
 
   /** Reads a list, and a new one if a change of the tree has overtaken it. */
