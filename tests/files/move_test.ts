@@ -19,7 +19,7 @@ import { programCommand } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { changing, copyElsewhere, copyTree, makeTrees } from "@degu/testing/trees.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { AS_USER, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
 const MOVE: UploadTreeOptions = { move: true };
@@ -79,7 +79,7 @@ Deno.test("move: an outbox without files makes no request, and no other one has 
   await fill(trees.source, { a: "1" });
   const client = new Client(trees.serving.server.address);
   assertEquals((await uploadTree(client, trees.source, [], MOVE)).removed, 1);
-  assertEquals(asked, ["HEAD /", "POST /?bundle=put"]);
+  assertEquals(asked, ["HEAD /", "POST /?bundle=digest", "POST /?bundle=put"]);
 });
 
 Deno.test("move: what is not copied stays: links, pipes, reserved names, and what is excluded or refused", async () => {
@@ -618,20 +618,103 @@ Deno.test({
   },
 });
 
-Deno.test("move: a server that does not list its directory gets what is new there; the rest stays", async () => {
-  await using trees = await makeOutbox({ new: "1", taken: "2" }, { taken: "3" });
-  await using serving = serve(new FilesApp(trees.target, { write: true }));
-  const { outcomes, result } = await copyTree(
-    "upload",
-    serving.makeClient(),
-    trees.source,
-    "/",
-    MOVE,
-  );
-  assertEquals(outcomes, { new: "copied", taken: "failed" });
-  assertEquals(result.removed, 1);
-  assertEquals(await content(trees.source), { taken: "2" });
-  assertEquals(await content(trees.target), { new: "1", taken: "3" });
+for (const before of [undefined, "old"]) {
+  const had = before === undefined ? "nothing" : "another version";
+  for (const lists of [true, false]) {
+    const where = lists ? "" : ", without a list";
+    const app = (trees: { target: string }) =>
+      new FilesApp(trees.target, { list: lists, write: true });
+
+    Deno.test(`move: where the target had ${had}, what comes while the first request waits is not replaced${where}`, async () => {
+      for (const text of Object.values(SIZES)) {
+        const theirs = text.replace(/./, "t");
+        await using trees = await makeOutbox(
+          { x: text },
+          before === undefined ? {} : { x: before },
+        );
+        let isWritten = false;
+        const write = changing((request) => {
+          if (!isWritten && writes(request)) Deno.writeTextFileSync(`${trees.target}/x`, theirs);
+          isWritten ||= writes(request);
+          return null;
+        });
+        await using serving = serve(write(app(trees)));
+        const client = serving.makeClient();
+        const { errors } = await copyTree("upload", client, trees.source, "/", MOVE);
+        assertEquals((errors.x as TransferError).code, "CONFLICT");
+        assertStringIncludes(`${errors.x}`, "changed meanwhile");
+        const both = [await content(trees.source), await content(trees.target)];
+        assertEquals(both, [{ x: text }, { x: theirs }]);
+        // The next call replaces what it sees.
+        assertEquals((await uploadTree(client, trees.source, "/", MOVE)).removed, 1);
+        const moved = [await content(trees.source), await content(trees.target)];
+        assertEquals(moved, [{}, { x: text }]);
+      }
+    });
+
+    for (const isPlaced of [true, false]) {
+      const lost = isPlaced ? "answer" : "request";
+      Deno.test(`move: where the target had ${had}, what comes after the first ${lost} was lost is not replaced by a retry${where}`, async () => {
+        for (const text of Object.values(SIZES)) {
+          const theirs = text.replace(/./, "t");
+          await using trees = await makeOutbox(
+            { x: text },
+            before === undefined ? {} : { x: before },
+          );
+          let isRetried = false;
+          using _pauses = fastTimeouts((ms) => {
+            if (ms === 1000) Deno.writeTextFileSync(`${trees.target}/x`, theirs);
+            isRetried ||= ms === 1000;
+            return ms === 1000;
+          }, 1000);
+          const cut = changing(async (request, answer) => {
+            if (!writes(request) || isRetried) return null;
+            if (isPlaced) await answer();
+            throw new Error("lost");
+          });
+          await using serving = serve(cut(app(trees)));
+          const client = serving.makeClient();
+          const options = { ...MOVE, retries: 2 };
+          const { errors } = await copyTree("upload", client, trees.source, "/", options);
+          assertEquals([(errors.x as TransferError)?.code, isRetried], ["CONFLICT", true]);
+          const both = [await content(trees.source), await content(trees.target)];
+          assertEquals(both, [{ x: text }, { x: theirs }]);
+        }
+      });
+    }
+  }
+}
+
+Deno.test("move: to a server that does not list its directory, files of the same names are replaced", async () => {
+  for (const text of Object.values(SIZES)) {
+    const files = { new: text, taken: text, same: text, "d/taken": text };
+    const before = { taken: "3", same: text, "d/taken": LARGE };
+    await using trees = await makeOutbox(files, before);
+    await using serving = serve(new FilesApp(trees.target, { write: true }));
+    const client = serving.makeClient();
+    const { outcomes, result } = await copyTree("upload", client, trees.source, "/", MOVE);
+    const copied = Object.keys(files).map((path) => [path, "copied"]);
+    assertEquals([outcomes, result.removed], [Object.fromEntries(copied), 4]);
+    assertEquals(await content(trees.source), { d: null });
+    assertEquals(await content(trees.target), { ...files, d: null });
+  }
+});
+
+Deno.test("move: a file whose answer is lost is removed by the same call, also without a list", async () => {
+  for (const text of Object.values(SIZES)) {
+    await using trees = await makeOutbox({ x: text });
+    let losses = 1;
+    const lose = changing(async (request, answer) => {
+      if (!writes(request) || losses-- <= 0) return null;
+      await answer();
+      throw new Error("the answer is lost");
+    });
+    await using serving = serve(lose(new FilesApp(trees.target, { write: true })));
+    const client = serving.makeClient();
+    const { outcomes, removed } = await copyTree("upload", client, trees.source, "/", MOVE);
+    assertEquals([outcomes, removed], [{ x: "copied" }, ["x"]]);
+    assertEquals([await content(trees.source), await content(trees.target)], [{}, { x: text }]);
+  }
 });
 
 Deno.test("move: of the target only the directories are listed in which a name is taken", async () => {

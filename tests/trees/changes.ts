@@ -66,6 +66,15 @@ export class SecondWriter {
     this.#written.set(path, { key: keyOf(id, size), told: told.length, isOnly });
   }
 
+  hasTouched(path: string): boolean {
+    return this.#touched.has(path);
+  }
+
+  /** Whether the copy of a file was there when something else was written in its place. */
+  hasReplacedCopy(path: string): boolean {
+    return this.#copied.has(path);
+  }
+
   /** Whether a file, or nothing, has this name, and no link leads to it. */
   #canWrite(path: string): boolean {
     let raw: Raw | null | undefined = seeDirectory(this.#root);

@@ -15,6 +15,7 @@ import {
   type TreeResult,
   uploadTree,
 } from "@degu/degu/files";
+import { patch } from "@degu/testing/patching.ts";
 import { isReservedName, RESERVED } from "@degu/internal/kit/files/reserved.ts";
 import { type App, Server } from "@degu/degu/server";
 import {
@@ -81,6 +82,8 @@ export class Lab implements AsyncDisposable {
   #running = 0;
   #requests = 0;
   #onRequest: ((count: number, reuses?: boolean) => void) | null = null;
+  /** Called when a request arrives that writes files. */
+  #onFiles: (() => void) | null = null;
   #reuses = 0;
   /** The path, below the server's root, of the file whose beginning was compared last. */
   #compared = "";
@@ -101,13 +104,16 @@ export class Lab implements AsyncDisposable {
     this.isKeptOut = isKeptOut(`${this.#dir}/closed`);
     this.#smallStock = this.#small === null ? null : new Stock(`${this.#small}/stock`);
     const app: App = async (...args) => {
-      const [{ headers, path }] = args;
+      const [{ headers, path, method, query, body }] = args;
       if (headers["digest-length"] !== undefined) this.#compared = path.join("/");
       const reuses = headers["digest-length"] !== undefined || headers["reuse"] !== undefined;
       this.#running++;
       try {
         this.#onRequest?.(this.#requests++);
         if (reuses) this.#onRequest?.(this.#reuses++, true);
+        // A bundle of directories is not chunked.
+        const isBundle = query === "bundle=put" && body?.chunked === true;
+        if (isBundle || method === "PUT" && path.at(-1) !== "") this.#onFiles?.();
         const answer = await this.#app!.handle(...args);
         if (reuses) this.#onRequest?.(this.#reuses++, true);
         return answer;
@@ -418,51 +424,85 @@ export class Lab implements AsyncDisposable {
   }
 
   /**
-   * Moves the source of a case in two passes, the first of which loses its connections: each file is afterwards here as it
-   * was, or there with the same content; and what else is there stays. Returns how many were moved.
+   * Moves the source of a case in two passes. In the first one connections are lost, and a second
+   * writer replaces files of the target, each time when a request with files arrives: what that one
+   * has written stays. Each file is afterwards here as it was, or there with the same content, and
+   * what else is there stays. Returns how many were moved, and how many were written meanwhile.
    */
-  async checkMove(it: Case): Promise<number> {
-    const asMove: Case = { ...it, download: false, fault: { is: "nothing" } };
+  async checkMove(it: Case, writes: readonly Write[]): Promise<readonly [number, number]> {
+    const asMove: Case = { ...it, download: false, targetMissing: false, fault: { is: "nothing" } };
     const site = this.#prepare(asMove);
     const { now } = Date;
     Date.now = () => now() + 10_000;
-    let moved = 0;
+    // The waits before retries.
+    using _pauses = patch(globalThis, "setTimeout", (setTimeout) => {
+      const fast = (run: () => void, ms = 0) => {
+        return setTimeout(run, ms === 1000 || ms === 2000 ? 1 : ms);
+      };
+      return fast as typeof setTimeout;
+    });
+    let moved = 0, written = 0;
     try {
-      const before = this.#see(asMove, site);
-      const [ours, theirs] = [filesIn(before.source), filesIn(before.target)];
-      for (const cutAt of [1 + it.pairs.length % 4, Infinity]) {
+      for (const isFirst of [true, false]) {
+        const cutAt = isFirst ? 1 + it.pairs.length % 4 : Infinity;
+        const before = this.#see(asMove, site);
+        const [ours, theirs] = [filesIn(before.source), filesIn(before.target)];
+        const writer = new SecondWriter(asMove, site, before.source);
+        const events: TreeEvent[] = [];
         const removed: string[] = [];
+        let fileRequests = 0;
         this.#requests = 0;
-        this.#onRequest = (count, reuses) => !reuses && count === cutAt && this.#cut();
+        this.#onRequest = (count, reuses) => {
+          // Each file takes several attempts, and some of them a retry of the whole.
+          if (!reuses && count >= cutAt && count < cutAt + 3) this.#cut();
+        };
+        this.#onFiles = () => {
+          const n = fileRequests++;
+          for (const write of isFirst ? writes : []) {
+            if (write.when.n === n) writer.write(write, events);
+          }
+        };
         const moving = uploadTree(new Client(this.#server.address), site.local, site.uri, {
           move: true,
           replace: it.options.replace,
           connections: it.options.connections,
-          onEvent: (event) => event.type === "removed" && removed.push(event.path.join("/")),
+          retries: 2,
+          onEvent: (event) => {
+            events.push(event);
+            if (event.type === "removed") removed.push(event.path.join("/"));
+          },
         });
         await patiently(moving.catch(() => {}), () => ["a move"]);
         this.transfers++;
         await this.#settle();
         const after = this.#see(asMove, site);
         const [here, there] = [filesIn(after.source), filesIn(after.target)];
-        const wrong = [...ours].flatMap(([path, { key }]) => {
+        const wrong = writer.objections(events, there);
+        for (const [path, { key }] of ours) {
           const isHere = here.get(path)?.key === key && !removed.includes(path);
-          return isHere || !here.has(path) && there.get(path)?.key === key
-            ? []
-            : [`${path} is lost`];
-        });
+          const isThere = there.get(path)?.key === key || writer.hasReplacedCopy(path);
+          if (!isHere && (here.has(path) || !isThere)) wrong.push(`${path} is lost`);
+        }
         for (const [path, { key }] of theirs) {
           const now = there.get(path)?.key;
           const isReplaced = it.options.replace && now === ours.get(path)?.key;
-          if (now !== key && !isReplaced) wrong.push(`${path} there is lost`);
+          if (now !== key && !isReplaced && !writer.hasTouched(path)) {
+            wrong.push(`${path} there is lost`);
+          }
         }
-        if (wrong.length > 0) throw objection(`a move, cut at ${cutAt}`, wrong);
+        if (wrong.length > 0) {
+          throw objection(`a move, cut at ${cutAt}`, [
+            ...wrong,
+            ...events.map((event) => Deno.inspect(event)),
+          ]);
+        }
         moved += removed.length;
+        written += writer.count;
       }
-      return moved;
+      return [moved, written];
     } finally {
       Date.now = now;
-      this.#onRequest = null;
+      this.#onRequest = this.#onFiles = null;
       this.errors.splice(0);
       this.#app = null;
       removeTree(site.dir);

@@ -2,7 +2,7 @@
  * Runs random transfers of trees, or one that was found earlier, and says where they differ from the model.
  *
  * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--moves N` empties N
- * trees as outboxes, `--adds N` adds N to apps that only add files, `--reuse N` copies N of which
+ * trees as outboxes beside a second writer, `--adds N` adds N to apps that only add files, `--reuse N` copies N of which
  * most bytes are at the target, and change meanwhile, `--writers N` copies N while a second writer
  * replaces files of the target, `--rsync N` compares N with rsync, `--odd N` copies N to each disk
  * that spells names its own way (`--disk NAME`: to that one), `--failing N` to and from disks that
@@ -100,12 +100,13 @@ async function check<Args extends unknown[]>(
 }
 
 async function checkMoves(lab: Lab, trees: number): Promise<void> {
-  let moved = 0;
-  const property = fc.asyncProperty(
-    cases(false),
-    async (it) => void (moved += await lab.checkMove(it)),
-  );
-  await check(property, trees, {}, () => ({ outboxes: trees, moved }));
+  let moved = 0, written = 0;
+  const property = fc.asyncProperty(cases(false), writes, async (it, writes) => {
+    const [movedHere, writtenHere] = await lab.checkMove(it, writes);
+    moved += movedHere;
+    written += writtenHere;
+  });
+  await check(property, trees, {}, () => ({ outboxes: trees, moved, written }));
 }
 
 async function checkAdds(lab: Lab, trees: number): Promise<void> {

@@ -14,6 +14,7 @@ import {
   type FoundRecord,
   type ReceivedRecord,
 } from "../bundle.ts";
+import { parseStamp } from "../conditions.ts";
 import { sha256Of } from "../digest.ts";
 import { fileUri } from "../file_name.ts";
 import { WANT_MODE } from "../modes.ts";
@@ -117,6 +118,29 @@ export async function* requestFiles<T>(
     }
     yield found;
   }
+}
+
+/** Finds the files whose names something at the other end may have. */
+export async function findTaken(
+  client: TransferClient,
+  uri: string,
+  copies: readonly Copy[],
+): Promise<Copy[]> {
+  const taken: Copy[] = [];
+  const asked = `${uri}?bundle=digest`;
+  const records = requestFiles(client, asked, DIGEST_ANSWER, copies, ({ node }) => node.path);
+  for await (const { record, item } of records) if (record.status !== 404) taken.push(item);
+  return taken;
+}
+
+/** Requests the size and time of a file at the other end; resolves to `null` if it has none. */
+export async function requestStamp(
+  client: TransferClient,
+  uri: string,
+): Promise<ReturnType<typeof parseStamp>> {
+  const response = await client.request("HEAD", uri, {});
+  await response.discard();
+  return parseStamp(response.headers["file-stamp"]);
 }
 
 /**

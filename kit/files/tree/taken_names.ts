@@ -12,20 +12,30 @@ import { type Attempt, throwIfForAll } from "./attempt.ts";
 import { BATCH_FILES, type TreeCopies } from "./copies.ts";
 import type { DirectoryOutcome, Outcomes } from "./ends.ts";
 import { type Copy, isNew } from "./plan.ts";
+import { findTaken, requestStamp, uriOfNode } from "./requests.ts";
 import { comparableName, directoryAbove, isSameTime, TreeNode } from "./tree.ts";
 import { changedMeanwhile, existsAlready, inTheWay, sameName } from "./tree_errors.ts";
+
+/**
+ * With `move`: by path, the size and time of the file that a call may replace at the target, as the
+ * call has found it before it sent anything; `null` if there was none.
+ */
+export type FirstStamps = Map<string, Pick<TreeNode, "size" | "modified"> | null>;
 
 export class TakenNames {
   readonly #attempt: Attempt;
   readonly #copies: TreeCopies;
+  readonly #firstStamps: FirstStamps;
   /** Whether the target is there, and can't be listed: any name may be there. */
   isUnlisted = false;
   /** Directories of the source that the target lists by other names. */
   readonly #respelled = new Set<TreeNode>();
 
-  constructor(attempt: Attempt, copies: TreeCopies) {
+  /** @param firstStamps Shared by all attempts of a call. */
+  constructor(attempt: Attempt, copies: TreeCopies, firstStamps: FirstStamps) {
     this.#attempt = attempt;
     this.#copies = copies;
+    this.#firstStamps = firstStamps;
   }
 
   /** Whether the target has had a file all along, and lists it by another name. */
@@ -114,6 +124,66 @@ export class TakenNames {
     failed.set(node, error);
   }
 
+  /**
+   * Finds the files of the target that moved files may replace: those that had their names before
+   * the call sent anything. A file that is the same already need not be sent.
+   */
+  async findReplaced(copies: readonly Copy[]): Promise<Copy[]> {
+    await this.#findStamps(copies.filter(({ node }) => !this.#firstStamps.has(keyOf(node))));
+    const found: Copy[] = [];
+    const sameSizes: Copy[] = [];
+    for (const copy of copies) {
+      const { node } = copy;
+      const stamp = this.#firstStamps.get(keyOf(node)) ?? null;
+      if (stamp === null) {
+        found.push(copy);
+        continue;
+      }
+      const target = new TreeNode(node.parent, node.name, "file", stamp.size, stamp.modified);
+      const replacing: Copy = { ...copy, target, replaces: "target" };
+      if (stamp.size === node.size) sameSizes.push(replacing);
+      else found.push(replacing);
+    }
+    await this.#copies.compareEach(sameSizes, (copy, isSame) => {
+      found.push(isSame ? { ...copy, replaces: "same" } : copy);
+    });
+    return found;
+  }
+
+  /** Finds the sizes and times of the files of the target that have the names of moved files. */
+  async #findStamps(copies: readonly Copy[]): Promise<void> {
+    const { first, settings: { uri } } = this.#attempt;
+    const taken: TreeNode[] = [];
+    for (let start = 0; start < copies.length; start += BATCH_FILES) {
+      const batch = copies.slice(start, start + BATCH_FILES);
+      for (const { node } of await findTaken(first, uri, batch)) taken.push(node);
+    }
+    for (const { node } of copies) this.#firstStamps.set(keyOf(node), null);
+    for (const [parent, nodes] of Map.groupBy(taken, ({ parent }) => parent!)) {
+      const entries = await this.#entriesOf(parent);
+      const listed = entries && new Map(entries.map((entry) => [entry.name, entry]));
+      for (const node of nodes) {
+        // Without a list, nothing tells whether the target has the file by another name.
+        const stamp = listed === null
+          ? await requestStamp(first, uriOfNode(uri, node))
+          : this.#ownEntry(node, listed);
+        if (stamp === null) continue;
+        const { size, modified } = stamp;
+        this.#firstStamps.set(keyOf(node), { size, modified: Number(modified) });
+      }
+    }
+  }
+
+  /** The file that the target lists by the very name of a node; `null` if it lists none. */
+  #ownEntry(
+    node: TreeNode,
+    listed: ReadonlyMap<string, DirectoryEntry>,
+  ): DirectoryEntry | null {
+    const entry = listed.get(node.name);
+    const isOwn = entry?.kind === "file" && directoryAbove(node, this.#respelled) === null;
+    return isOwn ? entry : null;
+  }
+
   /** Lists a directory of the target; `null` if it can't be listed. */
   async #entriesOf({ path }: TreeNode): Promise<readonly DirectoryEntry[] | null> {
     const { ends, first } = this.#attempt;
@@ -159,7 +229,9 @@ export class TakenNames {
         continue;
       }
       const there = found.get(node);
-      if (there?.kind === "file") {
+      // Without a list, only its content tells whether this call has written the file.
+      if (move && there === undefined) listed.set(copy, sha256);
+      else if (there?.kind === "file") {
         const { name, size, modified } = there;
         const as = new TreeNode(node.parent, name, "file", size, modified.getTime());
         const found = { ...copy, target: as };
@@ -167,15 +239,15 @@ export class TakenNames {
         if (isSame && !move && compare === "time" && this.#isRespelled(found)) {
           this.#unchanged(node);
         } else listed.set(found, sha256);
-        continue;
+      } else {
+        ends.discard?.(copy);
+        const error = there === undefined
+          ? existsAlready(node)
+          : there === null
+          ? sameName(node)
+          : inTheWay(node, there);
+        report.failed(node, error);
       }
-      ends.discard?.(copy);
-      const error = there === undefined
-        ? existsAlready(node)
-        : there === null
-        ? sameName(node)
-        : inTheWay(node, there);
-      report.failed(node, error);
     }
     return listed;
   }
@@ -191,9 +263,9 @@ export class TakenNames {
    * attempt whose answer was lost may have placed it, or another program. What has changed since it
    * was compared, or came since the target was listed, is not replaced.
    *
-   * With `move`, the equal file may be this very one, which is decided when its turn comes. Nor is
-   * a file replaced then that the target lists by another spelling: this call may have moved it
-   * there, from another name here.
+   * With `move`, the equal file may be this very one, which is decided when its turn comes. No other
+   * file is replaced then: it came after this call had looked, or the target lists it by another
+   * spelling, and this call may have moved it there, from another name here.
    *
    * @param copies The files, with their SHA-256 if it is known.
    * @returns The files that are to be written.
@@ -204,7 +276,7 @@ export class TakenNames {
     await this.#copies.compareEach([...copies.keys()], (copy, isSame) => {
       const { node } = copy;
       const isRespelled = this.#isRespelled(copy);
-      const hasBeenThere = this.isUnlisted || move !== isRespelled;
+      const hasBeenThere = !move && (this.isUnlisted || isRespelled);
       const mayReplace = replace && isNew(copy) && hasBeenThere;
       const sha256 = copies.get(copy)!;
       const { size } = node;
@@ -216,10 +288,14 @@ export class TakenNames {
       } else if (isSame || mayReplace) {
         changed.push({ ...copy, replaces: isSame ? "same" : "target" });
       } else {
-        const isOther = replace && !(move && isNew(copy));
+        const isOther = replace && !(move && isRespelled);
         report.failed(node, isOther ? changedMeanwhile(node) : existsAlready(node));
       }
     });
     return changed;
   }
+}
+
+function keyOf({ path }: TreeNode): string {
+  return path.join("/");
 }

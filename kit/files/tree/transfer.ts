@@ -28,7 +28,7 @@ import { MAX_SKEW_MILLISECONDS } from "./outbox.ts";
 import { type Copy, findBeginnings, Plan } from "./plan.ts";
 import { TreeReport } from "./report.ts";
 import { isSmall } from "./requests.ts";
-import { TakenNames } from "./taken_names.ts";
+import { type FirstStamps, TakenNames } from "./taken_names.ts";
 import { directoryAbove, isWithin, type TreeNode } from "./tree.ts";
 import { directoryMissing, existsAlready } from "./tree_errors.ts";
 
@@ -63,6 +63,7 @@ export async function transferTree(
     };
   };
   const report = new TreeReport(makeSettings());
+  const firstStamps: FirstStamps = new Map();
   const filter = call.filter && ((entry: TreeEntry) => report.guard(() => call.filter!(entry)));
   let isUsable = true;
   let restart = () => {};
@@ -81,7 +82,7 @@ export async function transferTree(
     using attempt = new Attempt(label, peer, settings, makeEnds(settings), report);
     settings.signal.throwIfAborted();
     try {
-      deletionsKept = await new TreeTransfer(attempt).run();
+      deletionsKept = await new TreeTransfer(attempt, firstStamps).run();
     } finally {
       ({ isUsable } = attempt.first);
       await attempt.ends.outbox?.[Symbol.asyncDispose]();
@@ -112,10 +113,10 @@ class TreeTransfer {
   readonly #copies: TreeCopies;
   readonly #names: TakenNames;
 
-  constructor(attempt: Attempt) {
+  constructor(attempt: Attempt, firstStamps: FirstStamps) {
     this.#attempt = attempt;
     this.#copies = new TreeCopies(attempt);
-    this.#names = new TakenNames(attempt, this.#copies);
+    this.#names = new TakenNames(attempt, this.#copies, firstStamps);
   }
 
   /** @returns Why superfluous entries of the target were not deleted. */
@@ -240,7 +241,8 @@ class TreeTransfer {
         copies.push({ ...copy, replaces: "target" });
       } else copies.push(copy);
     }
-    await this.#copies.copyAll(copies);
+    const isReplacing = settings.move && settings.replace;
+    await this.#copies.copyAll(isReplacing ? await this.#names.findReplaced(copies) : copies);
     await this.#names.decide();
   }
 }
