@@ -77,6 +77,17 @@ export function isReservedName(name: string): boolean {
 }
 
 /**
+ * Whether the last of some names that lead from a root to a directory leads to a directory that has
+ * a reserved name. Such a directory has only files, so no other name on the way can lead to it.
+ */
+export function isReservedAt(root: string, names: readonly string[]): boolean {
+  const name = names.at(-1);
+  if (name === undefined) return false;
+  const above = names.slice(0, -1);
+  return isReserved(above.length === 0 ? root : prefixOf(root) + above.join("/"), name);
+}
+
+/**
  * Whether a name in a directory is reserved, or leads to a directory there that has a reserved
  * name. A file system with short and long names has several names for a directory, so the directory
  * itself is compared, too.

@@ -5,6 +5,9 @@
  * **Links.** Writing follows no link below the root, and refuses a path that is reserved. (Reading
  * is in `serve/below_root.ts`.)
  *
+ * **Deep paths.** A request looks at each directory on its way once. Several files of one turn share
+ * these looks: the way to a file begins at the directory that was found for the file before.
+ *
  * **Temporary files.** A file is written under a reserved name, which no peer can list, read, write
  * or delete: in a directory of its own if a peer sends the file, beside its target if this device
  * has asked for it. The writer holds or locks the file, and removes it unless it got its name or
@@ -22,11 +25,18 @@
 import { type BigIntStats, renameSync, rmdirSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
 import { setMode } from "../disk/files.ts";
-import { fileErrorCode, type FileIdentity, giveNewName, isAt, statOrNull } from "../disk/names.ts";
+import {
+  fileErrorCode,
+  type FileIdentity,
+  giveNewName,
+  infoOrNull,
+  isAt,
+  statOrNull,
+} from "../disk/names.ts";
 import type { Temporary } from "../disk/temporary.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { Refusal, refusalOf, unreadable } from "./refusal.ts";
-import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
+import { isReserved, isReservedAt, isReservedName, prefixOf } from "./reserved.ts";
 
 /**
  * Decides whether a file or directory may be replaced or deleted, or, given `null`, a new name
@@ -39,11 +49,21 @@ export type Condition = (existing: BigIntStats | null) => void;
  * run.
  */
 export interface Parent {
+  /** The names that lead to the directory from the root. */
+  readonly names: readonly string[];
   readonly path: string;
   /** The innermost directory on the way that exists. */
   readonly base: string;
   /** The directories to create in `base`, outermost first. */
   readonly missing: readonly string[];
+}
+
+/** What is known, or expected, of a directory on the way. */
+interface ExpectedParent {
+  /** A directory that the caller has found in the same turn: its own way is not looked at again. */
+  readonly known?: Parent | null;
+  /** Whether the name is given later: then a file on the way is no obstacle yet. */
+  readonly isLater?: boolean;
 }
 
 /** What is known, or expected, of the place where a name is given. */
@@ -113,32 +133,36 @@ export class Root {
   /**
    * Finds a directory in which a name is given, and the missing ones on the way.
    *
-   * @param isLater Whether the name is given later: then a file on the way is no obstacle yet.
    * @throws {Refusal} if the path is reserved, or leads through a link or a file.
    */
-  findParent(names: readonly string[], isLater = false): Parent {
+  findParent(
+    names: readonly string[],
+    { known = null, isLater = false }: ExpectedParent = {},
+  ): Parent {
     if (names.some(isReservedName)) throw reservedName();
-    if (Deno.realPathSync(this.path) !== this.path) {
+    if (known === null && Deno.realPathSync(this.path) !== this.path) {
       throw new Refusal(403, `${this.path} now leads somewhere else`);
     }
+    const shared = known === null ? 0 : sharedDepth(known, names);
     const missing: string[] = [];
-    let { path } = this;
+    let path = this.pathOf(names.slice(0, shared));
     let base = path;
-    for (const name of names) {
-      if (missing.length === 0 && isReserved(path, name)) throw reservedName();
+    for (const name of names.slice(shared)) {
       path = prefixOf(path) + name;
-      const state = missing.length > 0 ? null : statOrNull(path);
-      if (state?.isDirectory()) {
+      const state = missing.length > 0 ? null : infoOrNull(path);
+      if (state?.isDirectory) {
         base = path;
         continue;
       }
       if (state !== null) {
-        if (state.isSymbolicLink()) throw new Refusal(403, `${path} is a link`);
-        if (!isLater || !state.isFile()) throw new Refusal(409, `${path} is not a directory`);
+        if (state.isSymlink) throw new Refusal(403, `${path} is a link`);
+        if (!isLater || !state.isFile) throw new Refusal(409, `${path} is not a directory`);
       }
       missing.push(path);
     }
-    return { path, base, missing };
+    const depth = names.length - missing.length;
+    if (isReservedAt(this.path, names.slice(0, depth))) throw reservedName();
+    return { names, path, base, missing };
   }
 
   /**
@@ -150,7 +174,7 @@ export class Root {
   ): Destination {
     const name = names.at(-1);
     if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
-    const parent = found ?? this.findParent(names.slice(0, -1), isLater);
+    const parent = found ?? this.findParent(names.slice(0, -1), { isLater });
     if (isReservedName(name)) throw reservedName();
     const path = prefixOf(parent.path) + name;
     const existing = isUnseen || parent.missing.length > 0 ? null : lookAt(path);
@@ -229,13 +253,16 @@ export class Root {
   /**
    * Creates a directory and its missing parents.
    *
+   * @param known The directory in which the name is given, if the caller has found it in the same
+   * turn.
    * @throws {Refusal} if a file or link has the name, or if the condition throws one.
    */
   makeDirectory(
     names: readonly string[],
     condition?: Condition,
+    known?: Parent,
   ): NamingOutcome {
-    const destination = this.#find(names);
+    const destination = this.#find(names, { parent: known });
     const { path, parent, existing } = destination;
     condition?.(existing);
     if (existing?.isDirectory()) return { created: false, changed: [] };
@@ -249,14 +276,16 @@ export class Root {
    * Deletes a file, or a directory that is empty but for left-over parts, which go with it.
    *
    * @param isDirectory Whether only a directory is meant.
+   * @param known The directory that has the name, if the caller has found it in the same turn.
    * @throws {Refusal} if nothing has the name, or if the condition throws one.
    */
   async remove(
     names: readonly string[],
     isDirectory: boolean,
     condition: Condition,
+    known?: Parent,
   ): Promise<{ readonly wasFile: boolean; readonly changed: string }> {
-    const { path, existing } = this.#find(names);
+    const { path, existing } = this.#find(names, { parent: known });
     if (existing === null) throw new Refusal(404, `${path} does not exist`);
     const wasFile = existing.isFile();
     if (!wasFile && !existing.isDirectory()) {
@@ -277,6 +306,14 @@ function lookAt(path: string): BigIntStats | null {
   } catch (error) {
     throw refusalOf(error) ?? unreadable(error);
   }
+}
+
+/** How many directories of a path that exist were found on the way to a known one. */
+function sharedDepth(known: Parent, names: readonly string[]): number {
+  const most = Math.min(known.names.length - known.missing.length, names.length);
+  let depth = 0;
+  while (depth < most && known.names[depth] === names[depth]) depth++;
+  return depth;
 }
 
 function reservedName(): Refusal {

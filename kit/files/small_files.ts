@@ -27,6 +27,14 @@ export interface SmallFile {
   readonly condition?: Condition | undefined;
 }
 
+/** What was made to write the files of a directory. */
+export interface PreparedDirectory {
+  /** The directories that have new entries. */
+  readonly changed: readonly string[];
+  /** The directory, if it was there. */
+  readonly parent: Parent | null;
+}
+
 /** Where and how small files are written. */
 export interface Placement<F extends SmallFile> {
   /** The directory that the names begin at. */
@@ -34,9 +42,9 @@ export interface Placement<F extends SmallFile> {
   /**
    * Prepares to write the files of a directory: once in each turn.
    *
-   * @returns The directories that have new entries.
+   * @param known The directory that was prepared before in the same turn; `null` if there is none.
    */
-  prepare(directory: readonly string[]): readonly string[];
+  prepare(directory: readonly string[], known: Parent | null): PreparedDirectory;
   /** Makes the temporary file of a file. */
   make(file: F): Temporary;
   /** Rejects if no file may get its name any more. */
@@ -81,7 +89,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   #outcomes: SmallFileOutcome<F>[] = [];
   #arrived: ArrivedFile<F>[] = [];
   /** The directory of the file that arrived before, until the turn is over. */
-  #prepared: string | null = null;
+  #prepared: { readonly key: string; readonly parent: Parent | null } | null = null;
   /** Resolves when the files before those that arrive now have their names. */
   #naming: Promise<void> = Promise.resolve();
   /** Where files get their names in this turn. */
@@ -120,10 +128,12 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     }
     const directory = names.slice(0, -1);
     const key = directory.join("/");
-    if (this.#prepared !== key || this.#turns.isOver) {
-      for (const path of this.#placement.prepare(directory)) this.#changed.add(path);
+    if (this.#prepared?.key !== key || this.#turns.isOver) {
+      const known = this.#turns.isOver ? null : this.#prepared?.parent ?? null;
+      const { changed, parent } = this.#placement.prepare(directory, known);
+      for (const path of changed) this.#changed.add(path);
+      this.#prepared = { key, parent };
     }
-    this.#prepared = key;
     const temporary = this.#placement.make(file);
     try {
       const { file: open } = temporary;
@@ -187,20 +197,28 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   #name({ file, temporary }: ArrivedFile<F>): void {
     const { names, isNew, condition } = file;
     const { root } = this.#placement;
+    const parent = this.#enter(names.slice(0, -1));
     if (temporary === null) {
-      const { created, changed } = root.makeDirectory(names);
+      const { created, changed } = root.makeDirectory(names, undefined, parent);
       for (const path of changed) this.#changed.add(path);
       this.#named.push({ file, isCreated: created, error: null });
       return;
     }
-    const directory = names.slice(0, -1);
-    const key = directory.join("/");
-    if (this.#entered?.key !== key) this.#entered = { key, parent: root.findParent(directory) };
-    const { parent } = this.#entered;
     const { created, changed } = root.place(names, temporary, { isNew, parent, condition });
     temporary.isKept = true;
     for (const path of changed) this.#changed.add(path);
     this.#named.push({ file, isCreated: created, error: null });
+  }
+
+  /** Finds the directory in which a name is given. */
+  #enter(directory: readonly string[]): Parent {
+    const key = directory.join("/");
+    if (this.#entered?.key !== key) {
+      const known = this.#entered?.parent ?? null;
+      const parent = this.#placement.root.findParent(directory, { known });
+      this.#entered = { key, parent };
+    }
+    return this.#entered.parent;
   }
 
   /** Waits until all files that have arrived have their names, and the names are on the disk. */

@@ -250,7 +250,7 @@ complete_line() {
     [`service install --sh`, "--share"],
     [`service install --share /tm`, "/tmp"],
     [`service install --listen x`, ""],
-    [`service install sync --del`, "--delete"],
+    [`service install sync --del`, "--delete --delete-all"],
     [`service install sync --exclude x`, ""],
     [`service install sync cam`, "camera:"],
     [`service remove --sh`, ""],
@@ -276,7 +276,7 @@ const ROWS = [
   ["degu completions f", "degu completions fish"],
   ["degu service in", "degu service install"],
   ["degu service install --sh", "degu service install --share"],
-  ["degu service install sync --del", "degu service install sync --delete"],
+  ["degu service install sync --che", "degu service install sync --checksum"],
 ] as const;
 
 for (
@@ -342,7 +342,7 @@ end
       ["service install sy", "sync"],
       ["service install --sh", "--share"],
       ["service install --share /tm", "/tmp/"],
-      ["service install sync --del", "--delete"],
+      ["service install sync --che", "--checksum"],
       ["service install sync cam", "camera:"],
       ["service remove --sh", ""],
       ["put --force serve --sh", ""],

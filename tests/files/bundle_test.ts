@@ -125,9 +125,9 @@ const manySent = (count: number) =>
   concat([...Array(count).fill(recordBytes(["..", null])), encode(BUNDLE_END)]);
 Deno.test("a bundle is cut when the directory that is served is gone, and says of no file that it is missing", async () => {
   await using files = await serveBundles();
-  using _gone = patch(Deno, "realPathSync", (realPathSync) => (path) => {
+  using _gone = patch(Deno, "lstatSync", (lstatSync) => (path) => {
     if (path === `${files.root}/sub`) Deno.renameSync(files.root, `${files.root}.moved`);
-    return realPathSync(path);
+    return lstatSync(path);
   });
   const response = await files.get("/?bundle=get", ["file", "sub/file"]);
   await assertRejects(async () => await response.body?.bytes(), ProtocolError);

@@ -187,7 +187,11 @@ Deno.test({
       ["DELETE", "/alias", 0, null, 403],
       ...["", "/sub"].flatMap((above): Asked[] => [
         ["GET", `${above}/alias/part`, 0, null, 404],
+        ["GET", `${above}/alias/`, 0, null, 404],
+        ["GET", `${above}/alias/no/part`, 0, null, 404],
         ["PUT", `${above}/alias/part`, 5, null, 403],
+        ["PUT", `${above}/alias/new/`, 0, null, 403],
+        ["PUT", `${above}/alias/new/part`, 5, null, 403],
         ["DELETE", `${above}/alias/part`, 0, null, 403],
       ]),
     ]);

@@ -7,7 +7,7 @@ import { downloadTree, FilesApp, uploadTree } from "@degu/degu/files";
 
 // No turn ends early on a busy machine: then the number of calls is always the same.
 performance.now = () => 0;
-const [dir = "", count = ""] = Deno.args;
+const [dir = "", count = "", levels = ""] = Deno.args;
 const DEEP = "one/two/three";
 
 for (const at of [`served/${DEEP}`, "served/many/below", "local/many/below"]) {
@@ -22,6 +22,11 @@ for (const at of ["served", "local"]) {
   for (let i = 0; i < Number(count); i++) {
     await Deno.writeTextFile(`${dir}/${at}/many/below/${i}`, `${i}`);
   }
+}
+
+for (let level = 1, at = `${dir}/local/deep`; level <= Number(levels); level++) {
+  await Deno.mkdir(at += "/d", { recursive: true });
+  await Deno.writeTextFile(`${at}/f`, `${level}`);
 }
 
 await new Deno.Command("mkfifo", { args: [`${dir}/served/pipe`] }).output();
@@ -47,6 +52,8 @@ const STEPS: Record<string, () => Promise<unknown>> = {
     await (await conn.post("/?bundle=get", {}, paths)).body?.bytes(),
   "downloadTree": () => downloadTree(client, "/many/", `${dir}/downloaded`),
   "uploadTree": () => uploadTree(client, `${dir}/local/many`, "/uploaded/"),
+  "uploadTree, deep": () => uploadTree(client, `${dir}/local/deep`, "/deep/"),
+  "downloadTree, deep": () => downloadTree(client, "/deep/", `${dir}/downloaded/deep`),
 };
 for (const [name, step] of Object.entries({ ...STEPS, end: () => Promise.resolve() })) {
   await Deno.lstat(`${dir}/step ${name}`).catch(() => {});

@@ -13,7 +13,7 @@ import { lstat, open } from "node:fs/promises";
 import { fileErrorCode, isMissing, isReal, isUnreadable } from "../../disk/names.ts";
 import { type OpenFile, READ_FLAGS } from "../file_pieces.ts";
 import { notFound, type Refusal, unreadable } from "../refusal.ts";
-import { isReserved, prefixOf } from "../reserved.ts";
+import { isReservedAt, isReservedName } from "../reserved.ts";
 import type { Root } from "../root.ts";
 
 /** The place that the names of a request have. */
@@ -75,14 +75,10 @@ async function openAt(path: string): Promise<OpenFile | null> {
   }
 }
 
-/** Whether one of the names is reserved in the directory to which the names before it lead. */
-export function isHidden({ path }: Root, names: readonly string[]): boolean {
-  let directory = path;
-  for (const name of names) {
-    if (isReserved(directory, name)) return true;
-    directory = prefixOf(directory) + name;
-  }
-  return false;
+/** Whether one of the names is reserved, or leads to a directory that has a reserved name. */
+function isHidden({ path }: Root, names: readonly string[]): boolean {
+  return names.some(isReservedName) || isReservedAt(path, names) ||
+    isReservedAt(path, names.slice(0, -1));
 }
 
 /** Codes of errors of a path that leads to nothing. */

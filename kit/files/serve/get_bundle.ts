@@ -10,7 +10,7 @@ import { ChunkedBodyIter } from "../../../base/body/body_iter.ts";
 import { isTooLong } from "../../../base/body/reading.ts";
 import { EMPTY } from "../../../base/bytes.ts";
 import type { Request, ResponseTuple } from "../../../base/app/message.ts";
-import { isOverload } from "../../disk/names.ts";
+import { isMissing, isOverload } from "../../disk/names.ts";
 import { Turns } from "../../disk/files.ts";
 import type { Chunk } from "../../../base/wire/chunk.ts";
 import {
@@ -26,9 +26,10 @@ import { isName, MAX_DEPTH } from "../file_name.ts";
 import { bitsOf, formatMode, wantsMode } from "../modes.ts";
 import { readOpenSmall, readSmall } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { isHidden, openBelow, refusalToRead } from "./below_root.ts";
+import { openBelow, refusalToRead } from "./below_root.ts";
 import { belongsInLog, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
 import { isReservedName, prefixOf } from "../reserved.ts";
+import type { Parent } from "../root.ts";
 
 /** How often a file is read that changes meanwhile. */
 const MAX_READINGS = 3;
@@ -92,6 +93,8 @@ class BundleReader {
   #next = 0;
   #sizes: { path: readonly string[]; size: number }[] = [];
   readonly #content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
+  /** The directory of the files that were read last, until the turn is over. */
+  #entered: Parent | null = null;
 
   constructor(request: FileRequest, paths: readonly (readonly string[])[], hasContent: boolean) {
     this.#request = request;
@@ -103,9 +106,15 @@ class BundleReader {
 
   /** Reads until the buffer is full; returns true once all files have been read. */
   async fill(): Promise<boolean> {
+    this.#entered = null;
     while (this.#next < this.#paths.length && !this.buffer.isFull) {
-      if (this.#turns.isOver) await this.#turns.next(this.#request.root.path);
-      if (!this.#readGroup()) await this.#readAlone();
+      if (this.#turns.isOver) {
+        await this.#turns.next(this.#request.root.path);
+        this.#entered = null;
+      }
+      if (this.#readGroup()) continue;
+      await this.#readAlone();
+      this.#entered = null;
     }
     return this.#next === this.#paths.length;
   }
@@ -126,14 +135,14 @@ class BundleReader {
     const first = this.#next;
     const parent = this.#paths[first]!.slice(0, -1);
     const names = [...this.#names, ...parent];
-    const { root } = this.#request;
-    const path = root.pathOf(names);
+    if (names.length >= MAX_DEPTH || !names.every(isName)) return false;
     try {
-      if (names.length >= MAX_DEPTH || !names.every(isServedName)) return false;
-      if (Deno.realPathSync(path) !== path || isHidden(root, names)) return false;
+      this.#entered = this.#request.root.findParent(names, { known: this.#entered });
     } catch {
       return false;
     }
+    const { path, missing } = this.#entered;
+    if (missing.length > 0) return false;
     while (this.#next < this.#paths.length && !this.buffer.isFull) {
       const wanted = this.#paths[this.#next]!;
       if (!isEntryOf(wanted, parent) || !this.#readFile(path, wanted)) break;
@@ -144,8 +153,8 @@ class BundleReader {
   }
 
   /**
-   * Reads a file in a directory that was checked; false if the file is to be read alone: only then
-   * a status is told.
+   * Reads a file in a directory that was checked, or tells that nothing has its name; false if the
+   * file is to be read alone: any other status is told only then.
    */
   #readFile(directory: string, wanted: readonly string[]): boolean {
     const name = wanted.at(-1)!;
@@ -159,8 +168,11 @@ class BundleReader {
       if (state === null) return false;
       this.#addFile(wanted, state);
       return true;
-    } catch {
-      return false;
+    } catch (error) {
+      if (!isMissing(error)) return false;
+      const status = this.#statusOf(notFound(), [...this.#names, ...wanted]);
+      this.buffer.add({ path: wanted, status });
+      return true;
     }
   }
 

@@ -82,7 +82,7 @@ class BundleWriter {
       root,
       prepare() {
         unfinished.makeDirectory();
-        return [];
+        return { changed: [], parent: null };
       },
       make: ({ mode }) => unfinished.create(mode === null ? {} : { mode: mode | 0o600 }),
       // The peer may have been forgotten meanwhile.

@@ -27,9 +27,14 @@ import type { TransferResult, TransferSettings } from "../options.ts";
 import { changedHere, explainFullDisk, FoundParts, removeParts } from "../transfer/part_file.ts";
 import { Refusal } from "../refusal.ts";
 import { PART_SUFFIX, prefixOf } from "../reserved.ts";
-import { type Condition, Root } from "../root.ts";
+import { type Condition, type Parent, Root } from "../root.ts";
 import type { TransferClient } from "../transfer/client.ts";
-import { type SmallFile, type SmallFileOutcome, SmallFiles } from "../small_files.ts";
+import {
+  type PreparedDirectory,
+  type SmallFile,
+  type SmallFileOutcome,
+  SmallFiles,
+} from "../small_files.ts";
 import { changedWhileMoved, statusError, TransferError } from "../transfer_error.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeOptions, TreeResult, TreeSettings } from "./options.ts";
@@ -130,6 +135,8 @@ class Download implements TreeEnds {
   /** Which permission bits new files get; `undefined` until that is needed. */
   #granted: number | null | undefined;
   readonly outbox = null;
+  /** The directory of the entry that was removed last, until the turn is over. */
+  #entered: Parent | null = null;
   /** The directories from which something was removed. */
   readonly #changed = new Set<string>();
 
@@ -213,7 +220,7 @@ class Download implements TreeEnds {
   async *copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, FileOutcome> {
     await using files = new SmallFiles<VerifiedFile>({
       root: this.#root,
-      prepare: (directory) => this.#makeDirectory(directory),
+      prepare: (directory, known) => this.#makeDirectory(directory, known),
       make: ({ copy, mode }) => this.#newPart(copy, mode),
       admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
     });
@@ -291,14 +298,11 @@ class Download implements TreeEnds {
     return { is: isOverload(error) ? "again" : "failed", error: this.#explain(error, copy.node) };
   }
 
-  /**
-   * Makes a directory, with those above it; none of them may be a link.
-   *
-   * @returns The directories that have a new entry.
-   */
-  #makeDirectory(names: readonly string[]): readonly string[] {
-    if (isReal(this.#root.pathOf(names))) return [];
-    return this.#root.makeDirectory(names).changed;
+  /** Makes a directory, with those above it; none of them may be a link. */
+  #makeDirectory(names: readonly string[], known: Parent | null = null): PreparedDirectory {
+    const parent = this.#root.findParent(names, { known });
+    if (parent.missing.length === 0) return { changed: [], parent };
+    return { changed: this.#root.makeDirectory(names).changed, parent: null };
   }
 
   #newPart({ node, target }: Copy, mode: number | null): Temporary {
@@ -434,7 +438,7 @@ class Download implements TreeEnds {
   /** Makes the directory in which a file is received. */
   async #makeParent(node: TreeNode, { path }: TreeNode): Promise<void> {
     try {
-      await syncAllIfPossible(this.#makeDirectory(path));
+      await syncAllIfPossible(this.#makeDirectory(path).changed);
     } catch (error) {
       throw this.#explain(error, node);
     }
@@ -474,25 +478,36 @@ class Download implements TreeEnds {
     nodes: readonly TreeNode[],
   ): Outcomes<TreeNode, DirectoryOutcome> {
     const changed = new Set<string>();
+    const outcomes: [TreeNode, DirectoryOutcome][] = [];
+    let known: Parent | null = null;
     for (const node of nodes) {
-      await this.#pause();
+      if (this.#turns.isOver) {
+        yield* outcomes.splice(0);
+        await this.#pause();
+        known = null;
+      }
       let outcome: DirectoryOutcome;
       try {
-        const made = this.#root.makeDirectory(node.path);
+        const { path } = node;
+        known = this.#root.findParent(path.slice(0, -1), { known });
+        const made = this.#root.makeDirectory(path, undefined, known);
         for (const path of made.changed) changed.add(path);
         outcome = { error: null, isNew: made.created };
       } catch (error) {
         outcome = { error: this.#explain(error, node) };
       }
-      yield [node, outcome];
+      outcomes.push([node, outcome]);
     }
+    yield* outcomes;
     await syncAllIfPossible(changed);
   }
 
   async remove(_client: TransferClient, node: TreeNode): Promise<void> {
     await this.#pause();
+    const names = node.path;
     try {
-      await this.#root.remove(node.path, false, conditionOn(node));
+      this.#entered = this.#root.findParent(names.slice(0, -1), { known: this.#entered });
+      await this.#root.remove(names, false, conditionOn(node), this.#entered);
     } catch (error) {
       // The entry may be gone by itself.
       const isGone = isMissing(error) || error instanceof Refusal && error.status === 404;
@@ -524,6 +539,7 @@ class Download implements TreeEnds {
   async #pause(): Promise<void> {
     if (!this.#turns.isOver) return;
     await this.#turns.next(this.#root.path);
+    this.#entered = null;
     this.#settings.signal.throwIfAborted();
   }
 }

@@ -71,6 +71,10 @@ export class Outbox implements AsyncDisposable {
     this.#open.set(node, close);
   }
 
+  isOpen(node: TreeNode): boolean {
+    return this.#open.has(node);
+  }
+
   /** Notes that a file has its name at the target. */
   written(node: TreeNode, seen: SeenFile): void {
     this.#written.set(node, seen);

@@ -33,7 +33,8 @@ import {
   readRemoteTree,
 } from "./read_tree.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
-import { Root } from "../root.ts";
+import { Refusal } from "../refusal.ts";
+import { type Parent, Root } from "../root.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { requestChange } from "../transfer/remote_changes.ts";
 import { askDigest } from "../transfer/remote_digest.ts";
@@ -141,6 +142,8 @@ class Upload implements TreeEnds {
   #server: ListingServer | null = null;
   /** Which permission bits a new file gets at the target; `null` if it takes none. */
   #granted: number | null = null;
+  /** The directory of the small file that was read last, until the turn is over. */
+  #entered: Parent | null = null;
   /** The refusal of the root, until something was accepted below it. */
   #refusal: StatusError | null = null;
 
@@ -293,9 +296,12 @@ class Upload implements TreeEnds {
     const buffer = new BundleBuffer();
     const content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
     for (const copy of copies) {
-      if (this.#turns.isOver) await this.#turns.next(this.#root.path);
+      if (this.#turns.isOver) await this.#pause();
       this.#settings.signal.throwIfAborted();
-      await this.outbox?.close(copy.node);
+      if (this.outbox?.isOpen(copy.node)) {
+        this.#entered = null;
+        await this.outbox.close(copy.node);
+      }
       const read = this.#read(copy.node, content);
       if ("is" in read) {
         unsent.push([copy, read]);
@@ -310,8 +316,11 @@ class Upload implements TreeEnds {
       buffer.add({ path, size, modified, sha256, ...condition, ...bits }, bytes);
       const hasCondition = Object.keys(condition).length > 0;
       sent.push({ copy, bytes: size, sha256, seen, hasCondition });
-      if (buffer.isFull) yield [null, buffer.take(false)];
+      if (!buffer.isFull) continue;
+      this.#entered = null;
+      yield [null, buffer.take(false)];
     }
+    this.#entered = null;
     yield [null, buffer.take(true)];
     yield [null, EMPTY];
   }
@@ -342,7 +351,7 @@ class Upload implements TreeEnds {
         const { state, file } = read;
         if (this.outbox === null) closeSync(file);
         else this.outbox.hold(node, () => closeSync(file));
-        if (!isRealFile(path)) return { is: "failed", error: this.#replaced(node) };
+        if (!this.#isFile(node)) return { is: "failed", error: this.#replaced(node) };
         const modified = new Date(Number(state.mtimeMs));
         const mode = this.#settings.modes ? bitsOf(state.mode) : null;
         return { size: Number(state.size), modified, mode, seen: { info, lookedAt } };
@@ -351,6 +360,23 @@ class Upload implements TreeEnds {
     } catch (error) {
       return { is: isOverload(error) ? "again" : "failed", error };
     }
+  }
+
+  /** Whether a path leads to a file without a link on the way. */
+  #isFile(node: TreeNode): boolean {
+    try {
+      const names = node.parent!.path;
+      this.#entered = this.#root.findParent(names, { known: this.#entered });
+      return this.#entered.missing.length === 0 && Deno.lstatSync(this.pathOf(node)).isFile;
+    } catch (error) {
+      if (error instanceof Refusal) return false;
+      throw error;
+    }
+  }
+
+  async #pause(): Promise<void> {
+    this.#entered = null;
+    await this.#turns.next(this.#root.path);
   }
 
   #replaced(node: TreeNode): TransferError {

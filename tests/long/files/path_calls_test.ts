@@ -15,22 +15,33 @@ const FILES = 100;
 
 /** The most calls of a request with the path of the served directory's content. */
 const REQUESTS: Record<string, number> = {
-  "GET at the top": 8,
-  "GET below three directories": 17,
-  "PUT below three directories": 37,
-  "PUT of a new file below three directories": 37,
-  "PUT below three new directories": 28,
-  "DELETE below three directories": 17,
+  "GET at the top": 5,
+  "GET below three directories": 8,
+  "PUT below three directories": 20,
+  "PUT of a new file below three directories": 17,
+  "PUT below three new directories": 13,
+  "DELETE below three directories": 9,
   // It is not opened: to open a device can have effects.
   "a bundle with a pipe": 5,
 };
 
 /** The most calls for each small file of a tree with a path at one end: its own, or that of a directory on the way. */
 const TREES: Record<string, number> = {
-  "downloadTree /served": 4.5,
+  "downloadTree /served": 3.5,
   "downloadTree /downloaded": 5.5,
   "uploadTree /served": 4.5,
   "uploadTree /local": 6.5,
+};
+
+/** Directories in one another, with a file in each. */
+const LEVELS = 240;
+
+/** The most calls for each of these directories and its file. A look at each directory above would be 120 more. */
+const DEEP: Record<string, number> = {
+  "uploadTree, deep /served": 20,
+  "uploadTree, deep /local": 12,
+  "downloadTree, deep /served": 11,
+  "downloadTree, deep /downloaded": 20,
 };
 
 const noStrace = await obstacleTo([...TRACE, "/dev/null", "true"]);
@@ -42,7 +53,7 @@ testUnless(
     await using dir = await tempDir();
     const path = await Deno.realPath(dir.path);
     const trace = `${path}/trace`;
-    const args = [path, `${FILES}`];
+    const args = [path, `${FILES}`, `${LEVELS}`];
     await runProgram("path_calls.ts", { flags: ["-A"], args, through: [...TRACE, trace] });
     const steps = callsOf(await Deno.readTextFile(trace), path);
     for (const [name, most] of Object.entries(REQUESTS)) {
@@ -53,6 +64,11 @@ testUnless(
       const [step = "", end = ""] = name.split(" ");
       const { length } = steps.get(step)!.filter((at) => at.startsWith(`${end}/`));
       assert(length >= FILES && length <= FILES * most, `${name}: ${length / FILES}`);
+    }
+    for (const [name, most] of Object.entries(DEEP)) {
+      const [, step = "", end = ""] = /^(.*) (\S+)$/.exec(name)!;
+      const { length } = steps.get(step)!.filter((at) => at.startsWith(`${end}/`));
+      assert(length >= LEVELS && length <= LEVELS * most, `${name}: ${length / LEVELS}`);
     }
   },
 );
