@@ -149,8 +149,8 @@ export async function retry<T>(
 /**
  * Retries a call also after other errors.
  *
- * @param attempt Its second argument is a function to call if the peer has answered the attempt: then
- * no hang-up is a refusal.
+ * @param attempt Its second argument is a function to call if the peer has answered the attempt:
+ * then no hang-up is a refusal.
  */
 export async function retryIf<T>(
   mayRetry: (error: unknown) => boolean,

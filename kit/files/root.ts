@@ -5,8 +5,8 @@
  * **Links.** Writing follows no link below the root, and refuses a path that is reserved. (Reading
  * is in `serve/below_root.ts`.)
  *
- * **Deep paths.** A request looks at each directory on its way once. Several files of one turn share
- * these looks: the way to a file begins at the directory that was found for the file before.
+ * **Deep paths.** A request looks at each directory on its way once. Several files of one turn
+ * share these looks: the way to a file begins at the directory that was found for the file before.
  *
  * **Temporary files.** A file is written under a reserved name, which no peer can list, read, write
  * or delete: in a directory of its own if a peer sends the file, beside its target if this device

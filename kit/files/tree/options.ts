@@ -123,8 +123,8 @@ export interface UploadTreeOptions extends TreeOptions {
    * it counts as skipped. Directories stay. From a directory that the
    * server itself serves nothing is moved.
    *
-   * A file that the target had before the call sent anything is replaced, with `replace: false` only
-   * by the same content. What comes later stays, and the file here fails.
+   * A file that the target had before the call sent anything is replaced, with `replace: false`
+   * only by the same content. What comes later stays, and the file here fails.
    * `settled` is 3 by default, and counts from the renaming of a file, too.
    * `compare` and `delete` can't be combined with `move`. The target is not listed, so that a dry
    * run does not know what it has.

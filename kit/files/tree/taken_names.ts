@@ -263,9 +263,9 @@ export class TakenNames {
    * attempt whose answer was lost may have placed it, or another program. What has changed since it
    * was compared, or came since the target was listed, is not replaced.
    *
-   * With `move`, the equal file may be this very one, which is decided when its turn comes. No other
-   * file is replaced then: it came after this call had looked, or the target lists it by another
-   * spelling, and this call may have moved it there, from another name here.
+   * With `move`, the equal file may be this very one, which is decided when its turn comes. No
+   * other file is replaced then: it came after this call had looked, or the target lists it by
+   * another spelling, and this call may have moved it there, from another name here.
    *
    * @param copies The files, with their SHA-256 if it is known.
    * @returns The files that are to be written.
