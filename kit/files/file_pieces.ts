@@ -72,7 +72,8 @@ export function isUnchanged(first: FileState, now: FileState): boolean {
 /**
  * Whether the bytes that an open file had at first may have been overwritten since.
  *
- * A file that has grown is assumed to have been appended to: logs are written all the time.
+ * A file that has grown is assumed to have been appended to: logs are written all the time. Only a
+ * digest shows that it was overwritten as well.
  */
 export function isOverwritten(first: FileState, now: FileState): boolean {
   if (now.size > first.size) return false;
@@ -89,7 +90,8 @@ const SERVED_BYTES = 524288;
 
 /**
  * Yields the bytes of a file from `start` up to, not including, `stop`. Each piece is valid until
- * the next is requested; while a piece is in use, the next is being read.
+ * the next is requested, and the last one stays valid; while a piece is in use, the next is being
+ * read. Only the first piece is shorter than the others.
  *
  * @param tooShort Creates the error for a file that ends before `stop`.
  * @param arrived Called with each piece as soon as it has been read, while the one before may still
@@ -102,6 +104,7 @@ export async function* readPieces(
   tooShort: () => Error,
   arrived: (piece: Uint8Array) => void = () => {},
 ): AsyncGenerator<Uint8Array, void, void> {
+  if (start === stop) return;
   // A `Deno.FsFile` is read from its position, a handle from any.
   const isLocal = file instanceof Deno.FsFile;
   const size = Math.min(isLocal ? FILE_PIECE_BYTES : SERVED_BYTES, stop - start);
@@ -109,7 +112,7 @@ export async function* readPieces(
   let other: Uint8Array = EMPTY;
   let position = start;
   const read = async () => {
-    const into = buffer.subarray(0, stop - position);
+    const into = buffer.subarray(0, (stop - position) % size || size);
     const count = isLocal
       ? await file.read(into) ?? 0
       : (await file.read(into, 0, into.length, position)).bytesRead;

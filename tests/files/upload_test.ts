@@ -211,26 +211,37 @@ async function uploadChanged(change: (path: string) => Promise<void>) {
   return { ...files, path, result };
 }
 
-/** What becomes of a file while it is sent, and whether it arrives as it was. */
-const CHANGES: readonly [what: string, (path: string) => Promise<void>, arrives: boolean][] = [
-  ["overwritten at its end", (path) => overwrite(path, SIZE - 10), false],
-  ["overwritten at its beginning", (path) => overwrite(path, 0), false],
-  ["cut", (path) => Deno.truncate(path, 1000), false],
-  ["appended to", (path) => Deno.writeFile(path, new Uint8Array(100), { append: true }), true],
+/** What becomes of a file while it is sent, and what arrives; `null` if nothing does. */
+const CHANGES: readonly [
+  what: string,
+  (path: string) => Promise<void>,
+  arrives: "as it was" | "as it is" | null,
+][] = [
+  // The end is read after this change.
+  ["overwritten at its end", (path) => overwrite(path, SIZE - 10), "as it is"],
+  ["overwritten at its beginning", (path) => overwrite(path, 0), null],
+  ["cut", (path) => Deno.truncate(path, 1000), null],
+  ["touched", (path) => Deno.utime(path, 1, 1), "as it was"],
+  [
+    "appended to",
+    (path) => Deno.writeFile(path, new Uint8Array(100), { append: true }),
+    "as it was",
+  ],
   ["replaced", async (path) => {
     await Deno.writeFile(`${path}.new`, new Uint8Array(SIZE));
     await Deno.rename(`${path}.new`, path);
-  }, true],
+  }, "as it was"],
 ];
 
-Deno.test("a file that changes while it is sent is a clear error, and not visible at the server", async (t) => {
+Deno.test("a file that changes while it is sent arrives as it was at one moment, or is a clear error, and not visible at the server", async (t) => {
   for (const [what, change, arrives] of CHANGES) {
     await t.step(what, async () => {
       await using files = await uploadChanged(change);
       const { result, path, there } = files;
-      if (arrives) {
+      if (arrives !== null) {
         assertEquals(result.total, SIZE, Deno.inspect(result));
-        assertEquals(Buffer.compare(await Deno.readFile(`${there}/copy`), CONTENT), 0);
+        const expected = arrives === "as it was" ? CONTENT : await Deno.readFile(path);
+        assertEquals(Buffer.compare(await Deno.readFile(`${there}/copy`), expected), 0);
         return;
       }
       assert(result instanceof TransferError, Deno.inspect(result));
@@ -239,6 +250,32 @@ Deno.test("a file that changes while it is sent is a clear error, and not visibl
       assertStringIncludes(result.message, path);
     });
   }
+});
+
+Deno.test("a file that is appended to arrives, if reading it again takes longer than the server waits", async () => {
+  await using dir = await tempDir();
+  const file = `${dir.path}/file`;
+  // All pieces are as long as possible, but for one.
+  const content = randomBytes(2 * 2_097_152 + 1);
+  await Deno.writeFile(file, content);
+  await Deno.mkdir(`${dir.path}/there`);
+  const app = new FilesApp(`${dir.path}/there`, { write: true });
+  await using serving = serve(app, { timeout: 1 });
+  using _later = setClockAhead();
+  let bytes = 0;
+  using _slow = patch(Deno.FsFile.prototype, "read", (read) => {
+    return async function (this: Deno.FsFile, into) {
+      if (bytes === 0) await Deno.writeFile(file, new Uint8Array(100), { append: true });
+      if (bytes >= content.length) await new Promise((resolve) => setTimeout(resolve, 1500));
+      const count = await read.call(this, into);
+      bytes += count ?? 0;
+      return count;
+    };
+  });
+  const { total, sha256 } = await upload(serving.makeClient(), file, "/copy");
+  assertEquals([total, sha256], [content.length, sha256Of(content)]);
+  assertEquals(bytes, 2 * content.length);
+  assertEquals(Buffer.compare(await Deno.readFile(`${dir.path}/there/copy`), content), 0);
 });
 
 Deno.test("a file that is rewritten while it is sent, within a tick of its times, never becomes visible", async () => {

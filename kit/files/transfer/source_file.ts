@@ -3,26 +3,28 @@
 import type { Hash } from "node:crypto";
 import { BodyIter, ChunkedBodyIter } from "../../../base/body/body_iter.ts";
 import { EMPTY } from "../../../base/bytes.ts";
+import { pause } from "../../../base/pause.ts";
 import type { Chunk } from "../../../base/wire/chunk.ts";
 import { DIGEST_KEY, hashOfText, hashStart, newHash } from "../digest.ts";
-import {
-  type FileState,
-  fileVersion,
-  isOverwritten,
-  isSettled,
-  isUnchanged,
-  readPieces,
-} from "../file_pieces.ts";
+import { type FileState, fileVersion, isSettled, isUnchanged, readPieces } from "../file_pieces.ts";
 import { bitsOf } from "../modes.ts";
 import type { ProgressMeter } from "../options.ts";
-import { changedWhileMoved } from "../transfer_error.ts";
+import { changedWhileMoved, type TransferError } from "../transfer_error.ts";
+
+/** How many bytes of a file are left to send while the file is read again. */
+const HELD_BYTES = 65536;
+/** A server waits at least a second for the next byte. */
+const HELD_BYTE_MILLISECONDS = 400;
 
 /**
- * A regular file, which must not change while it is open.
+ * A regular file, of which only bytes are sent that stood in it at one moment.
+ *
+ * If its state at the end differs from its state at the beginning, the file is read again: the
+ * same bytes stood in it between the two readings. So a file may grow meanwhile.
  *
  * Deno cuts ctime to seconds, so that the times of a file that was changed just before don't show
- * another change. A file that is hashed is read twice as far as it was read in that time, and it
- * has no version.
+ * another change. Such a file is read again as far as it was read in that time, and it has no
+ * version.
  */
 export class SourceFile implements AsyncDisposable {
   /** Bytes that the file had when it was opened; bytes that are appended later are ignored. */
@@ -122,8 +124,7 @@ export class SourceFile implements AsyncDisposable {
 
   /** Begins the hash of the whole file with the bytes before an offset. */
   async #hashTo(offset: number, signal?: AbortSignal): Promise<Hash> {
-    const changed = () => changedWhileMoved(this.#path);
-    return await hashStart(this.#file, offset, changed, signal);
+    return await hashStart(this.#file, offset, () => this.changedError(), signal);
   }
 
   async *#sending(
@@ -143,7 +144,8 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * Yields the bytes from `start` on; throws at the end if they are of more than one version.
+   * Yields the bytes from `start` on; throws before the last ones if they are of more than one
+   * version.
    *
    * @param hash The hash of the bytes before `start`, which the others are added to.
    */
@@ -153,7 +155,6 @@ export class SourceFile implements AsyncDisposable {
     this.#pass = pass.promise;
     try {
       await earlier;
-      const changed = () => changedWhileMoved(this.#path);
       // The bytes that were read while a change would not have shown, and their hash.
       let unsettled = this.isSettled
         ? { bytes: 0, hash: newHash() }
@@ -169,20 +170,81 @@ export class SourceFile implements AsyncDisposable {
         }
         lookedAt = Date.now();
       };
-      yield* readPieces(this.#file, start, this.size, changed, arrived);
-      // A body sends the last piece only after this generator has ended without an error.
-      const again = await this.#hashTo(unsettled.bytes);
-      if (again.digest("hex") !== unsettled.hash.digest("hex")) throw changed();
-      if (isOverwritten(this.#state, stateOf(await this.#file.stat()))) throw changed();
-      this.#sha256 = hash.digest("hex");
+      let left = this.size - start;
+      let last: Uint8Array = EMPTY;
+      const tooShort = () => this.changedError();
+      for await (const piece of readPieces(this.#file, start, this.size, tooShort, arrived)) {
+        left -= piece.length;
+        if (left > 0) yield piece;
+        else last = piece;
+      }
+      yield* yieldAfter((signal) => this.#check(hash, unsettled, signal), last);
     } finally {
       pass.resolve();
     }
   }
 
+  /**
+   * Checks that the bytes that were read stood in the file at one moment, and keeps their hash.
+   *
+   * @param hash The hash of all bytes of the file.
+   * @param unsettled The bytes that may have changed although the state of the file is the same.
+   */
+  async #check(
+    hash: Hash,
+    unsettled: { readonly bytes: number; readonly hash: Hash },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const sha256 = hash.copy().digest("hex");
+    if (this.#sha256 === null) {
+      const { bytes, hash: first } = this.hasChanged ? { bytes: this.size, hash } : unsettled;
+      const second = await this.#hashTo(bytes, signal);
+      this.#sha256 = second.digest("hex") === first.digest("hex") ? sha256 : null;
+    }
+    if (this.#sha256 !== sha256) throw this.changedError();
+  }
+
+  /** Whether the state of the file differs from its state when it was opened. */
+  get hasChanged(): boolean {
+    // Synchronously: a look at an open file takes far less time than a turn.
+    return !isUnchanged(this.#state, stateOf(this.#file.statSync()));
+  }
+
+  changedError(): TransferError {
+    return changedWhileMoved(this.#path);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pass;
     this.#file.close();
+  }
+}
+
+/**
+ * Yields the last bytes of a file once a check has passed. While the check takes long, the last of
+ * these bytes are yielded one by one, so that the server goes on waiting for the others.
+ */
+async function* yieldAfter(
+  check: (signal: AbortSignal) => Promise<void>,
+  bytes: Uint8Array,
+): AsyncGenerator<Uint8Array, void, void> {
+  const abortController = new AbortController();
+  const { signal } = abortController;
+  const checked = check(signal).then(() => true);
+  try {
+    let remainder = bytes;
+    const isChecked = () =>
+      Promise.race([checked, pause(HELD_BYTE_MILLISECONDS, signal).then(() => false)]);
+    while (!await isChecked()) {
+      const count = Math.max(1, remainder.length - HELD_BYTES);
+      if (remainder.length > 0) yield remainder.subarray(0, count);
+      remainder = remainder.subarray(count);
+    }
+    if (remainder.length > 0) yield remainder;
+  } finally {
+    abortController.abort();
+    // The file must not be closed or read from another position before the check has ended.
+    await checked.catch(() => {});
   }
 }
 

@@ -54,7 +54,8 @@ import { isTransient } from "../../../net/retry.ts";
  * Needs `--allow-read` of the file, and what the client needs.
  *
  * @param to Where the file goes.
- * @param file The path, or a `file:` URL, of a regular file, which must not change until the end.
+ * @param file The path, or a `file:` URL, of a regular file. Bytes that are appended meanwhile are
+ * not sent.
  * @param uri The names of the directories on the way to its destination, and its own; or its URI.
  * Missing directories are created.
  * @param options How to resume and report.
@@ -63,7 +64,7 @@ import { isTransient } from "../../../net/retry.ts";
  * `/`, or if the file is not a regular file.
  * @throws {StatusError} if the server does not accept the file, because a directory has its name,
  * for example, or has too little space.
- * @throws {TransferError} if the file changed meanwhile.
+ * @throws {TransferError} if the bytes that were read never stood in the file at one moment.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
  * no file; `Deno.errors.PermissionDenied` if it can't be read.
  * @throws the errors of `connect` and `request` of the client or connection.
@@ -377,6 +378,8 @@ export class FileUpload {
     const mayBeThere = isDecided && !isRewritten;
     if (mayBeThere && await this.#isThere()) return meter.finish(this.#source.sha256!);
     if (isDecided && replace) throw changedThere(uri);
+    // The part that the server had is of the version before.
+    if (status === 400 && this.#source.hasChanged) throw this.#source.changedError();
     if (status !== 201 && status !== 204) throw this.#refused("PUT", response);
     const other = readDigest("PUT", uri, response);
     if (other !== null && other === this.#source.sha256) return meter.finish(other);

@@ -1,0 +1,76 @@
+/** put, sync and get of files that change: one version arrives, or what was there stays, and it is told. */
+import { Buffer } from "node:buffer";
+import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { atRead, FILE_CHANGES, LARGE_BYTES, untilNextSecond } from "@degu/testing/file_changes.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
+import { assert, assertEquals } from "@std/assert";
+
+const LARGE = randomBytes(LARGE_BYTES);
+const OLDER = LARGE.subarray(0, 300_000);
+
+interface Command {
+  readonly args: (files: AgentFiles) => string[];
+  readonly source: (files: AgentFiles) => string;
+  readonly target: (files: AgentFiles) => string;
+}
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  put: {
+    args: ({ here }) => ["put", "--force", `${here}/d/x`, "camera:d/"],
+    source: ({ here }) => `${here}/d/x`,
+    target: ({ inbox }) => `${inbox}/d/x`,
+  },
+  "put -r": {
+    args: ({ here }) => ["put", "--force", "-r", `${here}/d`, "camera:"],
+    source: ({ here }) => `${here}/d/x`,
+    target: ({ inbox }) => `${inbox}/d/x`,
+  },
+  "sync to a peer": {
+    args: ({ here }) => ["sync", `${here}/d`, "camera:d"],
+    source: ({ here }) => `${here}/d/x`,
+    target: ({ inbox }) => `${inbox}/d/x`,
+  },
+  "sync from a peer": {
+    args: ({ here }) => ["sync", "camera:d", `${here}/d`],
+    source: ({ share }) => `${share}/d/x`,
+    target: ({ here }) => `${here}/d/x`,
+  },
+  get: {
+    args: ({ here }) => ["get", "camera:d/x", `${here}/d/`],
+    source: ({ share }) => `${share}/d/x`,
+    target: ({ here }) => `${here}/d/x`,
+  },
+};
+
+for (const [name, { args, source, target }] of Object.entries(COMMANDS)) {
+  Deno.test(`degu ${name}: a file that changes arrives as one version, or is told, and the older one stays`, async () => {
+    await using files = await AgentFiles.start();
+    const [from, to] = [source(files), target(files)];
+    for (const dir of [files.here, files.share, files.inbox]) await Deno.mkdir(`${dir}/d`);
+    using _later = setClockAhead(10_000);
+    for (const change of FILE_CHANGES) {
+      for (const count of [1, 2]) {
+        await Deno.writeFile(from, LARGE);
+        await Deno.writeFile(to, OLDER);
+        await Deno.utime(to, 1, 1);
+        if (change.isHidden) await untilNextSecond(from);
+        let after: Uint8Array = LARGE;
+        let isOver = false;
+        let code: number;
+        let stderr: string;
+        {
+          using moment = await atRead(count, () => after = change.apply(from, LARGE));
+          ({ code, stderr } = await files.run(...args(files)));
+          ({ isOver } = moment);
+        }
+        const about = `${change.what}, read ${count}: ${stderr}`;
+        assert(isOver, about);
+        const is = await Deno.readFile(to);
+        const versions = code === 0 ? [LARGE, after, after.subarray(0, LARGE_BYTES)] : [OLDER];
+        assert(versions.some((version) => Buffer.compare(version, is) === 0), about);
+        if (change.mustArrive) assertEquals(code, 0, about);
+      }
+    }
+  });
+}

@@ -1,0 +1,271 @@
+/** Files that change while they are copied arrive as one version, or the target stays as it was. */
+import { Buffer } from "node:buffer";
+import { Client } from "@degu/degu";
+import {
+  download,
+  downloadTree,
+  FilesApp,
+  TransferError,
+  type TransferOptions,
+  upload,
+  uploadTree,
+  type UploadTreeOptions,
+} from "@degu/degu/files";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import {
+  atLookAtClock,
+  atRead,
+  FILE_CHANGES,
+  type FileChange,
+  LARGE_BYTES,
+  type Moment,
+  SMALL_BYTES,
+  untilNextSecond,
+} from "@degu/testing/file_changes.ts";
+import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
+import { assert, assertEquals } from "@std/assert";
+
+/** Files have settled, also by the whole seconds that Deno gives of their changes. */
+const LATER = 10_000;
+const LARGE = randomBytes(LARGE_BYTES);
+const SMALL = randomBytes(SMALL_BYTES);
+/** What a target has of the file: an older version, of which bytes can be reused. */
+const OLDER = LARGE.subarray(0, 300_000);
+const OLD = new Date("2026-01-02T03:04:05.678Z");
+
+/** Two directories, `here` with the client, and how a file of one comes into the other. */
+interface Ends {
+  readonly client: Client;
+  /** Another way to the server, which is cut after the first megabyte. */
+  readonly cut: Client;
+  readonly here: string;
+}
+
+interface Way {
+  readonly name: string;
+  readonly direction: "upload" | "download";
+  readonly isSmall?: boolean;
+  /** What the target has by the name of the file, or by another one. */
+  readonly target?: "older" | "renamed" | "directory";
+  /** Done before the file may change. */
+  readonly begin?: (ends: Ends) => Promise<unknown>;
+  /** Copies the file; resolves to the errors of single files, or rejects. */
+  readonly copy: (ends: Ends) => Promise<unknown>;
+  /** Whether the source is removed if it has not changed. */
+  readonly moves?: boolean;
+  /** Whether a file that has just changed is copied. */
+  readonly takesUnsettled?: boolean;
+}
+
+const put = (options: TransferOptions = {}) => ({ client, here }: Ends) => {
+  return upload(client, `${here}/tree/x`, "/tree/x", options);
+};
+const get = (options: TransferOptions = {}) => ({ client, here }: Ends) => {
+  return download(client, "/tree/x", `${here}/tree/x`, options);
+};
+
+/** Copies a tree; rejects if a file has failed. */
+function tree(direction: Way["direction"], options: UploadTreeOptions = {}): Way["copy"] {
+  return async ({ client, here }) => {
+    let failure: { readonly error: unknown } | null = null;
+    const onEvent: UploadTreeOptions["onEvent"] = (event) => {
+      if (event.type === "failed") failure = event;
+    };
+    const all = { ...options, onEvent };
+    if (direction === "upload") await uploadTree(client, `${here}/tree`, "/tree/", all);
+    else await downloadTree(client, "/tree/", `${here}/tree`, all);
+    if (failure !== null) throw (failure as { readonly error: unknown }).error;
+  };
+}
+
+/** Copies a megabyte of the file, and is cut. */
+function partly(copy: Way["copy"]): Way["copy"] {
+  return ({ here, cut }) => copy({ client: cut, cut, here }).catch(() => {});
+}
+
+const UPLOAD = { direction: "upload", takesUnsettled: true } as const;
+const DOWNLOAD = { direction: "download", takesUnsettled: true } as const;
+
+const WAYS: readonly Way[] = [
+  { ...UPLOAD, name: "upload", copy: put() },
+  { ...UPLOAD, name: "upload without resume", copy: put({ resume: false }) },
+  { ...UPLOAD, name: "upload, resumed", begin: partly(put()), copy: put() },
+  { ...UPLOAD, name: "upload with reuse", target: "older", copy: put() },
+  { ...UPLOAD, name: "uploadTree", copy: tree("upload") },
+  { ...UPLOAD, name: "uploadTree with reuse", target: "older", copy: tree("upload") },
+  { ...UPLOAD, name: "uploadTree of a renamed file", target: "renamed", copy: tree("upload") },
+  {
+    ...UPLOAD,
+    name: "uploadTree with something in the way",
+    target: "directory",
+    copy: tree("upload", { delete: true }),
+  },
+  {
+    ...UPLOAD,
+    name: "move with settled: 0",
+    moves: true,
+    copy: tree("upload", { move: true, settled: 0 }),
+  },
+  {
+    direction: "upload",
+    name: "move with settled: 3",
+    moves: true,
+    copy: tree("upload", { move: true, settled: 3 }),
+  },
+  { ...DOWNLOAD, name: "download", copy: get() },
+  { ...DOWNLOAD, name: "download without resume", copy: get({ resume: false }) },
+  { ...DOWNLOAD, name: "download, resumed", begin: partly(get()), copy: get() },
+  { ...DOWNLOAD, name: "download with reuse", target: "older", copy: get() },
+  { ...DOWNLOAD, name: "downloadTree", copy: tree("download") },
+  { ...DOWNLOAD, name: "downloadTree with reuse", target: "older", copy: tree("download") },
+  {
+    ...DOWNLOAD,
+    name: "downloadTree with something in the way",
+    target: "directory",
+    copy: tree("download", { delete: true }),
+  },
+  { ...UPLOAD, name: "uploadTree in a bundle", isSmall: true, copy: tree("upload") },
+  {
+    ...UPLOAD,
+    name: "move in a bundle",
+    isSmall: true,
+    moves: true,
+    copy: tree("upload", { move: true, settled: 0 }),
+  },
+  { ...DOWNLOAD, name: "downloadTree in a bundle", isSmall: true, copy: tree("download") },
+];
+
+/** Two directories with a file to copy, which has just been written. */
+async function prepare({ direction, isSmall = false, target }: Way) {
+  const files = await serveFiles((dir) => {
+    return new FilesApp(dir, { list: true, write: true, reuse: true });
+  });
+  const { here, there } = files;
+  for (const dir of [here, there]) await Deno.mkdir(`${dir}/tree`);
+  const [from, to] = direction === "upload" ? [here, there] : [there, here];
+  const [source, copy] = [`${from}/tree/x`, `${to}/tree/x`];
+  const content = isSmall ? SMALL : LARGE;
+  await Deno.writeFile(source, content);
+  const older = target === "older" ? copy : `${to}/tree/renamed`;
+  if (target === "directory") await Deno.mkdir(copy);
+  else if (target !== undefined) {
+    await Deno.writeFile(older, target === "older" ? OLDER : LARGE);
+    const { mtime } = await Deno.stat(source);
+    const modified = target === "older" ? OLD : mtime!;
+    await Deno.utime(older, modified, modified);
+  }
+  return { ...files, source, copy, content };
+}
+
+/** What has a name: the bytes of a file, or what else it is. */
+function contentOf(path: string): Uint8Array | string {
+  try {
+    return Deno.statSync(path).isDirectory ? "a directory" : Deno.readFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "nothing";
+    throw error;
+  }
+}
+
+function isSame(one: Uint8Array | string, other: Uint8Array | string): boolean {
+  return typeof one === "string" || typeof other === "string"
+    ? one === other
+    : Buffer.compare(one, other) === 0;
+}
+
+/** Whether a file is the beginning of another one: as long as it was when it was opened. */
+function isStart(one: Uint8Array | string, other: Uint8Array): boolean {
+  return one.length === LARGE_BYTES && isSame(one, other.subarray(0, LARGE_BYTES));
+}
+
+function hasChanged(error: unknown): boolean {
+  return error instanceof TransferError && error.code === "CHANGED";
+}
+
+/** Copies a file that changes at a moment; returns false if the copying was over before. */
+async function copyChanged(
+  way: Way,
+  { what, apply, mustArrive = false }: FileChange,
+  prepared: Awaited<ReturnType<typeof prepare>>,
+  at: (change: () => void) => Moment | Promise<Moment>,
+): Promise<boolean> {
+  const { client, serving, here, source, copy, content } = prepared;
+  await using relay = new CuttingRelay(serving.address);
+  relay.cutAfter(1_000_000);
+  const ends = { client, cut: new Client(relay.address, { timeout: 60 }), here };
+  await way.begin?.(ends);
+  const was = contentOf(copy);
+  let after = content;
+  let isOver = false;
+  let failure: unknown = null;
+  {
+    using moment = await at(() => after = apply(source, content) as typeof content);
+    await way.copy(ends).catch((error) => failure = error);
+    ({ isOver } = moment);
+  }
+  const is = contentOf(copy);
+  const about = `${way.name}: ${what}: ${failure}`;
+  if (failure === null) {
+    assert(isSame(is, content) || isSame(is, after) || !way.isSmall && isStart(is, after), about);
+  } else {
+    // A server has no other way to end a body than to cut the connection.
+    const isTold = way.direction === "download" || hasChanged(failure);
+    assertEquals([isTold, mustArrive], [true, false], about);
+    assert(isSame(is, was), about);
+  }
+  // With `move`, what has changed since it was read stays, or has arrived.
+  const left = contentOf(source);
+  assert(isSame(left, after) || way.moves && left === "nothing" && isSame(is, after), about);
+  return isOver;
+}
+
+/** Copies a file in many ways, each time with a change at another moment, and collects what is wrong. */
+async function copyInEachWay(
+  ways: readonly Way[],
+  change: FileChange,
+  isSettled: boolean,
+  at: (change: () => void) => Moment | Promise<Moment>,
+): Promise<{ readonly wrong: readonly string[]; readonly isOver: boolean }> {
+  await using stack = new AsyncDisposableStack();
+  const cases: [Way, Awaited<ReturnType<typeof prepare>>][] = [];
+  for (const way of ways) {
+    if (isSettled || way.takesUnsettled) cases.push([way, stack.use(await prepare(way))]);
+  }
+  if (isSettled && change.isHidden) await untilNextSecond(cases.at(-1)![1].source);
+  using _clock = setClockAhead(isSettled ? LATER : 0);
+  const wrong: string[] = [];
+  let isOver = false;
+  for (const [way, prepared] of cases) {
+    try {
+      if (await copyChanged(way, change, prepared, at)) isOver = true;
+    } catch (error) {
+      wrong.push(String(error));
+    }
+  }
+  return { wrong, isOver };
+}
+
+/**
+ * After up to so many reads of a large file, or looks at the clock while a small one is copied, it
+ * changes. Between the fourth and the sixth look a small file is opened and read.
+ */
+const MOMENTS = { large: 4, small: 6 };
+
+for (const change of FILE_CHANGES) {
+  for (const isSettled of [true, false]) {
+    const what = `${change.what}${isSettled ? "" : ", and was written just before,"}`;
+    for (const [size, moments] of Object.entries(MOMENTS)) {
+      Deno.test(`a ${size} file that is ${what} arrives as one version, or not at all`, async () => {
+        const isSmall = size === "small";
+        const at = isSmall ? atLookAtClock : atRead;
+        const ways = WAYS.filter((way) => isSmall === (way.isSmall ?? false));
+        for (let count = isSmall ? 1 : 0; count <= moments; count++) {
+          const copied = await copyInEachWay(ways, change, isSettled, (act) => at(count, act));
+          assertEquals(copied.wrong, [], `moment ${count}`);
+          assert(copied.isOver, `there is no moment ${count}`);
+        }
+      });
+    }
+  }
+}
