@@ -165,7 +165,10 @@ export class FileUpload {
     const { replace, seen, beginning } = this.#settings;
     if (!replace) this.#condition = { "if-none-match": "*" };
     else if (seen !== undefined) this.#condition = { "if-file-stamp": seen };
-    const start = await this.#findStart(beginning);
+    const isWhole = beginning?.length === this.#source.size;
+    const copied = isWhole ? await this.#sendDigest(beginning) : null;
+    if (copied !== null) return copied;
+    const start = await this.#findStart(isWhole ? null : beginning);
     try {
       return await this.#continue(start);
     } catch (error) {
@@ -182,9 +185,6 @@ export class FileUpload {
   async #findStart(known: Beginning | null | undefined): Promise<Start> {
     const { resume, isRewritten = false, signal } = this.#settings;
     const { size } = this.#source;
-    // If the target has all of it, nothing else has to be asked.
-    const isWhole = known?.length === size && await this.#beginsWith(known);
-    if (isWhole) return { is: "beginning", beginning: known };
     if (!resume && this.#condition !== null) return { is: "part", offset: 0 };
 
     const wanted = isRewritten || !resume ? {} : { "want-repr-digest": WANT_SHA256 };
@@ -199,6 +199,28 @@ export class FileUpload {
     const isLonger = beginning !== null && beginning.length > offset && beginning.length < size;
     const isReused = isLonger && await this.#beginsWith(beginning);
     return isReused ? { is: "beginning", beginning } : { is: "part", offset };
+  }
+
+  /**
+   * Has the server copy a file that probably has the same bytes, and verify the copy.
+   *
+   * @returns `null` if the server has not copied it: it has other bytes, is gone or takes too long.
+   */
+  async #sendDigest(same: Beginning): Promise<TransferResult | null> {
+    const digest = formatReprDigest(await this.#source.hash(this.#settings.signal));
+    const size = `${same.length}`;
+    const named = { "repr-digest": digest, "upload-length": size, "upload-offset": size };
+    const meter = this.#meter(0, same.length);
+    try {
+      const response = await this.#put({ ...named, ...reuseHeader(same) }, null);
+      const { status } = response;
+      const isOther = NOT_REUSED.has(status) || status === 409 && this.#offsetOf(response) !== null;
+      if (!isOther || !this.#client.isUsable) return await this.#finish(response, meter);
+      await response.discard();
+    } catch (error) {
+      if (!isTooSlow(this.#client, error)) throw error;
+    }
+    return null;
   }
 
   /** Sends what the server lacks. */
