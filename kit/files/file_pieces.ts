@@ -91,7 +91,7 @@ const SERVED_BYTES = 524288;
 /**
  * Yields the bytes of a file from `start` up to, not including, `stop`. Each piece is valid until
  * the next is requested, and the last one stays valid; while a piece is in use, the next is being
- * read. Only the first piece is shorter than the others.
+ * read. All pieces but the first have the same length.
  *
  * @param tooShort Creates the error for a file that ends before `stop`.
  * @param arrived Called with each piece as soon as it has been read, while the one before may still
