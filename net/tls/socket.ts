@@ -7,11 +7,16 @@ import { connectionError } from "./errors.ts";
 import { destroyTogether, freeMemory, type RawStream } from "./raw_stream.ts";
 
 /** Reading pauses above this many unread bytes, so a fast peer can't fill the memory. */
-const HOLD_BYTES = 131072;
+const HOLD_BYTES = 163840;
 /** Reading resumes below this many unread bytes. */
 const RELEASE_BYTES = 32768;
 /** A peer that sends more than this ignores back-pressure and is disconnected. */
 const MAX_BYTES = 16777216;
+/**
+ * What a piece counts in these limits besides its bytes: a peer can send records of one byte, each
+ * of which takes 230 bytes until it is read, and leaves garbage.
+ */
+const PIECE_BYTES = 2048;
 
 const WRITE_BYTES = 262144;
 
@@ -148,16 +153,22 @@ export class TlsSocket implements Socket {
     this.close();
   }
 
+  /** The unread bytes, as the limits count them. */
+  get #unreadCost(): number {
+    return this.#buffered + this.#pieces.length * PIECE_BYTES;
+  }
+
   #receive(piece: Uint8Array<ArrayBuffer>): void {
     if (this.#closed) return;
     this.#pieces.push(piece);
     this.#buffered += piece.length;
     this.#endReading()?.resolve(this.#take(this.#into));
-    if (this.#buffered <= HOLD_BYTES) return;
+    const cost = this.#unreadCost;
+    if (cost <= HOLD_BYTES) return;
     if (!this.#held) {
       this.#held = true;
       this.#rawStream.hold();
-    } else if (this.#buffered > MAX_BYTES) {
+    } else if (cost > MAX_BYTES) {
       this.#fail(new Deno.errors.ConnectionAborted("the peer can't be held back"));
       this.close();
     }
@@ -179,7 +190,7 @@ export class TlsSocket implements Socket {
         freeMemory(piece);
       }
     }
-    if (this.#held && this.#buffered < RELEASE_BYTES) {
+    if (this.#held && this.#unreadCost < RELEASE_BYTES) {
       this.#held = false;
       this.#rawStream.release();
     }

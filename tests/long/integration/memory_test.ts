@@ -1,5 +1,10 @@
 /** Memory and garbage of connections, measured in processes of their own. */
-import { runProgram } from "@degu/testing/programs.ts";
+import type { Address } from "@degu/degu/base";
+import { SSLClient } from "@degu/degu/client";
+import { mustRun } from "@degu/testing/commands.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { programCommand, runProgram } from "@degu/testing/programs.ts";
 import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 
@@ -34,4 +39,63 @@ Deno.test("unreferenced objects close themselves, and objects in use keep what t
   const findings: [string, unknown][] = JSON.parse(output);
   assert(findings.length > 10);
   for (const [what, found] of findings) await t.step(what, () => assertEquals(found, true));
+});
+
+/** The most resident memory that a process has had, in MiB; on Linux. */
+async function peakMemoryOf(pid: number): Promise<number> {
+  const line = await mustRun(["bash", "-c", 'grep VmHWM "/proc/$0/status"', `${pid}`]);
+  return Number(/\d+/.exec(line)![0]) / 1024;
+}
+
+const CONNECTIONS = 20;
+/** Records of one byte on each connection, unless the server stops reading before. */
+const RECORDS = 40_000;
+const MOST_MEBIBYTES = 150;
+
+/** Sends records of one byte in bodies of requests; the connections stay open until disposed of. */
+async function sendRecords(address: Address): Promise<Disposable> {
+  const client = new SSLClient((await sharedPki()).clientSslconfig, address, { timeout: 60 });
+  const preamble = "POST / HTTP/1.1\r\ncontent-length: 1073741824\r\n\r\n";
+  const sockets = await Promise.all(Array.from({ length: CONNECTIONS }, async () => {
+    const socket = await client.createSocket();
+    await socket.write(new TextEncoder().encode(preamble));
+    return socket;
+  }));
+  const writing = new Set<unknown>();
+  using conn = await client.connect();
+  for (let i = 0; i < RECORDS; i++) {
+    for (const socket of sockets) {
+      if (writing.has(socket)) continue;
+      writing.add(socket);
+      // A write that waits ends with its socket.
+      socket.write(Uint8Array.of(i)).then(() => writing.delete(socket), () => {});
+    }
+    // Records that arrive together would become one piece: the server reads these before the next.
+    assertEquals((await conn.get("/")).status, 204);
+  }
+  return {
+    [Symbol.dispose]() {
+      for (const socket of sockets) socket.close();
+    },
+  };
+}
+
+Deno.test("a record of one byte that arrives over TLS and is not read takes little memory", async (t) => {
+  const { serverSslconfig } = await sharedPki();
+  for (const how of ["over a socket of node:net", "over a connection of Deno"]) {
+    for (const reads of ["never", "slowly"]) {
+      await t.step(`${how}, the app reads ${reads}`, async () => {
+        await using directory = await tempDir();
+        const wanted = how.endsWith("Deno") ? `${directory.path}/socket` : ["127.0.0.1", 0];
+        const flags = ["--allow-net", "--allow-read", "--allow-write"];
+        const args = [JSON.stringify(serverSslconfig), JSON.stringify(wanted), reads];
+        const child = programCommand("unread_records.ts", { flags, args }).spawn();
+        await using running = new RunningProcess(child);
+        const address: Address = JSON.parse(await running.printed(/.+\n/));
+        using _clients = await sendRecords(address);
+        const peak = await peakMemoryOf(child.pid);
+        assert(peak <= MOST_MEBIBYTES, `${peak} MiB`);
+      });
+    }
+  }
 });

@@ -1,6 +1,7 @@
 /** A TLS socket: its ends, its backpressure, and whether it keeps the process alive. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
+import { once } from "node:events";
 import * as net from "node:net";
 import * as tls from "node:tls";
 import {
@@ -16,7 +17,7 @@ import {
 import { isTransient } from "@degu/degu";
 import { Connection, SSLClient } from "@degu/degu/client";
 import type { App, Request } from "@degu/degu/server";
-import { makeNetStream } from "@degu/internal/net/tls/raw_stream.ts";
+import { makeDuplex, makeNetStream } from "@degu/internal/net/tls/raw_stream.ts";
 import { TlsSocket } from "@degu/internal/net/tls/socket.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
@@ -25,6 +26,7 @@ import { within } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
+import { stated } from "@degu/testing/stated.ts";
 import { cut } from "@degu/testing/streams.ts";
 import { readTexts } from "@degu/testing/tls_configs.ts";
 import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
@@ -520,6 +522,68 @@ Deno.test("a peer that can't be held back is disconnected above 16 MiB that nobo
   });
   socket.on("close", () => closed.resolve());
   await within(closed.promise, "it is disconnected");
+});
+
+Deno.test("unread records of one byte make a TLS socket stop reading, and reading lets the peer continue", async (t) => {
+  const identity = await readIdentity(pki);
+  const ROW = "bytes that TLS reads ahead, besides +";
+  const limit = 1024 * await stated("docs/security.md", new RegExp(`${ROW}\\| (\\d+) KiB`));
+  const each = 1024 * await stated("docs/security.md", new RegExp(`${ROW}.*each piece (\\d+) KiB`));
+  const most = Math.floor(limit / (each + 1));
+  const streams = {
+    "over a socket of node:net": (port: number) =>
+      Promise.resolve(makeNetStream(net.connect({ host: "127.0.0.1", port }))),
+    "over a connection of Deno": async (port: number) =>
+      makeDuplex(await Deno.connect({ hostname: "127.0.0.1", port })),
+  };
+  await eachRow(t, Object.entries(streams), async (_how, open) => {
+    const sending = Promise.withResolvers<tls.TLSSocket>();
+    await using server = await serveRaw(pki, (socket) => sending.resolve(socket));
+    const raw = await open(Number(server.address[1]));
+    let isHeld = false;
+    const watched = {
+      ...raw,
+      hold() {
+        isHeld = true;
+        raw.hold();
+      },
+      release() {
+        isHeld = false;
+        raw.release();
+      },
+    };
+    const handshake = Promise.withResolvers<TlsSocket>();
+    const below = tls.connect({ socket: raw.stream, ...identity }, () => {
+      handshake.resolve(new TlsSocket(below, watched, null));
+    });
+    const receiver = await within(handshake.promise, "the handshake");
+    const sender = await sending.promise;
+    const sendRecord = async (value: number) => {
+      const arrived = once(below, "data");
+      sender.write(Uint8Array.of(value));
+      // Records that arrive together would become one piece.
+      await within(arrived, "the record arrives");
+    };
+    let sent = 0;
+    while (!isHeld && sent < 2 * most) await sendRecord(sent++);
+    assertEquals(sent, most + 1);
+    const received: number[] = [];
+    const into = new Uint8Array(1);
+    while (isHeld) {
+      assertEquals(await receiver.read(into), 1);
+      received.push(into[0]!);
+    }
+    assert(received.length > 0 && received.length < sent, "it waits until most records are read");
+    await sendRecord(sent++);
+    while (received.length < sent) {
+      await within(receiver.read(into), "the rest");
+      received.push(into[0]!);
+    }
+    assertEquals(received, Array.from({ length: sent }, (_, i) => i));
+    const closed = once(below, "close");
+    receiver.close();
+    await closed;
+  });
 });
 
 // ───────────────────────── over Deno.connectTls, as docs/tls.md describes it
