@@ -98,6 +98,8 @@ export class EmptyPreambleError extends ProtocolError {
  *   authority.
  * - `"WRONG_NAME"`: the certificate is not for the host.
  * - `"WEAK"`: the key of the certificate, or a signature, is too weak.
+ * - `"KEY_TOO_LARGE"`: the RSA key of the certificate has more than 4096 bits, which Deno can't
+ *   read. The certificate can also be this end's own, or the only authority of a configuration.
  * - `"NO_CERTIFICATE"`: the peer sent no certificate.
  * - `"REFUSED_BY_PEER"`: the peer sent an alert, which the message names.
  * - `"POLICY"`: the two ends have no version or cipher suite in common, or the session can't be
@@ -113,6 +115,7 @@ export type TlsErrorCode =
   | "WRONG_PURPOSE"
   | "WRONG_NAME"
   | "WEAK"
+  | "KEY_TOO_LARGE"
   | "NO_CERTIFICATE"
   | "REFUSED_BY_PEER"
   | "POLICY"
@@ -120,8 +123,8 @@ export type TlsErrorCode =
   | "CLOSED";
 
 /**
- * A TLS handshake failed, or TLS itself afterwards. `cause` is the error of the socket or of the
- * TLS library, if there is one.
+ * A TLS handshake failed, or TLS itself afterwards, or the key of a configuration can't be used.
+ * `cause` is the error of the socket or of the TLS library, if there is one.
  *
  * @example
  * ```ts

@@ -153,6 +153,7 @@ const TLS_CODES: readonly TlsErrorCode[] = [
   "NOT_YET_VALID",
   "WRONG_PURPOSE",
   "WEAK",
+  "KEY_TOO_LARGE",
   "POLICY",
   "WRONG_NAME",
   "NO_CERTIFICATE",

@@ -88,8 +88,8 @@ export interface Sslctx {
   /** The cipher suites, by OpenSSL's name. */
   readonly ciphers: readonly string[];
   /**
-   * Certificates that have expired or are not valid yet, or that peers will refuse; no trusted
-   * authority yet.
+   * Certificates that have expired or are not valid yet, or that peers will refuse; authorities
+   * whose keys can't be used; no trusted authority yet.
    */
   readonly warnings: readonly string[];
 }
@@ -129,6 +129,8 @@ export interface ServerSslctx extends Sslctx {
  * belong together, or the key is encrypted; unless exactly one of the two choices was made.
  * @throws {RangeError} if an authority has nameConstraints or an unknown critical extension, or has
  * signed itself with P-521 and SHA-256: an authority that can't be checked is not trusted.
+ * @throws {TlsError} if the server's own certificate has an RSA key of more than 4096 bits, or if
+ * the key of no authority can be used.
  * @throws {Deno.errors.NotFound} if a file is missing; other errors of reading files.
  * @throws {DeguError} if Deno is older than 2.9.6.
  *

@@ -1,13 +1,18 @@
 /** The keys that are good enough, for both ends and for authorities, and their signatures. */
 
 import type { KeyObject } from "node:crypto";
-import type { Certificate } from "./certificate.ts";
+import type { TlsErrorCode } from "../../base/errors.ts";
+import { type Certificate, readKeyBits } from "./certificate.ts";
+import { readDer, TAG } from "./der.ts";
 import { loadBuiltin } from "./modules.ts";
 
 /** Keys that the TLS library can use, and that are strong enough (RFC 9325 §4.5). */
 const MIN_RSA_BITS = 2048;
-/** The limits of keys: a stranger could keep a device busy with signatures of larger keys. */
-const MAX_RSA_BITS = 8192;
+/**
+ * The limits of keys: a stranger could keep a device busy with signatures of larger keys, and Deno
+ * reads no larger public key.
+ */
+const MAX_RSA_BITS = 4096;
 const MAX_RSA_EXPONENT = 2n ** 32n;
 const CURVES = ["prime256v1", "secp384r1", "secp521r1"];
 
@@ -52,6 +57,41 @@ export function publicKeyOf(certificate: Certificate): KeyObject | null {
   }
   publicKeys.set(certificate, usable);
   return usable;
+}
+
+/** The reason why the key of a certificate can't be used. */
+interface KeyProblem {
+  readonly code: Extract<TlsErrorCode, "WEAK" | "KEY_TOO_LARGE">;
+  /** The reason, as the end of a sentence about the certificate. */
+  readonly problem: string;
+}
+
+/** Finds the reason why the key of a certificate can't be used; `null` if it can. */
+export function findKeyProblem(certificate: Certificate): KeyProblem | null {
+  if (publicKeyOf(certificate) !== null) return null;
+  const bits = rsaBitsOf(certificate);
+  if (bits > MAX_RSA_BITS) {
+    const problem =
+      `has an RSA key of ${bits} bits, and Deno reads no key above ${MAX_RSA_BITS} bits`;
+    return { code: "KEY_TOO_LARGE", problem };
+  }
+  return { code: "WEAK", problem: `has a key of an unsupported kind; must be ${USABLE_KEYS}` };
+}
+
+/** The bits of the modulus of an RSA key (RFC 8017 §A.1.1); 0 for a key of another kind. */
+function rsaBitsOf({ publicKey }: Certificate): number {
+  try {
+    const key = readDer(publicKey, readKeyBits);
+    const modulus = readDer(key, (whole) =>
+      whole.enter(TAG.sequence, (numbers) => {
+        const first = numbers.integer();
+        numbers.integer();
+        return first;
+      }));
+    return BigInt(`0x${modulus.toHex()}`).toString(2).length;
+  } catch {
+    return 0;
+  }
 }
 
 interface Algorithm {

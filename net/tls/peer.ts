@@ -22,7 +22,7 @@ import {
   validityProblem,
 } from "./certificate.ts";
 import type { ServerMaterial } from "./context.ts";
-import { publicKeyOf, signatureProblem, USABLE_KEYS } from "./keys.ts";
+import { findKeyProblem, signatureProblem } from "./keys.ts";
 
 /** The most verified certificates that are remembered; a session with any other is not resumed. */
 const MAX_VERIFIED = 10_000;
@@ -188,9 +188,8 @@ export function checkCertificate(whose: "client" | "server", certificate: Certif
     const isEarly = now < certificate.validFrom.getTime();
     throw refuse(isEarly ? "NOT_YET_VALID" : "EXPIRED", validity);
   }
-  if (publicKeyOf(certificate) === null) {
-    throw refuse("WEAK", `has a key of an unsupported kind; must be ${USABLE_KEYS}`);
-  }
+  const key = findKeyProblem(certificate);
+  if (key !== null) throw refuse(key.code, key.problem);
 }
 
 /** The member that the types of a socket lack: all certificates that its peer has sent, in DER. */

@@ -1,6 +1,7 @@
 /** Certificates, keys and authorities in PEM form: files or text, read and checked. */
 
 import type { KeyObject } from "node:crypto";
+import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../base/quote.ts";
 import { groupBySubject, readCertificate } from "./authority.ts";
 import {
@@ -11,7 +12,7 @@ import {
   usageProblem,
   validityProblem,
 } from "./certificate.ts";
-import { isUsableKey, signatureProblem, USABLE_KEYS } from "./keys.ts";
+import { findKeyProblem, isUsableKey, signatureProblem, USABLE_KEYS } from "./keys.ts";
 import { plainMessageOf } from "../thrown.ts";
 import { loadBuiltin } from "./modules.ts";
 
@@ -75,9 +76,13 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   const warnings: string[] = [];
   const source = readPem(certOption, config[certOption]!);
   const chain = readCertificates(source);
+  const [leaf] = chain;
+  const unusable = findKeyProblem(leaf!);
+  if (unusable?.code === "KEY_TOO_LARGE") {
+    throw new TlsError(unusable.code, `${certOption}: ${nameOf(leaf!, 0)}, ${unusable.problem}`);
+  }
   const keySource = readPem(keyOption, config[keyOption]!);
   const { key, keyObject } = readKey(keySource);
-  const [leaf] = chain;
   const { X509Certificate } = loadBuiltin("node:crypto");
   if (!new X509Certificate(leaf!.raw).checkPrivateKey(keyObject)) {
     throw new RangeError(
@@ -90,7 +95,8 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
     warnings.push(`${certOption}: the certificate ${usage}; peers will refuse it`);
   }
   for (const [index, certificate] of chain.entries()) {
-    const problem = validityProblem(certificate, Date.now()) ?? signatureProblem(certificate);
+    const problem = validityProblem(certificate, Date.now()) ?? signatureProblem(certificate) ??
+      findKeyProblem(certificate)?.problem ?? null;
     if (problem !== null) warnings.push(`${certOption}: ${nameOf(certificate, index)}, ${problem}`);
   }
   return { cert: chain.map(({ raw }) => formatPem(raw)).join(""), key, warnings };
@@ -108,18 +114,27 @@ export function readAuthorities({ ca, caFile, caPath }: PemConfig): Trust {
       ...(caPath === undefined ? [] : readDirectory("caPath", caPath)),
     ];
   const authorities = new Map<string, Certificate>();
+  const unusable = new Map<string, TlsError>();
   for (const source of sources) {
     for (const [index, certificate] of readCertificates(source).entries()) {
       const fingerprint = certificate.certificate256;
-      if (authorities.has(fingerprint)) continue;
+      if (authorities.has(fingerprint) || unusable.has(fingerprint)) continue;
       const where = `${source.option}: ${nameOf(certificate, index, ` in ${source.name}`)}, `;
       const problem = authorityProblem(certificate);
       if (problem !== null) throw new RangeError(where + problem);
+      const key = findKeyProblem(certificate);
+      if (key !== null) {
+        unusable.set(fingerprint, new TlsError(key.code, where + key.problem));
+        warnings.push(`${where}${key.problem}: it is not trusted`);
+        continue;
+      }
       authorities.set(fingerprint, certificate);
       const validity = validityProblem(certificate, Date.now());
       if (validity !== null) warnings.push(where + validity);
     }
   }
+  const [error] = unusable.values();
+  if (authorities.size === 0 && error !== undefined) throw error;
   for (const { length, 0: first } of groupBySubject(authorities.values()).values()) {
     if (length <= MAX_NAMESAKES) continue;
     const name = quote(first!.subject);

@@ -57,6 +57,9 @@ export const KEY = {
   p521: ["EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
   rsa2048: ["RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
   rsa1024: ["RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
+  rsa4096: ["RSA", "-pkeyopt", "rsa_keygen_bits:4096"],
+  // The next size that openssl makes.
+  rsa4098: ["RSA", "-pkeyopt", "rsa_keygen_bits:4098"],
   ed25519: ["ED25519"],
 } as const;
 

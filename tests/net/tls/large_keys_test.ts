@@ -1,0 +1,199 @@
+/** RSA keys that are too large for Deno, wherever a configuration or a peer has one. */
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { once } from "node:events";
+import * as tls from "node:tls";
+import { TlsError } from "@degu/degu/base";
+import { buildClientSslctx, SSLClient } from "@degu/degu/client";
+import { buildServerSslctx } from "@degu/degu/server";
+import { serveNodeTls } from "@degu/testing/raw_tls.ts";
+import { readTexts } from "@degu/testing/tls_configs.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { type Issued, KEY, type OpensslPki, opensslTest } from "@degu/testing/tls_openssl.ts";
+
+const app = () => [204, "No Content", {}, null] as const;
+
+/** The options of an end: its own identity, and the authority that it trusts. */
+function config({ certFile, keyFile }: Issued, caFile: string) {
+  return { certFile, keyFile, caFile };
+}
+
+/** The only large key of this module, in PEM: making one takes a second. */
+let largeKey: string | undefined;
+
+async function makeLargeAuthority(pki: OpensslPki): Promise<Issued> {
+  if (largeKey === undefined) {
+    const made = await pki.authority("large", { key: KEY.rsa4098 });
+    largeKey = await Deno.readTextFile(made.keyFile);
+    return made;
+  }
+  const keyFile = pki.path("large.key");
+  await Deno.writeTextFile(keyFile, largeKey);
+  return await pki.authority("large", { keyOf: { certFile: "", keyFile } });
+}
+
+/** An authority with a large key, one with another key, and what each of them has signed. */
+async function makeAll(pki: OpensslPki) {
+  const [small, large] = [await pki.authority("small"), await makeLargeAuthority(pki)];
+  return {
+    small,
+    large,
+    server: await pki.server("server", { issuer: small }),
+    client: await pki.client("client", { issuer: small }),
+    largeServer: await pki.server("large_server", { issuer: small, keyOf: large }),
+    largeClient: await pki.client("large_client", { issuer: small, keyOf: large }),
+    serverOfLarge: await pki.server("server_of_large", { issuer: large }),
+    clientOfLarge: await pki.client("client_of_large", { issuer: large }),
+  };
+}
+
+const TOO_LARGE = "has an RSA key of 4098 bits, and Deno reads no key above 4096 bits";
+
+/** A message about a certificate, with nothing behind it but its end. */
+function about(begin: string, name: string, end = ""): RegExp {
+  return new RegExp(`^${begin}, of "CN=${name}", ${TOO_LARGE}${end}$`);
+}
+
+function assertTooLarge(build: () => unknown, message: RegExp): void {
+  const error = assertThrows(build, TlsError);
+  assertEquals(error.code, "KEY_TOO_LARGE");
+  assertMatch(error.message, message);
+}
+
+opensslTest("an own certificate with an RSA key above 4096 bits is a TlsError", async (pki, t) => {
+  const { small, large, server, largeServer, largeClient } = await makeAll(pki);
+  await t.step("a server's, in files and as text", async () => {
+    const files = config(largeServer, small.certFile);
+    assertTooLarge(
+      () => buildServerSslctx(files),
+      about("certFile: certificate 1", "large_server"),
+    );
+    const texts = await readTexts(files);
+    assertTooLarge(() => buildServerSslctx(texts), about("cert: certificate 1", "large_server"));
+  });
+  await t.step("a client's", () => {
+    const files = config(largeClient, small.certFile);
+    assertTooLarge(
+      () => buildClientSslctx(files),
+      about("certFile: certificate 1", "large_client"),
+    );
+  });
+  await t.step("an intermediate is a warning", async () => {
+    const { certFile, keyFile } = server;
+    const chain = await pki.join("chain.pem", certFile, large.certFile);
+    const { warnings } = buildServerSslctx(config({ certFile: chain, keyFile }, small.certFile));
+    assertEquals(warnings.length, 1);
+    assertMatch(warnings[0]!, about("certFile: certificate 2", "large"));
+  });
+});
+
+opensslTest(
+  "authorities of which each has an RSA key above 4096 bits are a TlsError",
+  async (pki) => {
+    const { large, server, client } = await makeAll(pki);
+    const inFile = about("caFile: certificate 1 in .*", "large");
+    const files = config(server, large.certFile);
+    assertTooLarge(() => buildServerSslctx(files), inFile);
+    assertTooLarge(() => buildClientSslctx(config(client, large.certFile)), inFile);
+    const { ca } = await readTexts(files);
+    const inText = about("ca: certificate 1 in text 1", "large");
+    assertTooLarge(() => buildClientSslctx({ ca: [ca, ca] }), inText);
+  },
+);
+
+opensslTest(
+  "an authority with an RSA key above 4096 bits beside a usable one is a warning",
+  async (pki, t) => {
+    const { small, large, server, client, serverOfLarge, clientOfLarge } = await makeAll(pki);
+    const both = await pki.join("both.pem", large.certFile, small.certFile, large.certFile);
+    const forServer = config(server, both);
+    const forClient = config(client, both);
+    const warning = about("caFile: certificate 1 in .*", "large", ": it is not trusted");
+    for (const { warnings } of [buildServerSslctx(forServer), buildClientSslctx(forClient)]) {
+      assertEquals(warnings.length, 1);
+      assertMatch(warnings[0]!, warning);
+    }
+    await t.step("peers of the usable authority are accepted", async () => {
+      const trust = { serverSslconfig: forServer, clientSslconfig: forClient };
+      await using endpoint = await startTls(trust, app);
+      assertEquals((await endpoint.client.request("GET", "/")).status, 204);
+    });
+    await t.step("a client of the other one is refused", async () => {
+      const trust = { serverSslconfig: forServer, clientSslconfig: config(clientOfLarge, both) };
+      await using endpoint = await startTls({ ...trust }, app);
+      await assertRejects(() => endpoint.client.request("GET", "/"));
+      const [line] = await endpoint.logger.waitFor("info");
+      assertMatch(line!, /the handshake failed: UNTRUSTED: /);
+    });
+    await t.step("a server of the other one is refused", async () => {
+      const serverSslconfig = config(serverOfLarge, small.certFile);
+      await using endpoint = await startTls({ serverSslconfig, clientSslconfig: forClient }, app);
+      const error = await assertRejects(() => endpoint.client.connect(), TlsError);
+      assertEquals(error.code, "UNTRUSTED");
+    });
+  },
+);
+
+opensslTest("an authority whose key is too weak is not trusted", async (pki) => {
+  const weak = await pki.authority("weak", { key: KEY.rsa1024 });
+  const good = await pki.authority("good");
+  const error = assertThrows(() => buildClientSslctx({ caFile: weak.certFile }), TlsError);
+  assertEquals(error.code, "WEAK");
+  assertMatch(
+    error.message,
+    /^caFile: certificate 1 .* of an unsupported kind; must be .* 4096 bi/,
+  );
+  const both = await pki.join("both.pem", good.certFile, weak.certFile);
+  const { warnings } = buildClientSslctx({ caFile: both });
+  assertEquals(warnings.length, 1);
+  assertMatch(
+    warnings[0]!,
+    /^caFile: certificate 2 .*, of "CN=weak", has a key .* is not trusted$/,
+  );
+});
+
+opensslTest(
+  "a peer whose certificate has an RSA key above 4096 bits is refused",
+  async (pki, t) => {
+    const { small, server, client, largeServer, largeClient } = await makeAll(pki);
+    const clientSslconfig = config(client, small.certFile);
+    await t.step("a server", async () => {
+      const options = await readTexts(config(largeServer, small.certFile));
+      await using raw = await serveNodeTls(options, () => {});
+      const sslClient = new SSLClient(clientSslconfig, raw.address);
+      const error = await assertRejects(() => sslClient.connect(), TlsError, TOO_LARGE);
+      assertEquals(error.code, "KEY_TOO_LARGE");
+    });
+    await t.step("a client", async () => {
+      const serverSslconfig = config(server, small.certFile);
+      await using endpoint = await startTls({ serverSslconfig, clientSslconfig }, app);
+      const [host, port] = endpoint.server.address as [string, number];
+      const shown = await readTexts(config(largeClient, small.certFile));
+      const socket = tls.connect({ host, port, ...shown });
+      socket.on("error", () => {});
+      const closed = once(socket, "close");
+      socket.resume();
+      const [line] = await endpoint.logger.waitFor("info");
+      assertMatch(
+        line!,
+        /the handshake failed: KEY_TOO_LARGE: the client's certificate has an RSA/,
+      );
+      await closed;
+    });
+  },
+);
+
+opensslTest(
+  "RSA keys of 4096 bits are accepted, of both ends and of their authority",
+  async (pki) => {
+    const authority = await pki.authority("authority", { key: KEY.rsa4096 });
+    const wanted = { issuer: authority, keyOf: authority };
+    const server = await pki.server("server", wanted);
+    const client = await pki.client("client", wanted);
+    await using endpoint = await startTls({
+      serverSslconfig: config(server, authority.certFile),
+      clientSslconfig: config(client, authority.certFile),
+    }, app);
+    assertEquals(endpoint.server.sslctx.warnings, []);
+    assertEquals((await endpoint.client.request("GET", "/")).status, 204);
+  },
+);
