@@ -262,7 +262,7 @@ export class PlainPort {
   async #ask(opened: Try, number: string): Promise<void> {
     const { over: { signal }, authority: { id }, introduction: { name } } = opened;
     // The response goes first: a function that blocks the process would hold it up.
-    await pause(0);
+    await pause(0, signal);
     if (signal.aborted) return;
     try {
       const asked = Object.freeze({ number, name, id, signal });

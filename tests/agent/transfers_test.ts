@@ -4,6 +4,7 @@ import type { App } from "@degu/degu";
 import { Client, type ClientOptions, type ConnectionPool } from "@degu/degu/client";
 import { deleteFile } from "@degu/degu/files";
 import type { ServerOptions, Session } from "@degu/degu/server";
+import type { ResponseTuple } from "@degu/degu/base";
 import { PeerConnections } from "@degu/internal/kit/agent/peer_connections.ts";
 import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
 import { content, entries, fill } from "@degu/testing/directories.ts";
@@ -477,11 +478,19 @@ Deno.test("a peer that hangs up twice in a row has refused; one that hangs up on
 
 Deno.test("a peer whose slots are all taken hangs up later, which is no refusal", async () => {
   // A server lets a connection wait for a slot for 2 s.
-  const options = { server: { maxConnections: 1 }, endsAt: 2, skipped: 2000 };
-  await using test = setUpCalls(undefined, options);
+  const options = { server: { maxConnections: 1 }, endsAt: 2 };
+  const asked = Promise.withResolvers<void>();
+  const answered = Promise.withResolvers<ResponseTuple>();
+  await using test = setUpCalls(() => {
+    asked.resolve();
+    return answered.promise;
+  }, options);
   using busy = await test.serving.makeClient().connect();
-  assertEquals((await busy.get("/")).status, 204);
+  const response = busy.get("/");
+  await within(asked.promise, "the first request");
   await assertRejects(() => test.connections.call(ask), Error, "stop");
+  answered.resolve([204, "No Content", {}, null]);
+  await response;
   assertEquals(test.notes.map((text) => text.slice(text.indexOf(";"))), [
     "; trying again in 1 s (1 of 3)",
     "; trying again in 2 s (2 of 3)",
