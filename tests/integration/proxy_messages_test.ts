@@ -1,0 +1,129 @@
+/** Which messages a proxy passes on, over sockets on both sides (RFC 9110 §7.6, RFC 9112). */
+import { ProxyApp } from "@degu/degu";
+import { Client } from "@degu/degu/client";
+import { Server } from "@degu/degu/server";
+import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
+import { exchange, RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { assert, assertEquals } from "@std/assert";
+
+const OK = "HTTP/1.1 200 OK\r\n";
+const FINAL = `${OK}content-length: 0\r\n\r\n`;
+const CHUNKED = "transfer-encoding: chunked\r\n";
+const BAD_GATEWAY =
+  "HTTP/1.1 502 Bad Gateway\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/** Responses, by the rule that they break. */
+const RESPONSES: readonly (readonly [rule: string, bytes: string])[] = [
+  ["a space before a colon", `${OK}a : b\r\ncontent-length: 0\r\n\r\n`],
+  ["a folded line", `${OK}a: b\r\n c\r\ncontent-length: 0\r\n\r\n`],
+  ["a bare CR", `${OK}a: b\rc\r\ncontent-length: 0\r\n\r\n`],
+  ["a length that is no number", `${OK}content-length: five\r\n\r\nhello`],
+  ["a list of the same length", `${OK}content-length: 5, 5\r\n\r\nhello`],
+  ["two lengths", `${OK}content-length: 5\r\ncontent-length: 6\r\n\r\nhello!`],
+  ["a length and chunks", `${OK}content-length: 5\r\n${CHUNKED}\r\n0\r\n\r\n`],
+  ["another coding", `${OK}transfer-encoding: gzip\r\n\r\nhello`],
+  ["no framing", `${OK}\r\nhello`],
+  ["HTTP/1.0 with chunks", `HTTP/1.0 200 OK\r\n${CHUNKED}\r\n0\r\n\r\n`],
+  ["an interim response", `HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n${FINAL}`],
+];
+
+Deno.test("a proxy makes 502 of a response that breaks a rule, passes no byte of it on, and closes the connection", async (t) => {
+  await eachRow(t, RESPONSES, async (_rule, bytes) => {
+    await using through = await connectThrough();
+    const { near, upstream } = through;
+    await near.send("GET / HTTP/1.1\r\n\r\n");
+    const far = await upstream.accept();
+    await far.readPreamble();
+    await far.send(bytes);
+    assertEquals((await near.readToEnd()).received, BAD_GATEWAY);
+    await far.assertClosedSilently();
+  });
+});
+
+const ABSOLUTE = "http://127.0.0.1:1/a";
+/** Requests that break a rule, and the status of the answer. */
+const REQUESTS: readonly (readonly [request: string, status: 400 | 501 | 505])[] = [
+  [`GET ${ABSOLUTE} HTTP/1.1\r\nhost: b\r\n\r\n`, 400],
+  ["GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n", 505],
+  [`PUT / HTTP/1.0\r\n${CHUNKED}\r\n0\r\n\r\n`, 505],
+  ["OPTIONS * HTTP/1.1\r\nmax-forwards: 0\r\n\r\n", 501],
+  [`OPTIONS ${ABSOLUTE} HTTP/1.1\r\nmax-forwards: 5\r\n\r\n`, 501],
+  ["TRACE / HTTP/1.1\r\nmax-forwards: 5\r\n\r\n", 501],
+  ["CONNECT a:80 HTTP/1.1\r\n\r\n", 501],
+  ["CONNECT a: HTTP/1.1\r\n\r\n", 501],
+  ["GET / HTTP/1.1\r\nx: 1\r\nx: 2\r\n\r\n", 400],
+  ["GET / HTTP/1.1\r\nx : 1\r\n\r\n", 400],
+  [`PUT / HTTP/1.1\r\ncontent-length: 5\r\n${CHUNKED}\r\n0\r\n\r\n`, 400],
+  ["PUT / HTTP/1.1\r\ncontent-length: 5, 5\r\n\r\nhello", 400],
+];
+
+Deno.test("a proxy answers a request that breaks a rule itself, and connects to no upstream for it", async (t) => {
+  const rows = REQUESTS.map((row) => [JSON.stringify(row[0]), ...row] as const);
+  await eachRow(t, rows, async (_what, request, status) => {
+    await using through = await connectThrough();
+    const { near, proxy, upstream } = through;
+    await near.send(`${request}GET /behind HTTP/1.1\r\n\r\n`);
+    assertEquals((await near.readToEnd()).received, errorAnswer(status));
+    // The first connection to the upstream is that of the next client.
+    using next = await RawPeer.connect(proxy.address);
+    await next.send("GET /next HTTP/1.1\r\n\r\n");
+    const far = await upstream.accept();
+    assertEquals(await far.readPreamble(), "GET /next HTTP/1.1\r\n\r\n");
+    await far.send(FINAL);
+    assertEquals(await next.readPreamble(), FINAL);
+  });
+});
+
+Deno.test("a proxy that forwards to itself answers 502 once its slots are in use", async () => {
+  const logger = new RecordingLogger();
+  let calls = 0;
+  let proxyApp: ProxyApp | undefined;
+  await using server = await Server.start(["127.0.0.1", 0], (...args) => {
+    calls++;
+    return proxyApp!.handle(...args);
+  }, { logger, maxConnections: 3 });
+  await using own = proxyApp = new ProxyApp(new Client(server.address));
+  using peer = await RawPeer.connect(server.address);
+  await peer.send("POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
+  assertEquals((await peer.readToEnd()).received, BAD_GATEWAY);
+  assertEquals([calls, own], [3, proxyApp]);
+  await logger.waitFor("info", "no slot became free");
+});
+
+const VIA = "via: 1.0 a, 1.1 b, 1.1 c";
+
+Deno.test("a proxy adds no via, and passes one on as it came, unless its headers say otherwise", async (t) => {
+  await eachRow(t, [["none", ""], ["one", `${VIA}\r\n`]], async (_what, line) => {
+    await using through = await connectThrough();
+    await through.near.send(`GET / HTTP/1.1\r\n${line}\r\n`);
+    const far = await through.upstream.accept();
+    assertEquals(await far.readPreamble(), `GET / HTTP/1.1\r\n${line}\r\n`);
+    await far.send(`HTTP/1.1 204 No Content\r\n${line}\r\n`);
+    assertEquals(await through.near.readPreamble(), `HTTP/1.1 204 No Content\r\n${line}\r\n`);
+  });
+  await t.step("headers", async () => {
+    await using upstream = serve(({ headers }) => [200, "OK", {}, `${headers["via"]}`]);
+    const client = upstream.makeClient({ host: null });
+    const headers = () => ({ via: "1.1 proxy" });
+    await using proxy = serve(new ProxyApp(client, { headers }));
+    assertEquals(await (await proxy.makeClient().get("/")).text(), "1.1 proxy");
+  });
+});
+
+Deno.test("a proxy sends HTTP/1.1 on both sides, and keeps no connection for HTTP/1.0", async () => {
+  using upstream = new RawServer();
+  await using proxy = serveProxy(upstream.address);
+  using near = await RawPeer.connect(proxy.address);
+  await near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await upstream.accept();
+  assert((await far.readPreamble()).startsWith("GET / HTTP/1.1\r\n"));
+  await far.send(FINAL);
+  assertEquals(await near.readPreamble(), FINAL);
+  await near.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
+  assertEquals((await near.readToEnd()).received, errorAnswer(505));
+  const { received } = await exchange(proxy.address, "GET / HTTP/1.0\r\n\r\n");
+  assertEquals(received, errorAnswer(505));
+});

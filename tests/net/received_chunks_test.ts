@@ -1,0 +1,78 @@
+/** Chunks as both ends read them from a socket: sizes, extensions, trailers (RFC 9112 §7.1). */
+import type { Chunk, ChunkedBody, ProtocolErrorCode } from "@degu/degu/base";
+import { connect } from "@degu/testing/connected.ts";
+import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { assertProtocolRejection, shown } from "@degu/testing/expectations.ts";
+import { exchange } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
+import { assertEquals } from "@std/assert";
+
+const CODING = "transfer-encoding: chunked\r\n\r\n";
+
+/** Reads a body, and returns its chunks as text. */
+async function chunksOf(body: unknown): Promise<string> {
+  const chunks: unknown[] = [];
+  for await (const [extension, data] of body as ChunkedBody as AsyncIterable<Chunk>) {
+    chunks.push([extension, fromLatin1(data)]);
+  }
+  return JSON.stringify(chunks);
+}
+
+/** Asserts what a server and a client make of a chunked body: its chunks, or the code of an error. */
+async function assertReadAs(coded: string, chunks: unknown, code?: ProtocolErrorCode) {
+  await using serving = serve(async ({ body }) => [200, "OK", {}, await chunksOf(body)]);
+  const { received } = await exchange(serving.address, `PUT / HTTP/1.1\r\n${CODING}${coded}`);
+  const text = JSON.stringify(chunks);
+  const answer = `HTTP/1.1 200 OK\r\ncontent-length: ${text?.length}\r\n\r\n${text}`;
+  assertEquals(received, code === undefined ? answer : errorAnswer(400));
+
+  using ends = await connect();
+  const response = await ends.answer(`HTTP/1.1 200 OK\r\n${CODING}${coded}`);
+  if (code === undefined) return assertEquals(await chunksOf(response.body), text);
+  await assertProtocolRejection(chunksOf(response.body), [code], coded);
+  assertEquals(ends.conn.closed, true);
+}
+
+Deno.test("both ends hand over one extension of a chunk", async (t) => {
+  const rows: [coded: string, chunks: unknown][] = [
+    ["5\r\nhello\r\n0\r\n\r\n", [[null, "hello"], [null, ""]]],
+    ["5;a=b\r\nhello\r\n0;c=d\r\n\r\n", [[["a", "b"], "hello"], [["c", "d"], ""]]],
+    ['A;a="b;c"\r\nhellohello\r\n0\r\n\r\n', [[["a", '"b;c"'], "hellohello"], [null, ""]]],
+  ];
+  for (const [coded, chunks] of rows) await t.step(shown(coded), () => assertReadAs(coded, chunks));
+});
+
+/** Lines that RFC 9112 §7.1.1 allows. */
+const OTHER_EXTENSIONS = [
+  ...["a", "a;b", "a=b;c=d", " a=b", "a =b", "a= b", "a=b ", 'a="b c"', "a_b=c", "a=b/c"],
+].map((extension) => `5;${extension}\r\nhello\r\n0\r\n\r\n`);
+
+Deno.test("both ends refuse every other form of a chunk's extensions", async (t) => {
+  for (const coded of OTHER_EXTENSIONS) {
+    await t.step(shown(coded), () => assertReadAs(coded, null, "BAD_CHUNK_EXTENSION"));
+  }
+});
+
+Deno.test("both ends refuse a trailer", async (t) => {
+  for (const trailer of ["a: b", "content-length: 5", "transfer-encoding: chunked", " a: b"]) {
+    const coded = `5\r\nhello\r\n0\r\n${trailer}\r\n\r\n`;
+    await t.step(shown(trailer), () => assertReadAs(coded, null, "BAD_CHUNK_END"));
+  }
+});
+
+Deno.test("both ends refuse a chunk's size that is longer than 7 digits or above 16 MiB", async (t) => {
+  const rows: [size: string, code: ProtocolErrorCode][] = [
+    ["1000001", "CHUNK_TOO_LARGE"],
+    ["fffffff", "CHUNK_TOO_LARGE"],
+    ["10000005", "BAD_CHUNK_LINE"],
+    ["100000005", "BAD_CHUNK_LINE"],
+    ["10000000000000005", "BAD_CHUNK_LINE"],
+    ["00000000000000005", "BAD_CHUNK_LINE"],
+    ["-5", "BAD_CHUNK_LINE"],
+  ];
+  await eachRow(t, rows, async (size, code) => {
+    await assertReadAs(`${size}\r\nhello\r\n0\r\n\r\n`, null, code);
+  });
+});

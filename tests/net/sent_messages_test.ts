@@ -1,0 +1,197 @@
+/** The bytes that both ends send, and what they refuse to send (RFC 9112 §2 to §7). */
+import { createFetch } from "@degu/degu";
+import {
+  BodyIter,
+  type BodyOut,
+  ChunkedBodyIter,
+  type HeaderDict,
+  type Method,
+  ProtocolError,
+} from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import type { ResponseTuple } from "@degu/degu/server";
+import { connect, requestWith } from "@degu/testing/connected.ts";
+import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { rejectionOf, shown } from "@degu/testing/expectations.ts";
+import { exchange, RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { streamOf } from "@degu/testing/streams.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { assertEquals, assertInstanceOf } from "@std/assert";
+
+const OK = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+/** Asserts that a client rejects a request before it sends a byte. */
+async function assertUnsent(...request: readonly unknown[]): Promise<void> {
+  using ends = await connect();
+  assertInstanceOf(await rejectionOf(requestWith(ends.conn, ...request), "a request"), RangeError);
+  assertEquals(ends.conn.closed, false);
+  ends.conn.close();
+  await ends.peer.assertClosedSilently();
+}
+
+/** Asserts that a server sends 500 and no other byte in place of a response. */
+async function assertNotSent(answer: ResponseTuple): Promise<void> {
+  await using serving = serve(() => answer);
+  const { received } = await exchange(serving.address, "GET / HTTP/1.1\r\n\r\n");
+  assertEquals(received, errorAnswer(500));
+  assertEquals(serving.logger.at("error").length, 1);
+}
+
+Deno.test("a client sends nothing before, between or behind its requests, and no header by itself but the framing", async () => {
+  using ends = await connect();
+  const requests: [method: Method, uri: string, headers: HeaderDict, BodyOut, sent: string][] = [
+    ["GET", "/a?b", {}, null, "GET /a?b HTTP/1.1\r\n\r\n"],
+    ["POST", "/", {}, "a\r\n", "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\na\r\n"],
+    ["HEAD", "/", { b: "1", a: "2" }, null, "HEAD / HTTP/1.1\r\na: 2\r\nb: 1\r\n\r\n"],
+    ["PUT", "/", {}, null, "PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n"],
+    ["DELETE", "/", {}, null, "DELETE / HTTP/1.1\r\n\r\n"],
+  ];
+  for (const [method, uri, headers, body, sent] of requests) {
+    const response = ends.conn.request(method, uri, headers, body);
+    assertEquals(await ends.peer.readExactly(sent.length), sent);
+    await ends.peer.send(OK);
+    await response;
+    await turnOfEventLoop();
+    assertEquals(ends.peer.text, "");
+  }
+  ends.conn.close();
+  await ends.peer.assertClosedSilently();
+});
+
+Deno.test("a server sends nothing between its responses, and no header by itself but the framing", async () => {
+  await using serving = serve(({ uri }) => [200, "OK", { "x-b": "1", "x-a": "2" }, uri]);
+  const sent = "GET /a HTTP/1.1\r\n\r\nHEAD /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\n\r\n";
+  const { received } = await exchange(serving.address, sent);
+  const preamble = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-a: 2\r\nx-b: 1\r\n\r\n";
+  assertEquals(received, `${preamble}/a${preamble}${preamble}/c`);
+});
+
+const VALUES = ["b\rc", "b\nc", "b\r\nc: d", "b\r\n c", "b\r\n\tc", "\rb", "b\r", "b\0", "caf\xe9"];
+
+Deno.test("neither end sends a bare CR, a line end, NUL or a byte above 127 in a header", async (t) => {
+  await eachRow(t, VALUES.map((value) => [shown(value), value] as const), async (_what, value) => {
+    await assertUnsent("GET", "/", { a: value }, null);
+    await assertNotSent([200, "OK", { a: value }, null]);
+    await assertNotSent([200, `O${value}K`, {}, null]);
+  });
+});
+
+Deno.test("neither end sends headers that frame another body than the one it sends", async (t) => {
+  const chunks = () => new ChunkedBodyIter([[null, new Uint8Array(0)]]);
+  const rows: [what: string, HeaderDict, () => BodyOut][] = [
+    ["both", { "content-length": 5, "transfer-encoding": "chunked" }, () => "hello"],
+    ["both, with chunks", { "content-length": 5, "transfer-encoding": "chunked" }, chunks],
+    ["another length", { "content-length": 6 }, () => "hello"],
+    ["a length, and chunks", { "content-length": 5 }, chunks],
+    ["chunks, and a length", { "transfer-encoding": "chunked" }, () => "hello"],
+    ["chunks, and no body", { "transfer-encoding": "chunked" }, () => null],
+    ["another coding", { "transfer-encoding": "gzip" }, chunks],
+    ["another coding before chunked", { "transfer-encoding": "gzip, chunked" }, chunks],
+    ["chunked twice", { "transfer-encoding": "chunked, chunked" }, chunks],
+  ];
+  await eachRow(t, rows, async (_what, headers, makeBody) => {
+    await assertUnsent("PUT", "/", headers, makeBody());
+    await assertNotSent([200, "OK", headers, makeBody()]);
+  });
+});
+
+Deno.test("a request with a body has one header that frames it, whatever the body is", async (t) => {
+  const hello = latin1("hello");
+  const rows: [what: string, BodyOut, sent: string][] = [
+    ["a text", "hello", "content-length: 5\r\n\r\nhello"],
+    ["bytes", hello, "content-length: 5\r\n\r\nhello"],
+    ["an iterable with a length", new BodyIter([hello], 5), "content-length: 5\r\n\r\nhello"],
+    ["no bytes", "", "content-length: 0\r\n\r\n"],
+    [
+      "chunks",
+      new ChunkedBodyIter([[["a", "b"], hello], [null, latin1("")]]),
+      "transfer-encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\n\r\n",
+    ],
+    [
+      "a stream",
+      streamOf(hello),
+      "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ],
+  ];
+  await eachRow(t, rows, async (_what, body, rest) => {
+    using ends = await connect();
+    const response = ends.conn.post("/", {}, body);
+    const sent = `POST / HTTP/1.1\r\n${rest}`;
+    assertEquals(await ends.peer.readExactly(sent.length), sent);
+    await ends.peer.send(OK);
+    await response;
+  });
+});
+
+Deno.test("neither end sends a header twice", async () => {
+  using server = new RawServer();
+  const client = new Client(server.address, { host: null, headers: { "x-a": "1" } });
+  using conn = await client.connect();
+  const response = conn.get("/", { "x-a": "2" });
+  const peer = await server.accept();
+  assertEquals(await peer.readPreamble(), "GET / HTTP/1.1\r\nx-a: 1\r\n\r\n");
+  await peer.send(OK);
+  await response;
+  const twice = { "x-a": "1", "X-A": "2" };
+  await assertUnsent("GET", "/", twice, null);
+  await assertNotSent([200, "OK", twice, null]);
+});
+
+Deno.test("a client sends a path and a query as the target, and no other form", async (t) => {
+  const targets = ["http://a/", "a:80", "*", "", "?a", "a", "/a#b", "//a", "/a b", "/%41", "/a/../b"];
+  await eachRow(t, targets.map((uri) => [shown(uri), uri] as const), async (_what, uri) => {
+    await assertUnsent("GET", uri, {}, null);
+  });
+  using server = new RawServer();
+  const [host, port] = server.address as readonly [string, number];
+  const response = createFetch(new Client(server.address))(`http://${host}:${port}`);
+  const peer = await server.accept();
+  assertEquals((await peer.readPreamble()).split("\r\n")[0], "GET / HTTP/1.1");
+  await peer.send(OK);
+  await response;
+});
+
+Deno.test("a client sends none of CONNECT, OPTIONS and TRACE", async (t) => {
+  const rows = [["CONNECT", "a:80"], ["OPTIONS", "*"], ["OPTIONS", "/"], ["TRACE", "/"]] as const;
+  for (const [method, uri] of rows) {
+    await t.step(`${method} ${uri}`, () => assertUnsent(method, uri, {}, null));
+  }
+});
+
+Deno.test("a server sends no interim status, no status line without a reason, and no body or framing with 204", async (t) => {
+  const rows: [what: string, ResponseTuple][] = [
+    ["100", [100, "Continue", {}, null]],
+    ["101", [101, "Switching Protocols", { upgrade: "a", connection: "upgrade" }, null]],
+    ["103", [103, "Early Hints", {}, null]],
+    ["no reason", [200, "", {}, null]],
+    ["204 with a length", [204, "No Content", { "content-length": 0 }, null]],
+    ["204 with a coding", [204, "No Content", { "transfer-encoding": "chunked" }, null]],
+    ["204 with a body", [204, "No Content", {}, "hello"]],
+    ["304 with a body", [304, "Not Modified", {}, "hello"]],
+  ];
+  await eachRow(t, rows, async (_what, answer) => await assertNotSent(answer));
+});
+
+Deno.test("304 and HEAD keep the length that an app states, and have no body", async () => {
+  await using serving = serve(() => [304, "Not Modified", { "content-length": 5 }, null]);
+  const { received } = await exchange(serving.address, "GET / HTTP/1.1\r\n\r\n".repeat(2));
+  assertEquals(received, "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n".repeat(2));
+  await using head = serve(() => [200, "OK", { "content-length": 5 }, null]);
+  const { received: other } = await exchange(head.address, "HEAD / HTTP/1.1\r\n\r\n".repeat(2));
+  assertEquals(other, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".repeat(2));
+});
+
+Deno.test("a client sends chunks in its first request, and rejects a response of another version", async () => {
+  for (const coding of ["content-length: 0", "transfer-encoding: chunked"]) {
+    using ends = await connect();
+    const response = rejectionOf(ends.conn.put("/", {}, streamOf(latin1("hello"))), "HTTP/1.0");
+    const sent = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    assertEquals(await ends.peer.readExactly(sent.length), sent);
+    await ends.peer.send(`HTTP/1.0 200 OK\r\n${coding}\r\n\r\n0\r\n\r\n`);
+    const error = await response;
+    assertInstanceOf(error, ProtocolError);
+    assertEquals([error.code, ends.conn.closed], ["BAD_STATUS_LINE", true]);
+  }
+});

@@ -1,0 +1,29 @@
+/** The statuses that a client accepts, and their classes (RFC 9110 §15). */
+import { expectOk, StatusError } from "@degu/degu";
+import { connect } from "@degu/testing/connected.ts";
+import { assertProtocolRejection, rejectionOf } from "@degu/testing/expectations.ts";
+import { assertEquals, assertInstanceOf } from "@std/assert";
+
+Deno.test("a client takes a status that it doesn't know by its class", async () => {
+  using ends = await connect();
+  for (const status of [200, 218, 299, 300, 399, 400, 471, 499, 500, 599]) {
+    const bytes = `HTTP/1.1 ${status} xx\r\ncontent-length: 0\r\n\r\n`;
+    const response = await ends.answer(bytes);
+    const isSuccess = status < 300;
+    assertEquals([response.status, response.ok], [status, isSuccess]);
+    const checked = expectOk(ends.answer(bytes));
+    if (isSuccess) await checked;
+    else assertInstanceOf(await rejectionOf(checked, `${status}`), StatusError);
+  }
+});
+
+Deno.test("a client refuses an interim response, alone and before a final one", async () => {
+  for (const status of [100, 101, 103, 199]) {
+    for (const final of ["", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]) {
+      using ends = await connect();
+      const response = ends.answer(`HTTP/1.1 ${status} xx\r\n\r\n${final}`);
+      await assertProtocolRejection(response, ["UNEXPECTED_STATUS"], `${status}`);
+      assertEquals(ends.conn.closed, true);
+    }
+  }
+});

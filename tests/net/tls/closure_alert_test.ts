@@ -1,0 +1,138 @@
+/** The records that both ends send over TLS: application data, and the alert at the end (RFC 9112 §9.7, §9.8). */
+import { once } from "node:events";
+import * as tls from "node:tls";
+import { type Connection, SSLClient } from "@degu/degu/client";
+import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { sharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
+import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals } from "@std/assert";
+
+const pki = await sharedPki();
+
+/** Types of records (RFC 5246 §6.2.1), which TLS 1.2 doesn't encrypt. */
+const ALERT = 21, APPLICATION_DATA = 23;
+
+/** One direction of a connection, as the network sees it. */
+class Direction {
+  #text = "";
+  readonly #ended = Promise.withResolvers<"end" | "reset">();
+
+  add = (bytes: Uint8Array): void => void (this.#text += fromLatin1(bytes));
+  finish = (how: "end" | "reset"): void => this.#ended.resolve(how);
+
+  get text(): string {
+    return this.#text;
+  }
+
+  /** How the direction ends. */
+  get ended(): Promise<"end" | "reset"> {
+    return within(this.#ended.promise, "the connection ends");
+  }
+
+  /** The types of the records behind the handshake, without repetitions. */
+  get types(): number[] {
+    const types: number[] = [];
+    for (let at = 0; at + 5 <= this.#text.length;) {
+      const [type, high, low] = [0, 3, 4].map((i) => this.#text.charCodeAt(at + i));
+      if (types.at(-1) !== type) types.push(type!);
+      at += 5 + high! * 256 + low!;
+    }
+    return types.slice(types.indexOf(APPLICATION_DATA));
+  }
+}
+
+/** Passes one connection on, and keeps its bytes. */
+class RecordRelay extends Relay {
+  readonly fromClient = new Direction();
+  readonly fromServer = new Direction();
+
+  protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
+    const pump = (from: Deno.Conn, to: Deno.Conn, direction: Direction) =>
+      passOn(from, to, direction.add)
+        .then(() => direction.finish("end"), () => direction.finish("reset"));
+    return [pump(client, server, this.fromClient), pump(server, client, this.fromServer)];
+  }
+}
+
+const OK = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+const TLS_1_2 = { maxVersion: "TLSv1.2" } as const;
+
+/** Connects a client to a server of `node:tls` that answers each request but one for `/silent`. */
+async function connectThrough() {
+  const requested = Promise.withResolvers<void>();
+  const server = await serveRaw(pki, (socket) => {
+    socket.on("data", (bytes: Uint8Array) => {
+      if (fromLatin1(bytes).includes("/silent")) requested.resolve();
+      else socket.write(OK);
+    });
+  }, TLS_1_2);
+  const relay = new RecordRelay(server.address);
+  const client = new SSLClient(pki.clientSslconfig, relay.address, { timeout: 60 });
+  return {
+    relay,
+    conn: await client.connect(),
+    requested: requested.promise,
+    async [Symbol.asyncDispose]() {
+      await relay[Symbol.asyncDispose]();
+      await server[Symbol.asyncDispose]();
+    },
+  };
+}
+
+Deno.test("a client sends HTTP as application data, and an alert before it closes a connection", async (t) => {
+  const rows: [how: string, close: (conn: Connection) => Promise<void> | void][] = [
+    ["at rest", (conn) => conn.close()],
+    ["after connection: close", async (conn) => {
+      await (await conn.get("/", { connection: "close" })).text();
+    }],
+  ];
+  await eachRow(t, rows, async (_how, close) => {
+    await using through = await connectThrough();
+    const { relay, conn } = through;
+    assertEquals(await (await conn.get("/")).text(), "hi");
+    assertEquals(conn.sock.protocol, "TLSv1.2");
+    await close(conn);
+    assertEquals(await relay.fromClient.ended, "end");
+    assertEquals(relay.fromClient.types, [APPLICATION_DATA, ALERT]);
+    assert(!relay.fromClient.text.includes("GET"));
+  });
+});
+
+Deno.test("a client sends no alert for a request that it gives up, and resets its connection", async () => {
+  await using through = await connectThrough();
+  const { relay, conn, requested } = through;
+  const stop = new AbortController();
+  const response = conn.get("/silent", {}, { signal: stop.signal }).catch(() => {});
+  await within(requested, "the server has the request");
+  stop.abort();
+  await response;
+  assertEquals(await relay.fromClient.ended, "reset");
+  assertEquals(relay.fromClient.types, [APPLICATION_DATA]);
+});
+
+Deno.test("a server sends HTTP as application data, and an alert before it closes a session", async (t) => {
+  const rows: [how: string, header: string, close: (endpoint: TlsEndpoint) => void][] = [
+    ["after connection: close", "connection: close\r\n", () => {}],
+    ["close() while it is idle", "", ({ server }) => server.close()],
+    ["close() of the session", "", ({ server }) => [...server.sessions][0]!.close()],
+  ];
+  await eachRow(t, rows, async (_how, header, close) => {
+    await using endpoint = await startTls(pki, () => [200, "OK", {}, "hi"]);
+    await using relay = new RecordRelay(endpoint.server.address);
+    const port = Number(relay.address[1]);
+    const identity = await readIdentity(pki);
+    const socket = tls.connect({ host: "127.0.0.1", port, ...identity, ...TLS_1_2 });
+    await within(once(socket, "secureConnect"), "the handshake ends");
+    const received = once(socket, "data");
+    socket.write(`GET / HTTP/1.1\r\n${header}\r\n`);
+    await within(received, "a response");
+    close(endpoint);
+    assertEquals(await relay.fromServer.ended, "end");
+    assertEquals(relay.fromServer.types, [APPLICATION_DATA, ALERT]);
+    assert(!relay.fromServer.text.includes("HTTP/1.1"));
+    socket.destroy();
+  });
+});
