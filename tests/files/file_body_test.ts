@@ -70,6 +70,26 @@ Deno.test("FilesApp serves every single range", async () => {
   }
 });
 
+Deno.test("a part of a file has every header of the whole file, and its range", async () => {
+  await using files = await serveDirectory();
+  await files.write("ten.html", "0123456789");
+  const old = new Date("2020-01-01T00:00:00Z");
+  await Deno.utime(`${files.path}/ten.html`, old, old);
+  using _clock = setClockAhead();
+  const headersOf = async (headers: HeaderDict) => {
+    const response = await files.conn.get("/ten.html", headers);
+    await response.body?.bytes();
+    return { ...response.headers };
+  };
+  const whole = await headersOf({});
+  const part = await headersOf({ range: new Range(2, 5) });
+  assertEquals(String(part["content-range"]), "bytes 2-4/10");
+  assertEquals([whole["content-length"], part["content-length"]], [10, 3]);
+  const { "content-length": _length, ...described } = whole;
+  assertEquals({ ...part, ...described }, part);
+  for (const name of ["content-type", "etag", "last-modified"]) assert(name in whole, name);
+});
+
 Deno.test("a range beyond the end is answered with 416, without content-range, and has no effect on HEAD", async () => {
   await using files = await serveDirectory();
   await files.write("ten", "0123456789");

@@ -330,6 +330,11 @@ const CONDITIONS: readonly [HeaderDict, status: number, ofNew?: number, ofOldTim
   [{ "if-modified-since": "yesterday" }, 200],
   [{ "if-modified-since": "2100-01-01" }, 200],
   [{ "if-modified-since": "Mon, 06 Nov 1994 08:49:37 GMT" }, 200],
+  // The obsolete forms of LATER and EARLIER count as no condition.
+  [{ "if-modified-since": "Sunday, 06-Nov-94 08:49:38 GMT" }, 200],
+  [{ "if-modified-since": "Sun Nov  6 08:49:38 1994" }, 200],
+  [{ "if-unmodified-since": "Sunday, 06-Nov-94 08:49:36 GMT" }, 200],
+  [{ "if-unmodified-since": "Sun Nov  6 08:49:36 1994" }, 200],
   [{ "if-none-match": '"a"', "if-modified-since": LATER }, 200],
   [{ "if-none-match": "ETAG", "if-modified-since": EARLIER }, 304],
   [{ "if-match": "ETAG" }, 200],

@@ -65,6 +65,17 @@ Deno.test("a new file is answered with 201, a replaced one with 204, both with t
   assertEquals(await put({ "repr-digest": "sha-512=:AAAA:" }), [204, "No Content", undefined]);
 });
 
+Deno.test("no answer to a PUT of content has a validator", async () => {
+  await using files = await serveForWriting();
+  using _clock = setClockAhead();
+  for (const headers of [{}, {}, { "if-match": "*" }]) {
+    const response = await files.request("PUT", "/a", headers, latin1("hello"));
+    assertEquals([response.ok, { ...response.headers }], [true, {}]);
+  }
+  const { headers } = await files.request("HEAD", "/a");
+  assertEquals(["etag" in headers, "last-modified" in headers], [true, true]);
+});
+
 Deno.test("the modification time that a peer sends is kept", async () => {
   await using files = await serveForWriting();
   const times = [

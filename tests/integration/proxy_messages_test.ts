@@ -12,8 +12,7 @@ import { assert, assertEquals } from "@std/assert";
 const OK = "HTTP/1.1 200 OK\r\n";
 const FINAL = `${OK}content-length: 0\r\n\r\n`;
 const CHUNKED = "transfer-encoding: chunked\r\n";
-const BAD_GATEWAY =
-  "HTTP/1.1 502 Bad Gateway\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const BAD_GATEWAY = "HTTP/1.1 502 Bad Gateway\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /** Responses, by the rule that they break. */
 const RESPONSES: readonly (readonly [rule: string, bytes: string])[] = [

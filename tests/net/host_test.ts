@@ -1,7 +1,9 @@
 /** Which host a client sends, and what a server makes of a host (RFC 9112 §3.2). */
 import type { Address } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
 import { tempDir } from "@degu/testing/directories.ts";
 import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { assertRangeError } from "@degu/testing/expectations.ts";
 import { exchange } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -27,12 +29,17 @@ Deno.test("a client sends the host and port of its address, and no host over a U
     assertEquals(await host(serving.makeClient({ host: "a.b:1" })), "a.b:1");
     assertEquals(await host(serving.makeClient({ host: null })), "none");
   });
+  // An address can't have user information, which must not be part of the host.
+  assertRangeError(() => new Client(["user@a", 80]), "user information");
 });
 
 Deno.test("a server accepts a request without host, and one whose host is no host", async (t) => {
   await using serving = serveHost();
   const hosts = ["a", "a:b", "a/b", "a b", "a, b", ":", "?", " "];
-  const rows = [["none", ""] as const, ...hosts.map((host) => [host, `host: ${host}\r\n`] as const)];
+  const rows: (readonly [host: string, line: string])[] = [
+    ["none", ""],
+    ...hosts.map((host) => [host, `host: ${host}\r\n`] as const),
+  ];
   await eachRow(t, rows, async (host, line) => {
     const { received } = await exchange(serving.address, `GET / HTTP/1.1\r\n${line}\r\n`);
     const expected = `HTTP/1.1 200 OK\r\ncontent-length: ${host.length}\r\n\r\n${host}`;

@@ -140,7 +140,19 @@ Deno.test("neither end sends a header twice", async () => {
 });
 
 Deno.test("a client sends a path and a query as the target, and no other form", async (t) => {
-  const targets = ["http://a/", "a:80", "*", "", "?a", "a", "/a#b", "//a", "/a b", "/%41", "/a/../b"];
+  const targets = [
+    "http://a/",
+    "a:80",
+    "*",
+    "",
+    "?a",
+    "a",
+    "/a#b",
+    "//a",
+    "/a b",
+    "/%41",
+    "/a/../b",
+  ];
   await eachRow(t, targets.map((uri) => [shown(uri), uri] as const), async (_what, uri) => {
     await assertUnsent("GET", uri, {}, null);
   });
@@ -181,6 +193,16 @@ Deno.test("304 and HEAD keep the length that an app states, and have no body", a
   await using head = serve(() => [200, "OK", { "content-length": 5 }, null]);
   const { received: other } = await exchange(head.address, "HEAD / HTTP/1.1\r\n\r\n".repeat(2));
   assertEquals(other, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".repeat(2));
+});
+
+Deno.test("a body that an app returns with 205 is sent", async () => {
+  await using serving = serve((
+    { uri },
+  ) => [205, "Reset Content", {}, uri === "/" ? null : "hello"]);
+  const sent = "GET / HTTP/1.1\r\n\r\nGET /body HTTP/1.1\r\n\r\n";
+  const { received } = await exchange(serving.address, sent);
+  const line = "HTTP/1.1 205 Reset Content\r\n";
+  assertEquals(received, `${line}content-length: 0\r\n\r\n${line}content-length: 5\r\n\r\nhello`);
 });
 
 Deno.test("a client sends chunks in its first request, and rejects a response of another version", async () => {

@@ -146,6 +146,18 @@ Deno.test("a preamble of 32768 bytes is read, one more is not", async () => {
   assertEquals((await peer.readToEnd()).received, errorAnswer(431));
 });
 
+Deno.test("a request target that is too long is answered with 431", async () => {
+  await using serving = serve(({ uri }) => [200, "OK", { "a-length": `${uri.length}` }, null]);
+  const room = 32768 - "GET  HTTP/1.1\r\n\r\n".length;
+  for (const [length, isRead] of [[8000, true], [room, true], [room + 1, false]] as const) {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(`GET /${"a".repeat(length - 1)} HTTP/1.1\r\n\r\n`);
+    const lines = `a-length: ${length}\r\ncontent-length: 0\r\n`;
+    const expected = isRead ? `HTTP/1.1 200 OK\r\n${lines}\r\n` : errorAnswer(431);
+    assertEquals(await peer.readExactly(expected.length), expected);
+  }
+});
+
 Deno.test("a request contains everything that was sent, and nothing more", async () => {
   const requests: Request[] = [];
   await using meeting = await meet(

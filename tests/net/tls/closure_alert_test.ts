@@ -1,9 +1,10 @@
 /** The records that both ends send over TLS: application data, and the alert at the end (RFC 9112 §9.7, §9.8). */
 import { once } from "node:events";
 import * as tls from "node:tls";
+import { BodyIter } from "@degu/degu/base";
 import { type Connection, SSLClient } from "@degu/degu/client";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { sharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
@@ -49,9 +50,15 @@ class RecordRelay extends Relay {
   readonly fromClient = new Direction();
   readonly fromServer = new Direction();
 
+  /** What the relay waits for before it passes on more of a response. */
+  released: Promise<void> = Promise.resolve();
+
   protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
     const pump = (from: Deno.Conn, to: Deno.Conn, direction: Direction) =>
-      passOn(from, to, direction.add)
+      passOn(from, to, async (bytes) => {
+        direction.add(bytes);
+        if (direction === this.fromServer) await this.released;
+      })
         .then(() => direction.finish("end"), () => direction.finish("reset"));
     return [pump(client, server, this.fromClient), pump(server, client, this.fromServer)];
   }
@@ -113,6 +120,15 @@ Deno.test("a client sends no alert for a request that it gives up, and resets it
   assertEquals(relay.fromClient.types, [APPLICATION_DATA]);
 });
 
+/** A client of `node:tls`. */
+async function connectTls(relay: RecordRelay): Promise<tls.TLSSocket> {
+  const port = Number(relay.address[1]);
+  const identity = await readIdentity(pki);
+  const socket = tls.connect({ host: "127.0.0.1", port, ...identity, ...TLS_1_2 });
+  await within(once(socket, "secureConnect"), "the handshake ends");
+  return socket;
+}
+
 Deno.test("a server sends HTTP as application data, and an alert before it closes a session", async (t) => {
   const rows: [how: string, header: string, close: (endpoint: TlsEndpoint) => void][] = [
     ["after connection: close", "connection: close\r\n", () => {}],
@@ -122,10 +138,7 @@ Deno.test("a server sends HTTP as application data, and an alert before it close
   await eachRow(t, rows, async (_how, header, close) => {
     await using endpoint = await startTls(pki, () => [200, "OK", {}, "hi"]);
     await using relay = new RecordRelay(endpoint.server.address);
-    const port = Number(relay.address[1]);
-    const identity = await readIdentity(pki);
-    const socket = tls.connect({ host: "127.0.0.1", port, ...identity, ...TLS_1_2 });
-    await within(once(socket, "secureConnect"), "the handshake ends");
+    const socket = await connectTls(relay);
     const received = once(socket, "data");
     socket.write(`GET / HTTP/1.1\r\n${header}\r\n`);
     await within(received, "a response");
@@ -135,4 +148,30 @@ Deno.test("a server sends HTTP as application data, and an alert before it close
     assert(!relay.fromServer.text.includes("HTTP/1.1"));
     socket.destroy();
   });
+});
+
+Deno.test("a server sends no alert if a session is closed in the middle of a response", async () => {
+  let pieces = 0;
+  const endless = function* () {
+    for (;; pieces++) yield new Uint8Array(262144);
+  };
+  const app = () => [200, "OK", {}, new BodyIter(endless(), 2 ** 40)] as const;
+  await using endpoint = await startTls(pki, app);
+  await using relay = new RecordRelay(endpoint.server.address);
+  const socket = await connectTls(relay);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  relay.released = promise;
+  socket.on("error", () => {});
+  socket.write("GET / HTTP/1.1\r\n\r\n");
+  // The server waits for the network once it takes no further piece.
+  for (let before = -1, same = 0; same < 20;) {
+    await turnOfEventLoop();
+    same = before === pieces && pieces > 0 ? same + 1 : 0;
+    before = pieces;
+  }
+  [...endpoint.server.sessions][0]!.close();
+  resolve();
+  await relay.fromServer.ended;
+  assertEquals(relay.fromServer.types, [APPLICATION_DATA]);
+  socket.destroy();
 });
