@@ -7,7 +7,7 @@ import {
   createAuthority,
   createLeaf,
   parseAlternativeName,
-} from "../kit/identity/certificates.ts";
+} from "../net/tls/certificate_writer.ts";
 import { randomSuffix } from "../kit/disk/names.ts";
 
 /** The owners of certificates, and their names. */

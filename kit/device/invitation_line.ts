@@ -16,6 +16,7 @@
  * | …     | the hosts, to the end: each 4 or 6, then the 4 or 16 bytes of the IP address    |
  */
 
+import { createHash } from "node:crypto";
 import {
   type Address,
   bytesOfIPAddress,
@@ -27,7 +28,6 @@ import {
   withPort,
 } from "../../base/address.ts";
 import { checkString } from "../../base/checks.ts";
-import { loadBuiltin } from "../../net/tls/modules.ts";
 import { PairingError, pairingFacts } from "./errors.ts";
 
 /** Where an inviter listens: an IP address without a scope, the port of TLS and the plain one. */
@@ -145,7 +145,7 @@ function isIntact(bytes: Uint8Array, version: number, rest: Uint8Array): boolean
 
 /** The checksum finds accidental changes, and is no protection against deliberate ones. */
 function checksum(version: number, rest: Uint8Array): Uint8Array {
-  const hash = loadBuiltin("node:crypto").createHash("sha256");
+  const hash = createHash("sha256");
   return hash.update(Uint8Array.of(version)).update(rest).digest().subarray(0, CHECKSUM_BYTES);
 }
 

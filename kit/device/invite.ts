@@ -1,5 +1,6 @@
 /** The end of a pairing that invites: the invitation, and the answers of its port of TLS. */
 
+import { timingSafeEqual } from "node:crypto";
 import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts";
 import type { Socket } from "../../base/app/app.ts";
 import type { Request, ResponseTuple } from "../../base/app/message.ts";
@@ -19,7 +20,6 @@ import type { Listen } from "../../net/listener.ts";
 import { LineLimit } from "../../net/logger.ts";
 import { plainMessageOf, reworded } from "../../net/thrown.ts";
 import { ContextInForce, TlsListener } from "../../net/tls/listener.ts";
-import { loadBuiltin } from "../../net/tls/modules.ts";
 import { Server } from "../../server.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import {
@@ -521,7 +521,7 @@ function hasRandom(
 ): boolean {
   try {
     const { [name]: given } = decodeMessage(bytes, [name], fields);
-    return loadBuiltin("node:crypto").timingSafeEqual(given, expected);
+    return timingSafeEqual(given, expected);
   } catch {
     return false;
   }

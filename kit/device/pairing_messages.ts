@@ -3,10 +3,10 @@
  * the number that are computed from them.
  */
 
+import { createHash } from "node:crypto";
 import type { HostAddress } from "../../base/address.ts";
 import { isDeviceName } from "../identity/names.ts";
 import { decodeBase64Url, encodeBase64Url, SECRET_BYTES } from "./invitation_line.ts";
-import { loadBuiltin } from "../../net/tls/modules.ts";
 import { readAddresses } from "./pairing_addresses.ts";
 
 /** The protocol's ALPN name (RFC 7301), so that no other protocol is mistaken for it. */
@@ -142,7 +142,7 @@ function readBytes(field: unknown, length: number): Uint8Array {
 export const HASH_BYTES = 32;
 
 function sha256(...parts: readonly (string | Uint8Array)[]): Uint8Array {
-  const hash = loadBuiltin("node:crypto").createHash("sha256");
+  const hash = createHash("sha256");
   for (const part of parts) hash.update(part);
   return hash.digest();
 }

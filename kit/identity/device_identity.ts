@@ -3,6 +3,7 @@
  * from then on; and the contexts of TLS of an open device. The files are written atomically.
  */
 
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { isAbsolute, join, normalize } from "node:path";
 import { checkBoolean, checkString, copyOptions } from "../../base/checks.ts";
 import { quote } from "../../base/quote.ts";
@@ -16,7 +17,7 @@ import {
 } from "../../net/tls/context.ts";
 import { type Identity, readAuthorities, readIdentity } from "../../net/tls/pem.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
-import { createAuthority, createLeaf, type LeafProfile } from "./certificates.ts";
+import { createAuthority, createLeaf, type LeafProfile } from "../../net/tls/certificate_writer.ts";
 import { deriveDnsName } from "./names.ts";
 import {
   checkPrivate,

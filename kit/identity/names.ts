@@ -1,8 +1,8 @@
 /** Names and ids: of devices and peers, of a device's certificate, and of a device's key. */
 
-import { canonicalDnsName } from "../../base/address.ts";
 import { checkString, notAllowed } from "../../base/checks.ts";
 import { quote } from "../../base/quote.ts";
+import { isHostName } from "../../net/tls/certificate_writer.ts";
 
 /** The largest number of characters in a name: the limit of a DNS label. */
 export const MAX_NAME_LENGTH = 63;
@@ -52,17 +52,6 @@ export function deviceId(sha256: Uint8Array): string {
   const bits = BigInt(`0x${sha256.toHex()}`) << 4n;
   return bits.toString(32).padStart(52, "0")
     .replaceAll(/./g, (digit) => ALPHABET[parseInt(digit, 32)]!);
-}
-
-/**
- * Certificates may not contain names that some hosts have: with underscores, or hyphens at an end.
- */
-const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
-
-/** True for a DNS name in lower case that a certificate may contain. */
-export function isHostName(text: string): boolean {
-  return canonicalDnsName(text) === text &&
-    text.split(".").every((label) => HOST_LABEL.test(label));
 }
 
 /** The largest number of characters in a common name (RFC 5280 appendix A.1, ub-common-name). */

@@ -5,7 +5,7 @@ import {
   readAuthority,
   readAuthorityText,
 } from "@degu/internal/kit/identity/authority.ts";
-import { createAuthority } from "@degu/internal/kit/identity/certificates.ts";
+import { createAuthority } from "@degu/internal/net/tls/certificate_writer.ts";
 import { deviceId } from "@degu/internal/kit/identity/names.ts";
 import {
   type Deviation,
@@ -173,7 +173,7 @@ Deno.test("a device is identified by the authority that has vouched for it and s
     ["no authority vouched: the system's store", leaf, null, false],
   ];
   for (const [what, { der: raw }, voucher, isIdentified] of rows) {
-    const authority = voucher && { publicKey256: publicKey256(voucher.pem) };
+    const authority = voucher && { publicKey256: publicKey256(voucher.pem), raw: voucher.der };
     const verified = { raw, authority } as unknown as PeerCertificate;
     assertEquals(identifyDevice(verified, devices), isIdentified ? device! : null, what);
     assertEquals(identifyDevice(verified, [other!]), null, what);

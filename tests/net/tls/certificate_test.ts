@@ -7,7 +7,7 @@ import * as tls from "node:tls";
 import { publicKey256 } from "@degu/degu";
 import { TlsError } from "@degu/degu/base";
 import { canonicalDnsName } from "@degu/internal/base/address.ts";
-import { createAuthority, createLeaf } from "@degu/internal/kit/identity/certificates.ts";
+import { createAuthority, createLeaf } from "@degu/internal/net/tls/certificate_writer.ts";
 import { readCertificate } from "@degu/internal/net/tls/authority.ts";
 import {
   type Certificate,

@@ -1,21 +1,27 @@
 /**
  * Makes keys and X.509 certificates for them: an authority, and the certificates that the authority
  * signs. Nothing of a certificate varies but what the profiles name. No file is touched here.
+ *
+ * Two functions read what this module writes: {@linkcode authorityFormProblem} compares a
+ * certificate with the form of an authority, and {@linkcode isSignedBy} verifies a signature.
  */
 
 import type { KeyObject } from "node:crypto";
 import { bytesOfIPAddress, canonicalDnsName, canonicalIPAddress } from "../../base/address.ts";
 import { quote } from "../../base/quote.ts";
+import { readCertificate } from "./authority.ts";
 import {
+  type Certificate,
   EXTENSION,
   formatPem,
+  isSelfIssued,
   parseCertificate,
   PURPOSE,
   readKeyBits,
-} from "../../net/tls/certificate.ts";
-import { encodeDer, encodeObjectIdentifier, readDer, TAG } from "../../net/tls/der.ts";
-import { loadBuiltin } from "../../net/tls/modules.ts";
-import { isHostName } from "./names.ts";
+} from "./certificate.ts";
+import { encodeDer, encodeObjectIdentifier, readDer, TAG } from "./der.ts";
+import { publicKeyOf, verifySignature } from "./keys.ts";
+import { loadBuiltin } from "./modules.ts";
 
 /** A certificate and its private key, as unencrypted PKCS #8, both as PEM text. */
 export interface PemPair {
@@ -49,7 +55,7 @@ const encoder = new TextEncoder();
 
 const VERSION_3 = Uint8Array.of(0xa0, 3, TAG.integer, 1, 2);
 /** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
-export const SIGNATURE_ALGORITHM = derSequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
+const SIGNATURE_ALGORITHM = derSequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
 /**
  * From a moment before any clock that works, and without an end (RFC 5280 §4.1.2.5): a user who no
  * longer trusts a device forgets it.
@@ -211,4 +217,94 @@ export function parseAlternativeName(label: string, text: string): AlternativeNa
   const name = text.endsWith(".") ? null : canonicalDnsName(text);
   if (name !== null && isHostName(name)) return { type: "dns", value: name };
   throw new RangeError(`${label}: must be a DNS name or an IP address; got ${quote(text)}`);
+}
+
+/**
+ * Certificates may not contain names that some hosts have: with underscores, or hyphens at an end.
+ */
+const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
+
+/** True for a DNS name in lower case that a certificate may contain. */
+export function isHostName(text: string): boolean {
+  return canonicalDnsName(text) === text &&
+    text.split(".").every((label) => HOST_LABEL.test(label));
+}
+
+/** An authority of {@linkcode createAuthority} has about 500 bytes. */
+const MAX_AUTHORITY_BYTES = 2048;
+
+/**
+ * The SubjectPublicKeyInfo of a key on P-256, up to its two coordinates (RFC 5480 §2). Its second
+ * byte is the length of the rest.
+ */
+const P256_KEY_BEGIN = "3059301306072a8648ce3d020106082a8648ce3d03010703420004";
+
+/**
+ * Returns why a certificate doesn't have the form of an authority that {@linkcode createAuthority}
+ * makes; `null` if it has.
+ *
+ * The form is: version 3, a key on P-256 with both coordinates, signed with that key (ECDSA with
+ * SHA-256), CA:TRUE and keyCertSign, no name constraints and no unknown critical extension. The
+ * problem quotes none of the bytes.
+ *
+ * @param der The certificate, in DER.
+ */
+export function authorityFormProblem(der: Uint8Array): string | null {
+  if (der.length > MAX_AUTHORITY_BYTES) {
+    return `it has ${der.length} bytes; at most ${MAX_AUTHORITY_BYTES} are allowed`;
+  }
+  const { X509Certificate } = loadBuiltin("node:crypto");
+  let certificate;
+  try {
+    // Two parsers must agree on the certificate.
+    new X509Certificate(der);
+    certificate = parseCertificate(der);
+    checkForm(certificate);
+  } catch {
+    return "it can't be read as one certificate in DER";
+  }
+  const { version, publicKey, isAuthority, hasKeyUsage, maySignCertificates, uncheckedRules } =
+    certificate;
+  if (version !== 3) return `it must have version 3; got ${version}`;
+  if (!publicKey.toHex().startsWith(P256_KEY_BEGIN)) {
+    return "its key is not on P-256 with both coordinates";
+  }
+  if (!isAuthority) return "its basicConstraints don't say CA:TRUE";
+  if (!hasKeyUsage || !maySignCertificates) return "its keyUsage doesn't say keyCertSign";
+  if (uncheckedRules !== null) {
+    return "it has constraints on names or an unknown critical extension";
+  }
+  if (!isSelfIssued(certificate)) return "another authority has issued it";
+  return isSignedWith(certificate, certificate) ? null : "it is not signed with its own key";
+}
+
+/** Checks that a certificate has the algorithm of ours, and no parts of other versions. */
+function checkForm({ signed }: Certificate): void {
+  const algorithm = readDer(signed, (outside) =>
+    outside.enter(TAG.sequence, (body) => {
+      body.take(0xa0);
+      body.integer();
+      const algorithm = body.takeWhole(TAG.sequence);
+      for (let i = 0; i < 4; i++) body.take(TAG.sequence);
+      body.take(0xa3);
+      return algorithm;
+    }));
+  if (algorithm.toHex() !== SIGNATURE_ALGORITHM.toHex()) {
+    throw new RangeError("the certificate has another form");
+  }
+}
+
+/**
+ * Whether the key of an authority has signed a certificate directly. Names don't count. Both are in
+ * DER.
+ *
+ * @throws {RangeError} if the bytes of either aren't a certificate.
+ */
+export function isSignedBy(certificate: Uint8Array, authority: Uint8Array): boolean {
+  return isSignedWith(readCertificate(certificate), readCertificate(authority));
+}
+
+function isSignedWith(certificate: Certificate, authority: Certificate): boolean {
+  const key = publicKeyOf(authority);
+  return key !== null && verifySignature(certificate, key);
 }
