@@ -181,7 +181,7 @@ export class Invitation implements AsyncDisposable {
     this.#services = services;
     this.#peerName = peerName;
     this.#findAddresses = findAddresses;
-    this.#context = new ContextInForce(services.identity.serverContext(null));
+    this.#context = new ContextInForce(services.identity.openContext());
     const { logger } = services;
     this.#state = new PairingState(LINE, "open", (bug) => logger.error(`invitation: ${bug}`));
     this.#plain = new PlainPort(services, this.#state, this.#context, findAddresses, confirm);

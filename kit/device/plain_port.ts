@@ -238,7 +238,7 @@ export class PlainPort {
     this.#tries++;
     const late = new Deno.errors.TimedOut("the joiner has not revealed its random value in 5 s");
     opened.limit(REVEAL_MILLISECONDS, late);
-    this.#context.replace(identity.serverContext([authority], false));
+    this.#context.replace(identity.openContext(authority));
     const random = makeRandom(HASH_BYTES);
     opened.response = encodeMessage({ authority: der, name, addresses, random, port });
     return [200, "OK", {}, opened.response];
@@ -279,7 +279,7 @@ export class PlainPort {
   /** A try is over without a pairing. */
   #release({ authority: { id }, introduction: { name }, response, over }: Try): void {
     const { identity, logger } = this.#services;
-    this.#context.replace(identity.serverContext(null));
+    this.#context.replace(identity.openContext());
     // A joiner who leaves before the answer has had no try, and could fill the log.
     if (response.length === 0) return;
     const why = plainMessageOf(over.signal.reason);

@@ -7,15 +7,10 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { isAbsolute, join, normalize } from "node:path";
 import { checkBoolean, checkString, copyOptions } from "../../base/checks.ts";
 import { quote } from "../../base/quote.ts";
-import { exists, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
 import { checkDenoVersion } from "../../net/deno_version.ts";
-import {
-  type ClientSslctx,
-  makeClientSslctx,
-  makeServerSslctx,
-  type ServerSslctx,
-} from "../../net/tls/context.ts";
-import { type Identity, readAuthorities, readIdentity } from "../../net/tls/pem.ts";
+import { exists, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
+import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
+import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
 import { createAuthority, createLeaf, type LeafProfile } from "../../net/tls/certificate_writer.ts";
 import { deriveDnsName } from "./names.ts";
@@ -258,15 +253,15 @@ type HasCertificate = Readonly<{ certificate: string }>;
 /** The identity of a device: its authority, and contexts of TLS with its certificate. */
 export class DeviceIdentity {
   readonly authority: Authority;
-  /** The certificate, which serves as a client's and as a server's. */
-  readonly #own: Identity;
+  /** The certificate, for a client and for a server, and its key, as PEM text. */
+  readonly #own: Readonly<{ cert: string; key: string }>;
   /**
    * Contexts by peer, because making a context takes longer than a handshake. The object of a peer
    * stays the same until its file changes.
    */
   readonly #clientContexts = new WeakMap<HasCertificate, ClientSslctx>();
 
-  private constructor(authority: Authority, own: Identity) {
+  private constructor(authority: Authority, own: Readonly<{ cert: string; key: string }>) {
     this.authority = authority;
     this.#own = own;
   }
@@ -279,25 +274,32 @@ export class DeviceIdentity {
     checkDenoVersion();
     const { caFile, certFile, keyFile } = await createDevicePki(dir, name, options);
     const authority = readAuthorityText(await Deno.readTextFile(caFile));
-    return new DeviceIdentity(authority, readIdentity({ certFile, keyFile }, "serverAuth"));
+    const cert = await Deno.readTextFile(certFile);
+    return new DeviceIdentity(authority, { cert, key: await Deno.readTextFile(keyFile) });
+  }
+
+  /** A server's context, for the clients of these authorities. */
+  serverContext(trusted: readonly HasCertificate[]): ServerSslctx {
+    return buildServerSslctx({ ...this.#own, ca: trusted.map(({ certificate }) => certificate) });
   }
 
   /**
-   * A server's context: for clients of these authorities, or with `null` for every client.
+   * A server's context, for every client.
    *
-   * @param insists As for {@linkcode makeServerSslctx}.
+   * @param known Clients of this authority are asked for their certificate; without it, no client
+   * is asked.
    */
-  serverContext(trusted: readonly HasCertificate[] | null, insists = true): ServerSslctx {
-    const ca = trusted?.map(({ certificate }) => certificate);
-    return makeServerSslctx(this.#own, ca === undefined ? null : readAuthorities({ ca }), insists);
+  openContext(known?: HasCertificate): ServerSslctx {
+    const ca = known?.certificate;
+    return buildServerSslctx({ ...this.#own, ca, allowUnauthenticatedClients: true });
   }
 
   /** A client's context, for every server of an authority. */
   clientContext(trusted: HasCertificate): ClientSslctx {
     let context = this.#clientContexts.get(trusted);
     if (context === undefined) {
-      const ca = [trusted.certificate];
-      context = makeClientSslctx(this.#own, readAuthorities({ ca }), false);
+      const ca = trusted.certificate;
+      context = buildClientSslctx({ ...this.#own, ca, checkHostname: false });
       this.#clientContexts.set(trusted, context);
     }
     return context;

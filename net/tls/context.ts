@@ -75,7 +75,10 @@ export interface ServerSslconfig {
   caFile?: string | undefined;
   /** Directory of such files, like {@linkcode ClientSslconfig.caPath}. */
   caPath?: string | undefined;
-  /** Instead of the authorities: accepts every client, without a certificate. */
+  /**
+   * Accepts every client. With authorities, a client is asked for a certificate, and one that is
+   * missing or not good counts as none.
+   */
   allowUnauthenticatedClients?: true | undefined;
 }
 
@@ -118,15 +121,16 @@ export interface ServerSslctx extends Sslctx {
  * Reads and checks the files, or the PEM text, of a server's *sslconfig*. Needs `--allow-read` of
  * the files.
  *
- * With `ca`, `caFile` or `caPath` only clients of those authorities are accepted;
- * `allowUnauthenticatedClients: true` is the only alternative. Giving both, or neither, is an
- * error. With `ca: []` no client is accepted yet, and there is a warning.
+ * With `ca`, `caFile` or `caPath` only clients of those authorities are accepted. With
+ * `allowUnauthenticatedClients: true` every client is accepted; with both, a client of those
+ * authorities also has a `peerCertificate`. Giving neither is an error. With `ca: []` alone no
+ * client is accepted yet, and there is a warning.
  *
  * @param sslconfig The identity of the server, and the authorities whose clients are accepted.
  * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are
  * given together.
  * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
- * belong together, or the key is encrypted; unless exactly one of the two choices was made.
+ * belong together, or the key is encrypted; if it is not said which clients are accepted.
  * @throws {RangeError} if an authority has nameConstraints or an unknown critical extension, or has
  * signed itself with P-521 and SHA-256: an authority that can't be checked is not trusted.
  * @throws {TlsError} if the server's own certificate has an RSA key of more than 4096 bits, or if
@@ -151,7 +155,7 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   for (const name of identityOptions(config)) {
     if (config[name] === undefined) throw wrongType(name, "a string for a server", undefined);
   }
-  // There is no default: strangers are accepted only if the option says so, and no other is given.
+  // There is no default: strangers are accepted only if the option says so.
   const allow: unknown = config.allowUnauthenticatedClients;
   if (allow !== undefined && typeof allow !== "boolean") {
     throw wrongType("allowUnauthenticatedClients", "true", allow);
@@ -159,16 +163,15 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   if (allow === false) {
     throw new RangeError("allowUnauthenticatedClients: must be true or left out; got false");
   }
-  const verify = namesAuthorities(config);
-  const acceptsAll = allow === true;
-  if (verify === acceptsAll) {
+  const asks = namesAuthorities(config);
+  if (!asks && allow === undefined) {
     throw new RangeError(
-      "sslconfig: must have either ca, caFile or caPath, to accept the clients of those authorities only, or " +
-        `allowUnauthenticatedClients: true; got ${verify ? "both" : "neither"}`,
+      "sslconfig: must have ca, caFile or caPath, to accept the clients of those authorities only, or " +
+        "allowUnauthenticatedClients: true; got neither",
     );
   }
   const own = readIdentity(config, "serverAuth");
-  return makeServerSslctx(own, verify ? readAuthorities(config) : null);
+  return makeServerSslctx(own, asks ? readAuthorities(config) : null, allow === undefined);
 }
 
 /**
@@ -321,18 +324,17 @@ interface ClientMaterial {
 }
 
 /**
- * Makes a server's context. Without authorities, not even none, every client is accepted.
+ * Makes a server's context. Without authorities, not even none, no client is asked for a
+ * certificate.
  *
- * @param insists With `false` a client is asked for a certificate of the authorities, and accepted
- * without one.
+ * @param verify Whether a client needs a certificate of the authorities.
  */
-export function makeServerSslctx(
+function makeServerSslctx(
   { cert, key, warnings }: Identity,
   trust: Trust | null,
-  insists = true,
+  verify: boolean,
 ): ServerSslctx {
-  const verify = trust !== null && insists;
-  const isClosed = trust?.authorities.length === 0;
+  const isClosed = verify && trust?.authorities.length === 0;
   const sslctx = Object.freeze({
     ...POLICY,
     warnings: Object.freeze([
@@ -349,7 +351,7 @@ export function makeServerSslctx(
       key,
       ...trustedBy(trust),
       requestCert: trust !== null,
-      rejectUnauthorized: insists,
+      rejectUnauthorized: verify,
     },
     insists: verify,
     authorities: new Authorities(trust?.authorities ?? []),
@@ -358,7 +360,7 @@ export function makeServerSslctx(
 }
 
 /** Makes a client's context. A client without an identity shows no certificate. */
-export function makeClientSslctx(
+function makeClientSslctx(
   own: Identity | null,
   trust: Trust | null,
   checkHostname: boolean,

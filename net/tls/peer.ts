@@ -93,14 +93,17 @@ function recallAuthority(
   );
 }
 
-/** Whether the trust in force includes a client that was accepted before. */
+/**
+ * Whether the trust in force includes a client that was accepted before: its authority, even if
+ * clients without a certificate are accepted.
+ */
 export function isStillTrusted(
   certificate: PeerCertificate | null,
   inForce: ServerMaterial,
 ): boolean {
-  if (!inForce.insists) return true;
+  if (!inForce.options.requestCert) return true;
   const authority = certificate?.authority ?? null;
-  return authority !== null && inForce.authorities.trusts(authority.publicKey256);
+  return authority === null ? !inForce.insists : inForce.authorities.trusts(authority.publicKey256);
 }
 
 /**

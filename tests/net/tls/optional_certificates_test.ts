@@ -1,0 +1,62 @@
+/** A server that asks for a certificate accepts every client, and knows those with a certificate of its authorities. */
+import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
+import { TempPKI } from "@degu/degu/misc";
+import {
+  type App,
+  buildServerSslctx,
+  publicKey256,
+  type ServerSslconfig,
+  SSLServer,
+} from "@degu/degu/server";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { assertEquals } from "@std/assert";
+
+/** Answers with the key of the certificate, and with the trust in the client. */
+const app: App = async (_request, session) => {
+  const key = session.peerCertificate?.publicKey256 ?? "none";
+  return [200, "OK", { key, trusted: `${await session.isTrusted()}` }, null];
+};
+
+/** A configuration that asks clients for a certificate. */
+function asking(pki: TempPKI): ServerSslconfig {
+  return { ...pki.serverSslconfig, allowUnauthenticatedClients: true };
+}
+
+Deno.test("with authorities and allowUnauthenticatedClients a client is known by its certificate, and accepted without one", async () => {
+  await using pki = await TempPKI.create();
+  await using other = await TempPKI.create();
+  const logger = new RecordingLogger();
+  const server = await SSLServer.start(asking(pki), ["127.0.0.1", 0], app, { logger });
+  await using _ = server;
+  const { certFile, keyFile, caFile } = pki.clientSslconfig;
+  const anonymous = { caFile, checkHostname: false };
+  const stranger = { ...other.clientSslconfig, caFile };
+  const keyOf = async (sslconfig: ClientSslconfig) => {
+    return (await new SSLClient(sslconfig, server.address).get("/")).headers.key;
+  };
+  const key = publicKey256(await Deno.readTextFile(certFile!));
+  assertEquals(await keyOf({ ...anonymous, certFile, keyFile }), key);
+  assertEquals(await keyOf(anonymous), "none");
+  assertEquals(await keyOf(stranger), "none");
+  assertEquals(server.sslctx.verify, false);
+  assertEquals(logger.at("warn"), [
+    "every client is accepted, whoever it is: allowUnauthenticatedClients is true",
+  ]);
+  assertEquals(buildServerSslctx({ ...asking(pki), caFile: undefined, ca: [] }).warnings, []);
+});
+
+Deno.test("a client that was known by its certificate is trusted only while its authority is", async () => {
+  await using pki = await TempPKI.create();
+  await using other = await TempPKI.create();
+  await using server = await SSLServer.start(asking(pki), ["127.0.0.1", 0], app);
+  const { caFile } = pki.clientSslconfig;
+  using known = await new SSLClient(pki.clientSslconfig, server.address).connect();
+  using anonymous = await new SSLClient({ caFile, checkHostname: false }, server.address).connect();
+  const trusted = async () => [
+    (await known.get("/")).headers.trusted,
+    (await anonymous.get("/")).headers.trusted,
+  ];
+  assertEquals(await trusted(), ["true", "true"]);
+  server.setSslctx({ ...asking(pki), caFile: other.serverSslconfig.caFile });
+  assertEquals(await trusted(), ["false", "true"]);
+});
