@@ -67,6 +67,7 @@ import { keepSmallBody } from "./net/small_body.ts";
 import { type Connector, type Requester, RequestShortcuts } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
+import { checkProtocol } from "./net/tls/policy.ts";
 
 export {
   type ClientOptions,
@@ -404,10 +405,11 @@ export class SSLClient extends Client {
   ) {
     const context = asClientSslctx(sslctx);
     const name = findSslHost(options?.sslHost, checkClientAddress(address), context);
+    const protocol = checkProtocol(options?.protocol);
     const maker = Internal.read(sockets, {
       defaultPort: 443,
-      moreOptions: ["sslHost"],
-      connect: (where, bounds) => connectTls(where, context, name, bounds),
+      moreOptions: ["sslHost", "protocol"],
+      connect: (where, bounds) => connectTls(where, context, name, bounds, protocol),
     });
     super(address, options, new Internal(maker));
     this.sslctx = context;

@@ -31,13 +31,18 @@ import { checkServerAddress } from "./net/addresses.ts";
 import { holdClock } from "./net/deadline.ts";
 import { type Exchange, makeReport } from "./net/exchange_watch.ts";
 import { Internal } from "./base/internal.ts";
-import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
+import { type Accepted, type Listener, type ListenerMaker, PlainListener } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
-import { checkServerOptions, type ServerOptions } from "./net/server_options.ts";
+import {
+  checkServerOptions,
+  type ServerOptions,
+  type SSLServerOptions,
+} from "./net/server_options.ts";
 import { serveUntilSignal, startServer, type UntilSignalOptions } from "./net/serving.ts";
 import { Slots } from "./net/slots.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { ContextInForce, TlsListener } from "./net/tls/listener.ts";
+import { checkProtocol } from "./net/tls/policy.ts";
 
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 export type { BodyIn, BodyOut } from "./base/body/bodies.ts";
@@ -50,7 +55,7 @@ export { Request, type ResponseTuple } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
 export * from "./base/errors.ts";
 export type { Exchange, UntilSignalOptions };
-export type { ServerOptions } from "./net/server_options.ts";
+export type { ServerOptions, SSLServerOptions } from "./net/server_options.ts";
 export type { Logger } from "./net/logger.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export {
@@ -59,6 +64,11 @@ export {
   type ServerSslctx,
   type Sslctx,
 } from "./net/tls/context.ts";
+
+const PLAIN: ListenerMaker = {
+  moreOptions: [],
+  listen: (address, { logger }) => new PlainListener(address, logger),
+};
 
 /**
  * A server of one app. A server listens as soon as it is made, and serves once
@@ -114,19 +124,19 @@ export class Server implements AsyncDisposable {
    */
   constructor(address: Address, app: App, options?: ServerOptions);
   /**
-   * Makes a server that accepts connections from the given listener.
+   * Makes a server whose listener is made in the given way.
    *
-   * @param listen Makes the listener.
    * @internal
    */
-  constructor(address: Address, app: App, options: ServerOptions, listen: Internal<Listen>);
+  constructor(address: Address, app: App, options: ServerOptions, given: Internal<ListenerMaker>);
   constructor(
     address: Address,
     app: App,
     options: ServerOptions = {},
-    listen?: Internal<Listen>,
+    maker?: Internal<ListenerMaker>,
   ) {
-    this.options = Object.freeze(checkServerOptions(options));
+    const { moreOptions, listen } = Internal.read(maker, PLAIN);
+    this.options = Object.freeze(checkServerOptions(options, moreOptions));
     const {
       maxConnections = 50,
       maxRequests = 1000,
@@ -154,7 +164,7 @@ export class Server implements AsyncDisposable {
       unframedNull,
       stopping: false,
     };
-    this.#listener = Internal.read(listen, listenPlain)(checkedAddress, this.#context);
+    this.#listener = listen(checkedAddress, this.#context);
   }
 
   /**
@@ -392,6 +402,8 @@ export class Server implements AsyncDisposable {
  * ```
  */
 export class SSLServer extends Server {
+  /** The options that were given. */
+  declare readonly options: Readonly<SSLServerOptions>;
   readonly #context: ContextInForce;
 
   /**
@@ -409,11 +421,15 @@ export class SSLServer extends Server {
     sslctx: ServerSslctx | ServerSslconfig,
     address: Address,
     app: App,
-    options: ServerOptions = {},
+    options: SSLServerOptions = {},
   ) {
     const context = new ContextInForce(asServerSslctx(sslctx));
-    const listen: Listen = (...given) => new TlsListener(...given, context);
-    super(address, app, options, new Internal(listen));
+    const protocol = checkProtocol(options?.protocol);
+    const maker: ListenerMaker = {
+      moreOptions: ["protocol"],
+      listen: (where, side) => new TlsListener(where, side, context, protocol),
+    };
+    super(address, app, options, new Internal(maker));
     this.#context = context;
   }
 
@@ -430,7 +446,7 @@ export class SSLServer extends Server {
     sslctx: ServerSslctx | ServerSslconfig,
     address: HostAddress | ScopedAddress,
     app: App,
-    options?: ServerOptions,
+    options?: SSLServerOptions,
   ): Promise<SSLServer & { readonly port: number }>;
   /**
    * Makes a server at an address that need not have a port, and resolves once it serves.
@@ -445,7 +461,7 @@ export class SSLServer extends Server {
     sslctx: ServerSslctx | ServerSslconfig,
     address: Address,
     app: App,
-    options?: ServerOptions,
+    options?: SSLServerOptions,
   ): Promise<SSLServer>;
   /**
    * A static method must fit that of the base class, which nobody can call here.
@@ -457,7 +473,7 @@ export class SSLServer extends Server {
     sslctx: ServerSslctx | ServerSslconfig,
     address: Address,
     app?: App,
-    options: ServerOptions = {},
+    options: SSLServerOptions = {},
   ): Promise<SSLServer> {
     return await startServer(new SSLServer(sslctx, address, app!, options));
   }

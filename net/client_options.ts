@@ -82,7 +82,7 @@ export const CLIENT_OPTIONS: readonly string[] = [
   "unframedNull",
 ];
 
-/** How a client connects over TLS: with the name of the server. */
+/** How a client connects over TLS: with the names of the server and of a protocol. */
 export interface SSLClientOptions extends ClientOptions {
   /**
    * The name that the server's certificate must be for; `null` for none. A DNS name is also sent to
@@ -91,6 +91,13 @@ export interface SSLClientOptions extends ClientOptions {
    * @default {the host of the address; null for Unix sockets and abstract names}
    */
   sslHost?: string | null | undefined;
+  /**
+   * The name of the protocol by ALPN (RFC 7301), for a server with the option `protocol`: 1 to 255
+   * visible ASCII characters. A server that doesn't select this name is refused.
+   *
+   * @default {none is offered}
+   */
+  protocol?: string | undefined;
 }
 
 /** Checks options, whose names must be among `known`, and copies them. */

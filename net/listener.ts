@@ -48,10 +48,13 @@ export interface ListenerSide {
   readonly logger: KindLogger;
 }
 
-/** Makes the listener of a server: binds a checked address, or throws. */
-export type Listen = (address: Address, side: ListenerSide) => Listener;
-
-export const listenPlain: Listen = (address, { logger }) => new PlainListener(address, logger);
+/** The maker of a server's listener, the only difference between the classes of servers. */
+export interface ListenerMaker {
+  /** The names of the options that only servers with these listeners have. */
+  readonly moreOptions: readonly string[];
+  /** Binds a checked address, or throws. */
+  listen(address: Address, side: ListenerSide): Listener;
+}
 
 /** Plain peers are not authenticated: nothing that they were accepted for can change. */
 const alwaysTrusted = () => true;

@@ -60,6 +60,17 @@ export interface ServerOptions {
   unframedNull?: boolean | undefined;
 }
 
+/** How a server serves over TLS: with the name of a protocol. */
+export interface SSLServerOptions extends ServerOptions {
+  /**
+   * The name of the protocol by ALPN (RFC 7301): 1 to 255 visible ASCII characters. A client that
+   * doesn't offer this name is refused in its handshake. Whatever the name, both ends use HTTP/1.1.
+   *
+   * @default {none; what a client offers doesn't matter}
+   */
+  protocol?: string | undefined;
+}
+
 const OPTIONS = [
   "maxConnections",
   "maxRequests",
@@ -69,8 +80,16 @@ const OPTIONS = [
   "unframedNull",
 ];
 
-export function checkServerOptions(options: ServerOptions): ServerOptions {
-  const copy = copyOptions(options, OPTIONS);
+/**
+ * Checks options, and copies them.
+ *
+ * @param more The names of further options, which are copied unchecked.
+ */
+export function checkServerOptions(
+  options: ServerOptions,
+  more: readonly string[],
+): ServerOptions {
+  const copy = copyOptions(options, [...OPTIONS, ...more]);
   for (const name of ["maxConnections", "maxRequests"] as const) {
     if (copy[name] !== undefined) checkInteger(name, copy[name], 1, Infinity);
   }

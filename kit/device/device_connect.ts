@@ -22,7 +22,7 @@ export async function connectToDevice(
   bounds: ConnectBounds,
   protocol?: string,
 ): Promise<TlsSocket> {
-  const socket = await connectTls(address, sslctx, null, bounds, protocol);
+  const socket = await connectTls(address, sslctx, null, bounds, protocol ?? null);
   if (identifyDevice(socket.peerCertificate, [device]) !== null) return socket;
   socket.close();
   const problem = "the authority of the device has not signed the certificate directly";

@@ -6,7 +6,7 @@ import { isTrustedBy, type PeerIdentity, readDecision } from "../../base/app/pee
 import { addTrust, identifyPeer, Session } from "../../base/app/session.ts";
 import { checkObject, wrongType } from "../../base/checks.ts";
 import { Internal } from "../../base/internal.ts";
-import type { Listen } from "../../net/listener.ts";
+import type { ListenerMaker } from "../../net/listener.ts";
 import { identifyDevice } from "../identity/authority.ts";
 import type { ServerSslctx } from "../../net/tls/context.ts";
 import { type Logger, makeKindLogger } from "../../net/logger.ts";
@@ -71,7 +71,10 @@ export class DeviceServer extends Server {
       address,
       forPeers(services, app, logger),
       { ...options, logger },
-      new Internal<Listen>((...given) => new TlsListener(...given, context)),
+      new Internal<ListenerMaker>({
+        moreOptions: [],
+        listen: (where, side) => new TlsListener(where, side, context, null),
+      }),
     );
     this.#context = context;
     this.#services = services;

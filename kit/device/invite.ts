@@ -13,14 +13,11 @@ import {
   notAllowed,
 } from "../../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../../base/errors.ts";
-import { Internal } from "../../base/internal.ts";
 import { pause } from "../../base/pause.ts";
 import { type Authority, identifyDevice, readAuthority } from "../identity/authority.ts";
-import type { Listen } from "../../net/listener.ts";
 import { LineLimit } from "../../net/logger.ts";
 import { plainMessageOf, reworded } from "../../net/thrown.ts";
-import { ContextInForce, TlsListener } from "../../net/tls/listener.ts";
-import { Server } from "../../server.ts";
+import { Server, type ServerSslctx, SSLServer } from "../../server.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import {
   encodeLine,
@@ -154,7 +151,7 @@ export class Invitation implements AsyncDisposable {
   #line = "";
   #addresses: readonly Address[] = [];
   /** Accepts every client, until a device has sent the secret or a number is asked about. */
-  readonly #context: ContextInForce;
+  #sslctx: ServerSslctx;
   readonly #servers: Server[] = [];
   readonly #clients = new PairingClients();
   readonly #state: PairingState<LineState, LineEvent>;
@@ -181,10 +178,11 @@ export class Invitation implements AsyncDisposable {
     this.#services = services;
     this.#peerName = peerName;
     this.#findAddresses = findAddresses;
-    this.#context = new ContextInForce(services.identity.openContext());
+    this.#sslctx = services.identity.openContext();
     const { logger } = services;
     this.#state = new PairingState(LINE, "open", (bug) => logger.error(`invitation: ${bug}`));
-    this.#plain = new PlainPort(services, this.#state, this.#context, findAddresses, confirm);
+    const trust = (sslctx: ServerSslctx) => this.#trust(sslctx);
+    this.#plain = new PlainPort(services, this.#state, trust, findAddresses, confirm);
     usedUp.set(this, this.#plain.usedUp);
     const warn = (text: string) => logger.warn(`invitation: ${text}`);
     // A stranger must not be able to fill the log.
@@ -307,22 +305,34 @@ export class Invitation implements AsyncDisposable {
     const info = (line: string) => this.#logLimits.strangers.add(line);
     const logger = { ...this.#services.logger, info };
     const options = { maxConnections: Infinity, maxRequests: Infinity, logger };
-    const encrypted = new Server(
-      address,
-      app,
-      { ...options, timeout: HANDSHAKE_SECONDS },
-      new Internal<Listen>((...given) =>
-        new TlsListener(...given, this.#context, PAIRING_PROTOCOL)
-      ),
-    );
+    let isBound = false;
+    const encrypted = new SSLServer(this.#sslctx, address, app, {
+      ...options,
+      logger: {
+        ...logger,
+        // Before it is bound, a server warns only that every client is accepted.
+        warn: (line: string) => isBound ? logger.warn(line) : undefined,
+      },
+      timeout: HANDSHAKE_SECONDS,
+      protocol: PAIRING_PROTOCOL,
+    });
     this.#serve(encrypted);
     await encrypted.ready;
+    isBound = true;
     const [, port] = encrypted.address as HostAddress;
     const beside = withNextPort(address);
     const plain = new Server(beside, this.#plain.app(port), { ...options, timeout: null });
     this.#serve(plain);
     const [, plainPort] = plain.address as HostAddress;
     return [encrypted.address, plainPort];
+  }
+
+  /** Replaces the trust of all servers for TLS. */
+  #trust(sslctx: ServerSslctx): void {
+    this.#sslctx = sslctx;
+    for (const server of this.#servers) {
+      if (server instanceof SSLServer) server.setSslctx(sslctx);
+    }
   }
 
   #serve(server: Server): void {
@@ -431,7 +441,7 @@ export class Invitation implements AsyncDisposable {
     const context = identity.serverContext([authority]);
     this.#state.on("answered");
     this.#plain.current?.end(reason);
-    this.#context.replace(context);
+    this.#trust(context);
     this.#clients.closeOthers(session, reason);
     return { authority, introduction, answer };
   }

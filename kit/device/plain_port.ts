@@ -14,7 +14,7 @@ import { type Authority, readAuthority } from "../identity/authority.ts";
 import { untilAborted } from "../../net/connect.ts";
 import type { Logger } from "../../net/logger.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
-import type { ContextInForce } from "../../net/tls/listener.ts";
+import type { ServerSslctx } from "../../server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { pairingFacts } from "./errors.ts";
 import {
@@ -134,7 +134,7 @@ export class Try {
 /** What all plain ports of an invitation share. */
 export class PlainPort {
   readonly #services: DeviceServices;
-  readonly #context: ContextInForce;
+  readonly #trust: (sslctx: ServerSslctx) => void;
   readonly #findAddresses: () => Promise<HostAddress[]>;
   readonly #confirm: Confirm | undefined;
   readonly #line: PairingState<LineState, LineEvent>;
@@ -145,20 +145,20 @@ export class PlainPort {
 
   /**
    * @param line Nobody can pair by a number any more once the line is answered or over.
-   * @param context That of the TLS ports: while a try is open it asks for the certificate of the
-   * device.
+   * @param trust Replaces the trust of the ports for TLS: while a try is open, they ask for the
+   * certificate of the device.
    * @param confirm Without it nobody can pair by a number.
    */
   constructor(
     services: DeviceServices,
     line: PairingState<LineState, LineEvent>,
-    context: ContextInForce,
+    trust: (sslctx: ServerSslctx) => void,
     findAddresses: () => Promise<HostAddress[]>,
     confirm: Confirm | undefined,
   ) {
     this.#services = services;
     this.#line = line;
-    this.#context = context;
+    this.#trust = trust;
     this.#findAddresses = findAddresses;
     this.#confirm = confirm;
   }
@@ -238,7 +238,7 @@ export class PlainPort {
     this.#tries++;
     const late = new Deno.errors.TimedOut("the joiner has not revealed its random value in 5 s");
     opened.limit(REVEAL_MILLISECONDS, late);
-    this.#context.replace(identity.openContext(authority));
+    this.#trust(identity.openContext(authority));
     const random = makeRandom(HASH_BYTES);
     opened.response = encodeMessage({ authority: der, name, addresses, random, port });
     return [200, "OK", {}, opened.response];
@@ -279,7 +279,7 @@ export class PlainPort {
   /** A try is over without a pairing. */
   #release({ authority: { id }, introduction: { name }, response, over }: Try): void {
     const { identity, logger } = this.#services;
-    this.#context.replace(identity.openContext());
+    this.#trust(identity.openContext());
     // A joiner who leaves before the answer has had no try, and could fill the log.
     if (response.length === 0) return;
     const why = plainMessageOf(over.signal.reason);

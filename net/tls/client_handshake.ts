@@ -66,7 +66,7 @@ export async function connectTls(
   sslctx: ClientSslctx,
   sslHost: string | null,
   bounds: ConnectBounds,
-  protocol: string | null = null,
+  protocol: string | null,
 ): Promise<TlsSocket> {
   const rawStream = await connectStream(address, bounds);
   const who = addressText(address);

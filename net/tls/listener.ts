@@ -74,22 +74,19 @@ export class TlsListener implements Listener {
   /**
    * Binds a checked address.
    *
-   * @param protocol The name by ALPN that both ends must give, or `null` for none. With a name
-   * there is no warning that all clients are accepted: the protocol is for strangers.
+   * @param protocol The name by ALPN that both ends must give, or `null` for none.
    */
   constructor(
     address: Address,
     side: ListenerSide,
     context: ContextInForce,
-    protocol: string | null = null,
+    protocol: string | null,
   ) {
     this.#context = context;
     this.#handshake = makeServerHandshake(context, protocol);
     this.#admission = new Admission(side, (connection) => this.#open(connection));
     this.#raw = listenRaw(address, side.logger, (connection) => this.#receive(connection));
-    const warn = () => {
-      if (protocol === null) side.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
-    };
+    const warn = () => side.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
     this.ready = this.#raw.ready.then(() => {
       if (!context.sslctx.verify) warn();
       context.onOpened(warn);

@@ -12,6 +12,7 @@
  */
 
 import type { TLSSocket } from "node:tls";
+import { checkString } from "../../base/checks.ts";
 import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../base/quote.ts";
 
@@ -57,4 +58,21 @@ export function checkNegotiated(socket: TLSSocket, protocol: string | null): voi
   if (!CIPHERS.includes(name)) {
     throw new TlsError("POLICY", `the cipher suite is ${quote(String(name))}`);
   }
+}
+
+const PROTOCOL = /^[!-~]{1,255}$/;
+
+/**
+ * Checks the name of a protocol by ALPN, and returns it; `null` for `undefined`.
+ *
+ * @throws {TypeError} if the name is not a string.
+ * @throws {RangeError} if the name is not allowed.
+ */
+export function checkProtocol(protocol: string | undefined): string | null {
+  if (protocol === undefined) return null;
+  checkString("protocol", protocol);
+  if (PROTOCOL.test(protocol)) return protocol;
+  throw new RangeError(
+    `protocol: must be 1 to 255 visible ASCII characters; got ${quote(protocol)}`,
+  );
 }

@@ -164,7 +164,12 @@ export class MemoryServer extends Server {
   constructor(app: App, onExchange?: ServerOptions["onExchange"], logger: Logger = quiet) {
     const memory = new MemoryListener();
     const limits = { timeout: null, maxConnections: Infinity, maxRequests: Infinity };
-    super(["127.0.0.1", 1], app, { ...limits, logger, onExchange }, new Internal(() => memory));
+    super(
+      ["127.0.0.1", 1],
+      app,
+      { ...limits, logger, onExchange },
+      new Internal({ moreOptions: [], listen: () => memory }),
+    );
     this.#memory = memory;
     this.#serving = this.serveForever();
   }

@@ -79,7 +79,11 @@ Deno.test("a client's options may be undefined", () => {
     assertEquals([host, timeout], [expected.host, expected.timeout]);
     assertEquals(bodies === expected.bodies, true);
   }
-  const options = unset<SSLClientOptions>({ ...clientOptions, sslHost: undefined });
+  const options = unset<SSLClientOptions>({
+    ...clientOptions,
+    sslHost: undefined,
+    protocol: undefined,
+  });
   assertEquals(new SSLClient({}, ["127.0.0.1", 444], options).sslHost, "127.0.0.1");
 });
 

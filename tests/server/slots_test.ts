@@ -253,7 +253,7 @@ async function holdSlot(app: App = ok) {
     ["127.0.0.1", 1],
     app,
     { maxConnections: 1, logger },
-    new Internal(() => listener),
+    new Internal({ moreOptions: [], listen: () => listener }),
   );
   const serving = server.serveForever();
   await turns(10);

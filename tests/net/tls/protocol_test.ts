@@ -1,0 +1,74 @@
+/** Servers and clients with a protocol of their own, named by ALPN (RFC 7301). */
+import { TlsError } from "@degu/degu/base";
+import { SSLClient, type SSLClientOptions } from "@degu/degu/client";
+import { TempPKI } from "@degu/degu/misc";
+import { SSLServer, type SSLServerOptions } from "@degu/degu/server";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { assertEquals, assertThrows } from "@std/assert";
+
+const app = () => [204, "No Content", {}, null] as const;
+
+/** Serves over TLS, and tells how a request fares. */
+async function serve(options: SSLServerOptions) {
+  const pki = await TempPKI.create();
+  const logger = new RecordingLogger();
+  const server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app, {
+    ...options,
+    logger,
+  });
+  return {
+    server,
+    logger,
+    async ask(options: SSLClientOptions): Promise<number | string> {
+      const client = new SSLClient(pki.clientSslconfig, server.address, options);
+      try {
+        return (await client.get("/")).status;
+      } catch (error) {
+        return error instanceof TlsError ? error.code : (error as Error).name;
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      await pki[Symbol.asyncDispose]();
+    },
+  };
+}
+
+Deno.test("a server with a protocol accepts only clients that name it", async () => {
+  await using served = await serve({ protocol: "lamp/1" });
+  assertEquals(served.server.options.protocol, "lamp/1");
+  assertEquals(await served.ask({ protocol: "lamp/1" }), 204);
+  const others: SSLClientOptions[] = [{}, { protocol: "lamp/2" }, { protocol: "LAMP/1" }];
+  for (const options of others) {
+    const fate = await served.ask(options);
+    assertEquals(typeof fate, "string", `${options.protocol}: ${fate}`);
+  }
+  assertEquals(served.logger.at("info").length, 3);
+});
+
+Deno.test("a client with a protocol accepts only servers that name it", async () => {
+  await using served = await serve({});
+  assertEquals(await served.ask({ protocol: "lamp/1" }), "POLICY");
+  assertEquals(await served.ask({}), 204);
+});
+
+Deno.test("a protocol is a text of 1 to 255 visible ASCII characters", async () => {
+  await using pki = await TempPKI.create();
+  const makers = [
+    (...options: unknown[]) =>
+      Reflect.construct(SSLClient, [pki.clientSslconfig, ["127.0.0.1", 81], ...options]),
+    (...options: unknown[]) =>
+      Reflect.construct(SSLServer, [pki.serverSslconfig, ["127.0.0.1", 0], app, ...options]),
+  ];
+  const longest = "a".repeat(255);
+  for (const make of makers) {
+    for (const protocol of ["", `${longest}a`, "a b", "é", "a\n"]) {
+      assertThrows(() => make({ protocol }), RangeError, "protocol: must be 1 to 255", protocol);
+    }
+    for (const protocol of [5, null, ["a"]]) {
+      assertThrows(() => make({ protocol }), TypeError, "protocol: must be a string");
+    }
+  }
+  await using served = await serve({ protocol: longest });
+  assertEquals(await served.ask({ protocol: longest }), 204);
+});
