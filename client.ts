@@ -40,13 +40,7 @@ import type { Method } from "./base/wire/preamble.ts";
 import type { Address } from "./base/address.ts";
 import { checkClientAddress, hostOf } from "./net/addresses.ts";
 import { checkRequest } from "./net/check_request.ts";
-import {
-  type ConnectedSocket,
-  connectSocket,
-  joinSignals,
-  type SocketMaker,
-  untilAborted,
-} from "./net/connect.ts";
+import { connectSocket, joinSignals, type SocketMaker, untilAborted } from "./net/connect.ts";
 import {
   closeAfterResponse,
   closeOn,
@@ -224,7 +218,7 @@ export class Client extends RequestShortcuts implements Connector {
   ): Promise<Connection> {
     const { bodies, signal: given } = connectOptions(first, second);
     const { signal, onConnect, unframedNull } = this.options;
-    let socket: ConnectedSocket, connection;
+    let socket: Socket, connection;
     // The clock of connecting goes on as that of the connection.
     const clock = holdClock(this.timeout);
     // A `using` declaration would take longer than all the rest of this method.
@@ -384,33 +378,16 @@ export class SSLClient extends Client {
   constructor(
     sslctx: ClientSslctx | ClientSslconfig,
     address: Address,
-    options?: SSLClientOptions,
-  );
-  /**
-   * Makes a client whose sockets are made in the given way.
-   *
-   * @internal
-   */
-  constructor(
-    sslctx: ClientSslctx | ClientSslconfig,
-    address: Address,
-    options: SSLClientOptions,
-    sockets: Internal<SocketMaker>,
-  );
-  constructor(
-    sslctx: ClientSslctx | ClientSslconfig,
-    address: Address,
     options: SSLClientOptions = {},
-    sockets?: Internal<SocketMaker>,
   ) {
     const context = asClientSslctx(sslctx);
     const name = findSslHost(options?.sslHost, checkClientAddress(address), context);
     const protocol = checkProtocol(options?.protocol);
-    const maker = Internal.read(sockets, {
+    const maker: SocketMaker = {
       defaultPort: 443,
       moreOptions: ["sslHost", "protocol"],
       connect: (where, bounds) => connectTls(where, context, name, bounds, protocol),
-    });
+    };
     super(address, options, new Internal(maker));
     this.sslctx = context;
     this.sslHost = name;

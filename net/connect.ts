@@ -24,17 +24,7 @@ export interface SocketMaker {
   /** The names of the options that only clients with these sockets have. */
   readonly moreOptions: readonly string[];
   /** Connects a socket to the client's address. */
-  connect(address: Address, bounds: ConnectBounds): Promise<ConnectedSocket>;
-}
-
-/**
- * A socket, with the trust in its peer.
- */
-export interface ConnectedSocket extends Socket {
-  /** Aborts once the peer is no longer trusted, which ends its connection. */
-  trust?: AbortSignal;
-  /** The reason why the peer may refuse this client, with advice. */
-  refusalHint?: string;
+  connect(address: Address, bounds: ConnectBounds): Promise<Socket>;
 }
 
 /** The advice for an error, by its code. */

@@ -36,6 +36,16 @@ export interface Socket {
   readonly localAddr?: unknown;
   /** The address of the peer. */
   readonly remoteAddr?: unknown;
+  /**
+   * Aborted when the peer is no longer trusted. `client.connect()` closes the connection over a
+   * socket of `client.createSocket()` then, with the reason of the signal.
+   */
+  readonly trust?: AbortSignal;
+  /**
+   * The likely reason if a server refuses this client over TLS, with advice. `client.connect()` adds
+   * it to the error of such a request.
+   */
+  readonly refusalHint?: string;
 }
 
 /** The third argument of an app: the classes to make a response from. */

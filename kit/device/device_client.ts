@@ -1,14 +1,14 @@
 /** A client of a peer, at any of its addresses. */
 
 import { type Address, addressText } from "../../base/address.ts";
-import { checkNumber, checkObject } from "../../base/checks.ts";
+import type { Socket } from "../../base/app/app.ts";
+import { checkNumber, checkObject, checkSignal, copyOptions } from "../../base/checks.ts";
 import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
 import { connectionFacts } from "../../base/facts.ts";
-import { Internal } from "../../base/internal.ts";
 import { quote } from "../../base/quote.ts";
-import { type Client, type ClientOptions, SSLClient } from "../../client.ts";
+import { type Client, type ClientOptions, type ConnectOptions, SSLClient } from "../../client.ts";
 import { checkAddresses, checkClientAddress } from "../../net/addresses.ts";
-import { joinSignals, type SocketMaker } from "../../net/connect.ts";
+import { joinSignals } from "../../net/connect.ts";
 import { asTransient } from "../../net/retry.ts";
 import { plainMessageOf, withMessage } from "../../net/thrown.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
@@ -53,24 +53,33 @@ function noAddress({ name }: Peer): DeviceError {
   );
 }
 
+/** The options of an `SSLClient` that a client of a peer has no use for, and why. */
+const UNKNOWN_OPTIONS = {
+  sslHost: "a peer is known by its authority alone",
+  protocol: "the server of a peer has none",
+} as const;
+
 /** A client of one peer. The connections end when the peer is forgotten or the device is closed. */
 export class DeviceClient extends SSLClient {
-  /** The options that were given, without the addresses. */
-  declare readonly options: Readonly<Omit<DeviceClientOptions, "addresses">>;
+  /** Seconds that connecting to an address, and then the handshake, may take; `null` for no limit. */
+  readonly connectTimeout: number | null;
+  readonly #services: DeviceServices;
+  readonly #id: string;
+  /** The addresses that were given; `null` for the stored ones. */
+  readonly #addresses: readonly Address[] | null;
+  /** The text of the address that answered last. */
+  #lastAddress = "";
 
   constructor(services: DeviceServices, peer: Peer, options: DeviceClientOptions) {
     checkObject("options", options);
-    const { addresses: given, ...others } = options;
+    const { addresses: given, connectTimeout, ...others } = options;
     const addresses = given === undefined
       ? null
       : checkAddresses("addresses", given, checkClientAddress);
     if (addresses?.length === 0) throw new RangeError("addresses: must be at least one; got none");
-    if ("sslHost" in others) {
-      throw new TypeError(
-        'options: unknown option "sslHost"; a peer is known by its authority alone',
-      );
+    for (const [name, why] of Object.entries(UNKNOWN_OPTIONS)) {
+      if (name in others) throw new TypeError(`options: unknown option "${name}"; ${why}`);
     }
-    const { connectTimeout } = others;
     if (connectTimeout !== undefined) {
       checkNumber("connectTimeout", connectTimeout);
       // Unlike `timeout`, `connectTimeout` can't be `null`.
@@ -82,52 +91,43 @@ export class DeviceClient extends SSLClient {
     }
     const [first] = addresses ?? peer.addresses;
     if (first === undefined) throw noAddress(peer);
-    const search = { more: null };
-    const sockets = new Internal<SocketMaker>({
-      defaultPort: 443,
-      moreOptions: ["sslHost", "connectTimeout"],
-      connect: connectorTo(services, peer.id, addresses, connectTimeout, search),
-    });
-    super(services.identity.clientContext(peer), first, { ...others, sslHost: null }, sockets);
-    searches.set(this, search);
+    super(services.identity.clientContext(peer), first, { ...others, sslHost: null });
+    this.connectTimeout = connectTimeout ?? this.timeout;
+    this.#services = services;
+    this.#id = peer.id;
+    this.#addresses = addresses;
+    searches.set(this, { more: null });
   }
-}
 
-/** Connects to the first address at which the peer answers. */
-function connectorTo(
-  { identity, peers, trust: signals, closing, logger }: DeviceServices,
-  id: string,
-  given: readonly Address[] | null,
-  connectTimeout: number | undefined,
-  search: { readonly more: AddressSearch | null },
-): SocketMaker["connect"] {
-  let lastAddress = "";
-  const connect: SocketMaker["connect"] = async (_first, bounds) => {
+  /** Connects to the first address at which the peer answers. */
+  override async createSocket(options: Omit<ConnectOptions, "bodies"> = {}): Promise<Socket> {
+    const { signal } = copyOptions(options, ["signal"]);
+    checkSignal(signal);
+    const { identity, peers, trust: signals, closing, logger } = this.#services;
     closing.throwIfAborted();
     await peers.refresh();
     closing.throwIfAborted();
-    const trusted = signals.find(id);
-    if (trusted === null) throw forgottenPeer(id);
+    const trusted = signals.find(this.#id);
+    if (trusted === null) throw forgottenPeer(this.#id);
     const { peer, signal: trust } = trusted;
-    const addresses = given ?? peer.addresses;
+    const addresses = this.#addresses ?? peer.addresses;
     if (addresses.length === 0) throw noAddress(peer);
-    const isLast = (address: Address) => Number(String(address) === lastAddress);
+    const isLast = (address: Address) => Number(String(address) === this.#lastAddress);
     const ordered = addresses.toSorted((a, b) => isLast(b) - isLast(a));
-    const timeout = connectTimeout ?? bounds.timeout;
     const sslctx = identity.clientContext(peer);
-    const joined = joinSignals(bounds.signal, trust)!;
+    const joined = joinSignals(this.options.signal, signal, trust)!;
+    const { more } = searches.get(this)!;
     try {
       const { address, socket } = await raceAddresses(
         ordered,
-        (address, signal) => {
-          return connectToDevice(peer, sslctx, address, { timeout, signal });
-        },
+        (address, signal) =>
+          connectToDevice(peer, sslctx, address, { timeout: this.connectTimeout, signal }),
         joined,
-        search.more,
+        more,
       );
-      lastAddress = String(address);
-      if (search.more !== null) {
-        await peers.addFound(id, address).catch((error) => {
+      this.#lastAddress = String(address);
+      if (more !== null) {
+        await peers.addFound(this.#id, address).catch((error) => {
           logger.warn(
             `the address of ${quote(peer.name)} was not stored: ${plainMessageOf(error)}`,
           );
@@ -136,14 +136,13 @@ function connectorTo(
       return Object.assign(socket, { trust, refusalHint: forgottenHint(peer.name) });
     } catch (error) {
       if (joined.aborted) throw error;
-      const sought = { name: peer.name, addresses, stored: given === null };
+      const sought = { name: peer.name, addresses, stored: this.#addresses === null };
       const best = mostInformative(error as AggregateError, sought);
       // The stack begins with the frames of the caller.
-      Error.captureStackTrace(best, connect);
+      Error.captureStackTrace(best, this.createSocket);
       throw best;
     }
-  };
-  return connect;
+  }
 }
 
 /** The most useful errors first: the peer's own, before those that others cause. */

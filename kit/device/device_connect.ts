@@ -3,26 +3,25 @@
  */
 
 import { type Address, addressText } from "../../base/address.ts";
+import type { Socket } from "../../base/app/app.ts";
 import { TlsError } from "../../base/errors.ts";
+import { type ClientSslctx, SSLClient, type SSLClientOptions } from "../../client.ts";
 import { type Authority, identifyDevice } from "../identity/authority.ts";
-import type { ConnectBounds } from "../../net/connect.ts";
-import { connectTls } from "../../net/tls/client_handshake.ts";
-import type { ClientSslctx } from "../../net/tls/context.ts";
-import type { TlsSocket } from "../../net/tls/socket.ts";
 
 /**
  * Connects to an address if this very device answers there.
  *
  * @param device The device, whose authority the context trusts alone.
+ * @param options The time-out, a signal, and the protocol.
  */
 export async function connectToDevice(
-  device: Pick<Authority, "id" | "certificate">,
+  device: Pick<Authority, "id">,
   sslctx: ClientSslctx,
   address: Address,
-  bounds: ConnectBounds,
-  protocol?: string,
-): Promise<TlsSocket> {
-  const socket = await connectTls(address, sslctx, null, bounds, protocol ?? null);
+  options: Pick<SSLClientOptions, "timeout" | "signal" | "protocol">,
+): Promise<Socket> {
+  const client = new SSLClient(sslctx, address, { ...options, sslHost: null });
+  const socket = await client.createSocket();
   if (identifyDevice(socket.peerCertificate, [device]) !== null) return socket;
   socket.close();
   const problem = "the authority of the device has not signed the certificate directly";

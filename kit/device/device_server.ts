@@ -5,13 +5,9 @@ import { type App, type AppObject, readApp } from "../../base/app/app.ts";
 import { isTrustedBy, type PeerIdentity, readDecision } from "../../base/app/peer_identity.ts";
 import { addTrust, identifyPeer, Session } from "../../base/app/session.ts";
 import { checkObject, wrongType } from "../../base/checks.ts";
-import { Internal } from "../../base/internal.ts";
-import type { ListenerMaker } from "../../net/listener.ts";
 import { identifyDevice } from "../identity/authority.ts";
-import type { ServerSslctx } from "../../net/tls/context.ts";
 import { type Logger, makeKindLogger } from "../../net/logger.ts";
-import { ContextInForce, TlsListener } from "../../net/tls/listener.ts";
-import { Server, type ServerOptions } from "../../server.ts";
+import { type ServerOptions, SSLServer } from "../../server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer, PeerStore } from "./peer_store.ts";
 import type { ServingRecord } from "./serving_records.ts";
@@ -41,8 +37,15 @@ import type { Trusted } from "./trust_signals.ts";
  * await Deno.remove(dir, { recursive: true });
  * ```
  */
-export class DeviceServer extends Server {
-  readonly #context: ContextInForce;
+export class DeviceServer extends SSLServer {
+  /**
+   * Throws: a device's server is made by {@linkcode Device.prototype.serve}.
+   *
+   * @throws {TypeError} always.
+   */
+  static override readonly start: never = ((): never => {
+    throw new TypeError("DeviceServer.start: can't be called; use device.serve()");
+  }) as never;
   readonly #services: DeviceServices;
   readonly #unsubscribe: () => void;
   readonly #prepared: Promise<void>;
@@ -65,22 +68,15 @@ export class DeviceServer extends Server {
     onStop: () => void,
   ) {
     checkObject("options", options);
+    if ("protocol" in options) {
+      throw new TypeError('options: unknown option "protocol"; the client of a peer names none');
+    }
     const { logger = services.logger } = options;
-    const context = new ContextInForce(contextOf(services));
-    super(
-      address,
-      forPeers(services, app, logger),
-      { ...options, logger },
-      new Internal<ListenerMaker>({
-        moreOptions: [],
-        listen: (where, side) => new TlsListener(where, side, context, null),
-      }),
-    );
-    this.#context = context;
+    super(contextOf(services), address, forPeers(services, app, logger), { ...options, logger });
     this.#services = services;
     this.#onStop = onStop;
     this.#unsubscribe = services.peers.onChange(() => {
-      context.replace(contextOf(services));
+      super.setSslctx(contextOf(services));
       this.#record?.touch();
     });
     this.#prepared = this.#prepare();
@@ -89,19 +85,15 @@ export class DeviceServer extends Server {
   }
 
   /**
-   * Always rejects: a device's server is made by {@linkcode Device.prototype.serve}.
+   * Throws: pairing and forgetting alone decide whom a device trusts.
    *
    * @throws {TypeError} always.
    */
-  static override start(): Promise<never> {
-    return Promise.reject(
-      new TypeError("the server of a device is not started so: use device.serve()"),
+  override setSslctx(_: never): never {
+    throw new TypeError(
+      "setSslctx: can't be called for the server of a device, which trusts the peers of the device; pair " +
+        "them, or forget them",
     );
-  }
-
-  /** The current context: the peers of the device, and its identity. */
-  get sslctx(): ServerSslctx {
-    return this.#context.sslctx;
   }
 
   /**

@@ -8,9 +8,8 @@ import type { Response } from "../../base/app/message.ts";
 import { EmptyPreambleError, TlsError } from "../../base/errors.ts";
 import { pause } from "../../base/pause.ts";
 import type { Authority } from "../identity/authority.ts";
-import { closeOn, Connection } from "../../net/client_connection.ts";
-import { connectSocket } from "../../net/connect.ts";
-import type { ClientSslctx } from "../../net/tls/context.ts";
+import { Client, type ClientSslctx, Connection } from "../../client.ts";
+import { closeOn } from "../../net/client_connection.ts";
 import { connectionFaultOf, isUnreachable, systemCode } from "../../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
@@ -53,11 +52,10 @@ export async function askPlain<T>(
       new Deno.errors.TimedOut(`${addressText(address)} has not answered in ${seconds} s`),
     );
   }, PLAIN_MILLISECONDS);
-  const bounds = { timeout: null, signal: AbortSignal.any([signal, late.signal]) };
+  const joined = AbortSignal.any([signal, late.signal]);
+  const client = new Client(address, { host: null, timeout: null, signal: joined });
   const attempt = async () => {
-    const socket = await connectSocket(address, bounds);
-    const connection = new Connection(socket, null, undefined, null);
-    closeOn(connection, bounds.signal);
+    const connection = await client.connect();
     try {
       return await run(connection);
     } catch (error) {
@@ -66,7 +64,7 @@ export async function askPlain<T>(
     }
   };
   try {
-    return await attemptAgain(attempt, wasCut, most, bounds.signal);
+    return await attemptAgain(attempt, wasCut, most, joined);
   } finally {
     clearTimeout(timer);
   }
@@ -105,8 +103,8 @@ export async function connectToInviter(
   seconds: number | null = WAIT_SECONDS,
 ): Promise<{ readonly address: Address; readonly connection: Connection }> {
   const { address, socket } = await raceAddresses(addresses, (address, signal) => {
-    const bounds = { timeout: WAIT_SECONDS, signal };
-    const attempt = () => connectToDevice(authority, sslctx, address, bounds, PAIRING_PROTOCOL);
+    const options = { timeout: WAIT_SECONDS, signal, protocol: PAIRING_PROTOCOL };
+    const attempt = () => connectToDevice(authority, sslctx, address, options);
     return attemptAgain(attempt, wasClosed, MAX_ATTEMPTS, signal);
   }, signal);
   const connection = new Connection(socket, null, undefined, seconds);

@@ -1,6 +1,6 @@
 /** The command line: options, addresses, the device, and what is said of errors. */
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
+import { DeviceError } from "@degu/degu/device";
 import { StatusError, TransferError } from "@degu/degu/files";
 import {
   atEveryAddress,
@@ -31,6 +31,7 @@ import {
 } from "@degu/internal/kit/files/tree/tree_errors.ts";
 import { AgentHomes, runAgent, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
+import type { DeviceClient } from "@degu/internal/kit/device/device_client.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";
@@ -285,8 +286,8 @@ Deno.test("an address at which nobody answers is waited for no longer than 5 s, 
   for (const options of [{}, { address: ["127.0.0.1", 2] as const }]) {
     const context = { home: viewer.dir, output: new Output({}), signal, options };
     const client = await openClient(context, viewer, "camera");
-    const { connectTimeout }: DeviceClientOptions = client.options;
-    assertEquals([connectTimeout, client.timeout], [5, 90]);
+    const { connectTimeout, timeout } = client as DeviceClient;
+    assertEquals([connectTimeout, timeout], [5, 90]);
   }
 });
 

@@ -231,6 +231,37 @@ Deno.test("a signal that aborts while the socket is handed over closes it", asyn
   await (await server.accept()).assertClosedSilently();
 });
 
+Deno.test("a connection over a socket with trust ends when that is aborted, with its reason", async () => {
+  using server = new RawServer();
+  const trust = new AbortController();
+  class Trusting extends Client {
+    override async createSocket(): Promise<Socket> {
+      return Object.assign(await super.createSocket(), { trust: trust.signal });
+    }
+  }
+  using connection = await new Trusting(server.address).connect();
+  const peer = await server.accept();
+  const asking = rejectionOf(connection.get("/"), "get");
+  trust.abort(reason);
+  assertStrictEquals(await asking, reason);
+  assertEquals(connection.closed, true);
+  peer.close();
+});
+
+Deno.test("a request over TLS that is refused says the refusalHint of its socket", async () => {
+  using server = new RawServer();
+  class Hinting extends Client {
+    override async createSocket(): Promise<Socket> {
+      const refusalHint = "ask the owner of the lamp";
+      return Object.assign(await super.createSocket(), { protocol: "TLSv1.3", refusalHint });
+    }
+  }
+  using connection = await new Hinting(server.address).connect();
+  const asking = assertRejects(() => connection.get("/"), EmptyPreambleError, "ask the owner");
+  (await server.accept()).close();
+  await asking;
+});
+
 Deno.test("timeout limits connecting", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 1 });
   const address = ["127.0.0.1", listener.addr.port] as const;

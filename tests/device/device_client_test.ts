@@ -74,6 +74,7 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
     [["camera", null], TypeError, "options: "],
     [["camera", { timeOut: 1 }], TypeError, "timeOut"],
     [["camera", { sslHost: "a" }], TypeError, "sslHost"],
+    [["camera", { protocol: "a" }], TypeError, "protocol"],
     [["camera", { addresses: "a" }], TypeError, "addresses"],
     [["camera", { addresses: [] }], RangeError, "addresses"],
     [["camera", { addresses: [["a"]] }], TypeError, "addresses[0]: "],

@@ -119,6 +119,7 @@ Deno.test("serve validates its arguments, and logs to the device's logger", asyn
   const serve = camera.serve.bind(camera) as (...args: unknown[]) => Promise<unknown>;
   await assertRejects(() => serve(LOOPBACK), TypeError, "app");
   await assertRejects(() => serve(LOOPBACK, tellName, { timeOut: 1 }), TypeError, "timeOut");
+  await assertRejects(() => serve(LOOPBACK, tellName, { protocol: "a" }), TypeError, "protocol");
   await assertRejects(() => serve(LOOPBACK, tellName, null), TypeError, "options: ");
   await assertRejects(() => serve(["127.0.0.1", 99999], tellName), RangeError);
   const logger = new RecordingLogger();
@@ -133,7 +134,7 @@ Deno.test("serve validates its arguments, and logs to the device's logger", asyn
     deviceLogger.at("warn").join(),
     /the address of a server can't be recorded: NotFound/,
   );
-  assert(!("setSslctx" in other), "pairing and forgetting alone decide whom a device trusts");
+  assertInstanceOf(other, SSLServer);
   assertEquals(other.sslctx.verify, true);
 });
 
@@ -154,10 +155,25 @@ Deno.test("device.serve resolves to a server that serves, and rejects for an add
   assertEquals((await viewer.peers()).length, 1);
 });
 
-Deno.test("DeviceServer.start rejects, because it knows no device", async () => {
+Deno.test("DeviceServer.start throws, because it knows no device", () => {
   const start = DeviceServer.start as (...args: unknown[]) => Promise<unknown>;
   const args = [LOOPBACK, () => [204, "No Content", {}, null]];
-  await assertRejects(() => start.apply(DeviceServer, args), TypeError, "use device.serve()");
+  assertThrows(() => start.apply(DeviceServer, args), TypeError, "use device.serve()");
+});
+
+Deno.test("setSslctx of a device's server throws, and changes nothing: pairing and forgetting alone decide", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  await using server = await camera.serve(LOOPBACK, tellName);
+  const { sslctx } = server;
+  const { cert, key } = await identityOf(camera.dir);
+  const open = { cert, key, allowUnauthenticatedClients: true } as never;
+  assertThrows(() => server.setSslctx(open), TypeError, "pair them, or forget them");
+  assertEquals(server.sslctx, sslctx);
+  const client = await viewer.client("camera", { addresses: [server.address] });
+  assertEquals(await answerOf(client), "viewer");
+  await camera.forget("viewer");
+  assertEquals(await answerOf(client), REFUSED);
 });
 
 Deno.test("a server whose address is in use, or whose device is closed before it serves, leaves nothing behind", async () => {

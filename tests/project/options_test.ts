@@ -28,6 +28,7 @@ import {
   type ServerOptions,
   type ServerSslconfig,
   SSLServer,
+  type SSLServerOptions,
   type UntilSignalOptions,
 } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -132,6 +133,8 @@ Deno.test("the options of an sslconfig may be undefined", async () => {
   // What was made may be taken apart and put together.
   const forServer: ServerSslconfig = { ...undefinedServer, certFile, keyFile, caFile };
   assertEquals(buildServerSslctx(forServer).verify, true);
+  const options = unset<SSLServerOptions>({ ...serverOptions, protocol: undefined });
+  await using _server = await SSLServer.start(forServer, ["127.0.0.1", 0], app, options);
   await using server = new SSLServer(forServer, ["127.0.0.1", 0], app, serverOptions);
   server.serveForever();
   await server.ready;

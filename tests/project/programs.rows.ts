@@ -12,7 +12,7 @@ import {
   Server, type Session, wrapApp,
 } from "@degu/degu";
 import type * as degu from "@degu/degu";
-import { Device } from "@degu/degu/device";
+import { Device, DeviceServer } from "@degu/degu/device";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
 
 const app: App = () => json({});
@@ -32,6 +32,16 @@ export type WrongProgram = readonly [
 ];
 
 export const WRONG: readonly WrongProgram[] = [
+  [
+    "the server of a device that no device has made",
+    `await DeviceServer.start(address, app);`,
+    `await device.serve(address, app);`,
+  ],
+  [
+    "the trust of a device's server",
+    `(await device.serve(address, app)).setSslctx({ ca: [] });`,
+    `await device.forget("viewer");`,
+  ],
   [
     "a header that may be missing",
     `response.headers["x-none"].toString();`,
