@@ -1,0 +1,80 @@
+/** Devices for one test. */
+import { reply } from "@degu/degu";
+import { type Device, peerOf } from "@degu/degu/device";
+import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
+import { denoRun, runCommand } from "@degu/testing/commands.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
+
+Deno.test("TempDevices are paired with each other, by their names, and gone in the end", async () => {
+  let dir = "";
+  {
+    await using temp = await TempDevices.create("camera", "viewer", "recorder");
+    const { camera, viewer, recorder } = temp.devices;
+    dir = camera.dir;
+    assertEquals((await Deno.stat(`${dir}/..`)).mode! & 0o777, 0o700);
+    for (
+      const [device, others] of [
+        [camera, ["recorder", "viewer"]],
+        [viewer, ["camera", "recorder"]],
+        [recorder, ["camera", "viewer"]],
+      ] as [Device, string[]][]
+    ) {
+      assertEquals((await device.peers()).map(({ name }) => name).sort(), others);
+    }
+    await using server = await camera.serve(["127.0.0.1", 0], (_request, session) => {
+      return reply(200, peerOf(session).name);
+    });
+    for (const device of [viewer, recorder]) {
+      const client = await device.client("camera", { addresses: [server.address] });
+      const { body } = await client.request("GET", "/");
+      assertEquals(await body?.text(), device.name);
+    }
+  }
+  await assertRejects(() => Deno.stat(`${dir}/..`), Deno.errors.NotFound);
+});
+
+Deno.test("TempDevices refuses names that no devices can have, and leaves no directory", async () => {
+  const create = TempDevices.create as (...names: unknown[]) => Promise<unknown>;
+  for (
+    const [names, kind] of [
+      [["a", "a"], RangeError],
+      [["a/b"], RangeError],
+      [["a", 5], TypeError],
+    ] as const
+  ) {
+    assertInstanceOf(await rejectionOf(create(...names), `${names}`), kind, `${names}`);
+  }
+});
+
+Deno.test("peerSession is a session with a device: peerOf gives the peer that the others know, and it is trusted", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const session = temp.peerSession("viewer");
+  const { pairedAt: _, ...peer } = peerOf(session);
+  const { pairedAt: __, ...known } = (await temp.devices.camera.peer("viewer"))!;
+  assertEquals(peer, known);
+  assertEquals([session.user, await session.isTrusted()], ["viewer", true]);
+  const response = await callApp((_request, { user }) => reply(200, user), mkreq("GET", "/"), {
+    session: temp.peerSession("camera"),
+  });
+  assertEquals(await response.text(), "camera");
+  assertThrows(() => temp.peerSession("toaster" as "camera"), RangeError, "camera, viewer");
+  await using alone = await TempDevices.create("camera");
+  assertEquals(peerOf(alone.peerSession("camera")).id, alone.devices.camera.id);
+});
+
+Deno.test("TempDevices and their servers print nothing", async () => {
+  const program = `
+    import { reply } from ${JSON.stringify(import.meta.resolve("../../mod.ts"))};
+    import { TempDevices } from ${JSON.stringify(import.meta.resolve("../../misc.ts"))};
+    await using temp = await TempDevices.create("camera", "viewer");
+    const { camera, viewer } = temp.devices;
+    await using server = await camera.serve(["127.0.0.1", 0], () => reply(204));
+    const client = await viewer.client("camera", { addresses: [server.address] });
+    await client.get("/");
+    await camera.forget("viewer");
+    await client.get("/").catch(() => {});`;
+  const module = `data:application/typescript,${encodeURIComponent(program)}`;
+  const { code, stdout, stderr } = await runCommand(denoRun(["--allow-all"], module));
+  assertEquals({ code, stdout, stderr }, { code: 0, stdout: "", stderr: "" });
+});
