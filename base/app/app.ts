@@ -42,8 +42,8 @@ export interface Socket {
    */
   readonly trust?: AbortSignal;
   /**
-   * The likely reason if a server refuses this client over TLS, with advice. `client.connect()` adds
-   * it to the error of such a request.
+   * The likely reason if a server refuses this client over TLS, with advice. `client.connect()`
+   * adds it to the error of such a request.
    */
   readonly refusalHint?: string;
 }

@@ -1,15 +1,14 @@
 /** A device: its identity, and the peers that it trusts. */
 
 import { join } from "node:path";
-import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts";
-import type { App } from "../../base/app/app.ts";
-import { checkBoolean, copyOptions } from "../../base/checks.ts";
-import { type Logger, makeKindLogger, makeStandardLogger } from "../../net/logger.ts";
+import type { Address, HostAddress, ScopedAddress } from "../../base.ts";
 import type { Client } from "../../client.ts";
+import type { App, Logger, ServerOptions } from "../../server.ts";
+import { checkBoolean, copyOptions } from "../../base/checks.ts";
+import { makeKindLogger, makeStandardLogger } from "../../net/logger.ts";
 import { DeviceIdentity } from "../identity/device_identity.ts";
 import { checkDeviceName } from "../identity/names.ts";
 import { startServer } from "../../net/serving.ts";
-import type { ServerOptions } from "../../server.ts";
 import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
 import { devicePath, findDevice, prepareDirectory } from "./device_directory.ts";
 import { DeviceServer } from "./device_server.ts";

@@ -1,12 +1,11 @@
 /** A client of a peer, at any of its addresses. */
 
-import { type Address, addressText } from "../../base/address.ts";
-import type { Socket } from "../../base/app/app.ts";
+import { type Address, type Socket, TlsError, type TlsErrorCode } from "../../base.ts";
+import { type Client, type ClientOptions, type ConnectOptions, SSLClient } from "../../client.ts";
+import { addressText } from "../../base/address.ts";
 import { checkNumber, checkObject, checkSignal, copyOptions } from "../../base/checks.ts";
-import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
 import { connectionFacts } from "../../base/facts.ts";
 import { quote } from "../../base/quote.ts";
-import { type Client, type ClientOptions, type ConnectOptions, SSLClient } from "../../client.ts";
 import { checkAddresses, checkClientAddress } from "../../net/addresses.ts";
 import { joinSignals } from "../../net/connect.ts";
 import { asTransient } from "../../net/retry.ts";
@@ -61,7 +60,7 @@ const UNKNOWN_OPTIONS = {
 
 /** A client of one peer. The connections end when the peer is forgotten or the device is closed. */
 export class DeviceClient extends SSLClient {
-  /** Seconds that connecting to an address, and then the handshake, may take; `null` for no limit. */
+  /** Seconds for connecting to an address, and then for the handshake; `null` for no limit. */
   readonly connectTimeout: number | null;
   readonly #services: DeviceServices;
   readonly #id: string;

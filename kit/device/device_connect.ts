@@ -2,10 +2,9 @@
  * Connects to a device: at any of its addresses that answers (RFC 8305 §5), and to no other device.
  */
 
-import { type Address, addressText } from "../../base/address.ts";
-import type { Socket } from "../../base/app/app.ts";
-import { TlsError } from "../../base/errors.ts";
+import { type Address, type Socket, TlsError } from "../../base.ts";
 import { type ClientSslctx, SSLClient, type SSLClientOptions } from "../../client.ts";
+import { addressText } from "../../base/address.ts";
 import { type Authority, identifyDevice } from "../identity/authority.ts";
 
 /**

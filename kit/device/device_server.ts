@@ -1,13 +1,21 @@
 /** The server of a device, for its peers only. */
 
-import type { Address } from "../../base/address.ts";
-import { type App, type AppObject, readApp } from "../../base/app/app.ts";
-import { isTrustedBy, type PeerIdentity, readDecision } from "../../base/app/peer_identity.ts";
-import { addTrust, identifyPeer, Session } from "../../base/app/session.ts";
+import type { Address } from "../../base.ts";
+import {
+  type App,
+  type AppObject,
+  type Logger,
+  type PeerIdentity,
+  type ServerOptions,
+  Session,
+  SSLServer,
+} from "../../server.ts";
+import { readApp } from "../../base/app/app.ts";
+import { isTrustedBy, readDecision } from "../../base/app/peer_identity.ts";
+import { addTrust, identifyPeer } from "../../base/app/session.ts";
 import { checkObject, wrongType } from "../../base/checks.ts";
 import { identifyDevice } from "../identity/authority.ts";
-import { type Logger, makeKindLogger } from "../../net/logger.ts";
-import { type ServerOptions, SSLServer } from "../../server.ts";
+import { makeKindLogger } from "../../net/logger.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer, PeerStore } from "./peer_store.ts";
 import type { ServingRecord } from "./serving_records.ts";

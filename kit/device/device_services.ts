@@ -3,8 +3,8 @@
  * other device is stored, and can connect at once.
  */
 
+import type { Logger } from "../../server.ts";
 import type { DeviceIdentity } from "../identity/device_identity.ts";
-import type { Logger } from "../../net/logger.ts";
 import type { Pairing, Peer, PeerStore } from "./peer_store.ts";
 import type { ServingRecords } from "./serving_records.ts";
 import type { TrustSignals } from "./trust_signals.ts";

@@ -1,6 +1,6 @@
 /** Errors of devices: of pairing, and of connecting to a peer. */
 
-import { DeguError } from "../../base/errors.ts";
+import { DeguError } from "../../base.ts";
 import { Facts } from "../../base/facts.ts";
 
 /**

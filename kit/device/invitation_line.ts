@@ -17,13 +17,11 @@
  */
 
 import { createHash } from "node:crypto";
+import type { Address, HostAddress, ScopedAddress } from "../../base.ts";
 import {
-  type Address,
   bytesOfIPAddress,
   canonicalIPAddress,
   formatIPAddress,
-  type HostAddress,
-  type ScopedAddress,
   withoutZone,
   withPort,
 } from "../../base/address.ts";

@@ -1,10 +1,16 @@
 /** The end of a pairing that invites: the invitation, and the answers of its port of TLS. */
 
 import { timingSafeEqual } from "node:crypto";
-import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts";
-import type { Socket } from "../../base/app/app.ts";
-import type { Request, ResponseTuple } from "../../base/app/message.ts";
-import type { Session } from "../../base/app/session.ts";
+import {
+  type Address,
+  ConnectionClosedError,
+  DeguError,
+  type HostAddress,
+  type ResponseTuple,
+  type ScopedAddress,
+  type Socket,
+} from "../../base.ts";
+import { type Request, Server, type ServerSslctx, type Session, SSLServer } from "../../server.ts";
 import {
   checkFunction,
   checkNumber,
@@ -12,12 +18,10 @@ import {
   copyOptions,
   notAllowed,
 } from "../../base/checks.ts";
-import { ConnectionClosedError, DeguError } from "../../base/errors.ts";
 import { pause } from "../../base/pause.ts";
 import { type Authority, identifyDevice, readAuthority } from "../identity/authority.ts";
 import { LineLimit } from "../../net/logger.ts";
 import { plainMessageOf, reworded } from "../../net/thrown.ts";
-import { Server, type ServerSslctx, SSLServer } from "../../server.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import {
   encodeLine,

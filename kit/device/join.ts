@@ -1,11 +1,17 @@
 /** The end of a pairing that joins by a line. */
 
-import { type Address, addressText, type HostAddress, isLinkLocal } from "../../base/address.ts";
+import {
+  type Address,
+  DeguError,
+  EmptyPreambleError,
+  type HostAddress,
+  ProtocolError,
+} from "../../base.ts";
+import { buildClientSslctx, type Connection } from "../../client.ts";
+import { addressText, isLinkLocal } from "../../base/address.ts";
 import { checkSignal, copyOptions } from "../../base/checks.ts";
-import { DeguError, EmptyPreambleError, ProtocolError } from "../../base/errors.ts";
 import { type Authority, readAuthority } from "../identity/authority.ts";
 import { deviceId } from "../identity/names.ts";
-import { buildClientSslctx, type Connection } from "../../client.ts";
 import { joinSignals } from "../../net/connect.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { advised, PairingError, type PairingErrorCode, pairingFacts } from "./errors.ts";

@@ -1,20 +1,17 @@
 /** The end of a pairing that joins by a number, which two people compare. */
 
+import { type Address, DeguError, type HostAddress, type ScopedAddress } from "../../base.ts";
+import type { ClientSslctx, Connection } from "../../client.ts";
 import {
-  type Address,
   addressText,
   canonicalIPAddress,
-  type HostAddress,
   isUnixAddress,
-  type ScopedAddress,
   withoutZone,
   withPort,
 } from "../../base/address.ts";
 import { checkFunction, checkSignal, copyOptions } from "../../base/checks.ts";
-import { DeguError } from "../../base/errors.ts";
 import { readAuthority } from "../identity/authority.ts";
 import { checkAddresses, checkClientAddress } from "../../net/addresses.ts";
-import type { ClientSslctx, Connection } from "../../client.ts";
 import { joinSignals, untilAborted } from "../../net/connect.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";

@@ -1,22 +1,19 @@
 /** The addresses that two devices exchange: where each can be reached once they are paired. */
 
+import type { Address, HostAddress, ScopedAddress, Socket } from "../../base.ts";
 import {
-  type Address,
   addressText,
   canonicalDnsName,
   canonicalIPAddress,
-  type HostAddress,
   isIPv4LinkLocal,
   isIPv6,
   isLinkLocal,
   isLoopback,
   isUnixAddress,
-  type ScopedAddress,
   withoutZone,
   withPort,
   zoneOf,
 } from "../../base/address.ts";
-import type { Socket } from "../../base/app/app.ts";
 import { notAllowed } from "../../base/checks.ts";
 import {
   checkAddresses,

@@ -3,10 +3,8 @@
  * busy.
  */
 
-import type { Socket } from "../../base/app/app.ts";
-import type { ResponseTuple } from "../../base/app/message.ts";
-import type { Session } from "../../base/app/session.ts";
-import { ConnectionClosedError, DeguError } from "../../base/errors.ts";
+import { ConnectionClosedError, DeguError, type ResponseTuple, type Socket } from "../../base.ts";
+import type { Session } from "../../server.ts";
 
 /** Time until the request has arrived: stops slow peers. */
 const REQUEST_MILLISECONDS = 2000;

@@ -4,7 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
-import type { HostAddress } from "../../base/address.ts";
+import type { HostAddress } from "../../base.ts";
 import { isDeviceName } from "../identity/names.ts";
 import { decodeBase64Url, encodeBase64Url, SECRET_BYTES } from "./invitation_line.ts";
 import { readAddresses } from "./pairing_addresses.ts";

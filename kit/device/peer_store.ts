@@ -1,13 +1,9 @@
 /** The peers of a device, on disk: one file for each. */
 
 import { join } from "node:path";
-import {
-  type Address,
-  formatAddress,
-  isUnixAddress,
-  parseAddress,
-  type ScopedAddress,
-} from "../../base/address.ts";
+import { type Address, formatAddress, parseAddress, type ScopedAddress } from "../../base.ts";
+import type { Logger } from "../../server.ts";
+import { isUnixAddress } from "../../base/address.ts";
 import { checkString, notAllowed, wrongType } from "../../base/checks.ts";
 import { argumentFacts } from "../../base/facts.ts";
 import { quote } from "../../base/quote.ts";
@@ -16,7 +12,6 @@ import { checkDeviceName, freeName, isDeviceId, isDeviceName, nameKey } from "..
 import { WRITABLE_BY_OTHERS } from "../identity/private_files.ts";
 import { checkClientAddress } from "../../net/addresses.ts";
 import { startInterval } from "../../net/deadline.ts";
-import type { Logger } from "../../net/logger.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
 import { isOtherVersion, StateDirectory } from "./device_directory.ts";
 import { DeviceError, PairingError } from "./errors.ts";

@@ -1,16 +1,11 @@
 /** An app of its own for each peer. */
 
-import {
-  type App,
-  type AppObject,
-  type OnConnect,
-  readApp,
-  type Socket,
-} from "../../base/app/app.ts";
+import { ConnectionClosedError, type Socket } from "../../base.ts";
+import type { App, AppObject, Session } from "../../server.ts";
+import { type OnConnect, readApp } from "../../base/app/app.ts";
 import { readDecision } from "../../base/app/peer_identity.ts";
-import { addTrust, type Session } from "../../base/app/session.ts";
+import { addTrust } from "../../base/app/session.ts";
 import { checkFunction } from "../../base/checks.ts";
-import { ConnectionClosedError } from "../../base/errors.ts";
 import { peerOf, trustSignalOf } from "./device_server.ts";
 import type { Peer } from "./peer_store.ts";
 

@@ -4,17 +4,12 @@
  * vouches for the messages.
  */
 
-import type { HostAddress } from "../../base/address.ts";
-import type { AppObject } from "../../base/app/app.ts";
-import type { Request, ResponseTuple } from "../../base/app/message.ts";
-import type { Session } from "../../base/app/session.ts";
-import { DeguError } from "../../base/errors.ts";
+import { DeguError, type HostAddress, type ResponseTuple } from "../../base.ts";
+import type { AppObject, Logger, Request, ServerSslctx, Session } from "../../server.ts";
 import { pause } from "../../base/pause.ts";
 import { type Authority, readAuthority } from "../identity/authority.ts";
 import { untilAborted } from "../../net/connect.ts";
-import type { Logger } from "../../net/logger.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
-import type { ServerSslctx } from "../../server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { pairingFacts } from "./errors.ts";
 import {

@@ -3,12 +3,11 @@
  * more attempts where strangers may crowd them, and what each exchanges.
  */
 
-import { type Address, addressText } from "../../base/address.ts";
-import type { Response } from "../../base/app/message.ts";
-import { EmptyPreambleError, TlsError } from "../../base/errors.ts";
+import { type Address, EmptyPreambleError, type Response, TlsError } from "../../base.ts";
+import { Client, type ClientSslctx, Connection } from "../../client.ts";
+import { addressText } from "../../base/address.ts";
 import { pause } from "../../base/pause.ts";
 import type { Authority } from "../identity/authority.ts";
-import { Client, type ClientSslctx, Connection } from "../../client.ts";
 import { closeOn } from "../../net/client_connection.ts";
 import { connectionFaultOf, isUnreachable, systemCode } from "../../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";

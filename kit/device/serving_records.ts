@@ -1,7 +1,8 @@
 /** The addresses of a device's servers, and their inboxes, recorded for its other processes. */
 
 import { join } from "node:path";
-import { type Address, addressText, parseAddress } from "../../base/address.ts";
+import { type Address, parseAddress } from "../../base.ts";
+import { addressText } from "../../base/address.ts";
 import { writeAside } from "../identity/private_files.ts";
 import type { Temporary } from "../disk/temporary.ts";
 import { pause } from "../../base/pause.ts";

@@ -1,9 +1,9 @@
 /** Paired devices that are gone after a test. */
 
 import { join } from "node:path";
+import { type Logger, Session } from "../../server.ts";
 import { checkString } from "../../base/checks.ts";
 import { quote } from "../../base/quote.ts";
-import { type Logger, Session } from "../../server.ts";
 import { createDevicePki } from "../identity/device_identity.ts";
 import { Device } from "./device.ts";
 import { setPeer } from "./device_server.ts";

@@ -1,8 +1,9 @@
 /** The authority of a device: the only kind of certificate that two devices exchange. */
 
 import { X509Certificate } from "node:crypto";
+import type { PeerCertificate } from "../../base.ts";
+import { publicKey256 } from "../../server.ts";
 import { authorityFormProblem, isSignedBy } from "../../net/tls/certificate_writer.ts";
-import { type PeerCertificate, publicKey256 } from "../../server.ts";
 import { deviceId } from "./names.ts";
 
 export interface Authority {

@@ -5,12 +5,12 @@
 
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { isAbsolute, join, normalize } from "node:path";
+import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
+import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
 import { checkBoolean, checkString, copyOptions } from "../../base/checks.ts";
 import { quote } from "../../base/quote.ts";
 import { checkDenoVersion } from "../../net/deno_version.ts";
 import { exists, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
-import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
-import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
 import { createAuthority, createLeaf, type LeafProfile } from "../../net/tls/certificate_writer.ts";
 import { deriveDnsName } from "./names.ts";

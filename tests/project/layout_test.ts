@@ -4,6 +4,7 @@ import {
   codeOf,
   filesUnder,
   graphOf,
+  importedNames,
   libraryFiles,
   libraryImports,
   read,
@@ -13,7 +14,7 @@ import {
 
 const CONNECTED = "base/ net/ client.ts server.ts";
 /** What kit/ may import of these: of TLS only what writes certificates. */
-const BELOW_KIT = "base/ net/* net/tls/certificate_writer.ts client.ts server.ts";
+const BELOW_KIT = "base/ net/* net/tls/certificate_writer.ts base.ts client.ts server.ts";
 
 /** The parts of the library, and the beginnings of what each may import. */
 const layers: readonly (readonly [modules: string, mayImport: string])[] = [
@@ -36,8 +37,8 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
     `${BELOW_KIT} kit/disk/ kit/files/* kit/files/transfer/ kit/files/tree/ node:`,
   ],
   ["files.ts", `${CONNECTED} kit/files/`],
-  ["kit/identity/", `${CONNECTED} kit/disk/ kit/identity/ node:`],
-  ["device.ts kit/device/", `${CONNECTED} kit/disk/ kit/identity/ kit/device/ node:`],
+  ["kit/identity/", `${BELOW_KIT} kit/disk/ kit/identity/ node:`],
+  ["device.ts kit/device/", `${BELOW_KIT} kit/disk/ kit/identity/ kit/device/ node:`],
   ["misc.ts misc/", `${CONNECTED} worker/ misc/ kit/disk/ kit/identity/ kit/device/ node:`],
   [
     "agent.ts kit/agent/",
@@ -46,6 +47,14 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
     "kit/disk/ kit/identity/names.ts kit/identity/private_files.ts kit/device/device_client.ts kit/device/errors.ts kit/device/invitation_line.ts kit/device/invite.ts kit/device/pairing_state.ts kit/device/serving_records.ts kit/agent/ node: commander ignore multicast-dns uqr",
   ],
 ];
+
+/** How many names of base/ and net/ each folder imports that no user of the package can import so. */
+const deepImports = {
+  "kit/agent/": 30,
+  "kit/device/": 54,
+  "kit/files/": 72,
+  "kit/identity/": 13,
+} as const;
 
 Deno.test("exports lists exactly the modules at the top level", async () => {
   const { exports } = await readConfiguration();
@@ -67,6 +76,27 @@ Deno.test("imports go one way", async () => {
       assert(mayImport.some((prefix) => isUnder(prefix, target)), `${path} imports ${target}`);
     }
   }
+});
+
+Deno.test("the folders of kit/ import so many names of base/ and net/, and not one more", async () => {
+  const isDeep = (target: string) => /^(?:base|net)\//.test(target);
+  const counted: Record<string, number> = {};
+  const imports = [...await libraryImports()];
+  for (const folder of Object.keys(deepImports)) {
+    const names = new Set<string>();
+    for (const [path, targets] of imports.filter(([path]) => path.startsWith(folder))) {
+      const named = (await importedNames(path)).filter(([target]) => isDeep(target));
+      // No form of an import is overlooked.
+      assertEquals(
+        new Set(named.map(([target]) => target)),
+        new Set(targets.filter(isDeep)),
+        path,
+      );
+      for (const [target, name] of named) names.add(`${name} of ${target}`);
+    }
+    counted[folder] = names.size;
+  }
+  assertEquals(counted, deepImports);
 });
 
 Deno.test("no module imports itself through others, including types", async () => {

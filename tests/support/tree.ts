@@ -82,3 +82,15 @@ export async function libraryImports(): Promise<Map<string, string[]>> {
     return [[path, dependencies.map((it) => relativeToRoot(it.specifier, path))]];
   }));
 }
+
+/** The names that a module imports or exports from others, each with the path of its module. */
+export async function importedNames(path: string): Promise<[target: string, name: string][]> {
+  const lists = (await codeOf(path)).matchAll(
+    /^(?:import|export)\s+(?:type\s+)?\{([^}]*)\}\s+from\s+"([^"]+)";/gm,
+  );
+  return [...lists].flatMap(([, list, specifier]) => {
+    const names = list!.split(",").map((name) => name.trim().replace(/^type | as .*$/g, ""));
+    const target = relativeToRoot(specifier!, path);
+    return names.filter((name) => name !== "").map((name): [string, string] => [target, name]);
+  });
+}
