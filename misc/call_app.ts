@@ -1,6 +1,5 @@
 /** Calling an app without a server. */
 
-import { createHash } from "node:crypto";
 import { type App, callHandle, readApp } from "../base/app/app.ts";
 import {
   answerFraming,
@@ -14,16 +13,13 @@ import {
 import { addTrust, identifyPeer, type PeerCertificate, Session } from "../base/app/session.ts";
 import { cancelUnused } from "../base/body/bodies.ts";
 import type { HostAddress, ScopedAddress } from "../base/address.ts";
-import { checkFunction, checkObject, checkString, copyOptions, wrongType } from "../base/checks.ts";
+import { checkFunction, checkString, copyOptions, wrongType } from "../base/checks.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
   formatResponsePreamble,
   parseResponsePreamble,
   receivedFraming,
 } from "../base/wire/preamble.ts";
-import { setPeer } from "../kit/device/device_server.ts";
-import type { Peer } from "../kit/device/peer_store.ts";
-import { deviceId } from "../kit/identity/names.ts";
 
 /** The client of the request that the app gets. */
 export interface CallAppOptions {
@@ -33,8 +29,6 @@ export interface CallAppOptions {
    * @default {a new one without an address}
    */
   session?: Session | CallAppSession | undefined;
-  /** The result of `peerOf(session)` in the app; a string stands for a peer of that name. */
-  peer?: Peer | string | undefined;
 }
 
 /** What an app sees of a session that no server has made. */
@@ -83,7 +77,7 @@ const MAX_REQUESTS = 1000;
  *
  * @param app The app.
  * @param request The request, as `mkreq` makes it.
- * @param options The session, and the peer of it.
+ * @param options The session.
  * @throws {TypeError} if an argument, an option or a part of the answer is of a wrong type.
  * @throws {RangeError} if a part of the answer has a value that is not allowed.
  * @throws what the app throws.
@@ -122,13 +116,8 @@ export async function callApp(
   if (!(request instanceof Request)) {
     throw wrongType("request", "a Request of this package, as mkreq() makes it", request);
   }
-  const { session: given = {}, peer } = copyOptions(options, ["session", "peer"]);
+  const { session: given = {} } = copyOptions(options, ["session"]);
   const session = given instanceof Session ? given : makeSession(given);
-  if (typeof peer === "string") setPeer(session, peerNamed(peer));
-  else if (peer !== undefined) {
-    checkObject("peer", peer);
-    setPeer(session, peer);
-  }
   // An app can replace the fields of its request.
   const { method, body } = request;
   const returned = await callHandle(parts, request, session);
@@ -165,10 +154,4 @@ function makeSession(given: CallAppSession): Session {
   if (user !== null) identifyPeer(session, { user });
   if (isTrusted !== undefined) addTrust(session, { user: user ?? "", isTrusted });
   return session;
-}
-
-/** A peer that no device knows: the same name has the same id. */
-function peerNamed(name: string): Peer {
-  const id = deviceId(createHash("sha256").update(name).digest());
-  return { id, name, addresses: [], pairedAt: new Date(0), certificate: "" };
 }

@@ -267,8 +267,8 @@ export function peerOf(session: Session): Peer {
   const found = sessionPeers.get(session);
   if (found === undefined) {
     throw new TypeError(
-      "session: must be one of a DeviceServer; this one is of another server, or of callApp without " +
-        "the option peer",
+      "session: must be one of a DeviceServer; this one is of another server, or of callApp without a " +
+        "session of TempDevices.peerSession()",
     );
   }
   return found.peer();

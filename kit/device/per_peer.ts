@@ -35,16 +35,18 @@ interface PeerApp {
  * ```ts
  * import { type Peer, perPeer } from "@degu/degu/device";
  * import { reply } from "@degu/degu";
- * import { callApp, mkreq } from "@degu/degu/misc";
+ * import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
  * import { assertEquals } from "@std/assert";
  *
  * const app = perPeer((peer: Peer) => {
  *   let requests = 0;
  *   return () => reply(200, `${peer.name}: ${++requests}`);
  * });
+ * await using temp = await TempDevices.create("camera", "viewer");
  * const counts = [];
- * for (const peer of ["camera", "viewer", "camera"]) {
- *   counts.push(await (await callApp(app, mkreq("GET", "/"), { peer })).text());
+ * for (const name of ["camera", "viewer", "camera"] as const) {
+ *   const session = temp.peerSession(name);
+ *   counts.push(await (await callApp(app, mkreq("GET", "/"), { session })).text());
  * }
  * assertEquals(counts, ["camera: 1", "viewer: 1", "camera: 2"]);
  * ```

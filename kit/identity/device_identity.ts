@@ -3,7 +3,6 @@
  * from then on; and the contexts of TLS of an open device. The files are written atomically.
  */
 
-import { createPrivateKey, X509Certificate } from "node:crypto";
 import { isAbsolute, join, normalize } from "node:path";
 import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
 import { buildServerSslctx, type ServerSslctx } from "../../server.ts";

@@ -3,10 +3,11 @@ import { type App, EmptyPreambleError, reply } from "@degu/degu";
 import { type Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
 import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
 import { assertTypeError, callWith, rejectionOf } from "@degu/testing/expectations.ts";
+import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
 const ask = async (app: App, peer: string) => {
-  return await (await callApp(app, mkreq("GET", "/"), { peer })).text();
+  return await (await callApp(app, mkreq("GET", "/"), { session: makePeerSession(peer) })).text();
 };
 
 /** An app that counts. */

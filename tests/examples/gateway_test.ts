@@ -1,9 +1,10 @@
 /** The gateway of the examples: each peer reaches what the rules have for it, and nothing else. */
-import { type App, Client, ConnectionPool, type Method, reply, Server, Session } from "@degu/degu";
+import { type App, Client, ConnectionPool, type Method, reply, Server } from "@degu/degu";
 import { Device } from "@degu/degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { tempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, pairDevices, startExample } from "@degu/testing/examples.ts";
+import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { buildGateway } from "@degu/internal/examples/gateway.ts";
@@ -17,8 +18,8 @@ const camera: App = ({ method, uri, headers }) =>
 
 /** Asks the gateway as a peer of this name; resolves to the status and the text of the answer. */
 async function ask(app: App, peer: string, ...request: Parameters<typeof mkreq>) {
-  const session = new Session("test", null, 1);
-  const response = await callApp(app, mkreq(...request), { session, peer });
+  const session = makePeerSession(peer);
+  const response = await callApp(app, mkreq(...request), { session });
   const answered = [response.status, await response.text()];
   session.close();
   return answered;

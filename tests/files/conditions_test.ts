@@ -18,6 +18,7 @@ import { perPeer } from "@degu/degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { content, entries, entriesWithParts, fill, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
+import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serveVersion } from "@degu/testing/served_version.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
@@ -451,7 +452,8 @@ Deno.test("create: with perPeer, a directory that was removed is made again, and
   const options = { create: true, list: true, write: true };
   const app = perPeer(({ name }) => new FilesApp(`${dir.path}/${name}`, options));
   const put = async (peer: string) =>
-    (await callApp(app, mkreq("PUT", "/x", {}, latin1(peer)), { peer })).status;
+    (await callApp(app, mkreq("PUT", "/x", {}, latin1(peer)), { session: makePeerSession(peer) }))
+      .status;
   assertEquals([await put("one"), await put("two")], [201, 201]);
   await Deno.remove(`${dir.path}/one`, { recursive: true });
   assertEquals([await put("one"), await put("two")], [201, 204]);

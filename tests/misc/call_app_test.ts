@@ -20,12 +20,12 @@ import { callApp, mkreq } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { uploads } from "@degu/testing/calling.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
+import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import {
-  assert,
   assertEquals,
   assertInstanceOf,
   assertStrictEquals,
@@ -347,28 +347,12 @@ Deno.test("callApp makes a session of what the app sees of one", async () => {
   assertEquals(seen.slice(0, 3).concat(seen[4]), [null, null, null, true]);
 });
 
-Deno.test("callApp: peer is what peerOf(session) gives", async () => {
-  const name: App = (_request, session) =>
-    reply(200, `${peerOf(session).name} ${peerOf(session).id}`);
-  const said = async (peer: string) => {
-    return await (await callApp(name, mkreq("GET", "/"), { peer })).text();
-  };
-  const camera = await said("camera");
-  assertEquals(camera.slice(0, 7), "camera ");
-  assertEquals(await said("camera"), camera);
-  assert(await said("viewer") !== camera);
-  const peer = { id: "x", name: "y", addresses: [], pairedAt: new Date(5), certificate: "" };
-  const response = await callApp(
-    (_request, session) => {
-      assertStrictEquals(peerOf(session), peer);
-      return reply(200);
-    },
-    mkreq("GET", "/"),
-    { peer },
-  );
-  assertEquals(response.status, 200);
-  const without = await rejectionOf(callApp(name, mkreq("GET", "/")), "no peer");
-  assertStringIncludes((without as Error).message, "callApp without the option peer");
+Deno.test("callApp: peerOf needs a session with a peer, and says where to get one", async () => {
+  const app: App = (_request, session) => reply(200, peerOf(session).name);
+  const without = await rejectionOf(callApp(app, mkreq("GET", "/")), "no peer");
+  assertStringIncludes((without as Error).message, "TempDevices.peerSession()");
+  const session = makePeerSession("camera");
+  assertEquals(await (await callApp(app, mkreq("GET", "/"), { session })).text(), "camera");
 });
 
 Deno.test("callApp refuses wrong arguments", async () => {

@@ -39,7 +39,8 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["files.ts", `${CONNECTED} kit/files/`],
   ["kit/identity/", `${BELOW_KIT} kit/disk/ kit/identity/ node:`],
   ["device.ts kit/device/", `${BELOW_KIT} kit/disk/ kit/identity/ kit/device/ node:`],
-  ["misc.ts misc/", `${CONNECTED} worker/ misc/ kit/disk/ kit/identity/ kit/device/ node:`],
+  ["misc/", `${CONNECTED} worker/ misc/ kit/disk/ node:`],
+  ["misc.ts", "base/ misc/ kit/device/temp_devices.ts"],
   [
     "agent.ts kit/agent/",
     "base.ts client.ts device.ts files.ts server.ts apps/reply.ts base/address.ts base/collections.ts base/facts.ts base/pause.ts base/printable.ts " +

@@ -7,7 +7,6 @@ import {
   parseAlternativeName,
 } from "@degu/internal/net/tls/certificate_writer.ts";
 import { parseCertificate, PURPOSE } from "@degu/internal/net/tls/certificate.ts";
-import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { covers, derOf } from "@degu/testing/certificates.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";

@@ -1,0 +1,19 @@
+/** Sessions with peers that no device knows, for calls of apps without a server. */
+
+import type { Peer } from "@degu/degu/device";
+import { Session } from "@degu/degu/server";
+import { setPeer } from "@degu/internal/kit/device/device_server.ts";
+import { deviceId } from "@degu/internal/kit/identity/names.ts";
+import { createHash } from "node:crypto";
+
+/** Makes a session with a peer; of two peers with the same name, the ids are the same. */
+export function makePeerSession(peer: Peer | string): Session {
+  const session = new Session("test", null, 1000);
+  setPeer(session, typeof peer === "string" ? peerNamed(peer) : peer);
+  return session;
+}
+
+function peerNamed(name: string): Peer {
+  const id = deviceId(createHash("sha256").update(name).digest());
+  return { id, name, addresses: [], pairedAt: new Date(0), certificate: "" };
+}
