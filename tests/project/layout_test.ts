@@ -54,7 +54,7 @@ const deepImports = {
   "kit/agent/": 30,
   "kit/device/": 54,
   "kit/files/": 72,
-  "kit/identity/": 13,
+  "kit/identity/": 12,
 } as const;
 
 Deno.test("exports lists exactly the modules at the top level", async () => {
