@@ -152,14 +152,10 @@ export function routes<Key extends string>(
   app.onConnect = async (session, sock) => {
     let joined: PeerIdentity | null = null;
     for (const onConnect of askers.values()) {
-      const returned = await onConnect(session, sock);
-      const decision = readDecision(returned);
-      // The server reads an object that is no identity, and says why the peer is refused.
-      if ("refusal" in decision) return typeof returned === "object" && returned;
-      const { identity } = decision;
-      if (identity === null) continue;
-      joined = joined === null ? identity : joinIdentities(joined, identity);
-      if (joined === null) return false;
+      const decision = readDecision(await onConnect(session, sock));
+      if (decision === false) return false;
+      if (decision === true) continue;
+      joined = joined === null ? decision : joinIdentities(joined, decision);
     }
     return joined ?? true;
   };

@@ -338,11 +338,11 @@ export class ServerConnection implements Member, SessionOwner {
   /** Identifies the peer that `onConnect` accepts; returns why it is refused, or `null`. */
   async #readDecision(returned: unknown): Promise<string | null> {
     const decision = readDecision(returned);
-    if ("refusal" in decision) return decision.refusal;
-    if (decision.identity === null) return null;
-    identifyPeer(this.session, decision.identity);
-    const isTrusted = await this.session.isTrusted();
-    return isTrusted ? null : "UNTRUSTED: the identity that onConnect returned is not trusted";
+    if (typeof decision === "boolean") return decision ? null : "refused by onConnect";
+    identifyPeer(this.session, decision);
+    // An error is one of the app, which the log has with its stack.
+    const isTrusted = decision.isTrusted === undefined || await decision.isTrusted() === true;
+    return isTrusted ? null : "refused: the identity that onConnect returned is not trusted";
   }
 
   isPeerTrusted(): boolean {

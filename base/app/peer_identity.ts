@@ -1,6 +1,6 @@
 /** The decision of `onConnect` about a peer, and the decisions of several apps as one. */
 
-import { typeName } from "../quote.ts";
+import { quote, typeName } from "../quote.ts";
 
 /** The peer that an app accepts, by its name, and how long the app trusts it. */
 export interface PeerIdentity {
@@ -17,26 +17,25 @@ export interface PeerIdentity {
 
 const PROPERTIES: readonly string[] = ["user", "signal", "isTrusted"];
 
-/** A decision that was read: an identity, `null` for `true`, or why the peer is refused. */
-export type ConnectDecision =
-  | { readonly identity: PeerIdentity | null }
-  | { readonly refusal: string };
-
-/** Reads what `onConnect` has returned. Whatever is not clearly a yes refuses the peer. */
-export function readDecision(returned: unknown): ConnectDecision {
-  if (returned === true) return { identity: null };
-  if (typeof returned !== "object" || returned === null) return { refusal: "refused by onConnect" };
+/**
+ * Reads what `onConnect` has returned: the identity of an accepted peer, `true` for a peer without
+ * one, `false` for a refused peer.
+ *
+ * @throws {TypeError} if the value is an object and no identity: a mistake of the app.
+ */
+export function readDecision(returned: unknown): PeerIdentity | boolean {
+  if (typeof returned !== "object" || returned === null) return returned === true;
   const problem = identityProblem(returned);
-  return problem === null
-    ? { identity: returned as PeerIdentity }
-    : { refusal: `refused, because the result of onConnect is no identity: ${problem}` };
+  if (problem === null) return returned as PeerIdentity;
+  throw new TypeError(`the result of onConnect must be true, false or an identity: ${problem}`);
 }
 
 function identityProblem(given: object): string | null {
   const unknown = Object.keys(given).find((name) => !PROPERTIES.includes(name));
   if (unknown !== undefined) return `it has the unknown property ${JSON.stringify(unknown)}`;
   const { user, signal, isTrusted } = given as Record<keyof PeerIdentity, unknown>;
-  if (typeof user !== "string" || user === "") return `user must be a name; got ${typeName(user)}`;
+  if (user === "") return "user must be a name; got an empty text";
+  if (typeof user !== "string") return `user must be a name; got ${typeName(user)}`;
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     return `signal must be an AbortSignal; got ${typeName(signal)}`;
   }
@@ -47,11 +46,15 @@ function identityProblem(given: object): string | null {
 }
 
 /**
- * Joins two identities of one peer: both must trust the peer, as long as the session lasts; `null`
- * if they name different users.
+ * Joins two identities of one peer: both must trust the peer, as long as the session lasts.
+ *
+ * @throws {TypeError} if the identities name different users.
  */
-export function joinIdentities(one: PeerIdentity, other: PeerIdentity): PeerIdentity | null {
-  if (one.user !== other.user) return null;
+export function joinIdentities(one: PeerIdentity, other: PeerIdentity): PeerIdentity {
+  if (one.user !== other.user) {
+    const users = `${quote(one.user)} and ${quote(other.user)}`;
+    throw new TypeError(`the identities of a peer must have the same user; got ${users}`);
+  }
   const signals = [one.signal, other.signal].filter((signal) => signal !== undefined);
   return {
     get user() {

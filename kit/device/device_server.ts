@@ -201,11 +201,8 @@ function forPeers({ peers, trust }: DeviceServices, app: App, given: Logger): Ap
       const identity = identityOf(session, trusted, peers);
       // The end of trust ends the session even while the app decides.
       addTrust(session, identity);
-      const returned = onConnect === null ? true : await onConnect(session, sock);
-      if (returned === true) return identity;
-      const decision = readDecision(returned);
-      if ("refusal" in decision) return returned;
-      const ofApp = decision.identity!;
+      const ofApp = readDecision(onConnect === null ? true : await onConnect(session, sock));
+      if (typeof ofApp === "boolean") return ofApp && identity;
       return {
         // The name of a peer is the one that the device has for it.
         get user() {

@@ -98,7 +98,7 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
 /** Reads what the `onConnect` of a peer's app has returned; returns whether it accepts. */
 async function admit(session: Session, returning: ReturnType<OnConnect>): Promise<boolean> {
   const decision = readDecision(await returning);
-  if ("refusal" in decision) return false;
-  if (decision.identity !== null) addTrust(session, decision.identity);
+  if (typeof decision === "boolean") return decision;
+  addTrust(session, decision);
   return await session.isTrusted();
 }

@@ -36,14 +36,17 @@ Deno.test("whatever onConnect returns that is neither true nor an identity refus
     [null, "refused by onConnect"],
     [{}, "user must be a name; got undefined"],
     [{ user: undefined }, "user must be a name; got undefined"],
-    [{ user: "" }, "user must be a name; got string"],
+    [{ user: "" }, "user must be a name; got an empty text"],
     [{ user: 5 }, "user must be a name; got number"],
     [{ user: "anna", usr: 1 }, 'the unknown property "usr"'],
     [{ user: "anna", signal: 5 }, "signal must be an AbortSignal; got number"],
     [{ user: "anna", isTrusted: true }, "isTrusted must be a function; got boolean"],
-    [{ user: "anna", isTrusted: () => false }, "UNTRUSTED"],
-    [{ user: "anna", isTrusted: () => undefined }, "UNTRUSTED"],
-    [{ user: "anna", isTrusted: () => Promise.reject(new Error("no")) }, "UNTRUSTED"],
+    [{ user: "anna", isTrusted: () => false }, "onConnect returned is not trusted"],
+    [{ user: "anna", isTrusted: () => undefined }, "onConnect returned is not trusted"],
+    [
+      { user: "anna", isTrusted: () => Promise.reject(new Error("the list is gone")) },
+      "the list is gone",
+    ],
     [{ user: "anna", signal: AbortSignal.abort() }, ""],
   ];
   await t.step("directly", () => refuseAll(rows, identifying));
@@ -65,7 +68,10 @@ async function refuseAll(
     await using serving = serve(makeApp(returned));
     using peer = await RawPeer.connect(serving.address);
     await peer.assertClosedSilently(Deno.inspect(returned));
-    if (why !== "") assertStringIncludes((await serving.logger.waitFor("info")).join(), why);
+    // A wrong result is a mistake of the app, and an operator must see it.
+    const isMistake = /must be|unknown|gone/.test(why);
+    const level = isMistake ? "error" : "info";
+    if (why !== "") assertStringIncludes((await serving.logger.waitFor(level)).join(), why);
   }
 }
 
@@ -86,6 +92,8 @@ Deno.test("the identities of a table must name one user, and all must trust", as
     await using serving = serve(routes(table));
     if (user === null) {
       await assertRejects(() => serving.makeClient().request("GET", "/"));
+      const log = serving.logger.lines.map(([, line]) => line).join();
+      assertStringIncludes(log, returned.includes(false) ? "refused" : 'got "anna" and "bert"');
       return;
     }
     using conn = await serving.makeClient().connect();
