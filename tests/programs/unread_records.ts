@@ -19,11 +19,8 @@ const app: App = async ({ body }, session) => {
   return [204, "No Content", {}, null];
 };
 const logger = { debug() {}, info() {}, warn: console.error, error: console.error };
-const server = new SSLServer(JSON.parse(sslconfig), JSON.parse(address) as Address, app, {
-  timeout: null,
-  maxRequests: Infinity,
-  logger,
-});
+const options = { timeout: null, maxRequests: Infinity, logger };
+const server = new SSLServer(JSON.parse(sslconfig), JSON.parse(address) as Address, app, options);
 server.serveForever();
 await server.ready;
 console.log(JSON.stringify(server.address));
