@@ -414,6 +414,9 @@ Deno.test("create: a directory that was removed is not made again in another dir
   }
   await using gone = await withoutDirectory({});
   assertEquals([await gone.put(), await content(gone.dir)], [503, { a: null }]);
+  // A directory that peers only read is a source: moved away, it must not look empty.
+  await using source = await withoutDirectory({ create: true, write: false });
+  assertEquals([await source.status("GET", "/"), await content(source.dir)], [503, { a: null }]);
 });
 
 Deno.test("create: a directory that was removed is not made again without the permission to look at the one above", async () => {
@@ -422,7 +425,7 @@ Deno.test("create: a directory that was removed is not made again without the pe
     import { FilesApp } from ${JSON.stringify(import.meta.resolve("../../files.ts"))};
     import { mkreq } from ${JSON.stringify(import.meta.resolve("../../misc.ts"))};
     const path = ${JSON.stringify(`${dir.path}/a`)};
-    const app = new FilesApp(path, { create: true, list: true });
+    const app = new FilesApp(path, { create: true, list: true, write: true });
     Deno.removeSync(path);
     console.log((await app.handle(mkreq("GET", "/")))[0]);`;
   for (const [readable, status] of [[`${dir.path}/a`, 503], [dir.path, 200]] as const) {

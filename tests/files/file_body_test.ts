@@ -1,7 +1,8 @@
 /** The body of a file: ranges, pieces, digests, and files that change while they are sent. */
 import { BodyError, BodyIter, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
-import { type FileEvent, FilesApp, remoteDigest } from "@degu/degu/files";
+import { download, type FileEvent, FilesApp, remoteDigest, TransferError } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
+import { Refusal } from "@degu/internal/kit/files/refusal.ts";
 import {
   formatReprDigest,
   KnownDigests,
@@ -33,6 +34,7 @@ import {
   serveLarge,
   summarize,
 } from "@degu/testing/served_directory.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { openFilesBelow } from "@degu/testing/special_files.ts";
 import { stated } from "@degu/testing/stated.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
@@ -41,6 +43,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
 import { lstatSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { checkLinear } from "../fuzz/linear.ts";
 
 // FilesApp: ranges of files, and the pieces that are sent.
@@ -228,9 +231,36 @@ Deno.test("a small file that is overwritten meanwhile is not sent", async () => 
     const making = makeFileBody(file, 0, file.size, null, () => {});
     // Of a file that has grown nobody can tell more than that.
     if (content.length > file.size) assertEquals(await making, latin1("longer"));
-    else await assertRejects(() => making, BodyError, "was overwritten", content);
+    else await assertRejects(() => making, Refusal, "was overwritten", content);
     if (linux) assertEquals(await openFilesBelow(tree.root), []);
   }
+});
+
+Deno.test("a small file that is overwritten while it is served is a 409 without a stack in the log, and CHANGED for download", async () => {
+  await using tree = await makeTree();
+  await using target = await tempDir();
+  const path = `${tree.root}/file`;
+  await Deno.writeTextFile(path, "public");
+  await using serving = serve(new FilesApp(tree.root));
+  const handle = await open(path);
+  const FileHandle = Object.getPrototypeOf(handle) as typeof handle;
+  await handle.close();
+  // Each read is followed by a write in place.
+  using _read = patch(FileHandle, "read", (read) =>
+    async function (this: unknown, ...args: []) {
+      const result = await Reflect.apply(read, this, args);
+      Deno.writeTextFileSync(path, "PUBLIC");
+      Deno.utimeSync(path, new Date(), new Date());
+      return result;
+    } as typeof read);
+  const response = await serving.makeClient().request("GET", "/file");
+  assertEquals(response.status, 409);
+  const error = await assertRejects(
+    () => download(serving.makeClient(), "/file", `${target.path}/copy`),
+    TransferError,
+  );
+  assertEquals(error.code, "CHANGED");
+  assertEquals(serving.logger.at("error"), []);
 });
 
 // Files that are read piece by piece.

@@ -246,6 +246,31 @@ both(
   },
 );
 
+both(
+  "retries: a file that changes in each attempt is no progress, so that a call that can not succeed ends",
+  async (direction) => {
+    using _clock = setClockAhead(BEHIND);
+    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    await using trees = await makeTrees(direction, { large: "l".repeat(3_000_000), log: "1" });
+    await using relay = new CuttingRelay(trees.serving.address);
+    relay.cutEachAfter(1_000_000);
+    const client = new Client(relay.address, { timeout: 30 });
+    let connections = 0;
+    const connector: Connector = {
+      connect: (options) => {
+        // The large file is written, so that it is not resumed, and the log grows.
+        Deno.writeTextFileSync(`${trees.source}/log`, `${++connections}\n`, { append: true });
+        const now = new Date();
+        Deno.utimeSync(`${trees.source}/large`, now, now);
+        if (connections > 60) throw new TypeError("the call does not end");
+        return client.connect(options);
+      },
+    };
+    const { result } = await trees.copy({ retries: 2, connections: 1 }, connector);
+    assertEquals(result.failed > 0, true);
+  },
+);
+
 Deno.test("retries: the option is checked, and a connection that is closed is not tried again", async () => {
   await using trees = await makeTrees("upload", { a: "1" });
   for (const retries of [-1, 0.5, NaN]) {

@@ -223,7 +223,7 @@ interface OddRun {
 
 /** Whether an event says that nothing in a directory is deleted, since a name is listed otherwise. */
 function isRespelled(event: TreeEvent): event is TreeEvent & { readonly type: "failed" } {
-  return event.type === "failed" && `${event.error}`.includes("does not list it by this name");
+  return event.type === "failed" && `${event.error}`.includes("the target's disk does not list");
 }
 
 function objections(

@@ -173,7 +173,7 @@ export class FilesApp implements AppObject {
   readonly #write: boolean | "add";
   readonly #logger: Pick<Logger, "warn"> | null;
   readonly #onFile: ((event: FileEvent) => void) | undefined;
-  /** The directory above, in which the directory may be made again; `null` without `create`. */
+  /** The directory above, in which the directory may be made again; `null` if it may not be. */
   readonly #parent: FileIdentity | null;
   #makingAgain: Promise<void> | null = null;
   /** The value of `file-mode-mask`; `undefined` until a peer has asked for it. */
@@ -197,7 +197,8 @@ export class FilesApp implements AppObject {
     const { logger, maxBytes, onFile } = checked;
     if (create) Deno.mkdirSync(pathOf("dir", dir), { recursive: true });
     const path = realPathOf(dir);
-    this.#parent = create ? findParent(path) : null;
+    // A source that was moved away must not look empty to a peer that mirrors it.
+    this.#parent = create && write !== false ? findParent(path) : null;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
     const unfinished = new UnfinishedFiles(path, (message) => this.#logger?.warn(message));
     this.#settings = {

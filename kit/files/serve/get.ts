@@ -26,7 +26,7 @@ import { listBelow } from "./list_body.ts";
 import { bitsOf, modeHeader, wantsMode } from "../modes.ts";
 import { openBelow, refusalToRead } from "./below_root.ts";
 import { placeHeader } from "../reuse.ts";
-import { notFound, unreadable } from "../refusal.ts";
+import { notFound, Refusal, unreadable } from "../refusal.ts";
 
 const INDEX = "index.html";
 /** The type of RFC 9110 §8.3 for unknown content; without it a browser would guess. */
@@ -176,8 +176,8 @@ const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
  *
  * @param digests Gets the digest of a file that is read as a whole; `null` if nobody wants it.
  * @param sent Called once, with how many bytes were handed over to be sent.
- * @throws {BodyError} if the bytes are few, and the file was overwritten before they were read. A
- * larger body fails with the same error while it is sent.
+ * @throws {Refusal} (409) if the bytes are few, and the file was overwritten before they were read.
+ * A larger body fails with a `BodyError` while it is sent.
  */
 export async function makeFileBody(
   file: OpenFile,
@@ -228,6 +228,10 @@ export async function makeFileBody(
     checkEnd();
     sent(bytes.length);
     return bytes;
+  } catch (error) {
+    throw error instanceof BodyError
+      ? new Refusal(409, error.message, {}, { cause: error })
+      : error;
   } finally {
     await handle.close();
   }

@@ -401,7 +401,11 @@ class FileDownload {
   async #begin(response: Response): Promise<HashedPart> {
     if (response.status !== 200) {
       await response.discard();
-      throw statusError("GET", this.#task.uri, response);
+      const error = statusError("GET", this.#task.uri, response);
+      // A small file was overwritten while the server read it.
+      throw response.status === 409
+        ? changedWhileMoved(quote(this.#task.uri), { cause: error })
+        : error;
     }
     const version = versionOf("GET", this.#task.uri, response);
     const { body } = response;

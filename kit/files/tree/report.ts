@@ -180,10 +180,12 @@ export class TreeReport {
     this.counts.bytes += result.bytes;
     this.counts.reused += result.reused;
     this.#complete += node.size - result.reused;
-    this.#advanced();
-    // What is moved is gone here: a file of the same name is another one.
+    // A moved file is gone at the source: a file of the same name is another one.
     const isTold = this.#isTold(node) && !this.#settings.move;
-    if (!isTold) this.event({ type: "copied", path: node.path, ...result });
+    // Each attempt copies a file that changes all the time, which is no progress.
+    if (isTold) return;
+    this.#advanced();
+    this.event({ type: "copied", path: node.path, ...result });
   }
 
   unchanged(node: TreeNode): void {
