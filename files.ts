@@ -50,6 +50,8 @@ export { deleteFile, makeDirectory } from "./kit/files/transfer/remote_changes.t
 export { remoteDigest } from "./kit/files/transfer/remote_digest.ts";
 export { TransferError, type TransferErrorCode } from "./kit/files/transfer_error.ts";
 export type {
+  CopyTreeOptions,
+  MoveTreeOptions,
   TreeEvent,
   TreeOptions,
   TreeResult,

@@ -7,7 +7,7 @@ import {
   type TransferError,
   uploadTree,
 } from "@degu/degu/files";
-import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
+import type { MoveTreeOptions, TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { BodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/kit/files/bundle.ts";
 import { fastTimeouts, setClockAhead, slowClock } from "@degu/testing/clock.ts";
@@ -22,7 +22,7 @@ import { changing, copyElsewhere, copyTree, makeTrees } from "@degu/testing/tree
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { AS_USER, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
-const MOVE: UploadTreeOptions = { move: true };
+const MOVE: MoveTreeOptions = { move: true };
 const LARGE = "l".repeat(70_000);
 const SIZES = { "a small file": "small", "a large file": LARGE };
 /** As long ago as the times of files are before which nothing shows that they changed. */
@@ -287,7 +287,7 @@ Deno.test("move: a file whose times are in the future, of a clock that was wrong
 const BEFORE: readonly [
   what: string,
   there: string,
-  options: UploadTreeOptions,
+  options: MoveTreeOptions,
   outcome: string,
 ][] = [
   ["the same content", "12345", {}, "copied"],
@@ -751,7 +751,8 @@ Deno.test("move: options that contradict it are a RangeError, and a download has
     [{ compare: "digest" }, "compare: with move: true it can't be set"],
   ];
   for (const [options, message] of rows) {
-    await assertRejects(() => trees.copy({ ...MOVE, ...options }), RangeError, message);
+    const wrong = { ...MOVE, ...options } as UploadTreeOptions;
+    await assertRejects(() => trees.copy(wrong), RangeError, message);
   }
   // deno-lint-ignore no-explicit-any
   const wrong: any = { move: "yes" };
