@@ -73,9 +73,14 @@ export {
   type SSLClientOptions,
 };
 export {
+  type AuthorityFiles,
+  type AuthorityTexts,
   buildClientSslctx,
+  type CertificateFiles,
+  type CertificateTexts,
   type ClientSslconfig,
   type ClientSslctx,
+  type HostnameCheck,
   type Sslctx,
 } from "./net/tls/context.ts";
 export { ConnectionPool, type ConnectionPoolOptions } from "./net/connection_pool.ts";

@@ -59,7 +59,12 @@ export type { ServerOptions, SSLServerOptions } from "./net/server_options.ts";
 export type { Logger } from "./net/logger.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export {
+  type AuthorityFiles,
+  type AuthorityTexts,
   buildServerSslctx,
+  type CertificateFiles,
+  type CertificateTexts,
+  type ClientAdmission,
   type ServerSslconfig,
   type ServerSslctx,
   type Sslctx,

@@ -102,12 +102,12 @@ export class TempPKI implements AsyncDisposable {
    * For a server that accepts the clients of this PKI and no others; see
    * {@linkcode TempPKI.create}.
    */
-  readonly serverSslconfig: {
-    readonly certFile: string;
-    readonly keyFile: string;
-    readonly caFile?: string;
-    readonly allowUnauthenticatedClients?: true;
-  };
+  readonly serverSslconfig:
+    & { readonly certFile: string; readonly keyFile: string }
+    & (
+      | { readonly caFile: string; readonly allowUnauthenticatedClients?: never }
+      | { readonly caFile?: never; readonly allowUnauthenticatedClients: true }
+    );
   /** For a client with a certificate of this PKI; see {@linkcode TempPKI.create}. */
   readonly clientSslconfig: {
     readonly caFile: string;

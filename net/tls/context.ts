@@ -17,14 +17,62 @@ import { loadBuiltin } from "./modules.ts";
 import {
   type Identity,
   identityOptions,
+  type PemConfig,
   readAuthorities,
   readIdentity,
   type Trust,
 } from "./pem.ts";
 import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./policy.ts";
 
-/** The authorities that a client trusts, and its identity: plain JSON, every path absolute. */
-export interface ClientSslconfig {
+/** The certificate of an end and its private key, as PEM files. */
+export interface CertificateFiles {
+  /** PEM file with the certificate, followed by those that lead to its authority. */
+  certFile?: string | undefined;
+  /** PEM file with the private key of that certificate. */
+  keyFile?: string | undefined;
+  /** Not together with files. */
+  cert?: undefined;
+  /** Not together with files. */
+  key?: undefined;
+}
+
+/** The certificate of an end and its private key, as PEM text. */
+export interface CertificateTexts {
+  /** PEM text of the certificate, followed by those that lead to its authority. */
+  cert?: string | undefined;
+  /** PEM text of the private key of that certificate. */
+  key?: string | undefined;
+  /** Not together with text. */
+  certFile?: undefined;
+  /** Not together with text. */
+  keyFile?: undefined;
+}
+
+/** The only authorities that an end trusts, as PEM files; both options can be combined. */
+export interface AuthorityFiles {
+  /** PEM file with authorities. */
+  caFile?: string | undefined;
+  /**
+   * Directory of such files, whose names end with `.pem`, `.crt` or `.cer`, or have the form that
+   * OpenSSL makes from hashes.
+   */
+  caPath?: string | undefined;
+  /** Not together with files. */
+  ca?: undefined;
+}
+
+/** The only authorities that an end trusts, as PEM text. */
+export interface AuthorityTexts {
+  /** PEM text with authorities, in one string or in several; for a server also none, `[]`. */
+  ca?: string | readonly string[] | undefined;
+  /** Not together with text. */
+  caFile?: undefined;
+  /** Not together with text. */
+  caPath?: undefined;
+}
+
+/** Whether a client checks the name in the certificate of the server. */
+export interface HostnameCheck {
   /**
    * Whether the server's certificate must be for the host of the connection. `false` is possible
    * only together with `ca`, `caFile` or `caPath`.
@@ -32,55 +80,45 @@ export interface ClientSslconfig {
    * @default {true}
    */
   checkHostname?: boolean | undefined;
+}
+
+/** Whether a server insists on certificates of clients. */
+export interface ClientAdmission {
   /**
-   * Instead of `caFile` and `caPath`: PEM text with the authorities, in one string or in several.
+   * Whether every client is accepted. With authorities, the server asks each client for a
+   * certificate, and a certificate that is not good counts as none. Without authorities the server
+   * doesn't ask, and this option must be `true`.
+   *
+   * @default {false}
    */
-  ca?: string | readonly string[] | undefined;
-  /** PEM file with the only authorities whose servers are trusted. */
-  caFile?: string | undefined;
-  /**
-   * Directory of such files, whose names end with `.pem`, `.crt` or `.cer`, or have the form that
-   * OpenSSL makes from hashes. Without `ca`, `caFile` and `caPath` the default trust store of Deno
-   * is used.
-   */
-  caPath?: string | undefined;
-  /** Instead of `certFile`, together with `key`: PEM text. */
-  cert?: string | undefined;
-  /** PEM file with the client's certificate, followed by those that lead to its authority. */
-  certFile?: string | undefined;
-  /** Instead of `keyFile`, together with `cert`: PEM text. */
-  key?: string | undefined;
-  /** PEM file with the private key of that certificate. */
-  keyFile?: string | undefined;
+  allowUnauthenticatedClients?: boolean | undefined;
 }
 
 /**
- * The authorities whose clients a server trusts, and its identity: plain JSON, every path absolute.
+ * The authorities that a client trusts, and its identity: plain JSON, every path absolute. The
+ * identity can be left out. Without authorities the client trusts the default store of Deno.
  */
-export interface ServerSslconfig {
-  /** Instead of `certFile`, together with `key`: PEM text. */
-  cert?: string | undefined;
-  /** PEM file with the server's certificate, followed by those that lead to its authority. */
-  certFile?: string | undefined;
-  /** Instead of `keyFile`, together with `cert`: PEM text. */
-  key?: string | undefined;
-  /** PEM file with the private key of that certificate. */
-  keyFile?: string | undefined;
-  /**
-   * Instead of `caFile` and `caPath`: PEM text with the authorities, in one string or in several.
-   * `[]` is for a server that accepts no client yet.
-   */
-  ca?: string | readonly string[] | undefined;
-  /** PEM file with the only authorities whose clients are accepted. */
-  caFile?: string | undefined;
-  /** Directory of such files, like {@linkcode ClientSslconfig.caPath}. */
-  caPath?: string | undefined;
-  /**
-   * Accepts every client. With authorities, a client is asked for a certificate, and one that is
-   * missing or not good counts as none.
-   */
-  allowUnauthenticatedClients?: true | undefined;
-}
+export type ClientSslconfig =
+  & (CertificateFiles | CertificateTexts)
+  & (AuthorityFiles | AuthorityTexts)
+  & HostnameCheck;
+
+/**
+ * The identity of a server, and the authorities whose clients the server accepts: plain JSON, every
+ * path absolute. A server must have an identity, and `ca`, `caFile`, `caPath` or
+ * `allowUnauthenticatedClients`.
+ */
+export type ServerSslconfig =
+  & (
+    | CertificateFiles & { certFile: string; keyFile: string }
+    | CertificateTexts & { cert: string; key: string }
+  )
+  & (
+    | AuthorityTexts & { ca: string | readonly string[] }
+    | AuthorityFiles & ({ caFile: string } | { caPath: string })
+    | (AuthorityFiles | AuthorityTexts) & { allowUnauthenticatedClients: boolean }
+  )
+  & ClientAdmission;
 
 /** The policy of both ends, and warnings about the configuration. */
 export interface Sslctx {
@@ -123,14 +161,14 @@ export interface ServerSslctx extends Sslctx {
  *
  * With `ca`, `caFile` or `caPath` only clients of those authorities are accepted. With
  * `allowUnauthenticatedClients: true` every client is accepted; with both, a client of those
- * authorities also has a `peerCertificate`. Giving neither is an error. With `ca: []` alone no
+ * authorities also has a `peerCertificate`. One of the two is required. With `ca: []` alone no
  * client is accepted yet, and there is a warning.
  *
  * @param sslconfig The identity of the server, and the authorities whose clients are accepted.
- * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are
- * given together.
+ * @throws {TypeError} if a value has a wrong type, an option is unknown, text and files are given
+ * together, or no option says which clients are accepted.
  * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
- * belong together, or the key is encrypted; if it is not said which clients are accepted.
+ * belong together, or the key is encrypted.
  * @throws {RangeError} if an authority has nameConstraints or an unknown critical extension, or has
  * signed itself with P-521 and SHA-256: an authority that can't be checked is not trusted.
  * @throws {TlsError} if the server's own certificate has an RSA key of more than 4096 bits, or if
@@ -155,23 +193,18 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   for (const name of identityOptions(config)) {
     if (config[name] === undefined) throw wrongType(name, "a string for a server", undefined);
   }
-  // There is no default: strangers are accepted only if the option says so.
-  const allow: unknown = config.allowUnauthenticatedClients;
-  if (allow !== undefined && typeof allow !== "boolean") {
-    throw wrongType("allowUnauthenticatedClients", "true", allow);
-  }
-  if (allow === false) {
-    throw new RangeError("allowUnauthenticatedClients: must be true or left out; got false");
-  }
+  const { allowUnauthenticatedClients: allowsAll = false } = config;
+  checkBoolean("allowUnauthenticatedClients", allowsAll);
   const asks = namesAuthorities(config);
-  if (!asks && allow === undefined) {
-    throw new RangeError(
+  // There is no default trust: a server accepts strangers only if an option says so.
+  if (!asks && !allowsAll) {
+    throw new TypeError(
       "sslconfig: must have ca, caFile or caPath, to accept the clients of those authorities only, or " +
-        "allowUnauthenticatedClients: true; got neither",
+        "allowUnauthenticatedClients: true, to accept every client; got neither",
     );
   }
   const own = readIdentity(config, "serverAuth");
-  return makeServerSslctx(own, asks ? readAuthorities(config) : null, allow === undefined);
+  return makeServerSslctx(own, asks ? readAuthorities(config) : null, !allowsAll);
 }
 
 /**
@@ -225,7 +258,8 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
 
 // ───────────────────────── the options
 
-type Config = ClientSslconfig | ServerSslconfig;
+/** Any combination of the options of both ends, before it is checked. */
+interface Config extends PemConfig, HostnameCheck, ClientAdmission {}
 
 const TRUST_OPTIONS = ["ca", "caFile", "caPath"];
 const IDENTITY_OPTIONS = ["cert", "certFile", "key", "keyFile"];
@@ -237,7 +271,7 @@ const PEM_BEGIN = "-----BEGIN ";
 /**
  * Checks each option by itself, and returns a copy: a later change of the original has no effect.
  */
-function checkConfig<C extends Config>(given: C, known: readonly string[]): C {
+function checkConfig(given: Config, known: readonly string[]): Config {
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
     throw wrongType("sslconfig", "an object or an sslctx", given);
   }

@@ -17,14 +17,14 @@ import { plainMessageOf } from "../thrown.ts";
 import { loadBuiltin } from "./modules.ts";
 
 /** The options that name an identity and authorities: text, or absolute paths of files. */
-interface PemConfig {
-  readonly cert?: string | undefined;
-  readonly certFile?: string | undefined;
-  readonly key?: string | undefined;
-  readonly keyFile?: string | undefined;
-  readonly ca?: string | readonly string[] | undefined;
-  readonly caFile?: string | undefined;
-  readonly caPath?: string | undefined;
+export interface PemConfig {
+  cert?: string | undefined;
+  certFile?: string | undefined;
+  key?: string | undefined;
+  keyFile?: string | undefined;
+  ca?: string | readonly string[] | undefined;
+  caFile?: string | undefined;
+  caPath?: string | undefined;
 }
 
 /**

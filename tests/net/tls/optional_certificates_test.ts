@@ -1,6 +1,6 @@
 /** A server that asks for a certificate accepts every client, and knows those with a certificate of its authorities. */
-import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
+import { type ClientSslconfig, SSLClient, TlsError } from "@degu/degu/client";
+import { type TempClientPKI, TempPKI } from "@degu/degu/misc";
 import {
   type App,
   buildServerSslctx,
@@ -9,7 +9,7 @@ import {
   SSLServer,
 } from "@degu/degu/server";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 /** Answers with the key of the certificate, and with the trust in the client. */
 const app: App = async (_request, session) => {
@@ -18,8 +18,8 @@ const app: App = async (_request, session) => {
 };
 
 /** A configuration that asks clients for a certificate. */
-function asking(pki: TempPKI): ServerSslconfig {
-  return { ...pki.serverSslconfig, allowUnauthenticatedClients: true };
+function asking(pki: TempClientPKI) {
+  return { ...pki.serverSslconfig, allowUnauthenticatedClients: true } satisfies ServerSslconfig;
 }
 
 Deno.test("with authorities and allowUnauthenticatedClients a client is known by its certificate, and accepted without one", async () => {
@@ -59,4 +59,20 @@ Deno.test("a client that was known by its certificate is trusted only while its 
   assertEquals(await trusted(), ["true", "true"]);
   server.setSslctx({ ...asking(pki), caFile: other.serverSslconfig.caFile });
   assertEquals(await trusted(), ["false", "true"]);
+  const { headers } = await new SSLClient(pki.clientSslconfig, server.address).get("/");
+  assertEquals([headers.key, headers.trusted], ["none", "true"]);
+});
+
+Deno.test("with authorities, allowUnauthenticatedClients: false is the default: a client without their certificate is refused", async () => {
+  await using pki = await TempPKI.create();
+  const sslconfig = { ...pki.serverSslconfig, allowUnauthenticatedClients: false };
+  const logger = new RecordingLogger();
+  const server = await SSLServer.start(sslconfig, ["127.0.0.1", 0], app, { logger });
+  await using _ = server;
+  assertEquals(server.sslctx.verify, true);
+  assertEquals(logger.at("warn"), []);
+  assertEquals((await new SSLClient(pki.clientSslconfig, server.address).get("/")).status, 200);
+  const anonymous = new SSLClient(pki.anonymousClientSslconfig, server.address);
+  await assertRejects(() => anonymous.get("/"), TlsError);
+  assertStringIncludes((await logger.waitFor("info"))[0]!, "NO_CERTIFICATE");
 });
