@@ -109,14 +109,15 @@ export type ClientSslconfig =
  * `allowUnauthenticatedClients`.
  */
 export type ServerSslconfig =
+  // The compiler's messages are about the last type that fits as well as any: the usual one.
   & (
-    | CertificateFiles & { certFile: string; keyFile: string }
     | CertificateTexts & { cert: string; key: string }
+    | CertificateFiles & { certFile: string; keyFile: string }
   )
   & (
-    | AuthorityTexts & { ca: string | readonly string[] }
-    | AuthorityFiles & ({ caFile: string } | { caPath: string })
     | (AuthorityFiles | AuthorityTexts) & { allowUnauthenticatedClients: boolean }
+    | AuthorityTexts & { ca: string | readonly string[] }
+    | AuthorityFiles & ({ caPath: string } | { caFile: string })
   )
   & ClientAdmission;
 

@@ -1,5 +1,5 @@
 /** The public interface as its users see it: a name or type that changes fails here first. */
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import type { IsExact } from "@std/testing/types";
 import * as base from "@degu/degu/base";
 import * as client from "@degu/degu/client";
@@ -8,11 +8,6 @@ import * as files from "@degu/degu/files";
 import * as misc from "@degu/degu/misc";
 import * as server from "@degu/degu/server";
 import * as all from "@degu/degu";
-import { runCommand } from "@degu/testing/commands.ts";
-import { fill, tempDir } from "@degu/testing/directories.ts";
-import { eachRow } from "@degu/testing/rows.ts";
-import { readConfiguration, ROOT } from "@degu/testing/tree.ts";
-import { BEGINNING, RIGHT, WRONG } from "./programs.rows.ts";
 
 const entries: Record<string, [entry: object, names: string]> = {
   base: [
@@ -56,73 +51,6 @@ Deno.test("@degu/degu exports base, client and server, what apps are made of, an
     "wrapApp";
   const names = [...Object.keys({ ...base, ...client, ...server }), ...own.split(" ")];
   assertEquals(Object.keys(all).toSorted(), names.toSorted());
-});
-
-const blockOf = (code: string) => `{\n${code}\n}\n`;
-
-/**
- * Type-checks programs as blocks of one module, in a project of its own; returns the errors by the
- * name of the program.
- */
-async function typeErrors(
-  programs: Readonly<Record<string, string>>,
-): Promise<Record<string, string>> {
-  await using dir = await tempDir();
-  const { exports } = await readConfiguration();
-  const imports = Object.fromEntries(
-    Object.entries(exports).map(([name, path]) => [
-      name.replace(/^\./, "@degu/degu"),
-      new URL(path, ROOT).href,
-    ]),
-  );
-  /** The name of the program at each line. */
-  const names = BEGINNING.split("\n").map(() => "the beginning").slice(1);
-  for (const [name, code] of Object.entries(programs)) {
-    for (const _ of blockOf(code).matchAll(/\n/g)) names.push(name);
-  }
-  await fill(dir.path, {
-    "deno.json": JSON.stringify({ imports, lock: false }),
-    "programs.ts": BEGINNING + Object.values(programs).map(blockOf).join(""),
-  });
-  const { stderr } = await runCommand([Deno.execPath(), "check", "programs.ts"], {
-    cwd: dir.path,
-    env: { NO_COLOR: "1" },
-  });
-  if (/^error: (?!Type checking failed)/m.test(stderr)) throw new Error(stderr);
-  const errors: Record<string, string> = {};
-  const all = stderr.matchAll(/^(TS\d+ [^]*?)^ {4}at (\S+?):(\d+):\d+$/gm);
-  for (const [, error, module = "", line] of all) {
-    const name = module.endsWith("/programs.ts") ? names[Number(line) - 1]! : module;
-    errors[name] = (errors[name] ?? "") + error;
-  }
-  return errors;
-}
-
-Deno.test("what is wrong does not compile, and what is right does", async () => {
-  const programs: Record<string, string> = { ...RIGHT };
-  for (const [name, mistake, meant] of WRONG) {
-    programs[name] = mistake;
-    programs[`meant by ${name}`] = meant;
-  }
-  const mistakes = WRONG.flatMap(([name, , , error]) => error === undefined ? name : []);
-  const errors = await typeErrors(programs);
-  const compiling = mistakes.filter((name) => !(name in errors));
-  const unexpected = Object.entries(errors).filter(([name]) => !mistakes.includes(name));
-  assertEquals({ compiling, unexpected }, { compiling: [], unexpected: [] });
-});
-
-Deno.test("what is wrong and compiles ends with an error that names the mistake", async (t) => {
-  await using dir = await tempDir();
-  const compiling = WRONG.flatMap(([name, mistake, , error]) =>
-    error === undefined ? [] : [[name, mistake, error]] as const
-  );
-  await eachRow(t, compiling, async (_name, mistake, [error, message]) => {
-    const path = await Deno.makeTempFile({ dir: dir.path, suffix: ".ts" });
-    await Deno.writeTextFile(path, BEGINNING + blockOf(mistake));
-    const thrown = await assertRejects(() => import(`file://${path}`), Error);
-    assertEquals(thrown.name, error);
-    assertStringIncludes(thrown.message, message);
-  });
 });
 
 Deno.test("an argument behind the options is ignored, also by what speaks TLS", async () => {

@@ -1,0 +1,86 @@
+/** What wrong and right programs have in common, and the errors of types of many of them at once. */
+
+import { runCommand } from "@degu/testing/commands.ts";
+import { fill, tempDir } from "@degu/testing/directories.ts";
+import { readConfiguration, ROOT } from "@degu/testing/tree.ts";
+
+/** The beginning of each program; one that runs uses nothing that is only declared here. */
+export const BEGINNING = `
+import {
+  type Address, type Api, type App, type AppObject, Body, BodyIter, type BodyOut,
+  buildClientSslctx, buildServerSslctx, buildUri, Client, type ClientSslconfig, Connection,
+  ConnectionPool, type Connector, createFetch, fromFetchHandler, type HeaderDict, json,
+  type Method, ProxyApp, repeat, reply, type Requester, retry, routes, Server,
+  type ServerSslconfig, type Session, SSLClient, SSLServer, wrapApp,
+} from "@degu/degu";
+import type * as degu from "@degu/degu";
+import { Device, DeviceServer } from "@degu/degu/device";
+import {
+  download, downloadTree, FilesApp, type MoveTreeOptions, upload, uploadTree,
+  type UploadTreeOptions,
+} from "@degu/degu/files";
+import { callApp, mkreq, type TempClientPKI, TempPKI } from "@degu/degu/misc";
+
+const app: App = () => json({});
+await using server = await Server.start(["127.0.0.1", 0], app);
+const client = new Client(server.address);
+declare const address: Address, bytes: Uint8Array, conn: Connection, device: Device;
+declare const request: degu.Request, response: degu.Response, session: Session;
+declare const signal: AbortSignal, pki: TempClientPKI, anyPki: TempPKI;
+declare const sslconfig: ServerSslconfig, clientSslconfig: ClientSslconfig;
+declare const cert: string, key: string, ca: string, flag: boolean;
+const [certFile, keyFile, caFile] = ["/tmp/cert.pem", "/tmp/key.pem", "/tmp/ca.pem"] as const;
+`;
+
+/**
+ * A mistake, what was meant, and the error: a part of the compiler's message, which begins with the
+ * code, such as `TS2322`. If the mistake compiles, the error with which the program ends.
+ */
+export type WrongProgram = readonly [
+  name: string,
+  mistake: string,
+  meant: string,
+  error: string | readonly [name: string, message: string],
+];
+
+/** Programs that must compile, by their names. */
+export type RightPrograms = Readonly<Record<string, string>>;
+
+/** The code of a program, in a block of its own. */
+export const blockOf = (code: string): string => `{\n${code}\n}\n`;
+
+/**
+ * Type-checks programs as blocks of one module, in a project of its own; returns the errors, without
+ * the lines of the program, by the name of the program.
+ */
+export async function typeErrors(programs: RightPrograms): Promise<Record<string, string>> {
+  await using dir = await tempDir();
+  const { exports } = await readConfiguration();
+  const imports = Object.fromEntries(
+    Object.entries(exports).map(([name, path]) => [
+      name.replace(/^\./, "@degu/degu"),
+      new URL(path, ROOT).href,
+    ]),
+  );
+  /** The name of the program at each line. */
+  const names = BEGINNING.split("\n").map(() => "the beginning").slice(1);
+  for (const [name, code] of Object.entries(programs)) {
+    for (const _ of blockOf(code).matchAll(/\n/g)) names.push(name);
+  }
+  await fill(dir.path, {
+    "deno.json": JSON.stringify({ imports, lock: false }),
+    "programs.ts": BEGINNING + Object.values(programs).map(blockOf).join(""),
+  });
+  const { stderr } = await runCommand([Deno.execPath(), "check", "programs.ts"], {
+    cwd: dir.path,
+    env: { NO_COLOR: "1" },
+  });
+  if (/^error: (?!Type checking failed)/m.test(stderr)) throw new Error(stderr);
+  const errors: Record<string, string> = {};
+  const all = stderr.matchAll(/^(TS\d+ [^]*?)^ {4}at (\S+?):(\d+):\d+$/gm);
+  for (const [, error, module = "", line] of all) {
+    const name = module.endsWith("/programs.ts") ? names[Number(line) - 1]! : module;
+    errors[name] = (errors[name] ?? "") + error!.replace(/^.*\n *~+\n/gm, "");
+  }
+  return errors;
+}

@@ -1,0 +1,47 @@
+/** What compiles and what does not: rows of wrong programs, each with the right one, and right ones. */
+import { tempDir } from "@degu/testing/directories.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import * as everyday from "./everyday.rows.ts";
+import { BEGINNING, blockOf, typeErrors } from "./programs.ts";
+import * as trees from "./trees.rows.ts";
+import * as trust from "./trust.rows.ts";
+
+const WRONG = [...everyday.WRONG, ...trust.WRONG, ...trees.WRONG];
+const RIGHT = { ...everyday.RIGHT, ...trust.RIGHT, ...trees.RIGHT };
+
+Deno.test("what is wrong does not compile, and what is right does", async () => {
+  const programs: Record<string, string> = { ...RIGHT };
+  for (const [name, mistake, meant] of WRONG) {
+    programs[name] = mistake;
+    programs[`meant by ${name}`] = meant;
+  }
+  const names = new Set([...Object.keys(RIGHT), ...WRONG.map(([name]) => name)]);
+  assertEquals(names.size, Object.keys(RIGHT).length + WRONG.length, "two rows have one name");
+  const errors = await typeErrors(programs);
+  const compiling: string[] = [];
+  const otherErrors: Record<string, string> = {};
+  for (const [name, , , expected] of WRONG) {
+    if (typeof expected !== "string") continue;
+    const error = errors[name];
+    delete errors[name];
+    if (error === undefined) compiling.push(name);
+    else if (!error.includes(expected)) otherErrors[name] = error;
+  }
+  const none = { compiling: [], otherErrors: {}, unexpected: {} };
+  assertEquals({ compiling, otherErrors, unexpected: errors }, none);
+});
+
+Deno.test("what is wrong and compiles ends with an error that names the mistake", async (t) => {
+  await using dir = await tempDir();
+  const compiling = WRONG.flatMap(([name, mistake, , error]) =>
+    typeof error === "string" ? [] : [[name, mistake, error]] as const
+  );
+  await eachRow(t, compiling, async (_name, mistake, [error, message]) => {
+    const path = await Deno.makeTempFile({ dir: dir.path, suffix: ".ts" });
+    await Deno.writeTextFile(path, BEGINNING + blockOf(mistake));
+    const thrown = await assertRejects(() => import(`file://${path}`), Error);
+    assertEquals(thrown.name, error);
+    assertStringIncludes(thrown.message, message);
+  });
+});

@@ -1,0 +1,230 @@
+/**
+ * Programs about trust: the configuration of TLS, the server of a device, the identity of a peer,
+ * and the session of a call without a server.
+ */
+
+import type { RightPrograms, WrongProgram } from "./programs.ts";
+
+export const WRONG: readonly WrongProgram[] = [
+  [
+    "a certificate as text and as file",
+    `new SSLServer({ cert, certFile, key, caFile }, address, app);`,
+    `new SSLServer({ cert, key, caFile }, address, app);`,
+    "'certFile' are incompatible",
+  ],
+  [
+    "the certificate of a client as text and as file",
+    `new SSLClient({ cert, key, certFile, keyFile, caFile }, address);`,
+    `new SSLClient({ certFile, keyFile, caFile }, address);`,
+    "'certFile' are incompatible",
+  ],
+  [
+    "a certificate as text, and its key as file",
+    `new SSLServer({ cert, keyFile, caFile }, address, app);`,
+    `new SSLServer({ certFile, keyFile, caFile }, address, app);`,
+    "are incompatible",
+  ],
+  [
+    "the authorities of a server as text and as file",
+    `new SSLServer({ certFile, keyFile, ca, caFile }, address, app);`,
+    `new SSLServer({ certFile, keyFile, ca }, address, app);`,
+    "are incompatible",
+  ],
+  [
+    "the authorities of a client as text and as directory",
+    `new SSLClient({ ca, caPath: "/tmp/authorities" }, address);`,
+    `new SSLClient({ caFile, caPath: "/tmp/authorities" }, address);`,
+    "'caPath' are incompatible",
+  ],
+  [
+    "a server of TLS without trust",
+    `new SSLServer({ certFile, keyFile }, address, app);`,
+    `new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: true }, address, app);`,
+    "Property 'caFile' is missing",
+  ],
+  [
+    "a server of TLS without a certificate",
+    `SSLServer.start({ caFile }, address, app);`,
+    `SSLServer.start({ certFile, keyFile, caFile }, address, app);`,
+    "missing the following properties from type '{ certFile: string; keyFile: string; }'",
+  ],
+  [
+    "a server of TLS that accepts no client",
+    `buildServerSslctx({ certFile, keyFile, allowUnauthenticatedClients: false });`,
+    `buildServerSslctx({ certFile, keyFile, caFile, allowUnauthenticatedClients: false });`,
+    ["TypeError", "must have ca, caFile or caPath"],
+  ],
+  [
+    "a context that replaces trust by nothing",
+    `(await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({ certFile, keyFile });`,
+    `(await SSLServer.start(pki.serverSslconfig, address, app)).setSslctx({
+  certFile,
+  keyFile,
+  ca: [],
+});`,
+    "Property 'caFile' is missing",
+  ],
+  [
+    "whether clients are accepted, as text",
+    `new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: "yes" }, address, app);`,
+    `new SSLServer({ certFile, keyFile, allowUnauthenticatedClients: flag }, address, app);`,
+    "'boolean | undefined'",
+  ],
+  [
+    "an option of a client for a server",
+    `new SSLServer({ certFile, keyFile, caFile, checkHostname: false }, address, app);`,
+    `new SSLClient({ certFile, keyFile, caFile, checkHostname: false }, address);`,
+    "'checkHostname' does not exist",
+  ],
+  [
+    "the server of a device that no device has made",
+    `await DeviceServer.start(address, app);`,
+    `await device.serve(address, app);`,
+    "TS2349",
+  ],
+  [
+    "the trust of a device's server",
+    `(await device.serve(address, app)).setSslctx({ ca: [] });`,
+    `await device.forget("viewer");`,
+    "TS2345",
+  ],
+  [
+    "an identity without a name",
+    `new Server(address, { handle: app, onConnect: () => ({}) });`,
+    `new Server(address, { handle: app, onConnect: () => ({ user: "viewer" }) });`,
+    "Type '{}' is not assignable to type 'boolean | PeerIdentity",
+  ],
+  [
+    "an identity with a misspelled name",
+    `new Server(address, { handle: app, onConnect: () => ({ usr: "viewer" }) });`,
+    `new Server(address, { handle: app, onConnect: () => true });`,
+    "Type '{ usr: string; }' is not assignable to type 'boolean | PeerIdentity",
+  ],
+  [
+    "an identity whose name may be missing",
+    `new Server(address, {
+  handle: app,
+  onConnect: ({ peerCertificate }) => ({ user: peerCertificate?.publicKey256 }),
+});`,
+    `new Server(address, {
+  handle: app,
+  onConnect: ({ peerCertificate }) =>
+    peerCertificate !== null && { user: peerCertificate.publicKey256 },
+});`,
+    "undefined",
+  ],
+  [
+    "a client that identifies its server",
+    `new Client(address, { onConnect: () => ({ user: "camera" }) });`,
+    `new Client(address, { onConnect: () => true });`,
+    "TS2322",
+  ],
+  [
+    "the peer of a call, in the place of its session",
+    `await callApp(app, mkreq("GET", "/"), { user: "viewer" });`,
+    `await callApp(app, mkreq("GET", "/"), { session: { user: "viewer" } });`,
+    "'user' does not exist in type 'CallAppOptions'",
+  ],
+  [
+    "a session with a misspelled property",
+    `await callApp(app, mkreq("GET", "/"), { session: { usr: "viewer" } });`,
+    `await callApp(app, mkreq("GET", "/"), { session: { user: null } });`,
+    "Did you mean to write 'user'",
+  ],
+  [
+    "a session whose trust is a value",
+    `await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: true } });`,
+    `await callApp(app, mkreq("GET", "/"), { session: { user: "viewer", isTrusted: () => true } });`,
+    "TS2322",
+  ],
+];
+
+/** What must compile. */
+export const RIGHT: RightPrograms = {
+  "all forms of the trust of a server": `
+const own: { certFile: string; keyFile: string } = { certFile, keyFile };
+for (
+  const sslconfig of [
+    { ...own, ca },
+    { ...own, ca: [ca], allowUnauthenticatedClients: true },
+    { ...own, ca: [] },
+    { ...own, caFile },
+    { ...own, caPath: "/tmp/authorities" },
+    { ...own, caFile, caPath: "/tmp/authorities", allowUnauthenticatedClients: flag },
+    { ...own, caFile, allowUnauthenticatedClients: false },
+    { ...own, allowUnauthenticatedClients: true },
+    { cert, key, allowUnauthenticatedClients: flag },
+    { cert, key, caFile, certFile: undefined, ca: undefined },
+  ] satisfies ServerSslconfig[]
+) new SSLServer(sslconfig, address, app);
+`,
+  "all forms of the trust of a client": `
+for (
+  const sslconfig of [
+    {},
+    { checkHostname: true },
+    { ca },
+    { ca: [ca], cert, key },
+    { caFile, cert, key, checkHostname: flag },
+    { caFile, caPath: "/tmp/authorities", certFile, keyFile, ca: undefined },
+  ] satisfies ClientSslconfig[]
+) new SSLClient(sslconfig, address);
+`,
+  "configurations that are changed by spreading": `
+new SSLServer({ ...pki.serverSslconfig, caFile }, address, app);
+new SSLServer({ ...pki.serverSslconfig, allowUnauthenticatedClients: true }, address, app);
+new SSLServer({ ...pki.serverSslconfig, caFile: undefined, ca }, address, app);
+new SSLServer({ ...pki.anonymousServerSslconfig, caFile }, address, app);
+new SSLClient({ ...pki.clientSslconfig, checkHostname: true }, address);
+new SSLClient({ ...pki.anonymousClientSslconfig, cert, key }, address);
+new SSLServer(anyPki.serverSslconfig, address, app);
+new SSLServer({ ...anyPki.serverSslconfig, allowUnauthenticatedClients: true }, address, app);
+new SSLServer({ ...sslconfig, ca: undefined, caFile }, address, app);
+new SSLServer({ ...sslconfig, certFile: undefined, keyFile: undefined, cert, key }, address, app);
+new SSLClient({ ...clientSslconfig, caFile: undefined, caPath: undefined, ca }, address);
+`,
+  "configurations that are built step by step": `
+const trust = flag ? { caFile } : { allowUnauthenticatedClients: true };
+new SSLServer({ certFile, keyFile, ...trust }, address, app);
+const server: ServerSslconfig = { certFile, keyFile, caFile };
+server.caFile = "/tmp/other.pem";
+server.allowUnauthenticatedClients = flag;
+new SSLServer(server, address, app);
+const client: ClientSslconfig = {};
+if (flag) client.checkHostname = true;
+if (flag) client.certFile = certFile;
+if (flag) client.keyFile = keyFile;
+new SSLClient(client, address);
+const args: { ca?: string; cert?: string; key?: string; open: boolean } = { open: flag };
+new SSLServer(
+  { certFile, keyFile, caFile: args.ca, allowUnauthenticatedClients: args.open },
+  address,
+  app,
+);
+new SSLClient({ caFile: args.ca, certFile: args.cert, keyFile: args.key }, address);
+const own = flag ? { certFile, keyFile } : {};
+new SSLClient({ ...own, ca }, address);
+`,
+  "configurations from elsewhere": `
+new SSLServer(JSON.parse("{}"), address, app);
+new SSLServer(JSON.parse("{}") as ServerSslconfig, address, app);
+const { server } = JSON.parse("{}") as { server: ServerSslconfig };
+buildServerSslctx(server);
+buildClientSslctx(JSON.parse("{}"));
+function start(trust: { caFile: string } | { ca: string[] }) {
+  return SSLServer.start({ certFile, keyFile, ...trust }, address, app);
+}
+start({ caFile });
+const trusted: string | readonly string[] | undefined = server.ca;
+const path: string | undefined = server.caFile;
+`,
+  "every result of onConnect": `
+const kinds: AppObject[] = [
+  { handle: app, onConnect: () => true },
+  { handle: app, onConnect: async () => await Promise.resolve(false) },
+  { handle: app, onConnect: () => flag ? { user: "viewer" } : false },
+  { handle: app, onConnect: async () => ({ user: "viewer", signal, isTrusted: async () => flag }) },
+];
+for (const each of kinds) wrapApp(each, (next) => next());
+`,
+};
