@@ -94,14 +94,15 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
     }
   },
   "pipelines": async (socket) => {
-    const answer = "HTTP/1.1 200 OK\r\nchecksum: 0-0\r\n\r\n";
+    const answer = "HTTP/1.1 200 OK\r\nchecksum: 0-0\r\ncontent-length: 0\r\n\r\n";
     const count = 40;
     await send(socket, get("seed=0&size=0").repeat(count));
     const received = await readUpTo(socket, answer.length * count);
     return received === answer.length * count ? null : `${received} bytes in answer to ${count}`;
   },
   "sends another request behind its last one": async (socket) => {
-    const answer = "HTTP/1.1 200 OK\r\nchecksum: 0-0\r\n\r\n";
+    const answer =
+      "HTTP/1.1 200 OK\r\nchecksum: 0-0\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     const request = get("seed=0&size=0");
     const last = request.replace("\r\n", "\r\nconnection: close\r\n");
     await send(socket, last + request);
