@@ -116,8 +116,8 @@ export class Session {
   #owner: SessionOwner | null = null;
   /** The identity whose name is that of the peer. */
   #identity: PeerIdentity | null = null;
-  /** The identities that must all be trusted. */
-  readonly #identities: PeerIdentity[] = [];
+  /** The identities that must all be trusted; `null` for none. Made on demand, as most have none. */
+  #identities: PeerIdentity[] | null = null;
   /** Removes the listeners of the signals of these identities. */
   #releaseController: AbortController | null = null;
 
@@ -179,7 +179,7 @@ export class Session {
    */
   async isTrusted(): Promise<boolean> {
     if (this.#owner?.isPeerTrusted() === false) return false;
-    for (const identity of this.#identities) {
+    for (const identity of this.#identities ?? []) {
       if (!await isTrustedBy(identity)) return false;
     }
     return true;
@@ -262,6 +262,7 @@ export class Session {
       addTrust(session, identity);
     };
     addTrust = (session, identity) => {
+      session.#identities ??= [];
       if (session.#identities.includes(identity)) return;
       session.#identities.push(identity);
       const { signal } = identity;
