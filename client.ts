@@ -3,9 +3,11 @@
  *
  * {@linkcode Client} and {@linkcode SSLClient} open connections, each a {@linkcode Connection}, and
  * make requests, whose answer is a `Response`; {@linkcode ConnectionPool} makes many requests over
- * a few connections; {@linkcode buildClientSslctx} reads a configuration
- * of TLS once for many clients, and {@linkcode publicKey256} the key of a certificate. Every other
- * name is a type that these refer to.
+ * a few connections. {@linkcode expectOk} makes a {@linkcode StatusError} of a status that is no
+ * success, and {@linkcode retry} repeats after errors that are {@linkcode isTransient}.
+ * {@linkcode buildClientSslctx} reads a configuration of TLS once for many clients, and
+ * {@linkcode publicKey256} the key of a certificate. Every other name is a type that these refer
+ * to.
  *
  * @example
  * ```ts
@@ -84,6 +86,14 @@ export {
   type Sslctx,
 } from "./net/tls/context.ts";
 export { ConnectionPool, type ConnectionPoolOptions } from "./net/connection_pool.ts";
+export { expectOk, StatusError } from "./net/expect_ok.ts";
+export {
+  isTransient,
+  type Retry,
+  retry,
+  type RetryOptions,
+  type RetryProgress,
+} from "./net/retry.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export { Response } from "./base/app/message.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";

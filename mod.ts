@@ -48,16 +48,8 @@ export {
   fromFetchHandler,
   type FromFetchHandlerOptions,
 } from "./web/from_fetch_handler.ts";
-export { expectOk, StatusError } from "./net/expect_ok.ts";
 export { repeat, type RepeatOptions } from "./net/repeat.ts";
 export { terminationSignal } from "./net/termination.ts";
-export {
-  isTransient,
-  type Retry,
-  retry,
-  type RetryOptions,
-  type RetryProgress,
-} from "./net/retry.ts";
 export * from "./base.ts";
 export * from "./client.ts";
 export * from "./server.ts";

@@ -5,7 +5,7 @@ import { EmptyPreambleError, TlsError } from "../../base.ts";
 import { argumentFacts } from "../../base/facts.ts";
 import { DeviceError, PairingError, type PairingErrorCode } from "../../device.ts";
 // The whole of files.ts would be loaded by commands that move no file, too.
-import { StatusError } from "../../net/expect_ok.ts";
+import { StatusError } from "../../client.ts";
 import { connectionFaultOf, systemCode } from "../../net/thrown.ts";
 
 export const FAILED = 1;

@@ -6,8 +6,7 @@ import { quote } from "../../base/quote.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
 import { parseDecimal } from "../../base/wire/tables.ts";
 import type { Method } from "../../base/wire/preamble.ts";
-import { StatusError } from "../../net/expect_ok.ts";
-import { isTransient } from "../../net/retry.ts";
+import { isTransient, StatusError } from "../../client.ts";
 
 /**
  * Why a transfer has failed.

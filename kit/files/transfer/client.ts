@@ -6,11 +6,16 @@ import type { Response } from "../../../base/app/message.ts";
 import { bodies, type BodyIn, type BodyOut, cancelQuietly } from "../../../base/body/bodies.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { Method } from "../../../base/wire/preamble.ts";
-import { ConnectionPool, type Connector, type Requester } from "../../../client.ts";
+import {
+  ConnectionPool,
+  type Connector,
+  type Requester,
+  type RequestOptions,
+  type Retry,
+} from "../../../client.ts";
 import { anyConnection, connectorOf, repeatAny } from "../../../net/connection_pool.ts";
-import { type RequestOptions, requestSignal } from "../../../net/request_signal.ts";
+import { requestSignal } from "../../../net/request_signal.ts";
 import { checkRequester, isConnector } from "../../../net/requester.ts";
-import type { Retry } from "../../../net/retry.ts";
 import { asRepeatable } from "../../../net/client_errors.ts";
 import { parseMode } from "../modes.ts";
 

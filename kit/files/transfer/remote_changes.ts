@@ -2,8 +2,7 @@
 
 import type { Response } from "../../../base/app/message.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
-import type { Connector, Requester } from "../../../client.ts";
-import type { RequestOptions } from "../../../net/request_signal.ts";
+import type { Connector, Requester, RequestOptions } from "../../../client.ts";
 import { conditionFor, NO_STAMP } from "../conditions.ts";
 import { directoryUriOf, uriOf } from "../file_name.ts";
 import { hasStatus, statusError, unexpectedResponse, withNeed } from "../transfer_error.ts";

@@ -5,7 +5,7 @@ import { quote } from "../../../base/quote.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { Response } from "../../../base/app/message.ts";
 import { parseDecimal } from "../../../base/wire/tables.ts";
-import type { Connector, Requester } from "../../../client.ts";
+import { type Connector, isTransient, type Requester, type StatusError } from "../../../client.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatReprDigest, WANT_SHA256 } from "../digest.ts";
 import {
@@ -32,8 +32,6 @@ import {
   unexpectedResponse,
   withNeed,
 } from "../transfer_error.ts";
-import type { StatusError } from "../../../net/expect_ok.ts";
-import { isTransient } from "../../../net/retry.ts";
 
 /**
  * Uploads a file to a `FilesApp` with `write: true`, in one attempt, which resumes an earlier one.

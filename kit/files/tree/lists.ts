@@ -1,7 +1,6 @@
 /** Lists of directories, and of trees of them, on another device, for callers of the library. */
 
-import type { Connector, Requester } from "../../../client.ts";
-import type { RequestOptions } from "../../../net/request_signal.ts";
+import type { Connector, Requester, RequestOptions } from "../../../client.ts";
 import { type DirectoryEntry, EntryParser, type TreeEntry } from "../entries.ts";
 import { directoryUriOf } from "../file_name.ts";
 import { TransferClient } from "../transfer/client.ts";

@@ -9,7 +9,7 @@ import {
   copyOptions,
 } from "../../../base/checks.ts";
 import type { TreeEntry } from "../entries.ts";
-import type { Retry } from "../../../net/retry.ts";
+import type { Retry } from "../../../client.ts";
 import type { TransferResult } from "../options.ts";
 
 /** How a tree is copied. */

@@ -1,8 +1,7 @@
 /** The events and figures of the copying of a tree. */
 
 import { standardLogger } from "../../../net/logger.ts";
-import type { Retry, RetryProgress } from "../../../net/retry.ts";
-import { StatusError } from "../../../net/expect_ok.ts";
+import { type Retry, type RetryProgress, StatusError } from "../../../client.ts";
 import { messageOf } from "../../../net/thrown.ts";
 import { Pace, type TransferResult } from "../options.ts";
 import { TransferError } from "../transfer_error.ts";

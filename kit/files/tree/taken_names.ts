@@ -6,7 +6,7 @@
  * directories are made here, too, since that shows which names are one directory there.
  */
 
-import { StatusError } from "../../../net/expect_ok.ts";
+import { StatusError } from "../../../client.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { type Attempt, throwIfForAll } from "./attempt.ts";
 import { BATCH_FILES, type TreeCopies } from "./copies.ts";

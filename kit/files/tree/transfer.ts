@@ -6,8 +6,14 @@
  * the peer is gone, a disk is full, the signal is aborted, a callback throws.
  */
 
-import type { Connector, Requester } from "../../../client.ts";
-import { isTransient, type Retry, retryIf, type RetryProgress } from "../../../net/retry.ts";
+import {
+  type Connector,
+  isTransient,
+  type Requester,
+  type Retry,
+  type RetryProgress,
+} from "../../../client.ts";
+import { retryIf } from "../../../net/retry.ts";
 import type { TreeEntry } from "../entries.ts";
 import { modeOfCopy } from "../modes.ts";
 import { pathOf } from "../options.ts";

@@ -9,8 +9,7 @@ import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { Chunk } from "../../../base/wire/chunk.ts";
 import { Turns } from "../../disk/files.ts";
 import { ifPresent, isOverload, isRealFile } from "../../disk/names.ts";
-import type { Connector, Requester } from "../../../client.ts";
-import { StatusError } from "../../../net/expect_ok.ts";
+import { type Connector, type Requester, StatusError } from "../../../client.ts";
 import {
   BundleBuffer,
   BUNDLED_BELOW_BYTES,
