@@ -85,7 +85,11 @@ export {
   type HostnameCheck,
   type Sslctx,
 } from "./net/tls/context.ts";
-export { ConnectionPool, type ConnectionPoolOptions } from "./net/connection_pool.ts";
+export {
+  ConnectionPool,
+  type ConnectionPoolOptions,
+  type PoolPeer,
+} from "./net/connection_pool.ts";
 export { expectOk, StatusError } from "./net/expect_ok.ts";
 export {
   isTransient,

@@ -141,6 +141,19 @@ export function peerAddress(server: Address, peer: unknown): HostAddress | Scope
     : Object.freeze([shown, port, 0, shares ? ownScope : 0] as const);
 }
 
+/**
+ * Returns the address that a client's socket has reached; `null` if the socket doesn't have it in a
+ * form of Deno.
+ */
+export function reachedAddress(remoteAddr: unknown): Address | null {
+  const { hostname, port, path } = (remoteAddr ?? {}) as Readonly<Record<string, unknown>>;
+  if (typeof hostname === "string" && typeof port === "number") {
+    return Object.freeze([withoutMapping(hostname), port] as const);
+  }
+  if (typeof path !== "string") return null;
+  return path.startsWith("\0") ? encoder.encode(path) : path;
+}
+
 /** The IPv4 address that an IPv6 address maps (RFC 4291 §2.5.5.2); any other host unchanged. */
 export function withoutMapping(host: string): string {
   return MAPPED_IPV4.exec(host)?.[1] ?? host;

@@ -1,6 +1,8 @@
 /** A few connections for many requests. */
 
+import type { Address } from "../base/address.ts";
 import type { Response } from "../base/app/message.ts";
+import type { PeerCertificate } from "../base/app/session.ts";
 import {
   type BodyIn,
   type BodyOut,
@@ -10,10 +12,18 @@ import {
   keepUnused,
   whenOver,
 } from "../base/body/bodies.ts";
-import { checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
+import {
+  checkInteger,
+  checkMethods,
+  checkString,
+  copyOptions,
+  notAllowed,
+} from "../base/checks.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
+import { reachedAddress } from "./addresses.ts";
 import { checkRequest } from "./check_request.ts";
 import {
   closeIfUnframed,
@@ -45,6 +55,29 @@ export interface ConnectionPoolOptions {
    * @default {10}
    */
   idle?: number | null | undefined;
+  /**
+   * Which requests are made once again if the connection, which was used before, ends before the
+   * first byte of a response.
+   *
+   * - `"safe"`: `GET` and `HEAD`, which change nothing at the server.
+   * - `"any"`: also `PUT`, `POST` and `DELETE`, which the server may then carry out twice. Their
+   *   errors are {@linkcode isTransient | transient}. For requests that do no harm when they are
+   *   repeated, as those of transfers of files.
+   *
+   * @default {"safe"}
+   */
+  repeat?: "safe" | "any" | undefined;
+}
+
+/** The server at the other end of the connections of a pool, as the socket of one knows it. */
+export interface PoolPeer {
+  /** The verified certificate of the server; `null` without TLS. */
+  readonly certificate: PeerCertificate | null;
+  /**
+   * The address that the connection has reached, without a scope; `null` if its socket has none, as
+   * TLS over a Unix socket.
+   */
+  readonly address: Address | null;
 }
 
 /**
@@ -61,24 +94,14 @@ interface Slot {
 /** The maker of the connections of a pool; `null` for anything else. */
 export let connectorOf: (pool: object) => Connector | null;
 
-/**
- * From now on, each request of a pool is made once more, also one that a server may have acted on.
- * For requests that do no harm when they are repeated, as those of transfers.
- */
-export let repeatAny: (pool: ConnectionPool) => void;
-
-/**
- * A connection of a pool, to look at: one that is used, or will be by the next request.
- *
- * @throws the errors of `connect` of the pool's connector.
- */
-export let anyConnection: (
-  pool: ConnectionPool,
-  signal: AbortSignal | undefined,
-) => Promise<Connected>;
-
-/** Reports whether a request of a pool is under way, or a response is still to be read. */
-export let isInUse: (pool: ConnectionPool) => boolean;
+/** What the socket of a connection knows of the server. */
+export function peerOfConnection(connection: object): PoolPeer {
+  const { sock } = connection as Partial<Connection>;
+  return {
+    certificate: sock?.peerCertificate ?? null,
+    address: reachedAddress(sock?.remoteAddr),
+  };
+}
 
 /**
  * Makes requests over a few connections, which are kept and used again: a request needs no
@@ -93,7 +116,7 @@ export let isInUse: (pool: ConnectionPool) => boolean;
  * A connection that the server has closed meanwhile, or over which it has sent something that no
  * request asked for, is replaced before anything is sent. If a `GET` or `HEAD` over a connection
  * that was used before ends before the first byte of a response, it is made once again, over a new
- * connection; nothing else is ever sent twice.
+ * connection; nothing else is ever sent twice, unless the option `repeat` is `"any"`.
  *
  * A pool keeps no process alive. {@linkcode ConnectionPool.prototype.close}, or the end of an
  * `await using` block, closes it.
@@ -114,7 +137,7 @@ export let isInUse: (pool: ConnectionPool) => boolean;
 export class ConnectionPool extends RequestShortcuts implements AsyncDisposable {
   readonly #connector: Connector;
   /** Whether a request that a server may have acted on can be made once more. */
-  #repeatsAny = false;
+  readonly #repeatsAny: boolean;
   readonly #max: number;
   readonly #idle: IdleConnections;
   readonly #slots = new Set<Slot>();
@@ -129,20 +152,64 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * Makes a pool; nothing is connected yet.
    *
    * @param connector Makes the connections, usually a client.
-   * @param options How many connections to keep, and for how long.
+   * @param options How many connections to keep, for how long, and which requests to repeat.
    * @throws {TypeError} if an argument or option has a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    */
   constructor(connector: Connector, options: ConnectionPoolOptions = {}) {
     super();
     checkMethods("connector", connector, ["connect"]);
-    const { max = 4, idle = 10 } = copyOptions(options, ["max", "idle"]);
+    const copy = copyOptions(options, ["max", "idle", "repeat"]);
+    const { max = 4, idle = 10, repeat = "safe" } = copy;
     checkInteger("max", max, 1, Infinity);
     checkTimeout(idle, "idle");
+    checkString("repeat", repeat);
+    if (!["safe", "any"].includes(repeat)) {
+      throw notAllowed("repeat", `must be "safe" or "any"; got ${quote(repeat)}`);
+    }
     this.#timeout = timeoutOf(connector);
     this.#connector = connector;
     this.#max = max;
+    this.#repeatsAny = repeat === "any";
     this.#idle = new IdleConnections(idle);
+  }
+
+  /** The number of open connections that carry a request, or a response still to be read. */
+  get inUse(): number {
+    let count = 0;
+    for (const { connection } of this.#slots) if (connection?.closed === false) count++;
+    return count;
+  }
+
+  /**
+   * Resolves to the server that the connections reach. If there is no connection, this opens one,
+   * which the next request uses; if all are in use, this looks at one of these.
+   *
+   * @param options A signal that aborts connecting.
+   * @throws {ConnectionClosedError} if the pool is closed, or closes meanwhile.
+   * @throws the same errors as {@linkcode Client.prototype.connect}.
+   *
+   * @example
+   * ```ts
+   * import { ConnectionPool, SSLClient } from "@degu/degu/client";
+   * import { TempPKI } from "@degu/degu/misc";
+   * import { SSLServer } from "@degu/degu/server";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using pki = await TempPKI.create();
+   * const app = () => [204, "No Content", {}, null] as const;
+   * await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
+   * server.serveForever();
+   * await server.ready;
+   *
+   * await using pool = new ConnectionPool(new SSLClient(pki.clientSslconfig, server.address));
+   * const { certificate, address } = await pool.peer();
+   * assertEquals(certificate?.authority?.publicKey256.length, 95);
+   * assertEquals(address, server.address);
+   * ```
+   */
+  async peer(options?: RequestOptions): Promise<PoolPeer> {
+    return peerOfConnection(await this.#any(requestSignal(options)));
   }
 
   /**
@@ -299,7 +366,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     return connection;
   }
 
-  /** Any connection; if there is none, this opens one, which the next request takes. */
+  /** Finds a connection; if there is none, this opens one, which the next request takes. */
   async #any(signal: AbortSignal | undefined): Promise<Connected> {
     for (const { connection } of this.#slots) if (connection?.closed === false) return connection;
     const slot = await this.#takeSlot(signal, () => {});
@@ -341,13 +408,6 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
 
   static {
     connectorOf = (pool) => #connector in pool ? pool.#connector : null;
-    repeatAny = (pool) => {
-      pool.#repeatsAny = true;
-    };
-    anyConnection = (pool, signal) => pool.#any(signal);
-    isInUse = (pool) => {
-      return pool.#slots.values().some(({ connection }) => connection?.closed === false);
-    };
   }
 }
 

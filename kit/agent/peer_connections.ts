@@ -9,7 +9,6 @@ import {
   type Connector,
 } from "../../client.ts";
 import { type Retry, retry, type RetryProgress } from "../../files.ts";
-import { isInUse, repeatAny } from "../../net/connection_pool.ts";
 import { setTransferTraits } from "../files/transfer/client.ts";
 import { reasonOf } from "./explain.ts";
 import { isAway } from "./failure.ts";
@@ -129,8 +128,8 @@ class SilenceWatch {
 export class PeerConnections implements Disposable {
   /** Opens connections to the peer, wherever it is by then. */
   readonly connector: Connector = { connect: (options) => this.#connect(options) };
-  /** The connections of all calls. */
-  readonly #pool = new ConnectionPool(this.connector, { max: Infinity });
+  /** The connections of all calls. To copy, list or delete twice does no harm. */
+  readonly #pool = new ConnectionPool(this.connector, { max: Infinity, repeat: "any" });
   readonly #open: Open;
   readonly #signal: AbortSignal;
   readonly #note: (text: string) => void;
@@ -162,8 +161,6 @@ export class PeerConnections implements Disposable {
     this.#retries = retries;
     this.#silence = new SilenceWatch(silence, (ended) => this.#onSilence(ended));
     this.#wait = wait * 1000;
-    // To copy, list or delete twice does no harm.
-    repeatAny(this.#pool);
     setTransferTraits(this.#pool, {
       onTreeRetry: (retry, restart) => this.#onTreeRetry(retry, restart),
     });
@@ -304,7 +301,7 @@ export class PeerConnections implements Disposable {
   #onSilence(ended: AbortSignal): void {
     const shared = this.#current;
     // Without a request under way, the calls have work to do on this device.
-    const isBusy = isInUse(this.#pool) && this.#waiting === 0;
+    const isBusy = this.#pool.inUse > 0 && this.#waiting === 0;
     if (shared === null || !isBusy) return this.#silence.restart();
     // A call that must not be made twice keeps its connection.
     const goesOn = this.#retries > 0 ? "connecting again" : "still waiting";

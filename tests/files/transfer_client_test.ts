@@ -10,7 +10,6 @@ import {
 import { deleteFile, isTransient, makeDirectory, StatusError } from "@degu/degu/files";
 import type { AppFunction, Session } from "@degu/degu/server";
 import { TransferClient } from "@degu/internal/kit/files/transfer/client.ts";
-import { repeatAny } from "@degu/internal/net/connection_pool.ts";
 import { aborted } from "@degu/testing/aborts.ts";
 import { type RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -98,8 +97,7 @@ Deno.test("a directory that was perhaps made, or a file that was perhaps deleted
   using server = new RawServer();
   const client = new Client(server.address);
   await using pool = new ConnectionPool(client);
-  await using repeating = new ConnectionPool(client);
-  repeatAny(repeating);
+  await using repeating = new ConnectionPool(client, { repeat: "any" });
   for (const to of [client, pool, repeating]) {
     for (const call of [() => makeDirectory(to, ["a", ""]), () => deleteFile(to, ["a"])]) {
       const rejected = assertRejects(call, EmptyPreambleError);

@@ -8,11 +8,13 @@ import {
   assertThrows,
 } from "@std/assert";
 import {
+  type Address,
   Body,
   BodyIter,
   ChunkedBodyIter,
   ConnectionClosedError,
   EmptyPreambleError,
+  type HostAddress,
 } from "@degu/degu/base";
 import {
   Client,
@@ -33,6 +35,7 @@ import {
 } from "@degu/degu/server";
 import { createFetch, isTransient } from "@degu/degu";
 import { fastTimeouts } from "@degu/testing/clock.ts";
+import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runProgram } from "@degu/testing/programs.ts";
@@ -439,6 +442,26 @@ for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
   });
 }
 
+for (const method of ["PUT", "POST", "DELETE"] as const) {
+  Deno.test(`${method} over a connection that was used before, without an answer, is made once again with repeat "any", and its error is transient`, async () => {
+    using server = new RawServer();
+    await using pool = new ConnectionPool(new Client(server.address), { repeat: "any" });
+    const first = pool.request("GET", "/first");
+    const peer = await server.accept();
+    await peer.readPreamble();
+    await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    await first;
+    const second = rejectionOf(pool.request(method, "/second"), "a request without an answer");
+    await peer.readPreamble();
+    peer.close();
+    using another = await server.accept();
+    assertEquals((await another.readPreamble()).split(" HTTP")[0], `${method} /second`);
+    another.close();
+    const error = await second as Error;
+    assertEquals([error.name, isTransient(error)], ["EmptyPreambleError", true]);
+  });
+}
+
 Deno.test("a request over a new connection, or after the first byte of a response, is made once", async () => {
   using server = new RawServer();
   await using pool = new ConnectionPool(new Client(server.address));
@@ -600,12 +623,111 @@ Deno.test("arguments are checked", () => {
     [RangeError, "max: must be", [client, { max: 1.5 }]],
     [RangeError, "idle: must be", [client, { idle: 0 }]],
     [RangeError, "idle: must be", [client, { idle: Infinity }]],
+    [RangeError, 'repeat: must be "safe" or "any"; got "none"', [client, { repeat: "none" }]],
+    [TypeError, "repeat: must be a string; got null", [client, { repeat: null }]],
   ];
   for (const [Class, message, args] of wrong) {
     assertThrows(() => Reflect.construct(ConnectionPool, args), Class, message);
   }
-  new ConnectionPool(client, { max: undefined, idle: undefined });
+  new ConnectionPool(client, { max: undefined, idle: undefined, repeat: undefined });
+  new ConnectionPool(client, { repeat: "safe" });
   new ConnectionPool(client, { max: Infinity, idle: null });
+});
+
+// ───────────────────────── what a pool knows
+
+Deno.test("inUse counts the connections of requests in flight and of unread responses", async () => {
+  await using test = setUp(() => [200, "OK", {}, long]);
+  assertEquals(test.pool.inUse, 0);
+  const responses = await Promise.all([test.pool.get("/a"), test.pool.get("/b")]);
+  assertEquals(test.pool.inUse, 2);
+  await responses[0].bytes();
+  assertEquals(test.pool.inUse, 1);
+  await responses[1].bytes();
+  assertEquals(test.pool.inUse, 0);
+});
+
+Deno.test("inUse leaves out what is still connecting, and what was closed", async () => {
+  const connecting = Promise.withResolvers<void>();
+  const goOn = Promise.withResolvers<void>();
+  await using serving = serve(() => [200, "OK", {}, long]);
+  const onConnect = async () => {
+    connecting.resolve();
+    await goOn.promise;
+    return true;
+  };
+  await using pool = new ConnectionPool(serving.makeClient({ onConnect }));
+  const asked = pool.get("/");
+  await connecting.promise;
+  assertEquals(pool.inUse, 0);
+  goOn.resolve();
+  const response = await asked;
+  assertEquals(pool.inUse, 1);
+  await pool.close();
+  assertEquals(pool.inUse, 0);
+  await assertRejects(() => response.bytes(), ConnectionClosedError);
+});
+
+Deno.test("peer() has the verified certificate and the address of the server", async () => {
+  await using pki = await TempPKI.create();
+  const app = () => [200, "OK", {}, null] as const;
+  await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
+  server.serveForever();
+  await server.ready;
+  const client = new SSLClient(pki.clientSslconfig, server.address);
+  await using pool = new ConnectionPool(client);
+  const { certificate, address } = await pool.peer();
+  using conn = await client.connect();
+  assertEquals(certificate, conn.sock.peerCertificate);
+  assert(certificate?.authority);
+  assertEquals(address, server.address);
+});
+
+Deno.test("peer() has no certificate of a server without TLS, and the address in the form of a client", async (t) => {
+  await using dir = await tempDir();
+  const addresses: [string, Address, Address?][] = [
+    ["IPv4", ["127.0.0.1", 0]],
+    ["IPv6", ["::1", 0]],
+    ["IPv4 in IPv6", ["::ffff:127.0.0.1", 0], ["127.0.0.1", 0]],
+    ["a Unix socket", `${dir.path}/socket`],
+    ["an abstract name", new Uint8Array()],
+  ];
+  await eachRow(t, addresses, async (_name, requested, shown = requested) => {
+    await using serving = serve(() => [204, "No Content", {}, null], {}, requested);
+    const { address } = serving;
+    await using pool = new ConnectionPool(serving.makeClient());
+    const expected = Array.isArray(shown) ? [shown[0], (address as HostAddress)[1]] : address;
+    assertEquals(await pool.peer(), { certificate: null, address: expected as Address });
+  });
+});
+
+Deno.test("peer() uses a connection that is there, and leaves the one that it opens to the next request", async () => {
+  await using test = setUp(({ uri }) => [200, "OK", {}, uri === "/long" ? long : uri]);
+  await test.pool.peer();
+  assertEquals(test.pool.inUse, 0);
+  assertEquals(await text(test.pool.get("/a")), "/a");
+  await using _unread = await test.pool.get("/long");
+  await Promise.all([test.pool.peer(), test.pool.peer()]);
+  assertEquals(test.sessions.length, 1);
+});
+
+Deno.test("peer() waits for a connection only until its signal, and not over a closed pool", async () => {
+  await using serving = serve(() => [204, "No Content", {}, null]);
+  const hanging = { onConnect: () => new Promise<boolean>(() => {}) };
+  const pool = new ConnectionPool(serving.makeClient(hanging));
+  const aborting = new AbortController();
+  const asked = assertRejects(() => pool.peer({ signal: aborting.signal }), Error, "enough");
+  aborting.abort(new Error("enough"));
+  await asked;
+  await pool.close();
+  await assertRejects(() => pool.peer(), ConnectionClosedError);
+  await assertRejects(() => Reflect.apply(pool.peer, pool, [{ timeout: 1 }]), TypeError, "timeout");
+});
+
+Deno.test("peer() of a connection without a socket knows nothing", async () => {
+  const connection = { closed: false, close() {}, request: () => Promise.reject(new Error()) };
+  await using pool = new ConnectionPool({ connect: () => Promise.resolve(connection) });
+  assertEquals(await pool.peer(), { certificate: null, address: null });
 });
 
 // ───────────────────────── what uses a pool, and what a pool uses

@@ -98,7 +98,11 @@ Deno.test("the options of a request may be undefined", async () => {
   const connecting = unset<ConnectOptions>({ signal: undefined, bodies: undefined });
   using conn = await client.connect(connecting);
   assertEquals((await conn.get("/", {}, options)).status, 200);
-  const poolOptions = unset<ConnectionPoolOptions>({ max: undefined, idle: undefined });
+  const poolOptions = unset<ConnectionPoolOptions>({
+    max: undefined,
+    idle: undefined,
+    repeat: undefined,
+  });
   await using pool = new ConnectionPool(client, poolOptions);
   assertEquals((await pool.request("GET", "/", {}, null, options)).status, 200);
 });

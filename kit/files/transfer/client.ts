@@ -1,7 +1,6 @@
 /** The connections of a transfer, and what is known of its server. */
 
 import { type Address, addressText } from "../../../base/address.ts";
-import type { Socket } from "../../../base/app/app.ts";
 import type { Response } from "../../../base/app/message.ts";
 import { bodies, type BodyIn, type BodyOut, cancelQuietly } from "../../../base/body/bodies.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
@@ -13,7 +12,7 @@ import {
   type RequestOptions,
   type Retry,
 } from "../../../client.ts";
-import { anyConnection, connectorOf, repeatAny } from "../../../net/connection_pool.ts";
+import { connectorOf, peerOfConnection } from "../../../net/connection_pool.ts";
 import { requestSignal } from "../../../net/request_signal.ts";
 import { checkRequester, isConnector } from "../../../net/requester.ts";
 import { asRepeatable } from "../../../net/client_errors.ts";
@@ -116,15 +115,12 @@ export class TransferClient implements Disposable {
   async peer(): Promise<string | null> {
     const { serverName } = traitsOf(this.#target);
     if (serverName !== undefined) return `any ${serverName}`;
-    const connection = this.#pool === null
-      ? this.#target
-      : await anyConnection(this.#pool, this.signal);
-    const { sock } = connection as { sock?: Socket };
-    const authority = sock?.peerCertificate?.authority;
-    if (authority) return `authority ${authority.publicKey256}`;
-    const { address } = this.#target as { address?: Address };
-    if (address !== undefined) return `address ${addressText(address)}`;
-    return sock?.remoteAddr === undefined ? null : `address ${JSON.stringify(sock.remoteAddr)}`;
+    const { certificate, address } = this.#pool === null
+      ? peerOfConnection(this.#target)
+      : await this.#pool.peer({ signal: this.signal });
+    if (certificate?.authority) return `authority ${certificate.authority.publicKey256}`;
+    const known = (this.#target as { address?: Address }).address ?? address;
+    return known === null ? null : `address ${addressText(known)}`;
   }
 
   /** Makes a request, after which any earlier response can't be read any more. */
@@ -166,7 +162,5 @@ function ownPool(target: Connector, isRepeatable: boolean): ConnectionPool {
     const options = { ...given, bodies };
     return target.connect(options);
   };
-  const pool = new ConnectionPool({ connect }, { max: 1 });
-  if (isRepeatable) repeatAny(pool);
-  return pool;
+  return new ConnectionPool({ connect }, { max: 1, repeat: isRepeatable ? "any" : "safe" });
 }
