@@ -5,9 +5,9 @@
  * make requests, whose answer is a `Response`; {@linkcode ConnectionPool} makes many requests over
  * a few connections. {@linkcode expectOk} makes a {@linkcode StatusError} of a status that is no
  * success, and {@linkcode retry} repeats after errors that are {@linkcode isTransient}.
- * {@linkcode buildClientSslctx} reads a configuration of TLS once for many clients, and
- * {@linkcode publicKey256} the key of a certificate. Every other name is a type that these refer
- * to.
+ * {@linkcode buildClientSslctx} reads a configuration of TLS once for many clients,
+ * {@linkcode publicKey256} the key of a certificate, and {@linkcode isSignedBy} verifies a
+ * signature of one. Every other name is a type that these refer to.
  *
  * @example
  * ```ts
@@ -98,6 +98,7 @@ export {
   type RetryOptions,
   type RetryProgress,
 } from "./net/retry.ts";
+export { isSignedBy } from "./net/tls/authority.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export { Response } from "./base/app/message.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";

@@ -5,7 +5,9 @@
  * A {@linkcode Device} makes an {@linkcode Invitation} or joins the invitation of another device,
  * knows each {@linkcode Peer}, and opens a {@linkcode DeviceServer} for its peers, whose app asks
  * {@linkcode peerOf}, or gives each peer an app of its own by {@linkcode perPeer}.
- * {@linkcode createDevicePki} makes the identity alone. A {@linkcode PairingError} says why two
+ * {@linkcode createDevicePki} makes the identity alone, and {@linkcode readAuthority} reads the one
+ * of another device. {@linkcode parseInvitation} reads what people may know of an invitation,
+ * {@linkcode isDeviceName} checks a name. A {@linkcode PairingError} says why two
  * devices were not paired, a {@linkcode DeviceError} why a peer can't be reached; the other errors
  * are those of `@degu/degu/base`.
  *
@@ -42,15 +44,18 @@ export {
   PairingError,
   type PairingErrorCode,
 } from "./kit/device/errors.ts";
+export { type ParsedInvitation, parseInvitation } from "./kit/device/invitation_line.ts";
 export { Invitation, type InviteOptions } from "./kit/device/invite.ts";
 export type { JoinOptions } from "./kit/device/join.ts";
 export { perPeer } from "./kit/device/per_peer.ts";
 export type { JoinByNumberOptions } from "./kit/device/join_number.ts";
 export type { Asked, Confirm } from "./kit/device/plain_port.ts";
 export type { Peer } from "./kit/device/peer_store.ts";
+export { type DeviceAuthority, readAuthority } from "./kit/identity/authority.ts";
 export {
   createDevicePki,
   type DevicePki,
   type DevicePkiOptions,
 } from "./kit/identity/device_identity.ts";
+export { isDeviceName } from "./kit/identity/names.ts";
 export * from "./base/errors.ts";

@@ -8,8 +8,8 @@
  *   {@linkcode isTransient}.
  * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory},
  *   {@linkcode deleteFile} and {@linkcode remoteDigest} do what their names say.
- * - {@linkcode fileUri} and {@linkcode escapeName} write names of files
- *   in URIs.
+ * - {@linkcode fileUri} and {@linkcode escapeName} write names of files in URIs,
+ *   {@linkcode isReservedName} knows the names that no file can have.
  * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} says what
  *   else failed.
  *
@@ -41,6 +41,7 @@
 export { FilesApp, type FilesOptions } from "./kit/files/serve/files_app.ts";
 export type { FileEvent } from "./kit/files/serve/file_request.ts";
 export { escapeName, fileUri } from "./kit/files/file_name.ts";
+export { isReservedName } from "./kit/files/reserved.ts";
 export { download } from "./kit/files/transfer/download.ts";
 export { downloadTree } from "./kit/files/tree/download_tree.ts";
 export type { DirectoryEntry, OtherReason, TreeEntry } from "./kit/files/entries.ts";

@@ -3,8 +3,8 @@
  *
  * {@linkcode Server} and {@linkcode SSLServer} serve an app, which gets a {@linkcode Session} with
  * each `Request`; {@linkcode buildServerSslctx} reads a configuration of TLS once for many servers,
- * and {@linkcode publicKey256} the key of a certificate. Every other name is a type that these
- * refer to.
+ * {@linkcode publicKey256} the key of a certificate, and {@linkcode isSignedBy} verifies a
+ * signature of one. Every other name is a type that these refer to.
  *
  * @example
  * ```ts
@@ -57,6 +57,7 @@ export * from "./base/errors.ts";
 export type { Exchange, UntilSignalOptions };
 export type { ServerOptions, SSLServerOptions } from "./net/server_options.ts";
 export type { Logger } from "./net/logger.ts";
+export { isSignedBy } from "./net/tls/authority.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export {
   type AuthorityFiles,

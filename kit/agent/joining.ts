@@ -1,8 +1,15 @@
 /** Joins another device: by the line of its invitation, or by a number. */
 
 import type { Address } from "../../base.ts";
-import type { Asked, Confirm, Device, JoinOptions, Peer } from "../../device.ts";
-import { isWholeLine } from "../device/invitation_line.ts";
+import {
+  type Asked,
+  type Confirm,
+  type Device,
+  type JoinOptions,
+  PairingError,
+  parseInvitation,
+  type Peer,
+} from "../../device.ts";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
 import { Failure, USAGE, usageError } from "./failure.ts";
@@ -169,4 +176,14 @@ async function readLine(output: Output, given: AbortSignal, seconds: number): Pr
 
 function isEnd(text: string): boolean {
   return text.includes("\n") && (isWholeLine(text) || /\n\s*\n$/.test(text));
+}
+
+/** Reports whether a text is complete: more characters would not change the result or the error. */
+function isWholeLine(text: string): boolean {
+  try {
+    parseInvitation(text);
+    return true;
+  } catch (error) {
+    return !(error instanceof PairingError && error.code === "GARBLED");
+  }
 }

@@ -3,6 +3,7 @@
  * (RFC 6762, RFC 6763).
  */
 
+import { isDeviceName } from "../../device.ts";
 import { Buffer } from "node:buffer";
 import {
   type Address,
@@ -15,7 +16,6 @@ import {
 } from "../../base/address.ts";
 import { forgetOldest } from "../../base/collections.ts";
 import { pause } from "../../base/pause.ts";
-import { isDeviceName } from "../identity/names.ts";
 import { type Logger, standardLogger } from "../../net/logger.ts";
 import { messageOf } from "../../net/thrown.ts";
 import {

@@ -1,10 +1,10 @@
 /** The device of a command: where it is, and how it is opened; or one for this command alone. */
 
+import { Device, isDeviceName } from "../../device.ts";
 import { isAbsolute, resolve } from "node:path";
-import { Device } from "../../device.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
 import type { Logger } from "../../server.ts";
-import { isDeviceName, MAX_NAME_LENGTH } from "../identity/names.ts";
+import { MAX_NAME_LENGTH } from "../identity/names.ts";
 import type { Context } from "./command.ts";
 import { explainLine } from "./explain.ts";
 import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";

@@ -3,13 +3,17 @@
  * share and its inbox.
  */
 
+import {
+  type DirectoryEntry,
+  escapeName,
+  fileUri,
+  isReservedName,
+  listDirectory,
+} from "../../files.ts";
+import { type Device, isDeviceName } from "../../device.ts";
 import { argumentFacts } from "../../base/facts.ts";
 import { hasStatus, isOfTransfer } from "../files/transfer_error.ts";
 import type { Response } from "../../client.ts";
-import type { Device } from "../../device.ts";
-import { type DirectoryEntry, escapeName, fileUri, listDirectory } from "../../files.ts";
-import { isReservedName } from "../files/reserved.ts";
-import { isDeviceName } from "../identity/names.ts";
 import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
 import { FAILED, Failure, USAGE } from "./failure.ts";

@@ -1,10 +1,9 @@
 /** The app of `degu send`: files, a wait for the end, and a request that says all has arrived. */
 
+import { escapeName, type FileEvent, FilesApp, isReservedName } from "../../files.ts";
 import { basename, dirname, resolve } from "node:path";
 import { json, reply } from "../../apps/reply.ts";
 import { pause } from "../../base/pause.ts";
-import { escapeName, type FileEvent, FilesApp } from "../../files.ts";
-import { isReservedName } from "../files/reserved.ts";
 import type { AppFunction, Logger, ResponseTuple, Session } from "../../server.ts";
 import { Failure, USAGE } from "./failure.ts";
 import { ifThere, notHere, overlap } from "./local_paths.ts";

@@ -26,6 +26,7 @@ import {
   withPort,
 } from "../../base/address.ts";
 import { checkString } from "../../base/checks.ts";
+import { deviceId } from "../identity/names.ts";
 import { PairingError, pairingFacts } from "./errors.ts";
 
 /** Where an inviter listens: an IP address without a scope, the port of TLS and the plain one. */
@@ -76,14 +77,50 @@ export function encodeLine({ keyHash, addresses, secret, expires }: InvitationLi
   return PREFIX + encodeBase64Url(Uint8Array.from([VERSION, ...checksum(VERSION, rest), ...rest]));
 }
 
-/** Reports whether a text is complete: more characters would not change the result or the error. */
-export function isWholeLine(text: string): boolean {
-  try {
-    decodeLine(text);
-    return true;
-  } catch (error) {
-    return !(error instanceof PairingError && error.code === "GARBLED");
-  }
+/** What the line of an invitation says to people: all of it but its secret. */
+export interface ParsedInvitation {
+  /** The id of the device that invites. */
+  readonly id: string;
+  /** The {@linkcode Invitation.prototype.addresses}, where a device can join by a number. */
+  readonly addresses: readonly HostAddress[];
+  /** When the invitation expires, by the clock of the device that invites. */
+  readonly expires: Date;
+}
+
+/**
+ * Parses the line of an invitation, without joining: to show who invites, or to find out whether a
+ * line that is typed or scanned is complete. White space anywhere in the line is ignored.
+ *
+ * @param line The {@linkcode Invitation.prototype.line | line} of the other device.
+ * @throws {TypeError} if the line is not a string.
+ * @throws {PairingError} with the code `"NOT_A_LINE"` if it is something else; `"GARBLED"` if a
+ * part is missing or was changed; `"NEWER"` or `"OLDER"` if it is of another version; `"EXPIRED"`
+ * if it expired more than a day ago. The message quotes nothing of the line.
+ *
+ * @example
+ * ```ts
+ * import { Device, PairingError, parseInvitation } from "@degu/degu/device";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await using camera = await Device.open(dir, { name: "camera" });
+ * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+ *
+ * const { id, addresses } = parseInvitation(invitation.line);
+ * assertEquals([id, addresses[0]![0]], [camera.id, "127.0.0.1"]);
+ * const part = invitation.line.slice(0, -1);
+ * assertEquals(assertThrows(() => parseInvitation(part), PairingError).code, "GARBLED");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export function parseInvitation(line: string): ParsedInvitation {
+  const { keyHash, addresses, expires } = decodeLine(line);
+  const listening = addresses.map(([host, , plain]) => Object.freeze([host, plain] as const));
+  return Object.freeze({
+    id: deviceId(keyHash),
+    addresses: Object.freeze(listening),
+    expires,
+  });
 }
 
 /**

@@ -19,7 +19,7 @@ import {
   notAllowed,
 } from "../../base/checks.ts";
 import { pause } from "../../base/pause.ts";
-import { type Authority, identifyDevice, readAuthority } from "../identity/authority.ts";
+import { type Authority, identifyDevice, readAuthorityDer } from "../identity/authority.ts";
 import { LineLimit } from "../../net/logger.ts";
 import { plainMessageOf, reworded } from "../../net/thrown.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
@@ -434,7 +434,7 @@ export class Invitation implements AsyncDisposable {
   async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const { identity, name } = this.#services;
     const introduction = decodeMessage(bytes, INTRODUCTION);
-    const authority = readAuthority(introduction.authority);
+    const authority = readAuthorityDer(introduction.authority);
     if (authority.id === identity.authority.id) {
       throw new RangeError(
         "it sent the authority of this device: it is this device, or a copy of it",

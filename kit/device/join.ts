@@ -10,7 +10,7 @@ import {
 import { buildClientSslctx, type Connection } from "../../client.ts";
 import { addressText, isLinkLocal } from "../../base/address.ts";
 import { checkSignal, copyOptions } from "../../base/checks.ts";
-import { type Authority, readAuthority } from "../identity/authority.ts";
+import { type Authority, readAuthorityDer } from "../identity/authority.ts";
 import { deviceId } from "../identity/names.ts";
 import { joinSignals } from "../../net/connect.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
@@ -185,7 +185,7 @@ async function fetchAuthority(
       };
       // Strangers may crowd the plain port, so each address is tried several times.
       const der = await askPlain(address, signal, run, MAX_ATTEMPTS);
-      const authority = readAuthority(der);
+      const authority = readAuthorityDer(der);
       if (authority.id === id) return authority;
       throw new RangeError("it has another authority");
     } catch (error) {

@@ -10,7 +10,7 @@ import {
   withPort,
 } from "../../base/address.ts";
 import { checkFunction, checkSignal, copyOptions } from "../../base/checks.ts";
-import { readAuthority } from "../identity/authority.ts";
+import { readAuthorityDer } from "../identity/authority.ts";
 import { checkAddresses, checkClientAddress } from "../../net/addresses.ts";
 import { joinSignals, untilAborted } from "../../net/connect.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
@@ -155,7 +155,7 @@ async function commit(
         }
         if (status !== 200) throw new DeguError(`the status of its answer is ${status}`);
         const offer = decodeMessage(response, OFFER);
-        const authority = readAuthority(offer.authority);
+        const authority = readAuthorityDer(offer.authority);
         return { address, connection, offer, authority, random, request, response };
       });
     } catch (cause) {

@@ -7,7 +7,7 @@
 import { DeguError, type HostAddress, type ResponseTuple } from "../../base.ts";
 import type { AppObject, Logger, Request, ServerSslctx, Session } from "../../server.ts";
 import { pause } from "../../base/pause.ts";
-import { type Authority, readAuthority } from "../identity/authority.ts";
+import { type Authority, readAuthorityDer } from "../identity/authority.ts";
 import { untilAborted } from "../../net/connect.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -210,7 +210,7 @@ export class PlainPort {
     const { session } = client;
     const { identity, name, logger } = this.#services;
     const introduction = decodeMessage(bytes, COMMITMENT);
-    const authority = readAuthority(introduction.authority);
+    const authority = readAuthorityDer(introduction.authority);
     if (!client.isWaiting) return hangUp(session);
     const reason = authority.id === identity.authority.id
       ? "self"

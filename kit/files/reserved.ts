@@ -3,6 +3,7 @@
  * with such a name, nor list it.
  */
 
+import { checkString } from "../../base/checks.ts";
 import { type FileIdentity, isSameFile, statOrNull } from "../disk/names.ts";
 
 /**
@@ -70,8 +71,26 @@ export function foldName(name: string): string {
 /** The name of the directory for unfinished files. Some file systems ignore case. */
 const RESERVED_NAME = /^\.degu-files$/iu;
 
-/** Whether a name is reserved in every directory. */
+/**
+ * Reports whether a name is reserved in every directory, for files that are not complete: no
+ * `FilesApp` serves, lists, writes or deletes anything of that name. A name that differs from a
+ * reserved one only in what some disks ignore is also reserved.
+ *
+ * @param name The name of a file or directory, without the path.
+ * @throws {TypeError} if the name is not a string.
+ *
+ * @example
+ * ```ts
+ * import { isReservedName } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(isReservedName(".degu-files"), true);
+ * assertEquals(isReservedName(".film.mkv.degu-part"), true);
+ * assertEquals(isReservedName("film.mkv"), false);
+ * ```
+ */
 export function isReservedName(name: string): boolean {
+  checkString("name", name);
   const folded = foldName(name);
   return RESERVED_NAME.test(folded) || PART_NAME.test(folded);
 }

@@ -2,8 +2,9 @@
 
 import { X509Certificate } from "node:crypto";
 import type { PeerCertificate } from "../../base.ts";
-import { publicKey256 } from "../../server.ts";
-import { authorityFormProblem, isSignedBy } from "../../net/tls/certificate_writer.ts";
+import { isSignedBy, publicKey256 } from "../../server.ts";
+import { authorityFormProblem } from "../../net/tls/certificate_writer.ts";
+import { checkString } from "../../base/checks.ts";
 import { deviceId } from "./names.ts";
 
 export interface Authority {
@@ -23,7 +24,7 @@ export interface Authority {
  *
  * @throws {RangeError} if the bytes have another form; the message quotes none of them.
  */
-export function readAuthority(der: Uint8Array): Authority {
+export function readAuthorityDer(der: Uint8Array): Authority {
   const problem = authorityFormProblem(der);
   if (problem !== null) throw badAuthority(problem);
   const read = new X509Certificate(der);
@@ -34,7 +35,8 @@ export function readAuthority(der: Uint8Array): Authority {
 }
 
 /**
- * Reads the PEM text of an authority, which has a single form, as {@linkcode readAuthority} does.
+ * Reads the PEM text of an authority, which has a single form, as {@linkcode readAuthorityDer}
+ * does.
  */
 export function readAuthorityText(pem: string): Authority {
   let der;
@@ -43,9 +45,54 @@ export function readAuthorityText(pem: string): Authority {
   } catch {
     throw badAuthority("it is not a certificate in PEM form");
   }
-  const authority = readAuthority(der);
+  const authority = readAuthorityDer(der);
   if (authority.certificate === pem) return authority;
   throw badAuthority("its PEM text is not in canonical form");
+}
+
+/** The authority of a device, as {@linkcode readAuthority} reads it. */
+export interface DeviceAuthority {
+  /** The id of the device: 52 characters of base32 for the SHA-256 of the authority's key. */
+  readonly id: string;
+  /** The SHA-256 of the SubjectPublicKeyInfo: `AB:CD:…`. */
+  readonly publicKey256: string;
+  /** The certificate itself, in DER. */
+  readonly raw: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * Reads the PEM text of a device's authority, which another device has sent over a channel that
+ * both trust, before it is trusted.
+ *
+ * A trusted authority vouches for whatever it signs, so only a certificate of the form that
+ * {@linkcode createDevicePki} makes is accepted: an own key on P-256 with its own signature,
+ * `CA:TRUE`, no rules that Degu doesn't check, and at most 2048 bytes. Its text has a single form.
+ *
+ * @param pem The text of the other device's `caFile`.
+ * @throws {TypeError} if the text is not a string.
+ * @throws {RangeError} if the text is not the certificate of a device's authority. The message
+ * quotes nothing of the text.
+ *
+ * @example
+ * ```ts
+ * import { createDevicePki, readAuthority } from "@degu/degu/device";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * const { caFile, certFile } = await createDevicePki(dir, "camera");
+ * const { id } = readAuthority(await Deno.readTextFile(caFile));
+ * assertEquals(id.length, 52); // compare it with what the other device shows
+ *
+ * const leaf = await Deno.readTextFile(certFile);
+ * assertThrows(() => readAuthority(leaf), RangeError, "Not the certificate");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export function readAuthority(pem: string): DeviceAuthority {
+  checkString("pem", pem);
+  const { certificate, der, id } = readAuthorityText(pem);
+  const raw = Uint8Array.from(der);
+  return Object.freeze({ id, publicKey256: publicKey256(certificate), raw });
 }
 
 /**

@@ -8,7 +8,25 @@ import { isHostName } from "../../net/tls/certificate_writer.ts";
 export const MAX_NAME_LENGTH = 63;
 const DEVICE_NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
 
+/**
+ * Reports whether a text can be the name of a device or of a peer: 1 to 63 letters, digits, `-` and
+ * `_`, the first a letter or digit, and not an id. Such a name is safe in a path, in a URI and on a
+ * terminal.
+ *
+ * @param text The text, as a person has typed it or a peer has sent it.
+ * @throws {TypeError} if the text is not a string.
+ *
+ * @example
+ * ```ts
+ * import { isDeviceName } from "@degu/degu/device";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(isDeviceName("camera-1"), true);
+ * assertEquals(isDeviceName("Anna's camera"), false);
+ * ```
+ */
 export function isDeviceName(text: string): boolean {
+  checkString("text", text);
   return DEVICE_NAME.test(text) && !isDeviceId(text.toLowerCase());
 }
 

@@ -2,14 +2,13 @@
  * Makes keys and X.509 certificates for them: an authority, and the certificates that the authority
  * signs. Nothing of a certificate varies but what the profiles name. No file is touched here.
  *
- * Two functions read what this module writes: {@linkcode authorityFormProblem} compares a
- * certificate with the form of an authority, and {@linkcode isSignedBy} verifies a signature.
+ * {@linkcode authorityFormProblem} compares a certificate with the form of an authority.
  */
 
 import type { KeyObject } from "node:crypto";
 import { bytesOfIPAddress, canonicalDnsName, canonicalIPAddress } from "../../base/address.ts";
 import { quote } from "../../base/quote.ts";
-import { readCertificate } from "./authority.ts";
+import { isSignedWith } from "./authority.ts";
 import {
   type Certificate,
   EXTENSION,
@@ -20,7 +19,6 @@ import {
   readKeyBits,
 } from "./certificate.ts";
 import { encodeDer, encodeObjectIdentifier, readDer, TAG } from "./der.ts";
-import { publicKeyOf, verifySignature } from "./keys.ts";
 import { loadBuiltin } from "./modules.ts";
 
 /** A certificate and its private key, as unencrypted PKCS #8, both as PEM text. */
@@ -292,19 +290,4 @@ function checkForm({ signed }: Certificate): void {
   if (algorithm.toHex() !== SIGNATURE_ALGORITHM.toHex()) {
     throw new RangeError("the certificate has another form");
   }
-}
-
-/**
- * Whether the key of an authority has signed a certificate directly. Names don't count. Both are in
- * DER.
- *
- * @throws {RangeError} if the bytes of either aren't a certificate.
- */
-export function isSignedBy(certificate: Uint8Array, authority: Uint8Array): boolean {
-  return isSignedWith(readCertificate(certificate), readCertificate(authority));
-}
-
-function isSignedWith(certificate: Certificate, authority: Certificate): boolean {
-  const key = publicKeyOf(authority);
-  return key !== null && verifySignature(certificate, key);
 }

@@ -2,7 +2,7 @@
 
 import { Server } from "@degu/degu/server";
 import { encodeLine } from "@degu/internal/kit/device/invitation_line.ts";
-import { readAuthority } from "@degu/internal/kit/identity/authority.ts";
+import { readAuthorityDer } from "@degu/internal/kit/identity/authority.ts";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
 import type { HostAddress } from "@degu/degu/base";
 import type * as tls from "node:tls";
@@ -52,7 +52,7 @@ export async function startInviter(
   plain.serveForever();
   const [, plainPort] = plain.address as HostAddress;
   const line = encodeLine({
-    keyHash: readAuthority(authority).keyHash,
+    keyHash: readAuthorityDer(authority).keyHash,
     addresses: [[...server.address, plainPort]],
     secret: new Uint8Array(16).fill(1),
     expires: new Date(Date.now() + 60_000),

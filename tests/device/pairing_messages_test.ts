@@ -1,11 +1,10 @@
 /** What two devices send each other to be paired: the line, and the messages. */
-import { PairingError } from "@degu/degu/device";
+import { PairingError, parseInvitation } from "@degu/degu/device";
 import {
   decodeLine,
   encodeBase64Url,
   encodeLine,
   type InvitationLine,
-  isWholeLine,
   type LineAddress,
 } from "@degu/internal/kit/device/invitation_line.ts";
 import {
@@ -277,15 +276,14 @@ Deno.test("no text makes reading a line fail in any other way", () => {
   }));
 });
 
-Deno.test("a line is complete when its end has arrived, whether or not it is valid", () => {
+Deno.test("a line is garbled until its end has arrived, and then never, valid or not", () => {
   const line = encodeLine(sample);
-  assertEquals(isWholeLine(line), true);
-  assertEquals(isWholeLine(` ${line.replaceAll(/(.{50})/g, "$1\n")}\n`), true);
-  for (const length of [5, 6, 100, line.length - 1]) {
-    assertEquals(isWholeLine(line.slice(0, length)), false, String(length));
-  }
+  const codeOf = (text: string) => assertThrows(() => parseInvitation(text), PairingError).code;
   const expired = encodeLine({ ...sample, expires: new Date(0) });
-  for (const text of ["", "hello", expired, lineOf(3, restOf(line))]) {
-    assertEquals(isWholeLine(text), true, text);
+  for (const length of [5, 6, 100, line.length - 1]) {
+    assertEquals(codeOf(line.slice(0, length)), "GARBLED", String(length));
   }
+  const rows = { "": "NOT_A_LINE", hello: "NOT_A_LINE", [expired]: "EXPIRED" };
+  for (const [text, code] of Object.entries(rows)) assertEquals(codeOf(text), code, text);
+  assertEquals(codeOf(lineOf(3, restOf(line))), "NEWER");
 });

@@ -1,10 +1,12 @@
 /** The certificates that devices exchange. */
 import { type PeerCertificate, publicKey256 } from "@degu/degu/server";
+import { createDevicePki, readAuthority } from "@degu/degu/device";
 import {
   identifyDevice,
-  readAuthority,
+  readAuthorityDer,
   readAuthorityText,
 } from "@degu/internal/kit/identity/authority.ts";
+import { formatPem } from "@degu/internal/net/tls/certificate.ts";
 import { createAuthority } from "@degu/internal/net/tls/certificate_writer.ts";
 import { deviceId } from "@degu/internal/kit/identity/names.ts";
 import {
@@ -14,22 +16,24 @@ import {
   makeLeaf,
   type TestAuthority,
 } from "@degu/testing/authorities.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { sign } from "node:crypto";
 
 const { authority, signsCertificates } = EXTENSIONS;
 
-Deno.test("readAuthority accepts the authority of a device", () => {
+Deno.test("readAuthorityDer accepts the authority of a device", () => {
   const { certificate } = createAuthority({ commonName: "a", organization: "o" });
   const read = readAuthorityText(certificate);
   assertEquals(read.certificate, certificate);
   const key = publicKey256(certificate).replaceAll(":", "");
   assertEquals(read.id, deviceId(Uint8Array.fromHex(key)));
-  assertEquals(readAuthority(read.der), read);
+  assertEquals(readAuthorityDer(read.der), read);
 });
 
-Deno.test("readAuthority rejects everything else", async (t) => {
+Deno.test("readAuthorityDer rejects everything else", async (t) => {
   const issuer = makeAuthority();
   const { noAuthority, signsHandshakes, signsAlsoHandshakes, unknown, nameConstraints } =
     EXTENSIONS;
@@ -58,10 +62,10 @@ Deno.test("readAuthority rejects everything else", async (t) => {
     await t.step(name, () => {
       const { der, pem } = makeAuthority(deviation);
       if (problem === null) {
-        assertEquals(readAuthority(der).certificate, pem);
+        assertEquals(readAuthorityDer(der).certificate, pem);
         return;
       }
-      for (const read of [() => readAuthority(der), () => readAuthorityText(pem)]) {
+      for (const read of [() => readAuthorityDer(der), () => readAuthorityText(pem)]) {
         const error = assertThrows(read, RangeError, "Not the certificate");
         assert(problem.test(error.message), error.message);
       }
@@ -69,7 +73,7 @@ Deno.test("readAuthority rejects everything else", async (t) => {
   }
 });
 
-Deno.test("readAuthority accepts 2048 bytes, and no more", () => {
+Deno.test("readAuthorityDer accepts 2048 bytes, and no more", () => {
   const basic = [authority(), signsCertificates()];
   for (const bytes of [2048, 2049]) {
     // A signature has 70 to 72 bytes.
@@ -77,43 +81,43 @@ Deno.test("readAuthority accepts 2048 bytes, and no more", () => {
     for (let more = 1500; der.length !== bytes; more += bytes - der.length) {
       ({ der } = makeAuthority({ extensions: [...basic, EXTENSIONS.unknown(false, more)] }));
     }
-    if (bytes === 2048) assertEquals(readAuthority(der).der, der);
-    else assertThrows(() => readAuthority(der), RangeError, "it has 2049 bytes");
+    if (bytes === 2048) assertEquals(readAuthorityDer(der).der, der);
+    else assertThrows(() => readAuthorityDer(der), RangeError, "it has 2049 bytes");
   }
 });
 
-Deno.test("readAuthority rejects a certificate with a flipped bit, one that is cut or extended, and random bytes", () => {
+Deno.test("readAuthorityDer rejects a certificate with a flipped bit, one that is cut or extended, and random bytes", () => {
   const { der } = makeAuthority();
   // Every fifth: one or two of each byte.
   for (let bit = 0; bit < der.length * 8; bit += 5) {
     const changed = Uint8Array.from(der);
     changed[bit >> 3]! ^= 1 << (bit & 7);
-    assertThrows(() => readAuthority(changed), RangeError, "Not", `bit ${bit}`);
+    assertThrows(() => readAuthorityDer(changed), RangeError, "Not", `bit ${bit}`);
   }
   for (let length = 0; length < der.length; length += 7) {
-    assertThrows(() => readAuthority(der.subarray(0, length)), RangeError);
+    assertThrows(() => readAuthorityDer(der.subarray(0, length)), RangeError);
   }
-  assertThrows(() => readAuthority(Uint8Array.of(...der, 0)), RangeError);
-  assertThrows(() => readAuthority(Uint8Array.of(...der, ...der)), RangeError);
+  assertThrows(() => readAuthorityDer(Uint8Array.of(...der, 0)), RangeError);
+  assertThrows(() => readAuthorityDer(Uint8Array.of(...der, ...der)), RangeError);
   fc.assert(fc.property(fc.uint8Array({ maxLength: 2100 }), (random) => {
-    assertThrows(() => readAuthority(random), RangeError);
+    assertThrows(() => readAuthorityDer(random), RangeError);
   }));
 });
 
-Deno.test("readAuthority rejects a certificate with a length in non-minimal form", () => {
+Deno.test("readAuthorityDer rejects a certificate with a length in non-minimal form", () => {
   const { der } = makeAuthority();
   assertEquals([...der.subarray(0, 2)], [0x30, 0x82]);
   const longer = Uint8Array.of(0x30, 0x83, 0, ...der.subarray(2));
-  assertThrows(() => readAuthority(longer), RangeError, "DER");
+  assertThrows(() => readAuthorityDer(longer), RangeError, "DER");
   // What is signed, the algorithm in 12 bytes, and then the signature: 03, its length, 00, and itself.
   const at = 4 + 4 + (der[6]! << 8 | der[7]!) + 12;
   assertEquals([der[at], der[at + 1]], [0x03, der.length - at - 2]);
   const inner = [...der.subarray(4, at + 1), 0x81, ...der.subarray(at + 1)];
   const rewritten = Uint8Array.of(0x30, 0x82, inner.length >> 8, inner.length & 0xff, ...inner);
-  assertThrows(() => readAuthority(rewritten), RangeError, "DER");
+  assertThrows(() => readAuthorityDer(rewritten), RangeError, "DER");
 });
 
-Deno.test("readAuthority rejects a certificate of another version, with two algorithms, or that goes on after its extensions", () => {
+Deno.test("readAuthorityDer rejects a certificate of another version, with two algorithms, or that goes on after its extensions", () => {
   const { der, keys } = makeAuthority();
   const withHeader = (content: number[]) => {
     return [0x30, 0x82, content.length >> 8, content.length & 0xff, ...content];
@@ -126,11 +130,15 @@ Deno.test("readAuthority rejects a certificate of another version, with two algo
     return Uint8Array.from(withHeader([...signed, ...rest]));
   };
   const body = [...der.subarray(8, 8 + (der[6]! << 8 | der[7]!))];
-  readAuthority(make(body, 2));
+  readAuthorityDer(make(body, 2));
   // The version is a0 03, and the number 2 as 02 01 02.
   assertEquals(body.slice(0, 5), [0xa0, 3, 2, 1, 2]);
   const rest = body.slice(5);
-  assertThrows(() => readAuthority(make([0xa0, 4, 2, 2, 1, 2, ...rest], 2)), RangeError, "got 259");
+  assertThrows(
+    () => readAuthorityDer(make([0xa0, 4, 2, 2, 1, 2, ...rest], 2)),
+    RangeError,
+    "got 259",
+  );
   const versions = [[2, 2, 0, 2], [2, 3, 0, 0, 2], [2, 1, 2, 5, 0], [2, 1, 2, 2], [2], [0, 0], [
     4,
     1,
@@ -139,16 +147,16 @@ Deno.test("readAuthority rejects a certificate of another version, with two algo
   for (const wrong of versions) {
     const version = [0xa0, wrong.length, ...wrong];
     assertThrows(
-      () => readAuthority(make([...version, ...rest], 2)),
+      () => readAuthorityDer(make([...version, ...rest], 2)),
       RangeError,
       "DER",
       `${wrong}`,
     );
   }
-  assertThrows(() => readAuthority(make(body.with(4, 1), 2)), RangeError, "version 3; got 2");
+  assertThrows(() => readAuthorityDer(make(body.with(4, 1), 2)), RangeError, "version 3; got 2");
   // 3 is SHA-384 (RFC 5758 §3.2); its own algorithm follows the version and the serial.
   for (const wrong of [make(body, 3), make(body.with(19, 3), 2), make([...body, 5, 0], 2)]) {
-    assertThrows(() => readAuthority(wrong), RangeError, "DER");
+    assertThrows(() => readAuthorityDer(wrong), RangeError, "DER");
   }
 });
 
@@ -179,4 +187,29 @@ Deno.test("a device is identified by the authority that has vouched for it and s
     assertEquals(identifyDevice(verified, [other!]), null, what);
   }
   assertEquals(identifyDevice(null, devices), null);
+});
+
+Deno.test("readAuthority reads the text of a caFile: the id of the device, its key and its certificate", async () => {
+  await using devices = await TestDevices.create();
+  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
+  await using dir = await tempDir();
+  const { caFile } = await createDevicePki(dir.path, "camera");
+  const pem = await Deno.readTextFile(caFile);
+  const { id, publicKey256: key, raw } = readAuthority(pem);
+  assertEquals(key, publicKey256(pem));
+  assertEquals(id, deviceId(Uint8Array.fromHex(key.replaceAll(":", ""))));
+  assertEquals(formatPem(raw), pem);
+  const { certificate } = await record(viewer, camera);
+  assertEquals(readAuthority(certificate).id, camera.id);
+});
+
+Deno.test("readAuthority refuses what is no authority of a device, and quotes nothing of it", async () => {
+  await using dir = await tempDir();
+  const { certFile, keyFile } = await createDevicePki(dir.path, "camera");
+  const texts = [await Deno.readTextFile(certFile), await Deno.readTextFile(keyFile), "", "a b c"];
+  for (const text of [...texts, makeAuthority({ key: "P-384" }).pem]) {
+    const { message } = assertThrows(() => readAuthority(text), RangeError, "Not the certificate");
+    assert(!message.includes("BEGIN") && !message.includes("a b c"), message);
+  }
+  assertThrows(() => Reflect.apply(readAuthority, null, [new Uint8Array()]), TypeError, "pem: ");
 });

@@ -1,12 +1,11 @@
 /** The names and the ids of devices, and the DNS names that are made from names. */
-import { createDevicePki } from "@degu/degu/device";
+import { createDevicePki, isDeviceName } from "@degu/degu/device";
 import {
   checkDeviceName,
   deriveDnsName,
   deviceId,
   freeName,
   isDeviceId,
-  isDeviceName,
 } from "@degu/internal/kit/identity/names.ts";
 import { readCertificate } from "@degu/testing/certificates.ts";
 import { authorityOf, TestDevices } from "@degu/testing/device_pairs.ts";
@@ -45,6 +44,19 @@ Deno.test("a name has 1 to 63 letters, digits, hyphens and underscores, and is n
   const refused = ["", "-a", "_a", "a b", "a.b", "ä", "a\n", "a".repeat(64), id, id.toUpperCase()];
   for (const name of refused) {
     assertThrows(() => checkDeviceName("name", name), RangeError, "name: must be 1 to 63 letters");
+  }
+});
+
+Deno.test("isDeviceName is true for exactly the names that a device may have", () => {
+  const id = deviceId(new Uint8Array(32));
+  for (const name of ["a", "0", "Cam_1-x", "a".repeat(63), `${id}a`]) {
+    assertEquals(isDeviceName(name), true, name);
+  }
+  for (const text of ["", "-a", "_a", "a b", "a.b", "ä", "a\n", "a".repeat(64), id]) {
+    assertEquals(isDeviceName(text), false, text);
+  }
+  for (const value of [undefined, null, 5, ["a"]]) {
+    assertThrows(() => Reflect.apply(isDeviceName, null, [value]), TypeError, "text: must be");
   }
 });
 

@@ -54,7 +54,7 @@ const deepImports = {
   "kit/agent/": 27,
   "kit/device/": 54,
   "kit/files/": 65,
-  "kit/identity/": 12,
+  "kit/identity/": 11,
 } as const;
 
 Deno.test("exports lists exactly the modules at the top level", async () => {

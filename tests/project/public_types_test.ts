@@ -19,19 +19,19 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   client: [
     client,
-    "Body BodyError BodyIter ChunkedBody ChunkedBodyIter Client Connection ConnectionClosedError ConnectionPool ContentRange DeguError EmptyPreambleError ProtocolError Range Response SSLClient StatusError TlsError buildClientSslctx expectOk isTransient publicKey256 retry",
+    "Body BodyError BodyIter ChunkedBody ChunkedBodyIter Client Connection ConnectionClosedError ConnectionPool ContentRange DeguError EmptyPreambleError ProtocolError Range Response SSLClient StatusError TlsError buildClientSslctx expectOk isSignedBy isTransient publicKey256 retry",
   ],
   server: [
     server,
-    "BodyError ConnectionClosedError DeguError EmptyPreambleError ProtocolError Request SSLServer Server Session TlsError buildServerSslctx publicKey256",
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError ProtocolError Request SSLServer Server Session TlsError buildServerSslctx isSignedBy publicKey256",
   ],
   files: [
     files,
-    "BodyError ConnectionClosedError DeguError EmptyPreambleError FilesApp ProtocolError StatusError TlsError TransferError deleteFile download downloadTree escapeName fileUri isTransient listDirectory listTree makeDirectory remoteDigest retry upload uploadTree",
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError FilesApp ProtocolError StatusError TlsError TransferError deleteFile download downloadTree escapeName fileUri isReservedName isTransient listDirectory listTree makeDirectory remoteDigest retry upload uploadTree",
   ],
   device: [
     device,
-    "BodyError ConnectionClosedError DeguError Device DeviceError DeviceServer EmptyPreambleError Invitation PairingError ProtocolError TlsError createDevicePki peerOf perPeer",
+    "BodyError ConnectionClosedError DeguError Device DeviceError DeviceServer EmptyPreambleError Invitation PairingError ProtocolError TlsError createDevicePki isDeviceName parseInvitation peerOf perPeer readAuthority",
   ],
   misc: [
     misc,

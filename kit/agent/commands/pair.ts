@@ -1,8 +1,13 @@
 /** `degu pair`: pairs with another device of this network, on which the same is typed. */
 
+import {
+  type Asked,
+  type Device,
+  isDeviceName,
+  type JoinOptions,
+  type Peer,
+} from "../../../device.ts";
 import { type Address, formatAddress } from "../../../base.ts";
-import type { Asked, Device, JoinOptions, Peer } from "../../../device.ts";
-import { isDeviceName } from "../../identity/names.ts";
 import {
   type PairingOptions,
   parseInvitingAddress,

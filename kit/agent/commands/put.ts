@@ -1,9 +1,9 @@
 /** `degu put`: files to the inbox of a peer. */
 
+import { isDeviceName } from "../../../device.ts";
 import { basename } from "node:path";
 import { upload } from "../../../files.ts";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
-import { isDeviceName } from "../../identity/names.ts";
 import { openDevice } from "../own_device.ts";
 import { ALREADY_THERE } from "../explain.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";

@@ -1,10 +1,10 @@
 /** `degu receive`: files from one other device, once, without pairing. */
 
+import { escapeName, isReservedName } from "../../../files.ts";
 import { dirname, join } from "node:path";
 import { pause } from "../../../base/pause.ts";
 import type { Client, ClientOptions, ConnectionPool } from "../../../client.ts";
-import { escapeName } from "../../../files.ts";
-import { foldName, isReservedName } from "../../files/reserved.ts";
+import { foldName } from "../../files/reserved.ts";
 import { setTransferTraits } from "../../files/transfer/client.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS, jsonOf } from "../peer_client.ts";

@@ -1,0 +1,58 @@
+/** Which certificate has signed another one. */
+import { assertEquals, assertThrows } from "@std/assert";
+import { isSignedBy } from "@degu/degu/client";
+import { isSignedBy as ofServer } from "@degu/degu/server";
+import { TempPKI } from "@degu/degu/misc";
+import { type PeerCertificate, SSLClient, SSLServer } from "@degu/degu";
+import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+
+Deno.test("isSignedBy is true for the authority that has signed a certificate directly, and for no other", () => {
+  const root = makeAuthority();
+  const between = makeAuthority({ issuer: root });
+  const sameName = makeAuthority({ name: root.name });
+  const renewed = makeAuthority({ name: root.name, keys: root.keys });
+  const [leaf, below] = [makeLeaf(root), makeLeaf(between)];
+  const rows: [what: string, certificate: Uint8Array, authority: Uint8Array, boolean][] = [
+    ["its authority", leaf.der, root.der, true],
+    ["another certificate of the same key", leaf.der, renewed.der, true],
+    ["an authority above another one", below.der, root.der, false],
+    ["the authority between", below.der, between.der, true],
+    ["the authority of an authority", between.der, root.der, true],
+    ["another authority of the same name", leaf.der, sameName.der, false],
+    ["an authority itself", root.der, root.der, true],
+    ["the wrong way round", root.der, leaf.der, false],
+  ];
+  for (const [what, certificate, authority, expected] of rows) {
+    assertEquals(isSignedBy(certificate, authority), expected, what);
+  }
+  assertEquals(ofServer, isSignedBy);
+});
+
+Deno.test("isSignedBy takes the certificate of a peer and its authority", async () => {
+  await using pki = await TempPKI.create();
+  const peers: PeerCertificate[] = [];
+  const app = {
+    onConnect: ({ peerCertificate }: { peerCertificate: PeerCertificate | null }) =>
+      peers.push(peerCertificate!) > 0,
+    handle: () => [204, "No Content", {}, null] as const,
+  };
+  await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
+  const client = new SSLClient(pki.clientSslconfig, server.address);
+  using conn = await client.connect();
+  await conn.get("/");
+  const [ofClient, ofServer] = [peers[0]!, conn.sock.peerCertificate!];
+  assertEquals(isSignedBy(ofClient.raw, ofClient.authority!.raw), true);
+  assertEquals(isSignedBy(ofServer.raw, ofServer.authority!.raw), true);
+  assertEquals(isSignedBy(ofClient.raw, ofServer.raw), false);
+});
+
+Deno.test("isSignedBy throws for what is no certificate in DER, and names the argument", () => {
+  const { der, pem } = makeAuthority();
+  const call = (...given: unknown[]) => Reflect.apply(isSignedBy, null, given);
+  assertThrows(() => call(pem, der), TypeError, "certificate: must be a Uint8Array; got string");
+  assertThrows(() => call(der, null), TypeError, "authority: must be a Uint8Array; got null");
+  for (const bytes of [new Uint8Array(), der.subarray(1), Uint8Array.of(...der, 0)]) {
+    assertThrows(() => call(bytes, der), RangeError, "certificate: must be a certificate in DER");
+    assertThrows(() => call(der, bytes), RangeError, "authority: must be a certificate in DER");
+  }
+});
