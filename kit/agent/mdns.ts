@@ -3,7 +3,6 @@
  * (RFC 6762, RFC 6763).
  */
 
-import { isDeviceName } from "../../device.ts";
 import { Buffer } from "node:buffer";
 import {
   type Address,
@@ -14,6 +13,7 @@ import {
   isLinkLocal,
   isLoopback,
 } from "../../base/address.ts";
+import { isDeviceName } from "../../device.ts";
 import { forgetOldest } from "../../base/collections.ts";
 import { pause } from "../../base/pause.ts";
 import { type Logger, standardLogger } from "../../net/logger.ts";

@@ -4,7 +4,6 @@ import { BodyError, formatAddress } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
 import type { Client, ClientOptions, Response } from "../../client.ts";
 import type { Device, Peer } from "../../device.ts";
-import { searchWith } from "../device/device_client.ts";
 import type { Context } from "./command.ts";
 import { exitCodeOf, FAILED, Failure, NoAddress, REFUSED } from "./failure.ts";
 import { findAddresses } from "./mdns.ts";
@@ -18,7 +17,7 @@ import { loggerOf } from "./own_device.ts";
 export const CONNECT_SECONDS = 5;
 
 /** A peer that has not answered for so long is also looked for. */
-const LOOK_AFTER_MILLISECONDS = 2000;
+const LOOK_AFTER_SECONDS = 2;
 
 /** So long after a pairing, a server of the other device may not know this one yet. */
 const NEW_MILLISECONDS = 2000;
@@ -71,11 +70,11 @@ export async function openClient(
     });
   };
   if (peer.addresses.length > 0) {
-    const client = await device.client(peer, options);
-    if (!isAgain) await untilKnown(peer, client, given.signal ?? signal);
-    const after = isAgain ? 0 : LOOK_AFTER_MILLISECONDS;
-    if (looks) searchWith(client, { after, find: look });
-    return client;
+    const search = looks ? { find: look, findAfter: isAgain ? 0 : LOOK_AFTER_SECONDS } : {};
+    if (!isAgain) {
+      await untilKnown(peer, await device.client(peer, options), given.signal ?? signal);
+    }
+    return await device.client(peer, { ...options, ...search });
   }
   const bounded = given.signal ?? signal;
   const addresses = await look(bounded);
@@ -90,9 +89,8 @@ export async function openClient(
       { code: "NO_ADDRESS", peer: peer.name },
     );
   }
-  const client = await device.client(peer, { ...options, addresses });
-  searchWith(client, { after: 0, find: () => Promise.resolve([]) });
-  return client;
+  // With a search, the address at which the peer answers is stored.
+  return await device.client(peer, { ...options, addresses, find: () => Promise.resolve([]) });
 }
 
 /** The JSON of an answer; `null` for one that came whole and has none. */

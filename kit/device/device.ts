@@ -335,7 +335,7 @@ export class Device implements AsyncDisposable {
    * device is disposed of. Needs `--allow-net` of the addresses.
    *
    * @param peer The peer, its id or its name.
-   * @param options As for every client, and other addresses.
+   * @param options As for every client, other addresses, and a search for further ones.
    * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws {DeviceError} if the peer is unknown, another version of Degu has written its file, or

@@ -1,9 +1,15 @@
 /** A client of a peer, at any of its addresses. */
 
 import { type Address, type Socket, TlsError, type TlsErrorCode } from "../../base.ts";
-import { type Client, type ClientOptions, type ConnectOptions, SSLClient } from "../../client.ts";
+import { type ClientOptions, type ConnectOptions, SSLClient } from "../../client.ts";
 import { addressText } from "../../base/address.ts";
-import { checkNumber, checkObject, checkSignal, copyOptions } from "../../base/checks.ts";
+import {
+  checkFunction,
+  checkNumber,
+  checkObject,
+  checkSignal,
+  copyOptions,
+} from "../../base/checks.ts";
 import { connectionFacts } from "../../base/facts.ts";
 import { quote } from "../../base/quote.ts";
 import { checkAddresses, checkClientAddress } from "../../net/addresses.ts";
@@ -16,7 +22,33 @@ import { DeviceError } from "./errors.ts";
 import type { Peer } from "./peer_store.ts";
 import { forgottenPeer } from "./trust_signals.ts";
 
-/** How a client connects to a peer, and which headers each request has. */
+/**
+ * How a client connects to a peer, and which headers each request has.
+ *
+ * @example Look for a peer that has moved
+ * ```ts
+ * import type { Address } from "@degu/degu/base";
+ * import { Device, type DeviceClientOptions } from "@degu/degu/device";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir(); // in real use: two machines
+ * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
+ * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
+ * const app = () => [204, "No Content", {}, null] as const;
+ * await using before = await camera.serve(["127.0.0.1", 0], app);
+ * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+ * await viewer.join(invitation.line);
+ * before.close();
+ *
+ * await using server = await camera.serve(["127.0.0.1", 0], app);
+ * const options: DeviceClientOptions = {
+ *   find: (): Promise<Address[]> => Promise.resolve([server.address]), // as by mDNS
+ * };
+ * const client = await viewer.client("camera", options);
+ * assertEquals((await client.request("GET", "/")).status, 204);
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
 export interface DeviceClientOptions extends ClientOptions {
   /**
    * The addresses to try, instead of the stored ones.
@@ -31,18 +63,26 @@ export interface DeviceClientOptions extends ClientOptions {
    * @default {timeout}
    */
   connectTimeout?: number | undefined;
+  /**
+   * Finds further addresses of the peer, as by mDNS. It is called if no address answers: after
+   * `findAfter` seconds, or at once when all have failed. What answers there has to prove that it
+   * is the peer. The address at which the peer has answered is then stored with the others, up to
+   * six.
+   *
+   * Its signal is aborted as soon as the peer answers, or connecting is aborted. A connection fails
+   * only after the search has ended. A search that rejects finds nothing, and the log says why.
+   */
+  find?: ((signal: AbortSignal) => Promise<readonly Address[]>) | undefined;
+  /**
+   * Seconds without an answer, 0 to 60, after which `find` is called.
+   *
+   * @default {2}
+   */
+  findAfter?: number | undefined;
 }
 
-/** How each client finds further addresses of its peer; `more` is `null` if it does not. */
-const searches = new WeakMap<Client, { more: AddressSearch | null }>();
-
-/**
- * From now on, a client of a peer also tries the addresses that a search finds. The address at
- * which the peer has proved to be there is stored with the others.
- */
-export function searchWith(client: Client, more: AddressSearch): void {
-  searches.get(client)!.more = more;
-}
+const DEFAULT_FIND_AFTER_SECONDS = 2;
+const MAX_FIND_AFTER_SECONDS = 60;
 
 function noAddress({ name }: Peer): DeviceError {
   return new DeviceError(
@@ -66,12 +106,21 @@ export class DeviceClient extends SSLClient {
   readonly #id: string;
   /** The addresses that were given; `null` for the stored ones. */
   readonly #addresses: readonly Address[] | null;
+  /** Finds further addresses; `null` if only the known ones are tried. */
+  readonly #find: DeviceClientOptions["find"] | null;
+  readonly #findAfter: number;
   /** The text of the address that answered last. */
   #lastAddress = "";
 
   constructor(services: DeviceServices, peer: Peer, options: DeviceClientOptions) {
     checkObject("options", options);
-    const { addresses: given, connectTimeout, ...others } = options;
+    const {
+      addresses: given,
+      connectTimeout,
+      find = null,
+      findAfter = DEFAULT_FIND_AFTER_SECONDS,
+      ...others
+    } = options;
     const addresses = given === undefined
       ? null
       : checkAddresses("addresses", given, checkClientAddress);
@@ -88,6 +137,13 @@ export class DeviceClient extends SSLClient {
         );
       }
     }
+    if (find !== null) checkFunction("find", find);
+    checkNumber("findAfter", findAfter);
+    if (!(findAfter >= 0 && findAfter <= MAX_FIND_AFTER_SECONDS)) {
+      throw new RangeError(
+        `findAfter: must be a number from 0 to ${MAX_FIND_AFTER_SECONDS}; got ${findAfter}`,
+      );
+    }
     const [first] = addresses ?? peer.addresses;
     if (first === undefined) throw noAddress(peer);
     super(services.identity.clientContext(peer), first, { ...others, sslHost: null });
@@ -95,7 +151,8 @@ export class DeviceClient extends SSLClient {
     this.#services = services;
     this.#id = peer.id;
     this.#addresses = addresses;
-    searches.set(this, { more: null });
+    this.#find = find;
+    this.#findAfter = findAfter;
   }
 
   /** Connects to the first address at which the peer answers. */
@@ -115,7 +172,7 @@ export class DeviceClient extends SSLClient {
     const ordered = addresses.toSorted((a, b) => isLast(b) - isLast(a));
     const sslctx = identity.clientContext(peer);
     const joined = joinSignals(this.options.signal, signal, trust)!;
-    const { more } = searches.get(this)!;
+    const more = this.#searchFor(peer);
     try {
       const { address, socket } = await raceAddresses(
         ordered,
@@ -141,6 +198,24 @@ export class DeviceClient extends SSLClient {
       Error.captureStackTrace(best, this.createSocket);
       throw best;
     }
+  }
+
+  #searchFor({ name }: Peer): AddressSearch | null {
+    const find = this.#find;
+    if (!find) return null;
+    return {
+      after: this.#findAfter * 1000,
+      find: async (signal) => {
+        try {
+          return checkAddresses("find()", await find(signal), checkClientAddress);
+        } catch (error) {
+          if (signal.aborted) return [];
+          const why = plainMessageOf(error);
+          this.#services.logger.warn(`the search for addresses of ${quote(name)} failed: ${why}`);
+          return [];
+        }
+      },
+    };
   }
 }
 

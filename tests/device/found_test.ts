@@ -1,17 +1,18 @@
 /** Addresses at which a peer is found: who answers there, and what is stored. */
 import type { Address } from "@degu/degu/base";
-import { DeviceError } from "@degu/degu/device";
-import { searchWith } from "@degu/internal/kit/device/device_client.ts";
+import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
 import { record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 /** A viewer that knows a camera at an address where nobody listens; both listen elsewhere. */
 async function setUp() {
   const stack = new AsyncDisposableStack();
   const devices = stack.use(await TestDevices.create());
+  const logger = new RecordingLogger();
   const [camera, viewer, other] = await Promise.all(
-    ["camera", "viewer", "other"].map((name) => devices.open(name)),
+    ["camera", "viewer", "other"].map((name) => devices.open(name, { logger })),
   );
   const dead: Address = ["127.0.0.1", await unusedPort()];
   const peer = await record(viewer!, camera!, { addresses: [dead] });
@@ -23,17 +24,14 @@ async function setUp() {
   };
   const addresses = async () => (await viewer!.peer("camera"))!.addresses.map(([, port]) => port);
   return {
-    ...{ viewer: viewer!, peer, dead, addresses },
+    ...{ viewer: viewer!, peer, dead, addresses, logger },
     here: await serve(camera),
     elsewhere: await serve(other),
     /** Asks the camera, which is looked for with this result. */
-    ask: async (found: readonly Address[], options: { addresses?: Address[] } = {}) => {
+    ask: async (found: readonly Address[], options: DeviceClientOptions = {}) => {
       let searches = 0;
-      const client = await viewer!.client("camera", options);
-      searchWith(client, {
-        after: 2000,
-        find: () => (searches++, Promise.resolve(found)),
-      });
+      const find = () => (searches++, Promise.resolve(found));
+      const client = await viewer!.client("camera", { find, ...options });
       const { status, body } = await client.request("GET", "/");
       await body?.cancel();
       return [status, searches];
@@ -83,4 +81,78 @@ Deno.test("of the addresses that were found the last ones are kept, at most six 
   });
   await store.addFound(test.peer.id, found[6]!);
   assertEquals((await store.read(test.peer.id))!.addresses, six);
+});
+
+Deno.test("a search that fails counts as one that finds nothing, and the log says why", async () => {
+  await using test = await setUp();
+  const { dead, logger } = test;
+  const searches: [find: () => unknown, why: string][] = [
+    [() => Promise.reject(new Error("no network")), "no network"],
+    [() => {
+      throw new Error("not ready");
+    }, "not ready"],
+    [() => Promise.resolve("127.0.0.1:80"), "find(): must be an array of addresses; got string"],
+    [() => Promise.resolve([["a b", 80]]), "find()[0][0]: "],
+  ];
+  for (const [search, why] of searches) {
+    const find = search as NonNullable<DeviceClientOptions["find"]>;
+    const error = await assertRejects(() => test.ask([], { find }), DeviceError);
+    assertEquals(error.code, "UNREACHABLE");
+    assertStringIncludes(error.message, `:${dead[1]}`);
+    const line = logger.at("warn").at(-1) ?? "";
+    assertStringIncludes(line, 'the search for addresses of "camera" failed: ');
+    assertStringIncludes(line, why);
+  }
+});
+
+Deno.test("the signal of a search is aborted when the peer has answered, or when connecting is", async () => {
+  await using test = await setUp();
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const silent: Address = ["127.0.0.1", listener.addr.port];
+  const begun = Promise.withResolvers<AbortSignal>();
+  const find = (signal: AbortSignal) => {
+    begun.resolve(signal);
+    return new Promise<Address[]>((resolve) => {
+      signal.addEventListener("abort", () => resolve([]));
+    });
+  };
+  const aborting = new AbortController();
+  const options = { addresses: [silent], find, findAfter: 0, signal: aborting.signal };
+  const asked = assertRejects(() => test.ask([], options), Error, "enough");
+  const signal = await begun.promise;
+  assertEquals(signal.aborted, false);
+  aborting.abort(new Error("enough"));
+  await asked;
+  assertEquals(signal.aborted, true);
+  listener.close();
+  assertEquals(test.logger.at("warn"), []);
+
+  const later = Promise.withResolvers<AbortSignal>();
+  const found = (signal: AbortSignal) => {
+    later.resolve(signal);
+    return Promise.resolve([test.here]);
+  };
+  assertEquals(await test.ask([], { find: found }), [200, 0]);
+  assertEquals((await later.promise).aborted, true);
+});
+
+Deno.test("a peer is not looked for while it answers at a stored address", async () => {
+  await using test = await setUp();
+  assertEquals(await test.ask([test.elsewhere], { addresses: [test.here] }), [200, 0]);
+});
+
+Deno.test("find and findAfter are checked", async () => {
+  await using test = await setUp();
+  const wrong: [typeof TypeError | typeof RangeError, string, unknown][] = [
+    [TypeError, "find: must be a function; got Array", { find: [test.here] }],
+    [TypeError, "findAfter: must be a number; got string", { findAfter: "1" }],
+    [RangeError, "findAfter: must be a number from 0 to 60; got -1", { findAfter: -1 }],
+    [RangeError, "findAfter: must be a number from 0 to 60; got 61", { findAfter: 61 }],
+    [RangeError, "findAfter: must be a number from 0 to 60; got NaN", { findAfter: NaN }],
+  ];
+  for (const [Class, message, options] of wrong) {
+    const call = () => test.viewer.client("camera", options as DeviceClientOptions);
+    await assertRejects(call, Class, message);
+  }
+  await test.viewer.client("camera", { find: undefined, findAfter: undefined });
 });

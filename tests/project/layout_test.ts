@@ -45,7 +45,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
     "agent.ts kit/agent/",
     "base.ts client.ts device.ts files.ts server.ts apps/reply.ts base/address.ts base/collections.ts base/facts.ts base/pause.ts base/printable.ts " +
     "net/logger.ts net/repeat.ts net/termination.ts net/thrown.ts kit/files/refusal.ts kit/files/reserved.ts kit/files/transfer_error.ts kit/files/transfer/client.ts kit/files/transfer/download.ts " +
-    "kit/disk/ kit/identity/names.ts kit/identity/private_files.ts kit/device/device_client.ts kit/device/errors.ts kit/device/invitation_line.ts kit/device/invite.ts kit/device/pairing_state.ts kit/device/serving_records.ts kit/agent/ node: commander ignore multicast-dns uqr",
+    "kit/disk/ kit/identity/names.ts kit/identity/private_files.ts kit/device/errors.ts kit/device/invitation_line.ts kit/device/invite.ts kit/device/pairing_state.ts kit/device/serving_records.ts kit/agent/ node: commander ignore multicast-dns uqr",
   ],
 ];
 
