@@ -116,7 +116,7 @@ export class Session {
   #owner: SessionOwner | null = null;
   /** The identity whose name is that of the peer. */
   #identity: PeerIdentity | null = null;
-  /** The identities that must all be trusted; `null` for none. Made on demand, as most have none. */
+  /** The identities that must all be trusted; `null` for none, as in most sessions. */
   #identities: PeerIdentity[] | null = null;
   /** Removes the listeners of the signals of these identities. */
   #releaseController: AbortController | null = null;
