@@ -50,11 +50,37 @@ export function formatDate(seconds: number): string {
   return new Date(seconds * 1000).toUTCString();
 }
 
+/** The two obsolete forms of an HTTP-date, which a recipient must accept (RFC 9110 §5.6.7). */
+const RFC_850_DATE = /^([A-Z][a-z]+)day, (\d\d)-([A-Z][a-z]{2})-(\d\d) (\d\d:\d\d:\d\d) GMT$/;
+const ASCTIME_DATE = /^([A-Z][a-z]{2}) ([A-Z][a-z]{2}) ([ \d]\d) (\d\d:\d\d:\d\d) (\d{4})$/;
+/** The names of the days as RFC 850 writes them, without "day". */
+const DAYS = ["Sun", "Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur"];
+
 /** The time of an HTTP-date in whole seconds; `null` for any other text, which is ignored. */
 export function parseDate(value: string): number | null {
-  const seconds = Date.parse(value) / 1000;
+  const fixed = inFixedForm(value);
+  const seconds = Date.parse(fixed) / 1000;
   // `Date.parse` accepts many forms: only the one that we write is valid.
-  return Number.isInteger(seconds) && formatDate(seconds) === value ? seconds : null;
+  return Number.isInteger(seconds) && formatDate(seconds) === fixed ? seconds : null;
+}
+
+/** Converts an obsolete HTTP-date; returns any other text unchanged. */
+function inFixedForm(value: string): string {
+  const [, longDay = "", day, month, shortYear, time] = RFC_850_DATE.exec(value) ?? [];
+  if (DAYS.includes(longDay)) {
+    return `${longDay.slice(0, 3)}, ${day} ${month} ${fullYear(Number(shortYear))} ${time} GMT`;
+  }
+  const asctime = ASCTIME_DATE.exec(value);
+  if (asctime === null) return value;
+  const [, name, itsMonth, itsDay, itsTime, year] = asctime;
+  return `${name}, ${itsDay!.replace(" ", "0")} ${itsMonth} ${year} ${itsTime} GMT`;
+}
+
+/** The year with these last two digits that is at most 50 years in the future. */
+function fullYear(lastDigits: number): number {
+  const now = new Date().getUTCFullYear();
+  const year = now - now % 100 + lastDigits;
+  return year > now + 50 ? year - 100 : year;
 }
 
 /**
