@@ -209,7 +209,8 @@ function forPeers({ peers, trust }: DeviceServices, app: App, given: Logger): Ap
           return identity.user;
         },
         signal: ofApp.signal,
-        isTrusted: () => isTrustedBy(ofApp),
+        // The server asks this alone before the first request.
+        isTrusted: async () => await trusted.confirm() && await isTrustedBy(ofApp),
       };
     },
   };

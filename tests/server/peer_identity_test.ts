@@ -246,3 +246,19 @@ Deno.test("an app of a device's server gives no name, and may refuse and end the
   assertEquals(reasons.length, 2);
   assertEquals(reasons[1], "enough");
 });
+
+Deno.test("a peer that another process forgets while an app identifies it is not accepted", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  let requests = 0;
+  await using server = await camera.serve(["127.0.0.1", 0], {
+    onConnect() {
+      Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+      return { user: "anna" };
+    },
+    handle: () => reply(200, `${++requests}`),
+  });
+  const client = await viewer.client("camera", { addresses: [server.address] });
+  await assertRejects(() => client.request("GET", "/"));
+  assertEquals(requests, 0);
+});
