@@ -116,9 +116,10 @@ Deno.test("what is typed before the question, in pieces or lines, answers nothin
   await using test = await asking();
   // Each is on the screen for two seconds before it asks.
   for (const typed of ["yes\n", "y\n", "ye"]) test.one.feed(typed);
-  const answered = answer(test.one, "s");
-  await answer(test.two, "yex\bs");
-  await answered;
+  // A no before the other device asks would end it before its question.
+  await Promise.all([test.one, test.two].map((each) => each.line("Type y or yes")));
+  test.one.feed("s\n");
+  test.two.feed("yex\bs\n");
   const [one, two] = await Promise.all([test.one.ended(), test.two.ended()]);
   assertEquals([one.code, two.code], [3, 3], one.stdout);
   assertStringIncludes(one.stdout, "not confirmed here");
