@@ -2,11 +2,11 @@
 
 import type { Address } from "../../base.ts";
 import {
-  type Asked,
   type Confirm,
   type Device,
   type JoinOptions,
   PairingError,
+  type PairingQuestion,
   parseInvitation,
   type Peer,
 } from "../../device.ts";
@@ -60,13 +60,13 @@ export async function joinSender(
   }
   const offer = await lookForSender(context, name, questions !== null);
   if (questions === null) throw nobodyToAsk(`${offer.name} ${offer.id} sends, but `);
-  const confirm: Confirm = async (asked) =>
-    isFound(asked, offer.id, context.output) && await questions.confirm(asked);
+  const confirm: Confirm = async (question) =>
+    isFound(question, offer.id, context.output) && await questions.confirm(question);
   return await joinAt(context, device, { confirm }, offer.addresses, options);
 }
 
 /** Whether the device that was found answers; another one that does is named. */
-export function isFound({ name, id }: Asked, found: string, output: Output): boolean {
+export function isFound({ name, id }: PairingQuestion, found: string, output: Output): boolean {
   if (shortId(id) === found) return true;
   output.warn(`${name} ${id} answers, which is another device than was found`);
   return false;

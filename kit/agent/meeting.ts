@@ -5,7 +5,13 @@
 
 import { formatAddress } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
-import { type Asked, type Device, type Invitation, PairingError, type Peer } from "../../device.ts";
+import {
+  type Device,
+  type Invitation,
+  PairingError,
+  type PairingQuestion,
+  type Peer,
+} from "../../device.ts";
 import type { SentAddress } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
@@ -82,7 +88,7 @@ export async function meet(
 ): Promise<Peer> {
   const meeting = new Meeting(context, device, questions, meant);
   const { name: _, ...options } = meant;
-  const confirm = (asked: Asked) => meeting.askAboutJoiner(asked);
+  const confirm = (question: PairingQuestion) => meeting.askAboutJoiner(question);
   const all = { ...options, seconds: WHOLE_SECONDS, confirm };
   await using invitation = await openInvitation(context, device, all);
   return await meeting.run(invitation);
@@ -270,11 +276,11 @@ class Meeting {
       const limit = Math.max(LEAST_REACH_MILLISECONDS, REACH_MILLISECONDS / addresses.length);
       const timer = setTimeout(() => attempt.abort(), limit);
       let isAsked = false;
-      const confirm = async (asked: Asked) => {
+      const confirm = async (question: PairingQuestion) => {
         clearTimeout(timer);
         this.#attempt = null;
-        isAsked = isFound(asked, id, output);
-        return isAsked && await this.#ask(asked);
+        isAsked = isFound(question, id, output);
+        return isAsked && await this.#ask(question);
       };
       const signal = AbortSignal.any([this.#ends, attempt.signal]);
       try {
@@ -304,31 +310,31 @@ class Meeting {
   }
 
   /** Asks about a device that has joined this one. */
-  async askAboutJoiner(asked: Asked): Promise<boolean> {
-    await this.#waitForLook(asked.signal);
-    if (asked.signal.aborted || !isCalled(asked, this.#meant.name)) return false;
+  async askAboutJoiner(question: PairingQuestion): Promise<boolean> {
+    await this.#waitForLook(question.signal);
+    if (question.signal.aborted || !isCalled(question, this.#meant.name)) return false;
     try {
       if (this.#question === null) this.#choose();
     } catch (error) {
       this.#failed.reject(error);
       return false;
     }
-    return await this.#ask(asked, TOLD_MILLISECONDS);
+    return await this.#ask(question, TOLD_MILLISECONDS);
   }
 
   /** @param delay The milliseconds between a no and the end of the command. */
-  async #ask(asked: Asked, delay = 0): Promise<boolean> {
+  async #ask(question: PairingQuestion, delay = 0): Promise<boolean> {
     if (this.#question !== null || this.#ends.aborted) return false;
-    const question = this.#question = Promise.withResolvers<void>();
+    const ended = this.#question = Promise.withResolvers<void>();
     this.#attempt?.abort();
     this.#numbers++;
     this.#conceal();
-    const { signal } = asked;
+    const { signal } = question;
     const begun = performance.now();
     const isLate = () => performance.now() - begun > ANSWER_MILLISECONDS;
     // A question whose answer is not wanted any more rejects.
-    const isYes = await this.#questions.confirm(asked).catch(() => false);
-    const onEnd = () => this.#unconfirmed(asked, question, isLate());
+    const isYes = await this.#questions.confirm(question).catch(() => false);
+    const onEnd = () => this.#unconfirmed(question, ended, isLate());
     if (signal.aborted) onEnd();
     else if (isYes) signal.addEventListener("abort", onEnd, { once: true });
     else this.#refuse(delay);
@@ -342,8 +348,8 @@ class Meeting {
 
   /** The other end has ended a question. */
   #unconfirmed(
-    { name, id, signal: { reason } }: Asked,
-    question: PromiseWithResolvers<void>,
+    { name, id, signal: { reason } }: PairingQuestion,
+    ended: PromiseWithResolvers<void>,
     isLate: boolean,
   ): void {
     if (this.#ends.aborted) return;
@@ -360,7 +366,7 @@ class Meeting {
     }
     this.#context.output.note(`${why}; the device that you mean may still come`);
     this.#question = null;
-    question.resolve();
+    ended.resolve();
     this.#announce();
     this.#endIfUsedUp();
   }

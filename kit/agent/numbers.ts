@@ -1,7 +1,7 @@
 /** Asks a person at the terminal whether another device shows the same number. */
 
 import { pause } from "../../base/pause.ts";
-import type { Asked } from "../../device.ts";
+import type { PairingQuestion } from "../../device.ts";
 import type { Output } from "./output.ts";
 
 /**
@@ -44,13 +44,13 @@ export class NumberQuestions {
   }
 
   /** Only `y` and `yes` are yes. */
-  readonly confirm = async (asked: Asked): Promise<boolean> => {
-    const isYes = await this.#ask(asked);
-    if (isYes) this.#output.note(`waiting for the answer at ${asked.name}`);
+  readonly confirm = async (question: PairingQuestion): Promise<boolean> => {
+    const isYes = await this.#ask(question);
+    if (isYes) this.#output.note(`waiting for the answer at ${question.name}`);
     return isYes;
   };
 
-  async #ask({ number, name, id, signal }: Asked): Promise<boolean> {
+  async #ask({ number, name, id, signal }: PairingQuestion): Promise<boolean> {
     const { stdin } = this.#output.streams;
     const shown = `${number.slice(0, 3)} ${number.slice(3)}`;
     using _held = this.#output.hold();

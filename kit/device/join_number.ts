@@ -221,9 +221,9 @@ class JoinersTry implements Disposable {
   async ask(confirm: Confirm): Promise<void> {
     const { offer: { name }, authority: { id }, request, response, random } = this.#answered;
     const number = numberOf(request, response, random);
-    const asked = Object.freeze({ number, name, id, signal: this.#signal });
+    const question = Object.freeze({ number, name, id, signal: this.#signal });
     const failed = (cause: unknown) => this.#unconfirmed("here", { cause });
-    const isConfirmed = await this.#step(() => confirm(asked), failed);
+    const isConfirmed = await this.#step(() => confirm(question), failed);
     if (isConfirmed !== true) throw this.#unconfirmed("here");
   }
 

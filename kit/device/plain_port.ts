@@ -40,7 +40,7 @@ import {
 import { hangUp, type PairingClient, PairingClients } from "./pairing_clients.ts";
 
 /** The question to a person who compares the number. */
-export interface Asked {
+export interface PairingQuestion {
   /** Six digits: the other device shows the same, unless somebody stands between the two. */
   readonly number: string;
   /** The name of the other device, as it says itself. */
@@ -55,7 +55,7 @@ export interface Asked {
 }
 
 /** Asks whether the other device shows the same number. Only `true` confirms. */
-export type Confirm = (asked: Asked) => boolean | Promise<boolean>;
+export type Confirm = (question: PairingQuestion) => boolean | Promise<boolean>;
 
 /** How long a joiner may take to reveal its random value. */
 const REVEAL_MILLISECONDS = 5000;
@@ -260,8 +260,8 @@ export class PlainPort {
     await pause(0, signal);
     if (signal.aborted) return;
     try {
-      const asked = Object.freeze({ number, name, id, signal });
-      const isConfirmed = await untilAborted(this.#confirm!(asked), signal) === true;
+      const question = Object.freeze({ number, name, id, signal });
+      const isConfirmed = await untilAborted(this.#confirm!(question), signal) === true;
       if (isConfirmed) opened.on("accepted");
       else opened.end(unconfirmed());
     } catch (error) {

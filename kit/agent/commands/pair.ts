@@ -1,10 +1,10 @@
 /** `degu pair`: pairs with another device of this network, on which the same is typed. */
 
 import {
-  type Asked,
   type Device,
   isDeviceName,
   type JoinOptions,
+  type PairingQuestion,
   type Peer,
 } from "../../../device.ts";
 import { type Address, formatAddress } from "../../../base.ts";
@@ -62,9 +62,9 @@ async function joinThere(
   options: JoinOptions,
 ): Promise<Peer> {
   let name = "the other device";
-  const confirm = (asked: Asked) => {
-    name = asked.name;
-    return questions.confirm(asked);
+  const confirm = (question: PairingQuestion) => {
+    name = question.name;
+    return questions.confirm(question);
   };
   return await joinAt(context, device, { confirm }, [address], options).catch((error) => {
     throw pairingFailure(error, name);
