@@ -49,7 +49,7 @@ export { Invitation, type InviteOptions } from "./kit/device/invite.ts";
 export type { JoinOptions } from "./kit/device/join.ts";
 export { perPeer } from "./kit/device/per_peer.ts";
 export type { JoinByNumberOptions } from "./kit/device/join_number.ts";
-export type { Confirm, PairingQuestion } from "./kit/device/plain_port.ts";
+export type { ConfirmNumber, PairingQuestion } from "./kit/device/plain_port.ts";
 export type { Peer } from "./kit/device/peer_store.ts";
 export { type DeviceAuthority, readAuthority } from "./kit/identity/authority.ts";
 export {

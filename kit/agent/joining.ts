@@ -2,7 +2,7 @@
 
 import type { Address } from "../../base.ts";
 import {
-  type Confirm,
+  type ConfirmNumber,
   type Device,
   type JoinOptions,
   PairingError,
@@ -60,7 +60,7 @@ export async function joinSender(
   }
   const offer = await lookForSender(context, name, questions !== null);
   if (questions === null) throw nobodyToAsk(`${offer.name} ${offer.id} sends, but `);
-  const confirm: Confirm = async (question) =>
+  const confirm: ConfirmNumber = async (question) =>
     isFound(question, offer.id, context.output) && await questions.confirm(question);
   return await joinAt(context, device, { confirm }, offer.addresses, options);
 }
@@ -85,7 +85,7 @@ function nobodyToAsk(found: string): Failure {
 export async function joinAt(
   { signal }: Context,
   device: Device,
-  { confirm }: { readonly confirm: Confirm },
+  { confirm }: { readonly confirm: ConfirmNumber },
   addresses: readonly Address[],
   options: JoinOptions,
 ): Promise<Peer> {

@@ -261,14 +261,14 @@ export class Device implements AsyncDisposable {
    *
    * @example Pair two devices by a number
    * ```ts
-   * import { type Confirm, Device } from "@degu/degu/device";
+   * import { type ConfirmNumber, Device } from "@degu/degu/device";
    * import { assertEquals } from "@std/assert";
    *
    * const dir = await Deno.makeTempDir(); // really: two machines
    * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
    * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
    * const shown: string[] = [];
-   * const confirm: Confirm = ({ number, name }) => {
+   * const confirm: ConfirmNumber = ({ number, name }) => {
    *   shown.push(`${name}: ${number}`); // really: ask, and return what the person has answered
    *   return true;
    * };

@@ -54,7 +54,7 @@ import {
 } from "./pairing_messages.ts";
 import { LINE, type LineEvent, type LineState, PairingState } from "./pairing_state.ts";
 import type { Peer } from "./peer_store.ts";
-import { type Confirm, PlainPort } from "./plain_port.ts";
+import { type ConfirmNumber, PlainPort } from "./plain_port.ts";
 import { hangUp, type PairingClient, PairingClients } from "./pairing_clients.ts";
 
 /** Where, how and for how long another device can join. */
@@ -86,7 +86,7 @@ export interface InviteOptions {
    * Asks whether the other device shows the same number: with it the invitation can be joined by a
    * number, too, without its line.
    */
-  confirm?: Confirm | undefined;
+  confirm?: ConfirmNumber | undefined;
   /** Ends the invitation: `paired` rejects with its reason. */
   signal?: AbortSignal | undefined;
 }
@@ -175,7 +175,7 @@ export class Invitation implements AsyncDisposable {
     services: DeviceServices,
     peerName: string | undefined,
     findAddresses: () => Promise<HostAddress[]>,
-    confirm: Confirm | undefined,
+    confirm: ConfirmNumber | undefined,
     seconds: number,
     signal: AbortSignal | undefined,
   ) {

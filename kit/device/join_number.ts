@@ -36,7 +36,7 @@ import {
 } from "./pairing_messages.ts";
 import { JOINER, type JoinerEvent, type JoinerState, PairingState } from "./pairing_state.ts";
 import type { Peer } from "./peer_store.ts";
-import { type Confirm, CONFIRM_SECONDS } from "./plain_port.ts";
+import { CONFIRM_SECONDS, type ConfirmNumber } from "./plain_port.ts";
 import {
   askPlain,
   codeOfAttempts,
@@ -49,7 +49,7 @@ import {
 /** The person who compares the number, and the names that the two devices exchange. */
 export interface JoinByNumberOptions extends JoinOptions {
   /** Asks whether the other device shows the same number. */
-  confirm: Confirm;
+  confirm: ConfirmNumber;
 }
 
 const WHY_REFUSED = {
@@ -218,7 +218,7 @@ class JoinersTry implements Disposable {
   }
 
   /** Asks the person here. */
-  async ask(confirm: Confirm): Promise<void> {
+  async ask(confirm: ConfirmNumber): Promise<void> {
     const { offer: { name }, authority: { id }, request, response, random } = this.#answered;
     const number = numberOf(request, response, random);
     const question = Object.freeze({ number, name, id, signal: this.#signal });

@@ -55,7 +55,7 @@ export interface PairingQuestion {
 }
 
 /** Asks whether the other device shows the same number. Only `true` confirms. */
-export type Confirm = (question: PairingQuestion) => boolean | Promise<boolean>;
+export type ConfirmNumber = (question: PairingQuestion) => boolean | Promise<boolean>;
 
 /** How long a joiner may take to reveal its random value. */
 const REVEAL_MILLISECONDS = 5000;
@@ -131,7 +131,7 @@ export class PlainPort {
   readonly #services: DeviceServices;
   readonly #trust: (sslctx: ServerSslctx) => void;
   readonly #findAddresses: () => Promise<HostAddress[]>;
-  readonly #confirm: Confirm | undefined;
+  readonly #confirm: ConfirmNumber | undefined;
   readonly #line: PairingState<LineState, LineEvent>;
   readonly #clients = new PairingClients();
   readonly #usedUp = Promise.withResolvers<void>();
@@ -149,7 +149,7 @@ export class PlainPort {
     line: PairingState<LineState, LineEvent>,
     trust: (sslctx: ServerSslctx) => void,
     findAddresses: () => Promise<HostAddress[]>,
-    confirm: Confirm | undefined,
+    confirm: ConfirmNumber | undefined,
   ) {
     this.#services = services;
     this.#line = line;

@@ -1,6 +1,6 @@
 /** The codes of PairingError and of DeviceError: each is provoked by devices, sockets and people. */
 import {
-  type Confirm,
+  type ConfirmNumber,
   DeviceError,
   type DeviceErrorCode,
   PairingError,
@@ -17,7 +17,7 @@ import { assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std
 import { lineWith, makeDevices, openInvitation, pair, person } from "./pairing.ts";
 import { answerOf, startInviter, VALUE } from "./pairing_inviter.ts";
 
-const yes: Confirm = () => true;
+const yes: ConfirmNumber = () => true;
 const RIGHT = { value: VALUE, name: "hall", addresses: [] };
 
 /** A line of which only the version and the checksum are looked at. */

@@ -1,6 +1,6 @@
 /** Pairing by a number between two devices, one of which may do anything. */
 import { type Address, ConnectionClosedError, type HostAddress } from "@degu/degu/base";
-import { type Confirm, DeviceError, type Invitation, PairingError } from "@degu/degu/device";
+import { type ConfirmNumber, DeviceError, type Invitation, PairingError } from "@degu/degu/device";
 import {
   commitmentTo,
   numberOf as libraryNumberOf,
@@ -33,10 +33,10 @@ import {
 } from "./pairing.ts";
 
 /** Nobody is asked. */
-const unasked: Confirm = () => {
+const unasked: ConfirmNumber = () => {
   throw new Error("asked");
 };
-const yes: Confirm = () => true;
+const yes: ConfirmNumber = () => true;
 
 /** An invitation that a person confirms, and devices that may join it. */
 async function openAsking<Name extends string>(others: readonly Name[], options: object = {}) {
@@ -134,7 +134,7 @@ Deno.test("a joiner that follows the documentation is stored before it is answer
 });
 
 Deno.test("a no, an error or a wrong value at the inviter: the joiner is told, and the line still pairs", async () => {
-  const rows: [confirm: Confirm, level: "error" | "info", logged: string][] = [
+  const rows: [confirm: ConfirmNumber, level: "error" | "info", logged: string][] = [
     [() => false, "info", "not confirmed here"],
     [() => "yes" as never, "info", "not confirmed here"],
     [() => Promise.resolve(1 as never), "info", "not confirmed here"],
@@ -181,7 +181,7 @@ Deno.test("a no is answered, in time or too late, to whoever has confirmed: it i
 
 Deno.test("a no, an error or a wrong value at the joiner: the inviter is asked no longer, and the line still pairs", async () => {
   const failure = new Error("no terminal");
-  const rows: [confirm: Confirm, cause: unknown][] = [
+  const rows: [confirm: ConfirmNumber, cause: unknown][] = [
     [() => false, undefined],
     [() => "yes" as never, undefined],
     [() => Promise.resolve(1 as never), undefined],

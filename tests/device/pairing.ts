@@ -1,7 +1,13 @@
 /** Paired devices, and peers that can break the pairing protocol. */
 
 import type { HostAddress } from "@degu/degu/base";
-import type { Confirm, Invitation, InviteOptions, JoinOptions, Peer } from "@degu/degu/device";
+import type {
+  ConfirmNumber,
+  Invitation,
+  InviteOptions,
+  JoinOptions,
+  Peer,
+} from "@degu/degu/device";
 import {
   decodeLine,
   encodeLine,
@@ -36,7 +42,7 @@ async function open(dir: string, name: string, part = name) {
       device.join(line, { serving: [], ...options }),
     joinByNumber: (
       { addresses }: Pick<Invitation, "addresses">,
-      confirm: Confirm,
+      confirm: ConfirmNumber,
       options: JoinOptions = {},
     ) => device.join(addresses, { serving: [], confirm, ...options }),
     peers: () => device.peers(),
@@ -350,9 +356,9 @@ export class RawJoiner implements Disposable {
 export function person() {
   const questions: Question[] = [];
   let heard = Promise.withResolvers<void>();
-  const confirm: Confirm = (asked) => {
+  const confirm: ConfirmNumber = (question) => {
     const { promise, resolve, reject } = Promise.withResolvers<boolean>();
-    questions.push({ ...asked, answer: resolve, fail: reject });
+    questions.push({ ...question, answer: resolve, fail: reject });
     heard.resolve();
     return promise;
   };
@@ -371,7 +377,7 @@ export function person() {
   };
 }
 
-type Question = Parameters<Confirm>[0] & {
+type Question = Parameters<ConfirmNumber>[0] & {
   answer(value: boolean): void;
   fail(error: unknown): void;
 };
