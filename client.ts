@@ -93,8 +93,8 @@ export {
 export { expectOk, StatusError } from "./net/expect_ok.ts";
 export {
   isTransient,
-  type Retry,
   retry,
+  type RetryEvent,
   type RetryOptions,
   type RetryProgress,
 } from "./net/retry.ts";

@@ -63,8 +63,8 @@ export { uploadTree } from "./kit/files/tree/upload_tree.ts";
 export { StatusError } from "./net/expect_ok.ts";
 export {
   isTransient,
-  type Retry,
   retry,
+  type RetryEvent,
   type RetryOptions,
   type RetryProgress,
 } from "./net/retry.ts";

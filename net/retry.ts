@@ -70,11 +70,11 @@ export interface RetryOptions {
    */
   signal?: AbortSignal | undefined;
   /** Called before each wait. */
-  onRetry?: ((retry: Retry) => void) | undefined;
+  onRetry?: ((event: RetryEvent) => void) | undefined;
 }
 
 /** A retry that is about to be made. */
-export interface Retry {
+export interface RetryEvent {
   /** The error of the call. */
   readonly error: unknown;
   /** 1 for the first retry. */

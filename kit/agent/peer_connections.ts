@@ -8,7 +8,7 @@ import {
   ConnectionPool,
   type Connector,
 } from "../../client.ts";
-import { type Retry, retry, type RetryProgress } from "../../files.ts";
+import { retry, type RetryEvent, type RetryProgress } from "../../files.ts";
 import { setTransferTraits } from "../files/transfer/client.ts";
 import { reasonOf } from "./explain.ts";
 import { isAway } from "./failure.ts";
@@ -162,7 +162,7 @@ export class PeerConnections implements Disposable {
     this.#silence = new SilenceWatch(silence, (ended) => this.#onSilence(ended));
     this.#wait = wait * 1000;
     setTransferTraits(this.#pool, {
-      onTreeRetry: (retry, restart) => this.#onTreeRetry(retry, restart),
+      onTreeRetry: (event, restart) => this.#onTreeRetry(event, restart),
     });
   }
 
@@ -232,9 +232,9 @@ export class PeerConnections implements Disposable {
         this.#moved();
         moved(progress);
       });
-    const onRetry = (retry: Retry) => {
-      if (shared.isDropped) throw retry.error;
-      this.#onRetry(retry);
+    const onRetry = (event: RetryEvent) => {
+      if (shared.isDropped) throw event.error;
+      this.#onRetry(event);
     };
     const options = { retries: this.#retries, signal: this.#signal, onRetry };
     const result = await retry(attempt, options);
@@ -243,7 +243,7 @@ export class PeerConnections implements Disposable {
   }
 
   /** Notes that a call is made again; throws its error if the call must not be. */
-  #onRetry({ error, number, seconds }: Retry): void {
+  #onRetry({ error, number, seconds }: RetryEvent): void {
     // A peer that was off from the start isn't tried again; waiting for one is not retrying.
     if (isAway(error) && (this.#wait > 0 || this.#movedAt === null)) throw error;
     if (this.#wait > 0) return;
@@ -255,8 +255,8 @@ export class PeerConnections implements Disposable {
     this.#note(`${reasonOf(error)}; ${again}`);
   }
 
-  #onTreeRetry(retry: Retry, restart: () => void): void {
-    if (!this.#isReplaced) return this.#onRetry(retry);
+  #onTreeRetry(event: RetryEvent, restart: () => void): void {
+    if (!this.#isReplaced) return this.#onRetry(event);
     // The peer has answered at a new connection: it was at work, and its silence was no failure.
     this.#isReplaced = false;
     restart();

@@ -6,8 +6,8 @@ import {
   expectOk,
   isTransient,
   reply,
-  type Retry,
   retry,
+  type RetryEvent,
   StatusError,
 } from "@degu/degu";
 import { Body, type BodyOut, type HeaderDict, Response as DeguResponse } from "@degu/degu/base";
@@ -107,7 +107,7 @@ Deno.test("a retryAfter that is no number is as if there were none", async () =>
     const options = {
       retries: 1,
       seconds: 0,
-      onRetry: ({ seconds }: Retry) => waits.push(seconds),
+      onRetry: ({ seconds }: RetryEvent) => waits.push(seconds),
     };
     await assertRejects(() => retry(() => Promise.reject(new Busy("busy")), options), Busy);
     assertEquals(waits, [0], Deno.inspect(retryAfter));

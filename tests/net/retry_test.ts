@@ -12,8 +12,8 @@ import { Client } from "@degu/degu/client";
 import {
   deleteFile,
   isTransient,
-  type Retry,
   retry,
+  type RetryEvent,
   type RetryOptions,
   StatusError,
   TransferError,
@@ -194,7 +194,7 @@ Deno.test("retries may be Infinity, and a retryAfter that is no number counts as
   const waits: number[] = [];
   let calls = 0;
   const attempt = () => ++calls > 1500 ? Promise.resolve("done") : Promise.reject(new Late());
-  const onRetry = ({ seconds }: Retry) => void waits.push(seconds);
+  const onRetry = ({ seconds }: RetryEvent) => void waits.push(seconds);
   const options = { retries: Infinity, seconds: 0, onRetry };
   const atOnce = (call: () => void) => void queueMicrotask(call);
   using _atOnce = patch(globalThis, "setTimeout", () => atOnce as unknown as typeof setTimeout);

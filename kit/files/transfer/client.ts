@@ -10,7 +10,7 @@ import {
   type Connector,
   type Requester,
   type RequestOptions,
-  type Retry,
+  type RetryEvent,
 } from "../../../client.ts";
 import { connectorOf, peerOfConnection } from "../../../net/connection_pool.ts";
 import { requestSignal } from "../../../net/request_signal.ts";
@@ -29,7 +29,7 @@ export interface TransferTraits {
   /** The permission bits that no file from the server gets. */
   readonly withheldBits?: number;
   /** Called before a tree goes on after an error; `restart` starts the count of retries again. */
-  readonly onTreeRetry?: (retry: Retry, restart: () => void) => void;
+  readonly onTreeRetry?: (event: RetryEvent, restart: () => void) => void;
 }
 
 const allTraits = new WeakMap<Requester | Connector, TransferTraits>();

@@ -9,7 +9,7 @@ import {
   copyOptions,
 } from "../../../base/checks.ts";
 import type { TreeEntry } from "../entries.ts";
-import type { Retry } from "../../../client.ts";
+import type { RetryEvent } from "../../../client.ts";
 import type { TransferResult } from "../options.ts";
 
 /** How a tree is copied. */
@@ -172,7 +172,7 @@ export type UploadTreeOptions = CopyTreeOptions | MoveTreeOptions;
 export type TreeEvent =
   | { readonly type: "plan"; readonly files: number; readonly bytes: number }
   | { readonly type: "progress"; readonly bytes: number; readonly total: number }
-  | { readonly type: "retry" } & Retry
+  | { readonly type: "retry" } & RetryEvent
   | { readonly type: "copied"; readonly path: readonly string[] } & TransferResult
   | { readonly type: "unchanged"; readonly path: readonly string[] }
   | { readonly type: "removed"; readonly path: readonly string[] }

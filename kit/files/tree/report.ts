@@ -1,7 +1,7 @@
 /** The events and figures of the copying of a tree. */
 
 import { standardLogger } from "../../../net/logger.ts";
-import { type Retry, type RetryProgress, StatusError } from "../../../client.ts";
+import { type RetryEvent, type RetryProgress, StatusError } from "../../../client.ts";
 import { messageOf } from "../../../net/thrown.ts";
 import { Pace, type TransferResult } from "../options.ts";
 import { TransferError } from "../transfer_error.ts";
@@ -85,7 +85,7 @@ export class TreeReport {
   }
 
   /** Tells that another attempt follows an error. */
-  retry({ number, error, seconds }: Retry): void {
+  retry({ number, error, seconds }: RetryEvent): void {
     this.#tell({ type: "retry", number, error, seconds });
   }
 

@@ -10,7 +10,7 @@ import {
   type Connector,
   isTransient,
   type Requester,
-  type Retry,
+  type RetryEvent,
   type RetryProgress,
 } from "../../../client.ts";
 import { retryIf } from "../../../net/retry.ts";
@@ -73,9 +73,9 @@ export async function transferTree(
   const filter = call.filter && ((entry: TreeEntry) => report.guard(() => call.filter!(entry)));
   let isUsable = true;
   let restart = () => {};
-  const onRetry = (retry: Retry) => {
-    traitsOf(peer).onTreeRetry?.(retry, restart);
-    report.retry(retry);
+  const onRetry = (event: RetryEvent) => {
+    traitsOf(peer).onTreeRetry?.(event, restart);
+    report.retry(event);
   };
   let deletionsKept: TreeResult["deletionsKept"] = null;
   const attemptOnce = async (
