@@ -40,7 +40,7 @@ export {
   type RouteRequest,
   routes,
 } from "./apps/routes.ts";
-export { type Next, wrapApp } from "./apps/wrap_app.ts";
+export { type NextApp, wrapApp } from "./apps/wrap_app.ts";
 export { createFetch, type CreateFetchOptions } from "./web/create_fetch.ts";
 export {
   type FetchHandler,

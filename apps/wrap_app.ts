@@ -17,7 +17,7 @@ import { checkFunction } from "../base/checks.ts";
  * Calls the wrapped app, with the arguments of the wrapper unless there are others. The answer is a
  * `Response`, whatever the app has returned.
  */
-export type Next = (
+export type NextApp = (
   request?: Request,
   session?: Session,
   api?: Api,
@@ -55,7 +55,7 @@ export type Next = (
 export function wrapApp(
   app: App,
   handle: (
-    next: Next,
+    next: NextApp,
     request: Request,
     session: Session,
     api: Api,
@@ -65,7 +65,7 @@ export function wrapApp(
   checkFunction("handle", handle);
   const wrapped: AppObject = {
     handle: (request, session, api) => {
-      const next: Next = async (...[ownRequest, ownSession, ownApi]) =>
+      const next: NextApp = async (...[ownRequest, ownSession, ownApi]) =>
         responseOf(await answer(ownRequest ?? request, ownSession ?? session, ownApi ?? api));
       return handle(next, request, session, api);
     },

@@ -3,12 +3,13 @@ import { tempDir } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import * as everyday from "./everyday.rows.ts";
+import * as names from "./names.rows.ts";
 import { BEGINNING, blockOf, typeErrors } from "./programs.ts";
 import * as trees from "./trees.rows.ts";
 import * as trust from "./trust.rows.ts";
 
-const WRONG = [...everyday.WRONG, ...trust.WRONG, ...trees.WRONG];
-const RIGHT = { ...everyday.RIGHT, ...trust.RIGHT, ...trees.RIGHT };
+const WRONG = [...everyday.WRONG, ...trust.WRONG, ...trees.WRONG, ...names.WRONG];
+const RIGHT = { ...everyday.RIGHT, ...trust.RIGHT, ...trees.RIGHT, ...names.RIGHT };
 
 Deno.test("what is wrong does not compile, and what is right does", async () => {
   const programs: Record<string, string> = { ...RIGHT };

@@ -1,0 +1,33 @@
+/** Programs with names that the package doesn't export, and what each name is now. */
+
+import type { RightPrograms, WrongProgram } from "./programs.ts";
+
+export const WRONG: readonly WrongProgram[] = [
+  [
+    "the question of a pairing as Asked",
+    `const confirm = ({ number }: import("@degu/degu/device").Asked) => number === "123456";`,
+    `const confirm = ({ number }: import("@degu/degu/device").PairingQuestion) => number === "123456";`,
+    "has no exported member 'Asked'",
+  ],
+  [
+    "the function that confirms a number as Confirm",
+    `const confirm: import("@degu/degu/device").Confirm = () => true;`,
+    `const confirm: import("@degu/degu/device").ConfirmNumber = () => true;`,
+    "has no exported member 'Confirm'",
+  ],
+  [
+    "a retry as Retry",
+    `const onRetry = ({ number }: degu.Retry) => console.log(number);`,
+    `const onRetry = ({ number }: degu.RetryEvent) => console.log(number);`,
+    "has no exported member named 'Retry'",
+  ],
+  [
+    "the wrapped app as Next",
+    `const handle = (next: degu.Next) => next();`,
+    `const handle = (next: degu.NextApp) => next();`,
+    "has no exported member 'Next'",
+  ],
+];
+
+/** What must compile. */
+export const RIGHT: RightPrograms = {};
