@@ -69,7 +69,11 @@ export class AgentCommand extends Command {
   /** Adds the options of commands that connect to a peer. */
   connects(): this {
     return this
-      .option("--address <address>", "where the peer is, for this call", parseAddressOption)
+      .option(
+        "--address <address>",
+        "where the peer is; stored if it answers there",
+        parseAddressOption,
+      )
       .option(
         "--no-find",
         "don't look for the peer on the local network (mDNS) if it does not answer",

@@ -1,9 +1,10 @@
 /** A peer that a command asks: who it is, and where it answers. */
 
-import { BodyError, formatAddress } from "../../base.ts";
+import { type Address, BodyError, formatAddress } from "../../base.ts";
+import { canonicalIPAddress, isLoopback, isUnixAddress, withoutZone } from "../../base/address.ts";
 import { pause } from "../../base/pause.ts";
 import type { Client, ClientOptions, Response } from "../../client.ts";
-import type { Device, Peer } from "../../device.ts";
+import type { Device, DeviceClientOptions, Peer } from "../../device.ts";
 import type { Context } from "./command.ts";
 import { exitCodeOf, FAILED, Failure, NoAddress, REFUSED } from "./failure.ts";
 import { findAddresses } from "./mdns.ts";
@@ -52,8 +53,9 @@ export async function openClient(
   const { signal, options: { address, find } } = context;
   const options = { signal, connectTimeout: CONNECT_SECONDS, ...given };
   if (address !== undefined) {
-    const others = isAgain ? peer.addresses : [];
-    const client = await device.client(peer, { ...options, addresses: [address, ...others] });
+    const addresses = isAgain ? [address, ...peer.addresses] : [address];
+    const stores = isStorable(address) ? STORING : {};
+    const client = await device.client(peer, { ...options, ...stores, addresses });
     if (!isAgain) await untilKnown(peer, client, given.signal ?? signal);
     return client;
   }
@@ -89,8 +91,18 @@ export async function openClient(
       { code: "NO_ADDRESS", peer: peer.name },
     );
   }
-  // With a search, the address at which the peer answers is stored.
-  return await device.client(peer, { ...options, addresses, find: () => Promise.resolve([]) });
+  return await device.client(peer, { ...options, ...STORING, addresses });
+}
+
+/** With a search, also one that finds nothing, the address at which the peer answers is stored. */
+const STORING: Pick<DeviceClientOptions, "find"> = { find: () => Promise.resolve([]) };
+
+/** Whether an address leads to the same device later: one of this machine is often a tunnel. */
+function isStorable(address: Address): boolean {
+  if (isUnixAddress(address)) return false;
+  const name = withoutZone(address[0]);
+  const host = canonicalIPAddress(name) ?? name;
+  return !isLoopback(host) && !/(^|\.)localhost\.?$|^::ffff:7f|^0\.0\.0\.0$|^::$/i.test(host);
 }
 
 /** The JSON of an answer; `null` for one that came whole and has none. */

@@ -66,8 +66,8 @@ export interface DeviceClientOptions extends ClientOptions {
   /**
    * Finds further addresses of the peer, as by mDNS. It is called if no address answers: after
    * `findAfter` seconds, or at once when all have failed. What answers there has to prove that it
-   * is the peer. The address at which the peer has answered is then stored with the others, up to
-   * six.
+   * is the peer. The address at which the peer has answered is then stored with the others; of
+   * the found ones the newest four are kept.
    *
    * Its signal is aborted as soon as the peer answers, or connecting is aborted. A connection fails
    * only after the search has ended. A search that rejects finds nothing, and the log says why.

@@ -15,7 +15,6 @@ import { startInterval } from "../../net/deadline.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
 import { isOtherVersion, StateDirectory } from "./device_directory.ts";
 import { DeviceError, PairingError } from "./errors.ts";
-import { MAX_ADDRESSES } from "./invitation_line.ts";
 
 /** A device that this one is paired with, as it was last read. */
 export interface Peer {
@@ -51,6 +50,9 @@ export interface Pairing {
 
 /** Twice in the second within which a change by another process must be noticed. */
 const CHECK_MILLISECONDS = 400;
+
+/** The most addresses of a peer that were found after the pairing. */
+const MAX_FOUND_ADDRESSES = 4;
 /** The peers of a device. Several processes may have the same store open. */
 export class PeerStore {
   readonly #files: StateDirectory;
@@ -264,8 +266,8 @@ export class PeerStore {
   }
 
   /**
-   * Stores an address at which a peer was found, unless it is stored. Of those that were found the
-   * last ones are kept, as far as those of the pairing leave room.
+   * Stores an address at which a peer was found, unless it is stored. The newest four that were
+   * found are kept beside those of the pairing.
    */
   async addFound(id: string, address: Address): Promise<void> {
     const text = formatAddress(address);
@@ -279,7 +281,7 @@ export class PeerStore {
       const { addresses, found = 0 } = known;
       const ofPairing = addresses.slice(0, addresses.length - found);
       const all = [...ofPairing, address, ...addresses.slice(ofPairing.length)]
-        .slice(0, Math.max(ofPairing.length, MAX_ADDRESSES));
+        .slice(0, ofPairing.length + MAX_FOUND_ADDRESSES);
       const { name, pairedAt, certificate } = known;
       await this.#write(
         makePeer({ id, certificate }, name, all, pairedAt, all.length - ofPairing.length),

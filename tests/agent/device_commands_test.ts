@@ -184,6 +184,42 @@ Deno.test("a forgotten peer is refused at once, and its user is told what to do"
   await homes.fail("camera", 3, "there is no peer", ["forget", "viewer"]);
 });
 
+const [own = null] = Deno.networkInterfaces()
+  .filter(({ family, address }) => family === "IPv4" && !/^(127|169\.254)\./.test(address))
+  .map(({ address }) => address);
+
+testUnless(
+  own === null ? "this machine has a loopback address only" : null,
+  "an --address at which the peer has answered is stored, unless another device answers there, or it is of this machine alone",
+  async () => {
+    await using homes = await AgentHomes.create();
+    await homes.init("camera", "viewer", "other");
+    await homes.pair("camera", "viewer");
+    await homes.pair("other", "viewer");
+    const serve = async (name: string) => {
+      const args = ["--json", "--no-announce", "--listen", `${own}:0`, "--listen", "127.0.0.1:0"];
+      const { addresses } = JSON.parse(await homes.start(name, ["serve", ...args]).line());
+      return addresses as [ofNetwork: string, loopback: string];
+    };
+    const stored = async () => {
+      const peers = await homes.must("viewer", ["peers", "--json"]);
+      return JSON.parse(peers.split("\n")[0]!).addresses;
+    };
+    const [camera, loopback] = await serve("camera");
+    const [other] = await serve("other");
+    const before = await stored();
+    const ping = (address: string) => ["ping", "camera", "--address", address];
+    await homes.must("viewer", ping(loopback));
+    await homes.must("viewer", ping(loopback.replace("127.0.0.1", "localhost")));
+    await homes.must("viewer", ping(loopback.replace("127.0.0.1", "0.0.0.0")));
+    await homes.fail("viewer", 3, "another device answers there", ping(other));
+    assertEquals(await stored(), before);
+    await homes.must("viewer", ping(camera));
+    assertEquals(await stored(), [...before, camera]);
+    await homes.must("viewer", ["ping", "--no-find", "camera"]);
+  },
+);
+
 // Completion in bash, zsh and fish.
 
 Deno.test("each shell has its own script", async () => {

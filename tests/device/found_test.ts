@@ -62,7 +62,7 @@ Deno.test("another device that is found counts as none: neither its answer nor i
   assertEquals(await test.addresses(), [dead[1], here[1]]);
 });
 
-Deno.test("of the addresses that were found the last ones are kept, at most six with those of the pairing, which stay", async () => {
+Deno.test("of the addresses that were found the newest four are kept, beside those of the pairing, which stay", async () => {
   await using test = await setUp();
   const store = storeOf(test.viewer.dir);
   const found = Array.from({ length: 7 }, (_, i): Address => ["192.0.2.1", 1 + i]);
@@ -70,7 +70,7 @@ Deno.test("of the addresses that were found the last ones are kept, at most six 
   await store.addFound(test.peer.id, found[5]!);
   assertEquals((await store.read(test.peer.id))!.addresses.map(([, port]) => port), [
     test.dead[1],
-    ...[7, 6, 5, 4, 3],
+    ...[7, 6, 5, 4],
   ]);
   const authority = { id: test.peer.id, certificate: test.peer.certificate };
   const six = found.slice(0, 6);
@@ -80,7 +80,7 @@ Deno.test("of the addresses that were found the last ones are kept, at most six 
     authority: authority as Parameters<typeof store.record>[0]["authority"],
   });
   await store.addFound(test.peer.id, found[6]!);
-  assertEquals((await store.read(test.peer.id))!.addresses, six);
+  assertEquals((await store.read(test.peer.id))!.addresses, [...six, found[6]!]);
 });
 
 Deno.test("a search that fails counts as one that finds nothing, and the log says why", async () => {
