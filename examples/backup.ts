@@ -24,7 +24,7 @@ await repeat(async (signal) => {
   const options = { delete: true, settled: 10, retries: 3, signal };
   const done = await uploadTree(client, directory, [], options);
   console.log(`copied ${done.files}, deleted ${done.deleted}, failed ${done.failed}`);
-  if (done.deletionsKept !== null) console.warn(`Not all was deleted: ${done.deletionsKept}`);
+  if (done.deletionsSkipped !== null) console.warn(`Not all was deleted: ${done.deletionsSkipped}`);
 }, { seconds: Number(seconds), signal: terminationSignal(), onError });
 
 /** Leaves an error that time may heal to the next backup; any other one ends the program. */

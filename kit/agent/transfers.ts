@@ -237,13 +237,13 @@ export class Transfers implements Disposable {
       const result = await files.connections.copyTree((pool, retries, moved) =>
         tree.copy(pool, retries, moved, this.#signal)
       ).finally(() => tree.reportUnexplained());
-      const { deletionsKept } = result;
-      if (deletionsKept === "empty") {
+      const { deletionsSkipped } = result;
+      if (deletionsSkipped === "empty") {
         const { from } = tree.namesOf([]);
         if (tree.hasEntries) this.fail(from, KEPT_REASONS.empty, "FAILED", { path: from });
-      } else if (deletionsKept === "incomplete" || deletionsKept === "failed") {
+      } else if (deletionsSkipped === "incomplete" || deletionsSkipped === "failed") {
         // What else has kept deletions is a failed event, which names its path.
-        this.#output.warn(KEPT_REASONS[deletionsKept]);
+        this.#output.warn(KEPT_REASONS[deletionsSkipped]);
       }
     } catch (error) {
       this.#checkInterrupted();

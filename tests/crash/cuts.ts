@@ -81,8 +81,8 @@ async function cutCall(isUpload: boolean, step: number): Promise<void> {
   assertEquals(flatten(see(target)), expected);
   for (const { path, moment } of disk.states) {
     checkWhole(see(path)!, wanted, before, moment);
-    const { failed, deletionsKept } = await copy(path);
-    assertEquals([failed, deletionsKept], [0, null], moment);
+    const { failed, deletionsSkipped } = await copy(path);
+    assertEquals([failed, deletionsSkipped], [0, null], moment);
     assertEquals(flatten(see(path)), expected, moment);
   }
 }

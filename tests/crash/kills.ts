@@ -307,8 +307,8 @@ async function makeTrees(open: AsyncDisposableStack, isUpload: boolean) {
   const moveRest = async () => {
     const options = { list: true, write: isUpload, reuse: true };
     await using serving = serve(new FilesApp(served, options));
-    const { failed, deletionsKept } = await move(serving.makeClient());
-    assertEquals([failed, deletionsKept], [0, null]);
+    const { failed, deletionsSkipped } = await move(serving.makeClient());
+    assertEquals([failed, deletionsSkipped], [0, null]);
     assertEquals(trees.problems(true), []);
   };
   let checks = 0;

@@ -812,7 +812,7 @@ for (const [what, header, direction, waited] of TOO_SLOW) {
     const isTooSlow = (headers: HeaderDict) => headers[header] !== undefined;
     const client = new ImpatientClient(trees.client, isTooSlow);
     const { result, events } = await trees.over(client, { delete: true });
-    assertEquals([result.files, result.failed, result.deletionsKept], [2, 0, null]);
+    assertEquals([result.files, result.failed, result.deletionsSkipped], [2, 0, null]);
     const reused = (2 - waited) * SIZE;
     assertEquals([result.bytes, result.reused], [GROWN.length + SIZE - reused, reused]);
     assertEquals(client.waited, waited);

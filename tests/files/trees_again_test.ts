@@ -151,7 +151,7 @@ Deno.test("retries: maxDelete counts for the whole call, and a file that fails a
   ({ target } = trees);
   const options = { retries: 3, delete: true, maxDelete: 3, connections: 1 };
   const { result, deleted, outcomes } = await trees.copy(options);
-  assertEquals([result.deletionsKept, result.deleted, deleted.length], ["limit", 1, 1]);
+  assertEquals([result.deletionsSkipped, result.deleted, deleted.length], ["limit", 1, 1]);
   assertEquals(outcomes, { a: "copied", "": "failed" });
   assertEquals(Object.keys(await content(trees.target)).length, 4);
 });
@@ -182,7 +182,7 @@ for (const grows of [false, true]) {
     const left = grows ? ["w", "x", "y", "z"].filter((name) => !deleted.includes(name)) : [];
     assertEquals(here.sort(), ["a", ...left]);
     assertEquals([result.deleted, deleted.length], grows ? [1, 1] : [3, 3]);
-    assertEquals([result.deletionsKept, outcomes], [grows ? "limit" : null, all]);
+    assertEquals([result.deletionsSkipped, outcomes], [grows ? "limit" : null, all]);
   });
 }
 
@@ -210,7 +210,7 @@ both(
     const options = { retries: 2, delete: true, connections: 1 };
     const { result, outcomes, events, deleted } = await trees.copy(options);
     assertEquals(outcomes, { large: "copied", small: "copied", other: "copied" });
-    assertEquals([result.failed, result.deletionsKept, deleted], [0, null, ["old"]]);
+    assertEquals([result.failed, result.deletionsSkipped, deleted], [0, null, ["old"]]);
     const [retry, ...others] = retriesOf(events);
     assert(retry?.type === "retry" && others.length === 0, Deno.inspect(events));
     assertEquals([retry.number, retry.seconds, isTransient(retry.error)], [1, 1, true]);

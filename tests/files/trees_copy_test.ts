@@ -57,7 +57,7 @@ both(
     }
     const files = NAMES.length + 2;
     const first = await trees.copy();
-    assertEquals(first.result, { ...NOTHING, files, bytes, deletionsKept: null });
+    assertEquals(first.result, { ...NOTHING, files, bytes, deletionsSkipped: null });
     assertEquals(Object.values(first.outcomes), new Array(files).fill("copied"));
     assertEquals(await content(target), await content(source));
     assertEquals(
@@ -65,7 +65,7 @@ both(
       new Date("2020-01-02T03:04:05.100Z"),
     );
     const again = await trees.copy({ delete: true });
-    assertEquals(again.result, { ...NOTHING, unchanged: files, deletionsKept: null });
+    assertEquals(again.result, { ...NOTHING, unchanged: files, deletionsSkipped: null });
     assertEquals(again.events[0], { type: "plan", files: 0, bytes: 0 });
     assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, files);
     assertEquals(await content(target), await content(source));
@@ -199,7 +199,7 @@ both(
     await Deno.remove(trees.target);
     await trees.copy({ dryRun: true });
     await assertRejects(() => Deno.stat(trees.target), Deno.errors.NotFound);
-    assertEquals((await trees.copy()).result, { ...NOTHING, deletionsKept: null });
+    assertEquals((await trees.copy()).result, { ...NOTHING, deletionsSkipped: null });
     assertEquals(await content(trees.target), {});
     if (direction === "download") {
       await copyTree(direction, trees.client, `${trees.target}/x/y`, "/tree/");
@@ -270,7 +270,7 @@ both(
     const { outcomes, deleted, result } = await trees.copy({ delete: true, filter });
     const failed = { data: "failed", "data/a": "failed", old: "failed" };
     // What fails keeps deletions, also of what may give way.
-    assertEquals([outcomes, deleted, result.deletionsKept], [
+    assertEquals([outcomes, deleted, result.deletionsSkipped], [
       { ...failed, new: "failed" },
       [],
       "failed",
@@ -360,8 +360,8 @@ for (const ahead of [0, DAY, -DAY]) {
         "d/other",
         "superfluous",
       ]]);
-      const { skipped, deletionsKept } = first.result;
-      assertEquals([skipped, deletionsKept], [2, null]);
+      const { skipped, deletionsSkipped } = first.result;
+      assertEquals([skipped, deletionsSkipped], [2, null]);
       assertEquals(await content(trees.target), {
         ...without(files, "d/fresh"),
         "fresh": "kept",
@@ -385,7 +385,7 @@ both(
   async (direction) => {
     await using trees = await makeTrees(direction, { "log": "1" }, { "log/a": "2", "old": "3" });
     const { result, deleted } = await trees.copy({ settled: 3600, delete: true });
-    assertEquals([result.skipped, result.deletionsKept, deleted], [1, null, ["old"]]);
+    assertEquals([result.skipped, result.deletionsSkipped, deleted], [1, null, ["old"]]);
     // A directory that has its name at the target is wanted, too.
     assertEquals(await content(trees.target), { "log": null, "log/a": "2" });
   },

@@ -113,7 +113,7 @@ Deno.test("download: a large file that changes while it is sent is requested aga
     const { outcomes, result } = await trees.copy({ delete: true });
     assertEquals(outcomes, { large: times === 1 ? "copied" : "failed", other: "copied" });
     assertEquals(changes, times);
-    assertEquals(result.deletionsKept, times === 1 ? null : "failed");
+    assertEquals(result.deletionsSkipped, times === 1 ? null : "failed");
     if (times === 1) assertEquals((await content(trees.target)).large, "1".repeat(1_000_000));
   }
 });
@@ -524,7 +524,7 @@ interface ClosedRow {
   readonly target: Readonly<Record<string, string | null>>;
   readonly outcomes: Readonly<Record<string, string>>;
   readonly deleted: readonly string[];
-  readonly kept: TreeResult["deletionsKept"];
+  readonly kept: TreeResult["deletionsSkipped"];
   /** The files at the target then. */
   readonly left: readonly string[];
   readonly only?: TreeDirection;
@@ -602,7 +602,7 @@ Deno.test({
       const { outcomes, deleted, result } = all[i]!;
       const shown = `${direction}: ${row.name}: ${Deno.inspect(all[i])}`;
       assertEquals([outcomes, deleted.toSorted()], [row.outcomes, row.deleted], shown);
-      assertEquals(result.deletionsKept, row.kept, shown);
+      assertEquals(result.deletionsSkipped, row.kept, shown);
       const left = Object.entries(await content(`${dir}/target`));
       assertEquals(left.flatMap(([path, text]) => text === null ? [] : path), row.left, shown);
       // Without an attempt nobody knows whether a directory can be removed.

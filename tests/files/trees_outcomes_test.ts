@@ -17,7 +17,7 @@ interface Expected {
   /** Of all errors. */
   readonly codes?: readonly string[];
   readonly deleted?: string;
-  readonly kept?: TreeResult["deletionsKept"];
+  readonly kept?: TreeResult["deletionsSkipped"];
   /** What is at the target then; what is at the source where it is left out. */
   readonly left?: Tree;
   /** Bytes of what is copied that are at the target already. */
@@ -501,7 +501,7 @@ for (const [name, source, target, options, expected] of rows) {
       const codes = Object.values(copied.errors).map((error) => (error as TransferError).code);
       if (expected.codes !== undefined) assertEquals([...new Set(codes)], expected.codes);
       assertEquals(copied.deleted.toSorted(), wordsOf(deleted));
-      assertEquals(copied.result.deletionsKept, kept);
+      assertEquals(copied.result.deletionsSkipped, kept);
       for (const [at, path] of copied.deleted.entries()) {
         const inner = copied.deleted.findLastIndex((other) => other.startsWith(`${path}/`));
         assertEquals(inner < at, true, `${path} went before what was in it`);

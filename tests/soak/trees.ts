@@ -32,9 +32,11 @@ export async function runTrees(dir: string, run: Run): Promise<void> {
       trees.change();
       await moveWithFault(trees, isUpload, server, run);
     }
-    const { failed, deletionsKept } = await move(trees, isUpload, server, {});
+    const { failed, deletionsSkipped } = await move(trees, isUpload, server, {});
     const problems = trees.problems(true);
-    if (failed > 0 || deletionsKept !== null) problems.push(`${failed} failed, ${deletionsKept}`);
+    if (failed > 0 || deletionsSkipped !== null) {
+      problems.push(`${failed} failed, ${deletionsSkipped}`);
+    }
     for (const problem of [...problems, ...trees.leftParts()]) {
       tally.fail(`${isUpload ? "upload" : "download"} of a tree: ${problem}`);
     }

@@ -173,7 +173,7 @@ class Judge {
     this.#checkDirectory(this.#source, this.#target, "free", true);
     this.#checkKept();
     const { after, dryRun, target, options, result } = this.#run;
-    this.#deletes = options.delete && result.deletionsKept === null;
+    this.#deletes = options.delete && result.deletionsSkipped === null;
     const expected = this.#expectDirectory(this.#source, this.#target, this.#deletes);
     this.#checkDeleted();
     this.#checkForeignOutcomes();
@@ -313,8 +313,8 @@ class Judge {
 
   /** Whether what is in the way is deleted: by the same rules as everything that only the target has. */
   get #frees(): boolean {
-    const { deletionsKept } = this.#run.result;
-    return this.#givesWay && (deletionsKept === null || deletionsKept === "spelling");
+    const { deletionsSkipped } = this.#run.result;
+    return this.#givesWay && (deletionsSkipped === null || deletionsSkipped === "spelling");
   }
 
   /** What the target has in the way of a path of the source, by the path or a directory on the way. */
@@ -433,24 +433,26 @@ class Judge {
   #checkKept(): void {
     const { options, result } = this.#run;
     if (!options.delete) {
-      if (result.deletionsKept !== null) {
-        this.#object(`deletionsKept is ${result.deletionsKept} without \`delete\``);
+      if (result.deletionsSkipped !== null) {
+        this.#object(`deletionsSkipped is ${result.deletionsSkipped} without \`delete\``);
       }
       return;
     }
     const entries = entriesOf(this.#source);
     const { must, may } = this.#supposed();
-    const isLimited = result.deletionsKept === "limit";
+    const isLimited = result.deletionsSkipped === "limit";
     if (isLimited ? must + may <= options.maxDelete : must > options.maxDelete) {
       const isEmpty = this.#isEmpty(entries) && !options.deleteAll;
-      const text = `deletionsKept is ${result.deletionsKept}, of ${must} to ${must + may} entries`;
+      const text = `deletionsSkipped is ${result.deletionsSkipped}, of ${must} to ${
+        must + may
+      } entries`;
       if (isLimited || !isEmpty) this.#object(`${text}; ${options.maxDelete} are allowed`);
     }
     if (isLimited) return;
     const isIncomplete = entries.some(({ reason }) => reason === "unreadable") ||
       this.#showsUnnamed;
     const mayBeIncomplete = entries.some(({ isReadable }) => !isReadable);
-    const allowed: (TreeResult["deletionsKept"])[] = [];
+    const allowed: (TreeResult["deletionsSkipped"])[] = [];
     // What could not be deleted at the end does not count.
     const failed = this.#run.events.flatMap((event) =>
       event.type === "failed" && event.at === "source" ? [event.path.join("/")] : []
@@ -480,8 +482,8 @@ class Judge {
     }
     // With nothing to delete there may be no reason to name one.
     if (allowed[0] !== null && must + may === 0) allowed.push(null);
-    if (!allowed.includes(result.deletionsKept)) {
-      this.#object(`deletionsKept is ${result.deletionsKept}; allowed: ${allowed}`);
+    if (!allowed.includes(result.deletionsSkipped)) {
+      this.#object(`deletionsSkipped is ${result.deletionsSkipped}; allowed: ${allowed}`);
     }
   }
 

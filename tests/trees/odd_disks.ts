@@ -268,8 +268,8 @@ function objections(
     else if (!it.delete || hasFailed) found.push(`${path} is gone`);
   }
   const respelled = events.flatMap((event) => isRespelled(event) ? [event.path.join("/")] : []);
-  if (result.deletionsKept === "spelling" !== respelled.length > 0) {
-    found.push(`deletionsKept is ${result.deletionsKept}, respelled is ${respelled}`);
+  if (result.deletionsSkipped === "spelling" !== respelled.length > 0) {
+    found.push(`deletionsSkipped is ${result.deletionsSkipped}, respelled is ${respelled}`);
   }
   const directories = new Set(respelled);
   // The directory that decides about what is superfluous: the innermost that the source has letter

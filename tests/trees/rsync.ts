@@ -39,7 +39,7 @@ export const NAMED: readonly Named[] = [
   {
     name: "after a failure, an incomplete list or an empty source nothing is deleted at the end",
     explains: ({ ours, theirs }, { result }) =>
-      result.deletionsKept !== null && ours !== null && theirs === null,
+      result.deletionsSkipped !== null && ours !== null && theirs === null,
   },
   {
     name: "links, special files and what can't be read stay at the target, and what they lie in",

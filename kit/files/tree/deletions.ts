@@ -44,7 +44,7 @@ export class TreeDeletions {
    * @param tooMany How many the whole call would delete, if that is above the limit; else `null`.
    * @returns Why something was kept.
    */
-  async carryOut(tooMany: number | null): Promise<TreeResult["deletionsKept"]> {
+  async carryOut(tooMany: number | null): Promise<TreeResult["deletionsSkipped"]> {
     const { report, settings: { dryRun, maxDelete } } = this.#attempt;
     const plan = this.#plan;
     const why = this.#whyNot(tooMany);
@@ -67,7 +67,7 @@ export class TreeDeletions {
     return [...respelled.values()].some((node) => node !== null) ? "spelling" : null;
   }
 
-  #whyNot(tooMany: number | null): TreeResult["deletionsKept"] {
+  #whyNot(tooMany: number | null): TreeResult["deletionsSkipped"] {
     const { report, settings: { deleteAll } } = this.#attempt;
     const { isIncomplete, isEmpty, linked } = this.#plan;
     if (isEmpty && !deleteAll) return "empty";

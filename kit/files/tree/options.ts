@@ -59,7 +59,7 @@ export interface TreeOptions {
   deleteAll?: boolean | undefined;
   /**
    * With `delete`: how many files and directories of the target may be deleted. If there are more,
-   * none is deleted: `deletionsKept` is `"limit"`, and a file that needs the place of something
+   * none is deleted: `deletionsSkipped` is `"limit"`, and a file that needs the place of something
    * else fails.
    *
    * @default {any number}
@@ -222,7 +222,7 @@ export interface TreeResult {
    *   superfluous entry of that directory may be that entry, so all of them are kept with
    *   everything below; in other directories they were deleted.
    */
-  readonly deletionsKept: "limit" | "incomplete" | "failed" | "empty" | "spelling" | null;
+  readonly deletionsSkipped: "limit" | "incomplete" | "failed" | "empty" | "spelling" | null;
 }
 
 /** Options that have no defaults. */

@@ -77,7 +77,7 @@ export async function transferTree(
     traitsOf(peer).onTreeRetry?.(event, restart);
     report.retry(event);
   };
-  let deletionsKept: TreeResult["deletionsKept"] = null;
+  let deletionsSkipped: TreeResult["deletionsSkipped"] = null;
   const attemptOnce = async (
     advanced: (progress?: RetryProgress) => void,
     answered: () => void,
@@ -88,7 +88,7 @@ export async function transferTree(
     using attempt = new Attempt(label, peer, settings, makeEnds(settings), report);
     settings.signal.throwIfAborted();
     try {
-      deletionsKept = await new TreeTransfer(attempt, firstStamps).run();
+      deletionsSkipped = await new TreeTransfer(attempt, firstStamps).run();
     } finally {
       ({ isUsable } = attempt.first);
       await attempt.ends.outbox?.[Symbol.asyncDispose]();
@@ -111,7 +111,7 @@ export async function transferTree(
   }
   report.end();
   report.progress();
-  return { ...report.counts, deletionsKept };
+  return { ...report.counts, deletionsSkipped };
 }
 
 class TreeTransfer {
@@ -126,7 +126,7 @@ class TreeTransfer {
   }
 
   /** @returns Why superfluous entries of the target were not deleted. */
-  async run(): Promise<TreeResult["deletionsKept"]> {
+  async run(): Promise<TreeResult["deletionsSkipped"]> {
     const { first, ends, report, settings } = this.#attempt;
     const [source, target] = await this.#attempt.together<ListedTree | null>([
       () => this.#readList(() => ends.readSource(first)),
@@ -154,14 +154,14 @@ class TreeTransfer {
     if (settings.dryRun) this.#copies.pretend(plan.copies);
     else await this.#carryOut(plan, target === null);
     await this.#giveModes(otherModes);
-    let deletionsKept: TreeResult["deletionsKept"] = null;
+    let deletionsSkipped: TreeResult["deletionsSkipped"] = null;
     if (settings.delete) {
       const deletions = new TreeDeletions(this.#attempt, plan, this.#copies, this.#names);
-      deletionsKept = await deletions.carryOut(isOverLimit ? deleted : null);
+      deletionsSkipped = await deletions.carryOut(isOverLimit ? deleted : null);
       await this.#names.decide();
     }
     await ends.finish();
-    return deletionsKept;
+    return deletionsSkipped;
   }
 
   /** Reads a list, and a new one if a change of the tree has overtaken it. */

@@ -88,7 +88,7 @@ export function directoryMissing(node: TreeNode, cause: unknown): TransferError 
 export function staysInTheWay(node: TreeNode, { kind }: TreeNode): TransferError {
   const problem =
     `a ${kind} has this name at the target, and stays, as this call deletes nothing ` +
-    "there (deletionsKept); remove or rename one of the two";
+    "there (deletionsSkipped); remove or rename one of the two";
   return copyError("CONFLICT", node, problem);
 }
 

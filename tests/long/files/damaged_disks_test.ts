@@ -43,7 +43,7 @@ interface Row {
   readonly target: Readonly<Record<string, string | null>>;
   /** The paths that failed; `null` if the whole was rejected. */
   readonly failed: readonly string[] | null;
-  readonly kept: TreeResult["deletionsKept"];
+  readonly kept: TreeResult["deletionsSkipped"];
   /** The paths of the target in the end. */
   readonly left: readonly string[];
 }
@@ -165,7 +165,7 @@ Deno.test({
       const shown = `${direction}: ${row.name}: ${Deno.inspect(all[i])}`;
       const failed = Object.keys(outcomes).filter((path) => outcomes[path] === "failed");
       assertEquals(rejected === undefined ? failed.toSorted() : null, row.failed, shown);
-      if (rejected === undefined) assertEquals(result.deletionsKept, row.kept, shown);
+      if (rejected === undefined) assertEquals(result.deletionsSkipped, row.kept, shown);
       const left = await filesBelow(`${dir.path}/backing/${place}/target`);
       assertEquals(left.toSorted(), row.left, shown);
     }
@@ -271,7 +271,7 @@ Deno.test({
         { dir: dir.path, direction },
       ]);
       assertEquals(copied!.outcomes, { d: "failed" }, Deno.inspect(copied));
-      assertEquals([copied!.result.deletionsKept, copied!.deleted], ["incomplete", []]);
+      assertEquals([copied!.result.deletionsSkipped, copied!.deleted], ["incomplete", []]);
       assertEquals((await filesBelow(`${dir.path}/target`)).length, 400);
     }
   },

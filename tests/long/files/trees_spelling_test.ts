@@ -23,7 +23,7 @@ interface Expected {
   /** The outcomes: a failed one with a `!`, an unchanged one with a `=`, a skipped one with a `~`. */
   readonly outcomes: string;
   readonly deleted?: string;
-  readonly kept?: TreeResult["deletionsKept"];
+  readonly kept?: TreeResult["deletionsSkipped"];
   /** The paths because of which something is kept. */
   readonly respelled?: string;
   /** The target in the end. */
@@ -32,7 +32,7 @@ interface Expected {
    * The result of a second run, which copies and deletes nothing, says of what is kept; that of the
    * first if it is left out.
    */
-  readonly again?: TreeResult["deletionsKept"];
+  readonly again?: TreeResult["deletionsSkipped"];
 }
 
 type Row = readonly [
@@ -299,7 +299,7 @@ Deno.test({
         for (const directory of directories) told[directory] = "failed";
         assertEquals(outcomes, told, shown);
         assertEquals(deleted.toSorted(), wordsOf(expected.deleted), shown);
-        assertEquals(result.deletionsKept, kept, shown);
+        assertEquals(result.deletionsSkipped, kept, shown);
         const shorter = (tree: Tree) => {
           return Object.entries(tree).map(([path, text]) => [path, text?.slice(0, 9) ?? null]);
         };
@@ -314,7 +314,7 @@ Deno.test({
           assertEquals([isFine, outcome], [true, outcome], `${path}: ${Deno.inspect(again)}`);
         }
         assertEquals(again.deleted, []);
-        assertEquals(again.result.deletionsKept, options.delete ? expectedAgain : null);
+        assertEquals(again.result.deletionsSkipped, options.delete ? expectedAgain : null);
       });
     }
   },
