@@ -91,7 +91,9 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     }
     // Each session makes one request at a time, so the pool has at most as many connections as the
     // server has sessions.
-    this.#pool = isConnector(client) ? new ConnectionPool(client, { max: Infinity }) : null;
+    this.#pool = isConnector(client)
+      ? new ConnectionPool(client, { maxConnections: Infinity })
+      : null;
     this.#requester = this.#pool ?? client as Requester;
     this.#headers = headers;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);

@@ -47,14 +47,14 @@ export interface ConnectionPoolOptions {
    *
    * @default {4}
    */
-  max?: number | undefined;
+  maxConnections?: number | undefined;
   /**
    * Seconds after which an unused connection is closed, above 0; `null`: never. It is closed after
    * 1.0 to 1.25 times this value.
    *
    * @default {10}
    */
-  idle?: number | null | undefined;
+  idleTimeout?: number | null | undefined;
   /**
    * Which requests are made once again if the connection, which was used before, ends before the
    * first byte of a response.
@@ -82,7 +82,7 @@ export interface PoolPeer {
 
 /**
  * The right to use one connection, from the beginning of a request to the end of its response.
- * There are at most `max` of them.
+ * There are at most `maxConnections` of them.
  */
 interface Slot {
   /** `null` until there is an unused one, or a new one is open. */
@@ -109,9 +109,9 @@ export function peerOfConnection(connection: object): PoolPeer {
  *
  * A connection is free again when the body of its response has been consumed or canceled. A body
  * with a length of at most 64 KiB is read at once, and kept in memory. Read each other body, or
- * call `response.discard()`. When `max` connections are in use, more requests wait in order. If all
- * connections hold unread responses, and nothing changes for the client's `timeout`, the requests
- * that wait fail.
+ * call `response.discard()`. When `maxConnections` connections are in use, more requests wait in
+ * order. If all connections hold unread responses, and nothing changes for the client's `timeout`,
+ * the requests that wait fail.
  *
  * A connection that the server has closed meanwhile, or over which it has sent something that no
  * request asked for, is replaced before anything is sent. If a `GET` or `HEAD` over a connection
@@ -127,7 +127,7 @@ export function peerOfConnection(connection: object): PoolPeer {
  * import { assertEquals } from "@std/assert";
  *
  * await using server = await Server.start(["127.0.0.1", 0], ({ uri }) => [200, "OK", {}, uri]);
- * await using pool = new ConnectionPool(new Client(server.address), { max: 2 });
+ * await using pool = new ConnectionPool(new Client(server.address), { maxConnections: 2 });
  * const uris = ["/a", "/b", "/c", "/d"];
  * const texts = uris.map(async (uri) => (await pool.request("GET", uri)).text());
  * assertEquals(await Promise.all(texts), uris);
@@ -138,7 +138,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   readonly #connector: Connector;
   /** Whether a request that a server may have acted on can be made once more. */
   readonly #repeatsAny: boolean;
-  readonly #max: number;
+  readonly #maxConnections: number;
   readonly #idle: IdleConnections;
   readonly #slots = new Set<Slot>();
   /** Requests that wait for a slot. */
@@ -159,19 +159,19 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   constructor(connector: Connector, options: ConnectionPoolOptions = {}) {
     super();
     checkMethods("connector", connector, ["connect"]);
-    const copy = copyOptions(options, ["max", "idle", "repeat"]);
-    const { max = 4, idle = 10, repeat = "safe" } = copy;
-    checkInteger("max", max, 1, Infinity);
-    checkTimeout(idle, "idle");
+    const copy = copyOptions(options, ["maxConnections", "idleTimeout", "repeat"]);
+    const { maxConnections = 4, idleTimeout = 10, repeat = "safe" } = copy;
+    checkInteger("maxConnections", maxConnections, 1, Infinity);
+    checkTimeout(idleTimeout, "idleTimeout");
     checkString("repeat", repeat);
     if (!["safe", "any"].includes(repeat)) {
       throw notAllowed("repeat", `must be "safe" or "any"; got ${quote(repeat)}`);
     }
     this.#timeout = timeoutOf(connector);
     this.#connector = connector;
-    this.#max = max;
+    this.#maxConnections = maxConnections;
     this.#repeatsAny = repeat === "any";
-    this.#idle = new IdleConnections(idle);
+    this.#idle = new IdleConnections(idleTimeout);
   }
 
   /** The number of open connections that carry a request, or a response still to be read. */
@@ -298,10 +298,10 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   #takeSlot(signal: AbortSignal | undefined, check: () => void): Slot | Promise<Slot> {
     this.#closing.signal.throwIfAborted();
     signal?.throwIfAborted();
-    if (this.#slots.size < this.#max) return this.#addSlot();
+    if (this.#slots.size < this.#maxConnections) return this.#addSlot();
     // A connection of another class does not tell when it closes.
     for (const { connection } of this.#slots) if (connection?.closed) this.#forget(connection);
-    if (this.#slots.size < this.#max) return this.#addSlot();
+    if (this.#slots.size < this.#maxConnections) return this.#addSlot();
     check();
     return this.#wait(joinSignals(signal, this.#closing.signal)!);
   }

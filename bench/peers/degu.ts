@@ -64,7 +64,7 @@ let client: Client | null = null;
 async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
   client ??= makeClient(endpoint);
   const conn = work.single || work.pooled ? null : await client.connect();
-  const pool = work.pooled ? new ConnectionPool(client, { max: 1 }) : null;
+  const pool = work.pooled ? new ConnectionPool(client) : null;
   const requester = pool ?? conn ?? client;
   const none = new Uint8Array();
   return {

@@ -129,7 +129,7 @@ export class PeerConnections implements Disposable {
   /** Opens connections to the peer, wherever it is by then. */
   readonly connector: Connector = { connect: (options) => this.#connect(options) };
   /** The connections of all calls. To copy, list or delete twice does no harm. */
-  readonly #pool = new ConnectionPool(this.connector, { max: Infinity, repeat: "any" });
+  readonly #pool = new ConnectionPool(this.connector, { maxConnections: Infinity, repeat: "any" });
   readonly #open: Open;
   readonly #signal: AbortSignal;
   readonly #note: (text: string) => void;

@@ -150,7 +150,7 @@ Deno.test("a response that is too long is canceled, whatever its framing: its pl
     for (const how of ["bytes", "text", "json"] as const) {
       await t.step(`${how} of ${what}`, async () => {
         await using serving = serve(() => [200, "OK", {}, make()]);
-        await using pool = new ConnectionPool(serving.makeClient(), { max: 1 });
+        await using pool = new ConnectionPool(serving.makeClient(), { maxConnections: 1 });
         for (let i = 0; i < 3; i++) {
           const response = await pool.get("/");
           const error = await assertRejects(() => response[how]({ maxBytes: 999 }), BodyError);

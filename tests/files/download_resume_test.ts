@@ -88,10 +88,10 @@ Deno.test("an interrupted download is resumed where it ended", async () => {
 });
 
 Deno.test("a download over a pool is resumed, too, and by a client of the same server", async () => {
-  for (const max of [1, 4]) {
+  for (const maxConnections of [1, 4]) {
     await using files = await setUp();
     const { client, file, there } = files;
-    await using pool = new ConnectionPool(client, { max });
+    await using pool = new ConnectionPool(client, { maxConnections });
     await files.cut(1000, {}, pool);
     const { bytes, resumedFrom } = await download(pool, "/file", file);
     assertEquals([bytes, resumedFrom], [SIZE - 1000, 1000]);

@@ -146,7 +146,7 @@ Deno.test("a connection of a pool that this end has closed is not used", async (
 Deno.test("a connection whose last response was not read is closed, and frees its place in a pool", async () => {
   // Longer than what a pool takes at once.
   const body = () => new BodyIter([new Uint8Array(100_000)], 100_000);
-  await using test = setUp(() => [200, "OK", {}, body()], { max: 1 });
+  await using test = setUp(() => [200, "OK", {}, body()], { maxConnections: 1 });
   await within(test.ask(1), "the first");
   await within(test.ask(1), "the second");
   assertEquals(test.sessions.length, 2);

@@ -53,7 +53,7 @@ Deno.test("a request with an invalid part is rejected before anything is connect
   const tls = new SSLClient((await sharedPki()).clientSslconfig, ["127.0.0.1", 1]);
   const client = new CountingClient(serving.address);
   await using pool = new ConnectionPool(client);
-  await using full = new ConnectionPool(new Client(serving.address), { max: 1 });
+  await using full = new ConnectionPool(new Client(serving.address), { maxConnections: 1 });
   const unread = await full.get("/");
   const requesters: Record<string, Requester> = { client, pool, full, tls };
   await eachRow(t, INVALID, async (what, [method, uri, headers = {}, body = null], Class) => {

@@ -79,8 +79,8 @@ Deno.test("requests that follow each other use one connection", async () => {
   assertEquals(test.sessions.length, 1);
 });
 
-for (const max of [1, 3, Infinity]) {
-  Deno.test(`of max ${max} connections each carries one request at a time, and others wait in order`, async () => {
+for (const maxConnections of [1, 3, Infinity]) {
+  Deno.test(`of at most ${maxConnections} connections each carries one request at a time, and others wait in order`, async () => {
     let running = 0;
     let most = 0;
     const asked: string[] = [];
@@ -90,12 +90,15 @@ for (const max of [1, 3, Infinity]) {
       await turnOfEventLoop();
       running--;
       return [200, "OK", {}, uri];
-    }, { max });
+    }, { maxConnections });
     const uris = Array.from({ length: 12 }, (_, i) => `/${i}`);
     const texts = uris.map((uri) => text(test.pool.request("GET", uri)));
     assertEquals(await Promise.all(texts), uris);
-    assert(most <= max && test.sessions.length <= Math.min(max, 12), `${most} at a time`);
-    if (max === 1) assertEquals(asked, uris);
+    assert(
+      most <= maxConnections && test.sessions.length <= Math.min(maxConnections, 12),
+      `${most} at a time`,
+    );
+    if (maxConnections === 1) assertEquals(asked, uris);
   });
 }
 
@@ -128,7 +131,7 @@ for (const kind of ["Body", "ChunkedBody"] as const) {
   Deno.test(`a connection is free again when the ${kind} of its response is over`, async (t) => {
     await using test = setUp(
       () => [200, "OK", {}, kind === "Body" ? long : chunked()],
-      { max: 1 },
+      { maxConnections: 1 },
     );
     await eachRow(t, endings, async (_name, end, isKept) => {
       const response = await test.pool.request("GET", "/");
@@ -145,7 +148,7 @@ Deno.test("a body with a length of up to 64 KiB is taken at once, and frees its 
   for (const [length, isTaken] of [[5, true], [65536, true], [65537, false]] as const) {
     await t.step(`${length} bytes`, async () => {
       const sent = new Uint8Array(length).fill(7);
-      await using test = setUp(() => [200, "OK", {}, sent], { max: 1 });
+      await using test = setUp(() => [200, "OK", {}, sent], { maxConnections: 1 });
       const first = await test.pool.request("GET", "/");
       const next = test.pool.request("GET", "/");
       if (!isTaken) {
@@ -163,7 +166,7 @@ Deno.test("a body with a length of up to 64 KiB is taken at once, and frees its 
 
 Deno.test("a body that is taken at once passes its bytes on as they arrive", async () => {
   using server = new RawServer();
-  await using pool = new ConnectionPool(new Client(server.address), { max: 1 });
+  await using pool = new ConnectionPool(new Client(server.address), { maxConnections: 1 });
   const requesting = pool.request("GET", "/");
   const peer = await server.accept();
   await peer.readPreamble();
@@ -209,7 +212,9 @@ Deno.test("a body that is taken at once keeps the process alive while it is awai
 
 Deno.test("a request that waits for responses that are never read fails after the client's timeout", async () => {
   await using serving = serve(() => [200, "OK", {}, long]);
-  await using pool = new ConnectionPool(serving.makeClient({ timeout: 0.2 }), { max: 2 });
+  await using pool = new ConnectionPool(serving.makeClient({ timeout: 0.2 }), {
+    maxConnections: 2,
+  });
   const unread = [await pool.request("GET", "/"), await pool.request("GET", "/")];
   const waiting = [pool.request("GET", "/"), pool.request("GET", "/")];
   for (const request of waiting) {
@@ -227,7 +232,9 @@ Deno.test("a request that waits for responses that are never read fails after th
 
 Deno.test("a stream of which no byte was read holds its connection as an unread body does", async () => {
   await using serving = serve(() => [200, "OK", {}, long]);
-  await using pool = new ConnectionPool(serving.makeClient({ timeout: 0.2 }), { max: 1 });
+  await using pool = new ConnectionPool(serving.makeClient({ timeout: 0.2 }), {
+    maxConnections: 1,
+  });
   const fetch = createFetch(pool);
   const unread = await fetch("/");
   const error = await rejectionOf(within(fetch("/"), "a time-out"), "an unread stream");
@@ -244,7 +251,7 @@ Deno.test("the timeout of a connector counts only if it is valid", async () => {
       timeout,
       connect: (options?: { signal?: AbortSignal }) => client.connect(options),
     };
-    await using pool = new ConnectionPool(connector, { max: 1 });
+    await using pool = new ConnectionPool(connector, { maxConnections: 1 });
     const requesting = text(pool.request("GET", "/"));
     const peer = await server.accept();
     await peer.readPreamble();
@@ -263,7 +270,7 @@ const unreadRows: [what: string, timeout: number | null, begin: (first: Response
 for (const [what, timeout, begin] of unreadRows) {
   Deno.test(`a request waits for responses as long as it takes if ${what}`, async () => {
     await using serving = serve(() => [200, "OK", {}, long]);
-    await using pool = new ConnectionPool(serving.makeClient({ timeout }), { max: 1 });
+    await using pool = new ConnectionPool(serving.makeClient({ timeout }), { maxConnections: 1 });
     const first = await pool.request("GET", "/");
     await begin(first);
     using timeouts = fastTimeouts(() => false);
@@ -291,7 +298,7 @@ Deno.test("a connection is free again after responses without a body, and with a
       {},
       method === "HEAD" || uri !== "/empty" ? null : "",
     ];
-  }, { max: 1 });
+  }, { maxConnections: 1 });
   for (const uri of ["/204", "/empty", "/null"]) {
     await test.pool.request("GET", uri);
     await test.pool.request("HEAD", uri);
@@ -300,7 +307,7 @@ Deno.test("a connection is free again after responses without a body, and with a
 });
 
 Deno.test("a connection whose response is too long to be dropped is replaced", async () => {
-  await using test = setUp(() => [200, "OK", {}, long], { max: 1 });
+  await using test = setUp(() => [200, "OK", {}, long], { maxConnections: 1 });
   for (let i = 0; i < 3; i++) await (await test.pool.request("GET", "/")).discard();
   assertEquals(test.sessions.length, 3);
 });
@@ -352,7 +359,7 @@ Deno.test("a request that is aborted frees its connection, whether it is in flig
   await using test = setUp(({ uri }) => {
     if (uri === "/slow") return new Promise<never>(() => {});
     return [200, "OK", {}, uri];
-  }, { max: 1 });
+  }, { maxConnections: 1 });
   for (const uri of ["/slow", "/unread"]) {
     const controller = new AbortController();
     const { signal } = controller;
@@ -367,7 +374,7 @@ Deno.test("a request that is aborted frees its connection, whether it is in flig
 });
 
 Deno.test("a request that is aborted while it waits leaves its place to the next", async () => {
-  await using test = setUp(undefined, { max: 1 });
+  await using test = setUp(undefined, { maxConnections: 1 });
   const first = await test.pool.request("GET", "/first");
   const controller = new AbortController();
   const { signal } = controller;
@@ -385,7 +392,7 @@ Deno.test("a connection that is closed while nobody reads its response is no lon
   await using serving = serve(() => [200, "OK", {}, long]);
   const opened: Connection[] = [];
   const onConnect = (conn: Connection) => opened.push(conn) > 0;
-  await using pool = new ConnectionPool(serving.makeClient({ onConnect }), { max: 1 });
+  await using pool = new ConnectionPool(serving.makeClient({ onConnect }), { maxConnections: 1 });
   await pool.request("GET", "/");
   const next = pool.request("GET", "/");
   opened[0]!.close(); // as when a peer is forgotten
@@ -522,9 +529,9 @@ Deno.test("a body that is not sent is canceled, also if the server is gone when 
   await within(canceled.promise, "the body is canceled");
 });
 
-Deno.test("an unused connection is closed after idle seconds, and a used one is not", async () => {
+Deno.test("an unused connection is closed after idleTimeout, and a used one is not", async () => {
   await using test = setUp(({ uri }) => [200, "OK", {}, uri === "/held" ? long : uri], {
-    idle: 0.05,
+    idleTimeout: 0.05,
   });
   const held = await test.pool.request("GET", "/held");
   await (await test.pool.request("GET", "/")).text();
@@ -540,7 +547,7 @@ Deno.test("an unused connection is closed after idle seconds, and a used one is 
 // ───────────────────────── errors, and the end
 
 Deno.test("a request that fails frees its connection, and one that was invalid keeps it", async () => {
-  await using test = setUp(undefined, { max: 1 });
+  await using test = setUp(undefined, { maxConnections: 1 });
   await (await test.pool.request("GET", "/")).text();
   await assertRejects(() => test.pool.request("GET", "no slash"), RangeError);
   await assertRejects(() => test.pool.request("PATCH" as never, "/"), RangeError);
@@ -558,7 +565,7 @@ Deno.test("an error of connecting is that of the request, and the next one conne
       return failures-- > 0 ? Promise.reject(new Error("no way")) : client.connect(options);
     },
   };
-  await using pool = new ConnectionPool(connector, { max: 1 });
+  await using pool = new ConnectionPool(connector, { maxConnections: 1 });
   for (let i = 0; i < 2; i++) await assertRejects(() => pool.request("GET", "/"), Error, "no way");
   assertEquals(await text(pool.request("GET", "/")), "hello");
 });
@@ -574,7 +581,7 @@ Deno.test("close() ends what waits, connects, is in flight and is read, and ever
       options!.signal!.addEventListener("abort", () => reject(options!.signal!.reason));
       return never;
     },
-  }, { max: 3 });
+  }, { maxConnections: 3 });
   const asked = pool.request("GET", "/read");
   const peer = await server.accept();
   await peer.readPreamble();
@@ -615,23 +622,27 @@ Deno.test("arguments are checked", () => {
   const wrong: [typeof TypeError | typeof RangeError, string, unknown[]][] = [
     [TypeError, "connector: must be", [null]],
     [TypeError, "connector: must be", [{ request() {} }]],
-    [TypeError, "max: must be", [client, { max: "4" }]],
-    [TypeError, "idle: must be", [client, { idle: "4" }]],
+    [TypeError, "maxConnections: must be", [client, { maxConnections: "4" }]],
+    [TypeError, "idleTimeout: must be", [client, { idleTimeout: "4" }]],
     [TypeError, 'unknown option "size"', [client, { size: 4 }]],
     [TypeError, "options: must be", [client, null]],
-    [RangeError, "max: must be", [client, { max: 0 }]],
-    [RangeError, "max: must be", [client, { max: 1.5 }]],
-    [RangeError, "idle: must be", [client, { idle: 0 }]],
-    [RangeError, "idle: must be", [client, { idle: Infinity }]],
+    [RangeError, "maxConnections: must be", [client, { maxConnections: 0 }]],
+    [RangeError, "maxConnections: must be", [client, { maxConnections: 1.5 }]],
+    [RangeError, "idleTimeout: must be", [client, { idleTimeout: 0 }]],
+    [RangeError, "idleTimeout: must be", [client, { idleTimeout: Infinity }]],
     [RangeError, 'repeat: must be "safe" or "any"; got "none"', [client, { repeat: "none" }]],
     [TypeError, "repeat: must be a string; got null", [client, { repeat: null }]],
   ];
   for (const [Class, message, args] of wrong) {
     assertThrows(() => Reflect.construct(ConnectionPool, args), Class, message);
   }
-  new ConnectionPool(client, { max: undefined, idle: undefined, repeat: undefined });
+  new ConnectionPool(client, {
+    maxConnections: undefined,
+    idleTimeout: undefined,
+    repeat: undefined,
+  });
   new ConnectionPool(client, { repeat: "safe" });
-  new ConnectionPool(client, { max: Infinity, idle: null });
+  new ConnectionPool(client, { maxConnections: Infinity, idleTimeout: null });
 });
 
 // ───────────────────────── what a pool knows
@@ -761,7 +772,7 @@ Deno.test("connections of other classes come back, too", async () => {
       };
     },
   };
-  await using pool = new ConnectionPool(connector, { max: 1 });
+  await using pool = new ConnectionPool(connector, { maxConnections: 1 });
   for (let i = 0; i < 3; i++) await text(pool.request("GET", "/"));
   assertEquals(connections, 1);
 });

@@ -83,7 +83,7 @@ const fetchOver = (requester: Requester): Get => {
 /** The ways in which two users share a connection. */
 const SHARED: Record<string, (client: Client, stack: AsyncDisposableStack) => Promise<Get>> = {
   "a pool": (client, stack) => {
-    return Promise.resolve(textOf(stack.use(new ConnectionPool(client, { max: 1 }))));
+    return Promise.resolve(textOf(stack.use(new ConnectionPool(client, { maxConnections: 1 }))));
   },
   "a ProxyApp": (client, stack) => {
     const { address } = stack.use(serve(stack.use(new ProxyApp(client))));
@@ -96,7 +96,7 @@ const SHARED: Record<string, (client: Client, stack: AsyncDisposableStack) => Pr
     return textOf(new Client(address));
   },
   "createFetch over a pool": (client, stack) => {
-    return Promise.resolve(fetchOver(stack.use(new ConnectionPool(client, { max: 1 }))));
+    return Promise.resolve(fetchOver(stack.use(new ConnectionPool(client, { maxConnections: 1 }))));
   },
   "createFetch over a connection": async (client, stack) => {
     return fetchOver(stack.use(await client.connect()));

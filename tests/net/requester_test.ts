@@ -74,7 +74,7 @@ async function shapesOf(client: Client) {
   const wrapped = new WrappedClient(client);
   const conn = await client.connect();
   const pool = new ConnectionPool(client);
-  const ofOne = new ConnectionPool(client, { max: 1 });
+  const ofOne = new ConnectionPool(client, { maxConnections: 1 });
   const shapes: [name: string, target: Requester | Connector][] = [
     ["a wrapped client", wrapped],
     ["connect alone", { connect: () => wrapped.connect() }],

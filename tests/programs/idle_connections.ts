@@ -9,7 +9,7 @@ const clients = [new Client(tcp), new Client(unix), new SSLClient(sslconfig, tls
 const kept: unknown[] = [];
 for (const client of clients) {
   const connection = await client.connect();
-  const pool = new ConnectionPool(client, { idle: null });
+  const pool = new ConnectionPool(client, { idleTimeout: null });
   const other = await client.connect();
   kept.push(connection, pool, other);
   for (const each of [connection, pool]) {

@@ -1,7 +1,7 @@
 /** Makes requests over one connection of a pool, whose small bodies arrive in two pieces. */
 import { Client, ConnectionPool } from "@degu/degu";
 
-const pool = new ConnectionPool(new Client(JSON.parse(Deno.args[0]!)), { max: 1 });
+const pool = new ConnectionPool(new Client(JSON.parse(Deno.args[0]!)), { maxConnections: 1 });
 
 async function main(): Promise<void> {
   // The second request waits for the connection of the first one.

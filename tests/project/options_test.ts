@@ -99,8 +99,8 @@ Deno.test("the options of a request may be undefined", async () => {
   using conn = await client.connect(connecting);
   assertEquals((await conn.get("/", {}, options)).status, 200);
   const poolOptions = unset<ConnectionPoolOptions>({
-    max: undefined,
-    idle: undefined,
+    maxConnections: undefined,
+    idleTimeout: undefined,
     repeat: undefined,
   });
   await using pool = new ConnectionPool(client, poolOptions);

@@ -27,7 +27,34 @@ export const WRONG: readonly WrongProgram[] = [
     `const handle = (next: degu.NextApp) => next();`,
     "has no exported member 'Next'",
   ],
+  [
+    "the limit of a pool as max",
+    `new ConnectionPool(client, { max: 2 });`,
+    `new ConnectionPool(client, { maxConnections: 2 });`,
+    "'max' does not exist in type 'ConnectionPoolOptions'",
+  ],
+  [
+    "how long a pool keeps a connection as idle",
+    `new ConnectionPool(client, { idle: 5 });`,
+    `new ConnectionPool(client, { idleTimeout: 5 });`,
+    "'idle' does not exist in type 'ConnectionPoolOptions'",
+  ],
+  [
+    "an unknown option of a pool in an object from elsewhere",
+    `new ConnectionPool(client, JSON.parse('{ "max": 2 }'));`,
+    `new ConnectionPool(client, JSON.parse('{ "maxConnections": 2 }'));`,
+    ["TypeError", '"max"'],
+  ],
+  [
+    "the deletions of a tree that were not made as deletionsKept",
+    `(await downloadTree(client, "/a/", "/tmp/a")).deletionsKept;`,
+    `(await downloadTree(client, "/a/", "/tmp/a")).deletionsSkipped;`,
+    "Property 'deletionsKept' does not exist",
+  ],
 ];
 
 /** What must compile. */
-export const RIGHT: RightPrograms = {};
+export const RIGHT: RightPrograms = {
+  "a pool without limits": `
+new ConnectionPool(client, { maxConnections: Infinity, idleTimeout: null });`,
+};

@@ -162,5 +162,8 @@ function ownPool(target: Connector, isRepeatable: boolean): ConnectionPool {
     const options = { ...given, bodies };
     return target.connect(options);
   };
-  return new ConnectionPool({ connect }, { max: 1, repeat: isRepeatable ? "any" : "safe" });
+  return new ConnectionPool({ connect }, {
+    maxConnections: 1,
+    repeat: isRepeatable ? "any" : "safe",
+  });
 }

@@ -21,7 +21,7 @@ for (const kind of ["plain", "TLS"]) {
     const { client, logger } = endpoint;
     let answered = 0;
     await Promise.all(Array.from({ length: CLIENTS }, async (_, index) => {
-      await using pool = new ConnectionPool(client, { max: 1, idle: null });
+      await using pool = new ConnectionPool(client, { maxConnections: 1, idleTimeout: null });
       for (let round = 0; round < ROUNDS; round++) {
         // A session gives way after a second: requests come just before, meanwhile and just after.
         await new Promise((resolve) => setTimeout(resolve, 900 + Math.random() * 200));
