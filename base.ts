@@ -57,5 +57,5 @@ export { ContentRange, Range } from "./base/wire/range.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 export { type PeerAuthority, type PeerCertificate } from "./base/app/session.ts";
 export type { Api, Socket } from "./base/app/app.ts";
-export { printable } from "./base/printable.ts";
+export { printable } from "./internal/printable.ts";
 export { buildUri } from "./base/wire/uri.ts";

@@ -32,11 +32,11 @@ import {
   cancelUnused,
   checkBodies,
 } from "./base/body/bodies.ts";
-import { checkSignal, copyOptions } from "./base/checks.ts";
+import { checkSignal, copyOptions } from "./internal/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
 import { Internal } from "./base/internal.ts";
 import type { HeaderDict } from "./base/wire/headers.ts";
-import { hideSecretsIn, INSPECT, inspectFields } from "./base/printable.ts";
+import { hideSecretsIn, INSPECT, inspectFields } from "./internal/printable.ts";
 import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import type { Address } from "./base/address.ts";

@@ -35,27 +35,27 @@
  * @module
  */
 
-export { Device, type DeviceOptions } from "./kit/device/device.ts";
-export type { DeviceClientOptions } from "./kit/device/device_client.ts";
-export { DeviceServer, peerOf } from "./kit/device/device_server.ts";
+export { Device, type DeviceOptions } from "./device/device.ts";
+export type { DeviceClientOptions } from "./device/device_client.ts";
+export { DeviceServer, peerOf } from "./device/device_server.ts";
 export {
   DeviceError,
   type DeviceErrorCode,
   PairingError,
   type PairingErrorCode,
-} from "./kit/device/errors.ts";
-export { type ParsedInvitation, parseInvitation } from "./kit/device/invitation_line.ts";
-export { Invitation, type InviteOptions } from "./kit/device/invite.ts";
-export type { JoinOptions } from "./kit/device/join.ts";
-export { perPeer } from "./kit/device/per_peer.ts";
-export type { JoinByNumberOptions } from "./kit/device/join_number.ts";
-export type { ConfirmNumber, PairingQuestion } from "./kit/device/plain_port.ts";
-export type { Peer } from "./kit/device/peer_store.ts";
-export { type DeviceAuthority, readAuthority } from "./kit/identity/authority.ts";
+} from "./device/errors.ts";
+export { type ParsedInvitation, parseInvitation } from "./device/invitation_line.ts";
+export { Invitation, type InviteOptions } from "./device/invite.ts";
+export type { JoinOptions } from "./device/join.ts";
+export { perPeer } from "./device/per_peer.ts";
+export type { JoinByNumberOptions } from "./device/join_number.ts";
+export type { ConfirmNumber, PairingQuestion } from "./device/plain_port.ts";
+export type { Peer } from "./device/peer_store.ts";
+export { type DeviceAuthority, readAuthority } from "./device/identity/authority.ts";
 export {
   createDevicePki,
   type DevicePki,
   type DevicePkiOptions,
-} from "./kit/identity/device_identity.ts";
-export { isDeviceName } from "./kit/identity/names.ts";
+} from "./device/identity/device_identity.ts";
+export { isDeviceName } from "./device/identity/names.ts";
 export * from "./base/errors.ts";

@@ -38,18 +38,18 @@
  * @module
  */
 
-export { FilesApp, type FilesOptions } from "./kit/files/serve/files_app.ts";
-export type { FileEvent } from "./kit/files/serve/file_request.ts";
-export { escapeName, fileUri } from "./kit/files/file_name.ts";
-export { isReservedName } from "./kit/files/reserved.ts";
-export { download } from "./kit/files/transfer/download.ts";
-export { downloadTree } from "./kit/files/tree/download_tree.ts";
-export type { DirectoryEntry, OtherReason, TreeEntry } from "./kit/files/entries.ts";
-export { listDirectory, listTree } from "./kit/files/tree/lists.ts";
-export type { TransferOptions, TransferProgress, TransferResult } from "./kit/files/options.ts";
-export { deleteFile, makeDirectory } from "./kit/files/transfer/remote_changes.ts";
-export { remoteDigest } from "./kit/files/transfer/remote_digest.ts";
-export { TransferError, type TransferErrorCode } from "./kit/files/transfer_error.ts";
+export { FilesApp, type FilesOptions } from "./files/serve/files_app.ts";
+export type { FileEvent } from "./files/serve/file_request.ts";
+export { escapeName, fileUri } from "./files/file_name.ts";
+export { isReservedName } from "./files/reserved.ts";
+export { download } from "./files/transfer/download.ts";
+export { downloadTree } from "./files/tree/download_tree.ts";
+export type { DirectoryEntry, OtherReason, TreeEntry } from "./files/entries.ts";
+export { listDirectory, listTree } from "./files/tree/lists.ts";
+export type { TransferOptions, TransferProgress, TransferResult } from "./files/options.ts";
+export { deleteFile, makeDirectory } from "./files/transfer/remote_changes.ts";
+export { remoteDigest } from "./files/transfer/remote_digest.ts";
+export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
 export type {
   CopyTreeOptions,
   MoveTreeOptions,
@@ -57,9 +57,9 @@ export type {
   TreeOptions,
   TreeResult,
   UploadTreeOptions,
-} from "./kit/files/tree/options.ts";
-export { upload } from "./kit/files/transfer/upload.ts";
-export { uploadTree } from "./kit/files/tree/upload_tree.ts";
+} from "./files/tree/options.ts";
+export { upload } from "./files/transfer/upload.ts";
+export { uploadTree } from "./files/tree/upload_tree.ts";
 export { StatusError } from "./net/expect_ok.ts";
 export {
   isTransient,

@@ -48,7 +48,7 @@ export {
 } from "./misc/wire.ts";
 export type { UriParts } from "./base/wire/uri.ts";
 export { callApp, type CallAppOptions, type CallAppSession } from "./misc/call_app.ts";
-export { TempDevices } from "./kit/device/temp_devices.ts";
+export { TempDevices } from "./device/temp_devices.ts";
 export { type TempClientPKI, TempPKI, type TempPKIOptions } from "./misc/pki.ts";
 export { TempServer, TempSSLServer } from "./misc/temp_server.ts";
 export * from "./base/errors.ts";

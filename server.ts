@@ -26,7 +26,7 @@ import { type App, readApp } from "./base/app/app.ts";
 import { makeKindLogger, makeStandardLogger } from "./net/logger.ts";
 import type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 import { Session } from "./base/app/session.ts";
-import { INSPECT, type Inspect } from "./base/printable.ts";
+import { INSPECT, type Inspect } from "./internal/printable.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { holdClock } from "./net/deadline.ts";
 import { type Exchange, makeReport } from "./net/exchange_watch.ts";

@@ -1,7 +1,7 @@
 /** Lines of the common log format. */
 
 import type { Session } from "../base/app/session.ts";
-import { checkFunction, copyOptions } from "../base/checks.ts";
+import { checkFunction, copyOptions } from "../internal/checks.ts";
 import type { Exchange } from "../server.ts";
 
 /** Whom the lines of an access log name. */

@@ -2,7 +2,7 @@
 
 import type { Api, AppObject } from "../base/app/app.ts";
 import { makeOutputFromInput } from "../base/body/bodies.ts";
-import { copyOptions, wrongType } from "../base/checks.ts";
+import { copyOptions, wrongType } from "../internal/checks.ts";
 import { type Request, Response, type ResponseTuple } from "../base/app/message.ts";
 import { hasBrokenBody } from "../net/incoming_body.ts";
 import { makeSafeLogger, warnAbout } from "../net/logger.ts";

@@ -2,7 +2,7 @@
 
 import type { ResponseTuple } from "../base/app/message.ts";
 import { type BodyOut, encodeBody } from "../base/body/bodies.ts";
-import { typeName } from "../base/quote.ts";
+import { typeName } from "../internal/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { isBodiless } from "../base/wire/preamble.ts";
 import { reasonOf } from "../base/wire/reasons.ts";

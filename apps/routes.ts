@@ -12,8 +12,8 @@ import {
 import { addParameters, type Request } from "../base/app/message.ts";
 import { joinIdentities, type PeerIdentity, readDecision } from "../base/app/peer_identity.ts";
 import type { Session } from "../base/app/session.ts";
-import { checkObject } from "../base/checks.ts";
-import { quote } from "../base/quote.ts";
+import { checkObject } from "../internal/checks.ts";
+import { quote } from "../internal/quote.ts";
 import { checkMethod, type Method } from "../base/wire/preamble.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { reply } from "./reply.ts";

@@ -11,7 +11,7 @@ import {
 import { type Request, type Response, responseOf } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
-import { checkFunction } from "../base/checks.ts";
+import { checkFunction } from "../internal/checks.ts";
 
 /**
  * Calls the wrapped app, with the arguments of the wrapper unless there are others. The answer is a

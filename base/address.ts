@@ -1,7 +1,7 @@
 /** Addresses: as values, as text, and the rules for their parts. */
 
-import { checkInteger, checkString, wrongType } from "./checks.ts";
-import { quote } from "./quote.ts";
+import { checkInteger, checkString, wrongType } from "../internal/checks.ts";
+import { quote } from "../internal/quote.ts";
 
 /** An IPv4 or IPv6 address, or a DNS name, and a port. */
 export type HostAddress = readonly [host: string, port: number];

@@ -1,14 +1,14 @@
 /** A throw-away public key infrastructure, for tests and demos of TLS with a private authority. */
 
 import { join } from "node:path";
-import { checkArray, checkBoolean, checkString, copyOptions } from "../base/checks.ts";
+import { checkArray, checkBoolean, checkString, copyOptions } from "../internal/checks.ts";
 import {
   type AlternativeName,
   createAuthority,
   createLeaf,
   parseAlternativeName,
 } from "../net/tls/certificate_writer.ts";
-import { randomSuffix } from "../kit/disk/names.ts";
+import { randomSuffix } from "../internal/disk/names.ts";
 
 /** The owners of certificates, and their names. */
 export interface TempPKIOptions {

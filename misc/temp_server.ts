@@ -2,8 +2,8 @@
 
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
-import { checkSignal, copyOptions, wrongType } from "../base/checks.ts";
-import { quote } from "../base/quote.ts";
+import { checkSignal, copyOptions, wrongType } from "../internal/checks.ts";
+import { quote } from "../internal/quote.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
 import { untilAborted } from "../net/connect.ts";
 import type { AppSource, ModuleExport } from "../worker/server_worker.ts";

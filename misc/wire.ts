@@ -1,6 +1,6 @@
 /** Parsers and formatters of parts of messages, and makers of requests, for tests and demos. */
 
-import { decodeAscii } from "../base/bytes.ts";
+import { decodeAscii } from "../internal/bytes.ts";
 import { announcedFraming, receivedBody, Request } from "../base/app/message.ts";
 import {
   type BodyIn,
@@ -16,8 +16,8 @@ import {
   makeSendable,
   parseChunkLine,
 } from "../base/wire/chunk.ts";
-import { checkBoolean, checkInteger, checkString, checkUint8Array } from "../base/checks.ts";
-import { typeName } from "../base/quote.ts";
+import { checkBoolean, checkInteger, checkString, checkUint8Array } from "../internal/checks.ts";
+import { typeName } from "../internal/quote.ts";
 import {
   checkHeaderDict,
   formatHeaderLines,

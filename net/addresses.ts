@@ -22,7 +22,7 @@ import {
   withoutZone,
   zoneOf,
 } from "../base/address.ts";
-import { wrongType } from "../base/checks.ts";
+import { wrongType } from "../internal/checks.ts";
 
 const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
 const encoder = new TextEncoder();

@@ -12,9 +12,9 @@ import {
   type EncodedBody,
   requestFraming,
 } from "../base/body/bodies.ts";
-import { checkBoolean, checkMethods, wrongType } from "../base/checks.ts";
+import { checkBoolean, checkMethods, wrongType } from "../internal/checks.ts";
 import { BodyError, ConnectionClosedError, DeguError, ProtocolError } from "../base/errors.ts";
-import { hideSecrets, INSPECT, inspectFields } from "../base/printable.ts";
+import { hideSecrets, INSPECT, inspectFields } from "../internal/printable.ts";
 import { checkHeaderDict, type Framing, type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import {
   checkResponsePrefix,

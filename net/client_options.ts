@@ -7,8 +7,8 @@ import {
   checkSignal,
   checkString,
   copyOptions,
-} from "../base/checks.ts";
-import { hideSecretsIn } from "../base/printable.ts";
+} from "../internal/checks.ts";
+import { hideSecretsIn } from "../internal/printable.ts";
 import {
   checkHeaderDict,
   formatHeaderLines,

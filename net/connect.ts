@@ -2,8 +2,8 @@
 
 import { type Address, addressText, isUnixAddress, zoneOf } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
-import { connectionFacts } from "../base/facts.ts";
-import { pause } from "../base/pause.ts";
+import { connectionFacts } from "../internal/facts.ts";
+import { pause } from "../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
 import { reworded, systemCode } from "./thrown.ts";

@@ -18,9 +18,9 @@ import {
   checkString,
   copyOptions,
   notAllowed,
-} from "../base/checks.ts";
+} from "../internal/checks.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
-import { quote } from "../base/quote.ts";
+import { quote } from "../internal/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { reachedAddress } from "./addresses.ts";

@@ -3,8 +3,8 @@
  * own timer or reads the clock.
  */
 
-import { wrongType } from "../base/checks.ts";
-import { type Member, Members } from "../base/collections.ts";
+import { wrongType } from "../internal/checks.ts";
+import { type Member, Members } from "../internal/collections.ts";
 
 export type Interval = ReturnType<typeof setInterval>;
 

@@ -4,7 +4,7 @@
  */
 
 import { DeguError } from "../base/errors.ts";
-import { quote } from "../base/quote.ts";
+import { quote } from "../internal/quote.ts";
 
 /**
  * The oldest Deno that is supported. All TLS is built on `node:tls`, which is young in Deno: until

@@ -3,9 +3,9 @@
 import { askedFor, type Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
-import { wrongType } from "../base/checks.ts";
+import { wrongType } from "../internal/checks.ts";
 import { DeguError } from "../base/errors.ts";
-import { quote } from "../base/quote.ts";
+import { quote } from "../internal/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 
 const MAX_TEXT_BYTES = 1024;

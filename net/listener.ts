@@ -7,7 +7,7 @@ import {
   type HostAddress,
   type ScopedAddress,
 } from "../base/address.ts";
-import { pause } from "../base/pause.ts";
+import { pause } from "../internal/pause.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
 import type { KindLogger, Logger } from "./logger.ts";
 import { reworded, systemCode } from "./thrown.ts";

@@ -3,8 +3,8 @@
  */
 
 import { type Session, tellServer } from "../base/app/session.ts";
-import { checkMethods } from "../base/checks.ts";
-import { printable } from "../base/printable.ts";
+import { checkMethods } from "../internal/checks.ts";
+import { printable } from "../internal/printable.ts";
 import { type Interval, unref } from "./deadline.ts";
 
 /** The logger of a server; `console` works. */

@@ -1,8 +1,14 @@
 /** Work that is repeated until a signal ends it. */
 
-import { checkFunction, checkNumber, checkSignal, copyOptions, wrongType } from "../base/checks.ts";
+import {
+  checkFunction,
+  checkNumber,
+  checkSignal,
+  copyOptions,
+  wrongType,
+} from "../internal/checks.ts";
 import { DeguError } from "../base/errors.ts";
-import { pause } from "../base/pause.ts";
+import { pause } from "../internal/pause.ts";
 import { MAX_INTERVAL } from "./deadline.ts";
 import { standardLogger } from "./logger.ts";
 import { messageOf, stackOf } from "./thrown.ts";

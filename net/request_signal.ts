@@ -2,7 +2,7 @@
 
 import { type BodyIn, interruptionOf } from "../base/body/bodies.ts";
 import type { Interruption } from "../base/body/body_state.ts";
-import { checkSignal, copyOptions } from "../base/checks.ts";
+import { checkSignal, copyOptions } from "../internal/checks.ts";
 import type { Transport } from "./transport.ts";
 
 /** What ends one request earlier than its client would. */

@@ -2,7 +2,7 @@
 
 import type { Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
-import { wrongType } from "../base/checks.ts";
+import { wrongType } from "../internal/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { RequestOptions } from "./request_signal.ts";

@@ -8,18 +8,18 @@
  * | where                           | what is made again                       | how often       |
  * | ------------------------------- | ---------------------------------------- | --------------- |
  * | `net/connection_pool.ts`        | a request, if its connection had closed  | once            |
- * | `kit/device/reach_inviter.ts`   | a connection that an inviter cuts        | 9 times         |
- * | `kit/files/transfer/upload.ts`  | a `PUT`, if the server has another part  | once            |
- * | `kit/files/tree/upload_tree.ts` | the reading of a small file that changes | once            |
- * | `kit/files/tree/copies.ts`      | a request for several small files        | once            |
- * | `kit/files/tree/copies.ts`      | a file that is cut or changes            | once            |
- * | `kit/files/tree/deletions.ts`   | the naming of a received file            | once            |
- * | `kit/files/tree/transfer.ts`    | a list of a tree that changes meanwhile  | 3 times         |
- * | `kit/files/tree/transfer.ts`    | the whole tree, by `retryIf`             | `retries` times |
+ * | `device/reach_inviter.ts`   | a connection that an inviter cuts        | 9 times         |
+ * | `files/transfer/upload.ts`  | a `PUT`, if the server has another part  | once            |
+ * | `files/tree/upload_tree.ts` | the reading of a small file that changes | once            |
+ * | `files/tree/copies.ts`      | a request for several small files        | once            |
+ * | `files/tree/copies.ts`      | a file that is cut or changes            | once            |
+ * | `files/tree/deletions.ts`   | the naming of a received file            | once            |
+ * | `files/tree/transfer.ts`    | a list of a tree that changes meanwhile  | 3 times         |
+ * | `files/tree/transfer.ts`    | the whole tree, by `retryIf`             | `retries` times |
  * | a program                       | a call of its own, by `retry`            | `retries` times |
- * | `kit/agent/peer_connections.ts` | a call of a command, by `retry`          | `retries` times |
- * | `kit/agent/peer_connections.ts` | a call over a silent connection          | at each silence |
- * | `kit/agent/peer_connections.ts` | the search for a peer that is off        | for `wait`      |
+ * | `agent/peer_connections.ts` | a call of a command, by `retry`          | `retries` times |
+ * | `agent/peer_connections.ts` | a call over a silent connection          | at each silence |
+ * | `agent/peer_connections.ts` | the search for a peer that is off        | for `wait`      |
  * | `net/repeat.ts`                 | a run, failed or not                     | without end     |
  */
 
@@ -29,7 +29,7 @@ import {
   checkNumber,
   checkSignal,
   copyOptions,
-} from "../base/checks.ts";
+} from "../internal/checks.ts";
 import {
   DeguError,
   EmptyPreambleError,
@@ -37,7 +37,7 @@ import {
   type ProtocolErrorCode,
   TlsError,
 } from "../base/errors.ts";
-import { pause } from "../base/pause.ts";
+import { pause } from "../internal/pause.ts";
 import { connectionFaultOf } from "./thrown.ts";
 import { isUnanswered } from "./client_errors.ts";
 

@@ -36,8 +36,8 @@ import {
   EmptyPreambleError,
   ProtocolError,
 } from "../base/errors.ts";
-import { quote } from "../base/quote.ts";
-import type { Member } from "../base/collections.ts";
+import { quote } from "../internal/quote.ts";
+import type { Member } from "../internal/collections.ts";
 import { type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import {
   checkRequestPrefix,

@@ -6,7 +6,7 @@ import {
   checkInteger,
   checkMethods,
   copyOptions,
-} from "../base/checks.ts";
+} from "../internal/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import type { Exchange } from "./exchange_watch.ts";
 import { LEVELS, type Logger } from "./logger.ts";

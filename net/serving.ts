@@ -1,6 +1,6 @@
 /** Serving in one call: from the moment at which the address is bound, and until a signal. */
 
-import { copyOptions } from "../base/checks.ts";
+import { copyOptions } from "../internal/checks.ts";
 import { checkTimeout, MAX_INTERVAL } from "./deadline.ts";
 import { TERMINATION_SIGNALS } from "./termination.ts";
 

@@ -1,8 +1,8 @@
 /** The slots of a server: which connections it serves, and which idle session it ends. */
 
 import type { Session } from "../base/app/session.ts";
-import { Members } from "../base/collections.ts";
-import { pause } from "../base/pause.ts";
+import { Members } from "../internal/collections.ts";
+import { pause } from "../internal/pause.ts";
 import type { ServerConnection } from "./server_connection.ts";
 
 /** The longest wait of a connection for a slot. */

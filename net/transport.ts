@@ -3,9 +3,9 @@
 import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
 import { type AheadSource, checkCount, notWritten, ReadBuffer } from "../base/body/byte_io.ts";
-import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../base/bytes.ts";
+import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../internal/bytes.ts";
 import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
-import { connectionFacts } from "../base/facts.ts";
+import { connectionFacts } from "../internal/facts.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { type CheckPrefix, findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";

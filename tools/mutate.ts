@@ -73,7 +73,7 @@ function isLeftOut(path: string): boolean {
   return /^tests\/(long\/|project\/(layout|permissions|examples|fuzz)_)/.test(path);
 }
 
-/** A path as the folders of tests/ have it: the tests of `kit/files/` are in `tests/files/`. */
+/** A path as the folders of tests/ have it: the tests of `files/` are in `tests/files/`. */
 function withoutKit(path: string): string {
   return path.replace(/^kit\//, "");
 }

@@ -3,7 +3,7 @@
 import type { Response as AppResponse } from "../base/app/message.ts";
 import { type BodyOut, cancelUnused, whenOver } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
-import { checkBoolean, copyOptions } from "../base/checks.ts";
+import { checkBoolean, copyOptions } from "../internal/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { Address } from "../base/address.ts";

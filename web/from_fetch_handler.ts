@@ -1,9 +1,9 @@
 /** Fetch-style handlers as apps. */
 
 import type { AppFunction } from "../base/app/app.ts";
-import { checkString, copyOptions, wrongType } from "../base/checks.ts";
+import { checkString, copyOptions, wrongType } from "../internal/checks.ts";
 import { BodyError } from "../base/errors.ts";
-import { typeName } from "../base/quote.ts";
+import { typeName } from "../internal/quote.ts";
 import type { Request as AppRequest, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { Body } from "../base/body/body.ts";

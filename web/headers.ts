@@ -1,6 +1,6 @@
 /** Conversions between headers of fetch and dictionaries, and URLs in messages. */
 
-import { quote } from "../base/quote.ts";
+import { quote } from "../internal/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/tables.ts";
 import {

@@ -1,7 +1,7 @@
 /** Streams that may be complete already, as the body of a response of a text is. */
 
 import { BodyIter } from "../base/body/body_iter.ts";
-import { concatenate } from "../base/bytes.ts";
+import { concatenate } from "../internal/bytes.ts";
 import { MAX_READ_BYTES } from "../base/wire/limits.ts";
 
 /**

@@ -6,7 +6,7 @@
 import { type MessagePort, workerData } from "node:worker_threads";
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
-import { typeName } from "../base/quote.ts";
+import { typeName } from "../internal/quote.ts";
 import type { ServerOptions } from "../net/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { Server, SSLServer } from "../server.ts";

@@ -4,7 +4,7 @@ import { answerToError, type Request, type Response, type ResponseTuple } from "
 import type { PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies, type BodyOut } from "../body/bodies.ts";
-import { wrongType } from "../checks.ts";
+import { wrongType } from "../../internal/checks.ts";
 import { ContentRange, Range } from "../wire/range.ts";
 
 /** The connection that a client or a server uses; a `Deno.Conn` is such an object. */

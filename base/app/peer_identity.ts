@@ -1,6 +1,6 @@
 /** The decision of `onConnect` about a peer, and the decisions of several apps as one. */
 
-import { quote, typeName } from "../quote.ts";
+import { quote, typeName } from "../../internal/quote.ts";
 
 /** The peer that an app accepts, by its name, and how long the app trusts it. */
 export interface PeerIdentity {

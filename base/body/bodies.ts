@@ -12,8 +12,8 @@ import {
 import { chunkedBodyOf, isStreamed } from "./streamed.ts";
 import type { Interruption } from "./body_state.ts";
 import type { ByteSink } from "./byte_io.ts";
-import { encodeText, realLength } from "../bytes.ts";
-import { wrongType } from "../checks.ts";
+import { encodeText, realLength } from "../../internal/bytes.ts";
+import { wrongType } from "../../internal/checks.ts";
 import { ChunkedBody, isChunkedBody } from "./chunked_body.ts";
 import { writeThrough } from "./reading.ts";
 import { partsOf } from "./readable_body.ts";

@@ -39,10 +39,10 @@
  * source has ended where it must: whatever goes wrong cuts a message, and never completes it.
  */
 
-import { EMPTY } from "../bytes.ts";
-import { checkInteger } from "../checks.ts";
+import { EMPTY } from "../../internal/bytes.ts";
+import { checkInteger } from "../../internal/checks.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
-import { connectionFacts } from "../facts.ts";
+import { connectionFacts } from "../../internal/facts.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import { type BodyInput, type BodySource, openSource, SOURCE_KINDS } from "./body_source.ts";
 import { BodyState } from "./body_state.ts";

@@ -4,11 +4,11 @@ import { checkContentLength } from "./body.ts";
 import { BodyState } from "./body_state.ts";
 import type { BodyEnd } from "./body_source.ts";
 import type { ByteSink, OpenSink } from "./byte_io.ts";
-import { checkUnchanged, viewOf } from "../bytes.ts";
-import { wrongType } from "../checks.ts";
+import { checkUnchanged, viewOf } from "../../internal/bytes.ts";
+import { wrongType } from "../../internal/checks.ts";
 import { type Chunk, encodeChunk, makeSendableOf, type SendableChunk } from "../wire/chunk.ts";
 import { BodyError } from "../errors.ts";
-import { typeName } from "../quote.ts";
+import { typeName } from "../../internal/quote.ts";
 
 type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;

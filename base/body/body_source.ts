@@ -1,9 +1,9 @@
 /** The sources of bodies: connections, files, streams, and other objects that give bytes. */
 
-import { checkUnchanged, viewOf } from "../bytes.ts";
-import { wrongType } from "../checks.ts";
+import { checkUnchanged, viewOf } from "../../internal/bytes.ts";
+import { wrongType } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
-import { typeName } from "../quote.ts";
+import { typeName } from "../../internal/quote.ts";
 import { type ByteSource, checkCount, MAX_PIECE_BYTES, ReadBuffer } from "./byte_io.ts";
 
 const RECEIVED_SIZES = { usualBytes: 65536, mostBytes: MAX_PIECE_BYTES };

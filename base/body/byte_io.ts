@@ -1,7 +1,7 @@
 /** Moving bytes: sources, sinks, a buffer that reads ahead, and a buffer that collects. */
 
-import { checkUnchanged, EMPTY } from "../bytes.ts";
-import { wrongType } from "../checks.ts";
+import { checkUnchanged, EMPTY } from "../../internal/bytes.ts";
+import { wrongType } from "../../internal/checks.ts";
 import { BodyError, ConnectionClosedError } from "../errors.ts";
 import { MAX_UNSEEN_BYTES } from "../wire/limits.ts";
 

@@ -1,6 +1,6 @@
 /** A chunked body (RFC 9112 §7.1); `body.ts` tells where its bytes go. */
 
-import { EMPTY } from "../bytes.ts";
+import { EMPTY } from "../../internal/bytes.ts";
 import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import { type BodyInput, type BodySource, openSource, SOURCE_KINDS } from "./body_source.ts";

@@ -10,7 +10,7 @@ import {
   makeSendableOf,
   type SendableChunk,
 } from "../wire/chunk.ts";
-import { checkUint8Array } from "../checks.ts";
+import { checkUint8Array } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 
 /** Passes bytes on; errors at the first byte too many, or at the end if some are missing. */

@@ -3,7 +3,7 @@
  * bytes of a message are read here.
  */
 
-import { wrongType } from "../checks.ts";
+import { wrongType } from "../../internal/checks.ts";
 import { type BodySource, PlainSource } from "./body_source.ts";
 
 /** Opens a regular file, and measures it. */

@@ -1,6 +1,6 @@
 /** What bodies of known length and chunked bodies share; `body.ts` tells where bytes go. */
 
-import { decodeText } from "../bytes.ts";
+import { decodeText } from "../../internal/bytes.ts";
 import type { BodyState } from "./body_state.ts";
 import type { ByteSink } from "./byte_io.ts";
 import {

@@ -1,7 +1,7 @@
 /** Reading a body of either framing: piece by piece, as a stream, and no more than is wanted. */
 
-import { EMPTY } from "../bytes.ts";
-import { checkInteger, copyOptions } from "../checks.ts";
+import { EMPTY } from "../../internal/bytes.ts";
+import { checkInteger, copyOptions } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import { type BodySource, SOURCE_KINDS } from "./body_source.ts";

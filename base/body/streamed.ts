@@ -1,9 +1,9 @@
 /** Streams and generators as bodies to be sent: in chunks, the last of which is added. */
 
 import { ChunkedBodyIter } from "./body_iter.ts";
-import { EMPTY, encodeText } from "../bytes.ts";
+import { EMPTY, encodeText } from "../../internal/bytes.ts";
 import { BodyError } from "../errors.ts";
-import { typeName } from "../quote.ts";
+import { typeName } from "../../internal/quote.ts";
 import type { Chunk } from "../wire/chunk.ts";
 import { MAX_CHUNK_BYTES } from "../wire/limits.ts";
 

@@ -1,9 +1,9 @@
 /** The chunked coding (RFC 9112 §7.1): at most one extension for each chunk, no trailers. */
 
-import { checkUnchanged, concatenate, decodeAscii, EMPTY, viewOf } from "../bytes.ts";
-import { checkUint8Array, wrongType } from "../checks.ts";
+import { checkUnchanged, concatenate, decodeAscii, EMPTY, viewOf } from "../../internal/bytes.ts";
+import { checkUint8Array, wrongType } from "../../internal/checks.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
-import { quote, typeName } from "../quote.ts";
+import { quote, typeName } from "../../internal/quote.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
 import { allows, EXTENSION_KEY, EXTENSION_VALUE } from "./tables.ts";
 

@@ -12,11 +12,11 @@
  * A cache of names, a cache of sets of names, and a stock of empty objects are about speed alone.
  */
 
-import { decodeAscii, EMPTY, startsWith, writeBytes } from "../bytes.ts";
-import { checkInteger, checkString, wrongType } from "../checks.ts";
+import { decodeAscii, EMPTY, startsWith, writeBytes } from "../../internal/bytes.ts";
+import { checkInteger, checkString, wrongType } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
-import { quote } from "../quote.ts";
-import { quoteLine, quoteValue } from "../printable.ts";
+import { quote } from "../../internal/quote.ts";
+import { quoteLine, quoteValue } from "../../internal/printable.ts";
 import { MAX_HEADER_NAME_BYTES, MAX_LENGTH } from "./limits.ts";
 import {
   type ContentRange,

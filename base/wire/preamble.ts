@@ -1,9 +1,9 @@
 /** Request and response preambles: everything before the body, including CR LF CR LF. */
 
-import { decodeAscii, startsWith, writeBytes } from "../bytes.ts";
-import { checkInteger, checkString } from "../checks.ts";
+import { decodeAscii, startsWith, writeBytes } from "../../internal/bytes.ts";
+import { checkInteger, checkString } from "../../internal/checks.ts";
 import { EmptyPreambleError, ProtocolError } from "../errors.ts";
-import { quote } from "../quote.ts";
+import { quote } from "../../internal/quote.ts";
 import {
   checkHeaderDict,
   formatHeaderLines,

@@ -1,8 +1,8 @@
 /** Byte ranges: the one supported form of RFC 9110 §14, `first-last`, as half-open intervals. */
 
-import { checkInteger } from "../checks.ts";
+import { checkInteger } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
-import { quote } from "../quote.ts";
+import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "./limits.ts";
 import { parseDecimal } from "./tables.ts";
 

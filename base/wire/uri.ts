@@ -2,9 +2,9 @@
  * Request targets: one spelling for each path, nothing to decode (RFC 9112 §3.2.1, origin-form).
  */
 
-import { checkArray, wrongType } from "../checks.ts";
+import { checkArray, wrongType } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
-import { quote } from "../quote.ts";
+import { quote } from "../../internal/quote.ts";
 import { allows, PATH, QUERY, URI } from "./tables.ts";
 
 /** A request target in parts. */

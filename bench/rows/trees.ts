@@ -24,7 +24,7 @@ const delay = 10;
 export const agentArguments = [
   ...["--allow-env=XDG_STATE_HOME,HOME", "--allow-net", "--allow-read", "--allow-write"],
   "--allow-sys=hostname,networkInterfaces,statfs,uid",
-  new URL("../../agent.ts", import.meta.url).pathname,
+  new URL("../../agent/main.ts", import.meta.url).pathname,
 ];
 const agent = ["deno", "run", "--no-prompt", "--no-check", ...agentArguments];
 

@@ -5,8 +5,8 @@
  */
 
 import type { PeerAuthority } from "../../base/app/session.ts";
-import { checkUint8Array, notAllowed } from "../../base/checks.ts";
-import { forgetOldest } from "../../base/collections.ts";
+import { checkUint8Array, notAllowed } from "../../internal/checks.ts";
+import { forgetOldest } from "../../internal/collections.ts";
 import {
   ANY_PURPOSE,
   type Certificate,

@@ -5,7 +5,7 @@
 
 import { formatIPAddress } from "../../base/address.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
-import { checkString } from "../../base/checks.ts";
+import { checkString } from "../../internal/checks.ts";
 import {
   decodeString,
   decodeTime,

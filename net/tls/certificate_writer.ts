@@ -7,7 +7,7 @@
 
 import type { KeyObject } from "node:crypto";
 import { bytesOfIPAddress, canonicalDnsName, canonicalIPAddress } from "../../base/address.ts";
-import { quote } from "../../base/quote.ts";
+import { quote } from "../../internal/quote.ts";
 import { isSignedWith } from "./authority.ts";
 import {
   type Certificate,

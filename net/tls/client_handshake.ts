@@ -8,9 +8,9 @@ import {
   withoutPrefix,
   withoutZone,
 } from "../../base/address.ts";
-import { wrongType } from "../../base/checks.ts";
+import { wrongType } from "../../internal/checks.ts";
 import { TlsError } from "../../base/errors.ts";
-import { quote } from "../../base/quote.ts";
+import { quote } from "../../internal/quote.ts";
 import { endpointOf } from "../addresses.ts";
 import { bounded, type ConnectBounds, connecting, connectSocket, explainName } from "../connect.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";

@@ -8,8 +8,8 @@
  */
 
 import type { SecureContext } from "node:tls";
-import { checkBoolean, checkString, copyOptions, wrongType } from "../../base/checks.ts";
-import { quote } from "../../base/quote.ts";
+import { checkBoolean, checkString, copyOptions, wrongType } from "../../internal/checks.ts";
+import { quote } from "../../internal/quote.ts";
 import { checkDenoVersion } from "../deno_version.ts";
 import { Authorities } from "./authority.ts";
 import { formatPem } from "./certificate.ts";

@@ -1,6 +1,6 @@
 /** DER, as far as certificates need it (ITU-T X.690). */
 
-import { concatenate } from "../../base/bytes.ts";
+import { concatenate } from "../../internal/bytes.ts";
 
 export const TAG = {
   boolean: 0x01,

@@ -1,7 +1,7 @@
 /** The errors of `node:net` and `node:tls`, in the classes that Deno's own sockets use. */
 
 import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
-import { connectionFacts } from "../../base/facts.ts";
+import { connectionFacts } from "../../internal/facts.ts";
 
 const CLASSES: Readonly<Record<string, new (message: string, options?: ErrorOptions) => Error>> = {
   EACCES: Deno.errors.PermissionDenied,

@@ -11,8 +11,8 @@ import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
 import { canonicalDnsName, canonicalIPAddress, withoutZone } from "../../base/address.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
 import { TlsError } from "../../base/errors.ts";
-import { quote } from "../../base/quote.ts";
-import { forgetOldest } from "../../base/collections.ts";
+import { quote } from "../../internal/quote.ts";
+import { forgetOldest } from "../../internal/collections.ts";
 import { type Authorities, readCertificate } from "./authority.ts";
 import {
   type Certificate,

@@ -2,7 +2,7 @@
 
 import type { KeyObject } from "node:crypto";
 import { TlsError } from "../../base/errors.ts";
-import { quote } from "../../base/quote.ts";
+import { quote } from "../../internal/quote.ts";
 import { groupBySubject, readCertificate } from "./authority.ts";
 import {
   type Certificate,

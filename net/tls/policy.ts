@@ -12,9 +12,9 @@
  */
 
 import type { TLSSocket } from "node:tls";
-import { checkString } from "../../base/checks.ts";
+import { checkString } from "../../internal/checks.ts";
 import { TlsError } from "../../base/errors.ts";
-import { quote } from "../../base/quote.ts";
+import { quote } from "../../internal/quote.ts";
 
 export const MIN_VERSION = "TLSv1.2";
 export const MAX_VERSION = "TLSv1.3";

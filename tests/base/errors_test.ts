@@ -18,8 +18,8 @@ import {
   parseResponse,
   parseUri,
 } from "@degu/degu/misc";
-import { checkInteger, copyOptions } from "@degu/internal/base/checks.ts";
-import { quote } from "@degu/internal/base/quote.ts";
+import { checkInteger, copyOptions } from "@degu/internal/internal/checks.ts";
+import { quote } from "@degu/internal/internal/quote.ts";
 import {
   hideSecretsIn,
   INSPECT,
@@ -29,9 +29,9 @@ import {
   printableJson,
   quoteLine,
   quoteValue,
-} from "@degu/internal/base/printable.ts";
+} from "@degu/internal/internal/printable.ts";
 import { makeSafeLogger } from "@degu/internal/net/logger.ts";
-import { fileUri } from "@degu/internal/kit/files/file_name.ts";
+import { fileUri } from "@degu/internal/files/file_name.ts";
 import { thrownBy } from "@degu/testing/expectations.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";

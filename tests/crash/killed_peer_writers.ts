@@ -1,6 +1,6 @@
 /** The peers on disk, whose writer is killed at any moment. */
 
-import { PeerStore } from "@degu/internal/kit/device/peer_store.ts";
+import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { authorityOf, openDevice, record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";
 import { killAtRandom } from "@degu/testing/processes.ts";

@@ -4,7 +4,7 @@
  */
 import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
-import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { content, entries, tempDir } from "@degu/testing/directories.ts";
 import { inLanes, killAtRandom, RunningProcess } from "@degu/testing/processes.ts";

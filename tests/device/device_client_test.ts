@@ -8,7 +8,7 @@ import {
   forgottenHint,
   mostInformative,
   type SoughtPeer,
-} from "@degu/internal/kit/device/device_client.ts";
+} from "@degu/internal/device/device_client.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { authorityOf } from "@degu/testing/device_pairs.ts";

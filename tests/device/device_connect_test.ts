@@ -1,6 +1,6 @@
 /** The addresses of a device are tried in parallel (RFC 8305 §5), and the first that answers is taken. */
 import type { Address } from "@degu/degu/base";
-import { raceAddresses } from "@degu/internal/kit/device/device_connect.ts";
+import { raceAddresses } from "@degu/internal/device/device_connect.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { assert, assertEquals } from "@std/assert";
 

@@ -1,8 +1,8 @@
 /** Opening and closing a device, its directory, and two from pairing to forgetting, as their users see it. */
 import { type Address, DeguError } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
-import { StateDirectory } from "@degu/internal/kit/device/device_directory.ts";
-import { ServingRecords } from "@degu/internal/kit/device/serving_records.ts";
+import { StateDirectory } from "@degu/internal/device/device_directory.ts";
+import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_pairs.ts";
 import { LOOPBACK, setUp, tellName } from "@degu/testing/device_serving.ts";

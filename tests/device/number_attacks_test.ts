@@ -1,7 +1,7 @@
 /** Attacks on pairing by a number: by strangers at either port, and by one that stands between two devices. */
 import type { Invitation } from "@degu/degu/device";
 import { errorAnswer } from "@degu/testing/error_answers.ts";
-import { Try } from "@degu/internal/kit/device/plain_port.ts";
+import { Try } from "@degu/internal/device/plain_port.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { makeSession } from "@degu/testing/calling.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";

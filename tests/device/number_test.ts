@@ -4,10 +4,10 @@ import { type ConfirmNumber, DeviceError, type Invitation, PairingError } from "
 import {
   commitmentTo,
   numberOf as libraryNumberOf,
-} from "@degu/internal/kit/device/pairing_messages.ts";
+} from "@degu/internal/device/pairing_messages.ts";
 import { fastTimeouts, runningTimeouts } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { decodeLine } from "@degu/internal/kit/device/invitation_line.ts";
+import { decodeLine } from "@degu/internal/device/invitation_line.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";

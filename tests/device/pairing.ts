@@ -8,11 +8,7 @@ import type {
   JoinOptions,
   Peer,
 } from "@degu/degu/device";
-import {
-  decodeLine,
-  encodeLine,
-  type LineAddress,
-} from "@degu/internal/kit/device/invitation_line.ts";
+import { decodeLine, encodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
 import { authorityOf, identityOf, openDevice } from "@degu/testing/device_pairs.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";

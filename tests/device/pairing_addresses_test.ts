@@ -8,7 +8,7 @@ import {
   ownAddresses,
   readAddresses,
   withoutWildcards,
-} from "@degu/internal/kit/device/pairing_addresses.ts";
+} from "@degu/internal/device/pairing_addresses.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 

@@ -1,10 +1,10 @@
 /** Attacks on the port of an invitation, without its line, and by somebody who has it. */
 import { Invitation, PairingError, type Peer } from "@degu/degu/device";
-import type { DeviceServices } from "@degu/internal/kit/device/device_services.ts";
-import { type Pairing, PeerStore } from "@degu/internal/kit/device/peer_store.ts";
-import { ServingRecords } from "@degu/internal/kit/device/serving_records.ts";
-import { TrustSignals } from "@degu/internal/kit/device/trust_signals.ts";
-import { DeviceIdentity } from "@degu/internal/kit/identity/device_identity.ts";
+import type { DeviceServices } from "@degu/internal/device/device_services.ts";
+import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
+import { ServingRecords } from "@degu/internal/device/serving_records.ts";
+import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
+import { DeviceIdentity } from "@degu/internal/device/identity/device_identity.ts";
 import { EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { storeOf } from "@degu/testing/device_pairs.ts";

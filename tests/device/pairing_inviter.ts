@@ -1,8 +1,8 @@
 /** An inviter that can send any answer. */
 
 import { Server } from "@degu/degu/server";
-import { encodeLine } from "@degu/internal/kit/device/invitation_line.ts";
-import { readAuthorityDer } from "@degu/internal/kit/identity/authority.ts";
+import { encodeLine } from "@degu/internal/device/invitation_line.ts";
+import { readAuthorityDer } from "@degu/internal/device/identity/authority.ts";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
 import type { HostAddress } from "@degu/degu/base";
 import type * as tls from "node:tls";

@@ -6,14 +6,14 @@ import {
   encodeLine,
   type InvitationLine,
   type LineAddress,
-} from "@degu/internal/kit/device/invitation_line.ts";
+} from "@degu/internal/device/invitation_line.ts";
 import {
   ANSWER,
   decodeMessage,
   encodeMessage,
   INTRODUCTION,
   PROOF,
-} from "@degu/internal/kit/device/pairing_messages.ts";
+} from "@degu/internal/device/pairing_messages.ts";
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { createHash } from "node:crypto";

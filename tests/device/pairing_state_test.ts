@@ -1,6 +1,6 @@
 /** The states of a pairing: what the tables allow, and that an event which no state names is heard. */
 import { PairingError } from "@degu/degu/device";
-import { JOINER, LINE, NUMBER } from "@degu/internal/kit/device/pairing_state.ts";
+import { JOINER, LINE, NUMBER } from "@degu/internal/device/pairing_state.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";

@@ -1,7 +1,7 @@
 /** The peers of a device: storing, finding, renaming and forgetting them, their files, and which of those are trusted. */
 import type { Address } from "@degu/degu/base";
 import { Device, DeviceError, type Peer } from "@degu/degu/device";
-import { PeerStore } from "@degu/internal/kit/device/peer_store.ts";
+import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";

@@ -4,7 +4,7 @@ import { DeviceError, peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import type { AppFunction } from "@degu/degu/server";
 import type { Session } from "@degu/internal/base/app/session.ts";
-import { TrustSignals } from "@degu/internal/kit/device/trust_signals.ts";
+import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
 import { recordIntervals } from "@degu/testing/clock.ts";
 import { record, storeOf } from "@degu/testing/device_pairs.ts";
 import {

@@ -11,7 +11,7 @@ import {
   MAX_LINE_BYTES,
   PUT_ANSWER,
   PUT_REQUEST,
-} from "@degu/internal/kit/files/bundle.ts";
+} from "@degu/internal/files/bundle.ts";
 import { parseBundle } from "@degu/testing/bundles.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { concat } from "@degu/testing/streams.ts";

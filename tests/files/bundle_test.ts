@@ -18,8 +18,8 @@ import {
   formatPaths,
   GET_ANSWER,
   PUT_ANSWER,
-} from "@degu/internal/kit/files/bundle.ts";
-import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
+} from "@degu/internal/files/bundle.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
 import {
   bundleBytes,
   parseBundle,

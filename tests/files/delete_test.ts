@@ -5,10 +5,10 @@ import {
   formatPaths,
   GET_ANSWER,
   PUT_ANSWER,
-} from "@degu/internal/kit/files/bundle.ts";
-import { fileUri } from "@degu/internal/kit/files/file_name.ts";
-import { Refusal, refusalOf } from "@degu/internal/kit/files/refusal.ts";
-import { isReservedName, RESERVED } from "@degu/internal/kit/files/reserved.ts";
+} from "@degu/internal/files/bundle.ts";
+import { fileUri } from "@degu/internal/files/file_name.ts";
+import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
+import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
 import { bundleBytes, parseBundle, putStatuses, type Sent } from "@degu/testing/bundles.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { addTraps, LINKS } from "@degu/testing/served_directory.ts";

@@ -17,7 +17,7 @@ import {
   explainFullDisk,
   PartFile,
   type PartVersion,
-} from "@degu/internal/kit/files/transfer/part_file.ts";
+} from "@degu/internal/files/transfer/part_file.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, entriesWithParts, mode, partIn, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

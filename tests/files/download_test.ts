@@ -20,7 +20,7 @@ import {
 } from "@degu/degu/files";
 import { TempPKI } from "@degu/degu/misc";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { Pace } from "@degu/internal/kit/files/options.ts";
+import { Pace } from "@degu/internal/files/options.ts";
 import { setClockAhead, stoppedClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries, mode, partIn, snapshot, tempDir } from "@degu/testing/directories.ts";

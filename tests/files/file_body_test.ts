@@ -2,24 +2,24 @@
 import { BodyError, BodyIter, type HeaderDict, ProtocolError, Range } from "@degu/degu/base";
 import { download, type FileEvent, FilesApp, remoteDigest, TransferError } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { Refusal } from "@degu/internal/kit/files/refusal.ts";
+import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
   formatReprDigest,
   KnownDigests,
   parseReprDigest,
   parseWantReprDigest,
   WANT_SHA256,
-} from "@degu/internal/kit/files/digest.ts";
+} from "@degu/internal/files/digest.ts";
 import {
   type FileState,
   isOverwritten,
   isUnchanged,
   readPieces,
   readSmall,
-} from "@degu/internal/kit/files/file_pieces.ts";
-import { makeFileBody } from "@degu/internal/kit/files/serve/get.ts";
-import { openBelow } from "@degu/internal/kit/files/serve/below_root.ts";
-import { Root } from "@degu/internal/kit/files/root.ts";
+} from "@degu/internal/files/file_pieces.ts";
+import { makeFileBody } from "@degu/internal/files/serve/get.ts";
+import { openBelow } from "@degu/internal/files/serve/below_root.ts";
+import { Root } from "@degu/internal/files/root.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { api, makeSession } from "@degu/testing/calling.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -547,7 +547,7 @@ Deno.test("the cache of digests has a limit", () => {
 
 Deno.test("a file of up to the size that the comment of onFile names counts as sent with its response, a larger one with its last byte", async () => {
   const size = 1024 *
-    await stated("kit/files/serve/files_app.ts", /A file of up to (\d+) KiB/);
+    await stated("files/serve/files_app.ts", /A file of up to (\d+) KiB/);
   await using dir = await tempDir();
   for (const [bytes, isAtOnce] of [[size, true], [size + 1, false]] as const) {
     await Deno.writeFile(`${dir.path}/file`, pattern(bytes));

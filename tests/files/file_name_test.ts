@@ -3,10 +3,10 @@ import { Client, Server } from "@degu/degu";
 import { FilesApp, listTree, type TreeEntry } from "@degu/degu/files";
 import { parseUri } from "@degu/degu/misc";
 import { PATH } from "@degu/internal/base/wire/tables.ts";
-import { Turns } from "@degu/internal/kit/disk/files.ts";
-import { statOrNull } from "@degu/internal/kit/disk/names.ts";
-import { escapeName, fileUri, unescapeName } from "@degu/internal/kit/files/file_name.ts";
-import { readTree } from "@degu/internal/kit/files/listing.ts";
+import { Turns } from "@degu/internal/internal/disk/files.ts";
+import { statOrNull } from "@degu/internal/internal/disk/names.ts";
+import { escapeName, fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
+import { readTree } from "@degu/internal/files/listing.ts";
 import {
   isPartName,
   isReserved,
@@ -14,9 +14,9 @@ import {
   prefixOf,
   RESERVED,
   reservedPath,
-} from "@degu/internal/kit/files/reserved.ts";
-import { Root } from "@degu/internal/kit/files/root.ts";
-import { UnfinishedFiles } from "@degu/internal/kit/files/serve/unfinished.ts";
+} from "@degu/internal/files/reserved.ts";
+import { Root } from "@degu/internal/files/root.ts";
+import { UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";

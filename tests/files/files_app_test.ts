@@ -3,7 +3,7 @@ import { type App, routes } from "@degu/degu";
 import { Body, type HeaderDict, type Method, Range } from "@degu/degu/base";
 import { FilesApp, fileUri, listDirectory } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { makeValidators } from "@degu/internal/kit/files/conditions.ts";
+import { makeValidators } from "@degu/internal/files/conditions.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";

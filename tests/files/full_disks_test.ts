@@ -1,6 +1,6 @@
 /** Disks with too little space, at either end: small ones in a mount namespace. */
 import { TransferError } from "@degu/degu/files";
-import { partSize, UnfinishedFiles } from "@degu/internal/kit/files/serve/unfinished.ts";
+import { partSize, UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
 import { obstacleTo } from "@degu/testing/commands.ts";
 import { partIn, tempDir } from "@degu/testing/directories.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";

@@ -13,12 +13,12 @@ import {
   TransferError,
   type TreeEntry,
 } from "@degu/degu/files";
-import { Turns } from "@degu/internal/kit/disk/files.ts";
-import { EntryParser, formatEntry } from "@degu/internal/kit/files/entries.ts";
-import { unescapeName } from "@degu/internal/kit/files/file_name.ts";
-import { readTree } from "@degu/internal/kit/files/listing.ts";
-import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
-import { Root } from "@degu/internal/kit/files/root.ts";
+import { Turns } from "@degu/internal/internal/disk/files.ts";
+import { EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
+import { unescapeName } from "@degu/internal/files/file_name.ts";
+import { readTree } from "@degu/internal/files/listing.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { Root } from "@degu/internal/files/root.ts";
 import { mustRun } from "@degu/testing/commands.ts";
 import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

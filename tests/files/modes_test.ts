@@ -1,7 +1,7 @@
 /** The permission bits of files, which travel with them. */
 import type { AppFunction } from "@degu/degu";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
-import { setTransferTraits } from "@degu/internal/kit/files/transfer/client.ts";
+import { setTransferTraits } from "@degu/internal/files/transfer/client.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
 import { mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

@@ -9,7 +9,7 @@ import {
 } from "@degu/degu/files";
 import type { MoveTreeOptions, TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { BodyIter } from "@degu/degu/base";
-import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/kit/files/bundle.ts";
+import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
 import { fastTimeouts, setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";

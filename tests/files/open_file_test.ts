@@ -11,10 +11,10 @@ import {
   formatPaths,
   type FoundRecord,
   GET_ANSWER,
-} from "@degu/internal/kit/files/bundle.ts";
-import { refusalToRead } from "@degu/internal/kit/files/serve/below_root.ts";
-import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
-import { Root } from "@degu/internal/kit/files/root.ts";
+} from "@degu/internal/files/bundle.ts";
+import { refusalToRead } from "@degu/internal/files/serve/below_root.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { Root } from "@degu/internal/files/root.ts";
 import { recordsOf } from "@degu/testing/bundles.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { runProgram } from "@degu/testing/programs.ts";

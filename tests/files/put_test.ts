@@ -2,8 +2,8 @@
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { fileUri } from "@degu/internal/kit/files/file_name.ts";
-import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
+import { fileUri } from "@degu/internal/files/file_name.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";

@@ -9,7 +9,7 @@ import {
 } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode } from "@degu/testing/directories.ts";

@@ -14,7 +14,7 @@ import {
   type UploadTreeOptions,
 } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay, passOn, Relay } from "@degu/testing/cutting_relay.ts";

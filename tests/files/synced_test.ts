@@ -2,8 +2,11 @@
 import type { BodyOut, HeaderDict, Method } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/files";
-import { EarlySync } from "@degu/internal/kit/disk/files.ts";
-import { replacePrivateFile, writePrivateFile } from "@degu/internal/kit/identity/private_files.ts";
+import { EarlySync } from "@degu/internal/internal/disk/files.ts";
+import {
+  replacePrivateFile,
+  writePrivateFile,
+} from "@degu/internal/device/identity/private_files.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { fill } from "@degu/testing/directories.ts";

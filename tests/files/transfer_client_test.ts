@@ -9,7 +9,7 @@ import {
 } from "@degu/degu/client";
 import { deleteFile, isTransient, makeDirectory, StatusError } from "@degu/degu/files";
 import type { AppFunction, Session } from "@degu/degu/server";
-import { TransferClient } from "@degu/internal/kit/files/transfer/client.ts";
+import { TransferClient } from "@degu/internal/files/transfer/client.ts";
 import { aborted } from "@degu/testing/aborts.ts";
 import { type RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";

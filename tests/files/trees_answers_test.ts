@@ -13,7 +13,7 @@ import {
   BUNDLE_TYPE,
   formatRecord,
   type FoundRecord,
-} from "@degu/internal/kit/files/bundle.ts";
+} from "@degu/internal/files/bundle.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { content, entries } from "@degu/testing/directories.ts";
 import {

@@ -10,10 +10,10 @@ import {
   type TreeResult,
   uploadTree,
 } from "@degu/degu/files";
-import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
-import { Root } from "@degu/internal/kit/files/root.ts";
-import type { TreeSettings } from "@degu/internal/kit/files/tree/options.ts";
-import { TreeReport } from "@degu/internal/kit/files/tree/report.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { Root } from "@degu/internal/files/root.ts";
+import type { TreeSettings } from "@degu/internal/files/tree/options.ts";
+import { TreeReport } from "@degu/internal/files/tree/report.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";

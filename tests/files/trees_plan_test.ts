@@ -1,7 +1,7 @@
 /** The plan of a copied tree: names, times, what is copied, kept and deleted. */
-import { isSameTime, isWithin, TreeNode } from "@degu/internal/kit/files/tree/tree.ts";
-import type { PlanRules } from "@degu/internal/kit/files/tree/options.ts";
-import { Plan } from "@degu/internal/kit/files/tree/plan.ts";
+import { isSameTime, isWithin, TreeNode } from "@degu/internal/files/tree/tree.ts";
+import type { PlanRules } from "@degu/internal/files/tree/options.ts";
+import { Plan } from "@degu/internal/files/tree/plan.ts";
 import { assertEquals } from "@std/assert";
 
 const TIME = 1_700_000_000_000;

@@ -2,7 +2,7 @@
 import { Body, type Method } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { formatPaths } from "@degu/internal/kit/files/bundle.ts";
+import { formatPaths } from "@degu/internal/files/bundle.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

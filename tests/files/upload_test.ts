@@ -9,10 +9,10 @@ import {
   type TransferProgress,
   upload,
 } from "@degu/degu/files";
-import { readUploadHeaders } from "@degu/internal/kit/files/serve/put_request.ts";
-import { Refusal } from "@degu/internal/kit/files/refusal.ts";
-import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
-import { SourceFile } from "@degu/internal/kit/files/transfer/source_file.ts";
+import { readUploadHeaders } from "@degu/internal/files/serve/put_request.ts";
+import { Refusal } from "@degu/internal/files/refusal.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { SourceFile } from "@degu/internal/files/transfer/source_file.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";

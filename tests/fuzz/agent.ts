@@ -1,7 +1,7 @@
 /** What strangers send to the agent by mDNS. */
 
-import { Hints, SERVICE } from "@degu/internal/kit/agent/mdns.ts";
-import type { KnownRecord } from "@degu/internal/kit/agent/mdns_links.ts";
+import { Hints, SERVICE } from "@degu/internal/agent/mdns.ts";
+import type { KnownRecord } from "@degu/internal/agent/mdns_links.ts";
 import { Buffer } from "node:buffer";
 import { formatAddress, parseAddress } from "@degu/degu/base";
 import { fromLatin1, latin1 } from "../support/wire_grammar.ts";

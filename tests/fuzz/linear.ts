@@ -15,8 +15,8 @@ import {
   parseResponse,
   parseUri,
 } from "@degu/internal/misc/wire.ts";
-import { EntryParser } from "@degu/internal/kit/files/entries.ts";
-import { parseReprDigest, parseWantReprDigest } from "@degu/internal/kit/files/digest.ts";
+import { EntryParser } from "@degu/internal/files/entries.ts";
+import { parseReprDigest, parseWantReprDigest } from "@degu/internal/files/digest.ts";
 import { cut } from "../support/streams.ts";
 import { latin1 } from "../support/wire_grammar.ts";
 import { dictionary } from "./digests.ts";

@@ -2,7 +2,7 @@
 import { DeguError } from "@degu/degu/base";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { buildServerSslctx, SSLServer } from "@degu/degu/server";
-import { DeviceIdentity } from "@degu/internal/kit/identity/device_identity.ts";
+import { DeviceIdentity } from "@degu/internal/device/identity/device_identity.ts";
 import { isSupportedDeno, MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 

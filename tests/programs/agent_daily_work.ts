@@ -1,5 +1,5 @@
 /**
- * What docs/agent.md has for daily work, over three devices on a switch: in the middle of each command the cable of the one that
+ * What agent/docs/guide.md has for daily work, over three devices on a switch: in the middle of each command the cable of the one that
  * serves goes out, and half of the times it is started anew meanwhile. Prints what the commands have said, and what is where, as JSON.
  */
 

@@ -1,6 +1,6 @@
 /**
  * The first minute of the help, at terminals of two machines that have nothing but what
- * docs/agent.md installs. Prints what the machine has that has received, the mode of its inbox and
+ * agent/docs/guide.md installs. Prints what the machine has that has received, the mode of its inbox and
  * the files of the other machine in it, and what is left there, as JSON.
  */
 

@@ -3,7 +3,7 @@
  * shows, and how it has ended, as JSON.
  */
 
-import { SEND_SERVICE } from "@degu/internal/kit/agent/mdns.ts";
+import { SEND_SERVICE } from "@degu/internal/agent/mdns.ts";
 import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags, programCommand } from "@degu/testing/programs.ts";

@@ -6,12 +6,8 @@
 import type { Address } from "@degu/degu";
 import { Client } from "@degu/degu/client";
 import { Device, PairingError } from "@degu/degu/device";
-import { findOffers, PAIR_SERVICE } from "@degu/internal/kit/agent/mdns.ts";
-import {
-  commitmentTo,
-  encodeMessage,
-  makeRandom,
-} from "@degu/internal/kit/device/pairing_messages.ts";
+import { findOffers, PAIR_SERVICE } from "@degu/internal/agent/mdns.ts";
+import { commitmentTo, encodeMessage, makeRandom } from "@degu/internal/device/pairing_messages.ts";
 import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";

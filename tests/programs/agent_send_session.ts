@@ -1,6 +1,6 @@
 /**
  * A file that was really sent from one machine to another one in the same network, without pairing.
- * Prints what docs/agent.md shows of the receiver's terminal.
+ * Prints what agent/docs/guide.md shows of the receiver's terminal.
  */
 
 import { agree } from "@degu/testing/agent_lab.ts";

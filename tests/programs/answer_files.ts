@@ -7,7 +7,7 @@
 import { Body, ChunkedBody, type HeaderDict, type Method } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { WANT_SHA256 } from "@degu/internal/kit/files/digest.ts";
+import { WANT_SHA256 } from "@degu/internal/files/digest.ts";
 
 const [root = "", file = ""] = Deno.args;
 const requests: [Method, string, string | number, HeaderDict][] = JSON.parse(

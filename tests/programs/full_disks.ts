@@ -16,7 +16,7 @@ import {
 } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { type PeerCertificate, Session } from "@degu/degu/server";
-import { freeBytes } from "@degu/internal/kit/disk/space.ts";
+import { freeBytes } from "@degu/internal/internal/disk/space.ts";
 import { untilFile } from "@degu/testing/agent_files.ts";
 import { mustRun } from "@degu/testing/commands.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";

@@ -4,7 +4,7 @@
  */
 
 import { Device } from "@degu/degu/device";
-import { decodeLine } from "@degu/internal/kit/device/invitation_line.ts";
+import { decodeLine } from "@degu/internal/device/invitation_line.ts";
 import { ip, layCable, scopeOf } from "@degu/testing/namespaces.ts";
 
 // The first pair is only in the way: its interfaces are tried, and lead nowhere.

@@ -2,7 +2,7 @@
  * Announces a device that is another one, at a port of this machine, and sends bytes that are no packet, until it is killed.
  */
 
-import { Announcement } from "@degu/internal/kit/agent/mdns.ts";
+import { Announcement } from "@degu/internal/agent/mdns.ts";
 import { createSocket } from "node:dgram";
 
 const [id = "", address = "", port = "7443", type] = Deno.args;

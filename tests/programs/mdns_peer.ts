@@ -8,7 +8,7 @@ import {
   findAddresses,
   findOffers,
   PAIR_SERVICE,
-} from "@degu/internal/kit/agent/mdns.ts";
+} from "@degu/internal/agent/mdns.ts";
 
 const [task = "", id = ""] = Deno.args;
 if (task === "find") {

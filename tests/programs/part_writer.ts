@@ -3,7 +3,7 @@
  * its standard input ends, like a process that waits for more of an upload.
  */
 
-import { UnfinishedFiles } from "@degu/internal/kit/files/serve/unfinished.ts";
+import { UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
 
 const [name = "", root = ""] = Deno.args;
 const files = new UnfinishedFiles(root);

@@ -4,8 +4,8 @@
  * number of the last change.
  */
 
-import { PeerStore } from "@degu/internal/kit/device/peer_store.ts";
-import { readAuthorityText } from "@degu/internal/kit/identity/authority.ts";
+import { PeerStore } from "@degu/internal/device/peer_store.ts";
+import { readAuthorityText } from "@degu/internal/device/identity/authority.ts";
 
 /** What is true of two peers after so many changes: the name of the one, and the port of the other. */
 export function stateAfter(changes: number): { name: string; port: number | null } {

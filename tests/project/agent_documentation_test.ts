@@ -1,6 +1,6 @@
 /** The pages about the program say what it does: its options, and the services, which run as they are there. */
 import { assert, assertEquals } from "@std/assert";
-import { makeProgram } from "@degu/internal/kit/agent/program.ts";
+import { makeProgram } from "@degu/internal/agent/program.ts";
 import { commandsIn, firstMinute } from "@degu/testing/agent_documentation.ts";
 import { objectsOf } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
@@ -13,10 +13,10 @@ const program = await makeProgram(() => () => Promise.resolve());
 const [, permissions = ""] = (await read("docs/permissions.md")).split("\n## The program\n");
 /** The pages about the program, one after the other. */
 const page = [
-  await read("docs/agent.md"),
-  await read("docs/agent_reference.md"),
-  await read("docs/service.md"),
-  await read("docs/agent_sync.md"),
+  await read("agent/docs/guide.md"),
+  await read("agent/docs/reference.md"),
+  await read("agent/docs/service.md"),
+  await read("agent/docs/sync.md"),
   permissions.split("\n## ")[0],
 ].join("\n");
 
@@ -38,7 +38,7 @@ function optionsIn(text: string): Set<string> {
   );
 }
 
-Deno.test("the first minute is the same in the help and in docs/agent.md", async () => {
+Deno.test("the first minute is the same in the help and in agent/docs/guide.md", async () => {
   const commands = await firstMinute();
   assert(commands.length > 5, "the help has no first minute");
   const blocks = [...page.matchAll(/^```text\n((?:one|two)\$ [^]*?)```$/gm)];
@@ -179,7 +179,7 @@ async function unitsOf(home: string, ...args: string[]): Promise<[name: string, 
   return objects.map(({ path, text }) => [`${path}`.split("/").at(-1)!, `${text}`]);
 }
 
-Deno.test("the unit of docs/service.md is the one that degu service installs", async () => {
+Deno.test("the unit of agent/docs/service.md is the one that degu service installs", async () => {
   await using dir = await tempDir();
   const home = `${dir.path}/.local/state/degu`;
   await fill(dir.path, { ".local/state": null, "Share": null, "Inbox": null });

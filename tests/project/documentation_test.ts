@@ -40,10 +40,10 @@ const OTHER_BLOCKS: Record<string, string> = {
     "tests/project/agent_documentation_test.ts",
   "echo 'source <(degu completions bash)' >> ~/.bashrc":
     "it changes the files of a user; the completions are tested",
-  "one$ degu pair": "tests/long/agent/first_minute_test.ts",
-  "two$ degu send hello.txt": "tests/long/agent/first_minute_test.ts",
+  "one$ degu pair": "agent/tests/long/first_minute_test.ts",
+  "two$ degu send hello.txt": "agent/tests/long/first_minute_test.ts",
   "laptop$ degu pair": "tests/long/project/recording_test.ts",
-  "new$ degu ls --inbox desk:": "tests/agent/inbox_test.ts moves such a copy",
+  "new$ degu ls --inbox desk:": "agent/tests/inbox_test.ts moves such a copy",
   "degu ls one:                    # what is shared": "tests/project/agent_documentation_test.ts",
   "deno cache jsr:@degu/degu@0.1.0/agent": "JSR does not have the package yet",
   "[Unit]": "it serves a program of yours",

@@ -28,33 +28,33 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["web/", `${CONNECTED} apps/ web/`],
   ["mod.ts", `${CONNECTED} base.ts apps/ web/`],
   ["worker/", `${CONNECTED} worker/ node:`],
-  ["kit/disk/", "kit/disk/ node:fs"],
-  ["kit/files/*", `${BELOW_KIT} kit/disk/ kit/files/* node:`],
-  ["kit/files/serve/", `${BELOW_KIT} kit/disk/ kit/files/* kit/files/serve/ node: npm:mime`],
-  ["kit/files/transfer/", `${BELOW_KIT} kit/disk/ kit/files/* kit/files/transfer/ node:`],
+  ["internal/disk/", "internal/disk/ node:fs"],
+  ["files/*", `${BELOW_KIT} internal/disk/ files/* node:`],
+  ["files/serve/", `${BELOW_KIT} internal/disk/ files/* files/serve/ node: npm:mime`],
+  ["files/transfer/", `${BELOW_KIT} internal/disk/ files/* files/transfer/ node:`],
   [
-    "kit/files/tree/",
-    `${BELOW_KIT} kit/disk/ kit/files/* kit/files/transfer/ kit/files/tree/ node:`,
+    "files/tree/",
+    `${BELOW_KIT} internal/disk/ files/* files/transfer/ files/tree/ node:`,
   ],
-  ["files.ts", `${CONNECTED} kit/files/`],
-  ["kit/identity/", `${BELOW_KIT} kit/disk/ kit/identity/ node:`],
-  ["device.ts kit/device/", `${BELOW_KIT} kit/disk/ kit/identity/ kit/device/ node:`],
-  ["misc/", `${CONNECTED} worker/ misc/ kit/disk/ node:`],
-  ["misc.ts", "base/ misc/ kit/device/temp_devices.ts"],
+  ["files.ts", `${CONNECTED} files/`],
+  ["device/identity/", `${BELOW_KIT} internal/disk/ device/identity/ node:`],
+  ["device.ts device/", `${BELOW_KIT} internal/disk/ device/identity/ device/ node:`],
+  ["misc/", `${CONNECTED} worker/ misc/ internal/disk/ node:`],
+  ["misc.ts", "base/ misc/ device/temp_devices.ts"],
   [
-    "agent.ts kit/agent/",
-    "base.ts client.ts device.ts files.ts server.ts apps/reply.ts base/address.ts base/collections.ts base/facts.ts base/pause.ts base/printable.ts " +
-    "net/logger.ts net/repeat.ts net/termination.ts net/thrown.ts kit/files/refusal.ts kit/files/reserved.ts kit/files/transfer_error.ts kit/files/transfer/client.ts kit/files/transfer/download.ts " +
-    "kit/disk/ kit/identity/names.ts kit/identity/private_files.ts kit/device/errors.ts kit/device/invitation_line.ts kit/device/invite.ts kit/device/pairing_state.ts kit/device/serving_records.ts kit/agent/ node: commander ignore multicast-dns uqr",
+    "agent.ts agent/",
+    "base.ts client.ts device.ts files.ts server.ts apps/reply.ts base/address.ts internal/collections.ts internal/facts.ts internal/pause.ts internal/printable.ts " +
+    "net/logger.ts net/repeat.ts net/termination.ts net/thrown.ts files/refusal.ts files/reserved.ts files/transfer_error.ts files/transfer/client.ts files/transfer/download.ts " +
+    "internal/disk/ device/identity/names.ts device/identity/private_files.ts device/errors.ts device/invitation_line.ts device/invite.ts device/pairing_state.ts device/serving_records.ts agent/ node: commander ignore multicast-dns uqr",
   ],
 ];
 
 /** How many names of base/ and net/ each folder imports that no user of the package can import so. */
 const deepImports = {
-  "kit/agent/": 27,
-  "kit/device/": 54,
-  "kit/files/": 65,
-  "kit/identity/": 11,
+  "agent/": 27,
+  "device/": 54,
+  "files/": 65,
+  "device/identity/": 11,
 } as const;
 
 Deno.test("exports lists exactly the modules at the top level", async () => {

@@ -1,6 +1,6 @@
 /** What docs/permissions.md says of the program: each command works, and asks for exactly the permissions of its row. */
-import { Inbox } from "@degu/internal/kit/agent/inbox.ts";
-import { makeProgram } from "@degu/internal/kit/agent/program.ts";
+import { Inbox } from "@degu/internal/agent/inbox.ts";
+import { makeProgram } from "@degu/internal/agent/program.ts";
 import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
 import { mustRun } from "@degu/testing/commands.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
@@ -14,7 +14,7 @@ import { patch } from "@degu/testing/patching.ts";
 import type { Step } from "../programs/agent_permissions.ts";
 
 /**
- * A permission that every command does without: tests/long/agent/work_test.ts has full disks
+ * A permission that every command does without: agent/tests/long/work_test.ts has full disks
  * with it and without.
  */
 const OPTIONAL = "sys=statfs";

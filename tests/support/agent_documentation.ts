@@ -1,7 +1,7 @@
 /** The commands that the texts about the program tell people to type. */
 
 import { assert } from "@std/assert";
-import { makeProgram } from "@degu/internal/kit/agent/program.ts";
+import { makeProgram } from "@degu/internal/agent/program.ts";
 import { read } from "./tree.ts";
 
 /**
@@ -21,9 +21,10 @@ export function commandsIn(text: string): [machine: string, command: string][] {
   );
 }
 
-/** The permissions with which docs/agent.md installs the program. */
+/** The permissions with which agent/docs/guide.md installs the program. */
 export async function installFlags(): Promise<string[]> {
-  const [, install] = /```sh\n(deno install [^`]*)```/.exec(await read("docs/agent.md")) ?? [];
-  assert(install !== undefined, "docs/agent.md doesn't say how to install the program");
+  const [, install] = /```sh\n(deno install [^`]*)```/.exec(await read("agent/docs/guide.md")) ??
+    [];
+  assert(install !== undefined, "agent/docs/guide.md doesn't say how to install the program");
   return install.match(/--allow-\S+/g) ?? [];
 }

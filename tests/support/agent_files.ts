@@ -5,7 +5,7 @@
 
 import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
-import { Inbox } from "@degu/internal/kit/agent/inbox.ts";
+import { Inbox } from "@degu/internal/agent/inbox.ts";
 import { type AgentEnd, AgentHomes, type HereOptions, type RunningAgent } from "./agents.ts";
 import { listenAgain, unusedPort } from "./ports.ts";
 

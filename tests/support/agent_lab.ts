@@ -171,7 +171,7 @@ export class Machine {
 }
 
 /**
- * Installs the program as docs/agent.md says; returns a function that types a line at a terminal of
+ * Installs the program as agent/docs/guide.md says; returns a function that types a line at a terminal of
  * a machine, which has nothing else.
  *
  * @param dir Where the machines are, too.
@@ -180,7 +180,7 @@ export async function install(
   dir: string,
 ): Promise<(machine: Machine, line: string) => RunningAgent> {
   await Deno.mkdir(`${dir}/bin`);
-  const agent = fromFileUrl(import.meta.resolve("../../agent.ts"));
+  const agent = fromFileUrl(import.meta.resolve("../../agent/main.ts"));
   const command = denoRun(await installFlags(), agent).join(" ");
   const script = `#!/bin/sh\nexec ${command} "$@"\n`;
   await Deno.writeTextFile(`${dir}/bin/degu`, script, { mode: 0o755 });

@@ -6,9 +6,9 @@ import { parseAddress } from "@degu/degu/base";
 import { makeDevice, recordAt } from "./device_pairs.ts";
 import { denoRun, startCommand } from "./commands.ts";
 import { tempDir } from "./directories.ts";
-import { Interrupted } from "@degu/internal/kit/agent/failure.ts";
-import type { Streams } from "@degu/internal/kit/agent/output.ts";
-import { runAgent as runProgram } from "@degu/internal/kit/agent/program.ts";
+import { Interrupted } from "@degu/internal/agent/failure.ts";
+import type { Streams } from "@degu/internal/agent/output.ts";
+import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
 import { Shown } from "./processes.ts";
 import { within } from "./raw_peer.ts";
 

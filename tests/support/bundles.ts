@@ -11,7 +11,7 @@ import {
   formatRecord,
   PUT_ANSWER,
   type PutRecord,
-} from "@degu/internal/kit/files/bundle.ts";
+} from "@degu/internal/files/bundle.ts";
 import { concat } from "./streams.ts";
 import { latin1 } from "./wire_grammar.ts";
 

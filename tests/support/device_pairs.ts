@@ -5,9 +5,9 @@
 import { dirname, join } from "@std/path";
 import type { Address } from "@degu/degu/base";
 import { Device, type DeviceOptions, type Peer } from "@degu/degu/device";
-import { type Authority, readAuthorityText } from "@degu/internal/kit/identity/authority.ts";
-import { PeerStore } from "@degu/internal/kit/device/peer_store.ts";
-import { ifPresent } from "@degu/internal/kit/disk/names.ts";
+import { type Authority, readAuthorityText } from "@degu/internal/device/identity/authority.ts";
+import { PeerStore } from "@degu/internal/device/peer_store.ts";
+import { ifPresent } from "@degu/internal/internal/disk/names.ts";
 import { content, entries, tempDir } from "./directories.ts";
 import { RecordingLogger } from "./serving.ts";
 

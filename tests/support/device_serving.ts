@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { type Address, EmptyPreambleError, type HostAddress, TlsError } from "@degu/degu/base";
 import { type Client, SSLClient } from "@degu/degu/client";
 import { type Device, type DeviceServer, peerOf } from "@degu/degu/device";
-import { readAuthorityText } from "@degu/internal/kit/identity/authority.ts";
+import { readAuthorityText } from "@degu/internal/device/identity/authority.ts";
 import { type App, SSLServer } from "@degu/degu/server";
 import type { TestAuthority } from "./authorities.ts";
 import { authorityOf, record, storeOf, TestDevices } from "./device_pairs.ts";

@@ -1,5 +1,5 @@
 /** mDNS on the loopback interface, with a port of its own. */
-import type { InterfaceAddress, Network } from "@degu/internal/kit/agent/mdns_links.ts";
+import type { InterfaceAddress, Network } from "@degu/internal/agent/mdns_links.ts";
 import { createSocket, type Socket } from "node:dgram";
 
 /** An address that is announced as the one of this machine. No packet goes there. */

@@ -2,8 +2,8 @@
 
 import type { Peer } from "@degu/degu/device";
 import { Session } from "@degu/degu/server";
-import { setPeer } from "@degu/internal/kit/device/device_server.ts";
-import { deviceId } from "@degu/internal/kit/identity/names.ts";
+import { setPeer } from "@degu/internal/device/device_server.ts";
+import { deviceId } from "@degu/internal/device/identity/names.ts";
 import { createHash } from "node:crypto";
 
 /** Makes a session with a peer; of two peers with the same name, the ids are the same. */

@@ -5,7 +5,7 @@ import type { Response } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu";
 import type { ServerOptions } from "@degu/degu/server";
-import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { tempDir } from "./directories.ts";
 import { serve } from "./serving.ts";
 import { makeFifo, makeLinks } from "./special_files.ts";

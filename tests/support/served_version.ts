@@ -5,7 +5,7 @@
 
 import { BodyIter, ContentRange, Range } from "@degu/degu/base";
 import { download, type TransferOptions } from "@degu/degu/files";
-import { formatReprDigest } from "@degu/internal/kit/files/digest.ts";
+import { formatReprDigest } from "@degu/internal/files/digest.ts";
 import type { AppFunction } from "@degu/degu";
 import { sha256Of } from "./bundles.ts";
 import { tempDir } from "./directories.ts";

@@ -2,7 +2,7 @@
 
 import type { App, AppFunction } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
-import { isReserved } from "@degu/internal/kit/files/reserved.ts";
+import { isReserved } from "@degu/internal/files/reserved.ts";
 import { entries, tempDir } from "./directories.ts";
 import { serve } from "./serving.ts";
 

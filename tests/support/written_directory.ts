@@ -10,8 +10,8 @@ import {
   type Response,
 } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
-import { formatReprDigest } from "@degu/internal/kit/files/digest.ts";
-import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
+import { formatReprDigest } from "@degu/internal/files/digest.ts";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { sha256Of } from "./bundles.ts";
 import { entries } from "./directories.ts";
 import { makeTree } from "./served_directory.ts";

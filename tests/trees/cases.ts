@@ -1,7 +1,7 @@
 /** Random cases: two trees that have much in common, options, and what happens meanwhile. */
 
 import fc from "fast-check";
-import { isReservedName } from "@degu/internal/kit/files/reserved.ts";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
 import type { Plan } from "./disk.ts";
 
 /** What an arbitrary makes; what is none stands for itself. */

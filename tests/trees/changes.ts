@@ -1,7 +1,7 @@
 /** What others do to the trees while they are copied, and what nevertheless has to hold. */
 
 import type { TreeEvent, TreeResult } from "@degu/degu/files";
-import { isReservedName } from "@degu/internal/kit/files/reserved.ts";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
 import type { Case, Change, Site, Write } from "./cases.ts";
 import {
   below,

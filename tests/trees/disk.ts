@@ -1,7 +1,7 @@
 /** Trees on the disk: made from a description, seen as they are, changed, and removed. */
 
 import { Buffer } from "node:buffer";
-import { isReservedName } from "@degu/internal/kit/files/reserved.ts";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
 
 /** What lies under a name, as it is on the disk. */
 export type Raw = RawFile | RawDirectory | RawLink | RawSpecial;

@@ -16,7 +16,7 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { patch } from "@degu/testing/patching.ts";
-import { isReservedName, RESERVED } from "@degu/internal/kit/files/reserved.ts";
+import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
 import { type App, Server } from "@degu/degu/server";
 import {
   type Case,

@@ -4,7 +4,7 @@
  */
 
 import type { TreeEvent, TreeResult } from "@degu/degu/files";
-import { isReservedName } from "@degu/internal/kit/files/reserved.ts";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { type Options, REUSED_FROM_BYTES } from "./cases.ts";
 import { below, differences, flatten, type Raw, type RawDirectory, type RawFile } from "./disk.ts";
 

@@ -12,7 +12,7 @@ import {
   type TreeResult,
   uploadTree,
 } from "@degu/degu/files";
-import { isReservedName } from "@degu/internal/kit/files/reserved.ts";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { Server } from "@degu/degu/server";
 import { mountOddDisk } from "@degu/testing/odd_disk.ts";
 import type { Made } from "./cases.ts";

@@ -1,7 +1,7 @@
 /** What `rsync -rtp --delete` makes of the same trees, and which differences are meant. */
 
 import type { TreeResult } from "@degu/degu/files";
-import { isReservedName } from "@degu/internal/kit/files/reserved.ts";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { flatten, isOther, type Raw, type RawDirectory, run } from "./disk.ts";
 import { isSameTime } from "./model.ts";
 
@@ -28,7 +28,7 @@ interface Difference {
   readonly theirs: string | null;
 }
 
-/** A difference that is meant, and where docs/agent.md says so. */
+/** A difference that is meant, and where agent/docs/guide.md says so. */
 interface Named {
   readonly name: string;
   explains(difference: Difference, compared: Compared): boolean;

@@ -13,7 +13,7 @@ import {
   upload,
   uploadTree,
 } from "@degu/degu/files";
-import { formatPaths, GET_ANSWER } from "@degu/internal/kit/files/bundle.ts";
+import { formatPaths, GET_ANSWER } from "@degu/internal/files/bundle.ts";
 import { parseBundle } from "@degu/testing/bundles.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
 import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";

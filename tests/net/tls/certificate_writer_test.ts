@@ -1,5 +1,5 @@
 /** Certificates as they are created, before they are written to files, and the names that they can be issued for. */
-import { quote } from "@degu/internal/base/quote.ts";
+import { quote } from "@degu/internal/internal/quote.ts";
 import {
   createAuthority,
   createLeaf,

@@ -1,7 +1,7 @@
 /** DER, as far as certificates need it. */
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { concatenate } from "@degu/internal/base/bytes.ts";
+import { concatenate } from "@degu/internal/internal/bytes.ts";
 import {
   decodeString,
   decodeTime,

@@ -1,0 +1,150 @@
+/** Addresses that a person gives, and those that another device is given. */
+
+import { InvalidArgumentError } from "commander";
+import {
+  type Address,
+  formatAddress,
+  type HostAddress,
+  parseAddress,
+  type ScopedAddress,
+} from "../base.ts";
+import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.ts";
+import type { Device, DeviceServer } from "../device.ts";
+import { FAILED, Failure } from "./failure.ts";
+import type { Output } from "./output.ts";
+import { userName } from "./system_errors.ts";
+
+export const DEFAULT_PORT = 7443;
+
+/** An address that can be sent to another machine. */
+export type SentAddress = HostAddress | ScopedAddress;
+
+export interface PairingOptions {
+  readonly as?: string;
+  readonly serving?: SentAddress[];
+}
+
+/** Reads an address of an option; the port may be left out. */
+export function parseAddressOption(text: string): Address {
+  const hasPort = text.startsWith("unix:") || /^(\[[^\]]*\]|[^:[\]]*):[^:]*$/.test(text);
+  // An IPv6 address without brackets has no port.
+  const host = text.includes(":") && !text.startsWith("[") ? `[${text}]` : text;
+  try {
+    return parseAddress(hasPort ? text : `${host}:${DEFAULT_PORT}`);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    // The library's message has an example for programs; people get one for the command line.
+    const message = error.message.replace(/^address(\[\d\])?: /, "")
+      .replace(/: write \[.*/s, ": write it as in fe80::1%eth0");
+    throw new InvalidArgumentError(message);
+  }
+}
+
+export function parseListenAddress(text: string): Address {
+  const [, port] = /^:?(\d{1,5})$/.exec(text) ?? [];
+  if (port !== undefined) {
+    throw new InvalidArgumentError(
+      `it is a port without an address: write 0.0.0.0:${port} for every address of this machine`,
+    );
+  }
+  const address = parseAddressOption(text);
+  if (isUnixAddress(address)) return address;
+  const [host] = address;
+  if (canonicalIPAddress(withoutZone(host)) !== null) return address;
+  throw new InvalidArgumentError(
+    `must be an IP address of this machine, with or without a port; got ${JSON.stringify(host)}: ` +
+      "0.0.0.0 and :: are all of them",
+  );
+}
+
+/** Reads an address of this machine that another one can connect to. */
+export function parseInvitingAddress(text: string): SentAddress {
+  const address = parseListenAddress(text);
+  if (!isUnixAddress(address)) return address;
+  throw new InvalidArgumentError("must be an IP address; got a Unix socket");
+}
+
+/** Reads an address at which another device finds this one later. */
+export function parseServingAddress(text: string): SentAddress {
+  const address = parseAddressOption(text);
+  if (isUnixAddress(address)) {
+    throw new InvalidArgumentError("must be an IP address or a DNS name; got a Unix socket");
+  }
+  if (address[1] !== 0) return address;
+  throw new InvalidArgumentError("must have a port from 1 to 65535; got 0");
+}
+
+/**
+ * The addresses to send to a new peer: those given; else those where `degu serve` runs, which are
+ * looked up when they are sent; else the default port of every address of this machine, where
+ * `degu serve` may be started later.
+ *
+ * @returns `undefined` for those that are looked up.
+ */
+export async function servingAddresses(
+  output: Output,
+  device: Device,
+  given: SentAddress[] | undefined,
+): Promise<SentAddress[] | undefined> {
+  if (given !== undefined || (await device.serving()).length > 0) return given;
+  const permission = { name: "sys", kind: "networkInterfaces" } as const;
+  if (Deno.permissions.querySync(permission).state === "granted") return [["::", DEFAULT_PORT]];
+  output.note(
+    "the addresses of this machine are not sent, as --allow-sys=networkInterfaces is missing: give them with " +
+      "--serving, if this device is to serve the other one",
+  );
+  return undefined;
+}
+
+/** Opens something that listens at every address: on a machine without IPv6, with IPv4 alone. */
+export async function atEveryAddress<T>(
+  open: (address: [host: string, port: number]) => Promise<T>,
+  port: number,
+): Promise<T> {
+  try {
+    return await open(["::", port]);
+  } catch (error) {
+    // These would fail again.
+    const final = [Failure, RangeError, Deno.errors.NotCapable];
+    if (final.some((each) => error instanceof each)) throw error;
+    return await open(["0.0.0.0", port]);
+  }
+}
+
+/** The error of addresses at which nothing can listen; of several, nobody knows which is meant. */
+export function listenError(addresses: readonly Address[], error: unknown): unknown {
+  const texts = addresses.map(formatAddress);
+  const said = texts.join(", or ");
+  const fail = (message: string) => new Failure(message, FAILED, { cause: error });
+  const { AddrInUse, AddrNotAvailable, PermissionDenied } = Deno.errors;
+  const other = `--listen ${texts[0]!.replace(/\d+$/, "7444")}`;
+  if (error instanceof AddrNotAvailable && texts.some((text) => !text.startsWith("[::]"))) {
+    return fail(`${said} is not an address of this machine: use one that is, or 0.0.0.0`);
+  }
+  if (error instanceof AddrInUse) {
+    const advice = `If it is another program, take another port, as in ${other}`;
+    return fail(`${said} is in use: does another "degu serve" run? ${advice}`);
+  }
+  const isLow = addresses.some(([, port]) => typeof port === "number" && port < 1024);
+  if (error instanceof PermissionDenied && isLow) {
+    return fail(
+      `${userName()} may not listen at ${said}: ports below 1024 are for root; take another one, as in ${other}`,
+    );
+  }
+  return error;
+}
+
+/** Resolves when the servers serve; without addresses there is one, at every address. */
+export async function listen(
+  start: (address: Address) => Promise<DeviceServer>,
+  given: Address[] | undefined,
+  port: number = DEFAULT_PORT,
+): Promise<DeviceServer[]> {
+  const bind = (address: Address) =>
+    start(address).catch((error) => {
+      throw listenError([address], error);
+    });
+  return given === undefined
+    ? [await atEveryAddress(bind, port)]
+    : await Promise.all(given.map(bind));
+}

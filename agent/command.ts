@@ -1,0 +1,152 @@
+/** A command of the program: its context, its options and their values, its examples. */
+
+import { Command, InvalidArgumentError } from "commander";
+import type { Address } from "../base.ts";
+import { parseAddressOption, parseServingAddress } from "./addresses.ts";
+import { Failure, USAGE } from "./failure.ts";
+import type { Output } from "./output.ts";
+
+/** The context in which every command runs. */
+export interface Context {
+  /** The absolute path of the directory of the device. */
+  readonly home: string;
+  readonly output: Output;
+  /** Is aborted by the first SIGINT or SIGTERM: commands clean up and reject with its reason. */
+  readonly signal: AbortSignal;
+  readonly options: CommonOptions;
+  /** The name of the peer that was asked for last, to which an error without a peer belongs. */
+  peer?: string;
+}
+
+/** The options that every command has, and those of commands that connect to a peer. */
+export interface CommonOptions {
+  readonly home?: string;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly address?: Address;
+  /** False with `--no-find`. */
+  readonly find?: boolean;
+  /** Seconds to wait for a peer that is off. */
+  readonly wait?: number;
+}
+
+/**
+ * The work of a command, with its operands and its options. The result is the exit code, if it is
+ * not 0.
+ */
+type Action<Args extends unknown[]> = (context: Context, ...args: Args) => Promise<number | void>;
+
+export type Run = <Args extends unknown[]>(
+  action: Action<Args>,
+) => (...args: Args) => Promise<void>;
+
+/** A command of the program, with what several of them have. */
+export class AgentCommand extends Command {
+  /** Runs what a command does. */
+  readonly run: Run;
+  #heading = "\nExamples:\n";
+
+  constructor(name: string, run: Run) {
+    super(name);
+    this.run = run;
+  }
+
+  override createCommand(name: string): AgentCommand {
+    return new AgentCommand(name, this.run);
+  }
+
+  does<Args extends unknown[]>(action: Action<Args>): this {
+    return this.action(this.run(action));
+  }
+
+  /** Adds an example: a line to type, and the effect of that line. */
+  example(line: string, does: string): this {
+    const heading = this.#heading;
+    this.#heading = "";
+    return this.addHelpText("after", `${heading}  ${line}\n      ${does}`);
+  }
+
+  /** Adds the options of commands that connect to a peer. */
+  connects(): this {
+    return this
+      .option(
+        "--address <address>",
+        "where the peer is; stored if it answers there",
+        parseAddressOption,
+      )
+      .option(
+        "--no-find",
+        "don't look for the peer on the local network (mDNS) if it does not answer",
+      );
+  }
+
+  /** Adds the option of commands that copy directories. */
+  settles(): this {
+    return this.option(
+      "--settled <seconds>",
+      "in directories, skip files that were modified less than so many seconds ago: they may still be written to",
+      parseSeconds,
+    );
+  }
+
+  /** Adds the option of commands that can wait for a peer. */
+  waits(): this {
+    return this.option(
+      "--wait <seconds>",
+      "if the peer is off, wait for it quietly, up to so many seconds",
+      parseSeconds,
+    );
+  }
+
+  /** Adds the option of commands that look for another device, which need not be a peer. */
+  meets(): this {
+    return this.option(
+      "--address <address>",
+      "where the other device is, with the port that it shows: HOST:PORT",
+      parseServingAddress,
+    );
+  }
+
+  /** Adds the options of all commands that pair. */
+  pairs(): this {
+    return this
+      .option("--as <name>", "what the other device is called here (default: its own name)")
+      .option(
+        "--serving <address>",
+        'where the other device finds this one later; can be repeated (default: where "degu serve" listens)',
+        repeated(parseServingAddress),
+      );
+  }
+}
+
+// ───────────────────────── the values of options
+
+/** Reads an option that may be given several times. */
+export function repeated<T>(parse: (text: string) => T): (text: string, before?: T[]) => T[] {
+  return (text, before = []) => [...before, parse(text)];
+}
+
+/**
+ * Reads an option that may be given once: otherwise the first of two directories would be ignored
+ * silently.
+ */
+export function parseOnce(text: string, before?: string): string {
+  if (before === undefined) return text;
+  throw new InvalidArgumentError(
+    `it can be given only once, and ${JSON.stringify(before)} is given already`,
+  );
+}
+
+/** Reads a number of seconds, such as `1.5`. */
+export function parseSeconds(text: string): number {
+  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
+  throw new InvalidArgumentError(
+    `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`,
+  );
+}
+
+/** Refuses an option that does nothing without directories: nobody would see that. */
+export function checkSettled(settled: number | undefined, recursive: boolean): void {
+  if (settled === undefined || recursive) return;
+  throw new Failure("--settled is for directories: add -r", USAGE);
+}

@@ -1,0 +1,44 @@
+/** `degu init`: makes the device. */
+
+import { Device } from "../../device.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { defaultName, loggerOf, openIfMade } from "../own_device.ts";
+import { FAILED, Failure, usageError } from "../failure.ts";
+
+export function addInit(program: AgentCommand): void {
+  program.command("init")
+    .summary("make this device, once")
+    .description(
+      "Makes this device: a name, keys, and a directory for them. Prints the name and the id, by which other " +
+        "devices know it. pair, invite, join and serve make it by themselves, with the name of this machine.",
+    )
+    .option("--name <name>", "what other devices call it (default: the name of this machine)")
+    .example("degu init", "names it like this machine")
+    .example("degu init --name anna-laptop", "letters, digits, - and _")
+    .does(init);
+}
+
+async function init(context: Context, given: { readonly name?: string }): Promise<void> {
+  const { home, output } = context;
+  await using there = await openIfMade(context);
+  // A new device would be unknown to all peers of the device that is already there.
+  if (there !== null) {
+    throw new Failure(
+      `there is a device in ${home} already: ${there.name} ${there.id}; give another directory with --home ` +
+        "to make another one",
+      FAILED,
+      { code: "ALREADY_THERE", path: home },
+    );
+  }
+  try {
+    const options = { name: given.name ?? defaultName(), logger: loggerOf(context) };
+    await using device = await Device.open(home, options);
+    const { name, id } = device;
+    output.result(`${name} ${id}`, { name, id, home });
+  } catch (error) {
+    throw usageError(error);
+  }
+  output.note(
+    `created ${home}; to pair, run "degu pair" on this device and on the other one`,
+  );
+}

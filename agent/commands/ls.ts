@@ -1,0 +1,67 @@
+/** `degu ls`: lists the files that a peer shares. */
+
+import type { DirectoryEntry } from "../../files.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { openDevice } from "../own_device.ts";
+import { formatBytes } from "../output.ts";
+import { OTHER_REASONS, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
+
+export function addLs(program: AgentCommand): void {
+  program.command("ls")
+    .summary("list what a peer shares")
+    .description(
+      "Lists a directory that a peer shares, by name; directories end with a slash. For a file, prints its name. " +
+        "If the peer shares nothing, lists its inbox.",
+    )
+    .argument("<peer:path>", "the directory; PEER: is all of it")
+    .option("--inbox", "list its inbox, if it has both")
+    .option("-l, --long", "print sizes and times, too")
+    .connects()
+    .example("degu ls laptop:", "what it shares")
+    .example("degu ls -l laptop:photos/2025", "with sizes and times")
+    .example("degu ls --inbox laptop:", "what has been put to a peer that also shares a directory")
+    .does(ls);
+}
+
+async function ls(
+  context: Context,
+  given: string,
+  { inbox = false, long = false },
+): Promise<void> {
+  const path = parseRemotePath(given);
+  await using device = await openDevice(context);
+  using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "either", 0);
+  const entries = await findListed(files, path);
+  const width = entries.reduce((most, { size }) => Math.max(most, formatBytes(size).length), 0);
+  for (const { name, kind, size, modified, reason } of entries) {
+    if (kind === "other" && !context.output.json) {
+      context.output.warn(`${name} is ${OTHER_REASONS[reason!]}`);
+      continue;
+    }
+    const shown = kind === "directory" ? `${name}/` : name;
+    const sizeText = (kind === "directory" ? "" : formatBytes(size)).padStart(width);
+    const text = long ? `${sizeText}  ${formatTime(modified)}  ${shown}` : shown;
+    context.output.result(text, { name, kind, size, modified: modified.toISOString(), reason });
+  }
+}
+
+/** Lists the directory that a path leads to, in the order of the names, or the file. */
+async function findListed(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
+  let listed = await files.list(path.names);
+  if (listed === null) {
+    const found = await files.findOrFail(path.names);
+    if (found.kind === "file") {
+      if (!path.directory) return [found];
+      throw await files.missing(path.names);
+    }
+    // The peer may spell the name in another Unicode normalization.
+    listed = await files.list(found.names);
+  }
+  return [...listed?.values() ?? []].sort((a, b) => a.name < b.name ? -1 : 1);
+}
+
+/** A time in the local time zone, to the minute. */
+function formatTime(time: Date): string {
+  const local = new Date(time.getTime() - time.getTimezoneOffset() * 60_000);
+  return local.toISOString().slice(0, 16).replace("T", " ");
+}

@@ -1,0 +1,115 @@
+/** `degu pair`: pairs with another device of this network, on which the same is typed. */
+
+import {
+  type Device,
+  isDeviceName,
+  type JoinOptions,
+  type PairingQuestion,
+  type Peer,
+} from "../../device.ts";
+import { type Address, formatAddress } from "../../base.ts";
+import {
+  type PairingOptions,
+  parseInvitingAddress,
+  type SentAddress,
+  servingAddresses,
+} from "../addresses.ts";
+import { type AgentCommand, type Context, repeated } from "../command.ts";
+import { openOrMakeDevice } from "../own_device.ts";
+import { Failure, USAGE } from "../failure.ts";
+import { thisIs } from "../inviting.ts";
+import { joinAt } from "../joining.ts";
+import { meet, pairingFailure } from "../meeting.ts";
+import { NumberQuestions } from "../numbers.ts";
+
+interface Options extends PairingOptions {
+  readonly listen?: SentAddress[];
+}
+
+export function addPair(program: AgentCommand): void {
+  program.command("pair")
+    .summary("pair with another device in this network: run it on both")
+    .description(
+      "Pairs two devices in one network, for good: run it on both. They find each other, show the same number, and " +
+        "ask whether it is the same. Makes the device where there is none. From other networks, and in scripts, " +
+        "degu invite and degu join pair by a line.",
+    )
+    .argument(
+      "[name]",
+      "the other device, if several are found: its name, or the characters behind it",
+    )
+    .meets()
+    .option(
+      "--listen <address>",
+      "where to wait for the other device; can be repeated (default: every address, any ports)",
+      repeated(parseInvitingAddress),
+    )
+    .pairs()
+    .example("degu pair", "on both devices, then compare the number")
+    .example(
+      "degu pair --address 192.168.1.7:40001",
+      "where multicast does not pass; the other device shows it",
+    )
+    .does(runPair);
+}
+
+/** Pairs with the device at an address, which waits there. */
+async function joinThere(
+  context: Context,
+  device: Device,
+  questions: NumberQuestions,
+  address: Address,
+  options: JoinOptions,
+): Promise<Peer> {
+  let name = "the other device";
+  const confirm = (question: PairingQuestion) => {
+    name = question.name;
+    return questions.confirm(question);
+  };
+  return await joinAt(context, device, { confirm }, [address], options).catch((error) => {
+    throw pairingFailure(error, name);
+  });
+}
+
+async function runPair(
+  context: Context,
+  given: string | undefined,
+  { as, serving: givenServing, listen }: Options,
+): Promise<void> {
+  const { output, options: { address } } = context;
+  const questions = NumberQuestions.on(output);
+  if (questions === null) {
+    throw new Failure(
+      "a number can be compared on a terminal only, and without --json: pair by a line, with degu invite on one " +
+        "device and degu join on the other",
+      USAGE,
+    );
+  }
+  if (given !== undefined && !isDeviceName(given)) {
+    throw new Failure(
+      `NAME: must be the name of a device, or the characters behind it; got ${
+        JSON.stringify(given)
+      }: ` +
+        "a line is for degu join",
+      USAGE,
+    );
+  }
+  if (address !== undefined && (given !== undefined || listen !== undefined)) {
+    throw new Failure(
+      "--address says where the other device is: leave out NAME and --listen",
+      USAGE,
+    );
+  }
+  await using device = await openOrMakeDevice(context);
+  const serving = await servingAddresses(output, device, givenServing);
+  const options = { peerName: as, serving };
+  if (address !== undefined) output.note(thisIs(device));
+  const { name, id, addresses } = address === undefined
+    ? await meet(context, device, questions, { name: given, listen, ...options })
+    : await joinThere(context, device, questions, address, options);
+  output.result(`paired with ${name} ${id}`, { name, id, addresses: addresses.map(formatAddress) });
+  output.note(
+    'to take its files, "degu serve --inbox ~/Inbox" has to run here ("degu service install --inbox ~/Inbox" keeps ' +
+      `it running); to send it one, run "degu put FILE ${name}:"`,
+  );
+}

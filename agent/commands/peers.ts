@@ -1,0 +1,122 @@
+/**
+ * `degu id`, `degu peers`, `degu rename`, `degu forget`: the names of this device and of its peers.
+ */
+
+import { formatAddress } from "../../base.ts";
+import { argumentFacts } from "../../internal/facts.ts";
+import type { Device, Peer } from "../../device.ts";
+import { ServingRecords } from "../../device/serving_records.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { openDevice } from "../own_device.ts";
+import { openPeer } from "../peer_client.ts";
+import { Failure, USAGE } from "../failure.ts";
+import { Inbox } from "../inbox.ts";
+import { nameKey } from "../../device/identity/names.ts";
+
+export function addId(program: AgentCommand): void {
+  program.command("id")
+    .summary("print the name and the id of this device")
+    .description(
+      "Prints the name and the id of this device, to compare with what the other device shows.",
+    )
+    .example("degu id", "name and id")
+    .does(printId);
+}
+
+async function printId(context: Context): Promise<void> {
+  await using device = await openDevice(context);
+  const { name, id } = device;
+  context.output.result(`${name} ${id}`, { name, id });
+}
+
+export function addPeers(program: AgentCommand): void {
+  program.command("peers")
+    .summary("list the devices that this one is paired with")
+    .description(
+      "Lists the devices that this one is paired with: name, id, and where each can be found. They can do what " +
+        '"degu serve" offers; nobody else can connect.',
+    )
+    .example("degu peers", "a line for each")
+    .example("degu peers --json", "an object for each, with the time of the pairing")
+    .does(listPeers);
+}
+
+async function listPeers(context: Context): Promise<void> {
+  const { output } = context;
+  await using device = await openDevice(context);
+  const peers = await device.peers();
+  const width = Math.max(...peers.map(({ name }) => name.length));
+  for (const { name, id, addresses, pairedAt } of peers) {
+    const texts = addresses.map(formatAddress);
+    const text = `${name.padEnd(width)}  ${id}  ${texts.join(" ") || "(no address)"}`;
+    output.result(text, { name, id, addresses: texts, pairedAt: pairedAt.toISOString() });
+  }
+  if (peers.length > 0) return;
+  output.note('none yet: run "degu pair" on this device and on the other one');
+}
+
+export function addRename(program: AgentCommand): void {
+  program.command("rename")
+    .summary("give a peer another name")
+    .description(
+      "Gives a peer another name, by which it is known on this device only. In the inbox it gets a directory of the " +
+        "new name; the files that it has put stay in that of the old one.",
+    )
+    .argument("<peer>", "its name or id")
+    .argument("<name>", "the new name: 1 to 63 letters, digits, - and _")
+    .example("degu rename localhost-2 annas-phone", "from now on degu ls annas-phone:")
+    .does(rename);
+}
+
+async function rename(context: Context, peer: string, given: string): Promise<void> {
+  await using device = await openDevice(context);
+  const before = await openPeer(device, peer);
+  const { id } = before;
+  try {
+    const { name } = await device.rename(id, given);
+    context.output.result(`${name} ${id}`, { name, id });
+    if (nameKey(name) === nameKey(before.name)) return;
+    for (const text of await oldFiles(device, before)) context.output.note(text);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const { problem = error.message } = argumentFacts.of(error);
+    throw new Failure(`NAME: ${problem}`, USAGE, { cause: error });
+  }
+}
+
+/** The directories in which a peer that is renamed has put its files: a line for each inbox. */
+async function oldFiles({ dir }: Device, peer: Peer): Promise<string[]> {
+  const inboxes = await new ServingRecords(dir).inboxes();
+  if (inboxes.length === 0) {
+    return ["a directory that it has in an inbox here keeps the old name, and the files"];
+  }
+  const lines = await Promise.all(inboxes.map(async (inbox) => {
+    // Deno would ask for the permission on the terminal.
+    const permission = { name: "read", path: inbox } as const;
+    if (Deno.permissions.querySync(permission).state !== "granted") {
+      return `what it has put into ${inbox} stays in the directory of its old name there`;
+    }
+    const path = await new Inbox(inbox).find(peer);
+    return path === null ? [] : `what it has put here stays in ${path}`;
+  }));
+  return lines.flat();
+}
+
+export function addForget(program: AgentCommand): void {
+  program.command("forget")
+    .summary("end the trust in a peer")
+    .description(
+      "Ends the trust in a peer. Its connections to this device are closed within a second, and it can't connect " +
+        "again. The other device is not told: forget this one there, too.",
+    )
+    .argument("<peer>", "its name or id")
+    .example("degu forget old-phone", "after it was lost, sold or stolen")
+    .does(forget);
+}
+
+async function forget(context: Context, peerName: string): Promise<void> {
+  await using device = await openDevice(context);
+  const { name, id } = await openPeer(device, peerName);
+  await device.forget(id);
+  context.output.result(`forgotten: ${name} ${id}`, { name, id });
+}

@@ -1,0 +1,69 @@
+/** `degu ping`: the device that answers, the address that it has, and the time that it takes. */
+
+import { type Address, formatAddress } from "../../base.ts";
+import type { Connection } from "../../client.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { openDevice } from "../own_device.ts";
+import { jsonOf, openClient } from "../peer_client.ts";
+import { Failure } from "../failure.ts";
+import type { About } from "./serve.ts";
+
+/** No valid answer is longer. */
+const MAX_ANSWER_BYTES = 4096;
+
+export function addPing(program: AgentCommand): void {
+  program.command("ping")
+    .summary("say whether a peer answers, over which address, how fast")
+    .description(
+      "Connects to a peer, and says over which address, how fast it answers, and what it serves.",
+    )
+    .argument("<peer>", "its name or id")
+    .connects()
+    .example("degu ping laptop", "at the addresses that are known")
+    .example("degu ping --address 192.168.1.9 laptop", "at another address")
+    .does(ping);
+}
+
+async function ping(context: Context, peerName: string): Promise<void> {
+  const { output } = context;
+  await using device = await openDevice(context);
+  const client = await openClient(context, device, peerName);
+  const { name, id, addresses } = (await device.peer(peerName))!;
+  const begin = performance.now();
+  using connection = await client.connect();
+  const connected = performance.now();
+  const { share, inbox } = await askAbout(connection);
+  const answered = performance.now();
+  const address = addressOf(connection.sock.remoteAddr, addresses);
+  const connectMs = rounded(connected - begin);
+  const answerMs = rounded(answered - connected);
+  const serves = [share ? "a share" : [], inbox ? "an inbox" : []].flat().join(" and ") ||
+    "no files";
+  output.result(
+    `${name} ${id} at ${address}: connected in ${connectMs} ms, answered in ${answerMs} ms, has ${serves}`,
+    { name, id, address, connectMs, answerMs, share, inbox },
+  );
+}
+
+async function askAbout(connection: Connection): Promise<Pick<About, "share" | "inbox">> {
+  const about = await jsonOf(await connection.get("/"), MAX_ANSWER_BYTES) as Partial<About> | null;
+  if (typeof about?.share === "boolean") return { share: about.share, inbox: about.inbox === true };
+  throw new Failure(
+    'the pairing works, but what answers there is not "degu serve": look at what runs there, or at another port',
+  );
+}
+
+/**
+ * The address of the other end of a connection. Sockets don't tell the scope of an address, so a
+ * known address with the same host and port is preferred.
+ */
+function addressOf(remote: unknown, known: readonly Address[]): string {
+  const { hostname, port } = remote as Deno.NetAddr;
+  const same = known.find(([host, at]) => host === hostname && at === port);
+  if (same !== undefined) return formatAddress(same);
+  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
+}
+
+function rounded(milliseconds: number): number {
+  return Math.round(milliseconds * 10) / 10;
+}

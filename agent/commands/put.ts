@@ -1,0 +1,167 @@
+/** `degu put`: files to the inbox of a peer. */
+
+import { isDeviceName } from "../../device.ts";
+import { basename } from "node:path";
+import { upload } from "../../files.ts";
+import { type AgentCommand, checkSettled, type Context } from "../command.ts";
+import { openDevice } from "../own_device.ts";
+import { ALREADY_THERE } from "../explain.ts";
+import { FAILED, Failure, USAGE } from "../failure.ts";
+import { ifThere, notHere, type OwnDirectory, ownDirectory } from "../local_paths.ts";
+import {
+  checkNotReserved,
+  isRemotePath,
+  parseRemotePath,
+  RemoteFiles,
+  type RemotePath,
+} from "../remote_files.ts";
+import { type FileJob, Transfers } from "../transfers.ts";
+
+export function addPut(program: AgentCommand): void {
+  program.command("put")
+    .summary("put files into the inbox of a peer")
+    .description(
+      `Puts files, and with -r directories, into the inbox of a peer.
+
+A file goes into PATH if that is a directory or ends with a slash; else PATH is its new name. A directory always goes \
+into PATH, and keeps its name. Without PATH, files go into the inbox itself. Another file of the same name stays, unless \
+--force is given. The same command continues what was cut, even after Ctrl-C.`,
+    )
+    .usage("[OPTION]... FILE... PEER:[PATH]")
+    .argument("<path...>", "what to put; the last one is where")
+    .option("-r, --recursive", "put directories with everything in them")
+    .option("--force", "replace other files of the same name")
+    .settles()
+    .waits()
+    .connects()
+    .example("degu put report.pdf laptop:", "into its inbox")
+    .example("degu put report.pdf laptop:report-2.pdf", "with another name")
+    .example("degu put -r photos laptop:", "a directory")
+    .does(runPut);
+}
+
+async function runPut(
+  context: Context,
+  paths: string[],
+  { recursive = false, force = false, settled }: {
+    recursive?: boolean;
+    force?: boolean;
+    settled?: number;
+  },
+): Promise<number> {
+  checkSettled(settled, recursive);
+  const target = readOperands(paths);
+  const given = paths.slice(0, -1);
+  const isOnly = given.length === 1;
+  await using device = await openDevice(context);
+  const own = await ownDirectory(context.home);
+  using transfers = new Transfers(context, "put", own);
+  // Mistakes on this side are found before the peer is asked.
+  const find = (path: string) => findSource(path, own, recursive);
+  const sources = await transfers.prepare(given, isOnly, String, find);
+  if (sources.length === 0) return transfers.finish();
+  using files = await RemoteFiles.open(context, device, target.peer, "inbox");
+  // A peer that takes no files is reported as such, and not as a missing directory.
+  if (await files.list([]) === null) throw await files.missing(target.names);
+  const there = await files.find(target.names);
+  if (there === null) await files.checkWay(target.names);
+  const top = there?.names ?? target.names;
+  const isFile = there?.kind === "file";
+  const notDirectory = new Failure(`${files.name(top)} is a file: name a directory`);
+  const isDirectory = target.directory || !isOnly || there?.kind === "directory";
+  if (isDirectory && isFile) throw notDirectory;
+  const jobs = await transfers.prepare(sources, isOnly, ({ path }) => path, async (source) => {
+    const { path, info } = source;
+    if (info.isDirectory && isFile) throw notDirectory;
+    // A directory always goes below the target, so repeating a command has the same result.
+    const names = info.isDirectory
+      ? [...top, ...nameOf(path)]
+      : isDirectory
+      ? [...top, basename(path)]
+      : top;
+    checkNotReserved(names, files.name(names));
+    transfers.take(`/${names.join("/")}`, path);
+    if (info.isFile) return await uploadJobOf(files, source, names, force);
+    return { names, root: path, listsUnchanged: true, options: { replace: force, settled } };
+  });
+  await transfers.copy(files, jobs);
+  return transfers.finish();
+}
+
+function readOperands(paths: readonly string[]): RemotePath {
+  const last = paths.at(-1)!;
+  const sources = paths.slice(0, -1);
+  if (!isRemotePath(last)) {
+    const first = sources.find(isRemotePath);
+    const other = sources.filter((each) => each !== first);
+    const advice = first === undefined
+      ? sources.length > 0 && isDeviceName(last)
+        ? `if ${last} is the peer, write ${last}: with its colon, and if not, PEER: behind it`
+        : `write PEER: behind ${JSON.stringify(last)}`
+      : parseRemotePath(first).names.length === 0
+      ? `the peer stands last: degu put ${[...other, last].join(" ")} ${first}`
+      : `to get a file from a peer: degu get ${paths.join(" ")}`;
+    throw new Failure(`where to? ${advice}`, USAGE);
+  }
+  if (sources.length === 0) throw new Failure(`what to put? write it before ${last}`, USAGE);
+  const remote = sources.find(isRemotePath);
+  if (remote === undefined) return parseRemotePath(last);
+  throw new Failure(
+    `${JSON.stringify(remote)} is on another device: get it first; for a file of this name write ` +
+      JSON.stringify(`./${remote}`),
+    USAGE,
+  );
+}
+
+interface Source {
+  readonly path: string;
+  readonly info: Deno.FileInfo;
+}
+
+/** Finds a file or directory to send, following links. */
+async function findSource(
+  path: string,
+  own: OwnDirectory,
+  recursive: boolean,
+): Promise<Source> {
+  const info = await ifThere(Deno.stat(path));
+  if (info === null) {
+    throw notHere(path);
+  }
+  await own.check(path);
+  if (!info.isFile && !info.isDirectory) {
+    throw new Failure(`${path} is neither a file nor a directory`);
+  }
+  if (info.isFile || recursive) return { path, info };
+  throw new Failure(`${path} is a directory: put it with -r`);
+}
+
+async function uploadJobOf(
+  files: RemoteFiles,
+  { path, info: { size, mtime } }: Source,
+  names: readonly string[],
+  replace: boolean,
+): Promise<FileJob> {
+  const name = files.name(names);
+  const there = (await files.list(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
+  return {
+    from: path,
+    to: name,
+    size,
+    move: async (to, options) => {
+      if (there?.kind === "directory") throw new Failure(`a directory is there: ${name}/`);
+      const isOther = there !== null && there.size !== size;
+      if (isOther && !replace) throw new Failure(ALREADY_THERE, FAILED, { code: "ALREADY_THERE" });
+      const modified = mtime ?? new Date(0);
+      const result = await upload(to, path, files.uri(names), { ...options, replace, modified });
+      const wasThere = there !== null && (!replace || (!isOther && result.bytes === 0));
+      return wasThere ? null : result;
+    },
+  };
+}
+
+/** The name of a directory, as a list; empty for a path without one, such as `.` or `/`. */
+function nameOf(path: string): string[] {
+  const name = basename(path);
+  return name === "" || name === "." || name === ".." ? [] : [name];
+}

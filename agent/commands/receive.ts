@@ -1,0 +1,246 @@
+/** `degu receive`: files from one other device, once, without pairing. */
+
+import { escapeName, isReservedName } from "../../files.ts";
+import { dirname, join } from "node:path";
+import { pause } from "../../internal/pause.ts";
+import type { Client, ClientOptions, ConnectionPool } from "../../client.ts";
+import { foldName } from "../../files/reserved.ts";
+import { setTransferTraits } from "../../files/transfer/client.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { CONNECT_SECONDS, jsonOf } from "../peer_client.ts";
+import { explain } from "../explain.ts";
+import { FAILED, Failure, isAway, USAGE } from "../failure.ts";
+import { joinByLine, joinSender, UNSEEN_SECONDS } from "../joining.ts";
+import { directoryPathIn, downloadJobOf, findTarget } from "../download_target.ts";
+import { canBeWritten, ifThere, ownDirectory } from "../local_paths.ts";
+import { NumberQuestions } from "../numbers.ts";
+import { formatBytes, type Output } from "../output.ts";
+import { PeerConnections } from "../peer_connections.ts";
+import { RemoteFiles } from "../remote_files.ts";
+import { DONE_URI, END_URI, type SentEntry } from "../sending.ts";
+import { TemporaryDevice } from "../own_device.ts";
+import { type FileJob, Transfers } from "../transfers.ts";
+
+interface Options {
+  readonly from?: string;
+  readonly force?: boolean;
+}
+
+export function addReceive(program: AgentCommand): void {
+  program.command("receive")
+    .summary("receive files from one other device, once, without pairing")
+    .description(
+      "Receives what degu send sends on another device in this network. Both show a number, and ask whether it is " +
+        "the same. Copies into DIR, by default into the current directory. With the line that degu send prints, " +
+        "nothing has to be compared, and the devices may be in different networks. With -, the line is read from " +
+        "stdin. A file that was cut goes on when both commands are run again. A name that begins with a dot, and a " +
+        "directory that is here already, are refused without --force.",
+    )
+    .usage("[OPTION]... [LINE|-] [DIR]")
+    .argument("[dir...]", "the line, or - to read it from stdin; the directory for the files")
+    .option("--from <name>", "the device that sends, if several do")
+    .option(
+      "--force",
+      "replace other files of the same name; accept names that begin with a dot, and add to directories",
+    )
+    .meets()
+    .example("degu receive", "into the current directory")
+    .example("degu receive --from laptop ~/Downloads", "where several devices send")
+    .example("degu receive -", "then paste the line")
+    .does(runReceive);
+}
+
+async function runReceive(
+  context: Context,
+  operands: string[],
+  { from, force = false }: Options,
+): Promise<number> {
+  const { home, output } = context;
+  const [lines, dirs] = [true, false].map((wanted) =>
+    operands.filter((each) => (each === "-" || each.startsWith("degu:")) === wanted)
+  ) as [string[], string[]];
+  if (lines.length > 1 || dirs.length > 1 || lines.length > 0 && from !== undefined) {
+    throw new Failure("give one directory at most, and one line, or --from", USAGE);
+  }
+  const [line] = lines;
+  const questions = line === undefined ? NumberQuestions.on(output) : null;
+  const target = await findTarget(dirs[0] ?? ".", true);
+  // The target is checked first, so that nobody compares numbers for a command that then fails.
+  const isThere = await ifThere(Deno.stat(target.path)) !== null;
+  await canBeWritten(isThere ? target.path : dirname(target.path));
+  await using own = await TemporaryDevice.open(context);
+  const { device } = own;
+  // The received files must not change the permanent device.
+  const kept = await ownDirectory(await ifThere(Deno.realPath(home)) ?? device.dir);
+  await kept.check(target.path);
+
+  const sender = line !== undefined
+    ? await joinByLine(context, device, line, { serving: [] }, UNSEEN_SECONDS)
+    : await joinSender(context, device, questions, from, { serving: [] });
+  output.note(`receiving from ${sender.name} ${sender.id}`);
+
+  const stop = new AbortController();
+  const signal = AbortSignal.any([context.signal, stop.signal]);
+  const open = (options: ClientOptions) => {
+    return device.client(sender, { connectTimeout: CONNECT_SECONDS, ...options });
+  };
+  const connections = new PeerConnections(open, signal, (text) => output.note(text));
+  setTransferTraits(connections.connector, {
+    // Each `degu send` has new keys, by which the part of a cut file would not be found again: the
+    // part is looked for under this name.
+    serverName: "degu send",
+    // Nobody knows the sender afterwards: nothing that it has sent can be run by accident.
+    withheldBits: 0o111,
+  });
+  using files = new RemoteFiles(connections, sender.name, "share", signal);
+  const finished = new AbortController();
+  const watching = watchSender(await open({ signal }), finished.signal, () => {
+    stop.abort(new Failure(`${sender.name} has stopped sending`));
+  });
+  try {
+    const entries = await connections.call(fetchEntries);
+    for (const line of offerLines(sender.name, entries)) output.note(line);
+    using transfers = new Transfers({ ...context, signal }, "get", kept, { again: RUN_BOTH_AGAIN });
+    const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
+      const { name, kind, size, modified } = entry;
+      const names = [name];
+      if (foldName(name).startsWith(".") && !force) throw new Failure(BEGINS_WITH_DOT);
+      if (kind === "file") {
+        const path = join(target.path, name);
+        const job = downloadJobOf(
+          files,
+          { names, size, modified: new Date(modified) },
+          path,
+          force,
+        );
+        return withSizeCheck(job, output);
+      }
+      const root = await directoryPathIn(target, name);
+      await kept.check(root);
+      if (!force && await ifThere(Deno.lstat(root)) !== null) throw new Failure(DIRECTORY_EXISTS);
+      return { names, root, listsUnchanged: true, options: { replace: force } };
+    });
+    await transfers.copy(files, jobs).catch((error) => {
+      if (!(error instanceof Failure) || !isAway(error.cause)) throw error;
+      // The usual advice for a peer that is off speaks of "degu serve", which does not run there.
+      throw new Failure(`${sender.name} has gone: ${RUN_BOTH_AGAIN}`, FAILED, {
+        cause: error.cause,
+      });
+    });
+    const code = transfers.finish();
+    if (code === 0) {
+      await tellDone(connections).catch((error) => {
+        output.warn(`everything has arrived, but ${sender.name} was not told: ${explain(error)}`);
+      });
+    }
+    return code;
+  } finally {
+    finished.abort();
+    await watching;
+  }
+}
+
+/**
+ * A home directory has files of such names that decide who may log in, and what a shell does. Some
+ * disks ignore characters that are not seen, as before the dot of a name.
+ */
+const BEGINS_WITH_DOT =
+  "its name begins with a dot, and programs obey some of these files: ask why it is sent, and receive it with --force";
+
+const RUN_BOTH_AGAIN =
+  'run "degu send" there and "degu receive" here again: a file that was begun continues, a directory with --force';
+
+/** A file of the sender could do harm among files that are here, such as those of a program. */
+const DIRECTORY_EXISTS =
+  "there is such a directory here already: receive into another one, or add to it with --force, which also " +
+  "continues what was cut";
+
+/** How many entries are announced one by one. */
+const MAX_ANNOUNCED = 20;
+
+/** The lines that announce what is sent, before anything is written. */
+function offerLines(from: string, entries: readonly SentEntry[]): string[] {
+  const lines = entries.slice(0, MAX_ANNOUNCED).map(({ name, kind, size }) =>
+    `  ${kind === "directory" ? `${name}/` : `${name} (${formatBytes(size)})`}`
+  );
+  const more = entries.length - lines.length;
+  return [`${from} sends:`, ...lines, ...(more > 0 ? [`  and ${more} more`] : [])];
+}
+
+/** Adds a warning if the file has another size than the sender has said. */
+function withSizeCheck(job: FileJob, output: Output): FileJob {
+  const { from, size } = job;
+  return {
+    ...job,
+    move: async (pool, options) => {
+      const result = await job.move(pool, options);
+      if (result !== null && result.total !== size) {
+        const [came, said] = [result.total, size].map(formatBytes);
+        output.warn(`${from}: ${came} in place of ${said}: it has changed since it was announced`);
+      }
+      return result;
+    },
+  };
+}
+
+/** Asks again and again whether the sender stops, so that it also sees when this device does. */
+async function watchSender(
+  client: Client,
+  finished: AbortSignal,
+  onEnd: () => void,
+): Promise<void> {
+  while (!finished.aborted) {
+    try {
+      const options = { signal: finished };
+      using connection = await client.connect(options);
+      let status = 204;
+      while (status === 204) {
+        const again = pause(ASK_AGAIN_MILLISECONDS, finished);
+        ({ status } = await connection.get(END_URI, {}, options));
+        // Our sender answers after a while, so another request follows at once.
+        if (status === 204) await again;
+      }
+      if (status === 200) return onEnd();
+    } catch {
+      // The transfers find out whether the sender is still there.
+    }
+    await pause(ASK_AGAIN_MILLISECONDS, finished);
+  }
+}
+
+const ASK_AGAIN_MILLISECONDS = 1000;
+/** The longest list, of more files than a command line can have. */
+const MAX_LIST_BYTES = 8_000_000;
+
+async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
+  await using response = await pool.get("/");
+  const entries = await jsonOf(response, MAX_LIST_BYTES);
+  const found = new Map<string, SentEntry>();
+  for (const entry of Array.isArray(entries) ? entries : [null]) {
+    const { name, kind, size, modified } = entry ?? {};
+    const isEntry = isReceivableName(name) && !found.has(name) &&
+      ["file", "directory"].includes(kind) &&
+      Number.isSafeInteger(size) && size >= 0 && Number.isFinite(modified) &&
+      !Number.isNaN(new Date(modified).getTime());
+    if (!isEntry) throw new Failure('that device answers, but not as "degu send" does');
+    found.set(name, entry);
+  }
+  return [...found.values()];
+}
+
+/** Whether what a sender says can be the name of a file in the target. */
+function isReceivableName(name: unknown): name is string {
+  try {
+    return escapeName(name as string) !== "" && !isReservedName(name as string);
+  } catch {
+    return false;
+  }
+}
+
+async function tellDone(connections: PeerConnections): Promise<void> {
+  // A call that is retried does no harm: the sender may be told twice.
+  await connections.call(async (pool) => {
+    await using response = await pool.post(DONE_URI);
+    if (!response.ok) throw new Failure(`it answered with status ${response.status}`);
+  });
+}

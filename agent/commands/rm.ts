@@ -1,0 +1,130 @@
+/** `degu rm`: removes files and directories from the inbox of a peer. */
+
+import { hasStatus, isOfTransfer } from "../../files/transfer_error.ts";
+import { deleteFile, listTree, type TreeEntry } from "../../files.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { openDevice } from "../own_device.ts";
+import { codeOf, FAILED, Failure, USAGE } from "../failure.ts";
+import { checkNotReserved } from "../remote_files.ts";
+import { OTHER_REASONS, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
+
+export function addRm(program: AgentCommand): void {
+  program.command("rm")
+    .summary("remove files from the inbox of a peer")
+    .description(
+      "Removes files and empty directories from the inbox of a peer, and with -r directories with everything in them.",
+    )
+    .argument("<peer:path...>", "what to remove")
+    .option("-r, --recursive", "remove directories with everything in them")
+    .connects()
+    .example("degu rm laptop:report.pdf", "what was put there")
+    .example("degu rm laptop:photos/1.jpg laptop:photos/", "a file, and then the empty directory")
+    .example("degu rm -r laptop:photos", "a directory with everything in it")
+    .does(rm);
+}
+
+function readArgument(text: string): RemotePath {
+  const path = parseRemotePath(text);
+  if (path.names.length > 0) return path;
+  throw new Failure(
+    `the inbox itself stays: name what is in it, as "degu ls --inbox ${path.peer}:" lists it`,
+    USAGE,
+  );
+}
+
+async function rm(
+  context: Context,
+  given: readonly string[],
+  { recursive = false },
+): Promise<number> {
+  const { output } = context;
+  const paths = given.map(readArgument);
+  let exitCode = 0;
+  const fail = (name: string, message: string, error: unknown) => {
+    exitCode = FAILED;
+    output.error(message);
+    if (output.json) output.result("", { path: name, error: { code: codeOf(error), message } });
+  };
+  await using device = await openDevice(context);
+  for (const [peer, some] of Map.groupBy(paths, ({ peer }) => peer)) {
+    // A second attempt would not find a file that the first attempt has removed.
+    using files = await RemoteFiles.open(context, device, peer, "inbox", recursive ? undefined : 0);
+    for (const { names, directory } of some) {
+      const name = files.name(names, directory);
+      try {
+        checkNotReserved(names, name);
+        const isTree = recursive && (await files.findOrFail(names)).kind === "directory";
+        if (isTree) await removeTree(context, files, names, fail);
+        else await runRemove(context, files, names, directory);
+      } catch (error) {
+        // A failure about one path leaves the other paths to be removed.
+        if (error instanceof Failure) fail(name, error.message, error);
+        else if (!isOfTransfer(error)) throw error;
+        else if (hasStatus(error, 404)) fail(name, (await files.missing(names)).message, error);
+        else {
+          const isFull = hasStatus(error, 409);
+          const problem = isFull ? NOT_EMPTY : await files.explain(error, "delete");
+          fail(name, `${name}: ${problem}`, error);
+        }
+      }
+    }
+  }
+  return exitCode;
+}
+
+async function runRemove(
+  { output, signal }: Context,
+  files: RemoteFiles,
+  names: readonly string[],
+  directory: boolean,
+): Promise<void> {
+  const uri = files.uri(directory ? [...names, ""] : names);
+  await files.connections.call((client) => deleteFile(client, uri, { signal }));
+  const name = files.name(names, directory);
+  output.result(`removed ${name}`, { removed: name });
+}
+
+const NOT_EMPTY = "the directory is not empty: -r removes it with everything in it";
+
+/** The reason why a directory stays although its list is empty. */
+const IN_USE =
+  "there is something new in it, or an upload to it is under way: run the same command again later";
+
+/** Removes a tree from its leaves up; a file that can't be removed stays, with its directories. */
+async function removeTree(
+  context: Context,
+  files: RemoteFiles,
+  top: readonly string[],
+  onFailed: (name: string, message: string, error: unknown) => void,
+): Promise<void> {
+  const { connections } = files;
+  const { signal } = context;
+  const entries: Pick<TreeEntry, "path" | "kind" | "reason">[] = await connections.call((
+    client,
+  ) => Array.fromAsync(listTree(client, files.uri([...top, ""]), { signal })));
+  entries.push({ path: [], kind: "directory" });
+  const staying = new Set<string>();
+  const removeOne = async ({ path, kind, reason }: typeof entries[number]) => {
+    if (staying.has(path.join("/"))) return;
+    const names = [...top, ...path];
+    const name = files.name(names, kind === "directory");
+    const fail = (problem: string, error?: unknown) => {
+      for (let depth = 0; depth < path.length; depth++) staying.add(path.slice(0, depth).join("/"));
+      onFailed(name, `${name}: ${problem}`, error);
+    };
+    if (kind === "other") return fail(`it stays, because it is ${OTHER_REASONS[reason!]}`);
+    try {
+      await runRemove(context, files, names, kind === "directory");
+    } catch (error) {
+      // A peer that lets nothing be removed would say so for each file.
+      if (!isOfTransfer(error) || hasStatus(error, 405)) throw error;
+      // After a 404 the file is gone, most likely by an attempt whose answer was lost.
+      if (hasStatus(error, 404)) context.output.result(`removed ${name}`, { removed: name });
+      else fail(hasStatus(error, 409) ? IN_USE : await files.explain(error, "delete"), error);
+    }
+  };
+  const depthOf = ({ kind, path }: typeof entries[number]) =>
+    kind === "directory" ? path.length : Infinity;
+  const levels = [...Map.groupBy(entries, depthOf)].sort(([a], [b]) => b - a);
+  for (const [, level] of levels) await connections.each(level, removeOne);
+}

@@ -1,0 +1,202 @@
+/** `degu serve`: shares a directory, and takes files into another directory. */
+
+import { join } from "node:path";
+import { Option } from "commander";
+import { type Address, formatAddress } from "../../base.ts";
+import { isLoopback, isUnixAddress } from "../../base/address.ts";
+import { pause } from "../../internal/pause.ts";
+import { type DeviceServer, type Peer, perPeer } from "../../device.ts";
+import { type FileEvent, FilesApp, type FilesOptions } from "../../files.ts";
+import type { AppFunction, AppObject, Logger } from "../../server.ts";
+import { LineLimit, makeStandardLogger } from "../../net/logger.ts";
+import { ServingRecords } from "../../device/serving_records.ts";
+import { refusalOf } from "../../files/refusal.ts";
+import { DEFAULT_PORT, listen, parseListenAddress } from "../addresses.ts";
+import { type AgentCommand, type Context, parseOnce, repeated } from "../command.ts";
+import { loggerOf, openOrMakeDevice } from "../own_device.ts";
+import { explainLine } from "../explain.ts";
+import { Inbox } from "../inbox.ts";
+import { ServeEvents } from "../serve_events.ts";
+import { checkDirectories, DEFAULT_INBOX, type ServedOptions } from "../served_directories.ts";
+import { Announcement } from "../mdns.ts";
+import { HOSTS, mayUseMdns } from "../mdns_permissions.ts";
+import type { Area } from "../remote_files.ts";
+
+export interface ServeOptions extends ServedOptions {
+  readonly listen?: Address[];
+  readonly announce?: boolean;
+  readonly modes?: boolean;
+}
+
+export function addServe(program: AgentCommand): void {
+  program.command("serve")
+    .summary("share a directory, and take files into another one")
+    .description(
+      "Serves the paired devices, and nobody else, until SIGINT or SIGTERM. The first signal lets transfers " +
+        "finish, a second one ends them. Devices that are paired while it runs can connect at once.",
+    )
+    .option("--share <dir>", "a directory that they can read: ls, get, sync", parseOnce)
+    .addOption(
+      new Option(
+        "--inbox [dir]",
+        `a directory in which each of them has one of its own, to read, write and delete in: put, rm, sync; made if it is not there (without DIR: ${DEFAULT_INBOX})`,
+      ).preset(DEFAULT_INBOX).argParser(parseOnce),
+    )
+    .addOption(
+      new Option(
+        "--inbox-for-all <dir>",
+        "instead, one directory for all of them: each sees, replaces and deletes the files of the others",
+      ).argParser(parseOnce).conflicts("inbox"),
+    )
+    .option("--new-only", "let them only add files to the inbox: none is replaced or deleted")
+    .option(
+      "--listen <address>",
+      `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
+      repeated(parseListenAddress),
+    )
+    .option("--no-announce", "don't let peers find this device on the local network (mDNS)")
+    .option("--no-modes", "don't let peers decide which files in the inbox can be run")
+    .example("degu serve --share ~/Pictures", "to read")
+    .example("degu serve --inbox", "to write, each into its own directory of ~/Inbox")
+    .example("degu serve --share ~/Shared --inbox-for-all ~/Shared", "one directory for everything")
+    .example(
+      "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
+      "both, at one address",
+    )
+    .does(serve);
+}
+
+async function serve(context: Context, options: ServeOptions): Promise<void> {
+  const { home, output, signal } = context;
+  await using device = await openOrMakeDevice(context);
+  const { share, inbox } = await checkDirectories(options, home, output);
+  const served = { name: device.name, share, inbox };
+  const isForAll = options.inboxForAll !== undefined;
+  using events = new ServeEvents(output);
+  const refused = new LineLimit((last, count) => {
+    output.warn(`${explainLine(last)}${count > 1 ? ` (and ${count - 1} more)` : ""}`);
+  });
+  const filesLogger = { warn: (line: string) => refused.add(line) };
+  const app = makeServeApp(served, filesLogger, (area, event) => events.add(area, event), {
+    modes: options.modes !== false,
+    write: options.newOnly === true ? "add" : true,
+    isForAll,
+  });
+  if (inbox !== null && !isForAll) await sweep(inbox);
+  // What strangers cause is said, too, with a limit.
+  const logger = makeStandardLogger((line, level) => {
+    if (level === "info") output.note(line);
+    else output.warn(line);
+  }, explainLine);
+  using closing = new DisposableStack();
+  closing.defer(() => logger.close());
+  closing.defer(() => refused.close());
+  const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
+  const serving = servers.map((server) => server.serveForever());
+  const addresses = servers.map(({ address }) => formatAddress(address));
+  await using _record = inbox === null || isForAll
+    ? null
+    : await new ServingRecords(device.dir).addInbox(inbox);
+  output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
+  const port = options.announce === false ? null : portForOthers(servers);
+  const isAnnounced = port !== null && mayUseMdns();
+  await using announcement = isAnnounced
+    ? new Announcement({ name: device.name, id: device.id, port, logger: loggerOf(context) })
+    : null;
+  announcement?.announced.then((as) => output.note(`announced in the local network as ${as}`));
+  if (port !== null && !isAnnounced) {
+    output.note(
+      `not announced in the local network: that needs --allow-net=${HOSTS.join(",")} and ` +
+        "--allow-sys=networkInterfaces; or use --no-announce",
+    );
+  }
+  if (share === null && inbox === null) {
+    output.note(
+      "no file is served: add --share DIR to let peers read it, --inbox DIR to let them write it",
+    );
+  }
+  if ((await device.peers()).length === 0) {
+    output.note('no device is paired with this one yet: run "degu pair" in another terminal');
+  }
+  await Promise.race([pause(Infinity, signal), Promise.all(serving)]);
+  output.note("ending when what is under way is done; press Ctrl-C again to end it now");
+  await Promise.all(servers.map((server) => server.shutdown()));
+  await Promise.all(serving);
+}
+
+/** A TCP port at which other machines reach this one; `null` without. */
+function portForOthers(servers: readonly DeviceServer[]): number | null {
+  for (const { address } of servers) {
+    const [host, port] = isUnixAddress(address) ? [] : address;
+    if (host !== undefined && !isLoopback(host)) return port!;
+  }
+  return null;
+}
+
+export type Served = Readonly<Record<Area, string | null> & { name: string }>;
+
+/** The answer for the path `/`. */
+export type About = Readonly<Record<Area, boolean> & { name: string }>;
+
+/** What peers may do in the inbox, and whether it is one directory for all of them. */
+interface InboxOptions extends Pick<FilesOptions, "modes" | "write"> {
+  readonly isForAll?: boolean;
+}
+
+/**
+ * Makes the app: the share below `/share/`, the inbox below `/inbox/`, and at `/` a report which of
+ * the two exist.
+ *
+ * @param options `modes` and `write` are those of the inbox.
+ */
+export function makeServeApp(
+  { name, share, inbox }: Served,
+  logger: Pick<Logger, "warn">,
+  onFile: (area: Area, event: FileEvent) => void,
+  { isForAll = false, write = true, modes = true }: InboxOptions = {},
+): AppFunction {
+  const about: About = { name, share: share !== null, inbox: inbox !== null };
+  const bytes = new TextEncoder().encode(JSON.stringify(about));
+  const apps = new Map<string | null, Pick<AppObject, "handle">>();
+  const files = (area: Area, dir: string, top: readonly string[], options: FilesOptions) => {
+    const report = (event: FileEvent) => onFile(area, { ...event, path: [...top, ...event.path] });
+    return new FilesApp(dir, { list: true, reuse: true, logger, onFile: report, ...options });
+  };
+  if (share !== null) apps.set("share", files("share", share, [], {}));
+  if (inbox !== null && isForAll) apps.set("inbox", files("inbox", inbox, [], { write, modes }));
+  else if (inbox !== null) {
+    const directories = new Inbox(inbox);
+    const appOf = (peer: Peer): AppFunction => {
+      let name: string | null = null;
+      let app: FilesApp | null = null;
+      return async (request, session) => {
+        try {
+          name ??= await directories.directoryOf(peer);
+          await directories.make(name);
+          app ??= files("inbox", join(inbox, name), [name], { write, modes });
+        } catch (error) {
+          const refusal = refusalOf(error);
+          if (refusal === null) throw error;
+          logger.warn(`${peer.name}: ${refusal.message}`);
+          return refusal.answer();
+        }
+        return await app.handle(request, session);
+      };
+    };
+    apps.set("inbox", perPeer(appOf));
+  }
+  return (request, session, api) => {
+    const area = request.shiftPath();
+    const app = apps.get(area);
+    if (app !== undefined) return app.handle(request, session, api);
+    if (area !== null) return [404, "Not Found", {}, null];
+    if (request.method !== "GET") return [405, "only GET", { allow: "GET" }, null];
+    return [200, "OK", { "content-type": "application/json" }, bytes];
+  };
+}
+
+/** Removes what was left unfinished a day ago, also by peers that don't come back. */
+async function sweep(inbox: string): Promise<void> {
+  // Each app does so when it is made.
+  for (const dir of await new Inbox(inbox).directories()) new FilesApp(dir, { write: true });
+}

@@ -1,0 +1,320 @@
+/** `degu service`: `degu serve` and `degu sync` as services of the user's systemd. */
+
+import { join } from "node:path";
+import type { Command } from "commander";
+import { type Address, formatAddress } from "../../base.ts";
+import { isLoopback, isUnixAddress } from "../../base/address.ts";
+import { DEFAULT_PORT } from "../addresses.ts";
+import { AgentCommand, type Context, type Run } from "../command.ts";
+import { openDevice, openOrMakeDevice } from "../own_device.ts";
+import { openPeer } from "../peer_client.ts";
+import { explain } from "../explain.ts";
+import { FAILED, Failure, USAGE } from "../failure.ts";
+import { ifThere, ownDirectory } from "../local_paths.ts";
+import { HOSTS } from "../mdns_permissions.ts";
+import { isRemotePath, parseRemotePath } from "../remote_files.ts";
+import { checkDirectories } from "../served_directories.ts";
+import { addServe, type ServeOptions } from "./serve.ts";
+import { addSync } from "./sync.ts";
+
+export function addService(program: AgentCommand): void {
+  const service = program.command("service")
+    .summary("run serve or sync all the time, by systemd")
+    .description(
+      "Writes, enables and starts a systemd service of this user, with only the permissions that it needs.",
+    )
+    .example("degu service install --share ~/Pictures --inbox ~/Inbox", "as degu serve")
+    .example("degu service install sync --delete ~/Documents desk:Documents", "as degu sync")
+    .example("degu service remove", "stops and removes all of them");
+  const installing: Run = () =>
+    program.run((context, ...args: unknown[]) =>
+      install(context, args.at(-1) as Command, moduleOf(program.version()!))
+    );
+  const both = new AgentCommand("both", installing).copyInheritedSettings(program);
+  addServe(both);
+  addSync(both);
+  const [serve, sync] = both.commands;
+  service.command("install")
+    .summary("write, enable and start a service")
+    .usage("[OPTION of serve]... | sync [OPTION]... PEER:DIR DIR | sync [OPTION]... DIR PEER:DIR")
+    .description(
+      `Installs "degu serve" with these options, or "degu sync", which starts again a minute after each run. Prints \
+what it writes; where there is no systemd, only prints it.`,
+    )
+    .addCommand(serve!, { isDefault: true, hidden: true })
+    .addCommand(sync!);
+  service.command("remove")
+    .summary("stop and remove what was installed")
+    .description("Stops the services that it has installed, and removes them.")
+    .does(removeUnits);
+}
+
+/** Units by their names. */
+type Units = ReadonlyMap<string, string>;
+
+async function install(
+  context: Context,
+  command: Command,
+  module: string,
+): Promise<number> {
+  const { output } = context;
+  const units =
+    await (command.name() === "serve"
+      ? serveUnits(context, module, command)
+      : syncUnits(context, module, command));
+  const dir = await unitDirectory().catch((error) => {
+    if (!(error instanceof Failure || error instanceof Deno.errors.NotCapable)) throw error;
+    output.error(`${explain(error)}: nothing is installed; this would be`);
+    return null;
+  });
+  if (dir !== null) await Deno.mkdir(dir, { recursive: true });
+  for (const [name, text] of units) {
+    const path = join(dir ?? "~/.config/systemd/user", name);
+    if (dir !== null) await write(path, text);
+    output.result([`# ${path}`, ...text.split("\n")], { path, text });
+  }
+  if (dir === null) return FAILED;
+  const [name] = [...units.keys()].slice(-1);
+  await systemctl("daemon-reload");
+  await systemctl("enable", name!);
+  await systemctl("restart", name!);
+  output.note(
+    `installed and started ${name}; "loginctl enable-linger" keeps it running when nobody is logged in, ` +
+      `"journalctl --user --unit ${name!.split(".")[0]}" shows what it says`,
+  );
+  return 0;
+}
+
+/** Writes a unit, but never over one that a person has written. */
+async function write(path: string, text: string): Promise<void> {
+  if (!await isOwnOrMissing(path)) {
+    const message = `${path} is there, and not by "degu service install": remove or rename it`;
+    throw new Failure(message, FAILED, { code: "ALREADY_THERE", path });
+  }
+  await Deno.writeTextFile(path, text);
+}
+
+/** Whether a unit is missing, or this program has written it. */
+async function isOwnOrMissing(path: string): Promise<boolean> {
+  return (await ifThere(Deno.readTextFile(path)) ?? FIRST_LINE).startsWith(FIRST_LINE);
+}
+
+async function removeUnits({ output }: Context): Promise<void> {
+  const dir = await unitDirectory();
+  const names: string[] = [];
+  if (await ifThere(Deno.stat(dir)) !== null) {
+    for await (const { name, isFile } of Deno.readDir(dir)) {
+      const isUnit = isFile && /^degu(-sync-.*)?\.(service|timer)$/.test(name);
+      if (isUnit && await isOwnOrMissing(join(dir, name))) names.push(name);
+    }
+  }
+  if (names.length === 0) return output.note('there is none that "degu service install" has made');
+  await systemctl("disable", "--now", ...names);
+  for (const name of names.toSorted()) {
+    await Deno.remove(join(dir, name));
+    output.result(`removed ${join(dir, name)}`, { removed: join(dir, name) });
+  }
+  await systemctl("daemon-reload");
+}
+
+const NO_BUS = /^Failed to connect to .*\b(bus|scope)\b/i;
+const NOT_LOGGED_IN =
+  "the systemd of this user does not run: log in as this user, and not by su or sudo, or run " +
+  '"loginctl enable-linger"';
+
+/** Runs `systemctl --user`; resolves to what it prints. */
+async function systemctl(...args: string[]): Promise<string> {
+  const command = new Deno.Command("systemctl", { args: ["--user", ...args] });
+  try {
+    const { success, stdout, stderr } = await command.output();
+    if (success) return new TextDecoder().decode(stdout);
+    const problem = new TextDecoder().decode(stderr).trim();
+    if (NO_BUS.test(problem)) throw new Failure(NOT_LOGGED_IN);
+    throw new Failure(`systemctl --user ${args[0]}: ${problem}`);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Failure("there is no systemd on this machine", FAILED, { cause: error });
+  }
+}
+
+/** The directory of the user's own units; systemd knows it, whatever the environment has. */
+async function unitDirectory(): Promise<string> {
+  const paths = await systemctl("show", "--property=UnitPath", "--value");
+  return paths.split(" ").find((path) => path.endsWith("/systemd/user.control"))!
+    .replace(/\.control$/, "");
+}
+
+/** The permissions of a service, and the arguments of the program. */
+interface Job {
+  readonly read: readonly string[];
+  readonly write: readonly string[];
+  /** If left out, all addresses. */
+  readonly net: readonly string[] | undefined;
+  readonly sys: readonly string[];
+  readonly args: readonly string[];
+}
+
+async function serveUnits(
+  context: Context,
+  module: string,
+  command: Command,
+): Promise<Units> {
+  const options = command.opts<ServeOptions>();
+  const { home, output } = context;
+  await using _device = await openOrMakeDevice(context);
+  const { share, inbox } = await checkDirectories(options, home, output);
+  const inboxes = inbox === null ? [] : [inbox];
+  const inboxOption = options.inboxForAll === undefined ? "inbox" : "inboxForAll";
+  const { listen = [], announce = true } = options;
+  if (listen.some(isUnixAddress)) {
+    throw new Failure("--listen: a service listens at IP addresses", USAGE);
+  }
+  const addresses = listen.map(formatAddress);
+  // The service announces itself only where others can reach it.
+  const isNear = listen.length === 0 || listen.some(([host]) => !isLoopback(`${host}`));
+  const announces = announce && isNear;
+  const job = {
+    read: [home, ...new Set([share ?? [], inboxes].flat())],
+    write: [home, ...inboxes],
+    net: [
+      ...addresses.length > 0 ? addresses : [`[::]:${DEFAULT_PORT}`],
+      ...announces ? HOSTS : [],
+    ],
+    sys: [
+      "uid",
+      ...inboxes.length > 0 ? ["statfs"] : [],
+      ...announces ? ["networkInterfaces"] : [],
+    ],
+    args: ["serve", ...optionWords(command, { share, [inboxOption]: inbox })],
+  };
+  const description = "Degu: files for paired devices";
+  const unit = `${unitSection(description)}Documentation=https://jsr.io/@degu/degu
+
+[Service]
+ExecStart=${commandLine([module, "--home", home], job)}
+Restart=on-failure
+RestartSec=5
+TimeoutStopSec=5min
+LimitNOFILE=4096
+NoNewPrivileges=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+LockPersonality=yes
+SystemCallArchitectures=native
+
+[Install]
+WantedBy=default.target
+`;
+  return new Map([["degu.service", unit]]);
+}
+
+async function syncUnits(
+  context: Context,
+  module: string,
+  command: Command,
+): Promise<Units> {
+  const [from = "", to = ""] = command.args;
+  const isToHere = isRemotePath(from);
+  if (isToHere === isRemotePath(to)) {
+    throw new Failure("write PEER:DIR DIR, or DIR PEER:DIR", USAGE);
+  }
+  const [remote, local] = isToHere ? [from, to] : [to, from];
+  const path = parseRemotePath(remote);
+  await using device = await openDevice(context);
+  const peer = await openPeer(device, path.peer);
+  const dir = await ifThere(Deno.realPath(local));
+  if (dir === null) throw new Failure(`there is no directory ${local}: make it first`);
+  const own = await ownDirectory(context.home);
+  await own.check(dir);
+  const { address, find = true } = command.opts<{ address?: Address; find?: boolean }>();
+  const looks = find && address === undefined;
+  const addresses = address === undefined ? peer.addresses : [address];
+  const job = {
+    read: [context.home, dir],
+    write: [context.home, ...isToHere ? [dir] : []],
+    // Addresses that a search finds aren't known yet, so the network permission has no list.
+    net: looks || addresses.length === 0 ? undefined : addresses.map(formatAddress),
+    sys: ["uid", ...isToHere ? ["statfs"] : [], ...looks ? ["networkInterfaces"] : []],
+    args: ["sync", ...optionWords(command), ...isToHere ? [remote, dir] : [dir, remote]],
+  };
+  const name = `degu-sync-${isToHere ? "from" : "to"}-${[peer.name, ...path.names].join("-")}`
+    .replaceAll(/[^0-9A-Za-z_-]/g, "_");
+  const description = `Degu: ${isToHere ? "from" : "to"} ${remote.replaceAll("%", "%%")}`;
+  const service = `${unitSection(description)}
+[Service]
+Type=oneshot
+ExecStart=${commandLine([module, "--home", context.home, "--quiet"], job)}
+`;
+  const timer = `${unitSection(description)}
+[Timer]
+OnActiveSec=1s
+OnStartupSec=1min
+OnUnitInactiveSec=1min
+AccuracySec=1s
+
+[Install]
+WantedBy=timers.target
+`;
+  return new Map([[`${name}.service`, service], [`${name}.timer`, timer]]);
+}
+
+/** The options of a command as they were given, but for those whose real paths are known. */
+function optionWords(
+  command: Command,
+  paths: Readonly<Record<string, string | null>> = {},
+): string[] {
+  return command.options.flatMap((option) => {
+    const { long, flags, negate } = option;
+    const name = option.attributeName();
+    const given = paths[name] ?? command.getOptionValue(name);
+    if (negate || given === false) return negate && given === false ? [long!] : [];
+    if (given === undefined) return [];
+    if (given === true) return [long!];
+    // An address is itself a list, with a port.
+    const values = Array.isArray(given) && typeof given[1] !== "number" ? given : [given];
+    const isAddress = flags.includes("<address>");
+    return values.flatMap((each) => [long!, isAddress ? formatAddress(each) : `${each}`]);
+  });
+}
+
+/** The first line of each unit of ours: a file without it is neither replaced nor removed. */
+const FIRST_LINE = "# Written by degu service install; degu service remove takes it away.\n";
+
+function unitSection(description: string): string {
+  return `${FIRST_LINE}[Unit]\nDescription=${description}\n`;
+}
+
+function commandLine(program: readonly string[], job: Job): string {
+  const { read, write, net, sys, args } = job;
+  for (const path of [...read, ...write]) {
+    if (path.includes(",")) {
+      throw new Failure(`Deno can't be given a permission for ${path}: its name has a comma`);
+    }
+  }
+  const of = (...words: readonly string[]) => words.map(quotedWord).join(" ");
+  return [
+    of(Deno.execPath(), "run", "--no-prompt", "--cached-only"),
+    of(`--allow-read=${read.join(",")}`),
+    of(`--allow-write=${write.join(",")}`),
+    of(
+      net === undefined ? "--allow-net" : `--allow-net=${net.join(",")}`,
+      `--allow-sys=${sys.join(",")}`,
+    ),
+    of(...program),
+    of(...args),
+  ].join(" \\\n  ");
+}
+
+/** Where the program is: a published version, or a checkout. */
+function moduleOf(version: string): string {
+  const { protocol, pathname } = new URL("../main.ts", import.meta.url);
+  return protocol === "file:" ? decodeURIComponent(pathname) : `jsr:@degu/degu@${version}/agent`;
+}
+
+/** A word of a command line of systemd, which expands what follows a percent or dollar sign. */
+function quotedWord(text: string): string {
+  // A line end in a word would begin another line of the unit.
+  if (/\p{Cc}/u.test(text)) throw new Failure(`${text} can't be in a unit of systemd`, USAGE);
+  const literal = text.replaceAll("%", "%%").replaceAll("$", "$$$$");
+  const escaped = literal.replaceAll(/["\\]/g, "\\$&");
+  return /^[^\s"'\\;]+$/.test(text) ? literal : `"${escaped}"`;
+}

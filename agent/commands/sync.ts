@@ -1,0 +1,186 @@
+/** `degu sync`: makes a directory match a directory on another device. */
+
+import { InvalidArgumentError } from "commander";
+import type { TreeEntry } from "../../files.ts";
+import { type AgentCommand, type Context, parseSeconds, repeated } from "../command.ts";
+import { openDevice } from "../own_device.ts";
+import { openPeer } from "../peer_client.ts";
+import { FAILED, Failure, USAGE } from "../failure.ts";
+import { checkNotReserved } from "../remote_files.ts";
+import { IGNORE_FILE, IgnoreList } from "../ignore.ts";
+import { ifThere, ownDirectory } from "../local_paths.ts";
+import { repeatRuns } from "../runs.ts";
+import {
+  isRemotePath,
+  OTHER_REASONS,
+  parseRemotePath,
+  RemoteFiles,
+  type RemotePath,
+} from "../remote_files.ts";
+import { Transfers } from "../transfers.ts";
+
+export function addSync(program: AgentCommand): void {
+  program.command("sync")
+    .summary("make one directory match another, one way")
+    .description(
+      `Copies what is new or differs in size or time: from the share of a peer to a directory here, or from here to \
+the inbox of a peer. The contents of the first directory go into the second one; files that differ are replaced.`,
+    )
+    .usage("[OPTION]... PEER:DIR DIR | DIR PEER:DIR")
+    .argument("<from>", "the directory to copy: PEER:DIR, or DIR")
+    .argument("<to>", "the directory that becomes like it: DIR, or PEER:DIR")
+    .option(
+      "--checksum",
+      "compare files of the same size by SHA-256 instead of time",
+    )
+    .option("--delete", "delete what the first directory does not have")
+    .option("--delete-all", "with --delete: delete everything if the first directory is empty")
+    .option(
+      "--exclude <glob>",
+      `leave out what this matches, as a line of .gitignore does, at both ends; can be repeated; a file ${IGNORE_FILE} in the directory here has such lines`,
+      repeated(String),
+    )
+    .option(
+      "--max-delete <number>",
+      "with --delete: if more would be deleted, delete nothing",
+      parseCount,
+    )
+    .option("--inbox", "copy from its inbox instead of its share")
+    .option("--every <seconds>", "run again so many seconds after each run", parseEvery)
+    .option("--dry-run", "say what would be done, and change nothing")
+    .settles()
+    .waits()
+    .connects()
+    .example("degu sync laptop:photos photos", "from there to here")
+    .example(
+      "degu sync --dry-run --delete photos laptop:photos",
+      "what would be copied and deleted there",
+    )
+    .example("degu sync --inbox laptop:photos photos", "back again what was synced there")
+    .example(
+      "degu sync --exclude '*.tmp' --exclude /build/ project laptop:project",
+      "without these",
+    )
+    .example("degu sync --every 60 photos laptop:photos", "until it is interrupted")
+    .does(sync);
+}
+
+interface SyncOptions {
+  readonly checksum?: boolean;
+  readonly delete?: boolean;
+  readonly deleteAll?: boolean;
+  readonly dryRun?: boolean;
+  readonly every?: number;
+  readonly exclude?: readonly string[];
+  readonly inbox?: boolean;
+  readonly maxDelete?: number;
+  readonly settled?: number;
+}
+
+async function sync(
+  context: Context,
+  from: string,
+  to: string,
+  options: SyncOptions,
+): Promise<number> {
+  const isToHere = isRemotePath(from);
+  if (isToHere === isRemotePath(to)) {
+    throw new Failure(
+      isToHere
+        ? "one of the two directories has to be on this device"
+        : "one of the two directories has to be on another device: write PEER:DIR",
+      USAGE,
+    );
+  }
+  const path = parseRemotePath(isToHere ? from : to);
+  const root = isToHere ? to : from;
+  const { delete: deletes = false, deleteAll = false, dryRun = false, every, maxDelete } = options;
+  if (maxDelete !== undefined && !deletes) {
+    throw new Failure("--max-delete limits --delete: add it", USAGE);
+  }
+  if (deleteAll && !deletes) throw new Failure("--delete-all extends --delete: add it", USAGE);
+  if (every === undefined) return await syncOnce(context, path, root, isToHere, options);
+  if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", USAGE);
+  {
+    // A missing device or peer would fail in every run.
+    await using device = await openDevice(context);
+    await openPeer(device, path.peer);
+  }
+  const runOnce = (each: Context) => syncOnce(each, path, root, isToHere, options);
+  return await repeatRuns(context, every, runOnce);
+}
+
+async function syncOnce(
+  context: Context,
+  path: RemotePath,
+  root: string,
+  isToHere: boolean,
+  options: SyncOptions,
+): Promise<number> {
+  const { checksum = false, delete: deletes = false, dryRun = false, exclude = [] } = options;
+  const { deleteAll = false, every, inbox = false, maxDelete, settled = 0 } = options;
+  await using device = await openDevice(context);
+  const own = await ownDirectory(context.home);
+  await own.check(root);
+  using transfers = new Transfers(context, isToHere ? "get" : "put", own, { isDryRun: dryRun });
+  await checkLocal(root, isToHere);
+  const list = new IgnoreList(root, exclude);
+  if (list.ofPeers !== null) {
+    context.output.warn(`${list.ofPeers} has no effect: peers write there; use --exclude`);
+  }
+  const area = isToHere && !inbox ? "share" : "inbox";
+  using files = await RemoteFiles.open(context, device, path.peer, area);
+  if (!isToHere && await files.list([]) === null) throw await files.missing(path.names);
+  if (!isToHere) checkNotReserved(path.names, files.name(path.names));
+  const found = isToHere ? await files.findOrFail(path.names) : await files.find(path.names);
+  if (found === null) await files.checkWay(path.names);
+  const names = found?.names ?? path.names;
+  if (found !== null && found.kind !== "directory") {
+    const what = found.kind === "file" ? "a file" : OTHER_REASONS[found.reason!];
+    const advice = isToHere ? 'get it with "degu get"' : "name a directory";
+    throw new Failure(`${files.name(names)} is ${what}: ${advice}`);
+  }
+  const all = {
+    compare: checksum ? "digest" : "time",
+    delete: deletes,
+    deleteAll,
+    maxDelete,
+    dryRun,
+    settled,
+    filter: ({ path, kind }: TreeEntry) => !list.ignores(path, kind === "directory"),
+  } as const;
+  const onPlan = () => list.checkUnchanged();
+  try {
+    await transfers.copy(files, [{ names, root, listsUnchanged: false, onPlan, options: all }]);
+  } catch (error) {
+    // The summary of this run is printed before the next one begins.
+    if (every !== undefined) transfers.finish();
+    throw error;
+  }
+  return transfers.finish();
+}
+
+function parseCount(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError(`must be a number; got ${JSON.stringify(text)}`);
+}
+
+function parseEvery(text: string): number {
+  const seconds = parseSeconds(text);
+  if (seconds > 0) return seconds;
+  throw new InvalidArgumentError("must be more than 0 seconds");
+}
+
+async function checkLocal(root: string, isTarget: boolean): Promise<void> {
+  const info = await ifThere(Deno.stat(root));
+  if (info === null && isTarget) return;
+  if (info === null) {
+    throw new Failure(`there is no directory ${JSON.stringify(root)}`, FAILED, {
+      code: "NOT_THERE",
+      path: root,
+    });
+  }
+  if (info.isDirectory) return;
+  const advice = isTarget ? "name a directory" : 'put a file with "degu put"';
+  throw new Failure(`${JSON.stringify(root)} is not a directory: ${advice}`);
+}

@@ -1,0 +1,82 @@
+/** Where the files of a peer go on this device, and the copying of one to its place. */
+
+import { dirname, join, resolve } from "node:path";
+import { download } from "../files.ts";
+import { confirmDownload } from "../files/transfer/download.ts";
+import { FAILED, Failure } from "./failure.ts";
+import { ifThere } from "./local_paths.ts";
+import type { RemoteEntry, RemoteFiles } from "./remote_files.ts";
+import type { FileJob } from "./transfers.ts";
+
+interface LocalTarget {
+  readonly path: string;
+  /** Whether the path is a directory, into which files are put under their own names. */
+  readonly isDirectory: boolean;
+}
+
+/**
+ * Decides between the two meanings of a target: a directory to put files into, or the new name of
+ * the only file.
+ */
+export async function findTarget(path: string, several: boolean): Promise<LocalTarget> {
+  // With all permissions, Deno passes the slash at the end on to the system, which then finds no
+  // file.
+  const info = await ifThere(Deno.stat(resolve(path)));
+  const isDirectory = info?.isDirectory || several || path.endsWith("/");
+  if (isDirectory && info?.isDirectory === false) throw notDirectory(path);
+  const parent = dirname(path);
+  if (info === null && !(await ifThere(Deno.stat(parent)))?.isDirectory) {
+    const problem = `there is no directory ${parent}: make it first, with "mkdir -p"`;
+    throw new Failure(problem, FAILED, { code: "NOT_THERE", path: parent });
+  }
+  return { path, isDirectory };
+}
+
+/**
+ * The path of the copy of a directory; `name` is `undefined` for everything that is shared. A
+ * directory always goes below the target, so repeating a command has the same result. The target
+ * may be a link; a directory below it may not.
+ */
+export async function directoryPathIn(
+  { path }: LocalTarget,
+  name: string | undefined,
+): Promise<string> {
+  const whole = name === undefined ? path : join(path, name);
+  if (name !== undefined && (await ifThere(Deno.lstat(whole)))?.isSymlink) {
+    throw new Failure(
+      `${whole} is a symbolic link, which is not followed below the target: remove it, or choose another target`,
+    );
+  }
+  for (const each of new Set([path, whole])) {
+    if ((await ifThere(Deno.stat(each)))?.isDirectory === false) throw notDirectory(each);
+  }
+  return whole;
+}
+
+function notDirectory(path: string): Failure {
+  return new Failure(`${path} is not a directory: choose another target`);
+}
+
+/** Copies a file of a peer to a path, unless the same one is there. */
+export function downloadJobOf(
+  files: RemoteFiles,
+  { names, size, modified }: Pick<RemoteEntry, "names" | "size" | "modified">,
+  path: string,
+  replace = true,
+): FileJob {
+  const uri = files.uri(names);
+  return {
+    from: files.name(names),
+    to: path,
+    size,
+    move: async (from, options) => {
+      await Deno.mkdir(dirname(path), { recursive: true });
+      const info = await ifThere(Deno.stat(path));
+      if (info?.isFile && info.size === size && info.mtime?.getTime() === modified.getTime()) {
+        const { signal } = options;
+        if (await confirmDownload(from, uri, path, { signal, modes: replace })) return null;
+      }
+      return await download(from, uri, path, { ...options, modified, replace });
+    },
+  };
+}

@@ -1,0 +1,233 @@
+/** The words of errors: what went wrong, and what to do. */
+
+import {
+  EmptyPreambleError,
+  ProtocolError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
+} from "../base.ts";
+import type { LoggedEnd } from "../net/logger.ts";
+import { plainMessageOf, systemCode } from "../net/thrown.ts";
+import { connectionFacts } from "../internal/facts.ts";
+import { PairingError, type PairingErrorCode } from "../device.ts";
+import { pairingFacts, type PairingReason } from "../device/errors.ts";
+import { MAX_TRIES, NO_MORE_NUMBERS } from "../device/pairing_state.ts";
+import {
+  codeOf,
+  Failure,
+  type FailureOptions,
+  isAlreadyThere,
+  isDirectoryGone,
+  noAddressAnswers,
+} from "./failure.ts";
+import { HOSTS, mayUseMdns } from "./mdns_permissions.ts";
+import { formatBytes } from "./output.ts";
+import { SYSTEM_ERROR, systemProblem } from "./system_errors.ts";
+
+/** What a line says after an address and a colon, in place of the words of OpenSSL. */
+const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
+  UNTRUSTED: "another device answers there, or the peer has a new identity",
+  NOT_TLS: "another program answers there",
+};
+
+const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
+  UNTRUSTED: 'check the address, or pair the two again with "degu pair"',
+  REFUSED_BY_PEER: "the peer does not trust this device any more: pair the two again with " +
+    '"degu pair"',
+  EXPIRED: "check the clocks of both devices",
+  NOT_YET_VALID: "check the clocks of both devices",
+  NOT_TLS: "check the address and the port",
+};
+
+const FORGOTTEN_HINT =
+  "it does not trust this device any more, or has just been stopped; if this device is missing in " +
+  '"degu peers" there, pair the two again with "degu pair"';
+
+const UNREACHABLE_HINT =
+  'check that "degu serve" runs there, that the two are in one network, and that ' +
+  "no firewall is in between; if its address has changed, give the new one with --address";
+
+/** What is said where a machine has answered, and nothing listens there. */
+const REFUSED_HINT =
+  'check that "degu serve" runs there; if its address has changed, give the new one with --address';
+
+/** What is said where a peer could not be looked for. */
+const NOT_LOOKED_FOR = `, or let it be looked for, with --allow-net=${
+  HOSTS.join(",")
+} --allow-sys=networkInterfaces`;
+
+const HANGING_HINT = 'it may be busy, or hang: try again later, or start "degu serve" anew there';
+
+/** An error as `--json` prints it; without a peer of its own it is about `peer`. */
+export function errorObject(error: unknown, peer: string | undefined): Record<string, unknown> {
+  const { path, peer: own }: FailureOptions = error instanceof Failure ? error : {};
+  // A failure with a path names the peer of the path; without a peer, the path is on this device.
+  const about = own ?? (path === undefined ? peer : undefined);
+  return { code: codeOf(error), message: explain(error), path, peer: about };
+}
+
+/** The reason for an error, with advice. */
+export function explain(error: unknown): string {
+  const [reason, hint] = reasonAndHint(error);
+  return hint === undefined ? reason : `${reason}; ${hint}`;
+}
+
+/** The reason for an error, for a message that doesn't require any action yet. */
+export function reasonOf(error: unknown): string {
+  return reasonAndHint(error)[0];
+}
+
+function reasonAndHint(error: unknown): [reason: string, hint?: string | undefined] {
+  if (!(error instanceof Error)) return [plainMessageOf(error)];
+  if (error instanceof TlsError) return [tlsReason(error), TLS_HINTS[error.code]];
+  if (error instanceof PairingError) return [pairingProblem(error)];
+  if (error instanceof EmptyPreambleError) {
+    return ["the peer closed the connection without an answer", FORGOTTEN_HINT];
+  }
+  if (error instanceof Deno.errors.NotCapable) {
+    const [, path] = /^Requires all access to (".*"), /s.exec(error.message) ?? [];
+    // In /proc, /sys and /dev, Deno admits only programs with all permissions.
+    return path === undefined
+      ? [error.message, "docs/permissions.md has the flags of each command"]
+      : [`${path} is of the system, and Deno keeps programs away from it: choose another path`];
+  }
+  if (noAddressAnswers(error)) {
+    const attempts = attemptsOf(error);
+    const reasons = attempts.map(attemptProblem).join("; ");
+    // A peer that hangs is connected: its kernel accepts, but its program sends nothing.
+    const hangs = (each: unknown) =>
+      each instanceof Deno.errors.TimedOut && !connectionFacts.of(each).isConnecting;
+    return attempts.some(hangs) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
+      `no address answers: ${reasons}`,
+      attempts.some(isUnknownHost)
+        ? UNKNOWN_HOST_HINT
+        : `${attempts.every(isRefused) ? REFUSED_HINT : UNREACHABLE_HINT}${
+          mayUseMdns() ? "" : NOT_LOOKED_FOR
+        }`,
+    ];
+  }
+  if (isDirectoryGone(error)) {
+    return ["the directory that the peer serves is not there", "is its disk mounted there?"];
+  }
+  if (isAlreadyThere(error)) return [ALREADY_HERE];
+  const { missingBytes } = connectionFacts.of(error);
+  if (missingBytes !== undefined) {
+    const left = formatBytes(missingBytes);
+    return [`the peer ended the connection when ${left} were left to come`];
+  }
+  if (error instanceof ProtocolError && error.code === "BODY_INCOMPLETE") {
+    return [
+      "the peer ended the connection before all had come",
+      'check that "degu serve" still runs there, and try again',
+    ];
+  }
+  return systemProblem(error.message, systemCode(error)) ?? [error.message];
+}
+
+/** What to do about a failed pairing, by its finer reason or its code. */
+const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> = {
+  "here": ': use the line that "degu send" prints',
+  "late": "; try again, and answer at both devices",
+  "asking": ": if nobody of you has started that, answer no there; then run the same command again",
+  "used up": ", and run that again",
+  "line over":
+    '; run "degu invite" there again; if nobody of you has used it, "degu peers" there ' +
+    "lists who has",
+  "ANSWER_LOST":
+    ', so it may trust this device already: pair the two again, or "degu forget" this one there',
+};
+
+function pairingProblem(error: PairingError): string {
+  const { is = error.code, problem = error.message, name } = pairingFacts.of(error);
+  if (is === "there") {
+    return `the answer at ${name} was no, or it has left: run both commands again`;
+  }
+  if (is === "nobody") {
+    return "no device waits there: check that the two are on the same network, and that the command " +
+      "there still runs";
+  }
+  return `${problem}${PAIRING_ADVICE[is] ?? ""}`;
+}
+
+function tlsReason(error: TlsError): string {
+  const { address } = connectionFacts.of(error);
+  const reason = TLS_REASONS[error.code];
+  return address === undefined || reason === undefined ? error.message : `${address}: ${reason}`;
+}
+
+const UNKNOWN_HOST_HINT =
+  "check the name, and that this device is in a network, or give an IP address with --address";
+
+function attemptProblem(error: unknown): string {
+  const { silentSeconds, unreadSeconds, unknownName, address } = connectionFacts.of(error);
+  if (silentSeconds !== undefined) return `it was silent for ${silentSeconds} s`;
+  if (unreadSeconds !== undefined) return `it took over ${unreadSeconds} s to read what was sent`;
+  if (unknownName !== undefined) return `the name ${unknownName} can't be looked up`;
+  if (address !== undefined && isRefused(error)) return `nothing listens at ${address}`;
+  const isNoWay = /^E(HOST|NET)UNREACH$/.test(`${systemCode(error)}`);
+  return address !== undefined && isNoWay ? `there is no way to ${address}` : plainMessageOf(error);
+}
+
+function isRefused(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionRefused;
+}
+
+function isUnknownHost(error: unknown): boolean {
+  return connectionFacts.of(error).unknownName !== undefined;
+}
+
+/** The errors of all addresses, without the library's advice, which is meant for programs. */
+function attemptsOf(error: Error): readonly unknown[] {
+  const { cause } = error;
+  const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [];
+  return errors.length > 0 ? errors : [error];
+}
+
+export const ALREADY_HERE = "another file of this name is here already: replace it with --force";
+export const ALREADY_THERE = "another file of this name is there: replace it with --force";
+
+/** Why `degu serve` has refused a connection or lost one, by the code of its error. */
+const ENDS: Readonly<Record<string, string>> = {
+  NOT_TLS: ": refused: it is another program, such as a browser",
+  NO_CERTIFICATE: ": refused: it is another program, without the certificate of a device",
+  UNTRUSTED: ': refused: it is a device that is not paired with this one; "degu pair" pairs them',
+  CLOSED: " left before it had proved who it is",
+  BODY_INCOMPLETE: " left in the middle of a file",
+} satisfies Partial<Record<TlsErrorCode | ProtocolErrorCode, string>>;
+
+/** A stranger may have asked, and as long as its question is open, no other device can ask. */
+const ASKED_BY_STRANGER =
+  `${MAX_TRIES} devices have asked, and no number was confirmed, so no other one can ask: use a ` +
+  "line, or run the same command again; if you did not start them, somebody else in this network did";
+
+/**
+ * Says a line of the library's log for people: in the same words if it ends with an error of the
+ * system, and with what to do here.
+ */
+export function explainLine(line: string, end?: LoggedEnd): string {
+  const { silentSeconds, unreadSeconds } = connectionFacts.of(end?.error);
+  if (silentSeconds !== undefined) {
+    return `${end!.who} was silent for ${silentSeconds} s, so its connection was closed`;
+  }
+  if (unreadSeconds !== undefined) {
+    return `${
+      end!.who
+    } took over ${unreadSeconds} s to read what was sent, so its connection was closed`;
+  }
+  const said = ENDS[`${systemCode(end?.error)}`];
+  if (said !== undefined) return `${end!.who}${said}`;
+  if (line === NO_MORE_NUMBERS) return ASKED_BY_STRANGER;
+  const problem = systemProblem(line, undefined);
+  return problem === null
+    ? inUnits(line)
+    : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
+}
+
+/** Writes the figures of a line on space for people. */
+function inUnits(text: string): string {
+  return text.replace(
+    /(\d+)(?: bytes)?(?= are (?:needed|free)| of interrupted)/g,
+    (_whole, bytes) => formatBytes(Number(bytes)),
+  );
+}

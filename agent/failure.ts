@@ -1,0 +1,169 @@
+/** Failures of commands: exit codes, and codes for programs. */
+
+import { TransferError, type TransferErrorCode, transferFacts } from "../files/transfer_error.ts";
+import { EmptyPreambleError, TlsError } from "../base.ts";
+import { argumentFacts } from "../internal/facts.ts";
+import { DeviceError, PairingError, type PairingErrorCode } from "../device.ts";
+// The whole of files.ts would be loaded by commands that move no file, too.
+import { StatusError } from "../client.ts";
+import { connectionFaultOf, systemCode } from "../net/thrown.ts";
+
+export const FAILED = 1;
+export const USAGE = 2;
+/** A device is not paired with the other one, or the other one has refused. */
+export const REFUSED = 3;
+export const INTERRUPTED = 130;
+
+/** The codes of errors for programs, with the exit code of a command that ends with one. */
+export const ERROR_CODES = {
+  USAGE,
+  NOT_PAIRED: REFUSED,
+  REFUSED,
+  NO_ADDRESS: FAILED,
+  NOT_THERE: FAILED,
+  ALREADY_THERE: FAILED,
+  NOT_PERMITTED: FAILED,
+  FULL: FAILED,
+  CHANGED: FAILED,
+  FAILED,
+  INTERRUPTED,
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+export interface FailureOptions extends ErrorOptions {
+  /** The code; if left out, that of the exit code or of the cause. */
+  readonly code?: ErrorCode;
+  readonly path?: string | undefined;
+  readonly peer?: string | undefined;
+}
+
+/** A command failed; the message says what to do next. */
+export class Failure extends Error {
+  readonly exitCode: 1 | 2 | 3;
+  readonly code: ErrorCode;
+  readonly path: string | undefined;
+  readonly peer: string | undefined;
+
+  constructor(message: string, exitCode: 1 | 2 | 3 = FAILED, options: FailureOptions = {}) {
+    super(message, options);
+    this.exitCode = exitCode;
+    const { code, path, peer } = options;
+    const byExitCode = exitCode === USAGE ? "USAGE" : exitCode === REFUSED ? "REFUSED" : null;
+    this.code = code ?? byExitCode ?? codeOf(options.cause);
+    this.path = path;
+    this.peer = peer;
+  }
+}
+
+/** No address of a peer is known; a search may find one later. */
+export class NoAddress extends Failure {}
+
+/** The abort reason of a command that SIGINT or SIGTERM has interrupted. */
+export class Interrupted extends Error {
+  override readonly message = "interrupted";
+}
+
+/** The exit code of a command that ends with this error: that of the error's code. */
+export function exitCodeOf(error: unknown): number {
+  return error instanceof Failure ? error.exitCode : ERROR_CODES[codeOf(error)];
+}
+
+/** Whether a peer has refused this device, or the other way round. */
+function isRefusal(error: unknown): boolean {
+  // A closed connection and an answer without TLS say nothing about trust: no device has refused.
+  return error instanceof EmptyPreambleError ||
+    error instanceof TlsError && error.code !== "CLOSED" && error.code !== "NOT_TLS";
+}
+
+/** Whether this device has forgotten the peer while the command ran. */
+function isForgotten(error: unknown): boolean {
+  return error instanceof DeviceError && error.code === "FORGOTTEN";
+}
+
+/** The codes for programs, by the status of a peer's answer. */
+const STATUS_CODES: Readonly<Record<number, ErrorCode>> = {
+  ...{ 400: "CHANGED", 403: "NOT_PERMITTED", 404: "NOT_THERE", 405: "NOT_PERMITTED" },
+  ...{ 412: "ALREADY_THERE", 507: "FULL" },
+};
+
+/** The codes for programs, by the code of a failed transfer. */
+const TRANSFER_CODES: Partial<Record<TransferErrorCode, ErrorCode>> = {
+  ...{ CHANGED: "CHANGED", DIGEST_MISMATCH: "CHANGED", DISK_FULL: "FULL" },
+  CONFLICT: "ALREADY_THERE",
+};
+
+/** The codes of failed pairings; all others mean that this device was refused. */
+const PAIRING_CODES: Partial<Record<PairingErrorCode, ErrorCode>> = {
+  ...{ NOT_A_LINE: "USAGE", GARBLED: "USAGE", OLDER: "USAGE", NEWER: "USAGE", EXPIRED: "USAGE" },
+  ...{ OWN: "USAGE", NAME_TAKEN: "USAGE", UNREACHABLE: "NO_ADDRESS" },
+};
+
+/** The codes of errors of the system. */
+const SYSTEM_CODES: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
+  [/^(EACCES|EPERM|EROFS)$/, "NOT_PERMITTED"],
+  [/^(ENOSPC|EDQUOT)$/, "FULL"],
+  [/^(ENOENT|ENOTDIR)$/, "NOT_THERE"],
+  [/^(EEXIST|ENOTEMPTY)$/, "ALREADY_THERE"],
+];
+
+/** The code of an error, for programs. */
+export function codeOf(error: unknown): ErrorCode {
+  if (error instanceof Failure) return error.code;
+  if (error instanceof Interrupted) return "INTERRUPTED";
+  if (error instanceof PairingError) return PAIRING_CODES[error.code] ?? "REFUSED";
+  if (isForgotten(error)) return "NOT_PAIRED";
+  if (isRefusal(error)) return "REFUSED";
+  if (error instanceof StatusError) {
+    return isDirectoryGone(error) ? "NOT_THERE" : STATUS_CODES[error.status] ?? "FAILED";
+  }
+  if (error instanceof TransferError) return TRANSFER_CODES[error.code] ?? codeOf(error.cause);
+  // Any other error of TLS means that no service for this program answers.
+  if (error instanceof TlsError || noAddressAnswers(error)) return "NO_ADDRESS";
+  if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
+  if (isAlreadyThere(error)) return "ALREADY_THERE";
+  const system = `${systemCode(error)}`;
+  return SYSTEM_CODES.find(([each]) => each.test(system))?.[1] ?? "FAILED";
+}
+
+/** Whether a download was not to replace what has the name, perhaps a link to nothing. */
+export function isAlreadyThere(error: unknown): boolean {
+  return error instanceof Deno.errors.AlreadyExists && systemCode(error) === undefined;
+}
+
+export function isDirectoryGone(error: Error): boolean {
+  return transferFacts.of(error).is === "directory gone";
+}
+
+/**
+ * Whether an error means that nothing answers at an address, or that the host answers, but nothing
+ * there is a service for this program.
+ */
+export function noAddressAnswers(error: unknown): boolean {
+  if (error instanceof DeviceError && error.code === "UNREACHABLE") return true;
+  const fault = connectionFaultOf(error);
+  return fault !== null && fault !== "broken";
+}
+
+/** Whether a peer is off, or not where it is looked for. */
+export function isAway(error: unknown): boolean {
+  return noAddressAnswers(error) || error instanceof NoAddress;
+}
+
+/** The options of the command line that are arguments of the library. */
+const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {
+  ...{ peerName: "as", listen: "listen", name: "name", seconds: "seconds", serving: "serving" },
+};
+
+/**
+ * The library's error about an argument, with the argument's name on the command line; any other
+ * error as it is.
+ */
+export function usageError(error: unknown): unknown {
+  const isName = error instanceof PairingError && error.code === "NAME_TAKEN";
+  if (!(error instanceof RangeError || isName)) return error;
+  const { label = "", problem } = argumentFacts.of(error);
+  const option = OPTIONS_OF_ARGUMENTS[label];
+  const text = option === undefined ? error.message : `--${option}: ${problem}`;
+  return new Failure(text, USAGE, { cause: error });
+}

@@ -1,0 +1,182 @@
+/** An invitation that a person sees: its line, how to do without it, and the time that is left. */
+
+import { formatAddress } from "../base.ts";
+import { isLoopback } from "../base/address.ts";
+import type { Device, Invitation, InviteOptions, Peer } from "../device.ts";
+import { pairingFacts } from "../device/errors.ts";
+import { plainMessageOf } from "../net/thrown.ts";
+import { atEveryAddress, listenError } from "./addresses.ts";
+import type { Context } from "./command.ts";
+import { loggerOf } from "./own_device.ts";
+import { Failure, usageError } from "./failure.ts";
+import { Announcement, type PAIR_SERVICE, SEND_SERVICE } from "./mdns.ts";
+import { mayUseMdns } from "./mdns_permissions.ts";
+import type { NumberQuestions } from "./numbers.ts";
+
+export interface Inviting {
+  readonly options: Omit<InviteOptions, "confirm" | "signal">;
+  /** The command for the other device. */
+  readonly command: string;
+  /** The message for the case that nobody has come. */
+  readonly late: string;
+}
+
+/**
+ * An open invitation, with its announcement if numbers are compared; both end when it is disposed
+ * of.
+ */
+export class ShownInvitation implements AsyncDisposable {
+  readonly invitation: Invitation;
+  readonly #context: Context;
+  readonly #device: Device;
+  readonly #given: Inviting;
+  readonly #questions: NumberQuestions | null;
+  readonly #announcement: AsyncDisposable | null;
+
+  private constructor(
+    context: Context,
+    device: Device,
+    given: Inviting,
+    questions: NumberQuestions | null,
+    invitation: Invitation,
+  ) {
+    this.invitation = invitation;
+    this.#context = context;
+    this.#device = device;
+    this.#given = given;
+    this.#questions = questions;
+    this.#announcement = questions === null
+      ? null
+      : announceInvitation(context, device, invitation, SEND_SERVICE);
+  }
+
+  /** @param questions `null` where the line is the only way. */
+  static async open(
+    context: Context,
+    device: Device,
+    questions: NumberQuestions | null,
+    given: Inviting,
+  ): Promise<ShownInvitation> {
+    const confirm = questions === null ? undefined : confirmWith(questions, context);
+    const invitation = await openInvitation(context, device, { ...given.options, confirm });
+    return new ShownInvitation(context, device, given, questions, invitation);
+  }
+
+  /** Prints how the other device can come: by a number, and then by the line. */
+  show(): void {
+    const { output } = this.#context;
+    const { invitation: { addresses: [first], line, expires } } = this;
+    const { command } = this.#given;
+    output.note(thisIs(this.#device));
+    if (this.#questions !== null) {
+      output.note(
+        `on the other device, in the same network, run "${command}", and compare a number; ` +
+          `if that finds nothing: "${command} --address ${formatAddress(first!)}"`,
+      );
+    }
+    const where = this.#questions === null ? "on the other device" : "from elsewhere";
+    output.note(
+      `${where} run "${command} -" and give it this line, which is secret until it has been used`,
+    );
+    output.result(line, { line, expires: expires.toISOString() });
+  }
+
+  /** Waits for the other device, and shows the time that is left. */
+  async paired(): Promise<Peer> {
+    const { signal } = this.#context;
+    const { invitation } = this;
+    using _countdown = countDown(this.#context, invitation);
+    try {
+      // A peer that is being stored when the command is interrupted is stored and printed: it is
+      // trusted from now on.
+      return await invitation.paired;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof Deno.errors.TimedOut)) throw error;
+      throw new Failure(this.#given.late, undefined, { cause: error });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#announcement?.[Symbol.asyncDispose]();
+    await this.invitation.close();
+  }
+}
+
+/** What the other device shows of this one when it asks. */
+export function thisIs({ name, id }: Device): string {
+  return `this is ${name} ${id.slice(0, 8)}…`;
+}
+
+/** Opens an invitation, which ends with the command. */
+export async function openInvitation(
+  { signal }: Context,
+  device: Device,
+  { listen, ...options }: Omit<InviteOptions, "signal">,
+): Promise<Invitation> {
+  const open = (listen: InviteOptions["listen"]) => device.invite({ ...options, listen, signal });
+  try {
+    const isByLine = options.confirm === undefined;
+    if (isByLine || listen !== undefined) return await open(listen);
+    // The plain port is the same at every address, so that it can be announced.
+    return await atEveryAddress((address) => open([address]), 0);
+  } catch (error) {
+    throw usageError(listen === undefined ? error : listenError(listen, error));
+  }
+}
+
+/** Whether devices of the network can reach an invitation. */
+export function isNear({ addresses }: Invitation): boolean {
+  return addresses.some(([host]) => !isLoopback(`${host}`));
+}
+
+/** Announces an invitation until disposed of; `null` where it can't be announced. */
+export function announceInvitation(
+  context: Context,
+  { name, id }: Device,
+  invitation: Invitation,
+  type: typeof PAIR_SERVICE | typeof SEND_SERVICE,
+): AsyncDisposable | null {
+  const [port, ...others] = new Set(invitation.addresses.map(([, port]) => Number(port)));
+  // A service has one port.
+  const isAnnounced = isNear(invitation) && others.length === 0 && mayUseMdns();
+  return isAnnounced
+    ? new Announcement({ name, id, port: port!, type, logger: loggerOf(context) })
+    : null;
+}
+
+/** Shows the time that is left, until disposed of. */
+export function countDown({ output }: Context, { expires }: Invitation): Disposable {
+  const end = performance.now() + expires.getTime() - Date.now();
+  // A line that the terminal has wrapped can't be removed, so the beginning is cut off.
+  return output.animate(
+    1000,
+    () => countdownText(end - performance.now()).slice(1 - output.columns),
+  );
+}
+
+/** Asks a person about a number, and says why if the pairing ends before the answer. */
+function confirmWith({ confirm }: NumberQuestions, { output, signal: ends }: Context) {
+  return (asked: Parameters<typeof confirm>[0]) => {
+    const { name, signal } = asked;
+    const answer = confirm(asked);
+    const onEnd = async () => {
+      await Promise.allSettled([answer]); // while the question is open nothing else is printed
+      if (ends.aborted) return;
+      const why = pairingFacts.of(signal.reason).is === "here"
+        ? "the answer here was no"
+        : signal.reason instanceof Deno.errors.TimedOut
+        ? plainMessageOf(signal.reason)
+        : "it has left, or the answer there was no";
+      output.note(`${name} has not come in: ${why}`);
+    };
+    signal.addEventListener("abort", onEnd, { once: true });
+    return answer;
+  };
+}
+
+export function countdownText(milliseconds: number): string {
+  const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
+  const minutes = Math.floor(seconds / 60);
+  return `waiting for the other device: ${minutes}:${String(seconds % 60).padStart(2, "0")} left`;
+}

@@ -1,0 +1,189 @@
+/** Joins another device: by the line of its invitation, or by a number. */
+
+import type { Address } from "../base.ts";
+import {
+  type ConfirmNumber,
+  type Device,
+  type JoinOptions,
+  PairingError,
+  type PairingQuestion,
+  parseInvitation,
+  type Peer,
+} from "../device.ts";
+import type { Context } from "./command.ts";
+import { loggerOf } from "./own_device.ts";
+import { Failure, USAGE, usageError } from "./failure.ts";
+import { findOffers, isCalled, type Offer, SEND_SERVICE, shortId } from "./mdns.ts";
+import type { NumberQuestions } from "./numbers.ts";
+import type { Output } from "./output.ts";
+
+/** How long a device that sends may offer something before it is asked. */
+const LOOK_SECONDS = 3;
+/** How long a line on stdin, or a sender, may take where no person sees that nothing comes. */
+export const UNSEEN_SECONDS = 600;
+const AGAIN = "run the same command again";
+
+/**
+ * Joins with a line, or with `-` for that on stdin.
+ *
+ * @param seconds How long a line may take that no person pastes at a terminal.
+ */
+export async function joinByLine(
+  { output, signal }: Context,
+  device: Device,
+  given: string,
+  options: JoinOptions,
+  seconds = Infinity,
+): Promise<Peer> {
+  const line = given === "-" ? await readLine(output, signal, seconds) : given;
+  return await device.join(line, { ...options, signal }).catch((error) => {
+    throw usageError(error);
+  });
+}
+
+/**
+ * Looks for the device that sends, and joins it when a person has compared the number.
+ *
+ * @param questions `null` where nobody can be asked: then the device is only found.
+ */
+export async function joinSender(
+  context: Context,
+  device: Device,
+  questions: NumberQuestions | null,
+  name: string | undefined,
+  options: JoinOptions,
+): Promise<Peer> {
+  const { options: { address } } = context;
+  if (address !== undefined) {
+    if (questions === null) throw nobodyToAsk("");
+    return await joinAt(context, device, questions, [address], options);
+  }
+  const offer = await lookForSender(context, name, questions !== null);
+  if (questions === null) throw nobodyToAsk(`${offer.name} ${offer.id} sends, but `);
+  const confirm: ConfirmNumber = async (question) =>
+    isFound(question, offer.id, context.output) && await questions.confirm(question);
+  return await joinAt(context, device, { confirm }, offer.addresses, options);
+}
+
+/** Whether the device that was found answers; another one that does is named. */
+export function isFound({ name, id }: PairingQuestion, found: string, output: Output): boolean {
+  if (shortId(id) === found) return true;
+  output.warn(`${name} ${id} answers, which is another device than was found`);
+  return false;
+}
+
+/** What comes from stdin compares nothing, so a "yes" in it would let in whoever is there. */
+function nobodyToAsk(found: string): Failure {
+  return new Failure(
+    `${found}a number can be compared on a terminal only, and without --json: give the line that "degu send" ` +
+      "prints there, or - to read it from stdin",
+    USAGE,
+  );
+}
+
+/** Joins the device at these addresses when a person has compared the number. */
+export async function joinAt(
+  { signal }: Context,
+  device: Device,
+  { confirm }: { readonly confirm: ConfirmNumber },
+  addresses: readonly Address[],
+  options: JoinOptions,
+): Promise<Peer> {
+  return await device.join(addresses, { ...options, signal, confirm }).catch((error) => {
+    throw usageError(error);
+  });
+}
+
+/** Waits until a device sends, or the command is interrupted; without a person ten minutes. */
+async function lookForSender(
+  context: Context,
+  name: string | undefined,
+  isWatched: boolean,
+): Promise<Offer> {
+  const { output } = context;
+  output.note(
+    `looking for it in this network, ${
+      isWatched ? "until Ctrl-C" : "for ten minutes"
+    }: run "degu send FILE" ` +
+      "there",
+  );
+  const late = new AbortController();
+  const end = () => late.abort(new Failure(`no device has sent for ten minutes: ${AGAIN}`));
+  const timer = isWatched ? undefined : setTimeout(end, UNSEEN_SECONDS * 1000);
+  const signal = AbortSignal.any([context.signal, late.signal]);
+  const options = { signal, seconds: LOOK_SECONDS, logger: loggerOf(context) };
+  let found: Offer[] = [];
+  try {
+    while (found.length === 0) {
+      found = (await findOffers(SEND_SERVICE, options)).filter((each) => isCalled(each, name));
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+  const [only, ...others] = found;
+  if (others.length === 0) return only!;
+  for (const { name, id } of found) output.ask(`${name} ${id}`);
+  throw new Failure(
+    `${found.length} devices were found: run "degu receive --from NAME" with the name of one, or with the 16 ` +
+      "characters behind it",
+  );
+}
+
+/** After this silence behind a part of a line, the person is asked for the rest of it. */
+const QUIET_MS = 500;
+/** The limit of the input, far above the length of any invitation with white space. */
+const MAX_INPUT_LENGTH = 65536;
+
+/**
+ * Reads the line of an invitation from stdin. The line may be wrapped: it ends when it is complete,
+ * at an empty line, or at the end of the input. The writer need not close the pipe, so
+ * `degu invite` can write into it.
+ */
+async function readLine(output: Output, given: AbortSignal, seconds: number): Promise<string> {
+  const { stdin } = output.streams;
+  const isPasted = stdin.isTerminal() && !output.json;
+  if (isPasted) output.note("paste the line of the invitation, then press Enter:");
+  const late = new AbortController();
+  const problem = `no line has come on stdin in ten minutes: ${AGAIN}`;
+  const end = () => late.abort(new Failure(problem));
+  const timer = isPasted || seconds === Infinity ? undefined : setTimeout(end, seconds * 1000);
+  const signal = AbortSignal.any([given, late.signal]);
+  const reader = stdin.readable.pipeThrough(new TextDecoderStream(), { signal }).getReader();
+  const ask = () =>
+    output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
+  let text = "";
+  try {
+    while (!isEnd(text)) {
+      // A line that a terminal has wrapped is pasted as several lines, which arrive at once.
+      const timer = text.includes("\n") ? setTimeout(ask, QUIET_MS) : undefined;
+      const { done, value } = await reader.read().finally(() => clearTimeout(timer));
+      if (done) break;
+      text += value;
+      if (text.length > MAX_INPUT_LENGTH) {
+        throw new Failure("stdin is not the line of an invitation", USAGE);
+      }
+    }
+  } finally {
+    clearTimeout(timer);
+    await reader.cancel().catch(() => {});
+  }
+  if (text.trim() !== "") return text.trim();
+  throw new Failure(
+    "stdin is empty: give - the line that the other device has printed",
+    USAGE,
+  );
+}
+
+function isEnd(text: string): boolean {
+  return text.includes("\n") && (isWholeLine(text) || /\n\s*\n$/.test(text));
+}
+
+/** Reports whether a text is complete: more characters would not change the result or the error. */
+function isWholeLine(text: string): boolean {
+  try {
+    parseInvitation(text);
+    return true;
+  } catch (error) {
+    return !(error instanceof PairingError && error.code === "GARBLED");
+  }
+}

@@ -1,0 +1,106 @@
+/** Paths on this device, and the directory in which it keeps its keys. */
+
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import type { TreeEntry } from "../files.ts";
+import { explain } from "./explain.ts";
+import { FAILED, Failure } from "./failure.ts";
+
+/** The device's directory: its keys must never leave this machine, and no peer may change them. */
+export type OwnDirectory = Awaited<ReturnType<typeof ownDirectory>>;
+
+/** Finds the device's directory by its inode, so another spelling of its path changes nothing. */
+export async function ownDirectory(home: string) {
+  const own = await Deno.realPath(home);
+  const { dev, ino } = await Deno.stat(own);
+  const isOwn = (path: string) => {
+    try {
+      const there = Deno.lstatSync(path);
+      return ino !== null && there.ino === ino && there.dev === dev;
+    } catch {
+      return false;
+    }
+  };
+  return {
+    /** Makes a filter that leaves the device's directory out of a tree, which may not exist yet. */
+    filter: async (root: string, onLeftOut: (path: readonly string[]) => void) => {
+      const real = await realPath(root);
+      const names = isIn(own, real) ? relative(real, own).split(sep) : [];
+      return ({ path, kind }: TreeEntry) => {
+        // The other end may have a file of this name, which would replace the directory.
+        const isCandidate = kind === "directory" || path.length === names.length;
+        if (!isCandidate || !isOwn(join(real, ...path))) return true;
+        onLeftOut(path);
+        return false;
+      };
+    },
+    /** Refuses a path that is, or is in, the device's directory. The path need not exist yet. */
+    check: async (path: string) => {
+      if (isIn(await realPath(path), own)) throw keysAt(path);
+    },
+  };
+}
+
+function keysAt(path: string): Failure {
+  return new Failure(
+    `${path} is the directory of the device, or in it: its keys must not leave it; choose another one`,
+  );
+}
+
+/** The real path of a file, or the real path that a missing file would have. */
+async function realPath(path: string): Promise<string> {
+  const real = await ifThere(Deno.realPath(path));
+  if (real !== null) return real;
+  const whole = resolve(path);
+  const parent = dirname(whole);
+  return parent === whole ? whole : join(await realPath(parent), basename(whole));
+}
+
+/** The advice for a path with unexpanded wildcards; `null` for any other path. */
+export function wildcardHint(path: string): string | null {
+  return /[*?[]/.test(path)
+    ? "there are no wildcards: name each file, or a directory with -r"
+    : null;
+}
+
+/** The failure of a command whose source is not on this device. */
+export function notHere(path: string): Failure {
+  const hint = wildcardHint(path) ?? "check the name, and the directory that you are in";
+  const problem = `${JSON.stringify(path)} is not there: ${hint}`;
+  return new Failure(problem, FAILED, { code: "NOT_THERE", path });
+}
+
+/** Whether one of two real paths is the other one or inside it. */
+export function overlap(one: string, other: string): boolean {
+  return isIn(one, other) || isIn(other, one);
+}
+
+/** Whether a real path is a directory or inside it. */
+export function isIn(path: string, dir: string): boolean {
+  const inside = dir.endsWith(sep) ? dir : dir + sep;
+  return path === dir || path.startsWith(inside);
+}
+
+/**
+ * Resolves to the result of a look at a path, or to `null` if nothing is there.
+ *
+ * @throws {Failure} if the system refuses to look.
+ */
+export async function ifThere<T>(result: Promise<T>): Promise<T | null> {
+  try {
+    return await result;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
+      return null;
+    }
+    // A missing permission of Deno concerns the whole command.
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    throw new Failure(explain(error), FAILED, { cause: error });
+  }
+}
+
+/** Checks that files can be made in a directory: makes one with a reserved name, and removes it. */
+export async function canBeWritten(dir: string): Promise<void> {
+  const path = join(dir, `.${crypto.randomUUID()}.degu-part`);
+  (await Deno.open(path, { write: true, createNew: true })).close();
+  await Deno.remove(path);
+}

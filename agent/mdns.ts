@@ -1,0 +1,409 @@
+/**
+ * Announces this device to the networks of this machine, and looks for others, with mDNS and DNS-SD
+ * (RFC 6762, RFC 6763).
+ */
+
+import { Buffer } from "node:buffer";
+import {
+  type Address,
+  canonicalDnsName,
+  canonicalIPAddress,
+  isIPv4,
+  isIPv4LinkLocal,
+  isLinkLocal,
+  isLoopback,
+} from "../base/address.ts";
+import { isDeviceName } from "../device.ts";
+import { forgetOldest } from "../internal/collections.ts";
+import { pause } from "../internal/pause.ts";
+import { type Logger, standardLogger } from "../net/logger.ts";
+import { messageOf } from "../net/thrown.ts";
+import {
+  type InterfaceAddress,
+  isInNetworks,
+  type KnownRecord,
+  type Link,
+  Links,
+  NETWORK,
+  type Network,
+  type Packet,
+} from "./mdns_links.ts";
+import { checkPermissions } from "./mdns_permissions.ts";
+
+/** The types of services: a server, an invitation to pair, and files that are sent once. */
+export const SERVICE = "_degu._tcp.local";
+export const PAIR_SERVICE = "_degu-pair._tcp.local";
+export const SEND_SERVICE = "_degu-send._tcp.local";
+/** The name under which the types of services are listed (RFC 6763 §9). */
+const SERVICE_TYPES = "_services._dns-sd._udp.local";
+
+// What is said of a device.
+
+/** The announced service, with the name and the id of the device. */
+export interface Service {
+  readonly name: string;
+  readonly id: string;
+  readonly port: number;
+  /** The service type; that of `degu serve` if left out. */
+  readonly type?: string;
+}
+
+/** The number of characters of the announced id: 80 bits, enough to tell devices apart. */
+const ID_CHARACTERS = 16;
+/** The largest number of bytes in a label (RFC 1035 §2.3.4). */
+const MAX_LABEL = 63;
+/** The times to keep records about a host and others, in seconds (RFC 6762 §10). */
+const HOST_SECONDS = 120;
+const OTHER_SECONDS = 4500;
+/** The largest number of announced addresses of an interface, which keeps the packet small. */
+const MAX_ANNOUNCED = 8;
+
+export function shortId(id: string): string {
+  return id.slice(0, ID_CHARACTERS);
+}
+
+/** The name of a device, cut to the characters that fit into an announcement. */
+export function shortName(name: string): string {
+  return name.slice(0, MAX_LABEL - ID_CHARACTERS - 1);
+}
+
+/**
+ * The full name of an instance: the name of the device, for people in other browsers, and its id.
+ * The id makes the name unique, so no probe has to ask whether the name is free (RFC 6762 §8.1).
+ */
+function instanceName({ name, id, type = SERVICE }: Service): string {
+  return `${shortName(name)}-${shortId(id)}.${type}`;
+}
+
+/** The name for the addresses, which is never that of the machine itself. */
+function hostName(id: string): string {
+  return `degu-${shortId(id)}.local`;
+}
+
+export function recordsOf(service: Service, addresses: readonly InterfaceAddress[]): KnownRecord[] {
+  const [name, host] = [instanceName(service), hostName(service.id)];
+  const { type = SERVICE } = service;
+  const srv = { priority: 0, weight: 0, port: service.port, target: host };
+  // The library wants a Buffer.
+  const id = Buffer.from(`id=${shortId(service.id)}`);
+  // An address with a scope means nothing to others.
+  const useful = addresses.filter(({ address }) =>
+    canonicalIPAddress(address) !== null && !isLoopback(address) && !isLinkLocal(address)
+  );
+  return [
+    { name: type, type: "PTR", ttl: OTHER_SECONDS, data: name },
+    { name: SERVICE_TYPES, type: "PTR", ttl: OTHER_SECONDS, data: type },
+    { name, type: "TXT", ttl: OTHER_SECONDS, flush: true, data: [id] },
+    { name, type: "SRV", ttl: HOST_SECONDS, flush: true, data: srv },
+    ...useful.slice(0, MAX_ANNOUNCED).map(({ family, address }): KnownRecord => {
+      const type = family === "IPv4" ? "A" : "AAAA";
+      return { name: host, type, ttl: HOST_SECONDS, flush: true, data: address };
+    }),
+  ];
+}
+
+/** The pause between the two announcements (RFC 6762 §8.3). */
+const SECOND_ANNOUNCEMENT_MILLISECONDS = 1000;
+/** The least pause between two responses on one link: queries can't provoke a flood (§6). */
+const GAP_MILLISECONDS = 1000;
+/** The random delay of a response, because other devices may answer at the same time (§6). */
+const LEAST_DELAY_MILLISECONDS = 20;
+const MOST_DELAY_MILLISECONDS = 120;
+
+/**
+ * The announcement of this device on every interface, until disposed of. Only questions about this
+ * device are answered, at most once a second on each interface.
+ */
+export class Announcement implements AsyncDisposable {
+  /** Resolves to the announced name after the first announcement on a link; may stay pending. */
+  readonly announced: Promise<string>;
+  readonly #service: Service;
+  readonly #closing = new AbortController();
+  /** The timers of the responses that are to be sent. */
+  readonly #due = new Map<Link, ReturnType<typeof setTimeout>>();
+  /** The times of the last responses. */
+  readonly #sentAt = new WeakMap<Link, number>();
+  readonly #onSent: (name: string) => void;
+  readonly #ended: Promise<void>;
+
+  constructor(
+    { logger, ...service }: Service & { readonly logger: Logger },
+    network: Network = NETWORK,
+  ) {
+    checkPermissions(network.port);
+    this.#service = service;
+    ({ promise: this.announced, resolve: this.#onSent } = Promise.withResolvers<string>());
+    this.#ended = this.#announce(network, logger).catch((error) =>
+      logger.warn(`the announcement has ended: ${messageOf(error)}`)
+    );
+  }
+
+  async #announce(network: Network, logger: Logger): Promise<void> {
+    await using links = await Links.open({
+      network,
+      logger,
+      onPacket: (packet, link) => this.#onPacket(packet, link),
+      onLink: (link) => void this.#onLink(link),
+    });
+    await pause(Infinity, this.#closing.signal);
+    this.#due.values().forEach(clearTimeout);
+    // The addresses stay: other programs may announce them, too.
+    const [pointer, , ...unique] = recordsOf(this.#service, []);
+    const answers = [pointer!, ...unique].map((record) => ({ ...record, ttl: 0 }));
+    await links.send({ type: "response", answers });
+  }
+
+  async #onLink(link: Link): Promise<void> {
+    this.#respond(link, 0);
+    await pause(SECOND_ANNOUNCEMENT_MILLISECONDS, this.#closing.signal);
+    if (!this.#closing.signal.aborted) this.#respond(link, 0);
+  }
+
+  #onPacket({ type, questions }: Packet, link: Link): void {
+    if (type !== "query" || this.#closing.signal.aborted) return;
+    const records = recordsOf(this.#service, link.addresses);
+    const isAsked = questions.some((question) =>
+      records.some(({ name, type }) =>
+        (question.type === type || question.type === "ANY") && isSameDnsName(question.name, name)
+      )
+    );
+    const range = MOST_DELAY_MILLISECONDS - LEAST_DELAY_MILLISECONDS;
+    if (isAsked) this.#respond(link, LEAST_DELAY_MILLISECONDS + Math.random() * range);
+  }
+
+  /** Sends all records after a delay, or later if the last response is too recent. */
+  #respond(link: Link, delay: number): void {
+    if (this.#due.has(link)) return;
+    const next = (this.#sentAt.get(link) ?? -Infinity) + GAP_MILLISECONDS;
+    const send = async () => {
+      this.#due.delete(link);
+      this.#sentAt.set(link, performance.now());
+      await link.send({ type: "response", answers: recordsOf(this.#service, link.addresses) });
+      this.#onSent(instanceName(this.#service).split(".")[0]!);
+    };
+    this.#due.set(link, setTimeout(send, Math.max(delay, next - performance.now())));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    await this.#ended;
+  }
+}
+
+// What is heard of others.
+
+/** The default duration of a search. */
+const DEFAULT_SECONDS = 3;
+/** The pause before the query is repeated, and the factor by which it grows (RFC 6762 §5.2). */
+const FIRST_PAUSE_MILLISECONDS = 250;
+const PAUSE_FACTOR = 2;
+/**
+ * The duration of listening after the first address. The device itself may be the last to answer:
+ * after a recent response it waits a second (RFC 6762 §6).
+ */
+const SETTLE_MILLISECONDS = 1200;
+
+interface FindOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** The longest duration of the search; 3 if left out. */
+  readonly seconds?: number;
+  /** Receives errors of sockets at level `debug`. */
+  readonly logger?: Logger;
+}
+
+/**
+ * Looks for a device on every interface, until an answer comes. **The addresses are hints**: anyone
+ * on the link can send them, and only the certificate proves the identity of a device. At most 16
+ * addresses are returned, the most useful first.
+ */
+export async function findAddresses(
+  id: string,
+  options: FindOptions = {},
+  network: Network = NETWORK,
+): Promise<Address[]> {
+  const hints = new Hints(id, `-${shortId(id)}.${SERVICE}`);
+  await search(SERVICE, options, network, (records, addresses) => {
+    hints.add(records, addresses);
+    return hints.addresses().length > 0;
+  });
+  return hints.addresses();
+}
+
+/** A device that offers something to whoever is near. */
+export interface Offer {
+  readonly name: string;
+  /** The first 16 characters of its id, as it says. */
+  readonly id: string;
+  readonly addresses: readonly Address[];
+}
+
+/** Whether a person has named a device, by its name or the beginning of its id, or none. */
+export function isCalled(
+  { name, id }: Pick<Offer, "name" | "id">,
+  given: string | undefined,
+): boolean {
+  const wanted = given?.toLowerCase();
+  return !wanted || shortName(name.toLowerCase()) === shortName(wanted) ||
+    shortId(id) === shortId(wanted);
+}
+
+/** The limit of memory: a person can't choose among more. */
+const MAX_OFFERS = 32;
+
+/**
+ * Looks for services of a type, for the whole time. **Names, ids and addresses are hints**, as
+ * those of {@linkcode findAddresses}.
+ *
+ * @param onOffers Called with those that are known so far, whenever something is heard.
+ */
+export async function findOffers(
+  type: string,
+  options: FindOptions,
+  network: Network = NETWORK,
+  onOffers: (offers: Offer[]) => void = () => {},
+): Promise<Offer[]> {
+  const found = new Map<string, { name: string; id: string; hints: Hints }>();
+  const offers = () =>
+    Array.from(found.values(), ({ hints, ...offer }) => {
+      return { ...offer, addresses: hints.addresses() };
+    }).filter(({ addresses }) => addresses.length > 0);
+  await search(type, options, network, (records, addresses) => {
+    for (const { name: instance, type: kind, ttl } of records) {
+      const [label = "", ...rest] = instance.split(".");
+      const [, name, id] = /^(.{1,46})-([a-z2-7]{16})$/.exec(label) ?? [];
+      const isOffer = kind === "SRV" && rest.join(".") === type &&
+        id !== undefined && name !== undefined && isDeviceName(name);
+      if (!isOffer) continue;
+      const key = label.toLowerCase();
+      // A time of 0 is the end of a service (RFC 6762 §10.1).
+      if (ttl === 0) found.delete(key);
+      else keepNew(found, key, { name, id, hints: new Hints(id, instance) }, MAX_OFFERS);
+    }
+    for (const { hints } of found.values()) hints.add(records, addresses);
+    onOffers(offers());
+    return false;
+  });
+  return offers();
+}
+
+/**
+ * Asks for a type of services on every interface until the time is over.
+ *
+ * @param onRecords Returns whether enough was found, so that only late answers are waited for.
+ */
+async function search(
+  type: string,
+  { signal, seconds = DEFAULT_SECONDS, logger = standardLogger }: FindOptions,
+  network: Network,
+  onRecords: (records: readonly KnownRecord[], own: readonly InterfaceAddress[]) => boolean,
+): Promise<void> {
+  signal?.throwIfAborted();
+  checkPermissions(network.port);
+  // The only question: devices send all their records in one response.
+  const query = { type: "query", questions: [{ name: type, type: "PTR" }] } as const;
+  const ending = new AbortController();
+  const endAfter = (milliseconds: number) => setTimeout(() => ending.abort(), milliseconds);
+  const timers = [endAfter(seconds * 1000)];
+  const onPacket = ({ type, answers, additionals }: Packet, { addresses }: Link) => {
+    if (type !== "response") return;
+    const isEnough = onRecords([...answers, ...additionals], addresses);
+    if (isEnough && timers.length === 1) timers.push(endAfter(SETTLE_MILLISECONDS));
+  };
+  const onLink = (link: Link) => void link.send(query);
+  try {
+    await using links = await Links.open({ network, logger, onPacket, onLink });
+    for (let wait = FIRST_PAUSE_MILLISECONDS;; wait *= PAUSE_FACTOR) {
+      await pause(wait, ending.signal, signal);
+      if (ending.signal.aborted || signal?.aborted) break;
+      await links.send(query);
+    }
+  } finally {
+    timers.forEach(clearTimeout);
+  }
+  signal?.throwIfAborted();
+}
+
+/** Limits of memory, since anyone can send anything; the oldest entry is dropped first. */
+const MAX_PORTS = 4;
+const MAX_HOST_ADDRESSES = 16;
+/** Every address is tried, so there must not be many. */
+const MAX_HEARD_ADDRESSES = 16;
+
+/**
+ * Ports and addresses heard for a device. Anyone may claim to be the device, so a new claim doesn't
+ * replace an older one. Records of other names are not kept.
+ */
+export class Hints {
+  readonly #suffix: string;
+  readonly #host: string;
+  readonly #ports = new Map<number, null>();
+  readonly #hosts = new Map<string, null>();
+
+  /** @param suffix The end of the names of its instances. */
+  constructor(id: string, suffix: string) {
+    this.#suffix = suffix.toLowerCase();
+    this.#host = hostName(id);
+  }
+
+  /** @param own The addresses of the interface that has received the records. */
+  add(records: readonly KnownRecord[], own: readonly InterfaceAddress[]): void {
+    for (const record of records) {
+      const name = canonicalDnsName(record.name);
+      if (record.ttl === 0 || name === null) continue;
+      if (record.type === "SRV" && name.endsWith(this.#suffix)) {
+        const { target, port } = record.data;
+        if (canonicalDnsName(target) === this.#host && port > 0) {
+          keepNew(this.#ports, port, null, MAX_PORTS);
+        }
+      } else if ((record.type === "A" || record.type === "AAAA") && name === this.#host) {
+        const host = canonicalIPAddress(record.data);
+        if (host !== null && isUsable(host, own)) {
+          keepNew(this.#hosts, host, null, MAX_HOST_ADDRESSES);
+        }
+      }
+    }
+  }
+
+  /** The addresses of the device; those that routers know come first, as in an invitation. */
+  addresses(): Address[] {
+    const hosts = [...this.#hosts.keys()].sort((a, b) =>
+      Number(isIPv4LinkLocal(a)) - Number(isIPv4LinkLocal(b))
+    );
+    return hosts.flatMap((host) => Array.from(this.#ports.keys(), (port): Address => [host, port]))
+      .slice(0, MAX_HEARD_ADDRESSES);
+  }
+}
+
+/** Adds an entry unless it is known. */
+function keepNew<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
+  if (kept.has(key)) return;
+  kept.set(key, value);
+  forgetOldest(kept, most);
+}
+
+/** Whether a name equals a name of a device, in either case (RFC 6762 §16). */
+function isSameDnsName(text: string, name: string): boolean {
+  return canonicalDnsName(text) === canonicalDnsName(name);
+}
+
+/** The networks that are private (RFC 1918), unique local (RFC 4193) or a link (RFC 3927). */
+const LOCAL_NETWORKS = /^(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254)\.|^f[cd][0-9a-f]{2}:/;
+/** IPv6 addresses that are no use: with an IPv4 address in them, of one link alone, multicast. */
+const SPECIAL_ADDRESSES = /^(?:::|64:ff9b:|fe[89ab]|ff)/;
+/** The addresses at which machines in data centers ask for their own keys. */
+const METADATA_ADDRESSES = ["169.254.169.254", "fd00:ec2::254"];
+
+/**
+ * Whether an address can belong to another machine of the local network. Anyone can claim any
+ * address for a device, and this device would connect there.
+ *
+ * @param own The addresses of the interface that has heard of it.
+ */
+function isUsable(host: string, own: readonly InterfaceAddress[]): boolean {
+  if (isLoopback(host) || SPECIAL_ADDRESSES.test(host) || METADATA_ADDRESSES.includes(host)) {
+    return false;
+  }
+  const first = Number(host.split(".")[0]);
+  if (isIPv4(host) && (first === 0 || first >= 224)) return false;
+  return LOCAL_NETWORKS.test(host) || isInNetworks(host, own);
+}

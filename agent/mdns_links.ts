@@ -1,0 +1,257 @@
+/** mDNS over IPv4 (RFC 6762): an instance of the library for each interface of this machine. */
+
+import type { Buffer } from "node:buffer";
+import { createSocket, type RemoteInfo } from "node:dgram";
+import { bytesOfIPAddress, canonicalIPAddress, isLoopback } from "../base/address.ts";
+import type { Logger } from "../net/logger.ts";
+import { messageOf } from "../net/thrown.ts";
+import { ANY_HOST, PORT } from "./mdns_permissions.ts";
+
+/** The interval of looking for new interfaces and addresses: a peer is to be found again soon. */
+const POLL_MILLISECONDS = 5000;
+
+/** An address of an interface, with the fields that this program uses. */
+export type InterfaceAddress = Pick<
+  Deno.NetworkInterfaceInfo,
+  "family" | "name" | "address" | "netmask"
+>;
+
+/** The parts of the network that a test replaces. */
+export interface Network {
+  readonly port: number;
+  findInterfaces(): readonly InterfaceAddress[];
+}
+
+export const NETWORK: Network = { port: PORT, findInterfaces: () => Deno.networkInterfaces() };
+
+type RecordData =
+  | { readonly type: "PTR" | "A" | "AAAA"; readonly data: string }
+  | { readonly type: "TXT"; readonly data: readonly Uint8Array[] }
+  | { readonly type: "SRV"; readonly data: { readonly port: number; readonly target: string } };
+
+/** A record of a type that is used here. Those of other types may arrive, and are not read. */
+export type KnownRecord = RecordData & {
+  readonly name: string;
+  /** The time to keep the record, in seconds. */
+  readonly ttl: number;
+  /** Whether the record replaces all other records with the same name and type. */
+  readonly flush?: boolean;
+};
+
+export interface Packet {
+  readonly type: "query" | "response";
+  readonly questions: readonly { readonly name: string; readonly type: string }[];
+  readonly answers: readonly KnownRecord[];
+  readonly additionals: readonly KnownRecord[];
+}
+
+type Outgoing = Pick<Packet, "type"> & Partial<Packet>;
+
+/** The part of `multicast-dns` that is used here: the package has no types of its own. */
+interface Multicast {
+  on(event: "packet", listener: (packet: Packet) => void): void;
+  on(event: "ready", listener: () => void): void;
+  on(event: "error" | "warning", listener: (error: unknown) => void): void;
+  query(packet: Outgoing, done: (error: unknown) => void): void;
+  respond(packet: Outgoing, done: (error: unknown) => void): void;
+  destroy(done: () => void): void;
+}
+
+type MakeMulticast = (options: Record<string, unknown>) => Multicast;
+
+interface LinkUse {
+  readonly network: Network;
+  readonly logger: Logger;
+  onPacket(packet: Packet, link: Link): void;
+  /** Called when an interface is ready, and again when its addresses have changed. */
+  onLink(link: Link): void;
+}
+
+/** An instance of the library for each interface, until disposed of. */
+export class Links implements AsyncDisposable {
+  readonly #use: LinkUse;
+  readonly #make: MakeMulticast;
+  readonly #open = new Map<string, Link>();
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #closed: Promise<unknown> = Promise.resolve();
+
+  private constructor(use: LinkUse, make: MakeMulticast) {
+    this.#use = use;
+    this.#make = make;
+  }
+
+  static async open(use: LinkUse): Promise<Links> {
+    const { default: make } = await import("multicast-dns");
+    const links = new Links(use, make as unknown as MakeMulticast);
+    links.#update();
+    links.#timer = setInterval(() => {
+      try {
+        links.#update();
+      } catch (error) {
+        use.logger.debug(`mDNS: ${messageOf(error)}`);
+      }
+    }, POLL_MILLISECONDS);
+    return links;
+  }
+
+  #update(): void {
+    const found = new Map(
+      linksOf(this.#use.network.findInterfaces()).map((own) => [JSON.stringify(own), own]),
+    );
+    for (const [key, link] of this.#open) {
+      if (found.has(key)) continue;
+      this.#open.delete(key);
+      this.#close(link);
+    }
+    for (const [key, own] of found) {
+      if (!this.#open.has(key)) this.#open.set(key, new Link(own, this.#use, this.#make));
+    }
+  }
+
+  #close(link: Link): void {
+    const closed = link.close();
+    this.#closed = this.#closed.then(() => closed);
+  }
+
+  /** Sends a packet on every link; never rejects. */
+  async send(packet: Outgoing): Promise<void> {
+    await Promise.all(Array.from(this.#open.values(), (link) => link.send(packet)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer);
+    for (const link of this.#open.values()) this.#close(link);
+    await this.#closed;
+  }
+}
+
+/**
+ * The addresses of each interface that has one of IPv4; the loopback interface only where no other
+ * one is there.
+ */
+export function linksOf(all: readonly InterfaceAddress[]): readonly InterfaceAddress[][] {
+  const links = [...Map.groupBy(all, ({ name }) => name).values()]
+    .filter((own) => own.some(({ family }) => family === "IPv4"));
+  const outward = links.filter((own) => !own.some(({ address }) => isLoopback(address)));
+  return outward.length > 0 ? outward : links;
+}
+
+/** An interface, with the library's instance for it. */
+export class Link {
+  /** All addresses of the interface. */
+  readonly addresses: readonly InterfaceAddress[];
+  readonly #multicast: Multicast;
+  readonly #logger: Logger;
+  readonly #name: string;
+  /**
+   * Resolves to true once the socket is bound, or to false once binding has failed. While it is
+   * being bound, a socket can be neither used nor closed.
+   */
+  readonly #bound: Promise<boolean>;
+
+  constructor(addresses: readonly InterfaceAddress[], use: LinkUse, make: MakeMulticast) {
+    const { network: { port }, logger, onPacket, onLink } = use;
+    const { name, address } = addresses.find(({ family }) => family === "IPv4")!;
+    this.addresses = addresses;
+    this.#logger = logger;
+    this.#name = name;
+    const socket = createSocket({ type: "udp4", reuseAddr: true });
+    this.#multicast = make({ socket, port, interface: address, bind: ANY_HOST });
+    const [decode] = socket.listeners("message") as ((bytes: Buffer, from: RemoteInfo) => void)[];
+    const isWorthDecoding = makePacketFilter(port, (host) => isInNetworks(host, addresses));
+    socket.off("message", decode!);
+    socket.on("message", (bytes, from) => {
+      if (isWorthDecoding(bytes.length, from)) decode!(bytes, from);
+    });
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.#bound = promise;
+    this.#multicast.on("ready", () => {
+      resolve(true);
+      onLink(this);
+    });
+    this.#multicast.on("error", (error) => {
+      this.#log(error);
+      resolve(false);
+    });
+    this.#multicast.on("warning", (error) => this.#log(error));
+    this.#multicast.on("packet", (packet) => onPacket(packet, this));
+  }
+
+  /**
+   * Sends a packet once the socket is bound. A packet that can't be sent is dropped, and the reason
+   * logged. Never rejects.
+   */
+  async send(packet: Outgoing): Promise<void> {
+    if (!await this.#bound) return;
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    if (packet.type === "query") this.#multicast.query(packet, resolve);
+    else this.#multicast.respond(packet, resolve);
+    const error = await promise;
+    // Sending fails while the interface is down, with its cable unplugged for example.
+    if (error) this.#log(error);
+  }
+
+  async close(): Promise<void> {
+    await this.#bound;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#multicast.destroy(resolve);
+    await promise;
+  }
+
+  #log(error: unknown): void {
+    this.#logger.debug(`mDNS on ${this.#name}: ${messageOf(error)}`);
+  }
+}
+
+/** The largest packet (RFC 6762 §17): decoding a larger one would only be slow. */
+const MAX_PACKET_BYTES = 9000;
+/**
+ * The number of bytes decoded in a second, and at once after a silence, so a flood can't take all
+ * time. The limit counts bytes because decoding a malicious packet takes the square of its size.
+ */
+const BYTES_PER_SECOND = 50_000;
+const BURST_BYTES = 100_000;
+/** The least number of bytes that a packet counts as. */
+const LEAST_BYTES = 200;
+
+/**
+ * Makes a filter that tells whether a packet may be decoded now. The filter refuses packets that
+ * are too large or too many, or come from another port or network: the sockets of all interfaces
+ * get those of each.
+ */
+export function makePacketFilter(
+  port: number,
+  accept: (host: string) => boolean,
+): (size: number, from: Pick<RemoteInfo, "port" | "address">) => boolean {
+  let left = BURST_BYTES;
+  let since = performance.now();
+  return (size, from) => {
+    // A response from another port is to be ignored (RFC 6762 §6). A query from another port asks
+    // for a response to its sender alone, and a forged address could direct that at a victim.
+    if (from.port !== port || size > MAX_PACKET_BYTES || !accept(from.address)) return false;
+    const now = performance.now();
+    left = Math.min(BURST_BYTES, left + (now - since) / 1000 * BYTES_PER_SECOND);
+    since = now;
+    const cost = Math.max(size, LEAST_BYTES);
+    if (left < cost) return false;
+    left -= cost;
+    return true;
+  };
+}
+
+/** Whether an IP address is in the network of one of these; no network has a mask of zero. */
+export function isInNetworks(host: string, own: readonly InterfaceAddress[]): boolean {
+  const bytes = bytesOf(host);
+  return own.some(({ address, netmask }) => {
+    const [network, mask] = [bytesOf(address), bytesOf(netmask)];
+    return mask.some((byte) => byte > 0) && mask.length === bytes.length &&
+      network.length === bytes.length && mask.every((bits, i) =>
+        (bytes[i]! & bits) === (network[i]! & bits)
+      );
+  });
+}
+
+function bytesOf(address: string): readonly number[] {
+  const canonical = canonicalIPAddress(address);
+  return canonical === null ? [] : [...bytesOfIPAddress(canonical)];
+}

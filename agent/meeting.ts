@@ -1,0 +1,390 @@
+/**
+ * Two devices of one network that pair: both announce themselves and look for the other one, one
+ * joins the other, and people compare a number.
+ */
+
+import { formatAddress } from "../base.ts";
+import { pause } from "../internal/pause.ts";
+import {
+  type Device,
+  type Invitation,
+  PairingError,
+  type PairingQuestion,
+  type Peer,
+} from "../device.ts";
+import type { SentAddress } from "./addresses.ts";
+import type { Context } from "./command.ts";
+import { loggerOf } from "./own_device.ts";
+import { FAILED, Failure, REFUSED, usageError } from "./failure.ts";
+import { pairingFacts } from "../device/errors.ts";
+import { waitForLastNumber } from "../device/invite.ts";
+import { MAX_TRIES } from "../device/pairing_state.ts";
+import { announceInvitation, countDown, isNear, openInvitation, thisIs } from "./inviting.ts";
+import { isFound } from "./joining.ts";
+import { findOffers, isCalled, type Offer, PAIR_SERVICE, shortId } from "./mdns.ts";
+import type { NumberQuestions } from "./numbers.ts";
+
+/** How long both announce and look before a number is shown: all that are near are known then. */
+const LOOK_MILLISECONDS = 3000;
+/** After so long without another device, the address is shown: the network may pass on nothing. */
+const ALONE_MILLISECONDS = 10_000;
+/** After so long without a number, the device with the larger id joins, too. */
+const REACH_MILLISECONDS = 5000;
+/** The least time to reach one address of the other device. */
+const LEAST_REACH_MILLISECONDS = 1000;
+const NEXT_JOIN_MILLISECONDS = 1000;
+/** How long an invitation stays after a no: a joiner that has just confirmed is told. */
+const TOLD_MILLISECONDS = 2000;
+const WHOLE_SECONDS = 600;
+const RUN_BOTH_AGAIN = 'run "degu pair" on both again';
+const USE_A_LINE = 'pair by a line, with "degu invite" on one and "degu join -" on the other';
+
+const NOT_CONFIRMED_HERE =
+  `not confirmed here; if the two numbers differ, somebody may stand between the devices: ${USE_A_LINE}`;
+/** The two ends wait for 120 s; the end whose time is over first tells the other one nothing. */
+const ANSWER_MILLISECONDS = 119_000;
+
+const NOT_CONFIRMED = {
+  there: (name: string) => `the answer at ${name} was no, or it has left`,
+  late: (name: string) => `120 s have passed without a yes here and at ${name}`,
+};
+
+/**
+ * The error of a device that has joined another one by a number, in the words of `degu pair`.
+ *
+ * @param name The other device.
+ */
+export function pairingFailure(error: unknown, name: string): unknown {
+  if (!(error instanceof PairingError)) return usageError(error);
+  const { code } = error;
+  const fail = (problem: string) => new Failure(problem, REFUSED, { cause: error });
+  if (code === "ANSWER_LOST") {
+    return fail(
+      `${name} has left before its last answer came, so it may trust this device already: ${RUN_BOTH_AGAIN}, or ` +
+        '"degu forget" this one there',
+    );
+  }
+  if (code !== "NOT_CONFIRMED") return usageError(error);
+  const { is } = pairingFacts.of(error);
+  if (is === "here") return fail(NOT_CONFIRMED_HERE);
+  return fail(`${NOT_CONFIRMED[is === "late" ? is : "there"](name)}: ${RUN_BOTH_AGAIN}`);
+}
+
+/** The operand and the options of `degu pair`. */
+export interface MeetOptions {
+  /** A name, or the first 16 characters of an id; `undefined` for the only device that is near. */
+  readonly name: string | undefined;
+  readonly peerName: string | undefined;
+  readonly serving: SentAddress[] | undefined;
+  readonly listen: SentAddress[] | undefined;
+}
+
+/** Pairs with the device on which a person runs the same command. */
+export async function meet(
+  context: Context,
+  device: Device,
+  questions: NumberQuestions,
+  meant: MeetOptions,
+): Promise<Peer> {
+  const meeting = new Meeting(context, device, questions, meant);
+  const { name: _, ...options } = meant;
+  const confirm = (question: PairingQuestion) => meeting.askAboutJoiner(question);
+  const all = { ...options, seconds: WHOLE_SECONDS, confirm };
+  await using invitation = await openInvitation(context, device, all);
+  return await meeting.run(invitation);
+}
+
+/** A device that has announced itself. */
+interface HeardDevice {
+  readonly offer: Offer;
+  /** When its announcement ended; `Infinity` while it announces itself. */
+  until: number;
+}
+
+class Meeting {
+  readonly #context: Context;
+  readonly #device: Device;
+  readonly #questions: NumberQuestions;
+  readonly #meant: MeetOptions;
+  /** When the first number may be shown. */
+  #lookedAt = -Infinity;
+  readonly #over = new AbortController();
+  /** Aborted when the two are paired, or can't be. */
+  readonly #ends: AbortSignal;
+  readonly #failed = Promise.withResolvers<never>();
+  #invitation!: Invitation;
+  #announcement: AsyncDisposable | null = null;
+  #concealed: PromiseLike<void> | undefined;
+  /** The devices that have announced themselves, by their ids. */
+  readonly #heard = new Map<string, HeardDevice>();
+  #found = Promise.withResolvers<void>();
+  #isAddressShown = false;
+  #numbers = 0;
+  /** Whether no device can join this one any more, because its numbers are used up. */
+  #isUsedUp = false;
+  /** Resolves when the open question is over; there is one at a time. */
+  #question: PromiseWithResolvers<void> | null = null;
+  /** An attempt to join that has not led to a number yet. */
+  #attempt: AbortController | null = null;
+  /** The codes of failed attempts that were printed. */
+  readonly #said = new Set<string>();
+
+  constructor(context: Context, device: Device, questions: NumberQuestions, meant: MeetOptions) {
+    this.#context = context;
+    this.#device = device;
+    this.#questions = questions;
+    this.#meant = meant;
+    this.#ends = AbortSignal.any([context.signal, this.#over.signal]);
+  }
+
+  async run(invitation: Invitation): Promise<Peer> {
+    this.#invitation = invitation;
+    const { signal, output } = this.#context;
+    output.note(`${thisIs(this.#device)}; run "degu pair" on the other device, too`);
+    using _countdown = countDown(this.#context, invitation);
+    this.#announce();
+    const near = isNear(invitation);
+    if (near) this.#lookedAt = performance.now() + LOOK_MILLISECONDS;
+    waitForLastNumber(invitation).then(async () => {
+      await this.#waitForLook();
+      this.#isUsedUp = true;
+      this.#endIfUsedUp();
+    });
+    const joined = Promise.withResolvers<Peer>();
+    const look = async () => {
+      if (near) await this.#look();
+    };
+    const join = async () => {
+      if (near) joined.resolve(await this.#join());
+    };
+    const tasks = [look(), join(), this.#showAddress(near ? ALONE_MILLISECONDS : 0)];
+    // An interrupted command ends with its invitation, whose peer may be just being stored.
+    for (const each of tasks) each.catch((error) => signal.aborted || this.#failed.reject(error));
+    try {
+      return await Promise.race([invitation.paired, joined.promise, this.#failed.promise]);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof Deno.errors.TimedOut)) throw error;
+      throw new Failure(`nobody has come in ten minutes: ${RUN_BOTH_AGAIN}`, FAILED, {
+        cause: error,
+      });
+    } finally {
+      this.#over.abort();
+      this.#conceal();
+      await Promise.allSettled([...tasks, this.#concealed]);
+    }
+  }
+
+  /** A device that shows a number is not announced: others would only disturb. */
+  #announce(): void {
+    const given = [this.#context, this.#device, this.#invitation, PAIR_SERVICE] as const;
+    this.#announcement = announceInvitation(...given);
+  }
+
+  #conceal(): void {
+    this.#concealed = this.#announcement?.[Symbol.asyncDispose]() ?? this.#concealed;
+    this.#announcement = null;
+  }
+
+  async #look(): Promise<void> {
+    const logger = loggerOf(this.#context);
+    const options = { signal: this.#ends, seconds: WHOLE_SECONDS, logger };
+    await findOffers(PAIR_SERVICE, options, undefined, (offers) => {
+      const meant = offers.filter((each) =>
+        each.id !== shortId(this.#device.id) && isCalled(each, this.#meant.name)
+      );
+      const now = performance.now();
+      for (const each of this.#heard.values()) each.until = Math.min(each.until, now);
+      for (const offer of meant) this.#heard.set(offer.id, { offer, until: Infinity });
+      if (meant.length > 0) this.#found.resolve();
+    });
+  }
+
+  /**
+   * The only device that is near; `null` if there is none. One that shows a number, or has just
+   * told its person to choose, is not announced any more, and was near all the same.
+   */
+  #choose(): Offer | null {
+    const { output } = this.#context;
+    const since = performance.now() - LOOK_MILLISECONDS;
+    const near = [...this.#heard.values()].filter(({ until }) => until >= since);
+    const [only, ...others] = near;
+    if (others.length === 0) return only?.until === Infinity ? only.offer : null;
+    for (const { offer: { name, id, addresses } } of near) {
+      output.ask(`${name} ${id} at ${formatAddress(addresses[0]!)}`);
+    }
+    throw new Failure(
+      `${near.length} devices were found: run "degu pair NAME" with the name of one, or with the 16 ` +
+        "characters behind it",
+    );
+  }
+
+  async #showAddress(milliseconds: number): Promise<void> {
+    await pause(milliseconds, this.#ends);
+    const isAlone = this.#heard.size === 0 && this.#question === null;
+    if (!isAlone || this.#ends.aborted) return;
+    this.#isAddressShown = true;
+    const address = formatAddress(this.#invitation.addresses[0]!);
+    this.#context.output.note(
+      `no other device was found; if "degu pair" finds nothing there, either, run "degu pair --address ${address}" there`,
+    );
+  }
+
+  /** Joins the other device again and again, as long as no other question is open. */
+  async #join(): Promise<Peer> {
+    const wait = (milliseconds: number) => pause(milliseconds, this.#ends);
+    let looked = false;
+    let isTurn = false;
+    for (;;) {
+      await this.#wait(this.#found.promise);
+      if (!looked) await wait(LOOK_MILLISECONDS);
+      looked = true;
+      if (this.#question !== null) {
+        isTurn = false;
+        await this.#wait(this.#question.promise);
+      }
+      this.#ends.throwIfAborted();
+      const offer = this.#choose();
+      if (offer === null) {
+        this.#endIfUsedUp();
+        this.#found = Promise.withResolvers();
+        looked = isTurn = false;
+      } else if (isTurn || shortId(this.#device.id) < offer.id) {
+        const peer = await this.#tryToJoin(offer);
+        if (peer !== null) return peer;
+        await wait(NEXT_JOIN_MILLISECONDS);
+      } else {
+        // The other device joins, unless it can't reach this one.
+        await wait(REACH_MILLISECONDS);
+        isTurn = true;
+      }
+    }
+  }
+
+  async #wait(event: Promise<void>): Promise<void> {
+    await Promise.race([event, pause(Infinity, this.#ends)]);
+    this.#ends.throwIfAborted();
+  }
+
+  /** Tries each address; resolves to `null` if none has led to a number. */
+  async #tryToJoin({ name, id, addresses }: Offer): Promise<Peer | null> {
+    const { output } = this.#context;
+    const { peerName, serving } = this.#meant;
+    for (const address of addresses) {
+      if (this.#question !== null) return null;
+      const attempt = this.#attempt = new AbortController();
+      const limit = Math.max(LEAST_REACH_MILLISECONDS, REACH_MILLISECONDS / addresses.length);
+      const timer = setTimeout(() => attempt.abort(), limit);
+      let isAsked = false;
+      const confirm = async (question: PairingQuestion) => {
+        clearTimeout(timer);
+        this.#attempt = null;
+        isAsked = isFound(question, id, output);
+        return isAsked && await this.#ask(question);
+      };
+      const signal = AbortSignal.any([this.#ends, attempt.signal]);
+      try {
+        return await this.#device.join([address], { peerName, serving, signal, confirm });
+      } catch (error) {
+        this.#ends.throwIfAborted();
+        const isFinal = isAsked || error instanceof Deno.errors.NotCapable ||
+          error instanceof PairingError && error.code === "NAME_TAKEN";
+        if (isFinal) throw pairingFailure(error, name);
+        const code = error instanceof PairingError ? error.code : "UNREACHABLE";
+        if (this.#said.has(code)) continue;
+        this.#said.add(code);
+        output.note(
+          `${name} ${JOIN_REASONS[code] ?? JOIN_REASONS.UNREACHABLE} ${formatAddress(address)}`,
+        );
+      } finally {
+        clearTimeout(timer);
+        if (this.#attempt === attempt) this.#attempt = null;
+      }
+    }
+    return null;
+  }
+
+  /** Waits until all devices that are near are known. */
+  #waitForLook(signal?: AbortSignal): Promise<void> {
+    return pause(Math.max(0, this.#lookedAt - performance.now()), this.#ends, signal);
+  }
+
+  /** Asks about a device that has joined this one. */
+  async askAboutJoiner(question: PairingQuestion): Promise<boolean> {
+    await this.#waitForLook(question.signal);
+    if (question.signal.aborted || !isCalled(question, this.#meant.name)) return false;
+    try {
+      if (this.#question === null) this.#choose();
+    } catch (error) {
+      this.#failed.reject(error);
+      return false;
+    }
+    return await this.#ask(question, TOLD_MILLISECONDS);
+  }
+
+  /** @param delay The milliseconds between a no and the end of the command. */
+  async #ask(question: PairingQuestion, delay = 0): Promise<boolean> {
+    if (this.#question !== null || this.#ends.aborted) return false;
+    const ended = this.#question = Promise.withResolvers<void>();
+    this.#attempt?.abort();
+    this.#numbers++;
+    this.#conceal();
+    const { signal } = question;
+    const begun = performance.now();
+    const isLate = () => performance.now() - begun > ANSWER_MILLISECONDS;
+    // A question whose answer is not wanted any more rejects.
+    const isYes = await this.#questions.confirm(question).catch(() => false);
+    const onEnd = () => this.#unconfirmed(question, ended, isLate());
+    if (signal.aborted) onEnd();
+    else if (isYes) signal.addEventListener("abort", onEnd, { once: true });
+    else this.#refuse(delay);
+    return isYes && !signal.aborted;
+  }
+
+  async #refuse(delay: number): Promise<void> {
+    await pause(delay, this.#context.signal);
+    this.#failed.reject(new Failure(NOT_CONFIRMED_HERE, REFUSED));
+  }
+
+  /** The other end has ended a question. */
+  #unconfirmed(
+    { name, id, signal: { reason } }: PairingQuestion,
+    ended: PromiseWithResolvers<void>,
+    isLate: boolean,
+  ): void {
+    if (this.#ends.aborted) return;
+    if (reason instanceof PairingError && reason.code !== "NOT_CONFIRMED") {
+      return this.#failed.reject(pairingFailure(reason, name));
+    }
+    const why = NOT_CONFIRMED[isLate ? "late" : "there"](name);
+    const isOther = this.#meant.name !== undefined ||
+      (this.#heard.size === 0 ? this.#isAddressShown : this.#heard.has(shortId(id)));
+    if (isOther) return this.#failed.reject(new Failure(`${why}: ${RUN_BOTH_AGAIN}`, REFUSED));
+    if (this.#numbers === MAX_TRIES) {
+      const problem = `${MAX_TRIES} numbers were shown, and none was confirmed: ${USE_A_LINE}`;
+      return this.#failed.reject(new Failure(problem, REFUSED));
+    }
+    this.#context.output.note(`${why}; the device that you mean may still come`);
+    this.#question = null;
+    ended.resolve();
+    this.#announce();
+    this.#endIfUsedUp();
+  }
+
+  /** Ends the command if no device can join this one any more, and this one can join none. */
+  #endIfUsedUp(): void {
+    const isNear = this.#heard.values().some(({ until }) => until === Infinity);
+    const isJoining = this.#question !== null || this.#attempt !== null;
+    if (!this.#isUsedUp || isNear || isJoining || this.#ends.aborted) return;
+    const problem =
+      `${MAX_TRIES} numbers were not confirmed, so no other device can ask: ${USE_A_LINE}`;
+    this.#failed.reject(new Failure(problem, REFUSED));
+  }
+}
+
+/** Why an attempt to join has failed, before the address. */
+const JOIN_REASONS: Readonly<Record<string, string>> = {
+  BUSY: "asks about another device: if nobody has started that, the answer there is no; at",
+  NOT_OPEN: "takes no number now, or a firewall is in between: trying again, at",
+  UNREACHABLE: "does not answer, so it may come by itself: is a firewall in between? At",
+};

@@ -1,0 +1,124 @@
+/** Asks a person at the terminal whether another device shows the same number. */
+
+import { pause } from "../internal/pause.ts";
+import type { PairingQuestion } from "../device.ts";
+import type { Output } from "./output.ts";
+
+/**
+ * Keys that are typed so soon after a question answer nothing: a stranger's question could take the
+ * place of the one that a person is answering.
+ */
+const DEAF_MILLISECONDS = 2000;
+
+/**
+ * The deafness is measured in ticks, and ends with one that was not late: the process has run all
+ * the time then. Otherwise what was typed while it was stopped could still wait to be read.
+ */
+const TICK_MILLISECONDS = 200;
+const LATE_MILLISECONDS = 100;
+
+/** The character of Ctrl-D, which does not end the input of a terminal in raw mode. */
+const CTRL_D = "\x04";
+/** Longer than any answer that counts. */
+const MAX_ANSWER = 20;
+
+/** The questions of one command, which has the terminal for itself. */
+export class NumberQuestions {
+  readonly #output: Output;
+  /** Gets what is typed, a key at a time, and the end; `null` while nothing is listened to. */
+  #onKey: ((key: string) => void) | null = null;
+  #input: "unread" | "open" | "over" = "unread";
+
+  private constructor(output: Output) {
+    this.#output = output;
+  }
+
+  /**
+   * Called once, since the input can be read only once; `null` where nobody can be asked: without a
+   * terminal, or with `--json`.
+   */
+  static on(output: Output): NumberQuestions | null {
+    const { stdin, stdout, stderr } = output.streams;
+    const isTerminal = [stdin, stdout, stderr].every((each) => each.isTerminal());
+    return isTerminal && !output.json ? new NumberQuestions(output) : null;
+  }
+
+  /** Only `y` and `yes` are yes. */
+  readonly confirm = async (question: PairingQuestion): Promise<boolean> => {
+    const isYes = await this.#ask(question);
+    if (isYes) this.#output.note(`waiting for the answer at ${question.name}`);
+    return isYes;
+  };
+
+  async #ask({ number, name, id, signal }: PairingQuestion): Promise<boolean> {
+    const { stdin } = this.#output.streams;
+    const shown = `${number.slice(0, 3)} ${number.slice(3)}`;
+    using _held = this.#output.hold();
+    this.#read();
+    // In line mode, a line that is begun before the question would be an answer. A read that has
+    // begun before a change of the mode would not see Ctrl-D, so the mode stays.
+    stdin.setRaw(true, { cbreak: true });
+    try {
+      this.#output.ask(`${name} ${id} asks. If it is the one that you mean, it shows this number:`);
+      this.#output.ask(`  ${shown}`);
+      await beDeaf(signal);
+      this.#output.ask(`does ${name} show ${shown}, too? Type y or yes if so, and press Enter:`);
+      const answer = await this.#readLine(signal);
+      return answer === "y" || answer === "yes";
+    } finally {
+      this.#onKey = null;
+      stdin.setRaw(false);
+    }
+  }
+
+  /** Reads a line, and shows it; empty if the input or the question ends. */
+  async #readLine(signal: AbortSignal): Promise<string> {
+    if (this.#input === "over") return "";
+    const { promise, resolve } = Promise.withResolvers<string>();
+    signal.addEventListener("abort", () => resolve(""), { once: true });
+    let typed = "";
+    this.#onKey = (key) => {
+      if (key === CTRL_D) resolve("");
+      else if (key === "\n" || key === "\r") resolve(typed.trim());
+      else if (key === "\b" || key === "\x7f") {
+        if (typed !== "") this.#output.echo("\b \b");
+        typed = typed.slice(0, -1);
+      } else if (/^[ -~]$/.test(key) && typed.length < MAX_ANSWER) {
+        typed += key;
+        this.#output.echo(key);
+      }
+    };
+    const answer = await promise;
+    this.#output.echo("\n");
+    return answer;
+  }
+
+  /** Reads to the end of the command: what is typed between two questions must not answer one. */
+  async #read(): Promise<void> {
+    if (this.#input !== "unread") return;
+    this.#input = "open";
+    const { readable } = this.#output.streams.stdin;
+    try {
+      for await (const text of readable.pipeThrough(new TextDecoderStream())) {
+        for (const key of text) this.#onKey?.(key);
+      }
+    } catch {
+      // The terminal is gone.
+    }
+    this.#input = "over";
+    this.#onKey?.(CTRL_D);
+  }
+}
+
+/** Waits until an answer can count; throws the reason of the signal. */
+async function beDeaf(signal: AbortSignal): Promise<void> {
+  let now = performance.now();
+  const end = now + DEAF_MILLISECONDS;
+  for (let isLate = false; now < end || isLate;) {
+    const begun = now;
+    await pause(TICK_MILLISECONDS, signal);
+    signal.throwIfAborted();
+    now = performance.now();
+    isLate = now - begun > TICK_MILLISECONDS + LATE_MILLISECONDS;
+  }
+}

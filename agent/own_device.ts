@@ -1,0 +1,118 @@
+/** The device of a command: where it is, and how it is opened; or one for this command alone. */
+
+import { Device, isDeviceName } from "../device.ts";
+import { isAbsolute, resolve } from "node:path";
+import { plainMessageOf } from "../net/thrown.ts";
+import type { Logger } from "../server.ts";
+import { MAX_NAME_LENGTH } from "../device/identity/names.ts";
+import type { Context } from "./command.ts";
+import { explainLine } from "./explain.ts";
+import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
+
+/** The directory of the person; `null` where it is not known. */
+export function personalDirectory(): string | null {
+  const home = Deno.env.get("HOME");
+  return home !== undefined && isAbsolute(home) ? home : null;
+}
+
+/** Where the device is; the environment is read only without `--home`. */
+export function findHome(given: string | undefined): string {
+  // An empty value usually comes from an unset variable in a script.
+  if (given === "") throw new Failure("--home: must be a directory; it is empty", USAGE);
+  if (given !== undefined) return resolve(given);
+  const state = Deno.env.get("XDG_STATE_HOME");
+  // The specification of these variables says to ignore relative paths.
+  if (state !== undefined && isAbsolute(state)) return `${state}/degu`;
+  const home = personalDirectory();
+  if (home !== null) return `${home}/.local/state/degu`;
+  throw new Failure("HOME is not set: use --home DIR to say where the device is");
+}
+
+/** Opens the device. Dispose of it. */
+export async function openDevice(context: Context): Promise<Device> {
+  const device = await openIfMade(context);
+  if (device !== null) return device;
+  const message = `there is no device in ${context.home} yet: "degu pair" makes one, and pairs it`;
+  throw new Failure(message, REFUSED, { code: "NOT_PAIRED" });
+}
+
+/** Opens the device; makes it first where there is none, with the name of this machine. */
+export async function openOrMakeDevice(context: Context): Promise<Device> {
+  const there = await openIfMade(context);
+  if (there !== null) return there;
+  const { home, output } = context;
+  const device = await Device.open(home, { name: nameHere(home), logger: loggerOf(context) });
+  output.note(`created the device ${device.name} ${device.id} in ${home}`);
+  return device;
+}
+
+function nameHere(home: string): string {
+  try {
+    return defaultName();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    // The name is needed only because there is no device here, often because --home names another
+    // directory.
+    const message =
+      `there is no device in ${home} yet: make one with "degu init", or allow it its ` +
+      "name with --allow-sys=hostname";
+    throw new Failure(message, FAILED, { cause: error });
+  }
+}
+
+const FALLBACK = "device";
+
+/**
+ * The name of this machine, adapted to the rules for device names. Needs `--allow-sys=hostname`.
+ */
+export function defaultName(hostname: string = Deno.hostname()): string {
+  const [label = ""] = hostname.split(".");
+  const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")
+    .replaceAll(/[^0-9A-Za-z_-]+/g, "-").replace(/^[^0-9A-Za-z]+/, "")
+    .slice(0, MAX_NAME_LENGTH).replace(/-+$/, "");
+  return isDeviceName(name) ? name : FALLBACK;
+}
+
+export async function openIfMade(context: Context): Promise<Device | null> {
+  try {
+    return await Device.open(context.home, { logger: loggerOf(context) });
+  } catch (error) {
+    if (error instanceof RangeError) return null;
+    throw error;
+  }
+}
+
+/** The library's log lines as messages of the program. */
+export function loggerOf({ output }: Context): Logger {
+  const ignore = () => {};
+  const warn = (...args: unknown[]) => output.warn(explainLine(args.map(plainMessageOf).join(" ")));
+  return { debug: ignore, info: ignore, warn, error: warn };
+}
+
+/** A device for one command, in a private temporary directory that goes with it. */
+export class TemporaryDevice implements AsyncDisposable {
+  readonly device: Device;
+  readonly #dir: string;
+
+  private constructor(device: Device, dir: string) {
+    this.device = device;
+    this.#dir = dir;
+  }
+
+  /** Makes the device with the name of this machine. */
+  static async open(context: Context): Promise<TemporaryDevice> {
+    const name = defaultName();
+    const dir = await Deno.makeTempDir({ prefix: "degu-once-" });
+    try {
+      return new TemporaryDevice(await Device.open(dir, { name, logger: loggerOf(context) }), dir);
+    } catch (error) {
+      await Deno.remove(dir, { recursive: true });
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.device[Symbol.asyncDispose]();
+    await Deno.remove(this.#dir, { recursive: true });
+  }
+}

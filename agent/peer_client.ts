@@ -1,0 +1,139 @@
+/** A peer that a command asks: who it is, and where it answers. */
+
+import { type Address, BodyError, formatAddress } from "../base.ts";
+import { canonicalIPAddress, isLoopback, isUnixAddress, withoutZone } from "../base/address.ts";
+import { pause } from "../internal/pause.ts";
+import type { Client, ClientOptions, Response } from "../client.ts";
+import type { Device, DeviceClientOptions, Peer } from "../device.ts";
+import type { Context } from "./command.ts";
+import { exitCodeOf, FAILED, Failure, NoAddress, REFUSED } from "./failure.ts";
+import { findAddresses } from "./mdns.ts";
+import { mayUseMdns } from "./mdns_permissions.ts";
+import { loggerOf } from "./own_device.ts";
+
+/**
+ * How long to wait for an address: an address at which nothing answers looks like a slow one, and
+ * people wait for it. All addresses are tried side by side.
+ */
+export const CONNECT_SECONDS = 5;
+
+/** A peer that has not answered for so long is also looked for. */
+const LOOK_AFTER_SECONDS = 2;
+
+/** So long after a pairing, a server of the other device may not know this one yet. */
+const NEW_MILLISECONDS = 2000;
+
+export async function openPeer(device: Device, peerName: string): Promise<Peer> {
+  const peer = await device.peer(peerName);
+  if (peer !== null) return peer;
+  const hint = (await device.peers()).length === 0
+    ? 'this device is not paired with any yet: run "degu pair" on both'
+    : '"degu peers" lists those that there are';
+  throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED, {
+    code: "NOT_PAIRED",
+    peer: peerName,
+  });
+}
+
+/**
+ * Makes a client of a peer, which is also looked for in the local network.
+ *
+ * @param given Options of the client.
+ * @param isAgain Whether the peer is silent at an address, so that all others are tried, too.
+ */
+export async function openClient(
+  context: Context,
+  device: Device,
+  peerName: string,
+  given: ClientOptions = {},
+  isAgain = false,
+): Promise<Client> {
+  const peer = await openPeer(device, peerName);
+  context.peer = peer.name;
+  const { signal, options: { address, find } } = context;
+  const options = { signal, connectTimeout: CONNECT_SECONDS, ...given };
+  if (address !== undefined) {
+    const addresses = isAgain ? [address, ...peer.addresses] : [address];
+    const stores = isStorable(address) ? STORING : {};
+    const client = await device.client(peer, { ...options, ...stores, addresses });
+    if (!isAgain) await untilKnown(peer, client, given.signal ?? signal);
+    return client;
+  }
+  const looks = find !== false && mayUseMdns();
+  // Whoever is found has to prove its identity, and what can't be found fails like the rest.
+  const look = async (signal: AbortSignal) => {
+    if (!looks) return [];
+    const found = await findAddresses(peer.id, { signal, logger: loggerOf(context) })
+      .catch(() => []);
+    // For others Deno would ask on the terminal.
+    return found.filter((each) => {
+      const host = formatAddress(each);
+      return Deno.permissions.querySync({ name: "net", host }).state === "granted";
+    });
+  };
+  if (peer.addresses.length > 0) {
+    const search = looks ? { find: look, findAfter: isAgain ? 0 : LOOK_AFTER_SECONDS } : {};
+    if (!isAgain) {
+      await untilKnown(peer, await device.client(peer, options), given.signal ?? signal);
+    }
+    return await device.client(peer, { ...options, ...search });
+  }
+  const bounded = given.signal ?? signal;
+  const addresses = await look(bounded);
+  bounded.throwIfAborted();
+  if (addresses.length === 0) {
+    throw new NoAddress(
+      `no address of ${peer.name} is known${
+        looks ? ", and it was not found in this network" : ""
+      }: ` +
+        'run "degu serve" there, or give its address with --address',
+      FAILED,
+      { code: "NO_ADDRESS", peer: peer.name },
+    );
+  }
+  return await device.client(peer, { ...options, ...STORING, addresses });
+}
+
+/** With a search, also one that finds nothing, the address at which the peer answers is stored. */
+const STORING: Pick<DeviceClientOptions, "find"> = { find: () => Promise.resolve([]) };
+
+/** Whether an address leads to the same device later: one of this machine is often a tunnel. */
+function isStorable(address: Address): boolean {
+  if (isUnixAddress(address)) return false;
+  const name = withoutZone(address[0]);
+  const host = canonicalIPAddress(name) ?? name;
+  return !isLoopback(host) && !/(^|\.)localhost\.?$|^::ffff:7f|^0\.0\.0\.0$|^::$/i.test(host);
+}
+
+/** The JSON of an answer; `null` for one that came whole and has none. */
+export async function jsonOf(response: Response, maxBytes: number): ReturnType<Response["json"]> {
+  if (!response.ok) return null;
+  return await response.json({ maxBytes }).catch((error) => {
+    if (error instanceof SyntaxError || error instanceof BodyError && error.code === "TOO_LONG") {
+      return null;
+    }
+    throw error;
+  });
+}
+
+/**
+ * Asks a peer that has just been paired for nothing. If it refuses, its server has not looked at
+ * its peers since then, as it does twice a second, so the command begins when it has.
+ */
+async function untilKnown({ pairedAt }: Peer, client: Client, signal: AbortSignal): Promise<void> {
+  const age = Date.now() - pairedAt.getTime();
+  if (age < 0 || age >= NEW_MILLISECONDS) return;
+  const begun = performance.now();
+  const left = () => NEW_MILLISECONDS - age - (performance.now() - begun);
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), left());
+  try {
+    const options = { signal: AbortSignal.any([signal, late.signal]) };
+    await using _response = await client.request("GET", "/", {}, null, options);
+  } catch (error) {
+    // The requests of the command will meet any other error, too, and report it.
+    if (exitCodeOf(error) === REFUSED) await pause(left(), signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,337 @@
+/** Calls to one peer: over connections that are kept, and retried when a connection is lost. */
+
+import { pause } from "../internal/pause.ts";
+import {
+  type Client,
+  type ClientOptions,
+  type Connection,
+  ConnectionPool,
+  type Connector,
+} from "../client.ts";
+import { retry, type RetryEvent, type RetryProgress } from "../files.ts";
+import { setTransferTraits } from "../files/transfer/client.ts";
+import { reasonOf } from "./explain.ts";
+import { isAway } from "./failure.ts";
+
+/**
+ * How many calls `each` makes at a time: while one waits for the disk, another is being
+ * transferred.
+ */
+const AT_A_TIME = 4;
+
+const DEFAULT_RETRIES = 3;
+
+/** A function to call after each progress, which resets the count of retries. */
+export type OnProgress = (progress?: RetryProgress) => void;
+
+/**
+ * After this long without any progress, another connection is tried beside the silent ones. If the
+ * peer answers there, the calls go on there, and the next silence has to be twice as long: the peer
+ * may only be busy, as with the hash of a large file, which begins anew each time.
+ */
+const SILENCE_MILLISECONDS = 10_000;
+
+/** The pause between two attempts to reach a peer that is waited for. */
+const BETWEEN_ATTEMPTS_MILLISECONDS = 2000;
+
+export interface PeerConnectionsOptions {
+  /** The most retries of a call without progress. */
+  readonly retries?: number | undefined;
+  /** Milliseconds without progress, after which the peer is silent. */
+  readonly silence?: number | undefined;
+  /** Seconds to wait, without a note, for a peer at whose addresses nothing answers. */
+  readonly wait?: number | undefined;
+}
+
+/**
+ * Makes a client of a peer, with these options.
+ *
+ * @param isAgain Whether the peer is silent elsewhere, so that each known address is tried.
+ */
+export type Open = (options: ClientOptions, isAgain: boolean) => Promise<Client>;
+
+/** A client of a peer, where it is now, until it is dropped. */
+class SharedClient {
+  readonly client: Promise<Client>;
+  readonly #dropped = new AbortController();
+
+  constructor(open: Open, signal: AbortSignal, isAgain = false) {
+    const either = AbortSignal.any([signal, this.#dropped.signal]);
+    this.client = open({ signal: either }, isAgain);
+  }
+
+  get isDropped(): boolean {
+    return this.#dropped.signal.aborted;
+  }
+
+  /** Ends all connections, also those that are being opened. */
+  drop(): void {
+    // A transfer of several files takes this class of error for a lost connection, and not for the
+    // failure of one file.
+    this.#dropped.abort(
+      new Deno.errors.ConnectionAborted("another connection has taken its place"),
+    );
+  }
+}
+
+/** Notices when nothing has moved for a while, as long as calls are under way. */
+class SilenceWatch {
+  /** Milliseconds without progress that are a silence. */
+  limit: number;
+  readonly #onSilence: (ended: AbortSignal) => void;
+  #calls = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #startedAt = 0;
+  /** Aborted when the silence ends; `null` while there is none. */
+  #silent: AbortController | null = null;
+
+  /** @param onSilence Gets a signal that is aborted when the silence has ended. */
+  constructor(limit: number, onSilence: (ended: AbortSignal) => void) {
+    this.limit = limit;
+    this.#onSilence = onSilence;
+  }
+
+  async during<T>(call: () => Promise<T>): Promise<T> {
+    this.#calls++;
+    this.restart();
+    try {
+      return await call();
+    } finally {
+      this.#calls--;
+      this.restart();
+    }
+  }
+
+  /** Called after each progress. */
+  heard(): void {
+    // The timer is not set again for each of thousands of small files a second.
+    const isRecent = performance.now() - this.#startedAt <= this.limit / 100;
+    if (!isRecent || this.#silent !== null) this.restart();
+  }
+
+  restart(): void {
+    clearTimeout(this.#timer);
+    this.#silent?.abort();
+    this.#silent = null;
+    if (this.#calls === 0) return;
+    this.#startedAt = performance.now();
+    this.#timer = setTimeout(() => {
+      this.#silent = new AbortController();
+      this.#onSilence(this.#silent.signal);
+    }, this.limit);
+  }
+}
+
+/**
+ * The connections to one peer, as many as there are simultaneous calls; closed when disposed of.
+ */
+export class PeerConnections implements Disposable {
+  /** Opens connections to the peer, wherever it is by then. */
+  readonly connector: Connector = { connect: (options) => this.#connect(options) };
+  /** The connections of all calls. To copy, list or delete twice does no harm. */
+  readonly #pool = new ConnectionPool(this.connector, { maxConnections: Infinity, repeat: "any" });
+  readonly #open: Open;
+  readonly #signal: AbortSignal;
+  readonly #note: (text: string) => void;
+  readonly #retries: number;
+  readonly #silence: SilenceWatch;
+  readonly #wait: number;
+  /** The client of all new connections, from the first on. */
+  #current: SharedClient | null = null;
+  /** The time of the last progress of any call; `null` before the first. */
+  #movedAt: number | null = null;
+  /** The time until which further retries are not noted. */
+  #notedUntil = 0;
+  /** How many connections wait for a peer that is off. */
+  #waiting = 0;
+  /** Whether a silent client was replaced, and no tree has gone on since. */
+  #isReplaced = false;
+
+  /** @param note Called with a text when a call is retried, and after a silence. */
+  constructor(
+    open: Open,
+    signal: AbortSignal,
+    note: (text: string) => void,
+    options: PeerConnectionsOptions = {},
+  ) {
+    const { retries = DEFAULT_RETRIES, silence = SILENCE_MILLISECONDS, wait = 0 } = options;
+    this.#open = open;
+    this.#signal = signal;
+    this.#note = note;
+    this.#retries = retries;
+    this.#silence = new SilenceWatch(silence, (ended) => this.#onSilence(ended));
+    this.#wait = wait * 1000;
+    setTransferTraits(this.#pool, {
+      onTreeRetry: (event, restart) => this.#onTreeRetry(event, restart),
+    });
+  }
+
+  /**
+   * Makes a call, which connects when it is ready. If a connection is lost, the call is made again
+   * after a moment. A peer that is off is not tried again, but may be waited for.
+   */
+  call<T>(action: (pool: ConnectionPool, moved: OnProgress) => Promise<T>): Promise<T> {
+    return this.#silence.during(async () => {
+      for (;;) {
+        const shared = this.#shared();
+        try {
+          return await this.#retry(shared, action);
+        } catch (error) {
+          this.#signal.throwIfAborted();
+          if (!shared.isDropped) throw error;
+        }
+      }
+    });
+  }
+
+  /**
+   * Copies a tree, which goes on by itself after an error.
+   *
+   * @param copy Gets its option `retries`, and a function to call after each progress.
+   */
+  copyTree<T>(
+    copy: (pool: ConnectionPool, retries: number, moved: () => void) => Promise<T>,
+  ): Promise<T> {
+    return this.#silence.during(() => copy(this.#pool, this.#retries, () => this.#moved()));
+  }
+
+  #shared(): SharedClient {
+    return this.#current ??= new SharedClient(this.#open, this.#signal);
+  }
+
+  /** Opens a connection to the peer where it is now; waits for one that is off, if it is to. */
+  async #connect(options?: Parameters<Connector["connect"]>[0]): Promise<Connection> {
+    const { signal: given = this.#signal } = options ?? {};
+    const signal = AbortSignal.any([this.#signal, given]);
+    for (const begin = performance.now();;) {
+      const shared = this.#shared();
+      try {
+        return await (await shared.client).connect(options);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (shared.isDropped) continue;
+        const left = Math.max(begin, this.#movedAt ?? begin) + this.#wait - performance.now();
+        if (!isAway(error) || left <= 0) throw error;
+        // A search may find other addresses next time.
+        this.#drop(shared);
+        this.#waiting++;
+        await pause(Math.min(left, BETWEEN_ATTEMPTS_MILLISECONDS), signal).finally(() =>
+          this.#waiting--
+        );
+      }
+    }
+  }
+
+  /** Makes a call, and retries it as long as the peer is there. */
+  async #retry<T>(
+    shared: SharedClient,
+    action: (pool: ConnectionPool, moved: OnProgress) => Promise<T>,
+  ): Promise<T> {
+    const attempt = (moved: OnProgress) =>
+      action(this.#pool, (progress) => {
+        this.#moved();
+        moved(progress);
+      });
+    const onRetry = (event: RetryEvent) => {
+      if (shared.isDropped) throw event.error;
+      this.#onRetry(event);
+    };
+    const options = { retries: this.#retries, signal: this.#signal, onRetry };
+    const result = await retry(attempt, options);
+    this.#moved();
+    return result;
+  }
+
+  /** Notes that a call is made again; throws its error if the call must not be. */
+  #onRetry({ error, number, seconds }: RetryEvent): void {
+    // A peer that was off from the start isn't tried again; waiting for one is not retrying.
+    if (isAway(error) && (this.#wait > 0 || this.#movedAt === null)) throw error;
+    if (this.#wait > 0) return;
+    const now = performance.now();
+    // Several calls may have lost their connections at the same moment.
+    if (now < this.#notedUntil) return;
+    this.#notedUntil = now + seconds * 1000 / 2;
+    const again = `trying again in ${seconds} s (${number} of ${this.#retries})`;
+    this.#note(`${reasonOf(error)}; ${again}`);
+  }
+
+  #onTreeRetry(event: RetryEvent, restart: () => void): void {
+    if (!this.#isReplaced) return this.#onRetry(event);
+    // The peer has answered at a new connection: it was at work, and its silence was no failure.
+    this.#isReplaced = false;
+    restart();
+  }
+
+  #drop(shared: SharedClient): void {
+    shared.drop();
+    if (this.#current === shared) this.#current = null;
+  }
+
+  #moved(): void {
+    this.#movedAt = performance.now();
+    this.#silence.heard();
+  }
+
+  /** Does some work for each item, for a few items at a time; the first error ends it. */
+  async each<T>(
+    items: Iterable<T>,
+    work: (item: T, signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
+    const stopping = new AbortController();
+    const either = AbortSignal.any([this.#signal, stopping.signal]);
+    const waiting = Iterator.from(items);
+    const run = async () => {
+      for (const item of waiting) {
+        if (either.aborted) return;
+        await work(item, either);
+      }
+    };
+    // The first error is the one that `each` rejects with.
+    const running = () => run().catch((error) => stopping.abort(error));
+    await Promise.all(Array.from({ length: AT_A_TIME }, running));
+    either.throwIfAborted();
+  }
+
+  [Symbol.dispose](): void {
+    this.#silence.restart();
+    if (this.#current !== null) this.#drop(this.#current);
+    this.#pool.close();
+  }
+
+  #onSilence(ended: AbortSignal): void {
+    const shared = this.#current;
+    // Without a request under way, the calls have work to do on this device.
+    const isBusy = this.#pool.inUse > 0 && this.#waiting === 0;
+    if (shared === null || !isBusy) return this.#silence.restart();
+    // A call that must not be made twice keeps its connection.
+    const goesOn = this.#retries > 0 ? "connecting again" : "still waiting";
+    this.#note(`nothing has arrived for ${this.#silence.limit / 1000} s; ${goesOn}`);
+    if (this.#retries > 0) this.#replace(shared, ended);
+  }
+
+  /**
+   * Connects beside a silent client until the silence ends. If the peer answers there, the silent
+   * client is dropped, and its calls go on.
+   */
+  async #replace(silent: SharedClient, ended: AbortSignal): Promise<void> {
+    const either = AbortSignal.any([this.#signal, ended]);
+    while (!either.aborted && this.#current === silent) {
+      const shared = new SharedClient(this.#open, this.#signal, true);
+      const drop = () => shared.drop();
+      ended.addEventListener("abort", drop);
+      const answers = await shared.client.then((client) => client.request("GET", "/"))
+        .then(({ body }) => body?.cancel()).then(() => true, () => false);
+      ended.removeEventListener("abort", drop);
+      if (answers && !ended.aborted && this.#current === silent) {
+        this.#silence.limit *= 2;
+        this.#current = shared;
+        this.#isReplaced = true;
+        silent.drop();
+      } else {
+        shared.drop();
+        await pause(this.#silence.limit, either);
+      }
+    }
+    if (!either.aborted) this.#silence.restart();
+  }
+}

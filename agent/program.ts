@@ -1,0 +1,220 @@
+/** The program: its commands, its options, its exit codes. */
+
+import { type Command, CommanderError } from "commander";
+import { TERMINATION_SIGNALS } from "../net/termination.ts";
+import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
+import { findHome } from "./own_device.ts";
+import { errorObject, explain } from "./explain.ts";
+import { exitCodeOf, FAILED, Failure, INTERRUPTED, Interrupted, USAGE } from "./failure.ts";
+import { Output, OutputClosed, type Streams, writeToStream } from "./output.ts";
+
+/** The version in `deno.json`, which a published program doesn't load. */
+const VERSION = "0.1.0";
+
+type Add = (program: AgentCommand) => void;
+
+/**
+ * The commands by the headings of the help, each with the way to load the function that adds it. A
+ * command line loads the module of its own command alone: all of them take as long as the rest of a
+ * short command.
+ */
+const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise<Add>>>][] = [
+  ["Pairing:", {
+    pair: async () => (await import("./commands/pair.ts")).addPair,
+    invite: async () => (await import("./commands/invite.ts")).addInvite,
+    join: async () => (await import("./commands/join.ts")).addJoin,
+    peers: async () => (await import("./commands/peers.ts")).addPeers,
+    rename: async () => (await import("./commands/peers.ts")).addRename,
+    forget: async () => (await import("./commands/peers.ts")).addForget,
+  }],
+  ["Files:", {
+    serve: async () => (await import("./commands/serve.ts")).addServe,
+    ls: async () => (await import("./commands/ls.ts")).addLs,
+    get: async () => (await import("./commands/get.ts")).addGet,
+    put: async () => (await import("./commands/put.ts")).addPut,
+    rm: async () => (await import("./commands/rm.ts")).addRm,
+    sync: async () => (await import("./commands/sync.ts")).addSync,
+    service: async () => (await import("./commands/service.ts")).addService,
+  }],
+  ["Once, without pairing:", {
+    send: async () => (await import("./commands/send.ts")).addSend,
+    receive: async () => (await import("./commands/receive.ts")).addReceive,
+  }],
+  ["This device:", {
+    init: async () => (await import("./commands/init.ts")).addInit,
+    id: async () => (await import("./commands/peers.ts")).addId,
+    completions: async () => (await import("./commands/completions.ts")).addCompletions,
+  }],
+  ["When it fails:", {
+    ping: async () => (await import("./commands/ping.ts")).addPing,
+  }],
+];
+
+/** The command that is made of all others. */
+const MADE_OF_ALL = "completions";
+
+const DESCRIPTION =
+  `Files between your own devices, over mutual TLS: no cloud, no account, no third party.
+
+The first minute, on two machines in one network:
+  one$ degu pair
+  two$ degu pair                    (compare the number, type yes on both)
+  one$ degu serve --inbox ~/Inbox   (it runs until Ctrl-C)
+  two$ echo hello > hello.txt
+  two$ degu put hello.txt one:
+Now the file is in ~/Inbox/two of one: each peer has a directory there. On one, degu service install --inbox ~/Inbox keeps it running. What one shares with degu serve --share DIR, two can list, get and sync.
+To send a file once, pair nothing:
+  two$ degu send hello.txt
+  one$ degu receive                 (compare the number, type yes on both)`;
+
+/**
+ * Runs the program; resolves to its exit code.
+ *
+ * @param caught The signal that aborts the program; if left out, the signals of the process.
+ */
+export async function runAgent(
+  args: readonly string[],
+  streams: Streams = Deno,
+  caught: ReturnType<typeof catchSignals> = catchSignals(),
+): Promise<number> {
+  let exitCode = 0;
+  // A wrong command line has no options yet.
+  let output = new Output({ json: args.includes("--json") }, streams);
+  let context: Context | undefined;
+  using signals = caught;
+  const { signal } = signals;
+  const run: Run = (action) => async (...args) => {
+    const command = args.at(-1) as Command; // commander passes the command behind the options
+    const options = command.optsWithGlobals<CommonOptions>();
+    output = new Output(options, streams);
+    const home = findHome(options.home);
+    context = { home, output, signal, options };
+    exitCode = await action(context, ...args) ?? 0;
+  };
+  try {
+    const program = await makeProgram(run, streams, args);
+    if (args.length === 0) program.outputHelp();
+    else await program.parseAsync(args, { from: "user" });
+    return exitCode;
+  } catch (thrown) {
+    const error = signal.aborted ? signal.reason : thrown;
+    if (error instanceof CommanderError) return 0;
+    if (error instanceof OutputClosed) return FAILED;
+    output.error(explain(error));
+    try {
+      if (output.json) output.result("", { error: errorObject(error, context?.peer) });
+    } catch {
+      // The output was closed, or can't be written: the message and the exit code say what failed.
+    }
+    return exitCodeOf(error);
+  }
+}
+
+/**
+ * Makes the program.
+ *
+ * @param args The command line, of whose command alone the program then knows; if left out, or if
+ * it names none, the program has all commands.
+ */
+export async function makeProgram(
+  run: Run,
+  streams: Streams = Deno,
+  args: readonly string[] = [],
+): Promise<AgentCommand> {
+  const program = new AgentCommand("degu", run);
+  program
+    .description(DESCRIPTION)
+    .usage("COMMAND [OPTION]... [ARGUMENT]...")
+    .version(VERSION, "-V, --version", "print the version")
+    .helpOption("-h, --help", "explain this command")
+    .option(
+      "--home <dir>",
+      "where the device is (default: $XDG_STATE_HOME/degu, else ~/.local/state/degu)",
+    )
+    .option("--json", "print one JSON object per line")
+    .option("--quiet", "print results, warnings and errors only; not what was copied")
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      // commander would otherwise read the environment, which needs a permission.
+      getOutHasColors: () => !streams.noColor && streams.stdout.isTerminal(),
+      getErrHasColors: () => !streams.noColor && streams.stderr.isTerminal(),
+      writeOut: (text) => writeToStream(streams.stdout, text),
+      writeErr: () => {}, // `runAgent()` prints errors
+    });
+  program.helpCommand("help [command]", "explain a command");
+  refuseWrongUsage(program);
+  await addCommands(program, program.parseOptions([...args]).operands[0] ?? "");
+  for (const command of withSubcommands(program)) refuseWrongUsage(command);
+  return program;
+}
+
+/** Adds one command; all, if there is none of that name. */
+async function addCommands(program: AgentCommand, name: string): Promise<void> {
+  const isAlone = name !== MADE_OF_ALL && COMMANDS.some(([, group]) => Object.hasOwn(group, name));
+  const loading = COMMANDS.map(async ([heading, group]) => {
+    const loads = Object.entries(group).filter(([each]) => !isAlone || each === name);
+    return [heading, await Promise.all(loads.map(([, load]) => load()))] as const;
+  });
+  for (const [heading, adds] of await Promise.all(loading)) {
+    program.commandsGroup(heading);
+    for (const add of adds) add(program);
+  }
+}
+
+function refuseWrongUsage(command: Command): void {
+  command.exitOverride((error) => {
+    throw wrongUsage(error, command);
+  });
+}
+
+function withSubcommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(withSubcommands)];
+}
+
+/**
+ * The problem of a wrong command line, with a suggestion, or with the way to name a file like an
+ * option.
+ */
+function problemOf({ code, message }: CommanderError, command: Command): string {
+  if (message === "(outputHelp)") return "a command is missing, or there is none of that name";
+  const line = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
+  const problem = line.replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ");
+  const takesFiles = command.registeredArguments.some((each) =>
+    /path|from|to|file/.test(each.name())
+  );
+  return code === "commander.unknownOption" && takesFiles
+    ? `${problem}; if it is the name of a file, write ./ before it`
+    : problem;
+}
+
+/** The error of a wrong command line; an exit code of 0 means a request for help or the version. */
+function wrongUsage(error: CommanderError, command: Command): Error {
+  const { exitCode } = error;
+  if (exitCode === 0) return error;
+  const problem = problemOf(error, command);
+  const names = [command.name()];
+  for (let above = command.parent; above !== null; above = above.parent) {
+    names.unshift(above.name());
+  }
+  const name = names.join(" ");
+  return new Failure(`${problem}; "${name} --help" explains it`, USAGE);
+}
+
+/**
+ * Catches signals until disposed of: the first signal aborts the command, the second ends the
+ * process.
+ */
+export function catchSignals(): { readonly signal: AbortSignal } & Disposable {
+  const controller = new AbortController();
+  const listener = () => {
+    if (controller.signal.aborted) Deno.exit(INTERRUPTED);
+    controller.abort(new Interrupted());
+  };
+  for (const signal of TERMINATION_SIGNALS) Deno.addSignalListener(signal, listener);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      for (const signal of TERMINATION_SIGNALS) Deno.removeSignalListener(signal, listener);
+    },
+  };
+}

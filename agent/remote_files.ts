@@ -1,0 +1,317 @@
+/**
+ * Paths on another device, written `PEER:PATH` as for scp, and the two directories of a peer: its
+ * share and its inbox.
+ */
+
+import {
+  type DirectoryEntry,
+  escapeName,
+  fileUri,
+  isReservedName,
+  listDirectory,
+} from "../files.ts";
+import { type Device, isDeviceName } from "../device.ts";
+import { argumentFacts } from "../internal/facts.ts";
+import { hasStatus, isOfTransfer } from "../files/transfer_error.ts";
+import type { Response } from "../client.ts";
+import type { Context } from "./command.ts";
+import { openClient, openPeer } from "./peer_client.ts";
+import { FAILED, Failure, USAGE } from "./failure.ts";
+import { wildcardHint } from "./local_paths.ts";
+import { explainTransfer, type FileAction, isOfOldFile, ONLY_NEW } from "./transfer_errors.ts";
+import { type Open, PeerConnections } from "./peer_connections.ts";
+
+export interface RemotePath {
+  readonly peer: string;
+  /** The names below the shared directory; empty for the directory itself. */
+  readonly names: readonly string[];
+  /** Whether the path must be a directory, because it is empty or ends with a slash. */
+  readonly directory: boolean;
+}
+
+/** Whether an argument has a colon before its first slash. */
+export function isRemotePath(text: string): boolean {
+  return /^[^/:]+:/.test(text);
+}
+
+/** Reads `PEER:[PATH]`. Leading slashes, repeated slashes and `.` are ignored. */
+export function parseRemotePath(text: string): RemotePath {
+  const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, USAGE);
+  if (!isRemotePath(text)) {
+    throw fail(
+      ` is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg, or ${
+        isDeviceName(text) ? text : "PEER"
+      }: for all of it`,
+    );
+  }
+  const colon = text.indexOf(":");
+  const components = text.slice(colon + 1).split("/");
+  const names = components.filter((name) => name !== "" && name !== ".");
+  for (const name of names) {
+    if (name === "..") {
+      throw fail(': ".." leads nowhere: a path begins at the shared directory, and goes down');
+    }
+    try {
+      escapeName(name);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw fail(`: ${argumentFacts.of(error).problem}`);
+    }
+  }
+  const last = components.at(-1);
+  return { peer: text.slice(0, colon), names, directory: last === "" || last === "." };
+}
+
+export function formatRemotePath(
+  peer: string,
+  names: readonly string[],
+  directory = false,
+): string {
+  return `${peer}:${names.join("/")}${directory && names.length > 0 ? "/" : ""}`;
+}
+
+/** Refuses a path with a reserved name, at which nothing can be put or removed. */
+export function checkNotReserved(names: readonly string[], shown: string): void {
+  const reserved = names.find(isReservedName);
+  if (reserved === undefined) return;
+  throw new Failure(
+    `${JSON.stringify(shown)}: the name ${
+      JSON.stringify(reserved)
+    } is reserved for unfinished files: ` +
+      "choose another one",
+  );
+}
+
+/** The directories of a peer: the share is for reading, the inbox takes files. */
+export type Area = "share" | "inbox";
+
+/** The list of a peer is kept in memory, and a malicious one could be endless. */
+const MAX_ENTRIES = 1_000_000;
+
+export interface RemoteEntry extends DirectoryEntry {
+  readonly names: readonly string[];
+}
+
+/** The reasons why an entry of a peer's list can't be used. */
+export const OTHER_REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, string>> = {
+  link: "a symbolic link, which is not followed",
+  special: "neither a file nor a directory",
+  unreadable: "something that the peer may not read",
+  name: "something with a name that can't be sent",
+};
+
+/** A directory of a peer. Each list is requested once. */
+export class RemoteFiles implements Disposable {
+  readonly peer: string;
+  readonly connections: PeerConnections;
+  area: Area;
+  /** Called when the inbox is taken for a share that is not there; `null` if it never is. */
+  readonly #onInbox: (() => void) | null;
+  readonly #signal: AbortSignal;
+  readonly #maxEntries: number;
+  /** Whether the peer lets others only add files; `null` until a failure needs to know. */
+  #adds: Promise<boolean> | null = null;
+  readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
+
+  /** @param connections Closed together with these files. */
+  constructor(
+    connections: PeerConnections,
+    peer: string,
+    area: Area,
+    signal: AbortSignal,
+    maxEntries: number = MAX_ENTRIES,
+    onInbox: (() => void) | null = null,
+  ) {
+    this.connections = connections;
+    this.peer = peer;
+    this.area = area;
+    this.#onInbox = onInbox;
+    this.#signal = signal;
+    this.#maxEntries = maxEntries;
+  }
+
+  /**
+   * Fails for an unknown peer; the first request connects.
+   *
+   * @param area With `"either"` the share; the inbox if the peer has an inbox only.
+   */
+  static async open(
+    context: Context,
+    device: Device,
+    peer: string,
+    area: Area | "either",
+    retries?: number | undefined,
+  ): Promise<RemoteFiles> {
+    const { signal, output, options: { wait } } = context;
+    await openPeer(device, peer);
+    const open: Open = (options, isAgain) => openClient(context, device, peer, options, isAgain);
+    const note = (text: string) => output.note(text);
+    const connections = new PeerConnections(open, signal, note, { retries, wait });
+    if (area !== "either") return new RemoteFiles(connections, peer, area, signal);
+    const onInbox = () => note(`${peer} shares no directory: this is its inbox`);
+    return new RemoteFiles(connections, peer, "share", signal, MAX_ENTRIES, onInbox);
+  }
+
+  [Symbol.dispose](): void {
+    this.connections[Symbol.dispose]();
+  }
+
+  /** The URI of a file, or, with `""` as the last name, of a directory. */
+  uri(names: readonly string[]): string {
+    return fileUri(this.area, ...names);
+  }
+
+  name(names: readonly string[], directory = false): string {
+    return formatRemotePath(this.peer, names, directory);
+  }
+
+  /** Lists a directory by name; `null` if there is no such directory. */
+  async list(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
+    const key = names.join("/");
+    const known = this.#listed.get(key);
+    if (known !== undefined) return known;
+    const isFirst = this.#listed.size === 0;
+    const listed = await this.#request(names);
+    this.#listed.set(key, listed);
+    if (listed !== null || !isFirst || this.#onInbox === null || this.area === "inbox") {
+      return listed;
+    }
+    // A missing directory is the only reason to ask whether the whole share is missing.
+    if (await this.list([]) !== null) return null;
+    const inbox = new RemoteFiles(this.connections, this.peer, "inbox", this.#signal);
+    if (await inbox.list([]) === null) return null;
+    this.area = "inbox";
+    this.#onInbox();
+    this.#listed.clear();
+    return await this.list(names);
+  }
+
+  async #request(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
+    const uri = this.uri([...names, ""]);
+    return await this.connections.call(async (client) => {
+      const entries = new Map<string, DirectoryEntry>();
+      for await (const entry of listDirectory(client, uri, { signal: this.#signal })) {
+        entries.set(entry.name, entry);
+        if (entries.size > this.#maxEntries) {
+          throw new Failure(
+            `the directory has more than ${this.#maxEntries} files and directories: name smaller parts of it`,
+          );
+        }
+      }
+      return entries;
+    }).catch((error) => {
+      if (hasStatus(error, 404)) return null;
+      if (!isOfTransfer(error)) throw error;
+      const about = names.length === 0 ? this.peer : this.#quoted(names);
+      const problem = `${about}: ${explainTransfer(error, "get")}`;
+      throw new Failure(problem, FAILED, { cause: error, path: this.name(names), peer: this.peer });
+    });
+  }
+
+  /**
+   * Finds the entry of a path; `null` if there is none. The last name may be spelled in another
+   * Unicode normalization, if a single entry matches.
+   */
+  async find(names: readonly string[]): Promise<RemoteEntry | null> {
+    const name = names.at(-1);
+    if (name === undefined) {
+      const isThere = await this.list([]) !== null;
+      const root = { name: "", kind: "directory", size: 0, modified: new Date(0) } as const;
+      return isThere ? { ...root, names: [] } : null;
+    }
+    const parent = names.slice(0, -1);
+    const listed = await this.list(parent);
+    const alike = (entry: DirectoryEntry) => entry.name.normalize() === name.normalize();
+    const [first, ...others] = [...listed?.values() ?? []].filter(alike);
+    const entry = listed?.get(name) ?? (others.length === 0 ? first : undefined);
+    return entry === undefined ? null : { ...entry, names: [...parent, entry.name] };
+  }
+
+  /** Checks that no parent of a target path is a file. */
+  async checkWay(names: readonly string[]): Promise<void> {
+    for (let depth = 1; depth < names.length; depth++) {
+      const entry = await this.find(names.slice(0, depth));
+      if (entry === null) return;
+      if (entry.kind === "file") {
+        throw new Failure(`${this.#quoted(entry.names)} is a file: name a directory`);
+      }
+    }
+  }
+
+  /** Finds the file or directory of a path, and fails if there is none. */
+  async findOrFail(names: readonly string[]): Promise<RemoteEntry> {
+    const entry = await this.find(names);
+    if (entry === null) throw await this.missing(names);
+    if (entry.kind !== "other") return entry;
+    throw new Failure(`${this.#quoted(names)} is ${OTHER_REASONS[entry.reason!]}`);
+  }
+
+  /** The error for a missing path, with the command that lists the nearest directory. */
+  async missing(names: readonly string[]): Promise<Failure> {
+    const elsewhere = names.length > 0 && await this.#inOtherArea(names);
+    if (elsewhere) return elsewhere;
+    const isInbox = this.area === "inbox";
+    if (await this.list([]) === null) {
+      const [problem, option] = isInbox
+        ? ["takes no files", "--inbox"]
+        : ["shares no directory", "--share"];
+      const message = `${this.peer} ${problem}: it has to run "degu serve ${option} DIR"`;
+      return this.#notThere(message, names);
+    }
+    let depth = 0;
+    while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;
+    const at = this.name(names.slice(0, depth), true);
+    const list = `degu ls ${isInbox ? "--inbox " : ""}${at}`;
+    const hint = wildcardHint(names.join("/"));
+    const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists what is there`;
+    return this.#notThere(`${this.#quoted(names)} is not there: ${advice}`, names);
+  }
+
+  /** The reason why a file could not be copied or removed, with advice. */
+  async explain(error: unknown, action: FileAction): Promise<string> {
+    const isAsked = action !== "get" && isOfOldFile(error);
+    return isAsked && await (this.#adds ??= this.#onlyAdds())
+      ? ONLY_NEW
+      : explainTransfer(error, action);
+  }
+
+  /** Whether the peer lets others add files, and do nothing else. */
+  async #onlyAdds(): Promise<boolean> {
+    const allow = (await this.ask())?.headers["allow"];
+    return typeof allow === "string" && !allow.includes("DELETE");
+  }
+
+  /** Asks about the whole directory; `null` if the peer does not answer. */
+  async ask(): Promise<Response | null> {
+    try {
+      return await this.connections.call((client) => client.request("HEAD", this.uri([""])));
+    } catch {
+      // The error that is to be explained says more.
+      return null;
+    }
+  }
+
+  #notThere(message: string, names: readonly string[]): Failure {
+    const options = { code: "NOT_THERE", path: this.name(names), peer: this.peer } as const;
+    return new Failure(message, FAILED, options);
+  }
+
+  /**
+   * The error for a path in the wrong area: a file that was put is in the inbox, not in the share.
+   */
+  async #inOtherArea(names: readonly string[]): Promise<Failure | null> {
+    const area = this.area === "share" ? "inbox" : "share";
+    const parent = names.slice(0, -1);
+    const other = new RemoteFiles(this.connections, this.peer, area, this.#signal);
+    if ((await other.list(parent))?.has(names.at(-1)!) !== true) return null;
+    const [problem, list, advice] = area === "inbox"
+      ? ["is not in the share: it is in the inbox", "ls --inbox", "; add --inbox to read it there"]
+      : ["is not in the inbox: it is in the share", "ls", ""];
+    const shown = `as "degu ${list} ${this.name(parent, true)}" shows`;
+    return this.#notThere(`${this.#quoted(names)} ${problem}, ${shown}${advice}`, names);
+  }
+
+  #quoted(names: readonly string[]): string {
+    return JSON.stringify(this.name(names));
+  }
+}

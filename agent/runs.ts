@@ -1,0 +1,106 @@
+/** Runs of a command that goes on until it is interrupted, and what is printed of them. */
+
+import { repeat } from "../net/repeat.ts";
+import type { Context } from "./command.ts";
+import { errorObject, explain } from "./explain.ts";
+import { exitCodeOf, isAway } from "./failure.ts";
+import { Output, OutputClosed } from "./output.ts";
+
+/**
+ * Repeats a command until it is interrupted. A run that fails does not end it.
+ *
+ * @param runOnce Resolves to an exit code.
+ * @returns The exit code of the last run.
+ * @throws the reason of the interruption if a run was under way.
+ */
+export async function repeatRuns(
+  context: Context,
+  seconds: number,
+  runOnce: (context: Context) => Promise<number>,
+): Promise<number> {
+  const { signal } = context;
+  const output = new RunOutput(context.output);
+  let exitCode = 0;
+  let isInterrupted = false;
+  const run = async () => {
+    const each = { ...context, output };
+    try {
+      exitCode = await runOnce(each);
+    } catch (error) {
+      isInterrupted = signal.aborted;
+      if (isInterrupted || error instanceof OutputClosed) throw error;
+      exitCode = exitCodeOf(error);
+      output.failed(error, each.peer);
+    }
+    output.endRun();
+  };
+  const onError = (error: unknown) => {
+    throw error;
+  };
+  await repeat(run, { seconds, signal, onError });
+  if (isInterrupted) signal.throwIfAborted();
+  return exitCode;
+}
+
+/**
+ * The output of the runs: a problem is printed by the first run that has it, and again when it is
+ * over. A run that has changed nothing prints nothing else.
+ */
+class RunOutput extends Output {
+  readonly #output: Output;
+  /** The texts of the problems of the last run, by a key that equal problems share. */
+  #before = new Map<string, string>();
+  /** The texts of the problems of the run under way, by the same keys. */
+  #now = new Map<string, string>();
+
+  constructor(output: Output) {
+    super({ json: output.json, quiet: true }, output.streams);
+    this.#output = output;
+  }
+
+  override summary(done: string, _failures: string, hasChanged: boolean): void {
+    if (hasChanged) this.#output.note(done);
+  }
+
+  override warn(text: string): void {
+    if (this.#isNew(text)) super.warn(text);
+  }
+
+  override error(text: string): void {
+    if (this.#isNew(text)) super.error(text);
+  }
+
+  override result(lines: string | readonly string[], object: Record<string, unknown>): void {
+    if (!("error" in object) || this.#isNew(JSON.stringify(object), "")) {
+      super.result(lines, object);
+    }
+  }
+
+  /** Reports the error that has ended a run, at which this peer was asked. */
+  failed(error: unknown, peer: string | undefined): void {
+    const cause = error instanceof Error ? error.cause : undefined;
+    const text = explain(error);
+    // A peer that is off fails in several ways, one after the other.
+    const key = isAway(error) || isAway(cause) ? "away" : text;
+    if (this.#isNew(key, text)) {
+      super.error(text);
+      if (this.json) super.result("", { error: errorObject(error, peer) });
+    }
+    // The rest of the run did not run, so it is not known which earlier problems are over.
+    this.#now = new Map([...this.#before, ...this.#now]);
+  }
+
+  endRun(): void {
+    for (const [key, text] of this.#before) {
+      if (text !== "" && !this.#now.has(key)) this.#output.note(`over: ${text}`);
+    }
+    [this.#before, this.#now] = [this.#now, new Map()];
+  }
+
+  /** Notes a problem; returns whether neither this run nor the one before has had it. */
+  #isNew(key: string, text = key): boolean {
+    const known = this.#now.get(key) ?? this.#before.get(key);
+    this.#now.set(key, known ?? text);
+    return known === undefined;
+  }
+}

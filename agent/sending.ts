@@ -1,0 +1,145 @@
+/** The app of `degu send`: files, a wait for the end, and a request that says all has arrived. */
+
+import { escapeName, type FileEvent, FilesApp, isReservedName } from "../files.ts";
+import { basename, dirname, resolve } from "node:path";
+import { json, reply } from "../apps/reply.ts";
+import { pause } from "../internal/pause.ts";
+import type { AppFunction, Logger, ResponseTuple, Session } from "../server.ts";
+import { Failure, USAGE } from "./failure.ts";
+import { ifThere, notHere, overlap } from "./local_paths.ts";
+
+/** A file or directory that is sent, as the receiver is told. */
+export interface SentEntry {
+  readonly name: string;
+  readonly kind: "file" | "directory";
+  readonly size: number;
+  /** The time in milliseconds. */
+  readonly modified: number;
+}
+
+/** An entry, and where it is. */
+interface Source extends SentEntry {
+  readonly path: string;
+}
+
+/** Where a receiver asks whether the sender stops: 200 when it does, 204 if not for a while. */
+export const END_URI = "/end";
+/** Where a receiver says that everything has arrived. */
+export const DONE_URI = "/done";
+
+const ANSWER_MILLISECONDS = 5000;
+/** A receiver that has asked for nothing for so long is gone. */
+const SILENCE_MILLISECONDS = 20_000;
+const CHECK_MILLISECONDS = 1000;
+/** How long a receiver may take to leave once it has heard that the sender stops. */
+const LAST_MILLISECONDS = 1000;
+
+/**
+ * Looks at what is to be sent.
+ *
+ * @param own The directories of this device, whose keys must not leave this machine.
+ */
+export async function findSources(
+  paths: readonly string[],
+  own: readonly string[],
+): Promise<Source[]> {
+  const found = new Map<string, Source>();
+  for (const given of paths) {
+    const name = basename(resolve(given));
+    const path = await ifThere(Deno.realPath(given));
+    if (path === null) throw notHere(given);
+    const { isFile, isDirectory, size, mtime } = await Deno.stat(path);
+    if (!isFile && !isDirectory) throw new Failure(`${given} is neither a file nor a directory`);
+    const holder = own.find((dir) => overlap(path, dir));
+    if (holder !== undefined) {
+      throw new Failure(
+        `${given} has the directory of the device in it, ${holder}, or is in that: its keys must not leave it`,
+        USAGE,
+      );
+    }
+    if (name === "" || isReservedName(name)) {
+      throw new Failure(`${given} has no name that can be sent: name what is in it`, USAGE);
+    }
+    if (found.has(name)) {
+      throw new Failure(`${found.get(name)!.path} has the same name: send ${given} apart`, USAGE);
+    }
+    const kind = isFile ? "file" : "directory";
+    const modified = mtime?.getTime() ?? 0;
+    found.set(name, { name, kind, size: isFile ? size : 0, modified, path });
+  }
+  return [...found.values()];
+}
+
+/** A sending to one receiver. */
+export class Sending {
+  /** Resolves when the receiver has said that it has everything. */
+  readonly done: Promise<void>;
+  /** Serves exactly the sources, for reading. */
+  readonly app: AppFunction;
+  readonly #done = Promise.withResolvers<void>();
+  readonly #over = new AbortController();
+  /** The sessions in which the receiver has asked for the end. */
+  readonly #sessions = new Set<Session>();
+  /** When the receiver has last asked for anything. */
+  #heardAt = -Infinity;
+
+  constructor(
+    sources: readonly Source[],
+    logger: Pick<Logger, "warn">,
+    onFile: (name: string, event: FileEvent) => void,
+  ) {
+    this.done = this.#done.promise;
+    const apps = new Map<string | null, FilesApp["handle"]>();
+    for (const { name, kind, path } of sources) {
+      const isDirectory = kind === "directory";
+      const report = (event: FileEvent) =>
+        onFile(name, isDirectory ? event : { ...event, path: [] });
+      const options = { list: isDirectory, logger, onFile: report };
+      const app = new FilesApp(isDirectory ? path : dirname(path), options);
+      apps.set(escapeName(name), async (request, session) => {
+        if (!isDirectory) {
+          // Only this file of the directory is served.
+          if (request.path.length > 0) return reply(404);
+          request.path.push(escapeName(basename(path)));
+        }
+        return await app.handle(request, session);
+      });
+    }
+    const listed = sources.map(({ path: _, ...entry }): SentEntry => entry);
+    this.app = (request, session) => {
+      this.#heardAt = performance.now();
+      const { method, uri, body } = request;
+      const [first, second] = [request.shiftPath(), request.shiftPath()];
+      const app = first === "share" ? apps.get(second) : undefined;
+      if (app !== undefined) return app(request, session);
+      if (method === "GET" && uri === "/") return json(listed);
+      if (method === "GET" && uri === END_URI) return this.#waitForEnd(session);
+      if (method !== "POST" || uri !== DONE_URI || body !== null) return reply(404);
+      this.#done.resolve();
+      return reply(200);
+    };
+  }
+
+  async #waitForEnd(session: Session): Promise<ResponseTuple> {
+    this.#sessions.add(session);
+    session.signal.addEventListener("abort", () => this.#sessions.delete(session), { once: true });
+    await pause(ANSWER_MILLISECONDS, this.#over.signal, session.signal);
+    return reply(this.#over.signal.aborted ? 200 : 204);
+  }
+
+  /** Resolves when the receiver, which has just been let in, is silent for too long. */
+  async gone(signal: AbortSignal): Promise<void> {
+    const begun = performance.now();
+    const silence = () => performance.now() - Math.max(this.#heardAt, begun);
+    while (!signal.aborted && silence() <= SILENCE_MILLISECONDS) {
+      await pause(CHECK_MILLISECONDS, signal);
+    }
+  }
+
+  /** Tells the receiver that the sender stops, and waits a moment until it has left. */
+  async end(): Promise<void> {
+    this.#over.abort();
+    const late = AbortSignal.timeout(LAST_MILLISECONDS);
+    await Promise.all(Array.from(this.#sessions, ({ signal }) => pause(Infinity, signal, late)));
+  }
+}

@@ -1,0 +1,85 @@
+/** Errors of the system, in words for people. */
+
+import { isReservedName } from "../files.ts";
+import { dirname } from "node:path";
+
+/**
+ * Errors of the file system, as Deno and Node's modules write them:
+ * `Permission denied (os error 13): stat '/x'`, `EACCES: permission denied, open '/x'`.
+ */
+export const SYSTEM_ERROR =
+  /(?:\b[A-Z]\w+: )?(?:\b[^:]* \(os error (\d+)\)|\b(E[A-Z]+): [^,]*)[:,] (\w+) '(.*?)'(?: -> '(.*)')?$/s;
+
+/** The codes of Linux by their numbers, for lines of the log without a code. */
+const LINUX_CODES: Readonly<Record<string, string>> = {
+  ...{ 1: "EPERM", 2: "ENOENT", 5: "EIO", 6: "ENXIO", 13: "EACCES", 16: "EBUSY", 17: "EEXIST" },
+  ...{ 20: "ENOTDIR", 21: "EISDIR", 23: "ENFILE", 24: "EMFILE", 26: "ETXTBSY", 28: "ENOSPC" },
+  ...{ 30: "EROFS", 36: "ENAMETOOLONG", 40: "ELOOP", 74: "EBADMSG", 116: "ESTALE" },
+  ...{ 117: "EUCLEAN", 121: "EREMOTEIO", 122: "EDQUOT" },
+};
+
+/** Problems and advice, by the code of the system. */
+const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice: string])[] = [
+  [
+    /^(EACCES|EPERM)$/,
+    "USER may not DO PATH",
+    "change the permissions there, or run degu as a user who may",
+  ],
+  [
+    /^EROFS$/,
+    "PATH is on a disk that is read-only",
+    "choose another place, or mount it for writing",
+  ],
+  [/^(ENOSPC|EDQUOT)$/, "there is no space left for PATH, or a quota is reached", "free some"],
+  [/^ENOENT$/, "PATH is not there", "check the name, and whether its disk is mounted"],
+  [/^ENOTDIR$/, "PATH leads through a file", "name a directory"],
+  [/^EISDIR$/, "PATH is a directory", "name a file"],
+  [/^(EEXIST|ENOTEMPTY)$/, "something is at PATH already", "choose another name"],
+  [/^ELOOP$/, "the links of PATH lead in a circle", "mend them, or name what they were to lead to"],
+  [/^ENAMETOOLONG$/, "the name PATH is too long for its disk", "choose a shorter one"],
+  [/^(EBUSY|ETXTBSY)$/, "PATH is in use", "end the program that uses it, or try again later"],
+  [/^(EMFILE|ENFILE)$/, "too many files are open", 'end other programs, or raise "ulimit -n"'],
+  [
+    /^(EIO|EBADMSG|EUCLEAN|ESTALE|EREMOTEIO|ENXIO)$/,
+    "the disk does not give PATH (CODE)",
+    "see what the log of the system says of the disk",
+  ],
+];
+
+/** Operations that change the disk, so a denied one is a denied "write". */
+const WRITING_OPERATIONS =
+  /^(mkdir|rename|remove|unlink|rmdir|write|f?truncate|chmod|f?utime|symlink|link|copy|copyfile)$/;
+
+/**
+ * Names the user, the operation and the path, and gives advice; `null` for a text without a path.
+ */
+export function systemProblem(text: string, given: unknown): [reason: string, hint: string] | null {
+  const [, number = "", named, operation = "", from, to] = SYSTEM_ERROR.exec(text) ?? [];
+  const path = to ?? from;
+  if (path === undefined) return null;
+  const code = named ?? (typeof given === "string" ? given : LINUX_CODES[number] ?? "");
+  const [, problem, advice] = PATH_PROBLEMS.find(([codes]) => codes.test(code)) ?? [];
+  if (problem === undefined || advice === undefined) return null;
+  // A reserved name means nothing to people, so the directory around it is named.
+  const names = path.split("/");
+  const reserved = names.findIndex(isReservedName);
+  const shown = reserved < 0 ? path : names.slice(0, reserved).join("/") || dirname(path);
+  const verb = reserved >= 0 || WRITING_OPERATIONS.test(operation)
+    ? "write"
+    : operation === "open"
+    ? "open"
+    : "read";
+  const words = { USER: userName(), DO: verb, PATH: JSON.stringify(shown), CODE: code };
+  return [
+    problem.replace(/USER|DO|PATH|CODE/g, (word) => words[word as keyof typeof words]),
+    advice,
+  ];
+}
+
+/** Names the user of this process: by the uid if Deno permits to ask for it. */
+export function userName(): string {
+  const permission = { name: "sys", kind: "uid" } as const;
+  const isKnown = Deno.build.os !== "windows" &&
+    Deno.permissions.querySync(permission).state === "granted";
+  return isKnown ? `the user with the uid ${Deno.uid()}` : "this user";
+}

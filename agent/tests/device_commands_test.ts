@@ -1,0 +1,658 @@
+/** degu init, id, peers, rename, forget, invite, join and completions. */
+import { defaultName } from "@degu/internal/agent/own_device.ts";
+import { countdownText } from "@degu/internal/agent/inviting.ts";
+import { encodeLine } from "@degu/internal/device/invitation_line.ts";
+import { isDeviceName } from "@degu/internal/device/identity/names.ts";
+import {
+  agentCommand,
+  type AgentEnd,
+  AgentHomes,
+  type HereOptions,
+  runAgent,
+  runAgentHere,
+} from "@degu/testing/agents.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import {
+  runOnTerminal,
+  runShell,
+  screenOf,
+  shellObstacle,
+  terminalObstacle,
+  type TerminalOptions,
+  testUnless,
+} from "@degu/testing/terminals.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "@std/path";
+import { encode } from "uqr";
+
+Deno.test("init creates a device, prints its name and id, and shows the next step; a second one changes nothing", async () => {
+  await using homes = await AgentHomes.create();
+  const { code, stdout, stderr } = await homes.run("one", ["init", "--name", "camera"]);
+  assertEquals(code, 0);
+  assertMatch(stdout, /^camera [a-z2-7]{52}\n$/);
+  assertStringIncludes(stderr, '"degu pair"');
+  const again = `there is a device in ${homes.at("one")} already: ${stdout.trim()}; `;
+  for (const args of [["init"], ["init", "--name", "camera"], ["init", "--name", "two"]]) {
+    await homes.fail("one", 1, again, args);
+  }
+  assertEquals(await homes.must("one", ["id"]), stdout);
+  const quiet = await homes.run("two", ["init", "--name", "two", "--quiet", "--json"]);
+  const { name, id, home, ...others } = JSON.parse(quiet.stdout);
+  assertEquals([name, home, others, quiet.stderr], ["two", homes.at("two"), {}, ""]);
+  assertEquals(JSON.parse(await homes.must("two", ["id", "--json"])), { name, id });
+});
+
+Deno.test("an invalid name is a usage error, and leaves nothing behind; that of the machine needs a permission", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.fail("one", 1, "hostname", ["init"]);
+  for (const name of ["", "a b", "-x", "x".repeat(64), "naïve"]) {
+    await homes.fail("one", 2, "--name: must be 1 to 63 letters", ["init", `--name=${name}`]);
+  }
+  assertEquals(await entries(homes.path), []);
+});
+
+Deno.test("a device and a peer of another version are said to be that, by both numbers, and stay as they are", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer");
+  await homes.pair("camera", "viewer");
+  const peers = `${homes.at("camera")}/peers`;
+  const [file = ""] = await entries(peers);
+  await Deno.writeTextFile(`${peers}/${file}`, '{"version":2,"name":"viewer"}');
+  const problem =
+    `the peer "viewer" can't be used: its file "${file}" has version 2, and this version of Degu ` +
+    "reads version 1; use the version that has written it, or pair the two again";
+  const listed = await homes.run("camera", ["peers"]);
+  assertEquals([listed.code, listed.stdout], [0, ""]);
+  assertStringIncludes(listed.stderr, problem);
+  for (const args of [["ls", "viewer:"], ["ping", "viewer"], ["rename", "viewer", "x"]]) {
+    await homes.fail("camera", 1, problem, args);
+  }
+  const device = `${homes.at("camera")}/device.json`;
+  await Deno.writeTextFile(device, '{"version":3}');
+  const has =
+    `the device in "${homes.at("camera")}" has version 3, and this version of Degu opens ` +
+    "version 1: use the version of Degu that has written it";
+  for (const args of [["id"], ["init"], ["serve"]]) await homes.fail("camera", 1, has, args);
+  const written = [device, `${peers}/${file}`].map((path) => Deno.readTextFileSync(path));
+  assertEquals(written, ['{"version":3}', '{"version":2,"name":"viewer"}']);
+});
+
+Deno.test("invite, join and serve make the device with the name of the machine, and say so; ls does not", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const invite = homes.start("camera", INVITE);
+  const steps = [
+    { home: "inviter", args: INVITE, until: "degu:" },
+    { home: "joiner", args: ["join", await invite.line("degu:"), ...SERVING] },
+    {
+      home: "server",
+      args: ["serve", "--listen", "127.0.0.1:0", "--inbox", "--json"],
+      until: "addr",
+    },
+    { home: "server", args: ["id"] },
+    { home: "named", args: ["init"] },
+    { home: "other", args: ["ls", "camera:"] },
+  ];
+  const commands = steps.map(({ home, args, until }) => ({
+    args: ["--home", homes.at(home), ...args],
+    stdin: "",
+    until,
+  }));
+  const allowed = ["--allow-sys", `--allow-read=${homes.path}`, `--allow-write=${homes.path}`];
+  const flags = [...allowed, "--allow-net=127.0.0.1", "--allow-env=HOME", ...importMapFlags()];
+  const options = { flags, args: [JSON.stringify(commands)], env: { HOME: homes.path } };
+  const ends: AgentEnd[] = JSON.parse(await runProgram("agent_permissions.ts", options));
+  assertEquals(ends.map(({ code }) => code), [130, 0, 0, 0, 0, 3]);
+  const [name] = ends[4]!.stdout.split(" ");
+  for (const [i, home] of ["inviter", "joiner", "server"].entries()) {
+    const id = (await homes.must(home, ["id"])).trim();
+    assertEquals(id.split(" ")[0], name);
+    const said = ends[i]!.stderr.match(/created the device .*/g);
+    assertEquals(said, [`created the device ${id} in ${homes.at(home)}`]);
+  }
+  assertEquals(JSON.parse(ends[2]!.stdout).inbox, await Deno.realPath(homes.at("Inbox")));
+  assert(!ends[3]!.stderr.includes("created"), ends[3]!.stderr);
+  // Where its name can't be read, the device is rather said to be missing.
+  const none = `there is no device in ${homes.at("none")} yet: make one with "degu init", or`;
+  for (const args of [INVITE, ["join", "degu:x"], ["serve"]]) {
+    await homes.fail("none", 1, none, args);
+  }
+  assertEquals(await entries(homes.at("none")).catch(() => null), null);
+});
+
+Deno.test("the name of a machine is converted to a valid name", () => {
+  const rows = [
+    ["laptop", "laptop"],
+    ["laptop.example.com", "laptop"],
+    ["Annas MacBook", "Annas-MacBook"],
+    ["Jürgens-Büro", "Jurgens-Buro"],
+    ["-x_1-", "x_1"],
+    ["_.local", "device"],
+    ["", "device"],
+    ["東京", "device"],
+    ["a".repeat(62) + "-b", "a".repeat(62)],
+    ["a".repeat(80), "a".repeat(63)],
+    // It would be taken for an id.
+    ["a".repeat(52), "device"],
+  ] as const;
+  for (const [hostname, expected] of rows) {
+    const name = defaultName(hostname);
+    assertEquals(name, expected, hostname);
+    assert(isDeviceName(name), name);
+  }
+});
+
+// degu id, peers, rename and forget.
+
+Deno.test("peers lists the trusted devices, with addresses, for users and for programs", async () => {
+  await using homes = await AgentHomes.create();
+  const [, viewer] = await homes.init("camera", "viewer");
+  const none = await homes.run("camera", ["peers"]);
+  assertEquals([none.code, none.stdout], [0, ""]);
+  assertStringIncludes(none.stderr, 'none yet: run "degu pair"');
+  await homes.pair("camera", "viewer", "192.0.2.1:7443", "[2001:db8::1]:7444");
+  assertEquals(await homes.must("camera", ["peers"]), `viewer  ${viewer}  [2001:db8::1]:7444\n`);
+  const { pairedAt, ...peer } = JSON.parse(await homes.must("camera", ["peers", "--json"]));
+  assertEquals(peer, { name: "viewer", id: viewer, addresses: ["[2001:db8::1]:7444"] });
+  assertMatch(pairedAt, /^\d{4}-\d\d-\d\dT/);
+});
+
+Deno.test("rename changes a peer's name on this device only, unless the name is taken or invalid", async () => {
+  await using homes = await AgentHomes.create();
+  const [, viewer] = await homes.init("camera", "viewer", "other");
+  await homes.pair("camera", "viewer");
+  await homes.pair("camera", "other");
+  assertEquals(await homes.must("camera", ["rename", "viewer", "tv"]), `tv ${viewer}\n`);
+  assertEquals(await homes.must("camera", ["rename", viewer!, "TV-2"]), `TV-2 ${viewer}\n`);
+  assertMatch(await homes.must("viewer", ["peers"]), /^camera /);
+  for (const name of ["other", "a b", "x".repeat(64)]) {
+    await homes.fail("camera", 2, /^degu: error: NAME: /, ["rename", "TV-2", name]);
+  }
+  await homes.fail("camera", 3, "there is no peer", ["rename", "viewer", "x"]);
+});
+
+Deno.test("a forgotten peer is refused at once, and its user is told what to do", async () => {
+  await using homes = await AgentHomes.create();
+  const [, viewer] = await homes.init("camera", "viewer");
+  await homes.pair("camera", "viewer");
+  const { address } = await homes.serve("camera");
+  const ping = ["ping", "camera", "--address", address];
+  await homes.must("viewer", ping);
+  assertEquals(await homes.must("camera", ["forget", "viewer"]), `forgotten: viewer ${viewer}\n`);
+  await homes.fail("viewer", 3, "pair the two again", ping);
+  await homes.fail("camera", 3, "there is no peer", ["forget", "viewer"]);
+});
+
+const [own = null] = Deno.networkInterfaces()
+  .filter(({ family, address }) => family === "IPv4" && !/^(127|169\.254)\./.test(address))
+  .map(({ address }) => address);
+
+testUnless(
+  own === null ? "this machine has a loopback address only" : null,
+  "an --address at which the peer has answered is stored, unless another device answers there, or it is of this machine alone",
+  async () => {
+    await using homes = await AgentHomes.create();
+    await homes.init("camera", "viewer", "other");
+    await homes.pair("camera", "viewer");
+    await homes.pair("other", "viewer");
+    const serve = async (name: string) => {
+      const args = ["--json", "--no-announce", "--listen", `${own}:0`, "--listen", "127.0.0.1:0"];
+      const { addresses } = JSON.parse(await homes.start(name, ["serve", ...args]).line());
+      return addresses as [ofNetwork: string, loopback: string];
+    };
+    const stored = async () => {
+      const peers = await homes.must("viewer", ["peers", "--json"]);
+      return JSON.parse(peers.split("\n")[0]!).addresses;
+    };
+    const [camera, loopback] = await serve("camera");
+    const [other] = await serve("other");
+    const before = await stored();
+    const ping = (address: string) => ["ping", "camera", "--address", address];
+    await homes.must("viewer", ping(loopback));
+    await homes.must("viewer", ping(loopback.replace("127.0.0.1", "localhost")));
+    await homes.must("viewer", ping(loopback.replace("127.0.0.1", "0.0.0.0")));
+    await homes.fail("viewer", 3, "another device answers there", ping(other));
+    assertEquals(await stored(), before);
+    await homes.must("viewer", ping(camera));
+    assertEquals(await stored(), [...before, camera]);
+    await homes.must("viewer", ["ping", "--no-find", "camera"]);
+  },
+);
+
+// Completion in bash, zsh and fish.
+
+Deno.test("each shell has its own script", async () => {
+  const lines = { bash: "complete -o nospace -F", zsh: "bashcompinit", fish: "complete -c degu" };
+  for (const [shell, line] of Object.entries(lines)) {
+    const args = ["completions", shell, "--home", "/nowhere"];
+    const { code, stdout, stderr } = await runAgentHere(args);
+    assertEquals([code, stderr], [0, ""]);
+    assertStringIncludes(stdout, line);
+    const json = await runAgentHere([...args, "--json"]);
+    assertEquals(JSON.parse(json.stdout), { shell, script: stdout });
+  }
+});
+
+const completionScript = async (shell: string) =>
+  (await runAgentHere(["completions", shell, "--home", "/nowhere"])).stdout;
+
+const PEERS = `{"name":"camera","id":"a"}\n{"name":"phone","id":"b"}\n`;
+
+const noBash = await shellObstacle("bash");
+
+testUnless(noBash, "bash completes commands, options, directories, peers and shells", async () => {
+  const script = `${await completionScript("bash")}
+degu() { printf '%s' '${PEERS}'; }
+complete_line() {
+  COMP_WORDS=(degu "$@"); COMP_CWORD=$#; COMPREPLY=()
+  _degu
+  local IFS=' '
+  printf '%s\\n' "\${COMPREPLY[*]}" | sed 's/  */ /g; s/ $//'
+}
+`;
+  const rows = [
+    [`in`, "invite init"],
+    [`--home /tmp in`, "invite init"],
+    [`--ho`, "--home"],
+    [`init --na`, "--name"],
+    [`--json init --na`, "--name"],
+    [`ping ''`, "camera phone"],
+    [`forget ph`, "phone"],
+    [`serve --share /tm`, "/tmp"],
+    [`sync /tm`, "/tmp"],
+    [`init --name x`, ""],
+    [`serve --listen x`, ""],
+    [`get --inbox ca`, "camera:"],
+    [`serve --inbox /tm`, "/tmp"],
+    [`serve --inbox-for-all /tm`, "/tmp"],
+    [`ls --add`, "--address"],
+    [`invite --q`, "--quiet --qr"],
+    [`completions --js`, "--json"],
+    [`ls ph`, "phone:"],
+    [`get cam`, "camera:"],
+    [`get camera : tm`, ""],
+    [`get camera :`, ""],
+    [`get camera:/tm`, ""],
+    [`put /tm`, "/tmp"],
+    [`send /tm`, "/tmp"],
+    [`receive /tm`, "/tmp"],
+    [`put --se`, "--settled"],
+    [`sync --settled x`, ""],
+    [`completions f`, "fish"],
+    [`help ren`, "rename"],
+    [`service in`, "install"],
+    [`service install sy`, "sync"],
+    [`service install --sh`, "--share"],
+    [`service install --share /tm`, "/tmp"],
+    [`service install --listen x`, ""],
+    [`service install sync --del`, "--delete --delete-all"],
+    [`service install sync --exclude x`, ""],
+    [`service install sync cam`, "camera:"],
+    [`service remove --sh`, ""],
+    [`put --force serve --sh`, ""],
+  ] as const;
+  const lines = rows.map(([words]) => `complete_line ${words}`).join("\n");
+  const completed = await runShell("bash", script + lines);
+  assertEquals(completed, rows.map(([, expected]) => `${expected}\n`).join(""));
+});
+
+const noTerminal = await terminalObstacle();
+
+/** What is typed, and what it becomes with the tabulator. */
+const ROWS = [
+  ["degu ini", "degu init"],
+  ["degu ping ph", "degu ping phone"],
+  ["degu ls ca", "degu ls camera:"],
+  ["degu put x cam", "degu put x camera:"],
+  ["degu get --se", "degu get --settled"],
+  ["degu get --inbox ca", "degu get --inbox camera:"],
+  ["degu init --na", "degu init --name"],
+  ["degu --home /tmp rena", "degu --home /tmp rename"],
+  ["degu completions f", "degu completions fish"],
+  ["degu service in", "degu service install"],
+  ["degu service install --sh", "degu service install --share"],
+  ["degu service install sync --che", "degu service install sync --checksum"],
+] as const;
+
+for (
+  const [shell, flags, prepare] of [
+    ["bash", ["--norc"], "unset HISTFILE"],
+    ["zsh", ["-f"], "autoload -Uz compinit; compinit -u -D; unsetopt beep"],
+  ] as const
+) {
+  const obstacle = await shellObstacle(shell) ?? noTerminal;
+  testUnless(obstacle, `${shell} completes what is typed at a terminal`, async () => {
+    await using dir = await tempDir();
+    const file = join(dir.path, "rc");
+    await Deno.writeTextFile(
+      file,
+      `${prepare}\n${await completionScript(shell)}
+degu() { printf '%s' '${PEERS}'; }
+PS1='%% '
+echo loaded
+`,
+    );
+    // With each tabulator it waits for what has to appear; Ctrl-U empties the line.
+    const steps = ROWS.flatMap(([typed, expected], i) => [
+      [i === 0 ? "loaded" : ROWS[i - 1]![1].split(" ").at(-1)!, `\x15${typed}\t`] as const,
+      ...(i === ROWS.length - 1 ? [[expected.split(" ").at(-1)!, "\x15exit\n"] as const] : []),
+    ]);
+    const { shown } = await runOnTerminal({
+      command: [shell, ...flags, "-i"],
+      steps: [["\x1b[?2004h", `source ${file}\n`], ...steps],
+      columns: 200,
+    });
+    for (const [, expected] of ROWS) assertStringIncludes(shown, expected);
+    // An empty suffix is not typed as two quotes.
+    assert(!shown.includes("camera:''"), shown);
+  });
+}
+
+testUnless(
+  await shellObstacle("fish"),
+  "fish completes commands, options, peers and shells",
+  async () => {
+    const script = `${await completionScript("fish")}
+function degu
+    printf '%s' '${PEERS}'
+end
+`;
+    const rows = [
+      ["in", "init invite"],
+      ["--home /tmp in", "init invite"],
+      ["init --na", "--name"],
+      ["ping ", "camera phone"],
+      ["forget ph", "phone"],
+      ["ls ph", "phone:"],
+      ["get cam", "camera:"],
+      ["serve --share /tm", "/tmp/"],
+      ["put /tm", "/tmp/"],
+      // What is on a peer is not completed by what is here.
+      ["get camera:/tm", ""],
+      ["sync camera:/tm", ""],
+      ["sync --se", "--settled"],
+      ["completions f", "fish"],
+      ["help ren", "rename"],
+      ["service in", "install"],
+      ["service install sy", "sync"],
+      ["service install --sh", "--share"],
+      ["service install --share /tm", "/tmp/"],
+      ["service install sync --che", "--checksum"],
+      ["service install sync cam", "camera:"],
+      ["service remove --sh", ""],
+      ["put --force serve --sh", ""],
+    ] as const;
+    const lines = rows.map(([line]) => `echo (complete -C 'degu ${line}' | cut -f1)`);
+    const completed = await runShell("fish", `${script}${lines.join("\n")}\ntrue`);
+    assertEquals(completed, rows.map(([, expected]) => `${expected}\n`).join(""));
+  },
+);
+
+// degu invite: the line, the QR code, the countdown, and how it ends.
+
+const INVITE = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
+const NET = ["--allow-net=127.0.0.1"];
+
+/** With what a device joins. */
+const SERVING = ["--serving", "127.0.0.1:2"];
+
+Deno.test("invite prints only the line on stdout, then who joined, and mentions degu join -; a second device is refused", async () => {
+  await using homes = await AgentHomes.create("other");
+  const [camera, viewer] = await homes.init("camera", "viewer");
+  const invite = homes.start("camera", INVITE);
+  const line = await invite.line("degu:");
+  const joined = await homes.run("viewer", ["join", line, ...SERVING, "--as", "door"]);
+  assertEquals([joined.code, joined.stdout], [0, `paired with door ${camera}\n`]);
+  assertStringIncludes(joined.stderr, '"degu ping door"');
+  const { code, stdout, stderr } = await invite.ended();
+  assertEquals([code, stdout], [0, `${line}\npaired with viewer ${viewer}\n`]);
+  assertStringIncludes(stderr, '"degu join -"');
+  await homes.fail("other", 3, "another device has used it", ["join", line, ...SERVING]);
+  const taken = '--as: the name "DOOR" is taken, by the peer with the id ';
+  await homes.fail("viewer", 2, taken, [...INVITE, "--as", "DOOR"]);
+  const third = await homes.start("other", INVITE).line("degu:");
+  await homes.fail("viewer", 2, taken, ["join", third, ...SERVING, "--as", "DOOR"]);
+  // With --json the line and the peer are one object each.
+  const again = homes.start("camera", [...INVITE, "--json", "--quiet", "--as", "tv"]);
+  const first = JSON.parse(await again.line());
+  assertMatch(first.expires, /^\d{4}-/);
+  const wrapped = first.line.replaceAll(/(.{60})/g, "$1\n  ");
+  await homes.must("viewer", ["join", "-", ...SERVING], wrapped);
+  const ended = await again.ended();
+  assertEquals([ended.code, ended.stderr], [0, ""]);
+  assertEquals(JSON.parse(ended.stdout.split("\n")[1]!), { name: "tv", id: viewer });
+});
+
+Deno.test("an interrupted invitation is closed", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const invite = homes.start("camera", INVITE);
+  const line = await invite.line("degu:");
+  await invite.message("degu join");
+  invite.kill("SIGINT");
+  const { code, stderr } = await invite.ended();
+  assertEquals(code, 130);
+  assertStringIncludes(stderr, "interrupted");
+  await homes.fail("viewer", 3, "this line is not open any more", ["join", line, ...SERVING]);
+});
+
+Deno.test("an invitation that is interrupted when a device has just been paired says so", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const [viewer] = await homes.init("viewer");
+  const invite = homes.start("camera", INVITE);
+  const line = await invite.line("degu:");
+  const peers = homes.at("camera", "peers");
+  const isStored = () => Deno.readDirSync(peers).some(({ name }) => name.includes(viewer!));
+  // The other device has the answer, but has not hung up yet.
+  const interrupted = (async () => {
+    while (!isStored()) await new Promise(setImmediate);
+    invite.kill("SIGINT");
+  })();
+  await homes.must("viewer", ["join", line, ...SERVING]);
+  await interrupted;
+  const { code, stdout } = await invite.ended();
+  assertEquals([code, stdout], [0, `${line}\npaired with viewer ${viewer}\n`]);
+});
+
+Deno.test("invalid options are a usage error, and an address of another machine is named", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const line = ["--listen", "203.0.113.7:0"];
+  const other = "203.0.113.7:0 is not an address of this machine: use one that is";
+  for (const args of [["serve", ...line], ["invite", ...line, ...SERVING]]) {
+    await homes.fail("camera", 1, other, args);
+  }
+  const rows = [["--seconds", "0"], ["--seconds", "x"], ["--as", "a b"], ["--serving", "/run/x"]];
+  for (const [option = "", value = ""] of rows) {
+    const said = new RegExp(`^degu: error: (option ')?${option}`);
+    await homes.fail("camera", 2, said, [...INVITE, option, value]);
+  }
+});
+
+testUnless(
+  noBash,
+  "invite can be piped into join, on another machine too: both succeed",
+  async () => {
+    await using homes = await AgentHomes.create();
+    const [camera] = await homes.init("camera", "viewer");
+    const of = (name: string, ...args: string[]) => {
+      const all = ["--home", homes.at(name), "--quiet", ...args];
+      return agentCommand(all, homes.flags(name, ...NET)).join(" ");
+    };
+    const join = of("viewer", "join", "-", ...SERVING);
+    const script = `${of("camera", ...INVITE)} | ${join}; echo "\${PIPESTATUS[*]}"`;
+    assertEquals(await runShell("bash", script), `paired with camera ${camera}\n0 0\n`);
+  },
+);
+
+const TERMINAL = { columns: 80, rows: 24 };
+const INVITE_FOR = [...INVITE, "--seconds"];
+
+Deno.test("an invitation that nobody uses expires in time; on a terminal it counts down, and its error is red", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const run = (args: readonly string[], options: HereOptions = {}) =>
+    homes.run("camera", [...INVITE_FOR, ...args], options);
+  const terminal = TERMINAL;
+  const [plain, shown, colorless] = await Promise.all([
+    run(["1", "--qr"]),
+    run(["2"], { terminal }),
+    run(["1", "--quiet"], { terminal, noColor: true }),
+  ]);
+  assertEquals([plain, shown, colorless].map(({ code }) => code), [1, 1, 1]);
+  assertMatch(plain.stdout, /^degu:[\w-]+\n$/);
+  assertStringIncludes(plain.stderr, "--qr: the output is not a terminal");
+  assertStringIncludes(plain.stderr, 'nobody has joined in time: run "degu invite" again');
+  for (const left of ["0:02", "0:01"]) {
+    assertStringIncludes(shown.stdout, `\r\x1b[Kwaiting for the other device: ${left} left`);
+  }
+  assertStringIncludes(shown.stdout, "\r\x1b[Kdegu: \x1b[31merror\x1b[0m: nobody has joined");
+  assertStringIncludes(colorless.stdout, "degu: error: nobody has joined");
+  const isPlain = !["waiting", "\x1b"].some((each) => colorless.stdout.includes(each));
+  assert(isPlain, colorless.stdout);
+});
+
+Deno.test("who has joined has a line without the countdown; one pasted in pieces is asked for only when no more comes", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const [id] = await homes.init("viewer");
+  const terminal = { columns: 2000, rows: 24 };
+  const invite = homes.start("camera", [...INVITE_FOR, "60"], { terminal });
+  const line = (await invite.line("degu:")).trim().match(/.{1,79}/g)!;
+  const options = { terminal: TERMINAL, stdin: null };
+  const viewer = homes.start("viewer", ["join", "-", ...SERVING], options);
+  await viewer.line("paste the line");
+  for (const piece of line) viewer.feed(`${piece}\n`);
+  const { code, stdout: shown } = await viewer.ended();
+  assertEquals(code, 0, shown);
+  assert(!shown.includes("incomplete"), shown);
+  assertEquals(screenOf((await invite.ended()).stdout).at(-1), `paired with viewer ${id}`);
+});
+
+Deno.test("a QR code is drawn where the terminal is large enough", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const draw = async (rows: number, columns: number) => {
+    const invite = homes.start("camera", [...INVITE_FOR, "60", "--qr"], {
+      terminal: { rows, columns },
+    });
+    const line = await invite.line("degu:");
+    await invite.line("on the other device");
+    invite.kill("SIGINT");
+    const { code, stdout } = await invite.ended();
+    assertEquals(code, 130);
+    return { line: line.trim(), stdout };
+  };
+  const { line, stdout: large } = await draw(80, 160);
+  const rows = large.split("\r\n").filter((line) => /^[█▀▄ ]{45}$/.test(line));
+  // Version 5 of ISO/IEC 18004, 37 × 37 modules: the line has one IPv4 address.
+  assertEquals(rows.length, 23, large);
+  const { data } = encode(line, { ecc: "L", border: 4 });
+  assertEquals(data.length, 37 + 2 * 4);
+  const modules = rows.flatMap((row) =>
+    ["▀█", "▄█"].map((filled) => [...row].map((each) => !filled.includes(each)))
+  );
+  // The library has no more modules below the last ones.
+  assertEquals(modules.slice(0, data.length), data);
+  const [columns, lines] = [rows[0]!.length, rows.length + 1];
+  assertStringIncludes((await draw(lines, columns)).stdout, "█▀");
+  for (const small of [[lines - 1, columns], [lines, columns - 1]] as const) {
+    const { stdout: shown } = await draw(...small);
+    assertStringIncludes(shown, `needs a terminal of ${columns} columns and ${lines} rows`);
+    assert(!shown.includes("█"));
+  }
+});
+
+Deno.test("a line with one IPv4 and one IPv6 host fits into a QR code of 41 × 41 modules", () => {
+  const line = encodeLine({
+    keyHash: crypto.getRandomValues(new Uint8Array(32)),
+    secret: crypto.getRandomValues(new Uint8Array(16)),
+    addresses: [["192.0.2.7", 40_001, 40_002], ["2001:db8::1", 40_003, 40_004]],
+    expires: new Date(),
+  });
+  assertEquals([line.length, encode(line, { ecc: "L", border: 0 }).size], [128, 41]);
+});
+
+testUnless(noTerminal, "in a narrow terminal the countdown does not wrap", async () => {
+  const options = { columns: 30, steps: [["left", "\x03"]] as const };
+  const shown = await interruptOnTerminal([...INVITE_FOR, "60", "--qr"], options);
+  // deno-lint-ignore no-control-regex -- what erases the line is part of it
+  const [, line = ""] = /\r\x1b\[K([^\r\x1b^]*other device[^\r\x1b^]*)/.exec(shown) ?? [];
+  assertEquals([line.length, line.endsWith("left")], [29, true], shown);
+  assertStringIncludes(shown, "this one has 30 and 24");
+});
+
+testUnless(
+  noTerminal,
+  "join asks for the line on a terminal, and an interrupt by the keyboard ends it",
+  async () => {
+    const steps = [["paste the line", "degu:AAAA\n"], ["the line is incomplete", "\x03"]] as const;
+    await interruptOnTerminal(["join", "-", ...SERVING], { steps });
+  },
+);
+
+/** Runs a command on a real terminal, where the keyboard interrupts it; returns what is shown. */
+async function interruptOnTerminal(
+  args: readonly string[],
+  options: Omit<TerminalOptions, "command">,
+) {
+  await using homes = await AgentHomes.create("camera");
+  const all = ["--home", homes.at("camera"), ...args];
+  const command = agentCommand(all, homes.flags("camera", ...NET));
+  const { code, shown } = await runOnTerminal({ ...options, command });
+  assertEquals(code, 130, shown);
+  return shown;
+}
+
+Deno.test("a countdown shows the remaining minutes and seconds", () => {
+  const left = [600_000, 599_999, 61_000, 1, 0, -5].map((milliseconds) =>
+    /other device: (.*) left/.exec(countdownText(milliseconds))?.[1]
+  );
+  assertEquals(left, ["10:00", "10:00", "1:01", "0:01", "0:00", "0:00"]);
+});
+
+// degu join: the line as it is pasted, and whom it pairs with.
+
+const obstacle = await networkObstacle();
+const why = obstacle && `no network namespace can be made here (${obstacle})`;
+
+Deno.test("a line ends when it is complete, at an empty line, or at the end of the input", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const line = await homes.start("camera", INVITE).line("degu:");
+  const [half, rest] = [line.slice(0, 60), line.slice(60)];
+  const isRead = "it is this device itself";
+  const rows: [said: string, pieces: string[], ends?: boolean][] = [
+    [isRead, [`${line}\n`]],
+    [isRead, [`${half}\n`, ` ${rest}\n`]],
+    [isRead, [half, rest, "\n"]],
+    [isRead, [line], true],
+    ["error: the line is garbled", [`${half}\n`, "\n"]],
+    ["the line is garbled", [line.replace("degu:A", "degu:B")], true],
+    ["must be the line of an invitation", ["hello\n"]],
+    ["stdin is empty", [], true],
+    ["stdin is empty", ["\n"]],
+    ["stdin is empty", [" \n \n"]],
+    ["not the line of an invitation", ["degu:", "A".repeat(65_536)]],
+  ];
+  for (const [said, pieces, ends = false] of rows) {
+    const join = homes.start("camera", ["join", "-", ...SERVING], { stdin: null });
+    for (const piece of pieces) join.feed(piece);
+    if (ends) join.feed("", true);
+    const { code, stderr } = await join.ended();
+    assertEquals(code, 2, stderr);
+    assertStringIncludes(stderr, said);
+    if (ends && pieces.length > 0) {
+      await homes.fail("camera", 2, said, ["join", pieces[0]!, ...SERVING]);
+    }
+  }
+  const waiting = homes.start("camera", ["join", "-", ...SERVING], { stdin: null });
+  waiting.kill("SIGINT");
+  assertEquals((await waiting.ended()).code, 130);
+});
+
+testUnless(why, "where no address of the line can be reached, nobody has refused", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const line = await homes.start("camera", INVITE).line("degu:");
+  // A namespace in which no interface is up, not even the loopback one.
+  const args = ["--home", homes.at("viewer"), "join", line, ...SERVING];
+  const flags = homes.flags("viewer", "--allow-net=127.0.0.1");
+  const { code, stderr } = await runAgent(args, { flags, through: THROUGH_NAMESPACE });
+  assertEquals(code, 1, stderr);
+  assertStringIncludes(stderr, "can't be reached at an address of the line");
+});

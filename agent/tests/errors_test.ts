@@ -1,0 +1,500 @@
+/**
+ * The words of errors: who can't do what where, and what to do. Each row has the name of its rule.
+ */
+import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
+import { StatusError, TransferError } from "@degu/degu/files";
+import { listenError, parseListenAddress } from "@degu/internal/agent/addresses.ts";
+import { explain, explainLine } from "@degu/internal/agent/explain.ts";
+import { codeOf, ERROR_CODES, exitCodeOf, Failure } from "@degu/internal/agent/failure.ts";
+import { wildcardHint } from "@degu/internal/agent/local_paths.ts";
+import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
+import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
+import { connectionFacts } from "@degu/internal/internal/facts.ts";
+import { explainName } from "@degu/internal/net/connect.ts";
+import { partInUse } from "@degu/internal/files/transfer/part_file.ts";
+import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
+import { AgentHomes, runAgentHere } from "@degu/testing/agents.ts";
+import { entries, fill } from "@degu/testing/directories.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { read } from "@degu/testing/tree.ts";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { AS_USER, canRun } from "../../tests/files/refused_writes.ts";
+
+const withCode = (error: Error, code: string) => Object.assign(error, { code });
+const { PermissionDenied, TimedOut, NotFound } = Deno.errors;
+
+Deno.test("an error of the system says who can't do what where, and what to do", async (t) => {
+  const denied = "change the permissions there, or run degu as a user who may";
+  const of = (message: string, code: string) => withCode(new Error(message), code);
+  const rows: [rule: string, error: Error, said: string][] = [
+    [
+      "looked at",
+      withCode(new PermissionDenied("Permission denied (os error 13): stat '/x/y'"), "EACCES"),
+      `may not read "/x/y"; ${denied}`,
+    ],
+    [
+      "opened",
+      of("EACCES: permission denied, open '/x'", "EACCES"),
+      `may not open "/x"; ${denied}`,
+    ],
+    [
+      "made",
+      of("Operation not permitted (os error 1): mkdir '/x'", "EPERM"),
+      `may not write "/x"; ${denied}`,
+    ],
+    [
+      "renamed",
+      of("Permission denied (os error 13): rename '/a/.degu-files/p' -> '/a/b'", "EACCES"),
+      `may not write "/a/b"; ${denied}`,
+    ],
+    [
+      "a reserved name",
+      of("file: a/b: Permission denied (os error 13): open 'a/.b.degu-part'", "EACCES"),
+      `may not write "a"; ${denied}`,
+    ],
+    [
+      "without a code",
+      new Error("Permission denied (os error 13): readdir '/x'"),
+      'may not read "/x"',
+    ],
+    ["a quote", of("Permission denied (os error 13): stat '/it's'", "EACCES"), `read "/it's"; `],
+    [
+      "read-only",
+      of("Read-only file system (os error 30): mkdir '/x'", "EROFS"),
+      '"/x" is on a disk that is read-only; choose another place, or mount it for writing',
+    ],
+    [
+      "full",
+      of("No space left on device (os error 28): write '/x'", "ENOSPC"),
+      "no space left for",
+    ],
+    ["quota", of("EDQUOT: quota, write '/x'", "EDQUOT"), "no space left for"],
+    [
+      "gone",
+      withCode(new NotFound("No such file or directory (os error 2): open '/x'"), "ENOENT"),
+      '"/x" is not there; check the name, and whether its disk is mounted',
+    ],
+    [
+      "a file on the way",
+      of("Not a directory (os error 20): open '/f/x'", "ENOTDIR"),
+      "through a file",
+    ],
+    ["a directory", of("Is a directory (os error 21): open '/x'", "EISDIR"), '"/x" is a directory'],
+    ["taken", of("File exists (os error 17): mkdir '/x'", "EEXIST"), 'is at "/x" already'],
+    ["a circle", of("Too many levels (os error 40): stat '/x'", "ELOOP"), "lead in a circle"],
+    [
+      "too long",
+      of("File name too long (os error 36): open '/x'", "ENAMETOOLONG"),
+      "too long for its",
+    ],
+    [
+      "busy",
+      of("Device or resource busy (os error 16): rename '/a' -> '/x'", "EBUSY"),
+      '"/x" is in use',
+    ],
+    ["too many files", of("Too many open files (os error 24): open '/x'", "EMFILE"), "ulimit -n"],
+    ["damaged", of("Bad message (os error 74): lstat '/x'", "EBADMSG"), 'give "/x" (EBADMSG); see'],
+    ["damaged, by its number", new Error("Structure (os error 117): lstat '/x'"), "(EUCLEAN)"],
+  ];
+  await eachRow(t, rows, (_rule, error, said) => {
+    const text = explain(error);
+    assert(text.includes(said), text);
+    assert(!/os error|E[A-Z]+: /.test(text), text);
+    return Promise.resolve();
+  });
+  assertMatch(
+    explain(of("Permission denied (os error 13): stat '/x'", "EACCES")),
+    /^(the user with the uid \d+|this user) may not read "\/x"; change/,
+  );
+  // Errors without a path, and those that nobody has words for, stay as they are.
+  for (const message of ["why", "Strange (os error 999): stat '/x'", "EACCES: denied"]) {
+    assertEquals(explain(new Error(message)), message);
+  }
+});
+
+Deno.test("a line of the log names the path at this end, in the same words", () => {
+  const line = 'two: PUT "/inbox/new": PermissionDenied: Permission denied (os error 13): ' +
+    "rename '/i/.degu-files/part' -> '/i/new'";
+  assertMatch(
+    explainLine(line),
+    /^two: PUT "\/inbox\/new": [^:]+ may not write "\/i\/new"; change/,
+  );
+  const read = "two: GET \"/share/a\": a: Error: EIO: i/o error, read '/share/a'";
+  assertEquals(
+    explainLine(read),
+    'two: GET "/share/a": a: the disk does not give "/share/a" (EIO); see what the log of the system ' +
+      "says of the disk",
+  );
+  assertEquals(explainLine("invitation: 3 wrong so far"), "invitation: 3 wrong so far");
+});
+
+Deno.test({
+  name:
+    "get, put, sync, peers, serve and the served end say who can't do what where (needs unshare)",
+  ignore: Deno.build.os !== "linux" || !await canRun(...AS_USER),
+  async fn(t) {
+    const flags = [...importMapFlags(), "--allow-all"];
+    const printed = await runProgram("agent_denied.ts", { flags, through: AS_USER });
+    const ends: { rule: string; code: number; said: string }[] = JSON.parse(printed);
+    const who = "the user with the uid 54321 may not";
+    const rows: [rule: string, said: string][] = [
+      ["put: a file", `/here/secret: ${who} open "/here/secret"; change the permissions there`],
+      ["put: a directory", `degu: error: ${who} read "/here/closed/x"; change the permissions`],
+      ["put: the others", `/here/closed/x: ${who} read "/here/closed/x"`],
+      ["get: into it", `camera:a: ${who} read "/here/closed/a"`],
+      ["get: in it", `degu: error: ${who} read "/here/closed/b"`],
+      ["get: to write", `camera:a: ${who} write "/here/fixed"`],
+      ["get: to make", `camera:a: ${who} write "/here/fixed/new"`],
+      ["sync", `degu: error: ${who} read "/here/closed/.deguignore"`],
+      ["peers: the device", `degu: error: ${who} read "/viewer/device.json"`],
+      ["peers: its peers", `degu: error: ${who} read "/viewer/peers"`],
+      ["serve: the share", `degu: error: --share: ${who} read "/here/closed"`],
+      ["serve: its names alone", `degu: error: --share: ${who} read "/here/closed/x"`],
+      ["serve: the inbox", `degu: error: --inbox: ${who} write "/here/fixed"`],
+      ["serve: a new inbox", `degu: error: --inbox: ${who} write "/here/fixed/new"`],
+      ["the served end", 'the peer may not write there: see what "degu serve" prints on it'],
+      ["what serve says", `viewer: PUT "/inbox/new": ${who} write "/inboxes/viewer/new"; change`],
+    ];
+    assertEquals(ends.map(({ rule }) => rule), rows.map(([rule]) => rule));
+    await eachRow(t, rows, (rule, said) => {
+      const end = ends.find((each) => each.rule === rule)!;
+      assert(end.said.includes(said), end.said);
+      assert(!/os error|PermissionDenied|127\.0\.0\.1/.test(end.said), end.said);
+      assertEquals(end.code, rule.startsWith("what") ? 0 : 1);
+      return Promise.resolve();
+    });
+  },
+});
+
+Deno.test("what can't be listened at is said with its address, and another one", () => {
+  const rows: [rule: string, error: Error, said: RegExp][] = [
+    [
+      "a port below 1024",
+      new PermissionDenied("listen EACCES: permission denied 127.0.0.1:80"),
+      /may not listen at 127\.0\.0\.1:80: ports below 1024 are for root; .*--listen 127\.0\.0\.1:7444$/,
+    ],
+    [
+      "in use",
+      new Deno.errors.AddrInUse(),
+      /^127\.0\.0\.1:80 is in use: .*--listen 127\.0\.0\.1:7444$/,
+    ],
+    ["not here", new Deno.errors.AddrNotAvailable(), /^127\.0\.0\.1:80 is not an address of this/],
+  ];
+  for (const [rule, error, said] of rows) {
+    const failure = listenError([["127.0.0.1", 80]], error);
+    assert(failure instanceof Failure, rule);
+    assertMatch(failure.message, said, rule);
+  }
+  // Of a port for everybody, and of a socket, nothing is known.
+  for (const address of [["127.0.0.1", 7443], "/run/x"] as const) {
+    const error = new PermissionDenied("no");
+    assertEquals(listenError([address], error), error);
+  }
+});
+
+Deno.test("a port without an address is said to be one, with the addresses that are meant", () => {
+  for (const text of ["7444", ":7444", "80"]) {
+    const port = text.replace(":", "");
+    const said = `it is a port without an address: write 0.0.0.0:${port}`;
+    assertThrows(() => parseListenAddress(text), Error, said);
+  }
+});
+
+Deno.test("a command that is none leads to one that is spelled alike", async (t) => {
+  const rows: [typed: string, meant: string | null][] = [
+    ["inti", "init"],
+    ["sycn", "sync"],
+    ["invites", "invite"],
+    ["plng", "ping"],
+    ["constructor", null],
+    ["toString", null],
+    ["frobnicate", null],
+  ];
+  await eachRow(t, rows, async (typed, meant) => {
+    const { code, stderr } = await runAgentHere([typed]);
+    const hint = meant === null ? "" : ` (Did you mean ${meant}?)`;
+    const said = `degu: error: unknown command '${typed}'${hint}; "degu --help" explains it\n`;
+    assertEquals([code, stderr], [2, said]);
+  });
+});
+
+Deno.test("an operand that looks like an option, or like a pattern, is said to be one", async (t) => {
+  await using files = await AgentFiles.start();
+  const { here } = files;
+  await fill(here, { a: "1" });
+  const option = "if it is the name of a file, write ./ before it";
+  const none = "there are no wildcards: name each file, or a directory with -r";
+  const rows: [rule: string, code: number, said: string, args: string[]][] = [
+    ["an option of put", 2, option, ["put", "-x.txt", "camera:"]],
+    ["of get", 2, option, ["get", "camera:a", "-x"]],
+    ["of sync", 2, option, ["sync", "--photos", "camera:"]],
+    ["a pattern of put", 1, `is not there: ${none}`, ["put", `${here}/*.jpg`, "camera:"]],
+    ["of get", 1, `is not there: ${none}; "degu ls camera:"`, ["get", "camera:*.jpg", here]],
+    ["of ls", 1, none, ["ls", "camera:[ab]"]],
+    ["of rm", 1, none, ["rm", "camera:a?"]],
+  ];
+  await eachRow(t, rows, async (_rule, code, said, args) => {
+    await files.fail(code, said, ...args);
+  });
+  assertEquals(wildcardHint("a.jpg"), null);
+  // Of other commands no operand is a file.
+  const { stderr } = await runAgentHere(["ping", "-x"]);
+  assert(!stderr.includes("./"), stderr);
+});
+
+Deno.test("a wrong value of an option is said once, behind the name of the option", async (t) => {
+  const rows: [rule: string, said: string, args: string[]][] = [
+    [
+      "a number",
+      '--settled: must be a number of seconds, 0 or more; got "abc"',
+      ["sync", "--settled", "abc", "a", "camera:"],
+    ],
+    [
+      "a value of several lines",
+      '--settled: must be a number of seconds, 0 or more; got "\\n"',
+      ["get", "-r", "--settled", "\n", "camera:a"],
+    ],
+    [
+      "a port",
+      "--listen: must be an integer from 0 to 65535; got 99999",
+      ["serve", "--listen", "127.0.0.1:99999"],
+    ],
+  ];
+  await eachRow(t, rows, async (_rule, said, args) => {
+    const { code, stderr } = await runAgentHere(args);
+    const expected = `degu: error: ${said}; "degu ${args[0]} --help" explains it\n`;
+    assertEquals([code, stderr], [2, expected]);
+  });
+});
+
+Deno.test("sync says what to do about a file; behind errors that the same command would have again it doesn't recommend itself", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await fill(here, { "dir/a": "1", "dir/b": "2", "file": "3" });
+  await fill(inbox, { "dir/a/x": "" });
+  await files.fail(1, 'put a file with "degu put"', "sync", `${here}/file`, "camera:file");
+  for (const options of [["--dry-run"], []]) {
+    const said = await files.fail(1, "1 error", "sync", ...options, `${here}/dir`, "camera:dir");
+    assertMatch(said, /1 error: see above\n$/);
+  }
+});
+
+Deno.test("a peer whose directory is not there is said to be that, by each command", async (t) => {
+  await using files = await AgentFiles.start();
+  const { here, inboxes } = files;
+  await fill(here, { a: "1" });
+  await Deno.rename(inboxes, `${inboxes}-moved`);
+  const rows: [rule: string, args: string[]][] = [
+    ["ls", ["ls", "--inbox", "camera:"]],
+    ["rm", ["rm", "camera:a"]],
+  ];
+  const said = "the directory that the peer serves is not there; is its disk mounted there?";
+  await eachRow(t, rows, async (_rule, args) => void await files.fail(1, said, ...args));
+  await Deno.rename(`${inboxes}-moved`, inboxes);
+});
+
+Deno.test("put says which name is in its way, or reserved, before it sends anything", async (t) => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await fill(here, { "a": "1", "dir/b": "2" });
+  await fill(inbox, { "FILE": "", "sub/FILE": "" });
+  const reserved = "is reserved for unfinished files: choose another one";
+  const rows: [rule: string, said: string, args: string[]][] = [
+    ["below a file", '"camera:FILE" is a file: name a directory', [
+      "put",
+      `${here}/a`,
+      "camera:FILE/x",
+    ]],
+    [
+      "far below a file",
+      '"camera:sub/FILE" is a file: name a directory',
+      ["put", `${here}/a`, "camera:sub/FILE/x/y"],
+    ],
+    ["a directory", '"camera:FILE" is a file', ["put", "-r", `${here}/dir`, "camera:FILE/x"]],
+    ["sync", '"camera:FILE" is a file', ["sync", `${here}/dir`, "camera:FILE/x"]],
+    ["a reserved name", `".a.degu-part" ${reserved}`, ["put", `${here}/a`, "camera:.a.degu-part"]],
+    ["below one", `".degu-files" ${reserved}`, ["put", `${here}/a`, "camera:.degu-files/a"]],
+    ["rm", `".degu-files" ${reserved}`, ["rm", "camera:.degu-files"]],
+    ["sync to one", `".degu-files" ${reserved}`, ["sync", `${here}/dir`, "camera:.degu-files"]],
+  ];
+  await eachRow(t, rows, async (_rule, said, args) => void await files.fail(1, said, ...args));
+  assertEquals(await entries(inbox), ["FILE", "sub"]);
+  checkNotReserved(["a", "b"], "a/b");
+});
+
+Deno.test("get looks up all of its sources before it copies the first", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.share, { x: "1" });
+  const unknown = 'there is no peer "laptop": "degu peers" lists those that there are';
+  await files.fail(3, unknown, "get", "camera:x", "laptop:y", files.here);
+  assertEquals(await entries(files.here), []);
+});
+
+Deno.test("a peer that hangs does not answer; where nobody listens, it does not serve", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  using hanging = new RawServer();
+  await homes.pair("camera", "viewer");
+  await using viewer = await Device.open(homes.at("viewer"));
+  const client = await viewer.client("camera", {
+    addresses: [hanging.address as [string, number]],
+    connectTimeout: 0.2,
+  });
+  const error = await client.connect().then(() => null, (error) => error);
+  assert(error instanceof DeviceError, String(error));
+  assertMatch(error.message, /; "camera" does not answer at the given address /);
+  assertMatch(
+    explain(error),
+    /^the peer does not answer: the TLS handshake .*; it may be busy, or hang/,
+  );
+  const late = connectionFacts.add(new TimedOut("for programs"), { silentSeconds: 90 });
+  assertMatch(explain(late), /^the peer does not answer: it was silent for 90 s; /);
+  await homes.fail("viewer", 1, "no address answers: nothing listens at", ["ping", "camera"]);
+});
+
+Deno.test("a name that can't be looked up is said to be one", () => {
+  for (const code of ["EAI_AGAIN", "ENOTFOUND"]) {
+    const unknown = withCode(new Error(`getaddrinfo ${code} laptop.local`), code);
+    const attempt = explainName(unknown, ["laptop.local", 7443]);
+    const cause = new AggregateError([attempt]);
+    const error = new DeviceError("UNREACHABLE", "for programs", { cause });
+    const said = "no address answers: the name laptop.local can't be looked up; check the name";
+    assertEquals(explain(error).slice(0, said.length), said);
+  }
+});
+
+Deno.test("a part that another download has locked is named", () => {
+  const said =
+    "another download to the same file is in progress, which has locked /t/.x.degu-part; " +
+    "wait for it, or choose another file";
+  assertEquals(explainTransfer(partInUse("/t/x", "/t/.x.degu-part"), "get"), said);
+});
+
+// The codes of errors, with --json.
+
+/** What `degu join` ends with: a wrong line, nobody there, or a refusal. */
+const PAIRING_CODES: Record<PairingErrorCode, keyof typeof ERROR_CODES> = {
+  NOT_A_LINE: "USAGE",
+  GARBLED: "USAGE",
+  OLDER: "USAGE",
+  NEWER: "USAGE",
+  EXPIRED: "USAGE",
+  OWN: "USAGE",
+  NAME_TAKEN: "USAGE",
+  UNREACHABLE: "NO_ADDRESS",
+  NOT_OPEN: "REFUSED",
+  REFUSED: "REFUSED",
+  BAD_ANSWER: "REFUSED",
+  ANSWER_LOST: "REFUSED",
+  NOT_CONFIRMED: "REFUSED",
+  BUSY: "REFUSED",
+};
+
+/** Errors that need a damaged or full disk, another version of a file, or a special kernel. */
+const CODE_ROWS: readonly (readonly [
+  rule: string,
+  error: Error,
+  code: keyof typeof ERROR_CODES,
+])[] = [
+  ["this disk is full", new TransferError("DISK_FULL", ""), "FULL"],
+  ["the disk there is full", new StatusError("", { status: 507 }), "FULL"],
+  ["a quota here", withCode(new Error(), "EDQUOT"), "FULL"],
+  ["the file changed", new TransferError("CHANGED", ""), "CHANGED"],
+  ["other bytes arrived", new TransferError("DIGEST_MISMATCH", ""), "CHANGED"],
+  ["other bytes arrived there", new StatusError("", { status: 400 }), "CHANGED"],
+  ["gone meanwhile", new StatusError("", { status: 404 }), "NOT_THERE"],
+  ["not writable there", new StatusError("", { status: 403 }), "NOT_PERMITTED"],
+  ["no inbox any more", new StatusError("", { status: 405 }), "NOT_PERMITTED"],
+  ["another was faster", new StatusError("", { status: 412 }), "ALREADY_THERE"],
+  ["too large for the peer", new StatusError("", { status: 413 }), "FAILED"],
+  ["a peer with a problem", new StatusError("", { status: 500 }), "FAILED"],
+  [
+    "an entry that may not be read",
+    new TransferError("UNREADABLE", "", { cause: withCode(new Error(), "EACCES") }),
+    "NOT_PERMITTED",
+  ],
+  ["a disk that is read-only", withCode(new Error(), "EROFS"), "NOT_PERMITTED"],
+  ["a file on the way", withCode(new Error(), "ENOTDIR"), "NOT_THERE"],
+  ["a damaged disk", withCode(new Error(), "EIO"), "FAILED"],
+  ["no way to the host", withCode(new Error(), "EHOSTUNREACH"), "NO_ADDRESS"],
+  ["the code of the cause", new Failure("", 1, { cause: new TimedOut() }), "NO_ADDRESS"],
+  ["a peer that is off", new DeviceError("UNREACHABLE", ""), "NO_ADDRESS"],
+  ["a peer that was forgotten meanwhile", new DeviceError("FORGOTTEN", ""), "NOT_PAIRED"],
+  ...Object.entries(PAIRING_CODES).map(([code, expected]) => {
+    return [code, new PairingError(code as PairingErrorCode, ""), expected] as const;
+  }),
+];
+
+Deno.test("with --json the error that ends a command is an object on stdout, with the code that agent/docs/reference.md has", async (t) => {
+  await using files = await AgentFiles.start();
+  const { here, homes } = files;
+  await homes.init("stranger");
+  await homes.pair("viewer", "stranger", undefined, `127.0.0.1:${files.address[1]}`);
+  await fill(files.share, { "dir/a": "1" });
+  await fill(files.inbox, { "b": "other" });
+  await fill(here, { "b": "1" });
+  const off = ["--address", "127.0.0.1:1"];
+  const rows: [args: string[], code: keyof typeof ERROR_CODES, object?: Record<string, string>][] =
+    [
+      [["ls"], "USAGE"],
+      [["ls", "--no-such", "camera:"], "USAGE"],
+      [["ls", "toaster:"], "NOT_PAIRED", { peer: "toaster" }],
+      [["ls", "--no-find", "stranger:"], "REFUSED", { peer: "stranger" }],
+      [["ls", ...off, "camera:"], "NO_ADDRESS", { peer: "camera" }],
+      [["ping", ...off, "CAMERA"], "NO_ADDRESS", { peer: "camera" }],
+      [["ls", "camera:no"], "NOT_THERE", { path: "camera:no", peer: "camera" }],
+      [["get", "camera:no", here], "NOT_THERE", { path: "camera:no", peer: "camera" }],
+      [["put", `${here}/no`, "camera:"], "NOT_THERE", { path: `${here}/no` }],
+      [["sync", `${here}/no`, "camera:"], "NOT_THERE", { path: `${here}/no` }],
+      [["serve", "--share", `${here}/no`], "NOT_THERE", { path: `${here}/no` }],
+      [["init"], "ALREADY_THERE", { path: homes.at("viewer") }],
+      [["get", "camera:dir", here], "FAILED", { peer: "camera" }],
+    ];
+  const codes = new Set<string>(CODE_ROWS.map(([, , code]) => code));
+  for (const [args, code, object = {}] of rows) {
+    await t.step(args.join(" "), async () => {
+      const end = await files.run("--json", ...args);
+      const [{ error } = {}, ...others] = objectsOf(end);
+      assertEquals([others, end.code], [[], ERROR_CODES[code]]);
+      const { message, ...rest } = error as Record<string, string>;
+      assertEquals(rest, { code, ...object });
+      assertEquals(end.stderr, `degu: error: ${message}\n`);
+    });
+    codes.add(code);
+  }
+  await t.step("a file that fails alone", async () => {
+    const to = "camera:b";
+    const end = await files.run("--json", "put", `${here}/b`, to);
+    const [{ error, ...names } = {}, ...others] = objectsOf(end);
+    assertEquals([others, names, end.code], [[], { from: `${here}/b`, to }, 1]);
+    const message = "another file of this name is there: replace it with --force";
+    assertEquals(error, { code: "ALREADY_THERE", message });
+    const removed = await files.run("--json", "rm", "camera:no");
+    const [{ path, error: why } = {}] = objectsOf(removed);
+    assertEquals([path, (why as { code: string }).code], ["camera:no", "NOT_THERE"]);
+  });
+  await t.step("without a permission, and interrupted", async () => {
+    const denied = await homes.run("new", ["--json", "init"]);
+    assertEquals((objectsOf(denied)[0]?.["error"] as { code: string }).code, "NOT_PERMITTED");
+    const args = ["invite", "--json", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
+    await using invite = files.start(args);
+    await invite.line("degu:");
+    invite.kill("SIGINT");
+    const end = await invite.ended();
+    const error = { code: "INTERRUPTED", message: "interrupted" };
+    assertEquals([end.code, objectsOf(end).slice(1)], [130, [{ error }]]);
+  });
+  await eachRow(t, [...CODE_ROWS], (_rule, error, code) => {
+    assertEquals([codeOf(error), exitCodeOf(error)], [code, ERROR_CODES[code]]);
+    return Promise.resolve();
+  });
+  for (const each of ["NOT_PERMITTED", "INTERRUPTED"]) codes.add(each);
+  assertEquals([...codes].toSorted(), Object.keys(ERROR_CODES).toSorted());
+  const page = await read("agent/docs/reference.md");
+  const documented = page.matchAll(/^\| `([A-Z_]+)` +\| (\d+) /gm);
+  assertEquals(
+    Array.from(documented, ([, code, exit]) => [code, Number(exit)]),
+    Object.entries(ERROR_CODES),
+  );
+});

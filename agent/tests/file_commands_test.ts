@@ -1,0 +1,647 @@
+/** degu ls, get, put and rm, and the paths that commands are given. */
+import { ChunkedBody } from "@degu/degu/base";
+import { escapeName } from "@degu/degu/files";
+import { Failure } from "@degu/internal/agent/failure.ts";
+import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
+import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
+import {
+  formatRemotePath,
+  isRemotePath,
+  parseRemotePath,
+  RemoteFiles,
+} from "@degu/internal/agent/remote_files.ts";
+import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
+import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { makeTrees } from "@degu/testing/trees.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import fc from "fast-check";
+
+// degu ls: what a peer shares.
+
+Deno.test("ls lists by name, optionally with sizes and times; names are printed escaped", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.share, { "b": "12345", "a\nb": "", "日本": "1", "dir/x": "1" });
+  await fill(files.inbox, { "in": "" });
+  assertEquals((await files.succeed("ls", "camera:")).stdout, "a\\u{a}b\nb\ndir/\n日本\n");
+  assertEquals((await files.succeed("ls", "camera:dir")).stdout, "x\n");
+  assertEquals((await files.succeed("ls", "camera:b")).stdout, "b\n");
+  assertEquals((await files.succeed("ls", "--inbox", "camera:")).stdout, "in\n");
+  const { stdout } = await files.succeed("ls", "-l", "camera:");
+  assertMatch(stdout, /^5 B {2}\d{4}-\d\d-\d\d \d\d:\d\d {2}b$/m);
+  const modified = new Date(1_234_567_890_123);
+  await Deno.utime(`${files.share}/b`, modified, modified);
+  const [, object] = objectsOf(await files.succeed("ls", "--json", "camera:"));
+  assertEquals(object, { name: "b", kind: "file", size: 5, modified: modified.toISOString() });
+});
+
+Deno.test("a name is also found in the other Unicode normal form", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.share, { ["Ö".normalize("NFD")]: "1" });
+  await files.succeed("get", `camera:${"Ö".normalize("NFC")}`, files.here);
+  assertEquals(
+    (await files.succeed("ls", `camera:${"Ö".normalize("NFC")}`)).stdout,
+    `${"Ö".normalize("NFD")}\n`,
+  );
+});
+
+Deno.test("a missing file is reported at once, with what lists those that there are", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.share, { "photos/1": "" });
+  const hint = 'is not there: "degu ls camera:" lists what is there';
+  await files.fail(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
+  await files.serve("--no-modes");
+  const advice = 'camera shares no directory: it has to run "degu serve --share DIR"';
+  await files.fail(1, advice, "ls", "camera:");
+  await files.kill();
+  const said = await files.fail(1, "no address answers", "ls", "camera:");
+  assertEquals(said.includes("trying again"), false);
+});
+
+// degu get: files from the share of a peer.
+
+/** Names that file systems take, in many scripts and with all kinds of characters. */
+const NAMES = [
+  ...["日本語.txt", "Ünïcödé", "emoji 👩‍👩‍👧", "עברית", "العربية", "हिन्दी", "ไทย", "한국어"],
+  ...["-rf", "a\nb", " ", "~", "*", "a:b", '"', "\u202egpj.exe", "\ufeff", "x".repeat(255)],
+];
+
+Deno.test("get -r keeps names, times and trees; a second run transfers nothing", async () => {
+  await using files = await AgentFiles.start();
+  const { here, share } = files;
+  const photos = Object.fromEntries(NAMES.map((name, i) => [`photos/${name}`, `text ${i}`]));
+  await fill(share, { ...photos, "photos/empty/e": null, "photos/a/b/c": "deep", "b": "b" });
+  const time = new Date(1_234_567_890_123);
+  await Deno.utime(`${share}/photos/a/b/c`, time, time);
+  const command = ["get", "-r", "camera:photos", "camera:/b", `${here}/new`];
+  const { stdout, stderr } = await files.succeed(...command);
+  assertEquals(await content(`${here}/new`), await content(share));
+  assertEquals((await Deno.stat(`${here}/new/photos/a/b/c`)).mtime, time);
+  assertStringIncludes(stdout, `${here}/new/photos/a/b/c\n`);
+  assertStringIncludes(stdout, `/a\\u{a}b\n`);
+  assertStringIncludes(stdout, `/\\u{202e}gpj.exe\n`);
+  assertStringIncludes(stderr, `${NAMES.length + 2} files copied`);
+  const again = await files.succeed(...command);
+  assertEquals(again.stdout, "");
+  assertStringIncludes(again.stderr, `0 files copied, 0 B; ${NAMES.length + 2} up to date`);
+  const unchanged = objectsOf(await files.succeed(...command, "--json"));
+  assertEquals(unchanged.length, NAMES.length + 2);
+  assert(unchanged.every((each) => each["unchanged"] === true));
+  assertEquals(await content(`${here}/new`), await content(share));
+  await files.succeed("get", "--quiet", "-r", "camera:", `${here}/all`);
+  assertEquals(await content(`${here}/all`), await content(share));
+});
+
+Deno.test("get -r and put -r skip what was just modified: --settled, which is for directories", async () => {
+  await using files = await AgentFiles.start();
+  const { share, inbox, here } = files;
+  for (const dir of [share, here]) {
+    await fill(dir, { "top/done": "1", "top/now": "2" });
+    await Deno.utime(`${dir}/top/done`, 1000, 1000);
+  }
+  const settled = ["-r", "--settled", "60.5"];
+  for (
+    const command of [
+      ["get", ...settled, "camera:top", `${here}/new`],
+      ["put", ...settled, `${here}/top`, "camera:"],
+    ]
+  ) {
+    const { stderr } = await files.succeed(...command);
+    assertStringIncludes(stderr, "top/now: skipped: still being written");
+    assertStringIncludes(stderr, "1 file copied, 1 B");
+  }
+  for (const dir of [`${here}/new`, inbox]) assertEquals(await entries(`${dir}/top`), ["done"]);
+  await files.fail(2, "add -r", "get", "--settled", "60", "camera:top/now", here);
+  await files.fail(2, "add -r", "put", "--settled", "60", `${here}/top/now`, "camera:");
+  for (const text of ["", "-1", "soon", "1e3"]) {
+    const problem = `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`;
+    await files.fail(2, problem, "get", "-r", `--settled=${text}`, "camera:top", here);
+  }
+});
+
+Deno.test("get -r writes through no link below the target, which may itself be one", async () => {
+  await using files = await AgentFiles.start();
+  const { share, here } = files;
+  await fill(share, { "photos/a": "1", "other/b": "2" });
+  await fill(here, { "dst/kept": "3", "elsewhere": null });
+  const links = {
+    "dst/photos": `${here}/elsewhere`,
+    "dst/other": "nowhere",
+    "linked": "elsewhere",
+  };
+  await makeLinks(
+    Object.fromEntries(Object.entries(links).map(([at, to]) => [`${here}/${at}`, to])),
+  );
+  const before = await content(here);
+  for (const name of ["photos", "other"]) {
+    const problem =
+      `${here}/dst/${name} is a symbolic link, which is not followed below the target`;
+    await files.fail(1, problem, "get", "-r", `camera:${name}`, `${here}/dst`);
+  }
+  assertEquals(await content(here), before);
+  await files.succeed("get", "-r", "camera:photos", `${here}/linked`);
+  await files.succeed("get", "-r", "camera:", `${here}/dst/photos`);
+  assertEquals(await content(`${here}/elsewhere`), {
+    ...{ "other": null, "other/b": "2", "photos": null, "photos/a": "1" },
+  });
+});
+
+Deno.test("the target is an existing directory, a new one, or the new name", async () => {
+  await using files = await AgentFiles.start();
+  const { here, share } = files;
+  await fill(share, { "a": "1", "sub/a": "2", "b": "3" });
+  const [first] = objectsOf(await files.succeed("get", "--json", "camera:a", here));
+  const sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
+  const result = { bytes: 1, total: 1, resumedFrom: 0, reused: 0, sha256 };
+  assertEquals(first, { from: "camera:a", to: `${here}/a`, ...result });
+  assertEquals(objectsOf(await files.succeed("get", "--json", "camera:a", here)), [
+    { from: "camera:a", to: `${here}/a`, unchanged: true },
+  ]);
+  const quiet = await files.succeed("get", "--quiet", "camera:a", `${here}/renamed`);
+  assertEquals([quiet.stdout, quiet.stderr], ["", ""]);
+  await files.succeed("get", "camera:sub/a", `${here}/made/`);
+  await files.succeed("get", "camera:a", "camera:b", `${here}/new`);
+  // A directory always goes below the target.
+  for (const target of ["tree", "trees/", "made"]) {
+    await files.succeed("get", "-r", "camera:sub", `${here}/${target}`);
+  }
+  // Another file of the name is replaced.
+  await files.succeed("get", "camera:sub/a", "camera:b", here);
+  assertEquals(await content(here), {
+    ...{ "a": "2", "b": "3", "made": null, "made/a": "2", "made/sub": null, "made/sub/a": "2" },
+    ...{ "new": null, "new/a": "1", "new/b": "3", "renamed": "1" },
+    ...{ "tree": null, "tree/sub": null, "tree/sub/a": "2" },
+    ...{ "trees": null, "trees/sub": null, "trees/sub/a": "2" },
+  });
+  const file = `${here}/renamed`;
+  const problem = " is not a directory: choose another target";
+  await files.fail(1, problem, "get", "-r", "camera:sub", file);
+  await files.fail(1, problem, "get", "camera:a", "camera:b", file);
+  await files.fail(1, problem, "get", "camera:a", `${file}/`);
+});
+
+Deno.test("files that can't be downloaded are named, and the rest is transferred", async () => {
+  await using files = await AgentFiles.start();
+  const { here, share } = files;
+  await fill(share, { "photos/holiday.jpg": "1", "a": "2", "sub/a": "3" });
+  await fill(files.inbox, { "sub/report.pdf": "" });
+  await makeLinks({ [`${share}/link`]: "/" });
+  const missing = (path: string, dir: string) =>
+    `"camera:${path}" is not there: "degu ls camera:${dir}" lists what is there`;
+  const elsewhere = '"camera:sub/report.pdf" is not in the share: it is in the inbox, as ' +
+    '"degu ls --inbox camera:sub/" shows';
+  const rows: [path: string, target: string, said: string][] = [
+    ["photos/holliday.jpg", here, missing("photos/holliday.jpg", "photos/")],
+    ["photos/zzz/1", here, missing("photos/zzz/1", "photos/")],
+    ["sub/report.pdf", here, elsewhere],
+    ["zzz", here, missing("zzz", "")],
+    ["link", here, '"camera:link" is a symbolic link, which is not followed'],
+    ["photos", here, "camera:photos/ is a directory: get it with -r"],
+    ["a/", here, "leave out the slash"],
+    ["a", `${here}/no/dir`, 'make it first, with "mkdir -p"'],
+  ];
+  for (const [path, target, said] of rows) {
+    await files.fail(1, said, "get", `camera:${path}`, target);
+  }
+  assertEquals(await entries(here), []);
+  const sources = ["camera:none", "camera:a", "camera:sub/a"];
+  const several = await files.fail(1, '"camera:none" is not there', "get", ...sources, here);
+  assertStringIncludes(several, "camera:sub/a: camera:a has the same name: get the two into");
+  assertStringIncludes(several, "2 errors");
+  assertEquals(await content(here), { "a": "2" });
+  await Deno.mkdir(`${here}/dir/a`, { recursive: true });
+  const json = await files.run("get", "--json", "camera:a", `${here}/dir`);
+  assertEquals(json.code, 1);
+  assertStringIncludes(JSON.stringify(objectsOf(json)[0]?.["error"]), "is a directory");
+  await files.fail(2, "what to get?", "get", "here");
+});
+
+Deno.test("of two sources that go into one place the second fails, and nothing is replaced", async () => {
+  await using files = await AgentFiles.start();
+  const { here, share, inbox } = files;
+  await fill(share, { "photos/f": "first", "f": "second" });
+  for (const sources of [["photos/f", ""], ["", "photos/f"]]) {
+    const [target, first] = [`${here}/to-${sources.indexOf("")}`, sources[0]];
+    await Deno.mkdir(target);
+    const paths = sources.map((source) => `camera:${source}`);
+    const said = await files.fail(1, "has the same place", "get", "-r", ...paths, target);
+    assertStringIncludes(said, `camera:${sources[1]}: camera:${first} has the same place: get the`);
+    assertEquals((await content(target))["f"], first === "" ? "second" : "first");
+  }
+  await fill(here, { "photos/f": "first", "one/photos/f": "second" });
+  const both = [`${here}/photos`, `${here}/one/photos`];
+  await files.fail(1, "has the same name", "put", "-r", ...both, "camera:");
+  assertEquals((await content(inbox))["photos/f"], "first");
+});
+
+Deno.test("of a peer without a share, ls and get read the inbox, and say so; rm and sync don't change", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await fill(here, { "a": "1", "top/b": "2" });
+  await files.serve("--inbox", files.inboxes);
+  await files.succeed("put", "-r", `${here}/a`, `${here}/top`, "camera:dir/");
+  const note = "camera shares no directory: this is its inbox\n";
+  for (const path of ["", "dir", "dir/a"]) {
+    const { stdout, stderr } = await files.succeed("ls", `camera:${path}`);
+    assertEquals([stdout, stderr], [
+      path === "" ? "dir/\n" : path === "dir" ? "a\ntop/\n" : "a\n",
+      note,
+    ]);
+  }
+  const got = await files.succeed("get", "-r", "camera:dir/a", "camera:dir/top", `${here}/got/`);
+  assertEquals(await content(`${here}/got`), { "a": "1", "top": null, "top/b": "2" });
+  assertEquals(got.stderr.split(note).length, 2, got.stderr);
+  const quiet = await files.succeed("get", "--quiet", "camera:dir/a", `${here}/quiet`);
+  assertEquals(quiet.stderr, "");
+  assertEquals((await files.succeed("ls", "--inbox", "camera:dir")).stderr, "");
+  await files.fail(1, 'camera:none" is not there: "degu ls --inbox camera:', "get", "camera:none");
+  // A server that was started without its share must not make a backup disappear.
+  const sync = ["sync", "--delete", "camera:dir", `${here}/got`];
+  await files.fail(1, '"camera:dir" is not in the share: it is in the inbox', ...sync);
+  await files.succeed("rm", "camera:dir/a");
+  await files.serve("--share", inbox);
+  assertEquals((await files.succeed("ls", "camera:dir")).stderr, "");
+});
+
+Deno.test("one directory for both: what was put is listed, fetched and removed without an option", async () => {
+  await using files = await AgentFiles.start();
+  const { here, homes } = files;
+  await fill(here, { "a": "1" });
+  const both = homes.at("both");
+  await files.serve("--share", both, "--inbox-for-all", both);
+  const part = ".a.degu-part";
+  await fill(both, { [part]: "", ".degu-files/x": "" });
+  await files.succeed("put", `${here}/a`, "camera:dir/");
+  assertEquals(await files.succeed("ls", "camera:dir"), { code: 0, stdout: "a\n", stderr: "" });
+  await files.succeed("get", "camera:dir/a", `${here}/b`);
+  assertEquals(await Deno.readTextFile(`${here}/b`), "1");
+  await files.succeed("sync", here, "camera:dir");
+  await files.succeed("rm", "camera:dir/a");
+  assertEquals((await files.succeed("ls", "camera:dir")).stdout, "b\n");
+  assertEquals((await files.succeed("ls", "camera:")).stdout, "dir/\n");
+  await files.fail(1, "is not there", "get", `camera:${part}`, here);
+});
+
+// degu put: files to the inbox of a peer.
+
+Deno.test("an empty directory is copied, and said to have no file", async () => {
+  await using files = await AgentFiles.start();
+  await Deno.mkdir(`${files.here}/new`);
+  const { stderr } = await files.succeed("put", "-r", `${files.here}/new`, "camera:");
+  assertEquals([stderr, await content(files.inbox)], ["no file to copy\n", { new: null }]);
+});
+
+Deno.test("put -r keeps names, times, trees and empty directories; links are skipped; get --inbox gets it back", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  const tree = { "日本 語/a\tb": "1", "日本 語/עברית": "2", "e/f/g": null, "~": "3", "-x": "4" };
+  const sent = Object.fromEntries(Object.entries(tree).map(([k, v]) => [`top/${k}`, v]));
+  await fill(here, { ...sent, "top/.a.degu-part": "part", "top/.degu-files/x": "" });
+  const time = new Date(1_234_567_890_123);
+  await Deno.utime(`${here}/top/~`, time, time);
+  await makeLinks({ [`${here}/top/link`]: `${here}/top/~`, [`${here}/linked`]: `${here}/top/~` });
+  const { stderr } = await files.succeed("put", "-r", `${here}/top`, `${here}/linked`, "camera:");
+  const made = { "top": null, "top/e": null, "top/e/f": null, "top/e/f/g": null };
+  assertEquals(await content(inbox), { ...sent, ...made, "top/日本 語": null, "linked": "3" });
+  assertEquals((await Deno.stat(`${inbox}/top/~`)).mtime, time);
+  assertStringIncludes(stderr, `${here}/top/link: skipped: a symbolic link`);
+  assertStringIncludes(stderr, "5 files copied");
+  const again = await files.succeed("put", "-r", `${here}/top`, `${here}/linked`, "camera:");
+  assertEquals(again.stdout, "");
+  assertStringIncludes(again.stderr, "0 files copied, 0 B; 5 up to date");
+  await files.fail(1, "add --inbox to read it there", "get", "camera:linked", here);
+  await files.succeed("get", "--inbox", "-r", "camera:linked", "camera:top", `${here}/back`);
+  assertEquals(await content(`${here}/back`), await content(inbox));
+  await files.succeed("put", "-r", `${here}/top/.`, "camera:sub/dir");
+  assertEquals((await content(`${inbox}/sub/dir`))["~"], "3");
+});
+
+Deno.test("an existing different file is kept, unless --force is given", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await fill(here, { "a": "new", "b": "other" });
+  await fill(inbox, { "a": "old", "b": "shorter", "dir/c": "" });
+  const why = "another file of this name is there: replace it with --force";
+  const both = await files.fail(1, "2 errors", "put", `${here}/a`, `${here}/b`, "camera:");
+  for (const name of ["a", "b"]) assertStringIncludes(both, `${here}/${name}: ${why}`);
+  assertEquals(await content(inbox), { "a": "old", "b": "shorter", "dir": null, "dir/c": "" });
+  const single = await files.fail(1, why, "put", `${here}/a`, "camera:");
+  assertEquals(single, `degu: error: ${here}/a: ${why}\n`);
+  const forced = await files.succeed("put", "--json", "--force", `${here}/a`, "camera:");
+  const [object] = objectsOf(forced);
+  assertEquals([object?.["from"], object?.["to"], object?.["bytes"]], [`${here}/a`, "camera:a", 3]);
+  await files.succeed("put", `${here}/b`, "camera:dir");
+  await files.succeed("put", `${here}/b`, "camera:c");
+  // The very same file is no other one.
+  await Deno.utime(`${here}/a`, 1, 1);
+  for (const options of [[], ["--force"]]) {
+    const { stderr } = await files.succeed("put", ...options, `${here}/a`, "camera:");
+    assertEquals(stderr, "0 files copied, 0 B; 1 up to date\n");
+  }
+  assertEquals(await content(inbox), {
+    ...{ "a": "new", "b": "shorter", "c": "other" },
+    ...{ "dir": null, "dir/b": "other", "dir/c": "" },
+  });
+  await files.fail(2, "get it first", "put", "--force", `${here}/a`, "camera:dir/", "camera:x");
+  const below = '"camera:a" is a file: name a directory';
+  await files.fail(1, below, "put", "--force", `${here}/a`, "camera:a/x");
+  await Deno.mkdir(`${inbox}/e/a`, { recursive: true });
+  await files.fail(1, "a directory is there: camera:e/a/", "put", `${here}/a`, "camera:e");
+});
+
+Deno.test("the same file gets the permission bits of the source, alone and in a directory; put asks for --force", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox, share } = files;
+  for (const dir of [here, inbox, share]) {
+    for (const name of ["a", "d/b", "l".repeat(9)]) {
+      await fill(dir, { [name]: name.length > 3 ? "l".repeat(100_000) : "1" });
+      await Deno.utime(`${dir}/${name}`, 1_600_000_000, 1_600_000_000);
+      await Deno.chmod(`${dir}/${name}`, dir === here ? 0o600 : 0o700);
+    }
+  }
+  const names = ["a", "d/b", "l".repeat(9)];
+  const modes = async (dir: string) => {
+    return await Promise.all(names.map(async (name) => (await mode(`${dir}/${name}`)).toString(8)));
+  };
+  const put = ["put", "-r", ...["a", "d", names[2]!].map((name) => `${here}/${name}`), "camera:"];
+  await files.succeed(...put);
+  assertEquals(await modes(inbox), ["700", "700", "700"]);
+  await files.succeed(...put, "--force");
+  assertEquals(await modes(inbox), ["600", "600", "600"]);
+  const get = ["get", "-r", ...["a", "d", names[2]!].map((name) => `camera:${name}`), here];
+  const { stderr } = await files.succeed(...get);
+  assertEquals(stderr, "0 files copied, 0 B; 3 up to date\n");
+  assertEquals(await modes(here), ["700", "700", "700"]);
+});
+
+Deno.test("serve --no-modes: nothing gets the permission bits that a peer sends; what is got has those of the share", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox, share } = files;
+  await files.serve("--share", share, "--inbox", files.inboxes, "--no-modes");
+  const all = { small: "1", "d/small": "2", "d/large": "l".repeat(100_000) };
+  await fill(here, all);
+  await fill(share, { tool: "1", "e/tool": "2" });
+  for (const path of Object.keys(all)) await Deno.chmod(`${here}/${path}`, 0o777);
+  for (const path of ["tool", "e/tool"]) await Deno.chmod(`${share}/${path}`, 0o700);
+  await fill(inbox, { usual: "", small: "another" });
+  await Deno.chmod(`${inbox}/small`, 0o640);
+  const put = ["put", "-r", "--force", `${here}/small`, `${here}/d`, "camera:"];
+  // The second time nothing is sent.
+  for (let time = 0; time < 2; time++) {
+    await files.succeed(...put);
+    const usual = await mode(`${inbox}/usual`);
+    assertEquals(await mode(`${inbox}/small`), 0o640, "a replaced file keeps its own");
+    for (const path of ["d/small", "d/large"]) assertEquals(await mode(`${inbox}/${path}`), usual);
+  }
+  await files.succeed("get", "-r", "camera:tool", "camera:e", here);
+  for (const path of ["tool", "e/tool"]) assertEquals(await mode(`${here}/${path}`), 0o700);
+});
+
+Deno.test("put -r keeps other files too, unless --force is given; the same ones are up to date", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await fill(here, { "top/a": "new", "top/b": "same", "top/c": "3" });
+  await fill(inbox, { "top/a": "older", "top/b": "same" });
+  const why = "top/a: another file of this name is there: replace it with --force";
+  const said = await files.fail(1, `${here}/${why}`, "put", "-r", `${here}/top`, "camera:");
+  assertMatch(said, /1 file copied, 1 B.*1 up to date/);
+  assertEquals((await content(inbox))["top/a"], "older");
+  await files.succeed("put", "--force", "-r", `${here}/top`, "camera:");
+  assertEquals(await content(inbox), await content(here));
+});
+
+Deno.test("files that can't be uploaded are named with the reason, and the rest is transferred", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await fill(here, { "a": "1", "dir/b": "2", "other/a": "3" });
+  await fill(inbox, { "file": "" });
+  const paths = [`${here}/none`, `${here}/a`, `${here}/other/a`];
+  const several = await files.fail(1, "2 errors", "put", ...paths, "camera:new");
+  assertStringIncludes(several, `${here}/other/a: ${here}/a has the same name: put the two into`);
+  assertEquals(await content(inbox), { "file": "", "new": null, "new/a": "1" });
+  const a = `${here}/a`;
+  await files.fail(1, 'the name ".degu-files" is reserved', "put", a, "camera:.degu-files/a");
+  await files.fail(1, "camera:file is a file: name a directory", "put", a, "camera:file/");
+  await files.fail(1, "is a file: name", "put", "-r", `${here}/dir`, "camera:file");
+  await files.serve("--share", files.share);
+  const advice = 'takes no files: it has to run "degu serve --inbox DIR"';
+  await files.fail(1, advice, "put", a, "camera:");
+  await files.fail(2, "where to?", "put", a);
+  await files.fail(2, "what to put?", "put", "camera:");
+  await files.fail(2, '".." leads nowhere', "put", a, "camera:../b");
+});
+
+Deno.test("what is wrong with files here is reported before anything is connected", async () => {
+  await using files = await AgentFiles.start();
+  const { here } = files;
+  await files.kill();
+  const none = `"${here}/none" is not there: check the name, and the directory that you are in`;
+  const said = await files.fail(1, none, "put", `${here}/none`, "camera:");
+  assertEquals(said, `degu: error: ${none}\n`);
+  const both = await files.fail(1, "2 errors", "put", `${here}/none`, here, "camera:");
+  assertEquals(both.split("\n").slice(0, 2), [
+    `degu: error: ${here}/none: ${none}`,
+    `degu: error: ${here}: ${here} is a directory: put it with -r`,
+  ]);
+});
+
+// degu rm: removes from the inbox of a peer.
+
+Deno.test("rm removes a file or an empty directory, and nothing of the share", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.inbox, { "a": "1", "日本 語/b": "2", "empty": null });
+  await fill(files.share, { "a": "1" });
+  assertEquals((await files.succeed("rm", "camera:a")).stdout, "removed camera:a\n");
+  assertEquals(objectsOf(await files.succeed("rm", "--json", "camera:empty/")), [{
+    removed: "camera:empty/",
+  }]);
+  await files.fail(1, "語: the directory is not empty: -r removes it", "rm", "camera:日本 語");
+  const both = await files.succeed("rm", "camera:日本 語/b", "camera:日本 語");
+  assertEquals(both.stdout, "removed camera:日本 語/b\nremoved camera:日本 語\n");
+  assertEquals(await content(files.inbox), {});
+  assertEquals(await content(files.share), { "a": "1" });
+});
+
+Deno.test("rm reports what does not exist, and what can't be removed", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.inbox, { "report.pdf": "1" });
+  await fill(files.share, { "shared": "1" });
+  await files.fail(1, '"camera:report.pd" is not there', "rm", "camera:report.pd");
+  const elsewhere =
+    '"camera:shared" is not in the inbox: it is in the share, as "degu ls camera:" shows';
+  await files.fail(1, elsewhere, "rm", "camera:shared");
+  const some = await files.run("rm", "--json", "camera:none", "camera:report.pdf");
+  assertEquals(some.code, 1);
+  const [none, removed] = objectsOf(some);
+  assertEquals(none?.["path"], "camera:none");
+  assertStringIncludes(JSON.stringify(none?.["error"]), "is not there");
+  assertEquals(removed, { removed: "camera:report.pdf" });
+  await fill(files.inbox, { "report.pdf": "1" });
+  const root = 'the inbox itself stays: name what is in it, as "degu ls --inbox camera:" lists it';
+  await files.fail(2, root, "rm", "camera:report.pdf", "camera:");
+  await files.homes.must("camera", ["forget", "viewer"]);
+  await files.fail(3, "pair the two again", "rm", "camera:report.pdf");
+  assertEquals(await content(files.inbox), { "report.pdf": "1" });
+});
+
+Deno.test("rm -r removes a directory with everything in it, the innermost first, or names what stays", async () => {
+  await using files = await AgentFiles.start();
+  const { inbox } = files;
+  await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/sub/c/d": null, "file": "3" });
+  await fill(inbox, { "top/sub/.left.degu-part": "part" });
+  const { stdout } = await files.succeed("rm", "-r", "camera:top", "camera:file");
+  const removed = stdout.trimEnd().split("\n").map((line) => line.replace(/^removed /, ""));
+  assertEquals(removed.slice(0, 2).toSorted(), ["camera:top/a", "camera:top/sub/b"]);
+  assertEquals(removed.slice(2), [
+    ...["camera:top/sub/c/d/", "camera:top/sub/c/", "camera:top/sub/", "camera:top/"],
+    "camera:file",
+  ]);
+  assertEquals(await content(inbox), {});
+  await files.fail(1, "is not there", "rm", "-r", "camera:none");
+  // What can't be removed is named, and stays with its directories.
+  await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });
+  await makeLinks({ [`${inbox}/top/sub/link`]: "/nowhere" });
+  const stays = "camera:top/sub/link: it stays, because it is a symbolic link";
+  await files.fail(1, stays, "rm", "--json", "-r", "camera:top");
+  await Deno.remove(`${inbox}/top/sub/link`);
+  assertEquals(await content(inbox), { "top": null, "top/sub": null });
+});
+
+// Paths on another device.
+
+Deno.test("PEER:[PATH] is parsed as a peer, names, and whether a directory is meant", () => {
+  const cases: [text: string, peer: string, names: string[], directory: boolean][] = [
+    ["camera:", "camera", [], true],
+    ["camera:/", "camera", [], true],
+    ["camera:.", "camera", [], true],
+    ["camera:a", "camera", ["a"], false],
+    ["camera:/a//b/./c/", "camera", ["a", "b", "c"], true],
+    ["camera:a/.", "camera", ["a"], true],
+    ["camera:a:b/c d", "camera", ["a:b", "c d"], false],
+    ["camera:日本", "camera", ["日本"], false],
+  ];
+  for (const [text, peer, names, directory] of cases) {
+    assertEquals(parseRemotePath(text), { peer, names, directory }, text);
+  }
+  // A colon after a slash, or at the beginning, is no peer's.
+  for (const text of ["a", "./a:b", "/a:b", ":a", "", "a/b:c"]) {
+    assertEquals(isRemotePath(text), false, text);
+    assertThrows(() => parseRemotePath(text), Failure, "PEER:PATH");
+  }
+  for (const text of ["c:..", "c:a/../b", "c:a\0", `c:${"é".repeat(128)}`, "c:\ud800"]) {
+    assertEquals(assertThrows(() => parseRemotePath(text), Failure).exitCode, 2, text);
+  }
+});
+
+Deno.test("any path is refused as wrong usage, or has names that stay below what is shared, and is parsed back unchanged", () => {
+  const odd = ["a", "..", ".", "", "a b", "~2F", "\0", "%2e%2e", "x".repeat(256)];
+  const name = fc.oneof(fc.constantFrom(...odd), fc.string({ maxLength: 30, unit: "grapheme" }));
+  const peer = fc.constantFrom("camera:", "camera", ":", "a:b:", "c/d:");
+  fc.assert(
+    fc.property(peer, fc.array(name, { maxLength: 5 }), (peer, parts) => {
+      let path;
+      try {
+        path = parseRemotePath(peer + parts.join("/"));
+      } catch (error) {
+        return assert(error instanceof Failure && error.exitCode === 2, `${error}`);
+      }
+      for (const name of path.names) {
+        assert(!["", ".", ".."].includes(name) && !/[/\0]/.test(name), name);
+        escapeName(name);
+      }
+      assertEquals(parseRemotePath(formatRemotePath(path.peer, path.names, path.directory)), path);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+// The directory of the device, which is neither sent, nor written or deleted in.
+
+Deno.test("the directory is known by whatever path, and so is what is in it, or would be", async () => {
+  await using dir = await tempDir();
+  const { path } = dir;
+  await fill(path, { "state/home/peers": null, "state/home-2": null });
+  await makeLinks({ [`${path}/link`]: `${path}/state/home` });
+  const own = await ownDirectory(`${path}/link`);
+  const inside = ["link", "link/peers", "state/home", "state/../state/home/peers"];
+  for (const each of [...inside, "state/home/new", "link/new/deep"]) {
+    await assertRejects(() => own.check(`${path}/${each}`), Failure, "keys", each);
+  }
+  for (const each of ["state", "state/home-2", "new", "new/deep"]) {
+    await own.check(`${path}/${each}`);
+  }
+});
+
+for (const direction of ["download", "upload"] as const) {
+  Deno.test(`${direction}: a tree that it is in is copied without it, and nothing in it is written or deleted`, async () => {
+    const keys = { "state/own/key": "secret", "state/own/peers/a": "peer" };
+    for (const there of [{ "state/own/key": "forged" }, { "state/own": "a file" }, {}]) {
+      const [source, target] = direction === "download" ? [there, keys] : [keys, there];
+      const from = { ...source, "a": "1" };
+      await using trees = await makeTrees(direction, from, { ...target, "old": "2" });
+      const root = direction === "download" ? trees.target : trees.source;
+      const before = await content(`${trees.target}/state`).catch(() => null);
+      const own = await ownDirectory(`${root}/state/own`);
+      const told = new Set<string>();
+      const filter = await own.filter(root, (path) => told.add(path.join("/")));
+      const { result, outcomes } = await trees.copy({ filter, delete: true });
+      assertEquals([result.failed, outcomes["a"]], [0, "copied"]);
+      assertEquals([...told], ["state/own"]);
+      const after = await content(trees.target);
+      assertEquals([after["a"], after["old"]], ["1", undefined]);
+      if (before !== null) assertEquals(await content(`${trees.target}/state`), before);
+      else assertEquals(after, { "a": "1", "state": null });
+    }
+  });
+}
+
+Deno.test("no command moves files out of it or into it, or deletes there", async () => {
+  await using files = await AgentFiles.start();
+  const { homes, share, inbox } = files;
+  const home = homes.at("viewer");
+  await fill(share, { "d/device.json": "forged", "d/identity/f": "1" });
+  const before = await content(home);
+  for (
+    const command of [
+      ["get", "camera:d/device.json", `${home}/`],
+      ["get", "-r", "camera:d", `${home}/peers`],
+      ["sync", "--delete", "camera:d", home],
+      ["sync", `${home}/identity`, "camera:"],
+      ["put", "-r", home, "camera:"],
+      ["put", `${home}/device.json`, "camera:"],
+    ]
+  ) await files.fail(1, "is the directory of the device, or in it", ...command);
+  assertEquals(await content(home), before);
+  assertEquals(await content(inbox), {});
+});
+
+Deno.test("a list that never ends is given up", async () => {
+  let sent = 0;
+  const entry = { kind: "file", size: 0, modified: "2020-01-01T00:00:00.000Z" };
+  const endless = ReadableStream.from((function* () {
+    for (;;) {
+      const begin = sent === 0 ? "[" : "";
+      const text = `${begin}${JSON.stringify({ ...entry, name: `${sent++}` })},\n`;
+      yield new TextEncoder().encode(`${text.length.toString(16)}\r\n${text}\r\n`);
+    }
+  })());
+  const headers = { "content-type": "application/json" };
+  await using serving = serve(() => [200, "OK", headers, new ChunkedBody(endless)]);
+  const { signal } = new AbortController();
+  using connections = new PeerConnections(
+    (options) => Promise.resolve(serving.makeClient(options)),
+    signal,
+    () => {},
+  );
+  const list = () => new RemoteFiles(connections, "c", "share", signal, 500).list([]);
+  const problem = "the directory has more than 500 files and directories: name smaller parts of it";
+  await assertRejects(list, Failure, problem);
+});

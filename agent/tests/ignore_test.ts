@@ -1,0 +1,130 @@
+/** Lines as in .gitignore: what they leave out of a tree, and which lists can be read. */
+import { IgnoreList } from "@degu/internal/agent/ignore.ts";
+import { Failure } from "@degu/internal/agent/failure.ts";
+import { fill, tempDir } from "@degu/testing/directories.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { assertEquals, assertThrows } from "@std/assert";
+
+/** The lines, paths that they match, and others; the path of a directory ends with a slash. */
+const rows: [rule: string, lines: string[], matched: string[], others: string[]][] = [
+  ["a name, anywhere", ["a"], ["a", "a/", "x/a", "x/y/a/"], ["ab", "a b", "A", "b/c"]],
+  ["a path, from the top on", ["/a", "b/c"], ["a", "b/c", "b/c/"], ["x/a", "x/b/c", "c"]],
+  ["a directory", ["a/", "/b/c/"], ["a/", "x/a/", "b/c/"], ["a", "b/c", "x/b/c/"]],
+  ["any number of characters", ["*.o", "x*z"], [".o", "a.o", "x/b.o", "xz", "x.y.z"], [
+    "o",
+    "a.ob",
+  ]],
+  ["no slash among them", ["a/*", "b*c"], ["a/x", "a/.x"], ["b/c", "x/a/y"]],
+  ["many stars are one", ["a***b"], ["ab", "axxb", "x/ab"], ["a/b", "abc"]],
+  ["one character", ["a?c", "?é?"], ["abc", "ééé"], ["ac", "abbc", "a/c", "éé"]],
+  ["any directories before", ["**/a/b"], ["a/b", "x/a/b", "x/y/a/b"], ["b", "a/x/b"]],
+  ["any directories between", ["a/**/b"], ["a/b", "a/x/b", "a/x/y/b/"], ["x/a/b", "a/bb"]],
+  ["everything in a directory", ["a/**"], ["a/x", "a/x/y/"], ["a", "a/", "x/a/y"]],
+  ["everything", ["**"], ["a", "a/b/"], []],
+  ["every directory", ["**/"], ["a/", "a/b/"], ["a"]],
+  ["everything at the top", ["/*"], ["a", ".b/"], []],
+  ["a set", ["[ab]x", "[a-c0-9]y"], ["ax", "x/bx", "cy", "5y"], ["cx", "dy", "x", "-y"]],
+  ["no character of a set", ["[!ab]x", "[^a-c]y"], ["cx", "!x", "dy"], ["ax", "by"]],
+  ["brackets, hyphens and backslashes in a set", ["[]-]1", "[a-]2", "[\\]]3"], [
+    "]1",
+    "-1",
+    "-2",
+    "]3",
+  ], [
+    ...["11", "b2", "\\3"],
+  ]],
+  ["a set with a name", ["[[:digit:]_]a", "[![:upper:]]b"], ["1a", "_a", "cb"], ["da", "Ab"]],
+  ["a set that does not end, or is none", ["[a", "[[:none:]]"], [], ["[a", "a", "n", "n]"]],
+  ["a backslash takes away the meaning", ["\\*", "\\#a", "\\!b", "c\\?", "\\[d]"], [
+    "*",
+    "#a",
+    "!b",
+    "c?",
+    "[d]",
+  ], [
+    ...["x", "a", "cx", "d"],
+  ]],
+  ["a backslash at the end is no pattern", ["a\\"], [], ["a", "a\\"]],
+  ["spaces at the end, unless they are escaped", ["a  ", "b\\ ", "c\\  "], ["a", "b ", "c "], [
+    ...["a ", "b", "c  "],
+  ]],
+  ["spaces elsewhere", [" a", "b c"], [" a", "b c"], ["a", "b"]],
+  ["comments, and nothing", ["#a", "", "  ", "/", "!"], [], ["#a", "a"]],
+  ["the last match decides", ["*.o", "!a.o", "b/a.o"], ["x.o", "b/a.o"], ["a.o", "x/a.o"]],
+  ["letters have a case", ["A"], ["A"], ["a"]],
+];
+
+Deno.test("lines as in .gitignore match", async (t) => {
+  await eachRow(t, rows, (_rule, lines, matched, others) => {
+    const ignores = (path: string) => {
+      const isDirectory = path.endsWith("/");
+      const names = (isDirectory ? path.slice(0, -1) : path).split("/");
+      return new IgnoreList("/tmp/none", lines).ignores(names, isDirectory);
+    };
+    assertEquals(matched.filter((path) => !ignores(path)), [], "matched");
+    assertEquals(others.filter(ignores), [], "not matched");
+  });
+});
+
+/** What a list of these bytes leaves out of a, b and c; `null` for a list that can't be read. */
+async function leftOut(bytes: Uint8Array<ArrayBuffer> | string): Promise<string | null> {
+  await using dir = await tempDir();
+  const content = typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes;
+  await Deno.writeFile(`${dir.path}/.deguignore`, content);
+  try {
+    const list = new IgnoreList(dir.path, []);
+    return ["a", "b", "c"].filter((name) => list.ignores([name], false)).join("");
+  } catch (error) {
+    if (error instanceof Failure && error.message.includes("can't be read")) return null;
+    throw error;
+  }
+}
+
+/** UTF-16, with the low byte first. */
+function utf16(text: string): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(Uint16Array.from(text, (each) => each.charCodeAt(0)).buffer);
+}
+
+Deno.test("a list is UTF-8, with a byte order mark or without, and anything else can't be read", async (t) => {
+  await eachRow(
+    t,
+    [
+      ["UTF-8", "a\nb\n", "ab"],
+      ["with a byte order mark", "\ufeffa\nb", "ab"],
+      ["line ends of Windows", "a\r\nb\r\n", "ab"],
+      ["nothing", "", ""],
+      ["UTF-16 with a byte order mark", utf16("\ufeffa\nb\n"), null],
+      ["UTF-16 without one", utf16("a\nb\n"), null],
+      ["Latin-1", new Uint8Array([0x61, 0x0a, 0xe9, 0x0a]), null],
+      ["10,000 lines", "x\n".repeat(9_999) + "a\n", "a"],
+      ["a line more", "x\n".repeat(10_000) + "a\n", null],
+      ["a line of 1,000 characters", "\u20ac".repeat(1_000) + "\nb", "b"],
+      ["a character more", "x".repeat(1_001) + "\nb", null],
+    ] as [string, string | Uint8Array<ArrayBuffer>, string | null][],
+    async (_name, bytes, expected) => {
+      assertEquals(await leftOut(bytes), expected);
+    },
+  );
+});
+
+Deno.test("a list with other bytes than before is no list to go by", async (t) => {
+  const before = "a\n";
+  await eachRow(t, [
+    ["the same", before, before, false],
+    ["other lines", before, "b\n", true],
+    ["a line more", before, "a\nb\n", true],
+    ["emptied", before, "", true],
+    ["gone", before, null, true],
+    ["new", null, "a\n", true],
+    ["none", null, null, false],
+  ] as [string, string | null, string | null, boolean][], async (_name, first, second, changes) => {
+    await using dir = await tempDir();
+    if (first !== null) await fill(dir.path, { ".deguignore": first });
+    const list = new IgnoreList(dir.path, []);
+    if (second === null) await Deno.remove(`${dir.path}/.deguignore`).catch(() => {});
+    else await fill(dir.path, { ".deguignore": second });
+    if (changes) {
+      assertThrows(() => list.checkUnchanged(), Failure, "has changed since it was read");
+    } else list.checkUnchanged();
+  });
+});

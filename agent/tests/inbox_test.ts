@@ -1,0 +1,505 @@
+/** The inbox of degu serve: a directory for each peer, or one for all; what peers may do there. */
+import { BodyIter } from "@degu/degu/base";
+import type { Client } from "@degu/degu/client";
+import { Device } from "@degu/degu/device";
+import { Inbox } from "@degu/internal/agent/inbox.ts";
+import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { sha256Of } from "@degu/testing/bundles.ts";
+import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { syncedWhile } from "@degu/testing/synced.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+
+/** A camera with an inbox, and two peers, each with a directory of files to send. */
+async function threeDevices(...options: string[]) {
+  const homes = await AgentHomes.create();
+  const [, one, two] = await homes.init("camera", "one", "two");
+  await homes.pair("camera", "one");
+  await homes.pair("camera", "two");
+  const inbox = homes.at("inbox");
+  await fill(homes.path, {
+    "from-one/photo": "of one",
+    "from-one/tree/a": "one",
+    "from-two/photo": "of two",
+    "from-two/tree/b": "two",
+  });
+  const inboxOf = options.length > 0 ? options : ["--inbox", inbox];
+  const { agent } = await homes.serve("camera", inboxOf, "one", "two");
+  const ids = { one: one!, two: two! };
+  return {
+    homes,
+    inbox,
+    ids,
+    agent,
+    at: (name: string, path: string) => homes.at(`from-${name}`, path),
+    [Symbol.asyncDispose]: () => homes[Symbol.asyncDispose](),
+  };
+}
+
+/** What an inbox has, without the directories for unfinished files. */
+async function filesIn(inbox: string): Promise<Record<string, string | null>> {
+  const all = Object.entries(await content(inbox));
+  return Object.fromEntries(all.filter(([path]) => !path.includes(".degu-files")));
+}
+
+async function clientOf(device: Device): Promise<Client> {
+  return await device.client("camera", { timeout: 10 });
+}
+
+Deno.test("each peer has a directory of its own: a third device sees, gets, replaces and deletes nothing of another's", async () => {
+  await using devices = await threeDevices();
+  const { homes, inbox, at } = devices;
+  await homes.must("one", ["put", "-r", at("one", "photo"), at("one", "tree"), "camera:"]);
+  assertEquals(await mode(`${inbox}/one`), 0o700);
+  await homes.must("one", ["sync", at("one", "tree"), "camera:synced"]);
+  const ofOne = { "photo": "of one", "tree": null, "tree/a": "one" };
+  const wholeOfOne = { ...ofOne, "synced": null, "synced/a": "one" };
+  assertEquals(await content(`${inbox}/one`), wholeOfOne);
+  // ls and get.
+  for (const path of ["", "one", "one/", "../one", "photo"]) {
+    const { stdout } = await homes.run("two", ["ls", "--inbox", `camera:${path}`]);
+    assertEquals(stdout, "", path);
+  }
+  const back = homes.at("back");
+  await homes.fail("two", 1, "is not there", ["get", "--inbox", "camera:photo", back]);
+  await homes.fail("two", 1, "is not there", ["get", "--inbox", "-r", "camera:tree", back]);
+  // rm.
+  for (const path of ["photo", "one/photo", "synced"]) {
+    await homes.fail("two", 1, "is not there", ["rm", "-r", `camera:${path}`]);
+  }
+  // put and sync, into the same names.
+  await homes.must("two", ["put", at("two", "photo"), "camera:"]);
+  await homes.must("two", ["put", "-r", "--force", at("two", "tree"), "camera:"]);
+  await homes.must("two", ["sync", "--delete", at("two", "tree"), "camera:synced"]);
+  const ofTwo = { "photo": "of two", "tree": null, "tree/b": "two", "synced": null };
+  assertEquals(await content(`${inbox}/two`), { ...ofTwo, "synced/b": "two" });
+  // Everything that it has, and nothing else.
+  await homes.must("two", ["sync", "--delete", at("two", "tree"), "camera:"]);
+  await homes.must("two", ["rm", "camera:b"]);
+  await homes.must("two", ["sync", "--inbox", "--delete", "camera:", back]);
+  assertEquals([await content(`${inbox}/two`), await content(back)], [{}, {}]);
+  assertEquals(await content(`${inbox}/one`), wholeOfOne);
+  await homes.must("one", ["get", "--inbox", "-r", "camera:", back]);
+  assertEquals(await content(back), wholeOfOne);
+});
+
+Deno.test("no path that a peer can send leads out of its directory", async () => {
+  await using devices = await threeDevices();
+  const { homes, inbox, at } = devices;
+  await homes.must("one", ["put", at("one", "photo"), "camera:"]);
+  await using two = await Device.open(homes.at("two"));
+  const client = await clientOf(two);
+  const bytes = new TextEncoder().encode("x");
+  for (const path of ["../one/photo", "..~2Fone~2Fphoto", "~2E~2E/one/photo", "/one/photo"]) {
+    for (const method of ["GET", "PUT", "DELETE"] as const) {
+      const body = method === "PUT" ? bytes : null;
+      const status = await client.request(method, `/inbox/${path}`, {}, body)
+        .then(({ status }) => status, () => null);
+      assert(status === null || status >= 400, `${method} ${path}: ${status}`);
+    }
+  }
+  // Nor does the server copy anything of another device, whose digest this one knows.
+  const digest = `sha-256=:${
+    Uint8Array.fromHex(sha256Of(new TextEncoder().encode("of one"))).toBase64()
+  }:`;
+  const length = { "upload-length": "6", "upload-offset": "6", "repr-digest": digest };
+  for (const path of ["/photo", "/one/photo", "/../one/photo", "/inbox/one/photo"]) {
+    const headers = { ...length, "reuse": `"${path}";length=6` };
+    const { status } = await client.request("PUT", "/inbox/copy", headers, new Uint8Array());
+    assertEquals(status, 404, path);
+  }
+  assertEquals((await client.request("PUT", "/inbox/one/photo", {}, bytes)).status, 201);
+  assertEquals(await filesIn(inbox), {
+    ...{ "one": null, "one/photo": "of one" },
+    ...{ "two": null, "two/one": null, "two/one/photo": "x" },
+  });
+});
+
+Deno.test("--inbox-for-all: each peer sees, replaces and deletes the files of the others", async () => {
+  await using dir = await tempDir();
+  const inbox = `${dir.path}/all`;
+  await using devices = await threeDevices("--inbox-for-all", inbox);
+  const { homes, at } = devices;
+  await homes.must("one", ["put", "-r", at("one", "photo"), at("one", "tree"), "camera:"]);
+  assertEquals(await homes.must("two", ["ls", "camera:"]), "photo\ntree/\n");
+  await homes.must("two", ["put", "--force", at("two", "photo"), "camera:"]);
+  await homes.must("two", ["rm", "-r", "camera:tree"]);
+  assertEquals(await content(inbox), { "photo": "of two" });
+});
+
+// Whose a directory is.
+
+Deno.test("rename: the files of the old name stay, where it says; new ones go to a directory of the new name", async () => {
+  await using devices = await threeDevices();
+  const { homes, inbox, at, agent } = devices;
+  await homes.must("one", ["put", at("one", "photo"), "camera:"]);
+  const path = await Deno.realPath(inbox);
+  const renamed = await homes.run("camera", ["rename", "one", "phone"]);
+  assertEquals([renamed.code, renamed.stderr], [0, `what it has put here stays in ${path}/one\n`]);
+  // The server learns it within a second.
+  await using device = await Device.open(homes.at("one"));
+  const client = await clientOf(device);
+  const isNew = async () => {
+    const { body } = await client.request("GET", "/inbox/");
+    return await body!.text() === "[]\n" || (await entries(inbox)).includes("phone");
+  };
+  while (!await isNew());
+  await homes.must("one", ["put", at("one", "tree/a"), "camera:"]);
+  assertEquals(await filesIn(inbox), {
+    ...{ "one": null, "one/photo": "of one" },
+    ...{ "phone": null, "phone/a": "one" },
+  });
+  // A peer without a directory has no old files.
+  const { stderr } = await homes.run("camera", ["rename", "two", "other"]);
+  assertEquals(stderr, "");
+  // Without the permission to look there, and without a server.
+  const args = ["--home", homes.at("camera"), "rename"];
+  const { stderr: blind } = await runAgent([...args, "phone", "two"], {
+    flags: [...homes.flags("camera")],
+  });
+  assertEquals(
+    blind,
+    `what it has put into ${path} stays in the directory of its old name there\n`,
+  );
+  agent.kill("SIGTERM");
+  await agent.ended();
+  const { stderr: alone } = await homes.run("camera", ["rename", "two", "one"]);
+  assertEquals(
+    alone,
+    "a directory that it has in an inbox here keeps the old name, and the files\n",
+  );
+  // Its old name again: its old files.
+  await homes.serve("camera", ["--inbox", inbox], "one");
+  assertEquals(await homes.must("one", ["ls", "camera:"]), "photo\n");
+});
+
+Deno.test("an upload that is under way when its peer is renamed ends in the directory of the old name", async () => {
+  await using devices = await threeDevices();
+  const { homes, inbox } = devices;
+  await using device = await Device.open(homes.at("one"));
+  const client = await clientOf(device);
+  using connection = await client.connect();
+  const began = Promise.withResolvers<void>();
+  const renamed = Promise.withResolvers<void>();
+  const pieces = async function* () {
+    yield new TextEncoder().encode("be");
+    began.resolve();
+    await renamed.promise;
+    yield new TextEncoder().encode("gun");
+  };
+  const uploading = connection.put("/inbox/file", {}, new BodyIter(pieces(), 5));
+  await began.promise;
+  while (!(await entries(inbox)).includes("one"));
+  await homes.must("camera", ["rename", "one", "phone"]);
+  while (!(await entries(inbox)).includes("phone")) {
+    await (await client.request("GET", "/inbox/")).body?.bytes();
+  }
+  renamed.resolve();
+  assertEquals((await uploading).status, 201);
+  const both = { "one": null, "one/file": "begun", "phone": null };
+  assertEquals(await filesIn(inbox), both);
+});
+
+Deno.test("another device that gets a name of old finds a directory with a number, and the former its own again", async () => {
+  await using devices = await threeDevices();
+  const { homes, inbox, at } = devices;
+  await homes.must("one", ["put", at("one", "photo"), "camera:"]);
+  await homes.must("camera", ["forget", "one"]);
+  await homes.must("camera", ["rename", "two", "one"]);
+  await using device = await Device.open(homes.at("two"));
+  const client = await clientOf(device);
+  while (!(await entries(inbox)).includes("one-2")) {
+    await (await client.request("GET", "/inbox/")).body?.bytes();
+  }
+  assertEquals(await homes.must("two", ["ls", "--inbox", "camera:"]), "");
+  await homes.must("two", ["put", at("two", "photo"), "camera:"]);
+  await homes.must("camera", ["rename", "one", "two"]);
+  await homes.pair("camera", "one");
+  const { address } = await homes.serve("camera", ["--inbox", inbox]);
+  const ls = ["ls", "--address", address, "camera:"];
+  assertEquals(await homes.must("one", ls), "photo\n");
+  assertEquals(await content(`${inbox}/one`), { "photo": "of one" });
+  assertEquals(await content(`${inbox}/one-2`), { "photo": "of two" });
+});
+
+const [ID, OTHER] = ["a".repeat(52), "b".repeat(51) + "a"];
+
+Deno.test("a directory belongs to one id for good, whatever comes in between", async () => {
+  await using dir = await tempDir();
+  const directoryOf = async (id: string, name: string) => {
+    const directory = await new Inbox(dir.path).directoryOf({ id, name });
+    await Deno.mkdir(`${dir.path}/${directory}`, { recursive: true });
+    return directory;
+  };
+  const rows: [id: string, name: string, directory: string][] = [
+    [ID, "phone", "phone"],
+    [OTHER, "phone", "phone-2"],
+    [ID, "phone", "phone"],
+    // Some disks take these for one.
+    [ID, "Phone", "phone"],
+    [OTHER, "PHONE", "phone-2"],
+    // A name with a number is like any other.
+    [ID, "phone-2", "phone-2-2"],
+    [OTHER, "phone-2", "phone-2-3"],
+    [ID, "x".repeat(63), "x".repeat(63)],
+    [OTHER, "X".repeat(63), `${"X".repeat(61)}-2`],
+  ];
+  for (const [id, name, directory] of rows) {
+    assertEquals(await directoryOf(id, name), directory, `${name} of ${id}`);
+  }
+  // Nobody's, also if it is spelled in another way.
+  await fill(dir.path, { "Tablet/private": "" });
+  assertEquals(await directoryOf(ID, "tablet"), "tablet-2");
+  // One that was removed is still its own.
+  await Deno.remove(`${dir.path}/phone`);
+  assertEquals(await directoryOf(OTHER, "phone"), "phone-2");
+  assertEquals(await directoryOf(ID, "phone"), "phone");
+});
+
+Deno.test("of many that ask at once for the same name, each gets one directory, and no other has it", async () => {
+  await using dir = await tempDir();
+  const ids = Array.from("abcdefgh", (letter) => letter.repeat(51) + "a");
+  // As in several processes: each has an inbox of its own.
+  const asked = [...ids, ...ids].map((id) =>
+    new Inbox(dir.path).directoryOf({ id, name: "phone" })
+  );
+  const directories = await Promise.all(asked);
+  assertEquals(directories.slice(0, 8), directories.slice(8));
+  assertEquals(new Set(directories).size, 8);
+  const records = await entries(`${dir.path}/.degu-files`);
+  assertEquals(records, directories.slice(0, 8).map((each) => `owner-${each}`).toSorted());
+  assertEquals(await mode(`${dir.path}/.degu-files`), 0o700);
+  for (const [i, id] of ids.entries()) {
+    assertEquals(await new Inbox(dir.path).directoryOf({ id, name: "phone" }), directories[i]);
+  }
+});
+
+Deno.test("a record that the disk has damaged leaves its directory to nobody", async (t) => {
+  const rows: [rule: string, text: string][] = [
+    ["nothing", ""],
+    ["half of it", '{"id":"aaaa'],
+    ["no record", "null"],
+    ["another directory", JSON.stringify({ id: ID, name: "phone", directory: "../private" })],
+  ];
+  await eachRow(t, rows, async (_rule, text) => {
+    await using dir = await tempDir();
+    const inbox = new Inbox(dir.path);
+    assertEquals(await inbox.directoryOf({ id: ID, name: "phone" }), "phone");
+    await Deno.writeTextFile(`${dir.path}/.degu-files/owner-phone`, text);
+    const found = await Promise.all(
+      [ID, OTHER].map((id) => inbox.directoryOf({ id, name: "phone" })),
+    );
+    assertEquals(found.toSorted(), ["phone-2", "phone-3"]);
+    // It is no obstacle to serve the rest.
+    await Deno.mkdir(`${dir.path}/phone`);
+    await inbox.check();
+  });
+});
+
+Deno.test("whose a directory is, is on the disk before anything is in it", async () => {
+  await using dir = await tempDir();
+  const synced = await syncedWhile(dir.path, async () => {
+    await new Inbox(dir.path).directoryOf({ id: ID, name: "phone" });
+  });
+  assertEquals(synced, [".", "./.degu-files", "./.degu-files/owner-phone"]);
+  const inbox = new Inbox(dir.path);
+  assertEquals(await syncedWhile(dir.path, () => inbox.make("phone")), ["."]);
+  assertEquals(await syncedWhile(dir.path, () => inbox.make("phone")), []);
+});
+
+// What is refused.
+
+Deno.test("an inbox with anything that is nobody's is refused, naming --inbox-for-all", async () => {
+  await using homes = await AgentHomes.create("camera", "one");
+  const inbox = homes.at("inbox");
+  const fails = async (...args: string[]) => {
+    for (const command of [["serve", "--listen", "127.0.0.1:0"], ["service", "install"]]) {
+      const said = await homes.fail("camera", 1, "belongs to no peer", [...command, ...args]);
+      assertMatch(said, /^degu: error: --inbox: .*; |use --inbox-for-all/);
+    }
+  };
+  await fill(inbox, { "other": "" });
+  await fails("--inbox", inbox);
+  await Deno.remove(`${inbox}/other`);
+  // What desktops and disks leave there is no peer's.
+  await fill(inbox, { ".DS_Store": "", "lost+found": null });
+  await homes.serve("camera", ["--inbox", inbox]);
+  await fill(inbox, { "one/file": "" });
+  await fails("--inbox", inbox);
+});
+
+Deno.test("a directory of a peer that is a link, or a file, is refused: at the start, and while it serves", async (t) => {
+  await using devices = await threeDevices();
+  const { homes, inbox, at } = devices;
+  await homes.must("two", ["put", at("two", "photo"), "camera:"]);
+  await fill(homes.path, { "elsewhere/private": "secret" });
+  for (const name of ["one", "two"] as const) {
+    await new Inbox(inbox).directoryOf({ id: devices.ids[name], name });
+  }
+  const rows: [rule: string, said: string, make: () => Promise<void>][] = [
+    [
+      "a link",
+      "is a link, which is not followed",
+      () => makeLinks({ [`${inbox}/one`]: homes.at("elsewhere") }),
+    ],
+    [
+      "a link to nothing",
+      "is a link, which is not followed",
+      () => makeLinks({ [`${inbox}/one`]: homes.at("none") }),
+    ],
+    ["a file", "is not a directory", () => fill(inbox, { "one": "" }).then(() => {})],
+  ];
+  await using device = await Device.open(homes.at("one"));
+  const client = await clientOf(device);
+  const gone = "the directory that the peer serves is not there";
+  await eachRow(t, rows, async (_rule, said, make) => {
+    await make();
+    const serve = ["serve", "--listen", "127.0.0.1:0", "--inbox", inbox];
+    await homes.fail("camera", 1, new RegExp(`^degu: error: --inbox: .*/one ${said}`), serve);
+    await homes.fail("one", 1, gone, ["ls", "camera:"]);
+    await homes.fail("one", 1, gone, ["rm", "camera:private"]);
+    for (const [method, body] of [["GET", null], ["PUT", new Uint8Array(1)]] as const) {
+      assertEquals((await client.request(method, "/inbox/private", {}, body)).status, 503);
+    }
+    await devices.agent.message(`one: ${await Deno.realPath(inbox)}/one ${said}`);
+    // Others go on.
+    assertEquals(await homes.must("two", ["ls", "camera:"]), "photo\n");
+    await Deno.remove(`${inbox}/one`);
+  });
+  assertEquals(await content(homes.at("elsewhere")), { "private": "secret" });
+  await homes.must("one", ["put", at("one", "photo"), "camera:"]);
+});
+
+Deno.test("a share that holds the inbox, or lies in it, is refused, but with --inbox-for-all", async (t) => {
+  await using homes = await AgentHomes.create("camera");
+  await fill(homes.path, { "dir/in": null });
+  await makeLinks({ [homes.at("link")]: homes.at("dir") });
+  const rows: [rule: string, share: string, inbox: string][] = [
+    ["the same", "dir", "dir"],
+    ["the same, by a link", "link", "dir"],
+    ["the inbox in the share", "dir", "dir/in"],
+    ["a new inbox in the share", "dir", "dir/new"],
+    ["the share in the inbox", "dir/in", "dir"],
+  ];
+  await eachRow(t, rows, async (_rule, share, inbox) => {
+    const dirs = ["--share", homes.at(share), "--inbox", homes.at(inbox)];
+    for (const command of [["serve", "--listen", "127.0.0.1:0"], ["service", "install"]]) {
+      const said = await homes.fail("camera", 2, "so peers could read the files of others", [
+        ...command,
+        ...dirs,
+      ]);
+      assertStringIncludes(said, "use --inbox-for-all");
+    }
+  });
+  assertEquals(await content(homes.at("dir")), { "in": null });
+  const { agent } = await homes.serve("camera", [
+    ...["--share", homes.at("dir"), "--inbox-for-all", homes.at("dir")],
+  ]);
+  agent.kill("SIGTERM");
+  assertEquals((await agent.ended()).code, 0);
+});
+
+Deno.test("options of the inbox that don't go together are refused", async () => {
+  await using homes = await AgentHomes.create("camera");
+  await homes.fail("camera", 2, "--new-only is for an inbox: add --inbox", ["serve", "--new-only"]);
+  const both = ["serve", "--inbox", "a", "--inbox-for-all", "b"];
+  await homes.fail("camera", 2, "cannot be used with option", both);
+});
+
+// --new-only.
+
+Deno.test("--new-only: files are added, none is replaced, grows or is deleted, and each command says so", async (t) => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await files.serve("--inbox", files.inboxes, "--new-only");
+  await fill(here, { "a": "1", "t/a": "1", "t/b": "2" });
+  await files.succeed("put", "-r", `${here}/a`, `${here}/t`, "camera:");
+  await files.succeed("sync", `${here}/t`, "camera:s");
+  const all = {
+    ...{ "a": "1", "t": null, "t/a": "1", "t/b": "2" },
+    ...{ "s": null, "s/a": "1", "s/b": "2" },
+  };
+  assertEquals(await content(inbox), all);
+  // The same ones are no error.
+  await files.succeed("put", "-r", `${here}/a`, `${here}/t`, "camera:");
+  await fill(here, { "a": "1 and more", "t/a": "other", "t/b": "x".repeat(100_000) });
+  const rows: [command: string, args: string[]][] = [
+    ["put", ["put", `${here}/a`, "camera:"]],
+    ["put --force", ["put", "--force", `${here}/a`, "camera:"]],
+    ["put -r", ["put", "-r", `${here}/t`, "camera:"]],
+    ["put -r --force", ["put", "-r", "--force", `${here}/t`, "camera:"]],
+    ["sync", ["sync", `${here}/t`, "camera:s"]],
+    ["sync --dry-run", ["sync", "--dry-run", `${here}/t`, "camera:s"]],
+    ["sync --delete", ["sync", "--delete", `${here}/t`, "camera:s"]],
+    ["sync --delete --dry-run", ["sync", "--delete", "--dry-run", `${here}/t`, "camera:s"]],
+    ["rm", ["rm", "camera:a"]],
+    ["rm -r", ["rm", "-r", "camera:t"]],
+  ];
+  const problem = 'the peer only takes new files ("degu serve --new-only"): what is there stays';
+  await eachRow(t, rows, async (_command, args) => {
+    const said = await files.fail(1, problem, ...args);
+    assertEquals(said.includes("leave out --delete"), args.includes("--delete"));
+    assert(!said.includes("--force"), said);
+    if (args[0] === "rm") assertEquals(said.match(/error:/g)?.length, 1, said);
+  });
+  assertEquals(await content(inbox), all);
+  // What is new still goes there.
+  await fill(here, { "t/c": "3" });
+  await files.fail(1, problem, "sync", `${here}/t`, "camera:s");
+  assertEquals(await content(inbox), { ...all, "s/c": "3" });
+});
+
+// What stays on the disk.
+
+Deno.test("a directory that a person moves away while degu serve runs is made again, for the same peer", async () => {
+  await using devices = await threeDevices();
+  const { homes, inbox, at } = devices;
+  await homes.must("one", ["put", at("one", "photo"), "camera:"]);
+  await Deno.rename(`${inbox}/one`, homes.at("sorted"));
+  assertEquals(await homes.must("one", ["ls", "camera:"]), "");
+  await homes.must("one", ["put", "-r", at("one", "tree"), "camera:"]);
+  assertEquals(await filesIn(inbox), { "one": null, "one/tree": null, "one/tree/a": "one" });
+  assertEquals(await content(homes.at("sorted")), { "photo": "of one" });
+  // Where the whole inbox is gone, its disk may not be mounted: nothing is made in its place.
+  await Deno.rename(inbox, homes.at("elsewhere"));
+  for (const name of ["one", "two"]) {
+    await homes.fail(name, 1, "is its disk mounted there?", ["ls", "--inbox", "camera:"]);
+  }
+  await assertRejects(() => Deno.lstat(inbox), Deno.errors.NotFound);
+  await Deno.rename(homes.at("elsewhere"), inbox);
+  assertEquals(await homes.must("one", ["ls", "camera:"]), "tree/\n");
+  assertEquals(await homes.must("two", ["ls", "camera:"]), "");
+});
+
+Deno.test("the copy of a lost machine is moved into the directory of the new one, which a first look makes, and brought back", async () => {
+  await using devices = await threeDevices();
+  const { homes, inbox, at } = devices;
+  await homes.must("one", ["sync", at("one", "tree"), "camera:Documents"]);
+  await homes.must("two", ["ls", "--inbox", "camera:"]);
+  await Deno.rename(`${inbox}/one/Documents`, `${inbox}/two/Documents`);
+  await homes.must("two", ["sync", "--inbox", "camera:Documents", homes.at("back")]);
+  assertEquals(await content(homes.at("back")), { a: "one" });
+});
+
+Deno.test("at its start degu serve removes what a peer that does not come back has left unfinished a day ago", async () => {
+  await using dir = await tempDir();
+  await using homes = await AgentHomes.create("camera");
+  const directory = await new Inbox(dir.path).directoryOf({ id: ID, name: "gone" });
+  const left = `${dir.path}/${directory}/.degu-files`;
+  await Deno.mkdir(left, { recursive: true });
+  const [old, recent] = ["0", "1"].map((digit) => `${left}/put-${digit.repeat(32)}`);
+  for (const path of [old!, recent!]) await Deno.writeTextFile(path, "x");
+  const before = new Date(Date.now() - 25 * 60 * 60 * 1000);
+  await Deno.utime(old!, before, before);
+  await homes.serve("camera", ["--inbox", dir.path]);
+  await assertRejects(() => Deno.lstat(old!), Deno.errors.NotFound);
+  await Deno.lstat(recent!);
+});

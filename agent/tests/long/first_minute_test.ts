@@ -1,0 +1,20 @@
+/**
+ * The first minute of the help and of agent/docs/guide.md, as it is printed, at terminals of
+ * machines that have nothing yet.
+ */
+import { labTest } from "@degu/testing/agent_lab.ts";
+import { assertEquals } from "@std/assert";
+
+type Files = [name: string, text: string][];
+
+await labTest<{ received: Files; mode: number; files: Files; left: Files }>(
+  "in the first minute a file is put into an inbox that only its owner can open, then sent once",
+  "agent_first_minute.ts",
+  [],
+  ({ received, mode, files, left }) => {
+    const hello: Files = [["hello.txt", "hello\n"]];
+    // The temporary directories are gone.
+    assertEquals([received, files, left], [[["Inbox", "/"], ...hello], hello, hello]);
+    assertEquals(mode, 0o700);
+  },
+);

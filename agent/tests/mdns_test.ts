@@ -1,0 +1,538 @@
+/** mDNS: packets, interfaces, announcing and finding. */
+import type { Address } from "@degu/degu/base";
+import {
+  Announcement,
+  findAddresses,
+  findOffers,
+  Hints,
+  PAIR_SERVICE,
+  recordsOf,
+  SERVICE,
+  type Service,
+} from "@degu/internal/agent/mdns.ts";
+import {
+  type InterfaceAddress,
+  type KnownRecord,
+  linksOf,
+  makePacketFilter,
+  type Network,
+} from "@degu/internal/agent/mdns_links.ts";
+import { ADDRESS, closed, interfaceOf, loopbackNetwork, of, SILENT } from "@degu/testing/mdns.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { atLeastOnce, within } from "@degu/testing/raw_peer.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
+import { Buffer } from "node:buffer";
+import { createSocket, Socket } from "node:dgram";
+import dnsPacket from "dns-packet";
+
+interface Packet {
+  readonly type: "query" | "response";
+  readonly questions?: readonly { readonly name: string; readonly type: string }[];
+  readonly answers?: readonly KnownRecord[];
+}
+type Incoming = Required<Packet>;
+
+// The package has no types of its own.
+const coder = dnsPacket as unknown as {
+  encode(packet: Packet): Uint8Array;
+  decode(bytes: Uint8Array): Incoming;
+};
+
+// mDNS on the loopback interface, with a port of its own.
+
+/** The group of IPv4. */
+const GROUP = "224.0.0.251";
+/** Somebody else on the network, who hears everything and can say anything. */
+class Stranger implements AsyncDisposable {
+  readonly heard: Incoming[] = [];
+  /** The same as it came. */
+  readonly bytes: Uint8Array[] = [];
+  readonly #port: number;
+  readonly #socket: Socket;
+  #waiting: (() => void)[] = [];
+
+  private constructor(port: number, socket: Socket) {
+    [this.#port, this.#socket] = [port, socket];
+    socket.on("message", (bytes) => {
+      if (bytes.length > 2000) return; // only it says so much
+      try {
+        this.heard.push(coder.decode(bytes));
+      } catch {
+        return; // its own
+      }
+      this.bytes.push(bytes);
+      for (const wake of this.#waiting.splice(0)) wake();
+    });
+  }
+
+  /** Joins the network. */
+  static async join({ port }: Network): Promise<Stranger> {
+    const socket = createSocket({ type: "udp4", reuseAddr: true });
+    await new Promise<void>((resolve) => socket.bind(port, GROUP, resolve));
+    socket.addMembership(GROUP, "127.0.0.1");
+    socket.setMulticastInterface("127.0.0.1");
+    return new Stranger(port, socket);
+  }
+
+  /** Waits until it has heard so many packets that are looked for, since `from`. */
+  async hears(
+    what: string,
+    isIt: (packet: Incoming) => boolean,
+    { from = 0, count = 1 } = {},
+  ): Promise<Incoming> {
+    const find = async () => {
+      for (;;) {
+        const found = this.heard.slice(from).filter(isIt);
+        if (found.length >= count) return found[count - 1]!;
+        await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      }
+    };
+    return await within(find(), what);
+  }
+
+  /** Sends a packet, or bytes. */
+  async send(packet: Packet | Uint8Array): Promise<void> {
+    const bytes = packet instanceof Uint8Array ? packet : coder.encode(packet);
+    await new Promise((resolve) =>
+      this.#socket.send(Buffer.from(bytes), this.#port, GROUP, resolve)
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await closed(this.#socket);
+  }
+}
+
+/** An id of a device that begins with a letter. */
+const idOf = (letter: string): string => letter.repeat(52);
+
+/** Announces a device that is named camera, unless something else is asked for. */
+function announceCamera(network: Network, options: Partial<Service> = {}) {
+  return new Announcement({ ...CAMERA, logger: SILENT, ...options }, network);
+}
+
+// The records of a device, and how names and questions are compared.
+
+const CAMERA: Service = { name: "camera", id: idOf("c"), port: 7443 };
+const INSTANCE = "camera-cccccccccccccccc._degu._tcp.local";
+const HOST = "degu-cccccccccccccccc.local";
+
+/** All records of the camera, or of one that differs, on an interface with these addresses. */
+const records = (addresses: readonly string[], service: Partial<Service> = {}) =>
+  recordsOf({ ...CAMERA, ...service }, interfaceOf(...addresses));
+
+Deno.test("the records of a device have 16 characters of its id, its port and its addresses", () => {
+  const all = records(["127.0.0.1", "fe80::9%eth0", "192.0.2.1", "fe80::1", "fd00::1"]);
+  assertEquals(
+    all.map(({ name, type, flush = false, data }) => [name, type, flush, data]) as unknown[],
+    [
+      // Others may have services of the type; nobody else has the rest.
+      [SERVICE, "PTR", false, INSTANCE],
+      ["_services._dns-sd._udp.local", "PTR", false, SERVICE],
+      [INSTANCE, "TXT", true, [Buffer.from("id=cccccccccccccccc")]],
+      [INSTANCE, "SRV", true, { priority: 0, weight: 0, port: 7443, target: HOST }],
+      [HOST, "A", true, "192.0.2.1"],
+      [HOST, "AAAA", true, "fd00::1"],
+    ],
+  );
+  const many = records(Array.from({ length: 20 }, (_, i) => `192.0.2.${i}`));
+  assertEquals(many.filter(({ type }) => type === "A").length, 8);
+});
+
+// Sockets on the interfaces of a machine, and what they pass on.
+
+Deno.test("no bytes end the process or stop an announcement", async () => {
+  const network = await loopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  await using camera = announceCamera(network);
+  await within(camera.announced, "announced");
+  await stranger.hears("an announcement", isResponse);
+  const valid = [...stranger.bytes];
+  const edit = fc.tuple(fc.nat(), fc.nat(255));
+  const edits = fc.tuple(fc.nat(), fc.nat(), fc.array(edit, { maxLength: 7 }));
+  for (const [which, length, changes] of fc.sample(edits, { numRuns: 600, seed: 1 })) {
+    const model = valid[which % valid.length]!;
+    const bytes = Uint8Array.from(model.subarray(0, 12 + length % (model.length - 11)));
+    for (const [at, byte] of changes) bytes[at % bytes.length] = byte;
+    await stranger.send(bytes);
+  }
+  for (const size of [0, 1, 11, 12, 9000, 9001, 65000]) {
+    for (const byte of [0xc0, 0xff, 0]) await stranger.send(new Uint8Array(size).fill(byte));
+  }
+  const found = await within(findAddresses(CAMERA.id, { seconds: 4 }, network), "found");
+  assertEquals(found, [[ADDRESS, 7443]]);
+});
+
+Deno.test("an announcement follows the interfaces, also after these could not be listed", async () => {
+  const { port } = await loopbackNetwork();
+  await using stranger = await Stranger.join({ port, findInterfaces: () => [] });
+  const polls: (() => void)[] = [];
+  const { setInterval } = globalThis;
+  using _interval = patch(globalThis, "setInterval", () =>
+    ((poll: () => void, every: number) => {
+      polls.push(poll);
+      return setInterval(() => {}, every);
+    }) as typeof setInterval);
+  let calls = 0;
+  const findInterfaces = () => {
+    if (++calls === 2) throw new Error("not now");
+    return interfaceOf("127.0.0.1", calls === 1 ? "192.0.2.7" : "192.0.2.8");
+  };
+  const logged: string[] = [];
+  const logger = { ...SILENT, debug: (text: string) => logged.push(text) };
+  await using camera = new Announcement({ ...CAMERA, logger }, { port, findInterfaces });
+  await within(camera.announced, "announced");
+  const says = (address: string) => ({ answers }: Incoming) =>
+    answers.some(({ data }) => data === address);
+  await stranger.hears("the first address", says("192.0.2.7"));
+  for (let i = 0; i < 2; i++) polls[0]!();
+  await stranger.hears("the new address", says("192.0.2.8"));
+  assertEquals([calls, logged], [3, ["mDNS: Error: not now"]]);
+});
+
+Deno.test("an interface that can't be used is logged at debug, and closed", async () => {
+  const { port } = await loopbackNetwork();
+  const logged = Promise.withResolvers<string>();
+  const logger = { ...SILENT, debug: logged.resolve };
+  const findInterfaces = () => [of("gone", "192.0.2.99", "255.255.255.0")];
+  await using _camera = new Announcement({ ...CAMERA, logger }, { port, findInterfaces });
+  const text = await within(logged.promise, "a message");
+  assert(text.startsWith("mDNS on gone: "), text);
+});
+
+const LOOPBACK = [of("lo", "127.0.0.1", "255.0.0.0"), of("lo", "::1"), of("lo", "10.9.9.9")];
+const CABLE = [of("eth0", "fe80::1", "ffff:ffff:ffff:ffff::")];
+const HOME = [of("wlan0", "2001:db8::1"), of("wlan0", "192.168.1.7", "255.255.255.128")];
+
+Deno.test("each interface with an IPv4 address is used; the loopback one only if alone", () => {
+  const names = (addresses: InterfaceAddress[]) => linksOf(addresses).map(([first]) => first!.name);
+  assertEquals(names([...LOOPBACK, ...CABLE, ...HOME]), ["wlan0"]);
+  assertEquals(names([...HOME, of("eth0", "192.0.2.1"), ...CABLE]), ["wlan0", "eth0"]);
+  assertEquals(names(CABLE), []);
+  assertEquals(names([]), []);
+  assertEquals(names(LOOPBACK), ["lo"]);
+});
+
+const SCRIPT = `
+  import { findAddresses } from "./kit/agent/mdns.ts";
+  import { mayUseMdns } from "./kit/agent/mdns_permissions.ts";
+  const found = [];
+  const look = async () => {
+    found.push(await findAddresses("a", { seconds: 0 }).then(String, String), mayUseMdns());
+  };
+  await look();
+  Deno.permissions.revokeSync({ name: "net", host: "224.0.0.251:5353" });
+  await look();
+  Deno.permissions.revokeSync({ name: "sys", kind: "networkInterfaces" });
+  await look();
+  console.log(JSON.stringify(found));
+`;
+
+Deno.test("mDNS says what it needs", async () => {
+  const hosts = "0.0.0.0:5353,224.0.0.251:5353";
+  const flags = [`--allow-net=${hosts}`, "--allow-sys=networkInterfaces"];
+  assertEquals(JSON.parse(await runScript(SCRIPT, flags, {})), [
+    ...["", true],
+    "NotCapable: mDNS needs net access to 0.0.0.0:5353 and 224.0.0.251:5353; run again with " +
+    `--allow-net=${hosts}`,
+    false,
+    "NotCapable: mDNS needs sys access to the interfaces of this machine; run again with " +
+    "--allow-sys=networkInterfaces",
+    false,
+  ]);
+});
+
+/** How many of these packets are decoded. */
+function decoded(packets: Iterable<{ size?: number; port?: number; address?: string }>): number {
+  const isWorthDecoding = makePacketFilter(5353, (host) => host !== "192.0.2.66");
+  return Array.from(packets).filter(({ size = 100, port = 5353, address = "192.0.2.1" }) =>
+    isWorthDecoding(size, { address, port })
+  ).length;
+}
+
+Deno.test("packets are dropped that are larger than 9000 bytes, from another port or network, or too many", () => {
+  assertEquals(decoded([{ size: 9000 }, { size: 9001 }, { size: 65507 }, { size: 0 }]), 2);
+  assertEquals(decoded([{ port: 5354 }, { port: 0 }, { address: "192.0.2.66" }, {}]), 1);
+  const large = decoded(Array.from({ length: 1000 }, () => ({ size: 9000 })));
+  const small = decoded(Array.from({ length: 10_000 }, () => ({ size: 1 })));
+  // 100,000 bytes at once, and what a slow machine adds at 50,000 a second.
+  assert(large >= 11 && large < 40, `${large}`);
+  assert(small >= 500 && small < 1400, `${small}`);
+  // Those that are dropped for another reason cost nothing.
+  const foreign = Array.from({ length: 10_000 }, () => ({ port: 1 }));
+  assertEquals(decoded([...foreign, {}]), 1);
+});
+
+// What a device says of itself on a link, and when.
+
+const isResponse = ({ type }: Incoming) => type === "response";
+const isGoodbye = ({ answers }: Incoming) =>
+  answers.length > 0 && answers.every(({ ttl }) => ttl === 0);
+
+Deno.test("a device is announced twice without asking for its name, found, told from another one, and withdrawn", async () => {
+  const network = await loopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  const camera = announceCamera(network);
+  await using other = announceCamera(network, { id: idOf("d"), port: 2 });
+  assertEquals(await within(camera.announced, "announced"), "camera-cccccccccccccccc");
+  await within(other.announced, "the other one");
+  await stranger.hears("both, twice", isResponse, { count: 4 });
+  assertEquals(stranger.heard.filter(({ type }) => type === "query"), []);
+  const find = (letter: string, seconds: number) =>
+    findAddresses(idOf(letter), { seconds, logger: SILENT }, network);
+  const [found, second] = await Promise.all([find("c", 3), find("d", 3)]);
+  assertEquals([found, second], [[[ADDRESS, 7443]], [[ADDRESS, 2]]]);
+  await camera[Symbol.asyncDispose]();
+  const { answers } = await stranger.hears("goodbye", isGoodbye);
+  assertEquals(answers.map(({ type }) => type), ["PTR", "TXT", "SRV"]);
+  assertEquals(await find("c", 0.3), []);
+});
+
+Deno.test("a warning says why announcing failed, and disposing still works", async () => {
+  const network = await loopbackNetwork();
+  const warned = Promise.withResolvers<string>();
+  const findInterfaces = () => {
+    throw new Error("no interfaces today");
+  };
+  const logger = { ...SILENT, warn: warned.resolve };
+  await using _camera = new Announcement({ ...CAMERA, logger }, { ...network, findInterfaces });
+  const text = await within(warned.promise, "a warning");
+  assertEquals(text, "the announcement has ended: Error: no interfaces today");
+});
+
+/** How often a camera answers while questions are asked, behind its two announcements. */
+async function answersTo(ask: (stranger: Stranger) => Promise<unknown>): Promise<number> {
+  const network = await loopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  await using _camera = announceCamera(network);
+  await stranger.hears("the announcements", isResponse, { count: 2 });
+  await ask(stranger);
+  return stranger.heard.filter(isResponse).length - 2;
+}
+
+const query = (name: string, type: string): Packet => ({
+  type: "query",
+  questions: [{ name, type }],
+});
+
+Deno.test("a query for a record gets a response, by its name and type in either case", async () => {
+  const answered = [[SERVICE, "PTR"], ["_DEGU._tcp.LOCAL", "PTR"], [INSTANCE, "ANY"], [HOST, "A"]];
+  const others = [
+    ...[[HOST, "AAAA"], [SERVICE, "SRV"], ["_ipp._tcp.local", "PTR"]],
+    ...[["camera._degu._tcp.local", "ANY"], [HOST.replace("l", "\u0130"), "A"]],
+    ["\u212a.local", "A"], // the Kelvin sign, which has k in lower case
+  ];
+  const counts = await Promise.all(answered.map(([name, type]) =>
+    answersTo(async (stranger) => {
+      for (const [name, type] of others) await stranger.send(query(name!, type!));
+      await stranger.send({ type: "query", questions: [] });
+      // Whatever came before is answered before.
+      await stranger.send(query(name!, type!));
+      await stranger.hears("the answer", isResponse, { count: 3 });
+    })
+  ));
+  assertEquals(counts, [1, 1, 1, 1]);
+});
+
+Deno.test("there is a second between two responses, however many queries there are", async () => {
+  // When they leave, since a busy machine may hear them late.
+  const times: number[] = [];
+  using _sending = patch(
+    Socket.prototype,
+    "send",
+    (send) =>
+      function (this: Socket, ...args: unknown[]) {
+        if (isResponse(coder.decode(args[0] as Uint8Array))) times.push(performance.now());
+        return (send as (...args: unknown[]) => void).apply(this, args);
+      } as typeof send,
+  );
+  const count = await answersTo(async (stranger) => {
+    for (let count = 3; count < 5; count++) {
+      for (let i = 0; i < 50; i++) await stranger.send(query(SERVICE, "PTR"));
+      await stranger.hears("an answer", isResponse, { count });
+    }
+  });
+  // Behind the two announcements.
+  const gap = times[3]! - times[2]!;
+  assert(count === 2 && gap > 900, `${count} responses, ${gap} ms`);
+});
+
+// Looking for a device on a link, and what of all that is heard is believed.
+
+/** A search for the camera, and a stranger who has heard the question. */
+async function search(seconds: number) {
+  const network = await loopbackNetwork();
+  const stranger = await Stranger.join(network);
+  const found = findAddresses(CAMERA.id, { seconds, logger: SILENT }, network);
+  await stranger.hears("a question", isQuestion);
+  return {
+    stranger,
+    found: within(found, "found"),
+    say: (answers: readonly KnownRecord[]) => stranger.send({ type: "response", answers }),
+    [Symbol.asyncDispose]: () => stranger[Symbol.asyncDispose](),
+  };
+}
+
+const isQuestion = ({ questions }: Incoming) => questions.some(({ name }) => name === SERVICE);
+
+Deno.test("an early reply doesn't prevent finding the device a second later", async () => {
+  // The search may be over before a busy machine says the second one.
+  await atLeastOnce("the device was not found", async () => {
+    await using test = await search(60);
+    await test.say(records(["192.0.2.66"], { name: "impostor", port: 1 }));
+    // 250 and 750 ms after the first one.
+    await test.stranger.hears("two more questions", isQuestion, { count: 3 });
+    await test.say(records([ADDRESS, "fd00::7"]));
+    const found = (await test.found).map(([host, port]) => `${host} ${port}`);
+    return [ADDRESS, "fd00::7"].every((host) => found.includes(`${host} 7443`));
+  });
+});
+
+Deno.test("a search is aborted by its signal", async () => {
+  const network = await loopbackNetwork();
+  const stop = new AbortController();
+  const searching = findAddresses(CAMERA.id, { signal: stop.signal, seconds: 60 }, network);
+  const rejected = assertRejects(() => searching, Error, "enough");
+  stop.abort(new Error("enough"));
+  await rejected;
+  const again = () => findAddresses(CAMERA.id, { signal: stop.signal }, network);
+  await assertRejects(again, Error, "enough");
+});
+
+Deno.test("other devices, other services and queries are not hints; the search asks less and less often, and ends", async () => {
+  await using test = await search(1.5);
+  const all = records([ADDRESS]);
+  await test.stranger.send({ type: "query", answers: all });
+  await test.say(records([ADDRESS], { id: idOf("d") }));
+  await test.say(all.map((each) => ({ ...each, name: each.name.replace("_degu", "_http") })));
+  await test.say(all.map((each) => ({ ...each, ttl: 0 })));
+  assertEquals(await test.found, []);
+  // At 0, 250, 750 ms; the next one would be at 1750.
+  const asked = test.stranger.heard.filter(isQuestion).length;
+  assert(asked >= 2 && asked <= 4, `asked ${asked} times`); // one is the stranger's own
+});
+
+/** The addresses of the interface that hears. */
+const OWN = [
+  of("eth0", "192.0.2.99", "255.255.255.128"),
+  of("eth0", "2001:db8::9", "ffff:ffff:ffff:ffff::"),
+];
+
+const hintsOfCamera = () => new Hints(CAMERA.id, INSTANCE.slice("camera".length));
+
+/** What a search believes of these records. */
+function believed(heard: readonly (readonly KnownRecord[])[]) {
+  const hints = hintsOfCamera();
+  for (const each of heard) hints.add(each, OWN);
+  return hints.addresses();
+}
+
+Deno.test("an address is a hint only if it is private, of the link, or in a network of the interface", () => {
+  const local = [
+    ...["10.1.2.3", "172.16.0.1", "172.31.255.1", "192.168.1.1", "169.254.1.1", "192.0.2.127"],
+    ...["fd00::1", "fc00::1", "2001:db8::1", "2001:db8::ffff:0:0:1"],
+  ];
+  const elsewhere = [
+    ...["8.8.8.8", "172.15.0.1", "172.32.0.1", "192.167.1.1", "192.0.2.128", "169.253.1.1"],
+    ...["11.0.0.1", "100.64.0.1", "169.254.169.254", "fd00:ec2::254", "2001:db8:0:1::1"],
+    ...["2001:4860:4860::8888", "64:ff9b::7f00:1", "64:ff9b::c0a8:101", "64:ff9b:1::1"],
+    ...["::7f00:1", "::192.168.1.1", "::ffff:192.168.1.1", "2002:c0a8:101::1", "fec0::1"],
+    ...["fe8::1", "fe9::1", "fc0::1", "fd0::1", "fe80::1", "febf::1"],
+  ];
+  for (const host of [...local, ...elsewhere]) {
+    const found = believed([records([host])]).map(([found]) => found);
+    assertEquals(found, local.includes(host) ? [host] : [], host);
+  }
+  // An own network is no reason to believe in those, and a mask that is unknown or zero is no network.
+  for (
+    const [address, netmask, host] of [
+      ["169.254.7.7", "255.255.0.0", "169.254.169.254"],
+      ["64:ff9b::1", "ffff:ffff:ffff:ffff::", "64:ff9b::7f00:1"],
+      ["127.0.0.1", "255.0.0.0", "127.0.0.2"],
+      ["8.8.8.7", "", "8.8.8.8"],
+      ["192.0.2.1", "0.0.0.0", "8.8.8.8"],
+      ["2001:db8::7", "::", "2001:4860:4860::8888"],
+    ] as const
+  ) {
+    const hints = hintsOfCamera();
+    hints.add(records([host]), [of("eth0", address, netmask)]);
+    assertEquals(hints.addresses(), [], host);
+  }
+});
+
+Deno.test("an address that can't belong to another device is no hint, port 0 is none, and there are at most 16", () => {
+  const [target] = records([ADDRESS]).slice(-1);
+  const address = (data: string) =>
+    ({ ...target!, type: data.includes(":") ? "AAAA" : "A", data }) as KnownRecord;
+  const useless = ["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255"]
+    .concat(["::", "::1", "ff02::1", "::ffff:127.0.0.1", "fe80::1", "nonsense"]);
+  assertEquals(believed([records([]), useless.map(address)]), []);
+  assertEquals(believed([records([ADDRESS], { port: 0 })]), []);
+  const many = Array.from({ length: 500 }, (_, i) => address(`10.0.0.${i % 256}`));
+  const ports = Array.from({ length: 9 }, (_, i) => records([], { port: i + 1 }));
+  // Of what was said last.
+  const found = believed([...ports, many, records(["192.0.2.1"])]);
+  assertEquals(found.length, 16);
+  const asked = believed([...ports, records(["192.0.2.1"], { port: 9 })]).map(([, port]) => port);
+  assertEquals(asked, [6, 7, 8, 9]);
+  assertEquals(believed([many, records(["192.0.2.1"])]).at(-1), ["192.0.2.1", 7443]);
+});
+
+Deno.test("of an id the first 16 characters are compared, and all of those, in a name without case", () => {
+  const found = (id: string) => believed([records(["192.0.2.1"], { id })]).length;
+  const [whole, short] = ["c".repeat(16), "c".repeat(15)];
+  const ids = [whole, `${whole}d`, whole.toUpperCase(), short, `${short}d`];
+  assertEquals(ids.map(found), [1, 1, 1, 0, 0]);
+});
+
+Deno.test("what one says of a device does not replace what another one has said", () => {
+  const gone = records(["192.0.2.1"]).map((record) => ({ ...record, ttl: 0 }));
+  const found = believed([records(["192.0.2.1"]), records(["192.0.2.66"], { port: 1 }), gone]);
+  assertEquals(found.map(([host, port]) => `${host} ${port}`), [
+    ...["192.0.2.1 7443", "192.0.2.1 1", "192.0.2.66 7443", "192.0.2.66 1"],
+  ]);
+});
+
+Deno.test("an offer has usable addresses only, and one without is none; a server is no offer", async () => {
+  const network = await loopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  const finding = findOffers(PAIR_SERVICE, { seconds: 1, logger: SILENT }, network);
+  const isAsked = ({ questions }: Incoming) => questions.some(({ name }) => name === PAIR_SERVICE);
+  await stranger.hears("the question", isAsked);
+  const say = (letter: string, type: string, ...addresses: string[]) => {
+    const service = { name: "one", id: idOf(letter), port: 1, type };
+    const answers = recordsOf(service, interfaceOf(...addresses));
+    return stranger.send({ type: "response", answers });
+  };
+  await say("c", PAIR_SERVICE, "224.0.0.1", ADDRESS, "0.0.0.0", "::", "ff02::1", "fe80::1");
+  await say("d", PAIR_SERVICE, "224.0.0.1");
+  await say("e", SERVICE, ADDRESS);
+  const expected = { name: "one", id: "c".repeat(16), addresses: [[ADDRESS, 1]] as Address[] };
+  assertEquals(await finding, [expected]);
+});
+
+Deno.test("names that no device has are no hints", () => {
+  const odd = ["a b", "caf\u00e9", "\ufffd".repeat(63), "x".repeat(64), "\0", "a.b.c.".repeat(60)];
+  const all = records([ADDRESS]);
+  const renamed = (from: string, to: string) =>
+    all.map((each) => each.name === from ? { ...each, name: to } : each);
+  for (const name of odd) {
+    assertEquals(believed([renamed(INSTANCE, `${name}-cccccccccccccccc.${SERVICE}`)]), [], name);
+    assertEquals(believed([renamed(HOST, `${name}.local`)]), [], name);
+  }
+  assertEquals(believed([renamed(INSTANCE, "camera._ssh._tcp.local")]), []);
+  // Of other types nothing is read.
+  for (const type of ["NSEC", "OPT", "UNKNOWN_999"]) {
+    const retyped = (of: string) =>
+      all.map((each) => each.type === of ? { ...each, type } as unknown as KnownRecord : each);
+    assertEquals([believed([retyped("SRV")]), believed([retyped("A")])], [[], []]);
+  }
+  for (const target of ["\ufffd.local", "degu-c.local"]) {
+    const elsewhere = all.map((each) =>
+      each.type === "SRV" ? { ...each, data: { ...each.data, target } } : each
+    );
+    assertEquals(believed([elsewhere]), []);
+  }
+});

@@ -1,0 +1,302 @@
+/** Pairing by a number, with the program: two people, or one with two screens, who compare it. */
+import { Announcement, findOffers, PAIR_SERVICE, SEND_SERVICE } from "@degu/internal/agent/mdns.ts";
+import { decodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
+import { agentCommand, AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
+import { loopbackNetwork, SILENT } from "@degu/testing/mdns.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { runOnTerminal, terminalObstacle, testUnless } from "@degu/testing/terminals.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { once } from "node:events";
+import * as tls from "node:tls";
+import { makeDevices, RawJoiner } from "../../tests/device/pairing.ts";
+
+const TERMINAL = { terminal: { columns: 500, rows: 24 }, stdin: null };
+const LOCAL = ["--listen", "127.0.0.1:0", "--serving", "127.0.0.1:7443"];
+const SERVING = ["--serving", "127.0.0.1:7443"];
+const NUMBER = /^ {2}(\d{3} \d{3})/;
+
+interface Asking extends AsyncDisposable {
+  readonly homes: AgentHomes;
+  readonly one: RunningAgent;
+  readonly two: RunningAgent;
+  /** What each shows, and asks. */
+  readonly shown: readonly string[];
+}
+
+/** Devices one and two, at whose terminals the same number is on the screen. */
+async function asking(): Promise<Asking> {
+  const homes = await AgentHomes.create("one", "two");
+  const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
+  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
+  const two = homes.start("two", ["pair", "--address", address, ...SERVING], TERMINAL);
+  const shown = await Promise.all([one, two].map(async (each) => {
+    await each.line(" asks. If it is the one that you mean");
+    return NUMBER.exec(await each.line("  "))?.[1] ?? "";
+  }));
+  return { homes, one, two, shown, [Symbol.asyncDispose]: () => homes[Symbol.asyncDispose]() };
+}
+
+/** Waits for the question, and answers it. */
+async function answer(agent: RunningAgent, text: string): Promise<string> {
+  const question = await agent.line("Type y or yes");
+  agent.feed(`${text}\n`);
+  return question;
+}
+
+for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
+  Deno.test(`both show who asks and the same number in two groups; with ${one} and ${two} they are paired`, async () => {
+    await using test = await asking();
+    const [number, other] = test.shown;
+    assertMatch(number!, /^\d{3} \d{3}$/);
+    assertEquals(other, number);
+    const asked = await Promise.all([answer(test.one, one), answer(test.two, two)]);
+    assertEquals(asked.map((each) => each.trimEnd().split("\x1b[K").at(-1)), [
+      `does two show ${number}, too? Type y or yes if so, and press Enter:`,
+      `does one show ${number}, too? Type y or yes if so, and press Enter:`,
+    ]);
+    const [atOne, atTwo] = await Promise.all([test.one.ended(), test.two.ended()]);
+    assertEquals([atOne.code, atTwo.code], [0, 0], atOne.stdout + atTwo.stdout);
+    for (const { stdout } of [atOne, atTwo]) {
+      assert(!stdout.includes("has not come in"), stdout);
+      // No countdown takes the place of the question.
+      const [, asking = ""] = /asks\.([^]*)Type y or yes/.exec(stdout) ?? [];
+      assert(asking !== "" && !asking.includes("left"), stdout);
+    }
+    const [idOne, idTwo] = await Promise.all(
+      ["one", "two"].map((name) => test.homes.must(name, ["id"])),
+    );
+    assertStringIncludes(atOne.stdout, idTwo!.trim() + " asks.");
+    assertStringIncludes(atTwo.stdout, `paired with ${idOne!.trim()}`);
+    const known = JSON.parse(await test.homes.must("two", ["peers", "--json"]));
+    assertEquals(`${known.name} ${known.id}`, idOne!.trim());
+  });
+}
+
+/** What is typed at one of the two, while the other one says yes. */
+const NO = ["n\n", "\n", "Y\n", "yes!\n", "yes\x7f\n", "yes\x04"];
+
+Deno.test("whatever is no yes ends both with 3, each says who has not confirmed, and nothing is stored", async () => {
+  const rows = NO.map((no, i) => [no, i % 2 === 0] as const);
+  await Promise.all(rows.map(async ([no, isInviter]) => {
+    await using test = await asking();
+    const [here, there] = isInviter ? [test.one, test.two] : [test.two, test.one];
+    await Promise.all([here.line("Type y or yes"), answer(there, "yes")]);
+    here.feed(no);
+    const [atHere, atThere] = await Promise.all([here.ended(), there.ended()]);
+    assertEquals([atHere.code, atThere.code], [3, 3], atHere.stdout + atThere.stdout);
+    assertStringIncludes(atHere.stdout, "not confirmed here");
+    const said = `the answer at ${
+      isInviter ? "one" : "two"
+    } was no, or it has left: run "degu pair"`;
+    assertStringIncludes(atThere.stdout, said);
+    const peers = await Promise.all(
+      ["one", "two"].map((name) => test.homes.must(name, ["peers", "--json"])),
+    );
+    assertEquals(peers, ["", ""]);
+  }));
+});
+
+Deno.test("a device that is stopped at the number ends the other one, which says so", async () => {
+  await using test = await asking();
+  await test.two.line("Type y or yes");
+  test.two.kill("SIGINT");
+  assertEquals((await test.two.ended()).code, 130);
+  const { code, stdout } = await test.one.ended();
+  assertEquals(code, 3, stdout);
+  assertStringIncludes(stdout, "the answer at two was no, or it has left");
+});
+
+Deno.test("what is typed before the question, in pieces or lines, answers nothing; an erased key does not count", async () => {
+  await using test = await asking();
+  // Each is on the screen for two seconds before it asks.
+  for (const typed of ["yes\n", "y\n", "ye"]) test.one.feed(typed);
+  // A no before the other device asks would end it before its question.
+  await Promise.all([test.one, test.two].map((each) => each.line("Type y or yes")));
+  test.one.feed("s\n");
+  test.two.feed("yex\bs\n");
+  const [one, two] = await Promise.all([test.one.ended(), test.two.ended()]);
+  assertEquals([one.code, two.code], [3, 3], one.stdout);
+  assertStringIncludes(one.stdout, "not confirmed here");
+  assertStringIncludes(two.stdout, "the answer at one was no, or it has left");
+});
+
+Deno.test("pair needs a terminal, no --json, and no line: it names invite and join; join without a line, with a name or an address names pair", async () => {
+  await using homes = await AgentHomes.create("two");
+  const terminal = async (args: string[], said: string) => {
+    const { code, stdout } = await homes.run("two", args, TERMINAL);
+    assertEquals(code, 2, stdout);
+    assertStringIncludes(stdout, said);
+  };
+  const at = ["--address", "127.0.0.1:1"];
+  const byLine = "degu invite on one device";
+  for (const args of [[], at, ["one"]]) await homes.fail("two", 2, byLine, ["pair", ...args]);
+  await terminal(["pair", "--json"], byLine);
+  await terminal(["pair", "degu:AAAA"], "a line is for degu join");
+  await terminal(["pair", ...at, "one"], "leave out NAME and --listen");
+  await terminal(["pair", "--address", "127.0.0.1:0"], "port");
+  for (const args of [[], ["one"], at, [...at, "degu:AAAA"]]) {
+    await terminal(["join", ...args], '"degu pair" on both devices');
+  }
+});
+
+Deno.test("an invitation, also one on a terminal, has its line alone: nobody can join it by a number", async () => {
+  await using homes = await AgentHomes.create("one", "two");
+  const one = homes.start("one", ["invite", ...LOCAL], TERMINAL);
+  const line = /degu:[\w-]+/.exec(await one.line("degu:"))![0];
+  const [[host, , port]] = decodeLine(line).addresses as [LineAddress];
+  const options = ["--address", `${host}:${port}`, ...SERVING];
+  const { code, stdout } = await homes.run("two", ["pair", ...options], TERMINAL);
+  assertEquals(code, 3, stdout);
+  one.kill("SIGINT");
+  assert(!(await one.ended()).stdout.includes("Type y"));
+});
+
+Deno.test("where nothing answers at --address, pair fails with 3 and says so; a device is made where there is none", async () => {
+  await using homes = await AgentHomes.create();
+  using _name = patch(Deno, "hostname", () => () => "two");
+  const at = ["pair", "--address", "127.0.0.1:1", ...SERVING];
+  const { code, stdout } = await homes.run("two", at, TERMINAL);
+  assertEquals(code, 3);
+  assertStringIncludes(stdout, "created the device two");
+  assertStringIncludes(stdout, "no device waits there: check that the two are on the same network");
+});
+
+Deno.test("pair ends with 3 once five numbers were not confirmed, of which nobody saw any, and doesn't wait where no other device can ask", async () => {
+  await using homes = await AgentHomes.create("one");
+  await using strangers = await makeDevices("stranger");
+  const { stranger } = strangers;
+  const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
+  const [, port] = /--address 127.0.0.1:(\d+)"/.exec(await one.line("--address")) ?? [];
+  for (let number = 1; number <= 5; number++) {
+    using joiner = await RawJoiner.commit({ addresses: [["127.0.0.1", Number(port)]] }, stranger);
+    joiner.stranger.post("/random", {});
+    await joiner.stranger.end();
+  }
+  const { code, stdout } = await one.ended();
+  assertEquals(code, 3, stdout);
+  assertStringIncludes(
+    stdout,
+    "5 numbers were not confirmed, so no other device can ask: pair by a line, with " +
+      '"degu invite" on one and "degu join -" on the other',
+  );
+  assertEquals(stdout.includes("it shows this number"), false);
+});
+
+testUnless(
+  await terminalObstacle(),
+  "on a terminal, what is typed before the question does not count when Enter comes after it",
+  async () => {
+    await using homes = await AgentHomes.create("one", "two");
+    const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
+    const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
+    const args = ["--home", homes.at("two"), "pair", "--address", address, ...SERVING];
+    const flags = homes.flags("two", "--allow-net=127.0.0.1");
+    const steps = [["it shows this number:", "yes"], ["Type y or yes", "\n"]] as const;
+    const command = agentCommand(args, flags);
+    const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
+    assertEquals(code, 3, shown);
+    assertStringIncludes(shown, "not confirmed here");
+  },
+);
+
+testUnless(await terminalObstacle(), "on a terminal, Ctrl-D is a no", async () => {
+  await using homes = await AgentHomes.create("one", "two");
+  const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
+  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
+  const args = ["--home", homes.at("two"), "pair", "--address", address, ...SERVING];
+  const command = agentCommand(args, homes.flags("two", "--allow-net=127.0.0.1"));
+  const steps = [["Type y or yes", "yes\x04"]] as const;
+  const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
+  assertEquals(code, 3, shown);
+  assertStringIncludes(shown, "not confirmed here");
+});
+
+testUnless(
+  await terminalObstacle(),
+  "what is typed while the program is stopped, longer than it is deaf, does not count when it goes on",
+  async () => {
+    await using homes = await AgentHomes.create("one", "two");
+    const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
+    const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
+    const args = ["--home", homes.at("two"), "pair", "--address", address, ...SERVING];
+    const command = agentCommand(args, homes.flags("two", "--allow-net=127.0.0.1"));
+    const steps = [["it shows this number:", "y\n", 2.5], ["Type y or yes", "n\n"]] as const;
+    const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
+    assertEquals(code, 3, shown);
+    assertStringIncludes(shown, "not confirmed here");
+    assert(!shown.includes("waiting for the answer"), shown);
+  },
+);
+
+Deno.test("a stranger can't scroll the number away: what it causes is said when the question is over", async () => {
+  await using homes = await AgentHomes.create("one", "two");
+  using _name = patch(Deno, "hostname", () => () => "one");
+  let shown = "";
+  const onText = (_: string, text: string) => void (shown += text);
+  await Deno.writeTextFile(homes.at("file"), "x");
+  const send = ["send", "--listen", "127.0.0.1:0", homes.at("file")];
+  const one = homes.start("one", send, { ...TERMINAL, onText });
+  const shownAt = await one.line("--address");
+  const line = /degu:[\w-]+/.exec(await one.line("degu:"))![0];
+  const [, address = ""] = /--address ([\d.:]+)"/.exec(shownAt) ?? [];
+  await Deno.mkdir(homes.at("here"));
+  const two = homes.start("two", ["receive", "--address", address, homes.at("here")], TERMINAL);
+  await Promise.all([one, two].map((each) => each.line("Type y or yes")));
+  const [[host, port]] = decodeLine(line).addresses as [LineAddress];
+  const stranger = tls.connect({
+    ...{ host, port, rejectUnauthorized: false, ALPNProtocols: ["degu-pair/2"] },
+  });
+  stranger.on("error", () => {});
+  stranger.write("POST /secret HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}");
+  await within(once(stranger.resume(), "close"), "the stranger is hung up on");
+  assert(!shown.includes("wrong secret"), shown);
+  one.feed("n\n");
+  await one.line("invitation: wrong secret from");
+  assertEquals((await two.ended()).code, 3);
+  one.kill("SIGINT");
+  await one.ended();
+});
+
+Deno.test("what is offered is found with its name and its 16 characters, each type by itself, and this is told from other records", async () => {
+  const network = await loopbackNetwork();
+  const [one, two] = ["c", "d"].map((letter) => letter.repeat(52)) as [string, string];
+  const logger = SILENT;
+  const services = [
+    { name: "One", id: one, port: 1, type: PAIR_SERVICE, logger },
+    { name: "x".repeat(63), id: two, port: 2, type: PAIR_SERVICE, logger },
+    { name: "One", id: one, port: 3, type: SEND_SERVICE, logger },
+    { name: "One", id: one, port: 4, logger },
+    { name: "a b", id: one, port: 5, type: PAIR_SERVICE, logger },
+  ];
+  await using stack = new AsyncDisposableStack();
+  for (const service of services) stack.use(new Announcement(service, network));
+  const find = async (type: string) => {
+    const found = await findOffers(type, { seconds: 2.5, logger }, network);
+    return found.map(({ name, id, addresses }) => [name, id, addresses.map(([, port]) => port)])
+      .sort();
+  };
+  const [pairing, sending] = await Promise.all([find(PAIR_SERVICE), find(SEND_SERVICE)]);
+  assertEquals(pairing, [["One", "c".repeat(16), [1]], ["x".repeat(46), "d".repeat(16), [2]]]);
+  assertEquals(sending, [["One", "c".repeat(16), [3]]]);
+});
+
+Deno.test("an offer that ends while others are looked for is told, and is not found any more", async () => {
+  const network = await loopbackNetwork();
+  const offer = { name: "one", id: "c".repeat(52), port: 1, type: PAIR_SERVICE, logger: SILENT };
+  const one = new Announcement(offer, network);
+  const stop = new AbortController();
+  const seen: number[] = [];
+  const ended = Promise.withResolvers<void>();
+  const options = { seconds: 60, logger: SILENT, signal: stop.signal };
+  const finding = findOffers(PAIR_SERVICE, options, network, ({ length }) => {
+    if (seen.at(-1) === length) return;
+    seen.push(length);
+    if (length === 1) one[Symbol.asyncDispose]();
+    else if (seen.includes(1)) ended.resolve();
+  }).catch(() => {});
+  await within(ended.promise, "the end of the offer");
+  stop.abort();
+  await finding;
+  assertEquals(seen.slice(-2), [1, 0]);
+});

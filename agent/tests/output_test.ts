@@ -1,0 +1,282 @@
+/** What is printed, and the progress bar. */
+import { formatBytes, formatDuration, Output } from "@degu/internal/agent/output.ts";
+import {
+  type CommandProgress,
+  fitText,
+  progressLine,
+  rateOf,
+  type Sample,
+  widthOf,
+} from "@degu/internal/agent/progress_bar.ts";
+import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { fill } from "@degu/testing/directories.ts";
+import { spawnScript } from "@degu/testing/processes.ts";
+import { screenOf } from "@degu/testing/terminals.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
+import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
+
+// What is printed, and how sizes, times and the width of the terminal are.
+
+/** What an output prints: on a terminal of so many columns, if there is one, all of it first. */
+function print(
+  options: { json?: boolean; quiet?: boolean; columns?: number },
+  calls: (output: Output) => void,
+): [stdout: string, stderr: string] {
+  const { json = false, quiet = false, columns = -1 } = options;
+  const texts: [string, string] = ["", ""];
+  const isTerminal = () => columns >= 0;
+  const streamOf = (i: 0 | 1) => ({
+    // A pipe may take less than it is given.
+    writeSync: (bytes: Uint8Array) => {
+      const taken = bytes.subarray(0, 7);
+      texts[isTerminal() ? 0 : i] += fromLatin1(taken);
+      return taken.length;
+    },
+    isTerminal,
+  });
+  const consoleSize = () => isTerminal() ? { columns, rows: 24 } : Deno.consoleSize();
+  const [stdout, stderr] = [streamOf(0), streamOf(1)];
+  const streams = { stdin: Deno.stdin, stdout, stderr, noColor: true, consoleSize };
+  calls(new Output({ json, quiet }, streams));
+  return texts;
+}
+
+function printAll(output: Output): void {
+  output.result("text", { a: 1 });
+  output.result(["two", "lines"], { b: 2 });
+  output.note("note");
+  output.warn("warn");
+  output.error("error");
+}
+
+Deno.test("while a question is open only questions, errors and results are printed, then one line for the rest", () => {
+  const hold = (count: number) => (output: Output) => {
+    {
+      using _held = output.hold();
+      output.draw("drawn");
+      for (let i = 1; i <= count; i++) output.note(`note ${i}`);
+      if (count > 0) output.warn("last");
+      output.ask("question?");
+      output.error("error");
+      output.result("result", {});
+    }
+    output.note("after");
+  };
+  const asked = "question?\ndegu: error: error\n";
+  const warning = "degu: warning: last";
+  const of = (count: number, options = {}) => print(options, hold(count));
+  assertEquals(of(0), ["result\n", `${asked}after\n`]);
+  assertEquals(
+    of(1)[1],
+    `${asked}${warning}; 1 other message came while the question was open\nafter\n`,
+  );
+  assertEquals(
+    of(9)[1],
+    `${asked}${warning}; 9 other messages came while the question was open\nafter\n`,
+  );
+  assertEquals(of(9, { quiet: true })[1], `${asked}${warning}\n`);
+  // On a terminal nothing is drawn into it either.
+  const [shown] = of(1, { columns: 80 });
+  assert(!shown.includes("drawn"), shown);
+});
+
+Deno.test("results go to stdout, with json as one object per line, and messages to stderr, with quiet no notes", () => {
+  const [text, json] = ["text\ntwo\nlines\n", '{"a":1}\n{"b":2}\n'];
+  const messages = "degu: warning: warn\ndegu: error: error\n";
+  assertEquals(print({}, printAll), [text, `note\n${messages}`]);
+  assertEquals(print({ json: true }, printAll), [json, `note\n${messages}`]);
+  assertEquals(print({ quiet: true }, printAll), [text, messages]);
+});
+
+Deno.test("control and format characters are escaped, so that they don't affect a terminal", () => {
+  const calls = (output: Output) => {
+    output.result("a\x1b[31m\nb\u202ec", { name: "a\x1b\u202e\u{e0001}\u009b" });
+    output.warn("a\rb\x07");
+  };
+  assertEquals(print({}, calls), [
+    "a\\u{1b}[31m\\u{a}b\\u{202e}c\n",
+    "degu: warning: a\\u{d}b\\u{7}\n",
+  ]);
+  const [stdout] = print({ json: true }, calls);
+  assertEquals(stdout, '{"name":"a\\u001b\\u202e\\udb40\\udc01\\u009b"}\n');
+  assertEquals(JSON.parse(stdout).name, "a\x1b\u202e\u{e0001}\u009b");
+});
+
+Deno.test("a message that nobody reads is no reason to stop, and a result that nobody reads is told from other errors", async () => {
+  const script = `import { Output } from "./kit/agent/output.ts";
+const output = new Output({});
+for (let i = 0; i < 100; i++) output.note("x".repeat(4096));
+try {
+  for (;;) output.result("x".repeat(4096), {});
+} catch (error) {
+  Deno.exit(error.constructor.name === "OutputClosed" ? 7 : 8);
+}`;
+  const child = await spawnScript(script, ["--no-check"]);
+  await child.stderr.cancel();
+  const reader = child.stdout.getReader();
+  await reader.read();
+  await reader.cancel();
+  assertEquals((await child.status).code, 7);
+});
+
+Deno.test("bytes are shown with a decimal unit and up to three digits", () => {
+  const cases: [number, string][] = [
+    [0, "0 B"],
+    [999, "999 B"],
+    [1000, "1.00 kB"],
+    [9994, "9.99 kB"],
+    [9996, "10.0 kB"],
+    [99_960, "100 kB"],
+    [999_499, "999 kB"],
+    [999_500, "1.00 MB"],
+    [12_345_678, "12.3 MB"],
+    [Number.MAX_SAFE_INTEGER, "9.01 PB"],
+  ];
+  for (const [bytes, text] of cases) assertEquals(formatBytes(bytes), text);
+  fc.assert(fc.property(fc.maxSafeNat(), (bytes) => assert(formatBytes(bytes).length <= 7)));
+});
+
+Deno.test("durations have minutes and seconds, and hours if there are any", () => {
+  const cases = { 0: "0:00", 59.6: "1:00", 65: "1:05", 3599: "59:59", 3723: "1:02:03" };
+  for (const [seconds, text] of Object.entries(cases)) {
+    assertEquals(formatDuration(Number(seconds)), text);
+  }
+  assertEquals(formatDuration(360_000), "100:00:00");
+});
+
+Deno.test("what is drawn is removed by what is drawn or printed next, and drawn on a terminal only", () => {
+  const draw = (output: Output) => {
+    output.draw("");
+    for (const line of ["one", "two"]) output.draw(line);
+    output.note("note");
+    output.result("result", {});
+    output.draw("three");
+    output.error("error");
+  };
+  const [shown] = print({ columns: 80 }, draw);
+  assertEquals(shown.indexOf("\r\x1b[Kone"), 0);
+  const lines = ["note", "result", "degu: error: error"];
+  assertEquals(screenOf(shown.replaceAll("\n", "\r\n")), lines);
+  assertEquals(print({}, draw), ["result\n", "note\ndegu: error: error\n"]);
+  for (const [columns, expected] of [[37, 37], [0, 80]] as const) {
+    print({ columns }, (output) => assertEquals(output.columns, expected));
+  }
+});
+
+// The progress bar: what it says, that a terminal gets it and nothing else does, rates and texts
+// that fit.
+
+const PROGRESS = {
+  name: "camera:photos/1.jpg",
+  files: 3,
+  totalFiles: 10,
+  bytes: 25_000_000,
+  totalBytes: 100_000_000,
+  moved: 0,
+};
+const RATE = 2_500_000;
+
+Deno.test("a line says the name, how much, how fast and how long, as far as there is room", () => {
+  const one = { ...PROGRESS, totalFiles: 1 };
+  const bar = "[=====               ]";
+  const rows: [progress: CommandProgress, rate: number | null, columns: number, line: string][] = [
+    [
+      ...[PROGRESS, RATE, 100] as const,
+      `3/10 camera:photos/1.jpg    25 %  ${bar}  25.0 MB of 100 MB  2.50 MB/s  0:30 left`,
+    ],
+    [one, null, 80, `camera:photos/1.jpg           25 %  ${bar}  25.0 MB of 100 MB`],
+    [one, RATE, 57, "camer…1.jpg   25 %  [===       ]  2.50 MB/s  0:30 left"],
+    [one, RATE, 40, "came…jpg   25 %  2.50 MB/s  0:30 left"],
+    [PROGRESS, RATE, 40, "3/10 camera:…/1.jpg   25 %  0:30 left"],
+    [PROGRESS, 0, 40, "3/10 camera:ph…os/1.jpg   25 %  0 B/s"],
+  ];
+  for (const [progress, rate, columns, line] of rows) {
+    assertEquals(progressLine(progress, rate, columns), line);
+  }
+  const complete = { bytes: 100_000_000 };
+  const empty = { bytes: 0, totalBytes: 0 };
+  const of = (change: Partial<CommandProgress>) =>
+    progressLine({ ...PROGRESS, ...change }, null, 80);
+  for (const done of [complete, empty]) assertStringIncludes(of({ ...done, files: 10 }), " 100 %");
+  // A file that has failed may have been empty, or have arrived whole.
+  assertStringIncludes(of({ ...complete, files: 9 }), " 99 %");
+  assertStringIncludes(of({ ...empty, files: 9 }), " 90 %");
+});
+
+Deno.test("a line is narrower than the terminal, whatever the name is, and has nothing that moves the cursor", () => {
+  const names = [
+    "x",
+    "日本語のファイル".repeat(20),
+    "👩‍👩‍👧".repeat(40),
+    "a\x1b[2J\r\nb\u202e".repeat(9),
+    "é".repeat(300),
+  ];
+  for (const name of names) {
+    for (let columns = 1; columns <= 200; columns++) {
+      const line = progressLine({ ...PROGRESS, name }, RATE, columns);
+      assert(widthOf(line) < columns, `${columns}: ${JSON.stringify(line)}`);
+      assert(!/[\p{Cc}\u202e]/u.test(line), JSON.stringify(line));
+    }
+  }
+});
+
+Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json and a pipe get none", async () => {
+  await using files = await AgentFiles.start();
+  await Deno.writeFile(`${files.share}/日本 large`, randomBytes(8_000_000));
+  await fill(files.share, { small: "small" }); // for its bar, too, there is time at the end
+  const terminal = { columns: 100, rows: 24 }; // the whole name fits, with a rate, too
+  const get = async (source: string, target: string, ...options: string[]) => {
+    const args = ["get", ...options, `camera:${source}`, `${files.here}/${target}`];
+    await using agent = files.start(args, { terminal });
+    const { code, stdout } = await agent.ended();
+    assertEquals(code, 0, stdout);
+    return stdout;
+  };
+  const raw = await get("日本 large", "1");
+  const shown = raw.replaceAll("\x1b", "␛");
+  assertMatch(shown, /camera:日本 large +\d+ % {2}\[=* *\] {2}[\d.]+ k?M?B of 8\.00 MB/);
+  const drawn = shown.split("\r").filter((line) => line.includes(" of 8.00 MB"));
+  assert(drawn.every((line) => widthOf(line.replaceAll(/␛(\[[\d?;]*[A-Za-z]|\d)/g, "")) < 100));
+  // The cursor was never hidden, and the last line that is drawn is cleared.
+  assert(!shown.includes("␛[?25l"), shown);
+  assertMatch(shown, /␛\[K[^[]*1 file copied, 8\.00 MB in 0:\d\d/);
+  assertEquals(screenOf(raw).map((line) => line.replace(/in .*/, "")), [
+    `${files.here}/1`,
+    "1 file copied, 8.00 MB ",
+  ]);
+  assertStringIncludes(await get("small", "2"), "camera:small");
+  for (const option of ["--quiet", "--json"]) {
+    const plain = await get("small", option, option);
+    assert(!plain.includes("\x1b"), plain);
+  }
+  const piped = await files.succeed("get", "camera:small", `${files.here}/3`);
+  assertEquals(piped.stderr.split("\n").length, 2);
+  assert(!piped.stderr.includes("%"));
+});
+
+Deno.test("a rate is that of the samples that there are, and unknown at first", () => {
+  assertEquals(rateOf([[0, 0]]), null);
+  assertEquals(rateOf([[0, 0], [299, 1000]]), null);
+  assertEquals(rateOf([[0, 0], [299, 1000], [500, 1000]]), 2000);
+  assertEquals(rateOf([[1000, 700], [3000, 1000]]), 150);
+  // Ten are a second.
+  const stalled = Array.from({ length: 100 }, (_, i): Sample => [i * 100, Math.min(i, 55)]);
+  assertEquals(rateOf(stalled), (55 - 50) / 4.9);
+});
+
+Deno.test("the middle of a long text is cut out; what may be wide counts twice", () => {
+  const rows: [text: string, columns: number, fitted: string][] = [
+    ["holiday-2025.jpg", 16, "holiday-2025.jpg"],
+    ["holiday-2025.jpg", 11, "holid…5.jpg"],
+    ["日本語のファイル.txt", 12, "日本語の…txt"],
+    ["👩👩👩", 5, "👩…👩"],
+    ["abc", 1, "…"],
+    ["abc", 0, ""],
+  ];
+  for (const [text, columns, fitted] of rows) assertEquals(fitText(text, columns), fitted);
+  fc.assert(fc.property(fc.string({ unit: "grapheme" }), fc.nat(40), (text, columns) => {
+    assert(widthOf(fitText(text, columns)) <= columns);
+  }));
+});

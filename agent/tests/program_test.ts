@@ -1,0 +1,474 @@
+/** The command line: options, addresses, the device, and what is said of errors. */
+import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { DeviceError } from "@degu/degu/device";
+import { StatusError, TransferError } from "@degu/degu/files";
+import {
+  atEveryAddress,
+  parseAddressOption,
+  parseInvitingAddress,
+  parseListenAddress,
+  parseServingAddress,
+} from "@degu/internal/agent/addresses.ts";
+import { openClient } from "@degu/internal/agent/peer_client.ts";
+import { connectionFacts } from "@degu/internal/internal/facts.ts";
+import { ALREADY_THERE, explain, reasonOf } from "@degu/internal/agent/explain.ts";
+import { exitCodeOf, Failure, Interrupted } from "@degu/internal/agent/failure.ts";
+import {
+  endsCommand,
+  explainTransfer,
+  type FileAction,
+} from "@degu/internal/agent/transfer_errors.ts";
+import { Output } from "@degu/internal/agent/output.ts";
+import { makeProgram } from "@degu/internal/agent/program.ts";
+import { TreeNode } from "@degu/internal/files/tree/tree.ts";
+import { changedThere, withNeed } from "@degu/internal/files/transfer_error.ts";
+import {
+  changedMeanwhile,
+  inTheWay,
+  overLimit,
+  sameName,
+  unreadableThere,
+} from "@degu/internal/files/tree/tree_errors.ts";
+import { AgentHomes, runAgent, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
+import { record, TestDevices } from "@degu/testing/device_pairs.ts";
+import type { DeviceClient } from "@degu/internal/device/device_client.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
+import { runScript, spawnScript } from "@degu/testing/processes.ts";
+import { readConfiguration } from "@degu/testing/tree.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { TextLineStream } from "@std/streams";
+
+// The command line, and signals.
+
+/** The commands, as the program knows them. */
+const { commands: COMMANDS } = await makeProgram(() => () => Promise.resolve());
+
+Deno.test("without any permission it prints the commands, its version, and which permission is missing", async () => {
+  const [asked, missing] = await Promise.all([["--help"], ["id"]].map((args) => runAgent(args)));
+  assertEquals(await runAgentHere([]), asked);
+  assertEquals([asked?.code, asked?.stderr], [0, ""]);
+  for (const command of COMMANDS) assertStringIncludes(asked!.stdout, `  ${command.name()} `);
+  assertStringIncludes(asked!.stdout, "The first minute");
+  assertEquals(missing?.code, 1);
+  assertMatch(missing!.stderr, /XDG_STATE_HOME.*docs\/permissions\.md has the flags/);
+  const { version } = await readConfiguration() as unknown as { version: string };
+  for (const flag of ["--version", "-V"]) {
+    assertEquals(await runAgentHere([flag]), { code: 0, stdout: `${version}\n`, stderr: "" });
+  }
+});
+
+Deno.test("the help of each command has a description, examples, and all of its options", () => {
+  for (const command of COMMANDS) {
+    let help = "";
+    command.configureOutput({ writeOut: (text) => help += text });
+    command.outputHelp();
+    assertMatch(help, new RegExp(`^Usage: degu ${command.name()}`));
+    assert(command.description().length > 20 && command.summary().length > 5, command.name());
+    assertMatch(help, new RegExp(`\nExamples:\n(.|\n)*degu ${command.name()}`), command.name());
+    assertEquals(help.split("Examples:").length, 2, command.name());
+    assertStringIncludes(help, "--json");
+    assertStringIncludes(help, "--home <dir>");
+  }
+});
+
+Deno.test("a usage error is one line that refers to the help, with exit code 2", async () => {
+  const rows: [args: string[], expected: RegExp][] = [
+    [["inti"], /unknown command 'inti' \(Did you mean init\?\); "degu --help"/],
+    [["constructor"], /unknown command 'constructor'; "degu --help"/],
+    [
+      ["serve", "--listen", "nonsense"],
+      /--listen: .*an IP address of this machine.*"degu serve/,
+    ],
+    [["invite", "--listen", "localhost:0"], /--listen: .*an IP address.*"degu invite/],
+    [
+      ["invite", "--serving", "localhost:0"],
+      /--serving: must have a port from 1 to 65535.*"degu invite/,
+    ],
+    [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\); "degu --help"/],
+    [["--json"], /a command is missing, or .*; "degu --help"/],
+    [
+      ["init", "--nam", "x"],
+      /unknown option '--nam' \(Did you mean --name\?\); "degu init --help"/,
+    ],
+    [["init", "--name"], /option '--name <name>' argument missing; "degu init --help"/],
+    [["id", "x"], /too many arguments for 'id'.*; "degu id --help"/],
+    [["--home", "sync", "id", "x"], /too many arguments for 'id'/], // sync is no command here
+    [["ping", "--address", "a b", "x"], /error: --address: .*"a b".*; "degu ping --help"/],
+    [["completions", "csh"], /Allowed choices are bash, zsh, fish.*; "degu completions --help"/],
+    [["help", "x"], /"degu --help"/],
+    [["init", "--", "--name"], /too many arguments/], // two dashes end the options
+    [["--home", "", "init"], /--home: must be a directory; it is empty/], // it would be the current one
+  ];
+  const [help, command] = [await runAgentHere(["help", "init"]), ["init", "--help"]];
+  assertEquals([help.code, help], [0, await runAgentHere(command)]);
+  const ends = await Promise.all(rows.map(([args]) => runAgentHere(args)));
+  for (const [i, [args, expected]] of rows.entries()) {
+    const { code, stdout, stderr } = ends[i]!;
+    const isJson = args.includes("--json");
+    assertEquals([code, stdout !== ""], [2, isJson], args.join(" "));
+    assertMatch(stderr, /^degu: error: .*( explains it|it is empty)\n$/, args.join(" "));
+    assertMatch(stderr, expected);
+  }
+});
+
+const SCRIPT = `import { catchSignals } from "./kit/agent/program.ts";
+const signals = catchSignals();
+const { signal } = signals;
+signal.addEventListener("abort", () => console.log(signal.reason.message));
+console.log("ready");
+await new Promise((resolve) => setTimeout(resolve, 60_000));`;
+
+Deno.test("the first signal aborts, and the second one ends the process", async () => {
+  const child = await spawnScript(SCRIPT, ["--no-check"]);
+  const lines = child.stdout.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())
+    .getReader();
+  assertEquals((await lines.read()).value, "ready");
+  child.kill("SIGTERM");
+  assertEquals((await lines.read()).value, "interrupted");
+  child.kill("SIGINT");
+  assertEquals((await child.status).code, 130);
+  await lines.cancel();
+  await child.stderr.cancel();
+});
+
+// Options.
+
+Deno.test("a machine without IPv6 listens with IPv4 alone; what else fails is not tried again", async () => {
+  const errors = [new Failure(""), new RangeError(), new Deno.errors.NotCapable(), new Error()];
+  for (const error of errors) {
+    const tried: string[] = [];
+    const opened = atEveryAddress(([host, port]) => {
+      tried.push(`${host} ${port}`);
+      return host === "::" ? Promise.reject(error) : Promise.resolve("open");
+    }, 7);
+    const isFinal = error !== errors.at(-1);
+    assertEquals(await opened.catch((error) => error), isFinal ? error : "open");
+    assertEquals(tried, [":: 7", ...isFinal ? [] : ["0.0.0.0 7"]]);
+  }
+});
+
+Deno.test("an address may omit the port, and IPv6 then needs no brackets", () => {
+  const rows = [
+    ["192.168.1.7", ["192.168.1.7", 7443]],
+    ["192.168.1.7:80", ["192.168.1.7", 80]],
+    ["camera.local", ["camera.local", 7443]],
+    ["camera.local:0", ["camera.local", 0]],
+    ["::1", ["::1", 7443]],
+    ["[::1]", ["::1", 7443]],
+    ["[::1]:80", ["::1", 80]],
+    ["fe80::1%eth0", ["fe80::1%eth0", 7443]],
+    ["[fe80::1%3]:80", ["fe80::1", 80, 0, 3]],
+    ["unix:/run/degu", "/run/degu"],
+  ] as const;
+  for (const [text, address] of rows) {
+    assertEquals(parseAddressOption(text), typeof address === "string" ? address : [...address]);
+  }
+});
+
+Deno.test("an invalid address is refused with a description of what is needed", () => {
+  type Row = [parse: (text: string) => unknown, texts: string[], problem: string];
+  const rows: Row[] = [
+    [
+      parseAddressOption,
+      ["", "a b", "http://a/", "camera.local:x", "camera.local:99999", "1.2.3.4.5"],
+      "",
+    ],
+    [parseAddressOption, ["fe80::1"], "write it as in fe80::1%eth0"],
+    [
+      parseListenAddress,
+      ["localhost", "camera.local:80"],
+      "must be an IP address of this machine",
+    ],
+    [parseServingAddress, ["camera.local:0"], "must have a port from 1 to 65535"],
+    [parseServingAddress, ["unix:/x"], "must be an IP address or a DNS name; got a Unix socket"],
+    [parseInvitingAddress, ["unix:/x", "unix:@x"], "must be an IP address; got a Unix socket"],
+    [parseInvitingAddress, ["localhost"], "must be an IP address of this machine"],
+  ];
+  for (const [parse, texts, problem] of rows) {
+    for (const text of texts) {
+      const { message } = assertThrows(() => parse(text), Error, problem);
+      assert(!message.startsWith("address"), message);
+    }
+  }
+  const own = ["::", "0.0.0.0:0", "192.168.1.7", "fe80::1%eth0", "[fe80::1%3]:80", "unix:/x"];
+  for (const text of own) assertEquals(parseListenAddress(text), parseAddressOption(text), text);
+  assertEquals(parseServingAddress("camera.local"), ["camera.local", 7443]);
+});
+
+// What a new peer is told, seen from `degu peers` there.
+
+const INVITE = ["invite", "--listen", "127.0.0.1:0"];
+
+/** Pairs the camera, that invites, with the viewer; returns what the viewer then knows. */
+async function pair(homes: AgentHomes, invite = homes.start("camera", INVITE)) {
+  const line = await invite.line("degu:");
+  await homes.must("viewer", ["join", "-", "--serving", "127.0.0.1:2"], line);
+  const { stderr } = await invite.ended();
+  const { addresses } = JSON.parse(await homes.must("viewer", ["peers", "--json"]));
+  return { addresses, stderr };
+}
+
+Deno.test("a new peer gets the address of a running degu serve, else the machine's addresses with the default port", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const { addresses } = await pair(homes);
+  assertEquals(addresses.length > 0, true);
+  for (const address of addresses) assertMatch(address, /:7443$/);
+  const { address } = await homes.serve("camera");
+  assertEquals((await pair(homes)).addresses, [address]);
+});
+
+Deno.test("without the permission to list them no address is sent, and a message says so", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const flags = homes.flags("camera", "--allow-net=127.0.0.1");
+  await using invite = spawnAgent(["--home", homes.at("camera"), ...INVITE], { flags });
+  const { addresses, stderr } = await pair(homes, invite);
+  assertEquals(addresses, []);
+  const advice = "--allow-sys=networkInterfaces is missing: give them with --serving";
+  assertStringIncludes(stderr, advice);
+  await homes.fail("viewer", 1, "no address of camera is known", ["ping", "camera"]);
+});
+
+// What every command is given.
+
+const FIND_HOME = `import { findHome } from "./kit/agent/own_device.ts";
+const found = [];
+for (const [state, home] of [["/s", "/h"], ["s", "/h"], ["", "/h"], ["", "h"], ["", ""]]) {
+  Deno.env.set("XDG_STATE_HOME", state);
+  Deno.env.set("HOME", home);
+  try {
+    found.push(findHome(undefined));
+  } catch (error) {
+    found.push(error.message);
+  }
+}
+console.log(JSON.stringify(found));`;
+
+Deno.test("without --home the environment determines the directory of the device, but for a relative path", async () => {
+  const flags = ["--allow-env=XDG_STATE_HOME,HOME", "--no-check"];
+  const none = "HOME is not set: use --home DIR to say where the device is";
+  assertEquals(JSON.parse(await runScript(FIND_HOME, flags, {})), [
+    ...["/s/degu", "/h/.local/state/degu", "/h/.local/state/degu", none, none],
+  ]);
+  // A path is relative to the current directory.
+  const { code, stderr } = await runAgentHere(["--home", "tests", "id"]);
+  assertEquals(code, 3);
+  assertStringIncludes(stderr, `there is no device in ${Deno.cwd()}/tests yet`);
+});
+
+Deno.test("if there is no device, or no such peer, the error says what to do", async () => {
+  await using homes = await AgentHomes.create();
+  const none = `there is no device in ${
+    homes.at("one")
+  } yet: "degu pair" makes one, and pairs it\n`;
+  for (const args of [["id"], ["peers"], ["ping", "x"], ["ls", "x:"]]) {
+    await homes.fail("one", 3, none, args);
+  }
+  await homes.init("camera", "viewer");
+  const alone = 'not paired with any yet: run "degu pair"';
+  await homes.fail("viewer", 3, alone, ["ping", "camera"]);
+  await homes.pair("camera", "viewer");
+  const unknown = 'there is no peer "toaster": "degu peers" lists those that there are';
+  await homes.fail("viewer", 3, unknown, ["ping", "toaster"]);
+});
+
+Deno.test("an address at which nobody answers is waited for no longer than 5 s, a peer that is busy for longer", async () => {
+  await using devices = await TestDevices.create();
+  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
+  await record(viewer, camera, { addresses: [["127.0.0.1", 1]] });
+  const { signal } = new AbortController();
+  for (const options of [{}, { address: ["127.0.0.1", 2] as const }]) {
+    const context = { home: viewer.dir, output: new Output({}), signal, options };
+    const client = await openClient(context, viewer, "camera");
+    const { connectTimeout, timeout } = client as DeviceClient;
+    assertEquals([connectTimeout, timeout], [5, 90]);
+  }
+});
+
+Deno.test("a peer that is silent at the given address is also looked for at the stored ones", async () => {
+  await using devices = await TestDevices.create();
+  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
+  await record(camera, viewer);
+  await using server = await camera.serve(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
+  await record(viewer, camera, { addresses: [server.address as [string, number]] });
+  const { signal } = new AbortController();
+  const options = { address: ["127.0.0.1", await unusedPort()] as const };
+  const context = { home: viewer.dir, output: new Output({}), signal, options };
+  const given = await openClient(context, viewer, "camera");
+  await assertRejects(() => given.connect(), DeviceError, "ECONNREFUSED");
+  const again = await openClient(context, viewer, "camera", {}, true);
+  using connection = await again.connect();
+  assertEquals((await connection.get("/")).status, 204);
+});
+
+// Why a command failed: exit codes and messages.
+
+const status = (status: number) => new StatusError(`status ${status}`, { status });
+const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
+
+Deno.test("an error has an exit code, and a message that says what to do next; where no address answers why each does not", () => {
+  const { ConnectionRefused, NotCapable, TimedOut } = Deno.errors;
+  const unreachable = (...attempts: Error[]) =>
+    // The advice of the library is for programs.
+    new DeviceError("UNREACHABLE", "x; pass the option addresses", {
+      cause: new AggregateError(attempts),
+    });
+  const connecting = (error: Error, address: string) =>
+    connectionFacts.add(error, { address, isConnecting: true });
+  const closed = "the peer closed the connection without an answer";
+  const both = "nothing listens at 10.0.0.1:1; there is no way to 10.0.0.2:2";
+  const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
+    [new Failure("as it is"), 1, "as it is", /^$/],
+    [new Failure("as it is", 2), 2, "as it is", /^$/],
+    [new Failure("as it is", 3), 3, "as it is", /^$/],
+    [new DeguError("as it is"), 1, "as it is", /^$/],
+    [new Interrupted(), 130, "interrupted", /^$/],
+    [
+      connectionFacts.add(new TlsError("UNTRUSTED", "why"), { address: "[::1]:7443" }),
+      3,
+      "[::1]:7443: another device answers there, or the peer has a new identity",
+      /^; check the address, or pair .*"degu pair"/,
+    ],
+    [
+      new TlsError("REFUSED_BY_PEER", "why"),
+      3,
+      "why",
+      /^; the peer does not trust .*"degu pair"/,
+    ],
+    [new TlsError("CLOSED", "why"), 1, "why", /^$/],
+    [
+      connectionFacts.add(new TlsError("NOT_TLS", "why"), { address: "[::1]:7443" }),
+      1, // nobody has refused
+      "[::1]:7443: another program answers there",
+      /^; check the address and the port$/,
+    ],
+    [new TlsError("EXPIRED", "why"), 3, "why", /^; check the clocks/],
+    [new TlsError("WEAK", "why"), 3, "why", /^$/],
+    [new EmptyPreambleError("why"), 3, closed, /^; .*"degu peers" there/],
+    [
+      unreachable(new ConnectionRefused("why")),
+      1,
+      "no address answers: why",
+      /^; check that "degu serve" runs there.*--address/,
+    ],
+    [
+      unreachable(connecting(new TimedOut("connecting why"), "10.0.0.1:1")),
+      1,
+      "no address answers: connecting why",
+      /^; check/,
+    ],
+    [new TimedOut("why"), 1, "the peer does not answer: why", /^; it may be busy, or hang/],
+    [
+      unreachable(connectionFacts.add(new Error("why"), { unknownName: "laptop.local" })),
+      1,
+      "no address answers: the name laptop.local can't be looked up",
+      /^; check the name, and that/,
+    ],
+    [withCode("why", "EACCES"), 1, "why", /^$/],
+    [
+      unreachable(
+        connecting(new ConnectionRefused("why"), "10.0.0.1:1"),
+        connecting(withCode("why", "EHOSTUNREACH"), "10.0.0.2:2"),
+      ),
+      1,
+      `no address answers: ${both}`,
+      /^; check/,
+    ],
+    [new NotCapable("why"), 1, "why", /^; docs\/permissions\.md has the flags/],
+    ["why", 1, "why", /^$/],
+  ];
+  for (const [error, code, reason, advice] of rows) {
+    assertEquals([exitCodeOf(error), reasonOf(error)], [code, reason], Deno.inspect(error));
+    assertEquals(explain(error).slice(0, reason.length), reason);
+    assertMatch(explain(error).slice(reason.length), advice);
+  }
+  const message = 'Requires all access to "/proc", run again with the --allow-all flag';
+  const system = explain(new NotCapable(message));
+  assertMatch(system, /^"\/proc" is of the system, .*: choose another path$/);
+});
+
+Deno.test("what has become of one file is told in terms of the program", () => {
+  const root = TreeNode.root();
+  const node = new TreeNode(root, 'a "b"', "file", 1, 0);
+  const problem = 'HEAD "/a": the server does not report its SHA-256 (repr-digest, RFC 9530)';
+  const noDigest = new TransferError("UNEXPECTED_RESPONSE", problem);
+  const again = "run the same command again";
+  const version = "is another version of degu running there?";
+  const busy = "another command is sending it, or something has just come in its way there";
+  const own = 'the peer has a problem of its own (status 500): see what "degu serve" prints there';
+  const same = "the target's disk takes two names for the same; rename one";
+  const changed = "what is there changed meanwhile, and stays: look at it, and";
+  const rows: [error: unknown, direction: FileAction, text: string][] = [
+    [status(404), "get", "it is not there any more"],
+    [status(303), "get", `it is a directory by now: ${again}`],
+    [status(418), "get", `the peer has answered with status 418; ${version}`],
+    [status(412), "put", ALREADY_THERE],
+    [status(412), "delete", `${changed} ${again}`],
+    [
+      changedThere("/a"),
+      "put",
+      `${changed} ${again}`,
+    ],
+    [status(409), "put", `${busy}: ${again} in a moment, which then says what`],
+    [status(500), "put", own],
+    [status(409), "delete", "the directory is not empty: remove first what is in it"],
+    [withNeed(noDigest, "it needs a FilesApp"), "get", `${problem}; ${version}`],
+    [new Failure("as it is"), "put", "as it is"],
+    [sameName(node), "put", same],
+    [
+      changedMeanwhile(node),
+      "put",
+      `what has this name at the target changed meanwhile, and stays; look at it and ${again}`,
+    ],
+    [
+      inTheWay(node, { kind: "directory" }),
+      "put",
+      "a directory has this name at the target; with --delete it is deleted, unless something in it " +
+      "has to stay; remove or rename one of the two",
+    ],
+    [
+      inTheWay(node, { kind: "other", reason: "link" }),
+      "get",
+      "a symbolic link, which is not followed, has this name at the target; remove or rename one of " +
+      "the two",
+    ],
+    [
+      overLimit(3, 2),
+      "delete",
+      "nothing is deleted: it would be 3 deletions, more than --max-delete 2 allows; look at them with " +
+      "--dry-run, without --max-delete, then raise it",
+    ],
+    [
+      unreadableThere(node),
+      "put",
+      "it can't be read: change its permissions, or see the disk",
+    ],
+  ];
+  for (const [error, direction, text] of rows) {
+    assertEquals(explainTransfer(error, direction), text);
+  }
+});
+
+Deno.test("the next file is tried if only this one has failed", () => {
+  const goesOn = [
+    ...[403, 404, 412, 413].map(status),
+    new Failure(ALREADY_THERE),
+    new Deno.errors.PermissionDenied(),
+    new TransferError("CHANGED", ""),
+  ];
+  const ends = [
+    ...[507, 503].map(status),
+    new TransferError("DISK_FULL", ""),
+    new Deno.errors.ConnectionRefused(),
+    new TlsError("UNTRUSTED", ""),
+    new EmptyPreambleError(),
+  ];
+  for (const error of goesOn) assertEquals(endsCommand(error), false, Deno.inspect(error));
+  for (const error of ends) assertEquals(endsCommand(error), true, Deno.inspect(error));
+});

@@ -1,0 +1,516 @@
+/** degu send and degu receive: once, without pairing. */
+import { DONE_URI, END_URI, findSources, Sending } from "@degu/internal/agent/sending.ts";
+import { createHash } from "node:crypto";
+import { json, reply } from "@degu/degu";
+import { Device } from "@degu/degu/device";
+import { Body } from "@degu/degu/base";
+import { mkreq } from "@degu/degu/misc";
+import type { AppFunction } from "@degu/degu/server";
+import { AgentHomes, type HereOptions, type RunningAgent } from "@degu/testing/agents.ts";
+import { content, entries, fill, mode } from "@degu/testing/directories.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
+import { Shown } from "@degu/testing/processes.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { makeDevice } from "@degu/testing/device_pairs.ts";
+import { pause } from "@degu/internal/internal/pause.ts";
+import { fastTimeouts, setClockAhead, stopClock } from "@degu/testing/clock.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+
+const TERMINAL = { terminal: { columns: 500, rows: 24 }, stdin: null };
+const LOCAL = ["--listen", "127.0.0.1:0"];
+
+/** A machine with files in src, an empty directory out, and temporary directories of its own. */
+class Place implements AsyncDisposable {
+  readonly #stack = new AsyncDisposableStack();
+
+  private constructor(readonly homes: AgentHomes) {}
+
+  static async make(files: Record<string, string> = {}): Promise<Place> {
+    const homes = await AgentHomes.create();
+    const place = new Place(homes);
+    const stack = place.#stack;
+    await fill(homes.path, { tmp: null, out: null, src: null });
+    await fill(homes.at("src"), files);
+    stack.use(patch(Deno, "hostname", () => () => "machine.lan"));
+    stack.use(
+      patch(Deno, "makeTempDir", (make) => (options) => make({ ...options, dir: homes.at("tmp") })),
+    );
+    stack.use(homes);
+    return place;
+  }
+
+  at(...names: string[]): string {
+    return this.homes.at(...names);
+  }
+
+  send(names: readonly string[], options: HereOptions = {}, ...more: string[]) {
+    const paths = names.map((name) => this.at("src", name));
+    const shown = new Shown();
+    const all = { ...options, onText: (_: string, text: string) => shown.add(text) };
+    const agent = this.homes.start("state", ["send", ...LOCAL, ...more, ...paths], all);
+    const nextLine = () => within(shown.next(/degu:[\w-]{60,}(?=[\n"])/), "the next line", 60);
+    return Object.assign(agent, { nextLine });
+  }
+
+  receive(args: readonly string[], options: HereOptions = {}): RunningAgent {
+    return this.homes.start("state", ["receive", ...args, this.at("out")], options);
+  }
+
+  /** Makes a large file in src, which takes a while to arrive. */
+  async makeLarge(name: string): Promise<void> {
+    await Deno.writeFile(this.at("src", name), new Uint8Array());
+    await Deno.truncate(this.at("src", name), LARGE);
+  }
+
+  /** Waits until a part of a file has arrived in out. */
+  async untilSomeArrived(): Promise<void> {
+    for await (const { paths } of Deno.watchFs(this.at("out"))) {
+      const part = paths.find((path) => /\/\.large\.[0-9a-f]{32}\.degu-part$/.test(path));
+      if (part !== undefined && (await Deno.stat(part)).size > LARGE / 10) return;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync();
+  }
+}
+
+const LARGE = 160 * 1024 * 1024;
+
+async function assertEnds(agent: RunningAgent, code: number, said = ""): Promise<string> {
+  const { code: ended, stdout, stderr } = await agent.ended();
+  assertEquals(ended, code, stdout + stderr);
+  assertStringIncludes(stdout + stderr, said);
+  return stdout + stderr;
+}
+
+Deno.test("files and directories arrive as get -r copies them, both ends succeed, and nothing is left behind", async () => {
+  const files = { "a b.txt": "a", "dir/sub/ü": "ü", "dir/x": "x", "other": "no" };
+  await using place = await Place.make(files);
+  await Deno.mkdir(place.at("src", "dir", "empty"));
+  await makeLinks({ [place.at("src", "link")]: "a b.txt" });
+  const sender = place.send(["a b.txt", "dir", "link"]);
+  const receiver = place.receive([await sender.nextLine()]);
+  const said = await assertEnds(receiver, 0, "receiving from machine ");
+  assertStringIncludes(said, "4 files copied");
+  assertStringIncludes(
+    await assertEnds(sender, 0, "machine downloaded "),
+    "sent to machine ",
+  );
+  assertEquals(await content(place.at("out")), {
+    "a b.txt": "a",
+    "dir": null,
+    "dir/empty": null,
+    "dir/sub": null,
+    "dir/sub/ü": "ü",
+    "dir/x": "x",
+    "link": "a",
+  });
+  const [from, to] = await Promise.all(
+    ["src", "out"].map((dir) => Deno.stat(place.at(dir, "dir/x"))),
+  );
+  assertEquals(to!.mtime, from!.mtime);
+  assertEquals([await entries(place.at("tmp")), await entries(place.homes.path)], [
+    [],
+    ["out", "src", "tmp"],
+  ]);
+});
+
+Deno.test("nothing that is received is executable; a private file stays private", async () => {
+  await using place = await Place.make({
+    "tool": "1",
+    "key": "2",
+    "dir/tool": "3",
+    "dir/key": "4",
+  });
+  await Deno.writeFile(place.at("src", "dir", "large tool"), randomBytes(300_000));
+  for (const name of ["tool", "dir/tool", "dir/large tool"]) {
+    await Deno.chmod(place.at("src", name), 0o777);
+  }
+  for (const name of ["key", "dir/key"]) await Deno.chmod(place.at("src", name), 0o600);
+  // The second time all of it is there already.
+  for (const more of [[], ["--force"]]) {
+    const sender = place.send(["tool", "key", "dir"]);
+    await assertEnds(place.receive([await sender.nextLine(), ...more]), 0);
+    await assertEnds(sender, 0);
+    for (const name of ["tool", "dir/tool", "dir/large tool"]) {
+      const bits = await mode(place.at("out", name));
+      assertEquals([bits & 0o111, bits & ~0o666, bits & 0o600], [0, 0, 0o600], name);
+    }
+    for (const name of ["key", "dir/key"]) assertEquals(await mode(place.at("out", name)), 0o600);
+  }
+});
+
+Deno.test("on terminals a number is compared, and nothing carried; the line comes from stdin, too", async () => {
+  await using place = await Place.make({ file: "x" });
+  const sender = place.send(["file"], TERMINAL);
+  const [, address = ""] = /"degu receive --address ([\d.:]+)"/
+    .exec(await sender.line("--address")) ?? [];
+  const receiver = place.receive(["--address", address], TERMINAL);
+  for (const agent of [sender, receiver]) {
+    await agent.line("Type y or yes");
+    agent.feed("y\n");
+  }
+  for (const agent of [receiver, sender]) await assertEnds(agent, 0);
+  assertEquals(await content(place.at("out")), { file: "x" });
+  const again = place.send(["file"]);
+  await assertEnds(place.receive(["-"], { stdin: `${await again.nextLine()}\n` }), 0, "up to date");
+  await assertEnds(again, 0);
+});
+
+Deno.test("a name that is there is an error for that file alone, and a directory for all in it, until --force", async () => {
+  await using place = await Place.make({ one: "new", two: "two", "dir/x": "new", "dir/y": "y" });
+  await fill(place.at("out"), { one: "old", "dir/x": "old!" });
+  const sender = place.send(["one", "two", "dir"]);
+  const said = await assertEnds(
+    place.receive([await sender.nextLine()]),
+    1,
+    "replace it with --force",
+  );
+  assertStringIncludes(said, "there is such a directory here already");
+  assertStringIncludes(said, "2 errors");
+  assertEquals(await content(place.at("out")), {
+    "one": "old",
+    "two": "two",
+    "dir": null,
+    "dir/x": "old!",
+  });
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
+  const again = place.send(["one", "two", "dir"]);
+  await assertEnds(place.receive([await again.nextLine(), "--force"]), 0, "3 files copied");
+  await assertEnds(again, 0);
+  assertEquals((await content(place.at("out")))["dir/x"], "new");
+});
+
+Deno.test("a file resumes when both commands are run again", async () => {
+  using _clock = setClockAhead();
+  await using place = await Place.make();
+  await place.makeLarge("large");
+  const sender = place.send(["large"]);
+  const receiver = place.receive([await sender.nextLine()]);
+  await place.untilSomeArrived();
+  receiver.kill("SIGINT");
+  await assertEnds(receiver, 130, 'run "degu send" there and "degu receive" here again');
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
+  const next = place.send(["large"]);
+  const again = place.receive([await next.nextLine(), "--json"]);
+  const { stdout } = await again.ended();
+  const { resumedFrom, bytes } = JSON.parse(stdout);
+  assert(resumedFrom > 0, stdout);
+  assertEquals(resumedFrom + bytes, LARGE);
+  await assertEnds(next, 0);
+  assertEquals(await entries(place.at("tmp")), []);
+});
+
+Deno.test("a sender that is interrupted tells the receiver, which keeps what it has", async () => {
+  using _clock = setClockAhead();
+  await using place = await Place.make();
+  await place.makeLarge("large");
+  const sender = place.send(["large"]);
+  const receiver = place.receive([await sender.nextLine()]);
+  await place.untilSomeArrived();
+  sender.kill("SIGINT");
+  const said = await assertEnds(receiver, 1, "machine has stopped sending");
+  assert(!said.includes("trying again"), said);
+  await assertEnds(sender, 130);
+  assertEquals(await entries(place.at("tmp")), []);
+  assert((await entries(place.at("out"))).some((name) => name.endsWith(".degu-part")));
+});
+
+Deno.test("where nobody comes in time, or it is interrupted before, the sender fails, and nothing is left", async () => {
+  await using place = await Place.make({ file: "x" });
+  await assertEnds(place.send(["file"], {}, "--seconds", "1"), 1, "nobody has come in time");
+  const sender = place.send(["file"]);
+  await sender.nextLine();
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
+  assertEquals(await entries(place.at("tmp")), []);
+});
+
+Deno.test("nothing but what was named can be read, and nothing written", async () => {
+  await using place = await Place.make({ file: "file", other: "other", "dir/x": "x" });
+  const sources = await findSources([place.at("src/file"), place.at("src/dir")], []);
+  const sending = new Sending(sources, { warn: () => {} }, () => {});
+  const statusOf = async (method: "GET" | "PUT" | "DELETE" | "POST", uri: string) => {
+    const body = method === "PUT" ? new Body(new Blob(["x"]).stream(), 1) : null;
+    const app = sending.app as unknown as (...args: unknown[]) => ReturnType<AppFunction>;
+    const [status, , , answer] = await app(mkreq(method, uri, {}, body));
+    await (answer as { cancel?: () => Promise<void> } | null)?.cancel?.();
+    return status;
+  };
+  for (
+    const [uri, status] of [
+      ["/share/file", 200],
+      ["/share/dir/x", 200],
+      ["/share/dir/", 200],
+      ["/", 200],
+      ["/share/", 404],
+      ["/share/other", 404],
+      ["/share/file/other", 404],
+      ["/share/file/", 404],
+      ["/share/dir/~2E~2E/other", 404],
+      ["/inbox/file", 404],
+      ["/file", 404],
+    ] as const
+  ) assertEquals([uri, await statusOf("GET", uri)], [uri, status]);
+  for (const uri of ["/share/file", "/share/dir/new"]) {
+    assertEquals(await statusOf("PUT", uri), 405, uri);
+    assertEquals(await statusOf("DELETE", uri), 405, uri);
+  }
+});
+
+Deno.test("a receiver that has been gone for 20 s ends the sender, which says what to do; one that is back before is served", async () => {
+  using clock = stopClock();
+  using _timeouts = fastTimeouts((milliseconds) => [1000, 5000].includes(milliseconds));
+  await using place = await Place.make({ file: "x" });
+  await using device = await Device.open(place.at("receiver"), { name: "receiver" });
+  /** Comes, asks, leaves, and comes back after some seconds. */
+  const leave = async (sender: ReturnType<Place["send"]>, seconds: number) => {
+    const peer = await device.join(await sender.nextLine(), { serving: [] });
+    const client = await device.client(peer);
+    {
+      using first = await client.connect();
+      assertEquals((await first.get(END_URI, {})).status, 204);
+    }
+    clock.pass(seconds);
+    return client;
+  };
+  const patient = place.send(["file"]);
+  {
+    const client = await leave(patient, 19);
+    using again = await client.connect();
+    assertEquals((await again.get(END_URI, {})).status, 204);
+    assertEquals((await again.post(DONE_URI, {}, null)).status, 200);
+  }
+  await assertEnds(patient, 0, "sent to receiver");
+  const left = place.send(["file"]);
+  await leave(left, 21);
+  const said =
+    'receiver has left before it had everything: run "degu send" here and "degu receive" there';
+  await assertEnds(left, 1, said);
+});
+
+Deno.test("what can't be sent is said before anything is: no file, two of a name, keys of a device", async () => {
+  await using place = await Place.make({ "file": "x", "dir/file": "x" });
+  const home = place.at("src/dir/state");
+  await makeDevice(home, "device");
+  const rows: [names: string[], said: string][] = [
+    [["none"], "is not there: check the name"],
+    [["file", "dir/file"], "has the same name"],
+    [["dir"], "the directory of the device in it"],
+    [["dir/state/device.json"], "the directory of the device in it"],
+    [["dir/state/identity"], "the directory of the device in it"],
+  ];
+  for (const [names, said] of rows) {
+    const paths = names.map((name) => place.at("src", name));
+    await assertRejects(() => findSources(paths, [home]), Error, said);
+  }
+  const paths = rows.flatMap(([names]) => names).map((name) => place.at("src", name));
+  await place.homes.fail("src/dir/state", 2, "keys must not leave", ["send", ...LOCAL, paths[3]!]);
+  await place.homes.fail("state", 2, "keys must not leave", ["send", ...LOCAL, place.at("tmp")]);
+  await place.homes.fail("src/dir/state", 1, "the directory of the device", [
+    ...["receive", "degu:x", home],
+  ]);
+  await place.homes.fail("state", 2, "one directory at most", ["receive", "a", "b"]);
+  await place.homes.fail("state", 2, "one directory at most", ["receive", "-", "--from", "x"]);
+  await place.homes.fail("state", 2, "on a terminal only", [
+    "receive",
+    "--address",
+    "127.0.0.1:1",
+    place.at("out"),
+  ]);
+});
+
+Deno.test("without a terminal, and with --json on one, receive waits ten minutes for a sender, or for the line on stdin", async (t) => {
+  const rows: [rule: string, said: string, options: HereOptions, args: string[]][] = [
+    ["a line", "no line has come on stdin in ten minutes", {}, ["-"]],
+    ["a line, with --json", "no line has come on stdin", TERMINAL, ["-", "--json"]],
+    ["a sender", "no device has sent for ten minutes", {}, ["--from", "nobody"]],
+    ["a sender, with --json", "no device has sent", TERMINAL, ["--from", "nobody", "--json"]],
+  ];
+  await eachRow(t, rows, async (_rule, said, options, args) => {
+    using _timeouts = fastTimeouts((milliseconds) => milliseconds === 600_000, 1000);
+    await using place = await Place.make();
+    const receiver = place.receive(args, { stdin: null, ...options });
+    await assertEnds(receiver, 1, said);
+  });
+});
+
+Deno.test("a sender that fails when it is told that all has arrived is said to have", async () => {
+  await using place = await Place.make();
+  await using liar = await makeLiar(place, ({ uri }) => uri === "/" ? json([]) : reply(500));
+  await using invitation = await liar.invite();
+  const said = "everything has arrived, but liar was not told: it answered with status 500";
+  await assertEnds(place.receive([invitation.line]), 0, said);
+});
+
+Deno.test("that all has arrived is said once more after a lost connection", async () => {
+  await using place = await Place.make({ file: "x" });
+  await using device = await Device.open(place.at("sender"), { name: "sender" });
+  const sending = new Sending(
+    await findSources([place.at("src/file")], []),
+    { warn: () => {} },
+    () => {},
+  );
+  let said = 0;
+  await using _server = await device.serve(["127.0.0.1", 0], (request, session, api) => {
+    if (request.uri === DONE_URI && ++said === 1) session.close();
+    return sending.app(request, session, api);
+  }, { logger: { debug() {}, info() {}, warn() {}, error() {} } });
+  await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
+  const told = await assertEnds(place.receive([invitation.line]), 0);
+  assert(!told.includes("was not told"), told);
+  await sending.done;
+  assertEquals(said, 2);
+  await sending.end();
+});
+
+Deno.test("a sender can't write elsewhere than below the target: its names are checked", async () => {
+  await using place = await Place.make();
+  await using device = await Device.open(place.at("evil"), { name: "evil" });
+  let text = "";
+  const app: AppFunction = async ({ uri }, session) => {
+    if (uri === END_URI) await pause(Infinity, session.signal);
+    return [200, "OK", {}, new TextEncoder().encode(text)];
+  };
+  await using _server = await device.serve(["127.0.0.1", 0], app);
+  const entry = { name: "x", kind: "file", size: 1, modified: 0 };
+  const names = ["..", ".", "", "a/b", "/etc/x", "\0", ".x.degu-part", ".degu-files", 1, null];
+  const lists: unknown[] = names.map((name) => [{ ...entry, name }]);
+  lists.push([entry, entry], null, [null], {}, "x");
+  for (
+    const [key, value] of [
+      ["kind", "other"],
+      ["size", -1],
+      ["modified", "x"],
+      ["modified", 1e300],
+      ["modified", "2026-01-01"],
+    ] as const
+  ) {
+    lists.push([{ ...entry, [key]: value }]);
+  }
+  for (const bad of [...lists.map((each) => JSON.stringify(each)), "nonsense"]) {
+    text = bad;
+    await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
+    const receiver = place.receive([invitation.line]);
+    await assertEnds(receiver, 1, 'not as "degu send" does');
+  }
+  assertEquals(await entries(place.at("out")), []);
+});
+
+/** A sender that says and serves what it likes, and how often it was asked for the end. */
+async function makeLiar(place: Place, answer: AppFunction, end: AppFunction = () => GONE) {
+  const device = await Device.open(place.at("liar"), { name: "liar" });
+  let asked = 0;
+  const server = await device.serve(["127.0.0.1", 0], (request, session, api) => {
+    if (request.uri !== END_URI) return answer(request, session, api);
+    asked++;
+    return end(request, session, api);
+  });
+  return {
+    device,
+    asked: () => asked,
+    invite: () => device.invite({ listen: [["127.0.0.1", 0]] }),
+    [Symbol.asyncDispose]: async () => {
+      await server[Symbol.asyncDispose]();
+      await device[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const GONE: ReturnType<AppFunction> = [404, "Not Found", {}, null];
+const NOT_OVER: ReturnType<AppFunction> = [204, "No Content", {}, null];
+
+Deno.test("what will come is said before it is asked for, with names escaped, and no more than twenty lines of it", async () => {
+  const names = ["a\n b", ...Array.from({ length: 21 }, (_, i) => `f${i}`)];
+  const list = names.map((name) => ({ name, kind: "file", size: 1234, modified: 0 }));
+  await using place = await Place.make();
+  let shown = "";
+  let first: string | null = null;
+  await using liar = await makeLiar(place, ({ uri }) => {
+    if (uri !== "/") {
+      first ??= shown;
+      return GONE;
+    }
+    return [
+      200,
+      "OK",
+      {},
+      JSON.stringify([...list, { ...list[0]!, name: "d", kind: "directory" }]),
+    ];
+  });
+  await using invitation = await liar.invite();
+  const onText = (_: string, text: string) => shown += text;
+  await assertEnds(place.receive([invitation.line], { onText }), 1);
+  const [, announced] = /^liar sends:\n((?: .*\n)*)/m.exec(first ?? "") ?? [];
+  const lines = ["a\\u{a} b", ...names.slice(1, 20)].map((name) => `  ${name} (1.23 kB)\n`);
+  assertEquals(announced, `${lines.join("")}  and 3 more\n`);
+});
+
+Deno.test("names that begin with a dot are received only with --force, the others at once", async () => {
+  // A disk that ignores characters that are not seen takes the second name for .profile.
+  const evil = { ".bashrc": "evil", "\u200c.profile": "evil", ".ssh/authorized_keys": "evil" };
+  await using place = await Place.make({ ...evil, "dir/.hidden": "x", "x": "x" });
+  await fill(place.at("out"), { ".ssh/known_hosts": "mine" });
+  const sender = place.send([".bashrc", "\u200c.profile", ".ssh", "dir", "x"]);
+  const said = await assertEnds(place.receive([await sender.nextLine()]), 1, "3 errors");
+  assertStringIncludes(said, ".bashrc: its name begins with a dot");
+  assertStringIncludes(said, ".profile: its name begins with a dot");
+  assertStringIncludes(said, ".ssh: its name begins with a dot");
+  const before = { ".ssh": null, ".ssh/known_hosts": "mine" };
+  const came = { "dir": null, "dir/.hidden": "x", "x": "x" };
+  assertEquals(await content(place.at("out")), { ...before, ...came });
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
+  const again = place.send([".bashrc", "\u200c.profile", ".ssh", "dir", "x"]);
+  await assertEnds(place.receive([await again.nextLine(), "--force"]), 0);
+  await assertEnds(again, 0);
+  const all = { ...before, ...came, ...evil };
+  assertEquals(await content(place.at("out")), all);
+});
+
+Deno.test("a link to nothing that has the name is named like any other file that is there", async () => {
+  await using place = await Place.make({ file: "x" });
+  await makeLinks({ [place.at("out/file")]: "nothing" });
+  const sender = place.send(["file"]);
+  const said = await assertEnds(place.receive([await sender.nextLine()]), 1, "with --force");
+  assert(!said.includes("replace: true"), said);
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
+  const again = place.send(["file"]);
+  await assertEnds(place.receive([await again.nextLine(), "--force"]), 0);
+  await assertEnds(again, 0);
+  assertEquals(await content(place.at("out")), { file: "x" });
+});
+
+Deno.test("a file of another size than was announced is said to be one, and a sender is asked for the end once a second", async () => {
+  await using place = await Place.make();
+  const bytes = new Uint8Array(100_000);
+  const digest = createHash("sha256").update(bytes).digest("base64");
+  const headers = { "repr-digest": `sha-256=:${digest}:`, etag: '"x"' };
+  const second = Promise.withResolvers<void>();
+  await using liar = await makeLiar(place, async ({ uri, method }) => {
+    if (uri === "/") {
+      return [200, "OK", {}, JSON.stringify([{ name: "x", kind: "file", size: 1, modified: 0 }])];
+    }
+    if (uri === DONE_URI) return [200, "OK", {}, null];
+    await second.promise;
+    return method === "HEAD"
+      ? [200, "OK", { ...headers, "content-length": bytes.length }, null]
+      : [200, "OK", headers, bytes];
+  }, () => {
+    if (performance.now() - begun > 1000) second.resolve();
+    return NOT_OVER;
+  });
+  await using invitation = await liar.invite();
+  const begun = performance.now();
+  const said = await assertEnds(place.receive([invitation.line]), 0, "1 file copied");
+  assertStringIncludes(said, "x: 100 kB in place of 1 B: it has changed since it was announced");
+  const seconds = (performance.now() - begun) / 1000;
+  assert(liar.asked() <= seconds + 2, `${liar.asked()} requests in ${seconds} s`);
+});

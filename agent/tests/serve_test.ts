@@ -1,0 +1,431 @@
+/** degu serve, what it says of its peers, and degu ping. */
+import { formatAddress, parseAddress } from "@degu/degu/base";
+import type { Connection } from "@degu/degu/client";
+import { Device } from "@degu/degu/device";
+import { downloadTree, type FileEvent, uploadTree } from "@degu/degu/files";
+import { makeServeApp } from "@degu/internal/agent/commands/serve.ts";
+import { Failure } from "@degu/internal/agent/failure.ts";
+import { type Output, OutputClosed } from "@degu/internal/agent/output.ts";
+import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
+import { checkInbox, checkServed } from "@degu/internal/agent/served_directories.ts";
+import { entries, fill, tempDir } from "@degu/testing/directories.ts";
+import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentHomes } from "@degu/testing/agents.ts";
+import { LOOPBACK, setUp } from "@degu/testing/device_serving.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { join } from "@std/path";
+import { FakeTime } from "@std/testing/time";
+
+// degu serve: what it serves, what it refuses to serve, and how it ends.
+
+Deno.test("serve prints where and what it serves, and that nobody is paired yet; others are refused the address", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const { agent, address } = await homes.serve("camera");
+  await agent.message('run "degu pair" in another terminal');
+  const serve = ["serve", "--listen", address];
+  const said = await homes.fail("camera", 1, `${address} is in use`, serve);
+  assertStringIncludes(said, "--listen 127.0.0.1:7444");
+  agent.kill("SIGTERM");
+  const { code, stdout, stderr } = await agent.ended();
+  assertEquals(code, 0);
+  const { addresses, ...served } = JSON.parse(stdout);
+  assertMatch(addresses[0], /^127\.0\.0\.1:[1-9]\d*$/);
+  assertEquals(served, { name: "camera", share: null, inbox: null });
+  assertStringIncludes(stderr, "no file is served: add --share DIR");
+  for (const option of ["--share", "--inbox"]) {
+    const given = `degu: error: ${option}: it can be given only once, and "a" is given already; "`;
+    await homes.fail("camera", 2, given, ["serve", option, "a", option, "b"]);
+    const keys = /^degu: error: --(share|inbox): .* peers could read its keys/;
+    await homes.fail("camera", 2, keys, ["serve", option, homes.path]);
+  }
+});
+
+const SIZE = 24 * 1024 * 1024;
+/** The name of a file, and a component of its URI. */
+const [NAME, COMPONENT] = ["a\u202eb c", "a~E2~80~AEb~20c"];
+
+Deno.test("after a signal what is under way is finished, and said with printable names", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const share = homes.at("share");
+  await Deno.mkdir(share);
+  await Deno.writeFile(`${share}/${NAME}`, new Uint8Array(SIZE));
+  await homes.pair("camera", "viewer");
+  const { agent } = await homes.serve("camera", ["--share", share], "viewer");
+  await using viewer = await Device.open(homes.at("viewer"));
+  using connection = await (await viewer.client("camera")).connect();
+  const { body } = await connection.get(`/share/${COMPONENT}`);
+  let received = 0;
+  for await (const piece of body!) {
+    // At the first piece, of many.
+    if (received === 0) agent.kill("SIGINT");
+    if (received === 0) await agent.message("ending when what is under way is done");
+    received += piece.length;
+  }
+  assertEquals(received, SIZE);
+  connection.close();
+  const { code, stdout } = await agent.ended();
+  assertEquals(code, 0);
+  const [, event = ""] = stdout.split("\n");
+  assertStringIncludes(event, "\\u202e");
+  const said = { path: `share/${NAME}`, status: 200, bytes: SIZE, complete: true };
+  assertEquals(JSON.parse(event), { event: "get", peer: "viewer", id: viewer.id, ...said });
+});
+
+Deno.test("the share is read-only, the inbox accepts files, the root says which there are, and nothing else exists", async () => {
+  await using files = await AgentFiles.start();
+  await fill(files.share, { "a b": "hello" });
+  await using viewer = await Device.open(files.homes.at("viewer"));
+  const client = await viewer.client("camera");
+  const ask = async (method: "GET" | "PUT" | "DELETE", uri: string) => {
+    const content = method === "PUT" ? new TextEncoder().encode("x") : null;
+    const { status, body } = await client.request(method, uri, {}, content);
+    return { status, text: await body?.text() };
+  };
+  const rows = [
+    ["GET", "/share/a~20b", 200],
+    ["PUT", "/share/new", 405],
+    ["DELETE", "/share/a~20b", 405],
+    ["PUT", "/inbox/new", 201],
+    ["GET", "/inbox/new", 200],
+    ["DELETE", "/inbox/new", 204],
+    ["GET", "/other", 404],
+    ["GET", "/share/../inbox/", null],
+    ["PUT", "/", 405],
+  ] as const;
+  for (const [method, uri, expected] of rows) {
+    const status = await ask(method, uri).then(({ status }) => status, () => null);
+    assertEquals(status, expected, `${method} ${uri}`);
+  }
+  assertEquals(JSON.parse((await ask("GET", "/share/")).text!)[0].name, "a b");
+  for (const area of ["share", "inbox"] as const) {
+    await files.serve(`--${area}`, area === "share" ? files.share : files.inboxes);
+    const is = { share: area === "share", inbox: area === "inbox" };
+    assertEquals(JSON.parse((await ask("GET", "/")).text!), { name: "camera", ...is });
+    const statuses = [(await ask("GET", "/share/")).status, (await ask("GET", "/inbox/")).status];
+    assertEquals(statuses, [is.share ? 200 : 404, is.inbox ? 200 : 404]);
+  }
+});
+
+/** What is printed while something is checked. */
+async function notesOf(check: (output: Output) => Promise<unknown>): Promise<string[]> {
+  const notes: string[] = [];
+  const note = (text: string) => notes.push(text);
+  await check({ note, warn: note } as unknown as Output);
+  return notes;
+}
+
+Deno.test("a directory is served unless it contains a device's keys, under any name", async () => {
+  await using dir = await tempDir();
+  const at = (...names: string[]) => join(dir.path, ...names);
+  for (const path of ["state/home/inside", "state/home-2", "share"]) {
+    await Deno.mkdir(at(path), { recursive: true });
+  }
+  await makeLinks({ [at("link")]: at("state"), [at("other")]: at("share") });
+  const home = at("state", "home");
+  const share = await Deno.realPath(at("share"));
+  for (const path of ["share", "other"]) {
+    assertEquals(await checkServed(at(path), home), share);
+  }
+  await checkServed(at("state", "home-2"), home);
+  for (const path of ["state", "state/home", "state/home/inside", "link", ".", "link/home"]) {
+    const error = await assertRejects(
+      () => checkServed(at(path), home),
+      Failure,
+      "keys",
+      path,
+    );
+    assertEquals(error.exitCode, 2);
+  }
+});
+
+Deno.test("an inbox on a full disk is served, with a warning; one that can't be written is refused", async () => {
+  await using dir = await tempDir();
+  const inbox = await Deno.realPath(dir.path);
+  const home = join(inbox, "home");
+  await Deno.mkdir(home);
+  await Deno.mkdir(join(inbox, "inbox"));
+  for (const [code, isServed] of [["ENOSPC", true], ["EDQUOT", true], ["EACCES", false]] as const) {
+    using _ = patch(Deno, "open", () => (path) => {
+      return Promise.reject(Object.assign(new Error(`${code}: no, open '${path}'`), { code }));
+    });
+    const check = (output: Output) => checkInbox(join(inbox, "inbox"), home, output);
+    if (isServed) {
+      assertMatch((await notesOf(check)).join(), /^--inbox: there is no space left for /);
+    } else await assertRejects(() => notesOf(check), Failure, "may not write");
+  }
+});
+
+Deno.test("a path that is not a directory is refused with what to do; an inbox is made, for its owner alone", async () => {
+  await using dir = await tempDir();
+  const at = (...names: string[]) => join(dir.path, ...names);
+  const home = at("home");
+  await Deno.mkdir(home);
+  await Deno.writeTextFile(at("file"), "");
+  await makeLinks({ [at("dangling")]: at("absent") });
+  await assertRejects(
+    () => checkServed(at("absent"), home),
+    Failure,
+    `mkdir -p ${at("absent")}`,
+  );
+  const rows: [path: string, problem: string][] = [
+    ["absent/inbox", `--inbox: there is no directory ${at("absent/inbox")}; make it first: mkdir`],
+    ["home/inbox", "keys"],
+    ["file/inbox", "there is no directory"],
+    ["dangling", "there is no directory"],
+    ["file", `--inbox: ${at("file")} is no directory`],
+  ];
+  for (const [path, problem] of rows) {
+    const check = (output: Output) =>
+      assertRejects(() => checkInbox(at(path), home, output), Failure, problem);
+    assertEquals(await notesOf(check), [], path);
+  }
+  assertEquals(await entries(dir.path), ["dangling", "file", "home"]);
+  assertEquals(await entries(home), []);
+  const path = join(await Deno.realPath(dir.path), "inbox");
+  for (const notes of [[`created ${path}`], []]) {
+    const check = async (output: Output) =>
+      assertEquals(await checkInbox(at("inbox"), home, output), path);
+    assertEquals(await notesOf(check), notes);
+  }
+  assertEquals((await Deno.stat(path)).mode! & 0o777, 0o700);
+});
+
+Deno.test("who is refused is said, in words for people", async () => {
+  await using homes = await AgentHomes.create("camera", "stranger");
+  const { agent, address } = await homes.serve("camera");
+  await homes.pair("stranger", "camera", undefined, address);
+  await homes.must("camera", ["forget", "stranger"]);
+  const [hostname = "", port] = address.split(":");
+  using browser = await Deno.connect({ hostname, port: Number(port) });
+  await browser.write(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
+  const first = await agent.message("refused: it is another program, such as a browser");
+  assertMatch(first, /^127\.0\.0\.1:\d+: refused/);
+  await homes.fail("stranger", 3, "the peer", ["ping", "camera"]);
+  await agent.message(
+    'refused: it is a device that is not paired with this one; "degu pair" pairs',
+  );
+});
+
+Deno.test("a peer that ends its connection in the middle of a file is said to have left", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  await homes.pair("viewer", "camera");
+  await Deno.mkdir(homes.at("inbox"));
+  const { agent, address } = await homes.serve("camera", ["--inbox", homes.at("inbox")]);
+  await using device = await Device.open(homes.at("viewer"));
+  const client = await device.client("camera", { addresses: [parseAddress(address)] });
+  for (
+    const framing of ["content-length: 10\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n3\r\n"]
+  ) {
+    using connection = await client.connect();
+    const { port } = connection.sock.localAddr as Deno.NetAddr;
+    await connection.sock.write(new TextEncoder().encode(`PUT /inbox/a HTTP/1.1\r\n${framing}`));
+    connection.close();
+    await agent.message(`127.0.0.1:${port} left in the middle of a file\n`);
+  }
+});
+
+Deno.test("refused writes of peers are a line a second, with the number of those left out", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  await homes.pair("viewer", "camera");
+  await Deno.mkdir(homes.at("inbox"));
+  const { agent, address } = await homes.serve("camera", [
+    "--inbox",
+    homes.at("inbox"),
+    "--new-only",
+  ]);
+  const begin = performance.now();
+  {
+    await using device = await Device.open(homes.at("viewer"));
+    const client = await device.client("camera", { addresses: [parseAddress(address)] });
+    using connection = await client.connect();
+    for (let n = 0; n < 100; n++) {
+      assertEquals((await connection.delete(`/inbox/${n}`)).status, 405);
+    }
+  }
+  agent.kill("SIGTERM");
+  const { stderr } = await agent.ended();
+  const seconds = (performance.now() - begin) / 1000;
+  const lines = stderr.split("\n").filter((line) => line.includes('DELETE "/inbox/'));
+  assertMatch(lines[0]!, /^degu: warning: viewer: DELETE "\/inbox\/0": only GET, /);
+  assert(lines.length <= 2 + seconds, stderr);
+  const more = lines.map((line) => Number(/ \(and (\d+) more\)$/.exec(line)?.[1] ?? 0));
+  assertEquals(lines.length + more.reduce((sum, each) => sum + each, 0), 100);
+});
+
+// What `degu serve` says of the files of its peers.
+
+/** What an app says that a peer does, over mutual TLS. */
+async function eventsOf(act: (connection: Connection, dir: string) => Promise<void>) {
+  await using files = await tempDir();
+  const dir = files.path;
+  const inbox = join(dir, "inbox");
+  await fill(dir, { "inbox": null, "here/a": "1", "here/sub/b": "22", "here/sub/c": "333" });
+  const events: [area: string, event: FileEvent][] = [];
+  const served = { name: "camera", share: null, inbox };
+  const app = makeServeApp(served, new RecordingLogger(), (...args) => void events.push(args));
+  await using setup = await setUp(app);
+  const { viewer, server } = setup;
+  {
+    using connection = await (await viewer.client("camera")).connect();
+    await act(connection, dir);
+  }
+  await server.shutdown();
+  return { events, id: viewer.id, session: events[0]![1].session! };
+}
+
+/** What is printed of events: notes, results, or warnings where these fail. */
+function printed(
+  how: "brief" | "json" | "closed",
+  report: (events: ServeEvents, texts: unknown[]) => void,
+): unknown[] {
+  const texts: unknown[] = [];
+  const add = (text: unknown) => void texts.push(text);
+  const output = {
+    json: how === "json" || how === "closed",
+    note: add,
+    warn: add,
+    result: (_text: string, object: unknown) => {
+      if (how === "closed") throw new OutputClosed("the output was closed");
+      add(object);
+    },
+  } as unknown as Output;
+  const events = new ServeEvents(output);
+  report(events, texts);
+  events[Symbol.dispose]();
+  return texts;
+}
+
+Deno.test("downloads, uploads and deletions by peers are reported; listings, probes and refusals are not", async () => {
+  const { events, id, session } = await eventsOf(async (connection, dir) => {
+    const requests = [
+      () => connection.put("/inbox/a~20b/c", {}, new TextEncoder().encode("hello")),
+      () => connection.get("/"),
+      () => connection.get("/inbox/"),
+      () => connection.get("/inbox/absent"),
+      () => connection.head("/inbox/a~20b/c"),
+      () => connection.get("/inbox/a~20b/c"),
+      () => connection.delete("/inbox/a~20b/c"),
+    ];
+    for (const request of requests) await (await request()).body?.bytes();
+    // Each file of a bundle is counted.
+    await uploadTree(connection, join(dir, "here"), "/inbox/top/");
+    await downloadTree(connection, "/inbox/top/", join(dir, "back"));
+  });
+  const all = (to: ServeEvents) => events.forEach((event) => to.add(...event));
+  assertEquals(printed("brief", all), [
+    "viewer uploaded 4 files (11 B), downloaded 4 files (11 B), deleted 1 file",
+  ]);
+  const warning = "what peers do can't be reported: the output was closed";
+  assertEquals(printed("closed", all), [warning]);
+  const common = { peer: "viewer", id, path: "inbox/viewer/a b/c", complete: true };
+  assertEquals(printed("json", all).slice(0, 3), [
+    { event: "put", ...common, status: 201, bytes: 5 },
+    { event: "get", ...common, status: 200, bytes: 5 },
+    { event: "delete", ...common, status: 204, bytes: 0 },
+  ]);
+
+  // A download that the end of a server has cut: no timer is started any more.
+  const late = printed("brief", (to) => {
+    to[Symbol.dispose]();
+    to.add(...events[0]!);
+    to.add(...events[1]!);
+  });
+  assertEquals(late, [
+    "viewer uploaded inbox/viewer/a b/c (5 B)",
+    "viewer downloaded inbox/viewer/a b/c (5 B)",
+  ]);
+
+  using time = new FakeTime();
+  const rest = printed("brief", (to, lines) => {
+    const add = (action: FileEvent["action"], name: string, bytes: number, complete = true) =>
+      to.add("inbox", { session, action, path: ["dir", name], bytes, complete, status: 200 });
+    for (let i = 0; i < 10_000; i++) {
+      add("put", `${i}`, 1000);
+      time.tick(1); // so it is never silent for a second
+    }
+    assertEquals(lines, []);
+    time.tick(1000);
+    assertEquals(lines.splice(0), ["viewer uploaded 10000 files (10.0 MB)"]);
+    add("get", "film", 700, false);
+    time.tick(999);
+    assertEquals(lines, []);
+    time.tick(1);
+    assertEquals(lines.splice(0), ["viewer downloaded inbox/dir/film (700 B, cut off)"]);
+    // Continued: still one file. What no peer has done is not said.
+    add("get", "film", 700, false);
+    add("get", "film", 300);
+    to.add("inbox", { ...events[0]![1], session: undefined });
+    time.tick(1000);
+    assertEquals(lines.splice(0), ["viewer downloaded 1 file (1.00 kB); 1 cut off"]);
+    add("delete", "film", 0);
+  });
+  // Nothing is lost at the end.
+  assertEquals(rest, ["viewer deleted inbox/dir/film"]);
+});
+
+Deno.test("ping reports who answers, where, how fast, and what it serves", async () => {
+  await using homes = await AgentHomes.create();
+  const [camera] = await homes.init("camera", "viewer");
+  await Deno.mkdir(homes.at("share"));
+  const share = ["--share", homes.at("share")];
+  await homes.pair("camera", "viewer");
+  const { address } = await homes.serve("camera", share, "viewer");
+  assertMatch(
+    await homes.must("viewer", ["ping", "camera"]),
+    new RegExp(
+      `^camera ${camera} at ${address}: connected in [0-9.]+ ms, answered in [0-9.]+ ms, has a share\n$`,
+    ),
+  );
+  const { connectMs, answerMs, ...others } = JSON.parse(
+    await homes.must("viewer", ["ping", camera!, "--json"]),
+  );
+  assertEquals(others, { name: "camera", id: camera, address, share: true, inbox: false });
+  assertEquals([typeof connectMs, typeof answerMs], ["number", "number"]);
+});
+
+Deno.test("if nobody serves, another device or another program, ping says what to check", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer", "other");
+  await homes.pair("camera", "viewer", "127.0.0.1:1");
+  const said = await homes.fail("viewer", 1, "no address answers: ", ["ping", "camera"]);
+  assertStringIncludes(said, 'check that "degu serve" runs there');
+  const { address } = await homes.serve("other");
+  const ping = ["ping", "camera", "--address", address];
+  await homes.fail("viewer", 3, "another device answers there", ping);
+  // The right one, that serves something else.
+  await using camera = await Device.open(homes.at("camera"));
+  for (const text of ["hello", "null", "{}"]) {
+    const server = await camera.serve(
+      LOOPBACK,
+      () => [200, "OK", {}, new TextEncoder().encode(text)],
+    );
+    const there = ["ping", "camera", "--address", formatAddress(server.address)];
+    await homes.fail(
+      "viewer",
+      1,
+      'the pairing works, but what answers there is not "degu serve"',
+      there,
+    );
+    await server.shutdown();
+  }
+  // Another program.
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const answering = (async () => {
+    for await (const conn of listener) {
+      await conn.write(new TextEncoder().encode("SSH-2.0-OpenSSH_9.9\r\n")).catch(() => {});
+      conn.close();
+    }
+  })();
+  const there = ["ping", "camera", "--address", `127.0.0.1:${listener.addr.port}`];
+  await homes.fail("viewer", 1, "another program answers there", there);
+  listener.close();
+  await answering.catch(() => {});
+});

@@ -1,0 +1,498 @@
+/** Transfers that are interrupted, and the connections that they use. */
+import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
+import type { App } from "@degu/degu";
+import { Client, type ClientOptions, type ConnectionPool } from "@degu/degu/client";
+import { deleteFile } from "@degu/degu/files";
+import type { ServerOptions, Session } from "@degu/degu/server";
+import type { ResponseTuple } from "@degu/degu/base";
+import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
+import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
+import { content, entries, fill } from "@degu/testing/directories.ts";
+import { fastTimeouts, runningTimeouts, setClockAhead, skipPauses } from "@degu/testing/clock.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { untilRefused, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
+import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
+import { Buffer } from "node:buffer";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+
+// Transfers that are interrupted: by the network, by a signal, by the other end.
+
+const BYTES = 6_000_000;
+const CUT = 3_000_000;
+
+Deno.test("interruptions", async (t) => {
+  await using files = await AgentFiles.start();
+  const { share, inbox, here } = files;
+  const content = randomBytes(BYTES);
+  for (const dir of [share, here]) await Deno.writeFile(`${dir}/large`, content);
+  const to = `${here}/to`;
+  await Deno.mkdir(to);
+  // A file gets an entity tag, without which nothing is resumed, after seconds only.
+  using _clock = setClockAhead();
+  const put = ["put", "--json", `${here}/large`, "camera:"];
+  const cases = [[["get", "--json", "camera:large", to], to], [put, inbox]] as const;
+  const isWhole = async (dir: string) =>
+    Buffer.from(await Deno.readFile(`${dir}/large`)).equals(content);
+  const startOver = (
+    relay: CuttingRelay,
+    args: readonly string[],
+    onText = (_to: string, _text: string) => {},
+  ) => files.start([...args, "--address", formatAddress(relay.address)], { onText });
+  const arrives = (dir: string) =>
+    within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived");
+  const step = (name: string, fn: () => Promise<void>) =>
+    t.step(name, async () => {
+      for (const dir of [to, inbox]) await Deno.remove(`${dir}/large`).catch(() => {});
+      await fn();
+    });
+
+  await step("a connection that breaks off is replaced, and the transfer resumes", async () => {
+    using pauses = skipPauses();
+    for (const [args, dir] of cases) {
+      await using relay = new CuttingRelay(files.address);
+      relay.cutAfter(CUT);
+      await using agent = startOver(relay, args, (_to, text) => {
+        if (text.includes("trying again")) relay.cutAfter(Infinity);
+        pauses.note(text);
+      });
+      await agent.message("trying again in 1 s (1 of 3)");
+      const end = await agent.ended();
+      assertEquals(end.code, 0, end.stderr);
+      const [object] = objectsOf(end);
+      const { bytes, total, resumedFrom } = object as Record<string, number>;
+      assert(resumedFrom! > 1_000_000, Deno.inspect(object));
+      assertEquals([bytes! + resumedFrom!, total], [BYTES, BYTES]);
+      assert(await isWhole(dir));
+    }
+  });
+
+  await step("Ctrl-C keeps what has arrived, says how to resume, and that works", async () => {
+    for (const [args, dir] of cases) {
+      {
+        await using relay = new CuttingRelay(files.address);
+        relay.stallAfter(CUT);
+        await using agent = startOver(relay, args);
+        await arrives(dir);
+        agent.kill("SIGINT");
+        const { code, stderr } = await agent.ended();
+        assertEquals(code, 130);
+        assertStringIncludes(stderr, "run the same command again to continue");
+      }
+      const [object] = objectsOf(await files.succeed(...args));
+      assert(Number(object?.["resumedFrom"]) > 1_000_000, Deno.inspect(object));
+      assert(await isWhole(dir));
+    }
+    assertEquals(await entries(to), ["large"]);
+  });
+
+  await step("a peer that is off is said at once; --wait waits for it, quietly", async () => {
+    await files.kill();
+    const get = ["get", "camera:large", to];
+    for (const options of [[], ["--wait", "0.05"]]) {
+      const { code, stderr } = await files.run(...get, ...options);
+      assertEquals(code, 1);
+      assertMatch(stderr, /^degu: error: no address answers: nothing listens at .*\n$/);
+    }
+    const paused = Promise.withResolvers<void>();
+    const isPause = (milliseconds: number) => milliseconds === 2000;
+    using _pauses = fastTimeouts((milliseconds) => {
+      if (isPause(milliseconds)) paused.resolve();
+      return isPause(milliseconds);
+    });
+    await using agent = files.start([...get, "--wait", "60"]);
+    await paused.promise;
+    await files.serve();
+    const { code, stderr } = await agent.ended();
+    assertEquals(code, 0, stderr);
+    assertMatch(stderr, /^1 file copied, [^\n]*\n$/);
+    assert(await isWhole(to));
+  });
+
+  await step("a peer that is away in the middle of a transfer is waited for, too", async () => {
+    for (const [args, dir] of cases) {
+      const paused = Promise.withResolvers<void>();
+      const relay = new CuttingRelay(files.address);
+      relay.stallAfter(CUT);
+      using _pauses = fastTimeouts((milliseconds) => {
+        if (milliseconds === 2000) paused.resolve();
+        return milliseconds === 2000;
+      });
+      await using agent = startOver(relay, [...args, "--wait", "60"]);
+      await arrives(dir);
+      await relay[Symbol.asyncDispose]();
+      await paused.promise;
+      await using _again = new CuttingRelay(files.address, Number(relay.address[1]));
+      const end = await agent.ended();
+      assertEquals(end.code, 0, end.stderr);
+      assert(!end.stderr.includes("trying again"), end.stderr);
+      assert(Number(objectsOf(end)[0]?.["resumedFrom"]) > 1_000_000);
+      assert(await isWhole(dir));
+    }
+  });
+
+  await step("a connection that breaks off each time is no refusal", async () => {
+    using _pauses = skipPauses();
+    await Deno.mkdir(`${here}/tree`);
+    await Deno.writeFile(`${here}/tree/large`, content);
+    const rows = [
+      [["put", `${here}/large`, "camera:"], "; run the same command again to continue"],
+      [["put", "-r", `${here}/tree`, "camera:"], ": run the same command again"],
+    ] as const;
+    for (const [args, advice] of rows) {
+      await using relay = new CuttingRelay(files.address);
+      relay.cutEachAfter(20_000);
+      await using agent = startOver(relay, args);
+      const { code, stderr } = await agent.ended();
+      assertEquals(code, 1, stderr);
+      assertStringIncludes(stderr, `large: the connection breaks off again and again${advice}`);
+      assert(!stderr.includes("trust"), stderr);
+    }
+  });
+
+  await step("a peer that forgets this device refuses the rest, and shows nothing", async () => {
+    await using relay = new CuttingRelay(files.address);
+    relay.stallAfter(CUT);
+    await using agent = startOver(relay, put);
+    await arrives(inbox);
+    await files.homes.must("camera", ["forget", "viewer"]);
+    const { code, stderr } = await agent.ended();
+    assertEquals(code, 3, stderr);
+    assertStringIncludes(stderr, "does not trust this device any more");
+    assert(!(await entries(inbox)).includes("large"));
+  });
+});
+
+// An output that can't be written: no file is to blame.
+
+Deno.test("an output that is closed, as by head, or can't be written, ends transfers", async (t) => {
+  await using files = await AgentFiles.start();
+  const names = Array.from({ length: 300 }, (_, i) => [`file-${i}`, "text"]);
+  await fill(files.share, Object.fromEntries(names));
+  const rows: [what: string, error: Error, said: string][] = [
+    ["closed", new Deno.errors.BrokenPipe(), ""],
+    ["full", new Error("No space left"), "degu: error: No space left\n"],
+  ];
+  await eachRow(t, rows, async (what, error, said) => {
+    let lines = 0;
+    const onText = (to: string) => {
+      if (to === "stdout" && ++lines === 2) throw error;
+    };
+    const target = `${files.here}/${what}`;
+    await using agent = files.start(["get", "-r", "camera:", target], { onText });
+    const { code, stderr } = await agent.ended();
+    assertEquals([code, stderr, lines], [1, said, 2]);
+    assert((await entries(target)).length < names.length);
+  });
+});
+
+// Connections that are used again, and calls that are made again.
+
+const NOTHING = [204, "No Content", {}, null] as const;
+
+/** A peer that answers so, connections to it, and what these have noted; the note of a number ends them. */
+function setUpCalls(
+  app: App = () => NOTHING,
+  {
+    server = {} as ServerOptions,
+    endsAt = Infinity,
+    onNote = () => {},
+    silence = 10_000,
+    skipped = NaN,
+    retries = 3,
+  } = {},
+) {
+  const serving = serve(app, server);
+  const notes: string[] = [];
+  const pauses = skipPauses(skipped);
+  const stop = new AbortController();
+  let clients = 0;
+  const connections = new PeerConnections(
+    (options) => {
+      clients++;
+      return Promise.resolve(serving.makeClient(options));
+    },
+    stop.signal,
+    (text) => {
+      pauses.note(text);
+      if (notes.push(text) === endsAt) stop.abort(new Error("stop"));
+      onNote();
+    },
+    { silence, retries },
+  );
+  return {
+    serving,
+    notes,
+    connections,
+    /** How many clients the connections have made. */
+    clients: () => clients,
+    [Symbol.asyncDispose]: async () => {
+      connections[Symbol.dispose]();
+      pauses[Symbol.dispose]();
+      await serving[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** A call that is one request. */
+const ask = (pool: ConnectionPool) => deleteFile(pool, "/");
+
+Deno.test("there are as many connections as simultaneous calls; one that was closed, or has failed, is replaced at once", async () => {
+  const sessions = new Set<Session>();
+  const app: App = (_request, session) => {
+    sessions.add(session);
+    return NOTHING;
+  };
+  await using test = setUpCalls(app, { server: { maxRequests: 10 } });
+  const { connections, notes } = test;
+  for (let i = 0; i < 25; i++) await connections.call(ask);
+  assertEquals(sessions.size, 3);
+  await Promise.all(Array.from({ length: 4 }, () => connections.call(ask)));
+  assertEquals(sessions.size <= 6, true);
+  for (const session of sessions) session.close();
+  sessions.clear();
+  await Promise.all(Array.from({ length: 4 }, () => connections.call(ask)));
+  assertEquals(sessions.size, 4);
+  assertEquals(notes, []);
+});
+
+Deno.test("a call is retried if anything has moved, and several that fail at the same time are reported once", async () => {
+  await using test = setUpCalls(undefined, { endsAt: 1 });
+  const { serving, connections, notes } = test;
+  const { signal } = new AbortController();
+  const connect = (options: ClientOptions) => Promise.resolve(serving.makeClient(options));
+  using once = new PeerConnections(connect, signal, (text) => notes.push(text), { retries: 0 });
+  using late = new PeerConnections(connect, signal, (text) => notes.push(text));
+  for (const each of [connections, once]) await each.call(ask);
+  serving.server.close();
+  await serving.done;
+  await untilRefused(serving.address);
+  const calls = [
+    connections.call(ask),
+    connections.call((client) => client.request("GET", "/")),
+  ];
+  await Promise.all(calls.map((call) => assertRejects(() => call, Error, "stop")));
+  assertEquals(notes.length, 1);
+  assertEquals(notes[0]?.endsWith("; trying again in 1 s (1 of 3)"), true, notes[0]);
+  for (const each of [once, late]) {
+    await assertRejects(() => each.call(ask), Deno.errors.ConnectionRefused);
+  }
+  assertEquals(notes.length, 1);
+});
+
+Deno.test("while a peer is waited for, no silence is reported", async () => {
+  await using test = setUpCalls();
+  const { serving, notes } = test;
+  serving.server.close();
+  await serving.done;
+  await untilRefused(serving.address);
+  const stop = new AbortController();
+  let pauses = 0;
+  using _pauses = fastTimeouts((milliseconds) => {
+    if (milliseconds !== 2000) return false;
+    if (++pauses === 3) stop.abort(new Error("stop"));
+    return true;
+  });
+  const connect = (options: ClientOptions) => Promise.resolve(serving.makeClient(options));
+  const note = (text: string) => notes.push(text);
+  using connections = new PeerConnections(connect, stop.signal, note, { silence: 50, wait: 60 });
+  await assertRejects(() => connections.call(ask), Error, "stop");
+  assertEquals([pauses, notes], [3, []]);
+});
+
+/**
+ * A peer that leaves its first calls without an answer, each on a connection of its own, and answers
+ * on other connections.
+ */
+function makeSilent(calls: number, onAnswer: () => unknown = () => {}) {
+  const requests: string[] = [];
+  const ended: Promise<void>[] = [];
+  const app: App = async ({ method }, session) => {
+    requests.push(method);
+    if (method === "DELETE" && --calls >= 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      session.signal.addEventListener("abort", () => resolve());
+      ended.push(promise);
+      await promise;
+    } else await onAnswer();
+    return NOTHING;
+  };
+  return { app, requests, ended };
+}
+
+Deno.test("a connection that is silent is dropped once the peer answers on another one, and the call goes on there", async () => {
+  const { app, requests, ended } = makeSilent(1);
+  await using test = setUpCalls(app, { silence: 100 });
+  await test.connections.call(ask);
+  await within(Promise.all(ended), "the end of the silent connection");
+  assertEquals(requests, ["DELETE", "GET", "DELETE"]);
+  assertEquals(test.notes, ["nothing has arrived for 0.1 s; connecting again"]);
+  // No timer is left: the sanitizer would find it.
+});
+
+Deno.test("a tree goes on where the peer answers once it is silent elsewhere, and is told as one", async () => {
+  for (const direction of DIRECTIONS) {
+    const files = { small: "1", "d/large": "l".repeat(900_000) };
+    await using trees = await makeTrees(direction, files);
+    await using relay = new CuttingRelay(trees.serving.address);
+    relay.stallAfter(400_000);
+    const notes: string[] = [];
+    const { signal } = new AbortController();
+    using pauses = skipPauses();
+    using silences = runningTimeouts(54_321);
+    using connections = new PeerConnections(
+      (options, isAgain) => {
+        const address = isAgain ? trees.serving.address : relay.address;
+        return Promise.resolve(new Client(address, options));
+      },
+      signal,
+      (text) => {
+        pauses.note(text);
+        notes.push(text);
+      },
+      { silence: 54_321, retries: 1 },
+    );
+    const copying = connections.copyTree((pool, retries, moved) =>
+      trees.copy({ retries, connections: 1, onEvent: moved }, pool)
+    );
+    await within(relay.stalled, "a connection has stalled");
+    silences.end();
+    const { result, events, outcomes, errors } = await copying;
+    assertEquals(outcomes, { small: "copied", "d/large": "copied" }, Deno.inspect(errors));
+    assertEquals([result.files, result.bytes, result.failed], [2, 900_001, 0]);
+    assertEquals(events.filter(({ type }) => type === "plan").length, 1);
+    assertEquals(notes, ["nothing has arrived for 54.321 s; connecting again"]);
+    assertEquals(await content(trees.target), { ...files, d: null });
+  }
+});
+
+Deno.test("a tree that loses its connections says so, and is given up without progress", async () => {
+  await using trees = await makeTrees("download", { a: "a".repeat(60_000) });
+  await using relay = new CuttingRelay(trees.serving.address);
+  relay.cutEachAfter(40_000);
+  const notes: string[] = [];
+  const { signal } = new AbortController();
+  using pauses = skipPauses();
+  using connections = new PeerConnections(
+    (options) => Promise.resolve(new Client(relay.address, options)),
+    signal,
+    (text) => {
+      pauses.note(text);
+      notes.push(text);
+    },
+    { retries: 2 },
+  );
+  const copying = connections.copyTree((pool, retries, moved) =>
+    trees.copy({ retries, connections: 1, onEvent: moved }, pool)
+  );
+  await assertRejects(() => copying);
+  assertEquals(notes.map((note) => note.replace(/^.*; /, "")), [
+    "trying again in 1 s (1 of 2)",
+    "trying again in 2 s (2 of 2)",
+  ]);
+});
+
+Deno.test("a peer that is only busy gets twice as long each time", async () => {
+  const { app, requests } = makeSilent(4);
+  await using test = setUpCalls(app, { silence: 10 });
+  await test.connections.call(ask);
+  assertEquals(requests.filter((method) => method === "DELETE").length, 5);
+  assertEquals(
+    test.notes,
+    [10, 20, 40, 80].map((ms) => `nothing has arrived for ${ms / 1000} s; connecting again`),
+  );
+});
+
+Deno.test("a connection on which anything moves while another one is tried, is kept", async () => {
+  const asked = Promise.withResolvers<void>();
+  const answered = Promise.withResolvers<void>();
+  const requests: string[] = [];
+  const app: App = async ({ method }) => {
+    requests.push(method);
+    if (method === "GET") {
+      asked.resolve();
+      await answered.promise;
+    } else if (requests.length === 1) await asked.promise;
+    return NOTHING;
+  };
+  await using test = setUpCalls(app, { silence: 50 });
+  await test.connections.call(ask);
+  await test.connections.call(async (client) => {
+    answered.resolve();
+    await ask(client);
+  });
+  assertEquals(requests, ["DELETE", "GET", "DELETE"]);
+  assertEquals(test.notes[0], "nothing has arrived for 0.05 s; connecting again");
+});
+
+Deno.test("a silence of a call that must not be made twice is reported, and nothing else", async () => {
+  const answer = Promise.withResolvers<void>();
+  const requests: string[] = [];
+  const app: App = async ({ method }) => {
+    requests.push(method);
+    await answer.promise;
+    return NOTHING;
+  };
+  const options = { silence: 50, retries: 0, onNote: () => answer.resolve() };
+  await using test = setUpCalls(app, options);
+  await test.connections.call(ask);
+  assertEquals([requests, test.clients(), test.notes], [
+    ["DELETE"],
+    1,
+    ["nothing has arrived for 0.05 s; still waiting"],
+  ]);
+});
+
+Deno.test("a call that works on this device, as to hash a file, waits for nobody", async () => {
+  await using test = setUpCalls();
+  await test.connections.call(ask);
+  const third = Promise.withResolvers<void>();
+  let silences = 0;
+  using _timeouts = fastTimeouts((milliseconds) => {
+    if (milliseconds !== 10_000) return false;
+    if (++silences === 3) third.resolve();
+    return true;
+  }, 1000);
+  await test.connections.call(() => within(third.promise, "three silences"));
+  assertEquals(test.notes, []);
+});
+
+Deno.test("a peer that hangs up twice in a row has refused; one that hangs up once has only ended a connection", async () => {
+  let hangUps = Infinity;
+  let sessions = 0;
+  await using test = setUpCalls({ handle: () => NOTHING, onConnect: () => ++sessions > hangUps });
+  const { connections, notes } = test;
+  await assertRejects(() => connections.call(ask), EmptyPreambleError);
+  assertEquals([sessions, notes.length], [2, 1]);
+  [hangUps, sessions] = [1, 0];
+  await connections.call(ask);
+});
+
+Deno.test("a peer whose slots are all taken hangs up later, which is no refusal", async () => {
+  // A server lets a connection wait for a slot for 2 s.
+  const options = { server: { maxConnections: 1 }, endsAt: 2 };
+  const asked = Promise.withResolvers<void>();
+  const answered = Promise.withResolvers<ResponseTuple>();
+  await using test = setUpCalls(() => {
+    asked.resolve();
+    return answered.promise;
+  }, options);
+  using busy = await test.serving.makeClient().connect();
+  const response = busy.get("/");
+  await within(asked.promise, "the first request");
+  await assertRejects(() => test.connections.call(ask), Error, "stop");
+  answered.resolve([204, "No Content", {}, null]);
+  await response;
+  assertEquals(test.notes.map((text) => text.slice(text.indexOf(";"))), [
+    "; trying again in 1 s (1 of 3)",
+    "; trying again in 2 s (2 of 3)",
+  ]);
+});

@@ -1,0 +1,357 @@
+/**
+ * What a person reads: what the library says to a program, and what the program makes of it. Each
+ * row has the name of its mishap.
+ */
+import { ProtocolError, TlsError } from "@degu/degu";
+import { PairingError } from "@degu/degu/device";
+import { NO_MORE_NUMBERS } from "@degu/internal/device/pairing_state.ts";
+import { StatusError, TransferError } from "@degu/degu/files";
+import { explain, explainLine } from "@degu/internal/agent/explain.ts";
+import { pairingFailure } from "@degu/internal/agent/meeting.ts";
+import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
+import { Output } from "@degu/internal/agent/output.ts";
+import { progressLine } from "@degu/internal/agent/progress_bar.ts";
+import { connectionFacts } from "@degu/internal/internal/facts.ts";
+import { advised } from "@degu/internal/device/errors.ts";
+import { decodeLine } from "@degu/internal/device/invitation_line.ts";
+import { answerLost, ownDevice } from "@degu/internal/device/join.ts";
+import { transferFacts } from "@degu/internal/files/transfer_error.ts";
+import { existsAlready, unreadableThere } from "@degu/internal/files/tree/tree_errors.ts";
+import { TreeNode } from "@degu/internal/files/tree/tree.ts";
+import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
+import { Transfers } from "@degu/internal/agent/transfers.ts";
+import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { fill } from "@degu/testing/directories.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+
+Deno.test("no bar says 100 % for a file that has failed, or is not complete", async (t) => {
+  const of = (files: number, totalFiles: number, bytes: number) => ({
+    ...{ name: "a", files, totalFiles, bytes, totalBytes: 1000, moved: 0 },
+  });
+  const rows: [rule: string, progress: ReturnType<typeof of>, percent: string][] = [
+    ["all bytes, but no digest yet", of(0, 1, 1000), " 99 %"],
+    ["the last of ten", of(9, 10, 1000), " 99 %"],
+    ["complete", of(1, 1, 1000), "100 %"],
+  ];
+  await eachRow(t, rows, (_rule, progress, percent) => {
+    assertStringIncludes(progressLine(progress, null, 80), percent);
+    return Promise.resolve();
+  });
+});
+
+const GIGABYTE = 1_000_000_000;
+const again = "run the same command again";
+const keeps = '; "degu serve" prints there what cut uploads keep';
+
+Deno.test("what a file needs, and what is free, is said in units, at both ends", async (t) => {
+  const there = (about: object) => new StatusError("for programs", { status: 507, ...about });
+  const here = (about: object) => new TransferError("DISK_FULL", "for programs", about);
+  const kept = { path: "/t/.x.degu-part", bytes: 12345678 };
+  const rows: [rule: string, error: Error, said: string][] = [
+    [
+      "there",
+      there({ needed: 3.2 * GIGABYTE, free: 1.1 * GIGABYTE }),
+      `needs 3.20 GB, and 1.10 GB are free there: free some there and ${again}${keeps}`,
+    ],
+    [
+      "there, if the peer does not say what is free",
+      there({ needed: 3.2 * GIGABYTE }),
+      `needs 3.20 GB, and less is free there: free some there and ${again}${keeps}`,
+    ],
+    [
+      "there, when it fills up",
+      there({ free: 0 }),
+      `no space is left there, or a quota is reached: free some there and ${again}${keeps}`,
+    ],
+    [
+      "there, when a file does not fit beside others that arrive",
+      there({ free: 1_830_000 }),
+      `only 1.83 MB are free there, or a quota is reached: free some there and ${again}${keeps}`,
+    ],
+    [
+      "here",
+      here({ needed: 2500, free: 950 }),
+      `needs 2.50 kB, and 950 B are free here: free some and ${again}`,
+    ],
+    [
+      "here, when it fills up",
+      transferFacts.add(here({}), { kept }),
+      `no space is left here, or a quota is reached: free some and ${again}; ` +
+      "/t/.x.degu-part keeps the 12.3 MB that have arrived",
+    ],
+  ];
+  await eachRow(t, rows, (_rule, error, said) => {
+    assertEquals(explainTransfer(error, "put"), said);
+    return Promise.resolve();
+  });
+});
+
+Deno.test("files for which a disk has too little space are one line behind the first, and one object each", async (t) => {
+  const name = (count: number) => Array.from({ length: count }, (_, i) => `p/${i}`);
+  const rows: [rule: string, names: string[], said: string[]][] = [
+    ["one", name(1), ["p/0: full"]],
+    ["two", name(2), ["p/0: full", "1 other file: too little space is free, too"]],
+    ["a tree", name(300), ["p/0: full", "299 other files: too little space is free, too"]],
+  ];
+  await using files = await AgentFiles.start();
+  const own = await ownDirectory(files.here);
+  await eachRow(t, rows, (_rule, names, said) => {
+    const [stdout, stderr] = [new Written(), new Written()];
+    const { stdin, consoleSize } = Deno;
+    const output = new Output({ json: true }, {
+      ...{ stdin, stdout, stderr, consoleSize, noColor: true },
+    });
+    const context = { output, signal: new AbortController().signal, home: "", options: {} };
+    const transfers = new Transfers(context, "put", own);
+    for (const name of names) transfers.fail(name, "full", "FULL", { path: name });
+    assertEquals(transfers.finish(), 1);
+    const lines = said.map((each) => `degu: error: ${each}`);
+    const summary = names.length > 1 ? [`degu: error: ${names.length} errors: see above`] : [];
+    assertEquals(stderr.lines, [...lines, ...summary]);
+    assertEquals(stdout.lines.length, names.length);
+    return Promise.resolve();
+  });
+});
+
+/** A stream that keeps what is written to it. */
+class Written {
+  readonly lines: string[] = [];
+  readonly isTerminal = () => false;
+
+  writeSync(bytes: Uint8Array): number {
+    this.lines.push(new TextDecoder().decode(bytes).trimEnd());
+    return bytes.length;
+  }
+}
+
+const node = new TreeNode(TreeNode.root(), 'a "b"', "file", 1, 0);
+
+Deno.test("another file of the name is said to be at its end", () => {
+  const error = existsAlready(node);
+  const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
+  const replace = "replace it with --force";
+  assertEquals(said, [
+    `another file of this name is here already: ${replace}`,
+    `another file of this name is there: ${replace}`,
+  ]);
+  const here = explain(new Deno.errors.AlreadyExists("for programs"));
+  assertEquals(here, said[0]);
+});
+
+Deno.test("a file of a tree that can't be read is said to be at its end", () => {
+  const error = unreadableThere(node);
+  const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
+  assertEquals(said, [
+    "the peer can't read it: change its permissions there, or see the disk",
+    "it can't be read: change its permissions, or see the disk",
+  ]);
+});
+
+/** Advice of the library, which no person sees. */
+const FOR_PROGRAMS = "; for programs";
+
+Deno.test("what the library says to programs is said to people in their words", async (t) => {
+  const rows: [rule: string, error: Error, said: string][] = [
+    [
+      "the connection ends in a file",
+      connectionFacts.add(new Error("for programs"), { missingBytes: 272982784 }),
+      "the peer ended the connection when 273 MB were left to come",
+    ],
+    [
+      "the connection ends in a list",
+      new ProtocolError("BODY_INCOMPLETE", "for programs"),
+      'the peer ended the connection before all had come; check that "degu serve" still runs there, and try again',
+    ],
+    [
+      "a line that is cut",
+      assertThrows(() => decodeLine("degu:AgEC"), PairingError),
+      "the line is garbled: a part is missing or was changed on the way; copy the whole line again",
+    ],
+    [
+      "its own line",
+      ownDevice("line"),
+      "it is this device itself, or a copy of its directory: a device can't be paired with itself, and " +
+      "each device needs a directory of its own",
+    ],
+    [
+      "a line that is over",
+      advised(
+        "NOT_OPEN",
+        { is: "line over", problem: "this line is not open any more" },
+        FOR_PROGRAMS,
+      ),
+      'this line is not open any more; run "degu invite" there again; if nobody of you has used it, ' +
+      '"degu peers" there lists who has',
+    ],
+    [
+      "nobody waits at --address",
+      advised("NOT_OPEN", { is: "nobody", problem: "no device invites there" }, FOR_PROGRAMS),
+      "no device waits there: check that the two are on the same network, and that the command there " +
+      "still runs",
+    ],
+    [
+      "a second receiver",
+      advised(
+        "BUSY",
+        { is: "asking", problem: "desk is asking about another device" },
+        FOR_PROGRAMS,
+      ),
+      "desk is asking about another device: if nobody of you has started that, answer no there; " +
+      `then ${again}`,
+    ],
+    [
+      "five numbers that were not confirmed",
+      advised("NOT_OPEN", { is: "used up", problem: "desk takes no more numbers" }, FOR_PROGRAMS),
+      "desk takes no more numbers, and run that again",
+    ],
+    [
+      "a no to receive",
+      advised("NOT_CONFIRMED", { is: "there", problem: "", name: "desk" }, FOR_PROGRAMS),
+      "the answer at desk was no, or it has left: run both commands again",
+    ],
+    [
+      "a no here to receive",
+      advised("NOT_CONFIRMED", { is: "here", problem: "not confirmed here" }, FOR_PROGRAMS),
+      'not confirmed here: use the line that "degu send" prints',
+    ],
+    [
+      "a last answer that is lost",
+      answerLost("the last answer of desk did not arrive"),
+      "the last answer of desk did not arrive, so it may trust this device already: pair the two " +
+      'again, or "degu forget" this one there',
+    ],
+  ];
+  await eachRow(t, rows, (_rule, error, said) => {
+    assertEquals(explain(error), said);
+    return Promise.resolve();
+  });
+});
+
+Deno.test("what the log says of others is said to people in their words", async (t) => {
+  const from = "192.168.1.8:51056";
+  const rows: [rule: string, line: string, said: string, error: Error | null][] = [
+    [
+      "numbers that strangers have used up",
+      NO_MORE_NUMBERS,
+      `5 devices have asked, and no number was confirmed, so no other one can ask: use a line, or ${again}; if you did not ` +
+      "start them, somebody else in this network did",
+      null,
+    ],
+    [
+      "a sender that is killed",
+      "for programs",
+      `${from} left in the middle of a file`,
+      new ProtocolError("BODY_INCOMPLETE", "for programs"),
+    ],
+    [
+      "a cable that is out",
+      "for programs",
+      `${from} was silent for 30 s, so its connection was closed`,
+      connectionFacts.add(new Deno.errors.TimedOut("for programs"), { silentSeconds: 30 }),
+    ],
+    [
+      "a peer that reads slowly",
+      "for programs",
+      `${from} took over 30 s to read what was sent, so its connection was closed`,
+      connectionFacts.add(new Deno.errors.TimedOut("for programs"), { unreadSeconds: 30 }),
+    ],
+    [
+      "a search for the peer that was not needed",
+      "for programs",
+      `${from} left before it had proved who it is`,
+      new TlsError("CLOSED", "the peer closed the connection"),
+    ],
+    [
+      "bytes that are no message",
+      `${from}: ProtocolError: bad`,
+      `${from}: ProtocolError: bad`,
+      new ProtocolError("BAD_METHOD", "bad"),
+    ],
+    [
+      "space",
+      "there is too little space: 2000000 bytes are needed, and 1390000 are free; /i keeps 5000 bytes of " +
+      "interrupted uploads",
+      "there is too little space: 2.00 MB are needed, and 1.39 MB are free; /i keeps 5.00 kB of " +
+      "interrupted uploads",
+      null,
+    ],
+  ];
+  await eachRow(t, rows, (_rule, line, said, error) => {
+    assertEquals(explainLine(line, error === null ? undefined : { who: from, error }), said);
+    return Promise.resolve();
+  });
+});
+
+Deno.test("degu pair says whose no it was, who has left, and that nobody has answered", async (t) => {
+  const both = 'run "degu pair" on both again';
+  const no = (is: "here" | "there" | "late") =>
+    advised("NOT_CONFIRMED", { is, problem: "", name: "desk" }, FOR_PROGRAMS);
+  const rows: [rule: string, error: PairingError, said: string][] = [
+    [
+      "a no here",
+      no("here"),
+      "not confirmed here; if the two numbers differ, somebody may stand between the devices: pair by a " +
+      'line, with "degu invite" on one and "degu join -" on the other',
+    ],
+    ["a no there", no("there"), `the answer at desk was no, or it has left: ${both}`],
+    ["no answer", no("late"), `120 s have passed without a yes here and at desk: ${both}`],
+    [
+      "killed after the yes here",
+      answerLost(""),
+      `desk has left before its last answer came, so it may trust this device already: ${both}, or ` +
+      '"degu forget" this one there',
+    ],
+  ];
+  await eachRow(t, rows, (_rule, error, said) => {
+    assertEquals(explain(pairingFailure(error, "desk")), said);
+    return Promise.resolve();
+  });
+});
+
+Deno.test("operands the wrong way round, and what can't be listed or read, are said with what to type", async (t) => {
+  await using files = await AgentFiles.start();
+  await fill(files.here, { note: "x" });
+  await fill(files.share, { "dir/a": "x" });
+  await makeLinks({ [`${files.share}/link`]: "dir" });
+  const note = `${files.here}/note`;
+  const rows: [rule: string, code: number, said: string, args: string[]][] = [
+    ["put: the peer first", 2, `the peer stands last: degu put ${note} camera:`, [
+      "put",
+      "camera:",
+      note,
+    ]],
+    ["put: to get", 2, "to get a file from a peer: degu get camera:dir/a .", [
+      "put",
+      "camera:dir/a",
+      ".",
+    ]],
+    ["put: no peer", 2, `where to? write PEER: behind "${note}"`, ["put", note]],
+    [
+      "put: a peer without its colon",
+      2,
+      "where to? if camera is the peer, write camera: with its colon",
+      [
+        "put",
+        note,
+        "camera",
+      ],
+    ],
+    ["get: to put", 2, `to send it, type degu put ${note} camera:`, ["get", note, "camera:"]],
+    ["ls: a name without a colon", 2, "or camera: for all of it", ["ls", "camera"]],
+    ["get: a link", 1, '"camera:link" is a symbolic link, which is not followed', [
+      "get",
+      "camera:link",
+    ]],
+    ["a peer without a device", 3, '"degu pair" makes one, and pairs it', [
+      "--home",
+      files.homes.at("nobody"),
+      "ls",
+      "camera:",
+    ]],
+  ];
+  await eachRow(t, rows, async (_rule, code, said, args) => {
+    await files.fail(code, said, ...args);
+  });
+});

@@ -1,0 +1,158 @@
+/** The words of failed transfers: why a file was not copied or removed, and what to do. */
+
+import { hasStatus, transferFacts, type TransferReason } from "../files/transfer_error.ts";
+import { EmptyPreambleError, TlsError } from "../base.ts";
+import { isTransient, StatusError, TransferError, type TransferErrorCode } from "../files.ts";
+import { ALREADY_HERE, ALREADY_THERE, explain } from "./explain.ts";
+import { Failure } from "./failure.ts";
+import { formatBytes } from "./output.ts";
+
+const AGAIN = "run the same command again";
+
+/** The reason why a file is not put in the place of another file. */
+const CHANGED_THERE = `what is there changed meanwhile, and stays: look at it, and ${AGAIN}`;
+
+/** The reason of a peer that runs `degu serve --new-only`. */
+export const ONLY_NEW =
+  'the peer only takes new files ("degu serve --new-only"): what is there stays as it is';
+
+/** The reason of a file at which each connection ends, while the peer answers. */
+export const BREAKS_OFF = "the connection breaks off again and again";
+
+/** Whether a peer that only takes new files may be the reason why one was not put or removed. */
+export function isOfOldFile(error: unknown): boolean {
+  if (error instanceof Failure) return error.code === "ALREADY_THERE";
+  if (error instanceof StatusError) return error.status === 405 || error.status === 412;
+  const { is } = transferFacts.of(error);
+  return is === "taken" || is === "changed";
+}
+
+/** A reserved name is never the reason: see {@linkcode checkNotReserved}. */
+const REFUSED_THERE = 'the peer may not write there: see what "degu serve" prints on it';
+
+export type FileAction = "get" | "put" | "delete";
+
+/** The meanings of the peer's statuses, by action. */
+const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
+  get: {
+    403: "the peer may not read it, or its disk does not give it",
+    404: "it is not there any more",
+  },
+  put: {
+    400: `it was refused: if it changed while it was sent, ${AGAIN}`,
+    403: REFUSED_THERE,
+    404: "the peer refuses the name, or takes no files any more",
+    405: "the peer takes no files any more",
+    // What was in the way before has been said by then: the peer is asked for its list first.
+    409:
+      `another command is sending it, or something has just come in its way there: ${AGAIN} in a moment, which then says what`,
+    412: ALREADY_THERE,
+    413: "it is larger than the peer accepts",
+    414: "its path is too long for the peer",
+  },
+  delete: {
+    403: REFUSED_THERE,
+    404: "it is not there any more",
+    409: "the directory is not empty: remove first what is in it",
+    412: CHANGED_THERE,
+  },
+};
+
+const IS_OTHER_VERSION = "is another version of degu running there?";
+
+const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
+  CHANGED: `it changed while it was copied: ${AGAIN}`,
+  DIGEST_MISMATCH: `what arrived is not what was sent: ${AGAIN}`,
+};
+
+/** The meanings of the codes that need no finer reason, by action. */
+const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCode, string>>>> = {
+  get: {
+    ...COPY_PROBLEMS,
+    UNREADABLE: "the peer can't read it: change its permissions there, or see the disk",
+  },
+  put: {
+    ...COPY_PROBLEMS,
+    UNREADABLE: "it can't be read: change its permissions, or see the disk",
+  },
+  delete: { CHANGED: CHANGED_THERE },
+};
+
+/** What to do about a problem, by its finer reason. */
+const ADVICE: Partial<Record<TransferReason, string>> = {
+  "changed": `; look at it and ${AGAIN}`,
+  "in the way":
+    "; with --delete it is deleted, unless something in it has to stay; remove or rename one of the two",
+  "cut": `; ${AGAIN}`,
+  "no FilesApp": `; ${IS_OTHER_VERSION}`,
+};
+
+/** What a file needs and what is free, at the end whose disk is full; `null` for other errors. */
+function spaceProblem(error: unknown): string | null {
+  const isHere = error instanceof TransferError && error.code === "DISK_FULL";
+  if (!isHere && !hasStatus(error, 507)) return null;
+  const { needed, free } = error as TransferError | StatusError;
+  const where = isHere ? "here" : "there";
+  const isFree = free === null ? "less is" : `${formatBytes(free)} are`;
+  const isEmpty = free === null || free === 0;
+  const problem = needed !== null
+    ? `needs ${formatBytes(needed)}, and ${isFree} free ${where}`
+    : isEmpty
+    ? `no space is left ${where}, or a quota is reached`
+    : `only ${isFree} free ${where}, or a quota is reached`;
+  const { kept } = transferFacts.of(error);
+  // The peer says what is free, and not what it keeps: only its own lines do.
+  const keeps = !isHere
+    ? '"degu serve" prints there what cut uploads keep'
+    : kept && `${kept.path} keeps the ${formatBytes(kept.bytes)} that have arrived`;
+  return `${problem}: free some ${isHere ? "" : "there "}and ${AGAIN}${keeps ? `; ${keeps}` : ""}`;
+}
+
+/** The reason why a file could not be copied or removed, with advice. */
+export function explainTransfer(error: unknown, action: FileAction): string {
+  return spaceProblem(error) ??
+    (error instanceof TransferError
+      ? transferProblem(error, action)
+      : error instanceof StatusError
+      ? statusProblem(error, action)
+      : explain(error));
+}
+
+function transferProblem(error: TransferError, action: FileAction): string {
+  const { is, problem = error.message, limit } = transferFacts.of(error);
+  if (is === "taken") return action === "get" ? ALREADY_HERE : ALREADY_THERE;
+  if (is === "over limit") {
+    return `${problem}, more than --max-delete ${limit} allows; look at them with --dry-run, without ` +
+      "--max-delete, then raise it";
+  }
+  return CODE_PROBLEMS[action][error.code] ?? `${problem}${(is && ADVICE[is]) ?? ""}`;
+}
+
+function statusProblem(error: StatusError, action: FileAction): string {
+  const { status } = error;
+  const { is } = transferFacts.of(error);
+  if (is === "only adds") return `${ONLY_NEW}; leave out --delete`;
+  // With --force, too, a file is replaced only as it was seen.
+  if (is === "changed") return CHANGED_THERE;
+  const problem = STATUS_PROBLEMS[action][status];
+  if (problem !== undefined) return problem;
+  if (is === "directory gone") return explain(error);
+  if (status >= 500) {
+    return `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`;
+  }
+  return status >= 300 && status < 400
+    ? `it is a directory by now: ${AGAIN}`
+    : `the peer has answered with status ${status}; ${IS_OTHER_VERSION}`;
+}
+
+/**
+ * Whether the next file would fail with the same error, because the peer can't be reached or a disk
+ * is full. A file that is larger than the free space fails alone.
+ */
+export function endsCommand(error: unknown): boolean {
+  if (
+    error instanceof TransferError && error.code === "DISK_FULL" ||
+    error instanceof StatusError && error.status === 507
+  ) return error.needed === null;
+  return isTransient(error) || error instanceof TlsError || error instanceof EmptyPreambleError;
+}

@@ -1,0 +1,529 @@
+/** The transfers of one command, of files and of trees, with one progress bar and one summary. */
+
+import { EmptyPreambleError } from "../base.ts";
+import { isCut, isOfTransfer, transferFacts } from "../files/transfer_error.ts";
+import { dirname, join } from "node:path";
+import type { ConnectionPool } from "../client.ts";
+import {
+  downloadTree,
+  isTransient,
+  type TransferOptions,
+  type TransferResult,
+  type TreeEntry,
+  type TreeEvent,
+  type TreeOptions,
+  type TreeResult,
+  uploadTree,
+} from "../files.ts";
+import type { Context } from "./command.ts";
+import { codeOf, type ErrorCode, exitCodeOf, FAILED, Failure, REFUSED } from "./failure.ts";
+import {
+  BREAKS_OFF,
+  endsCommand,
+  explainTransfer,
+  type FileAction,
+  isOfOldFile,
+} from "./transfer_errors.ts";
+import { isIgnoreFile } from "./ignore.ts";
+import type { OwnDirectory } from "./local_paths.ts";
+import { counted, formatBytes, formatDuration, type Output } from "./output.ts";
+import type { OnProgress } from "./peer_connections.ts";
+import { type CommandProgress, showProgress } from "./progress_bar.ts";
+import type { RemoteFiles } from "./remote_files.ts";
+
+/** The names of a file or tree in messages, at the source and at the target. */
+interface TransferNames {
+  readonly from: string;
+  readonly to: string;
+}
+
+export interface FileJob extends TransferNames {
+  readonly size: number;
+  /** Copies the file; resolves to `null` if the target already had it. */
+  move(pool: ConnectionPool, options: TransferOptions): Promise<TransferResult | null>;
+}
+
+export interface TreeJob {
+  /** The path on the other device. */
+  readonly names: readonly string[];
+  /** The path on this device. */
+  readonly root: string;
+  /** Whether `--json` also names files that are up to date. */
+  readonly listsUnchanged: boolean;
+  /** Called when both ends are listed, and nothing is changed yet. */
+  readonly onPlan?: () => void;
+  readonly options: Omit<TreeOptions, "signal" | "onEvent">;
+}
+
+type Failed = TreeEvent & { readonly type: "failed" };
+/** A final event about a file or directory in a tree. */
+type FinalEvent = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" | "skipped" };
+
+/** The reasons to skip an entry of a tree. */
+const SKIP_REASONS: Readonly<Record<string, string>> = {
+  link: "a symbolic link, which is not followed",
+  special: "neither a file nor a directory",
+  reserved: "its name is reserved for unfinished files",
+};
+
+/** The reasons why `--delete` has deleted nothing in the end. */
+const KEPT_REASONS = {
+  incomplete:
+    "nothing is deleted, because not everything could be listed: what seems to be missing may be there; " +
+    "what can't be read can be left out with --exclude",
+  failed: "nothing more is deleted, because not everything could be copied",
+  empty:
+    "it is empty, so nothing is deleted: is its disk mounted? To delete everything anyway, add " +
+    "--delete-all",
+};
+
+/** What to do after an interruption. */
+const RUN_AGAIN =
+  "run the same command again to continue; a file that is small, or was just changed, starts over";
+
+interface TransfersOptions {
+  readonly isDryRun?: boolean;
+  readonly again?: string;
+}
+
+/** Copies files and trees from or to a peer: counts, prints and draws the events. */
+export class Transfers implements Disposable {
+  readonly direction: "get" | "put";
+  /** The numbers of the bar. Every transfer updates them. */
+  readonly progress: CommandProgress = {
+    ...{ name: "", files: 0, totalFiles: 0 },
+    ...{ bytes: 0, totalBytes: 0, moved: 0 },
+  };
+  readonly #output: Output;
+  readonly #signal: AbortSignal;
+  readonly #own: OwnDirectory;
+  readonly #isDryRun: boolean;
+  readonly #again: string;
+  readonly #startedAt = performance.now();
+  readonly #skipped = new Set<string>();
+  readonly #unsettled = new Set<string>();
+  /** The source of each target that this command writes. */
+  readonly #taken = new Map<string, string>();
+  /** A source that goes into each directory. */
+  readonly #holding = new Map<string, string>();
+  /** The files for which there is too little space; all but the first are one line, at the end. */
+  #full = 0;
+  readonly #counts = { copied: 0, moved: 0, unchanged: 0, deleted: 0, failed: 0 };
+  #bar: Disposable | null;
+
+  constructor(
+    { output, signal }: Context,
+    direction: "get" | "put",
+    own: OwnDirectory,
+    { isDryRun = false, again = RUN_AGAIN }: TransfersOptions = {},
+  ) {
+    this.#output = output;
+    this.#signal = signal;
+    this.#isDryRun = isDryRun;
+    this.#again = again;
+    this.direction = direction;
+    this.#own = own;
+    this.#bar = output.json ? null : showProgress(output, this.progress);
+  }
+
+  /**
+   * Prepares the arguments of the command line. A failure with one of several arguments is
+   * reported, and the others continue.
+   */
+  async prepare<From, To>(
+    given: readonly From[],
+    isOnly: boolean,
+    nameOf: (from: From) => string,
+    step: (from: From) => Promise<To>,
+  ): Promise<To[]> {
+    const prepared: To[] = [];
+    for (const each of given) {
+      try {
+        prepared.push(await step(each));
+      } catch (error) {
+        if (!(error instanceof Failure) || isOnly) throw error;
+        const path = nameOf(each);
+        this.fail(path, error.message, error.code, { path });
+      }
+    }
+    return prepared;
+  }
+
+  /**
+   * Reserves the absolute path of a target for a source; fails if another source goes there, or
+   * into a directory there: its files could be replaced.
+   */
+  take(target: string, source: string): void {
+    const places = [target];
+    for (let dir = dirname(target); dir !== places.at(-1); dir = dirname(dir)) places.push(dir);
+    const taken = places.find((each) => this.#taken.has(each));
+    const other = taken === undefined ? this.#holding.get(target) : this.#taken.get(taken);
+    if (other !== undefined) {
+      const problem = `${other} has the same ${taken === target ? "name" : "place"}`;
+      throw new Failure(`${problem}: ${this.direction} the two into different directories`);
+    }
+    for (const each of places.slice(1)) this.#holding.set(each, source);
+    this.#taken.set(target, source);
+  }
+
+  /**
+   * Copies files, then trees. After a failure the rest is still copied, unless it would fail as
+   * well: the peer can't be reached, a disk is full, the command was interrupted.
+   */
+  async copy(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
+    const { connections } = files;
+    const fileJobs = jobs.filter((job) => "move" in job);
+    this.progress.totalFiles += fileJobs.length;
+    for (const { size } of fileJobs) this.progress.totalBytes += size;
+    try {
+      await connections.each(fileJobs, (job, signal) => this.#moveOne(files, job, signal));
+    } finally {
+      this.#checkInterrupted();
+    }
+    for (const job of jobs) if ("root" in job) await this.#copyTree(files, job);
+  }
+
+  async #moveOne(files: RemoteFiles, job: FileJob, signal: AbortSignal): Promise<void> {
+    const { progress } = this;
+    const { from, to, size } = job;
+    progress.name = from;
+    let there = 0;
+    const attempt = (pool: ConnectionPool, moved: OnProgress) => {
+      let before = 0;
+      return job.move(pool, {
+        signal,
+        onProgress: (now) => {
+          const { bytes, resumedFrom, reused } = now;
+          moved(now);
+          progress.bytes += resumedFrom + reused + bytes - there;
+          progress.moved += bytes - before;
+          this.moved(bytes - before);
+          [there, before] = [resumedFrom + reused + bytes, bytes];
+        },
+      });
+    };
+    let result: TransferResult | null;
+    try {
+      result = await files.connections.call(attempt);
+    } catch (error) {
+      // What a failed file has at the target counts for nothing.
+      progress.bytes -= there;
+      progress.totalBytes -= size;
+      signal.throwIfAborted();
+      if (endsCommand(error)) throw await this.#ending(files, { from, to }, error);
+      const problem = await files.explain(error, this.direction);
+      return this.fail(from, problem, codeOf(error), { from, to });
+    }
+    progress.bytes += size - there;
+    progress.files++;
+    // Outside of the `try`, because a closed output is no failure of this file.
+    if (result === null) this.unchanged({ from, to });
+    else this.copied({ from, to }, result);
+  }
+
+  /** Copies a tree, without this device's directory. */
+  async #copyTree(files: RemoteFiles, job: TreeJob): Promise<void> {
+    const isNotOwn = await this.#own.filter(job.root, (path) => {
+      this.skip(join(job.root, ...path), "the directory of this device");
+    });
+    const { progress } = this;
+    const { options } = job;
+    const filter = (entry: TreeEntry) =>
+      (options.filter?.(entry) ?? true) && isNotOwn(entry) && !this.#isList(files, job, entry);
+    const tree = new TreeCopy(this, files, { ...job, options: { ...options, filter } });
+    // Files that have failed earlier no longer count as work to do.
+    [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
+    try {
+      const result = await files.connections.copyTree((pool, retries, moved) =>
+        tree.copy(pool, retries, moved, this.#signal)
+      ).finally(() => tree.reportUnexplained());
+      const { deletionsSkipped } = result;
+      if (deletionsSkipped === "empty") {
+        const { from } = tree.namesOf([]);
+        if (tree.hasEntries) this.fail(from, KEPT_REASONS.empty, "FAILED", { path: from });
+      } else if (deletionsSkipped === "incomplete" || deletionsSkipped === "failed") {
+        // What else has kept deletions is a failed event, which names its path.
+        this.#output.warn(KEPT_REASONS[deletionsSkipped]);
+      }
+    } catch (error) {
+      this.#checkInterrupted();
+      if (!endsCommand(error) && !isOfTransfer(error)) throw error;
+      throw await this.#ending(files, tree.namesOf([]), error);
+    }
+  }
+
+  /**
+   * Whether an entry is the list of what to leave out at the top of the target of a download: what
+   * counts there is not for peers to write. A peer's list that differs is reported.
+   */
+  #isList(files: RemoteFiles, { names, root }: TreeJob, entry: TreeEntry): boolean {
+    const { path, size, modified } = entry;
+    if (this.direction === "put" || path.length > 1 || !isIgnoreFile(path[0]!)) return false;
+    const info = infoOf(join(root, ...path));
+    if (info?.size !== size || info.mtime?.getTime() !== modified.getTime()) {
+      this.skip(
+        files.name([...names, ...path]),
+        "a list of what to leave out is not copied to here",
+      );
+    }
+    return true;
+  }
+
+  #checkInterrupted(): void {
+    if (!this.#signal.aborted) return;
+    if (!this.#isDryRun) this.#output.note(this.#again);
+    this.#signal.throwIfAborted();
+  }
+
+  /** Counts and reports an entry that is not copied, once. */
+  skip(name: string, why: string): void {
+    if (this.#skipped.has(name)) return;
+    this.#skipped.add(name);
+    this.#output.warn(`${name}: skipped: ${why}`);
+  }
+
+  /** Counts a file that is still being written; all of them are one line, at the end. */
+  skipUnsettled(name: string): void {
+    this.#skipped.add(name);
+    this.#unsettled.add(name);
+  }
+
+  fail(
+    name: string,
+    message: string,
+    code: ErrorCode,
+    object: Readonly<Record<string, unknown>>,
+  ): void {
+    this.#counts.failed++;
+    // On a full disk thousands of files may fail: the first is named, the others are counted.
+    if (code !== "FULL" || this.#full++ === 0) this.#output.error(`${name}: ${message}`);
+    if (this.#output.json) this.#output.result("", { ...object, error: { code, message } });
+  }
+
+  /** Counts a file that is the same at both ends; with names, also reports it. */
+  unchanged(names: TransferNames | null): void {
+    this.#counts.unchanged++;
+    if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
+  }
+
+  /** Counts and reports a copied file; in a dry run, a file that would be copied. */
+  copied({ from, to }: TransferNames, result: TransferResult): void {
+    this.#counts.copied++;
+    const { bytes, total, resumedFrom, reused, sha256 } = result;
+    if (this.#isDryRun) {
+      const object = { action: "copy", from, to, size: total, dryRun: true };
+      return this.#result(`would copy ${from} to ${to}`, object);
+    }
+    this.#result(to, { from, to, bytes, total, resumedFrom, reused, sha256 });
+  }
+
+  moved(bytes: number): void {
+    this.#counts.moved += bytes;
+  }
+
+  deleted(name: string): void {
+    this.#counts.deleted++;
+    const [text, dryRun] = this.#isDryRun ? ["would delete", { dryRun: true }] : ["deleted", {}];
+    this.#result(`${text} ${name}`, { action: "delete", path: name, ...dryRun });
+  }
+
+  /** Prints a result to stdout; with `--quiet`, only if `--json` is given, too. */
+  #result(text: string, object: Record<string, unknown>): void {
+    if (!this.#output.quiet || this.#output.json) this.#output.result(text, object);
+  }
+
+  /** Makes the error that ends the command. */
+  async #ending(
+    files: RemoteFiles,
+    { from, to }: TransferNames,
+    error: unknown,
+  ): Promise<Failure> {
+    // A connection that ends without an answer looks like a refusal, also if the network ends it.
+    const breaksOff = error instanceof EmptyPreambleError && await files.ask() !== null;
+    const problem = breaksOff ? BREAKS_OFF : explainTransfer(error, this.direction);
+    const remote = this.direction === "get" ? from : to;
+    const hint = isTransient(error) && !this.#isDryRun ? `; ${this.#again}` : "";
+    const exitCode = !breaksOff && exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
+    const options = {
+      cause: breaksOff ? undefined : error,
+      path: from,
+      peer: remote.split(":")[0]!,
+    };
+    return new Failure(`${from}: ${problem}${hint}`, exitCode, options);
+  }
+
+  /** Prints the summary; returns the exit code. */
+  finish(): number {
+    this[Symbol.dispose]();
+    const [first, ...others] = this.#unsettled;
+    if (first !== undefined) {
+      const more = others.length === 0 ? "" : `, and ${counted(others.length, "other file")}`;
+      this.#output.warn(
+        `${first}${more}: skipped: still being written, or modified just now; a later run copies it`,
+      );
+    }
+    const { copied, moved, unchanged, deleted, failed } = this.#counts;
+    const seconds = (performance.now() - this.#startedAt) / 1000;
+    const time = moved > 0 ? ` in ${formatDuration(seconds)}` : "";
+    const [would, size] = this.#isDryRun
+      ? ["would be ", ""]
+      : ["", `, ${formatBytes(moved)}${time}`];
+    const isInVain = !this.#isDryRun && copied === 0 && failed > 0;
+    const isNothing = copied + unchanged + deleted + failed + this.#skipped.size === 0;
+    const parts = [
+      isNothing
+        ? "no file to copy"
+        : isInVain
+        ? ""
+        : `${counted(copied, "file")} ${would}copied${size}`,
+      unchanged > 0 ? `${unchanged} up to date` : "",
+      deleted > 0 ? `${deleted} ${would}deleted` : "",
+      this.#skipped.size > 0 ? `${this.#skipped.size} skipped` : "",
+    ].filter((part) => part !== "");
+    // A single failure without any other result was printed already.
+    const failures = failed > 1 || failed === 1 && parts.length > 0
+      ? `${counted(failed, "error")}: see above`
+      : "";
+    this.#output.summary(parts.join("; "), failures, copied + deleted > 0);
+    return failed === 0 ? 0 : FAILED;
+  }
+
+  [Symbol.dispose](): void {
+    this.#bar?.[Symbol.dispose]();
+    this.#bar = null;
+    if (this.#full > 1) {
+      this.#output.error(`${counted(this.#full - 1, "other file")}: too little space is free, too`);
+    }
+    this.#full = 0;
+  }
+}
+
+function infoOf(path: string): Deno.FileInfo | null {
+  try {
+    return Deno.lstatSync(path);
+  } catch {
+    return null;
+  }
+}
+
+/** A tree that is copied: what the events of the call say. */
+class TreeCopy {
+  /** Whether the source or the target has any entry. */
+  hasEntries = false;
+  readonly #transfers: Transfers;
+  readonly #files: RemoteFiles;
+  readonly #job: TreeJob;
+  /** The failures whose reason the peer is asked for at the end. */
+  readonly #unexplained: Failed[] = [];
+
+  constructor(transfers: Transfers, files: RemoteFiles, job: TreeJob) {
+    this.#transfers = transfers;
+    this.#files = files;
+    this.#job = job;
+  }
+
+  namesOf(path: readonly string[]): TransferNames {
+    const { names, root } = this.#job;
+    const [remote, local] = [this.#files.name([...names, ...path]), join(root, ...path)];
+    const isGet = this.#transfers.direction === "get";
+    return isGet ? { from: remote, to: local } : { from: local, to: remote };
+  }
+
+  /**
+   * Copies the tree.
+   *
+   * @param moved Called after each progress.
+   */
+  copy(
+    pool: ConnectionPool,
+    retries: number,
+    moved: () => void,
+    signal: AbortSignal,
+  ): Promise<TreeResult> {
+    const { names, root, options, onPlan } = this.#job;
+    const { direction, progress } = this.#transfers;
+    const before = { files: progress.files, bytes: progress.bytes };
+    let furthest = 0;
+    const filter = (entry: TreeEntry) => {
+      const isIncluded = options.filter?.(entry) ?? true;
+      // Entries with reserved names have the reason `name`, too: no entry with this reason is
+      // copied.
+      this.hasEntries ||= isIncluded && entry.reason !== "name";
+      return isIncluded;
+    };
+    const onEvent = (event: TreeEvent) => {
+      if (event.type === "plan") {
+        progress.totalFiles = before.files + event.files;
+        progress.totalBytes = before.bytes + event.bytes;
+        onPlan?.();
+      } else if (event.type === "progress") {
+        // After a connection was lost, what is at the target is counted anew.
+        progress.moved += Math.max(0, event.bytes - furthest);
+        furthest = Math.max(furthest, event.bytes);
+        progress.bytes = before.bytes + event.bytes;
+        // What could not be reused travels after all.
+        progress.totalBytes = before.bytes + event.total;
+      } else if (event.type === "failed") {
+        if (isCut(event.error)) {
+          this.#reportFailure(event, `${BREAKS_OFF}: run the same command again`);
+        } else if (direction === "put" && isOfOldFile(event.error)) this.#unexplained.push(event);
+        else this.#reportFailure(event, explainTransfer(event.error, this.#actionOf(event)));
+      } else if (event.type !== "removed" && event.type !== "retry") {
+        this.#report(event);
+      }
+      // A tree that is up to date may have a hundred thousand of these events.
+      if (event.type !== "unchanged" && event.type !== "retry") moved();
+    };
+    const all = { ...options, filter, retries, signal, onEvent };
+    const uri = this.#files.uri([...names, ""]);
+    return direction === "get"
+      ? downloadTree(pool, uri, root, all)
+      : uploadTree(pool, root, uri, all);
+  }
+
+  #report(event: FinalEvent): void {
+    const { type, path } = event;
+    const transfers = this.#transfers;
+    if (type === "unchanged" && !this.#job.listsUnchanged) return transfers.unchanged(null);
+    const { from, to } = this.namesOf(path);
+    if (type === "deleted") {
+      // The file or directory that replaces it has the same name, and is reported, too.
+      return transfers.deleted(event.kind === "directory" ? `${to}/` : to);
+    }
+    const { progress } = transfers;
+    progress.name = from;
+    if (type === "unchanged") transfers.unchanged({ from, to });
+    else if (type === "skipped") {
+      if (event.reason === "still being written") transfers.skipUnsettled(from);
+      else transfers.skip(from, SKIP_REASONS[event.reason] ?? event.reason);
+    } else {
+      progress.files++;
+      progress.totalFiles = Math.max(progress.totalFiles, progress.files);
+      transfers.moved(event.bytes);
+      transfers.copied({ from, to }, event);
+    }
+  }
+
+  #actionOf({ at }: Failed): FileAction {
+    return at === "source" ? this.#transfers.direction : "delete";
+  }
+
+  async reportUnexplained(): Promise<void> {
+    for (const event of this.#unexplained) {
+      this.#reportFailure(event, await this.#files.explain(event.error, this.#actionOf(event)));
+    }
+  }
+
+  #reportFailure({ path, error, at }: Failed, problem: string): void {
+    const transfers = this.#transfers;
+    const { from, to } = this.namesOf(path);
+    const code = path.length === 0 || isCut(error) ? "FAILED" : codeOf(error);
+    if (at === "source") {
+      transfers.fail(from, problem, code, { from, to });
+    } else {
+      const { path: entry } = transferFacts.of(error);
+      const about = entry && { entry: this.namesOf(entry).to };
+      transfers.fail(to, problem, code, { action: "delete", path: to, ...about });
+    }
+  }
+}

@@ -1,0 +1,379 @@
+/** A device: its identity, and the peers that it trusts. */
+
+import { join } from "node:path";
+import type { Address, HostAddress, ScopedAddress } from "../base.ts";
+import type { Client } from "../client.ts";
+import type { App, Logger, ServerOptions } from "../server.ts";
+import { checkBoolean, copyOptions } from "../internal/checks.ts";
+import { makeKindLogger, makeStandardLogger } from "../net/logger.ts";
+import { DeviceIdentity } from "./identity/device_identity.ts";
+import { checkDeviceName } from "./identity/names.ts";
+import { startServer } from "../net/serving.ts";
+import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
+import { devicePath, findDevice, prepareDirectory } from "./device_directory.ts";
+import { DeviceServer } from "./device_server.ts";
+import type { DeviceServices } from "./device_services.ts";
+import { DeviceError } from "./errors.ts";
+import { Invitation, type InviteOptions } from "./invite.ts";
+import { joinDevice, type JoinOptions } from "./join.ts";
+import { joinByNumber, type JoinByNumberOptions } from "./join_number.ts";
+import { type Peer, PeerStore } from "./peer_store.ts";
+import { ServingRecords } from "./serving_records.ts";
+import { TrustSignals } from "./trust_signals.ts";
+
+/** The name of a device, whether it may be made, and where it logs. */
+export interface DeviceOptions {
+  /**
+   * The name of the device, which its peers see too: 1 to 63 letters, digits, `-` and `_`, the
+   * first a letter or digit. Required if there is no device yet; later no other name is accepted.
+   */
+  name?: string | undefined;
+  /**
+   * Whether to make a device if there is none. With `false` opening it writes nothing.
+   *
+   * @default {true}
+   */
+  create?: boolean | undefined;
+  /**
+   * The logger; `console` works.
+   *
+   * @default {all but level `debug` to stderr, with a limit for what peers cause}
+   */
+  logger?: Logger | undefined;
+}
+
+/**
+ * A device: its identity, its peers, servers for the peers and clients of them. The state is in one
+ * directory, which several processes may have open; each sees the changes of the others.
+ *
+ * @example
+ * ```ts
+ * import { Device } from "@degu/degu/device";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir(); // in a device: a directory of its own, that stays
+ * {
+ *   await using device = await Device.open(dir, { name: "camera" });
+ *   assertEquals(device.id.length, 52);
+ *   assertEquals(await device.peers(), []);
+ * }
+ * {
+ *   await using device = await Device.open(dir); // the same device again
+ *   assertEquals(device.name, "camera");
+ * }
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export class Device implements AsyncDisposable {
+  /** The name by which this device introduces itself to others. */
+  readonly name: string;
+  /** The absolute path of its directory. */
+  readonly dir: string;
+  /**
+   * SHA-256 of its authority's public key, in base32 (RFC 4648 §6) of lower case: 52 characters.
+   */
+  readonly id: string;
+  readonly #services: DeviceServices;
+  readonly #closing: AbortController;
+  readonly #watch: AsyncDisposable;
+  /** The servers and invitations that are open. */
+  readonly #open = new Set<AsyncDisposable>();
+  #disposed: Promise<void> | null = null;
+
+  private constructor(dir: string, services: DeviceServices, closing: AbortController) {
+    const { name, identity, peers } = services;
+    this.dir = dir;
+    this.name = name;
+    this.id = identity.authority.id;
+    this.#services = services;
+    this.#closing = closing;
+    this.#watch = peers.watch();
+  }
+
+  /**
+   * Opens the device in a directory, or creates it, with mode 0700 and a new identity, if there is
+   * none.
+   *
+   * The directory is the device: anyone who can read it can impersonate the device. The directory
+   * must belong to the user of this process, and nobody else may be able to write to it; the
+   * directories above are not looked at. Needs `--allow-read` and `--allow-write` of the directory,
+   * and `--allow-sys=uid`; with `create: false` no `--allow-write`.
+   *
+   * @param dir Absolute path, or file URL, of a directory for this device only.
+   * @param options The device's name, which a new device needs; whether to make one; its logger.
+   * @throws {TypeError} if an argument has the wrong type or an option is unknown.
+   * @throws {RangeError} if `dir` is relative; if `name` is not valid, is missing and there is
+   * no device yet, or is not the name of the existing device.
+   * @throws {Deno.errors.NotFound} with `create: false`, if there is no device.
+   * @throws {Deno.errors.PermissionDenied} if others own the directory, or could change it.
+   * @throws {Deno.errors.InvalidData} if the identity can't be read.
+   * @throws {Deno.errors.NotSupported} if another version of Degu has written the directory, in a
+   * form that this one doesn't read.
+   */
+  static async open(dir: string | URL, options: DeviceOptions = {}): Promise<Device> {
+    const { name, create = true, logger: given } = copyOptions(
+      options,
+      ["name", "create", "logger"],
+    );
+    checkBoolean("create", create);
+    if (name !== undefined) checkDeviceName("name", name);
+    const own = given === undefined ? makeStandardLogger() : null;
+    const logger = own ?? makeKindLogger(given!);
+    const path = devicePath(dir);
+    const settled = await (create ? prepareDirectory : findDevice)(path, name);
+    const home = join(path, "identity");
+    const identity = await DeviceIdentity.open(home, settled, { create });
+    const peers = new PeerStore(path, logger);
+    await peers.refresh();
+    const closing = new AbortController();
+    if (own !== null) closing.signal.addEventListener("abort", () => own.close());
+    const services: DeviceServices = {
+      name: settled,
+      identity,
+      peers,
+      trust: new TrustSignals(peers),
+      serving: new ServingRecords(path),
+      logger,
+      closing: closing.signal,
+    };
+    return new Device(path, services, closing);
+  }
+
+  /** The peers, by name, as they are on disk now. */
+  async peers(): Promise<Peer[]> {
+    return await this.#services.peers.list();
+  }
+
+  /**
+   * The peer with this id, or else with this name, as it is on disk now; `null` if there is none.
+   *
+   * @param nameOrId The name or the id of a peer.
+   * @throws {TypeError} if it is not a string.
+   * @throws {DeviceError} if another version of Degu has written the file of the peer.
+   */
+  async peer(nameOrId: string): Promise<Peer | null> {
+    return await this.#services.peers.find(nameOrId);
+  }
+
+  /**
+   * The current addresses of this device's servers, in all processes; wildcards are returned
+   * unchanged.
+   */
+  async serving(): Promise<Address[]> {
+    return await this.#services.serving.addresses();
+  }
+
+  /**
+   * Stops trusting a peer; resolves to false if it is unknown. When it resolves, the peer's
+   * sessions and connections in this process are closed; other processes that have this directory
+   * open follow within a second.
+   *
+   * @param peer The peer, its id or its name.
+   * @throws {TypeError} if it is none of these.
+   */
+  async forget(peer: Peer | string): Promise<boolean> {
+    return await this.#services.peers.forget(peer);
+  }
+
+  /**
+   * Renames a peer. Only this device uses the name.
+   *
+   * @param peer The peer, its id or its name.
+   * @param name The new name.
+   * @returns The renamed peer.
+   * @throws {TypeError} if an argument has the wrong type.
+   * @throws {RangeError} if the name is taken or not valid.
+   * @throws {DeviceError} if the peer is unknown, or another version of Degu has written its file.
+   */
+  async rename(peer: Peer | string, name: string): Promise<Peer> {
+    return await this.#services.peers.rename(peer, name);
+  }
+
+  /**
+   * Opens an invitation, with which one other device can pair with this one through {@linkcode
+   * Device.prototype.join}: by its line, and with `confirm` by a number, too. Needs `--allow-net`
+   * of the addresses in `listen`, and of the port after each; without `listen`, with the port 0 and
+   * for wildcards, `--allow-net` and `--allow-sys=networkInterfaces`.
+   *
+   * @param options The addresses to listen on, the time, a name for the peer, and the function that
+   * has the number compared.
+   * @throws {TypeError} if an option has the wrong type or is unknown.
+   * @throws {RangeError} if a value is not allowed.
+   * @throws {PairingError} if `peerName` is taken.
+   * @throws {Deno.errors.AddrInUse} if an address in `listen` is in use; its place is named.
+   * @throws {Deno.errors.AddrNotAvailable} if an address in `listen` is not of this machine.
+   *
+   * @example Pair two devices
+   * ```ts
+   * import { Device } from "@degu/degu/device";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const dir = await Deno.makeTempDir(); // really: two machines
+   * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
+   * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
+   * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+   * const atViewer = await viewer.join(invitation.line); // which a person has carried there
+   * const atCamera = await invitation.paired;
+   * assertEquals([atViewer.name, atCamera.name], ["camera", "viewer"]);
+   * await Deno.remove(dir, { recursive: true });
+   * ```
+   */
+  async invite(options: InviteOptions = {}): Promise<Invitation> {
+    this.#checkOpen();
+    const invitation = await Invitation.open(this.#services, options);
+    const remove = () => this.#open.delete(invitation);
+    invitation.paired.then(remove, remove);
+    this.#open.add(invitation);
+    // The device may have been closed meanwhile.
+    if (this.#disposed !== null) await invitation.close();
+    this.#checkOpen();
+    return invitation;
+  }
+
+  /**
+   * Pairs with the device that invited this one, by the line of its invitation. Needs `--allow-net`
+   * of the addresses in the line.
+   *
+   * @param line The line of its invitation; white space in it is ignored.
+   * @param options What to name the peer, and a signal.
+   * @throws {TypeError} if an argument has the wrong type or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
+   * @throws {PairingError} if the line can't be used or `peerName` is taken; if this device is
+   * refused: the invitation has expired or was closed, or another device has used the line; if the
+   * other device can't be reached, or breaks the protocol. Its `code` says which.
+   */
+  join(line: string, options?: JoinOptions): Promise<Peer>;
+  /**
+   * Pairs with a device that invites in the same network, without its line: both devices show a
+   * number of six digits, and a person confirms at both that it is the same. A stranger between the
+   * two has one chance in a million for each of five tries. Needs `--allow-net` of the addresses,
+   * and of the hosts' ports for TLS.
+   *
+   * @param addresses The `addresses` of the invitation: tried one after the other, 5 s each, until
+   * one answers.
+   * @param options The function that has the number compared, a name for the peer, and a signal.
+   * @throws {TypeError} if an argument has the wrong type, `confirm` is missing or an option is
+   * unknown.
+   * @throws {RangeError} if an address or another value is not allowed.
+   * @throws {PairingError} if nobody answers, the other device is this one, or `peerName` is taken;
+   * if the other device refuses: it is asking about another one, or takes no more numbers; if a
+   * person has not confirmed, here or there, within 120 s. Its `code` says which.
+   *
+   * @example Pair two devices by a number
+   * ```ts
+   * import { type ConfirmNumber, Device } from "@degu/degu/device";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const dir = await Deno.makeTempDir(); // really: two machines
+   * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
+   * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
+   * const shown: string[] = [];
+   * const confirm: ConfirmNumber = ({ number, name }) => {
+   *   shown.push(`${name}: ${number}`); // really: ask, and return what the person has answered
+   *   return true;
+   * };
+   * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]], confirm });
+   * const peer = await viewer.join(invitation.addresses, { confirm });
+   * assertEquals([peer.name, (await invitation.paired).name], ["camera", "viewer"]);
+   * const [atOne, atOther] = shown.map((text) => text.split(": ")[1]);
+   * assertEquals(atOne, atOther);
+   * await Deno.remove(dir, { recursive: true });
+   * ```
+   */
+  join(addresses: readonly Address[], options: JoinByNumberOptions): Promise<Peer>;
+  async join(
+    given: string | readonly Address[],
+    options: JoinOptions | JoinByNumberOptions = {},
+  ): Promise<Peer> {
+    this.#checkOpen();
+    return Array.isArray(given)
+      ? await joinByNumber(this.#services, given, options as JoinByNumberOptions)
+      : await joinDevice(this.#services, given as string, options);
+  }
+
+  /**
+   * Creates a server for the peers, and resolves once it serves. The server uses the device's
+   * logger, unless the options have another. Needs `--allow-net` of the address.
+   *
+   * @param address The address, with a port.
+   * @param app Gets only the requests of peers.
+   * @param options As for every server.
+   * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
+   * @throws the error of binding.
+   */
+  serve(
+    address: HostAddress | ScopedAddress,
+    app: App,
+    options?: ServerOptions,
+  ): Promise<DeviceServer & { readonly port: number }>;
+  /**
+   * Creates a server for the peers at an address that need not have a port.
+   *
+   * @param address As for every server.
+   * @param app Gets only the requests of peers.
+   * @param options As for every server.
+   * @throws as above.
+   */
+  serve(address: Address, app: App, options?: ServerOptions): Promise<DeviceServer>;
+  async serve(address: Address, app: App, options: ServerOptions = {}): Promise<DeviceServer> {
+    this.#checkOpen();
+    const remove = () => this.#open.delete(server);
+    const server = new DeviceServer(this.#services, address, app, options, remove);
+    this.#open.add(server);
+    return await startServer(server);
+  }
+
+  /**
+   * Creates a client of a peer. Each connection goes to the first of the peer's addresses at which
+   * that peer answers: the addresses are tried in parallel, each 250 ms after the last or when that
+   * has failed (RFC 8305). The address that worked is tried first the next time.
+   *
+   * `connect()` reads the stored peer again, and so uses new addresses. If no address answers, it
+   * rejects with a {@linkcode DeviceError} `"UNREACHABLE"`, or with the `TlsError` of one; `cause`
+   * is an `AggregateError` of all. Connections are closed when the peer is forgotten, and when the
+   * device is disposed of. Needs `--allow-net` of the addresses.
+   *
+   * @param peer The peer, its id or its name.
+   * @param options As for every client, other addresses, and a search for further ones.
+   * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
+   * @throws {DeviceError} if the peer is unknown, another version of Degu has written its file, or
+   * no address is known.
+   */
+  async client(peer: Peer | string, options: DeviceClientOptions = {}): Promise<Client> {
+    this.#checkOpen();
+    const known = await this.#services.peers.findOrFail(peer);
+    return new DeviceClient(this.#services, known, options);
+  }
+
+  /**
+   * Closes the servers and invitations of the device, and the connections of its clients. A second
+   * call returns the same promise.
+   */
+  close(): Promise<void> {
+    this.#disposed ??= this.#dispose();
+    return this.#disposed;
+  }
+
+  /** Closes the device: {@linkcode Device.prototype.close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #dispose(): Promise<void> {
+    const reason = closed();
+    this.#closing.abort(reason);
+    this.#services.trust.end(reason);
+    await Promise.all(Array.from(this.#open, (each) => each[Symbol.asyncDispose]()));
+    await this.#watch[Symbol.asyncDispose]();
+  }
+
+  #checkOpen(): void {
+    if (this.#disposed !== null) throw closed();
+  }
+}
+
+function closed(): DeviceError {
+  return new DeviceError("CLOSED", "the device was closed; open it again with Device.open()");
+}

@@ -1,0 +1,190 @@
+/** The directory of a device, and the files there that several processes change. */
+
+import { isAbsolute, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { notAllowed, wrongType } from "../internal/checks.ts";
+import { quote } from "../internal/quote.ts";
+import { pause } from "../internal/pause.ts";
+import {
+  ifPresent,
+  namesIn,
+  randomSuffix,
+  removeIfPossible,
+  syncDirectory,
+} from "../internal/disk/names.ts";
+import { isDeviceName, nameKey } from "./identity/names.ts";
+import {
+  checkPrivate,
+  replacePrivateFile,
+  USABLE_BY_OTHERS,
+  WRITABLE_BY_OTHERS,
+} from "./identity/private_files.ts";
+
+const NAME_FILE = "device.json";
+const VERSION = 1;
+
+export function devicePath(dir: string | URL): string {
+  const path = dir instanceof URL && dir.protocol === "file:" ? fileURLToPath(dir) : dir;
+  if (typeof path !== "string") throw wrongType("dir", "a path or a file URL", dir);
+  if (!isAbsolute(path) || path.includes("\0")) {
+    throw new RangeError(`dir: must be an absolute path; got ${quote(path)}`);
+  }
+  return normalize(join(path, "."));
+}
+
+/**
+ * Creates the missing parts of a device's directory; returns the device's name, which must be the
+ * given one.
+ */
+export async function prepareDirectory(dir: string, name: string | undefined): Promise<string> {
+  const files = new StateDirectory(dir, join(dir, "lock"));
+  const known = await readName(dir);
+  settleName(dir, known, name);
+  // A directory that has other files may be meant for other users, so its mode is not changed.
+  if (known === null && (await files.names()).length > 0) {
+    await checkPrivate(dir, USABLE_BY_OTHERS);
+  } else await makePrivate(dir);
+  const settled = await files.exclusively(async () => {
+    const known = await readName(dir);
+    const settled = settleName(dir, known, name);
+    if (known === null) {
+      const text = JSON.stringify({ version: VERSION, name: settled });
+      await files.write(NAME_FILE, `${text}\n`);
+    }
+    return settled;
+  });
+  for (const name of ["peers", "serving"]) await makePrivate(join(dir, name));
+  return settled;
+}
+
+/** Looks at a device's directory, and changes nothing; returns the device's name. */
+export async function findDevice(dir: string, name: string | undefined): Promise<string> {
+  const known = await readName(dir);
+  if (known === null) {
+    throw new Deno.errors.NotFound(
+      `There is no device in ${
+        quote(dir)
+      }, and with create: false none is made: leave it out and ` +
+        "give a name, or look whether the directory is right",
+    );
+  }
+  await checkPrivate(dir, WRITABLE_BY_OTHERS);
+  return settleName(dir, known, name);
+}
+
+function settleName(dir: string, known: string | null, name: string | undefined): string {
+  if (known === null) {
+    if (name !== undefined) return name;
+    throw notAllowed("name", `there is no device in ${quote(dir)} yet, so a name is required`);
+  }
+  if (name === undefined || nameKey(name) === nameKey(known)) return known;
+  const problem = `the device in ${quote(dir)} is named ${quote(known)}, which can't be changed`;
+  throw notAllowed("name", `${problem}; got ${quote(name)}: give that name, or none`);
+}
+
+/** Whether a file says that it has another version, and is not just damaged. */
+export function isOtherVersion(version: unknown, own: number): version is number {
+  return Number.isSafeInteger(version) && version !== own;
+}
+
+async function readName(dir: string): Promise<string | null> {
+  const path = join(dir, NAME_FILE);
+  const info = await ifPresent(Deno.lstat(path));
+  if (info === null) return null;
+  // Opening a FIFO would block.
+  const text = info.isFile ? await Deno.readTextFile(path) : "";
+  let fields: Record<string, unknown> | null = null;
+  try {
+    fields = JSON.parse(text);
+  } catch {
+    // The file is damaged.
+  }
+  const { version, name } = fields ?? {};
+  if (isOtherVersion(version, VERSION)) {
+    throw new Deno.errors.NotSupported(
+      `the device in ${
+        quote(dir)
+      } has version ${version}, and this version of Degu opens version ` +
+        `${VERSION}: use the version of Degu that has written it`,
+    );
+  }
+  if (version === VERSION && typeof name === "string" && isDeviceName(name)) return name;
+  throw new Deno.errors.InvalidData(
+    `${path} can't be read: restore the directory from a backup, or remove it and pair the device again`,
+  );
+}
+
+/**
+ * Makes a directory private that others can read; refuses a directory that others could have
+ * changed.
+ */
+async function makePrivate(path: string): Promise<void> {
+  await Deno.mkdir(path, { recursive: true, mode: 0o700 });
+  await checkPrivate(path, WRITABLE_BY_OTHERS);
+  const mode = (await Deno.stat(path)).mode ?? 0;
+  if ((mode & USABLE_BY_OTHERS) !== 0) await Deno.chmod(path, 0o700);
+}
+
+/** Nobody needs longer for a few small files; a stopped process must not block all others. */
+const LOCK_SECONDS = 10;
+const RETRY_MILLISECONDS = 10;
+const TEMPORARY = /^\.[0-9a-f]{16}$/;
+
+export class StateDirectory {
+  readonly path: string;
+  readonly #lockFile: string;
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** @param lockFile The path of the file that writers lock, outside of it. */
+  constructor(path: string, lockFile: string) {
+    this.path = path;
+    this.#lockFile = lockFile;
+  }
+
+  /** Runs a function while nobody else, in this process or another, changes the directory. */
+  exclusively<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(async () => {
+      using file = await Deno.open(this.#lockFile, { create: true, write: true, mode: 0o600 });
+      const end = performance.now() + LOCK_SECONDS * 1000;
+      while (!await file.tryLock(true)) {
+        if (performance.now() > end) {
+          throw new Deno.errors.TimedOut(
+            `${this.#lockFile} has been locked for over ${LOCK_SECONDS} s: another process that uses ` +
+              "this device is stopped or hangs; end it",
+          );
+        }
+        await pause(RETRY_MILLISECONDS);
+      }
+      return await change();
+    });
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  /** The names of the files, without incomplete ones; none if the directory is gone. */
+  async names(): Promise<string[]> {
+    const names = await namesIn(this.path);
+    return names.filter((name) => !TEMPORARY.test(name)).sort();
+  }
+
+  /** Replaces a file durably. Only inside {@linkcode exclusively}. */
+  async write(name: string, text: string): Promise<void> {
+    // Nobody else is writing now, so temporary files are left from an interrupted writer.
+    for (const name of await namesIn(this.path)) {
+      if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name));
+    }
+    const temporary = join(this.path, `.${randomSuffix()}`);
+    await replacePrivateFile(join(this.path, name), text, temporary);
+    await syncDirectory(this.path);
+  }
+
+  /**
+   * Removes a file durably; resolves to false if there is no file. Only inside {@linkcode
+   * exclusively}.
+   */
+  async remove(name: string): Promise<boolean> {
+    const isRemoved = await ifPresent(Deno.remove(join(this.path, name)).then(() => true)) ?? false;
+    if (isRemoved) await syncDirectory(this.path);
+    return isRemoved;
+  }
+}

@@ -1,0 +1,273 @@
+/** The server of a device, for its peers only. */
+
+import type { Address } from "../base.ts";
+import {
+  type App,
+  type AppObject,
+  type Logger,
+  type PeerIdentity,
+  type ServerOptions,
+  Session,
+  SSLServer,
+} from "../server.ts";
+import { readApp } from "../base/app/app.ts";
+import { isTrustedBy, readDecision } from "../base/app/peer_identity.ts";
+import { addTrust, identifyPeer } from "../base/app/session.ts";
+import { checkObject, wrongType } from "../internal/checks.ts";
+import { identifyDevice } from "./identity/authority.ts";
+import { makeKindLogger } from "../net/logger.ts";
+import type { DeviceServices } from "./device_services.ts";
+import type { Peer, PeerStore } from "./peer_store.ts";
+import type { ServingRecord } from "./serving_records.ts";
+import type { Trusted } from "./trust_signals.ts";
+
+/**
+ * A server that accepts only the peers of a device. {@linkcode Device.prototype.serve} creates
+ * one.
+ *
+ * A client needs a certificate that a peer's authority has signed directly. Once the handshake and
+ * the app's `onConnect` are done, the trust in the peer is read from the disk. Pairings and
+ * forgetting, by any process, take effect while the server runs: the sessions of a forgotten peer
+ * end within a second.
+ *
+ * @example
+ * ```ts
+ * import { Device, peerOf } from "@degu/degu/device";
+ *
+ * const dir = await Deno.makeTempDir();
+ * {
+ *   await using device = await Device.open(dir, { name: "camera" });
+ *   await using server = await device.serve(
+ *     ["127.0.0.1", 0],
+ *     (_request, session) => [200, "OK", {}, peerOf(session).name],
+ *   );
+ * }
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export class DeviceServer extends SSLServer {
+  /**
+   * Throws: a device's server is made by {@linkcode Device.prototype.serve}.
+   *
+   * @throws {TypeError} always.
+   */
+  static override readonly start: never = ((): never => {
+    throw new TypeError("DeviceServer.start: can't be called; use device.serve()");
+  }) as never;
+  readonly #services: DeviceServices;
+  readonly #unsubscribe: () => void;
+  readonly #prepared: Promise<void>;
+  readonly #onStop: () => void;
+  /** The record of its address. */
+  #record: ServingRecord | null = null;
+  #unregistered: Promise<void> | null = null;
+  #served: Promise<void> | null = null;
+
+  /**
+   * Created by {@linkcode Device.prototype.serve}.
+   *
+   * @internal
+   */
+  constructor(
+    services: DeviceServices,
+    address: Address,
+    app: App,
+    options: ServerOptions,
+    onStop: () => void,
+  ) {
+    checkObject("options", options);
+    if ("protocol" in options) {
+      throw new TypeError('options: unknown option "protocol"; the client of a peer names none');
+    }
+    const { logger = services.logger } = options;
+    super(contextOf(services), address, forPeers(services, app, logger), { ...options, logger });
+    this.#services = services;
+    this.#onStop = onStop;
+    this.#unsubscribe = services.peers.onChange(() => {
+      super.setSslctx(contextOf(services));
+      this.#record?.touch();
+    });
+    this.#prepared = this.#prepare();
+    // serveForever() and `ready` report the error.
+    this.#prepared.catch(() => {});
+  }
+
+  /**
+   * Throws: pairing and forgetting alone decide whom a device trusts.
+   *
+   * @throws {TypeError} always.
+   */
+  override setSslctx(_: never): never {
+    throw new TypeError(
+      "setSslctx: can't be called for the server of a device, which trusts the peers of the device; pair " +
+        "them, or forget them",
+    );
+  }
+
+  /**
+   * Resolves when the address is bound and recorded, and the peers are read.
+   *
+   * @internal
+   */
+  protected override get bound(): Promise<void> {
+    return this.#prepared;
+  }
+
+  async #prepare(): Promise<void> {
+    const { peers, serving, logger } = this.#services;
+    try {
+      await super.bound;
+      // Earlier changes by other processes apply from the first connection on.
+      await peers.refresh();
+    } catch (error) {
+      super.close();
+      await this.#unregister();
+      throw error;
+    }
+    try {
+      this.#record = await serving.add(this.address);
+      // The server may have been closed meanwhile.
+      if (this.#unregistered !== null) await this.#withdrawAddress();
+    } catch (error) {
+      logger.warn(`the address of a server can't be recorded: ${error}`);
+    }
+  }
+
+  async #withdrawAddress(): Promise<void> {
+    const record = this.#record;
+    this.#record = null;
+    await record?.remove();
+  }
+
+  /**
+   * Serves connections until {@linkcode DeviceServer.prototype.close} or
+   * {@linkcode DeviceServer.prototype.shutdown}; then the address is free.
+   */
+  override serveForever(): Promise<void> {
+    this.#served ??= super.serveForever().finally(() => this.#unregister());
+    return this.#served;
+  }
+
+  /** Closes the listener and every connection at once. */
+  override close(): void {
+    super.close();
+    this.#unregister();
+  }
+
+  /** As for every server; the recorded address is removed first. */
+  override async shutdown(): Promise<void> {
+    const withdrawn = this.#withdrawAddress();
+    await super.shutdown();
+    await withdrawn;
+    await this.#unregister();
+  }
+
+  /** Closes the server: {@linkcode DeviceServer.prototype.close}. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await super[Symbol.asyncDispose]();
+    await this.#prepared.catch(() => {});
+    await this.#unregister();
+  }
+
+  /** Ends the subscription to changes of the peers, and removes the record of the address. */
+  #unregister(): Promise<void> {
+    this.#unregistered ??= (async () => {
+      this.#unsubscribe();
+      await this.#withdrawAddress();
+      this.#onStop();
+    })();
+    return this.#unregistered;
+  }
+}
+
+function contextOf({ identity, peers }: DeviceServices) {
+  return identity.serverContext(peers.current);
+}
+
+/** Wraps an app so that it serves only peers. */
+function forPeers({ peers, trust }: DeviceServices, app: App, given: Logger): AppObject {
+  const { handle, onConnect } = readApp(app, "app");
+  const logger = makeKindLogger(given);
+  return {
+    handle,
+    async onConnect(session, sock) {
+      const peer = identifyDevice(session.peerCertificate, peers.current);
+      const trusted = peer && trust.find(peer.id);
+      if (trusted === null) {
+        const problem = "no peer's authority has signed its certificate directly";
+        logger.info(`${session}: ${problem}`, "refusals");
+        return false;
+      }
+      const identity = identityOf(session, trusted, peers);
+      // The end of trust ends the session even while the app decides.
+      addTrust(session, identity);
+      const ofApp = readDecision(onConnect === null ? true : await onConnect(session, sock));
+      if (typeof ofApp === "boolean") return ofApp && identity;
+      return {
+        // The name of a peer is the one that the device has for it.
+        get user() {
+          return identity.user;
+        },
+        signal: ofApp.signal,
+        // The server asks this alone before the first request.
+        isTrusted: async () => await trusted.confirm() && await isTrustedBy(ofApp),
+      };
+    },
+  };
+}
+
+/** The peers of sessions, as they were last read, and the signals that end with their trust. */
+const sessionPeers = new WeakMap<Session, { peer(): Peer; readonly signal: AbortSignal | null }>();
+
+/** Makes the identity of a peer for its session. */
+function identityOf(session: Session, trusted: Trusted, peers: PeerStore): PeerIdentity {
+  const { peer: connected, signal, confirm } = trusted;
+  const peer = () => peers.current.find(({ id }) => id === connected.id) ?? connected;
+  sessionPeers.set(session, { peer, signal });
+  return {
+    get user() {
+      return peer().name;
+    },
+    signal,
+    isTrusted: confirm,
+  };
+}
+
+/** Gives a session that no server has made a peer. For tests of apps. */
+export function setPeer(session: Session, peer: Peer): void {
+  sessionPeers.set(session, { peer: () => peer, signal: null });
+  identifyPeer(session, { user: peer.name });
+}
+
+/** Aborted when the peer of a session is forgotten; `null` if the session has no such peer. */
+export function trustSignalOf(session: Session): AbortSignal | null {
+  return sessionPeers.get(session)?.signal ?? null;
+}
+
+/**
+ * Returns the peer of a session of a {@linkcode DeviceServer}: identified by the authority that has
+ * signed its certificate, never by a name in it. The peer is returned as last read, even after it
+ * was forgotten.
+ *
+ * @param session A session of a device's server.
+ * @throws {TypeError} if the session belongs to another server.
+ *
+ * @example An app that knows who asks
+ * ```ts
+ * import type { App } from "@degu/degu";
+ * import { peerOf } from "@degu/degu/device";
+ *
+ * const app: App = (_request, session) => [200, "OK", { "x-peer": peerOf(session).name }, null];
+ * ```
+ */
+export function peerOf(session: Session): Peer {
+  if (!(session instanceof Session)) throw wrongType("session", "a session", session);
+  const found = sessionPeers.get(session);
+  if (found === undefined) {
+    throw new TypeError(
+      "session: must be one of a DeviceServer; this one is of another server, or of callApp without a " +
+        "session of TempDevices.peerSession()",
+    );
+  }
+  return found.peer();
+}

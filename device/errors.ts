@@ -1,0 +1,157 @@
+/** Errors of devices: of pairing, and of connecting to a peer. */
+
+import { DeguError } from "../base.ts";
+import { Facts } from "../internal/facts.ts";
+
+/**
+ * Why two devices were not paired.
+ *
+ * - `"NOT_A_LINE"`: the text is not the line of an invitation.
+ * - `"GARBLED"`: a part of the line is missing, or was changed on the way.
+ * - `"OLDER"`, `"NEWER"`: the line is of another version of Degu than this program.
+ * - `"EXPIRED"`: the line expired more than a day ago, by the clock of this device.
+ * - `"OWN"`: the other device is this one, or a copy of its directory.
+ * - `"NOT_OPEN"`: the invitation has expired, was closed or was used, or takes no more numbers.
+ * - `"UNREACHABLE"`: nothing answers at the addresses of the other device.
+ * - `"REFUSED"`: the other device has refused what this one sent; its log says why.
+ * - `"BAD_ANSWER"`: the answer of the other device breaks the protocol.
+ * - `"ANSWER_LOST"`: the last answer did not arrive: the other device may have stored this one.
+ * - `"NOT_CONFIRMED"`: a person has not confirmed the number, here or there.
+ * - `"BUSY"`: the other device is asking about another one, or strangers crowd its port.
+ * - `"NAME_TAKEN"`: another peer has the name `peerName`.
+ */
+export type PairingErrorCode =
+  | "NOT_A_LINE"
+  | "GARBLED"
+  | "OLDER"
+  | "NEWER"
+  | "EXPIRED"
+  | "OWN"
+  | "NOT_OPEN"
+  | "UNREACHABLE"
+  | "REFUSED"
+  | "BAD_ANSWER"
+  | "ANSWER_LOST"
+  | "NOT_CONFIRMED"
+  | "BUSY"
+  | "NAME_TAKEN";
+
+/**
+ * Two devices were not paired, because of the line or of the other device.
+ *
+ * @example
+ * ```ts
+ * import { Device, PairingError } from "@degu/degu/device";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await using device = await Device.open(dir, { name: "viewer" });
+ * const error = await assertRejects(() => device.join("degu:AgEC"), PairingError);
+ * assertEquals(error.code, "GARBLED");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export class PairingError extends DeguError {
+  /** The name of the class. */
+  override readonly name: string = "PairingError";
+  /** The reason, in capitals: `"NOT_OPEN"`. Stable, unlike the message. */
+  readonly code: PairingErrorCode;
+  /** The name that another peer has, if the code is `"NAME_TAKEN"`; else `null`. */
+  readonly peerName: string | null;
+
+  /** @internal */
+  constructor(
+    code: PairingErrorCode,
+    message: string,
+    options?: ErrorOptions & { peerName?: string },
+  ) {
+    super(message, options);
+    this.code = code;
+    this.peerName = options?.peerName ?? null;
+  }
+}
+
+/**
+ * The finer reason of an error. A number: the answer here or there was no, none came in time, the
+ * other device asks about another one, takes no more numbers, or there is none. A line: it is over.
+ */
+export type PairingReason =
+  | "here"
+  | "there"
+  | "late"
+  | "asking"
+  | "used up"
+  | "nobody"
+  | "line over";
+
+/** What an error of a pairing carries beside its code. */
+interface PairingFacts {
+  readonly is?: PairingReason;
+  /** The problem without advice. */
+  readonly problem?: string;
+  /** The name of the other device. */
+  readonly name?: string;
+}
+
+export const pairingFacts: Facts<PairingFacts> = new Facts();
+
+/** Creates an error from a problem, and advice for programs. */
+export function advised(
+  code: PairingErrorCode,
+  facts: PairingFacts & { readonly problem: string },
+  advice: string,
+  options?: ErrorOptions,
+): PairingError {
+  return pairingFacts.add(new PairingError(code, facts.problem + advice, options), facts);
+}
+
+/**
+ * Why there is no connection to a peer.
+ *
+ * - `"UNKNOWN"`: this device has no such peer, to connect to or to rename.
+ * - `"OTHER_VERSION"`: another version of Degu has written the file of the peer, in a form that
+ *   this one doesn't read.
+ * - `"FORGOTTEN"`: this device has forgotten the peer.
+ * - `"NO_ADDRESS"`: no address of the peer is known.
+ * - `"UNREACHABLE"`: no address of the peer answers; `cause` is an `AggregateError` with the error
+ *   of each. Calling again may succeed.
+ * - `"CLOSED"`: the device was closed.
+ */
+export type DeviceErrorCode =
+  | "UNKNOWN"
+  | "OTHER_VERSION"
+  | "FORGOTTEN"
+  | "NO_ADDRESS"
+  | "UNREACHABLE"
+  | "CLOSED";
+
+/**
+ * A peer can't be reached, or is none any more; or the device was closed.
+ *
+ * @example
+ * ```ts
+ * import { DeviceError } from "@degu/degu/device";
+ * import { isTransient } from "@degu/degu/files";
+ * import { TempDevices } from "@degu/degu/misc";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * await using temporary = await TempDevices.create("camera", "viewer");
+ * const client = await temporary.devices.viewer.client("camera", {
+ *   addresses: [["127.0.0.1", 1]], // where nothing listens
+ * });
+ * const error = await assertRejects(() => client.connect(), DeviceError);
+ * assertEquals([error.code, isTransient(error)], ["UNREACHABLE", true]);
+ * ```
+ */
+export class DeviceError extends DeguError {
+  /** The name of the class. */
+  override readonly name: string = "DeviceError";
+  /** The reason, in capitals: `"UNREACHABLE"`. Stable, unlike the message. */
+  readonly code: DeviceErrorCode;
+
+  /** @internal */
+  constructor(code: DeviceErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}

@@ -1,0 +1,124 @@
+/** The authority of a device: the only kind of certificate that two devices exchange. */
+
+import { X509Certificate } from "node:crypto";
+import type { PeerCertificate } from "../../base.ts";
+import { isSignedBy, publicKey256 } from "../../server.ts";
+import { authorityFormProblem } from "../../net/tls/certificate_writer.ts";
+import { checkString } from "../../internal/checks.ts";
+import { deviceId } from "./names.ts";
+
+export interface Authority {
+  readonly certificate: string;
+  /** The certificate in DER. */
+  readonly der: Uint8Array;
+  /** SHA-256 of its public key, 32 bytes: the id is their text. */
+  readonly keyHash: Uint8Array;
+  readonly id: string;
+}
+
+/**
+ * Reads the certificate of a device's authority, in DER.
+ *
+ * An accepted certificate becomes a root of trust, so only the form that `createDevicePki` makes is
+ * accepted: {@linkcode authorityFormProblem} describes the form.
+ *
+ * @throws {RangeError} if the bytes have another form; the message quotes none of them.
+ */
+export function readAuthorityDer(der: Uint8Array): Authority {
+  const problem = authorityFormProblem(der);
+  if (problem !== null) throw badAuthority(problem);
+  const read = new X509Certificate(der);
+  const certificate = read.toString();
+  const keyHash = parseKeyHash(publicKey256(certificate));
+  const raw = Uint8Array.from(read.raw);
+  return Object.freeze({ certificate, der: raw, keyHash, id: deviceId(keyHash) });
+}
+
+/**
+ * Reads the PEM text of an authority, which has a single form, as {@linkcode readAuthorityDer}
+ * does.
+ */
+export function readAuthorityText(pem: string): Authority {
+  let der;
+  try {
+    der = new X509Certificate(pem).raw;
+  } catch {
+    throw badAuthority("it is not a certificate in PEM form");
+  }
+  const authority = readAuthorityDer(der);
+  if (authority.certificate === pem) return authority;
+  throw badAuthority("its PEM text is not in canonical form");
+}
+
+/** The authority of a device, as {@linkcode readAuthority} reads it. */
+export interface DeviceAuthority {
+  /** The id of the device: 52 characters of base32 for the SHA-256 of the authority's key. */
+  readonly id: string;
+  /** The SHA-256 of the SubjectPublicKeyInfo: `AB:CD:…`. */
+  readonly publicKey256: string;
+  /** The certificate itself, in DER. */
+  readonly raw: Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * Reads the PEM text of a device's authority, which another device has sent over a channel that
+ * both trust, before it is trusted.
+ *
+ * A trusted authority vouches for whatever it signs, so only a certificate of the form that
+ * {@linkcode createDevicePki} makes is accepted: an own key on P-256 with its own signature,
+ * `CA:TRUE`, no rules that Degu doesn't check, and at most 2048 bytes. Its text has a single form.
+ *
+ * @param pem The text of the other device's `caFile`.
+ * @throws {TypeError} if the text is not a string.
+ * @throws {RangeError} if the text is not the certificate of a device's authority. The message
+ * quotes nothing of the text.
+ *
+ * @example
+ * ```ts
+ * import { createDevicePki, readAuthority } from "@degu/degu/device";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * const { caFile, certFile } = await createDevicePki(dir, "camera");
+ * const { id } = readAuthority(await Deno.readTextFile(caFile));
+ * assertEquals(id.length, 52); // compare it with what the other device shows
+ *
+ * const leaf = await Deno.readTextFile(certFile);
+ * assertThrows(() => readAuthority(leaf), RangeError, "Not the certificate");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export function readAuthority(pem: string): DeviceAuthority {
+  checkString("pem", pem);
+  const { certificate, der, id } = readAuthorityText(pem);
+  const raw = Uint8Array.from(der);
+  return Object.freeze({ id, publicKey256: publicKey256(certificate), raw });
+}
+
+/**
+ * Identifies the device at the other end of a TLS connection by the authority that has signed the
+ * certificate directly, with no other certificate in between. Names in the certificate don't count.
+ *
+ * @param verified The certificate, as verified in the handshake.
+ * @param devices The possible devices.
+ * @returns `null` if the certificate belongs to none of these devices.
+ */
+export function identifyDevice<T extends Pick<Authority, "id">>(
+  verified: PeerCertificate | null | undefined,
+  devices: readonly T[],
+): T | null {
+  if (!verified?.authority) return null;
+  const id = deviceId(parseKeyHash(verified.authority.publicKey256));
+  const device = devices.find((each) => each.id === id);
+  // The id is that of the authority's key: another authority of the device has the same key.
+  return device !== undefined && isSignedBy(verified.raw, verified.authority.raw) ? device : null;
+}
+
+/** Parses the SHA-256 of a key: `AB:CD:…`. */
+function parseKeyHash(publicKey256: string): Uint8Array {
+  return Uint8Array.fromHex(publicKey256.replaceAll(":", ""));
+}
+
+function badAuthority(problem: string): RangeError {
+  return new RangeError(`Not the certificate of a device's authority: ${problem}`);
+}

@@ -1,0 +1,311 @@
+/**
+ * The identity of a device: an authority and a certificate, in files that are made once and loaded
+ * from then on; and the contexts of TLS of an open device. The files are written atomically.
+ */
+
+import { isAbsolute, join, normalize } from "node:path";
+import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
+import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
+import { checkBoolean, checkString, copyOptions } from "../../internal/checks.ts";
+import { quote } from "../../internal/quote.ts";
+import { checkDenoVersion } from "../../net/deno_version.ts";
+import {
+  exists,
+  randomSuffix,
+  removeIfPossible,
+  syncDirectory,
+} from "../../internal/disk/names.ts";
+import { type Authority, readAuthorityText } from "./authority.ts";
+import { createAuthority, createLeaf, type LeafProfile } from "../../net/tls/certificate_writer.ts";
+import { deriveDnsName } from "./names.ts";
+import {
+  checkPrivate,
+  USABLE_BY_OTHERS,
+  WRITABLE_BY_OTHERS,
+  writePrivateFile,
+} from "./private_files.ts";
+
+/** The paths of a device's identity: plain data that can be posted to a worker. */
+export interface DevicePki {
+  /**
+   * The DNS name in the certificate, and the name of the directory: the given name, or the DNS name
+   * derived from the given one. A peer that checks names expects this name.
+   */
+  readonly name: string;
+  /**
+   * Absolute path of the PEM file with the device's authority. The file holds no secret: a peer
+   * gets its text during pairing, and then trusts this device and no other.
+   */
+  readonly caFile: string;
+  /** Absolute path of the PEM file with the device's certificate, for both roles. */
+  readonly certFile: string;
+  /** Absolute path of the PEM file with the device's private key. */
+  readonly keyFile: string;
+}
+
+/** Whether the files of an identity may be written. */
+export interface DevicePkiOptions {
+  /**
+   * Whether to make an identity that is missing. With `false` nothing is ever written: for programs
+   * that use an identity which another program has made.
+   *
+   * @default {true}
+   */
+  create?: boolean | undefined;
+}
+
+/**
+ * Makes a device's own authority and certificate the first time, and loads them afterwards.
+ *
+ * The files are kept in `<dir>/<name>`, which has mode 0700; the files have mode 0600. The
+ * directory appears complete or not at all, even if the power fails or several processes call this
+ * function at once: one process makes the identity, and all return it.
+ *
+ * The certificates don't expire: whoever no longer trusts a device removes its authority.
+ *
+ * To pair two devices, give each the text of the other's `caFile`, over a channel that both trust.
+ * Then each device presents its own `certFile` and `keyFile`, and trusts the peer's authority
+ * alone. The authority has issued certificates for a single key, so a client loses nothing by
+ * `checkHostname: false`; a client can also check the name with `sslHost`, the `name` of the peer's
+ * result.
+ *
+ * `dir`, the identity's directory and its keys must belong to the user of this process or to root.
+ * No other user may be able to write the directories, or to read the keys. Directories above are
+ * not looked at. On Windows none of this is checked. Needs `--allow-read` and `--allow-write` of
+ * `dir`, and `--allow-sys=uid`; not `--allow-write` if nothing needs to be made.
+ *
+ * @param dir Absolute path of a directory, made if absent (with mode 0700).
+ * @param name Name of the device; another name is another identity. A DNS name in lower case of at
+ * most 64 characters, such as `camera-1` or `camera-1.local`, is used unchanged. From any other
+ * name, such as `Anna's camera`, a DNS name is derived for the directory and the certificate:
+ * `anna-s-camera-ca91…`.
+ * @param options Whether anything may be written.
+ * @returns The paths of the files.
+ * @throws {TypeError} if `dir` or `name` is not a string, or an option is unknown or of a wrong
+ * type.
+ * @throws {RangeError} if `dir` is relative, or `name` is empty, begins or ends with white space,
+ * or has a control character, a line break or half of a surrogate pair.
+ * @throws {Deno.errors.NotFound} if some of the identity's files are missing; with `create: false`
+ * also if there is no identity.
+ * @throws {Deno.errors.PermissionDenied} if `dir`, the identity's directory or a key belongs to
+ * another user, or if others can write a directory or use a key.
+ * @throws {Deno.errors.NotCapable} without one of the permissions.
+ * @throws {Deno.errors.InvalidData} if a file can't be parsed, or the files don't belong together.
+ *
+ * @example Pair a camera with a viewer
+ * ```ts
+ * import { createDevicePki } from "@degu/degu/device";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir(); // on a device: a permanent directory of its own
+ * const camera = await createDevicePki(dir, "camera-1");
+ * const viewer = await createDevicePki(dir, "viewer-1");
+ *
+ * // At the camera, once the text of the viewer's caFile is in a file there:
+ * const { certFile, keyFile } = camera;
+ * const serverSslconfig = { certFile, keyFile, caFile: viewer.caFile };
+ *
+ * // At the viewer, once the text of the camera's caFile is in a file there:
+ * const identity = { certFile: viewer.certFile, keyFile: viewer.keyFile };
+ * const clientSslconfig = { ...identity, caFile: camera.caFile, checkHostname: false };
+ *
+ * assertEquals(await createDevicePki(dir, "camera-1"), camera); // made once
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function createDevicePki(
+  dir: string,
+  name: string,
+  options: DevicePkiOptions = {},
+): Promise<DevicePki> {
+  checkString("dir", dir);
+  checkString("name", name);
+  const { create = true } = copyOptions(options, ["create"]);
+  checkBoolean("create", create);
+  if (!isAbsolute(dir) || dir.includes("\0")) {
+    throw new RangeError(`dir: must be an absolute path; got ${quote(dir)}`);
+  }
+  const dnsName = await deriveDnsName(name);
+  const parent = normalize(dir);
+  const home = join(parent, dnsName);
+  const profile: LeafProfile = {
+    subject: { commonName: dnsName },
+    usages: ["serverAuth", "clientAuth"],
+    alternativeNames: [{ type: "dns", value: dnsName }],
+  };
+  if (!await exists(home)) {
+    if (!create) {
+      throw new Deno.errors.NotFound(
+        `There is no identity in ${home}, and with create: false none is made: call createDevicePki ` +
+          "without it once, in a program that may write there, or look whether dir and name are right",
+      );
+    }
+    await makeIdentity(parent, profile);
+  }
+  await checkPrivate(parent, WRITABLE_BY_OTHERS);
+  const files = filesIn(home);
+  await checkFiles(home, files);
+  await checkIdentity(files, dnsName);
+  const { caFile, certFile, keyFile } = files;
+  return Object.freeze({ name: dnsName, caFile, certFile, keyFile });
+}
+
+// ───────────────────────── a new identity
+
+const FILES = {
+  caFile: "ca.pem",
+  caKeyFile: "ca_key.pem",
+  certFile: "cert.pem",
+  keyFile: "key.pem",
+} as const;
+
+type IdentityFiles = Readonly<Record<keyof typeof FILES, string>>;
+
+function filesIn(home: string): IdentityFiles {
+  const entries = Object.entries(FILES).map(([key, name]) => [key, join(home, name)]);
+  return Object.fromEntries(entries);
+}
+
+/**
+ * Writes a new identity into a temporary directory and then renames that. A directory never
+ * replaces one with files in it, so only the first of several processes succeeds.
+ */
+async function makeIdentity(dir: string, profile: LeafProfile): Promise<void> {
+  await Deno.mkdir(dir, { recursive: true, mode: 0o700 });
+  await checkPrivate(dir, WRITABLE_BY_OTHERS);
+  const name = profile.subject.commonName;
+  const commonName = `Device CA ${randomSuffix()}`;
+  const authority = createAuthority({ organization: name, commonName });
+  const device = createLeaf(authority, profile);
+  const home = join(dir, name);
+  const temporary = join(dir, `.${name}.${randomSuffix()}`);
+  try {
+    await Deno.mkdir(temporary, { mode: 0o700 });
+    const { caFile, caKeyFile, certFile, keyFile } = filesIn(temporary);
+    await writePrivateFile(caFile, authority.certificate);
+    await writePrivateFile(caKeyFile, authority.privateKey);
+    await writePrivateFile(certFile, device.certificate);
+    await writePrivateFile(keyFile, device.privateKey);
+    await syncDirectory(temporary);
+    await Deno.rename(temporary, home);
+  } catch (error) {
+    await removeIfPossible(temporary, { recursive: true });
+    if (!await exists(home)) throw error;
+    return; // another process was faster
+  }
+  await syncDirectory(dir);
+}
+
+// ───────────────────────── an existing identity
+
+const START_OVER = "restore the directory from a backup, or remove it and pair the device again";
+
+/** Makes sure that all files of an identity exist, and that no other user can use them. */
+async function checkFiles(home: string, files: IdentityFiles): Promise<void> {
+  await checkPrivate(home, WRITABLE_BY_OTHERS);
+  const all = Object.values(files);
+  const found = await Promise.all(all.map(exists));
+  const missing = all.filter((_, index) => !found[index]);
+  if (missing.length > 0) {
+    throw new Deno.errors.NotFound(`Missing ${missing.join(", ")}: ${START_OVER}`);
+  }
+  await checkPrivate(files.caKeyFile, USABLE_BY_OTHERS);
+  await checkPrivate(files.keyFile, USABLE_BY_OTHERS);
+}
+
+/**
+ * Makes sure that the files belong to each other and to the name.
+ *
+ * @throws {Deno.errors.InvalidData} if the files don't match or can't be parsed.
+ */
+async function checkIdentity(files: IdentityFiles, name: string): Promise<void> {
+  const { createPrivateKey, X509Certificate } = await import("node:crypto");
+  const ca = await parseFile(files.caFile, (pem) => new X509Certificate(pem));
+  const caKey = await parseFile(files.caKeyFile, (pem) => createPrivateKey(pem));
+  const cert = await parseFile(files.certFile, (pem) => new X509Certificate(pem));
+  const key = await parseFile(files.keyFile, (pem) => createPrivateKey(pem));
+
+  checkMatch(ca.checkPrivateKey(caKey), files.caKeyFile, files.caFile);
+  checkMatch(cert.checkPrivateKey(key), files.keyFile, files.certFile);
+  checkMatch(cert.verify(ca.publicKey), files.certFile, files.caFile);
+  if (cert.checkHost(name) !== undefined) return;
+  throw new Deno.errors.InvalidData(
+    `The certificate in ${files.certFile} is not for ${name}: ${START_OVER}`,
+  );
+}
+
+async function parseFile<T>(path: string, parse: (pem: string) => T): Promise<T> {
+  const pem = await Deno.readTextFile(path);
+  try {
+    return parse(pem);
+  } catch {
+    // The parser's message may quote the file, which may be a key.
+    throw new Deno.errors.InvalidData(`Cannot parse ${path} as PEM: ${START_OVER}`);
+  }
+}
+
+function checkMatch(matches: boolean, path: string, otherPath: string): void {
+  if (matches) return;
+  throw new Deno.errors.InvalidData(`${path} does not belong to ${otherPath}: ${START_OVER}`);
+}
+
+// ───────────────────────── the identity of an open device
+
+/** A peer or an authority, with the PEM text of its certificate. */
+type HasCertificate = Readonly<{ certificate: string }>;
+
+/** The identity of a device: its authority, and contexts of TLS with its certificate. */
+export class DeviceIdentity {
+  readonly authority: Authority;
+  /** The certificate, for a client and for a server, and its key, as PEM text. */
+  readonly #own: Readonly<{ cert: string; key: string }>;
+  /**
+   * Contexts by peer, because making a context takes longer than a handshake. The object of a peer
+   * stays the same until its file changes.
+   */
+  readonly #clientContexts = new WeakMap<HasCertificate, ClientSslctx>();
+
+  private constructor(authority: Authority, own: Readonly<{ cert: string; key: string }>) {
+    this.authority = authority;
+    this.#own = own;
+  }
+
+  static async open(
+    dir: string,
+    name: string,
+    options?: DevicePkiOptions,
+  ): Promise<DeviceIdentity> {
+    checkDenoVersion();
+    const { caFile, certFile, keyFile } = await createDevicePki(dir, name, options);
+    const authority = readAuthorityText(await Deno.readTextFile(caFile));
+    const cert = await Deno.readTextFile(certFile);
+    return new DeviceIdentity(authority, { cert, key: await Deno.readTextFile(keyFile) });
+  }
+
+  /** A server's context, for the clients of these authorities. */
+  serverContext(trusted: readonly HasCertificate[]): ServerSslctx {
+    return buildServerSslctx({ ...this.#own, ca: trusted.map(({ certificate }) => certificate) });
+  }
+
+  /**
+   * A server's context, for every client.
+   *
+   * @param known Clients of this authority are asked for their certificate; without it, no client
+   * is asked.
+   */
+  openContext(known?: HasCertificate): ServerSslctx {
+    const ca = known?.certificate;
+    return buildServerSslctx({ ...this.#own, ca, allowUnauthenticatedClients: true });
+  }
+
+  /** A client's context, for every server of an authority. */
+  clientContext(trusted: HasCertificate): ClientSslctx {
+    let context = this.#clientContexts.get(trusted);
+    if (context === undefined) {
+      const ca = trusted.certificate;
+      context = buildClientSslctx({ ...this.#own, ca, checkHostname: false });
+      this.#clientContexts.set(trusted, context);
+    }
+    return context;
+  }
+}

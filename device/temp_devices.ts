@@ -1,0 +1,135 @@
+/** Paired devices that are gone after a test. */
+
+import { join } from "node:path";
+import { type Logger, Session } from "../server.ts";
+import { checkString } from "../internal/checks.ts";
+import { quote } from "../internal/quote.ts";
+import { createDevicePki } from "./identity/device_identity.ts";
+import { Device } from "./device.ts";
+import { setPeer } from "./device_server.ts";
+import type { Peer } from "./peer_store.ts";
+
+/** The devices print nothing. */
+const SILENT: Logger = Object.freeze({ debug() {}, info() {}, warn() {}, error() {} });
+
+/** The requests that a session may make. */
+const MAX_REQUESTS = 1000;
+
+/**
+ * Devices in a private temporary directory, each paired with each other: for tests and demos.
+ * Disposing of them closes them, and removes the directory. They print nothing, nor do their
+ * servers unless these have a logger of their own.
+ *
+ * @example
+ * ```ts
+ * import { reply } from "@degu/degu";
+ * import { peerOf } from "@degu/degu/device";
+ * import { TempDevices } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using temp = await TempDevices.create("camera", "viewer");
+ * const { camera, viewer } = temp.devices;
+ * await using server = await camera.serve(["127.0.0.1", 0], (_request, session) => {
+ *   return reply(200, `hello, ${peerOf(session).name}`);
+ * });
+ * const client = await viewer.client("camera", { addresses: [server.address] });
+ * const { body } = await client.request("GET", "/");
+ * assertEquals(await body?.text(), "hello, viewer");
+ * ```
+ */
+export class TempDevices<Name extends string> implements AsyncDisposable {
+  /** The devices by their names. */
+  readonly devices: Readonly<Record<Name, Device>>;
+  readonly #peers: ReadonlyMap<string, Peer>;
+  readonly #disposal: AsyncDisposable;
+
+  private constructor(
+    devices: Readonly<Record<Name, Device>>,
+    peers: ReadonlyMap<string, Peer>,
+    disposal: AsyncDisposable,
+  ) {
+    this.devices = devices;
+    this.#peers = peers;
+    this.#disposal = disposal;
+  }
+
+  /**
+   * Makes devices, and pairs them over 127.0.0.1. Needs `--allow-net=127.0.0.1`, `--allow-read` and
+   * `--allow-write` of the directory for temporary files, and `--allow-sys=uid`.
+   *
+   * @param names The names of the devices, which the others call them by.
+   * @throws {TypeError} if a name is not a string.
+   * @throws {RangeError} if a name is not valid, or comes twice.
+   */
+  static async create<Name extends string>(...names: Name[]): Promise<TempDevices<Name>> {
+    for (const [i, name] of names.entries()) {
+      checkString(`names[${i}]`, name);
+      if (names.indexOf(name) !== i) {
+        throw new RangeError(`names[${i}]: must come once; got ${name}`);
+      }
+    }
+    await using opened = new AsyncDisposableStack();
+    const dir = await Deno.makeTempDir({ prefix: "degu-" });
+    opened.defer(() => Deno.remove(dir, { recursive: true }));
+    const devices: Device[] = [];
+    const peers = new Map<string, Peer>();
+    for (const [i, name] of names.entries()) {
+      const device = opened.use(await Device.open(join(dir, `${i}`), { name, logger: SILENT }));
+      for (const earlier of devices) await pair(device, earlier);
+      devices.push(device);
+      peers.set(name, await describeAsPeer(device));
+    }
+    const byName = Object.fromEntries(names.map((name, i) => [name, devices[i]!]));
+    return new TempDevices(byName as Record<Name, Device>, peers, opened.move());
+  }
+
+  /**
+   * Makes a session of one of the devices with another one, for `callApp`: `peerOf(session)` is
+   * that device, and `session.user` its name. The session has neither an address nor a certificate,
+   * and is trusted.
+   *
+   * @param name The name of the device.
+   * @throws {RangeError} if no device has the name.
+   *
+   * @example
+   * ```ts
+   * import { type App, reply } from "@degu/degu";
+   * import { peerOf } from "@degu/degu/device";
+   * import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const app: App = (_request, session) => reply(200, `hello, ${peerOf(session).name}`);
+   * await using temp = await TempDevices.create("camera");
+   * const session = temp.peerSession("camera");
+   * const response = await callApp(app, mkreq("GET", "/"), { session });
+   * assertEquals(await response.text(), "hello, camera");
+   * ```
+   */
+  peerSession(name: Name): Session {
+    const peer = this.#peers.get(name);
+    if (peer === undefined) {
+      const known = [...this.#peers.keys()].join(", ");
+      throw new RangeError(`name: must be one of ${known}; got ${quote(String(name))}`);
+    }
+    const session = new Session(name, null, MAX_REQUESTS);
+    setPeer(session, peer);
+    return session;
+  }
+
+  /** Closes the devices, and removes their directory. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#disposal[Symbol.asyncDispose]();
+  }
+}
+
+async function pair(inviter: Device, joiner: Device): Promise<void> {
+  await using invitation = await inviter.invite({ listen: [["127.0.0.1", 0]] });
+  await joiner.join(invitation.line);
+}
+
+/** Describes a device as the others know it. */
+async function describeAsPeer({ dir, id, name }: Device): Promise<Peer> {
+  const { caFile } = await createDevicePki(join(dir, "identity"), name, { create: false });
+  const certificate = await Deno.readTextFile(caFile);
+  return Object.freeze({ id, name, addresses: [], pairedAt: new Date(), certificate });
+}

@@ -1,0 +1,364 @@
+/**
+ * Bundles: many small files in one message, and the answers to them, as both ends write and read
+ * them.
+ *
+ * A bundle is a sequence of records and then the line `{"end":true}`. A record is a line of JSON.
+ * In a format with contents, the bytes of the file follow a line that has a `size`. A line is
+ * exactly the output of `JSON.stringify` and a line feed: no white space, no key twice, one way to
+ * write each text. An unknown key is refused.
+ */
+
+import { decodeText, EMPTY } from "../internal/bytes.ts";
+import { quote } from "../internal/quote.ts";
+import { parseTime } from "./conditions.ts";
+import { SHA256_HEX } from "./digest.ts";
+import { parseMode } from "./modes.ts";
+
+export const BUNDLE_TYPE = "application/vnd.degu.bundle";
+/** Only smaller files travel in bundles: the reader of a bundle holds at most one file. */
+export const BUNDLED_BELOW_BYTES = 65536;
+/** The most bytes of a line, with its line feed. */
+export const MAX_LINE_BYTES = 65536;
+/**
+ * The most bytes of a line in a request for files. The line of the answer has the same path and
+ * more keys, and must not be too long either.
+ */
+const MAX_PATH_LINE_BYTES = 32768;
+/** The most records of a request, so that it can't occupy the server for ever. */
+export const MAX_RECORDS = 10_000;
+/** The most bytes of the paths of a request for files. */
+export const MAX_PATHS_BYTES = 4 * 1024 * 1024;
+
+const ABSENT_STATUSES = [403, 404, 409, 413, 503] as const;
+const PUT_STATUSES = [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const;
+
+/** The statuses of a file that was requested and is not in the bundle. */
+export type AbsentStatus = typeof ABSENT_STATUSES[number];
+export type PutStatus = typeof PUT_STATUSES[number];
+
+export interface BundledFile {
+  /** The names from the directory of the request to the file. */
+  readonly path: readonly string[];
+  /** In bytes, less than {@linkcode BUNDLED_BELOW_BYTES}. */
+  readonly size: number;
+  readonly modified: Date;
+  /** 64 lower-case hexadecimal digits. */
+  readonly sha256: string;
+  /** The permission bits, four octal digits; only if the peer wants them. */
+  readonly mode?: string;
+}
+
+/** A record of the answer to `bundle=get` or `bundle=digest`: a file, or why it is not there. */
+export type FoundRecord =
+  | BundledFile & { readonly status: 200 }
+  | { readonly path: readonly string[]; readonly status: AbsentStatus };
+
+export interface PutFile extends BundledFile {
+  /** `*`: the file must not exist yet. */
+  readonly "if-none-match"?: "*";
+  /** The only file that may be replaced: its size, and its time in milliseconds since 1970. */
+  readonly seen?: readonly [size: number, modified: number];
+}
+
+/** A record of the request `bundle=put`: a file, or a directory to create. */
+export type PutRecord =
+  | PutFile
+  | { readonly path: readonly string[]; readonly kind: "directory" };
+
+/** A record of the answer to `bundle=put`, in the order of the request. */
+interface PutAnswer {
+  readonly status: PutStatus;
+}
+
+/** A record with its bytes, which are valid until the next record is requested. */
+export interface ReceivedRecord<R> {
+  readonly record: R;
+  readonly content: Uint8Array;
+}
+
+/** Bytes that are not a bundle, or not one that may be sent. */
+export class BundleError extends Error {
+  override readonly name = "BundleError";
+  /** The status of the response to a request with them. */
+  readonly status: 400 | 413;
+
+  constructor(message: string, status: 400 | 413 = 400, options?: ErrorOptions) {
+    super(message, options);
+    this.status = status;
+  }
+}
+
+export interface BundleFormat<R> {
+  /** Whether the bytes of files follow the lines with a `size`. */
+  readonly hasContent: boolean;
+  readonly check: (value: Record<string, unknown>) => R;
+}
+
+const LINE_FEED = 0x0a;
+
+export const GET_ANSWER: BundleFormat<FoundRecord> = { hasContent: true, check: checkFound };
+export const DIGEST_ANSWER: BundleFormat<FoundRecord> = { hasContent: false, check: checkFound };
+export const PUT_REQUEST: BundleFormat<PutRecord> = { hasContent: true, check: checkPut };
+export const PUT_ANSWER: BundleFormat<PutAnswer> = {
+  hasContent: false,
+  check: (value) => readRecord(value, ["status"], PUT_STATUSES),
+};
+
+const encoder = new TextEncoder();
+
+/** Formats the line of a record; the bytes of the file, if any, follow it. */
+export function formatRecord(record: FoundRecord | PutRecord | PutAnswer): string {
+  return `${JSON.stringify(record)}\n`;
+}
+
+export const BUNDLE_END = '{"end":true}\n';
+
+export function formatBundle(
+  records: Iterable<PutRecord | PutAnswer>,
+): Uint8Array<ArrayBuffer> {
+  let text = "";
+  for (const record of records) text += formatRecord(record);
+  return encoder.encode(text + BUNDLE_END);
+}
+
+/** About how many bytes are sent at once. */
+const BUNDLE_PIECE_BYTES = 262144;
+
+/** Records that are sent together. */
+export class BundleBuffer {
+  readonly #bytes = new Uint8Array(BUNDLE_PIECE_BYTES + 2 * MAX_LINE_BYTES);
+  /** The number of bytes that were added and not yet taken. */
+  length = 0;
+
+  get isFull(): boolean {
+    return this.length >= BUNDLE_PIECE_BYTES;
+  }
+
+  add(record: FoundRecord | PutRecord, content: Uint8Array = EMPTY): void {
+    this.#addLine(formatRecord(record));
+    this.#bytes.set(content, this.length);
+    this.length += content.length;
+  }
+
+  #addLine(line: string): void {
+    this.length += encoder.encodeInto(line, this.#bytes.subarray(this.length)).written;
+  }
+
+  /**
+   * Takes the bytes that were added, which are valid until more are added.
+   *
+   * @param isLast Whether the end of the bundle follows them.
+   */
+  take(isLast: boolean): Uint8Array {
+    if (isLast) this.#addLine(BUNDLE_END);
+    const taken = this.#bytes.subarray(0, this.length);
+    this.length = 0;
+    return taken;
+  }
+}
+
+/** Formats the body of a request for files: a line for each path. */
+export function formatPaths(paths: Iterable<readonly string[]>): Uint8Array<ArrayBuffer> {
+  let text = "";
+  for (const path of paths) text += `${JSON.stringify(path)}\n`;
+  return encoder.encode(text);
+}
+
+/**
+ * Yields the paths in the body of a request for files; throws a {@linkcode BundleError} for any
+ * other body.
+ */
+export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], void, void> {
+  for (let start = 0, count = 0; start < bytes.length; count++) {
+    const stop = bytes.indexOf(LINE_FEED, start);
+    if (stop === -1) throw new BundleError("the last line has no line feed");
+    if (stop - start >= MAX_PATH_LINE_BYTES) throw new BundleError("a path that is too long");
+    const path = parseLine(bytes.subarray(start, stop));
+    if (!isPath(path)) throw new BundleError("a line is not the path of a file");
+    if (count === MAX_RECORDS) throw new BundleError(`more than ${MAX_RECORDS} lines`, 413);
+    yield path;
+    start = stop + 1;
+  }
+}
+
+/** The beginning of a line, or of a content, until the rest has arrived. */
+class HeldBytes {
+  #buffer: Uint8Array<ArrayBuffer> = EMPTY;
+  length = 0;
+
+  add(part: Uint8Array): void {
+    const length = this.length + part.length;
+    if (length > this.#buffer.length) {
+      const larger = new Uint8Array(length * 2);
+      larger.set(this.#buffer.subarray(0, this.length));
+      this.#buffer = larger;
+    }
+    this.#buffer.set(part, this.length);
+    this.length = length;
+  }
+
+  /**
+   * Returns the whole, of which this part is the rest; the bytes are valid until more is held.
+   */
+  take(part: Uint8Array): Uint8Array {
+    if (this.length === 0) return part;
+    this.add(part);
+    const whole = this.#buffer.subarray(0, this.length);
+    this.length = 0;
+    return whole;
+  }
+}
+
+/** Parses a bundle that arrives in pieces, and buffers at most one record. */
+export class BundleParser<R> {
+  readonly #format: BundleFormat<R>;
+  readonly #held = new HeldBytes();
+  /** The record whose content is next. */
+  #record: R | null = null;
+  #size = 0;
+  #hasEnded = false;
+
+  constructor(format: BundleFormat<R>) {
+    this.#format = format;
+  }
+
+  /**
+   * Yields the records that end in this piece.
+   *
+   * @throws {BundleError} if the piece does not continue a bundle.
+   */
+  *push(piece: Uint8Array): Generator<ReceivedRecord<R>, void, void> {
+    for (let at = 0; at < piece.length;) {
+      if (this.#hasEnded) throw new BundleError("bytes follow the end");
+      if (this.#record === null) {
+        const stop = piece.indexOf(LINE_FEED, at);
+        const part = piece.subarray(at, stop < 0 ? undefined : stop);
+        if (this.#held.length + part.length >= MAX_LINE_BYTES) {
+          throw new BundleError(`a line has more than ${MAX_LINE_BYTES} bytes`);
+        }
+        at += part.length;
+        if (stop < 0) return this.#held.add(part);
+        at++;
+        this.#readLine(this.#held.take(part));
+      }
+      if (this.#record === null) continue;
+      const part = piece.subarray(at, at + this.#size - this.#held.length);
+      at += part.length;
+      if (this.#held.length + part.length < this.#size) return this.#held.add(part);
+      const record: R = this.#record;
+      this.#record = null;
+      yield { record, content: this.#held.take(part) };
+    }
+  }
+
+  /** Throws a {@linkcode BundleError} unless the bundle is complete. */
+  end(): void {
+    if (!this.#hasEnded) throw new BundleError("it ends early");
+  }
+
+  #readLine(line: Uint8Array): void {
+    const value = parseLine(line);
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      throw new BundleError(`${quote(line)} is not an object`);
+    }
+    const { hasContent, check } = this.#format;
+    if ("end" in value) {
+      checkKeys(value, ["end"]);
+      if (value.end !== true) throw new BundleError("a bad end");
+      this.#hasEnded = true;
+      return;
+    }
+    this.#record = check(value as Record<string, unknown>);
+    this.#size = hasContent && "size" in value ? value.size as number : 0;
+  }
+}
+
+function parseLine(line: Uint8Array): unknown {
+  let text, value;
+  try {
+    text = decodeText(line);
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new BundleError(`${quote(line)} is not JSON`, 400, { cause });
+  }
+  if (JSON.stringify(value) !== text) {
+    throw new BundleError(`${quote(line)} is not the shortest form of its JSON`);
+  }
+  return value;
+}
+
+const FILE_KEYS = ["path", "size", "modified", "sha256"];
+/** Keys that the record of a file may have, or not. */
+const OPTIONAL = ["mode"];
+
+/** The meaning of the value of a key; `null` if the value is not valid. */
+const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
+  path: (value) => isPath(value) ? value : null,
+  size: (value) => {
+    const isSmall = Number.isInteger(value) && value as number >= 0 &&
+      value as number < BUNDLED_BELOW_BYTES;
+    return isSmall ? value : null;
+  },
+  modified: parseTime,
+  sha256: (value) => typeof value === "string" && SHA256_HEX.test(value) ? value : null,
+  mode: (value) => parseMode(value) === null ? null : value,
+  kind: (value) => value === "directory" ? value : null,
+  "if-none-match": (value) => value === "*" ? value : null,
+  seen: (value) => isSeen(value) ? value : null,
+};
+
+function readRecord<R>(
+  value: Record<string, unknown>,
+  keys: readonly string[],
+  statuses: readonly unknown[] = [],
+): R {
+  checkKeys(value, keys);
+  const record: Record<string, unknown> = {};
+  for (const key of keys) {
+    const given = value[key];
+    const read = key === "status" && statuses.includes(given)
+      ? given
+      : FIELDS[key]?.(given) ?? null;
+    if (read === null) throw new BundleError(`a bad ${key}`);
+    record[key] = read;
+  }
+  return record as R;
+}
+
+function checkFound(value: Record<string, unknown>): FoundRecord {
+  const keys = value.status === 200 ? ["status", ...keysOf(value)] : ["status", "path"];
+  return readRecord(value, keys, [200, ...ABSENT_STATUSES]);
+}
+
+function checkPut(value: Record<string, unknown>): PutRecord {
+  if (value.kind !== undefined) return readRecord(value, ["path", "kind"]);
+  const condition = ["if-none-match", "seen"].find((key) => value[key] !== undefined);
+  const keys = keysOf(value);
+  return readRecord(value, condition === undefined ? keys : [...keys, condition]);
+}
+
+/** The keys of the record of a file. */
+function keysOf(value: object): readonly string[] {
+  return [...FILE_KEYS, ...OPTIONAL.filter((key) => Object.hasOwn(value, key))];
+}
+
+/** Refuses an object whose keys are not exactly these, in any order. */
+function checkKeys(value: object, keys: readonly string[]): void {
+  const given = Object.keys(value);
+  if (given.length === keys.length && keys.every((key) => Object.hasOwn(value, key))) return;
+  throw new BundleError(`a record has the keys ${quote(given.join(" "))}, not ${keys.join(" ")}`);
+}
+
+/** Whether a value is the size and the time of a file. */
+function isSeen(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length !== 2) return false;
+  const [size, modified] = value;
+  return Number.isSafeInteger(size) && size >= 0 && Number.isInteger(modified) &&
+    !Number.isNaN(new Date(modified).getTime());
+}
+
+/** Whether a value is a path; its names are not checked here. */
+function isPath(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.length > 0 &&
+    value.every((name) => typeof name === "string");
+}

@@ -1,0 +1,205 @@
+/**
+ * Conditional requests (RFC 9110 §13): compares what a client has with the file.
+ *
+ * A file that was just written has no entity tag yet, and lists have none. So a request that writes
+ * or deletes can also name the stamp of the file that it may replace: its size, and its time to the
+ * millisecond.
+ */
+
+import type { HeaderDict } from "../base/wire/headers.ts";
+import { parseDecimal } from "../base/wire/tables.ts";
+import { type FileState, fileVersion, SETTLED_MILLISECONDS } from "./file_pieces.ts";
+
+export interface Validators {
+  /**
+   * A strong entity tag, in its quotes; `null` as long as another version could get the same one.
+   */
+  readonly etag: string | null;
+  /**
+   * The value of `last-modified`, in whole seconds since 1970; `null` as long as it could become
+   * wrong.
+   */
+  readonly lastModified: number | null;
+  /**
+   * When the file was last changed, in whole seconds since 1970, whether or not the client is told.
+   */
+  readonly modified: number;
+}
+
+/**
+ * The validators of a file.
+ *
+ * @param lookedAt When the file had this state, in milliseconds since 1970.
+ */
+export function makeValidators(state: FileState, lookedAt: number): Validators {
+  const mtime = Number(state.mtimeNs / 1_000_000n);
+  const ctime = Number(state.ctimeNs / 1_000_000n);
+  const modified = Math.floor(mtime / 1000);
+  const settled = lookedAt - SETTLED_MILLISECONDS;
+  // A modification time in the future is replaced by the present (RFC 9110 §8.8.2.1).
+  const present = Math.floor(lookedAt / 1000);
+  return {
+    etag: Math.max(mtime, ctime) <= settled ? `"${fileVersion(state)}"` : null,
+    lastModified: mtime <= settled ? modified : modified > present ? present : null,
+    modified,
+  };
+}
+
+/** A time in whole seconds since 1970 as an HTTP-date (RFC 9110 §5.6.7). */
+export function formatDate(seconds: number): string {
+  return new Date(seconds * 1000).toUTCString();
+}
+
+/** The two obsolete forms of an HTTP-date, which a recipient must accept (RFC 9110 §5.6.7). */
+const RFC_850_DATE = /^([A-Z][a-z]+)day, (\d\d)-([A-Z][a-z]{2})-(\d\d) (\d\d:\d\d:\d\d) GMT$/;
+const ASCTIME_DATE = /^([A-Z][a-z]{2}) ([A-Z][a-z]{2}) ([ \d]\d) (\d\d:\d\d:\d\d) (\d{4})$/;
+/** The names of the days as RFC 850 writes them, without "day". */
+const DAYS = ["Sun", "Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur"];
+
+/** The time of an HTTP-date in whole seconds; `null` for any other text, which is ignored. */
+export function parseDate(value: string): number | null {
+  const fixed = inFixedForm(value);
+  const seconds = Date.parse(fixed) / 1000;
+  // `Date.parse` accepts many forms: only the one that we write is valid.
+  return Number.isInteger(seconds) && formatDate(seconds) === fixed ? seconds : null;
+}
+
+/** Converts an obsolete HTTP-date; returns any other text unchanged. */
+function inFixedForm(value: string): string {
+  const [, longDay = "", day, month, shortYear, time] = RFC_850_DATE.exec(value) ?? [];
+  if (DAYS.includes(longDay)) {
+    return `${longDay.slice(0, 3)}, ${day} ${month} ${fullYear(Number(shortYear))} ${time} GMT`;
+  }
+  const asctime = ASCTIME_DATE.exec(value);
+  if (asctime === null) return value;
+  const [, name, itsMonth, itsDay, itsTime, year] = asctime;
+  return `${name}, ${itsDay!.replace(" ", "0")} ${itsMonth} ${year} ${itsTime} GMT`;
+}
+
+/** The year with these last two digits that is at most 50 years in the future. */
+function fullYear(lastDigits: number): number {
+  const now = new Date().getUTCFullYear();
+  const year = now - now % 100 + lastDigits;
+  return year > now + 50 ? year - 100 : year;
+}
+
+/**
+ * Reads a time in ISO 8601, in the form that `toISOString` writes; `null` if the text has another
+ * form.
+ */
+export function parseTime(text: unknown): Date | null {
+  if (typeof text !== "string") return null;
+  const date = new Date(text);
+  return !Number.isNaN(date.getTime()) && date.toISOString() === text ? date : null;
+}
+
+/**
+ * Checks the preconditions of a request in the order of RFC 9110 §13.2.2.
+ *
+ * A file without a tag matches no tag of a client, and a file without a modification
+ * time counts as changed.
+ *
+ * @param validators The validators of the existing file; `null` if there is no file.
+ * @param isWriting Whether the request is a PUT or DELETE, and not a GET or HEAD.
+ * @returns 412 or 304 if the request must not be carried out, else `null`. The answer to a PUT or
+ * DELETE is 412 in both cases.
+ */
+export function checkConditions(
+  headers: HeaderDict,
+  validators: Validators | null,
+  isWriting = false,
+): 304 | 412 | null {
+  const ifMatch = textHeader(headers, "if-match");
+  if (ifMatch !== null) {
+    if (validators === null || !listHas(ifMatch, validators.etag, false)) return 412;
+  } else {
+    const since = dateHeader(headers, "if-unmodified-since");
+    if (since !== null && validators !== null && validators.modified > since) return 412;
+  }
+  if (validators === null) return null;
+  const { etag, lastModified, modified } = validators;
+  const ifNoneMatch = textHeader(headers, "if-none-match");
+  if (ifNoneMatch !== null) return listHas(ifNoneMatch, etag, true) ? 304 : null;
+  const since = isWriting ? null : dateHeader(headers, "if-modified-since");
+  return since !== null && lastModified !== null && modified <= since ? 304 : null;
+}
+
+/** Reports whether a request requires that nothing exists yet. */
+export function wantsNew(headers: HeaderDict): boolean {
+  return textHeader(headers, "if-none-match")?.trim() === "*";
+}
+
+/**
+ * Reports whether a `range` applies: an `if-range` must name this version (RFC 9110 §13.1.5) by its
+ * tag. A date doesn't count: a file can change twice within a second.
+ */
+export function isRangeWanted(headers: HeaderDict, { etag }: Validators): boolean {
+  const ifRange = textHeader(headers, "if-range");
+  return ifRange === null || ifRange === etag;
+}
+
+function textHeader(headers: HeaderDict, name: string): string | null {
+  const value = headers[name];
+  return typeof value === "string" ? value : null;
+}
+
+function dateHeader(headers: HeaderDict, name: string): number | null {
+  const value = textHeader(headers, name);
+  return value === null ? null : parseDate(value);
+}
+
+/**
+ * Reports whether a list of entity tags, or `*`, contains a tag; weak tags count if `weak` is true.
+ */
+function listHas(list: string, etag: string | null, weak: boolean): boolean {
+  if (list.trim() === "*") return true;
+  if (etag === null) return false;
+  // No tag of ours has a comma, so a tag that is split at one is not mistaken for ours.
+  return list.split(",").some((item) => {
+    const tag = item.trim();
+    return tag === etag || (weak && tag === `W/${etag}`);
+  });
+}
+
+/** The stamp where no file is. */
+export const NO_STAMP = "none";
+
+/**
+ * The stamp of a file.
+ *
+ * @param size In bytes.
+ * @param modified In milliseconds since 1970.
+ */
+export function stampOf(size: number, modified: number): string {
+  return `${size},${new Date(modified).toISOString()}`;
+}
+
+export function stampOfState({ size, mtimeNs }: Pick<FileState, "size" | "mtimeNs">): string {
+  return stampOf(Number(size), Number(mtimeNs / 1_000_000n));
+}
+
+/** The stamp of a file, or of none. */
+export function stampOrNone(state: Parameters<typeof stampOfState>[0] | null): string {
+  return state === null ? NO_STAMP : stampOfState(state);
+}
+
+/** Whether a text is the stamp of a file, or says that there is none. */
+export function isStamp(text: string): boolean {
+  return text === NO_STAMP || parseStamp(text) !== null;
+}
+
+/** Reads the stamp of a file: its size, and its time in milliseconds since 1970. */
+export function parseStamp(
+  text: unknown,
+): { readonly size: number; readonly modified: number } | null {
+  const [, digits = "", time] = /^(\d+),([^,]+)$/.exec(String(text)) ?? [];
+  const size = parseDecimal(digits);
+  const modified = parseTime(time);
+  return size < 0 || modified === null ? null : { size, modified: modified.getTime() };
+}
+
+/** The condition by which a request replaces no other file than the one that was seen. */
+export function conditionFor(stamp: string, etag: unknown): HeaderDict {
+  if (stamp === NO_STAMP) return { "if-none-match": "*" };
+  return { "if-file-stamp": stamp, ...(typeof etag === "string" ? { "if-match": etag } : {}) };
+}

@@ -1,0 +1,224 @@
+/**
+ * The digests of whole files: a cache of known digests, and the headers `repr-digest` and
+ * `want-repr-digest` (RFC 9530) for SHA-256.
+ *
+ * This module alone chooses the hash of contents: its names in headers and chunks, its function and
+ * its digits. Elsewhere in files/, a `sha256` is a value that is compared, sent and shown.
+ *
+ * Both headers are dictionaries of structured fields (RFC 9651 §3.2). The accepted dictionaries
+ * have no parameters, name each algorithm once, and have base64 with its padding: the form that the
+ * RFC lets a sender write, and no other.
+ */
+
+import { createHash, type Hash } from "node:crypto";
+import { fstatSync } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
+import { quote } from "../internal/quote.ts";
+import { forgetOldest } from "../internal/collections.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import {
+  type FileState,
+  fileVersion,
+  isOverwritten,
+  isSettled,
+  isUnchanged,
+  type OpenFile,
+  readPieces,
+} from "./file_pieces.ts";
+
+/** The key of SHA-256 in a dictionary (RFC 9530 §7.2). */
+const SHA256 = "sha-256";
+const SHA256_BYTES = 32;
+/** The largest preference (RFC 9530 §4). */
+const MAX_PREFERENCE = 10;
+
+const MEMBER = /^ *([a-z*][a-z0-9_.*-]*)=([^ ]*) *$/;
+const BYTE_SEQUENCE = /^:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):$/;
+const INTEGER = /^(?:0|[1-9][0-9]?)$/;
+/** A SHA-256 outside of these headers. */
+export const SHA256_HEX = /^[0-9a-f]{64}$/;
+/** The key of the extension of the last chunk that has the SHA-256 of the whole content. */
+export const DIGEST_KEY = "sha256";
+
+export function newHash(): Hash {
+  return createHash("sha256");
+}
+
+export function sha256Of(content: Uint8Array): string {
+  return newHash().update(content).digest("hex");
+}
+
+/**
+ * Makes 64 hexadecimal digits that stand for a text in the names of files and in versions: they
+ * must stay the same in every release.
+ */
+export function hashOfText(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+/**
+ * Hashes the beginning of a file, up to, not including, `stop`.
+ */
+export async function hashStart(
+  file: Deno.FsFile | FileHandle,
+  stop: number,
+  tooShort: () => Error,
+  signal: AbortSignal | undefined,
+): Promise<Hash> {
+  const hash = newHash();
+  for await (const piece of readPieces(file, 0, stop, tooShort)) {
+    signal?.throwIfAborted();
+    hash.update(piece);
+  }
+  return hash;
+}
+
+/** The value of `want-repr-digest` that asks for SHA-256. */
+export const WANT_SHA256 = `${SHA256}=${MAX_PREFERENCE}`;
+
+/**
+ * Reads a `repr-digest`.
+ *
+ * @returns The SHA-256 as 64 lower-case hexadecimal digits; `null` if only other algorithms are
+ * named.
+ * @throws {RangeError} if the value is not a dictionary of digests.
+ */
+export function parseReprDigest(value: string): string | null {
+  let sha256: string | null = null;
+  for (const [key, text] of membersOf(value, "repr-digest")) {
+    const base64 = BYTE_SEQUENCE.exec(text)?.[1];
+    const bytes = base64 === undefined ? null : decodeBase64(base64);
+    if (bytes === null) throw badField("repr-digest", value);
+    if (key !== SHA256) continue;
+    if (bytes.length !== SHA256_BYTES) throw badField("repr-digest", value);
+    sha256 = bytes.toHex();
+  }
+  return sha256;
+}
+
+/**
+ * Formats the value of a `repr-digest`.
+ *
+ * @param sha256 64 lower-case hexadecimal digits.
+ * @throws {RangeError} if the text is no such digest.
+ */
+export function formatReprDigest(sha256: string): string {
+  if (!SHA256_HEX.test(sha256)) {
+    throw new RangeError(
+      `sha256: must be 64 lower-case hexadecimal digits; got ${quote(`${sha256}`)}`,
+    );
+  }
+  return `${SHA256}=:${Uint8Array.fromHex(sha256).toBase64()}:`;
+}
+
+export function digestHeader(sha256: string | null): HeaderDict {
+  return sha256 === null ? {} : { "repr-digest": formatReprDigest(sha256) };
+}
+
+/**
+ * Reads a `want-repr-digest`.
+ *
+ * @returns The preference for SHA-256, from 1 to 10; 0 if no SHA-256 is wanted.
+ * @throws {RangeError} if the value is not a dictionary of preferences.
+ */
+export function parseWantReprDigest(value: string): number {
+  let preference = 0;
+  for (const [key, text] of membersOf(value, "want-repr-digest")) {
+    const wanted = INTEGER.test(text) ? Number(text) : Infinity;
+    if (wanted > MAX_PREFERENCE) throw badField("want-repr-digest", value);
+    if (key === SHA256) preference = wanted;
+  }
+  return preference;
+}
+
+/** Whether a request asks for the SHA-256 of the whole file; an invalid header is ignored. */
+export function wantsDigest({ "want-repr-digest": value }: HeaderDict): boolean {
+  try {
+    return typeof value === "string" && parseWantReprDigest(value) > 0;
+  } catch {
+    return false;
+  }
+}
+
+function membersOf(value: string, name: string): Map<string, string> {
+  const members = new Map<string, string>();
+  if (value.startsWith(" ") || value.endsWith(" ")) throw badField(name, value);
+  for (const member of value.split(",")) {
+    const [, key = "", text = ""] = MEMBER.exec(member) ?? [];
+    if (key === "" || members.has(key)) throw badField(name, value);
+    members.set(key, text);
+  }
+  return members;
+}
+
+/** The bytes of base64; `null` if bits behind the last byte are set. */
+function decodeBase64(base64: string): Uint8Array | null {
+  const bytes = Uint8Array.fromBase64(base64);
+  return bytes.toBase64() === base64 ? bytes : null;
+}
+
+function badField(name: string, value: string): RangeError {
+  return new RangeError(`${name}: ${quote(value)} does not have the form of RFC 9530`);
+}
+
+/** The number of digests that are cached; a large directory must not fill the memory. */
+const MAX_KEPT = 10_000;
+
+/** The digests of files that have not changed since. */
+export class KnownDigests {
+  readonly #digests = new Map<string, string>();
+
+  /** The SHA-256 of a file in hexadecimal digits; `null` if the cache has none. */
+  find({ state }: Pick<OpenFile, "state">): string | null {
+    return this.#digests.get(fileVersion(state)) ?? null;
+  }
+
+  /**
+   * Keeps the digest of a file that was unchanged when its last byte was read. The digest of a file
+   * that had changed just before it was opened is not kept: a later change could have the same
+   * times.
+   */
+  remember({ state, lookedAt }: Pick<OpenFile, "state" | "lookedAt">, digest: string): void {
+    if (!isSettled(state, lookedAt)) return;
+    this.#digests.set(fileVersion(state), digest);
+    forgetOldest(this.#digests, MAX_KEPT);
+  }
+
+  /** Finds or computes the digest of a file; `null` if the file was changed meanwhile. */
+  async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
+    return this.find(file) ??
+      await this.#compute(file, file.size, (first, now) => !isUnchanged(first, now), signal);
+  }
+
+  /** Computes the digest of the beginning of a file; `null` also if the file is shorter. */
+  async computeStart(
+    file: OpenFile,
+    length: number,
+    signal?: AbortSignal,
+  ): Promise<string | null> {
+    if (length > file.size) return null;
+    const known = length === file.size ? this.find(file) : null;
+    return known ?? await this.#compute(file, length, isOverwritten, signal);
+  }
+
+  /** @param isOther Whether the bytes that are hashed may have changed meanwhile. */
+  async #compute(
+    file: OpenFile,
+    length: number,
+    isOther: (first: FileState, now: FileState) => boolean,
+    signal?: AbortSignal,
+  ): Promise<string | null> {
+    const changed = new Error();
+    try {
+      const hash = await hashStart(file.handle, length, () => changed, signal);
+      const now = fstatSync(file.handle.fd, { bigint: true });
+      if (isOther(file.state, now)) return null;
+      const digest = hash.digest("hex");
+      if (length === file.size && isUnchanged(file.state, now)) this.remember(file, digest);
+      return digest;
+    } catch (error) {
+      if (error === changed) return null;
+      throw error;
+    }
+  }
+}

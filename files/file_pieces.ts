@@ -1,0 +1,208 @@
+/** The bytes of a file, and whether they are still the same. */
+
+import { Buffer } from "node:buffer";
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readSync,
+} from "node:fs";
+import type { FileHandle } from "node:fs/promises";
+import { EMPTY } from "../internal/bytes.ts";
+import { type FileIdentity, isSameFile } from "../internal/disk/names.ts";
+
+/**
+ * The metadata of an open file, from `node:fs`. Deno truncates `mtimeNs` to milliseconds, and
+ * `ctimeNs`, which can't be set, to seconds.
+ */
+export type FileState = Pick<
+  BigIntStats,
+  "dev" | "ino" | "nlink" | "size" | "mtimeNs" | "ctimeNs"
+>;
+
+/** A file that is open for reading, with its state when it was opened. */
+export interface OpenFile {
+  readonly handle: FileHandle;
+  readonly path: string;
+  /** In bytes. */
+  readonly size: number;
+  readonly state: FileState;
+  readonly mode: bigint;
+  /** The time at which `state` was read, or just before, in milliseconds since 1970. */
+  readonly lookedAt: number;
+}
+
+/**
+ * How long a file must not have changed before its times identify it: clocks of file systems
+ * advance in steps of some milliseconds, and Deno truncates ctime to seconds, so that a file that
+ * changes twice in this time can look the same after both.
+ */
+export const SETTLED_MILLISECONDS = 2000;
+
+/** Whether a change of a file after a look at it would show in its times. */
+export function isSettled({ ctimeNs }: FileState, lookedAt: number): boolean {
+  return Number(ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS <= lookedAt;
+}
+
+/** Identifies a version of a file, as far as its state can. */
+export function fileVersion({ dev, ino, size, mtimeNs, ctimeNs }: FileState): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16)).join("-");
+}
+
+/** An entity tag of a {@linkcode fileVersion}: the device, the inode, and three other parts. */
+const ETAG = /^"([0-9a-f]+)-([0-9a-f]+)(?:-[0-9a-f]+){3}"$/;
+
+/** Whether the file of an entity tag certainly is not this one, by another name or path. */
+export function isOtherFile(etag: string, path: string): boolean {
+  const [, dev, ino] = ETAG.exec(etag) ?? [];
+  if (dev === undefined) return false;
+  const own = lstatSync(path, { bigint: true });
+  return dev !== own.dev.toString(16) || ino !== own.ino.toString(16);
+}
+
+/** Whether a file is unchanged, as far as its state shows. */
+export function isUnchanged(first: FileState, now: FileState): boolean {
+  return first.dev === now.dev && first.ino === now.ino && first.size === now.size &&
+    first.mtimeNs === now.mtimeNs && first.ctimeNs === now.ctimeNs;
+}
+
+/**
+ * Whether the bytes that an open file had at first may have been overwritten since.
+ *
+ * A file that has grown is assumed to have been appended to: logs are written all the time. Only a
+ * digest shows that it was overwritten as well.
+ */
+export function isOverwritten(first: FileState, now: FileState): boolean {
+  if (now.size > first.size) return false;
+  if (now.size < first.size || now.mtimeNs !== first.mtimeNs) return true;
+  // Removing a name, as by a rename over the file, changes ctime and no byte. But overwriting
+  // bytes and setting mtime back changes ctime as well.
+  return now.ctimeNs !== first.ctimeNs && now.nlink >= first.nlink;
+}
+
+/** Bytes of each of the two buffers for a file of this device. */
+const FILE_PIECE_BYTES = 2097152;
+/** Bytes of each of the two buffers for a file that is served; many may be served at once. */
+const SERVED_BYTES = 524288;
+
+/**
+ * Yields the bytes of a file from `start` up to, not including, `stop`. Each piece is valid until
+ * the next is requested, and the last one stays valid; while a piece is in use, the next is being
+ * read. All pieces but the first have the same length.
+ *
+ * @param tooShort Creates the error for a file that ends before `stop`.
+ * @param arrived Called with each piece as soon as it has been read, while the one before may still
+ * be in use.
+ */
+export async function* readPieces(
+  file: Deno.FsFile | FileHandle,
+  start: number,
+  stop: number,
+  tooShort: () => Error,
+  arrived: (piece: Uint8Array) => void = () => {},
+): AsyncGenerator<Uint8Array, void, void> {
+  if (start === stop) return;
+  // A `Deno.FsFile` is read from its position, a handle from any.
+  const isLocal = file instanceof Deno.FsFile;
+  const size = Math.min(isLocal ? FILE_PIECE_BYTES : SERVED_BYTES, stop - start);
+  let buffer: Uint8Array = new Uint8Array(size);
+  let other: Uint8Array = EMPTY;
+  let position = start;
+  const read = async () => {
+    const into = buffer.subarray(0, (stop - position) % size || size);
+    const count = isLocal
+      ? await file.read(into) ?? 0
+      : (await file.read(into, 0, into.length, position)).bytesRead;
+    if (count === 0) throw tooShort();
+    arrived(into.subarray(0, count));
+    return count;
+  };
+  if (isLocal) await file.seek(start, Deno.SeekMode.Start);
+  let reading: Promise<number> | null = null;
+  try {
+    while (position < stop) {
+      const count = await (reading ?? read());
+      const piece = buffer.subarray(0, count);
+      position += count;
+      if (other.length === 0 && position < stop) other = new Uint8Array(size);
+      [buffer, other] = [other, buffer];
+      if (position < stop) {
+        reading = read();
+        // An error is thrown where the piece is awaited.
+        reading.catch(() => {});
+      }
+      yield piece;
+    }
+  } finally {
+    // A read in progress uses its buffer, and the position of the file.
+    await reading?.catch(() => {});
+  }
+}
+
+/**
+ * Flags to open a file for reading: no link is followed, and opening a FIFO, which may just have
+ * replaced a file, does not wait for a writer.
+ */
+export const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+
+/**
+ * Reads a small file at once; `null` if the path has another file by now, or the file is larger
+ * than the buffer or being written.
+ */
+export function readSmall(
+  path: string,
+  seen: FileIdentity,
+  buffer: Uint8Array,
+): BigIntStats | null {
+  const read = openSmall(path, seen, buffer);
+  if (read === null) return null;
+  closeSync(read.file);
+  return read.state;
+}
+
+/** Reads a small file as {@linkcode readSmall} does, and leaves it open. */
+export function openSmall(
+  path: string,
+  seen: FileIdentity,
+  buffer: Uint8Array,
+): { readonly file: number; readonly state: BigIntStats } | null {
+  const file = openSync(path, READ_FLAGS);
+  let isRead = false;
+  try {
+    const state = fstatSync(file, { bigint: true });
+    isRead = isSameFile(state, seen) && readOpenSmall(file, state, buffer);
+    return isRead ? { file, state } : null;
+  } finally {
+    if (!isRead) closeSync(file);
+  }
+}
+
+/**
+ * Reads a small file that is open; false if the file is larger than the buffer, or being written.
+ * The times of a file that has changed within two seconds show no further change: such a file is
+ * read twice, and both times must give the same bytes.
+ */
+export function readOpenSmall(file: number, state: BigIntStats, buffer: Uint8Array): boolean {
+  const size = Number(state.size);
+  if (!state.isFile() || size > buffer.length) return false;
+  const bytes = buffer.subarray(0, size);
+  const showsChanges = isSettled(state, Date.now());
+  if (!fillFrom(file, bytes)) return false;
+  if (!showsChanges) {
+    const again = new Uint8Array(size);
+    if (!fillFrom(file, again) || Buffer.compare(bytes, again) !== 0) return false;
+  }
+  return isUnchanged(state, fstatSync(file, { bigint: true }));
+}
+
+function fillFrom(file: number, buffer: Uint8Array): boolean {
+  for (let length = 0; length < buffer.length;) {
+    const count = readSync(file, buffer, length, buffer.length - length, length);
+    if (count === 0) return false;
+    length += count;
+  }
+  return true;
+}

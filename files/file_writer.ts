@@ -1,0 +1,166 @@
+/** Writes the body of a message to a file, at both ends. */
+
+import type { Hash } from "node:crypto";
+import type { BodyIn } from "../base/body/bodies.ts";
+import { type ByteSink, writeAll } from "../base/body/byte_io.ts";
+import { EMPTY } from "../internal/bytes.ts";
+import { type ChunkHeader, ChunkWalker } from "../base/wire/chunk.ts";
+import type { EarlySync } from "../internal/disk/files.ts";
+import { DIGEST_KEY } from "./digest.ts";
+import { Refusal } from "./refusal.ts";
+
+/** Bytes of each of the two buffers. */
+const BUFFER_BYTES = 524288;
+/** How many bytes of a chunked body are best taken at a time. */
+const CHUNKED_BYTES = 262144;
+
+/** The file that a body is written to, and its limits. */
+export interface BodyFile {
+  /** The open file, at the position of the first byte. */
+  readonly file: Pick<Deno.FsFile, "write">;
+  /** Is told of each write, and syncs while more arrives. */
+  readonly sync: EarlySync;
+  /** Called with the number of bytes of each write. */
+  readonly written?: (count: number) => void;
+  /** The position of the first byte. */
+  readonly start: number;
+  /** The position that all bytes must stay below. */
+  readonly limit: number;
+  /** The bytes of the whole file, if they were announced. */
+  readonly length: number | null;
+  /** Hashes all bytes; `null` if their digest is not needed. */
+  readonly hash: Hash | null;
+}
+
+/**
+ * Writes a body into a file.
+ *
+ * @returns The digest that the last chunk of the body has; `null` if there is none.
+ * @throws {Refusal} if the body has more bytes than allowed, or another number than was announced.
+ * @throws the error of the body or the file; the bytes received before are then in the file.
+ */
+export async function receiveBody(body: BodyIn, destined: BodyFile): Promise<string | null> {
+  const length = body === null ? 0 : body.chunked ? Infinity : body.contentLength;
+  const writer = new FileWriter(destined, length);
+  const chunks = body?.chunked ? new ChunkSink(writer) : null;
+  try {
+    await body?.writeTo(chunks ?? writer);
+  } finally {
+    await writer.drain();
+  }
+  writer.checkEnd();
+  return chunks === null ? null : chunks.digest;
+}
+
+/** Takes the data out of the chunked coding. */
+class ChunkSink implements ByteSink {
+  readonly pieceBytes = CHUNKED_BYTES;
+  digest: string | null = null;
+  readonly #writer: FileWriter;
+  readonly #walker = new ChunkWalker();
+  /** The data of the chunks in one piece: a view of each would take a hundred times its bytes. */
+  #data = EMPTY;
+
+  constructor(writer: FileWriter) {
+    this.#writer = writer;
+  }
+
+  async write(encoded: Uint8Array): Promise<void> {
+    if (this.#data.length < encoded.length) this.#data = new Uint8Array(encoded.length);
+    let length = 0;
+    this.#walker.walk(encoded, (part, header, bytes) => {
+      if (part === "line") return this.#readDigest(header);
+      if (part !== "data") return;
+      this.#data.set(bytes, length);
+      length += bytes.length;
+    });
+    await this.#writer.write(this.#data.subarray(0, length));
+  }
+
+  /** Reads the digest of each chunk: in the end it is that of the last one. */
+  #readDigest({ extension }: ChunkHeader): void {
+    this.digest = extension?.[0] === DIGEST_KEY ? extension[1] : null;
+  }
+}
+
+/**
+ * Writes bytes while more of them arrive: through two buffers, one of which is being written, and
+ * hashed meanwhile. Bytes that arrive go to the file at once, or together when the write before has
+ * ended.
+ */
+class FileWriter implements ByteSink {
+  readonly #destined: BodyFile;
+  readonly #capacity: number;
+  #position: number;
+  #buffer = new Uint8Array(0);
+  #otherBuffer = new Uint8Array(0);
+  /** Bytes in the buffer that is not being written. */
+  #filled = 0;
+  #writing: Promise<void> | null = null;
+  #failure: { readonly error: unknown } | null = null;
+
+  constructor(destined: BodyFile, bytes: number) {
+    this.#destined = destined;
+    this.#position = destined.start;
+    this.#capacity = Math.min(BUFFER_BYTES, bytes);
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    const { length, limit } = this.#destined;
+    const position = this.#position + bytes.length;
+    if (position > (length ?? Infinity)) throw otherLength(length);
+    if (position > limit) throw new Refusal(413, `more than ${limit} bytes`);
+    for (let taken = 0; taken < bytes.length;) {
+      while (this.#filled === this.#capacity) await this.#writing;
+      if (this.#failure !== null) throw this.#failure.error;
+      taken += this.#take(bytes, taken);
+      if (this.#writing === null) this.#writeBuffered();
+    }
+    this.#position = position;
+  }
+
+  async drain(): Promise<void> {
+    while (this.#writing !== null) await this.#writing;
+    await this.#destined.sync.idle();
+    if (this.#failure !== null) throw this.#failure.error;
+  }
+
+  checkEnd(): void {
+    const { length } = this.#destined;
+    if (length !== null && this.#position !== length) throw otherLength(length);
+  }
+
+  #take(bytes: Uint8Array, from: number): number {
+    if (this.#buffer.length === 0) this.#buffer = new Uint8Array(this.#capacity);
+    const count = Math.min(bytes.length - from, this.#capacity - this.#filled);
+    this.#buffer.set(bytes.subarray(from, from + count), this.#filled);
+    this.#filled += count;
+    return count;
+  }
+
+  /** Begins to write the buffered bytes, and hashes them meanwhile; goes on until none are left. */
+  #writeBuffered(): void {
+    const piece = this.#buffer.subarray(0, this.#filled);
+    [this.#buffer, this.#otherBuffer] = [this.#otherBuffer, this.#buffer];
+    this.#filled = 0;
+    this.#writing = this.#writeAll(piece).then(() => {
+      this.#writing = null;
+      if (this.#filled > 0) this.#writeBuffered();
+    }, (error) => {
+      this.#writing = null;
+      this.#failure = { error };
+      this.#filled = 0;
+    });
+    this.#destined.hash?.update(piece);
+  }
+
+  async #writeAll(bytes: Uint8Array): Promise<void> {
+    await writeAll(this.#destined.file, bytes);
+    this.#destined.sync.add(bytes.length);
+    this.#destined.written?.(bytes.length);
+  }
+}
+
+function otherLength(length: number | null): Refusal {
+  return new Refusal(400, `the file does not have the ${length} bytes that were announced`);
+}

@@ -1,0 +1,127 @@
+/**
+ * Leftovers of interrupted transfers: parts and unfinished files, which may be removed unless
+ * somebody still writes to them.
+ */
+
+import { rmdirSync } from "node:fs";
+import { closeLocked, lockIfFree } from "../internal/disk/files.ts";
+import {
+  fileErrorCode,
+  isOverload,
+  isSameFile,
+  readNames,
+  removeIfPresentSync,
+  statOrNull,
+} from "../internal/disk/names.ts";
+import { isHeldHere } from "../internal/disk/temporary.ts";
+import { Refusal } from "./refusal.ts";
+import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
+
+/**
+ * Removes an unfinished file, unless this process or another one is writing it: then the result is
+ * false.
+ */
+export function removeUnheld(path: string): boolean {
+  if (isHeldHere(path)) return false;
+  const before = statOrNull(path);
+  using file = openIfPossible(path);
+  if (file !== null && !lockIfFree(file)) return false;
+  const now = statOrNull(path);
+  // A file that another process has just put there is in use.
+  if (before !== null && now !== null && !isSameFile(before, now)) return false;
+  removeIfPresentSync(path);
+  return true;
+}
+
+/**
+ * Opens a file; `null` if it is gone, or read-only: a process makes a complete file read-only just
+ * before it renames it, and may be killed then.
+ *
+ * @throws the error of the system if too many files are open: then nobody can tell whether another
+ * process has locked this one.
+ */
+function openIfPossible(path: string): Deno.FsFile | null {
+  try {
+    return Deno.openSync(path, { write: true });
+  } catch (error) {
+    if (isOverload(error)) throw error;
+    return null;
+  }
+}
+
+/**
+ * Whether this process writes to a file, or another one has locked it. An upload of another process
+ * that can't be resumed has no lock; the upload notices if its file is removed, and is refused.
+ */
+export function isHeld(path: string): boolean {
+  if (isHeldHere(path)) return true;
+  const file = openIfPossible(path);
+  if (file === null) return false;
+  const isFree = lockIfFree(file);
+  closeLocked(file);
+  return !isFree;
+}
+
+/** The refusal to remove a part that somebody still writes to. */
+export class HeldPart extends Refusal {}
+
+/** The content of a directory: leftovers of interrupted transfers, and everything else. */
+interface DirectoryContent {
+  /** The paths of leftovers; the content of a directory comes before the directory. */
+  readonly leftovers: readonly string[];
+  readonly names: readonly string[];
+}
+
+/**
+ * Reads a directory, and tells leftovers of interrupted transfers from everything else. Leftovers
+ * are parts of downloads, and unfinished files of an app that has served the directory.
+ *
+ * @throws {Refusal} if somebody still writes to one of them, or if something else has a reserved
+ * name.
+ */
+async function findLeftovers(path: string): Promise<DirectoryContent> {
+  const leftovers: string[] = [];
+  const names: string[] = [];
+  for (const name of await readNames(path)) {
+    const at = prefixOf(path) + name;
+    const state = isReservedName(name) ? statOrNull(at) : null;
+    if (state === null) {
+      names.push(name);
+      continue;
+    }
+    const inside = state.isDirectory() ? await readNames(at) : [];
+    const stranger = inside.find((inner) =>
+      !UNFINISHED_NAME.test(inner) || statOrNull(`${at}/${inner}`)?.isFile() === false
+    );
+    if (stranger !== undefined || !state.isDirectory() && !state.isFile()) {
+      throw new Refusal(409, `${at}${stranger ? `/${stranger}` : ""} is no part of a transfer`);
+    }
+    // Each name is added by itself: a call takes only so many arguments.
+    for (const inner of inside) leftovers.push(`${at}/${inner}`);
+    leftovers.push(at);
+  }
+  const held = leftovers.find(isHeld);
+  if (held !== undefined) throw new HeldPart(409, `${held} is the part of a transfer in progress`);
+  return { leftovers, names };
+}
+
+/**
+ * Removes a directory that has no entries, or only leftovers of interrupted transfers.
+ *
+ * @param check Throws if the directory may not be removed: called before each change, in the same
+ * turn.
+ */
+export async function removeDirectory(path: string, check: () => void): Promise<void> {
+  check();
+  try {
+    return rmdirSync(path);
+  } catch (error) {
+    const code = fileErrorCode(error);
+    if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
+  }
+  const { leftovers, names } = await findLeftovers(path);
+  if (names.length > 0) throw new Refusal(409, `${path} is not empty`);
+  check();
+  for (const left of leftovers) Deno.removeSync(left);
+  rmdirSync(path);
+}

@@ -1,0 +1,209 @@
+/** Options of transfers, their progress and their results. */
+
+import { fileURLToPath } from "node:url";
+import {
+  checkBoolean,
+  checkFunction,
+  checkSignal,
+  copyOptions,
+  wrongType,
+} from "../internal/checks.ts";
+import type { Beginning } from "./reuse.ts";
+
+/** How far a transfer has got. */
+export interface TransferProgress {
+  /** Bytes that this call has transferred so far. */
+  readonly bytes: number;
+  /** Bytes of the whole file. */
+  readonly total: number;
+  /** Bytes that were there before this call, of an earlier one. */
+  readonly resumedFrom: number;
+  /**
+   * Bytes that the target has copied itself from a file that is there: `resumedFrom + reused +
+   * bytes` of `total` are there now.
+   */
+  readonly reused: number;
+}
+
+/** How to transfer a file. */
+export interface TransferOptions {
+  /**
+   * Whether to continue the transfer of an earlier call, and to keep the bytes that have arrived if
+   * this call is interrupted. With `false` the file is transferred from its beginning, and a
+   * download that fails leaves nothing.
+   *
+   * @default {true}
+   */
+  resume?: boolean | undefined;
+  /** Called at most 10 times a second during the transfer, and once at the end. */
+  onProgress?: ((progress: TransferProgress) => void) | undefined;
+  /**
+   * Aborts the transfer, which rejects with the reason of the signal. The bytes that have arrived
+   * are kept, as after any interruption.
+   */
+  signal?: AbortSignal | undefined;
+  /**
+   * Whether to replace an existing file. With `false` a download rejects with
+   * `Deno.errors.AlreadyExists`, and an upload with the status 412 unless the existing file is
+   * identical.
+   *
+   * @default {true}
+   */
+  replace?: boolean | undefined;
+  /** The modification time to set at the destination; by default, the present time. */
+  modified?: Date | undefined;
+  /**
+   * Whether the file gets the permission bits of the source, less those that a new file does not
+   * get there: a private file stays private, and a program executable. The owner can always read
+   * and write it. With `false` at either end, a new file gets the usual bits, and a replaced one
+   * keeps its own.
+   *
+   * @default {true}
+   */
+  modes?: boolean | undefined;
+}
+
+/** The bytes that a transfer has moved, and the digest of the file. */
+export interface TransferResult {
+  /** Bytes that this call has transferred. */
+  readonly bytes: number;
+  /** Bytes of the whole file. */
+  readonly total: number;
+  /** Bytes that were there before. */
+  readonly resumedFrom: number;
+  /**
+   * Bytes that the target has copied itself from a file that is there: `bytes + resumedFrom +
+   * reused` is `total`.
+   */
+  readonly reused: number;
+  /**
+   * SHA-256 of the whole file, as 64 lower-case hexadecimal digits; `null` only in an event of a
+   * tree, if this call has not read the file.
+   */
+  readonly sha256: string | null;
+}
+
+/** The options of a transfer, checked and with their defaults. */
+export interface TransferSettings {
+  readonly resume: boolean;
+  readonly replace: boolean;
+  /** Whether the file gets the permission bits of the source. */
+  readonly modes: boolean;
+  /** Whether the file is written even if an identical one is there. */
+  readonly isRewritten?: boolean;
+  /** The stamp of the file that may be replaced, if the caller has seen it. */
+  readonly seen?: string | undefined;
+  /**
+   * The file of the target that may have the beginning of this one; `null` if none has, `undefined`
+   * if only the file of the same name may have it.
+   */
+  readonly beginning?: Beginning | null;
+  /** A copy of the caller's date, which could change after the check. */
+  readonly modified: Date | null;
+  readonly onProgress: ((progress: TransferProgress) => void) | undefined;
+  /** Called when bytes are about to be moved, with the number of those that are there already. */
+  readonly onBegin?: (resumedFrom: number, reused: number) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+const OPTIONS = ["resume", "onProgress", "signal", "replace", "modified", "modes"];
+
+/** Checks the options of a transfer. */
+export function checkTransfer(options: TransferOptions): TransferSettings {
+  const copy = copyOptions(options, OPTIONS);
+  const { resume = true, replace = true, modes = true, onProgress, signal, modified } = copy;
+  for (const [name, value] of Object.entries({ resume, replace, modes })) {
+    checkBoolean(name, value);
+  }
+  if (onProgress !== undefined) checkFunction("onProgress", onProgress);
+  checkSignal(signal);
+  return { resume, replace, modes, modified: copyDate(modified), onProgress, signal };
+}
+
+/** The path of a file or directory here, checked. */
+export function pathOf(name: "file" | "dir", given: string | URL): string {
+  const what = `the path of a ${name === "dir" ? "directory" : "file"}`;
+  const isFileUrl = given instanceof URL && given.protocol === "file:";
+  const path = isFileUrl ? fileURLToPath(given) : given;
+  if (typeof path !== "string") throw wrongType(name, `${what}, or a file: URL`, path);
+  if (path === "" || path.includes("\0")) {
+    throw new RangeError(`${name}: must be ${what}, without NUL bytes`);
+  }
+  return path;
+}
+
+function copyDate(modified: Date | undefined): Date | null {
+  if (modified === undefined) return null;
+  if (!(modified instanceof Date)) throw wrongType("modified", "a Date", modified);
+  const copy = new Date(modified);
+  if (Number.isNaN(copy.getTime())) throw new RangeError("modified: must be a valid date");
+  return copy;
+}
+
+/** The minimum time between two reports. */
+const INTERVAL_MILLISECONDS = 100;
+
+/** The pace of reports of progress. */
+export class Pace {
+  #reportedAt = performance.now();
+
+  /** Reports whether a report is due; a report that is due counts as made. */
+  isDue(): boolean {
+    const now = performance.now();
+    if (now - this.#reportedAt < INTERVAL_MILLISECONDS) return false;
+    this.#reportedAt = now;
+    return true;
+  }
+}
+
+/** Counts the bytes of one transfer and reports them. */
+export class ProgressMeter {
+  /** Bytes of the whole file. */
+  readonly total: number;
+  /** Bytes that were already there. */
+  readonly resumedFrom: number;
+  /** Bytes that the target copies itself. */
+  readonly reused: number;
+  readonly #report: TransferSettings["onProgress"];
+  readonly #pace = new Pace();
+  #bytes = 0;
+
+  /** Creates a meter for a transfer that begins now, and reports where the transfer is resumed. */
+  constructor(
+    { onProgress, onBegin }: Pick<TransferSettings, "onProgress" | "onBegin">,
+    total: number,
+    resumedFrom: number,
+    reused = 0,
+  ) {
+    onBegin?.(resumedFrom, reused);
+    this.#report = onProgress;
+    this.total = total;
+    this.resumedFrom = resumedFrom;
+    this.reused = reused;
+    if (this.start > 0) this.#callBack();
+  }
+
+  /** The position of the first byte that is transferred. */
+  get start(): number {
+    return this.resumedFrom + this.reused;
+  }
+
+  add(count: number): void {
+    this.#bytes += count;
+    if (this.#report === undefined || this.start + this.#bytes >= this.total) return;
+    if (this.#pace.isDue()) this.#callBack();
+  }
+
+  /** Reports the end, with all bytes, and returns the result of the transfer. */
+  finish(sha256: string): TransferResult {
+    const { total, resumedFrom, reused } = this;
+    const bytes = this.#bytes = total - this.start;
+    this.#callBack();
+    return { bytes, total, resumedFrom, reused, sha256 };
+  }
+
+  #callBack(): void {
+    const { total, resumedFrom, reused } = this;
+    this.#report?.({ bytes: this.#bytes, total, resumedFrom, reused });
+  }
+}

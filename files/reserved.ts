@@ -1,0 +1,121 @@
+/**
+ * Reserved names: those of files that are not complete. No peer can read, write or delete anything
+ * with such a name, nor list it.
+ */
+
+import { checkString } from "../internal/checks.ts";
+import { type FileIdentity, isSameFile, statOrNull } from "../internal/disk/names.ts";
+
+/**
+ * The name of the directory for unfinished files, in the directory that an app serves. The name is
+ * reserved at any depth: a directory below may be the root of another app, with unfinished files of
+ * its own.
+ */
+export const RESERVED = ".degu-files";
+
+/** The path of the directory for unfinished files below a root. */
+export function reservedPath(root: string): string {
+  return `${prefixOf(root)}${RESERVED}`;
+}
+
+/** The names of unfinished files in the directory for them; no other file there is ever removed. */
+export const UNFINISHED_NAME = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
+
+/** The prefix of every path in a directory. */
+export function prefixOf(directory: string): string {
+  return directory.endsWith("/") ? directory : `${directory}/`;
+}
+
+/** The end of the name of a part of a download, which lies beside its target. */
+export const PART_SUFFIX = ".degu-part";
+
+/**
+ * The path in a directory by which a call tries whether entries can be removed. Only a part could
+ * have such a name, so nobody lists it.
+ */
+export function trialPath(directory: string): string {
+  return `${prefixOf(directory)}.trial${PART_SUFFIX}`;
+}
+
+/** The names of parts. Some file systems ignore case. */
+const PART_NAME = /^\..*\.degu-part$/isu;
+
+/**
+ * Whether a name is that of a part. A peer that used such a name could forge the beginning of a
+ * download.
+ */
+export function isPartName(name: string): boolean {
+  return PART_NAME.test(foldName(name));
+}
+
+/** Dots and spaces at the end, and characters that are not seen. */
+const IGNORED = /[. ]+$|\p{Default_Ignorable_Code_Point}/gu;
+const DOT = 0x2e;
+const LAST_ASCII = 0x7f;
+
+/**
+ * A name without the characters that a disk may ignore: FAT at the end, ext4 with `casefold`
+ * anywhere.
+ */
+export function bareName(name: string): string {
+  return name.replace(IGNORED, "");
+}
+
+/** {@linkcode bareName} for names that begin with a dot, as all reserved names do; others stay. */
+export function foldName(name: string): string {
+  const first = name.charCodeAt(0);
+  // In a list of many names each step counts.
+  return first === DOT || first > LAST_ASCII ? bareName(name) : name;
+}
+
+/** The name of the directory for unfinished files. Some file systems ignore case. */
+const RESERVED_NAME = /^\.degu-files$/iu;
+
+/**
+ * Reports whether a name is reserved in every directory, for files that are not complete: no
+ * `FilesApp` serves, lists, writes or deletes anything of that name. A name that differs from a
+ * reserved one only in what some disks ignore is also reserved.
+ *
+ * @param name The name of a file or directory, without the path.
+ * @throws {TypeError} if the name is not a string.
+ *
+ * @example
+ * ```ts
+ * import { isReservedName } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(isReservedName(".degu-files"), true);
+ * assertEquals(isReservedName(".film.mkv.degu-part"), true);
+ * assertEquals(isReservedName("film.mkv"), false);
+ * ```
+ */
+export function isReservedName(name: string): boolean {
+  checkString("name", name);
+  const folded = foldName(name);
+  return RESERVED_NAME.test(folded) || PART_NAME.test(folded);
+}
+
+/**
+ * Whether the last of some names that lead from a root to a directory leads to a directory that has
+ * a reserved name. Such a directory has only files, so no other name on the way can lead to it.
+ */
+export function isReservedAt(root: string, names: readonly string[]): boolean {
+  const name = names.at(-1);
+  if (name === undefined) return false;
+  const above = names.slice(0, -1);
+  return isReserved(above.length === 0 ? root : prefixOf(root) + above.join("/"), name);
+}
+
+/**
+ * Whether a name in a directory is reserved, or leads to a directory there that has a reserved
+ * name. A file system with short and long names has several names for a directory, so the directory
+ * itself is compared, too.
+ *
+ * @param named What has the name, if the caller has looked.
+ */
+export function isReserved(directory: string, name: string, named?: FileIdentity): boolean {
+  if (isReservedName(name)) return true;
+  const there = statOrNull(reservedPath(directory));
+  const other = there && (named ?? statOrNull(prefixOf(directory) + name));
+  return there !== null && other !== null && isSameFile(there, other);
+}

@@ -1,0 +1,351 @@
+/**
+ * Writing below a root: how a file or directory gets a name there, takes a name over from another
+ * one, and loses it.
+ *
+ * **Links.** Writing follows no link below the root, and refuses a path that is reserved. (Reading
+ * is in `serve/below_root.ts`.)
+ *
+ * **Deep paths.** A request looks at each directory on its way once. Several files of one turn
+ * share these looks: the way to a file begins at the directory that was found for the file before.
+ *
+ * **Temporary files.** A file is written under a reserved name, which no peer can list, read, write
+ * or delete: in a directory of its own if a peer sends the file, beside its target if this device
+ * has asked for it. The writer holds or locks the file, and removes it unless it got its name or
+ * can be resumed: {@linkcode UnfinishedFiles} for a PUT, {@linkcode PartFile} for a download,
+ * {@linkcode SmallFiles} for many at a time in both directions.
+ *
+ * **Replacing.** A file gives way to a file, if the request's condition holds, and to nothing else.
+ *
+ * **Checks.** {@linkcode Root.place} checks the path, the condition and the temporary file, and
+ * renames that. Every check is synchronous with the action that depends on it: no other request of
+ * the process runs in between. Another process that exchanges directories in that moment is outside
+ * of the threat model (docs/security.md).
+ */
+
+import { type BigIntStats, renameSync, rmdirSync, unlinkSync } from "node:fs";
+import { dirname } from "node:path";
+import { setMode } from "../internal/disk/files.ts";
+import {
+  fileErrorCode,
+  type FileIdentity,
+  giveNewName,
+  infoOrNull,
+  isAt,
+  statOrNull,
+} from "../internal/disk/names.ts";
+import type { Temporary } from "../internal/disk/temporary.ts";
+import { removeDirectory } from "./leftovers.ts";
+import { Refusal, refusalOf, unreadable } from "./refusal.ts";
+import { isReserved, isReservedAt, isReservedName, prefixOf } from "./reserved.ts";
+
+/**
+ * Decides whether a file or directory may be replaced or deleted, or, given `null`, a new name
+ * given; throws a {@linkcode Refusal}.
+ */
+export type Condition = (existing: BigIntStats | null) => void;
+
+/**
+ * A directory in which a name is given: it exists, or is to be made. Valid until something else can
+ * run.
+ */
+export interface Parent {
+  /** The names that lead to the directory from the root. */
+  readonly names: readonly string[];
+  readonly path: string;
+  /** The innermost directory on the way that exists. */
+  readonly base: string;
+  /** The directories to create in `base`, outermost first. */
+  readonly missing: readonly string[];
+}
+
+/** What is known, or expected, of a directory on the way. */
+interface ExpectedParent {
+  /** A directory that the caller has found in the same turn: its own way is not looked at again. */
+  readonly known?: Parent | null;
+  /** Whether the name is given later: then a file on the way is no obstacle yet. */
+  readonly isLater?: boolean;
+}
+
+/** What is known, or expected, of the place where a name is given. */
+interface Expected {
+  /** The directory, if the caller has found it in the same turn. */
+  readonly parent?: Parent | undefined;
+  /** Whether nothing is looked up by the name: giving it shows whether something has it. */
+  readonly isUnseen?: boolean;
+  /**
+   * Whether a file gets the name later: until then a directory may have it, or a file that of a
+   * directory on the way.
+   */
+  readonly isLater?: boolean;
+}
+
+interface Destination {
+  readonly path: string;
+  readonly parent: Parent;
+  /** The file, directory or link that has the name now. */
+  readonly existing: BigIntStats | null;
+}
+
+/** A complete file that has a temporary name. */
+export type CompleteFile = Pick<Temporary, "path" | "state" | "newMode" | "hasOwnMode">;
+
+export interface NamingOptions {
+  readonly condition?: Condition | undefined;
+  /**
+   * Whether nothing may have the name. Of several processes that give a new name at once, one
+   * succeeds.
+   */
+  readonly isNew: boolean;
+  /** The directory in which the name is given, if the caller has found it in the same turn. */
+  readonly parent?: Parent | undefined;
+}
+
+/** The outcome for a file or directory that was given its name. */
+export interface NamingOutcome {
+  /** Whether nothing had the name before. */
+  readonly created: boolean;
+  /** The directories that have new entries. */
+  readonly changed: readonly string[];
+}
+
+/**
+ * A directory in which names are given, replaced and removed. A path below it is an array of names.
+ */
+export class Root {
+  readonly path: string;
+  readonly #unfinished: string | null;
+
+  /**
+   * Creates the object without a look at the disk.
+   *
+   * @param unfinished The directory of unfinished files; `null` if each lies beside its target.
+   */
+  constructor(path: string, unfinished: string | null = null) {
+    this.path = path;
+    this.#unfinished = unfinished;
+  }
+
+  /** The path to which names lead, if there is no link on the way. */
+  pathOf(names: readonly string[]): string {
+    return names.length === 0 ? this.path : prefixOf(this.path) + names.join("/");
+  }
+
+  /**
+   * Finds a directory in which a name is given, and the missing ones on the way.
+   *
+   * @throws {Refusal} if the path is reserved, or leads through a link or a file.
+   */
+  findParent(
+    names: readonly string[],
+    { known = null, isLater = false }: ExpectedParent = {},
+  ): Parent {
+    if (names.some(isReservedName)) throw reservedName();
+    if (known === null && Deno.realPathSync(this.path) !== this.path) {
+      throw new Refusal(403, `${this.path} now leads somewhere else`);
+    }
+    const shared = known === null ? 0 : sharedDepth(known, names);
+    const missing: string[] = [];
+    let path = this.pathOf(names.slice(0, shared));
+    let base = path;
+    for (const name of names.slice(shared)) {
+      path = prefixOf(path) + name;
+      const state = missing.length > 0 ? null : infoOrNull(path);
+      if (state?.isDirectory) {
+        base = path;
+        continue;
+      }
+      if (state !== null) {
+        if (state.isSymlink) throw new Refusal(403, `${path} is a link`);
+        if (!isLater || !state.isFile) throw new Refusal(409, `${path} is not a directory`);
+      }
+      missing.push(path);
+    }
+    const depth = names.length - missing.length;
+    if (isReservedAt(this.path, names.slice(0, depth))) throw reservedName();
+    return { names, path, base, missing };
+  }
+
+  /**
+   * Finds the path at which a name is given, replaced or removed.
+   */
+  #find(
+    names: readonly string[],
+    { parent: found, isUnseen = false, isLater = false }: Expected = {},
+  ): Destination {
+    const name = names.at(-1);
+    if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
+    const parent = found ?? this.findParent(names.slice(0, -1), { isLater });
+    if (isReservedName(name)) throw reservedName();
+    const path = prefixOf(parent.path) + name;
+    const existing = isUnseen || parent.missing.length > 0 ? null : lookAt(path);
+    if (existing !== null && isReserved(parent.path, name, existing)) throw reservedName();
+    return { path, parent, existing };
+  }
+
+  /**
+   * Finds the path at which a file gets its name.
+   *
+   * @throws {Refusal} also if a directory, a link or a special file has the name; if the path is on
+   * another file system than the unfinished files.
+   */
+  findFile(names: readonly string[], expected: Expected = {}): Destination {
+    const destination = this.#findFile(names, expected);
+    this.#checkFileSystem(destination);
+    return destination;
+  }
+
+  /** Does {@linkcode findFile} but for the look at the file system. */
+  #findFile(names: readonly string[], expected: Expected): Destination {
+    const destination = this.#find(names, expected);
+    const { path, existing } = destination;
+    if (existing?.isDirectory()) {
+      if (!expected.isLater) throw new Refusal(409, `${path} is a directory`);
+    } else if (existing !== null && !existing.isFile()) {
+      throw new Refusal(403, `${path} is not a file`);
+    }
+    return destination;
+  }
+
+  /** Refuses a path on another file system, to which no unfinished file can be renamed. */
+  #checkFileSystem({ path, parent }: Destination): void {
+    if (this.#unfinished === null) return;
+    // The directory of unfinished files is made when it is needed.
+    const unfinished = statOrNull(this.#unfinished) ?? statOrNull(this.path);
+    const directory = statOrNull(parent.base);
+    // Where a directory has vanished, the rename fails.
+    if (unfinished === null || directory === null || unfinished.dev === directory.dev) return;
+    throw new Refusal(507, `${path} is on another file system than ${this.path}`);
+  }
+
+  /**
+   * Renames a complete file to its final name, replacing a file.
+   *
+   * @throws {Refusal} as {@linkcode findFile} does, or if the condition does.
+   */
+  place(
+    names: readonly string[],
+    file: CompleteFile,
+    { condition, isNew, parent: known }: NamingOptions,
+  ): NamingOutcome {
+    // Many new files may get their names in a row, and each look costs time: making the link shows
+    // whether the name exists.
+    const isUnseen = isNew && known !== undefined;
+    // The rename itself fails on another file system.
+    const { path, parent, existing } = this.#findFile(names, {
+      parent: known,
+      isUnseen,
+    });
+    condition?.(existing);
+    checkIsAt(file.path, file.state);
+    const isOwn = existing === null || file.hasOwnMode;
+    const mode = isOwn ? file.newMode : Number(existing.mode);
+    if (mode !== null) setMode(file.path, mode);
+    makeDirectories(parent.missing, () => {
+      if (!isNew) return renameSync(file.path, path);
+      if (giveNewName(file.path, path)) return;
+      // For a directory or a link, the refusal has another status.
+      this.#findFile(names, { parent: known });
+      throw new Refusal(412, `${path} already exists`);
+    });
+    return { created: existing === null, changed: [parent.base, ...parent.missing] };
+  }
+
+  /**
+   * Creates a directory and its missing parents.
+   *
+   * @param known The directory in which the name is given, if the caller has found it in the same
+   * turn.
+   * @throws {Refusal} if a file or link has the name, or if the condition throws one.
+   */
+  makeDirectory(
+    names: readonly string[],
+    condition?: Condition,
+    known?: Parent,
+  ): NamingOutcome {
+    const destination = this.#find(names, { parent: known });
+    const { path, parent, existing } = destination;
+    condition?.(existing);
+    if (existing?.isDirectory()) return { created: false, changed: [] };
+    if (existing !== null) throw new Refusal(409, `${path} is not a directory`);
+    this.#checkFileSystem(destination);
+    makeDirectories([...parent.missing, path]);
+    return { created: true, changed: [parent.base, ...parent.missing, path] };
+  }
+
+  /**
+   * Deletes a file, or a directory that is empty but for left-over parts, which go with it.
+   *
+   * @param isDirectory Whether only a directory is meant.
+   * @param known The directory that has the name, if the caller has found it in the same turn.
+   * @throws {Refusal} if nothing has the name, or if the condition throws one.
+   */
+  async remove(
+    names: readonly string[],
+    isDirectory: boolean,
+    condition: Condition,
+    known?: Parent,
+  ): Promise<{ readonly wasFile: boolean; readonly changed: string }> {
+    const { path, existing } = this.#find(names, { parent: known });
+    if (existing === null) throw new Refusal(404, `${path} does not exist`);
+    const wasFile = existing.isFile();
+    if (!wasFile && !existing.isDirectory()) {
+      throw new Refusal(403, `${path} is neither a file nor a directory`);
+    }
+    if (wasFile && isDirectory) throw new Refusal(404, `${path} is not a directory`);
+    condition(existing);
+    if (wasFile) unlinkSync(path);
+    else await removeDirectory(path, () => checkIsAt(path, existing));
+    return { wasFile, changed: dirname(path) };
+  }
+}
+
+/** The metadata of a path; `null` if nothing has it. An error of the disk becomes a refusal. */
+function lookAt(path: string): BigIntStats | null {
+  try {
+    return statOrNull(path);
+  } catch (error) {
+    throw refusalOf(error) ?? unreadable(error);
+  }
+}
+
+/** How many directories of a path that exist were found on the way to a known one. */
+function sharedDepth(known: Parent, names: readonly string[]): number {
+  const most = Math.min(known.names.length - known.missing.length, names.length);
+  let depth = 0;
+  while (depth < most && known.names[depth] === names[depth]) depth++;
+  return depth;
+}
+
+function reservedName(): Refusal {
+  return new Refusal(403, "the name is reserved");
+}
+
+/** Checks that a path still has the same file or directory, unless `state` is null. */
+function checkIsAt(path: string, state: FileIdentity | null): void {
+  if (state === null || isAt(path, state)) return;
+  throw new Refusal(409, `${path} was removed or replaced by another process at the same time`);
+}
+
+/** Creates directories, and runs a function; if that throws, all is as before. */
+function makeDirectories(paths: readonly string[], then: () => void = () => {}): void {
+  const made: string[] = [];
+  try {
+    for (const path of paths) {
+      try {
+        Deno.mkdirSync(path);
+        made.push(path);
+      } catch (error) {
+        // Another process was faster.
+        if (fileErrorCode(error) !== "EEXIST" || !Deno.lstatSync(path).isDirectory) throw error;
+      }
+    }
+    then();
+  } catch (error) {
+    try {
+      for (const directory of made.toReversed()) rmdirSync(directory);
+    } catch {
+      // Somebody else has put something in a new directory; the first error is the one to report.
+    }
+    throw error;
+  }
+}

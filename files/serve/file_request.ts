@@ -1,0 +1,83 @@
+/** A request for files, with the settings of its app. */
+
+import type { Request, ResponseTuple } from "../../base/app/message.ts";
+import type { Session } from "../../base/app/session.ts";
+import type { HeaderDict } from "../../base/wire/headers.ts";
+import type { KnownDigests } from "../digest.ts";
+import type { RequestedPath } from "../file_name.ts";
+import { Refusal } from "../refusal.ts";
+import type { Root } from "../root.ts";
+import type { UnfinishedFiles } from "./unfinished.ts";
+
+/** A file that was sent to a peer, written by one, or removed by one. */
+export interface FileEvent {
+  /** The session of the request; `undefined` if the app was called without a session. */
+  readonly session: Session | undefined;
+  /**
+   * `"get"` for a file that was sent, `"put"` for a written file, `"delete"` for a removed file.
+   */
+  readonly action: "get" | "put" | "delete";
+  /** The names from the app's directory to the file. */
+  readonly path: readonly string[];
+  /** Bytes that were sent, or that the written file has; 0 for a removed file. */
+  readonly bytes: number;
+  /** False if the peer left, or the file changed, before all that was requested had been sent. */
+  readonly complete: boolean;
+  /** The status of the response, or of the file's record in a bundle. */
+  readonly status: number;
+}
+
+/** The settings that all requests of an app share. */
+export interface FilesSettings {
+  readonly root: Root;
+  /** Whether the served directory is still at its path. */
+  readonly isThere: () => boolean;
+  readonly unfinished: UnfinishedFiles;
+  readonly list: boolean;
+  /** The methods that the app allows, as in `allow` (RFC 9110 §10.2.1). */
+  readonly allow: string;
+  /** Whether files are only added: none is replaced. */
+  readonly isAddOnly: boolean;
+  /** Whether files get the permission bits that a peer sends. */
+  readonly takesModes: boolean;
+  /** Whether peers may have the beginnings of files compared and copied. */
+  readonly reuse: boolean;
+  readonly maxBytes: number;
+  readonly digests: KnownDigests;
+}
+
+export interface FileRequest extends FilesSettings {
+  readonly request: Request;
+  readonly session: Session | undefined;
+  readonly target: RequestedPath;
+  /** Reports a file to the program. Never throws. */
+  readonly report: (
+    action: FileEvent["action"],
+    path: readonly string[],
+    bytes: number,
+    complete: boolean,
+    status: number,
+  ) => void;
+  /**
+   * Tells the log why a file is refused or can't be read.
+   *
+   * @param path The path of the file, if the request is for several.
+   */
+  readonly warn: (refusal: Refusal, path?: string) => void;
+}
+
+/**
+ * Checks, right before a change that can't be undone, that the peer is still trusted. A session of
+ * another version of this package may lack the method: its peer counts as not trusted.
+ */
+export async function checkTrust(session: Session | undefined): Promise<void> {
+  if (session === undefined) return;
+  const { isTrusted }: Partial<Session> = session;
+  const answer: unknown = await isTrusted?.call(session).catch(() => false);
+  if (answer !== true) throw new Refusal(403, "the peer is no longer trusted");
+}
+
+/** The answer to a PUT after which something has its name. */
+export function writtenAnswer(created: boolean, headers: HeaderDict): ResponseTuple {
+  return created ? [201, "Created", headers, null] : [204, "No Content", headers, null];
+}

@@ -1,0 +1,378 @@
+/** The app that serves the files of a directory, and accepts new ones. */
+
+import { dirname, resolve } from "node:path";
+import type { Api, AppObject } from "../../base/app/app.ts";
+import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../../internal/checks.ts";
+import { quote } from "../../internal/quote.ts";
+import { MAX_LENGTH } from "../../base/wire/limits.ts";
+import type { Request, ResponseTuple } from "../../base/app/message.ts";
+import type { Session } from "../../base/app/session.ts";
+import { makeSafeLogger, warnAbout } from "../../net/logger.ts";
+import { messageOf } from "../../net/thrown.ts";
+import { BundleError } from "../bundle.ts";
+import { KnownDigests } from "../digest.ts";
+import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
+import { readRequestedPath } from "../file_name.ts";
+import { get } from "./get.ts";
+import { formatMode, wantsMask } from "../modes.ts";
+import { pathOf } from "../options.ts";
+import { getBundle } from "./get_bundle.ts";
+import { answerOffset, put, remove } from "./put.ts";
+import { asksForOffset } from "./put_request.ts";
+import { putBundle } from "./put_bundle.ts";
+import { printableError } from "../../internal/printable.ts";
+import { type FileIdentity, isAt, presenceOf, syncIfPossible } from "../../internal/disk/names.ts";
+import { belongsInLog, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
+import { Root } from "../root.ts";
+import { UnfinishedFiles } from "./unfinished.ts";
+import type { Logger } from "../../server.ts";
+
+/** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */
+export interface FilesOptions {
+  /**
+   * Whether a path with a trailing slash is answered with the directory's content as a JSON array.
+   *
+   * @default {false}
+   */
+  list?: boolean | undefined;
+  /**
+   * Whether peers may write files with PUT, and delete files and empty directories with DELETE:
+   * everything that the program may. Needs `--allow-write` of the directory. With `"add"` they may
+   * only add files and directories: nothing is replaced or deleted, and what is there keeps its
+   * time.
+   *
+   * @default {false}
+   */
+  write?: boolean | "add" | undefined;
+  /**
+   * Whether to make the directory, with those above it, if it is missing when the app is made.
+   * Needs `--allow-write` of it. If the directory is removed later, the next request makes it
+   * again, as long as the directory above is the same one and on the same disk. That needs
+   * `--allow-read` of the directory above.
+   *
+   * @default {false}
+   */
+  create?: boolean | undefined;
+  /**
+   * Whether a file that a peer writes gets the permission bits that the peer sends, as far as a new
+   * file gets them. With `false` nothing that a peer writes becomes executable: a new file gets the
+   * usual bits, and a replaced one keeps its own.
+   *
+   * @default {true}
+   */
+  modes?: boolean | undefined;
+  /**
+   * Whether bytes that are here already need not travel again: a peer asks for the digest of the
+   * beginning of a file, and lets this app copy that beginning to a file that the peer writes. A
+   * peer that may write can so copy every file that this app serves, whatever an app in front of it
+   * hides.
+   *
+   * @default {false}
+   */
+  reuse?: boolean | undefined;
+  /**
+   * The most bytes that a written file may have; larger files are answered with `413 Content Too
+   * Large`.
+   *
+   * @default {2⁵³ − 1}
+   */
+  maxBytes?: number | undefined;
+  /**
+   * Gets a warning, with the reason, for each refused write, each request for which no file can be
+   * opened because too many are open, or the directory is not there, and each file or directory
+   * that the disk does not give; the peer gets only the status.
+   *
+   * @default {the log of the server, at level `info`}
+   */
+  logger?: Pick<Logger, "warn"> | undefined;
+  /**
+   * Called once for each file that was sent to a peer, to its end or cut, or that a peer has
+   * written or removed, singly or in a bundle; not for lists. A file of up to 32 KiB that is
+   * requested by itself counts as sent when its response is made. If the function throws, or its
+   * promise rejects, the logger gets a warning, and the response stays the same.
+   *
+   * @default {nothing is called}
+   */
+  onFile?: ((event: FileEvent) => void) | undefined;
+}
+
+const OPTIONS = ["list", "write", "create", "modes", "reuse", "maxBytes", "logger", "onFile"];
+const READING = "GET, HEAD";
+const ADDING = "GET, HEAD, PUT";
+const WRITING = "GET, HEAD, PUT, DELETE";
+
+/**
+ * Serves the files below a directory to GET and HEAD; options add lists of directories, and let
+ * peers write and delete files. Needs `--allow-read` of the directory, and to write
+ * `--allow-write`.
+ *
+ * Each component of a path is the name of a file or directory, escaped as {@linkcode escapeName}
+ * does.
+ *
+ * A path with a trailing slash refers to the `index.html` of a directory, or with `list` to a JSON
+ * array of its content, with the query `tree` of everything below it; without the slash a directory
+ * is answered with a redirect. Files have `content-type` and, if they have not changed for two
+ * seconds, `last-modified` and a strong `etag`; a single range and conditional requests (RFC 9110
+ * §13, §14) are supported. A file that can't be read is answered with `403 Forbidden`, and
+ * everything else with `404 Not Found`: a missing or special file, and a symbolic link. While the
+ * directory itself is not there, because the directory was moved or its disk is not mounted, every
+ * request is answered with `503 Service Unavailable`.
+ *
+ * A file is read in pieces while it is sent, and closed whatever the peer does. A file that is
+ * overwritten in place meanwhile is not sent to its end. Its SHA-256 is sent as `repr-digest` (RFC
+ * 9530) if `want-repr-digest` requests it: always with HEAD, and with GET if it is known.
+ *
+ * With `write` a PUT replaces a file by renaming one that is complete and synced to the disk: half
+ * a file is never visible, and an error leaves nothing behind but an upload that can be resumed.
+ * With `--allow-sys=statfs` a file that is larger than the free space is refused before its body is
+ * read. A PUT can have preconditions and a digest, and an upload that was sent with its length and
+ * digest is resumed where it was interrupted. DELETE removes a file or an empty directory. Writing
+ * follows no symbolic link.
+ *
+ * A POST with the query `bundle=get`, `bundle=digest` or, with `write`, `bundle=put` reads or
+ * writes many small files in one message.
+ *
+ * @example Serve files to read
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const directory = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${directory}/digits.txt`, "0123456789");
+ *
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(directory));
+ * server.serveForever();
+ * using conn = await new Client(server.address).connect();
+ * const response = await conn.getRange("/digits.txt", {}, 2, 5);
+ * assertEquals(response.status, 206);
+ * assertEquals(String(response.headers["content-range"]), "bytes 2-4/10");
+ * assertEquals(await response.body?.text(), "234");
+ * await Deno.remove(directory, { recursive: true });
+ * ```
+ *
+ * @example Accept files from peers
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const directory = await Deno.makeTempDir();
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(directory, { write: true }));
+ * server.serveForever();
+ * const text = new TextEncoder().encode("hello");
+ * const response = await new Client(server.address).request("PUT", "/sub/hello.txt", {}, text);
+ * assertEquals(response.status, 201);
+ * assertEquals(await Deno.readTextFile(`${directory}/sub/hello.txt`), "hello");
+ * await Deno.remove(directory, { recursive: true });
+ * ```
+ */
+export class FilesApp implements AppObject {
+  readonly #settings: FilesSettings;
+  /** Whether peers may write. */
+  readonly #write: boolean | "add";
+  readonly #logger: Pick<Logger, "warn"> | null;
+  readonly #onFile: ((event: FileEvent) => void) | undefined;
+  /** The directory above, in which the directory may be made again; `null` if it may not be. */
+  readonly #parent: FileIdentity | null;
+  #makingAgain: Promise<void> | null = null;
+  /** The value of `file-mode-mask`; `undefined` until a peer has asked for it. */
+  #modeMask: string | null | undefined;
+
+  /**
+   * Serves a directory. Its path is resolved once, here; its content may change later.
+   *
+   * @param dir The path, or a `file:` URL, of the directory.
+   * @param options Further abilities, limits, and functions to call.
+   * @throws {TypeError} if `dir` is neither a string nor a URL, or an option is unknown or of a
+   * wrong type.
+   * @throws {RangeError} if `dir` is empty, has a NUL byte, or is not a `file:` URL; on Windows if
+   * `list` or `write` is on; if `maxBytes` is not an integer from 0 to 2⁵³ − 1.
+   * @throws {Deno.errors.NotFound} if nothing is there, `Deno.errors.NotADirectory` if a file is,
+   * `Deno.errors.NotCapable` without the permission to read the directory.
+   */
+  constructor(dir: string | URL, options: FilesOptions = {}) {
+    const checked = checkOptions(options);
+    const { list = false, write = false, modes = true, reuse = false, create } = checked;
+    const { logger, maxBytes, onFile } = checked;
+    if (create) Deno.mkdirSync(pathOf("dir", dir), { recursive: true });
+    const path = realPathOf(dir);
+    // A source that was moved away must not look empty to a peer that mirrors it.
+    this.#parent = create && write !== false ? findParent(path) : null;
+    this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
+    const unfinished = new UnfinishedFiles(path, (message) => this.#logger?.warn(message));
+    this.#settings = {
+      root: new Root(path, unfinished.path),
+      isThere: presenceOf(path),
+      unfinished,
+      list,
+      allow: !write ? READING : write === "add" ? ADDING : WRITING,
+      isAddOnly: write === "add",
+      takesModes: modes,
+      reuse,
+      maxBytes: maxBytes ?? MAX_LENGTH,
+      digests: new KnownDigests(),
+    };
+    this.#onFile = onFile;
+    this.#write = write;
+    if (write !== false) unfinished.sweep();
+  }
+
+  /**
+   * Answers with a file, a part of one, or a list; writes or deletes a file; or refuses with the
+   * right status.
+   *
+   * @param request The request.
+   * @param session The session of the request.
+   * @throws {Error} if the file system fails in a way that has no status; the server logs the error
+   * and answers 500.
+   */
+  async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
+    const answer = await this.#answer(request, session);
+    if (!this.#write || !this.#settings.takesModes || !wantsMask(request.headers)) return answer;
+    const mask = this.#findModeMask();
+    if (mask === null) return answer;
+    const [status, reason, headers, body] = answer;
+    return [status, reason, { ...headers, "file-mode-mask": mask }, body];
+  }
+
+  /** Which permission bits a new file gets, found out once; `null` if files have none here. */
+  #findModeMask(): string | null {
+    if (this.#modeMask !== undefined) return this.#modeMask;
+    try {
+      const granted = this.#settings.unfinished.findGranted();
+      return this.#modeMask = granted === null ? null : formatMode(granted);
+    } catch {
+      // Whatever the disk refuses now, each file is told when it is written.
+      return formatMode(0o777);
+    }
+  }
+
+  async #answer(request: Request, session?: Session): Promise<ResponseTuple> {
+    const { method } = request;
+    const action = this.#actionOf(request);
+    const isReading = action === get || action === getBundle;
+    const warn = (refusal: Refusal, path?: string) => {
+      const where = path === undefined ? "" : `${path}: `;
+      const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
+      const who = session === undefined ? "a peer" : session.user ?? session;
+      warnAbout(session, this.#logger, `${who}: ${what}`);
+    };
+    const failed = (error: unknown) => {
+      warnAbout(session, this.#logger, `onFile: ${messageOf(error)}`);
+    };
+    const report: FileRequest["report"] = (action, path, bytes, complete, status) => {
+      try {
+        // The types also allow an async function, whose promise nothing else awaits.
+        const event = { session, action, path, bytes, complete, status };
+        const returned: unknown = this.#onFile?.(event);
+        if (returned instanceof Promise) returned.catch(failed);
+      } catch (error) {
+        failed(error);
+      }
+    };
+    const { root, isThere } = this.#settings;
+    try {
+      if (this.#makingAgain !== null || !isThere()) await this.#makeAgain();
+      if (action === null) {
+        const { allow } = this.#settings;
+        throw new Refusal(405, `only ${allow}`, { allow });
+      }
+      const target = readRequestedPath(request);
+      if (target === null || method === "POST" && !target.isDirectory) throw notFound();
+      return await action({ request, session, target, report, warn, ...this.#settings });
+    } catch (error) {
+      // The directory may have vanished since the request began.
+      const refusal = isThere() ? refusalOf(error) : rootIsGone(root.path);
+      if (refusal === null) throw printableError(error);
+      // Reads of missing files are not logged. An error of the file system that reading has not
+      // turned into a refusal is thrown, so that the server logs it.
+      const isLogged = !isReading || error instanceof BundleError ||
+        belongsInLog(refusal) && (refusal === error || refusal.status === 503);
+      if (isLogged) warn(refusal);
+      else if (refusal !== error) throw printableError(error);
+      return refusal.answer();
+    }
+  }
+
+  /**
+   * Makes the directory again, which was removed. Its name is on the disk then.
+   *
+   * @throws {Refusal} if it may not be made, or something else has its name.
+   */
+  #makeAgain(): Promise<void> {
+    const { path } = this.#settings.root;
+    const parent = dirname(path);
+    this.#makingAgain ??= (async () => {
+      if (this.#parent === null || !isAt(parent, this.#parent)) throw rootIsGone(path);
+      try {
+        Deno.mkdirSync(path);
+      } catch {
+        throw rootIsGone(path);
+      }
+      await syncIfPossible(parent);
+    })().finally(() => this.#makingAgain = null);
+    return this.#makingAgain;
+  }
+
+  /** The function that carries out a request; `null` if there is none for its method and query. */
+  #actionOf({ method, headers, query }: Request): typeof get | null {
+    if (method === "GET") return get;
+    if (method === "HEAD") return this.#write && asksForOffset(headers) ? answerOffset : get;
+    if (method === "POST" && (query === "bundle=get" || query === "bundle=digest")) {
+      return getBundle;
+    }
+    if (!this.#write) return null;
+    if (method === "POST") return query === "bundle=put" ? putBundle : null;
+    if (method === "PUT") return put;
+    return this.#write === "add" ? null : remove;
+  }
+}
+
+function checkOptions(options: FilesOptions): FilesOptions {
+  const copy = copyOptions(options, OPTIONS);
+  for (const name of ["create", "modes", "reuse"] as const) {
+    if (copy[name] !== undefined) checkBoolean(name, copy[name]);
+  }
+  for (const name of ["list", "write"] as const) {
+    const value = copy[name];
+    if (value === undefined) continue;
+    if (name !== "write" || value !== "add") checkBoolean(name, value);
+    if (value && Deno.build.os === "windows") {
+      throw new RangeError(`${name}: does not work on Windows; omit it`);
+    }
+  }
+  if (copy.maxBytes !== undefined) checkInteger("maxBytes", copy.maxBytes, 0, MAX_LENGTH);
+  if (copy.onFile !== undefined) checkFunction("onFile", copy.onFile);
+  return copy;
+}
+
+/**
+ * Finds the directory above a served one; `null` if this program may not look at it, or if it is on
+ * another disk: to make a mount point again would fill the disk below.
+ */
+function findParent(path: string): FileIdentity | null {
+  const parent = dirname(path);
+  // Deno would ask for the permission on the terminal.
+  const { state } = Deno.permissions.querySync({ name: "read", path: parent });
+  if (state !== "granted") return null;
+  const found = Deno.lstatSync(parent);
+  return found.dev === Deno.lstatSync(path).dev ? found : null;
+}
+
+/** The real path of a directory; errors name the argument. */
+function realPathOf(dir: string | URL): string {
+  const path = pathOf("dir", dir);
+  try {
+    const real = Deno.realPathSync(path);
+    if (Deno.statSync(real).isDirectory) return real;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) {
+      error.message = `dir: there is no directory ${
+        quote(resolve(path))
+      }; make it first (create: true does), or mount its disk`;
+    } else if (error instanceof Error) error.message = `dir: ${error.message}`;
+    throw error;
+  }
+  throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);
+}

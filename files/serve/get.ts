@@ -1,0 +1,266 @@
+/** GET and HEAD, and parts of files as bodies that close their file. */
+
+import { fstatSync } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
+import mime from "npm:mime@^4.1.2";
+import type { Request, ResponseTuple } from "../../base/app/message.ts";
+import { BodyIter } from "../../base/body/body_iter.ts";
+import { EMPTY } from "../../internal/bytes.ts";
+import { BodyError } from "../../base/errors.ts";
+import { printable } from "../../internal/printable.ts";
+import type { HeaderDict } from "../../base/wire/headers.ts";
+import { parseDecimal } from "../../base/wire/tables.ts";
+import { isRange } from "../../base/wire/range.ts";
+import {
+  checkConditions,
+  formatDate,
+  isRangeWanted,
+  makeValidators,
+  stampOfState,
+  type Validators,
+} from "../conditions.ts";
+import { digestHeader, type KnownDigests, newHash, wantsDigest } from "../digest.ts";
+import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "../file_pieces.ts";
+import type { FileRequest } from "./file_request.ts";
+import { listBelow } from "./list_body.ts";
+import { bitsOf, modeHeader, wantsMode } from "../modes.ts";
+import { openBelow, refusalToRead } from "./below_root.ts";
+import { placeHeader } from "../reuse.ts";
+import { notFound, Refusal, unreadable } from "../refusal.ts";
+
+const INDEX = "index.html";
+/** The type of RFC 9110 §8.3 for unknown content; without it a browser would guess. */
+const UNKNOWN_TYPE = "application/octet-stream";
+
+/** Answers with a file, with the content of a directory, or with a redirect to it. */
+export async function get(read: FileRequest): Promise<ResponseTuple> {
+  const { request, root, target, list } = read;
+  const { names, last, isDirectory } = target;
+  if (isDirectory && list) {
+    const hasModes = wantsMode(request.headers);
+    const body = await listBelow(root, names, request.query === "tree", hasModes);
+    if (body === null) throw notFound();
+    const isHead = request.method === "HEAD";
+    // The client's clock may differ from that of this device, whose times the list has.
+    const date = formatDate(Math.floor(Date.now() / 1000));
+    const { allow } = read;
+    const place = read.reuse ? placeHeader(names, true) : {};
+    const type = { "content-type": "application/json" };
+    const headers = { ...type, date, allow, ...place };
+    return [200, "OK", headers, isHead ? null : body];
+  }
+  const path = isDirectory ? [...names, INDEX] : names;
+  const found = await openBelow(root, path);
+  if (found === "directory" && !isDirectory) return redirect(request, last);
+  if (found === null || found === "directory") throw notFound();
+  try {
+    return await answerWithFile(read, found, path);
+  } catch (error) {
+    // The end of the session is the reason for any other error.
+    read.session?.signal.throwIfAborted();
+    throw refusalToRead(root, error, path);
+  }
+}
+
+/**
+ * Redirects to the path with a trailing slash: a relative one, which is right behind a proxy, too.
+ */
+function redirect({ query }: Request, last: string): ResponseTuple {
+  const location = `./${last}/${query === null ? "" : `?${query}`}`;
+  return [301, "Moved Permanently", { location }, null];
+}
+
+async function answerWithFile(
+  read: FileRequest,
+  file: OpenFile,
+  path: readonly string[],
+): Promise<ResponseTuple> {
+  let handedOver = false;
+  try {
+    const { method, headers } = read.request;
+    const validators = makeValidators(file.state, file.lookedAt);
+    const condition = checkConditions(headers, validators);
+    if (condition === 412) return [412, "Precondition Failed", {}, null];
+    if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
+    // A range applies to GET alone (RFC 9110 §14.2).
+    const { range: wanted } = headers;
+    const applies = method === "GET" && isRangeWanted(headers, validators);
+    const range = applies && isRange(wanted) ? wanted : null;
+    if (range !== null && range.start >= file.size) {
+      return [416, "Range Not Satisfiable", {}, null];
+    }
+    // The slash keeps a file named "html" from being taken for an extension.
+    const type = mime.getType(`/${path.at(-1)}`) ?? UNKNOWN_TYPE;
+    const answerHeaders = {
+      "content-type": type,
+      "file-stamp": stampOfState(file.state),
+      ...modeHeader(bitsOf(file.mode)),
+      ...validatorHeaders(validators),
+    };
+    if (method === "HEAD") {
+      const place = read.reuse ? placeHeader(path, false) : {};
+      const digest = await digestOfHead(read, file);
+      const all = { ...answerHeaders, ...place, ...digest, "content-length": file.size };
+      return [200, "OK", all, null];
+    }
+    handedOver = true;
+    const part = range?.contentRange(file.size) ?? null;
+    const { start, stop } = part ?? { start: 0, stop: file.size };
+    // The digest is remembered for the next request, most often by the same peer.
+    const isHashed = wantsDigest(read.request.headers) && read.digests.find(file) === null;
+    const body = await makeFileBody(file, start, stop, isHashed ? read.digests : null, (bytes) => {
+      read.report("get", path, bytes, bytes === stop - start, part === null ? 200 : 206);
+    });
+    const digest = digestHeader(await wantedDigest(read, file, false));
+    const headersOfBody = { ...answerHeaders, ...digest };
+    if (part === null) return [200, "OK", headersOfBody, body];
+    return [206, "Partial Content", { ...headersOfBody, "content-range": part }, body];
+  } finally {
+    if (!handedOver) await file.handle.close();
+  }
+}
+
+/** The digest of a file or, if that is requested, of its beginning. */
+async function digestOfHead(read: FileRequest, file: OpenFile): Promise<HeaderDict> {
+  const { "digest-length": digits } = read.request.headers;
+  const length = read.reuse && typeof digits === "string" ? parseDecimal(digits) : -1;
+  const digest = digestHeader(await wantedDigest(read, file, true, length < 0 ? null : length));
+  return length < 0 || digest["repr-digest"] === undefined
+    ? digest
+    : { ...digest, "digest-length": `${length}` };
+}
+
+/**
+ * The digest, if it is requested, and known or computable.
+ *
+ * @param length The bytes of the beginning that is meant; `null` for the whole file.
+ */
+async function wantedDigest(
+  { request, session, digests, warn }: FileRequest,
+  file: OpenFile,
+  compute: boolean,
+  length: number | null = null,
+): Promise<string | null> {
+  if (!wantsDigest(request.headers)) return null;
+  try {
+    if (length !== null) return await digests.computeStart(file, length, session?.signal);
+    return compute ? await digests.findOrCompute(file, session?.signal) : digests.find(file);
+  } catch (error) {
+    session?.signal.throwIfAborted();
+    warn(unreadable(error));
+    return null;
+  }
+}
+
+function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
+  return {
+    ...(etag === null ? {} : { etag }),
+    ...(lastModified === null ? {} : { "last-modified": formatDate(lastModified) }),
+  };
+}
+
+/** The most bytes of a body that is read at once, and sent in one write with the preamble. */
+const SMALL_BYTES = 32768;
+
+/** Closes the files of bodies that nobody has ended; to close one again does nothing. */
+const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
+  handle.close().catch(() => {});
+});
+
+/**
+ * Makes a body of the bytes of a file from `start` up to, not including, `stop`. The file is closed
+ * at once if the bytes are few, else after the body was sent, canceled, or garbage-collected.
+ *
+ * A file that was overwritten is never sent to its end, so that no peer mistakes bytes of two
+ * versions for a whole file.
+ *
+ * @param digests Gets the digest of a file that is read as a whole; `null` if nobody wants it.
+ * @param sent Called once, with how many bytes were handed over to be sent.
+ * @throws {Refusal} (409) if the bytes are few, and the file was overwritten before they were read.
+ * A larger body fails with a `BodyError` while it is sent.
+ */
+export async function makeFileBody(
+  file: OpenFile,
+  start: number,
+  stop: number,
+  digests: KnownDigests | null,
+  sent: (bytes: number) => void,
+): Promise<Uint8Array | BodyIter> {
+  const { handle } = file;
+  const hash = digests !== null && start === 0 && stop === file.size ? newHash() : null;
+  // All bytes must be of the version that was opened. The check is synchronous: a look at an open
+  // file takes far less time than a turn.
+  const checkEnd = () => {
+    const now = fstatSync(handle.fd, { bigint: true });
+    if (isOverwritten(file.state, now)) throw overwrittenError(file);
+    if (hash === null || !isUnchanged(file.state, now)) return;
+    digests!.remember(file, hash.digest("hex"));
+  };
+  if (stop - start > SMALL_BYTES) {
+    let position = start;
+    const pieces = readPieces(handle, start, stop, () => overwrittenError(file), (piece) => {
+      hash?.update(piece);
+      position += piece.length;
+      if (position === stop) checkEnd();
+    });
+    const closed = closedAtEnd(handle, pieces, sent);
+    unreadFiles.register(closed, handle);
+    // A generator yields an empty piece first: once it has started, its end closes the file.
+    await closed.next();
+    try {
+      return new BodyIter(closed, stop - start);
+    } catch (error) {
+      // A sparse file can be longer than any content-length.
+      await handle.close();
+      throw error;
+    }
+  }
+  try {
+    // Through `readPieces` a file of 30 KB takes 1.5 times as long.
+    const bytes = new Uint8Array(stop - start);
+    let length = 0;
+    while (length < bytes.length) {
+      const { bytesRead } = await handle.read(bytes, length, bytes.length - length, start + length);
+      if (bytesRead === 0) throw overwrittenError(file);
+      length += bytesRead;
+    }
+    hash?.update(bytes);
+    checkEnd();
+    sent(bytes.length);
+    return bytes;
+  } catch (error) {
+    throw error instanceof BodyError
+      ? new Refusal(409, error.message, {}, { cause: error })
+      : error;
+  } finally {
+    await handle.close();
+  }
+}
+
+function overwrittenError({ path }: OpenFile): BodyError {
+  return new BodyError(
+    `${printable(path)} was overwritten while it was sent; write to another file and rename that`,
+  );
+}
+
+/**
+ * Yields the pieces of a file, and closes the file at the end. A piece counts as sent once the next
+ * one is requested. The empty piece before them starts the generator: only a started one closes.
+ */
+async function* closedAtEnd(
+  handle: FileHandle,
+  pieces: AsyncGenerator<Uint8Array, void, void>,
+  sent: (bytes: number) => void,
+): AsyncGenerator<Uint8Array, void, void> {
+  let count = 0;
+  try {
+    yield EMPTY;
+    for await (const piece of pieces) {
+      yield piece;
+      count += piece.length;
+    }
+  } finally {
+    await handle.close();
+    sent(count);
+  }
+}

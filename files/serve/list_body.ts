@@ -1,0 +1,93 @@
+/** Lists of directories and of trees as the bodies of responses, in JSON. */
+
+import { ChunkedBodyIter } from "../../base/body/body_iter.ts";
+import { EMPTY } from "../../internal/bytes.ts";
+import { BodyError } from "../../base/errors.ts";
+import type { Chunk } from "../../base/wire/chunk.ts";
+import { Turns } from "../../internal/disk/files.ts";
+import { formatEntry, TREE_END } from "../entries.ts";
+import { firstPlace, type Place, readBelow, readPlace, type Walk } from "../listing.ts";
+import type { Root } from "../root.ts";
+import { nullIfAbsent, resolveBelow } from "./below_root.ts";
+
+/** The minimum number of characters in a chunk, except the last. */
+const CHUNK_CHARACTERS = 32768;
+
+const encoder = new TextEncoder();
+
+/**
+ * Makes a body with an array of everything in a directory, or in the tree below it. The directory
+ * is read while the body is sent. Reserved names are omitted; an entry that can't be served is of
+ * the kind `"other"`. If the entries can't be found out, the body is cut.
+ *
+ * @param root The directory that is served.
+ * @param names The names that lead from the root to the directory that is listed.
+ * @param hasModes Whether the list says the permission bits of files.
+ * @returns `null` if there is no directory that a peer may see.
+ * @throws {Refusal} if there is a directory that can't be read.
+ */
+export async function listBelow(
+  root: Root,
+  names: readonly string[],
+  isTree: boolean,
+  hasModes: boolean,
+): Promise<ChunkedBodyIter | null> {
+  try {
+    const resolved = await resolveBelow(root, names);
+    if (resolved === null || !resolved.state.isDirectory()) return null;
+    const { path } = resolved;
+    const walk = { root, path, turns: new Turns(), hasModes };
+    const first = firstPlace(path, resolved.state);
+    const batches = isTree ? treeTexts(walk, first) : listTexts(walk, first);
+    const begin = batches.next();
+    // Errors of the directory are found out now, while the response can still have another status.
+    await begin.catch((error) => {
+      if (!(error instanceof BodyError)) throw error;
+    });
+    return new ChunkedBodyIter(chunksOf(begin, batches));
+  } catch (error) {
+    return nullIfAbsent(root, error, names);
+  }
+}
+
+async function* listTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
+  for await (const entries of readPlace(walk, first)) {
+    const texts: string[] = [];
+    for (const { place, ...entry } of entries) {
+      if (place === undefined) {
+        texts.push(formatEntry({ name: entry.name }, entry));
+        continue;
+      }
+      for await (const [itself] of readPlace({ ...walk, isShallow: true }, place)) {
+        texts.push(formatEntry({ name: entry.name }, itself!));
+      }
+    }
+    yield texts;
+  }
+}
+
+async function* treeTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
+  for await (const entries of readBelow(walk, first)) {
+    yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
+  }
+  yield [TREE_END];
+}
+
+async function* chunksOf(
+  begin: Promise<IteratorResult<string[], void>>,
+  batches: AsyncGenerator<string[], void, void>,
+): AsyncGenerator<Chunk, void, void> {
+  let text = "[";
+  let separator = "\n";
+  for (let batch = await begin; batch.done !== true; batch = await batches.next()) {
+    for (const element of batch.value) {
+      text += separator + element;
+      separator = ",\n";
+    }
+    if (text.length < CHUNK_CHARACTERS) continue;
+    yield [null, encoder.encode(text)];
+    text = "";
+  }
+  yield [null, encoder.encode(`${text}\n]\n`)];
+  yield [null, EMPTY];
+}

@@ -1,0 +1,389 @@
+/**
+ * PUT and DELETE: files that peers send, in a single request, or resumed where an earlier request
+ * was interrupted; directories that they make; and what they remove.
+ */
+
+import type { Hash } from "node:crypto";
+import { type BigIntStats, fstatSync } from "node:fs";
+import { dirname } from "node:path";
+import type { ResponseTuple } from "../../base/app/message.ts";
+import { cancelQuietly } from "../../base/body/bodies.ts";
+import type { HeaderDict } from "../../base/wire/headers.ts";
+import { EarlySync, setMode } from "../../internal/disk/files.ts";
+import { isFileSystemError, syncAllIfPossible } from "../../internal/disk/names.ts";
+import { isDiskFull } from "../../internal/disk/space.ts";
+import type { Temporary } from "../../internal/disk/temporary.ts";
+import { openBelow } from "./below_root.ts";
+import { makeValidators, stampOrNone, wantsNew } from "../conditions.ts";
+import { digestHeader, hashStart, newHash, wantsDigest } from "../digest.ts";
+import { type FileState, isOverwritten, isUnchanged } from "../file_pieces.ts";
+import { receiveBody } from "../file_writer.ts";
+import { bitsOf, modeHeader, modeOfCopy, modeOfWritten } from "../modes.ts";
+import { notFound, Refusal, refusalOf, unreadable } from "../refusal.ts";
+import { copyBeginning, placeHeader, type Reused } from "../reuse.ts";
+import { checkTrust, type FileRequest, writtenAnswer } from "./file_request.ts";
+import {
+  checkDestination,
+  conditionOf,
+  preconditionOf,
+  readOffsetRequest,
+  readPut,
+  type ResumableUpload,
+  type UploadHeaders,
+  type UploadRest,
+  type WholeUpload,
+} from "./put_request.ts";
+import { endWriting, partSize, writeAlone } from "./unfinished.ts";
+
+/** Writes a file, or creates a directory, whose path has a trailing slash, with an empty body. */
+export async function put(write: FileRequest): Promise<ResponseTuple> {
+  const asked = readPut(write);
+  switch (asked.kind) {
+    case "directory":
+      return await putDirectory(write);
+    case "mode":
+      return await putMode(write, asked.length, asked.mode);
+    case "whole":
+      return await receiveWhole(write, asked);
+    case "rest":
+      return await receiveRest(write, asked);
+  }
+}
+
+async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
+  const { root, target } = write;
+  await checkTrust(write.session);
+  const { created, changed } = root.makeDirectory(target.names, conditionOf(write));
+  await syncAllIfPossible(changed);
+  return writtenAnswer(created, {});
+}
+
+/** Gives a file that is here the permission bits in the request, and nothing else. */
+async function putMode(
+  write: FileRequest,
+  length: number,
+  mode: number | null,
+): Promise<ResponseTuple> {
+  await checkTrust(write.session);
+  const { path, existing } = write.root.findFile(write.target.names);
+  preconditionOf(write.request.headers)(existing);
+  if (existing === null) throw notFound();
+  if (Number(existing.size) !== length) throw new Refusal(412, `${path} has another length`);
+  if (!write.isAddOnly) giveMode(write, path, mode);
+  return writtenAnswer(false, {});
+}
+
+export async function remove(write: FileRequest): Promise<ResponseTuple> {
+  const { root, target, report } = write;
+  await checkTrust(write.session);
+  const { isDirectory, names } = target;
+  const removing = root.remove(names, isDirectory, conditionOf(write));
+  const { wasFile, changed } = await removing.catch((error) => {
+    // An error of the disk, as of a damaged sector, refuses this name alone.
+    throw refusalOf(error) ?? unreadable(error);
+  });
+  await syncAllIfPossible([changed]);
+  if (wasFile) report("delete", names, 0, true, 204);
+  return [204, "No Content", {}, null];
+}
+
+/** Writes a file of which nothing is kept if the request breaks off. */
+async function receiveWhole(
+  write: FileRequest,
+  upload: WholeUpload,
+): Promise<ResponseTuple> {
+  const { request: { body }, unfinished } = write;
+  const { digest, length, size, reuse, mode } = upload;
+  conditionOf(write)(checkDestination(write, upload, size ?? 0));
+  try {
+    unfinished.checkSpace(size ?? 0, 0, 0);
+    await using reused = reuse && await openReused(write, reuse);
+    unfinished.makeDirectory();
+    const modes = mode === null ? {} : modeOfWritten(mode, unfinished.findGranted());
+    using temporary = unfinished.create(modes);
+    const { file, path } = temporary;
+    const start = reused?.length ?? 0;
+    const sync = new EarlySync(path, 0);
+    const copied = reused && await reused.copyTo(temporary, sync);
+    const hash = copied ?? (digest === null && length === null ? null : newHash());
+    const whole = { file, sync, start, limit: write.maxBytes, length, hash };
+    const lastChunkDigest = await receiveBody(body, whole);
+    const sha256 = length === null ? digest : lastChunkDigest;
+    if (hash !== null) checkDigest(hash, sha256);
+    return await finish(write, upload, sha256, temporary);
+  } catch (error) {
+    throw unfinished.explainFull(error, size, null);
+  }
+}
+
+/** Writes the rest of a file that has a part here, or all of it. */
+async function receiveRest(write: FileRequest, upload: UploadRest): Promise<ResponseTuple> {
+  const { offset, length } = upload;
+  const existing = checkDestination(write, upload, length);
+  // An app that only adds files confirms one that is there already.
+  if (write.isAddOnly && offset === length) preconditionOf(write.request.headers)(existing);
+  else conditionOf(write)(existing);
+  const part = partOf(write, upload);
+  try {
+    return await writeAlone(part, (superseded) => continuePart(write, upload, part, superseded));
+  } catch (error) {
+    // The part has its final size only now that the file is closed.
+    throw write.unfinished.explainFull(error, length, part);
+  }
+}
+
+/** Writes to a part from the offset on, or confirms a file that is here already. */
+async function continuePart(
+  write: FileRequest,
+  upload: UploadRest,
+  part: string,
+  superseded: AbortSignal,
+): Promise<ResponseTuple> {
+  const { request: { body }, unfinished } = write;
+  const { offset, length, reuse } = upload;
+  const isPart = offset === 0 || offset === partSize(part);
+  await using reused = isPart ? null : reuse && await openReused(write, reuse, superseded);
+  if (!isPart && reused === null) {
+    const { offset: right, here } = await findUpload(write, upload, part, superseded);
+    if (offset === length && here !== null && here.digest === upload.digest) {
+      return await confirmUpload(write, here, upload);
+    }
+    throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
+  }
+
+  superseded.addEventListener("abort", () => body && cancelQuietly(body, superseded.reason));
+  const begin = reused === null ? offset : 0;
+  unfinished.checkSpace(length, begin, partSize(part));
+  using temporary = await unfinished.openPart(part, upload.mode);
+  const sync = new EarlySync(part, begin);
+  // If this fails, nothing is kept: what was copied can be copied again.
+  const copied = reused && await reused.copyTo(temporary, sync);
+  try {
+    const { file } = temporary;
+    const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
+    // If another process had the part, the new one is empty, and so too short.
+    const hash = copied ?? await hashStart(file, offset, changed, superseded);
+    if (copied === null) await temporary.continueFrom(offset);
+    const destined = { file, sync, start: offset, limit: length, length, hash };
+    const lastChunkDigest = await receiveBody(body, destined);
+    const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
+    return await finish(write, upload, digest, temporary);
+  } catch (error) {
+    const isFull = isDiskFull(error);
+    // An interrupted upload is resumed later, and a refused one is removed.
+    const isInterrupted = superseded.aborted || isFull || refusalOf(error) === null;
+    // A file that has its name already is not cut.
+    if (isInterrupted && temporary.isThere) {
+      if (isFull) await temporary.keepSynced(sync.synced);
+      temporary.isKept = temporary.file.statSync().size > 0;
+      unfinished.makeRoom(part);
+    }
+    throw superseded.aborted ? superseded.reason : error;
+  }
+}
+
+/** Answers how much of a file is here, and creates nothing. */
+export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
+  const { unfinished } = write;
+  const upload = readOffsetRequest(write);
+  const existing = checkDestination(write, upload, upload.length);
+  const part = partOf(write, upload);
+  await endWriting(part);
+  const { offset, here } = await findUpload(write, upload, part);
+  // If a file of this length is here, it may be the same, and the client then sends nothing: the
+  // space is checked only without one.
+  if (here === null) unfinished.checkSpace(upload.length, offset, offset);
+  const digestHere = upload.digest === null ? here?.digest ?? null : null;
+  const told = {
+    ...offsetHeader(offset),
+    ...digestHeader(digestHere),
+    ...versionHeaders(existing),
+    ...write.reuse ? placeHeader(write.target.names, false) : {},
+  };
+  return [200, "OK", told, null];
+}
+
+/** What a client needs to say that it replaces this file, or none. */
+function versionHeaders(existing: BigIntStats | null): HeaderDict {
+  if (existing?.isDirectory()) return {};
+  const etag = existing && makeValidators(existing, Date.now()).etag;
+  const mode = modeHeader(existing && bitsOf(existing.mode));
+  return { "file-stamp": stampOrNone(existing), ...mode, ...(etag === null ? {} : { etag }) };
+}
+
+/**
+ * Opens the file of which an upload reuses the beginning.
+ *
+ * @throws {Refusal} of status 404 if this peer can't read the file.
+ */
+async function openReused(
+  write: FileRequest,
+  { names, length }: Reused,
+  superseded?: AbortSignal,
+) {
+  const { root } = write;
+  const found = names && await openBelow(root, names).catch((error) => {
+    throw error instanceof Refusal && error.status === 403 ? notFound() : error;
+  });
+  if (found === null || found === "directory") throw notFound();
+  const { handle, state } = found;
+  const other = (error?: unknown) => {
+    if (error !== undefined && !isFileSystemError(error)) throw error;
+    const text = `${found.path} is not what was to be reused`;
+    return new Refusal(409, text, offsetHeader(0), { cause: error });
+  };
+  return {
+    length,
+    /** Copies the beginning to an empty file; resolves to its hash. */
+    async copyTo(temporary: Temporary, sync: EarlySync): Promise<Hash> {
+      await temporary.continueFrom(0);
+      const { file } = temporary;
+      const hash = newHash();
+      const signal = endOf(write, superseded);
+      await copyBeginning(handle, file, { length, hash, sync, signal, unreadable: other });
+      if (isOverwritten(state, fstatSync(handle.fd, { bigint: true }))) throw other();
+      return hash;
+    },
+    [Symbol.asyncDispose]: () => handle.close(),
+  };
+}
+
+interface FileHere {
+  readonly state: FileState;
+  readonly digest: string;
+}
+
+/**
+ * Finds how much of a file is here: all, a part, or nothing; and the file of the same length that
+ * has the name, if that is of interest.
+ */
+async function findUpload(
+  write: FileRequest,
+  { digest, length }: ResumableUpload,
+  part: string,
+  superseded?: AbortSignal,
+): Promise<{ readonly offset: number; readonly here: FileHere | null }> {
+  const isOfInterest = digest !== null ||
+    partSize(part) === 0 && wantsDigest(write.request.headers);
+  const here = isOfInterest ? await findHere(write, length, superseded) : null;
+  const size = partSize(part);
+  const partial = size <= length ? size : 0;
+  return { offset: here !== null && here.digest === digest ? length : partial, here };
+}
+
+/** The file that has the name now, if it has this length. */
+async function findHere(
+  write: FileRequest,
+  length: number,
+  superseded?: AbortSignal,
+): Promise<FileHere | null> {
+  const { root, target, digests } = write;
+  const file = await openBelow(root, target.names);
+  if (file === null || file === "directory") return null;
+  try {
+    if (file.size !== length) return null;
+    const digest = await digests.findOrCompute(file, endOf(write, superseded));
+    return digest === null ? null : { state: file.state, digest };
+  } finally {
+    await file.handle.close();
+  }
+}
+
+/**
+ * Answers an upload of a file that is already here: the file gets the time and the permission bits
+ * in the request. Its path may not be on the disk yet, if the server was killed before it had
+ * answered an earlier request.
+ */
+async function confirmUpload(
+  write: FileRequest,
+  { digest, state }: FileHere,
+  { modified, mode }: UploadHeaders,
+): Promise<ResponseTuple> {
+  if ((modified !== null || mode !== null) && !write.isAddOnly) {
+    await checkTrust(write.session);
+    const { path, existing } = write.root.findFile(write.target.names);
+    conditionOf(write)(existing);
+    if (existing === null || !isUnchanged(existing, state)) {
+      throw new Refusal(409, `${path} changed meanwhile`, offsetHeader(0));
+    }
+    if (modified !== null) setModified(path, modified);
+    giveMode(write, path, mode);
+  }
+  const { root, target: { names } } = write;
+  await syncAllIfPossible(names.map((_name, depth) => root.pathOf(names.slice(0, depth))));
+  return writtenAnswer(false, digestHeader(digest));
+}
+
+function partOf(
+  { unfinished, session, target: { names } }: FileRequest,
+  { length, digest, version }: ResumableUpload,
+): string {
+  return unfinished.partOf(session?.peerCertificate, [names, length, digest, version]);
+}
+
+/** Aborts when the session ends, or a newer request asks for the same part. */
+function endOf({ session }: FileRequest, superseded: AbortSignal | undefined): AbortSignal {
+  const signals = [session?.signal, superseded].filter((signal) => signal !== undefined);
+  return AbortSignal.any(signals);
+}
+
+function offsetHeader(offset: number): HeaderDict {
+  return { "upload-offset": `${offset}` };
+}
+
+function checkDigest(hash: Hash, digest: string | null): string {
+  if (digest === null) throw new Refusal(400, "the last chunk has no extension sha256");
+  if (hash.digest("hex") === digest) return digest;
+  throw new Refusal(400, "the file does not have the digest that was announced");
+}
+
+/**
+ * Gives a complete file its name, or keeps it as a part if a later request does that.
+ *
+ * @param digest Its SHA-256; `null` if nobody has said or wanted it.
+ */
+async function finish(
+  write: FileRequest,
+  { modified, isLater }: UploadHeaders,
+  digest: string | null,
+  temporary: Temporary,
+): Promise<ResponseTuple> {
+  const { request, session, root, target: { names }, report, unfinished } = write;
+  // A part has the time of its last write, by which old ones are found.
+  if (modified !== null && !isLater) await temporary.file.utime(new Date(), modified);
+  await temporary.sync();
+  await checkTrust(session);
+  if (isLater) {
+    unfinished.checkShare(temporary.path);
+    temporary.isKept = true;
+    // What is in the way is deleted after the answer, so the part must survive a power failure.
+    await syncAllIfPossible([root.path, dirname(temporary.path)]);
+    return writtenAnswer(false, digestHeader(digest));
+  }
+  const naming = { condition: conditionOf(write), isNew: wantsNew(request.headers) };
+  const { created, changed } = root.place(names, temporary, naming);
+  await syncAllIfPossible(changed);
+  report("put", names, temporary.file.statSync().size, true, created ? 201 : 204);
+  return writtenAnswer(created, digestHeader(digest));
+}
+
+/** Gives a file permission bits of its source, synchronously, as far as a new file gets them. */
+function giveMode({ unfinished }: FileRequest, path: string, mode: number | null): void {
+  const granted = mode === null ? null : unfinished.findGranted();
+  if (mode !== null && granted !== null) setMode(path, modeOfCopy(mode, granted));
+}
+
+/**
+ * Sets the modification time of a file, synchronously: no other request of the process runs between
+ * a check of the file and this.
+ *
+ * @throws {Refusal} if the program may not write to the file.
+ */
+function setModified(path: string, modified: Date): void {
+  // Deno needs no permission to set the times of an open file.
+  const { state } = Deno.permissions.querySync({ name: "write", path });
+  if (state !== "granted") throw new Refusal(403, `no permission to write to ${path}`);
+  // The times of node:fs are seconds as floating-point numbers, off by a millisecond.
+  using file = Deno.openSync(path, { read: true });
+  file.utimeSync(new Date(), modified);
+}

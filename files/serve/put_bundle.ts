@@ -1,0 +1,164 @@
+/** Bundles that arrive: many small files at once. */
+
+import type { Request, ResponseTuple } from "../../base/app/message.ts";
+import {
+  BUNDLE_TYPE,
+  BundleParser,
+  formatBundle,
+  MAX_RECORDS,
+  PUT_REQUEST,
+  type PutRecord,
+  type PutStatus,
+} from "../bundle.ts";
+import { stampOf, stampOfState } from "../conditions.ts";
+import { sha256Of } from "../digest.ts";
+import { isName, MAX_DEPTH } from "../file_name.ts";
+import { checkTrust, type FileRequest } from "./file_request.ts";
+import { parseMode } from "../modes.ts";
+import { Refusal, refusalOf } from "../refusal.ts";
+import type { Condition } from "../root.ts";
+import {
+  type Placement,
+  type SmallFile,
+  type SmallFileOutcome,
+  SmallFiles,
+} from "../small_files.ts";
+
+/** Writes the files of a bundle, and answers with a status for each. */
+export async function putBundle(request: FileRequest): Promise<ResponseTuple> {
+  const writer = new BundleWriter(request);
+  await using files = new SmallFiles(writer.placement);
+  const parser = new BundleParser(PUT_REQUEST);
+  try {
+    for await (const piece of piecesOf(request.request)) {
+      for (const { record, content } of parser.push(piece)) {
+        const file = writer.check(record, content);
+        if (file === null) continue;
+        await files.add(file, content);
+        writer.note(files.takeOutcomes());
+      }
+    }
+  } finally {
+    try {
+      // Files that have arrived whole are not lost, so that the client can go on behind them.
+      await files.flush();
+    } finally {
+      writer.note(files.takeOutcomes());
+    }
+  }
+  parser.end();
+  const answer = formatBundle(writer.statuses.map((status) => ({ status })));
+  return [200, "OK", { "content-type": BUNDLE_TYPE }, answer];
+}
+
+async function* piecesOf({ body }: Request): AsyncGenerator<Uint8Array, void, void> {
+  if (body === null) return;
+  if (!body.chunked) return yield* body;
+  for await (const [, data] of body) yield data;
+}
+
+/** A file, or a directory, of a bundle that arrives. */
+interface BundledUpload extends SmallFile {
+  /** The position of its status. */
+  readonly index: number;
+  readonly size: number;
+  /** The permission bits of the source, if they are taken. */
+  readonly mode: number | null;
+  /** Whether the record says what it may replace. */
+  readonly hasCondition: boolean;
+}
+
+/** Checks the files of a bundle, and notes their outcomes. */
+class BundleWriter {
+  /** The statuses of all records, in their order. */
+  readonly statuses: PutStatus[] = [];
+  readonly placement: Placement<BundledUpload>;
+  readonly #request: FileRequest;
+
+  constructor(request: FileRequest) {
+    this.#request = request;
+    const { root, session, unfinished } = request;
+    this.placement = {
+      root,
+      prepare() {
+        unfinished.makeDirectory();
+        return { changed: [], parent: null };
+      },
+      make: ({ mode }) => unfinished.create(mode === null ? {} : { mode: mode | 0o600 }),
+      // The peer may have been forgotten meanwhile.
+      admit: () => checkTrust(session),
+    };
+  }
+
+  /**
+   * Checks a record.
+   *
+   * @returns `null` if the file is refused.
+   */
+  check(record: PutRecord, content: Uint8Array): BundledUpload | null {
+    const index = this.statuses.length;
+    if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);
+    this.statuses.push(201);
+    const names = [...this.#request.target.names, ...record.path];
+    const isDirectory = "kind" in record;
+    const isOnlyNew = "if-none-match" in record;
+    const { isAddOnly } = this.#request;
+    const condition = "seen" in record ? conditionOf(record.seen!, isAddOnly) : undefined;
+    const hasCondition = isOnlyNew || condition !== undefined;
+    const isNew = isOnlyNew || isAddOnly && !isDirectory;
+    const modified = isDirectory ? null : record.modified;
+    const { length: size } = content;
+    const mode = isDirectory || !this.#request.takesModes ? null : parseMode(record.mode);
+    const file = { index, names, modified, isNew, condition, size, mode, hasCondition };
+    const { maxBytes } = this.#request;
+    let error: Refusal | null = null;
+    if (names.length > MAX_DEPTH || !names.every(isName)) {
+      error = new Refusal(404, "a name that no file can have");
+    } else if (size > maxBytes) {
+      error = new Refusal(413, `${size} bytes, more than ${maxBytes}`);
+    } else if (!isDirectory && sha256Of(content) !== record.sha256) {
+      error = new Refusal(400, "the file does not have its digest");
+    }
+    if (error === null) return file;
+    this.#noteError(file, error);
+    return null;
+  }
+
+  /**
+   * Notes the statuses of files, and reports each file that has its name, whatever happened to
+   * others.
+   */
+  note(outcomes: readonly SmallFileOutcome<BundledUpload>[]): void {
+    for (const { file, isCreated } of outcomes) {
+      if (isCreated === null) continue;
+      const status = isCreated ? 201 : 204;
+      this.statuses[file.index] = status;
+      if (file.modified !== null) this.#request.report("put", file.names, file.size, true, status);
+    }
+    for (const { file, error } of outcomes) if (error !== null) this.#noteError(file, error);
+  }
+
+  #noteError({ index, names, size, hasCondition }: BundledUpload, error: unknown): void {
+    const refusal = refusalOf(this.#request.unfinished.explainFull(error, size, null));
+    if (refusal === null) throw error;
+    // Writing small files has no other statuses than those of `PutStatus`.
+    const { status } = refusal;
+    this.statuses[index] = (status === 412 && !hasCondition ? 409 : status) as PutStatus;
+    this.#request.warn(refusal, names.join("/"));
+  }
+}
+
+/** Refuses to replace another file than the one that the client has seen, or any at all. */
+function conditionOf(
+  [size, modified]: readonly [size: number, modified: number],
+  isAddOnly: boolean,
+): Condition {
+  const stamp = stampOf(size, modified);
+  return (existing) => {
+    if (existing !== null && stampOfState(existing) === stamp) return;
+    const problem = isAddOnly
+      ? "the client has seen a file there, and files are only added"
+      : "the file is not the one that the client has seen";
+    throw new Refusal(412, problem);
+  };
+}

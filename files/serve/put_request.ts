@@ -1,0 +1,224 @@
+/**
+ * What a PUT asks for, decided once from its headers and the length of its body; and what it may
+ * replace.
+ */
+
+import type { BigIntStats } from "node:fs";
+import type { HeaderDict } from "../../base/wire/headers.ts";
+import { parseDecimal } from "../../base/wire/tables.ts";
+import { checkConditions, isStamp, makeValidators, parseTime, stampOrNone } from "../conditions.ts";
+import { parseReprDigest } from "../digest.ts";
+import { parseMode } from "../modes.ts";
+import { Refusal } from "../refusal.ts";
+import { parseReuse, type Reused } from "../reuse.ts";
+import type { Condition } from "../root.ts";
+import type { FileRequest } from "./file_request.ts";
+
+/** A file that is written in a single request, of which nothing is kept if that breaks off. */
+export interface WholeUpload extends UploadHeaders {
+  readonly kind: "whole";
+  /** Bytes of the file; `null` if they are not known. */
+  readonly size: number | null;
+}
+
+/** An upload, with a digest or a version, of which a part may be here. */
+export interface ResumableUpload extends UploadHeaders {
+  readonly length: number;
+}
+
+/** The rest of a file, or all of it, of which a part is kept if the request breaks off. */
+export interface UploadRest extends ResumableUpload {
+  readonly kind: "rest";
+  readonly offset: number;
+}
+
+/** What a PUT asks for. */
+export type PutRequest =
+  | { readonly kind: "directory" }
+  /** A file that is here is to get permission bits, and nothing else. */
+  | { readonly kind: "mode"; readonly length: number; readonly mode: number | null }
+  | WholeUpload
+  | UploadRest;
+
+/** @throws {Refusal} if the headers don't fit to one another, or to the body. */
+export function readPut(write: FileRequest): PutRequest {
+  const { request: { body, headers }, target } = write;
+  const bodyLength = body === null ? 0 : body.chunked ? null : body.contentLength;
+  if (target.isDirectory && bodyLength === 0) return { kind: "directory" };
+  const upload = readUpload(write);
+  const { digest, offset, length, version, isLater, mode } = upload;
+  const isNamed = digest !== null || version !== null;
+
+  const isComplete = offset !== null && offset === length && bodyLength === 0;
+  if (isComplete && !isNamed && headers["file-mode"] !== undefined) {
+    return { kind: "mode", length: offset, mode };
+  }
+
+  const isWhole = length === null || bodyLength === null && digest === null;
+  if (offset === null && version === null && !isLater && isWhole) {
+    return { ...upload, kind: "whole", size: length ?? bodyLength };
+  }
+
+  const resumable = asResumable(upload);
+  if (offset === null) throw new Refusal(400, "the request must have upload-offset");
+  if (bodyLength !== (version === null ? resumable.length - offset : null)) {
+    throw new Refusal(
+      400,
+      "the body must be exactly the rest of the file, and with upload-version chunked",
+    );
+  }
+  return { ...resumable, kind: "rest", offset };
+}
+
+/** Reads the request for the upload offset. */
+export function readOffsetRequest(write: FileRequest): ResumableUpload {
+  return asResumable(readUpload(write));
+}
+
+/** The headers about a file, in a PUT, and in a HEAD that requests the upload offset. */
+export interface UploadHeaders {
+  /** The SHA-256 of the whole file, in hexadecimal digits. */
+  readonly digest: string | null;
+  /** When the file was last changed on the client. */
+  readonly modified: Date | null;
+  /** The permission bits of the file on the client. */
+  readonly mode: number | null;
+  /** The position of the first byte of the body in the file. */
+  readonly offset: number | null;
+  /** Bytes of the whole file. */
+  readonly length: number | null;
+  /** The client's name of this version of the file, whose digest is not known yet. */
+  readonly version: string | null;
+  /** Whether the file gets its name by a later request: until then its part is kept. */
+  readonly isLater: boolean;
+  /** What the file begins with, which is here already, and is not in the body. */
+  readonly reuse: Reused | null;
+}
+
+/**
+ * The form of `upload-version`, which is only compared with that of an earlier request. Our client
+ * sends a fingerprint of 64 digits.
+ */
+const VERSION_FORM = /^[0-9a-f]{1,64}$/;
+
+/** Whether a HEAD asks how much of an upload is here, rather than for the file. */
+export function asksForOffset(headers: HeaderDict): boolean {
+  return headers["upload-length"] !== undefined &&
+    (headers["repr-digest"] !== undefined || headers["upload-version"] !== undefined);
+}
+
+/** @throws {Refusal} if a header is not valid. */
+export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
+  return {
+    mode: readHeader(headers, "file-mode", (value) => valid(parseMode(value))),
+    digest: readHeader(headers, "repr-digest", parseReprDigest),
+    // The form is that of `toISOString`; milliseconds may be omitted.
+    modified: readHeader(headers, "upload-modified", (value) => {
+      return parseTime(value) ?? valid(parseTime(value.replace(/Z$/, ".000Z")));
+    }),
+    offset: readHeader(headers, "upload-offset", parseCount),
+    length: readHeader(headers, "upload-length", parseCount),
+    version: readHeader(
+      headers,
+      "upload-version",
+      (value) => valid(VERSION_FORM.test(value) ? value : null),
+    ),
+    isLater: readHeader(headers, "upload-complete", (value) => valid(value === "?0" || null)) ??
+      false,
+    reuse: null,
+  };
+}
+
+function readUpload(
+  { request: { headers }, takesModes, reuse: isReused }: FileRequest,
+): UploadHeaders {
+  const upload = readUploadHeaders(headers);
+  const { offset, length } = upload;
+  const reuse = isReused ? readHeader(headers, "reuse", (value) => valid(parseReuse(value))) : null;
+  const isPossible = reuse === null ||
+    length !== null && reuse.length <= length && (offset ?? reuse.length) === reuse.length;
+  if (!isPossible) throw new Refusal(400, "what is reused does not fit to the upload");
+  return { ...upload, reuse, ...takesModes ? {} : { mode: null } };
+}
+
+/** Reads a header, if there is one; a header that can't be parsed refuses the request. */
+function readHeader<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
+  const value = headers[name];
+  try {
+    return value === undefined ? null : parse(`${value}`);
+  } catch (error) {
+    throw new Refusal(400, `a bad ${name}`, {}, { cause: error });
+  }
+}
+
+function parseCount(value: string): number {
+  const count = parseDecimal(value);
+  return valid(count < 0 ? null : count);
+}
+
+function valid<T>(value: T | null): T {
+  if (value === null) throw new RangeError("invalid");
+  return value;
+}
+
+function asResumable(upload: UploadHeaders): ResumableUpload {
+  const { digest, version, length, isLater } = upload;
+  if (isLater && digest === null) throw new Refusal(400, "upload-complete needs a repr-digest");
+  if (length !== null && (digest === null) !== (version === null)) return { ...upload, length };
+  throw new Refusal(
+    400,
+    "upload-length must come with a repr-digest with sha-256 or an upload-version",
+  );
+}
+
+/**
+ * Refuses a target that can't be written, whatever the body, before the body is read.
+ *
+ * @returns The state of the file that has the name.
+ */
+export function checkDestination(
+  { root, target, maxBytes }: FileRequest,
+  { isLater }: UploadHeaders,
+  length: number,
+): BigIntStats | null {
+  if (target.names.length > 0 && target.isDirectory) {
+    throw new Refusal(409, "the path of a file has no trailing slash");
+  }
+  const { existing } = root.findFile(target.names, { isLater });
+  if (length > maxBytes) throw new Refusal(413, `${length} bytes, more than ${maxBytes}`);
+  return existing;
+}
+
+/** The condition of a request that writes or deletes, and that of an app that only adds files. */
+export function conditionOf({ request: { headers }, isAddOnly }: FileRequest): Condition {
+  const precondition = preconditionOf(headers);
+  return (existing) => {
+    precondition(existing);
+    if (!isAddOnly || existing === null || existing.isDirectory()) return;
+    throw new Refusal(
+      hasCondition(headers) ? 412 : 409,
+      "a file is there, and files are only added",
+    );
+  };
+}
+
+/** The condition that the headers of a request set. */
+export function preconditionOf(headers: HeaderDict): Condition {
+  const stamp = readHeader(
+    headers,
+    "if-file-stamp",
+    (value) => valid(isStamp(value) ? value : null),
+  );
+  return (existing) => {
+    const validators = existing && makeValidators(existing, Date.now());
+    const isOther = stamp !== null && stamp !== stampOrNone(existing);
+    if (!isOther && checkConditions(headers, validators, true) === null) return;
+    throw new Refusal(412, "a precondition does not hold");
+  };
+}
+
+/** Whether a request says what it may replace. */
+function hasCondition(headers: HeaderDict): boolean {
+  return ["if-match", "if-none-match", "if-unmodified-since", "if-file-stamp"]
+    .some((name) => headers[name] !== undefined);
+}

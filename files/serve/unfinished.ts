@@ -1,0 +1,292 @@
+/**
+ * Unfinished files in the reserved directory of a root: those of a single request, and parts, the
+ * data of interrupted uploads, which can be resumed.
+ */
+
+import { chmodSync, lstatSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
+import type { PeerCertificate } from "../../base/app/session.ts";
+import type { HeaderDict } from "../../base/wire/headers.ts";
+import { grantedBits, lockFile } from "../../internal/disk/files.ts";
+import { fileErrorCode, removeIfPresentSync, statOrNull } from "../../internal/disk/names.ts";
+import { checkSpace, freeBytes, isDiskFull, spaceFigures } from "../../internal/disk/space.ts";
+import { Temporary, type TemporaryOptions } from "../../internal/disk/temporary.ts";
+import { hashOfText } from "../digest.ts";
+import { removeUnheld } from "../leftovers.ts";
+import { modeOfWritten } from "../modes.ts";
+import { Refusal } from "../refusal.ts";
+import { reservedPath, UNFINISHED_NAME } from "../reserved.ts";
+
+const HOUR = 60 * 60 * 1000;
+/** How long an unfinished file is kept after the last write, in milliseconds. */
+const KEPT_MILLISECONDS = 24 * HOUR;
+
+interface Listed {
+  readonly path: string;
+  readonly size: number;
+  /** When the file was last written to, in milliseconds since 1970. */
+  readonly modified: number;
+}
+
+export class UnfinishedFiles {
+  /** The path of the directory, which is made when it is needed. */
+  readonly path: string;
+  readonly #root: string;
+  /** What the parts of a client took when they were listed last, with those that came then. */
+  #share = { client: "", at: 0, taken: 0 };
+  readonly #report: (message: string) => void;
+  /** When old files were last looked for, in milliseconds since 1970. */
+  #sweptAt = -Infinity;
+
+  /** @param report Called if an old file can't be removed. */
+  constructor(root: string, report: (message: string) => void = () => {}) {
+    this.#root = root;
+    this.#report = report;
+    this.path = reservedPath(root);
+  }
+
+  /**
+   * Creates the directory, with mode 0700, if there is none. At most once an hour, the directory is
+   * swept.
+   *
+   * @throws {Refusal} if something else has this name.
+   */
+  makeDirectory(): void {
+    // The clock may be set back.
+    if (Math.abs(Date.now() - this.#sweptAt) >= HOUR) this.sweep();
+    const { path } = this;
+    let state = statOrNull(path);
+    if (state === null) {
+      try {
+        mkdirSync(path, { mode: 0o700 });
+      } catch (error) {
+        // Another process was first.
+        if (fileErrorCode(error) !== "EEXIST") throw error;
+      }
+      state = lstatSync(path, { bigint: true });
+    }
+    if (!state.isDirectory()) {
+      throw new Refusal(403, `${path} is needed for unfinished files, and is not a directory`);
+    }
+    if ((state.mode & 0o077n) === 0n) return;
+    try {
+      chmodSync(path, 0o700);
+    } catch {
+      // On a file system without modes the mount decides who may read.
+    }
+  }
+
+  /** A path in the directory that nobody else chooses. */
+  #newPath(): string {
+    return `${this.path}/put-${crypto.getRandomValues(new Uint8Array(16)).toHex()}`;
+  }
+
+  /** Creates an empty file, in the directory that is there. */
+  create(options: TemporaryOptions = {}): Temporary {
+    return Temporary.create(this.#newPath(), options);
+  }
+
+  /**
+   * Finds out which permission bits a new file gets here of all that it asks for; `null` if files
+   * have none. A directory that was not there is not there afterwards.
+   */
+  findGranted(): number | null {
+    const isMissing = statOrNull(this.path) === null;
+    this.makeDirectory();
+    try {
+      return grantedBits(this.#newPath());
+    } finally {
+      if (isMissing) this.#removeEmpty();
+    }
+  }
+
+  #removeEmpty(): void {
+    try {
+      rmdirSync(this.path);
+    } catch {
+      // Another process uses the directory by now.
+    }
+  }
+
+  /**
+   * Creates or opens the file of a part; only this user can read the file. A file that another
+   * process is writing is removed, and a new one created: the other process notices before the
+   * rename.
+   *
+   * @param mode The permission bits of the source; `null` if they are not known.
+   */
+  async openPart(path: string, mode: number | null = null): Promise<Temporary> {
+    this.makeDirectory();
+    const lock = async (file: Deno.FsFile) => {
+      // Some file systems have no locks.
+      if (await lockFile(file).catch(() => true)) return true;
+      removeIfPresentSync(path);
+      return false;
+    };
+    const modes = modeOfWritten(mode, grantedBits(this.#newPath()));
+    const part = await Temporary.open(path, lock, modes);
+    if (part === null) throw new Refusal(409, `other processes write to ${path}`);
+    part.isKept = false;
+    return part;
+  }
+
+  /**
+   * Finds the path of the part of an upload, whether or not the part exists. Only the client that
+   * sent the part finds it: another client, by its own key or its authority's, gets another path.
+   * Clients without a certificate count as one. The paths of one client differ behind the last
+   * dash.
+   */
+  partOf(client: PeerCertificate | null | undefined, upload: readonly unknown[]): string {
+    const keys = [client?.authority?.publicKey256 ?? "", client?.publicKey256 ?? ""];
+    const owner = hashOfText(JSON.stringify(keys)).slice(0, 32);
+    return `${this.path}/part-${owner}-${hashOfText(JSON.stringify([...keys, ...upload]))}`;
+  }
+
+  /**
+   * Compares a file with the free space, before its body is read.
+   *
+   * @param length Bytes of the whole file; 0 if they are not known.
+   * @param offset Where the body begins in the file.
+   * @param here Bytes of the part, which is cut at the offset.
+   * @throws {Refusal} if there is too little space. Its headers say how much of the file is here.
+   */
+  checkSpace(length: number, offset: number, here: number): void {
+    checkSpace(this.#root, length - offset, here - offset, ({ needed, free }) => {
+      const text = `there is too little space${spaceFigures(needed, free)}`;
+      const headers = { "upload-offset": `${here}`, "disk-free": `${free}` };
+      return new Refusal(507, `${text}${this.#kept()}`, headers);
+    });
+  }
+
+  /**
+   * Converts the error of a disk that has filled up: the refusal says how many bytes are needed and
+   * free, and names the parts that stay. Other errors are returned unchanged.
+   *
+   * @param length Bytes of the whole file; `null` if they are not known.
+   * @param part The path of the part; `null` if nothing of the file is kept.
+   */
+  explainFull(error: unknown, length: number | null, part: string | null): unknown {
+    if (!isDiskFull(error)) return error;
+    const needed = length === null ? null : length - (part === null ? 0 : partSize(part));
+    const free = freeBytes(this.#root);
+    const problem = `there is no space left, or the quota is exceeded${spaceFigures(needed, free)}`;
+    const headers: HeaderDict = free === null ? {} : { "disk-free": `${free}` };
+    return new Refusal(507, `${problem}${this.#kept()}`, headers, { cause: error });
+  }
+
+  /** The words of a message for the parts, which are hidden. */
+  #kept(): string {
+    const bytes = this.#list(`${this.path}/part-`).reduce((sum, { size }) => sum + size, 0);
+    return bytes === 0 ? "" : `; ${this.path} keeps ${bytes} bytes of interrupted uploads`;
+  }
+
+  /**
+   * Removes the oldest idle parts of a client until its parts take at most half of what would be
+   * free without them. The part that was just interrupted stays: a file that is larger than that
+   * has to arrive over a network that breaks off, too.
+   */
+  makeRoom(part: string): void {
+    let free = freeBytes(this.#root);
+    if (free === null) return;
+    const parts = this.#list(part.slice(0, part.lastIndexOf("-")));
+    let taken = parts.reduce((sum, { size }) => sum + size, 0);
+    for (const { path, size } of parts.sort((a, b) => a.modified - b.modified)) {
+      if (taken <= free) return;
+      if (path === part || !removeUnheld(path)) continue;
+      taken -= size;
+      free += size;
+    }
+  }
+
+  /**
+   * Refuses a complete part that is kept for a later request, if the parts of its client take more
+   * than half of what would be free without them. None is removed: the others may be as complete.
+   */
+  checkShare(part: string): void {
+    const free = freeBytes(this.#root);
+    if (free === null) return;
+    const client = part.slice(0, part.lastIndexOf("-"));
+    // Thousands of parts may be kept in a row: they are listed once a second, and in between added.
+    const isRecent = this.#share.client === client && Date.now() - this.#share.at < 1000;
+    if (isRecent) this.#share.taken += partSize(part);
+    if (isRecent && this.#share.taken <= free) return;
+    const taken = this.#list(client).reduce((sum, { size }) => sum + size, 0);
+    this.#share = { client, at: Date.now(), taken };
+    if (taken <= free) return;
+    const text =
+      `interrupted and late uploads of this client take ${taken} bytes, and ${free} are free`;
+    throw new Refusal(507, text, { "upload-offset": "0" });
+  }
+
+  #list(prefix: string): Listed[] {
+    if (!statOrNull(this.path)?.isDirectory()) return [];
+    const listed: Listed[] = [];
+    for (const name of readdirSync(this.path)) {
+      const path = `${this.path}/${name}`;
+      if (!path.startsWith(prefix) || !UNFINISHED_NAME.test(name)) continue;
+      const state = statOrNull(path);
+      if (!state?.isFile()) continue;
+      listed.push({ path, size: Number(state.size), modified: Number(state.mtimeMs) });
+    }
+    return listed;
+  }
+
+  /** Removes each file 24 hours after its last write, unless a process writes to it. */
+  sweep(): void {
+    this.#sweptAt = Date.now();
+    try {
+      for (const { path, modified } of this.#list("")) {
+        // Times in the future are from a clock that was ahead.
+        const isOld = Math.abs(Date.now() - modified) > KEPT_MILLISECONDS;
+        if (isOld) removeUnheld(path);
+      }
+    } catch (error) {
+      this.#report(`an old unfinished file can't be removed: ${error}`);
+    }
+  }
+}
+
+/** The bytes of a part; 0 if there is no part. */
+export function partSize(part: string): number {
+  const state = statOrNull(part);
+  return state?.isFile() ? Number(state.size) : 0;
+}
+
+/** The requests of this process that write to parts, by the path of the part. */
+const partWriters = new Map<string, {
+  /** Aborts once a newer request has asked for the same part. */
+  readonly superseded: AbortController;
+  /** Resolves when the request has ended. */
+  readonly done: Promise<void>;
+}>();
+
+/**
+ * Ends the request that writes to a part; resolves when nobody does. Another one may have begun in
+ * the turn after that.
+ */
+export async function endWriting(part: string): Promise<void> {
+  for (let older; (older = partWriters.get(part)) !== undefined;) {
+    older.superseded.abort(new Refusal(409, "a newer request for the same part"));
+    await older.done;
+  }
+}
+
+/**
+ * Writes to a part alone: another request that writes to the part is ended first.
+ *
+ * @param work Writes; the argument aborts when a newer request asks for the part.
+ */
+export async function writeAlone<T>(
+  part: string,
+  work: (superseded: AbortSignal) => Promise<T>,
+): Promise<T> {
+  while (partWriters.has(part)) await endWriting(part);
+  const superseded = new AbortController();
+  const { promise: done, resolve } = Promise.withResolvers<void>();
+  partWriters.set(part, { superseded, done });
+  try {
+    return await work(superseded.signal);
+  } finally {
+    partWriters.delete(part);
+    resolve();
+  }
+}

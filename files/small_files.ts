@@ -1,0 +1,247 @@
+/**
+ * Small files that are written many at a time, here or at a server: each with the promises of a
+ * single one.
+ *
+ * Small files are written and named with synchronous operations, in turns: an asynchronous
+ * operation costs several times as much, and whatever is checked holds until the end of the turn.
+ * Only waiting for the disk is asynchronous.
+ */
+
+import { Turns } from "../internal/disk/files.ts";
+import { isOverload, syncAllIfPossible } from "../internal/disk/names.ts";
+import type { Temporary } from "../internal/disk/temporary.ts";
+import type { Condition, Parent, Root } from "./root.ts";
+
+/** How many files get their names together. */
+const BATCH = 64;
+
+/** A small file, or a directory, that is placed below a root. */
+export interface SmallFile {
+  /** The names from the root. */
+  readonly names: readonly string[];
+  /** The time that the file gets; `null` for a directory. */
+  readonly modified: Date | null;
+  /** Whether nothing may have the name. */
+  readonly isNew: boolean;
+  /** Decides about the file that has the name. */
+  readonly condition?: Condition | undefined;
+}
+
+/** What was made to write the files of a directory. */
+export interface PreparedDirectory {
+  /** The directories that have new entries. */
+  readonly changed: readonly string[];
+  /** The directory, if it was there. */
+  readonly parent: Parent | null;
+}
+
+/** Where and how small files are written. */
+export interface Placement<F extends SmallFile> {
+  /** The directory that the names begin at. */
+  readonly root: Root;
+  /**
+   * Prepares to write the files of a directory: once in each turn.
+   *
+   * @param known The directory that was prepared before in the same turn; `null` if there is none.
+   */
+  prepare(directory: readonly string[], known: Parent | null): PreparedDirectory;
+  /** Makes the temporary file of a file. */
+  make(file: F): Temporary;
+  /** Rejects if no file may get its name any more. */
+  admit(): Promise<void>;
+}
+
+/** The outcome of a file: its name, or the error for which the file has none. */
+export type SmallFileOutcome<F> =
+  | { readonly file: F; readonly isCreated: boolean; readonly error: null }
+  | { readonly file: F; readonly isCreated: null; readonly error: NonNullable<unknown> };
+
+function failedOutcome<F>(file: F, error: unknown): SmallFileOutcome<F> {
+  return { file, isCreated: null, error: error! };
+}
+
+/** A file whose content has been written; a directory has none. */
+interface ArrivedFile<F> {
+  readonly file: F;
+  readonly temporary: Temporary | null;
+  /** Resolves to `null` once the content is on the disk, or to the error. */
+  readonly synced: Promise<unknown>;
+}
+
+const SYNCED = Promise.resolve(null);
+
+/** A directory in which files get their names in one turn. */
+interface EnteredDirectory {
+  readonly key: string;
+  readonly parent: Parent;
+}
+
+/** Writes small files: while some are synced to the disk and named, others arrive. */
+export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
+  readonly #placement: Placement<F>;
+  readonly #turns = new Turns();
+  /** The directories that have new entries. */
+  readonly #changed = new Set<string>();
+  /**
+   * The outcomes of the batch, whose names may not be on the disk yet, and those that are known.
+   */
+  #named: SmallFileOutcome<F>[] = [];
+  #outcomes: SmallFileOutcome<F>[] = [];
+  #arrived: ArrivedFile<F>[] = [];
+  /** The directory of the file that arrived before, until the turn is over. */
+  #prepared: { readonly key: string; readonly parent: Parent | null } | null = null;
+  /** Resolves when the files before those that arrive now have their names. */
+  #naming: Promise<void> = Promise.resolve();
+  /** Where files get their names in this turn. */
+  #entered: EnteredDirectory | null = null;
+
+  constructor(placement: Placement<F>) {
+    this.#placement = placement;
+  }
+
+  /** Writes a file, which gets its name later. */
+  async add(file: F, content: Uint8Array): Promise<void> {
+    for (let isAgain = false;; isAgain = true) {
+      try {
+        this.#write(file, content);
+        break;
+      } catch (error) {
+        this.#prepared = null;
+        if (isAgain || !isOverload(error)) {
+          return void this.#outcomes.push(failedOutcome(file, error));
+        }
+        // There are descriptors again when the files that are open have their names.
+        await this.#nameArrived();
+        await this.#naming;
+      }
+    }
+    if (this.#arrived.length >= BATCH) await this.#nameArrived();
+    else if (this.#turns.isOver) await this.#turns.next(this.#placement.root.path);
+    else return;
+    this.#prepared = null;
+  }
+
+  #write(file: F, content: Uint8Array): void {
+    const { names, modified } = file;
+    if (modified === null) {
+      return void this.#arrived.push({ file, temporary: null, synced: SYNCED });
+    }
+    const directory = names.slice(0, -1);
+    const key = directory.join("/");
+    if (this.#prepared?.key !== key || this.#turns.isOver) {
+      const known = this.#turns.isOver ? null : this.#prepared?.parent ?? null;
+      const { changed, parent } = this.#placement.prepare(directory, known);
+      for (const path of changed) this.#changed.add(path);
+      this.#prepared = { key, parent };
+    }
+    const temporary = this.#placement.make(file);
+    try {
+      const { file: open } = temporary;
+      for (let at = 0; at < content.length;) at += open.writeSync(content.subarray(at));
+      open.utimeSync(new Date(), modified);
+    } catch (error) {
+      temporary[Symbol.dispose]();
+      throw error;
+    }
+    const synced = temporary.sync().then(() => null, (error) => error);
+    // Without waiting for more: a client that sends nothing must not hold a descriptor for each
+    // file.
+    if (!temporary.isLocked) synced.finally(() => temporary.close());
+    this.#arrived.push({ file, temporary, synced });
+  }
+
+  /** Lets the files that have arrived get their names, after those before. */
+  async #nameArrived(): Promise<void> {
+    await this.#naming;
+    const arrived = this.#arrived;
+    this.#arrived = [];
+    this.#naming = this.#nameBatch(arrived);
+    // An error is thrown later, where the promise is awaited.
+    this.#naming.catch(() => {});
+  }
+
+  async #nameBatch(arrived: readonly ArrivedFile<F>[]): Promise<void> {
+    try {
+      const errors: unknown[] = [];
+      for (const { synced } of arrived) errors.push(await synced);
+      let isAdmitted = false;
+      for (const [i, each] of arrived.entries()) {
+        if (!isAdmitted || this.#turns.isOver) {
+          this.#entered = null;
+          if (isAdmitted) await this.#turns.next(this.#placement.root.path);
+          await this.#placement.admit();
+          isAdmitted = true;
+        }
+        try {
+          if (errors[i] !== null) throw errors[i];
+          this.#name(each);
+        } catch (error) {
+          this.#named.push(failedOutcome(each.file, error));
+        }
+        // Directories that were missing may have been made just now, so the next file looks for
+        // them anew.
+        if (this.#entered !== null && this.#entered.parent.missing.length > 0) this.#entered = null;
+      }
+    } finally {
+      for (const { temporary } of arrived) temporary?.[Symbol.dispose]();
+      this.#entered = null;
+      const changed = [...this.#changed];
+      this.#changed.clear();
+      await syncAllIfPossible(changed);
+      this.#outcomes.push(...this.#named);
+      this.#named = [];
+    }
+  }
+
+  /** Gives a file its name, or creates a directory. */
+  #name({ file, temporary }: ArrivedFile<F>): void {
+    const { names, isNew, condition } = file;
+    const { root } = this.#placement;
+    const parent = this.#enter(names.slice(0, -1));
+    if (temporary === null) {
+      const { created, changed } = root.makeDirectory(names, undefined, parent);
+      for (const path of changed) this.#changed.add(path);
+      this.#named.push({ file, isCreated: created, error: null });
+      return;
+    }
+    const { created, changed } = root.place(names, temporary, { isNew, parent, condition });
+    temporary.isKept = true;
+    for (const path of changed) this.#changed.add(path);
+    this.#named.push({ file, isCreated: created, error: null });
+  }
+
+  /** Finds the directory in which a name is given. */
+  #enter(directory: readonly string[]): Parent {
+    const key = directory.join("/");
+    if (this.#entered?.key !== key) {
+      const known = this.#entered?.parent ?? null;
+      const parent = this.#placement.root.findParent(directory, { known });
+      this.#entered = { key, parent };
+    }
+    return this.#entered.parent;
+  }
+
+  /** Waits until all files that have arrived have their names, and the names are on the disk. */
+  async flush(): Promise<void> {
+    await this.#nameArrived();
+    await this.#naming;
+  }
+
+  /**
+   * Takes the outcomes that are known by now, each once; an error of other calls takes none away.
+   */
+  takeOutcomes(): readonly SmallFileOutcome<F>[] {
+    const outcomes = this.#outcomes;
+    this.#outcomes = [];
+    return outcomes;
+  }
+
+  /** Removes the temporary files that have not been renamed to their names. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#naming.catch(() => {});
+    for (const { temporary, synced } of this.#arrived) {
+      await synced;
+      temporary?.[Symbol.dispose]();
+    }
+  }
+}

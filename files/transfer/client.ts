@@ -1,0 +1,169 @@
+/** The connections of a transfer, and what is known of its server. */
+
+import { type Address, addressText } from "../../base/address.ts";
+import type { Response } from "../../base/app/message.ts";
+import { bodies, type BodyIn, type BodyOut, cancelQuietly } from "../../base/body/bodies.ts";
+import type { HeaderDict } from "../../base/wire/headers.ts";
+import type { Method } from "../../base/wire/preamble.ts";
+import {
+  ConnectionPool,
+  type Connector,
+  type Requester,
+  type RequestOptions,
+  type RetryEvent,
+} from "../../client.ts";
+import { connectorOf, peerOfConnection } from "../../net/connection_pool.ts";
+import { requestSignal } from "../../net/request_signal.ts";
+import { checkRequester, isConnector } from "../../net/requester.ts";
+import { asRepeatable } from "../../net/client_errors.ts";
+import { parseMode } from "../modes.ts";
+
+/** What the program `degu` wants of the transfers of a client, or over a pool, beside options. */
+export interface TransferTraits {
+  /**
+   * The servers of clients with the same name are taken for one, so that a part of a file is
+   * continued from any of them: whether the whole file is what the server has is verified as
+   * always.
+   */
+  readonly serverName?: string;
+  /** The permission bits that no file from the server gets. */
+  readonly withheldBits?: number;
+  /** Called before a tree goes on after an error; `restart` starts the count of retries again. */
+  readonly onTreeRetry?: (event: RetryEvent, restart: () => void) => void;
+}
+
+const allTraits = new WeakMap<Requester | Connector, TransferTraits>();
+
+export function setTransferTraits(peer: Requester | Connector, traits: TransferTraits): void {
+  allTraits.set(peer, traits);
+}
+
+export function traitsOf(peer: Requester | Connector): TransferTraits {
+  return allTraits.get(peer) ?? {};
+}
+
+/**
+ * The client of a transfer. Its requests, one after the other, go over the caller's connection or
+ * pool, or over a pool of its own, of one connection, if the caller gave a client.
+ */
+export class TransferClient implements Disposable {
+  /** What the caller has given; of a pool, the client that it is for. */
+  readonly #target: Requester | Connector;
+  readonly #requester: Requester;
+  /** `null` over a connection of the caller, which can't be replaced. */
+  readonly #pool: ConnectionPool | null;
+  readonly #isOwn: boolean;
+  /** Aborts connecting and every request. */
+  readonly signal: AbortSignal | undefined;
+  readonly #isRepeatable: boolean;
+  /**
+   * Which permission bits a new file gets at the server, as its last answer that tells has said;
+   * `null` without one: the server takes none, or has not been asked.
+   */
+  granted: number | null = null;
+  /** The body of the last response. */
+  #body: BodyIn = null;
+
+  /**
+   * Creates a client of what the caller has given; nothing is connected yet.
+   *
+   * @param label Names the target in errors.
+   * @param options The signal aborts connecting and every request.
+   * @param isRepeatable Whether a request that was perhaps acted on may be made again, as those of
+   * uploads: to write the same file twice changes nothing.
+   * @throws {TypeError} if the target is neither a client nor a connection, or an option has the
+   * wrong type.
+   */
+  constructor(
+    label: string,
+    target: Requester | Connector,
+    options?: RequestOptions,
+    isRepeatable = true,
+  ) {
+    checkRequester(label, target);
+    this.#target = connectorOf(target) ?? target;
+    this.#isOwn = isConnector(target);
+    this.#pool = isConnector(target)
+      ? ownPool(target, isRepeatable)
+      : target instanceof ConnectionPool
+      ? target
+      : null;
+    this.#requester = this.#pool ?? target as Requester;
+    this.signal = requestSignal(options);
+    this.#isRepeatable = isRepeatable;
+  }
+
+  /** The permission bits that a file from the server gets here; `null` if they are not known. */
+  bitsFor(mode: number | null): number | null {
+    return mode === null ? null : mode & ~(traitsOf(this.#target).withheldBits ?? 0);
+  }
+
+  /** True if a connection that was closed can be replaced by another. */
+  get canReconnect(): boolean {
+    return this.#pool !== null;
+  }
+
+  /** True while there is a usable connection, or a connection can be opened. */
+  get isUsable(): boolean {
+    return this.canReconnect || (this.#target as { closed?: boolean }).closed !== true;
+  }
+
+  /**
+   * Identifies the server: by its authority, which vouches for the server at any address, or else
+   * by its address; `null` if the socket has neither.
+   */
+  async peer(): Promise<string | null> {
+    const { serverName } = traitsOf(this.#target);
+    if (serverName !== undefined) return `any ${serverName}`;
+    const { certificate, address } = this.#pool === null
+      ? peerOfConnection(this.#target)
+      : await this.#pool.peer({ signal: this.signal });
+    if (certificate?.authority) return `authority ${certificate.authority.publicKey256}`;
+    const known = (this.#target as { address?: Address }).address ?? address;
+    return known === null ? null : `address ${addressText(known)}`;
+  }
+
+  /** Makes a request, after which any earlier response can't be read any more. */
+  async request(
+    method: Method,
+    uri: string,
+    headers: HeaderDict,
+    body: BodyOut = null,
+  ): Promise<Response> {
+    this.#endBody();
+    const { signal } = this;
+    try {
+      const response = await this.#requester.request(method, uri, headers, body, { signal });
+      this.#body = response.body;
+      this.granted = parseMode(response.headers["file-mode-mask"]) ?? this.granted;
+      return response;
+    } catch (error) {
+      throw this.#isRepeatable ? asRepeatable(error) : error;
+    }
+  }
+
+  /** Frees the connection of a pool, if the last response was not read to its end. */
+  #endBody(): void {
+    if (this.#pool !== null) cancelQuietly(this.#body, undefined);
+    this.#body = null;
+  }
+
+  /** Closes its own pool; the connections of a caller's pool stay open for later requests. */
+  [Symbol.dispose](): void {
+    this.#endBody();
+    if (this.#isOwn) this.#pool!.close();
+  }
+}
+
+/** A pool for the requests of one transfer, of which there is one at a time. */
+function ownPool(target: Connector, isRepeatable: boolean): ConnectionPool {
+  const connect: Connector["connect"] = (given) => {
+    // A client's own classes of bodies are not for transfers.
+    const options = { ...given, bodies };
+    return target.connect(options);
+  };
+  return new ConnectionPool({ connect }, {
+    maxConnections: 1,
+    repeat: isRepeatable ? "any" : "safe",
+  });
+}

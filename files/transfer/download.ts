@@ -1,0 +1,518 @@
+/** Downloads files from another device. */
+
+import type { Hash } from "node:crypto";
+import { type FileHandle, open } from "node:fs/promises";
+import { cancelQuietly, cancelUnused } from "../../base/body/bodies.ts";
+import type { Body } from "../../base/body/body.ts";
+import { quote } from "../../internal/quote.ts";
+import type { HeaderDict } from "../../base/wire/headers.ts";
+import type { Response } from "../../base/app/message.ts";
+import { isContentRange, Range } from "../../base/wire/range.ts";
+import { type Connector, isTransient, type Requester } from "../../client.ts";
+import { EarlySync, setMode } from "../../internal/disk/files.ts";
+import { checkSpace, isDiskFull, type Shortage } from "../../internal/disk/space.ts";
+import { hashStart, newHash, WANT_SHA256 } from "../digest.ts";
+import { READ_FLAGS } from "../file_pieces.ts";
+import { receiveBody } from "../file_writer.ts";
+import { modeOfCopy } from "../modes.ts";
+import {
+  checkTransfer,
+  pathOf,
+  ProgressMeter,
+  type TransferOptions,
+  type TransferResult,
+  type TransferSettings,
+} from "../options.ts";
+import { parseStamp } from "../conditions.ts";
+import { uriOf } from "../file_name.ts";
+import { copyBeginning, isGrown, MIN_REUSED_BYTES, placeOf } from "../reuse.ts";
+import {
+  changedHere,
+  checkLocalTarget,
+  explainFullDisk,
+  type FoundParts,
+  noSpaceHere,
+  PartFile,
+  type PartVersion,
+  renamePart,
+} from "./part_file.ts";
+import { TransferClient } from "./client.ts";
+import { askDigest, askForSame, type Version, versionOf } from "./remote_digest.ts";
+import {
+  changedWhileMoved,
+  statusError,
+  TransferError,
+  unexpectedResponse,
+} from "../transfer_error.ts";
+
+/** Smaller files are transferred again faster than a record of them is kept. */
+const MIN_RESUMABLE_BYTES = 65536;
+
+/**
+ * Downloads a file from a server, usually a `FilesApp`: one attempt, which resumes an earlier one.
+ * After any error, make the same call to resume.
+ *
+ * Bytes go to a part next to the target, `.NAME.VERSION.degu-part`, which is renamed to the target
+ * when it is complete, synced to the disk (fsync), and verified: half a file is never visible, and
+ * an existing file stays until then. The file gets the permission bits of the source, less those
+ * that a new file does not get here (`modes`); a symbolic link is itself replaced. A part is
+ * resumed only if it is from the same device (its authority's public key, or its address if it has
+ * none), URI and version (length and entity tag); otherwise the download starts over from the
+ * beginning. A file of less than 64 KiB, and one that was changed in the last two seconds, which
+ * has no entity tag yet, can't be resumed.
+ *
+ * A client opens connections, which are closed at the end; a connection is used as it is, and stays
+ * usable unless something broke off.
+ *
+ * If the disk is full, the bytes that have arrived are kept. With `--allow-sys=statfs` the file is
+ * compared with the free space before its first byte is taken.
+ *
+ * Needs `--allow-read` and `--allow-write` of the directory of the target, and what the client
+ * needs.
+ *
+ * @param from Where the file is.
+ * @param uri The names of the directories on the way to the file, and its own; or its URI.
+ * @param file The path, or a `file:` URL, of the target.
+ * @param options How to resume and report.
+ * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+ * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a
+ * directory.
+ * @throws {StatusError} if the server has no such file.
+ * @throws {TransferError} if the server has no digest to compare, or the file changed meanwhile; if
+ * another download to the target is in progress; if the disk is full, or has too little space.
+ * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it
+ * would be in none; `Deno.errors.PermissionDenied` if it can't be written;
+ * `Deno.errors.AlreadyExists` if it exists and `replace` is false.
+ * @throws the errors of `connect` and `request` of the client or connection.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { download, FilesApp } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * const { total } = await download(client, ["a b.txt"], `${dir}/copy.txt`);
+ * assertEquals(total, 5);
+ * assertEquals(await Deno.readTextFile(`${dir}/copy.txt`), "hello");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function download(
+  from: Requester | Connector,
+  uri: string | readonly string[],
+  file: string | URL,
+  options: TransferOptions = {},
+): Promise<TransferResult> {
+  const path = pathOf("file", file);
+  const checkedUri = uriOf(uri);
+  const settings = checkTransfer(options);
+  using client = new TransferClient("from", from, { signal: settings.signal });
+  settings.signal?.throwIfAborted();
+  return await downloadFile(client, checkedUri, path, settings);
+}
+
+/** The beginning of a file of this device. */
+export interface OwnBeginning {
+  readonly path: string;
+  /** In bytes. */
+  readonly length: number;
+}
+
+/**
+ * Compares a file here with one of a server, and gives it the permission bits of that one if they
+ * have the same content. A link stays as it is.
+ *
+ * @returns Whether they have the same content.
+ */
+export async function confirmDownload(
+  from: Requester | Connector,
+  uri: string,
+  file: string,
+  { signal, modes }: { readonly signal: AbortSignal | undefined; readonly modes: boolean },
+): Promise<boolean> {
+  using client = new TransferClient("from", from, { signal });
+  const there = await askDigest(client, uri);
+  using open = await Deno.open(file);
+  const before = await open.stat();
+  const hash = await hashStart(open, before.size, () => changedHere(file), signal);
+  if (hash.digest("hex") !== there.sha256) return false;
+  const source = client.bitsFor(there.mode);
+  if (!modes || source === null) return true;
+  const { granted } = await PartFile.find(file);
+  const now = Deno.lstatSync(file);
+  const isSame = now.isFile && now.dev === before.dev && now.ino === before.ino;
+  if (granted !== null && isSame) setMode(file, modeOfCopy(source, granted));
+  return true;
+}
+
+interface InTree {
+  /** The length of the file in bytes, according to the list of the other end. */
+  readonly size: number;
+  /** The parts of earlier runs, and of earlier attempts of this one. */
+  readonly parts: FoundParts;
+  /** The file here that may have the beginning of this one; `null` if there is none. */
+  readonly beginning: OwnBeginning | null;
+  /**
+   * Gives the complete part its name, which is on the disk then, with the permission bits of the
+   * source, if they are known; false if that comes later.
+   */
+  readonly place: (part: string, mode: number | null) => Promise<boolean>;
+}
+
+/** Downloads a file, as {@linkcode DownloadTask} says. */
+export async function downloadFile(
+  client: TransferClient,
+  uri: string,
+  file: string,
+  settings: TransferSettings,
+  inTree: InTree | null = null,
+): Promise<TransferResult> {
+  let part: PartFile | null = null;
+  let begun: FileDownload | null = null;
+  try {
+    const seen = inTree === null ? await checkLocalTarget(file, settings.replace) : null;
+    using found = part = await PartFile.find(file, inTree?.parts);
+    begun = new FileDownload({ client, uri, file, part: found, settings, inTree, seen });
+    return await begun.run();
+  } catch (error) {
+    throw explainFullDisk(error, file, begun?.total, part);
+  }
+}
+
+/** A part of a version, up to the bytes that were hashed. */
+interface HashedPart {
+  readonly version: Version;
+  /** The digest of its bytes. */
+  readonly hash: Hash;
+  readonly meter: ProgressMeter;
+}
+
+/** The local file whose beginning is copied ends, or fails, before what was compared. */
+class Unreadable extends Error {}
+
+/** What is downloaded, and where to. */
+interface DownloadTask {
+  readonly client: TransferClient;
+  readonly uri: string;
+  /** The path that the part is kept next to. */
+  readonly file: string;
+  readonly part: PartFile;
+  readonly settings: TransferSettings;
+  /** How the file is placed; `null` if it is placed at that path. */
+  readonly inTree: InTree | null;
+  /** What had the name of the target when the call began. */
+  readonly seen: Deno.FileInfo | null;
+}
+
+/** The download of a file, to a part that is open here. */
+class FileDownload {
+  readonly #task: DownloadTask;
+  /** Bytes of the file; `null` until they are known. */
+  total: number | null = null;
+  /** Knows how far the part is on the disk; `null` if nothing was written yet. */
+  #sync: EarlySync | null = null;
+
+  constructor(task: DownloadTask) {
+    this.#task = task;
+  }
+
+  async run(): Promise<TransferResult> {
+    const { client, file, part, settings, inTree, seen } = this.#task;
+    const { modified, modes, replace, resume, signal } = settings;
+    const isLeft = resume && part.isLeft;
+    const mayHaveGrown = seen?.isFile && seen.size >= MIN_REUSED_BYTES;
+    const head = isLeft || mayHaveGrown ? await this.#askHead() : null;
+    const beginning = this.#findBeginning(head);
+    const isLonger = beginning !== null && !(isLeft && part.leftBytes >= beginning.length);
+    const reused = isLonger ? await this.#reuse(beginning) : null;
+    const resumed = reused ?? (isLeft ? await this.#continue(head!) : null);
+    // The space is looked at before the request, since an unwanted body costs the connection.
+    if (resumed === null && inTree !== null) this.#checkSpace(inTree.size, 0);
+    const arrived = resumed ?? await this.#begin(await this.#request("GET"));
+    const mode = modes ? client.bitsFor(arrived.version.mode) : null;
+    if (modified !== null) await part.temporary.file.utime(new Date(), modified);
+    const sha256 = await this.#verify(arrived);
+    signal?.throwIfAborted();
+    const { temporary } = part;
+    if (inTree !== null) {
+      if (!await inTree.place(temporary.path, mode)) temporary.isKept = true;
+    } else if (!await renamePart(part, file, replace, seen, mode)) {
+      // Another call may have downloaded the same.
+      if (!await this.#isThere(sha256, arrived.meter.total)) throw changedHere(file);
+      temporary.isKept = false;
+    }
+    return arrived.meter.finish(sha256);
+  }
+
+  /** Whether the target has this content by now. */
+  async #isThere(sha256: string, total: number): Promise<boolean> {
+    const info = await Deno.lstat(this.#task.file);
+    if (!info.isFile || info.size !== total) return false;
+    using file = await Deno.open(this.#task.file);
+    const changed = () => changedHere(this.#task.file);
+    const hash = await hashStart(file, total, changed, this.#task.settings.signal);
+    return hash.digest("hex") === sha256;
+  }
+
+  /**
+   * Compares the rest of a file, from a position on at which the part is cut, with the free space.
+   */
+  #checkSpace(total: number, start: number): void {
+    this.total = total;
+    const { directory, leftBytes } = this.#task.part;
+    const refuse = (shortage: Shortage) => noSpaceHere(this.#task.file, shortage, this.#task.part);
+    checkSpace(directory, total - start, leftBytes - start, refuse);
+  }
+
+  /**
+   * Downloads the missing rest of a part, or all of the file if it has changed.
+   *
+   * @returns `null` if there is no part of the version that the server has now.
+   */
+  async #continue(head: Response): Promise<HashedPart | null> {
+    if (head.status !== 200) return null;
+    const { etag, mode } = versionOf("HEAD", this.#task.uri, head);
+    const { "content-length": total } = head.headers;
+    const peer = await this.#task.client.peer();
+    if (etag === null || typeof total !== "number" || peer === null) return null;
+    const offset = await this.#task.part.resume({ peer, uri: this.#task.uri, etag, total });
+    if (offset === 0) return null;
+    const hash = await this.#task.part.hashTo(offset, this.#task.settings.signal);
+    const meter = new ProgressMeter(this.#task.settings, total, offset);
+    return await this.#getRest({ version: { etag, sha256: null, mode }, hash, meter });
+  }
+
+  async #askHead(): Promise<Response> {
+    const head = await this.#task.client.request("HEAD", this.#task.uri, {});
+    await head.discard();
+    return head;
+  }
+
+  /** The file here that may have the beginning of the one that is downloaded. */
+  #findBeginning(head: Response | null): OwnBeginning | null {
+    if (this.#task.inTree !== null) return this.#task.inTree.beginning;
+    const { reuse, "file-stamp": stamp } = head?.headers ?? {};
+    const now = parseStamp(stamp);
+    if (placeOf(reuse) === null || now === null || !this.#task.seen?.isFile) return null;
+    const { size, mtime } = this.#task.seen;
+    const mayBegin = isGrown({ size, modified: Number(mtime) }, now);
+    return mayBegin ? { path: this.#task.file, length: size } : null;
+  }
+
+  /**
+   * Copies the beginning of a file here, if the file of the server begins with it, and downloads
+   * the rest.
+   *
+   * @returns `null` if it does not, or could not be copied: then nothing of the file is here.
+   */
+  async #reuse({ path, length }: OwnBeginning): Promise<HashedPart | null> {
+    const { signal } = this.#task.settings;
+    const file = await open(path, READ_FLAGS).catch(() => null);
+    if (file === null) return null;
+    await using _opened = { [Symbol.asyncDispose]: () => file.close() };
+    const tooShort = () => changedHere(path);
+    const hashed = async () => {
+      const hashing = hashStart(file, length, tooShort, signal);
+      return await hashing.then((hash) => hash.digest("hex"), () => null);
+    };
+    const asked = await askForSame(this.#task.client, this.#task.uri, length, hashed);
+    signal?.throwIfAborted();
+    const { "content-length": total } = asked?.headers ?? {};
+    if (asked === null || typeof total !== "number" || total < length) return null;
+    const { etag, sha256, mode } = versionOf("HEAD", this.#task.uri, asked);
+    this.#checkSpace(total, 0);
+    const hash = await this.#copy(file, length, await this.#versionOf(etag, total));
+    if (hash.copy().digest("hex") !== sha256) {
+      await this.#task.part.clear();
+      return null;
+    }
+    const meter = new ProgressMeter(this.#task.settings, total, 0, length);
+    const version = { etag, sha256: length === total ? sha256 : null, mode };
+    return await this.#getRest({ version, hash, meter });
+  }
+
+  /** Copies as much of the beginning of a file as can be read to a new part. */
+  async #copy(file: FileHandle, length: number, version: PartVersion | null): Promise<Hash> {
+    await this.#task.part.open(version);
+    const { temporary } = this.#task.part;
+    await temporary.continueFrom(0);
+    const hash = newHash();
+    const sync = this.#sync = new EarlySync(temporary.path, 0);
+    const { signal } = this.#task.settings;
+    const unreadable = () => new Unreadable();
+    try {
+      await copyBeginning(file, temporary.file, { length, hash, sync, signal, unreadable });
+    } catch (error) {
+      if (!(error instanceof Unreadable)) {
+        // What was copied can be copied again.
+        await this.#task.part.clear();
+        throw error;
+      }
+    } finally {
+      await sync.idle();
+    }
+    return hash;
+  }
+
+  /** Downloads what a part lacks, or all of the file if it has changed; `null` if it is gone. */
+  async #getRest(kept: HashedPart): Promise<HashedPart | null> {
+    const { meter: { start, total }, version: { etag } } = kept;
+    if (start === total) return kept;
+    const range = new Range(start, total);
+    const condition: HeaderDict = etag === null ? {} : { "if-range": etag };
+    const response = await this.#request("GET", { range, ...condition });
+    if (response.status === 206) return await this.#append(kept, response);
+    if (response.status !== 412 && response.status !== 416) return await this.#begin(response);
+    await response.discard();
+    return null;
+  }
+
+  async #append(
+    { version: { etag }, hash, meter }: HashedPart,
+    response: Response,
+  ): Promise<HashedPart> {
+    const { start, total } = meter;
+    const version = versionOf("GET", this.#task.uri, response);
+    const { headers: { "content-range": range }, body } = response;
+    // Without a tag the file may have grown by now, of which nothing more is taken.
+    const fits = isContentRange(range) && range.start === start && range.stop === total &&
+      (etag === null ? range.total >= total : range.total === total) && body?.chunked === false &&
+      body.contentLength === total - start &&
+      (version.etag === null || etag === null || version.etag === etag);
+    if (!fits) {
+      await response.discard();
+      throw unexpectedResponse(
+        "GET",
+        this.#task.uri,
+        "the response has another part than was requested",
+      );
+    }
+    const arrived = { version: { ...version, etag }, hash, meter };
+    await this.#receive(arrived, response, () => this.#task.part.temporary.continueFrom(start));
+    return arrived;
+  }
+
+  async #begin(response: Response): Promise<HashedPart> {
+    if (response.status !== 200) {
+      await response.discard();
+      const error = statusError("GET", this.#task.uri, response);
+      // A small file was overwritten while the server read it.
+      throw response.status === 409
+        ? changedWhileMoved(quote(this.#task.uri), { cause: error })
+        : error;
+    }
+    const version = versionOf("GET", this.#task.uri, response);
+    const { body } = response;
+    if (body?.chunked) {
+      cancelUnused(body, null);
+      const problem = "the response does not state the length of the file (content-length)";
+      throw unexpectedResponse("GET", this.#task.uri, problem);
+    }
+    const total = body?.contentLength ?? 0;
+    const { etag } = version;
+    const named = await this.#versionOf(etag, total);
+    const meter = new ProgressMeter(this.#task.settings, total, 0);
+    const arrived = { version, hash: newHash(), meter };
+    await this.#receive(arrived, response, async () => {
+      await this.#task.part.open(named);
+      await this.#task.part.temporary.continueFrom(0);
+    });
+    return arrived;
+  }
+
+  /** The version by which a later call can resume a part; `null` if none can. */
+  async #versionOf(etag: string | null, total: number): Promise<PartVersion | null> {
+    const peer = await this.#task.client.peer();
+    const isResumable = this.#task.settings.resume && total >= MIN_RESUMABLE_BYTES;
+    return isResumable && etag !== null && peer !== null
+      ? { peer, uri: this.#task.uri, etag, total }
+      : null;
+  }
+
+  /** Writes a body to the prepared part. */
+  async #receive(
+    { version, hash, meter }: HashedPart,
+    response: Response,
+    prepare: () => Promise<void>,
+  ): Promise<void> {
+    // The body was checked, and has a known length; an empty file has none.
+    const body = response.body as Body | null;
+    const { start, reused, total } = meter;
+    try {
+      // With a beginning that was copied, the space was compared before.
+      if (reused === 0) this.#checkSpace(total, start);
+      await prepare();
+    } catch (error) {
+      cancelQuietly(body, error);
+      throw error;
+    }
+    const part = this.#task.part.temporary;
+    // A beginning that was copied is not on the disk yet.
+    const sync = (reused > 0 ? this.#sync : null) ?? new EarlySync(part.path, start);
+    this.#sync = sync;
+    try {
+      const written = (count: number) => meter.add(count);
+      const { file } = part;
+      const destined = { file, start, limit: total, length: null, hash, sync, written };
+      await receiveBody(body, destined);
+    } catch (error) {
+      if (isDiskFull(error)) await part.keepSynced(sync.synced);
+      if (!await this.#isChanged(error, version, total)) throw error;
+      this.#task.part.temporary.isKept = false;
+      throw changedWhileMoved(quote(this.#task.uri), { cause: error });
+    }
+  }
+
+  /**
+   * Reports whether a body broke off because the file is another one by now: a server can tell that
+   * in no other way. Only a new connection can ask: with that of a caller, which is closed, this
+   * fails.
+   */
+  async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
+    if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
+    try {
+      const response = await this.#task.client.request("HEAD", this.#task.uri, {});
+      if (response.status !== 200) return false;
+      const length = response.headers["content-length"];
+      if (length !== undefined && length !== total) return true;
+      return etag !== null && versionOf("HEAD", this.#task.uri, response).etag !== etag;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Syncs the part to the disk, and compares it with the server's file. */
+  async #verify({ version, hash, meter: { total } }: HashedPart): Promise<string> {
+    const [synced, other] = await Promise.allSettled([
+      this.#task.part.temporary.sync(),
+      version.sha256 !== null ? version : askDigest(this.#task.client, this.#task.uri, total),
+    ]);
+    if (synced.status === "rejected") {
+      if (isDiskFull(synced.reason)) {
+        await this.#task.part.temporary.keepSynced(this.#sync?.synced ?? 0);
+      }
+      throw synced.reason;
+    }
+    if (other.status === "rejected") throw other.reason;
+    const sha256 = hash.digest("hex");
+    if (other.value.sha256 === sha256) return sha256;
+    this.#task.part.temporary.isKept = false;
+    const uri = quote(this.#task.uri);
+    if (other.value.etag !== version.etag || version.etag === null) throw changedWhileMoved(uri);
+    throw new TransferError(
+      "DIGEST_MISMATCH",
+      `${uri}: what arrived is not what the other end has: its SHA-256 is another one; nothing ` +
+        "was kept, call again to start over",
+    );
+  }
+
+  #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {
+    const wanted = { ...headers, "want-repr-digest": WANT_SHA256 };
+    return this.#task.client.request(method, this.#task.uri, wanted);
+  }
+}

@@ -1,0 +1,152 @@
+/** The digests of files of a server, and which versions they are of. */
+
+import type { Response } from "../../base/app/message.ts";
+import { cancelUnused } from "../../base/body/bodies.ts";
+import { quote } from "../../internal/quote.ts";
+import type { Method } from "../../base/wire/preamble.ts";
+import type { Connector, Requester, RequestOptions } from "../../client.ts";
+import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
+import { uriOf } from "../file_name.ts";
+import { parseMode } from "../modes.ts";
+import { changedWhileMoved, statusError, unexpectedResponse, withNeed } from "../transfer_error.ts";
+import { TransferClient } from "./client.ts";
+
+/**
+ * Requests the SHA-256 of a file from a `FilesApp`, which hashes the file; nothing is transferred.
+ *
+ * @param from A client, which opens a connection for this, or a connection.
+ * @param uri The names of the directories on the way to the file, and its own; or its URI.
+ * @param options A signal that aborts the call.
+ * @returns 64 lower-case hexadecimal digits.
+ * @throws {TypeError} if an argument has the wrong type.
+ * @throws {StatusError} if the server has no such file.
+ * @throws {TransferError} if the server does not send its digest.
+ * @throws the errors of `connect` and `request` of the client or connection.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp, remoteDigest } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${dir}/a`, "abc");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
+ * server.serveForever();
+ * const sha256 = await remoteDigest(new Client(server.address), ["a"]);
+ * assertEquals(sha256.slice(0, 16), "ba7816bf8f01cfea");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function remoteDigest(
+  from: Requester | Connector,
+  uri: string | readonly string[],
+  options?: RequestOptions,
+): Promise<string> {
+  const path = uriOf(uri);
+  using client = new TransferClient("from", from, options);
+  return (await askDigest(client, path)).sha256;
+}
+
+/**
+ * Requests the version of a file that a server has now, with its SHA-256.
+ *
+ * @param length How many of its first bytes are meant: it may have grown. A server that does not
+ * tell their digest tells that of the whole file.
+ */
+export async function askDigest(
+  client: TransferClient,
+  uri: string,
+  length: number | null = null,
+): Promise<Version & { readonly sha256: string; readonly stamp: string | null }> {
+  const meant = length === null ? {} : { "digest-length": `${length}` };
+  const wanted = { "want-repr-digest": WANT_SHA256, ...meant };
+  const response = await client.request("HEAD", uri, wanted);
+  if (response.status !== 200) throw statusError("HEAD", uri, response);
+  const { sha256, ...version } = versionOf("HEAD", uri, response);
+  const { "file-stamp": text } = response.headers;
+  const stamp = typeof text === "string" ? text : null;
+  if (sha256 !== null) return { ...version, sha256, stamp };
+  // A FilesApp has no digest of a file that is shorter by now, or changes while it is hashed.
+  if (stamp !== null) throw changedWhileMoved(quote(uri));
+  const problem = "the server does not report its SHA-256 (repr-digest, RFC 9530)";
+  throw withNeed(unexpectedResponse("HEAD", uri, problem), "it needs a FilesApp");
+}
+
+/**
+ * Compares the beginning of a file of a server with one here; both ends hash at the same time.
+ *
+ * @param hashHere Resolves to the SHA-256 of the beginning here; `null` if that can't be read.
+ * @returns The answer of the server, if the beginnings are the same; `null` also if the answer took
+ * too long: then all of the file is moved.
+ */
+export async function askForSame(
+  client: TransferClient,
+  uri: string,
+  length: number,
+  hashHere: () => Promise<string | null>,
+): Promise<Response | null> {
+  const wanted = { "want-repr-digest": WANT_SHA256, "digest-length": `${length}` };
+  // Nobody reads the file here any more once this has ended.
+  const asking = client.request("HEAD", uri, wanted);
+  const [asked, hashed] = await Promise.allSettled([asking, hashHere()]);
+  if (hashed.status === "rejected") throw hashed.reason;
+  if (asked.status === "rejected") {
+    if (isTooSlow(client, asked.reason)) return null;
+    throw asked.reason;
+  }
+  await asked.value.discard();
+  const { status, headers } = asked.value;
+  const isAsked = status === 200 && headers["digest-length"] === `${length}`;
+  const sha256 = isAsked ? readDigest("HEAD", uri, asked.value) : null;
+  return sha256 !== null && sha256 === hashed.value ? asked.value : null;
+}
+
+/**
+ * Whether the reuse of bytes took longer than the client waits: on a slow disk each attempt would,
+ * and without reuse the file moves all the time.
+ */
+export function isTooSlow(client: TransferClient, error: unknown): boolean {
+  return error instanceof Deno.errors.TimedOut && client.canReconnect;
+}
+
+/**
+ * Reads the SHA-256 of the whole file from a response; `null` if it has none.
+ *
+ * @throws {TransferError} if its `repr-digest` is not valid.
+ */
+export function readDigest(
+  method: Method,
+  uri: string,
+  { headers }: Response,
+): string | null {
+  const { "repr-digest": digest } = headers;
+  try {
+    return typeof digest === "string" ? parseReprDigest(digest) : null;
+  } catch (cause) {
+    throw unexpectedResponse(method, uri, "the response has an invalid repr-digest", { cause });
+  }
+}
+
+/** A version of a file on the server. */
+export interface Version {
+  /** The strong entity tag. */
+  readonly etag: string | null;
+  /** The SHA-256 of the whole file. */
+  readonly sha256: string | null;
+  /** The permission bits of the file, if the server says them. */
+  readonly mode: number | null;
+}
+
+/** The version that a response is about. If the version is invalid, the body is canceled. */
+export function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Version {
+  const { etag, "file-mode": mode } = response.headers;
+  const isStrong = typeof etag === "string" && !etag.startsWith("W/");
+  try {
+    const sha256 = readDigest(method, uri, response);
+    return { etag: isStrong ? etag : null, sha256, mode: parseMode(mode) };
+  } catch (error) {
+    cancelUnused(response.body, error);
+    throw error;
+  }
+}

@@ -1,0 +1,291 @@
+/** A file of this device that is sent, and whether it is still the one that was seen. */
+
+import type { Hash } from "node:crypto";
+import { BodyIter, ChunkedBodyIter } from "../../base/body/body_iter.ts";
+import { EMPTY } from "../../internal/bytes.ts";
+import { pause } from "../../internal/pause.ts";
+import type { Chunk } from "../../base/wire/chunk.ts";
+import { DIGEST_KEY, hashOfText, hashStart, newHash } from "../digest.ts";
+import { type FileState, fileVersion, isSettled, isUnchanged, readPieces } from "../file_pieces.ts";
+import { bitsOf } from "../modes.ts";
+import type { ProgressMeter } from "../options.ts";
+import { changedWhileMoved, type TransferError } from "../transfer_error.ts";
+
+/** How many bytes of a file are left to send while the file is read again. */
+const HELD_BYTES = 65536;
+/** A server waits at least a second for the next byte. */
+const HELD_BYTE_MILLISECONDS = 400;
+
+/**
+ * A regular file, of which only bytes are sent that stood in it at one moment.
+ *
+ * If its state at the end differs from its state at the beginning, the file is read again: the
+ * same bytes stood in it between the two readings. So a file may grow meanwhile.
+ *
+ * Deno cuts ctime to seconds, so that the times of a file that was changed just before don't show
+ * another change. Such a file is read again as far as it was read in that time, and it has no
+ * version.
+ */
+export class SourceFile implements AsyncDisposable {
+  /** Bytes that the file had when it was opened; bytes that are appended later are ignored. */
+  readonly size: number;
+  /** The permission bits that the file had then. */
+  readonly mode: number | null;
+  /**
+   * The name of this version of the file, 64 hexadecimal digits. If {@linkcode isSettled}, no other
+   * version of any file on this device has the same name.
+   */
+  readonly version: string;
+  readonly #path: string;
+  readonly #file: Deno.FsFile;
+  readonly #state: FileState;
+  /** The file as it was when it was opened. */
+  readonly seen: SeenFile;
+  /**
+   * Whether the last change was so long ago, when the file was opened, that another one would show.
+   */
+  readonly isSettled: boolean;
+  #sha256: string | null = null;
+  /** The hash of the beginning that was compared. */
+  #beginning: { readonly length: number; readonly hash: Hash } | null = null;
+  // A file has one position: one pass over it at a time.
+  #pass: Promise<void> = Promise.resolve();
+
+  private constructor(path: string, file: Deno.FsFile, info: Deno.FileInfo, lookedAt: number) {
+    this.#path = path;
+    this.#file = file;
+    this.#state = stateOf(info);
+    this.seen = { info, lookedAt };
+    this.isSettled = isSettled(this.#state, lookedAt);
+    this.size = info.size;
+    this.mode = bitsOf(info.mode);
+    this.version = hashOfText(fileVersion(this.#state));
+  }
+
+  static async open(path: string): Promise<SourceFile> {
+    // The check and opening are in one turn: opening a FIFO would wait for a writer.
+    checkRegular(path, Deno.statSync(path));
+    const file = Deno.openSync(path, { read: true });
+    try {
+      const lookedAt = Date.now();
+      const info = await file.stat();
+      checkRegular(path, info);
+      return new SourceFile(path, file, info, lookedAt);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  /**
+   * The SHA-256 of the whole file as lower-case hexadecimal digits; `null` until the file was read.
+   */
+  get sha256(): string | null {
+    return this.#sha256;
+  }
+
+  /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
+  async hash(signal: AbortSignal | undefined): Promise<string> {
+    if (this.#sha256 !== null) return this.#sha256;
+    for await (const _ of this.#pieces(0, newHash())) signal?.throwIfAborted();
+    return this.#sha256!;
+  }
+
+  /** Returns a body of the missing bytes; sending it fails if the file has changed. */
+  async body(meter: ProgressMeter, signal: AbortSignal | undefined): Promise<BodyIter> {
+    const { start } = meter;
+    const hash = await this.#hashTo(start, signal);
+    return new BodyIter(this.#sending(start, hash, meter), this.size - start);
+  }
+
+  /**
+   * Returns the bytes from `offset` on as a chunked body. The bytes before `offset` are hashed
+   * first, the others while they are sent. The last chunk has the SHA-256 of the whole file as its
+   * extension `sha256`.
+   */
+  async hashedBody(
+    offset: number,
+    meter: ProgressMeter,
+    signal: AbortSignal | undefined,
+  ): Promise<ChunkedBodyIter> {
+    await this.#pass;
+    const known = this.#beginning?.length === offset ? this.#beginning.hash.copy() : null;
+    const hash = known ?? await this.#hashTo(offset, signal);
+    return new ChunkedBodyIter(this.#chunks(this.#sending(offset, hash, meter)));
+  }
+
+  /** Hashes the beginning of the file; resolves to its SHA-256 as hexadecimal digits. */
+  async hashBeginning(length: number, signal: AbortSignal | undefined): Promise<string> {
+    await this.#pass;
+    const hash = await this.#hashTo(length, signal);
+    this.#beginning = { length, hash };
+    return hash.copy().digest("hex");
+  }
+
+  /** Begins the hash of the whole file with the bytes before an offset. */
+  async #hashTo(offset: number, signal?: AbortSignal): Promise<Hash> {
+    return await hashStart(this.#file, offset, () => this.changedError(), signal);
+  }
+
+  async *#sending(
+    offset: number,
+    hash: Hash,
+    meter: ProgressMeter,
+  ): AsyncGenerator<Uint8Array, void, void> {
+    for await (const piece of this.#pieces(offset, hash)) {
+      yield piece;
+      meter.add(piece.length);
+    }
+  }
+
+  async *#chunks(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chunk, void, void> {
+    for await (const piece of pieces) yield [null, piece];
+    yield [[DIGEST_KEY, this.#sha256!], EMPTY];
+  }
+
+  /**
+   * Yields the bytes from `start` on; throws before the last ones if they are of more than one
+   * version.
+   *
+   * @param hash The hash of the bytes before `start`, which the others are added to.
+   */
+  async *#pieces(start: number, hash: Hash): AsyncGenerator<Uint8Array, void, void> {
+    const earlier = this.#pass;
+    const pass = Promise.withResolvers<void>();
+    this.#pass = pass.promise;
+    try {
+      await earlier;
+      // The bytes that were read while a change would not have shown, and their hash.
+      let unsettled = this.isSettled
+        ? { bytes: 0, hash: newHash() }
+        : { bytes: start, hash: hash.copy() };
+      let position = start;
+      let lookedAt = Date.now();
+      const arrived = (piece: Uint8Array) => {
+        hash.update(piece);
+        position += piece.length;
+        // The read began when the piece before had arrived, or later.
+        if (!isSettled(this.#state, lookedAt)) {
+          unsettled = { bytes: position, hash: hash.copy() };
+        }
+        lookedAt = Date.now();
+      };
+      let left = this.size - start;
+      let last: Uint8Array = EMPTY;
+      const tooShort = () => this.changedError();
+      for await (const piece of readPieces(this.#file, start, this.size, tooShort, arrived)) {
+        left -= piece.length;
+        if (left > 0) yield piece;
+        else last = piece;
+      }
+      yield* yieldAfter((signal) => this.#check(hash, unsettled, signal), last);
+    } finally {
+      pass.resolve();
+    }
+  }
+
+  /**
+   * Checks that the bytes that were read stood in the file at one moment, and keeps their hash.
+   *
+   * @param hash The hash of all bytes of the file.
+   * @param unsettled The bytes that may have changed although the state of the file is the same.
+   */
+  async #check(
+    hash: Hash,
+    unsettled: { readonly bytes: number; readonly hash: Hash },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const sha256 = hash.copy().digest("hex");
+    if (this.#sha256 === null) {
+      const { bytes, hash: first } = this.hasChanged ? { bytes: this.size, hash } : unsettled;
+      const second = await this.#hashTo(bytes, signal);
+      this.#sha256 = second.digest("hex") === first.digest("hex") ? sha256 : null;
+    }
+    if (this.#sha256 !== sha256) throw this.changedError();
+  }
+
+  /** Whether the state of the file differs from its state when it was opened. */
+  get hasChanged(): boolean {
+    // Synchronously: a look at an open file takes far less time than a turn.
+    return !isUnchanged(this.#state, stateOf(this.#file.statSync()));
+  }
+
+  changedError(): TransferError {
+    return changedWhileMoved(this.#path);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pass;
+    this.#file.close();
+  }
+}
+
+/**
+ * Yields the last bytes of a file once a check has passed. While the check takes long, the last of
+ * these bytes are yielded one by one, so that the server goes on waiting for the others.
+ */
+async function* yieldAfter(
+  check: (signal: AbortSignal) => Promise<void>,
+  bytes: Uint8Array,
+): AsyncGenerator<Uint8Array, void, void> {
+  const abortController = new AbortController();
+  const { signal } = abortController;
+  const checked = check(signal).then(() => true);
+  try {
+    let remainder = bytes;
+    const isChecked = () =>
+      Promise.race([checked, pause(HELD_BYTE_MILLISECONDS, signal).then(() => false)]);
+    while (!await isChecked()) {
+      const count = Math.max(1, remainder.length - HELD_BYTES);
+      if (remainder.length > 0) yield remainder.subarray(0, count);
+      remainder = remainder.subarray(count);
+    }
+    if (remainder.length > 0) yield remainder;
+  } finally {
+    abortController.abort();
+    // The file must not be closed or read from another position before the check has ended.
+    await checked.catch(() => {});
+  }
+}
+
+/** A file of this device as it was before it was read. */
+export interface SeenFile {
+  readonly info: Deno.FileInfo;
+  /** When `info` was read, or just before, in milliseconds since 1970. */
+  readonly lookedAt: number;
+}
+
+/**
+ * Whether a file certainly is the one that was seen, unchanged: any change, even one that is made
+ * in the same second as the last one, would show.
+ */
+export function isAsSeen(now: Deno.FileInfo, { info, lookedAt }: SeenFile): boolean {
+  const state = stateOf(info);
+  // A time in the future comes from a clock that was wrong: a change since then would show.
+  const wouldShow = isSettled(state, lookedAt) || Date.now() < Number(info.ctime);
+  return wouldShow && isUnchanged(state, stateOf(now));
+}
+
+function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): void {
+  if (isDirectory) {
+    throw new Deno.errors.IsADirectory(
+      `file: ${path} is a directory; upload its files one by one`,
+    );
+  }
+  if (!isFile) throw new RangeError(`file: ${path} must be a regular file`);
+}
+
+function stateOf({ dev, ino, nlink, size, mtime, ctime }: Deno.FileInfo): FileState {
+  return {
+    dev: BigInt(dev),
+    ino: BigInt(ino ?? 0),
+    nlink: BigInt(nlink ?? 1),
+    size: BigInt(size),
+    mtimeNs: nanoseconds(mtime),
+    ctimeNs: nanoseconds(ctime),
+  };
+}
+
+function nanoseconds(date: Date | null): bigint {
+  return BigInt(date?.getTime() ?? 0) * 1_000_000n;
+}

@@ -1,0 +1,446 @@
+/** Uploads files to another device. */
+
+import type { BodyOut } from "../../base/body/bodies.ts";
+import { quote } from "../../internal/quote.ts";
+import type { HeaderDict } from "../../base/wire/headers.ts";
+import type { Response } from "../../base/app/message.ts";
+import { parseDecimal } from "../../base/wire/tables.ts";
+import { type Connector, isTransient, type Requester, type StatusError } from "../../client.ts";
+import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
+import { formatReprDigest, WANT_SHA256 } from "../digest.ts";
+import {
+  checkTransfer,
+  pathOf,
+  ProgressMeter,
+  type TransferOptions,
+  type TransferResult,
+  type TransferSettings,
+} from "../options.ts";
+import { uriOf } from "../file_name.ts";
+import { conditionFor, parseStamp } from "../conditions.ts";
+import { type Beginning, isGrown, placeOf, reuseHeader } from "../reuse.ts";
+import { modeHeader, modeOfCopy, parseMode, WANT_MASK } from "../modes.ts";
+import { TransferClient } from "./client.ts";
+import { askDigest, askForSame, isTooSlow, readDigest } from "./remote_digest.ts";
+import { SourceFile } from "./source_file.ts";
+import {
+  changedThere,
+  isOfTransfer,
+  noSpaceThere,
+  statusError,
+  TransferError,
+  unexpectedResponse,
+  withNeed,
+} from "../transfer_error.ts";
+
+/**
+ * Uploads a file to a `FilesApp` with `write: true`, in one attempt, which resumes an earlier one.
+ * After any error, call it again to resume.
+ *
+ * The server reports how much of the file is there. A file of the same length is compared, and
+ * nothing is sent if it is identical. The rest is hashed while it is sent, and verified there. The
+ * file gets its name when all of it is synced to the disk. A file that was changed or renamed less
+ * than two seconds ago is not resumed: another version could look the same.
+ *
+ * If an older version of the file is there that is shorter, and the server has `reuse: true`, both
+ * ends hash the beginning. If that is the same, only the rest is sent; but all of the file if that
+ * takes longer than the `timeout` of the client.
+ *
+ * Before the server continues a part, it hashes the part and sends nothing meanwhile: the `timeout`
+ * must be longer than that takes.
+ *
+ * Needs `--allow-read` of the file, and what the client needs.
+ *
+ * @param to Where the file goes.
+ * @param file The path, or a `file:` URL, of a regular file. Bytes that are appended meanwhile are
+ * not sent.
+ * @param uri The names of the directories on the way to its destination, and its own; or its URI.
+ * Missing directories are created.
+ * @param options How to resume and report.
+ * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+ * @throws {RangeError} if a value is not allowed, if the URI is that of a directory, with a final
+ * `/`, or if the file is not a regular file.
+ * @throws {StatusError} if the server does not accept the file, because a directory has its name,
+ * for example, or has too little space.
+ * @throws {TransferError} if the bytes that were read never stood in the file at one moment.
+ * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
+ * no file; `Deno.errors.PermissionDenied` if it can't be read.
+ * @throws the errors of `connect` and `request` of the client or connection.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp, fileUri, upload } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * const file = await Deno.makeTempFile();
+ * await Deno.writeTextFile(file, "hello");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * const { bytes } = await upload(client, file, fileUri("new", "a b.txt"));
+ * assertEquals(bytes, 5);
+ * assertEquals(await Deno.readTextFile(`${dir}/new/a b.txt`), "hello");
+ * await Deno.remove(dir, { recursive: true });
+ * await Deno.remove(file);
+ * ```
+ */
+export async function upload(
+  to: Requester | Connector,
+  file: string | URL,
+  uri: string | readonly string[],
+  options: TransferOptions = {},
+): Promise<TransferResult> {
+  const path = pathOf("file", file);
+  const checkedUri = uriOf(uri);
+  const settings = checkTransfer(options);
+  using client = new TransferClient("to", to, { signal: settings.signal });
+  if (checkedUri.split("?")[0]!.endsWith("/")) {
+    throw new RangeError(
+      `uri: is that of a directory; add the name of the file; got ${checkedUri}`,
+    );
+  }
+  settings.signal?.throwIfAborted();
+  const opening = SourceFile.open(path).catch((error) => {
+    // The system's errors don't say which argument they are about.
+    if (!error.message.startsWith("file: ")) error.message = `file: ${path}: ${error.message}`;
+    throw error;
+  });
+  await using source = await opening;
+  return await new FileUpload(client, checkedUri, source, settings).run();
+}
+
+/** The statuses, beside 409, that mean that a beginning is gone, or another one by now. */
+const NOT_REUSED: ReadonlySet<number> = new Set([400, 404]);
+
+/** Where an upload begins: what the server has of the file. */
+type Start =
+  /** All of it, by its name. */
+  | { readonly is: "identical"; readonly sha256: string; readonly mode: number | null }
+  /** So many bytes, as a part. */
+  | { readonly is: "part"; readonly offset: number }
+  /** Its beginning, in another file or an older version, which the server copies. */
+  | { readonly is: "beginning"; readonly beginning: Beginning };
+
+/** What a server has said of its file. */
+interface ServerFile {
+  /** How much of an upload is there. */
+  readonly offset: number;
+  /** The digest of a file of the same length, if it was wanted. */
+  readonly sha256: string | null;
+  readonly mode: number | null;
+  /** The file that is there, if this one may be a later version of it that has grown. */
+  readonly older: Beginning | null;
+}
+
+/** The upload of an open file. */
+export class FileUpload {
+  readonly #client: TransferClient;
+  readonly #uri: string;
+  readonly #source: SourceFile;
+  readonly #settings: TransferSettings;
+  readonly #headers: HeaderDict;
+  /** Says which file may be replaced: that which this call has seen first. */
+  #condition: HeaderDict | null = null;
+
+  /** @param headers Sent with all requests that write. */
+  constructor(
+    client: TransferClient,
+    uri: string,
+    source: SourceFile,
+    settings: TransferSettings,
+    headers: HeaderDict = {},
+  ) {
+    this.#client = client;
+    this.#uri = uri;
+    this.#source = source;
+    this.#settings = settings;
+    this.#headers = headers;
+  }
+
+  async run(): Promise<TransferResult> {
+    const { replace, seen, beginning } = this.#settings;
+    if (!replace) this.#condition = { "if-none-match": "*" };
+    else if (seen !== undefined) this.#condition = { "if-file-stamp": seen };
+    const isWhole = beginning?.length === this.#source.size;
+    const copied = isWhole ? await this.#sendDigest(beginning) : null;
+    if (copied !== null) return copied;
+    const start = await this.#findStart(isWhole ? null : beginning);
+    try {
+      return await this.#continue(start);
+    } catch (error) {
+      if (start.is !== "beginning" || !isTooSlow(this.#client, error)) throw error;
+      return await this.#continue(await this.#findStart(null));
+    }
+  }
+
+  /**
+   * Finds out what of the file need not be sent.
+   *
+   * @param known What may be reused; `null` if nothing, `undefined` if the server is asked.
+   */
+  async #findStart(known: Beginning | null | undefined): Promise<Start> {
+    const { resume, isRewritten = false, signal } = this.#settings;
+    const { size } = this.#source;
+    if (!resume && this.#condition !== null) return { is: "part", offset: 0 };
+
+    const wanted = isRewritten || !resume ? {} : { "want-repr-digest": WANT_SHA256 };
+    const asked = await this.#ask({ ...this.#named, ...wanted });
+    if (asked.sha256 !== null && !isRewritten) {
+      const sha256 = await this.#source.hash(signal);
+      if (sha256 === asked.sha256) return { is: "identical", sha256, mode: asked.mode };
+    }
+
+    const offset = this.#isResumable ? asked.offset : 0;
+    const beginning = known === undefined ? asked.older : known;
+    const isLonger = beginning !== null && beginning.length > offset && beginning.length < size;
+    const isReused = isLonger && await this.#beginsWith(beginning);
+    return isReused ? { is: "beginning", beginning } : { is: "part", offset };
+  }
+
+  /**
+   * Has the server copy a file that probably has the same bytes, and verify the copy.
+   *
+   * @returns `null` if the server has not copied it: it has other bytes, is gone or takes too long.
+   */
+  async #sendDigest(same: Beginning): Promise<TransferResult | null> {
+    const digest = formatReprDigest(await this.#source.hash(this.#settings.signal));
+    const size = `${same.length}`;
+    const named = { "repr-digest": digest, "upload-length": size, "upload-offset": size };
+    const meter = this.#meter(0, same.length);
+    try {
+      const response = await this.#put({ ...named, ...reuseHeader(same) }, null);
+      const { status } = response;
+      const isOther = NOT_REUSED.has(status) || status === 409 && this.#offsetOf(response) !== null;
+      if (!isOther || !this.#client.isUsable) return await this.#finish(response, meter);
+      await response.discard();
+    } catch (error) {
+      if (!isTooSlow(this.#client, error)) throw error;
+    }
+    return null;
+  }
+
+  /** Sends what the server lacks. */
+  async #continue(start: Start): Promise<TransferResult> {
+    if (start.is === "identical") return await this.#confirm(start.sha256, start.mode);
+    const from = start.is === "part" ? start.offset : start.beginning;
+    return await this.#send(from, async (meter) => {
+      const { start: offset, reused } = meter;
+      const body = await this.#source.hashedBody(offset, meter, this.#settings.signal);
+      const headers = this.#isResumable
+        ? { ...this.#named, "upload-offset": `${offset}` }
+        : { "upload-length": `${this.#source.size}` };
+      const reuse = reused > 0 && start.is === "beginning" ? reuseHeader(start.beginning) : {};
+      return await this.#put({ ...headers, ...reuse }, body);
+    });
+  }
+
+  /** A file that was just changed may be changed again without another `upload-version`. */
+  get #isResumable(): boolean {
+    return this.#settings.resume && this.#source.isSettled;
+  }
+
+  /** Names this version of the file. */
+  get #named(): HeaderDict {
+    const { version, size } = this.#source;
+    return { "upload-version": version, "upload-length": `${size}` };
+  }
+
+  /** Whether a file of the target begins as this one does. */
+  async #beginsWith({ uri, length }: Beginning): Promise<boolean> {
+    const hashed = () => this.#source.hashBeginning(length, this.#settings.signal);
+    return await askForSame(this.#client, uri, length, hashed) !== null;
+  }
+
+  /** Sends the file, which the server keeps as a part until {@linkcode nameFile} names it. */
+  async sendPart(): Promise<TransferResult> {
+    const { signal } = this.#settings;
+    const size = `${this.#source.size}`;
+    const digest = formatReprDigest(await this.#source.hash(signal));
+    const named = { "repr-digest": digest, "upload-length": size, "upload-complete": "?0" };
+    // The part replaces nothing, so it needs no condition; `nameFile` has its own.
+    this.#condition = {};
+    // A small file is sent again sooner than it is asked for.
+    const isSmall = this.#source.size < BUNDLED_BELOW_BYTES;
+    const { offset } = isSmall ? { offset: 0 } : await this.#ask(named);
+    return await this.#send(offset, async (meter) => {
+      const headers = { ...named, "upload-offset": `${meter.resumedFrom}` };
+      return await this.#put(headers, await this.#source.body(meter, signal));
+    });
+  }
+
+  /**
+   * Gives an identical file, which is there already, the modification time that was wanted, and the
+   * permission bits of the source.
+   */
+  async #confirm(sha256: string, modeThere: number | null): Promise<TransferResult> {
+    const { modified, replace, modes } = this.#settings;
+    const size = `${this.#source.size}`;
+    const meter = this.#meter(this.#source.size);
+    const { granted } = this.#client;
+    const isOpen = modes && this.#source.mode !== null && granted !== null;
+    const isOther = isOpen && modeOfCopy(this.#source.mode!, granted) !== modeThere;
+    if (modified === null && !isOther || !replace) return meter.finish(sha256);
+    const digest = { "repr-digest": formatReprDigest(sha256) };
+    const headers = { ...digest, "upload-offset": size, "upload-length": size };
+    return await this.#finish(await this.#put(headers, null), meter);
+  }
+
+  #meter(offset: number, reused = 0): ProgressMeter {
+    return new ProgressMeter(this.#settings, this.#source.size, offset, reused);
+  }
+
+  /** Asks how much of the file is there, and, if wanted, for the digest of one as long as it. */
+  async #ask(named: HeaderDict): Promise<ServerFile> {
+    const headers = { ...this.#headers, ...this.#settings.modes ? WANT_MASK : {}, ...named };
+    const response = await this.#client.request("HEAD", this.#uri, headers);
+    if (response.status !== 200) {
+      await response.discard();
+      throw this.#refused("HEAD", response);
+    }
+    const offset = this.#offsetOf(response);
+    const { "file-stamp": stamp, etag, "file-mode": mode } = response.headers;
+    if (typeof stamp === "string") this.#condition ??= conditionFor(stamp, etag);
+    if (offset !== null && this.#condition !== null) {
+      const sha256 = readDigest("HEAD", this.#uri, response);
+      return { offset, sha256, mode: parseMode(mode), older: this.#olderOf(response) };
+    }
+    const problem = "the server does not report how much of the file it has";
+    const error = unexpectedResponse("HEAD", this.#uri, problem);
+    throw withNeed(error, "it needs a FilesApp with write: true");
+  }
+
+  /** The file that is there, if this one may be a later version of it that has grown. */
+  #olderOf({ headers }: Response): Beginning | null {
+    const path = placeOf(headers["reuse"]);
+    const there = parseStamp(headers["file-stamp"]);
+    const { size, mtime } = this.#source.seen.info;
+    const now = { size, modified: Number(mtime) };
+    if (path === null || there === null || !isGrown(there, now)) return null;
+    return { uri: this.#uri, path, length: there.size };
+  }
+
+  #offsetOf({ headers }: Response): number | null {
+    const { "upload-offset": text } = headers;
+    const offset = typeof text === "string" ? parseDecimal(text) : -1;
+    return offset >= 0 && offset <= this.#source.size ? offset : null;
+  }
+
+  /**
+   * Sends the file from an offset on, or behind a beginning that the server copies. If the server
+   * has another part by now, sends once more, from the end of that part; and if it could not copy
+   * that beginning, all of the file.
+   */
+  async #send(
+    from: number | Beginning,
+    put: (meter: ProgressMeter) => Promise<Response>,
+  ): Promise<TransferResult> {
+    const isPart = typeof from === "number";
+    let meter = isPart ? this.#meter(from) : this.#meter(0, from.length);
+    let response = await put(meter);
+    const { status } = response;
+    const isAnswered = status === 409 && (this.#settings.resume || !isPart);
+    const there = isAnswered ? this.#offsetOf(response) : null;
+    const other = there ?? (!isPart && NOT_REUSED.has(status) ? 0 : null);
+    if (other !== null && this.#client.isUsable) {
+      // Another upload has continued the part, or the part or the beginning is gone.
+      await response.discard();
+      meter = this.#meter(other);
+      response = await put(meter);
+    }
+    return await this.#finish(response, meter);
+  }
+
+  #put(headers: HeaderDict, body: BodyOut): Promise<Response> {
+    const { modified, modes } = this.#settings;
+    const all = {
+      ...modeHeader(modes ? this.#source.mode : null),
+      ...this.#condition,
+      ...this.#headers,
+      ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
+      ...headers,
+    };
+    return this.#client.request("PUT", this.#uri, all, body);
+  }
+
+  /** Whether an identical file already exists, so that nothing need be replaced. */
+  async #isThere(): Promise<boolean> {
+    if (!this.#client.isUsable) return false;
+    try {
+      const { sha256 } = await askDigest(this.#client, this.#uri);
+      return sha256 === await this.#source.hash(this.#settings.signal);
+    } catch (error) {
+      // A server closes a connection after a body that it did not read.
+      const isClosed = !this.#client.canReconnect && isTransient(error);
+      if (isClosed || isOfTransfer(error)) return false;
+      throw error;
+    }
+  }
+
+  /** The error of a refusal. A 507 with an offset means that the server has read nothing. */
+  #refused(method: "HEAD" | "PUT", response: Response): StatusError {
+    const offset = this.#offsetOf(response);
+    if (response.status !== 507 || offset === null) {
+      return statusError(method, this.#uri, response, "put");
+    }
+    return noSpaceThere(method, this.#uri, this.#source.size - offset, response.headers);
+  }
+
+  /** Checks that the server has exactly this file. */
+  async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {
+    const { status } = response;
+    const uri = this.#uri;
+    await response.discard();
+    const { isRewritten = false, replace } = this.#settings;
+    // The caller decides about a name that is taken.
+    const isDecided = status === 412 && this.#headers["if-none-match"] === undefined;
+    const mayBeThere = isDecided && !isRewritten;
+    if (mayBeThere && await this.#isThere()) return meter.finish(this.#source.sha256!);
+    if (isDecided && replace) throw changedThere(uri);
+    // The part that the server had is of the version before.
+    if (status === 400 && this.#source.hasChanged) throw this.#source.changedError();
+    if (status !== 201 && status !== 204) throw this.#refused("PUT", response);
+    const other = readDigest("PUT", uri, response);
+    if (other !== null && other === this.#source.sha256) return meter.finish(other);
+    if (other === null) {
+      const problem =
+        "the server has accepted the file, but does not report whether it is the same " +
+        "(repr-digest, RFC 9530)";
+      throw withNeed(unexpectedResponse("PUT", uri, problem), "it needs a FilesApp");
+    }
+    const problem = "what the other end has is not what was sent: its SHA-256 is another one";
+    throw new TransferError("DIGEST_MISMATCH", `${quote(uri)}: ${problem}; call again`);
+  }
+}
+
+/**
+ * Gives a file its name, of which the server has all as a part.
+ *
+ * @returns False if the server has no such part any more.
+ * @throws {StatusError} if something has the name.
+ */
+export async function nameFile(
+  client: TransferClient,
+  uri: string,
+  { sha256, total }: TransferResult,
+  modified: Date,
+  mode: number | null,
+): Promise<boolean> {
+  const headers = {
+    ...modeHeader(mode),
+    "repr-digest": formatReprDigest(sha256!),
+    "upload-length": `${total}`,
+    "upload-offset": `${total}`,
+    "upload-modified": modified.toISOString(),
+    "if-none-match": "*",
+  };
+  const response = await client.request("PUT", uri, headers, null);
+  await response.discard();
+  const { status, headers: { "upload-offset": offset } } = response;
+  if (status === 201 || status === 204) return true;
+  if (status === 409 && offset !== undefined) return false;
+  // The answer to an earlier request may have been lost.
+  if (status === 412 && (await askDigest(client, uri)).sha256 === sha256) return true;
+  throw statusError("PUT", uri, response, "put");
+}

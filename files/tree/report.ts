@@ -1,0 +1,269 @@
+/** The events and figures of the copying of a tree. */
+
+import { standardLogger } from "../../net/logger.ts";
+import { type RetryEvent, type RetryProgress, StatusError } from "../../client.ts";
+import { messageOf } from "../../net/thrown.ts";
+import { Pace, type TransferResult } from "../options.ts";
+import { TransferError } from "../transfer_error.ts";
+import type { Beginnings } from "./plan.ts";
+import { quotePath, type TreeNode } from "./tree.ts";
+import type { TreeEvent, TreeSettings } from "./options.ts";
+
+/** How many resumed bytes more are a progress, for which retries are counted anew. */
+const PROGRESS_BYTES = 65536;
+
+/** A file that a call has begun to move. */
+interface BegunTransfer {
+  /** Bytes that were at the target before the call. */
+  readonly resumedFrom: number;
+  readonly reused: number;
+  /** Bytes that were at the target at the last beginning. */
+  readonly furthest: number;
+}
+
+export class TreeReport {
+  #settings: TreeSettings;
+  /** Resets the count of retries. */
+  #advanced: (progress?: RetryProgress) => void = () => {};
+  readonly counts = {
+    files: 0,
+    bytes: 0,
+    reused: 0,
+    unchanged: 0,
+    deleted: 0,
+    removed: 0,
+    skipped: 0,
+    failed: 0,
+  };
+  /** The number of failures of this attempt. */
+  failures = 0;
+  /** The first error of this attempt by which the transfer of a single file broke off. */
+  brokenOff: { readonly error: unknown } | null = null;
+  /** Whether a function of the caller has thrown: its error ends the call. */
+  hasThrown = false;
+  #isPlanned = false;
+  /** The files of the target whose bytes are expected to be reused. */
+  #beginnings: Beginnings = new Map();
+  #total = 0;
+  #bytes = 0;
+  /** The bytes of the files that were copied. */
+  #complete = 0;
+  readonly #pace = new Pace();
+  /** Files that have been told, by path, and those that are to be copied; empty without retries. */
+  readonly #told = new Set<string>();
+  readonly #planned = new Set<string>();
+  /** What this call has begun to move, and has not arrived yet, by path. */
+  readonly #begun = new Map<string, BegunTransfer>();
+  /** The bytes that this call has resumed: unlike others, they are not sent again. */
+  #resumed = 0;
+  /** What this call has asked the target to delete, without an answer yet. */
+  readonly #leaving = new Set<TreeNode>();
+  /** What this attempt has skipped, and what has failed; told at the end of the last attempt. */
+  #held: TreeEvent[] = [];
+  /** How many files are larger than the free space; the log names the first of them. */
+  #tooLarge = 0;
+
+  constructor(settings: TreeSettings) {
+    this.#settings = settings;
+  }
+
+  /** Begins an attempt. */
+  begin(settings: TreeSettings, advanced: (progress?: RetryProgress) => void): void {
+    this.#settings = settings;
+    this.#advanced = advanced;
+    this.#held = [];
+    this.failures = 0;
+    this.brokenOff = null;
+    this.#bytes = this.#complete;
+  }
+
+  /** Tells what was held back, at the end of the last attempt. */
+  end(): void {
+    for (const event of this.#held.splice(0)) this.#tell(event);
+    const more = this.#tooLarge - 1;
+    if (more > 0) standardLogger.warn(`${more} more of the files are larger than the free space`);
+  }
+
+  /** Tells that another attempt follows an error. */
+  retry({ number, error, seconds }: RetryEvent): void {
+    this.#tell({ type: "retry", number, error, seconds });
+  }
+
+  event(event: TreeEvent): void {
+    // No event follows an error.
+    this.#settings.signal.throwIfAborted();
+    const { type } = event;
+    const isHeld = this.#settings.retries > 0 && (type === "skipped" || type === "failed");
+    if (isHeld) this.#held.push(event);
+    else this.#tell(event);
+  }
+
+  #tell(event: TreeEvent): void {
+    const { onEvent, abort } = this.#settings;
+    const { type } = event;
+    // Without anybody who hears of it, a file would be left behind in silence.
+    if (type === "failed" && onEvent === undefined) {
+      const isSaid = hasNoSpace(event.error) && this.#tooLarge++ > 0;
+      if (!isSaid) standardLogger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
+    }
+    if ("path" in event) this.counts[event.type === "copied" ? "files" : event.type]++;
+    try {
+      this.guard(() => onEvent?.(event));
+    } catch (error) {
+      abort(error);
+      throw error;
+    }
+  }
+
+  /** Calls a function of the caller, whose error no attempt follows. */
+  guard<T>(call: () => T): T {
+    try {
+      return call();
+    } catch (error) {
+      this.hasThrown = true;
+      throw error;
+    }
+  }
+
+  /** Tells what is to be copied, once; later attempts only change the sum. */
+  plan(nodes: readonly TreeNode[], beginnings: Beginnings): void {
+    this.#beginnings = beginnings;
+    const bytes = nodes.reduce((bytes, node) => bytes + node.size - this.#reusedFor(node), 0);
+    this.#total = Math.max(this.#total, this.#complete + bytes);
+    if (this.#settings.retries > 0) {
+      for (const { path } of nodes) this.#planned.add(path.join("/"));
+    }
+    if (this.#isPlanned) return;
+    this.#isPlanned = true;
+    this.event({ type: "plan", files: nodes.length, bytes });
+  }
+
+  /** How many bytes of a file are expected not to travel. */
+  #reusedFor(node: TreeNode): number {
+    return this.#beginnings.get(node)?.size ?? 0;
+  }
+
+  /**
+   * Notes that a file is about to be moved, of which so many bytes are at the target; returns how
+   * many of these this call has reused.
+   */
+  began({ path }: TreeNode, resumedFrom: number, reused: number): number {
+    const key = path.join("/");
+    const before = this.#begun.get(key);
+    const furthest = Math.max(before?.furthest ?? 0, resumedFrom);
+    this.#resumed += furthest - (before?.furthest ?? 0);
+    this.#advanced({ bytes: Math.floor(this.#resumed / PROGRESS_BYTES), resumedFrom: 0 });
+    const isResumed = before !== undefined && before.resumedFrom < resumedFrom;
+    const begun = isResumed ? { ...before, furthest } : { resumedFrom, reused, furthest };
+    this.#begun.set(key, begun);
+    return begun.reused;
+  }
+
+  /** Forgets that a file was begun, since the other end refused it before any byte arrived. */
+  refused({ path }: TreeNode): void {
+    this.#begun.delete(path.join("/"));
+  }
+
+  /** The result of the whole call for a file that several attempts may have moved. */
+  resultOf({ path }: TreeNode, last: TransferResult): TransferResult {
+    if (this.#begun.size === 0) return last;
+    const key = path.join("/");
+    const begun = this.#begun.get(key);
+    this.#begun.delete(key);
+    if (begun === undefined || begun.resumedFrom >= last.resumedFrom) return last;
+    const { resumedFrom, reused } = begun;
+    return { ...last, resumedFrom, reused, bytes: last.total - resumedFrom - reused };
+  }
+
+  copied(node: TreeNode, result: TransferResult): void {
+    this.counts.bytes += result.bytes;
+    this.counts.reused += result.reused;
+    this.#complete += node.size - result.reused;
+    // A moved file is gone at the source: a file of the same name is another one.
+    const isTold = this.#isTold(node) && !this.#settings.move;
+    // Each attempt copies a file that changes all the time, which is no progress.
+    if (isTold) return;
+    this.#advanced();
+    this.event({ type: "copied", path: node.path, ...result });
+  }
+
+  unchanged(node: TreeNode): void {
+    const { path, size } = node;
+    if (this.#planned.has(path.join("/")) && !this.#told.has(path.join("/"))) {
+      // An earlier attempt has copied the file, and its answer was lost.
+      const late = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256: null };
+      const result = this.resultOf(node, late);
+      this.meter(node)(size - result.reused, result.reused);
+      return this.copied(node, result);
+    }
+    if (!this.#isTold(node)) this.event({ type: "unchanged", path });
+  }
+
+  /** Whether an earlier attempt has told a file; from now on it has. */
+  #isTold({ path }: TreeNode): boolean {
+    if (this.#settings.retries === 0) return false;
+    const key = path.join("/");
+    const isTold = this.#told.has(key);
+    this.#told.add(key);
+    return isTold;
+  }
+
+  failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
+    // What has failed since the call was aborted is not told.
+    this.#settings.signal.throwIfAborted();
+    this.#leaving.delete(node);
+    this.failures++;
+    // A missing permission of the program is no fault of this file, and concerns others as well.
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    this.event({ type: "failed", path: node.path, error, at });
+  }
+
+  /** Notes that an entry of the target is about to be deleted. */
+  deleting(node: TreeNode): void {
+    this.#leaving.add(node);
+  }
+
+  /** Tells, by a new list of the target, which deletions have lost only their answers. */
+  listed(target: TreeNode | null): void {
+    for (const node of this.#leaving) {
+      const there = node.path.reduce<TreeNode | null>((at, name) => at && at.get(name), target);
+      if (there === null) this.deleted(node);
+    }
+    this.#leaving.clear();
+  }
+
+  deleted(node: TreeNode): void {
+    this.#leaving.delete(node);
+    const kind = node.kind === "directory" ? "directory" : "file";
+    this.event({ type: "deleted", path: node.path, kind });
+    this.#advanced();
+  }
+
+  /**
+   * Makes a function that counts the bytes of a file at the target. The function is called with the
+   * number of bytes whenever that changes, and with 0 if the file has failed; and with the number
+   * of bytes that do not travel, once that is known.
+   */
+  meter(node: TreeNode): (bytes: number, reused?: number) => void {
+    let counted = 0;
+    let left = this.#reusedFor(node);
+    return (bytes, reused = left) => {
+      this.#total += left - reused;
+      left = reused;
+      const now = Math.min(bytes, node.size - reused);
+      this.#bytes += now - counted;
+      counted = now;
+      if (this.#pace.isDue()) this.progress();
+    };
+  }
+
+  progress(): void {
+    const total = Math.max(this.#total, this.#bytes);
+    this.event({ type: "progress", bytes: this.#bytes, total });
+  }
+}
+
+/** Whether a file is larger than the free space: while a disk is full, every file that waits is. */
+function hasNoSpace(error: unknown): boolean {
+  return (error instanceof TransferError || error instanceof StatusError) && error.needed !== null;
+}

@@ -1,0 +1,124 @@
+/**
+ * Trees of files in memory: as nodes rather than entries with whole paths, since a list may have a
+ * million entries.
+ */
+
+import { quote } from "../../internal/quote.ts";
+import type { DirectoryEntry, TreeEntry } from "../entries.ts";
+
+/** The reasons of entries that can't be copied: those of lists, and a reserved name. */
+export type Reason = NonNullable<DirectoryEntry["reason"]> | "reserved";
+
+/** A file, a directory or another entry of a tree, with its place in the tree. */
+export class TreeNode {
+  readonly parent: TreeNode | null;
+  readonly name: string;
+  readonly kind: DirectoryEntry["kind"];
+  readonly size: number;
+  /** In milliseconds since 1970. */
+  readonly modified: number;
+  readonly reason: Reason | null;
+  /** The permission bits of a file; `null` if they are not known. */
+  readonly mode: number | null;
+  /** The entries of a directory; `null` if there are none. */
+  children: Map<string, TreeNode> | null = null;
+
+  /** A root has no parent, and no name. */
+  constructor(
+    parent: TreeNode | null,
+    name: string,
+    kind: DirectoryEntry["kind"],
+    size: number,
+    modified: number,
+    reason: Reason | null = null,
+    mode: number | null = null,
+  ) {
+    this.parent = parent;
+    this.name = name;
+    this.kind = kind;
+    this.size = size;
+    this.modified = modified;
+    this.reason = reason;
+    this.mode = mode;
+  }
+
+  static root(): TreeNode {
+    return new TreeNode(null, "", "directory", 0, 0);
+  }
+
+  get path(): string[] {
+    const path: string[] = this.parent === null ? [] : [this.name];
+    for (let node = this.parent; node !== null && node.parent !== null; node = node.parent) {
+      path.push(node.name);
+    }
+    return path.reverse();
+  }
+
+  /** The entry that users see, as in a list. */
+  get entry(): TreeEntry {
+    const { path, name, kind, size, reason } = this;
+    const modified = new Date(this.modified);
+    return reason === null
+      ? { path, name, kind, size, modified }
+      : { path, name, kind, size, modified, reason: reason === "reserved" ? "name" : reason };
+  }
+
+  /**
+   * Adds an entry.
+   *
+   * @returns False if another entry has the name.
+   */
+  add(node: TreeNode): boolean {
+    // A name that is not UTF-8 looks like another name.
+    const key = node.reason === "name" ? `\0${node.name}` : node.name;
+    this.children ??= new Map();
+    if (this.children.has(key)) return false;
+    this.children.set(key, node);
+    return true;
+  }
+
+  /** The entry of a name that can be requested; `null` if there is none. */
+  get(name: string): TreeNode | null {
+    return this.children?.get(name) ?? null;
+  }
+}
+
+/** A time as a coarser disk may store it: in whole seconds, or in even ones, as FAT does. */
+export function coarserTimes(time: number): number[] {
+  return [1000, 2000].map((unit) => Math.floor(time / unit) * unit);
+}
+
+/** Whether two times are the same, as precisely as the coarser disk stores times. */
+export function isSameTime(one: number, other: number): boolean {
+  const [first, last] = one < other ? [one, other] : [other, one];
+  return last - first < 1 || coarserTimes(last).includes(first);
+}
+
+/** Whether a time lies in a span, to which its last moment belongs, and not its first one. */
+export function isWithin(time: number, after: number, until: number): boolean {
+  return time > after && time <= until;
+}
+
+export function quotePath(path: readonly string[]): string {
+  return quote(path.join("/"));
+}
+
+export function byName(one: TreeNode, other: TreeNode): number {
+  return one.name < other.name ? -1 : 1;
+}
+
+/** A name without what a disk may change in it: how letters are composed, their case, the end. */
+export function comparableName(name: string): string {
+  return name.normalize("NFC").toUpperCase().toLowerCase().replace(/[. ]+$/, "");
+}
+
+/** The innermost of some directories that a node is in. */
+export function directoryAbove(
+  node: TreeNode,
+  some: { readonly size: number; has(node: TreeNode): boolean },
+): TreeNode | null {
+  if (some.size === 0) return null;
+  let { parent } = node;
+  while (parent !== null && !some.has(parent)) ({ parent } = parent);
+  return parent;
+}

@@ -1,0 +1,215 @@
+/** The certificates that devices exchange. */
+import { type PeerCertificate, publicKey256 } from "@degu/degu/server";
+import { createDevicePki, readAuthority } from "@degu/degu/device";
+import {
+  identifyDevice,
+  readAuthorityDer,
+  readAuthorityText,
+} from "@degu/internal/device/identity/authority.ts";
+import { formatPem } from "@degu/internal/net/tls/certificate.ts";
+import { createAuthority } from "@degu/internal/net/tls/certificate_writer.ts";
+import { deviceId } from "@degu/internal/device/identity/names.ts";
+import {
+  type Deviation,
+  EXTENSIONS,
+  makeAuthority,
+  makeLeaf,
+  type TestAuthority,
+} from "@degu/testing/authorities.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { record, TestDevices } from "@degu/testing/device_pairs.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { sign } from "node:crypto";
+
+const { authority, signsCertificates } = EXTENSIONS;
+
+Deno.test("readAuthorityDer accepts the authority of a device", () => {
+  const { certificate } = createAuthority({ commonName: "a", organization: "o" });
+  const read = readAuthorityText(certificate);
+  assertEquals(read.certificate, certificate);
+  const key = publicKey256(certificate).replaceAll(":", "");
+  assertEquals(read.id, deviceId(Uint8Array.fromHex(key)));
+  assertEquals(readAuthorityDer(read.der), read);
+});
+
+Deno.test("readAuthorityDer rejects everything else", async (t) => {
+  const issuer = makeAuthority();
+  const { noAuthority, signsHandshakes, signsAlsoHandshakes, unknown, nameConstraints } =
+    EXTENSIONS;
+  const of = (...extensions: NonNullable<Deviation["extensions"]>) => ({ extensions });
+  const basic = [authority(), signsCertificates()];
+  const rows: [name: string, deviation: Deviation, problem: RegExp | null][] = [
+    ["as a device's", {}, null],
+    ["a key that signs handshakes, too", of(authority(), signsAlsoHandshakes()), null],
+    ["an unknown extension that is not critical", of(...basic, unknown(false)), null],
+    ["P-384", { key: "P-384" }, /P-256/],
+    ["RSA", { key: "RSA" }, /DER/],
+    ["SHA-384", { hash: "SHA-384" }, /DER/],
+    ["no authority", of(noAuthority(), signsCertificates()), /CA:TRUE/],
+    ["no basicConstraints", of(signsCertificates()), /CA:TRUE/],
+    ["no keyUsage", of(authority()), /keyCertSign/],
+    ["no keyCertSign", of(authority(), signsHandshakes()), /keyCertSign/],
+    ["an unknown critical extension", of(...basic, unknown(true)), /critical/],
+    ["constraints on names", of(...basic, nameConstraints(false)), /constraints/],
+    ["no extension", of(), /CA:TRUE/],
+    ["an extension twice", of(...basic, authority()), /DER/],
+    ["signed by another", { issuer }, /another authority/],
+    ["signed by another of the same name", { issuer, name: issuer.name }, /own key/],
+    ["more than 2 KiB", of(...basic, unknown(false, 2048)), /2048/],
+  ];
+  for (const [name, deviation, problem] of rows) {
+    await t.step(name, () => {
+      const { der, pem } = makeAuthority(deviation);
+      if (problem === null) {
+        assertEquals(readAuthorityDer(der).certificate, pem);
+        return;
+      }
+      for (const read of [() => readAuthorityDer(der), () => readAuthorityText(pem)]) {
+        const error = assertThrows(read, RangeError, "Not the certificate");
+        assert(problem.test(error.message), error.message);
+      }
+    });
+  }
+});
+
+Deno.test("readAuthorityDer accepts 2048 bytes, and no more", () => {
+  const basic = [authority(), signsCertificates()];
+  for (const bytes of [2048, 2049]) {
+    // A signature has 70 to 72 bytes.
+    let der = new Uint8Array();
+    for (let more = 1500; der.length !== bytes; more += bytes - der.length) {
+      ({ der } = makeAuthority({ extensions: [...basic, EXTENSIONS.unknown(false, more)] }));
+    }
+    if (bytes === 2048) assertEquals(readAuthorityDer(der).der, der);
+    else assertThrows(() => readAuthorityDer(der), RangeError, "it has 2049 bytes");
+  }
+});
+
+Deno.test("readAuthorityDer rejects a certificate with a flipped bit, one that is cut or extended, and random bytes", () => {
+  const { der } = makeAuthority();
+  // Every fifth: one or two of each byte.
+  for (let bit = 0; bit < der.length * 8; bit += 5) {
+    const changed = Uint8Array.from(der);
+    changed[bit >> 3]! ^= 1 << (bit & 7);
+    assertThrows(() => readAuthorityDer(changed), RangeError, "Not", `bit ${bit}`);
+  }
+  for (let length = 0; length < der.length; length += 7) {
+    assertThrows(() => readAuthorityDer(der.subarray(0, length)), RangeError);
+  }
+  assertThrows(() => readAuthorityDer(Uint8Array.of(...der, 0)), RangeError);
+  assertThrows(() => readAuthorityDer(Uint8Array.of(...der, ...der)), RangeError);
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 2100 }), (random) => {
+    assertThrows(() => readAuthorityDer(random), RangeError);
+  }));
+});
+
+Deno.test("readAuthorityDer rejects a certificate with a length in non-minimal form", () => {
+  const { der } = makeAuthority();
+  assertEquals([...der.subarray(0, 2)], [0x30, 0x82]);
+  const longer = Uint8Array.of(0x30, 0x83, 0, ...der.subarray(2));
+  assertThrows(() => readAuthorityDer(longer), RangeError, "DER");
+  // What is signed, the algorithm in 12 bytes, and then the signature: 03, its length, 00, and itself.
+  const at = 4 + 4 + (der[6]! << 8 | der[7]!) + 12;
+  assertEquals([der[at], der[at + 1]], [0x03, der.length - at - 2]);
+  const inner = [...der.subarray(4, at + 1), 0x81, ...der.subarray(at + 1)];
+  const rewritten = Uint8Array.of(0x30, 0x82, inner.length >> 8, inner.length & 0xff, ...inner);
+  assertThrows(() => readAuthorityDer(rewritten), RangeError, "DER");
+});
+
+Deno.test("readAuthorityDer rejects a certificate of another version, with two algorithms, or that goes on after its extensions", () => {
+  const { der, keys } = makeAuthority();
+  const withHeader = (content: number[]) => {
+    return [0x30, 0x82, content.length >> 8, content.length & 0xff, ...content];
+  };
+  const make = (body: number[], hash: number) => {
+    const signed = withHeader(body);
+    const signature = sign("sha256", Uint8Array.from(signed), keys.privateKey);
+    const algorithm = [0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, hash];
+    const rest = [...algorithm, 3, signature.length + 1, 0, ...signature];
+    return Uint8Array.from(withHeader([...signed, ...rest]));
+  };
+  const body = [...der.subarray(8, 8 + (der[6]! << 8 | der[7]!))];
+  readAuthorityDer(make(body, 2));
+  // The version is a0 03, and the number 2 as 02 01 02.
+  assertEquals(body.slice(0, 5), [0xa0, 3, 2, 1, 2]);
+  const rest = body.slice(5);
+  assertThrows(
+    () => readAuthorityDer(make([0xa0, 4, 2, 2, 1, 2, ...rest], 2)),
+    RangeError,
+    "got 259",
+  );
+  const versions = [[2, 2, 0, 2], [2, 3, 0, 0, 2], [2, 1, 2, 5, 0], [2, 1, 2, 2], [2], [0, 0], [
+    4,
+    1,
+    2,
+  ]];
+  for (const wrong of versions) {
+    const version = [0xa0, wrong.length, ...wrong];
+    assertThrows(
+      () => readAuthorityDer(make([...version, ...rest], 2)),
+      RangeError,
+      "DER",
+      `${wrong}`,
+    );
+  }
+  assertThrows(() => readAuthorityDer(make(body.with(4, 1), 2)), RangeError, "version 3; got 2");
+  // 3 is SHA-384 (RFC 5758 §3.2); its own algorithm follows the version and the serial.
+  for (const wrong of [make(body, 3), make(body.with(19, 3), 2), make([...body, 5, 0], 2)]) {
+    assertThrows(() => readAuthorityDer(wrong), RangeError, "DER");
+  }
+});
+
+Deno.test("readAuthorityText accepts only the canonical text", () => {
+  const { pem, der } = makeAuthority();
+  assertEquals(readAuthorityText(pem).der, der);
+  for (const text of ["", pem.trimEnd(), `${pem}${pem}`, `a\n${pem}`, pem.replace("\n", "\r\n")]) {
+    assertThrows(() => readAuthorityText(text), RangeError, "Not the certificate");
+  }
+});
+
+Deno.test("a device is identified by the authority that has vouched for it and signed it directly", () => {
+  const [one, two] = [makeAuthority(), makeAuthority()];
+  const leaf = makeLeaf(one);
+  const below = makeLeaf(makeAuthority({ issuer: one }));
+  const devices = [two, one].map(({ pem }) => readAuthorityText(pem));
+  const [other, device] = devices;
+  const rows: [what: string, leaf: TestAuthority, voucher: TestAuthority | null, boolean][] = [
+    ["signed by the authority that vouched", leaf, one, true],
+    ["another certificate in between", below, one, false],
+    ["another authority vouched", leaf, two, false],
+    ["no authority vouched: the system's store", leaf, null, false],
+  ];
+  for (const [what, { der: raw }, voucher, isIdentified] of rows) {
+    const authority = voucher && { publicKey256: publicKey256(voucher.pem), raw: voucher.der };
+    const verified = { raw, authority } as unknown as PeerCertificate;
+    assertEquals(identifyDevice(verified, devices), isIdentified ? device! : null, what);
+    assertEquals(identifyDevice(verified, [other!]), null, what);
+  }
+  assertEquals(identifyDevice(null, devices), null);
+});
+
+Deno.test("readAuthority reads the text of a caFile: the id of the device, its key and its certificate", async () => {
+  await using devices = await TestDevices.create();
+  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
+  await using dir = await tempDir();
+  const { caFile } = await createDevicePki(dir.path, "camera");
+  const pem = await Deno.readTextFile(caFile);
+  const { id, publicKey256: key, raw } = readAuthority(pem);
+  assertEquals(key, publicKey256(pem));
+  assertEquals(id, deviceId(Uint8Array.fromHex(key.replaceAll(":", ""))));
+  assertEquals(formatPem(raw), pem);
+  const { certificate } = await record(viewer, camera);
+  assertEquals(readAuthority(certificate).id, camera.id);
+});
+
+Deno.test("readAuthority refuses what is no authority of a device, and quotes nothing of it", async () => {
+  await using dir = await tempDir();
+  const { certFile, keyFile } = await createDevicePki(dir.path, "camera");
+  const texts = [await Deno.readTextFile(certFile), await Deno.readTextFile(keyFile), "", "a b c"];
+  for (const text of [...texts, makeAuthority({ key: "P-384" }).pem]) {
+    const { message } = assertThrows(() => readAuthority(text), RangeError, "Not the certificate");
+    assert(!message.includes("BEGIN") && !message.includes("a b c"), message);
+  }
+  assertThrows(() => Reflect.apply(readAuthority, null, [new Uint8Array()]), TypeError, "pem: ");
+});

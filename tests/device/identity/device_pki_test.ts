@@ -1,0 +1,224 @@
+/** A device's identity in files: created once, loaded from then on; missing, mismatched, or open to others. */
+import { createDevicePki, type DevicePki } from "@degu/degu/device";
+import { covers, readCertificate } from "@degu/testing/certificates.ts";
+import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
+import { syncedWhile } from "@degu/testing/synced.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { dirname, join } from "@std/path";
+import { createPrivateKey } from "node:crypto";
+import { readOnly } from "./device_identities.ts";
+
+Deno.test("createDevicePki makes a certificate for both roles and its own authority", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1.local");
+  const [ca, cert] = [await readCertificate(device.caFile), await readCertificate(device.certFile)];
+  assertEquals(ca.ca, true);
+  assertEquals(cert.ca, false);
+  assertEquals(cert.verify(ca.publicKey), true);
+  assertEquals(cert.subject, "CN=camera-1.local");
+  assertStringIncludes(ca.subject, "O=camera-1.local");
+  assert(covers(cert, "camera-1.local"));
+  const key = createPrivateKey(await Deno.readTextFile(device.keyFile));
+  assertEquals(cert.checkPrivateKey(key), true);
+});
+
+Deno.test("createDevicePki loads an existing identity and changes nothing", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1");
+  const before = await snapshot(dirname(device.caFile));
+  assertEquals(await createDevicePki(`${dir.path}/./x/../`, "camera-1"), device);
+  assertEquals(await snapshot(dirname(device.caFile)), before);
+  assert(Object.isFrozen(device));
+  assertEquals(structuredClone(device), device);
+});
+
+Deno.test("createDevicePki makes directories of mode 0700 and files of mode 0600", async () => {
+  await using dir = await tempDir();
+  const parent = join(dir.path, "var", "pki");
+  const home = dirname((await createDevicePki(parent, "camera-1")).caFile);
+  assertEquals(await entries(parent), ["camera-1"]);
+  for (const path of [parent, home]) assertEquals(await mode(path), 0o700);
+  const names = await entries(home);
+  assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
+  for (const name of names) assertEquals(await mode(join(home, name)), 0o600, name);
+});
+
+Deno.test("an identity is on the disk before createDevicePki resolves: its files, and the names of them and of it", async () => {
+  await using dir = await tempDir();
+  const synced = await syncedWhile(dir.path, () => createDevicePki(dir.path, "camera"));
+  const files = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
+  assertEquals(synced, [".", ...files.map((file) => `./camera${file}`)]);
+});
+
+Deno.test("createDevicePki with create: false needs no leave to write, and writes nothing", async () => {
+  await using dir = await tempDir();
+  const { caFile } = await createDevicePki(dir.path, "camera-1");
+  const load = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../../device.ts"))};
+    console.log((await createDevicePki(${
+    JSON.stringify(dir.path)
+  }, "camera-1", { create: false })).caFile);`;
+  assertEquals(await runScript(load, readOnly(dir.path), {}), `${caFile}\n`);
+  const rows: [dir: string, name: string][] = [
+    [dir.path, "camera-2"],
+    [dir.path, "Camera-1"],
+    [join(dir.path, "no", "such"), "camera-1"],
+  ];
+  for (const [path, name] of rows) {
+    const error = await assertRejects(
+      () => createDevicePki(path, name, { create: false }),
+      Deno.errors.NotFound,
+      `There is no identity in ${path}`,
+    );
+    assertStringIncludes(error.message, "call createDevicePki without it once");
+    assertEquals(await entries(dir.path), ["camera-1"]);
+  }
+});
+
+Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {
+  await using dir = await tempDir();
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../../device.ts"))};
+    const create = () => createDevicePki(${JSON.stringify(dir.path)}, "hub");
+    const [{ certFile, caFile, keyFile }] = await Promise.all([create(), create()]);
+    const texts = await Promise.all([certFile, caFile, keyFile].map((path) => Deno.readTextFile(path)));
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(texts.join()));
+    console.log(new Uint8Array(digest).toHex());`;
+  const permissions = [
+    `--allow-read=${dir.path}`,
+    `--allow-write=${dir.path}`,
+    "--allow-sys=uid",
+  ];
+  const digests = await Promise.all([1, 2].map(() => runScript(script, permissions, {})));
+  assertMatch(digests[0] ?? "", /^[0-9a-f]{64}\n$/);
+  assertEquals(new Set(digests).size, 1);
+  assertEquals(await entries(dir.path), ["hub"]);
+});
+
+Deno.test("createDevicePki rejects a relative directory, an invalid name, and unknown options", async () => {
+  await using dir = await tempDir();
+  const invalid: [dir: string, name: string, message: string][] = [
+    ["", "camera-1", "dir: must be an absolute path"],
+    [".", "camera-1", "dir: must be an absolute path"],
+    ["pki", "camera-1", "dir: must be an absolute path"],
+    ["./pki", "camera-1", "dir: must be an absolute path"],
+    [`${dir.path}/a\0b`, "camera-1", "dir: must be an absolute path"],
+    [dir.path, "", "name: must not be empty"],
+    [dir.path, "\u3000 ", "name: must not be empty"],
+    [dir.path, "camera-1\n", "white space"], // a line of a file, as it was read
+    [dir.path, " camera-1", "white space"],
+    [dir.path, "\ufeffcamera-1", "white space"],
+    [dir.path, "a\0b", "control character"],
+    [dir.path, "a\u2028b", "line break"],
+    [dir.path, "a\x1b[31mb", "control character"],
+    [dir.path, "a\ud800b", "surrogate"],
+  ];
+  for (const [path, name, message] of invalid) {
+    await assertRejects(() => createDevicePki(path, name), RangeError, message, name);
+  }
+  const wrong: unknown[][] = [
+    [dir.path, 1],
+    [dir.path],
+    [null, "camera-1"],
+    [dir.path, "camera-1", { renewal: false }],
+    [dir.path, "camera-1", { renew: "no" }],
+    [dir.path, "camera-1", { renew: null }],
+    [dir.path, "camera-1", null],
+    [dir.path, "camera-1", false],
+  ];
+  for (const [index, values] of wrong.entries()) {
+    // What a program in JavaScript may do.
+    const call = createDevicePki as unknown as (...values: unknown[]) => Promise<DevicePki>;
+    const words = ["name: ", "name: ", "dir: "][index] ?? "";
+    await assertRejects(() => call(...values), TypeError, words, Deno.inspect(values));
+  }
+  assertEquals(await entries(dir.path), []);
+});
+
+Deno.test("createDevicePki rejects an identity with a missing file and makes no other", async () => {
+  await using dir = await tempDir();
+  const load = () => createDevicePki(dir.path, "camera-1");
+  const home = dirname((await load()).caFile);
+  for (const file of ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]) {
+    const path = join(home, file);
+    await Deno.rename(path, `${dir.path}/away`);
+    const before = await snapshot(home);
+    const message = `Missing ${path}: restore the directory from a backup`;
+    await assertRejects(load, Deno.errors.NotFound, message);
+    assertEquals(await snapshot(home), before);
+    await Deno.rename(`${dir.path}/away`, path);
+  }
+});
+
+Deno.test("createDevicePki rejects files that don't belong together, without quoting them", async () => {
+  await using dir = await tempDir();
+  const other = dirname((await createDevicePki(dir.path, "other")).caFile);
+  const home = dirname((await createDevicePki(dir.path, "camera")).caFile);
+  const damaged = (kind: string) => `-----BEGIN ${kind}-----\nc2VjcmV0\n-----END ${kind}-----\n`;
+  const rows: [files: string[], content: string | null, message: string][] = [
+    [["ca.pem"], null, "ca_key.pem does not belong to"],
+    [["ca_key.pem"], null, "ca_key.pem does not belong to"],
+    [["cert.pem"], null, "key.pem does not belong to"],
+    [["key.pem"], null, "key.pem does not belong to"],
+    [["ca.pem", "ca_key.pem"], null, "cert.pem does not belong to"],
+    [["ca.pem"], "", "Cannot parse"],
+    [["cert.pem"], damaged("CERTIFICATE"), "Cannot parse"],
+    [["key.pem"], damaged("PRIVATE KEY"), "Cannot parse"],
+    [["ca.pem", "ca_key.pem", "cert.pem", "key.pem"], null, "is not for camera"],
+  ];
+  for (const [files, content, message] of rows) {
+    const before = await Promise.all(files.map((file) => Deno.readTextFile(join(home, file))));
+    for (const file of files) {
+      const text = content ?? await Deno.readTextFile(join(other, file));
+      await Deno.writeTextFile(join(home, file), text);
+    }
+    const error = await assertRejects(
+      () => createDevicePki(dir.path, "camera"),
+      Deno.errors.InvalidData,
+      message,
+    );
+    assert(!/BEGIN|c2VjcmV0|secret/.test(Deno.inspect(error)), files.join());
+    for (const [index, file] of files.entries()) {
+      await Deno.writeTextFile(join(home, file), before[index]!);
+    }
+  }
+});
+
+Deno.test("createDevicePki that can't finish leaves nothing, and says why", async () => {
+  await using dir = await tempDir();
+  using _full = patch(Deno, "rename", () => () => Promise.reject(new Error("the disk is full")));
+  await assertRejects(() => createDevicePki(dir.path, "camera-1"), Error, "the disk is full");
+  assertEquals(await entries(dir.path), []);
+});
+
+Deno.test("a process that is killed midway leaves no incomplete identity", async () => {
+  await using dir = await tempDir();
+  const script = `
+    import { createDevicePki } from "./device.ts";
+    for (let i = 0;; i++) {
+      console.log(i);
+      await Promise.all(["a", "b", "c"].map((letter) =>
+        createDevicePki(${JSON.stringify(dir.path)}, "camera-" + i + letter)));
+    }`;
+  await using running = new RunningProcess(await spawnScript(script, ["-A"]));
+  await running.printed(/^1\n/m);
+  running.kill();
+  const { stdout } = await running.ended();
+  const started = Number(stdout.trim().split("\n").at(-1));
+
+  const names = Array.from(
+    { length: 3 * (started + 1) },
+    (_, i) => `camera-${Math.floor(i / 3)}${"abc"[i % 3]}`,
+  );
+  for (const name of names) await createDevicePki(dir.path, name);
+  const found = (await entries(dir.path)).filter((name) => !name.startsWith("."));
+  assertEquals(found, names.toSorted());
+});

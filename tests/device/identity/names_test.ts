@@ -1,0 +1,169 @@
+/** The names and the ids of devices, and the DNS names that are made from names. */
+import { createDevicePki, isDeviceName } from "@degu/degu/device";
+import {
+  checkDeviceName,
+  deriveDnsName,
+  deviceId,
+  freeName,
+  isDeviceId,
+} from "@degu/internal/device/identity/names.ts";
+import { readCertificate } from "@degu/testing/certificates.ts";
+import { authorityOf, TestDevices } from "@degu/testing/device_pairs.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
+import { join } from "@std/path";
+import fc from "fast-check";
+import { createHash, X509Certificate } from "node:crypto";
+
+Deno.test("a name that is taken gets a number, and remains a valid name", () => {
+  const rows: [name: string, taken: string[], free: string][] = [
+    ["cam", [], "cam"],
+    ["cam", ["cam"], "cam-2"],
+    ["Cam", ["cam", "cam-2"], "Cam-3"],
+    ["a".repeat(63), ["a".repeat(63)], `${"a".repeat(61)}-2`],
+    ["cam-2", ["cam-2"], "cam-2-2"],
+  ];
+  for (const [name, taken, free] of rows) assertEquals(freeName(name, new Set(taken)), free);
+  const names = fc.stringMatching(/^[a-c][a-c-]{0,62}$/);
+  fc.assert(fc.property(names, fc.array(names), (name, others) => {
+    const taken = new Set([name, ...others].map((each) => each.toLowerCase()));
+    const free = freeName(name, taken);
+    assert(isDeviceName(free) && !taken.has(free.toLowerCase()));
+  }));
+});
+
+Deno.test("a name of another type is a TypeError", () => {
+  const check = checkDeviceName as (option: string, name: unknown) => void;
+  for (const name of [1, null, ["a"]]) assertThrows(() => check("name", name), TypeError, "name: ");
+});
+
+Deno.test("a name has 1 to 63 letters, digits, hyphens and underscores, and is no id; others are a RangeError", () => {
+  const id = deviceId(new Uint8Array(32));
+  const valid = ["a", "0", "Cam_1-x", "a".repeat(63), id.slice(1), `${id}a`];
+  for (const name of valid) checkDeviceName("name", name);
+  const refused = ["", "-a", "_a", "a b", "a.b", "ä", "a\n", "a".repeat(64), id, id.toUpperCase()];
+  for (const name of refused) {
+    assertThrows(() => checkDeviceName("name", name), RangeError, "name: must be 1 to 63 letters");
+  }
+});
+
+Deno.test("isDeviceName is true for exactly the names that a device may have", () => {
+  const id = deviceId(new Uint8Array(32));
+  for (const name of ["a", "0", "Cam_1-x", "a".repeat(63), `${id}a`]) {
+    assertEquals(isDeviceName(name), true, name);
+  }
+  for (const text of ["", "-a", "_a", "a b", "a.b", "ä", "a\n", "a".repeat(64), id]) {
+    assertEquals(isDeviceName(text), false, text);
+  }
+  for (const value of [undefined, null, 5, ["a"]]) {
+    assertThrows(() => Reflect.apply(isDeviceName, null, [value]), TypeError, "text: must be");
+  }
+});
+
+Deno.test("the id is the SHA-256 of the authority's key, in base32", async () => {
+  await using devices = await TestDevices.create();
+  const device = await devices.open("camera");
+  const { certificate } = await authorityOf(device.dir);
+  const key = new X509Certificate(certificate).publicKey.export({ type: "spki", format: "der" });
+  const bits = Array.from(
+    createHash("sha256").update(key).digest(),
+    (byte: number) => byte.toString(2).padStart(8, "0"),
+  ).join("") + "0000";
+  const digits = bits.match(/.{5}/g)!.map((five) =>
+    "abcdefghijklmnopqrstuvwxyz234567"[parseInt(five, 2)]
+  );
+  assertEquals(device.id, digits.join(""));
+});
+
+Deno.test("deviceId encodes 256 bits as 52 characters, and every bit counts", () => {
+  assertEquals(deviceId(new Uint8Array(32)), "a".repeat(52));
+  assertEquals(deviceId(new Uint8Array(32).fill(255)), `${"7".repeat(51)}q`);
+  const hash = fc.uint8Array({ minLength: 32, maxLength: 32 });
+  fc.assert(fc.property(hash, fc.nat(255), (bytes, bit) => {
+    const id = deviceId(bytes);
+    assert(isDeviceId(id), id);
+    const changed = bytes.slice();
+    changed[bit >> 3]! ^= 1 << (bit & 7);
+    assertNotEquals(deviceId(changed), id);
+  }));
+});
+
+Deno.test("isDeviceId is true only for texts that deviceId returns", () => {
+  const id = deviceId(new Uint8Array(32).fill(0b01011010));
+  assertEquals(isDeviceId(id), true);
+  const others = [
+    "",
+    id.slice(0, -1),
+    `${id}a`,
+    id.toUpperCase(),
+    `${id}\n`,
+    ` ${id}`,
+    id.replace(/.$/, "b"), // its last four bits are not 0
+    id.replace(/^./, "1"),
+    id.replace(/^./, "8"),
+  ];
+  for (const text of others) assertEquals(isDeviceId(text), false, JSON.stringify(text));
+});
+
+Deno.test("any name of a device has a DNS name, always the same, under which its identity is found again", async () => {
+  const longest = `${"a".repeat(62)}.b`;
+  // The digits are SHA-256 of what stands here in UTF-8, from another program.
+  const rows: [name: string, dnsName: string | RegExp][] = [
+    ["camera-1", "camera-1"],
+    ["camera-1.local", "camera-1.local"],
+    [longest, longest],
+    ["Camera-1", /^camera-1-[0-9a-f]{16}$/],
+    ["camera_1", /^camera-1-[0-9a-f]{16}$/],
+    ["Anna's camera", "anna-s-camera-ca91bfd7af397728"],
+    ["KÜCHE", "kuche-867294d0bc78cabc"],
+    ["KU\u0308CHE", "kuche-867294d0bc78cabc"],
+    ["\u212a.local", /^k-local-[0-9a-f]{16}$/],
+    ["名前", "device-7ec26292414bccef"],
+    ["📷", /^device-[0-9a-f]{16}$/],
+    ["127.0.0.1", /^127-0-0-1-[0-9a-f]{16}$/],
+    ["x".repeat(300), /^x{46}-[0-9a-f]{16}$/],
+    [`${"x".repeat(45)} y`, /^x{45}-[0-9a-f]{16}$/],
+    [`${longest}b`, /^a{46}-[0-9a-f]{16}$/],
+    [".", /^device-[0-9a-f]{16}$/],
+    ["..", /^device-[0-9a-f]{16}$/],
+    ["../../camera-1", "camera-1-d9597a6328d2f812"],
+    ["/etc/passwd", /^etc-passwd-[0-9a-f]{16}$/],
+    ["C:\\camera", /^c-camera-[0-9a-f]{16}$/],
+    ["*.local", /^local-[0-9a-f]{16}$/],
+    ["camera-1.", /^camera-1-[0-9a-f]{16}$/],
+  ];
+  for (const [name, expected] of rows) {
+    const dnsName = await deriveDnsName(name);
+    if (typeof expected === "string") assertEquals(dnsName, expected);
+    else assertMatch(dnsName, expected);
+    assertEquals(await deriveDnsName(dnsName), dnsName); // it stands for itself
+  }
+  await using dir = await tempDir();
+  for (const name of ["camera-1", "../../camera-1"]) {
+    const device = await createDevicePki(dir.path, name);
+    assertEquals(device.certFile, join(dir.path, device.name, "cert.pem"));
+    const cert = await readCertificate(device.certFile);
+    assertEquals(cert.subject, `CN=${device.name}`);
+    assertEquals(cert.subjectAltName, `DNS:${device.name}`);
+    assertEquals(await createDevicePki(dir.path, name, { create: false }), device);
+  }
+  assertEquals(await entries(dir.path), ["camera-1", "camera-1-d9597a6328d2f812"]);
+});
+
+Deno.test("any text has a distinct DNS name, or is no name", async () => {
+  const seen = new Map<string, string>();
+  // The unit "binary" of fast-check makes tables for a second.
+  const character = fc.nat(0x10ffff).map((code) => String.fromCodePoint(code));
+  const text = fc.oneof(
+    fc.string({ unit: character, minLength: 1, maxLength: 80 }),
+    fc.string({ unit: fc.constantFrom("a", "A", "-", ".", "_", "/", " ", "\u212a", "ä", "9") }),
+  );
+  await fc.assert(fc.asyncProperty(text, async (name) => {
+    const dnsName = await deriveDnsName(name).catch((error) => error);
+    if (dnsName instanceof RangeError) return;
+    assertMatch(dnsName, /^(?=.{1,64}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/);
+    const normal = name.normalize("NFC");
+    assertEquals(seen.get(dnsName) ?? normal, normal);
+    seen.set(dnsName, normal);
+  }));
+});

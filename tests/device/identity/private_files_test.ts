@@ -1,0 +1,174 @@
+/** Private files: how they are written, and who can write to the directory of an identity, and read its keys. */
+import { createDevicePki } from "@degu/degu/device";
+import {
+  checkPrivate,
+  replacePrivateFile,
+  USABLE_BY_OTHERS,
+  writeAside,
+  writePrivateFile,
+} from "@degu/internal/device/identity/private_files.ts";
+import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { join } from "@std/path";
+import { assertRefused } from "./device_identities.ts";
+
+Deno.test("writePrivateFile makes a file of mode 0600, and overwrites none", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "key");
+  await writePrivateFile(path, "secret");
+  assertEquals(await Deno.readTextFile(path), "secret");
+  if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
+  await assertRejects(() => writePrivateFile(path, "other"), Deno.errors.AlreadyExists);
+  assertEquals(await Deno.readTextFile(path), "secret");
+});
+
+Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays and nothing else is left", async () => {
+  await using dir = await tempDir();
+  const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
+  await Deno.writeTextFile(path, "old", { mode: 0o644 });
+  await replacePrivateFile(path, "secret", temporary);
+  assertEquals(await Deno.readTextFile(path), "secret");
+  if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
+  await Deno.mkdir(join(dir.path, "directory"));
+  await assertRejects(() => replacePrivateFile(join(dir.path, "directory"), "x", temporary));
+  const fail = () => Promise.reject(new Error("failed"));
+  await assertRejects(() => writeAside(path, "x", temporary, fail), Error, "failed");
+  assertEquals(await entries(dir.path), ["directory", "key"]);
+  await Deno.writeTextFile(temporary, "somebody's");
+  await assertRejects(() => writeAside(path, "x", temporary), Deno.errors.AlreadyExists);
+  assertEquals(await Deno.readTextFile(path), "secret");
+  assertEquals(await Deno.readTextFile(temporary), "somebody's");
+});
+
+Deno.test("an error of writing a private file names the file, of which nothing is left", async () => {
+  await using dir = await tempDir();
+  const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
+  const fail = () => Promise.reject(new Error("No space left on device"));
+  using _full = patch(Deno.FsFile.prototype, "write", () => fail);
+  for (
+    const [write, written] of [[replacePrivateFile, temporary], [writePrivateFile, path]] as const
+  ) {
+    const failed = () => write(path, "secret", temporary);
+    await assertRejects(failed, Error, `No space left on device: write '${written}'`);
+  }
+  assertEquals(await entries(dir.path), []);
+});
+
+const ANOTHER_USER = 12345;
+
+/** Why this user can't give a file to another one, as root can; `null` if it can. */
+async function giftObstacle(): Promise<string | null> {
+  await using dir = await tempDir();
+  return await Deno.chown(dir.path, ANOTHER_USER, null).then(() => null, String);
+}
+
+Deno.test("createDevicePki rejects directories that others can write and keys that they can use, and says what to do", async () => {
+  const rows: [path: string, mode: number, accepted: boolean][] = [
+    [".", 0o755, true],
+    [".", 0o770, false],
+    [".", 0o702, false],
+    ["camera-1", 0o750, true],
+    ["camera-1", 0o720, false],
+    ["camera-1/ca.pem", 0o644, true],
+    ["camera-1/key.pem", 0o400, true],
+    ["camera-1/key.pem", 0o640, false],
+    ["camera-1/key.pem", 0o604, false],
+    ["camera-1/ca_key.pem", 0o640, false],
+  ];
+  await using dir = await tempDir();
+  const load = () => createDevicePki(dir.path, "camera-1");
+  await load();
+  for (const [path, bits, accepted] of rows) {
+    const changed = join(dir.path, path);
+    const before = await mode(changed);
+    await Deno.chmod(changed, bits);
+    if (accepted) {
+      await load();
+    } else {
+      const error = await assertRejects(load, Deno.errors.PermissionDenied, "to other users");
+      assertStringIncludes(error.message, `${changed} is open`);
+      assertMatch(error.message, path.endsWith(".pem") ? /chmod 600/ : /chmod 700/);
+    }
+    await Deno.chmod(changed, before);
+  }
+  // No key is written into a directory that others can write; one that all share is left as it is.
+  await using open = await tempDir();
+  await Deno.chmod(open.path, 0o777);
+  await assertRefused(open.path, "PermissionDenied", "is open to other users (mode 777)");
+  await Deno.chmod(open.path, 0o1777);
+  const error = await assertRefused(open.path, "PermissionDenied", "use a directory of its own");
+  assert(!error.message.includes("chmod"), error.message);
+  assertEquals(await entries(open.path), []);
+  await createDevicePki(join(open.path, "own"), "camera-1");
+});
+
+testUnless(
+  await giftObstacle(),
+  "createDevicePki rejects directories and keys of another user",
+  async () => {
+    await using dir = await tempDir();
+    const load = () => createDevicePki(dir.path, "camera-1");
+    await load();
+    for (const path of ["", "/camera-1", "/camera-1/ca_key.pem", "/camera-1/key.pem"]) {
+      const owned = `${dir.path}${path}`;
+      await Deno.chown(owned, ANOTHER_USER, null);
+      const error = await assertRejects(load, Deno.errors.PermissionDenied);
+      assertStringIncludes(error.message, `${owned} belongs to another user (uid 12345)`);
+      assertStringIncludes(error.message, "chown");
+      await Deno.chown(owned, 0, null);
+      await load();
+    }
+    // No key is written into a directory of another user.
+    await using theirs = await tempDir();
+    await Deno.chown(theirs.path, ANOTHER_USER, null);
+    await assertRefused(theirs.path, "PermissionDenied", "belongs to another user");
+    assertEquals(await entries(theirs.path), []);
+  },
+);
+
+testUnless(
+  await giftObstacle(),
+  "what a user may use belongs to that user or to root",
+  async () => {
+    await using dir = await tempDir();
+    const rows = [[0, 0, true], [0, 7, false], [7, 0, true], [7, 7, true], [7, 8, false]] as const;
+    for (const [user, owner, isAccepted] of rows) {
+      await Deno.chown(dir.path, owner, null);
+      using _user = patch(Deno, "uid", () => () => user);
+      const checked = await checkPrivate(dir.path, USABLE_BY_OTHERS).then(() => true, () => false);
+      assertEquals(checked, isAccepted, `${user} ${owner}`);
+    }
+    await Deno.chown(dir.path, 0, null);
+  },
+);
+
+Deno.test("createDevicePki doesn't look at the directories above", async () => {
+  await using dir = await tempDir();
+  const above = join(dir.path, "above");
+  await Deno.mkdir(above);
+  await Deno.chmod(above, 0o777);
+  await createDevicePki(join(above, "pki"), "camera-1");
+});
+
+Deno.test("createDevicePki makes nothing without permission to read its user id", async () => {
+  await using dir = await tempDir();
+  const permissions = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../../device.ts"))};
+    await createDevicePki(${JSON.stringify(dir.path)}, "camera-1").catch(({ name, message }) =>
+      console.log(name + ": " + message));`;
+  assertMatch(
+    await runScript(script, permissions, {}),
+    /^NotCapable: Requires sys access to "uid"/,
+  );
+  assertEquals(await entries(dir.path), []);
+});

@@ -1,0 +1,44 @@
+/** Bytes and pauses. */
+import { decodeAscii } from "@degu/internal/internal/bytes.ts";
+import { pause } from "@degu/internal/internal/pause.ts";
+import { assertEquals } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+import fc from "fast-check";
+
+Deno.test("decodeAscii maps each ASCII byte to its character, and all others to none of ASCII", () => {
+  fc.assert(fc.property(fc.uint8Array(), (bytes) => {
+    const text = decodeAscii(bytes);
+    const ascii = [...bytes].every((byte) => byte < 0x80);
+    assertEquals(/^[\0-\x7f]*$/.test(text), ascii);
+    if (ascii) assertEquals(text, String.fromCharCode(...bytes));
+    // What is ASCII comes out in its order, so nothing of it can hide behind another byte.
+    const kept = [...text].filter((character) => character < "\x80").join("");
+    assertEquals(kept, String.fromCharCode(...bytes.filter((byte) => byte < 0x80)));
+  }));
+  assertEquals(decodeAscii(Uint8Array.of(0xef, 0xbb, 0xbf, 0x61)), "\ufeffa");
+});
+
+// Maps that strangers can't fill without limit.
+
+Deno.test("a pause takes its time", async () => {
+  using time = new FakeTime();
+  let over = false;
+  const pausing = pause(1000, new AbortController().signal).then(() => over = true);
+  time.tick(999);
+  await Promise.resolve();
+  assertEquals(over, false);
+  time.tick(1);
+  await pausing;
+});
+
+Deno.test("a signal ends a pause, even an endless one, and leaves no timer", async () => {
+  const stop = new AbortController();
+  const pausing = [pause(1e6, stop.signal), pause(Infinity, stop.signal)];
+  let over = 0;
+  for (const each of pausing) each.then(() => over++);
+  await pause(5);
+  assertEquals(over, 0);
+  stop.abort();
+  const other = new AbortController().signal;
+  await Promise.all([...pausing, pause(1e6, stop.signal), pause(1e6, other, stop.signal)]);
+});

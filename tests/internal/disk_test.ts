@@ -1,0 +1,342 @@
+/** Files and names on a disk. */
+import {
+  EarlySync,
+  grantedBits,
+  lockFile,
+  setMode,
+  Turns,
+} from "@degu/internal/internal/disk/files.ts";
+import {
+  exists,
+  giveNewName,
+  ifPresent,
+  isAt,
+  isMissing,
+  isReal,
+  isSameFile,
+  randomSuffix,
+  removeIfPossible,
+  removeIfPresent,
+  removeIfPresentSync,
+  statOrNull,
+  syncAllIfPossible,
+  syncDirectory,
+  syncIfPossible,
+} from "@degu/internal/internal/disk/names.ts";
+import { Temporary } from "@degu/internal/internal/disk/temporary.ts";
+import { fastTimeouts } from "@degu/testing/clock.ts";
+import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { makeFifo, makeLinks, openFilesBelow } from "@degu/testing/special_files.ts";
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { join } from "@std/path";
+
+// The contents of files on the disk.
+
+Deno.test("a file can be locked once, and again if the first lock is released within a moment", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/file`;
+  const open = () => Deno.open(path, { write: true, create: true });
+  const first = await open();
+  using second = await open();
+  assertEquals(await lockFile(first), true);
+  {
+    using timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
+    assertEquals(await lockFile(second), false);
+    assertEquals(timeouts.started, Array(19).fill(30));
+  }
+  const waiting = lockFile(second);
+  first.close();
+  assertEquals(await waiting, true);
+});
+
+Deno.test("a locked file is the one at its path, and no link or second name of another", async () => {
+  await using dir = await tempDir();
+  const [path, other] = [join(dir.path, "part"), join(dir.path, "other")];
+  const open = async (isNew: boolean, content: string, lock = lockFile) => {
+    using opened = await Temporary.open(path, lock);
+    const { file, isFound, isThere } = opened!;
+    const found = [isFound, isThere, await Deno.readTextFile(path)];
+    assertEquals(found, [!isNew, true, content]);
+    opened!.isKept = true;
+    await file.write(new TextEncoder().encode("content"));
+    if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
+  };
+  await open(true, "");
+  await open(false, "content");
+  await Deno.link(path, other);
+  await open(true, "");
+  await Deno.remove(path);
+  await makeLinks({ [path]: "other" });
+  await open(true, "");
+  assertEquals(await Deno.readTextFile(other), "content");
+  // The holder of the lock removes, or renames, it meanwhile.
+  let turns = 0;
+  await open(true, "", async () => {
+    if (turns++ === 0) await Deno.rename(path, join(dir.path, "complete"));
+    return true;
+  });
+  assertEquals(turns, 2);
+  // It is removed between the look at it and its opening.
+  using patched = patch(Deno, "openSync", (open) => (...args) => {
+    patched[Symbol.dispose]();
+    Deno.removeSync(path);
+    return open(...args);
+  });
+  await open(true, "");
+  using held = await Deno.open(path, { write: true });
+  await held.lock(true);
+  const refuse = async (file: Deno.FsFile) => {
+    if (await lockFile(file)) return true;
+    throw new Error("locked");
+  };
+  {
+    using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
+    await assertRejects(() => Temporary.open(path, refuse), Error, "locked");
+  }
+  let tries = 0;
+  assertEquals(await Temporary.open(path, () => Promise.resolve(++tries < 0)), null);
+  assertEquals(tries, 20);
+  assertEquals(await entries(dir.path), ["complete", "other", "part"]);
+});
+
+Deno.test("a temporary file that is given up is closed before its removal, and a locked one after it", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "file");
+  const isThere: boolean[] = [];
+  using _closing = patch(Deno.FsFile.prototype, "close", (close) => {
+    return function (this: Deno.FsFile) {
+      isThere.push(statOrNull(path) !== null);
+      close.call(this);
+    };
+  });
+  Temporary.create(path)[Symbol.dispose]();
+  Temporary.create(path, { isLocked: true })[Symbol.dispose]();
+  assertEquals(isThere, [true, false]);
+});
+
+Deno.test("a turn is over after some milliseconds, and the next one begins once others had theirs", async () => {
+  let time = 1000;
+  using _clock = patch(performance, "now", () => () => time);
+  const turns = new Turns();
+  assertEquals(turns.isOver, false);
+  time += 10;
+  assertEquals(turns.isOver, true);
+  await turns.next("/none");
+  assertEquals(turns.isOver, false);
+});
+
+Deno.test("the permission bits of new files are found out, and nothing is left of it", async () => {
+  await using dir = await tempDir();
+  const how = { write: true, createNew: true, mode: 0o777 };
+  using plain = await Deno.open(join(dir.path, "plain"), how);
+  const { mode } = await plain.stat();
+  const expected = Deno.build.os === "windows" ? null : mode! & 0o777;
+  assertEquals(grantedBits(join(dir.path, "probe")), expected);
+  assertEquals(await entries(dir.path), ["plain"]);
+});
+
+Deno.test({
+  name: "a file gets permission bits, and loses a set-user-ID also where it has them",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using dir = await tempDir();
+    const path = join(dir.path, "file");
+    await Deno.writeTextFile(path, "");
+    for (const before of [0o600, 0o640, 0o4640, 0o2640]) {
+      await Deno.chmod(path, before);
+      setMode(path, 0o104640);
+      assertEquals(await mode(path), 0o640, before.toString(8));
+    }
+    // What it has already is left alone: the suite may not write this file.
+    setMode("deno.json", await mode("deno.json"));
+  },
+});
+
+Deno.test("every 64 MiB a file is synced, and how much is on the disk then is known", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "file");
+  await Deno.writeTextFile(path, "content");
+  const interval = 67_108_864;
+  const sync = new EarlySync(path, 100);
+  const synced = async (...counts: number[]) => {
+    for (const count of counts) sync.add(count);
+    await sync.idle();
+    return sync.synced;
+  };
+  assertEquals(await synced(interval - 1), 100);
+  // One at a time.
+  assertEquals(await synced(1, interval), 100 + interval);
+  assertEquals(await synced(5), 2 * interval + 105);
+});
+
+Deno.test("a large file is synced on the way, which ends with nothing open; a failure is left to the last sync", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "file");
+  await Deno.writeTextFile(path, "content");
+  const sync = new EarlySync(path, 0);
+  for (let i = 0; i < 10; i++) sync.add(20_000_000);
+  await Deno.remove(path);
+  sync.add(100_000_000);
+  await sync.idle();
+  if (Deno.build.os === "linux") assertEquals(await openFilesBelow(dir.path), []);
+});
+
+Deno.test("isAt tells whether a file has a path, and not only a link there", async () => {
+  await using dir = await tempDir();
+  const names = ["a", "another", "link", "none", "a/below"];
+  const paths = names.map((name) => join(dir.path, name));
+  const [path = "", another = "", link = ""] = paths;
+  using file = await Deno.create(path);
+  await Deno.writeTextFile(another, "");
+  await makeLinks({ [link]: "a" });
+  const opened = await file.stat();
+  const found = paths.map((path) => isAt(path, opened));
+  assertEquals(found, [true, false, false, false, false]);
+  assertThrows(() => isAt(join(dir.path, "n".repeat(300)), opened), Error, "os error 36");
+});
+
+// Names on the disk.
+
+Deno.test("a file is identified by its device and inode numbers, which are compared exactly where both are exact", () => {
+  const large = { dev: 1n, ino: 2n ** 60n };
+  const others = [large, { dev: 2n, ino: large.ino }, { dev: 1n, ino: large.ino + 1n }];
+  assertEquals(others.map((other) => isSameFile(large, other)), [true, false, false]);
+  const rounded = { dev: 1, ino: 2 ** 60 };
+  assertEquals(others.map((other) => isSameFile(rounded, other)), [true, false, true]);
+});
+
+Deno.test("nothing has a path that is not there, or that leads through a file", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(join(dir.path, "file"), "");
+  const errorOf = async (path: string) =>
+    await assertRejects(() => Deno.lstat(join(dir.path, path)));
+  const paths = ["none", "none/below", "file/below", "n".repeat(300)];
+  const errors = await Promise.all(paths.map(errorOf));
+  assertEquals(errors.map(isMissing), [true, true, true, false]);
+  assertEquals([undefined, new Error("no code")].map(isMissing), [false, false]);
+});
+
+Deno.test("what has a name is looked at, or removed, at once; a link is not followed, and nothing there is no error", async () => {
+  await using dir = await tempDir();
+  const link = join(dir.path, "link");
+  await makeLinks({ [link]: "none" });
+  assertEquals(statOrNull(link)?.isSymbolicLink(), true);
+  assertEquals(typeof statOrNull(link)?.ino, "bigint");
+  for (let i = 0; i < 2; i++) removeIfPresentSync(link);
+  assertEquals(statOrNull(link), null);
+  await Deno.writeTextFile(join(dir.path, "file"), "");
+  const below = join(dir.path, "file", "below");
+  assertEquals(statOrNull(below), null);
+  assertThrows(() => removeIfPresentSync(below), Error, "ENOTDIR");
+  assertThrows(() => statOrNull(join(dir.path, "n".repeat(300))), Error, "ENAMETOOLONG");
+});
+
+Deno.test("ifPresent turns only NotFound into null", async () => {
+  assertEquals(await ifPresent(Promise.resolve(1)), 1);
+  assertEquals(await ifPresent(Promise.reject(new Deno.errors.NotFound("gone"))), null);
+  const denied = new Deno.errors.PermissionDenied("no");
+  assertEquals(await assertRejects(() => ifPresent(Promise.reject(denied))), denied);
+});
+
+Deno.test("what is there is removed, a directory with its contents only if that is requested", async () => {
+  for (const remove of [removeIfPresent, removeIfPossible]) {
+    await using dir = await tempDir();
+    const path = join(dir.path, "a");
+    const failed = async () =>
+      await remove(path).then(() => remove === removeIfPossible, () => remove === removeIfPresent);
+    await remove(path);
+    await Deno.writeTextFile(path, "");
+    assertEquals(await exists(path), true);
+    // A file has nothing below it.
+    await removeIfPossible(join(path, "below"));
+    await remove(path);
+    await Deno.mkdir(path);
+    assertEquals(await exists(path), true);
+    await remove(path);
+    assertEquals([await exists(path), await entries(dir.path)], [false, []]);
+    await Deno.mkdir(join(path, "b", "c"), { recursive: true });
+    assertEquals([await failed(), await entries(path)], [true, ["b"]]);
+    await remove(path, { recursive: true });
+    assertEquals(await entries(dir.path), []);
+  }
+});
+
+Deno.test("suffixes are 64 random bits", () => {
+  const suffixes = Array.from({ length: 20 }, randomSuffix);
+  for (const suffix of suffixes) assertMatch(suffix, /^[0-9a-f]{16}$/);
+  assertEquals(new Set(suffixes).size, 20);
+});
+
+Deno.test("directories are synced and closed, each of many; what has gone or was replaced is an error only where it matters", async () => {
+  await using dir = await tempDir();
+  const paths = Array.from({ length: 100 }, (_, i) => join(dir.path, `${i}`));
+  await Deno.writeTextFile(`${dir.path}/file`, "");
+  const replaced = ["file", "file/below"];
+  // Opening it must not wait.
+  if (await makeFifo(`${dir.path}/fifo`)) replaced.push("fifo");
+  await syncDirectory(dir.path);
+  for (const name of ["", "none", ...replaced]) await syncIfPossible(`${dir.path}/${name}`);
+  await syncAllIfPossible(paths);
+  await syncAllIfPossible([]);
+  if (Deno.build.os === "linux") assertEquals(await openFilesBelow(dir.path), []);
+  if (Deno.build.os === "windows") return;
+  await assertRejects(() => syncDirectory(`${dir.path}/none`), Error, "ENOENT");
+  // By O_DIRECTORY, whose number differs by processor.
+  await assertRejects(() => syncDirectory(`${dir.path}/file`), Error, "ENOTDIR");
+});
+
+Deno.test({
+  name: "a directory that the program may not read is an error where it is synced",
+  permissions: { read: false },
+}, async () => {
+  for (const sync of [syncDirectory, syncIfPossible]) {
+    await assertRejects(() => sync("/proc"), Deno.errors.NotCapable);
+  }
+  await assertRejects(() => syncAllIfPossible(["/none", "/proc"]), Deno.errors.NotCapable);
+});
+
+Deno.test("a path is real if something is there, and no link is on the way", async () => {
+  await using dir = await tempDir();
+  const root = await Deno.realPath(dir.path);
+  await Deno.mkdir(`${root}/a/b`, { recursive: true });
+  await Deno.writeTextFile(`${root}/a/file`, "");
+  await makeLinks({ [`${root}/link`]: "a", [`${root}/loop`]: "loop" });
+  const rows: [path: string, isReal: boolean][] = [
+    ["a", true],
+    ["a/b", true],
+    ["none", false],
+    ["a/file/below", false],
+    ["link", false],
+    ["link/b", false],
+    ["loop", false],
+  ];
+  assertEquals(rows.map(([path]) => [path, isReal(`${root}/${path}`)]), rows);
+  await assertRejects(
+    () => Promise.try(() => isReal(`${root}/${"n".repeat(300)}`)),
+    Error,
+    "too long",
+  );
+});
+
+Deno.test("a new name is given only to one of several files, and the others keep theirs, with and without hard links", async () => {
+  await using dir = await tempDir();
+  const path = (name: string) => join(dir.path, name);
+  const refuse = () => {
+    throw new Deno.errors.PermissionDenied("EPERM: no hard links");
+  };
+  for (const link of [Deno.linkSync, refuse]) {
+    await Deno.writeTextFile(path("a"), "a");
+    await Deno.writeTextFile(path("b"), "b");
+    using _patched = patch(Deno, "linkSync", () => link);
+    const given = ["a", "b"].map((name) => giveNewName(path(name), path("new")));
+    assertEquals(given, [true, false]);
+    assertEquals(await entries(dir.path), ["b", "new"]);
+    assertEquals(await Deno.readTextFile(path("new")), "a");
+    await Deno.remove(path("new"));
+  }
+  for (const to of ["b", "c"]) {
+    const giving = () => Promise.try(() => giveNewName(path("none"), path(to)));
+    await assertRejects(giving, Deno.errors.NotFound);
+  }
+});
