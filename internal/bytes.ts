@@ -1,7 +1,5 @@
 /** Byte arrays, which can change at any time. */
 
-import { BodyError } from "../base/errors.ts";
-
 const lengthOf = Object.getOwnPropertyDescriptor(
   Object.getPrototypeOf(Uint8Array.prototype),
   "length",
@@ -17,23 +15,10 @@ export function realLength(bytes: Uint8Array): number {
 
 /**
  * A plain view of the current bytes of an array. The view never grows; when its buffer shrinks or
- * is transferred, it is empty, which {@linkcode checkUnchanged} finds.
+ * is transferred, it is empty, which its length tells.
  */
 export function viewOf(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, realLength(bytes));
-}
-
-/** Throws a {@linkcode BodyError} unless an array has the announced number of bytes. */
-export function checkUnchanged(bytes: Uint8Array, announced: number): void {
-  if (realLength(bytes) !== announced) throw changedError(bytes, announced);
-}
-
-/** The error for an array whose length differs from the announced one. */
-export function changedError(bytes: Uint8Array, announced: number): BodyError {
-  return new BodyError(
-    `an array of ${announced} bytes had ${realLength(bytes)} when it was to be sent; ` +
-      "don't resize or transfer its buffer before that",
-  );
 }
 
 /** No bytes. */

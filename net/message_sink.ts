@@ -2,7 +2,8 @@
 
 import { type WritableBody, writeMessageBody } from "../base/body/bodies.ts";
 import { type ByteSink, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
-import { checkUnchanged, viewOf } from "../internal/bytes.ts";
+import { viewOf } from "../internal/bytes.ts";
+import { checkUnchanged } from "../base/unchanged.ts";
 import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 

@@ -59,8 +59,8 @@ function readOptions() {
   const rooms = paths.filter((path) => path.includes("/"));
   const all = rooms.length === 0 || rooms.length < paths.length;
   const nearest = all
-    ? ["tests/"]
-    : rooms.map((path) => `tests/${withoutKit(path).split("/")[0]}/`);
+    ? ["tests/", "agent/tests/"]
+    : rooms.map((path) => `${inTests(path).split("/").slice(0, 2).join("/")}/`);
   const { tests = nearest } = values;
   return { count, seed, seconds, tests, paths: paths.length === 0 ? CORE : paths };
 }
@@ -70,12 +70,12 @@ function readOptions() {
  * tests of a module; the long ones take too long.
  */
 function isLeftOut(path: string): boolean {
-  return /^tests\/(long\/|project\/(layout|permissions|examples|fuzz)_)/.test(path);
+  return /^(?:agent\/)?tests\/(long\/|project\/(layout|permissions|examples|fuzz)_)/.test(path);
 }
 
-/** A path as the folders of tests/ have it: the tests of `files/` are in `tests/files/`. */
-function withoutKit(path: string): string {
-  return path.replace(/^kit\//, "");
+/** A path as the folders of tests have it: the tests of `files/` are in `tests/files/`. */
+function inTests(path: string): string {
+  return path.startsWith("agent/") ? path.replace("agent/", "agent/tests/") : `tests/${path}`;
 }
 
 /** The paths of existing files that git knows. */
@@ -195,8 +195,8 @@ async function mapCoverage(checkout: Checkout, path: string): Promise<TestModule
  * the module's other lines count.
  */
 function batchesFor({ path, line }: Mutant, tests: readonly TestModule[]): TestModule[][] {
-  const inTests = `tests/${withoutKit(path)}`;
-  const room = inTests.slice(0, inTests.lastIndexOf("/") + 1);
+  const tested = inTests(path);
+  const room = tested.slice(0, tested.lastIndexOf("/") + 1);
   const own = `${room}${path.slice(path.lastIndexOf("/") + 1, -".ts".length)}_`;
   const distance = (test: TestModule) =>
     test.path.startsWith(own) ? 0 : test.path.startsWith(room) ? 1 : 2;

@@ -3,7 +3,7 @@
  *
  * All arguments go to `deno test`. Given files run alone, each in a worker of its own. In a given
  * folder, and in the whole suite if nothing is given, modules share workers, and so do code blocks:
- * each worker has to load the library and compile it. Only the modules of tests/long/, which wait
+ * each worker has to load the library and compile it. Only the long tests, which wait
  * more than they compute, have workers of their own. Types are not checked: `deno task check` does
  * that, for all code blocks, too. In `--allow-run`, `deno` stands for the running executable, which need not be on the
  * PATH, and a program that is not installed is left out: Deno would warn of it in every worker.
@@ -25,9 +25,11 @@ const FOLDER_WORKERS = 4;
 /** The limit of the RAM disk. The suite needs a fifth of it. */
 const RAM_DISK = "1g";
 /** What runs only if it is named: `deno task test:long` does. */
-const LONG = "tests/long/";
+const LONG = /^(?:agent\/)?tests\/long\//;
+/** The folders of tests. */
+const TESTS = ["tests/", "agent/tests/"];
 /** The folders with slow modules, which are spread over all workers except the last. */
-const SLOW = /^tests\/(agent|examples|integration|project)\//;
+const SLOW = /^(?:agent\/tests|tests\/(?:examples|integration|project))\//;
 const LAST_WORKERS = 3;
 /** The number of workers for code blocks: two instead of six take a fifth less processor time. */
 const CODE_BLOCK_WORKERS = 2;
@@ -61,7 +63,7 @@ async function run(): Promise<number> {
   const options = args.slice(0, end).filter((_, i) => !named.has(i));
   const all = ["test", ...flags, ...options, ...targets, ...args.slice(end)];
   // Tests of long/ are about disks, and some need more space than there is memory.
-  const onDisk = [...named.values()].some(({ path }) => folderOf(path).startsWith(LONG));
+  const onDisk = [...named.values()].some(({ path }) => LONG.test(folderOf(path)));
   return await runDeno(all, onDisk ? [] : await ramDisk());
 }
 
@@ -90,10 +92,17 @@ async function ramDisk(): Promise<string[]> {
   return success ? command : [];
 }
 
-/** Leaves out a folder beside what it holds: `deno task test:long FILE` runs the file alone. */
+/**
+ * Leaves out a folder beside what it holds, and the folders of long tests beside one of them:
+ * `deno task test:long FILE` runs the file alone.
+ */
 function innermost(all: readonly Target[]): Target[] {
+  const isInside = (one: Target, folder: string) =>
+    folderOf(one.path).startsWith(folder) && folderOf(one.path) !== folder;
+  const isLongFolder = ({ path }: Target) => /^(?:agent\/)?tests\/long\/$/.test(folderOf(path));
+  const hasLong = all.some((each) => !isLongFolder(each) && LONG.test(folderOf(each.path)));
   return all.filter((one) =>
-    !all.some((other) => other !== one && other.path.startsWith(folderOf(one.path)))
+    !(hasLong && isLongFolder(one)) && !all.some((other) => isInside(other, folderOf(one.path)))
   );
 }
 
@@ -107,9 +116,9 @@ function folderOf(path: string): string {
  */
 async function targetsOf({ path, isDirectory }: Target): Promise<string[]> {
   const folder = folderOf(path);
-  if (!isDirectory || folder.startsWith(LONG)) return [path];
+  if (!isDirectory || LONG.test(folder)) return [path];
   const modules = (await filesUnder(folder, /_test\.ts$/))
-    .filter((module) => !module.startsWith(LONG));
+    .filter((module) => !LONG.test(module));
   if (modules.length === 0) return [path];
   const groups = new Array<string>(Math.min(FOLDER_WORKERS, modules.length)).fill("");
   for (const [i, module] of modules.entries()) groups[i % groups.length] += importOf(module);
@@ -122,8 +131,9 @@ function importOf(module: string): string {
 
 /** Writes modules that each import some test modules, and returns their paths. */
 async function writeTestGroups(): Promise<string[]> {
-  const modules = (await filesUnder("tests/", /_test\.ts$/))
-    .filter((module) => !module.startsWith(LONG))
+  const modules = (await Promise.all(TESTS.map((folder) => filesUnder(folder, /_test\.ts$/))))
+    .flat()
+    .filter((module) => !LONG.test(module))
     .sort((a, b) => Number(SLOW.test(b)) - Number(SLOW.test(a)));
   const groups = new Array<string>(Math.ceil(modules.length / MODULES_PER_WORKER)).fill("");
   // Modules of one folder take about the same time, so they go to different workers.

@@ -216,8 +216,8 @@ Deno.test("each interface with an IPv4 address is used; the loopback one only if
 });
 
 const SCRIPT = `
-  import { findAddresses } from "./kit/agent/mdns.ts";
-  import { mayUseMdns } from "./kit/agent/mdns_permissions.ts";
+  import { findAddresses } from "./agent/mdns.ts";
+  import { mayUseMdns } from "./agent/mdns_permissions.ts";
   const found = [];
   const look = async () => {
     found.push(await findAddresses("a", { seconds: 0 }).then(String, String), mayUseMdns());

@@ -105,7 +105,7 @@ Deno.test("control and format characters are escaped, so that they don't affect 
 });
 
 Deno.test("a message that nobody reads is no reason to stop, and a result that nobody reads is told from other errors", async () => {
-  const script = `import { Output } from "./kit/agent/output.ts";
+  const script = `import { Output } from "./agent/output.ts";
 const output = new Output({});
 for (let i = 0; i < 100; i++) output.note("x".repeat(4096));
 try {

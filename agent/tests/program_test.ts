@@ -118,7 +118,7 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
   }
 });
 
-const SCRIPT = `import { catchSignals } from "./kit/agent/program.ts";
+const SCRIPT = `import { catchSignals } from "./agent/program.ts";
 const signals = catchSignals();
 const { signal } = signals;
 signal.addEventListener("abort", () => console.log(signal.reason.message));
@@ -237,7 +237,7 @@ Deno.test("without the permission to list them no address is sent, and a message
 
 // What every command is given.
 
-const FIND_HOME = `import { findHome } from "./kit/agent/own_device.ts";
+const FIND_HOME = `import { findHome } from "./agent/own_device.ts";
 const found = [];
 for (const [state, home] of [["/s", "/h"], ["s", "/h"], ["", "/h"], ["", "h"], ["", ""]]) {
   Deno.env.set("XDG_STATE_HOME", state);

@@ -1,6 +1,7 @@
 /** The sources of bodies: connections, files, streams, and other objects that give bytes. */
 
-import { checkUnchanged, viewOf } from "../../internal/bytes.ts";
+import { viewOf } from "../../internal/bytes.ts";
+import { checkUnchanged } from "../unchanged.ts";
 import { wrongType } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import { typeName } from "../../internal/quote.ts";

@@ -1,6 +1,7 @@
 /** Moving bytes: sources, sinks, a buffer that reads ahead, and a buffer that collects. */
 
-import { checkUnchanged, EMPTY } from "../../internal/bytes.ts";
+import { EMPTY } from "../../internal/bytes.ts";
+import { checkUnchanged } from "../unchanged.ts";
 import { wrongType } from "../../internal/checks.ts";
 import { BodyError, ConnectionClosedError } from "../errors.ts";
 import { MAX_UNSEEN_BYTES } from "../wire/limits.ts";

@@ -1,6 +1,7 @@
 /** The chunked coding (RFC 9112 §7.1): at most one extension for each chunk, no trailers. */
 
-import { checkUnchanged, concatenate, decodeAscii, EMPTY, viewOf } from "../../internal/bytes.ts";
+import { concatenate, decodeAscii, EMPTY, viewOf } from "../../internal/bytes.ts";
+import { checkUnchanged } from "../unchanged.ts";
 import { checkUint8Array, wrongType } from "../../internal/checks.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
 import { quote, typeName } from "../../internal/quote.ts";

@@ -150,7 +150,7 @@ Deno.test({
     // Without --allow-all, Deno resolves the link before it opens the file.
     const script = `
       import { closeSync, openSync } from "node:fs";
-      import { READ_FLAGS } from "./kit/files/file_pieces.ts";
+      import { READ_FLAGS } from "./files/file_pieces.ts";
       for (const name of ["file", "in"]) {
         try {
           closeSync(openSync(${JSON.stringify(tree.root)} + "/" + name, READ_FLAGS));

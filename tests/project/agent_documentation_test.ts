@@ -115,7 +115,7 @@ testUnless(
   noBash,
   "the program is installed from a checkout, and uninstalled, with the commands that are documented",
   async () => {
-    const [install] = page.match(/^deno install (?:[^`](?!deno ))*? agent\.ts$/m) ?? [];
+    const [install] = page.match(/^deno install (?:[^`](?!deno ))*? agent\/main\.ts$/m) ?? [];
     const [uninstall] = page.match(/deno uninstall [^`]+/) ?? [];
     assert(install !== undefined && uninstall !== undefined, "no page has such commands");
     await using dir = await tempDir();
@@ -187,7 +187,7 @@ Deno.test("the unit of agent/docs/service.md is the one that degu service instal
   const dirs = ["--share", `${dir.path}/Share`, "--inbox", `${dir.path}/Inbox`];
   const [[name, text] = []] = await unitsOf(home, ...dirs);
   const { version } = JSON.parse(await read("deno.json"));
-  const here = decodeURIComponent(new URL("agent.ts", ROOT).pathname);
+  const here = decodeURIComponent(new URL("agent/main.ts", ROOT).pathname);
   const published = text!.replaceAll(dir.path, "/home/anna").replace(
     Deno.execPath(),
     "/usr/bin/deno",

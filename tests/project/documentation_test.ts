@@ -2,7 +2,14 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import { replaceFigures } from "@degu/internal/bench/summary.ts";
-import { filesUnder, libraryFiles, read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
+import {
+  filesUnder,
+  libraryFiles,
+  publishedPages,
+  read,
+  readConfiguration,
+  ROOT,
+} from "@degu/testing/tree.ts";
 
 Deno.test("the offline import map has every name that deno.json has", async () => {
   const { exports, imports } = await readConfiguration();
@@ -21,7 +28,7 @@ Deno.test("the offline import map has every name that deno.json has", async () =
 });
 
 Deno.test("the suite runs every code block of the documentation", async () => {
-  const pages = ["README.md", ...await filesUnder("docs", ".md")];
+  const pages = await publishedPages();
   for (const path of [...pages, ...await libraryFiles()]) {
     const leftOut = (await read(path)).match(
       /^[ *]*```(ts|js|typescript|javascript)\b.*ignore.*$/m,
@@ -88,7 +95,7 @@ const OTHER_BLOCKS: Record<string, string> = {
 };
 
 Deno.test("a block of the documentation is TypeScript, which the suite runs, or has a test or a reason", async () => {
-  const pages = ["README.md", ...await filesUnder("docs", ".md")];
+  const pages = await publishedPages();
   const unexplained: string[] = [];
   const firstLines = new Set<string>();
   for (const path of pages) {
@@ -164,7 +171,7 @@ Deno.test("the page for users of Python Degu names its versions, their defaults,
 });
 
 Deno.test("the reference of each public module is linked from a page of docs/", async () => {
-  const text = (await Promise.all((await filesUnder("docs", ".md")).map(read))).join("\n");
+  const text = (await Promise.all((await publishedPages()).map(read))).join("\n");
   for (const name of Object.keys((await readConfiguration()).exports)) {
     const url = `https://jsr.io/@degu/degu/doc${name.slice(1)}`;
     assert(text.includes(`(${url})`), url);
@@ -172,7 +179,7 @@ Deno.test("the reference of each public module is linked from a page of docs/", 
 });
 
 Deno.test("each picture has a title and a description, and is on a page with alternative text", async () => {
-  const pages = ["README.md", ...await filesUnder("docs", ".md")];
+  const pages = await publishedPages();
   const text = (await Promise.all(pages.map(read))).join("\n");
   for (const path of await filesUnder("docs/pictures", ".svg")) {
     const name = path.slice("docs/pictures/".length);

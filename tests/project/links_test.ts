@@ -4,7 +4,7 @@ import { filesUnder, libraryFiles, read, readConfiguration, ROOT } from "@degu/t
 
 const { publish: { include } } = await readConfiguration();
 const folders = await Promise.all(
-  ["docs", "tests", "bench"].map((name) => filesUnder(name, ".md")),
+  ["agent", "docs", "tests", "bench"].map((name) => filesUnder(name, ".md")),
 );
 const pages = [...await filesUnder("", ".md", false), ...folders.flat()];
 

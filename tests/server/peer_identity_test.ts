@@ -195,7 +195,7 @@ async function loadCopy(
   dir: string,
 ): Promise<{ FilesApp: typeof FilesApp; Server: typeof Server }> {
   const root = fromFileUrl(new URL("../../", import.meta.url));
-  for (const folder of ["apps", "base", "kit", "net"]) {
+  for (const folder of ["apps", "base", "device", "files", "internal", "net"]) {
     await copyTree(`${root}/${folder}`, `${dir}/${folder}`);
   }
   for (const entry of ["base.ts", "client.ts", "files.ts", "server.ts"]) {

@@ -109,7 +109,7 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
 
 /** The command that runs the program, for the directory of the project. */
 export function agentCommand(args: readonly string[], flags: readonly string[] = []): string[] {
-  return denoRun(flags, "agent.ts", ...args);
+  return denoRun(flags, "agent/main.ts", ...args);
 }
 
 export function spawnAgent(args: readonly string[], options: AgentOptions = {}): RunningAgent {

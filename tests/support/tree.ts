@@ -43,12 +43,22 @@ export async function filesUnder(dir: string, extension: string, deep = true): P
   return paths.toSorted();
 }
 
+/** The pages that are published. */
+export async function publishedPages(): Promise<string[]> {
+  return [
+    "README.md",
+    ...await filesUnder("docs", ".md"),
+    ...await filesUnder("agent/docs", ".md"),
+  ];
+}
+
 /** The paths of the modules in the package. */
 export async function libraryFiles(): Promise<string[]> {
   const { publish } = await readConfiguration();
   const folders = publish.include.filter((path) => !/^docs$|\.|^LICENSE$/.test(path));
   const inFolders = await Promise.all(folders.map((dir) => filesUnder(dir, ".ts")));
-  return [...inFolders.flat(), ...await filesUnder("", ".ts", false)].toSorted();
+  return [...inFolders.flat(), ...await filesUnder("", ".ts", false)]
+    .filter((path) => !path.startsWith("agent/tests/")).toSorted();
 }
 
 /** The lines of a module outside of comments. */
