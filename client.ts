@@ -49,6 +49,7 @@ import {
   Connection,
   DEFAULT_TIMEOUT,
   explainRefusal,
+  setDefaultHeaders,
 } from "./net/client_connection.ts";
 import {
   checkClientOptions,
@@ -237,7 +238,7 @@ export class Client extends RequestShortcuts implements Connector {
     second?: Omit<ConnectOptions, "bodies">,
   ): Promise<Connection> {
     const { bodies, signal: given } = connectOptions(first, second);
-    const { signal, onConnect, unframedNull } = this.options;
+    const { headers, signal, onConnect, unframedNull } = this.options;
     let socket: Socket, connection;
     // The clock of connecting goes on as that of the connection.
     const clock = holdClock(this.timeout);
@@ -255,6 +256,7 @@ export class Client extends RequestShortcuts implements Connector {
       clock[Symbol.dispose]();
     }
     const { trust, refusalHint } = socket;
+    if (headers !== undefined) setDefaultHeaders(connection, headers);
     if (signal !== undefined) closeOn(connection, signal);
     if (trust !== undefined) closeOn(connection, trust);
     if (refusalHint !== undefined) explainRefusal(connection, refusalHint);

@@ -17,15 +17,16 @@ import {
 import { isPreambleTooLong } from "../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, type Requester } from "../client.ts";
 import { closeIfUnframed } from "../net/client_connection.ts";
+import { relayedHeaders } from "../net/default_headers.ts";
 import { checkRequester, isConnector } from "../net/requester.ts";
 import type { Logger } from "../server.ts";
 
 /** What is added to requests, and the logger that learns why one could not be relayed. */
 export interface ProxyOptions {
   /**
-   * Returns headers for a request that is relayed, such as who asks. They stand in place of those
-   * of the same names that came with the request, whatever its `connection` names; one that is
-   * `undefined` is taken away.
+   * Returns headers for a request that is relayed, such as who asks. They replace headers of the
+   * same names that came with the request, whatever its `connection` names, and default headers of
+   * the client; one that is `undefined` is left out.
    *
    * @default {nothing is added}
    */
@@ -41,9 +42,10 @@ export interface ProxyOptions {
 /**
  * A reverse proxy: relays each request to a server and its response back, with nothing changed:
  * method, path and query (without the components shifted to `mount`), headers, body, the boundaries
- * and extensions of chunks, status, reason. A `host` or `authorization` of the client replaces the
- * header that came with the request, and hop-by-hop headers are not forwarded (RFC 9110 §7.6.1):
- * `connection` and the headers that it names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`.
+ * and extensions of chunks, status, reason. A `host`, an `authorization` and the `headers` of the
+ * client replace headers that came with the request. Hop-by-hop headers are not forwarded (RFC 9110
+ * §7.6.1): `connection` and the headers that it names, `keep-alive`, `te`, `upgrade`, `expect`,
+ * `proxy-…`.
  *
  * The connections to the server are those of a `ConnectionPool`, which all sessions share; the
  * requests of a session that has ended, or whose client leaves, are aborted within a second, even
@@ -116,12 +118,9 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     // A used body is a mistake of this program, so the error is thrown and not answered with 502.
     makeOutputFromInput(request.body);
     const { method, body } = request;
-    let headers = endToEndHeaders(request.headers);
-    if (this.#headers !== undefined) {
-      const added = this.#headers(request, session);
-      checkHeaderDict(added);
-      headers = { ...headers, ...added };
-    }
+    const added = this.#headers === undefined ? NO_HEADERS : this.#headers(request, session);
+    checkHeaderDict(added);
+    const headers = relayedHeaders(endToEndHeaders(request.headers), added);
     try {
       const { signal } = session;
       const response = await this.#requester.request(method, uri, headers, body, { signal });
@@ -149,6 +148,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     await this.#pool?.close();
   }
 }
+
+const NO_HEADERS: HeaderDict = Object.freeze({});
 
 /** The response for the client. */
 function passOn(response: Response): Response {

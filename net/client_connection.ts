@@ -27,6 +27,7 @@ import { isRange, Range } from "../base/wire/range.ts";
 import { checkRequestLine } from "./check_request.ts";
 import { explainFailure, isReset, noResponse } from "./client_errors.ts";
 import { checkTimeout, holdClock, releaseLater } from "./deadline.ts";
+import { withDefaults } from "./default_headers.ts";
 import { type BodyOver, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { RequestShortcuts } from "./requester.ts";
@@ -78,6 +79,9 @@ export let whenClosed: (connection: object, listener: () => void) => void;
  */
 export let closeIfUnframed: (response: Response) => void;
 
+/** Sets the headers of all requests over a connection that don't have them. For clients. */
+export let setDefaultHeaders: (connection: Connection, headers: HeaderDict) => void;
+
 const unframedResponses = new WeakMap<Response, Connection>();
 
 /**
@@ -113,13 +117,14 @@ export class Connection extends RequestShortcuts implements Disposable {
    * which closes the socket when garbage collected.
    */
   readonly sock: Socket;
-  /** Headers sent with each request, overriding the caller's; `null` for none. */
+  /** Headers sent with each request, which replace those of the request; `null` for none. */
   readonly baseHeaders: HeaderDict | null;
   /** The classes that the bodies of responses are made from. */
   readonly bodies: Bodies;
   readonly #transport: Transport;
   readonly #rest: Rest;
   readonly #unframedNull: boolean;
+  #defaultHeaders: HeaderDict | null = null;
   #state: ClientState = "idle";
   /** True if the connection ends with the response to come, or with the one that is being read. */
   #isLast = false;
@@ -136,7 +141,8 @@ export class Connection extends RequestShortcuts implements Disposable {
    * Makes a connection over a socket, which it owns from now on.
    *
    * @param sock A socket that nothing was read from or written to.
-   * @param baseHeaders Headers sent with each request, or `null`.
+   * @param baseHeaders Headers sent with each request, which replace those of the request; `null`
+   * for none.
    * @param bodies The classes that the bodies of responses are made from.
    * @param timeout Seconds that each wait for the peer may take, or `null` for no limit.
    * @param unframedNull Whether `null` has no framing: {@linkcode ClientOptions.unframedNull}.
@@ -205,12 +211,14 @@ export class Connection extends RequestShortcuts implements Disposable {
       this.#on("request");
       let content, framing, length, isLast;
       try {
+        const defaults = this.#defaultHeaders;
+        const sent = defaults === null ? headers : withDefaults(headers, defaults);
         content = encodeBody(body);
-        framing = requestFraming(method, content, headers, this.#unframedNull);
+        framing = requestFraming(method, content, sent, this.#unframedNull);
         const buffer = transport.beginMessage();
-        length = formatRequestPreamble(buffer, method, uri, headers, this.baseHeaders, framing);
+        length = formatRequestPreamble(buffer, method, uri, sent, this.baseHeaders, framing);
         transport.endPreamble(buffer, length);
-        isLast = saysClose(headers) || (this.baseHeaders !== null && saysClose(this.baseHeaders));
+        isLast = saysClose(sent) || (this.baseHeaders !== null && saysClose(this.baseHeaders));
         if (signal !== undefined) {
           signal.throwIfAborted();
           this.#abort ??= new RequestAbort(transport);
@@ -424,6 +432,9 @@ export class Connection extends RequestShortcuts implements Disposable {
       // The next connection of the same client often follows at once.
       const hold = holdClock(timeout);
       transport.addCloseListener(() => releaseLater(hold));
+    };
+    setDefaultHeaders = (connection, headers) => {
+      connection.#defaultHeaders = headers;
     };
     explainRefusal = (connection, hint) => {
       connection.#refusalHint = hint;

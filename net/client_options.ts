@@ -44,9 +44,11 @@ export interface ClientOptions {
   /** The value of the `authorization` header; without this option, requests have no such header. */
   authorization?: string | undefined;
   /**
-   * Headers sent with every request, overriding the caller's. Not allowed are `host` and
-   * `authorization`, which have their own options, and headers that describe one message:
-   * `content-length`, `transfer-encoding`, `range`, `content-range`.
+   * Headers of each request that doesn't have them: a header of the request replaces a header of
+   * the same name, and `undefined` in the request leaves out that header. In a request that a
+   * `ProxyApp` relays, these headers replace those that the request came with. Not allowed are
+   * `host` and `authorization`, which have their own options, and headers that describe one
+   * message: `content-length`, `transfer-encoding`, `range`, `content-range`.
    */
   headers?: HeaderDict | undefined;
   /**
@@ -115,17 +117,17 @@ export function checkClientOptions(
   checkSignal(signal);
   if (unframedNull !== undefined) checkBoolean("unframedNull", unframedNull);
   if (headers !== undefined) {
-    checkBaseHeaders(headers);
+    checkDefaultHeaders(headers);
     copy.headers = Object.freeze(hideSecretsIn({ ...headers }));
   }
   return copy;
 }
 
 /**
- * Checks headers that a client sends with every request: their names and values, and that none has
- * an option of its own or describes a single message.
+ * Checks headers that a client sends by default: their names and values, and that none has an
+ * option of its own or describes a single message.
  */
-function checkBaseHeaders(headers: HeaderDict): void {
+function checkDefaultHeaders(headers: HeaderDict): void {
   checkHeaderDict(headers);
   for (const name of Object.keys(headers)) {
     if (name === "host" || name === "authorization") {
@@ -154,12 +156,12 @@ function checkHeaderValue(name: string, value: string): void {
   }
 }
 
-/** The headers sent with each request of a client; `null` for none. */
+/** The headers that replace those of each request of a client; `null` for none. */
 export function makeBaseHeaders(
   host: string | null,
-  { headers: given, authorization }: ClientOptions,
+  { authorization }: ClientOptions,
 ): HeaderDict | null {
-  const headers: HeaderDict = { ...given };
+  const headers: HeaderDict = {};
   if (authorization !== undefined) headers["authorization"] = authorization;
   if (host !== null) headers["host"] = host;
   return Object.keys(headers).length === 0 ? null : Object.freeze(hideSecretsIn(headers));

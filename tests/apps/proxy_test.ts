@@ -1,5 +1,14 @@
 /** ProxyApp: what it passes on, and which headers. */
-import { type App, json, ProxyApp, type Request, type Session } from "@degu/degu";
+import {
+  type App,
+  ConnectionPool,
+  type Connector,
+  json,
+  ProxyApp,
+  type Request,
+  type Requester,
+  type Session,
+} from "@degu/degu";
 import type { Address, HeaderDict } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import {
@@ -15,7 +24,7 @@ import { countLines } from "@degu/testing/chunk_lines.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { assertTypeError, constructWith, rejectionOf } from "@degu/testing/expectations.ts";
 import { connectThrough, endToEnd, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
-import type { RawPeer } from "@degu/testing/raw_peer.ts";
+import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { concat } from "@degu/testing/streams.ts";
@@ -181,6 +190,61 @@ Deno.test("the headers that ProxyApp adds reach the server, whatever the client 
     const response = await client.request("GET", "/a", { ...headers, "x-kept": "2" });
     assertEquals(await response.json(), { "x-real-ip": "127.0.0.1 /a", "x-kept": "2" });
   }
+});
+
+/** A client, and what a program may put between it and its proxy. */
+const UPSTREAMS: readonly (readonly [
+  what: string,
+  wrap: (client: Client) => Requester | Connector,
+])[] = [
+  ["a client", (client) => client],
+  ["a pool of a client", (client) => new ConnectionPool(client)],
+  ["an object that connects by a client", (client) => ({ connect: () => client.connect() })],
+  [
+    "an object that makes requests by a client",
+    (client) => ({
+      request: (method, uri, headers, body) => client.request(method, uri, headers, body),
+    }),
+  ],
+  [
+    "an object that adds a header",
+    (client) => ({
+      request: (method, uri, headers, ...rest) =>
+        client.request(method, uri, { ...headers, "x-added": "1" }, ...rest),
+    }),
+  ],
+];
+
+Deno.test("headers of the client replace those that a request came with, and the headers that ProxyApp adds replace both", async (t) => {
+  await using upstream = serve(({ headers: { "x-added": _added, ...others } }) => json(others));
+  const headers = { "x-user": "proxy", "x-role": "none", "x-key": "a" };
+  const client = upstream.makeClient({ host: null, authorization: "mine", headers });
+  const authorization = "mine";
+  const added = () => ({ "x-role": "reader", "x-key": undefined });
+  await eachRow(t, UPSTREAMS, async (_what, wrap) => {
+    for (const options of [{}, { headers: added }]) {
+      const target = wrap(client);
+      await using app = new ProxyApp(target, options);
+      await using proxy = serve(app);
+      const own = options.headers?.() ?? { "x-role": "none", "x-key": "a" };
+      const expected = JSON.parse(JSON.stringify({ authorization, "x-user": "proxy", ...own }));
+      const requests: HeaderDict[] = [
+        {},
+        { "x-user": "admin", "x-role": "admin", "x-key": "b", authorization: "stolen" },
+        { connection: "x-user, x-role", "x-user": "admin" },
+        { "X-USER": "admin" },
+      ];
+      using peer = await RawPeer.connect(proxy.address);
+      for (const request of requests) {
+        const lines = Object.entries(request).map(([name, value]) => `${name}: ${value}\r\n`);
+        await peer.send(`GET / HTTP/1.1\r\n${lines.join("")}x-other: 1\r\n\r\n`);
+        const response = await peer.readUntil("}");
+        const received = JSON.parse(response.slice(response.indexOf("{")));
+        assertEquals(received, { ...expected, "x-other": "1" });
+      }
+      await (target as Partial<AsyncDisposable>)[Symbol.asyncDispose]?.();
+    }
+  });
 });
 
 Deno.test("a mistake in the headers that ProxyApp adds is an error of the program", async () => {

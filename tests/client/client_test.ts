@@ -1,5 +1,5 @@
 /** Client: requests, headers, and secrets that it keeps. */
-import { createFetch } from "@degu/degu";
+import { ConnectionPool, createFetch } from "@degu/degu";
 import { type Address, bodies, Body, type HeaderDict, Range } from "@degu/degu/base";
 import { Client, type ClientOptions, Connection, SSLClient } from "@degu/degu/client";
 import { connect, sent } from "@degu/testing/connected.ts";
@@ -11,11 +11,13 @@ import {
   thrownBy,
 } from "@degu/testing/expectations.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { meet, serve } from "@degu/testing/serving.ts";
 import {
   assert,
   assertEquals,
+  assertInstanceOf,
   assertStrictEquals,
   assertStringIncludes,
   assertThrows,
@@ -84,11 +86,11 @@ Deno.test("an invalid host is a RangeError that says what it looks like, without
 
 // `headers` of a client: what is sent with every request, and what is refused.
 
-Deno.test("baseHeaders are sent with every request, override the caller's, and accompany host and authorization", async () => {
-  const headers = { "user-agent": "camera", "x-kind": "base" };
+Deno.test("headers of a client are sent with every request that doesn't have them, beside host and authorization, which replace those of the request", async () => {
+  const headers = { "user-agent": "camera", "x-kind": "default" };
   using ends = await connect({ headers, host: "h", authorization: "a" });
   const { conn } = ends;
-  assertEquals(conn.baseHeaders, { ...headers, host: "h", authorization: "a" });
+  assertEquals(conn.baseHeaders, { host: "h", authorization: "a" });
   assert(Object.isFrozen(conn.baseHeaders));
   const own = { "x-kind": "caller", host: "mine", authorization: "mine" };
   const caller = Object.freeze({ accept: "b", zeta: "1", ...own });
@@ -96,7 +98,7 @@ Deno.test("baseHeaders are sent with every request, override the caller's, and a
     assertEquals(
       await sent(ends, conn[method]("/", caller)),
       `${method.toUpperCase()} / HTTP/1.1\r\naccept: b\r\nauthorization: a\r\nhost: h\r\n` +
-        "user-agent: camera\r\nx-kind: base\r\nzeta: 1\r\n\r\n",
+        "user-agent: camera\r\nx-kind: caller\r\nzeta: 1\r\n\r\n",
     );
   }
   // It is frozen: to change it would throw.
@@ -104,19 +106,70 @@ Deno.test("baseHeaders are sent with every request, override the caller's, and a
   await sent(ends, conn.getRange("/", caller, 0, 5));
 });
 
-Deno.test("baseHeaders are sent with one-shot requests and with those of fetch", async () => {
+Deno.test("a header of the call replaces a header of the client, and undefined leaves it out", async (t) => {
+  const headers = { "x-kind": "default", accept: "a" };
+  using ends = await connect({ headers, host: null });
+  const rows: [what: string, headers: HeaderDict, lines: string][] = [
+    ["nothing", {}, "accept: a\r\nx-kind: default\r\n"],
+    ["another name", { b: "c" }, "accept: a\r\nb: c\r\nx-kind: default\r\n"],
+    ["a value", { "x-kind": "own" }, "accept: a\r\nx-kind: own\r\n"],
+    ["undefined", { "x-kind": undefined }, "accept: a\r\n"],
+    ["undefined for both", { "x-kind": undefined, accept: undefined }, ""],
+    [
+      "headers without a prototype",
+      Object.assign(Object.create(null), { "x-kind": "own" }),
+      "accept: a\r\nx-kind: own\r\n",
+    ],
+    [
+      "a header named constructor",
+      { constructor: "own" } as unknown as HeaderDict,
+      "accept: a\r\nconstructor: own\r\nx-kind: default\r\n",
+    ],
+  ];
+  await eachRow(t, rows, async (_what, given, lines) => {
+    assertEquals(await sent(ends, ends.conn.get("/", given)), `GET / HTTP/1.1\r\n${lines}\r\n`);
+  });
+});
+
+Deno.test("a header of the call in another spelling is refused, and doesn't stand beside that of the client", async () => {
+  using ends = await connect({ headers: { "x-kind": "default" }, host: null });
+  for (const name of ["X-Kind", "x-kind ", "x-kınd"]) {
+    const error = await rejectionOf(ends.conn.get("/", { [name]: "own" }), name);
+    assertInstanceOf(error, RangeError);
+    assertStringIncludes(error.message, "the name must be");
+  }
+  assertEquals(ends.conn.closed, false);
+});
+
+Deno.test("headers of a client are sent with one-shot requests, over a pool, and with those of fetch", async () => {
   const seen: HeaderDict[] = [];
   await using serving = serve(({ headers }) => {
     seen.push({ ...headers });
     return [200, "OK", {}, null];
   });
-  const client = serving.makeClient({ headers: { "x-kind": "base" }, host: null });
-  await client.request("GET", "/", { "x-kind": "caller" });
-  await createFetch(client)("/", { headers: { "x-kind": "caller" } });
-  assertEquals(seen.map((headers) => headers["x-kind"]), ["base", "base"]);
+  const client = serving.makeClient({ headers: { "x-kind": "default" }, host: null });
+  await using pool = new ConnectionPool(client);
+  for (const headers of [{}, { "x-kind": "caller" }]) {
+    await client.request("GET", "/", headers);
+    await pool.request("GET", "/", headers);
+    await createFetch(client)("/", { headers });
+  }
+  assertEquals(
+    seen.map((headers) => headers["x-kind"]),
+    ["default", "default", "default", "caller", "caller", "caller"],
+  );
 });
 
-Deno.test("baseHeaders are validated when the client is constructed", () => {
+Deno.test("connection: close of a client ends each connection, unless a request replaces it", async () => {
+  const headers = { connection: "close" };
+  for (const [own, closes] of [[{}, true], [{ connection: "keep-alive" }, false]] as const) {
+    using ends = await connect({ headers, host: null });
+    await sent(ends, ends.conn.get("/", own));
+    assertEquals(ends.conn.closed, closes);
+  }
+});
+
+Deno.test("headers of a client are validated when the client is constructed", () => {
   const wrongTypes: readonly unknown[] = [
     ...[null, "a: b", [], new Headers(), new Map([["a", "b"]])],
     ...[1, null, ["b"]].map((a) => ({ a })),
@@ -142,7 +195,7 @@ Deno.test("baseHeaders are validated when the client is constructed", () => {
   }
 });
 
-Deno.test("baseHeaders can't contain a header that has its own option or describes a single message", () => {
+Deno.test("headers of a client can't contain a header that has its own option or describes a single message", () => {
   const elsewhere: readonly (readonly [HeaderDict, string])[] = [
     [{ host: "a" }, "option host"],
     [{ authorization: "secret" }, "option authorization"],
@@ -157,7 +210,7 @@ Deno.test("baseHeaders can't contain a header that has its own option or describ
   }
 });
 
-Deno.test("baseHeaders fit in a preamble", () => {
+Deno.test("headers of a client fit in a preamble", () => {
   const headers = { a: "b".repeat(20000), c: "d".repeat(12768 - "a: \r\nc: \r\n".length) };
   assertEquals(new Client(address, { headers }).options.headers, headers);
   assertThrows(
@@ -167,7 +220,7 @@ Deno.test("baseHeaders fit in a preamble", () => {
   );
 });
 
-Deno.test("baseHeaders are copied when the client is constructed", async () => {
+Deno.test("headers of a client are copied when the client is constructed", async () => {
   using server = new RawServer();
   const headers: HeaderDict = { a: "b" };
   const options: ClientOptions = { headers, host: null };
@@ -204,9 +257,14 @@ Deno.test("clients, connections, their options and headers are inspected without
   const clients = [new Client(address, given), new SSLClient({}, address, given)];
   using ends = await connect({ ...given, host: "example.com" });
   const { conn } = ends;
-  assertEquals(conn.baseHeaders, { ...headers, authorization: SECRET, host: "example.com" });
+  assertEquals(conn.baseHeaders, { authorization: SECRET, host: "example.com" });
+  for (const value of [conn, conn.baseHeaders]) {
+    const text = printed(value);
+    assert(!text.includes("c2VjcmV0"), text);
+    assertStringIncludes(text, "authorization");
+  }
   using own = new Connection(new RecordingSocket(), { ...headers, authorization: SECRET });
-  const shown: unknown[] = [conn, conn.baseHeaders, own];
+  const shown: unknown[] = [own];
   for (const client of clients) {
     assertEquals({ ...client.options }, given);
     shown.push(client, client.options, client.options.headers, { ...client.options }.headers);

@@ -131,7 +131,7 @@ Deno.test("neither end sends a header twice", async () => {
   using conn = await client.connect();
   const response = conn.get("/", { "x-a": "2" });
   const peer = await server.accept();
-  assertEquals(await peer.readPreamble(), "GET / HTTP/1.1\r\nx-a: 1\r\n\r\n");
+  assertEquals(await peer.readPreamble(), "GET / HTTP/1.1\r\nx-a: 2\r\n\r\n");
   await peer.send(OK);
   await response;
   const twice = { "x-a": "1", "X-A": "2" };
