@@ -1,8 +1,9 @@
 // deno run --allow-net=127.0.0.1 examples/live.ts
 
 // Sends the newest picture of a camera to up to 50 viewers, one picture for each request: to
-// browsers, curl, or this program with the argument `watch`. For other devices, put gateway.ts in
-// front, or call `device.serve` in place of `Server.start`.
+// browsers, curl, or this program with the argument `watch`. For other devices, call `device.serve`
+// in place of `Server.start`. No proxy may be in front: what a viewer has seen is kept for its
+// connection, and the viewers behind a proxy share connections.
 
 import { type App, reply, Server, type Session } from "@degu/degu";
 import { Client, expectOk, repeat, terminationSignal } from "@degu/degu";

@@ -17,13 +17,18 @@ import { MemorySource } from "../body/body_source.ts";
 import { type BodyReadOptions, isTooLong } from "../body/reading.ts";
 import { ChunkedBody } from "../body/chunked_body.ts";
 import { decodeText, EMPTY, viewOf } from "../../internal/bytes.ts";
-import { wrongType } from "../../internal/checks.ts";
+import { copyOptions, wrongType } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import { typeName } from "../../internal/quote.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
-import type { Framing, HeaderDict, ReceivedHeaders } from "../wire/headers.ts";
+import {
+  checkHeaderDict,
+  type Framing,
+  type HeaderDict,
+  type ReceivedHeaders,
+} from "../wire/headers.ts";
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
-import { buildUri } from "../wire/uri.ts";
+import { buildUri, checkPath } from "../wire/uri.ts";
 
 /** An answer that an app may return instead of a `Response`. */
 export type ResponseTuple = readonly [
@@ -199,10 +204,41 @@ function readableOf(
   return readable;
 }
 
+/** Copies headers to an object as received ones are: without a prototype and missing headers. */
+function receivedHeaders(headers: HeaderDict): HeaderDict {
+  const present = Object.entries(headers).filter(([, value]) => value !== undefined);
+  return Object.setPrototypeOf(Object.fromEntries(present), null);
+}
+
 const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
 
-/** The request whose `json()` has thrown an error. */
-const notJson = new WeakMap<object, Request>();
+/** The store of the request whose `json()` has thrown an error. */
+const notJson = new WeakMap<object, Map<string, unknown>>();
+
+/** The name of the field for the store of a request, which most requests never have. */
+const STORE: unique symbol = Symbol("store");
+
+/** What {@linkcode Request.prototype.with} changes in a copy of a request. */
+export interface RequestChanges {
+  /**
+   * The headers by lower-case name, in place of all headers of the request.
+   *
+   * @default {those of the request}
+   */
+  headers?: HeaderDict | undefined;
+  /**
+   * The components of the path that are left.
+   *
+   * @default {those of the request}
+   */
+  path?: readonly string[] | undefined;
+  /**
+   * The components of the path that were shifted away.
+   *
+   * @default {those of the request}
+   */
+  mount?: readonly string[] | undefined;
+}
 
 /** Adds parameters to those of a request. */
 export function addParameters(request: Request, parameters: Record<string, string>): void {
@@ -244,6 +280,8 @@ export class Request {
   readonly query: string | null;
   /** What the names in braces of a `routes` stand for: an object without a prototype. */
   readonly parameters: Readonly<Record<string, string>> = NO_PARAMETERS;
+  /** @internal */
+  declare [STORE]?: Map<string, unknown>;
 
   /** @internal */
   constructor(
@@ -263,6 +301,56 @@ export class Request {
     this.mount = mount;
     this.path = path;
     this.query = query;
+  }
+
+  /**
+   * Values that apps keep for this request, such as the user that a middleware has found: every
+   * copy of the request has the same map. Nothing in it is disposed of. What belongs to the
+   * connection is kept in `session.store`; behind a proxy, many clients share a connection.
+   */
+  get store(): Map<string, unknown> {
+    return this[STORE] ??= new Map();
+  }
+
+  /**
+   * Copies the request with other headers, path or mount, for the next app. The copy has the same
+   * body, store, parameters, URI and query; its path and mount are arrays of its own.
+   *
+   * @param changes What is different in the copy.
+   * @throws {TypeError} if an option has a wrong type, or is unknown.
+   * @throws {RangeError} if a component can't be in a path.
+   *
+   * @example
+   * ```ts
+   * import { mkreq } from "@degu/degu/misc";
+   * import { assertEquals, assertStrictEquals } from "@std/assert";
+   *
+   * const request = mkreq("GET", "/photos/1.jpg", { authorization: "secret" });
+   * const { authorization: _, ...headers } = request.headers;
+   * const copy = request.with({ headers, path: ["pictures", "1.jpg"] });
+   * assertEquals(copy.headers["authorization"], undefined);
+   * assertEquals(copy.buildProxyUri(), "/pictures/1.jpg");
+   * assertStrictEquals(copy.store, request.store);
+   * ```
+   */
+  with(changes: RequestChanges): Request {
+    const { headers, path = this.path, mount = this.mount } = copyOptions(
+      changes,
+      ["headers", "path", "mount"],
+      "changes",
+    );
+    if (headers !== undefined) checkHeaderDict(headers, "changes.headers");
+    const copy = new Request(
+      this.method,
+      this.uri,
+      headers === undefined ? this.headers : receivedHeaders(headers),
+      this.body,
+      checkPath(mount, "changes.mount"),
+      checkPath(path, "changes.path"),
+      this.query,
+    );
+    Object.assign(copy, { parameters: this.parameters, [STORE]: this.store });
+    return copy;
   }
 
   /**
@@ -334,7 +422,7 @@ export class Request {
       return JSON.parse(decodeText(bytes));
     } catch (cause) {
       const error = new SyntaxError("the body of the request is not JSON in UTF-8", { cause });
-      notJson.set(error, this);
+      notJson.set(error, this.store);
       throw error;
     }
   }
@@ -467,7 +555,7 @@ export function answerToError(
   if (error instanceof BodyError && isTooLong(body, error)) {
     return [413, "Content Too Large", {}, null];
   }
-  if (error instanceof SyntaxError && notJson.get(error) === request) {
+  if (error instanceof SyntaxError && notJson.get(error) === request.store) {
     return [400, "Bad Request", {}, null];
   }
   return null;

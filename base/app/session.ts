@@ -100,9 +100,10 @@ export class Session {
   /** The number of requests that the connection may make. */
   readonly maxRequests: number;
   /**
-   * Values that an app keeps for the connection. When the connection has ended and the app has
-   * returned, every value with `[Symbol.dispose]`, or else with `[Symbol.asyncDispose]`, is
-   * disposed of, the last first.
+   * Values that an app keeps for the connection. Behind a proxy, many clients share a connection:
+   * what belongs to a request, such as its user, is kept in `request.store`. When the connection
+   * has ended and the app has returned, every value with `[Symbol.dispose]`, or else with
+   * `[Symbol.asyncDispose]`, is disposed of, the last first.
    */
   readonly store: Map<string, unknown> = new Map();
   /** The verified certificate of the peer; `null` if it has none. */

@@ -115,13 +115,7 @@ export function buildUri(
   path: readonly string[],
   query: string | URLSearchParams | Readonly<Record<string, string>> | null = null,
 ): string {
-  checkArray("path", path);
-  // The copy is checked and used: reading the array again could give other components.
-  const components: unknown[] = [...path];
-  components.forEach((component, i) => {
-    checkComponent(component, i, i === components.length - 1);
-  });
-  const uri = "/" + components.join("/");
+  const uri = "/" + checkPath(path, "path").join("/");
   if (query === null) return uri;
   if (typeof query !== "string") {
     const text = formatParameters(query);
@@ -152,14 +146,30 @@ function formatParameters(query: URLSearchParams | Readonly<Record<string, strin
   return formatParameters(new URLSearchParams(entries));
 }
 
-function checkComponent(component: unknown, index: number, last: boolean): void {
-  if (typeof component !== "string") throw wrongType(`path[${index}]`, "a string", component);
+/**
+ * Checks the components of a path, and returns a copy of the array: reading the array again could
+ * give other components.
+ *
+ * @throws {TypeError} if a component, or the array, has a wrong type.
+ * @throws {RangeError} if a component can't be in a path.
+ */
+export function checkPath(path: readonly string[], label: string): string[] {
+  checkArray(label, path);
+  const components = [...path];
+  components.forEach((component, i) => {
+    checkComponent(component, `${label}[${i}]`, i === components.length - 1);
+  });
+  return components;
+}
+
+function checkComponent(component: unknown, label: string, last: boolean): void {
+  if (typeof component !== "string") throw wrongType(label, "a string", component);
   if (!allows(PATH, component)) {
     const problem = characterProblem(PATH, component, PATH_RULE);
-    throw new RangeError(`path[${index}]: ${quote(component)}: ${problem}`);
+    throw new RangeError(`${label}: ${quote(component)}: ${problem}`);
   }
-  if (component === "..") throw new RangeError(`path[${index}]: ${notAllowed("..", ONE_SPELLING)}`);
+  if (component === "..") throw new RangeError(`${label}: ${notAllowed("..", ONE_SPELLING)}`);
   if (component === "" && !last) {
-    throw new RangeError(`path[${index}]: "" is allowed only as the last component`);
+    throw new RangeError(`${label}: "" is allowed only as the last component`);
   }
 }

@@ -1,0 +1,176 @@
+/** Values of one request, and copies of a request: what one app leaves for the next. */
+import {
+  type App,
+  fromFetchHandler,
+  ProxyApp,
+  reply,
+  type Request,
+  type RequestChanges,
+  routes,
+  wrapApp,
+} from "@degu/degu";
+import { callApp, mkreq } from "@degu/degu/misc";
+import { callWith } from "@degu/testing/expectations.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+
+/** The token of each user; no token is a guest, who may only ask for the name. */
+const USERS = new Map([["secret-a", "anna"], ["secret-b", "bert"]]);
+
+/** A middleware that remembers who asks, in a store, if the request says so. */
+function withUser(app: App, storeOf: (request: Request, store: Map<string, unknown>) => unknown) {
+  return wrapApp(app, (next, request, session) => {
+    const user = USERS.get(`${request.headers["authorization"]}`);
+    const store = storeOf(request, session.store) as Map<string, unknown>;
+    if (user !== undefined) store.set("user", user);
+    return next();
+  });
+}
+
+/** What two clients and a stranger are called by an app behind a proxy, which has one connection. */
+async function namesBehindProxy(app: App): Promise<string[]> {
+  await using upstream = serve(app);
+  await using proxyApp = new ProxyApp(upstream.makeClient());
+  await using proxy = serve(proxyApp);
+  const names: string[] = [];
+  for (const authorization of ["secret-a", "secret-b", undefined]) {
+    using conn = await proxy.makeClient().connect();
+    names.push(await (await conn.get("/", { authorization })).text());
+  }
+  assertEquals(upstream.server.sessions.size, 1, "the proxy used one connection");
+  return names;
+}
+
+Deno.test("a user in request.store is not that of the next client behind a proxy, and one in session.store is", async () => {
+  const ofRequest = withUser(
+    (request) => reply(200, `${request.store.get("user") ?? "nobody"}`),
+    (request) => request.store,
+  );
+  assertEquals(await namesBehindProxy(ofRequest), ["anna", "bert", "nobody"]);
+  const ofSession = withUser(
+    (_request, { store }) => reply(200, `${store.get("user") ?? "nobody"}`),
+    (_request, store) => store,
+  );
+  assertEquals(await namesBehindProxy(ofSession), ["anna", "bert", "bert"]);
+});
+
+Deno.test("each request of a connection has a store of its own, of which nothing is disposed", async () => {
+  let disposed = 0;
+  await using serving = serve((request) => {
+    const { size } = request.store;
+    request.store.set("a", { [Symbol.dispose]: () => ++disposed });
+    return reply(200, `${size}`);
+  });
+  using conn = await serving.makeClient().connect();
+  for (let i = 0; i < 3; i++) assertEquals(await (await conn.get("/")).text(), "0");
+  conn.close();
+  await serving.server.shutdown();
+  assertEquals(disposed, 0);
+});
+
+Deno.test("all apps of a request see one store: routes, a wrapper, a fetch handler", async () => {
+  const set = (app: App, name: string) =>
+    wrapApp(app, (next, request) => {
+      request.store.set(name, request.store.size);
+      return next();
+    });
+  const handler = fromFetchHandler((_request, { request }) =>
+    Response.json(Object.fromEntries(request.store))
+  );
+  const app = set(routes({ "/api/": set(handler, "inner") }), "outer");
+  const request = mkreq("GET", "/api/a");
+  request.store.set("test", true);
+  const response = await callApp(app, request);
+  assertEquals(await response.json(), { test: true, outer: 1, inner: 2 });
+});
+
+Deno.test("the request of a route can be passed on as a request, with its store", async () => {
+  const inner = (request: Request) => reply(200, `${request.store.get("name")}`);
+  const app = routes({
+    "GET /{name}": (request) => {
+      request.store.set("name", request.parameters.name);
+      return inner(request);
+    },
+  });
+  assertEquals(await (await callApp(app, mkreq("GET", "/lamp"))).text(), "lamp");
+});
+
+Deno.test("a copy of a request has its own headers, path and mount, and shares the rest", async () => {
+  const request = mkreq("PUT", "/a/b/c?d=e", { "x-a": "1", "x-b": "2" }, "hello", 1);
+  const copy = request.with({
+    headers: { "x-c": "3", "x-none": undefined },
+    path: ["z", ""],
+    mount: ["y"],
+  });
+  assertEquals({ ...copy.headers }, { "x-c": "3" });
+  assertEquals(copy.headers["constructor"], undefined);
+  assertEquals([copy.mount, copy.path], [["y"], ["z", ""]]);
+  assertEquals(copy.buildProxyUri(), "/z/?d=e");
+  assertEquals([copy.method, copy.uri, copy.query], ["PUT", "/a/b/c?d=e", "d=e"]);
+  assertStrictEquals(copy.body, request.body);
+  assertStrictEquals(copy.parameters, request.parameters);
+  assertStrictEquals(copy.store, request.store);
+  assertEquals([request.mount, request.path], [["a"], ["b", "c"]]);
+  assertEquals(request.headers["x-a"], "1");
+  assertEquals(await copy.text(), "hello");
+  assertEquals(request.body?.used, true);
+});
+
+Deno.test("a copy without changes equals the request, and shifts its path alone", () => {
+  const request = mkreq("GET", "/a/b", { "x-a": "1" });
+  const copy = request.with({});
+  assert(copy !== request);
+  assertEquals(copy.shiftPath(), "a");
+  assertEquals([request.path, copy.path, copy.mount], [["a", "b"], ["b"], ["a"]]);
+  assertStrictEquals(copy.headers, request.headers);
+});
+
+Deno.test("a store that is made after the copy is shared, too", () => {
+  const request = mkreq("GET", "/");
+  const copy = request.with({});
+  copy.with({}).store.set("a", 1);
+  assertEquals(request.store.get("a"), 1);
+});
+
+Deno.test("an app below a wrapper gets the copy, with the parameters of its route", async () => {
+  const app = routes({
+    "GET /{name}": ({ parameters: { name }, headers }) =>
+      reply(200, `${name} ${headers["x-user"]}`),
+  });
+  const wrapped = wrapApp(
+    app,
+    (next, request) => next(request.with({ headers: { "x-user": "anna" } })),
+  );
+  assertEquals(await (await callApp(wrapped, mkreq("GET", "/lamp"))).text(), "lamp anna");
+});
+
+Deno.test("a body that is too long, or no JSON, is answered with 413 or 400 through a copy, too", async () => {
+  const app: App = async (request) => reply(200, `${await request.json({ maxBytes: 4 })}`);
+  const wrapped = wrapApp(app, (next, request) => next(request.with({ headers: {} })));
+  await using serving = serve(wrapped);
+  for (const [sent, status] of [["5", 200], ["five", 400], ["12345", 413]] as const) {
+    assertEquals((await serving.makeClient().request("PUT", "/", {}, sent)).status, status, sent);
+    assertEquals((await callApp(wrapped, mkreq("PUT", "/", {}, sent))).status, status, sent);
+  }
+});
+
+Deno.test("a change that no request can have is an error that names it", () => {
+  const rows: [changes: unknown, error: typeof Error, said: string][] = [
+    [undefined, TypeError, "changes: must be an object; got undefined"],
+    [{ uri: "/" }, TypeError, 'unknown option "uri"; the options are headers, path, mount'],
+    [{ headers: new Headers() }, TypeError, "changes.headers: must be a plain object"],
+    [{ path: "/a" }, TypeError, "changes.path: must be an array; got string"],
+    [{ path: ["a", 5] }, TypeError, "changes.path[1]: must be a string; got number"],
+    [{ path: [".."] }, RangeError, 'changes.path[0]: ".." is not allowed'],
+    [{ path: ["a/b"] }, RangeError, 'changes.path[0]: "a/b": "/" is not allowed'],
+    [{ mount: ["", "a"] }, RangeError, 'changes.mount[0]: "" is allowed only as the last'],
+  ];
+  const request = mkreq("GET", "/");
+  for (const [changes, error, said] of rows) {
+    assertThrows(
+      () => callWith((given: RequestChanges) => request.with(given), changes),
+      error,
+      said,
+    );
+  }
+});
