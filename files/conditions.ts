@@ -161,6 +161,17 @@ function listHas(list: string, etag: string | null, weak: boolean): boolean {
   });
 }
 
+/** A time as a coarser disk may store it: in whole seconds, or in even ones, as FAT does. */
+export function coarserTimes(time: number): number[] {
+  return [1000, 2000].map((unit) => Math.floor(time / unit) * unit);
+}
+
+/** Whether two times are the same, as precisely as the coarser disk stores times. */
+export function isSameTime(one: number, other: number): boolean {
+  const [first, last] = one < other ? [one, other] : [other, one];
+  return last - first < 1 || coarserTimes(last).includes(first);
+}
+
 /** The stamp where no file is. */
 export const NO_STAMP = "none";
 

@@ -50,8 +50,14 @@ export interface TransferOptions {
    * @default {true}
    */
   replace?: boolean | undefined;
-  /** The modification time to set at the destination; by default, the present time. */
-  modified?: Date | undefined;
+  /**
+   * The modification time that the file gets: by default that of the source, if the server tells
+   * it, also for an identical file, of which nothing is transferred. With `"now"` a file that is
+   * written gets the present time, and an identical one keeps its own; with a `Date` it gets that.
+   *
+   * @default {the time of the source}
+   */
+  modified?: Date | "now" | undefined;
   /**
    * Whether the file gets the permission bits of the source, less those that a new file does not
    * get there: a private file stays private, and a program executable. The owner can always read
@@ -98,8 +104,11 @@ export interface TransferSettings {
    * if only the file of the same name may have it.
    */
   readonly beginning?: Beginning | null;
-  /** A copy of the caller's date, which could change after the check. */
-  readonly modified: Date | null;
+  /**
+   * The time that the file gets, as a copy of the caller's date, which could change after the
+   * check; `null` for that of the source.
+   */
+  readonly modified: Date | "now" | null;
   readonly onProgress: ((progress: TransferProgress) => void) | undefined;
   /** Called when bytes are about to be moved, with the number of those that are there already. */
   readonly onBegin?: (resumedFrom: number, reused: number) => void;
@@ -132,9 +141,10 @@ export function pathOf(name: "file" | "dir", given: string | URL): string {
   return path;
 }
 
-function copyDate(modified: Date | undefined): Date | null {
+function copyDate(modified: Date | "now" | undefined): Date | "now" | null {
   if (modified === undefined) return null;
-  if (!(modified instanceof Date)) throw wrongType("modified", "a Date", modified);
+  if (modified === "now") return "now";
+  if (!(modified instanceof Date)) throw wrongType("modified", 'a Date or "now"', modified);
   const copy = new Date(modified);
   if (Number.isNaN(copy.getTime())) throw new RangeError("modified: must be a valid date");
   return copy;

@@ -9,7 +9,7 @@ import { dirname } from "node:path";
 import type { ResponseTuple } from "../../base/app/message.ts";
 import { cancelQuietly } from "../../base/body/bodies.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
-import { EarlySync, setMode } from "../../internal/disk/files.ts";
+import { EarlySync, setMode, setModified } from "../../internal/disk/files.ts";
 import { isFileSystemError, syncAllIfPossible } from "../../internal/disk/names.ts";
 import { isDiskFull } from "../../internal/disk/space.ts";
 import type { Temporary } from "../../internal/disk/temporary.ts";
@@ -371,19 +371,4 @@ async function finish(
 function giveMode({ unfinished }: FileRequest, path: string, mode: number | null): void {
   const granted = mode === null ? null : unfinished.findGranted();
   if (mode !== null && granted !== null) setMode(path, modeOfCopy(mode, granted));
-}
-
-/**
- * Sets the modification time of a file, synchronously: no other request of the process runs between
- * a check of the file and this.
- *
- * @throws {Refusal} if the program may not write to the file.
- */
-function setModified(path: string, modified: Date): void {
-  // Deno needs no permission to set the times of an open file.
-  const { state } = Deno.permissions.querySync({ name: "write", path });
-  if (state !== "granted") throw new Refusal(403, `no permission to write to ${path}`);
-  // The times of node:fs are seconds as floating-point numbers, off by a millisecond.
-  using file = Deno.openSync(path, { read: true });
-  file.utimeSync(new Date(), modified);
 }

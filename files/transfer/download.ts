@@ -1,6 +1,7 @@
 /** Downloads files from another device. */
 
 import type { Hash } from "node:crypto";
+import { fstatSync, lstatSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { cancelQuietly, cancelUnused } from "../../base/body/bodies.ts";
 import type { Body } from "../../base/body/body.ts";
@@ -9,10 +10,10 @@ import type { HeaderDict } from "../../base/wire/headers.ts";
 import type { Response } from "../../base/app/message.ts";
 import { isContentRange, Range } from "../../base/wire/range.ts";
 import { type Connector, isTransient, type Requester } from "../../client.ts";
-import { EarlySync, setMode } from "../../internal/disk/files.ts";
+import { EarlySync, setMode, setModified } from "../../internal/disk/files.ts";
 import { checkSpace, isDiskFull, type Shortage } from "../../internal/disk/space.ts";
 import { hashStart, newHash, WANT_SHA256 } from "../digest.ts";
-import { READ_FLAGS } from "../file_pieces.ts";
+import { type FileState, isUnchanged, READ_FLAGS } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { modeOfCopy } from "../modes.ts";
 import {
@@ -27,6 +28,7 @@ import { parseStamp } from "../conditions.ts";
 import { uriOf } from "../file_name.ts";
 import { copyBeginning, isGrown, MIN_REUSED_BYTES, placeOf } from "../reuse.ts";
 import {
+  alreadyExists,
   changedHere,
   checkLocalTarget,
   explainFullDisk,
@@ -37,9 +39,10 @@ import {
   renamePart,
 } from "./part_file.ts";
 import { TransferClient } from "./client.ts";
-import { askDigest, askForSame, type Version, versionOf } from "./remote_digest.ts";
+import { askDigest, askForSame, isTooSlow, type Version, versionOf } from "./remote_digest.ts";
 import {
   changedWhileMoved,
+  isOfTransfer,
   statusError,
   TransferError,
   unexpectedResponse,
@@ -54,8 +57,9 @@ const MIN_RESUMABLE_BYTES = 65536;
  *
  * Bytes go to a part next to the target, `.NAME.VERSION.degu-part`, which is renamed to the target
  * when it is complete, synced to the disk (fsync), and verified: half a file is never visible, and
- * an existing file stays until then. The file gets the permission bits of the source, less those
- * that a new file does not get here (`modes`); a symbolic link is itself replaced. A part is
+ * an existing file stays until then. The file gets the time of the source (`modified`) and its
+ * permission bits, less those that a new file does not get here (`modes`); a symbolic link is
+ * itself replaced. Of a file that is here already and identical nothing is transferred. A part is
  * resumed only if it is from the same device (its authority's public key, or its address if it has
  * none), URI and version (length and entity tag); otherwise the download starts over from the
  * beginning. A file of less than 64 KiB, and one that was changed in the last two seconds, which
@@ -150,6 +154,26 @@ export async function confirmDownload(
   return true;
 }
 
+/**
+ * Gives a file here the time and the permission bits of its source.
+ *
+ * @param state The file as it was before it was compared.
+ * @returns False if another file has the name by now, or this one was changed.
+ */
+function adopt(
+  path: string,
+  state: FileState,
+  modified: Date | null,
+  source: number | null,
+  granted: number | null,
+): boolean {
+  // From here on nothing else of this process runs.
+  if (!isUnchanged(state, lstatSync(path, { bigint: true }))) return false;
+  if (modified !== null) setModified(path, modified);
+  if (source !== null && granted !== null) setMode(path, modeOfCopy(source, granted));
+  return true;
+}
+
 interface InTree {
   /** The length of the file in bytes, according to the list of the other end. */
   readonly size: number;
@@ -175,7 +199,7 @@ export async function downloadFile(
   let part: PartFile | null = null;
   let begun: FileDownload | null = null;
   try {
-    const seen = inTree === null ? await checkLocalTarget(file, settings.replace) : null;
+    const seen = inTree === null ? await checkLocalTarget(file) : null;
     using found = part = await PartFile.find(file, inTree?.parts);
     begun = new FileDownload({ client, uri, file, part: found, settings, inTree, seen });
     return await begun.run();
@@ -223,10 +247,14 @@ class FileDownload {
 
   async run(): Promise<TransferResult> {
     const { client, file, part, settings, inTree, seen } = this.#task;
-    const { modified, modes, replace, resume, signal } = settings;
+    const { modes, replace, resume, signal } = settings;
     const isLeft = resume && part.isLeft;
-    const mayHaveGrown = seen?.isFile && seen.size >= MIN_REUSED_BYTES;
-    const head = isLeft || mayHaveGrown ? await this.#askHead() : null;
+    const isFile = seen?.isFile === true;
+    const head = isLeft || isFile ? await this.#askHead() : null;
+    const mayBeSame = isFile && (!replace || resume && !isLeft);
+    const same = mayBeSame ? await this.#confirm(head!) : null;
+    if (same !== null) return same;
+    if (seen !== null && !replace) throw alreadyExists(file);
     const beginning = this.#findBeginning(head);
     const isLonger = beginning !== null && !(isLeft && part.leftBytes >= beginning.length);
     const reused = isLonger ? await this.#reuse(beginning) : null;
@@ -235,6 +263,7 @@ class FileDownload {
     if (resumed === null && inTree !== null) this.#checkSpace(inTree.size, 0);
     const arrived = resumed ?? await this.#begin(await this.#request("GET"));
     const mode = modes ? client.bitsFor(arrived.version.mode) : null;
+    const modified = this.#modifiedOf(arrived.version);
     if (modified !== null) await part.temporary.file.utime(new Date(), modified);
     const sha256 = await this.#verify(arrived);
     signal?.throwIfAborted();
@@ -247,6 +276,48 @@ class FileDownload {
       temporary.isKept = false;
     }
     return arrived.meter.finish(sha256);
+  }
+
+  /** The time that a file gets of which the server has this version; `null` for the present one. */
+  #modifiedOf(version: Version): Date | null {
+    const { modified } = this.#task.settings;
+    return modified === "now" ? null : modified ?? version.modified;
+  }
+
+  /**
+   * Gives a file here that is identical with the server's the modification time that is wanted, and
+   * the permission bits of the source, unless it must not be replaced.
+   *
+   * @returns `null` if it is not identical, as far as that can be known.
+   */
+  async #confirm({ status, headers }: Response): Promise<TransferResult | null> {
+    const { client, uri, file, part, settings } = this.#task;
+    const { modes, replace, signal } = settings;
+    const opened = await open(file, READ_FLAGS).catch(() => null);
+    if (opened === null) return null;
+    await using _opened = { [Symbol.asyncDispose]: () => opened.close() };
+    const state = fstatSync(opened.fd, { bigint: true });
+    const total = Number(state.size);
+    if (status !== 200 || headers["content-length"] !== total) return null;
+    const [asked, hashed] = await Promise.allSettled([
+      askDigest(client, uri),
+      hashStart(opened, total, () => changedHere(file), signal),
+    ]);
+    signal?.throwIfAborted();
+    if (asked.status === "rejected") {
+      // All of the file arrives even where the server needs too long for its digest.
+      const isUnknown = isOfTransfer(asked.reason) || replace && isTooSlow(client, asked.reason);
+      if (!isUnknown) throw asked.reason;
+    }
+    if (asked.status === "rejected" || hashed.status === "rejected") return null;
+    const { sha256 } = asked.value;
+    if (hashed.value.digest("hex") !== sha256) return null;
+    if (replace) {
+      const mode = modes ? client.bitsFor(asked.value.mode) : null;
+      const isSame = adopt(file, state, this.#modifiedOf(asked.value), mode, part.granted);
+      if (!isSame) return null;
+    }
+    return new ProgressMeter(settings, total, total).finish(sha256);
   }
 
   /** Whether the target has this content by now. */
@@ -276,7 +347,8 @@ class FileDownload {
    */
   async #continue(head: Response): Promise<HashedPart | null> {
     if (head.status !== 200) return null;
-    const { etag, mode } = versionOf("HEAD", this.#task.uri, head);
+    const version = versionOf("HEAD", this.#task.uri, head);
+    const { etag } = version;
     const { "content-length": total } = head.headers;
     const peer = await this.#task.client.peer();
     if (etag === null || typeof total !== "number" || peer === null) return null;
@@ -284,7 +356,7 @@ class FileDownload {
     if (offset === 0) return null;
     const hash = await this.#task.part.hashTo(offset, this.#task.settings.signal);
     const meter = new ProgressMeter(this.#task.settings, total, offset);
-    return await this.#getRest({ version: { etag, sha256: null, mode }, hash, meter });
+    return await this.#getRest({ version: { ...version, sha256: null }, hash, meter });
   }
 
   async #askHead(): Promise<Response> {
@@ -300,7 +372,7 @@ class FileDownload {
     const now = parseStamp(stamp);
     if (placeOf(reuse) === null || now === null || !this.#task.seen?.isFile) return null;
     const { size, mtime } = this.#task.seen;
-    const mayBegin = isGrown({ size, modified: Number(mtime) }, now);
+    const mayBegin = size >= MIN_REUSED_BYTES && isGrown({ size, modified: Number(mtime) }, now);
     return mayBegin ? { path: this.#task.file, length: size } : null;
   }
 
@@ -324,7 +396,8 @@ class FileDownload {
     signal?.throwIfAborted();
     const { "content-length": total } = asked?.headers ?? {};
     if (asked === null || typeof total !== "number" || total < length) return null;
-    const { etag, sha256, mode } = versionOf("HEAD", this.#task.uri, asked);
+    const begun = versionOf("HEAD", this.#task.uri, asked);
+    const { etag, sha256 } = begun;
     this.#checkSpace(total, 0);
     const hash = await this.#copy(file, length, await this.#versionOf(etag, total));
     if (hash.copy().digest("hex") !== sha256) {
@@ -332,7 +405,7 @@ class FileDownload {
       return null;
     }
     const meter = new ProgressMeter(this.#task.settings, total, 0, length);
-    const version = { etag, sha256: length === total ? sha256 : null, mode };
+    const version = { ...begun, sha256: length === total ? sha256 : null };
     return await this.#getRest({ version, hash, meter });
   }
 

@@ -285,15 +285,10 @@ export function changedHere(target: string, options?: ErrorOptions): TransferErr
 /**
  * Checks what a download is to become, and returns what has its name.
  *
- * @param replaces Whether the target may already exist.
- * @throws {Deno.errors.IsADirectory} if the target is a directory, `Deno.errors.AlreadyExists` if
- * the target is there and must not be.
+ * @throws {Deno.errors.IsADirectory} if the target is a directory.
  * @throws {RangeError} if the target is something else.
  */
-export async function checkLocalTarget(
-  target: string,
-  replaces: boolean,
-): Promise<Deno.FileInfo | null> {
+export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | null> {
   if (isPartName(basename(target))) {
     throw new RangeError(
       `file: ${target} has the name of a part of a download; choose another name`,
@@ -308,11 +303,10 @@ export async function checkLocalTarget(
   if (info === null) return infoOrNull(target);
   // A device would be replaced by a file.
   if (!info.isFile) throw new RangeError(`file: ${target} exists and is not a regular file`);
-  if (!replaces) throw alreadyExists(target);
   return infoOrNull(target);
 }
 
-function alreadyExists(target: string): Error {
+export function alreadyExists(target: string): Error {
   return new Deno.errors.AlreadyExists(
     `file: ${target} already exists; choose another name, or replace it with replace: true`,
   );

@@ -5,6 +5,7 @@ import { cancelUnused } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
 import type { Method } from "../../base/wire/preamble.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
+import { parseDate, parseStamp } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
 import { uriOf } from "../file_name.ts";
 import { parseMode } from "../modes.ts";
@@ -136,15 +137,20 @@ export interface Version {
   readonly sha256: string | null;
   /** The permission bits of the file, if the server says them. */
   readonly mode: number | null;
+  /** The modification time of the file, if the server says it. */
+  readonly modified: Date | null;
 }
 
 /** The version that a response is about. If the version is invalid, the body is canceled. */
 export function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Version {
-  const { etag, "file-mode": mode } = response.headers;
+  const { etag, "file-mode": mode, "file-stamp": stamp, "last-modified": date } = response.headers;
   const isStrong = typeof etag === "string" && !etag.startsWith("W/");
   try {
     const sha256 = readDigest(method, uri, response);
-    return { etag: isStrong ? etag : null, sha256, mode: parseMode(mode) };
+    const seconds = typeof date === "string" ? parseDate(date) : null;
+    const time = parseStamp(stamp)?.modified ?? (seconds === null ? null : seconds * 1000);
+    const modified = time === null ? null : new Date(time);
+    return { etag: isStrong ? etag : null, sha256, mode: parseMode(mode), modified };
   } catch (error) {
     cancelUnused(response.body, error);
     throw error;

@@ -39,8 +39,9 @@ import {
  *
  * The server reports how much of the file is there. A file of the same length is compared, and
  * nothing is sent if it is identical. The rest is hashed while it is sent, and verified there. The
- * file gets its name when all of it is synced to the disk. A file that was changed or renamed less
- * than two seconds ago is not resumed: another version could look the same.
+ * file gets its name when all of it is synced to the disk, and the time of the file here, which
+ * an identical one gets, too. A file that was changed or renamed less than two seconds ago is not
+ * resumed: another version could look the same.
  *
  * If an older version of the file is there that is shorter, and the server has `reuse: true`, both
  * ends hash the beginning. If that is the same, only the rest is sent; but all of the file if that
@@ -236,6 +237,12 @@ export class FileUpload {
     });
   }
 
+  /** The modification time that the file gets; `null` for that of its last byte. */
+  get #modified(): Date | null {
+    const { modified } = this.#settings;
+    return modified === "now" ? null : modified ?? this.#source.seen.info.mtime;
+  }
+
   /** A file that was just changed may be changed again without another `upload-version`. */
   get #isResumable(): boolean {
     return this.#settings.resume && this.#source.isSettled;
@@ -271,17 +278,17 @@ export class FileUpload {
   }
 
   /**
-   * Gives an identical file, which is there already, the modification time that was wanted, and the
-   * permission bits of the source.
+   * Gives an identical file, which is there already, the modification time that is wanted, and the
+   * permission bits of the source. The server also syncs its name to the disk.
    */
   async #confirm(sha256: string, modeThere: number | null): Promise<TransferResult> {
-    const { modified, replace, modes } = this.#settings;
+    const { replace, modes } = this.#settings;
     const size = `${this.#source.size}`;
     const meter = this.#meter(this.#source.size);
     const { granted } = this.#client;
     const isOpen = modes && this.#source.mode !== null && granted !== null;
     const isOther = isOpen && modeOfCopy(this.#source.mode!, granted) !== modeThere;
-    if (modified === null && !isOther || !replace) return meter.finish(sha256);
+    if (this.#modified === null && !isOther || !replace) return meter.finish(sha256);
     const digest = { "repr-digest": formatReprDigest(sha256) };
     const headers = { ...digest, "upload-offset": size, "upload-length": size };
     return await this.#finish(await this.#put(headers, null), meter);
@@ -353,7 +360,8 @@ export class FileUpload {
   }
 
   #put(headers: HeaderDict, body: BodyOut): Promise<Response> {
-    const { modified, modes } = this.#settings;
+    const { modes } = this.#settings;
+    const modified = this.#modified;
     const all = {
       ...modeHeader(modes ? this.#source.mode : null),
       ...this.#condition,

@@ -4,9 +4,10 @@
  */
 
 import { checkBoolean } from "../../internal/checks.ts";
+import { coarserTimes, isSameTime } from "../conditions.ts";
 import { isGrown, MIN_REUSED_BYTES } from "../reuse.ts";
 import type { PlanRules } from "./options.ts";
-import { byName, coarserTimes, comparableName, isSameTime, type TreeNode } from "./tree.ts";
+import { byName, comparableName, type TreeNode } from "./tree.ts";
 import {
   badName,
   directoryMissing,

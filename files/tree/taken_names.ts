@@ -7,13 +7,14 @@
  */
 
 import { StatusError } from "../../client.ts";
+import { isSameTime } from "../conditions.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { type Attempt, throwIfForAll } from "./attempt.ts";
 import { BATCH_FILES, type TreeCopies } from "./copies.ts";
 import type { DirectoryOutcome, Outcomes } from "./ends.ts";
 import { type Copy, isNew } from "./plan.ts";
 import { findTaken, requestStamp, uriOfNode } from "./requests.ts";
-import { comparableName, directoryAbove, isSameTime, TreeNode } from "./tree.ts";
+import { comparableName, directoryAbove, TreeNode } from "./tree.ts";
 import { changedMeanwhile, existsAlready, inTheWay, sameName } from "./tree_errors.ts";
 
 /**

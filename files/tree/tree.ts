@@ -83,17 +83,6 @@ export class TreeNode {
   }
 }
 
-/** A time as a coarser disk may store it: in whole seconds, or in even ones, as FAT does. */
-export function coarserTimes(time: number): number[] {
-  return [1000, 2000].map((unit) => Math.floor(time / unit) * unit);
-}
-
-/** Whether two times are the same, as precisely as the coarser disk stores times. */
-export function isSameTime(one: number, other: number): boolean {
-  const [first, last] = one < other ? [one, other] : [other, one];
-  return last - first < 1 || coarserTimes(last).includes(first);
-}
-
 /** Whether a time lies in a span, to which its last moment belongs, and not its first one. */
 export function isWithin(time: number, after: number, until: number): boolean {
   return time > after && time <= until;

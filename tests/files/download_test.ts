@@ -14,6 +14,7 @@ import {
   remoteDigest,
   StatusError,
   TransferError,
+  type TransferOptions,
   type TransferProgress,
   upload,
   uploadTree,
@@ -101,10 +102,69 @@ Deno.test("a file gets the specified time", async () => {
     await moving;
     assertEquals((await Deno.stat(`${path}/copy`)).mtime, new Date(time));
   }
-  // Without one it gets that of the download.
+  for (const [isUpload, path] of [[true, files.there], [false, files.here]] as const) {
+    const before = Date.now();
+    const { bytes } = isUpload
+      ? await upload(files.client, `${files.here}/file`, "/now", { modified: "now" })
+      : await download(files.client, "/copy", `${files.here}/now`, { modified: "now" });
+    const { mtime } = await Deno.stat(`${path}/now`);
+    assertEquals([bytes, mtime!.getTime() > before - 2000], [7, true]);
+  }
+});
+
+for (const direction of ["upload", "download"] as const) {
+  const isUpload = direction === "upload";
+  const time = new Date("2001-02-03T04:05:06.789Z");
+
+  Deno.test(`${direction}: a file gets the time of the source, an identical one without bytes`, async (t) => {
+    for (const size of [0, 7, 300_000]) {
+      await t.step(`${size} bytes`, async () => {
+        await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+        const [from, to] = isUpload ? [files.here, files.there] : [files.there, files.here];
+        const copy = (options: TransferOptions = {}) =>
+          isUpload
+            ? upload(files.client, `${from}/a`, "/a", options)
+            : download(files.client, "/a", `${to}/a`, options);
+        const timeOfCopy = async () => (await Deno.stat(`${to}/a`)).mtime;
+        await Deno.writeFile(`${from}/a`, randomBytes(size));
+        await Deno.utime(`${from}/a`, time, time);
+        const first = await copy();
+        assertEquals([first.bytes, await timeOfCopy()], [size, time]);
+
+        await Deno.utime(`${to}/a`, 1, 1);
+        const { ino } = await Deno.stat(`${to}/a`);
+        const same = { ...first, bytes: 0, resumedFrom: size };
+        assertEquals([await copy({ modified: "now" }), await timeOfCopy()], [same, new Date(1000)]);
+        assertEquals([await copy({ replace: false }), await timeOfCopy()], [same, new Date(1000)]);
+        assertEquals([await copy(), await timeOfCopy()], [same, time]);
+        // Of an upload of no byte it can't be seen whether it is there.
+        if (size > 0) assertEquals((await Deno.stat(`${to}/a`)).ino, ino);
+        assertEquals((await copy({ resume: false })).bytes, size, "from the beginning");
+      });
+    }
+  });
+}
+
+Deno.test("a download gets the time of last-modified from a server without stamps, or else the present", async () => {
+  await using files = await serveVersion(300_000);
+  const { there, file } = files;
   const before = Date.now();
-  await download(files.client, "/copy", `${files.here}/now`);
-  assert((await Deno.stat(`${files.here}/now`)).mtime!.getTime() > before - 2000);
+  await files.get();
+  assert((await Deno.stat(file)).mtime!.getTime() > before - 2000);
+  await Deno.remove(file);
+  there.headers = { "last-modified": "Sat, 03 Feb 2001 04:05:06 GMT" };
+  await files.get();
+  assertEquals((await Deno.stat(file)).mtime, new Date("2001-02-03T04:05:06Z"));
+});
+
+Deno.test("a file here that is touched while it is compared keeps its time", async () => {
+  await using files = await serveVersion(300_000);
+  const { there, file } = files;
+  await files.get();
+  there.headers = { "last-modified": "Sat, 03 Feb 2001 04:05:06 GMT" };
+  there.beforeDigest = () => Deno.utimeSync(file, 1, 1);
+  assertEquals((await files.get()).bytes, 300_000);
+  assertEquals((await Deno.stat(file)).mtime, new Date(1000));
 });
 
 /** Every call, with its arguments in one order. */
@@ -156,7 +216,7 @@ const REFUSED: readonly [
   [FILES, { options: { resume: null } }, TypeError, "resume: must be a boolean"],
   [FILES, { options: { onProgress: {} } }, TypeError, "onProgress: must be a function"],
   [FILES, { options: { replace: "no" } }, TypeError, "replace: must be a boolean"],
-  [FILES, { options: { modified: 0 } }, TypeError, "modified: must be a Date; got number"],
+  [FILES, { options: { modified: 0 } }, TypeError, 'modified: must be a Date or "now"; got number'],
   [FILES, { options: { modified: new Date(NaN) } }, RangeError, "modified: must be a valid date"],
   [TREES, { options: { compare: "size" } }, RangeError, "compare"],
   [TREES, { options: { delete: 1 } }, TypeError, "delete"],
@@ -422,9 +482,11 @@ Deno.test("replace: false keeps an existing file, even one that was created mean
   const get = () => files.get({ replace: false });
   await get();
   const { AlreadyExists } = Deno.errors;
+  assertEquals((await get()).resumedFrom, 300_000, "it is identical");
+  there.content = randomBytes(300_000);
   there.requests.length = 0;
   await assertRejects(get, AlreadyExists, "already exists");
-  assertEquals(there.requests, []);
+  assertEquals(there.requests, ["HEAD", "HEAD"]);
   await Deno.remove(file);
   there.beforePiece = () => Deno.writeTextFileSync(file, "mine");
   await assertRejects(get, AlreadyExists, "replace: true");

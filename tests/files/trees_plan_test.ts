@@ -1,5 +1,6 @@
 /** The plan of a copied tree: names, times, what is copied, kept and deleted. */
-import { isSameTime, isWithin, TreeNode } from "@degu/internal/files/tree/tree.ts";
+import { isSameTime } from "@degu/internal/files/conditions.ts";
+import { isWithin, TreeNode } from "@degu/internal/files/tree/tree.ts";
 import type { PlanRules } from "@degu/internal/files/tree/options.ts";
 import { Plan } from "@degu/internal/files/tree/plan.ts";
 import { assertEquals } from "@std/assert";

@@ -3,7 +3,7 @@
  * entity tag only after two seconds.
  */
 
-import { BodyIter, ContentRange, Range } from "@degu/degu/base";
+import { BodyIter, ContentRange, type HeaderDict, Range } from "@degu/degu/base";
 import { download, type TransferOptions } from "@degu/degu/files";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
 import type { AppFunction } from "@degu/degu";
@@ -26,6 +26,10 @@ export class ServedVersion {
   cutAfter = Infinity;
   /** Called before each piece with the number of bytes sent so far. */
   beforePiece: (sent: number) => Promise<void> | void = () => {};
+  /** Called before each response with the digest. */
+  beforeDigest: () => void = () => {};
+  /** Headers of all responses, beside those of the version. */
+  headers: HeaderDict = {};
   /** Methods, ranges and conditions of the requests. */
   readonly requests: string[] = [];
 
@@ -40,7 +44,9 @@ export class ServedVersion {
     this.requests.push([method, ...isRange ? [String(range)] : []].join(" "));
     const gives = wanted !== undefined &&
       (this.digest === "get" || (this.digest === "head" && method === "HEAD"));
+    if (gives) this.beforeDigest();
     const fields = {
+      ...this.headers,
       ...(this.etag === null ? {} : { etag: this.etag }),
       ...(gives ? { "repr-digest": formatReprDigest(this.sha256 ?? this.actual()) } : {}),
     };
