@@ -84,13 +84,13 @@ Deno.test("a DELETE that arrives late deletes nothing newer, and one that was ca
   await using files = await serveHolding("DELETE");
   const { here, there, client } = files;
   await fill(there, { f: "old", g: "1" });
-  await fill(here, { newer: "new" });
+  await fill(here, { newer: "newer" });
   const late = assertRejects(() => deleteFile(client, ["f"]), StatusError);
   await files.arrived;
   await upload(client, `${here}/newer`, ["f"]);
   files.release();
   assertEquals((await late).status, 412);
-  assertEquals(await Deno.readTextFile(`${there}/f`), "new");
+  assertEquals(await Deno.readTextFile(`${there}/f`), "newer");
   await deleteFile(client, ["f"]);
   assertEquals((await assertRejects(() => deleteFile(client, ["f"]), StatusError)).status, 404);
   await using other = await serveHolding("DELETE");
