@@ -49,7 +49,7 @@ export { listDirectory, listTree } from "./files/tree/lists.ts";
 export type { TransferOptions, TransferProgress, TransferResult } from "./files/options.ts";
 export { deleteFile, makeDirectory } from "./files/transfer/remote_changes.ts";
 export { remoteDigest } from "./files/transfer/remote_digest.ts";
-export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
+export { type KeptPart, TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
 export type {
   CopyTreeOptions,
   MoveTreeOptions,

@@ -92,6 +92,7 @@ function spaceProblem(error: unknown): string | null {
   const isHere = error instanceof TransferError && error.code === "DISK_FULL";
   if (!isHere && !hasStatus(error, 507)) return null;
   const { needed, free } = error as TransferError | StatusError;
+  const kept = isHere ? error.kept : null;
   const where = isHere ? "here" : "there";
   const isFree = free === null ? "less is" : `${formatBytes(free)} are`;
   const isEmpty = free === null || free === 0;
@@ -100,7 +101,6 @@ function spaceProblem(error: unknown): string | null {
     : isEmpty
     ? `no space is left ${where}, or a quota is reached`
     : `only ${isFree} free ${where}, or a quota is reached`;
-  const { kept } = transferFacts.of(error);
   // The peer says what is free, and not what it keeps: only its own lines do.
   const keeps = !isHere
     ? '"degu serve" prints there what cut uploads keep'
@@ -119,10 +119,10 @@ export function explainTransfer(error: unknown, action: FileAction): string {
 }
 
 function transferProblem(error: TransferError, action: FileAction): string {
-  const { is, problem = error.message, limit } = transferFacts.of(error);
+  const { is, problem = error.message } = transferFacts.of(error);
   if (is === "taken") return action === "get" ? ALREADY_HERE : ALREADY_THERE;
   if (is === "over limit") {
-    return `${problem}, more than --max-delete ${limit} allows; look at them with --dry-run, without ` +
+    return `${problem}, more than --max-delete ${error.limit} allows; look at them with --dry-run, without ` +
       "--max-delete, then raise it";
   }
   return CODE_PROBLEMS[action][error.code] ?? `${problem}${(is && ADVICE[is]) ?? ""}`;

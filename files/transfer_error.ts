@@ -34,6 +34,14 @@ export type TransferErrorCode =
   | "UNREADABLE"
   | "BAD_NAME";
 
+/** What an interrupted download leaves on the disk. */
+export interface KeptPart {
+  /** The path of the part, beside the target. */
+  readonly path: string;
+  /** The bytes that have arrived. */
+  readonly bytes: number;
+}
+
 /**
  * A transfer failed for a reason other than the connection, an argument, or the status of a
  * response: for that it throws a {@linkcode StatusError}.
@@ -66,17 +74,31 @@ export class TransferError extends DeguError {
   readonly needed: number | null;
   /** Bytes that are free on the disk of this device, if it has too little space; else `null`. */
   readonly free: number | null;
+  /**
+   * The part of a download that the full disk keeps, from which the next call resumes: its path and
+   * its bytes; else `null`.
+   */
+  readonly kept: KeptPart | null;
+  /** `maxDelete` of a call that would delete more entries than that; else `null`. */
+  readonly limit: number | null;
 
   /** @internal */
   constructor(
     code: TransferErrorCode,
     message: string,
-    options?: ErrorOptions & { needed?: number; free?: number | null },
+    options?: ErrorOptions & {
+      needed?: number;
+      free?: number | null;
+      kept?: KeptPart | null;
+      limit?: number;
+    },
   ) {
     super(message, options);
     this.code = code;
     this.needed = options?.needed ?? null;
     this.free = options?.free ?? null;
+    this.kept = options?.kept ?? null;
+    this.limit = options?.limit ?? null;
   }
 }
 
@@ -102,10 +124,6 @@ interface TransferFacts {
   readonly problem?: string;
   /** The path of the entry, if the event is about its directory. */
   readonly path?: readonly string[];
-  /** How much may be deleted. */
-  readonly limit?: number;
-  /** What a download keeps of its file when the disk is full. */
-  readonly kept?: { readonly path: string; readonly bytes: number } | null;
 }
 
 export const transferFacts: Facts<TransferFacts> = new Facts();

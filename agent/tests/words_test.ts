@@ -15,7 +15,6 @@ import { connectionFacts } from "@degu/internal/internal/facts.ts";
 import { advised } from "@degu/internal/device/errors.ts";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
 import { answerLost, ownDevice } from "@degu/internal/device/join.ts";
-import { transferFacts } from "@degu/internal/files/transfer_error.ts";
 import { existsAlready, unreadableThere } from "@degu/internal/files/tree/tree_errors.ts";
 import { TreeNode } from "@degu/internal/files/tree/tree.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
@@ -77,7 +76,7 @@ Deno.test("what a file needs, and what is free, is said in units, at both ends",
     ],
     [
       "here, when it fills up",
-      transferFacts.add(here({}), { kept }),
+      here({ kept }),
       `no space is left here, or a quota is reached: free some and ${again}; ` +
       "/t/.x.degu-part keeps the 12.3 MB that have arrived",
     ],

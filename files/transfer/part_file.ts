@@ -20,7 +20,7 @@ import { hashOfText, hashStart } from "../digest.ts";
 import { isHeld, removeUnheld } from "../leftovers.ts";
 import { modeOfWritten } from "../modes.ts";
 import { isPartName, PART_SUFFIX } from "../reserved.ts";
-import { TransferError, transferFacts } from "../transfer_error.ts";
+import { type KeptPart, TransferError, transferFacts } from "../transfer_error.ts";
 
 /** Which version of a file a part has bytes of: only the same version is resumed. */
 export interface PartVersion {
@@ -158,7 +158,7 @@ export class PartFile implements Disposable {
   }
 
   /** The path of the part that has some bytes, and their number; `null` without one. */
-  get kept(): { readonly path: string; readonly bytes: number } | null {
+  get kept(): KeptPart | null {
     const paths = this.#temporary === null ? this.#left : [this.#temporary.path];
     const all = paths.map((path) => ({ path, bytes: sizeOf(path) }));
     return all.find(({ bytes }) => bytes > 0) ?? null;
@@ -362,5 +362,5 @@ function diskFull(
   const words = kept === null
     ? ""
     : `; ${kept.path} keeps the ${kept.bytes} bytes that have arrived`;
-  return transferFacts.add(new TransferError("DISK_FULL", problem + words, options), { kept });
+  return new TransferError("DISK_FULL", problem + words, { ...options, kept });
 }

@@ -74,8 +74,9 @@ export function unnameable(node: TreeNode): TransferError {
 /** The error of a call that would delete more than it may. */
 export function overLimit(count: number, limit: number): TransferError {
   const problem = `nothing is deleted: it would be ${count} deletion${count === 1 ? "" : "s"}`;
-  const error = new TransferError("CONFLICT", `${problem}, more than maxDelete ${limit} allows`);
-  return transferFacts.add(error, { is: "over limit", problem, limit });
+  const message = `${problem}, more than maxDelete ${limit} allows`;
+  const error = new TransferError("CONFLICT", message, { limit });
+  return transferFacts.add(error, { is: "over limit", problem });
 }
 
 /** The error of a file or directory whose own directory is not there. */

@@ -169,12 +169,15 @@ testUnless(
   async () => {
     const { none, left, some, kept, resumedFrom, bytes } = await tried("downloads");
     assertEquals([none.code, none.needed], ["DISK_FULL", 3 * MEBIBYTE]);
+    assertEquals(none.kept, undefined);
     assertStringIncludes(none.message, "DISK/copy: there is too little space on this device");
     assertStringIncludes(none.message, "3145728 bytes are needed, and 2097152 are free");
     assertEquals(none.free, 2 * MEBIBYTE);
     assertEquals(left, {});
     assertEquals([some.code, some.needed], ["DISK_FULL", 2 * MEBIBYTE]);
     assertMatch(some.message, /DISK\/\.copy\.[0-9a-f]{32}\.degu-part keeps the 1048576 bytes/);
+    assertStringIncludes(some.message, some.kept.path);
+    assertEquals(some.kept.bytes, MEBIBYTE);
     assertEquals(kept[".copy.degu-part"], MEBIBYTE);
     // The rest did fit, though all of the file would not have.
     assertEquals([resumedFrom, bytes], [MEBIBYTE, 2 * MEBIBYTE]);
@@ -192,7 +195,8 @@ testUnless(
     assertStringIncludes(full.message, "DISK/copy: there is no space left on this device");
     assertStringIncludes(full.message, `${3 * MEBIBYTE - part} bytes are needed, and`);
     assertMatch(full.message, /DISK\/\.copy\.[0-9a-f]{32}\.degu-part keeps the \d+ bytes/);
-    assertStringIncludes(full.message, `keeps the ${part} bytes`);
+    assertStringIncludes(full.message, `${full.kept.path} keeps the ${part} bytes`);
+    assertEquals(full.kept.bytes, part);
     assertEquals([resumedFrom, isRight], [part, true]);
   },
 );

@@ -1,6 +1,6 @@
 /** Trees whose calls go on by themselves after a connection was lost: `retries`. */
 import { Client, type Connector, isTransient, type Request, StatusError } from "@degu/degu";
-import type { TreeEvent } from "@degu/degu/files";
+import { TransferError, type TreeEvent } from "@degu/degu/files";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { content } from "@degu/testing/directories.ts";
@@ -150,7 +150,10 @@ Deno.test("retries: maxDelete counts for the whole call, and a file that fails a
   );
   ({ target } = trees);
   const options = { retries: 3, delete: true, maxDelete: 3, connections: 1 };
-  const { result, deleted, outcomes } = await trees.copy(options);
+  const { result, deleted, outcomes, events } = await trees.copy(options);
+  const [limit] = events.filter((event) => event.type === "failed");
+  assert(limit?.error instanceof TransferError);
+  assertEquals([limit.error.limit, limit.error.kept], [3, null]);
   assertEquals([result.deletionsSkipped, result.deleted, deleted.length], ["limit", 1, 1]);
   assertEquals(outcomes, { a: "copied", "": "failed" });
   assertEquals(Object.keys(await content(trees.target)).length, 4);

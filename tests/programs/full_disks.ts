@@ -124,7 +124,13 @@ async function failureOf(transfer: Promise<unknown>) {
   if (!(error instanceof TransferError || error instanceof StatusError)) {
     return { message: Deno.inspect(error) };
   }
-  return { ...told(error), free: error.free, message: error.message.replaceAll(disk, "DISK") };
+  const kept = error instanceof TransferError ? error.kept : null;
+  return {
+    ...told(error),
+    free: error.free,
+    ...kept === null ? {} : { kept: { ...kept, path: kept.path.replace(disk, "DISK") } },
+    message: error.message.replaceAll(disk, "DISK"),
+  };
 }
 
 /** The properties of an error. */
