@@ -9,7 +9,8 @@
  *   {@linkcode ChunkedEncoderStream}, {@linkcode ChunkedDecoderStream}.
  * - Parts of messages: {@linkcode Range}, {@linkcode ContentRange}, {@linkcode buildUri},
  *   `Response`.
- * - Text: {@linkcode parseAddress}, {@linkcode formatAddress}, {@linkcode printable}.
+ * - Text: {@linkcode parseAddress}, {@linkcode formatAddress}, {@linkcode checkAddress},
+ *   {@linkcode parseHost}, {@linkcode printable}.
  * - Errors: {@linkcode DeguError}, {@linkcode BodyError}, {@linkcode ConnectionClosedError},
  *   {@linkcode ProtocolError}, {@linkcode EmptyPreambleError}, {@linkcode TlsError}.
  *
@@ -52,7 +53,8 @@ export {
 export type { HeaderDict, ReceivedHeaders } from "./base/wire/headers.ts";
 export { type Method } from "./base/wire/preamble.ts";
 export { Response, type ResponseTuple } from "./base/app/message.ts";
-export { formatAddress, parseAddress } from "./base/address.ts";
+export { checkAddress, formatAddress, parseAddress } from "./base/address.ts";
+export { type ParsedHost, parseHost } from "./base/host.ts";
 export { ContentRange, Range } from "./base/wire/range.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 export { type PeerAuthority, type PeerCertificate } from "./base/app/session.ts";

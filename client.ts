@@ -39,8 +39,8 @@ import type { HeaderDict } from "./base/wire/headers.ts";
 import { hideSecretsIn, INSPECT, inspectFields } from "./internal/printable.ts";
 import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
-import type { Address } from "./base/address.ts";
-import { checkClientAddress, hostOf } from "./net/addresses.ts";
+import { type Address, checkAddress } from "./base/address.ts";
+import { hostOf } from "./net/addresses.ts";
 import { checkRequest } from "./net/check_request.ts";
 import { connectSocket, joinSignals, type SocketMaker, untilAborted } from "./net/connect.ts";
 import {
@@ -183,7 +183,7 @@ export class Client extends RequestShortcuts implements Connector {
     super();
     const sockets = Internal.read(given, PLAIN);
     this.#sockets = sockets;
-    this.address = checkClientAddress(address);
+    this.address = checkAddress(address, "client");
     const known = [...CLIENT_OPTIONS, ...sockets.moreOptions];
     this.options = Object.freeze(hideSecretsIn(checkClientOptions(options, known)));
     const { host, timeout, bodies } = this.options;
@@ -403,7 +403,7 @@ export class SSLClient extends Client {
     options: SSLClientOptions = {},
   ) {
     const context = asClientSslctx(sslctx);
-    const name = findSslHost(options?.sslHost, checkClientAddress(address), context);
+    const name = findSslHost(options?.sslHost, checkAddress(address, "client"), context);
     const protocol = checkProtocol(options?.protocol);
     const maker: SocketMaker = {
       defaultPort: 443,

@@ -24,10 +24,14 @@
 
 import { type App, readApp } from "./base/app/app.ts";
 import { makeKindLogger, makeStandardLogger } from "./net/logger.ts";
-import type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
+import {
+  type Address,
+  checkAddress,
+  type HostAddress,
+  type ScopedAddress,
+} from "./base/address.ts";
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./internal/printable.ts";
-import { checkServerAddress } from "./net/addresses.ts";
 import { holdClock } from "./net/deadline.ts";
 import { type Exchange, makeReport } from "./net/exchange_watch.ts";
 import { Internal } from "./base/internal.ts";
@@ -151,7 +155,7 @@ export class Server implements AsyncDisposable {
       onExchange,
       unframedNull = false,
     } = this.options;
-    const checkedAddress = checkServerAddress(address);
+    const checkedAddress = checkAddress(address, "server");
     const parts = readApp(app, "app");
     this.#slots = new Slots(maxConnections);
     this.#maxRequests = maxRequests;

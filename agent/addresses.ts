@@ -6,9 +6,9 @@ import {
   formatAddress,
   type HostAddress,
   parseAddress,
+  parseHost,
   type ScopedAddress,
 } from "../base.ts";
-import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.ts";
 import type { Device, DeviceServer } from "../device.ts";
 import { FAILED, Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
@@ -22,6 +22,15 @@ export type SentAddress = HostAddress | ScopedAddress;
 export interface PairingOptions {
   readonly as?: string;
   readonly serving?: SentAddress[];
+}
+
+export function isUnixAddress(address: Address): address is string | Uint8Array {
+  return typeof address === "string" || address instanceof Uint8Array;
+}
+
+/** Whether other machines can reach a server at an address. */
+export function isForOthers(address: Address): address is SentAddress {
+  return !isUnixAddress(address) && parseHost(address[0])?.reach !== "loopback";
 }
 
 /** Reads an address of an option; the port may be left out. */
@@ -50,7 +59,8 @@ export function parseListenAddress(text: string): Address {
   const address = parseAddressOption(text);
   if (isUnixAddress(address)) return address;
   const [host] = address;
-  if (canonicalIPAddress(withoutZone(host)) !== null) return address;
+  const parsed = parseHost(host);
+  if (parsed !== null && parsed.type !== "name") return address;
   throw new InvalidArgumentError(
     `must be an IP address of this machine, with or without a port; got ${JSON.stringify(host)}: ` +
       "0.0.0.0 and :: are all of them",

@@ -1,11 +1,10 @@
 /** An invitation that a person sees: its line, how to do without it, and the time that is left. */
 
 import { formatAddress } from "../base.ts";
-import { isLoopback } from "../base/address.ts";
 import type { Device, Invitation, InviteOptions, Peer } from "../device.ts";
 import { pairingFacts } from "../device/errors.ts";
 import { plainMessageOf } from "../net/thrown.ts";
-import { atEveryAddress, listenError } from "./addresses.ts";
+import { atEveryAddress, isForOthers, listenError } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
 import { Failure, usageError } from "./failure.ts";
@@ -127,7 +126,7 @@ export async function openInvitation(
 
 /** Whether devices of the network can reach an invitation. */
 export function isNear({ addresses }: Invitation): boolean {
-  return addresses.some(([host]) => !isLoopback(`${host}`));
+  return addresses.some(isForOthers);
 }
 
 /** Announces an invitation until disposed of; `null` where it can't be announced. */

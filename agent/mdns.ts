@@ -4,15 +4,7 @@
  */
 
 import { Buffer } from "node:buffer";
-import {
-  type Address,
-  canonicalDnsName,
-  canonicalIPAddress,
-  isIPv4,
-  isIPv4LinkLocal,
-  isLinkLocal,
-  isLoopback,
-} from "../base/address.ts";
+import { type Address, type ParsedHost, parseHost } from "../base.ts";
 import { isDeviceName } from "../device.ts";
 import { forgetOldest } from "../internal/collections.ts";
 import { pause } from "../internal/pause.ts";
@@ -87,9 +79,11 @@ export function recordsOf(service: Service, addresses: readonly InterfaceAddress
   // The library wants a Buffer.
   const id = Buffer.from(`id=${shortId(service.id)}`);
   // An address with a scope means nothing to others.
-  const useful = addresses.filter(({ address }) =>
-    canonicalIPAddress(address) !== null && !isLoopback(address) && !isLinkLocal(address)
-  );
+  const useful = addresses.filter(({ address }) => {
+    const host = parseHost(address);
+    if (host === null || host.type === "name" || host.reach === "loopback") return false;
+    return host.zone === null && !(host.type === "IPv6" && host.reach === "link");
+  });
   return [
     { name: type, type: "PTR", ttl: OTHER_SECONDS, data: name },
     { name: SERVICE_TYPES, type: "PTR", ttl: OTHER_SECONDS, data: type },
@@ -337,7 +331,7 @@ export class Hints {
   readonly #suffix: string;
   readonly #host: string;
   readonly #ports = new Map<number, null>();
-  readonly #hosts = new Map<string, null>();
+  readonly #hosts = new Map<string, ParsedHost["reach"]>();
 
   /** @param suffix The end of the names of its instances. */
   constructor(id: string, suffix: string) {
@@ -348,17 +342,17 @@ export class Hints {
   /** @param own The addresses of the interface that has received the records. */
   add(records: readonly KnownRecord[], own: readonly InterfaceAddress[]): void {
     for (const record of records) {
-      const name = canonicalDnsName(record.name);
+      const name = dnsName(record.name);
       if (record.ttl === 0 || name === null) continue;
       if (record.type === "SRV" && name.endsWith(this.#suffix)) {
         const { target, port } = record.data;
-        if (canonicalDnsName(target) === this.#host && port > 0) {
+        if (dnsName(target) === this.#host && port > 0) {
           keepNew(this.#ports, port, null, MAX_PORTS);
         }
       } else if ((record.type === "A" || record.type === "AAAA") && name === this.#host) {
-        const host = canonicalIPAddress(record.data);
+        const host = parseHost(record.data);
         if (host !== null && isUsable(host, own)) {
-          keepNew(this.#hosts, host, null, MAX_HOST_ADDRESSES);
+          keepNew(this.#hosts, host.text, host.reach, MAX_HOST_ADDRESSES);
         }
       }
     }
@@ -366,10 +360,12 @@ export class Hints {
 
   /** The addresses of the device; those that routers know come first, as in an invitation. */
   addresses(): Address[] {
-    const hosts = [...this.#hosts.keys()].sort((a, b) =>
-      Number(isIPv4LinkLocal(a)) - Number(isIPv4LinkLocal(b))
+    const hosts = [...this.#hosts].sort(([, a], [, b]) =>
+      Number(a === "link") - Number(b === "link")
     );
-    return hosts.flatMap((host) => Array.from(this.#ports.keys(), (port): Address => [host, port]))
+    return hosts.flatMap(([host]) =>
+      Array.from(this.#ports.keys(), (port): Address => [host, port])
+    )
       .slice(0, MAX_HEARD_ADDRESSES);
   }
 }
@@ -383,7 +379,13 @@ function keepNew<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
 
 /** Whether a name equals a name of a device, in either case (RFC 6762 §16). */
 function isSameDnsName(text: string, name: string): boolean {
-  return canonicalDnsName(text) === canonicalDnsName(name);
+  return dnsName(text) === dnsName(name);
+}
+
+/** A name in the form for comparisons; `null` for text that is none. */
+function dnsName(text: string): string | null {
+  const host = parseHost(text);
+  return host?.type === "name" ? host.text : null;
 }
 
 /** The networks that are private (RFC 1918), unique local (RFC 4193) or a link (RFC 3927). */
@@ -399,11 +401,13 @@ const METADATA_ADDRESSES = ["169.254.169.254", "fd00:ec2::254"];
  *
  * @param own The addresses of the interface that has heard of it.
  */
-function isUsable(host: string, own: readonly InterfaceAddress[]): boolean {
-  if (isLoopback(host) || SPECIAL_ADDRESSES.test(host) || METADATA_ADDRESSES.includes(host)) {
-    return false;
-  }
-  const first = Number(host.split(".")[0]);
-  if (isIPv4(host) && (first === 0 || first >= 224)) return false;
-  return LOCAL_NETWORKS.test(host) || isInNetworks(host, own);
+function isUsable(
+  { type, text, zone, bytes, reach }: ParsedHost,
+  own: readonly InterfaceAddress[],
+): boolean {
+  if (bytes === null || zone !== null || reach === "loopback") return false;
+  if (SPECIAL_ADDRESSES.test(text) || METADATA_ADDRESSES.includes(text)) return false;
+  const [first = 0] = bytes;
+  if (type === "IPv4" && (first === 0 || first >= 224)) return false;
+  return LOCAL_NETWORKS.test(text) || isInNetworks(text, own);
 }

@@ -2,7 +2,7 @@
 
 import type { Buffer } from "node:buffer";
 import { createSocket, type RemoteInfo } from "node:dgram";
-import { bytesOfIPAddress, canonicalIPAddress, isLoopback } from "../base/address.ts";
+import { parseHost } from "../base.ts";
 import type { Logger } from "../net/logger.ts";
 import { messageOf } from "../net/thrown.ts";
 import { ANY_HOST, PORT } from "./mdns_permissions.ts";
@@ -132,7 +132,9 @@ export class Links implements AsyncDisposable {
 export function linksOf(all: readonly InterfaceAddress[]): readonly InterfaceAddress[][] {
   const links = [...Map.groupBy(all, ({ name }) => name).values()]
     .filter((own) => own.some(({ family }) => family === "IPv4"));
-  const outward = links.filter((own) => !own.some(({ address }) => isLoopback(address)));
+  const outward = links.filter((own) =>
+    !own.some(({ address }) => parseHost(address)?.reach === "loopback")
+  );
   return outward.length > 0 ? outward : links;
 }
 
@@ -251,7 +253,6 @@ export function isInNetworks(host: string, own: readonly InterfaceAddress[]): bo
   });
 }
 
-function bytesOf(address: string): readonly number[] {
-  const canonical = canonicalIPAddress(address);
-  return canonical === null ? [] : [...bytesOfIPAddress(canonical)];
+function bytesOf(address: string): Uint8Array {
+  return parseHost(address)?.bytes ?? new Uint8Array();
 }

@@ -1,10 +1,10 @@
 /** A peer that a command asks: who it is, and where it answers. */
 
-import { type Address, BodyError, formatAddress } from "../base.ts";
-import { canonicalIPAddress, isLoopback, isUnixAddress, withoutZone } from "../base/address.ts";
+import { type Address, BodyError, formatAddress, parseHost } from "../base.ts";
 import { pause } from "../internal/pause.ts";
 import type { Client, ClientOptions, Response } from "../client.ts";
 import type { Device, DeviceClientOptions, Peer } from "../device.ts";
+import { isForOthers } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { exitCodeOf, FAILED, Failure, NoAddress, REFUSED } from "./failure.ts";
 import { findAddresses } from "./mdns.ts";
@@ -99,10 +99,8 @@ const STORING: Pick<DeviceClientOptions, "find"> = { find: () => Promise.resolve
 
 /** Whether an address leads to the same device later: one of this machine is often a tunnel. */
 function isStorable(address: Address): boolean {
-  if (isUnixAddress(address)) return false;
-  const name = withoutZone(address[0]);
-  const host = canonicalIPAddress(name) ?? name;
-  return !isLoopback(host) && !/(^|\.)localhost\.?$|^::ffff:7f|^0\.0\.0\.0$|^::$/i.test(host);
+  if (!isForOthers(address)) return false;
+  return !["0.0.0.0", "::"].includes(parseHost(address[0])?.text ?? "");
 }
 
 /** The JSON of an answer; `null` for one that came whole and has none. */

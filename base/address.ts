@@ -100,6 +100,57 @@ export function parseAddress(text: string): Address {
   return text.startsWith(UNIX) ? parseSocketName(text.slice(UNIX.length)) : parseHostAndPort(text);
 }
 
+/**
+ * Checks an address of a program, and copies it, as the constructors of clients and servers do: to
+ * refuse a configuration at once. Nothing is looked up or connected.
+ *
+ * @param address The address.
+ * @param side The end that will use it. A `"client"` connects to it: a host may be a name, and the
+ * port isn't 0. A `"server"` listens at it: a host is an IP address, and the port may be 0.
+ * @returns The address, a frozen copy of a tuple and a copy of an abstract name.
+ * @throws {TypeError} if an argument has the wrong type.
+ * @throws {RangeError} if the address is not allowed, or `side` is another text; the message says
+ * what is wrong.
+ *
+ * @example
+ * ```ts
+ * import { checkAddress } from "@degu/degu/base";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * assertEquals(checkAddress(["camera.local", 80], "client"), ["camera.local", 80]);
+ * assertThrows(() => checkAddress(["camera.local", 80], "server"), RangeError, "address[0]");
+ * assertThrows(() => checkAddress(["fe80::1", 80], "client"), RangeError, "must have a scope");
+ * ```
+ */
+export function checkAddress(address: Address, side: "client" | "server"): Address {
+  checkString("side", side);
+  const isClient = side === "client";
+  if (!isClient && side !== "server") {
+    throw new RangeError(`side: must be "client" or "server"; got ${quote(side)}`);
+  }
+  if (address instanceof Uint8Array) {
+    if (isClient && address.length === 0) {
+      throw new RangeError(
+        "address: an abstract name must begin with a NUL byte; got an empty array",
+      );
+    }
+    return checkAbstractName(address);
+  }
+  if (typeof address === "string") return checkSocketPath(address);
+  const [host, port, flowinfo, scopeid] = checkTuple(address);
+  const isScoped = flowinfo !== undefined;
+  // A program may pass an interface's address as the system prints it, with its prefix length.
+  const checked = isClient && isScoped ? withoutPrefix(host) : host;
+  if (isIPv6(withoutZone(checked))) {
+    checkScope(checked, scopeid);
+  } else if (isClient) {
+    if (!isNameOrIPv4(host)) throw badHost(host, "an IP address or a DNS name");
+  } else if (isScoped || !isIPv4(host)) {
+    throw badHost(host, isScoped ? "an IPv6 address" : "an IPv4 or IPv6 address");
+  }
+  return makeTuple(host, checkPort(port, isClient ? 1 : 0), flowinfo, scopeid);
+}
+
 /** The text of a checked address, for logs. Flowinfo has no text, and is left out. */
 export function addressText(address: Address): string {
   if (typeof address === "string" || address instanceof Uint8Array) {
@@ -242,6 +293,11 @@ export function isNameOrIPv4(host: string): boolean {
  */
 export function withoutPrefix(host: string): string {
   return host.replace(PREFIX, "");
+}
+
+/** True for the name of an interface, or its number. */
+export function isZone(text: string): boolean {
+  return ZONE.test(text) && !(SCOPE_NUMBER.test(text) && Number(text) > MAX_UINT32);
 }
 
 /** Checks the scope of an IPv6 address: the zone after it or the number given with it. */
@@ -433,19 +489,6 @@ export function withoutZone(host: string): string {
 export function zoneOf(host: string): string | null {
   const percent = host.indexOf("%");
   return percent < 0 ? null : host.slice(percent + 1);
-}
-
-/**
- * True for an IP address of the machine itself (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3), given in its
- * canonical form.
- */
-export function isLoopback(host: string): boolean {
-  return host === "::1" || host.startsWith("127.");
-}
-
-/** True for an IPv4 address that is valid on one link only (RFC 3927). */
-export function isIPv4LinkLocal(host: string): boolean {
-  return host.startsWith("169.254.");
 }
 
 /** True for an IPv6 address that is valid on one link only (RFC 4291 §2.5.6). */

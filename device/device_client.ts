@@ -1,6 +1,6 @@
 /** A client of a peer, at any of its addresses. */
 
-import { type Address, type Socket, TlsError, type TlsErrorCode } from "../base.ts";
+import { type Address, checkAddress, type Socket, TlsError, type TlsErrorCode } from "../base.ts";
 import { type ClientOptions, type ConnectOptions, SSLClient } from "../client.ts";
 import { addressText } from "../base/address.ts";
 import {
@@ -12,7 +12,7 @@ import {
 } from "../internal/checks.ts";
 import { connectionFacts } from "../internal/facts.ts";
 import { quote } from "../internal/quote.ts";
-import { checkAddresses, checkClientAddress } from "../net/addresses.ts";
+import { checkAddresses } from "../net/addresses.ts";
 import { joinSignals } from "../net/connect.ts";
 import { asTransient } from "../net/retry.ts";
 import { plainMessageOf, withMessage } from "../net/thrown.ts";
@@ -123,7 +123,7 @@ export class DeviceClient extends SSLClient {
     } = options;
     const addresses = given === undefined
       ? null
-      : checkAddresses("addresses", given, checkClientAddress);
+      : checkAddresses("addresses", given, (each) => checkAddress(each, "client"));
     if (addresses?.length === 0) throw new RangeError("addresses: must be at least one; got none");
     for (const [name, why] of Object.entries(UNKNOWN_OPTIONS)) {
       if (name in others) throw new TypeError(`options: unknown option "${name}"; ${why}`);
@@ -207,7 +207,11 @@ export class DeviceClient extends SSLClient {
       after: this.#findAfter * 1000,
       find: async (signal) => {
         try {
-          return checkAddresses("find()", await find(signal), checkClientAddress);
+          return checkAddresses(
+            "find()",
+            await find(signal),
+            (each) => checkAddress(each, "client"),
+          );
         } catch (error) {
           if (signal.aborted) return [];
           const why = plainMessageOf(error);

@@ -17,14 +17,8 @@
  */
 
 import { createHash } from "node:crypto";
-import type { Address, HostAddress, ScopedAddress } from "../base.ts";
-import {
-  bytesOfIPAddress,
-  canonicalIPAddress,
-  formatIPAddress,
-  withoutZone,
-  withPort,
-} from "../base/address.ts";
+import { type Address, type HostAddress, parseHost, type ScopedAddress } from "../base.ts";
+import { formatIPAddress, withPort } from "../base/address.ts";
 import { checkString } from "../internal/checks.ts";
 import { deviceId } from "./identity/names.ts";
 import { PairingError, pairingFacts } from "./errors.ts";
@@ -220,13 +214,13 @@ function readContent(rest: Uint8Array): InvitationLine {
 const BYTES_OF_FAMILY: ReadonlyMap<number, number> = new Map([[4, 4], [6, 16]]);
 
 function encodeHost([host]: LineAddress): number[] {
-  const bytes = bytesOfIPAddress(canonicalIPAddress(host)!);
+  const bytes = parseHost(host)!.bytes!;
   return [bytes.length === 4 ? 4 : 6, ...bytes];
 }
 
 /** The host of an address as it is in a line: a canonical IP address without a scope. */
 export function lineHost(address: Address): string {
-  return canonicalIPAddress(withoutZone((address as HostAddress)[0]))!;
+  return parseHost((address as HostAddress)[0])!.text;
 }
 
 /** The address beside another one, for what listens at two: with the next port, or any free one. */

@@ -1,17 +1,18 @@
 /** The end of a pairing that joins by a number, which two people compare. */
 
-import { type Address, DeguError, type HostAddress, type ScopedAddress } from "../base.ts";
-import type { ClientSslctx, Connection } from "../client.ts";
 import {
-  addressText,
-  canonicalIPAddress,
-  isUnixAddress,
-  withoutZone,
-  withPort,
-} from "../base/address.ts";
+  type Address,
+  checkAddress,
+  DeguError,
+  type HostAddress,
+  parseHost,
+  type ScopedAddress,
+} from "../base.ts";
+import type { ClientSslctx, Connection } from "../client.ts";
+import { addressText, isUnixAddress, withPort } from "../base/address.ts";
 import { checkFunction, checkSignal, copyOptions } from "../internal/checks.ts";
 import { readAuthorityDer } from "./identity/authority.ts";
-import { checkAddresses, checkClientAddress } from "../net/addresses.ts";
+import { checkAddresses } from "../net/addresses.ts";
 import { joinSignals, untilAborted } from "../net/connect.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
@@ -92,7 +93,7 @@ export async function joinByNumber(
   checkFunction("confirm", confirm);
   checkSignal(cancel);
   const addresses = checkAddresses("addresses", given, (address) => {
-    const checked = checkClientAddress(address);
+    const checked = checkAddress(address, "client");
     if (!isUnixAddress(checked)) return checked;
     throw new RangeError("address: must be a host with a port; got a Unix socket");
   });
@@ -289,7 +290,7 @@ function addressOfTls(
   { address, connection, offer: { port } }: Answered,
 ): Address {
   const [host] = address;
-  const isName = canonicalIPAddress(withoutZone(host)) === null;
+  const isIPAddress = (parseHost(host)?.bytes ?? null) !== null;
   const { hostname } = connection.sock.remoteAddr as Deno.NetAddr;
-  return withPort(address, port, isName ? hostname : host);
+  return withPort(address, port, isIPAddress ? host : hostname);
 }

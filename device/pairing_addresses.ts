@@ -1,26 +1,16 @@
 /** The addresses that two devices exchange: where each can be reached once they are paired. */
 
-import type { Address, HostAddress, ScopedAddress, Socket } from "../base.ts";
 import {
-  addressText,
-  canonicalDnsName,
-  canonicalIPAddress,
-  isIPv4LinkLocal,
-  isIPv6,
-  isLinkLocal,
-  isLoopback,
-  isUnixAddress,
-  withoutZone,
-  withPort,
-  zoneOf,
-} from "../base/address.ts";
+  type Address,
+  checkAddress,
+  type HostAddress,
+  parseHost,
+  type ScopedAddress,
+  type Socket,
+} from "../base.ts";
+import { addressText, isLinkLocal, isUnixAddress, withPort } from "../base/address.ts";
 import { notAllowed } from "../internal/checks.ts";
-import {
-  checkAddresses,
-  checkClientAddress,
-  checkServerAddress,
-  withoutMapping,
-} from "../net/addresses.ts";
+import { checkAddresses, withoutMapping } from "../net/addresses.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 
@@ -34,7 +24,7 @@ export function addressFinder(
 ): () => Promise<HostAddress[]> {
   if (serving !== undefined) {
     const given = checkAddresses("serving", serving, (address) => {
-      const checked = checkClientAddress(address);
+      const checked = checkAddress(address, "client");
       if (isWildcard(checked) || isHost(hostAsSent(checked) ?? "")) return checked;
       throw new RangeError(
         "address: must be an IP address or a DNS name with a port, at which another machine can reach this " +
@@ -67,7 +57,7 @@ export function addressFinder(
 
 export function checkListen(listen: readonly Address[]): readonly (HostAddress | ScopedAddress)[] {
   const checked = checkAddresses("listen", listen, (address) => {
-    const checked = checkServerAddress(address);
+    const checked = checkAddress(address, "server");
     if (isUnixAddress(checked)) {
       throw new RangeError("address: must be an IP address with a port; got a Unix socket");
     }
@@ -123,7 +113,8 @@ export function readAddresses(value: unknown): HostAddress[] {
 function hostAsSent(address: Address): string | null {
   if (isUnixAddress(address)) return null;
   const [host] = address;
-  return canonicalIPAddress(withoutZone(host)) ?? host;
+  const parsed = parseHost(host);
+  return parsed === null || parsed.type === "name" ? host : parsed.text;
 }
 
 /**
@@ -131,12 +122,13 @@ function hostAsSent(address: Address): string | null {
  * wildcard.
  */
 function isHost(host: string): boolean {
-  const canonical = canonicalIPAddress(host);
+  const parsed = parseHost(host);
+  if (parsed === null) return false;
   // The name `unix` is refused: addresses are stored as text, where `unix:` begins the path of a
   // socket.
-  if (canonical === null) return canonicalDnsName(host) !== null && !/\.$|^unix$/.test(host);
+  if (parsed.type === "name") return !/\.$|^unix$/.test(host);
   const isMulticast = /^(?:22[4-9]|23\d|24\d|25\d)\.|^ff[0-9a-f]{2}:/.test(host);
-  return canonical === host && !isMulticast && !WILDCARDS.includes(host);
+  return parsed.text === host && !isMulticast && !WILDCARDS.includes(host);
 }
 
 /**
@@ -154,7 +146,7 @@ export function addressesToStore(
     (each as Deno.NetAddr | undefined)?.hostname
   );
   const isHere = hostname !== undefined &&
-    (hostname === other || isLoopback(withoutMapping(hostname)));
+    (hostname === other || isThisMachine(hostname));
   const addresses = given.filter(([host]) => isHere || !isThisMachine(host));
   if (!addresses.some(([host]) => isLinkLocal(host))) return addresses;
   const scope = scopeOf(remote) ?? (hostname === undefined ? null : scopeOfOwn(hostname));
@@ -164,17 +156,16 @@ export function addressesToStore(
   });
 }
 
-/** Whether a host, an IP address in canonical form, means whatever machine connects to it. */
+/** Whether a host means whatever machine connects to it. */
 function isThisMachine(host: string): boolean {
-  // `::ffff:7f…` is an IPv4 loopback address in an IPv6 one; for `localhost` see RFC 6761 §6.3.
-  return isLoopback(host) || /^::ffff:7f..:|(?:^|\.)localhost$/i.test(host);
+  return parseHost(host)?.reach === "loopback";
 }
 
 function scopeOf(address: Address | null): number | null {
   if (address === null || isUnixAddress(address)) return null;
   const [host, , , scope = 0] = address;
-  const zone = zoneOf(host) ?? "";
   if (scope !== 0) return scope;
+  const zone = parseHost(host)?.zone ?? "";
   return /^[1-9]\d*$/.test(zone) ? Number(zone) : null;
 }
 
@@ -190,8 +181,8 @@ function scopeOfOwn(host: string): number | null {
     if (error instanceof Deno.errors.NotCapable) return null;
     throw error;
   }
-  const wanted = canonicalIPAddress(withoutZone(withoutMapping(host)));
-  const holders = interfaces.filter(({ address }) => canonicalIPAddress(address) === wanted);
+  const wanted = parseHost(withoutMapping(host))?.text;
+  const holders = interfaces.filter(({ address }) => parseHost(address)?.text === wanted);
   const [name, ...others] = new Set(holders.map(({ name }) => name));
   if (name === undefined || others.length > 0) return null;
   const [scope = null] = linkLocalScopes(interfaces.filter((each) => each.name === name));
@@ -200,7 +191,7 @@ function scopeOfOwn(host: string): number | null {
 
 /** The kinds of addresses, the most useful to a peer first. */
 const ADDRESS_KINDS: readonly ((own: Deno.NetworkInterfaceInfo) => boolean)[] = [
-  ({ family, address }) => family === "IPv4" && !isIPv4LinkLocal(address),
+  ({ family, address }) => family === "IPv4" && parseHost(address)?.reach !== "link",
   ({ family, address }) => family === "IPv6" && !isLinkLocal(address),
   ({ family }) => family === "IPv6",
   () => true,
@@ -213,7 +204,7 @@ const ADDRESS_KINDS: readonly ((own: Deno.NetworkInterfaceInfo) => boolean)[] = 
  */
 export function ownAddresses(): (HostAddress | ScopedAddress)[] {
   const interfaces = Deno.networkInterfaces();
-  const outward = interfaces.filter(({ address }) => !isLoopback(address));
+  const outward = interfaces.filter(({ address }) => !isThisMachine(address));
   const usable = outward.length > 0 ? outward : interfaces;
   const ranked = [...Map.groupBy(usable, ({ name }) => name).values()].flatMap((ofOne) => {
     return ofOne.map((own) => ({ own, kind: ADDRESS_KINDS.findIndex((isOfKind) => isOfKind(own)) }))
@@ -240,11 +231,15 @@ export function withoutWildcards(addresses: readonly Address[]): Address[] {
   });
 }
 
+function isIPv6(host: string): boolean {
+  return parseHost(host)?.type === "IPv6";
+}
+
 const WILDCARDS = ["0.0.0.0", "::"];
 
 function isWildcard(address: Address): boolean {
   return !isUnixAddress(address) &&
-    WILDCARDS.includes(canonicalIPAddress(withoutZone(address[0])) ?? "");
+    WILDCARDS.includes(parseHost(address[0])?.text ?? "");
 }
 
 /**

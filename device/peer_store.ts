@@ -1,7 +1,13 @@
 /** The peers of a device, on disk: one file for each. */
 
 import { join } from "node:path";
-import { type Address, formatAddress, parseAddress, type ScopedAddress } from "../base.ts";
+import {
+  type Address,
+  checkAddress,
+  formatAddress,
+  parseAddress,
+  type ScopedAddress,
+} from "../base.ts";
 import type { Logger } from "../server.ts";
 import { isUnixAddress } from "../base/address.ts";
 import { checkString, notAllowed, wrongType } from "../internal/checks.ts";
@@ -10,7 +16,6 @@ import { quote } from "../internal/quote.ts";
 import { type Authority, readAuthorityText } from "./identity/authority.ts";
 import { checkDeviceName, freeName, isDeviceId, isDeviceName, nameKey } from "./identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "./identity/private_files.ts";
-import { checkClientAddress } from "../net/addresses.ts";
 import { startInterval } from "../net/deadline.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { isOtherVersion, StateDirectory } from "./device_directory.ts";
@@ -449,7 +454,7 @@ function makePeer(
   found = 0,
 ): StoredPeer {
   const checked = addresses.map((address) => {
-    const checked = checkClientAddress(address);
+    const checked = checkAddress(address, "client");
     const [host, port, , scopeid] = checked as ScopedAddress;
     // Flow information has no meaning elsewhere, and the text form has none.
     const isScoped = !isUnixAddress(checked) && checked.length === 4;

@@ -1,21 +1,11 @@
-/** Addresses: which ones are accepted, and how Deno connects to them or listens on them. */
+/** Addresses: lists of them, and how Deno connects to them or listens on them. */
 
 import {
   type Address,
   addressText,
-  badHost,
-  checkAbstractName,
-  checkPort,
-  checkScope,
-  checkSocketPath,
-  checkTuple,
   type HostAddress,
-  isIPv4,
-  isIPv6,
   isLinkLocal,
-  isNameOrIPv4,
   isUnixAddress,
-  makeTuple,
   type ScopedAddress,
   socketName,
   withoutPrefix,
@@ -26,40 +16,6 @@ import { wrongType } from "../internal/checks.ts";
 
 const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
 const encoder = new TextEncoder();
-
-/** Checks an address that a client connects to, and copies it. */
-export function checkClientAddress(address: Address): Address {
-  if (address instanceof Uint8Array) {
-    if (address.length === 0) {
-      throw new RangeError(
-        "address: an abstract name must begin with a NUL byte; got an empty array",
-      );
-    }
-    return checkAbstractName(address);
-  }
-  if (typeof address === "string") return checkSocketPath(address);
-  const [host, port, flowinfo, scopeid] = checkTuple(address);
-  // A program may pass an interface's address as the system prints it, with its prefix length.
-  const checked = flowinfo === undefined ? host : withoutPrefix(host);
-  if (isIPv6(withoutZone(checked))) checkScope(checked, scopeid);
-  else if (!isNameOrIPv4(host)) throw badHost(host, "an IP address or a DNS name");
-  return makeTuple(host, checkPort(port, 1), flowinfo, scopeid);
-}
-
-/**
- * Checks an address that a server listens on, and copies it, like {@linkcode checkClientAddress}.
- */
-export function checkServerAddress(address: Address): Address {
-  if (address instanceof Uint8Array) return checkAbstractName(address);
-  if (typeof address === "string") return checkSocketPath(address);
-  const [host, port, flowinfo, scopeid] = checkTuple(address);
-  if (isIPv6(withoutZone(host))) {
-    checkScope(host, scopeid);
-  } else if (flowinfo !== undefined || !isIPv4(host)) {
-    throw badHost(host, flowinfo === undefined ? "an IPv4 or IPv6 address" : "an IPv6 address");
-  }
-  return makeTuple(host, checkPort(port, 0), flowinfo, scopeid);
-}
 
 /**
  * Checks the addresses of an option, and copies them. The name of the option takes the place of

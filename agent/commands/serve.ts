@@ -3,7 +3,6 @@
 import { join } from "node:path";
 import { Option } from "commander";
 import { type Address, formatAddress } from "../../base.ts";
-import { isLoopback, isUnixAddress } from "../../base/address.ts";
 import { pause } from "../../internal/pause.ts";
 import { type DeviceServer, type Peer, perPeer } from "../../device.ts";
 import { type FileEvent, FilesApp, type FilesOptions } from "../../files.ts";
@@ -11,7 +10,7 @@ import type { AppFunction, AppObject, Logger } from "../../server.ts";
 import { LineLimit, makeStandardLogger } from "../../net/logger.ts";
 import { ServingRecords } from "../../device/serving_records.ts";
 import { refusalOf } from "../../files/refusal.ts";
-import { DEFAULT_PORT, listen, parseListenAddress } from "../addresses.ts";
+import { DEFAULT_PORT, isForOthers, listen, parseListenAddress } from "../addresses.ts";
 import { type AgentCommand, type Context, parseOnce, repeated } from "../command.ts";
 import { loggerOf, openOrMakeDevice } from "../own_device.ts";
 import { explainLine } from "../explain.ts";
@@ -126,11 +125,8 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
 
 /** A TCP port at which other machines reach this one; `null` without. */
 function portForOthers(servers: readonly DeviceServer[]): number | null {
-  for (const { address } of servers) {
-    const [host, port] = isUnixAddress(address) ? [] : address;
-    if (host !== undefined && !isLoopback(host)) return port!;
-  }
-  return null;
+  const [first] = servers.map(({ address }) => address).filter(isForOthers);
+  return first?.[1] ?? null;
 }
 
 export type Served = Readonly<Record<Area, string | null> & { name: string }>;

@@ -3,8 +3,7 @@
 import { join } from "node:path";
 import type { Command } from "commander";
 import { type Address, formatAddress } from "../../base.ts";
-import { isLoopback, isUnixAddress } from "../../base/address.ts";
-import { DEFAULT_PORT } from "../addresses.ts";
+import { DEFAULT_PORT, isForOthers, isUnixAddress } from "../addresses.ts";
 import { AgentCommand, type Context, type Run } from "../command.ts";
 import { openDevice, openOrMakeDevice } from "../own_device.ts";
 import { openPeer } from "../peer_client.ts";
@@ -171,7 +170,7 @@ async function serveUnits(
   }
   const addresses = listen.map(formatAddress);
   // The service announces itself only where others can reach it.
-  const isNear = listen.length === 0 || listen.some(([host]) => !isLoopback(`${host}`));
+  const isNear = listen.length === 0 || listen.some(isForOthers);
   const announces = announce && isNear;
   const job = {
     read: [home, ...new Set([share ?? [], inboxes].flat())],

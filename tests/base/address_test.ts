@@ -10,10 +10,8 @@ import {
   checkSocketPath,
   formatIPAddress,
   isIPv4,
-  isIPv4LinkLocal,
   isIPv6,
   isLinkLocal,
-  isLoopback,
   isUnixAddress,
   withoutZone,
   zoneOf,
@@ -278,16 +276,6 @@ const questions: Record<
         ...["\u212a", "a".repeat(64), longName(254)],
       ],
     ],
-  "the machine itself is ::1 and 127.0.0.0/8 (RFC 1122 §3.2.1.3)": [
-    isLoopback,
-    ["::1", "127.0.0.1", "127.9.9.9"],
-    ["::", "::2", "128.0.0.1", "10.127.0.1"],
-  ],
-  "IPv4 link-local is 169.254.0.0/16 (RFC 3927)": [
-    isIPv4LinkLocal,
-    ["169.254.0.1"],
-    ["169.253.0.1", "10.169.254.1"],
-  ],
   "link-local is fe80::/10 and nothing else (RFC 4291 §2.4)": [
     isLinkLocal,
     ["fe80::1", "FE80::", "fe9a::", "feaf::1", "febf:ffff::"],

@@ -14,8 +14,8 @@ const entries: Record<string, [entry: object, names: string]> = {
     base,
     "Body BodyError BodyIter ChunkedBody ChunkedBodyIter ChunkedDecoderStream ChunkedEncoderStream " +
     "ConnectionClosedError ContentRange DeguError EmptyPreambleError LengthDecoderStream " +
-    "LengthEncoderStream ProtocolError Range Response TlsError bodies buildUri formatAddress " +
-    "makeOutputFromInput parseAddress printable",
+    "LengthEncoderStream ProtocolError Range Response TlsError bodies buildUri checkAddress formatAddress " +
+    "makeOutputFromInput parseAddress parseHost printable",
   ],
   client: [
     client,
