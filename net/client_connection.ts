@@ -12,7 +12,7 @@ import {
   type EncodedBody,
   requestFraming,
 } from "../base/body/bodies.ts";
-import { checkBoolean, checkMethods, wrongType } from "../internal/checks.ts";
+import { checkBoolean, checkMethods } from "../internal/checks.ts";
 import { BodyError, ConnectionClosedError, DeguError, ProtocolError } from "../base/errors.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../internal/printable.ts";
 import { checkHeaderDict, type Framing, type HeaderDict, saysClose } from "../base/wire/headers.ts";
@@ -23,7 +23,6 @@ import {
   parseResponsePreamble,
   receivedFraming,
 } from "../base/wire/preamble.ts";
-import { isRange, Range } from "../base/wire/range.ts";
 import { checkRequestLine } from "./check_request.ts";
 import { explainFailure, isReset, noResponse } from "./client_errors.ts";
 import { checkTimeout, holdClock, releaseLater } from "./deadline.ts";
@@ -236,29 +235,6 @@ export class Connection extends RequestShortcuts implements Disposable {
   }
 
   /**
-   * Makes a `GET` request for the bytes from `start` up to, not including, `stop` (RFC 9110 §14.2).
-   * A server that supports ranges responds with the status 206 and a `content-range`, any other
-   * with 200 and everything.
-   *
-   * @param uri The path, which starts with `/`, and the query.
-   * @param headers The headers by lower-case name; a `range` among them must be the same range.
-   * @param start The position of the first byte.
-   * @param stop The position after the last byte.
-   * @param options A signal that aborts this request.
-   * @throws the same errors as {@linkcode Connection.prototype.request}.
-   */
-  async getRange(
-    uri: string,
-    headers: HeaderDict,
-    start: number,
-    stop: number,
-    options?: RequestOptions,
-  ): Promise<Response> {
-    this.#checkReady("GET", uri, null);
-    return await this.request("GET", uri, withRange(headers, start, stop), null, options);
-  }
-
-  /**
    * Checks whether a request can be made now.
    *
    * @throws the same errors as {@linkcode Connection.prototype.request}.
@@ -447,20 +423,6 @@ export class Connection extends RequestShortcuts implements Disposable {
     };
     closeOn = (connection, signal) => connection.#transport.closeOn(signal);
   }
-}
-
-/** Copies headers and adds the requested range. */
-function withRange(headers: HeaderDict, start: number, stop: number): HeaderDict {
-  const range = new Range(start, stop);
-  checkHeaderDict(headers);
-  const given = Object.hasOwn(headers, "range") ? headers["range"] : undefined;
-  if (given !== undefined) {
-    if (!isRange(given)) throw wrongType('headers["range"]', "a Range", given);
-    if (given.start !== start || given.stop !== stop) {
-      throw new RangeError(`headers["range"]: must be ${range} or left out; got ${given}`);
-    }
-  }
-  return { ...headers, range };
 }
 
 /** The error for a response whose body would end only with the connection. */

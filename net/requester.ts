@@ -3,8 +3,9 @@
 import type { Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { wrongType } from "../internal/checks.ts";
-import type { HeaderDict } from "../base/wire/headers.ts";
+import { checkHeaderDict, type HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
+import { isRange, Range } from "../base/wire/range.ts";
 import type { RequestOptions } from "./request_signal.ts";
 
 /**
@@ -139,6 +140,29 @@ export abstract class RequestShortcuts implements Requester {
   delete(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
     return this.request("DELETE", uri, headers, null, options);
   }
+
+  /**
+   * Makes a `GET` request for the bytes from `start` up to, not including, `stop` (RFC 9110 §14.2).
+   * A server that supports ranges responds with the status 206 and a `content-range`, any other
+   * with 200 and everything.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; a `range` among them must be the same range.
+   * @param start The position of the first byte.
+   * @param stop The position after the last byte.
+   * @param options A signal that aborts this request.
+   * @throws {RangeError} if the range is not valid, or `headers` have another one.
+   * @throws the same errors as {@linkcode Requester.request}.
+   */
+  async getRange(
+    uri: string,
+    headers: HeaderDict,
+    start: number,
+    stop: number,
+    options?: RequestOptions,
+  ): Promise<Response> {
+    return await this.request("GET", uri, withRange(headers, start, stop), null, options);
+  }
 }
 
 /**
@@ -170,4 +194,18 @@ export function checkRequester(label: string, target: Requester | Connector): vo
   if (isConnector(target)) return;
   if (typeof (target as Partial<Requester> | null | undefined)?.request === "function") return;
   throw wrongType(label, "a Client or a Connection", target);
+}
+
+/** Copies headers and adds the requested range. */
+function withRange(headers: HeaderDict, start: number, stop: number): HeaderDict {
+  const range = new Range(start, stop);
+  checkHeaderDict(headers);
+  const given = Object.hasOwn(headers, "range") ? headers["range"] : undefined;
+  if (given !== undefined) {
+    if (!isRange(given)) throw wrongType('headers["range"]', "a Range", given);
+    if (given.start !== start || given.stop !== stop) {
+      throw new RangeError(`headers["range"]: must be ${range} or left out; got ${given}`);
+    }
+  }
+  return { ...headers, range };
 }

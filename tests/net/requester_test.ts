@@ -1,7 +1,14 @@
 /** What makes requests or connections is known by its shape: wrappers work like what they wrap. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { createFetch, ProxyApp } from "@degu/degu";
-import { bodies, type BodyOut, type HeaderDict, type Method, type Response } from "@degu/degu/base";
+import {
+  bodies,
+  type BodyOut,
+  type HeaderDict,
+  type Method,
+  Range,
+  type Response,
+} from "@degu/degu/base";
 import {
   type Client,
   type Connection,
@@ -223,6 +230,25 @@ Deno.test("get, head, delete, put and post of a client and a pool are those of a
       await assertRejects(() => target[method]("/a", {}, "hello", aborted), Error, "enough");
     }
   }
+});
+
+Deno.test("getRange of a client and a pool is that of a connection", async () => {
+  await using serving = serve(({ method, headers }) => {
+    return [200, "OK", { said: `${method} ${headers.range} ${headers["x-a"]}` }, null];
+  });
+  const client = serving.makeClient();
+  using conn = await client.connect();
+  await using pool = new ConnectionPool(client);
+  const aborted = { signal: AbortSignal.abort(new Error("enough")) };
+  for (const target of [client, conn, pool]) {
+    const { headers } = await target.getRange("/", { "x-a": "b" }, 2, 5);
+    assertEquals(headers["said"], "GET bytes=2-4 b");
+    await assertRejects(() => target.getRange("/", {}, 2, 5, aborted), Error, "enough");
+    await assertRejects(() => target.getRange("/", {}, 5, 2), RangeError);
+    const other = { range: new Range(0, 1) };
+    await assertRejects(() => target.getRange("/", other, 2, 5), RangeError, 'headers["range"]');
+  }
+  assertEquals(pool.inUse, 0);
 });
 
 Deno.test("connect takes its options first, or after the classes of bodies", async () => {
