@@ -125,7 +125,7 @@ export async function joinDevice(
 
     // The first step sends the secret, with this device's own message, to a device that has proved
     // to be that of the line.
-    const anonymous = buildClientSslctx({ ca: authority.certificate, checkHostname: false });
+    const anonymous = buildClientSslctx({ ca: authority.ca, checkHostname: false });
     const first = await step(async () => {
       const candidates = withOwnScopes(addresses.map(([host, port]) => [host, port]));
       const found = await connectToInviter(authority, anonymous, candidates, joined);

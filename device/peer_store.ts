@@ -35,7 +35,7 @@ export interface Peer {
   /** When the two were last paired. */
   readonly pairedAt: Date;
   /** The certificate of the peer's authority, as PEM text. */
-  readonly certificate: string;
+  readonly ca: string;
 }
 
 /** A peer with the number of its addresses, the last ones, that were found after the pairing. */
@@ -287,9 +287,9 @@ export class PeerStore {
       const ofPairing = addresses.slice(0, addresses.length - found);
       const all = [...ofPairing, address, ...addresses.slice(ofPairing.length)]
         .slice(0, ofPairing.length + MAX_FOUND_ADDRESSES);
-      const { name, pairedAt, certificate } = known;
+      const { name, pairedAt, ca } = known;
       await this.#write(
-        makePeer({ id, certificate }, name, all, pairedAt, all.length - ofPairing.length),
+        makePeer({ id, ca }, name, all, pairedAt, all.length - ofPairing.length),
       );
     });
   }
@@ -447,7 +447,7 @@ function idOfFileName(name: string): string | null {
 
 /** Creates a peer; a client must be able to use each address, which must have a text form. */
 function makePeer(
-  { id, certificate }: Pick<Authority, "id" | "certificate">,
+  { id, ca }: Pick<Authority, "id" | "ca">,
   name: string,
   addresses: readonly Address[],
   pairedAt: Date,
@@ -462,18 +462,18 @@ function makePeer(
     // The address gets the form in which it will be read from the file.
     return parseAddress(formatAddress(withoutFlow));
   });
-  const peer = { id, name, addresses: Object.freeze(checked), pairedAt, certificate };
+  const peer = { id, name, addresses: Object.freeze(checked), pairedAt, ca };
   return Object.freeze(found === 0 ? peer : { ...peer, found });
 }
 
-function formatPeer({ name, addresses, found, pairedAt, certificate }: StoredPeer): string {
+function formatPeer({ name, addresses, found, pairedAt, ca }: StoredPeer): string {
   const fields = {
     version: VERSION,
     name,
     addresses: addresses.map(formatAddress),
     found,
     pairedAt: pairedAt.toISOString(),
-    certificate,
+    certificate: ca,
   };
   return `${JSON.stringify(fields, null, 2)}\n`;
 }

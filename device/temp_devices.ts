@@ -130,6 +130,6 @@ async function pair(inviter: Device, joiner: Device): Promise<void> {
 /** Describes a device as the others know it. */
 async function describeAsPeer({ dir, id, name }: Device): Promise<Peer> {
   const { caFile } = await createDevicePki(join(dir, "identity"), name, { create: false });
-  const certificate = await Deno.readTextFile(caFile);
-  return Object.freeze({ id, name, addresses: [], pairedAt: new Date(), certificate });
+  const ca = await Deno.readTextFile(caFile);
+  return Object.freeze({ id, name, addresses: [], pairedAt: new Date(), ca });
 }

@@ -8,7 +8,8 @@ import { checkString } from "../../internal/checks.ts";
 import { deviceId } from "./names.ts";
 
 export interface Authority {
-  readonly certificate: string;
+  /** The certificate as PEM text, as an option of TLS. */
+  readonly ca: string;
   /** The certificate in DER. */
   readonly der: Uint8Array;
   /** SHA-256 of its public key, 32 bytes: the id is their text. */
@@ -28,10 +29,10 @@ export function readAuthorityDer(der: Uint8Array): Authority {
   const problem = authorityFormProblem(der);
   if (problem !== null) throw badAuthority(problem);
   const read = new X509Certificate(der);
-  const certificate = read.toString();
-  const keyHash = parseKeyHash(publicKey256(certificate));
+  const ca = read.toString();
+  const keyHash = parseKeyHash(publicKey256(ca));
   const raw = Uint8Array.from(read.raw);
-  return Object.freeze({ certificate, der: raw, keyHash, id: deviceId(keyHash) });
+  return Object.freeze({ ca, der: raw, keyHash, id: deviceId(keyHash) });
 }
 
 /**
@@ -46,7 +47,7 @@ export function readAuthorityText(pem: string): Authority {
     throw badAuthority("it is not a certificate in PEM form");
   }
   const authority = readAuthorityDer(der);
-  if (authority.certificate === pem) return authority;
+  if (authority.ca === pem) return authority;
   throw badAuthority("its PEM text is not in canonical form");
 }
 
@@ -90,9 +91,9 @@ export interface DeviceAuthority {
  */
 export function readAuthority(pem: string): DeviceAuthority {
   checkString("pem", pem);
-  const { certificate, der, id } = readAuthorityText(pem);
+  const { ca, der, id } = readAuthorityText(pem);
   const raw = Uint8Array.from(der);
-  return Object.freeze({ id, publicKey256: publicKey256(certificate), raw });
+  return Object.freeze({ id, publicKey256: publicKey256(ca), raw });
 }
 
 /**

@@ -23,7 +23,7 @@ export async function killPeerWriters(cuts: number): Promise<void> {
   await using devices = await TestDevices.create();
   const [one, two] = [await devices.open("one"), await devices.open("two")];
   const certificates = await Promise.all(
-    [one, two].map(async ({ dir }) => (await authorityOf(dir)).certificate),
+    [one, two].map(async ({ dir }) => (await authorityOf(dir)).ca),
   );
   await using open = new AsyncDisposableStack();
   const written = [];

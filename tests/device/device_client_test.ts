@@ -168,7 +168,7 @@ Deno.test("a server whose certificate is below an intermediate authority is not 
   const between = makeAuthority({ issuer: root });
   const below = makeLeaf(between);
   const direct = makeLeaf(root);
-  const ca = (await authorityOf(viewer.dir)).certificate;
+  const { ca } = await authorityOf(viewer.dir);
   await using one = await serveWith(ca, below.pem + between.pem, below.keyPem);
   await using two = await serveWith(ca, direct.pem, direct.keyPem);
   const client = await viewer.client("mallory", { addresses: [one.address] });

@@ -235,7 +235,7 @@ Deno.test("peerOf throws a TypeError for a session of another server", async () 
     return [204, "No Content", {}, null];
   };
   const { cert, key } = await identityOf(camera.dir);
-  const ca = (await authorityOf(camera.dir)).certificate;
+  const { ca } = await authorityOf(camera.dir);
   await using plain = new Server(LOOPBACK, app);
   await using tls = new SSLServer({ ca, cert, key }, LOOPBACK, app);
   plain.serveForever();
@@ -256,7 +256,7 @@ Deno.test("malicious paired peer: a certificate with another peer's name is stil
   const theirs = await authorityOf(viewer.dir);
   const { cert } = await identityOf(viewer.dir);
   const dnOf = (pem: string) => new X509Certificate(pem).subject.replace(/^.*CN=/s, "");
-  const forged = makeAuthority({ name: dnOf(theirs.certificate) });
+  const forged = makeAuthority({ name: dnOf(theirs.ca) });
   await recordAuthority(camera, forged, "mallory");
   const leaf = makeLeaf(forged, dnOf(cert));
   const client = await clientWith(camera, server.address, leaf.pem, leaf.keyPem);

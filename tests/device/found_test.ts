@@ -72,7 +72,7 @@ Deno.test("of the addresses that were found the newest four are kept, beside tho
     test.dead[1],
     ...[7, 6, 5, 4],
   ]);
-  const authority = { id: test.peer.id, certificate: test.peer.certificate };
+  const authority = { id: test.peer.id, ca: test.peer.ca };
   const six = found.slice(0, 6);
   const pairing = { receivedName: "camera", addresses: six };
   await store.record({

@@ -27,8 +27,8 @@ Deno.test("two devices pair by a line, and each stores the other as a peer", asy
   );
   assertEquals([atInviter.id, atInviter.name], [viewer.id, "viewer"]);
   assertEquals([atJoiner.id, atJoiner.name], [camera.id, "Camera"]);
-  assertEquals(atInviter.certificate, viewer.authority.certificate);
-  assertEquals(atJoiner.certificate, camera.authority.certificate);
+  assertEquals(atInviter.ca, viewer.authority.ca);
+  assertEquals(atJoiner.ca, camera.authority.ca);
   assertEquals(atInviter.addresses, [["::1", 7444]]);
   assertEquals(atJoiner.addresses, [["127.0.0.1", 7443], ["camera.local", 80]]);
   assertEquals(await camera.peers(), [atInviter]);

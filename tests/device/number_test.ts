@@ -83,8 +83,8 @@ Deno.test("two devices pair by a number, whoever confirms first", async (t) => {
       const [atJoiner, atInviter] = await within(both, "the two are paired");
       assertEquals([atJoiner.name, atInviter.name], ["hall", "viewer"]);
       assertEquals([atJoiner.id, atInviter.id], [camera.id, viewer.id]);
-      assertEquals(atJoiner.certificate, camera.authority.certificate);
-      assertEquals(atInviter.certificate, viewer.authority.certificate);
+      assertEquals(atJoiner.ca, camera.authority.ca);
+      assertEquals(atInviter.ca, viewer.authority.ca);
       assertEquals(atJoiner.addresses, [["127.0.0.1", 7443]]);
       assertEquals(atInviter.addresses, [["::1", 7444]]);
       assertEquals([await camera.peers(), await viewer.peers()], [[atInviter], [atJoiner]]);

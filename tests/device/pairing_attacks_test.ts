@@ -304,7 +304,7 @@ Deno.test("a joiner with a hostile name, addresses or authority is refused, and 
     { authority: base64url(camera.authority.der) },
     { authority: base64url(makeAuthority({ extensions }).der) },
     { authority: base64url(new Uint8Array(300)) },
-    { authority: viewer.authority.certificate },
+    { authority: viewer.authority.ca },
     { name: "a/b" },
     { name: null },
     { addresses: [["10.0.0.1", 80], "/run/a.socket"] },

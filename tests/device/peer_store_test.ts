@@ -39,12 +39,25 @@ Deno.test("peers lists what was stored, by name, and peer finds an entry by id o
   assertEquals(namesOf(await camera.peers()), ["A", "b", "c"]);
   const peer = await camera.peer(b!.id);
   assertEquals(peer!.addresses, addresses);
-  assertEquals(peer!.certificate, (await authorityOf(b!.dir)).certificate);
+  assertEquals(peer!.ca, (await authorityOf(b!.dir)).ca);
   assert(before <= peer!.pairedAt.getTime() && peer!.pairedAt.getTime() <= Date.now());
   assertEquals(await camera.peer("B"), peer);
   assertEquals(await camera.peer("d"), null);
   assertEquals(await camera.peer("a".repeat(52)), null);
   await assertRejects(() => camera.peer(1 as unknown as string), TypeError, "peer");
+});
+
+Deno.test("the file of a peer has these fields", async () => {
+  await using setup = await setUpPeers("b");
+  const { camera, others: [b], fileOf } = setup;
+  const { name, pairedAt, ca } = await record(camera, b!, { addresses: ["/run/a.socket"] });
+  assertEquals(JSON.parse(await Deno.readTextFile(fileOf(b!))), {
+    version: 1,
+    name,
+    addresses: ["unix:/run/a.socket"],
+    pairedAt: pairedAt.toISOString(),
+    certificate: ca,
+  });
 });
 
 Deno.test("an address that can't be read back is refused, and the entry is unchanged", async () => {

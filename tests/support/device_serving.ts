@@ -71,7 +71,7 @@ export async function answerOf(client: { request: SSLClient["request"] }): Promi
 
 /** A client with any certificate that trusts a device. */
 export async function clientWith(device: Device, address: Address, cert: string, key: string) {
-  const ca = (await authorityOf(device.dir)).certificate;
+  const { ca } = await authorityOf(device.dir);
   return new SSLClient({ ca, cert, key, checkHostname: false }, address, { timeout: 60 });
 }
 

@@ -15,5 +15,5 @@ export function makePeerSession(peer: Peer | string): Session {
 
 function peerNamed(name: string): Peer {
   const id = deviceId(createHash("sha256").update(name).digest());
-  return { id, name, addresses: [], pairedAt: new Date(0), certificate: "" };
+  return { id, name, addresses: [], pairedAt: new Date(0), ca: "" };
 }

@@ -51,6 +51,12 @@ export const WRONG: readonly WrongProgram[] = [
     `(await downloadTree(client, "/a/", "/tmp/a")).deletionsSkipped;`,
     "Property 'deletionsKept' does not exist",
   ],
+  [
+    "the authority of a peer as certificate",
+    `new SSLClient({ ca: (await device.peers())[0]!.certificate }, address);`,
+    `new SSLClient({ ca: (await device.peers())[0]!.ca }, address);`,
+    "Property 'certificate' does not exist on type 'Peer'",
+  ],
 ];
 
 /** What must compile. */

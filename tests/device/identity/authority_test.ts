@@ -27,7 +27,7 @@ const { authority, signsCertificates } = EXTENSIONS;
 Deno.test("readAuthorityDer accepts the authority of a device", () => {
   const { certificate } = createAuthority({ commonName: "a", organization: "o" });
   const read = readAuthorityText(certificate);
-  assertEquals(read.certificate, certificate);
+  assertEquals(read.ca, certificate);
   const key = publicKey256(certificate).replaceAll(":", "");
   assertEquals(read.id, deviceId(Uint8Array.fromHex(key)));
   assertEquals(readAuthorityDer(read.der), read);
@@ -62,7 +62,7 @@ Deno.test("readAuthorityDer rejects everything else", async (t) => {
     await t.step(name, () => {
       const { der, pem } = makeAuthority(deviation);
       if (problem === null) {
-        assertEquals(readAuthorityDer(der).certificate, pem);
+        assertEquals(readAuthorityDer(der).ca, pem);
         return;
       }
       for (const read of [() => readAuthorityDer(der), () => readAuthorityText(pem)]) {
@@ -199,8 +199,8 @@ Deno.test("readAuthority reads the text of a caFile: the id of the device, its k
   assertEquals(key, publicKey256(pem));
   assertEquals(id, deviceId(Uint8Array.fromHex(key.replaceAll(":", ""))));
   assertEquals(formatPem(raw), pem);
-  const { certificate } = await record(viewer, camera);
-  assertEquals(readAuthority(certificate).id, camera.id);
+  const { ca } = await record(viewer, camera);
+  assertEquals(readAuthority(ca).id, camera.id);
 });
 
 Deno.test("readAuthority refuses what is no authority of a device, and quotes nothing of it", async () => {

@@ -63,8 +63,8 @@ Deno.test("isDeviceName is true for exactly the names that a device may have", (
 Deno.test("the id is the SHA-256 of the authority's key, in base32", async () => {
   await using devices = await TestDevices.create();
   const device = await devices.open("camera");
-  const { certificate } = await authorityOf(device.dir);
-  const key = new X509Certificate(certificate).publicKey.export({ type: "spki", format: "der" });
+  const { ca } = await authorityOf(device.dir);
+  const key = new X509Certificate(ca).publicKey.export({ type: "spki", format: "der" });
   const bits = Array.from(
     createHash("sha256").update(key).digest(),
     (byte: number) => byte.toString(2).padStart(8, "0"),
