@@ -3,7 +3,7 @@
  * can see a difference.
  */
 
-import ts from "npm:typescript@^5.9.3";
+import ts from "npm:typescript@5.9.3";
 
 export interface Mutant {
   readonly path: string;

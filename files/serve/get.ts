@@ -2,7 +2,7 @@
 
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import mime from "npm:mime@^4.1.2";
+import mime from "mime";
 import type { Request, ResponseTuple } from "../../base/app/message.ts";
 import { BodyIter } from "../../base/body/body_iter.ts";
 import { EMPTY } from "../../internal/bytes.ts";

@@ -15,7 +15,7 @@ import { allowedBytes, consistsOf, latin1 } from "@degu/testing/wire_grammar.ts"
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { toFileUrl } from "@std/path";
 import { open } from "node:fs/promises";
-import mime from "npm:mime@^4.1.2";
+import mime from "mime";
 
 // FilesApp: what it serves, and how it answers all other requests.
 

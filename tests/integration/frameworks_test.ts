@@ -8,11 +8,11 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Hono } from "hono";
 import ky from "ky";
 import { AutoRouter, error as ittyError, type IRequest } from "itty-router";
-import { bodyLimit } from "npm:hono@^4.13.19/body-limit";
-import { getConnInfo } from "npm:hono@^4.13.19/deno";
-import { etag } from "npm:hono@^4.13.19/etag";
-import { HTTPException } from "npm:hono@^4.13.19/http-exception";
-import { secureHeaders } from "npm:hono@^4.13.19/secure-headers";
+import { bodyLimit } from "hono/body-limit";
+import { getConnInfo } from "hono/deno";
+import { etag } from "hono/etag";
+import { HTTPException } from "hono/http-exception";
+import { secureHeaders } from "hono/secure-headers";
 
 // Frameworks from npm over our own server: Hono and itty-router, unmodified.
 

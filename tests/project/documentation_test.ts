@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import { replaceFigures } from "@degu/internal/bench/summary.ts";
 import {
+  codeOf,
   filesUnder,
   libraryFiles,
   publishedPages,
@@ -25,6 +26,23 @@ Deno.test("the offline import map has every name that deno.json has", async () =
     const url = new URL(map[name.replace(/^\./, "@degu/degu")] ?? "", new URL(path, ROOT));
     assertEquals(url.href, new URL(target, ROOT).href, name);
   }
+});
+
+Deno.test("each npm package has an exact version, and those of the library stand in a deno.json", async () => {
+  const packages: string[] = [];
+  for (const path of await filesUnder("", "deno.json")) {
+    packages.push(...Object.values<string>(JSON.parse(await read(path)).imports ?? {}));
+  }
+  const library = new Set(await libraryFiles());
+  // What a single test or tool needs stands there: `deno task` loads all packages of deno.json.
+  for (const path of await filesUnder("", ".ts")) {
+    const inPlace = [...(await codeOf(path)).matchAll(/\b(?:from|import) ?\(?"(npm:[^"]+)"/g)];
+    if (library.has(path)) assertEquals(inPlace, [], path);
+    packages.push(...inPlace.map(([, target]) => target!));
+  }
+  const npm = packages.filter((each) => each.startsWith("npm:"));
+  assert(npm.length > 0);
+  for (const each of npm) assertMatch(each, /^npm:.[^@]+@\d+\.\d+\.\d+(\/.*)?$/);
 });
 
 Deno.test("the suite runs every code block of the documentation", async () => {

@@ -32,7 +32,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["mod.ts", `${CONNECTED} base.ts apps/ web/`],
   ["worker/", `${CONNECTED} worker/ node:`],
   ["files/*", `${LIBRARY} files/* node:`],
-  ["files/serve/", `${LIBRARY} files/* files/serve/ node: npm:mime`],
+  ["files/serve/", `${LIBRARY} files/* files/serve/ node: mime`],
   ["files/transfer/", `${LIBRARY} files/* files/transfer/ node:`],
   ["files/tree/", `${LIBRARY} files/* files/transfer/ files/tree/ node:`],
   ["files.ts", `${CONNECTED} files/`],

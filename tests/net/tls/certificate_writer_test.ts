@@ -14,9 +14,9 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows }
 import { join } from "@std/path";
 import fc from "fast-check";
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { AsnConvert } from "npm:@peculiar/asn1-schema@^2.3.13";
-import { Certificate } from "npm:@peculiar/asn1-x509@^2.3.13";
-import * as x509 from "npm:@peculiar/x509@^1.14.3";
+import { AsnConvert } from "npm:@peculiar/asn1-schema@2.11.1";
+import { Certificate } from "npm:@peculiar/asn1-x509@2.11.1";
+import * as x509 from "npm:@peculiar/x509@1.14.3";
 
 const needsOpenssl = await unlessMissing("openssl");
 
