@@ -1,0 +1,24 @@
+/** What runs on a machine without a network. */
+import { mustRun } from "@degu/testing/commands.ts";
+import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
+import { ROOT } from "@degu/testing/tree.ts";
+import { assertStringIncludes } from "@std/assert";
+
+const WITHOUT_NETWORK = [...THROUGH_NAMESPACE, "sh", "-c", 'ip link set lo up && exec "$@"', "sh"];
+
+const rows: [task: string[], printed: string][] = [
+  [["demo", "1"], "Both ends agree on the SHA-256: true"],
+  [["agent", "--help"], "Files between your own devices"],
+];
+const obstacle = await networkObstacle();
+for (const [task, printed] of rows) {
+  testUnless(
+    obstacle,
+    `deno task ${task.join(" ")} needs no network when its modules are in the cache`,
+    async () => {
+      const command = [...WITHOUT_NETWORK, Deno.execPath(), "task", ...task];
+      assertStringIncludes(await mustRun(command, { cwd: ROOT, env: { NO_COLOR: "1" } }), printed);
+    },
+  );
+}
