@@ -4,7 +4,8 @@
  * {@linkcode Server} and {@linkcode SSLServer} serve an app, which gets a {@linkcode Session} with
  * each `Request`; {@linkcode buildServerSslctx} reads a configuration of TLS once for many servers,
  * {@linkcode publicKey256} the key of a certificate, and {@linkcode isSignedBy} verifies a
- * signature of one. Every other name is a type that these refer to.
+ * signature of one. {@linkcode standardLogger} makes the logger that a server has by default. Every
+ * other name is a type that these refer to.
  *
  * @example
  * ```ts
@@ -23,7 +24,7 @@
  */
 
 import { type App, readApp } from "./base/app/app.ts";
-import { makeKindLogger, makeStandardLogger } from "./net/logger.ts";
+import { makeSafeLogger, standardLogger } from "./net/logger.ts";
 import {
   type Address,
   checkAddress,
@@ -60,7 +61,13 @@ export { Session } from "./base/app/session.ts";
 export * from "./base/errors.ts";
 export type { Exchange, UntilSignalOptions };
 export type { ServerOptions, SSLServerOptions } from "./net/server_options.ts";
-export type { Logger } from "./net/logger.ts";
+export {
+  type LogDetails,
+  type Logger,
+  type LogLevel,
+  standardLogger,
+  type StandardLoggerOptions,
+} from "./net/logger.ts";
 export { isSignedBy } from "./net/tls/authority.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export {
@@ -116,7 +123,7 @@ export class Server implements AsyncDisposable {
   readonly #maxRequests: number;
   readonly #slots: Slots;
   /** The standard logger, made for this server, with which it ends; `null` if another was given. */
-  readonly #ownLogger: { close(): void } | null;
+  readonly #ownLogger: Disposable | null;
   #serving: Promise<void> | null = null;
 
   /**
@@ -159,8 +166,8 @@ export class Server implements AsyncDisposable {
     const parts = readApp(app, "app");
     this.#slots = new Slots(maxConnections);
     this.#maxRequests = maxRequests;
-    const own = given === undefined ? makeStandardLogger() : null;
-    const logger = own ?? makeKindLogger(given!);
+    const own = given === undefined ? standardLogger() : null;
+    const logger = makeSafeLogger(own ?? given!);
     this.#ownLogger = own;
     const sessions = new Set<Session>();
     this.sessions = viewOfSet(sessions);
@@ -317,7 +324,8 @@ export class Server implements AsyncDisposable {
         continue;
       }
       if (!context.stopping) {
-        context.logger.info(`${accepted.name}: closed, because no slot became free`, "slots");
+        const who = accepted.name;
+        context.logger.info(`${who}: closed, because no slot became free`, { kind: "slot", who });
       }
       try {
         accepted.socket.close();
@@ -368,7 +376,7 @@ export class Server implements AsyncDisposable {
     this.#context.stopping = true;
     this.#listener.close();
     this.#slots.close();
-    this.#ownLogger?.close();
+    this.#ownLogger?.[Symbol.dispose]();
   }
 
   /** Closes the server: {@linkcode Server.prototype.close}. */

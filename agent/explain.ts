@@ -7,12 +7,11 @@ import {
   TlsError,
   type TlsErrorCode,
 } from "../base.ts";
-import type { LoggedEnd } from "../net/logger.ts";
 import { plainMessageOf, systemCode } from "../net/thrown.ts";
 import { connectionFacts } from "../internal/facts.ts";
 import { PairingError, type PairingErrorCode } from "../device.ts";
+import type { LogDetails, Logger, LogLevel } from "../server.ts";
 import { pairingFacts, type PairingReason } from "../device/errors.ts";
-import { MAX_TRIES, NO_MORE_NUMBERS } from "../device/pairing_state.ts";
 import {
   codeOf,
   Failure,
@@ -22,6 +21,7 @@ import {
   noAddressAnswers,
 } from "./failure.ts";
 import { HOSTS, mayUseMdns } from "./mdns_permissions.ts";
+import { MAX_NUMBERS } from "./numbers.ts";
 import { formatBytes } from "./output.ts";
 import { SYSTEM_ERROR, systemProblem } from "./system_errors.ts";
 
@@ -198,30 +198,44 @@ const ENDS: Readonly<Record<string, string>> = {
 
 /** A stranger may have asked, and as long as its question is open, no other device can ask. */
 const ASKED_BY_STRANGER =
-  `${MAX_TRIES} devices have asked, and no number was confirmed, so no other one can ask: use a ` +
+  `${MAX_NUMBERS} devices have asked, and no number was confirmed, so no other one can ask: use a ` +
   "line, or run the same command again; if you did not start them, somebody else in this network did";
 
 /**
  * Says a line of the library's log for people: in the same words if it ends with an error of the
  * system, and with what to do here.
  */
-export function explainLine(line: string, end?: LoggedEnd): string {
-  const { silentSeconds, unreadSeconds } = connectionFacts.of(end?.error);
+export function explainLine(line: string, { who, error }: Partial<LogDetails> = {}): string {
+  const { silentSeconds, unreadSeconds } = connectionFacts.of(error);
   if (silentSeconds !== undefined) {
-    return `${end!.who} was silent for ${silentSeconds} s, so its connection was closed`;
+    return `${who} was silent for ${silentSeconds} s, so its connection was closed`;
   }
   if (unreadSeconds !== undefined) {
-    return `${
-      end!.who
-    } took over ${unreadSeconds} s to read what was sent, so its connection was closed`;
+    return `${who} took over ${unreadSeconds} s to read what was sent, so its connection was closed`;
   }
-  const said = ENDS[`${systemCode(end?.error)}`];
-  if (said !== undefined) return `${end!.who}${said}`;
-  if (line === NO_MORE_NUMBERS) return ASKED_BY_STRANGER;
+  const said = ENDS[`${systemCode(error)}`];
+  if (said !== undefined) return `${who}${said}`;
+  if (error instanceof PairingError && error.code === "NOT_OPEN") return ASKED_BY_STRANGER;
   const problem = systemProblem(line, undefined);
   return problem === null
     ? inUnits(line)
     : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
+}
+
+/** Makes a logger that gets each line of the library's log in the words of the program. */
+export function explainingLogger(
+  write: (level: LogLevel, line: string, details: LogDetails) => void,
+): Required<Logger> {
+  const record: Required<Logger>["record"] = (level, message, details) => {
+    write(level, explainLine(message, details), details);
+  };
+  const log = (level: LogLevel) => (message: string) => {
+    record(level, message, { kind: "other", who: null, error: undefined });
+  };
+  return {
+    ...{ debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") },
+    record,
+  };
 }
 
 /** Writes the figures of a line on space for people. */

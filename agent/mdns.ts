@@ -8,7 +8,7 @@ import { type Address, type ParsedHost, parseHost } from "../base.ts";
 import { isDeviceName } from "../device.ts";
 import { forgetOldest } from "../internal/collections.ts";
 import { pause } from "../internal/pause.ts";
-import { type Logger, standardLogger } from "../net/logger.ts";
+import { type Logger, standardLogger } from "../server.ts";
 import { messageOf } from "../net/thrown.ts";
 import {
   type InterfaceAddress,
@@ -287,7 +287,7 @@ export async function findOffers(
  */
 async function search(
   type: string,
-  { signal, seconds = DEFAULT_SECONDS, logger = standardLogger }: FindOptions,
+  { signal, seconds = DEFAULT_SECONDS, logger = standardLogger() }: FindOptions,
   network: Network,
   onRecords: (records: readonly KnownRecord[], own: readonly InterfaceAddress[]) => boolean,
 ): Promise<void> {

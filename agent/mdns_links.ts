@@ -3,7 +3,7 @@
 import type { Buffer } from "node:buffer";
 import { createSocket, type RemoteInfo } from "node:dgram";
 import { parseHost } from "../base.ts";
-import type { Logger } from "../net/logger.ts";
+import type { Logger } from "../server.ts";
 import { messageOf } from "../net/thrown.ts";
 import { ANY_HOST, PORT } from "./mdns_permissions.ts";
 

@@ -17,12 +17,10 @@ import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
 import { FAILED, Failure, REFUSED, usageError } from "./failure.ts";
 import { pairingFacts } from "../device/errors.ts";
-import { waitForLastNumber } from "../device/invite.ts";
-import { MAX_TRIES } from "../device/pairing_state.ts";
 import { announceInvitation, countDown, isNear, openInvitation, thisIs } from "./inviting.ts";
 import { isFound } from "./joining.ts";
 import { findOffers, isCalled, type Offer, PAIR_SERVICE, shortId } from "./mdns.ts";
-import type { NumberQuestions } from "./numbers.ts";
+import { MAX_NUMBERS, type NumberQuestions } from "./numbers.ts";
 
 /** How long both announce and look before a number is shown: all that are near are known then. */
 const LOOK_MILLISECONDS = 3000;
@@ -145,7 +143,7 @@ class Meeting {
     this.#announce();
     const near = isNear(invitation);
     if (near) this.#lookedAt = performance.now() + LOOK_MILLISECONDS;
-    waitForLastNumber(invitation).then(async () => {
+    invitation.exhausted.then(async () => {
       await this.#waitForLook();
       this.#isUsedUp = true;
       this.#endIfUsedUp();
@@ -360,8 +358,8 @@ class Meeting {
     const isOther = this.#meant.name !== undefined ||
       (this.#heard.size === 0 ? this.#isAddressShown : this.#heard.has(shortId(id)));
     if (isOther) return this.#failed.reject(new Failure(`${why}: ${RUN_BOTH_AGAIN}`, REFUSED));
-    if (this.#numbers === MAX_TRIES) {
-      const problem = `${MAX_TRIES} numbers were shown, and none was confirmed: ${USE_A_LINE}`;
+    if (this.#numbers === MAX_NUMBERS) {
+      const problem = `${MAX_NUMBERS} numbers were shown, and none was confirmed: ${USE_A_LINE}`;
       return this.#failed.reject(new Failure(problem, REFUSED));
     }
     this.#context.output.note(`${why}; the device that you mean may still come`);
@@ -377,7 +375,7 @@ class Meeting {
     const isJoining = this.#question !== null || this.#attempt !== null;
     if (!this.#isUsedUp || isNear || isJoining || this.#ends.aborted) return;
     const problem =
-      `${MAX_TRIES} numbers were not confirmed, so no other device can ask: ${USE_A_LINE}`;
+      `${MAX_NUMBERS} numbers were not confirmed, so no other device can ask: ${USE_A_LINE}`;
     this.#failed.reject(new Failure(problem, REFUSED));
   }
 }

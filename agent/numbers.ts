@@ -17,6 +17,12 @@ const DEAF_MILLISECONDS = 2000;
 const TICK_MILLISECONDS = 200;
 const LATE_MILLISECONDS = 100;
 
+/**
+ * The most numbers that a command shows without a yes: each gives whoever stands between two
+ * devices one chance in a million. An invitation has the same limit.
+ */
+export const MAX_NUMBERS = 5;
+
 /** The character of Ctrl-D, which does not end the input of a terminal in raw mode. */
 const CTRL_D = "\x04";
 /** Longer than any answer that counts. */

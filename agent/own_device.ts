@@ -2,11 +2,10 @@
 
 import { Device, isDeviceName } from "../device.ts";
 import { isAbsolute, resolve } from "node:path";
-import { plainMessageOf } from "../net/thrown.ts";
 import type { Logger } from "../server.ts";
 import { MAX_NAME_LENGTH } from "../device/identity/names.ts";
 import type { Context } from "./command.ts";
-import { explainLine } from "./explain.ts";
+import { explainingLogger } from "./explain.ts";
 import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
 
 /** The directory of the person; `null` where it is not known. */
@@ -84,9 +83,9 @@ export async function openIfMade(context: Context): Promise<Device | null> {
 
 /** The library's log lines as messages of the program. */
 export function loggerOf({ output }: Context): Logger {
-  const ignore = () => {};
-  const warn = (...args: unknown[]) => output.warn(explainLine(args.map(plainMessageOf).join(" ")));
-  return { debug: ignore, info: ignore, warn, error: warn };
+  return explainingLogger((level, line) => {
+    if (level === "warn" || level === "error") output.warn(line);
+  });
 }
 
 /** A device for one command, in a private temporary directory that goes with it. */

@@ -5,7 +5,7 @@ import { makeOutputFromInput } from "../base/body/bodies.ts";
 import { copyOptions, wrongType } from "../internal/checks.ts";
 import { type Request, Response, type ResponseTuple } from "../base/app/message.ts";
 import { hasBrokenBody } from "../net/incoming_body.ts";
-import { makeSafeLogger, warnAbout } from "../net/logger.ts";
+import { makeSafeLogger, type SafeLogger, warnAbout } from "../net/logger.ts";
 import { messageOf } from "../net/thrown.ts";
 import type { Session } from "../base/app/session.ts";
 import {
@@ -36,7 +36,7 @@ export interface ProxyOptions {
    *
    * @default {the log of the server, at level `info`}
    */
-  logger?: Pick<Logger, "warn"> | undefined;
+  logger?: Pick<Logger, "warn" | "record"> | undefined;
 }
 
 /**
@@ -76,7 +76,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
   /** The pool that this proxy has made; `null` if it makes no connections. */
   readonly #pool: ConnectionPool | null;
   readonly #headers: ProxyOptions["headers"];
-  readonly #logger: Pick<Logger, "warn"> | null;
+  readonly #logger: SafeLogger<"warn"> | null;
 
   /**
    * Makes a proxy to the server that a client is for.
@@ -138,7 +138,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       // When a client leaves, its request is aborted.
       const left = session.signal.aborted;
       const line = `${session}: a request could not be relayed: ${messageOf(error)}`;
-      if (!left) warnAbout(session, this.#logger, line);
+      if (!left) warnAbout(session, this.#logger, line, error);
       return isLate(error) ? [504, "Gateway Timeout", {}, null] : [502, "Bad Gateway", {}, null];
     }
   }

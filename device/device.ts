@@ -3,9 +3,9 @@
 import { join } from "node:path";
 import type { Address, HostAddress, ScopedAddress } from "../base.ts";
 import type { Client } from "../client.ts";
-import type { App, Logger, ServerOptions } from "../server.ts";
+import { type App, type Logger, type ServerOptions, standardLogger } from "../server.ts";
 import { checkBoolean, copyOptions } from "../internal/checks.ts";
-import { makeKindLogger, makeStandardLogger } from "../net/logger.ts";
+import { makeSafeLogger } from "../net/logger.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { checkDeviceName } from "./identity/names.ts";
 import { startServer } from "../net/serving.ts";
@@ -117,8 +117,8 @@ export class Device implements AsyncDisposable {
     );
     checkBoolean("create", create);
     if (name !== undefined) checkDeviceName("name", name);
-    const own = given === undefined ? makeStandardLogger() : null;
-    const logger = own ?? makeKindLogger(given!);
+    const own = given === undefined ? standardLogger() : null;
+    const logger = makeSafeLogger(own ?? given!);
     const path = devicePath(dir);
     const settled = await (create ? prepareDirectory : findDevice)(path, name);
     const home = join(path, "identity");
@@ -126,7 +126,7 @@ export class Device implements AsyncDisposable {
     const peers = new PeerStore(path, logger);
     await peers.refresh();
     const closing = new AbortController();
-    if (own !== null) closing.signal.addEventListener("abort", () => own.close());
+    if (own !== null) closing.signal.addEventListener("abort", () => own[Symbol.dispose]());
     const services: DeviceServices = {
       name: settled,
       identity,

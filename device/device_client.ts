@@ -215,7 +215,9 @@ export class DeviceClient extends SSLClient {
         } catch (error) {
           if (signal.aborted) return [];
           const why = plainMessageOf(error);
-          this.#services.logger.warn(`the search for addresses of ${quote(name)} failed: ${why}`);
+          this.#services.logger.warn(`the search for addresses of ${quote(name)} failed: ${why}`, {
+            error,
+          });
           return [];
         }
       },

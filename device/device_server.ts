@@ -15,7 +15,7 @@ import { isTrustedBy, readDecision } from "../base/app/peer_identity.ts";
 import { addTrust, identifyPeer } from "../base/app/session.ts";
 import { checkObject, wrongType } from "../internal/checks.ts";
 import { identifyDevice } from "./identity/authority.ts";
-import { makeKindLogger } from "../net/logger.ts";
+import { makeSafeLogger } from "../net/logger.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer, PeerStore } from "./peer_store.ts";
 import type { ServingRecord } from "./serving_records.ts";
@@ -129,7 +129,7 @@ export class DeviceServer extends SSLServer {
       // The server may have been closed meanwhile.
       if (this.#unregistered !== null) await this.#withdrawAddress();
     } catch (error) {
-      logger.warn(`the address of a server can't be recorded: ${error}`);
+      logger.warn(`the address of a server can't be recorded: ${error}`, { error });
     }
   }
 
@@ -187,7 +187,7 @@ function contextOf({ identity, peers }: DeviceServices) {
 /** Wraps an app so that it serves only peers. */
 function forPeers({ peers, trust }: DeviceServices, app: App, given: Logger): AppObject {
   const { handle, onConnect } = readApp(app, "app");
-  const logger = makeKindLogger(given);
+  const logger = makeSafeLogger(given);
   return {
     handle,
     async onConnect(session, sock) {
@@ -195,7 +195,7 @@ function forPeers({ peers, trust }: DeviceServices, app: App, given: Logger): Ap
       const trusted = peer && trust.find(peer.id);
       if (trusted === null) {
         const problem = "no peer's authority has signed its certificate directly";
-        logger.info(`${session}: ${problem}`, "refusals");
+        logger.info(`${session}: ${problem}`, { kind: "refusal", who: `${session}` });
         return false;
       }
       const identity = identityOf(session, trusted, peers);

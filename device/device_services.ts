@@ -3,7 +3,7 @@
  * other device is stored, and can connect at once.
  */
 
-import type { Logger } from "../server.ts";
+import type { SafeLogger } from "../net/logger.ts";
 import type { DeviceIdentity } from "./identity/device_identity.ts";
 import type { Pairing, Peer, PeerStore } from "./peer_store.ts";
 import type { ServingRecords } from "./serving_records.ts";
@@ -20,7 +20,7 @@ export interface DeviceServices {
   /** Where its servers listen, in all processes. */
   readonly serving: ServingRecords;
   /** The logger; its methods never throw. */
-  readonly logger: Logger;
+  readonly logger: SafeLogger;
   /** Aborted when the device is disposed of. */
   readonly closing: AbortSignal;
 }

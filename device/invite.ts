@@ -10,7 +10,14 @@ import {
   type ScopedAddress,
   type Socket,
 } from "../base.ts";
-import { type Request, Server, type ServerSslctx, type Session, SSLServer } from "../server.ts";
+import {
+  type Logger,
+  type Request,
+  Server,
+  type ServerSslctx,
+  type Session,
+  SSLServer,
+} from "../server.ts";
 import {
   checkFunction,
   checkNumber,
@@ -120,13 +127,6 @@ interface Joiner extends Joining {
   readonly answer: Message<typeof ANSWER>;
 }
 
-const usedUp = new WeakMap<Invitation, Promise<void>>();
-
-/** Resolves when an invitation shows no more numbers, because five were not confirmed. */
-export function waitForLastNumber(invitation: Invitation): Promise<void> {
-  return usedUp.get(invitation)!;
-}
-
 /**
  * An open invitation, made by `device.invite()`: the first device that has its line can be paired
  * with this one, until it expires.
@@ -187,7 +187,6 @@ export class Invitation implements AsyncDisposable {
     this.#state = new PairingState(LINE, "open", (bug) => logger.error(`invitation: ${bug}`));
     const trust = (sslctx: ServerSslctx) => this.#trust(sslctx);
     this.#plain = new PlainPort(services, this.#state, trust, findAddresses, confirm);
-    usedUp.set(this, this.#plain.usedUp);
     const warn = (text: string) => logger.warn(`invitation: ${text}`);
     // A stranger must not be able to fill the log.
     const limited = (log: (last: string, total: number) => void) => {
@@ -306,17 +305,17 @@ export class Invitation implements AsyncDisposable {
       },
       handle: (request: Request, session: Session) => this.#answer(request, session),
     };
-    const info = (line: string) => this.#logLimits.strangers.add(line);
-    const logger = { ...this.#services.logger, info };
-    const options = { maxConnections: Infinity, maxRequests: Infinity, logger };
     let isBound = false;
+    const { logger: own } = this.#services;
+    const record: Logger["record"] = (level, line, details) => {
+      if (level === "info") return this.#logLimits.strangers.add(line);
+      // Before it is bound, a server warns only that every client is accepted.
+      if (level !== "warn" || isBound) own[level](line, details);
+    };
+    const logger = { ...own, record };
+    const options = { maxConnections: Infinity, maxRequests: Infinity, logger };
     const encrypted = new SSLServer(this.#sslctx, address, app, {
       ...options,
-      logger: {
-        ...logger,
-        // Before it is bound, a server warns only that every client is accepted.
-        warn: (line: string) => isBound ? logger.warn(line) : undefined,
-      },
       timeout: HANDSHAKE_SECONDS,
       protocol: PAIRING_PROTOCOL,
     });
@@ -342,6 +341,14 @@ export class Invitation implements AsyncDisposable {
   #serve(server: Server): void {
     this.#servers.push(server);
     server.serveForever().catch(() => {});
+  }
+
+  /**
+   * Resolves when no device can join by a number any more, because five numbers were not confirmed;
+   * the line stays valid. Pending otherwise, also without `confirm`, and after the end.
+   */
+  get exhausted(): Promise<void> {
+    return this.#plain.exhausted;
   }
 
   /**

@@ -40,9 +40,6 @@ import { impossibleEvent, type Table } from "../net/state.ts";
  * whoever stands between two devices one chance in a million.
  */
 export const MAX_TRIES = 5;
-/** What the log of the inviter says then. */
-export const NO_MORE_NUMBERS =
-  `invitation: ${MAX_TRIES} numbers were not confirmed, so there are no more: invite again, or use the line`;
 
 /** The states of the line of an invitation, see above. */
 export type LineState = "open" | "claimed" | "answered" | "storing" | "over";

@@ -11,7 +11,7 @@ import { type Authority, readAuthorityDer } from "./identity/authority.ts";
 import { untilAborted } from "../net/connect.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import type { DeviceServices } from "./device_services.ts";
-import { pairingFacts } from "./errors.ts";
+import { PairingError, pairingFacts } from "./errors.ts";
 import {
   AUTHORITY_URI,
   COMMITMENT,
@@ -31,7 +31,6 @@ import {
   type LineEvent,
   type LineState,
   MAX_TRIES,
-  NO_MORE_NUMBERS,
   NUMBER,
   type NumberEvent,
   type NumberState,
@@ -134,7 +133,7 @@ export class PlainPort {
   readonly #confirm: ConfirmNumber | undefined;
   readonly #line: PairingState<LineState, LineEvent>;
   readonly #clients = new PairingClients();
-  readonly #usedUp = Promise.withResolvers<void>();
+  readonly #exhausted = Promise.withResolvers<void>();
   #current: Try | null = null;
   #tries = 0;
 
@@ -164,8 +163,8 @@ export class PlainPort {
   }
 
   /** Resolves when no more numbers are shown, because so many were not confirmed. */
-  get usedUp(): Promise<void> {
-    return this.#usedUp.promise;
+  get exhausted(): Promise<void> {
+    return this.#exhausted.promise;
   }
 
   /** Answers the requests at one plain port; the port of TLS is beside it. */
@@ -280,8 +279,10 @@ export class PlainPort {
     const why = plainMessageOf(over.signal.reason);
     logger.info(`invitation: not paired by a number with ${name} (${id}): ${why}`);
     if (this.#tries < MAX_TRIES) return;
-    logger.warn(NO_MORE_NUMBERS);
-    this.#usedUp.resolve();
+    const problem =
+      `${MAX_TRIES} numbers were not confirmed, so there are no more: invite again, or use the line`;
+    logger.warn(`invitation: ${problem}`, { error: new PairingError("NOT_OPEN", problem) });
+    this.#exhausted.resolve();
   }
 }
 

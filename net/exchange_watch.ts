@@ -3,7 +3,7 @@
 import type { Session } from "../base/app/session.ts";
 import { type BodyIn, progressOf } from "../base/body/bodies.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import type { Logger } from "./logger.ts";
+import type { SafeLogger } from "./logger.ts";
 import { stackOf } from "./thrown.ts";
 
 /** An exchange of a request and its response, as its server saw it. */
@@ -45,10 +45,11 @@ export type ReportExchange = (exchange: Exchange) => void;
  */
 export function makeReport(
   onExchange: ((exchange: Exchange) => unknown) | undefined,
-  logger: Logger,
+  logger: SafeLogger,
 ): ReportExchange | null {
   if (onExchange === undefined) return null;
-  const fail = (error: unknown) => logger.error(`an error of onExchange: ${stackOf(error)}`);
+  const fail = (error: unknown) =>
+    logger.error(`an error of onExchange: ${stackOf(error)}`, { error });
   return (exchange) => {
     try {
       // The types also allow an async function, whose promise nothing else awaits.

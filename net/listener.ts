@@ -9,7 +9,7 @@ import {
 } from "../base/address.ts";
 import { pause } from "../internal/pause.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
-import type { KindLogger, Logger } from "./logger.ts";
+import type { SafeLogger } from "./logger.ts";
 import { reworded, systemCode } from "./thrown.ts";
 
 /** A connection that was accepted. */
@@ -45,7 +45,7 @@ export interface Listener {
 export interface ListenerSide {
   /** Seconds that a handshake may take, or `null`. */
   readonly timeout: number | null;
-  readonly logger: KindLogger;
+  readonly logger: SafeLogger;
 }
 
 /** The maker of a server's listener, the only difference between the classes of servers. */
@@ -90,13 +90,13 @@ export class PlainListener implements Listener {
   readonly ready: Promise<void> = Promise.resolve();
   readonly address: Address;
   readonly #listener: Deno.TcpListener | Deno.UnixListener;
-  readonly #log: Logger;
+  readonly #log: SafeLogger;
   #count = 0;
   readonly #closing = new AbortController();
   #failing = false;
 
   /** Binds a checked address, or throws. */
-  constructor(address: Address, log: Logger) {
+  constructor(address: Address, log: SafeLogger) {
     this.#listener = listenAt(address);
     this.address = boundAddress(address, this.#listener.addr);
     this.#log = log;
@@ -125,11 +125,11 @@ export class PlainListener implements Listener {
         conn?.close();
         if (this.#closing.signal.aborted && conn === null) throw error;
         if (conn !== null || PEER_CODES.has(systemCode(error))) {
-          this.#log.debug(`a peer was gone before it was accepted: ${error}`);
+          this.#log.debug(`a peer was gone before it was accepted: ${error}`, { error });
           continue;
         }
         // A failure is reported once, not at each attempt.
-        if (!this.#failing) this.#log.warn(`accepting connections fails: ${error}`);
+        if (!this.#failing) this.#log.warn(`accepting connections fails: ${error}`, { error });
         this.#failing = true;
       }
       await pause(RETRY_MILLISECONDS, this.#closing.signal);

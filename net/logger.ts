@@ -3,9 +3,41 @@
  */
 
 import { type Session, tellServer } from "../base/app/session.ts";
-import { checkMethods } from "../internal/checks.ts";
+import { checkBoolean, checkFunction, checkMethods, copyOptions } from "../internal/checks.ts";
 import { printable } from "../internal/printable.ts";
 import { type Interval, unref } from "./deadline.ts";
+
+/** The level of a line of a log. */
+export type LogLevel = "debug" | "info" | "warn" | "error";
+
+/** The subject of a line of a log, as data. */
+export interface LogDetails {
+  /**
+   * The kind of the line:
+   *
+   * - `"protocol"`: a peer sent bytes that break the rules of HTTP
+   * - `"timeout"`: a peer kept the connection waiting for too long
+   * - `"refusal"`: `onConnect` refused a peer, or its authority is not trusted any more
+   * - `"body"`: an app left the body of a request unread, or the body was too long for the app
+   * - `"handshake"`: a TLS handshake failed
+   * - `"slot"`: no slot of the server became free
+   * - `"app"`: an app threw, returned what can't be sent, or could not fulfill a request
+   * - `"other"`: every other line
+   */
+  readonly kind:
+    | "protocol"
+    | "timeout"
+    | "refusal"
+    | "body"
+    | "handshake"
+    | "slot"
+    | "app"
+    | "other";
+  /** The peer, as the line names it: `127.0.0.1:51056`; `null` if the line is about no peer. */
+  readonly who: string | null;
+  /** The error that the line reports; `undefined` if there is none. */
+  readonly error: unknown;
+}
 
 /** The logger of a server; `console` works. */
 export interface Logger {
@@ -23,35 +55,25 @@ export interface Logger {
   warn(message: string): void;
   /** Exceptions of the app, answers that are not allowed, and bugs of this package. */
   error(message: string): void;
+  /**
+   * Called in place of the other four if it is there: for a logger that writes objects, chooses
+   * lines by their kind, or words them anew.
+   *
+   * @param level The name of the method that it replaces.
+   * @param message The line. Lines are for reading, and may change in any version.
+   * @param details The subject of the line.
+   */
+  record?(level: LogLevel, message: string, details: LogDetails): void;
 }
 
 export const LEVELS = ["debug", "info", "warn", "error"] as const;
 
-/**
- * The kinds of what peers can cause as often as they like: invalid bytes, long waits, refused
- * connections, bodies that the app leaves unread, failed handshakes, a lack of slots, requests that
- * an app could not fulfill; and the rest.
- */
-export type Kind =
-  | "bytes"
-  | "waits"
-  | "refusals"
-  | "bodies"
-  | "handshakes"
-  | "slots"
-  | "apps"
-  | "other";
+type LogLine = (message: string, details?: Partial<LogDetails>) => void;
 
-/** What a line of level `info` tells, as data: who has gone or was refused, and the error. */
-export interface LoggedEnd {
-  readonly who: string;
-  readonly error: unknown;
-}
-
-/** A logger that is told of what kind a line is. Its methods never throw. */
-export interface KindLogger extends Logger {
-  info(message: string, kind?: Kind, end?: LoggedEnd): void;
-}
+/** A logger whose methods never throw, with the details of each line. */
+export type SafeLogger<Level extends LogLevel = LogLevel> =
+  & Readonly<Record<Level, LogLine>>
+  & Pick<Logger, "record">;
 
 /** The least time between two lines of one kind. */
 const LINE_MILLISECONDS = 1000;
@@ -98,89 +120,135 @@ export class LineLimit {
   }
 }
 
-/** The loggers that limit the lines of each kind: the standard ones. */
-const limitingLoggers = new WeakSet<object>();
-
-/** Prints a line; the level tells how. */
-type Print = (message: string, level: "info" | "warn" | "error") => void;
+/** Where a {@linkcode standardLogger} prints, and what. */
+export interface StandardLoggerOptions {
+  /**
+   * Prints a line in another way. What it throws is ignored.
+   *
+   * @default {`console.error` for the level `error`, `console.warn` for the others: all to stderr}
+   */
+  print?: ((line: string, level: LogLevel) => void) | undefined;
+  /**
+   * Whether lines of the level `debug` are printed, too.
+   *
+   * @default {false}
+   */
+  debug?: boolean | undefined;
+}
 
 // deno-lint-ignore no-console
-const toStderr: Print = (message, level) => console[level === "error" ? level : "warn"](message);
+const toStderr = (line: string, level: LogLevel) =>
+  console[level === "error" ? level : "warn"](line);
 
 /**
- * Makes a logger that prints to stderr, all but level `debug`. Of each kind of level `info` it
- * prints a line a second; the last of the others follows a second later, with their number.
+ * Makes a logger like the one that each server has by default, which a peer can't fill: of each
+ * kind of lines that peers can cause, those of the levels `info` and `debug`, it prints a line a
+ * second. The last of the others of that second follows a second later, with their number.
  *
- * @param to Prints a line in another way.
- * @param reword Says a line in other words; must not throw.
+ * Dispose of it at the end of the program, after the servers: it then prints what it held back. It
+ * keeps no process alive. A line that comes later is printed at once.
+ *
+ * @param options How lines are printed, and whether those of level `debug` are.
+ * @throws {TypeError} if an option is of a wrong type or unknown.
+ *
+ * @example Lines as objects, in a file of their own
+ * ```ts
+ * import { Server, standardLogger } from "@degu/degu/server";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * using logger = standardLogger({
+ *   print: (line, level) => void lines.push(JSON.stringify({ level, line })),
+ * });
+ * const app = () => [204, "No Content", {}, null] as const;
+ * await using server = new Server(["127.0.0.1", 0], app, { logger });
+ * server.serveForever();
+ * logger.warn("started");
+ * assertEquals(lines, ['{"level":"warn","line":"started"}']);
+ * ```
  */
-export function makeStandardLogger(
-  to: Print = toStderr,
-  reword: (message: string, end?: LoggedEnd) => string = (message) => message,
-): KindLogger & { close(): void } {
-  const print: Print = (message, level) => {
-    try {
-      to(message, level);
-    } catch {
-      // A failure of the logger can't be logged.
+export function standardLogger(
+  options: StandardLoggerOptions = {},
+): Required<Logger> & Disposable {
+  const { print = toStderr, debug = false } = copyOptions(options, ["print", "debug"]);
+  checkFunction("print", print);
+  checkBoolean("debug", debug);
+  const limits = new Map<string, LineLimit>();
+  let isClosed = false;
+  const write = (line: string, level: LogLevel) => ignoreFailure(() => print(line, level));
+  const limitOf = (level: LogLevel, kind: string) => {
+    const key = `${level} ${kind}`;
+    let limit = limits.get(key);
+    if (limit === undefined) {
+      limit = new LineLimit((last, count) => {
+        write(count > 1 ? `${last} (and ${count - 1} more of this kind)` : last, level);
+      });
+      limits.set(key, limit);
     }
+    return limit;
   };
-  const limits = new Map<Kind, LineLimit>();
-  let closed = false;
-  const makeLimit = () =>
-    new LineLimit((last, count) => {
-      print(count > 1 ? `${last} (and ${count - 1} more of this kind)` : last, "info");
-    });
-  const logger = {
-    debug() {},
-    info(message: string, kind: Kind = "other", end?: LoggedEnd) {
-      const line = reword(message, end);
-      if (closed) return print(line, "info");
-      const limit = limits.get(kind) ?? makeLimit();
-      limits.set(kind, limit);
-      limit.add(line);
-    },
-    warn: (message: string) => print(reword(message), "warn"),
-    error: (message: string) => print(reword(message), "error"),
-    /** Prints what was left out; from now on nothing is. */
-    close() {
-      closed = true;
+  const record = (level: LogLevel, message: string, { kind }: Partial<LogDetails> = {}) => {
+    if (level === "debug" && !debug) return;
+    const isOfPeers = level === "debug" || level === "info";
+    if (isOfPeers && !isClosed) limitOf(level, kind ?? "other").add(message);
+    else write(message, level);
+  };
+  return {
+    debug: (message) => record("debug", message),
+    info: (message) => record("info", message),
+    warn: (message) => record("warn", message),
+    error: (message) => record("error", message),
+    record,
+    [Symbol.dispose]: () => {
+      isClosed = true;
       for (const limit of limits.values()) limit.close();
     },
   };
-  limitingLoggers.add(logger);
-  return logger;
 }
 
 /** The logger of what has no server. */
-export const standardLogger: Logger = makeStandardLogger();
+export const processLogger: Logger = standardLogger();
 
-/** Adapts a logger: the standard one gets the kinds of lines, any other one only their texts. */
-export function makeKindLogger(logger: Logger): KindLogger {
-  return limitingLoggers.has(logger) ? logger : makeSafeLogger(logger, LEVELS);
+/** Checks that a logger has a method for each level, and that its `record`, if any, is one. */
+export function checkLogger(logger: Partial<Logger>, levels: readonly LogLevel[]): void {
+  checkMethods("logger", logger, levels);
+  if (logger.record !== undefined) checkMethods("logger", logger, ["record"]);
 }
 
 /**
- * Wraps a logger, which must have a method for each level, so that its failures (a full disk, say)
- * don't reach the caller: exceptions and rejections are dropped.
+ * Wraps a logger so that its failures (a full disk, say) don't reach the caller: exceptions and
+ * rejections are dropped. Each line goes to `record`, or else to the method of its level.
+ *
+ * @param levels The levels that are used; the logger must have a method for each.
  */
-export function makeSafeLogger<Level extends string>(
-  logger: Readonly<Record<Level, (message: string) => void>>,
-  levels: readonly Level[],
-): Record<Level, (message: string) => void> {
-  checkMethods("logger", logger, levels);
-  const log = (level: Level) => (message: string) => {
-    try {
-      const returned: unknown = logger[level](message);
-      // The types also allow async methods, whose promises nothing else awaits.
-      if (returned !== undefined) Promise.resolve(returned).catch(() => {});
-    } catch {
-      // A failure of the logger can't be logged.
-    }
+export function makeSafeLogger<Level extends LogLevel = LogLevel>(
+  logger: Pick<Logger, Level | "record">,
+  // Without `levels`, `Level` is `LogLevel`.
+  levels: readonly Level[] = LEVELS as readonly LogLevel[] as readonly Level[],
+): SafeLogger<Level> {
+  checkLogger(logger, levels);
+  const record = (level: Level, message: string, details?: Partial<LogDetails>) => {
+    ignoreFailure(() => {
+      if (logger.record === undefined) return logger[level](message);
+      const all = { kind: "other", who: null, error: undefined, ...details } as const;
+      return logger.record(level, message, all);
+    });
   };
-  const entries = levels.map((level) => [level, log(level)] as const);
+  const methodOf = (level: Level): LogLine => (message, details) => record(level, message, details);
+  const entries = levels.map((level) => [level, methodOf(level)] as const);
   // `fromEntries` doesn't know that each level has an entry.
-  return Object.fromEntries(entries) as Record<Level, (message: string) => void>;
+  return { ...Object.fromEntries(entries) as Record<Level, LogLine>, record };
+}
+
+/** Calls a method of a user's logger; its failure can't be logged. */
+function ignoreFailure(call: () => unknown): void {
+  try {
+    const returned = call();
+    // The types also allow async methods, whose promises nothing else awaits.
+    if (returned !== undefined) Promise.resolve(returned).catch(() => {});
+  } catch {
+    // Dropped, see above.
+  }
 }
 
 /**
@@ -189,10 +257,12 @@ export function makeSafeLogger<Level extends string>(
  */
 export function warnAbout(
   session: Session | undefined,
-  logger: Pick<Logger, "warn"> | null,
+  logger: SafeLogger<"warn"> | null,
   text: string,
+  error?: unknown,
 ): void {
   const line = printable(text);
-  if (logger !== null) logger.warn(line);
-  else if (session !== undefined) tellServer(session, line);
+  const who = session === undefined ? null : `${session}`;
+  if (logger !== null) logger.warn(line, { kind: "app", who, error });
+  else if (session !== undefined) tellServer(session, line, error);
 }

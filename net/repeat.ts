@@ -10,7 +10,7 @@ import {
 import { DeguError } from "../base/errors.ts";
 import { pause } from "../internal/pause.ts";
 import { MAX_INTERVAL } from "./deadline.ts";
-import { standardLogger } from "./logger.ts";
+import { processLogger } from "./logger.ts";
 import { messageOf, stackOf } from "./thrown.ts";
 
 /** When an action runs again, and until when. */
@@ -111,5 +111,5 @@ function logError(error: unknown, wait: number): void {
   const isExpected = error instanceof DeguError || error instanceof DOMException ||
     Object.values(Deno.errors).some((each) => error instanceof each);
   const shown = isExpected ? messageOf(error) : stackOf(error);
-  standardLogger.warn(`${shown}; next run in ${wait} s`);
+  processLogger.warn(`${shown}; next run in ${wait} s`);
 }

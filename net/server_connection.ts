@@ -58,7 +58,7 @@ import { ExchangeWatch, type ReportExchange } from "./exchange_watch.ts";
 import { type BodyOver, hasBrokenBody, makeIncomingBody } from "./incoming_body.ts";
 import { addLingering, linger } from "./lingering.ts";
 import type { ListenerSide } from "./listener.ts";
-import type { Kind } from "./logger.ts";
+import type { LogDetails } from "./logger.ts";
 import { impossibleEvent, SERVER, type ServerEvent, type ServerState } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
@@ -70,8 +70,8 @@ const IDLE_SESSION_ENDED = "ended while idle, because another connection waited 
 const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have maxBytes";
 const CLOSE: HeaderDict = { connection: "close" };
 
-/** The level of a line in the log, or its kind at level `info`. */
-type LineLevel = "debug" | "warn" | "error" | Kind;
+/** The level of a line of no kind, or its kind: `"app"` at level `error`, others at `info`. */
+type LineLevel = "debug" | "warn" | "error" | LogDetails["kind"];
 
 /** Why a response is the last one of its session. */
 interface LastResponse {
@@ -179,7 +179,7 @@ export class ServerConnection implements Member, SessionOwner {
     const next = SERVER[this.#state][event];
     if (next === undefined) {
       const error = impossibleEvent(event, this.#state);
-      this.#endSession("error", messageOf(error), stackOf(error));
+      this.#endSession("error", messageOf(error), stackOf(error), error);
       this.#transport.close(error);
       // The slot is free at once, even if the app never returns.
       this.#served.resolve();
@@ -244,8 +244,8 @@ export class ServerConnection implements Member, SessionOwner {
     if (transport.closed) this.#served.resolve();
   }
 
-  peerCaused(line: string): void {
-    this.#context.logger.info(line, "apps");
+  peerCaused(line: string, error?: unknown): void {
+    this.#context.logger.info(line, { kind: "app", who: `${this.session}`, error });
   }
 
   /** True while closing loses nothing: before the first byte of a request. */
@@ -326,7 +326,7 @@ export class ServerConnection implements Member, SessionOwner {
     const { closed, failure } = this.#transport;
     if (closed) throw failure ?? new ConnectionClosedError();
     if (refusal !== null) {
-      this.#endSession("refusals", refusal);
+      this.#endSession("refusal", refusal);
       return false;
     }
     if (!this.#checkTrust()) return false;
@@ -352,7 +352,7 @@ export class ServerConnection implements Member, SessionOwner {
   /** Trust may have been withdrawn while the peer waited for a slot, or for `onConnect`. */
   #checkTrust(): boolean {
     if (this.#isTrusted()) return true;
-    this.#endSession("refusals", "UNTRUSTED: the client's authority is not trusted any more");
+    this.#endSession("refusal", "UNTRUSTED: the client's authority is not trusted any more");
     return false;
   }
 
@@ -537,12 +537,12 @@ export class ServerConnection implements Member, SessionOwner {
   ): LastResponse | null {
     if (this.#state === "broken") {
       const why = messageOf(this.#broken);
-      return { at: "bytes", why, line: why, error: this.#broken };
+      return { at: "protocol", why, line: why, error: this.#broken };
     }
     const last = (at: LineLevel, why: string): LastResponse => ({ at, why });
     // Any peer can send a body that its app does not want, so such a body is no error of the app.
     if (!mayReadRequest && this.#state === "unread") {
-      return last("bodies", `the body of a request was left unread (status ${status})`);
+      return last("body", `the body of a request was left unread (status ${status})`);
     }
     const closes = saysClose(headers) ? "response" : isLast ? "request" : null;
     if (closes !== null) {
@@ -583,12 +583,13 @@ export class ServerConnection implements Member, SessionOwner {
     } else if (request !== undefined && isTooLong(request.body, error)) {
       // Any peer can send such a body, so this is no error of the app.
       this.#endSession(
-        "bodies",
+        "body",
         `the body of a request is too long for the app: ${messageOf(error)}; ${TOO_LONG_HINT}`,
       );
     } else if (isSending && hasBrokenBody(error)) {
       // This connection is open, so what broke is another one: that of a proxy to its upstream.
-      this.#endSession("warn", `the source of a response's body broke off: ${messageOf(error)}`);
+      const why = `the source of a response's body broke off: ${messageOf(error)}`;
+      this.#endSession("warn", why, why, error);
     } else {
       this.#reportApp(error, where, request);
     }
@@ -617,7 +618,7 @@ export class ServerConnection implements Member, SessionOwner {
       hint = `; its request has expect: ${quote(String(this.#expectation))}, but no interim ` +
         "response is ever sent: set the client not to wait for one";
     }
-    const at = timedOut ? "waits" : broke instanceof ProtocolError ? "bytes" : "debug";
+    const at = timedOut ? "timeout" : broke instanceof ProtocolError ? "protocol" : "debug";
     const why = messageOf(broke) + hint;
     this.#endSession(at, why, why, broke);
   }
@@ -625,7 +626,7 @@ export class ServerConnection implements Member, SessionOwner {
   #reportApp(error: unknown, where: string, request?: Request): void {
     const what = request === undefined ? "" : `\n    for ${request.method} ${quote(request.uri)}`;
     const why = `an error of ${where}: `;
-    this.#endSession("error", why + messageOf(error), why + stackOf(error) + what);
+    this.#endSession("app", why + messageOf(error), why + stackOf(error) + what, error);
   }
 
   /**
@@ -640,8 +641,9 @@ export class ServerConnection implements Member, SessionOwner {
     const { logger } = this.#context;
     const who = `${this.session}`;
     const text = `${who}: ${line}`;
-    if (at === "debug" || at === "warn" || at === "error") logger[at](text);
-    else logger.info(text, at, { who, error });
+    const isLevel = at === "debug" || at === "warn" || at === "error";
+    const level = isLevel ? at : at === "app" ? "error" : "info";
+    logger[level](text, { kind: isLevel ? "other" : at, who, error });
   }
 
   readonly #bodyOver: BodyOver = (end, error) => {

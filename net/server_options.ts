@@ -1,15 +1,9 @@
 /** The options of a server. */
 
-import {
-  checkBoolean,
-  checkFunction,
-  checkInteger,
-  checkMethods,
-  copyOptions,
-} from "../internal/checks.ts";
+import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../internal/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import type { Exchange } from "./exchange_watch.ts";
-import { LEVELS, type Logger } from "./logger.ts";
+import { checkLogger, LEVELS, type Logger } from "./logger.ts";
 
 /** The limits and the logger of a server. */
 export interface ServerOptions {
@@ -94,7 +88,7 @@ export function checkServerOptions(
     if (copy[name] !== undefined) checkInteger(name, copy[name], 1, Infinity);
   }
   if (copy.timeout !== undefined) checkTimeout(copy.timeout);
-  if (copy.logger !== undefined) checkMethods("logger", copy.logger, LEVELS);
+  if (copy.logger !== undefined) checkLogger(copy.logger, LEVELS);
   if (copy.onExchange !== undefined) checkFunction("onExchange", copy.onExchange);
   if (copy.unframedNull !== undefined) checkBoolean("unframedNull", copy.unframedNull);
   return copy;

@@ -3,7 +3,7 @@
 import type { MessagePort, Worker } from "node:worker_threads";
 import type { Address } from "../base/address.ts";
 import { DeguError } from "../base/errors.ts";
-import { standardLogger } from "../net/logger.ts";
+import { processLogger } from "../net/logger.ts";
 import type { ServerOptions } from "../net/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { fromPostedError } from "./posted_error.ts";
@@ -134,7 +134,7 @@ export class WorkerThread {
     this.#port.close();
     // Nobody waits for a server that has started, so nobody else would tell of its end.
     if (this.#pending.size === 0 && this.#closing === null) {
-      standardLogger.error(`${WORKER_NAME} ${what}`);
+      processLogger.error(`${WORKER_NAME} ${what}`);
     }
     for (const { reject } of this.#pending.values()) reject(error);
     this.#ended.resolve();

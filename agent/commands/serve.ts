@@ -6,14 +6,13 @@ import { type Address, formatAddress } from "../../base.ts";
 import { pause } from "../../internal/pause.ts";
 import { type DeviceServer, type Peer, perPeer } from "../../device.ts";
 import { type FileEvent, FilesApp, type FilesOptions } from "../../files.ts";
-import type { AppFunction, AppObject, Logger } from "../../server.ts";
-import { LineLimit, makeStandardLogger } from "../../net/logger.ts";
+import { type AppFunction, type AppObject, type Logger, standardLogger } from "../../server.ts";
 import { ServingRecords } from "../../device/serving_records.ts";
 import { refusalOf } from "../../files/refusal.ts";
 import { DEFAULT_PORT, isForOthers, listen, parseListenAddress } from "../addresses.ts";
 import { type AgentCommand, type Context, parseOnce, repeated } from "../command.ts";
 import { loggerOf, openOrMakeDevice } from "../own_device.ts";
-import { explainLine } from "../explain.ts";
+import { explainingLogger, explainLine } from "../explain.ts";
 import { Inbox } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
 import { checkDirectories, DEFAULT_INBOX, type ServedOptions } from "../served_directories.ts";
@@ -72,24 +71,19 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   const served = { name: device.name, share, inbox };
   const isForAll = options.inboxForAll !== undefined;
   using events = new ServeEvents(output);
-  const refused = new LineLimit((last, count) => {
-    output.warn(`${explainLine(last)}${count > 1 ? ` (and ${count - 1} more)` : ""}`);
-  });
-  const filesLogger = { warn: (line: string) => refused.add(line) };
+  // What strangers cause is said, too, with a limit.
+  using refused = standardLogger({ print: (line) => output.warn(line) });
+  const filesLogger = { warn: (line: string) => refused.info(explainLine(line)) };
   const app = makeServeApp(served, filesLogger, (area, event) => events.add(area, event), {
     modes: options.modes !== false,
     write: options.newOnly === true ? "add" : true,
     isForAll,
   });
   if (inbox !== null && !isForAll) await sweep(inbox);
-  // What strangers cause is said, too, with a limit.
-  const logger = makeStandardLogger((line, level) => {
-    if (level === "info") output.note(line);
-    else output.warn(line);
-  }, explainLine);
-  using closing = new DisposableStack();
-  closing.defer(() => logger.close());
-  closing.defer(() => refused.close());
+  using limited = standardLogger({
+    print: (line, level) => level === "info" ? output.note(line) : output.warn(line),
+  });
+  const logger = explainingLogger(limited.record);
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));

@@ -257,7 +257,9 @@ Deno.test("refused writes of peers are a line a second, with the number of those
   const lines = stderr.split("\n").filter((line) => line.includes('DELETE "/inbox/'));
   assertMatch(lines[0]!, /^degu: warning: viewer: DELETE "\/inbox\/0": only GET, /);
   assert(lines.length <= 2 + seconds, stderr);
-  const more = lines.map((line) => Number(/ \(and (\d+) more\)$/.exec(line)?.[1] ?? 0));
+  const more = lines.map((line) =>
+    Number(/ \(and (\d+) more of this kind\)$/.exec(line)?.[1] ?? 0)
+  );
   assertEquals(lines.length + more.reduce((sum, each) => sum + each, 0), 100);
 });
 

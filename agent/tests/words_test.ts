@@ -4,7 +4,6 @@
  */
 import { ProtocolError, TlsError } from "@degu/degu";
 import { PairingError } from "@degu/degu/device";
-import { NO_MORE_NUMBERS } from "@degu/internal/device/pairing_state.ts";
 import { StatusError, TransferError } from "@degu/degu/files";
 import { explain, explainLine } from "@degu/internal/agent/explain.ts";
 import { pairingFailure } from "@degu/internal/agent/meeting.ts";
@@ -233,10 +232,10 @@ Deno.test("what the log says of others is said to people in their words", async 
   const rows: [rule: string, line: string, said: string, error: Error | null][] = [
     [
       "numbers that strangers have used up",
-      NO_MORE_NUMBERS,
+      "for programs",
       `5 devices have asked, and no number was confirmed, so no other one can ask: use a line, or ${again}; if you did not ` +
       "start them, somebody else in this network did",
-      null,
+      new PairingError("NOT_OPEN", "for programs"),
     ],
     [
       "a sender that is killed",

@@ -63,8 +63,8 @@ export interface SessionOwner {
   signalWanted(): void;
   /** Called when the app has closed the session, so that the connection must end now. */
   sessionClosed(reason: unknown): void;
-  /** Called with a line for the log that the peer has caused. */
-  peerCaused(line: string): void;
+  /** Called with a line for the log that the peer has caused, and its error, if there is one. */
+  peerCaused(line: string, error?: unknown): void;
   /** Reports whether the server would still accept the peer's certificate. */
   isPeerTrusted(): boolean;
 }
@@ -85,7 +85,7 @@ let releaseTrust: (session: Session) => void;
  * Writes a line that the peer has caused to the log of the session's server, if it has one. For
  * apps without a logger of their own.
  */
-export let tellServer: (session: Session, line: string) => void;
+export let tellServer: (session: Session, line: string, error?: unknown) => void;
 
 /** Sets the owner of the connection of a session. For servers. */
 export let ownSession: (session: Session, owner: SessionOwner) => void;
@@ -274,8 +274,8 @@ export class Session {
       if (signal.aborted) close();
     };
     releaseTrust = (session) => session.#releaseController?.abort();
-    tellServer = (session, line) => {
-      if (#owner in session) session.#owner?.peerCaused(line);
+    tellServer = (session, line, error) => {
+      if (#owner in session) session.#owner?.peerCaused(line, error);
     };
     abortSession = (session, makeReason) => {
       if (session.#makeAbortReason !== null) return;

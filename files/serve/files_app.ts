@@ -7,7 +7,7 @@ import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "../../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../../base/app/message.ts";
 import type { Session } from "../../base/app/session.ts";
-import { makeSafeLogger, warnAbout } from "../../net/logger.ts";
+import { makeSafeLogger, type SafeLogger, warnAbout } from "../../net/logger.ts";
 import { messageOf } from "../../net/thrown.ts";
 import { BundleError } from "../bundle.ts";
 import { KnownDigests } from "../digest.ts";
@@ -84,7 +84,7 @@ export interface FilesOptions {
    *
    * @default {the log of the server, at level `info`}
    */
-  logger?: Pick<Logger, "warn"> | undefined;
+  logger?: Pick<Logger, "warn" | "record"> | undefined;
   /**
    * Called once for each file that was sent to a peer, to its end or cut, or that a peer has
    * written or removed, singly or in a bundle; not for lists. A file of up to 32 KiB that is
@@ -171,7 +171,7 @@ export class FilesApp implements AppObject {
   readonly #settings: FilesSettings;
   /** Whether peers may write. */
   readonly #write: boolean | "add";
-  readonly #logger: Pick<Logger, "warn"> | null;
+  readonly #logger: SafeLogger<"warn"> | null;
   readonly #onFile: ((event: FileEvent) => void) | undefined;
   /** The directory above, in which the directory may be made again; `null` if it may not be. */
   readonly #parent: FileIdentity | null;
@@ -256,10 +256,10 @@ export class FilesApp implements AppObject {
       const where = path === undefined ? "" : `${path}: `;
       const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
       const who = session === undefined ? "a peer" : session.user ?? session;
-      warnAbout(session, this.#logger, `${who}: ${what}`);
+      warnAbout(session, this.#logger, `${who}: ${what}`, refusal.cause);
     };
     const failed = (error: unknown) => {
-      warnAbout(session, this.#logger, `onFile: ${messageOf(error)}`);
+      warnAbout(session, this.#logger, `onFile: ${messageOf(error)}`, error);
     };
     const report: FileRequest["report"] = (action, path, bytes, complete, status) => {
       try {

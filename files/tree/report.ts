@@ -1,6 +1,6 @@
 /** The events and figures of the copying of a tree. */
 
-import { standardLogger } from "../../net/logger.ts";
+import { processLogger } from "../../net/logger.ts";
 import { type RetryEvent, type RetryProgress, StatusError } from "../../client.ts";
 import { messageOf } from "../../net/thrown.ts";
 import { Pace, type TransferResult } from "../options.ts";
@@ -81,7 +81,7 @@ export class TreeReport {
   end(): void {
     for (const event of this.#held.splice(0)) this.#tell(event);
     const more = this.#tooLarge - 1;
-    if (more > 0) standardLogger.warn(`${more} more of the files are larger than the free space`);
+    if (more > 0) processLogger.warn(`${more} more of the files are larger than the free space`);
   }
 
   /** Tells that another attempt follows an error. */
@@ -104,7 +104,7 @@ export class TreeReport {
     // Without anybody who hears of it, a file would be left behind in silence.
     if (type === "failed" && onEvent === undefined) {
       const isSaid = hasNoSpace(event.error) && this.#tooLarge++ > 0;
-      if (!isSaid) standardLogger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
+      if (!isSaid) processLogger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
     }
     if ("path" in event) this.counts[event.type === "copied" ? "files" : event.type]++;
     try {

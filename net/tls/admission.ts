@@ -12,7 +12,7 @@
 import { DeguError, TlsError } from "../../base/errors.ts";
 import { MAX_INTERVAL } from "../deadline.ts";
 import type { Accepted, ListenerSide } from "../listener.ts";
-import type { KindLogger } from "../logger.ts";
+import type { SafeLogger } from "../logger.ts";
 import type { RawStream } from "./raw_stream.ts";
 
 /** The most connections that wait for their handshake to begin. */
@@ -46,7 +46,7 @@ interface Handshake {
 /** The connections of a listener, from their arrival until a server takes them. */
 export class Admission<T extends Arrival> {
   readonly #timeout: number | null;
-  readonly #logger: KindLogger;
+  readonly #logger: SafeLogger;
   readonly #handshake: (arrival: T) => Promise<Accepted>;
   /** The connections whose handshake has not begun, the oldest first. */
   readonly #waiting: T[] = [];
@@ -179,7 +179,11 @@ export class Admission<T extends Arrival> {
       // Hundreds of handshakes a second may be closed to make room: too many for the level `info`.
       const level = handshake.isEvicted ? "debug" : "info";
       const who = arrival.name;
-      this.#logger[level](`${who}: the handshake failed: ${why}`, "handshakes", { who, error });
+      this.#logger[level](`${who}: the handshake failed: ${why}`, {
+        kind: "handshake",
+        who,
+        error,
+      });
     } finally {
       this.#inProgress.delete(handshake);
       this.#begin();
@@ -194,7 +198,9 @@ export class Admission<T extends Arrival> {
       this.#done.push(accepted);
     } else {
       accepted.socket.close();
-      if (!this.#closed) this.#logger.info(`${name}: too many wait for a slot`, "slots");
+      if (!this.#closed) {
+        this.#logger.info(`${name}: too many wait for a slot`, { kind: "slot", who: name });
+      }
     }
   }
 

@@ -14,7 +14,7 @@ import {
   type ListenerSide,
   PlainListener,
 } from "../listener.ts";
-import type { Logger } from "../logger.ts";
+import type { SafeLogger } from "../logger.ts";
 import { Admission } from "./admission.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
 import { translateError } from "./errors.ts";
@@ -163,7 +163,7 @@ const BACKLOG = 511;
  */
 export function listenRaw(
   address: Address,
-  log: Logger,
+  log: SafeLogger,
   receive: (connection: RawConnection) => void,
 ): RawListener {
   const endpoint = endpointOf(address);
@@ -179,7 +179,7 @@ function isForNode(endpoint: Endpoint): endpoint is TcpEndpoint {
 
 function listenWithDeno(
   asked: Address,
-  log: Logger,
+  log: SafeLogger,
   receive: (connection: RawConnection) => void,
 ): RawListener {
   let plain: PlainListener | null = null;
@@ -227,7 +227,7 @@ class NodeListener implements RawListener {
   constructor(
     address: Address,
     endpoint: TcpEndpoint,
-    log: Logger,
+    log: SafeLogger,
     receive: (connection: RawConnection) => void,
   ) {
     this.address = address;

@@ -1,10 +1,12 @@
 /** Attacks on pairing by a number: by strangers at either port, and by one that stands between two devices. */
-import type { Invitation } from "@degu/degu/device";
+import { Device, type Invitation, type PairingError } from "@degu/degu/device";
+import type { Logger } from "@degu/degu/server";
 import { errorAnswer } from "@degu/testing/error_answers.ts";
 import { Try } from "@degu/internal/device/plain_port.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { makeSession } from "@degu/testing/calling.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
+import { tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { converse, opensslTest } from "@degu/testing/tls_openssl.ts";
@@ -58,6 +60,8 @@ Deno.test("a stranger in the middle with 1,000 sessions at once has one try, and
   const { camera, viewer, stranger, invitation, inviter } = setup;
   // However slow the machine is, nobody is late.
   using _timeouts = fastTimeouts((milliseconds) => [2000, 5000].includes(milliseconds), 1 / 100);
+  let isExhausted = false;
+  invitation.exhausted.then(() => isExhausted = true);
   for (let round = 1; round <= 6; round++) {
     using opened = new DisposableStack();
     const fates = await Promise.all(Array.from({ length: round === 1 ? 1000 : 100 }, async () => {
@@ -82,11 +86,34 @@ Deno.test("a stranger in the middle with 1,000 sessions at once has one try, and
     assertEquals([asked.number, asked.id], [answered[0], stranger.id]);
     asked.answer(false);
     await camera.logger.waitFor("info", "not paired by a number", round);
+    if (round < 5) assertEquals(isExhausted, false);
   }
+  await within(invitation.exhausted, "the numbers are used up");
   assertEquals(inviter.questions.length, 5);
   assertEquals(camera.logger.at("warn").filter((line) => line.includes("5 numbers")).length, 1);
   const both = Promise.all([viewer.join(invitation.line), invitation.paired]);
   assertEquals((await within(both, "the line pairs"))[1].id, viewer.id);
+});
+
+Deno.test("the logger's record gets an error with a code when the numbers of an invitation are used up", async () => {
+  await using dir = await tempDir();
+  await using others = await makeDevices("stranger");
+  const errors: unknown[] = [];
+  const fail = () => assert(false, "not by record");
+  const logger: Logger = {
+    ...{ debug: fail, info: fail, warn: fail, error: fail },
+    record: (level, _message, { error }) => void (level === "warn" && errors.push(error)),
+  };
+  await using camera = await Device.open(dir.path, { name: "camera", logger });
+  await using invitation = await camera.invite({ listen: LOOPBACK, confirm: () => true });
+  for (let number = 1; number <= 5; number++) {
+    assertEquals(errors, []);
+    using joiner = await RawJoiner.commit(invitation, others.stranger);
+    joiner.stranger.post("/random", {});
+    await joiner.stranger.end();
+  }
+  await within(invitation.exhausted, "the numbers are used up");
+  assertEquals(errors.map((error) => (error as PairingError).code), ["NOT_OPEN"]);
 });
 
 Deno.test("a stranger that grinds white space and the order of fields of what it relays: both numbers depend on it, before either is known", async () => {

@@ -29,6 +29,8 @@ import {
   type ServerSslconfig,
   SSLServer,
   type SSLServerOptions,
+  standardLogger,
+  type StandardLoggerOptions,
   type UntilSignalOptions,
 } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -115,6 +117,7 @@ Deno.test("a server's options may be undefined", async () => {
   await server.shutdown();
   await server.serveUntilSignal(unset<UntilSignalOptions>({ deadline: undefined }));
   accessLog(() => {}, unset<AccessLogOptions>({ user: undefined }));
+  standardLogger(unset<StandardLoggerOptions>({ print: undefined, debug: undefined })).debug("");
 });
 
 Deno.test("the options of an sslconfig may be undefined", async () => {

@@ -23,7 +23,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   server: [
     server,
-    "BodyError ConnectionClosedError DeguError EmptyPreambleError ProtocolError Request SSLServer Server Session TlsError buildServerSslctx isSignedBy publicKey256",
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError ProtocolError Request SSLServer Server Session TlsError buildServerSslctx isSignedBy publicKey256 standardLogger",
   ],
   files: [
     files,

@@ -1,6 +1,5 @@
 /** What a server without a logger of its own prints: what it refuses, and no more than a line a second of each kind. */
-import { type App, Server } from "@degu/degu/server";
-import { makeStandardLogger } from "@degu/internal/net/logger.ts";
+import { type App, type LogDetails, Server, standardLogger } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
@@ -23,10 +22,13 @@ function printed() {
 Deno.test("of each kind a line a second is printed; what was left out follows a second later, with its number", () => {
   using time = new FakeTime();
   using all = printed();
-  const logger = makeStandardLogger();
+  const logger = standardLogger();
+  const info = (line: string, kind: LogDetails["kind"]) => {
+    logger.record("info", line, { kind, who: null, error: undefined });
+  };
   const told = () => all.lines.splice(0);
-  for (let n = 1; n <= 5; n++) logger.info(`bytes ${n}`, "bytes");
-  logger.info("another kind", "slots");
+  for (let n = 1; n <= 5; n++) info(`bytes ${n}`, "protocol");
+  info("another kind", "slot");
   logger.debug("never");
   assertEquals(told(), ["bytes 1", "another kind"]);
   time.tick(999);
@@ -34,8 +36,8 @@ Deno.test("of each kind a line a second is printed; what was left out follows a 
   time.tick(1);
   assertEquals(told(), ["bytes 5 (and 3 more of this kind)"]);
   // That line has its second, too.
-  logger.info("bytes 6", "bytes");
-  logger.info("free again", "slots");
+  info("bytes 6", "protocol");
+  info("free again", "slot");
   time.tick(999);
   assertEquals(told(), ["free again"]);
   time.tick(1);
@@ -45,9 +47,9 @@ Deno.test("of each kind a line a second is printed; what was left out follows a 
     for (let n = 0; n < 3; n++) logger[level](level);
   }
   assertEquals(told(), [...Array(3).fill("warn"), ...Array(3).fill("error")]);
-  logger.info("bytes 7", "bytes");
-  logger.info("bytes 8", "bytes");
-  logger.close();
+  info("bytes 7", "protocol");
+  info("bytes 8", "protocol");
+  logger[Symbol.dispose]();
   assertEquals(told(), ["bytes 7", "bytes 8"]);
   time.tick(5000);
   assertEquals(told(), []);

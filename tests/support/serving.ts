@@ -7,6 +7,7 @@ import {
   type App,
   type AppFunction,
   type Logger,
+  type LogLevel,
   type Request,
   Server,
   type ServerOptions,
@@ -18,7 +19,7 @@ import { ServerConnection } from "@degu/internal/net/server_connection.ts";
 import { failAtBugs } from "./bugs.ts";
 import { RawPeer, within } from "./raw_peer.ts";
 
-export type Level = keyof Logger;
+export type Level = LogLevel;
 
 /** Keeps every message with its level. A bug that a server reports fails the test, whatever this expects. */
 export class RecordingLogger implements Logger {

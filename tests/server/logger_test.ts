@@ -1,0 +1,239 @@
+/** Loggers: what each line tells as data, and what a program makes of the standard logger. */
+import { ProxyApp, type TlsError } from "@degu/degu";
+import { ProtocolError } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import { FilesApp } from "@degu/degu/files";
+import {
+  type App,
+  type LogDetails,
+  type Logger,
+  type LogLevel,
+  Server,
+  type ServerOptions,
+  SSLServer,
+  standardLogger,
+} from "@degu/degu/server";
+import { tempDir } from "@degu/testing/directories.ts";
+import { callWith } from "@degu/testing/expectations.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
+import { exchange, RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+
+interface Line extends LogDetails {
+  readonly level: LogLevel;
+  readonly message: string;
+}
+
+/** A logger that may call nothing but `record`. */
+class RecordLogger implements Required<Logger> {
+  readonly lines: Line[] = [];
+  #onLine: (() => void) | null = null;
+
+  readonly debug = this.#refuse;
+  readonly info = this.#refuse;
+  readonly warn = this.#refuse;
+  readonly error = this.#refuse;
+
+  #refuse(message: string): never {
+    throw new Error(`not by record: ${message}`);
+  }
+
+  record(level: LogLevel, message: string, details: LogDetails): void {
+    this.lines.push({ level, message, ...details });
+    this.#onLine?.();
+  }
+
+  /** Resolves to the first line of a kind. */
+  async waitFor(kind: LogDetails["kind"]): Promise<Line> {
+    for (;;) {
+      const line = this.lines.find((each) => each.kind === kind);
+      if (line !== undefined) return line;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#onLine = resolve;
+      await within(promise, `a line of the kind ${kind}; got ${Deno.inspect(this.lines)}`);
+    }
+  }
+}
+
+const GET = "GET / HTTP/1.1\r\n\r\n";
+const PUT = "PUT / HTTP/1.1\r\ncontent-length: 9\r\n\r\n";
+const nothing: App = () => [200, "OK", {}, null];
+const failing: App = () => {
+  throw new SyntaxError("a bug");
+};
+
+Deno.test("record gets each line in place of the four methods: its kind, the peer, and the error", async (t) => {
+  const upstream = new Client(["127.0.0.1", await unusedPort()]);
+  const refusing: App = { onConnect: () => false, handle: () => [200, "OK", {}, null] };
+  type Row = [
+    kind: LogDetails["kind"],
+    level: LogLevel,
+    sent: string,
+    app: App,
+    error: (new (...args: never[]) => Error) | undefined,
+    options?: ServerOptions,
+  ];
+  const rows: Row[] = [
+    ["protocol", "info", "BREW / HTTP/1.1\r\n\r\n", nothing, ProtocolError],
+    ["timeout", "info", "GET", nothing, Deno.errors.TimedOut, { timeout: 0.05 }],
+    ["refusal", "info", GET, refusing, undefined],
+    ["body", "info", PUT, nothing, undefined],
+    ["app", "error", GET, failing, SyntaxError],
+    ["app", "info", GET, new ProxyApp(upstream), Deno.errors.ConnectionRefused],
+    ["other", "debug", "GET / HTTP/1.1\r\nconnection: close\r\n\r\n", nothing, undefined],
+  ];
+  for (const [kind, level, sent, app, Class, options] of rows) {
+    await t.step(`${kind} ${level}`, async () => {
+      const logger = new RecordLogger();
+      await using server = await Server.start(["127.0.0.1", 0], app, { logger, ...options });
+      using peer = await RawPeer.connect(server.address);
+      await peer.send(sent);
+      const line = await logger.waitFor(kind);
+      assertEquals(line.level, level, line.message);
+      assertMatch(line.who ?? "", /^127\.0\.0\.1:\d+$/);
+      assert(line.message.startsWith(`${line.who}: `), line.message);
+      if (Class === undefined) assertEquals(line.error, undefined);
+      else assertInstanceOf(line.error, Class);
+    });
+  }
+});
+
+Deno.test("record gets a handshake that failed, and what has no slot", async () => {
+  const logger = new RecordLogger();
+  const { serverSslconfig } = await sharedPki();
+  {
+    await using tls = await SSLServer.start(serverSslconfig, ["127.0.0.1", 0], nothing, { logger });
+    await exchange(tls.address, GET);
+    const { level, who, error } = await logger.waitFor("handshake");
+    assertEquals([level, (error as TlsError).code], ["info", "NOT_TLS"]);
+    assertMatch(who ?? "", /^127\.0\.0\.1:\d+$/);
+  }
+  const called = Promise.withResolvers<void>();
+  const app: App = () => {
+    called.resolve();
+    return new Promise(() => {});
+  };
+  const options = { logger, maxConnections: 1 };
+  await using server = await Server.start(["127.0.0.1", 0], app, options);
+  using holder = await RawPeer.connect(server.address);
+  await holder.send(GET);
+  await called.promise;
+  using waiting = await RawPeer.connect(server.address);
+  await waiting.send(GET);
+  const { level, who, message } = await logger.waitFor("slot");
+  assertEquals([level, message], ["info", `${who}: closed, because no slot became free`]);
+});
+
+Deno.test("the logger of an app may have record, too", async () => {
+  const port = await unusedPort();
+  await using dir = await tempDir();
+  const logger = new RecordLogger();
+  const part = { warn: logger.warn, record: logger.record.bind(logger) };
+  const apps = [
+    new ProxyApp(new Client(["127.0.0.1", port]), { logger: part }),
+    new FilesApp(dir.path, { write: true, logger: part }),
+  ];
+  for (const app of apps) {
+    await using server = await Server.start(["127.0.0.1", 0], app, { logger });
+    await exchange(server.address, "PUT /.degu-files HTTP/1.1\r\ncontent-length: 1\r\n\r\na");
+    const { level, who } = await logger.waitFor("app");
+    assertEquals(level, "warn");
+    assertMatch(who ?? "", /^127\.0\.0\.1:\d+$/);
+    logger.lines.length = 0;
+  }
+});
+
+Deno.test("a record that throws or rejects changes nothing, and one that is no function is refused", async () => {
+  const { debug, info, warn, error } = console;
+  const failures = [
+    () => {
+      throw new Error("the disk is full");
+    },
+    () => Promise.reject(new Error("the disk is full")),
+  ];
+  for (const record of failures) {
+    const logger: Logger = { debug, info, warn, error, record };
+    await using server = await Server.start(["127.0.0.1", 0], failing, { logger });
+    assertMatch((await exchange(server.address, GET)).received, /^HTTP\/1\.1 500 /);
+  }
+  const logger = { debug, info, warn, error, record: "file" };
+  const make = () => callWith(Reflect.construct, Server, [["127.0.0.1", 0], nothing, { logger }]);
+  assertThrows(make, TypeError, "logger: must be an object with the method record");
+});
+
+/** Records lines of the standard logger that have this kind. */
+const recordWith = (logger: Required<Logger>, kind: LogDetails["kind"]) => (line: string) => {
+  logger.record("info", line, { kind, who: null, error: undefined });
+};
+
+Deno.test("standardLogger prints in another way, with the same limit, and without debug unless it is asked for", async (t) => {
+  const all = { debug: true } as const;
+  const rows: [rule: string, options: object, printed: string[]][] = [
+    ["usual", {}, ["info 1", "warn 1", "warn 2", "error 1", "error 2", "info 2"]],
+    ["with debug", all, [
+      ...["debug 1", "info 1", "warn 1", "warn 2", "error 1", "error 2", "debug 2", "info 2"],
+    ]],
+  ];
+  await eachRow(t, rows, (_rule, options, expected) => {
+    using _time = new FakeTime();
+    const printed: string[] = [];
+    const print = (line: string, level: LogLevel) => {
+      assert(line.startsWith(level), line);
+      printed.push(line);
+    };
+    {
+      using logger = standardLogger({ print, ...options });
+      for (const level of ["debug", "info", "warn", "error"] as const) {
+        for (const n of [1, 2]) logger[level](`${level} ${n}`);
+      }
+    }
+    assertEquals(printed, expected);
+    return Promise.resolve();
+  });
+});
+
+Deno.test("a program words the lines anew, and the limit goes by their kind", () => {
+  using time = new FakeTime();
+  const printed: string[] = [];
+  using standard = standardLogger({ print: (line) => void printed.push(line) });
+  const logger: Required<Logger> = {
+    ...standard,
+    record: (level, _line, { kind, who, ...rest }) => {
+      standard.record(level, `${who} ${kind}`, { kind, who, ...rest });
+    },
+  };
+  const tell = (kind: LogDetails["kind"], who: string) => {
+    logger.record("info", "for programs", { kind, who, error: undefined });
+  };
+  for (const who of ["a", "b", "c"]) tell("handshake", who);
+  tell("body", "d");
+  time.tick(1000);
+  assertEquals(printed, ["a handshake", "d body", "c handshake (and 1 more of this kind)"]);
+});
+
+Deno.test("a print that fails is ignored, and a line after the end is printed at once", () => {
+  const lines: string[] = [];
+  const logger = standardLogger({
+    print: (line) => {
+      lines.push(line);
+      throw new Error("the disk is full");
+    },
+  });
+  const tell = recordWith(logger, "body");
+  tell("1");
+  logger[Symbol.dispose]();
+  tell("2");
+  tell("3");
+  logger[Symbol.dispose]();
+  assertEquals(lines, ["1", "2", "3"]);
+});
+
+Deno.test("options of standardLogger that are wrong are a TypeError", () => {
+  const wrong = [{ print: "stderr" }, { print: null }, { debug: 1 }, { level: "warn" }, null];
+  for (const options of wrong) {
+    assertThrows(() => callWith(standardLogger, options), TypeError);
+  }
+});
