@@ -33,6 +33,12 @@ export function isForOthers(address: Address): address is SentAddress {
   return !isUnixAddress(address) && parseHost(address[0])?.reach !== "loopback";
 }
 
+/** The address beside another one: with the next port, or any free one. */
+export function withNextPort([host, port, ...scope]: SentAddress): SentAddress {
+  const next = port === 0 ? 0 : port + 1;
+  return scope.length === 0 ? [host, next] : [host, next, scope[0], scope[1]];
+}
+
 /** Reads an address of an option; the port may be left out. */
 export function parseAddressOption(text: string): Address {
   const hasPort = text.startsWith("unix:") || /^(\[[^\]]*\]|[^:[\]]*):[^:]*$/.test(text);

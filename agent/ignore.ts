@@ -5,9 +5,10 @@
 
 import { dirname, join } from "node:path";
 import ignore from "ignore";
-import { bareName, RESERVED } from "../files/reserved.ts";
+import { bareName } from "../files/reserved.ts";
 import { explain } from "./explain.ts";
 import { FAILED, Failure } from "./failure.ts";
+import { RESERVED } from "./inbox.ts";
 
 /** The file whose lines say what to leave out of its directory. */
 export const IGNORE_FILE = ".deguignore";

@@ -2,20 +2,13 @@
 
 import { join } from "node:path";
 import type { Peer } from "../device.ts";
-import {
-  giveNewName,
-  infoOrNull,
-  namesIn,
-  presenceOf,
-  randomSuffix,
-  removeIfPossible,
-  syncIfPossible,
-} from "../internal/disk/names.ts";
 import { writePrivateFile } from "../device/identity/private_files.ts";
-import { Refusal, rootIsGone } from "../files/refusal.ts";
-import { reservedPath } from "../files/reserved.ts";
-import { freeName, nameKey } from "../device/identity/names.ts";
+import { giveNewName, presenceOf, syncIfPossible } from "../internal/disk/names.ts";
+import type { ResponseTuple } from "../server.ts";
 import { FAILED, Failure } from "./failure.ts";
+
+/** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */
+export const RESERVED = ".degu-files";
 
 /** The record of a directory's owner: a single one for good, also after a `degu forget`. */
 interface Ownership {
@@ -35,6 +28,42 @@ const OWNER_NAME = /^owner-(.+)$/;
 /** What a person's own programs leave in a directory, and the system in the root of a disk. */
 const NOT_OF_PEERS = /^(\..*|lost\+found)$/s;
 
+/** The inbox, or the directory of a peer, is not what it has to be; the peer is not told why. */
+class InboxError extends Error {}
+
+/** The refusal of a request to the inbox: what the log says, and what the peer gets. */
+interface InboxRefusal {
+  readonly message: string;
+  readonly response: ResponseTuple;
+}
+
+/** The answers to errors of the system. */
+const SYSTEM_REFUSALS: readonly (readonly [codes: RegExp, response: ResponseTuple])[] = [
+  [/^(ENOSPC|EDQUOT)$/, [507, "Insufficient Storage", {}, null]],
+  [/^(EACCES|EPERM|EROFS|ELOOP)$/, [403, "Forbidden", {}, null]],
+  // Another process has changed the inbox meanwhile.
+  [/^(ENOENT|ENOTDIR|EISDIR|EEXIST|EBUSY)$/, [409, "Conflict", {}, null]],
+  [/^(EMFILE|ENFILE)$/, [503, "Service Unavailable", { "retry-after": "1" }, null]],
+];
+
+/** The refusal of a request for which the inbox can't be used; `null` for bugs. */
+export function refusalOf(error: unknown): InboxRefusal | null {
+  if (error instanceof InboxError) {
+    // Without retry-after, this status says that the directory is not there.
+    return { message: error.message, response: [503, "Service Unavailable", {}, null] };
+  }
+  const code = error instanceof Deno.errors.NotCapable
+    ? "EACCES"
+    : `${(error as { code?: unknown } | null)?.code}`;
+  const [, response] = SYSTEM_REFUSALS.find(([codes]) => codes.test(code)) ?? [];
+  return response === undefined ? null : { message: `${error}`, response };
+}
+
+/** The form in which names of devices and of their directories are compared. */
+export function nameKey(name: string): string {
+  return name.toLowerCase();
+}
+
 export class Inbox {
   readonly path: string;
   readonly #records: string;
@@ -45,7 +74,7 @@ export class Inbox {
   /** @param path The real path of the inbox, which exists. */
   constructor(path: string) {
     this.path = path;
-    this.#records = reservedPath(path);
+    this.#records = join(path, RESERVED);
     this.#isThere = presenceOf(path);
   }
 
@@ -76,7 +105,7 @@ export class Inbox {
   /** The paths of the directories that peers have. */
   async directories(): Promise<string[]> {
     const paths = (await this.#read()).map(({ directory }) => join(this.path, directory));
-    return paths.filter((path) => infoOrNull(path)?.isDirectory);
+    return paths.filter((path) => lstatOrNull(path)?.isDirectory);
   }
 
   /** The path of a peer's directory; `null` if it has none yet under its name. */
@@ -90,11 +119,11 @@ export class Inbox {
    * one that another device has had, nor one that is recorded for nobody.
    *
    * @returns The name of the directory.
-   * @throws {Refusal} if the inbox is not there.
+   * @throws {InboxError} if the inbox is not there.
    */
   async directoryOf(peer: Pick<Peer, "id" | "name">): Promise<string> {
     for (;;) {
-      if (!this.#isThere()) throw rootIsGone(this.path);
+      if (!this.#isThere()) throw isGone(this.path);
       const all = await this.#read();
       const own = ownOf(peer, all);
       if (own !== null) return own.directory;
@@ -109,14 +138,14 @@ export class Inbox {
    * Makes the directory of a peer if it is missing: nobody has asked for it yet, or a person has
    * moved it away. Resolves once its name is on the disk.
    *
-   * @throws {Refusal} if the inbox is not there, or something else has the name.
+   * @throws {InboxError} if the inbox is not there, or something else has the name.
    */
   async make(directory: string): Promise<void> {
-    if (!this.#isThere()) throw rootIsGone(this.path);
+    if (!this.#isThere()) throw isGone(this.path);
     const path = join(this.path, directory);
-    const info = infoOrNull(path);
+    const info = lstatOrNull(path);
     const problem = problemOf(path, info);
-    if (problem !== null) throw new Refusal(503, problem);
+    if (problem !== null) throw new InboxError(problem);
     if (info === null) {
       Deno.mkdirSync(path, { recursive: true, mode: 0o700 });
       const syncing = syncIfPossible(this.path).finally(() => this.#syncing.delete(syncing));
@@ -131,12 +160,12 @@ export class Inbox {
     await Deno.mkdir(this.#records, { mode: 0o700 }).catch((error) => {
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
     });
-    const aside = join(this.#records, `.${randomSuffix()}`);
+    const aside = join(this.#records, `.${crypto.randomUUID()}`);
     try {
       await writePrivateFile(aside, `${JSON.stringify(ownership)}\n`);
       giveNewName(aside, join(this.#records, `owner-${nameKey(ownership.directory)}`));
     } finally {
-      await removeIfPossible(aside);
+      await Deno.remove(aside).catch(() => {});
     }
     // After a power failure, files without a record would be nobody's.
     for (const path of [this.#records, this.path]) await syncIfPossible(path);
@@ -166,12 +195,51 @@ export class Inbox {
   }
 }
 
+function isGone(path: string): InboxError {
+  return new InboxError(`${path}, which is served, is not there; is its disk mounted?`);
+}
+
+const MAX_NAME_LENGTH = 63;
+
+/** The name of a peer, or the name with `-2`, `-3` and so on, shortened to fit. */
+function freeName(name: string, taken: ReadonlySet<string>): string {
+  let free = name;
+  for (let number = 2; taken.has(nameKey(free)); number++) {
+    const suffix = `-${number}`;
+    free = name.slice(0, MAX_NAME_LENGTH - suffix.length) + suffix;
+  }
+  return free;
+}
+
+/** The names in a directory; none if it is missing. */
+async function namesIn(path: string): Promise<string[]> {
+  try {
+    return await Array.fromAsync(Deno.readDir(path), ({ name }) => name);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
+
+function lstatOrNull(path: string): Deno.FileInfo | null {
+  try {
+    return Deno.lstatSync(path);
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+}
+
 function ownOf({ id, name }: Pick<Peer, "id" | "name">, all: Ownership[]): Ownership | null {
   return all.find((each) => each.id === id && nameKey(each.name) === nameKey(name)) ?? null;
 }
 
 /** What is wrong with the directory of a peer, which may be missing; `null` if nothing is. */
-function problemOf(path: string, info = infoOrNull(path)): string | null {
+function problemOf(path: string, info = lstatOrNull(path)): string | null {
   if (info === null || info.isDirectory) return null;
   const what = info.isSymlink ? "a link, which is not followed" : "not a directory";
   return `${path} is ${what}: put the directory of the peer there, or remove it`;

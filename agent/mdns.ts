@@ -6,10 +6,8 @@
 import { Buffer } from "node:buffer";
 import { type Address, type ParsedHost, parseHost } from "../base.ts";
 import { isDeviceName } from "../device.ts";
-import { forgetOldest } from "../internal/collections.ts";
-import { pause } from "../internal/pause.ts";
+import { pause } from "./pause.ts";
 import { type Logger, standardLogger } from "../server.ts";
-import { messageOf } from "../net/thrown.ts";
 import {
   type InterfaceAddress,
   isInNetworks,
@@ -128,7 +126,7 @@ export class Announcement implements AsyncDisposable {
     this.#service = service;
     ({ promise: this.announced, resolve: this.#onSent } = Promise.withResolvers<string>());
     this.#ended = this.#announce(network, logger).catch((error) =>
-      logger.warn(`the announcement has ended: ${messageOf(error)}`)
+      logger.warn(`the announcement has ended: ${error}`)
     );
   }
 
@@ -374,7 +372,8 @@ export class Hints {
 function keepNew<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
   if (kept.has(key)) return;
   kept.set(key, value);
-  forgetOldest(kept, most);
+  // Strangers could otherwise fill it without limit.
+  if (kept.size > most) kept.delete(kept.keys().next().value!);
 }
 
 /** Whether a name equals a name of a device, in either case (RFC 6762 §16). */

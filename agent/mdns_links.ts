@@ -4,7 +4,6 @@ import type { Buffer } from "node:buffer";
 import { createSocket, type RemoteInfo } from "node:dgram";
 import { parseHost } from "../base.ts";
 import type { Logger } from "../server.ts";
-import { messageOf } from "../net/thrown.ts";
 import { ANY_HOST, PORT } from "./mdns_permissions.ts";
 
 /** The interval of looking for new interfaces and addresses: a peer is to be found again soon. */
@@ -88,7 +87,7 @@ export class Links implements AsyncDisposable {
       try {
         links.#update();
       } catch (error) {
-        use.logger.debug(`mDNS: ${messageOf(error)}`);
+        use.logger.debug(`mDNS: ${error}`);
       }
     }, POLL_MILLISECONDS);
     return links;
@@ -201,7 +200,7 @@ export class Link {
   }
 
   #log(error: unknown): void {
-    this.#logger.debug(`mDNS on ${this.#name}: ${messageOf(error)}`);
+    this.#logger.debug(`mDNS on ${this.#name}: ${error}`);
   }
 }
 

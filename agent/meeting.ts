@@ -4,7 +4,7 @@
  */
 
 import { formatAddress } from "../base.ts";
-import { pause } from "../internal/pause.ts";
+import { pause } from "./pause.ts";
 import {
   type Device,
   type Invitation,

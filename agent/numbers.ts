@@ -1,6 +1,6 @@
 /** Asks a person at the terminal whether another device shows the same number. */
 
-import { pause } from "../internal/pause.ts";
+import { pause } from "./pause.ts";
 import type { PairingQuestion } from "../device.ts";
 import type { Output } from "./output.ts";
 

@@ -1,6 +1,6 @@
 /** Output of the program: results go to stdout, everything else to stderr. */
 
-import { printable, printableJson } from "../internal/printable.ts";
+import { printable } from "../base.ts";
 
 /**
  * The reader of the output has closed it, as `head` does, so the command ends without a message.
@@ -175,6 +175,20 @@ export function writeToStream(stream: Pick<Stream, "writeSync">, text: string): 
     if (error instanceof Deno.errors.BrokenPipe) throw new OutputClosed("the output was closed");
     throw error;
   }
+}
+
+/** Characters that JSON doesn't escape, and that a terminal doesn't show or takes for commands. */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+/**
+ * Formats a value as one line of JSON with visible characters only: each invisible one is `\\u` and
+ * four hexadecimal digits, once for each UTF-16 unit.
+ */
+export function printableJson(value: unknown): string {
+  return JSON.stringify(value).replaceAll(INVISIBLE, (character) => {
+    const units = Array.from({ length: character.length }, (_, i) => character.charCodeAt(i));
+    return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
+  });
 }
 
 export function counted(count: number, thing: string): string {

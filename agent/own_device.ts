@@ -3,7 +3,6 @@
 import { Device, isDeviceName } from "../device.ts";
 import { isAbsolute, resolve } from "node:path";
 import type { Logger } from "../server.ts";
-import { MAX_NAME_LENGTH } from "../device/identity/names.ts";
 import type { Context } from "./command.ts";
 import { explainingLogger } from "./explain.ts";
 import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
@@ -59,6 +58,8 @@ function nameHere(home: string): string {
   }
 }
 
+/** The largest number of characters in the name of a device. */
+const MAX_NAME_LENGTH = 63;
 const FALLBACK = "device";
 
 /**

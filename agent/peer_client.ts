@@ -1,7 +1,7 @@
 /** A peer that a command asks: who it is, and where it answers. */
 
 import { type Address, BodyError, formatAddress, parseHost } from "../base.ts";
-import { pause } from "../internal/pause.ts";
+import { pause } from "./pause.ts";
 import type { Client, ClientOptions, Response } from "../client.ts";
 import type { Device, DeviceClientOptions, Peer } from "../device.ts";
 import { isForOthers } from "./addresses.ts";

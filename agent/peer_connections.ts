@@ -1,6 +1,6 @@
 /** Calls to one peer: over connections that are kept, and retried when a connection is lost. */
 
-import { pause } from "../internal/pause.ts";
+import { pause } from "./pause.ts";
 import {
   type Client,
   type ClientOptions,

@@ -1,7 +1,6 @@
 /** The program: its commands, its options, its exit codes. */
 
 import { type Command, CommanderError } from "commander";
-import { TERMINATION_SIGNALS } from "../net/termination.ts";
 import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
 import { findHome } from "./own_device.ts";
 import { errorObject, explain } from "./explain.ts";
@@ -199,6 +198,11 @@ function wrongUsage(error: CommanderError, command: Command): Error {
   const name = names.join(" ");
   return new Failure(`${problem}; "${name} --help" explains it`, USAGE);
 }
+
+/** The signals that end programs; Windows can't send SIGTERM. */
+const TERMINATION_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT"]
+  : ["SIGINT", "SIGTERM"];
 
 /**
  * Catches signals until disposed of: the first signal aborts the command, the second ends the

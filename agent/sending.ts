@@ -2,8 +2,8 @@
 
 import { escapeName, type FileEvent, FilesApp, isReservedName } from "../files.ts";
 import { basename, dirname, resolve } from "node:path";
-import { json, reply } from "../apps/reply.ts";
-import { pause } from "../internal/pause.ts";
+import { json, reply } from "../mod.ts";
+import { pause } from "./pause.ts";
 import type { AppFunction, Logger, ResponseTuple, Session } from "../server.ts";
 import { Failure, USAGE } from "./failure.ts";
 import { ifThere, notHere, overlap } from "./local_paths.ts";

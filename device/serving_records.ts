@@ -1,4 +1,4 @@
-/** The addresses of a device's servers, and their inboxes, recorded for its other processes. */
+/** The addresses of a device's servers, recorded for its other processes. */
 
 import { join } from "node:path";
 import { type Address, parseAddress } from "../base.ts";
@@ -8,14 +8,11 @@ import type { Temporary } from "../internal/disk/temporary.ts";
 import { pause } from "../internal/pause.ts";
 import { ifPresent, namesIn, randomSuffix, removeIfPossible } from "../internal/disk/names.ts";
 
-/** An address, or a path of the system. */
-const MAX_RECORD_BYTES = 8192;
+const MAX_RECORD_BYTES = 512;
 /** A new record is locked a moment after its file was created. */
 const UNLOCKED_MILLISECONDS = 60_000;
 /** The names of records of an address. */
 const ADDRESS_NAME = /^[0-9a-f]{16}$/;
-/** The names of records of an inbox. */
-const INBOX_NAME = /^inbox-[0-9a-f]{16}$/;
 const POLL_MILLISECONDS = 20;
 
 /** The record of a server that runs in this process. */
@@ -38,26 +35,16 @@ export class ServingRecords {
 
   /** Records an address, until the record is removed. */
   async add(address: Address): Promise<ServingRecord> {
-    const { record, remove } = await this.#write(randomSuffix(), addressText(address));
-    return { touch: () => record.file.utimeSync(new Date(), new Date()), remove };
-  }
-
-  /** Records an inbox in which each peer has a directory, until the record is disposed of. */
-  async addInbox(path: string): Promise<AsyncDisposable> {
-    const { remove } = await this.#write(`inbox-${randomSuffix()}`, path);
-    return { [Symbol.asyncDispose]: remove };
-  }
-
-  async #write(name: string, text: string) {
+    const name = randomSuffix();
     const temporary = join(this.#dir, `.${name}`);
     const path = join(this.#dir, name);
     const lock = ({ file }: Temporary) => file.lock(true);
-    const record = await writeAside(path, text, temporary, lock);
+    const record = await writeAside(path, addressText(address), temporary, lock);
     const remove = async () => {
       await removeIfPossible(path);
       record[Symbol.dispose]();
     };
-    return { record, remove };
+    return { touch: () => record.file.utimeSync(new Date(), new Date()), remove };
   }
 
   /**
@@ -100,32 +87,22 @@ export class ServingRecords {
     return [...found.keys()].sort().map((text) => found.get(text)!);
   }
 
-  /** The recorded inboxes of processes that are alive, each once. */
-  async inboxes(): Promise<string[]> {
-    const found = new Set<string>();
-    for (const name of await namesIn(this.#dir)) {
-      const path = await ifPresent(this.#read(name, INBOX_NAME));
-      if (path !== null) found.add(path);
-    }
-    return [...found].sort();
-  }
-
   /**
    * The text of a record with such a name; `null` for another file, and for a record that nobody
    * locks, which is removed.
    */
-  async #read(name: string, kind: RegExp = ADDRESS_NAME): Promise<string | null> {
+  async #read(name: string): Promise<string | null> {
     const path = join(this.#dir, name);
     // Opening a FIFO would block.
     if (!(await Deno.lstat(path)).isFile) return null;
     using file = await Deno.open(path);
-    if (!kind.test(name) && !isOld(await file.stat())) return null;
+    if (!ADDRESS_NAME.test(name) && !isOld(await file.stat())) return null;
     // The lock is shared: others who check at the same time must not be mistaken for the owner.
     if (await file.tryLock(false)) {
       await removeIfPossible(path);
       return null;
     }
-    if (!kind.test(name)) return null;
+    if (!ADDRESS_NAME.test(name)) return null;
     const bytes = new Uint8Array(MAX_RECORD_BYTES);
     const length = await file.read(bytes) ?? 0;
     return new TextDecoder().decode(bytes.subarray(0, length));

@@ -39,19 +39,6 @@ export function printable(text: string): string {
 }
 
 /**
- * Formats a value as one line of JSON with visible characters only.
- *
- * @returns JSON with each invisible character as `\\u` and four hexadecimal digits, once for each
- * UTF-16 unit.
- */
-export function printableJson(value: unknown): string {
-  return JSON.stringify(value).replaceAll(INVISIBLE, (character) => {
-    const units = Array.from({ length: character.length }, (_, i) => character.charCodeAt(i));
-    return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
-  });
-}
-
-/**
  * Makes an error safe for a log: the message and the stack of a file system error contain its path.
  *
  * @returns The error itself if its message is safe; otherwise a safe error with the same name and

@@ -5,13 +5,12 @@
 import { formatAddress } from "../../base.ts";
 import { argumentFacts } from "../../internal/facts.ts";
 import type { Device, Peer } from "../../device.ts";
-import { ServingRecords } from "../../device/serving_records.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { Failure, USAGE } from "../failure.ts";
-import { Inbox } from "../inbox.ts";
-import { nameKey } from "../../device/identity/names.ts";
+import { Inbox, nameKey } from "../inbox.ts";
+import { ServingInboxes } from "../serving_inboxes.ts";
 
 export function addId(program: AgentCommand): void {
   program.command("id")
@@ -86,7 +85,7 @@ async function rename(context: Context, peer: string, given: string): Promise<vo
 
 /** The directories in which a peer that is renamed has put its files: a line for each inbox. */
 async function oldFiles({ dir }: Device, peer: Peer): Promise<string[]> {
-  const inboxes = await new ServingRecords(dir).inboxes();
+  const inboxes = await new ServingInboxes(dir).list();
   if (inboxes.length === 0) {
     return ["a directory that it has in an inbox here keeps the old name, and the files"];
   }

@@ -2,9 +2,9 @@
 
 import { escapeName, isReservedName } from "../../files.ts";
 import { dirname, join } from "node:path";
-import { pause } from "../../internal/pause.ts";
+import { pause } from "../pause.ts";
 import type { Client, ClientOptions, ConnectionPool } from "../../client.ts";
-import { foldName } from "../../files/reserved.ts";
+import { bareName } from "../../files/reserved.ts";
 import { setTransferTraits } from "../../files/transfer/client.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS, jsonOf } from "../peer_client.ts";
@@ -104,7 +104,7 @@ async function runReceive(
     const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
       const { name, kind, size, modified } = entry;
       const names = [name];
-      if (foldName(name).startsWith(".") && !force) throw new Failure(BEGINS_WITH_DOT);
+      if (bareName(name).startsWith(".") && !force) throw new Failure(BEGINS_WITH_DOT);
       if (kind === "file") {
         const path = join(target.path, name);
         const job = downloadJobOf(

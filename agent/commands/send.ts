@@ -2,8 +2,7 @@
 
 import type { Address } from "../../base.ts";
 import type { Device, Peer } from "../../device.ts";
-import { listen, parseInvitingAddress, type SentAddress } from "../addresses.ts";
-import { withNextPort } from "../../device/invitation_line.ts";
+import { listen, parseInvitingAddress, type SentAddress, withNextPort } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { loggerOf, TemporaryDevice } from "../own_device.ts";
 import { Failure } from "../failure.ts";

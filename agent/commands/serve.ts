@@ -3,18 +3,17 @@
 import { join } from "node:path";
 import { Option } from "commander";
 import { type Address, formatAddress } from "../../base.ts";
-import { pause } from "../../internal/pause.ts";
+import { pause } from "../pause.ts";
 import { type DeviceServer, type Peer, perPeer } from "../../device.ts";
 import { type FileEvent, FilesApp, type FilesOptions } from "../../files.ts";
 import { type AppFunction, type AppObject, type Logger, standardLogger } from "../../server.ts";
-import { ServingRecords } from "../../device/serving_records.ts";
-import { refusalOf } from "../../files/refusal.ts";
 import { DEFAULT_PORT, isForOthers, listen, parseListenAddress } from "../addresses.ts";
 import { type AgentCommand, type Context, parseOnce, repeated } from "../command.ts";
 import { loggerOf, openOrMakeDevice } from "../own_device.ts";
 import { explainingLogger, explainLine } from "../explain.ts";
-import { Inbox } from "../inbox.ts";
+import { Inbox, refusalOf } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
+import { ServingInboxes } from "../serving_inboxes.ts";
 import { checkDirectories, DEFAULT_INBOX, type ServedOptions } from "../served_directories.ts";
 import { Announcement } from "../mdns.ts";
 import { HOSTS, mayUseMdns } from "../mdns_permissions.ts";
@@ -89,7 +88,7 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   const addresses = servers.map(({ address }) => formatAddress(address));
   await using _record = inbox === null || isForAll
     ? null
-    : await new ServingRecords(device.dir).addInbox(inbox);
+    : await new ServingInboxes(device.dir).add(inbox);
   output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
   const port = options.announce === false ? null : portForOthers(servers);
   const isAnnounced = port !== null && mayUseMdns();
@@ -168,7 +167,7 @@ export function makeServeApp(
           const refusal = refusalOf(error);
           if (refusal === null) throw error;
           logger.warn(`${peer.name}: ${refusal.message}`);
-          return refusal.answer();
+          return refusal.response;
         }
         return await app.handle(request, session);
       };

@@ -3,6 +3,7 @@ import { BodyIter } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { Inbox } from "@degu/internal/agent/inbox.ts";
+import { ServingInboxes } from "@degu/internal/agent/serving_inboxes.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
@@ -502,4 +503,24 @@ Deno.test("at its start degu serve removes what a peer that does not come back h
   await homes.serve("camera", ["--inbox", dir.path]);
   await assertRejects(() => Deno.lstat(old!), Deno.errors.NotFound);
   await Deno.lstat(recent!);
+});
+
+Deno.test("the inboxes of processes that are alive are recorded, and no others", async () => {
+  await using dir = await tempDir();
+  const records = new ServingInboxes(dir.path);
+  assertEquals(await records.list(), []);
+  const paths = ["/long".repeat(800), "/two\nlines", "/one"];
+  const added = await Promise.all(paths.map((path) => records.add(path)));
+  const again = await records.add("/one");
+  assertEquals(await records.list(), paths.toSorted());
+  await again[Symbol.asyncDispose]();
+  assertEquals(await records.list(), paths.toSorted());
+  for (const record of added) await record[Symbol.asyncDispose]();
+  assertEquals(await entries(`${dir.path}/inboxes`), []);
+  // A process that was killed holds no lock. One that has just begun may not have it yet.
+  await fill(dir.path, { "inboxes/killed": "/killed", "inboxes/new": "" });
+  const hourAgo = new Date(Date.now() - 3_600_000);
+  await Deno.utime(`${dir.path}/inboxes/killed`, hourAgo, hourAgo);
+  assertEquals(await records.list(), []);
+  assertEquals(await entries(`${dir.path}/inboxes`), ["new"]);
 });

@@ -1,5 +1,5 @@
 /** What is printed, and the progress bar. */
-import { formatBytes, formatDuration, Output } from "@degu/internal/agent/output.ts";
+import { formatBytes, formatDuration, Output, printableJson } from "@degu/internal/agent/output.ts";
 import {
   type CommandProgress,
   fitText,
@@ -50,6 +50,13 @@ function printAll(output: Output): void {
   output.warn("warn");
   output.error("error");
 }
+
+Deno.test("invisible characters become JSON escapes, which keep the same value", () => {
+  const value = { "a b/Ö日😀": '\n\x1b\x85\u202e\u{e0001}\ud800"\\' };
+  const text = printableJson(value);
+  assertEquals(text, String.raw`{"a b/Ö日😀":"\n\u001b\u0085\u202e\udb40\udc01\ud800\"\\"}`);
+  assertEquals(JSON.parse(text), value);
+});
 
 Deno.test("while a question is open only questions, errors and results are printed, then one line for the rest", () => {
   const hold = (count: number) => (output: Output) => {

@@ -26,7 +26,6 @@ import {
   inspectFields,
   printable,
   printableError,
-  printableJson,
   quoteLine,
   quoteValue,
 } from "@degu/internal/internal/printable.ts";
@@ -348,13 +347,6 @@ Deno.test("invisible characters, and those that break a line, are replaced by th
 Deno.test("only text can be made printable", () => {
   const call = () => printable(5 as unknown as string);
   assertThrows(call, TypeError, "text: must be a string; got number");
-});
-
-Deno.test("such characters become JSON escapes, which keep the same value", () => {
-  const value = { "a b/Ö日😀": '\n\x1b\x85\u202e\u{e0001}\ud800"\\' };
-  const text = printableJson(value);
-  assertEquals(text, String.raw`{"a b/Ö日😀":"\n\u001b\u0085\u202e\udb40\udc01\ud800\"\\"}`);
-  assertEquals(JSON.parse(text), value);
 });
 
 Deno.test("an error with such characters is replaced by one without them", () => {

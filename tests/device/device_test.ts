@@ -353,25 +353,6 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   for (const record of added) await record.remove();
 });
 
-Deno.test("the inboxes of processes that are alive are recorded beside the addresses, and no pairing waits for them", async () => {
-  await using setup = await setUpPeers();
-  const { camera } = setup;
-  const records = new ServingRecords(camera.dir);
-  const paths = ["/long".repeat(800), "/two\nlines", "/one"];
-  const added = await Promise.all(paths.map((path) => records.addInbox(path)));
-  const again = await records.addInbox("/one");
-  assertEquals(await records.inboxes(), paths.toSorted());
-  assertEquals(await camera.serving(), []);
-  await (await records.watch())(Infinity, new AbortController().signal);
-  await again[Symbol.asyncDispose]();
-  assertEquals(await records.inboxes(), paths.toSorted());
-  for (const record of added) await record[Symbol.asyncDispose]();
-  // A process that was killed holds no lock.
-  await Deno.writeTextFile(join(camera.dir, "serving", "inbox-0123456789abcdef"), "/killed");
-  assertEquals(await records.inboxes(), []);
-  assertEquals(await entries(join(camera.dir, "serving")), []);
-});
-
 Deno.test("what is stored can be read and changed when the device is closed", async () => {
   await using setup = await setUpPeers("viewer");
   const { camera, others: [viewer] } = setup;

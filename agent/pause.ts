@@ -1,0 +1,21 @@
+/** A pause that a signal ends. */
+
+/**
+ * Waits this many milliseconds, perhaps `Infinity`, or until a signal is aborted. Never rejects.
+ */
+export function pause(
+  milliseconds: number,
+  ...given: readonly (AbortSignal | undefined)[]
+): Promise<void> {
+  const signals = given.filter((signal) => signal !== undefined);
+  return new Promise((resolve) => {
+    if (signals.some(({ aborted }) => aborted)) return resolve();
+    const end = () => {
+      clearTimeout(timer);
+      for (const signal of signals) signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = Number.isFinite(milliseconds) ? setTimeout(end, milliseconds) : undefined;
+    for (const signal of signals) signal.addEventListener("abort", end);
+  });
+}
