@@ -46,7 +46,12 @@ export { download } from "./files/transfer/download.ts";
 export { downloadTree } from "./files/tree/download_tree.ts";
 export type { DirectoryEntry, OtherReason, TreeEntry } from "./files/entries.ts";
 export { listDirectory, listTree } from "./files/tree/lists.ts";
-export type { TransferOptions, TransferProgress, TransferResult } from "./files/options.ts";
+export type {
+  TransferOptions,
+  TransferProgress,
+  TransferResult,
+  TreeResult,
+} from "./files/options.ts";
 export { deleteFile, makeDirectory } from "./files/transfer/remote_changes.ts";
 export { remoteDigest } from "./files/transfer/remote_digest.ts";
 export { type KeptPart, TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
@@ -55,7 +60,6 @@ export type {
   MoveTreeOptions,
   TreeEvent,
   TreeOptions,
-  TreeResult,
   UploadTreeOptions,
 } from "./files/tree/options.ts";
 export { upload } from "./files/transfer/upload.ts";

@@ -474,7 +474,7 @@ class TreeCopy {
       // A tree that is up to date may have a hundred thousand of these events.
       if (event.type !== "unchanged" && event.type !== "retry") moved();
     };
-    const all = { ...options, filter, retries, signal, onEvent };
+    const all = { ...options, filter, retries, signal, onEvent, partial: true };
     const uri = this.#files.uri([...names, ""]);
     return direction === "get"
       ? downloadTree(pool, uri, root, all)

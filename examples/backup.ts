@@ -7,7 +7,7 @@
 
 import { isTransient, printable, repeat, terminationSignal } from "@degu/degu";
 import { Device } from "@degu/degu/device";
-import { StatusError, uploadTree } from "@degu/degu/files";
+import { StatusError, TransferError, uploadTree } from "@degu/degu/files";
 
 const [directory, seconds = "60"] = Deno.args;
 if (directory === undefined) {
@@ -20,17 +20,17 @@ await using device = await Device.open(`${Deno.cwd()}/backup-device`, { name: "b
 // they did not bring to its end, the next backup does.
 const client = await device.client("recorder");
 await repeat(async (signal) => {
-  // Each file that fails by itself is named in the log.
+  // Each file that fails by itself is named in the log, and fails the backup at its end.
   const options = { delete: true, settled: 10, retries: 3, signal };
-  const done = await uploadTree(client, directory, [], options);
-  console.log(`copied ${done.files}, deleted ${done.deleted}, failed ${done.failed}`);
-  if (done.deletionsSkipped !== null) console.warn(`Not all was deleted: ${done.deletionsSkipped}`);
+  const { files, unchanged, deleted } = await uploadTree(client, directory, [], options);
+  console.log(`complete: copied ${files}, unchanged ${unchanged}, deleted ${deleted}`);
 }, { seconds: Number(seconds), signal: terminationSignal(), onError });
 
-/** Leaves an error that time may heal to the next backup; any other one ends the program. */
+/** Leaves what was not copied to the next backup; an error that ends each backup is thrown. */
 function onError(error: unknown, wait: number): void {
   const isFull = error instanceof StatusError && error.status === 507;
-  if (!isFull && !isTransient(error)) throw error;
+  const isIncomplete = error instanceof TransferError && error.code === "INCOMPLETE";
+  if (!isFull && !isIncomplete && !isTransient(error)) throw error;
   const what = isFull ? "the disk of the recorder is full" : printable(String(error));
   console.error(`${what}; the next backup begins in ${wait} s`);
 }

@@ -89,6 +89,42 @@ export interface TransferResult {
   readonly sha256: string | null;
 }
 
+/** The outcome of the copying of a tree. */
+export interface TreeResult {
+  /** The number of files that were copied. */
+  readonly files: number;
+  /** The bytes that this call has transferred for them; in a dry run those that it would. */
+  readonly bytes: number;
+  /** The bytes that the target has copied itself from files that are there. */
+  readonly reused: number;
+  /** The number of files that were the same at both ends. */
+  readonly unchanged: number;
+  /** The number of files and directories of the target that were deleted. */
+  readonly deleted: number;
+  /** The number of files of the source that were removed, with `move`. */
+  readonly removed: number;
+  /**
+   * The number of entries that are neither file nor directory, have a reserved name, or are still
+   * being written.
+   */
+  readonly skipped: number;
+  /** The number of entries that could not be copied, deleted or removed. */
+  readonly failed: number;
+  /**
+   * Why superfluous entries of the target were not deleted at the end, with `delete`:
+   *
+   * - `"limit"`: there are more of them than `maxDelete`.
+   * - `"incomplete"`: an entry of the source can't be read, or has a name that can't be sent.
+   * - `"failed"`: an entry could not be copied.
+   * - `"empty"`: the source has no entries, or only those with reserved names, the target has some,
+   *   and `deleteAll` is false. The directory of a disk that is not mounted looks like that.
+   * - `"spelling"`: the target lists an entry of the source by another name, or not at all. Any
+   *   superfluous entry of that directory may be that entry, so all of them are kept with
+   *   everything below; in other directories they were deleted.
+   */
+  readonly deletionsSkipped: "limit" | "incomplete" | "failed" | "empty" | "spelling" | null;
+}
+
 /** The options of a transfer, checked and with their defaults. */
 export interface TransferSettings {
   readonly resume: boolean;

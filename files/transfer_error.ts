@@ -7,6 +7,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/tables.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { isTransient, StatusError } from "../client.ts";
+import type { TreeResult } from "./options.ts";
 
 /**
  * Why a transfer has failed.
@@ -22,6 +23,9 @@ import { isTransient, StatusError } from "../client.ts";
  * - `"CONFLICT"`: something else has the name at the target of a tree.
  * - `"UNREADABLE"`: an entry of a tree can't be read where it is.
  * - `"BAD_NAME"`: an entry of a tree has a name that can't be sent.
+ * - `"INCOMPLETE"`: all else of a tree was copied, and an entry has failed, or deletions were
+ *   skipped. The error has the result; it is transient exactly if each entry has failed by an error
+ *   that is.
  */
 export type TransferErrorCode =
   | "UNEXPECTED_RESPONSE"
@@ -32,7 +36,8 @@ export type TransferErrorCode =
   | "DISK_FULL"
   | "CONFLICT"
   | "UNREADABLE"
-  | "BAD_NAME";
+  | "BAD_NAME"
+  | "INCOMPLETE";
 
 /** What an interrupted download leaves on the disk. */
 export interface KeptPart {
@@ -81,6 +86,8 @@ export class TransferError extends DeguError {
   readonly kept: KeptPart | null;
   /** `maxDelete` of a call that would delete more entries than that; else `null`. */
   readonly limit: number | null;
+  /** What a call has done that is `"INCOMPLETE"`; else `null`. */
+  readonly result: TreeResult | null;
 
   /** @internal */
   constructor(
@@ -91,6 +98,7 @@ export class TransferError extends DeguError {
       free?: number | null;
       kept?: KeptPart | null;
       limit?: number;
+      result?: TreeResult;
     },
   ) {
     super(message, options);
@@ -99,6 +107,7 @@ export class TransferError extends DeguError {
     this.free = options?.free ?? null;
     this.kept = options?.kept ?? null;
     this.limit = options?.limit ?? null;
+    this.result = options?.result ?? null;
   }
 }
 

@@ -7,11 +7,11 @@
  * is there.
  */
 
+import type { TreeResult } from "../options.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { isCut } from "../transfer_error.ts";
 import { type Attempt, throwIfForAll } from "./attempt.ts";
 import type { ReceivedPart, TreeCopies } from "./copies.ts";
-import type { TreeResult } from "./options.ts";
 import { type Copy, type DeletionScope, failuresOf, type LateGroup, type Plan } from "./plan.ts";
 import type { TakenNames } from "./taken_names.ts";
 import { directoryAbove, TreeNode } from "./tree.ts";
@@ -69,8 +69,8 @@ export class TreeDeletions {
 
   #whyNot(tooMany: number | null): TreeResult["deletionsSkipped"] {
     const { report, settings: { deleteAll } } = this.#attempt;
-    const { isIncomplete, isEmpty, linked } = this.#plan;
-    if (isEmpty && !deleteAll) return "empty";
+    const { isIncomplete, isEmpty, linked, deleted, unnameable } = this.#plan;
+    if (isEmpty && !deleteAll && deleted + unnameable.length > 0) return "empty";
     if (tooMany !== null) return "limit";
     if (isIncomplete) return "incomplete";
     // A link at the target is in the way of its own path alone.

@@ -23,7 +23,7 @@ import type { DirectoryEntry } from "../entries.ts";
 import { HeldPart, removeUnheld } from "../leftovers.ts";
 import { type ListedTree, readLocalTree, readRemoteTree } from "./read_tree.ts";
 import { modeOfCopy, modeOfWritten, parseMode, usualMode } from "../modes.ts";
-import type { TransferResult, TransferSettings } from "../options.ts";
+import type { TransferResult, TransferSettings, TreeResult } from "../options.ts";
 import { changedHere, explainFullDisk, FoundParts, removeParts } from "../transfer/part_file.ts";
 import { Refusal } from "../refusal.ts";
 import { PART_SUFFIX, prefixOf } from "../reserved.ts";
@@ -37,7 +37,7 @@ import {
 } from "../small_files.ts";
 import { changedWhileMoved, statusError, TransferError } from "../transfer_error.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
-import type { TreeOptions, TreeResult, TreeSettings } from "./options.ts";
+import type { TreeOptions, TreeSettings } from "./options.ts";
 import { type Copy, isNew, type LateGroup, pathThere, replacedBy } from "./plan.ts";
 import { requestFiles, uriOfNode } from "./requests.ts";
 import type { DirectoryOutcome, FileOutcome, LatePart, Outcomes, TreeEnds } from "./ends.ts";
@@ -54,9 +54,10 @@ import { transferTree } from "./transfer.ts";
  * `delete`, entries that the source does not have are deleted at the end, if the source's list is
  * complete and every file was copied.
  *
- * A file fails alone, as an event and in `failed` of the result, if it can't be read, changes all
- * the time, is larger than the free space, or has something in its way. Symbolic links and special
- * files are skipped, and nothing is written or deleted through a link; `dir` itself may be one.
+ * A file fails alone, as an event, if it can't be read, changes all the time, is larger than the
+ * free space, or has something in its way. The call copies all others, and rejects then, unless
+ * `partial` is true. Symbolic links and special files are skipped, which is no failure, and nothing
+ * is written or deleted through a link; `dir` itself may be one.
  *
  * Needs `--allow-read` and `--allow-write` of the directory, and what the client needs; to look at
  * the free space `--allow-sys=statfs`, without which it works, too.
@@ -73,7 +74,8 @@ import { transferTree } from "./transfer.ts";
  * @throws {Deno.errors.NotCapable} if the program may not write the directory: files don't fail one
  * by one then.
  * @throws {StatusError} if there is no such directory.
- * @throws {TransferError} if the list is not valid or was cut, or the disk is full.
+ * @throws {TransferError} if the list is not valid or was cut, or the disk is full; `"INCOMPLETE"`,
+ * with the result, if something could not be copied or deleted.
  * @throws the errors of `filter`, `onEvent`, `connect` and `request`; the reason of the signal.
  *
  * @example

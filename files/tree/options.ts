@@ -66,11 +66,19 @@ export interface TreeOptions {
    */
   maxDelete?: number | undefined;
   /**
-   * Whether to report all changes, but make none.
+   * Whether to report all changes, but make none. A dry run resolves, whatever would fail.
    *
    * @default {false}
    */
   dryRun?: boolean | undefined;
+  /**
+   * Whether to resolve although an entry has failed, or deletions were skipped: look at `failed`
+   * and `deletionsSkipped` of the result then. With `false` the call rejects with a `TransferError`
+   * `"INCOMPLETE"`, which has the result.
+   *
+   * @default {false}
+   */
+  partial?: boolean | undefined;
   /**
    * Called once for each path of a list, parents first, with the entry of the source, or else, with
    * `delete`, of the target. With `false`, the path is excluded with everything below, as if it
@@ -189,42 +197,6 @@ export type TreeEvent =
     readonly at: "source" | "target";
   };
 
-/** The outcome of the copying of a tree. */
-export interface TreeResult {
-  /** The number of files that were copied. */
-  readonly files: number;
-  /** The bytes that this call has transferred for them; in a dry run those that it would. */
-  readonly bytes: number;
-  /** The bytes that the target has copied itself from files that are there. */
-  readonly reused: number;
-  /** The number of files that were the same at both ends. */
-  readonly unchanged: number;
-  /** The number of files and directories of the target that were deleted. */
-  readonly deleted: number;
-  /** The number of files of the source that were removed, with `move`. */
-  readonly removed: number;
-  /**
-   * The number of entries that are neither file nor directory, have a reserved name, or are still
-   * being written.
-   */
-  readonly skipped: number;
-  /** The number of entries that could not be copied, deleted or removed. */
-  readonly failed: number;
-  /**
-   * Why superfluous entries of the target were not deleted at the end, with `delete`:
-   *
-   * - `"limit"`: there are more of them than `maxDelete`.
-   * - `"incomplete"`: an entry of the source can't be read, or has a name that can't be sent.
-   * - `"failed"`: an entry could not be copied.
-   * - `"empty"`: the source has no entries, or only those with reserved names, and `deleteAll` is
-   *   false. The directory of a disk that is not mounted looks like that.
-   * - `"spelling"`: the target lists an entry of the source by another name, or not at all. Any
-   *   superfluous entry of that directory may be that entry, so all of them are kept with
-   *   everything below; in other directories they were deleted.
-   */
-  readonly deletionsSkipped: "limit" | "incomplete" | "failed" | "empty" | "spelling" | null;
-}
-
 /** Options that have no defaults. */
 type WithoutDefault = "filter" | "onEvent" | "signal";
 
@@ -260,6 +232,7 @@ const DEFAULTS = {
   deleteAll: false,
   maxDelete: Number.MAX_SAFE_INTEGER,
   dryRun: false,
+  partial: false,
   filter: undefined,
   connections: 4,
   settled: 0,
@@ -269,6 +242,7 @@ const DEFAULTS = {
   move: false,
 } as const satisfies TreeCall;
 const COMPARES: readonly unknown[] = ["time", "digest"];
+const BOOLEANS = ["replace", "modes", "delete", "deleteAll", "move", "dryRun", "partial"] as const;
 const MAX_CONNECTIONS = 64;
 
 /**
@@ -285,7 +259,7 @@ export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): 
   if (!COMPARES.includes(compare)) {
     throw new RangeError(`compare: must be "time" or "digest"; got ${String(compare)}`);
   }
-  for (const name of ["replace", "modes", "delete", "deleteAll", "move", "dryRun"] as const) {
+  for (const name of BOOLEANS) {
     checkBoolean(name, call[name]);
   }
   if (call.move && (call.delete || set.compare !== undefined)) {

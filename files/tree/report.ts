@@ -1,7 +1,7 @@
 /** The events and figures of the copying of a tree. */
 
 import { processLogger } from "../../net/logger.ts";
-import { type RetryEvent, type RetryProgress, StatusError } from "../../client.ts";
+import { isTransient, type RetryEvent, type RetryProgress, StatusError } from "../../client.ts";
 import { messageOf } from "../../net/thrown.ts";
 import { Pace, type TransferResult } from "../options.ts";
 import { TransferError } from "../transfer_error.ts";
@@ -37,6 +37,10 @@ export class TreeReport {
   };
   /** The number of failures of this attempt. */
   failures = 0;
+  /** The first error that was told; `null` before it. */
+  firstError: { readonly error: unknown } | null = null;
+  /** Whether all errors that were told are transient. */
+  isTransient = true;
   /** The first error of this attempt by which the transfer of a single file broke off. */
   brokenOff: { readonly error: unknown } | null = null;
   /** Whether a function of the caller has thrown: its error ends the call. */
@@ -101,6 +105,10 @@ export class TreeReport {
   #tell(event: TreeEvent): void {
     const { onEvent, abort } = this.#settings;
     const { type } = event;
+    if (type === "failed") {
+      this.firstError ??= { error: event.error };
+      this.isTransient &&= isTransient(event.error);
+    }
     // Without anybody who hears of it, a file would be left behind in silence.
     if (type === "failed" && onEvent === undefined) {
       const isSaid = hasNoSpace(event.error) && this.#tooLarge++ > 0;

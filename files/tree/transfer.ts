@@ -16,7 +16,7 @@ import {
 import { retryIf } from "../../net/retry.ts";
 import type { TreeEntry } from "../entries.ts";
 import { modeOfCopy } from "../modes.ts";
-import { pathOf } from "../options.ts";
+import { pathOf, type TreeResult } from "../options.ts";
 import { traitsOf } from "../transfer/client.ts";
 import { isOvertaken, unexpectedResponse } from "../transfer_error.ts";
 import { Attempt, throwIfForAll } from "./attempt.ts";
@@ -24,19 +24,14 @@ import { TreeCopies } from "./copies.ts";
 import { TreeDeletions } from "./deletions.ts";
 import type { TreeEnds } from "./ends.ts";
 import { type ListedTree, treeUriOf } from "./read_tree.ts";
-import {
-  checkTreeOptions,
-  type TreeResult,
-  type TreeSettings,
-  type UploadTreeOptions,
-} from "./options.ts";
+import { checkTreeOptions, type TreeSettings, type UploadTreeOptions } from "./options.ts";
 import { MAX_SKEW_MILLISECONDS } from "./outbox.ts";
 import { type Copy, findBeginnings, Plan } from "./plan.ts";
 import { TreeReport } from "./report.ts";
 import { isSmall } from "./requests.ts";
 import { type FirstStamps, TakenNames } from "./taken_names.ts";
 import { directoryAbove, isWithin, type TreeNode } from "./tree.ts";
-import { directoryMissing, existsAlready } from "./tree_errors.ts";
+import { directoryMissing, existsAlready, incomplete } from "./tree_errors.ts";
 
 /** How often a list is read that a change of the tree overtakes. */
 const MAX_LISTS = 4;
@@ -111,7 +106,10 @@ export async function transferTree(
   }
   report.end();
   report.progress();
-  return { ...report.counts, deletionsSkipped };
+  const result = { ...report.counts, deletionsSkipped };
+  const isComplete = result.failed === 0 && deletionsSkipped === null;
+  if (isComplete || call.partial || call.dryRun) return result;
+  throw incomplete(result, report);
 }
 
 class TreeTransfer {

@@ -1,7 +1,9 @@
-/** The errors of single files and directories of a tree, which fail alone. */
+/** The errors of single files and directories of a tree, which fail alone, and of the whole. */
 
 import type { DirectoryEntry } from "../entries.ts";
 import { TransferError, transferFacts } from "../transfer_error.ts";
+import type { TreeResult } from "../options.ts";
+import { asTransient } from "../../net/retry.ts";
 import { quotePath, type Reason, type TreeNode } from "./tree.ts";
 
 function copyError(
@@ -77,6 +79,28 @@ export function overLimit(count: number, limit: number): TransferError {
   const message = `${problem}, more than maxDelete ${limit} allows`;
   const error = new TransferError("CONFLICT", message, { limit });
   return transferFacts.add(error, { is: "over limit", problem });
+}
+
+/** The error of a call that has not copied or deleted all that it should have. */
+export function incomplete(
+  result: TreeResult,
+  { firstError, isTransient }: {
+    readonly firstError: { readonly error: unknown } | null;
+    readonly isTransient: boolean;
+  },
+): TransferError {
+  const { failed, deletionsSkipped } = result;
+  const { error: cause } = firstError ?? {};
+  const problem = failed === 0
+    ? "nothing is deleted at the target, since the source is empty; is its disk mounted? With " +
+      "deleteAll: true all is deleted"
+    : `${failed === 1 ? "1 entry" : `${failed} entries`} could not be copied or deleted` +
+      `${failed === 1 ? "" : "; the first"}: ${cause instanceof Error ? cause.message : cause}`;
+  const skipped = failed === 0 || deletionsSkipped === null
+    ? ""
+    : ` (deletionsSkipped: "${deletionsSkipped}")`;
+  const error = new TransferError("INCOMPLETE", `${problem}${skipped}`, { cause, result });
+  return failed > 0 && isTransient ? asTransient(error) : error;
 }
 
 /** The error of a file or directory whose own directory is not there. */

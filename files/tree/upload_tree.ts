@@ -31,7 +31,7 @@ import {
   readRemoteEntries,
   readRemoteTree,
 } from "./read_tree.ts";
-import type { TransferResult, TransferSettings } from "../options.ts";
+import type { TransferResult, TransferSettings, TreeResult } from "../options.ts";
 import { Refusal } from "../refusal.ts";
 import { type Parent, Root } from "../root.ts";
 import type { TransferClient } from "../transfer/client.ts";
@@ -46,7 +46,7 @@ import {
   transferFacts,
 } from "../transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
-import type { TreeResult, TreeSettings, UploadTreeOptions } from "./options.ts";
+import type { TreeSettings, UploadTreeOptions } from "./options.ts";
 import { type Copy, isNew, pathThere, replacedBy } from "./plan.ts";
 import { type Located, requestBundle, uriOfNode } from "./requests.ts";
 import type { DirectoryOutcome, FileOutcome, LatePart, Outcomes, TreeEnds } from "./ends.ts";
@@ -67,9 +67,10 @@ import { FileUpload, nameFile } from "../transfer/upload.ts";
  * the source does not have are deleted at the end, if everything here could be read and every file
  * was copied.
  *
- * A file fails alone, as an event and in `failed` of the result, if it can't be read, changes all
- * the time, is larger than the free space there, or has something in its way. Symbolic links,
- * special files and parts of interrupted transfers are skipped; `dir` itself may be a link.
+ * A file fails alone, as an event, if it can't be read, changes all the time, is larger than the
+ * free space there, or has something in its way. The call copies all others, and rejects then,
+ * unless `partial` is true. Symbolic links, special files and parts of interrupted transfers are
+ * skipped, which is no failure; `dir` itself may be a link.
  *
  * With `move`, each file is removed here once it is there. Whatever interrupts the call, a file is
  * here, there or at both ends.
@@ -86,7 +87,8 @@ import { FileUpload, nameFile } from "../transfer/upload.ts";
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
  * @throws {StatusError} if the server accepts no files there, or its disk is full.
- * @throws {TransferError} if its list is not valid or was cut.
+ * @throws {TransferError} if its list is not valid or was cut; `"INCOMPLETE"`, with the result, if
+ * something could not be copied, deleted or removed.
  * @throws {Deno.errors.NotFound} if there is no such directory here; `Deno.errors.NotADirectory` if
  * it is something else.
  * @throws the errors of `filter`, `onEvent`, `connect` and `request`; the reason of the signal.

@@ -4,6 +4,7 @@ import { FilesApp } from "@degu/degu/files";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, pairDevices, runExample, startExample } from "@degu/testing/examples.ts";
 import { listenAgain, ownAddress } from "@degu/testing/ports.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
 const BACKUP = "examples/backup.ts";
@@ -15,7 +16,7 @@ async function fillSettled(dir: string, files: Record<string, string>): Promise<
   for (const name of Object.keys(files)) await Deno.utime(`${dir}/${name}`, hourAgo, hourAgo);
 }
 
-Deno.test("a backup copies what is complete, deletes, goes on when the recorder was off, and says that it was forgotten", async () => {
+Deno.test("a backup copies what is complete, deletes, goes on when the recorder was off, and says what it can't copy and that it was forgotten", async () => {
   await using dir = await tempDir();
   const [kept, source, audit] = [`${dir.path}/kept`, `${dir.path}/source`, `${dir.path}/audit`];
   await fillSettled(source, { "a": "first", "below/b": "second" });
@@ -34,7 +35,7 @@ Deno.test("a backup copies what is complete, deletes, goes on when the recorder 
   assertMatch(unpaired.stderr, /"degu --home DIRECTORY pair" adds one/);
   await pairDevices(recorder.dir, `${cwd}/backup-device`, "backup");
   await using backup = await startExample(BACKUP, { cwd, args, audit });
-  await backup.printed(/^copied 2, deleted 0, failed 0$/m);
+  await backup.printed(/^complete: copied 2, unchanged 0, deleted 0$/m);
   assertEquals(await content(kept), { "a": "first", "below": null, "below/b": "second" });
 
   // A directory that is not there is a mistake, not a reason to delete the backup.
@@ -47,8 +48,14 @@ Deno.test("a backup copies what is complete, deletes, goes on when the recorder 
   await fillSettled(source, { "d": "third" });
   await Deno.remove(`${source}/a`);
   await using _second = await listenAgain(serve);
-  await backup.printed(/^copied 1, deleted 1, failed 0$/m);
+  await backup.printed(/^complete: copied 1, unchanged 1, deleted 1$/m);
   assertEquals(await content(kept), { "below": null, "below/b": "second", "d": "third" });
+
+  await makeLinks({ [`${kept}/e`]: "nowhere" });
+  await fillSettled(source, { "e": "fourth" });
+  await backup.complained(
+    /1 entry could not be copied or deleted: .*"e": a symbolic link.*; the next backup begins in/m,
+  );
 
   await recorder.forget("backup");
   await backup.complained(

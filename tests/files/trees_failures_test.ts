@@ -728,7 +728,8 @@ Deno.test("a file that fails is a line of the log if no event tells of it", asyn
   for (const [onEvent, count] of [[undefined, 1], [() => {}, 0]] as const) {
     const lines: string[] = [];
     using _console = patch(console, "warn", () => (line: string) => void lines.push(line));
-    const { failed } = await uploadTree(trees.client, trees.source, "/tree/", { onEvent });
+    const options = { partial: true, onEvent };
+    const { failed } = await uploadTree(trees.client, trees.source, "/tree/", options);
     assertEquals([failed, lines.length], [1, count]);
     assert(lines.every((line) => line.startsWith('"x": ')), lines.join());
   }

@@ -360,8 +360,8 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
       const client = serving.makeClient();
       using connection = over === "connection" ? await client.connect() : null;
       const copying = isDownload
-        ? downloadTree(connection ?? client, "/", disk, { onEvent })
-        : uploadTree(connection ?? client, source, "/", { onEvent });
+        ? downloadTree(connection ?? client, "/", disk, { partial: true, onEvent })
+        : uploadTree(connection ?? client, source, "/", { partial: true, onEvent });
       results.push({ result: await copying.catch(told), errors, left: onDisk() });
     }
     return results;
@@ -402,7 +402,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     isCut = false;
     const kept = onDisk();
     await mount("remount", "size=2m");
-    await downloadTree(client, "/", disk, { onEvent });
+    await downloadTree(client, "/", disk, { partial: true, onEvent });
     await mount("remount", "size=3600k");
     await downloadTree(client, "/", disk, { onEvent });
     return { kept, events };

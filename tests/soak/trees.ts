@@ -46,7 +46,7 @@ export async function runTrees(dir: string, run: Run): Promise<void> {
 
 function move(trees: ChangingTrees, isUpload: boolean, server: Server, options: TreeOptions) {
   const client = new Client(server.address, { timeout: 60 });
-  const all = { delete: true, ...options };
+  const all = { delete: true, partial: true, ...options };
   return isUpload
     ? uploadTree(client, trees.source, "/", all)
     : downloadTree(client, "/", trees.target, all);

@@ -76,7 +76,7 @@ export async function makeTrees(
   return trees;
 }
 
-/** Copies a tree, and collects its events. */
+/** Copies a tree, and collects its events; resolves although some files have failed. */
 export async function copyTree(
   direction: TreeDirection,
   over: Parameters<typeof downloadTree>[0],
@@ -102,8 +102,8 @@ export async function copyTree(
     if (event.type === "failed") errors[path] = event.error;
   };
   const result = direction === "download"
-    ? await downloadTree(over, uri, dir, { ...options, onEvent })
-    : await uploadTree(over, dir, uri, { ...options, onEvent });
+    ? await downloadTree(over, uri, dir, { partial: true, ...options, onEvent })
+    : await uploadTree(over, dir, uri, { partial: true, ...options, onEvent });
   return { result, events, outcomes, deleted, removed, errors };
 }
 

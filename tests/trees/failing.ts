@@ -162,7 +162,8 @@ async function transfer(it: Case, app: FilesApp, source: string, target: string)
   const serving = server.serveForever();
   const client = new Client(server.address, { timeout: 20 });
   const { compare } = it;
-  const options = { compare, delete: true, onEvent: (event: TreeEvent) => void events.push(event) };
+  const onEvent = (event: TreeEvent) => void events.push(event);
+  const options = { compare, delete: true, partial: true, onEvent };
   let rejected: unknown = null;
   try {
     if (it.download) await downloadTree(client, "/", target, options);

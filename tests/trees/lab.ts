@@ -9,6 +9,7 @@ import {
   escapeName,
   FilesApp,
   StatusError,
+  TransferError,
   type TreeEntry,
   type TreeEvent,
   type TreeOptions,
@@ -336,9 +337,17 @@ export class Lab implements AsyncDisposable {
         ...events.map((event) => Deno.inspect(event)),
       ]);
       this.reused += events.filter((event) => event.type === "copied" && event.reused > 0).length;
+      if (!dryRun && isPartial(result)) found.push("the call resolves, and is not complete");
       return { events, result, error: null, objections: found };
     } catch (error) {
       if (error instanceof Objection) throw error;
+      if (error instanceof TransferError && error.code === "INCOMPLETE") {
+        const { result, cause } = error;
+        if (dryRun || !isPartial(result!)) found.push("the call is complete, and rejects");
+        const [first] = events.filter((event) => event.type === "failed");
+        if (cause !== first?.error) found.push("the cause is not the first error");
+        return { events, result, error: null, objections: found };
+      }
       return { events, result: null, error, objections: found };
     } finally {
       this.#onRequest = null;
@@ -690,6 +699,10 @@ export class Lab implements AsyncDisposable {
     this.#server.close();
     await this.#serving;
   }
+}
+
+function isPartial({ failed, deletionsSkipped }: TreeResult): boolean {
+  return failed > 0 || deletionsSkipped !== null;
 }
 
 function isKeptOut(path: string): boolean {

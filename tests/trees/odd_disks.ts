@@ -204,7 +204,7 @@ async function transfer(it: Case, source: string, target: string) {
   const events: TreeEvent[] = [];
   const { delete: deletes, replace, compare } = it;
   const onEvent = (event: TreeEvent) => void events.push(event);
-  const options = { delete: deletes, replace, compare, onEvent };
+  const options = { delete: deletes, replace, compare, partial: true, onEvent };
   const result = it.download
     ? await downloadTree(client, "/", target, options)
     : await uploadTree(client, source, "/", options);

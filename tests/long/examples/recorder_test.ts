@@ -167,7 +167,9 @@ Deno.test("a file that the recorder refuses stays in the outbox, and each of the
   await using porch = await lab.startCamera("porch");
   for (const _ of good!) await porch.printed(ARRIVED);
   await porch.complained(/^bad3 stays here: .* a directory has this name/m);
-  await porch.complained(/^DeguError: files that can't be sent: 8; next run in /m);
+  await porch.complained(
+    /^TransferError: 8 entries could not be copied or deleted; the first: .*; next run in /m,
+  );
   porch.child.kill("SIGTERM");
   assert((await porch.ended()).success);
   assertEquals(await entries(`${lab.path}/porch/outbox`), bad);

@@ -1,0 +1,157 @@
+/** downloadTree and uploadTree whose copy is not complete: they reject, unless that is wanted. */
+import { isTransient, repeat, retry } from "@degu/degu";
+import { downloadTree, TransferError, uploadTree, type UploadTreeOptions } from "@degu/degu/files";
+import { fill, tempDir } from "@degu/testing/directories.ts";
+import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { both, changing, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+
+type Trees = Awaited<ReturnType<typeof makeTrees>>;
+
+/** Copies, as a program does that asks for nothing else. */
+function copy({ direction, client, source, target }: Trees, options: UploadTreeOptions = {}) {
+  return direction === "download"
+    ? downloadTree(client, "/tree/", target, options)
+    : uploadTree(client, source, "/tree/", options);
+}
+
+async function incomplete(copying: () => Promise<unknown>): Promise<TransferError> {
+  const error = await assertRejects(copying, TransferError);
+  assertEquals(error.code, "INCOMPLETE", error.message);
+  return error;
+}
+
+const LARGE = "l".repeat(70_000);
+const onEvent = () => {};
+
+both(
+  "a call in which a file fails copies the rest and rejects, with partial: true it resolves",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { x: "1", y: "2", z: "3" }, {
+      "x/a": "2",
+      "y/a": "",
+    });
+    const rehearsed = await copy(trees, { dryRun: true, onEvent });
+    assertEquals([rehearsed.files, rehearsed.failed], [1, 2]);
+    const errors: unknown[] = [];
+    const error = await incomplete(() =>
+      copy(trees, {
+        delete: true,
+        maxDelete: 0,
+        onEvent: (event) => void (event.type === "failed" && errors.push(event.error)),
+      })
+    );
+    const { files, failed, deletionsSkipped } = error.result!;
+    assertEquals([files, failed, deletionsSkipped], [1, 3, "limit"]);
+    assertEquals(errors.length, 3);
+    assertEquals(error.cause, errors[0]);
+    assertStringIncludes(error.message, "3 entries could not be copied or deleted; the first: ");
+    assertStringIncludes(error.message, (errors[0] as Error).message);
+    assertEquals(isTransient(error), false);
+    const alone = await incomplete(() =>
+      copy(trees, { filter: ({ name }) => name !== "y", onEvent })
+    );
+    assertStringIncludes(alone.message, '1 entry could not be copied or deleted: "x": a directory');
+    const partial = await copy(trees, { partial: true, onEvent });
+    assertEquals([partial.unchanged, partial.failed], [1, 2]);
+  },
+);
+
+both("links and pipes that are skipped are no failures", async (direction) => {
+  await using trees = await makeTrees(direction, { a: "1" });
+  await makeLinks({ [`${trees.source}/link`]: "a" });
+  await makeFifo(`${trees.source}/pipe`);
+  const { files, skipped, failed } = await copy(trees, { delete: true });
+  assertEquals([files, skipped, failed], [1, 2, 0]);
+});
+
+both(
+  "an empty source that would delete what the target has rejects the call",
+  async (direction) => {
+    await using trees = await makeTrees(direction, {}, { old: "1" });
+    const error = await incomplete(() => copy(trees, { delete: true }));
+    const { failed, deletionsSkipped } = error.result!;
+    assertEquals([failed, deletionsSkipped], [0, "empty"]);
+    assertStringIncludes(error.message, "is its disk mounted? With deleteAll: true");
+    assertEquals(isTransient(error), false, "no file has failed");
+    assertEquals((await copy(trees, { delete: true, dryRun: true })).deletionsSkipped, "empty");
+    assertEquals((await copy(trees, { delete: true, partial: true })).deletionsSkipped, "empty");
+    assertEquals((await copy(trees)).deletionsSkipped, null);
+    assertEquals((await copy(trees, { delete: true, deleteAll: true })).deleted, 1);
+    const nothing = await copy(trees, { delete: true });
+    assertEquals(nothing.deletionsSkipped, null, "there is nothing to delete any more");
+  },
+);
+
+/** Trees whose large files break off each time, until something is called. */
+async function makeBreaking(direction: TreeDirection, target: Record<string, string> = {}) {
+  let isCut = true;
+  const app = changing(({ method, path }) => {
+    if (isCut && method !== "HEAD" && path.at(-1) === "large") throw new Error("it breaks off");
+    return null;
+  });
+  const trees = await makeTrees(direction, { large: LARGE, x: "1" }, target, app);
+  return Object.assign(trees, { mend: () => void (isCut = false) });
+}
+
+both(
+  "a call is transient exactly if each file has failed by an error that is",
+  async (direction) => {
+    await using trees = await makeBreaking(direction);
+    const error = await incomplete(() => copy(trees, { onEvent }));
+    const { files, failed } = error.result!;
+    assertEquals([files, failed, isTransient(error), isTransient(error.cause)], [1, 1, true, true]);
+    await using others = await makeBreaking(direction, { "x/a": "1" });
+    const mixed = await incomplete(() => copy(others, { onEvent }));
+    assertEquals([mixed.result!.failed, isTransient(mixed)], [2, false]);
+  },
+);
+
+both(
+  "retry copies what has broken off, and repeat tells of each run that has not copied it",
+  async (direction) => {
+    await using trees = await makeBreaking(direction);
+    const stop = new AbortController();
+    const waits: number[] = [];
+    const copied: number[] = [];
+    await repeat(async () => {
+      const { files } = await retry(() => copy(trees, { onEvent }), {
+        seconds: 0,
+        retries: 1,
+        onRetry: () => void (waits.length > 0 && trees.mend()),
+      });
+      copied.push(files);
+      stop.abort();
+    }, {
+      seconds: 0.01,
+      signal: stop.signal,
+      onError(error, wait) {
+        assert(error instanceof TransferError && error.code === "INCOMPLETE", String(error));
+        waits.push(wait);
+      },
+    });
+    assertEquals([copied, waits.length], [[1], 1]);
+  },
+);
+
+Deno.test("download: a source that can't be listed whole rejects the call", async () => {
+  await using dir = await tempDir();
+  await fill(dir.path, { "target/old": "1" });
+  await using trees = await makeTrees(
+    "download",
+    { a: "1" },
+    { old: "1" },
+    (app) => async (...args) => {
+      const [status, reason, headers, body] = await app.handle(...args);
+      if (args[0].query !== "tree") return [status, reason, headers, body];
+      const modified = "2026-01-02T03:04:05.678Z";
+      const bad = { path: ["b"], kind: "other", size: 0, modified, reason: "unreadable" };
+      const lines = [{ path: ["a"], kind: "file", size: 1, modified }, bad, { end: true }];
+      const list = `[\n${lines.map((line) => JSON.stringify(line)).join(",\n")}\n]\n`;
+      return [status, reason, headers, new TextEncoder().encode(list)];
+    },
+  );
+  const error = await incomplete(() => copy(trees, { delete: true, onEvent }));
+  assertEquals([error.result!.files, error.result!.deletionsSkipped], [1, "incomplete"]);
+  assertStringIncludes(error.message, '(deletionsSkipped: "incomplete")');
+});
