@@ -25,15 +25,19 @@ const TICKS = 8;
 /** The longest time that a timer can wait, in milliseconds. */
 export const MAX_INTERVAL = 2 ** 31 - 1;
 
-/** Checks a time-out: seconds above zero, or `null` for none. */
+/** A longer time-out is most likely one in milliseconds. */
+const MAX_TIMEOUT_SECONDS = 3600;
+
+/** Checks a time-out: seconds above 0 and at most 3600, or `null` for none. */
 export function checkTimeout(timeout: number | null, label = "timeout"): void {
   if (timeout === null) return;
   if (typeof timeout !== "number") {
     throw wrongType(label, "a number of seconds, or null", timeout);
   }
-  if (!(timeout > 0 && timeout < Infinity)) {
+  if (!(timeout > 0 && timeout <= MAX_TIMEOUT_SECONDS)) {
     throw new RangeError(
-      `${label}: must be a number of seconds above 0, or null for no limit; got ${timeout}`,
+      `${label}: must be a number of seconds above 0 and at most ${MAX_TIMEOUT_SECONDS}, ` +
+        `or null for no limit; got ${timeout}`,
     );
   }
 }

@@ -1,7 +1,7 @@
 /** Serving in one call: from the moment at which the address is bound, and until a signal. */
 
 import { copyOptions } from "../internal/checks.ts";
-import { checkTimeout, MAX_INTERVAL } from "./deadline.ts";
+import { checkTimeout } from "./deadline.ts";
 import { TERMINATION_SIGNALS } from "./termination.ts";
 
 /** The part of a server that starting it needs. */
@@ -22,7 +22,8 @@ export async function startServer<S extends Startable>(server: S): Promise<S> {
 /** The time that requests in flight may take after the signal that ends a server. */
 export interface UntilSignalOptions {
   /**
-   * Seconds after the first signal at which all connections are closed, or `null` for no limit.
+   * Seconds after the first signal at which all connections are closed, above 0 and at most 3600;
+   * `null` for no limit.
    *
    * @default {10}
    */
@@ -63,7 +64,7 @@ export async function serveUntilSignal(
     // The promise is awaited below, when nothing serves any more.
     stopping.catch(() => {});
     if (deadline === null) return;
-    limit = setTimeout(() => serving.close(), Math.min(deadline * 1000, MAX_INTERVAL));
+    limit = setTimeout(() => serving.close(), deadline * 1000);
   };
   using listeners = new DisposableStack();
   for (const signal of signals) {

@@ -302,7 +302,7 @@ Deno.test("connect() checks the classes of bodies before it connects", async () 
 /** What each option may not be: values of a wrong type, and those that are not allowed. */
 const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unknown[] }> = {
   host: { types: [5, ["example.com"]], values: ["", "a\r\nb: c", "ä", "a#b"] },
-  timeout: { types: ["5", true, 5n], values: [0, -1, NaN, Infinity] },
+  timeout: { types: ["5", true, 5n], values: [0, -1, NaN, Infinity, 3600.1] },
   bodies: {
     types: [5, {}, { ...bodies, Body: undefined }, { ...bodies, ChunkedBodyIter: {} }],
   },

@@ -24,7 +24,7 @@ const levels = ["debug", "info", "warn", "error"];
 const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unknown[] }> = {
   maxConnections: counts,
   maxRequests: counts,
-  timeout: { types: ["5", true], values: [0, -1, NaN, Infinity, -Infinity] },
+  timeout: { types: ["5", true], values: [0, -1, NaN, Infinity, -Infinity, 3600.1] },
   logger: {
     types: [null, () => {}, {}, ...levels.map((level) => ({ ...console, [level]: undefined }))],
   },
@@ -49,6 +49,7 @@ Deno.test("an app or option of a wrong type, or an unknown option, is a TypeErro
 Deno.test("options at a limit are accepted, and kept as they were passed, frozen; console is a valid logger", async () => {
   const rows: readonly ServerOptions[] = [
     { maxConnections: 1, maxRequests: 1, timeout: 0.001 },
+    { timeout: 3600 },
     { maxConnections: Infinity, maxRequests: Infinity, timeout: null },
     { logger: console },
     {},
