@@ -50,7 +50,7 @@ export {
   LengthDecoderStream,
   LengthEncoderStream,
 } from "./base/body/encoder_streams.ts";
-export type { HeaderDict, ReceivedHeaders } from "./base/wire/headers.ts";
+export type { HeaderDict, HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
 export { type Method } from "./base/wire/preamble.ts";
 export { Response, type ResponseTuple } from "./base/app/message.ts";
 export { checkAddress, formatAddress, parseAddress } from "./base/address.ts";

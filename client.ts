@@ -28,14 +28,14 @@ import type { Socket } from "./base/app/app.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
-  type BodyOut,
   cancelUnused,
   checkBodies,
+  type RequestBody,
 } from "./base/body/bodies.ts";
 import { checkSignal, copyOptions } from "./internal/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
 import { Internal } from "./base/internal.ts";
-import type { HeaderDict } from "./base/wire/headers.ts";
+import type { HeaderDict, HeadersToSend } from "./base/wire/headers.ts";
 import { hideSecretsIn, INSPECT, inspectFields } from "./internal/printable.ts";
 import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
@@ -103,11 +103,11 @@ export { isSignedBy } from "./net/tls/authority.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export { Response } from "./base/app/message.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
-export type { BodyIn, BodyOut } from "./base/body/bodies.ts";
+export type { BodyIn, BodyOut, RequestBody } from "./base/body/bodies.ts";
 export { Body } from "./base/body/body.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
 export { ChunkedBody } from "./base/body/chunked_body.ts";
-export type { HeaderDict, ReceivedHeaders } from "./base/wire/headers.ts";
+export type { HeaderDict, HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
 export type { Method } from "./base/wire/preamble.ts";
 export { ContentRange, Range } from "./base/wire/range.ts";
 export * from "./base/errors.ts";
@@ -287,11 +287,11 @@ export class Client extends RequestShortcuts implements Connector {
    * @throws the same errors as {@linkcode Client.prototype.connect} and
    * {@linkcode Connection.prototype.request}.
    */
-  override async request(
-    method: Method,
+  override async request<M extends Method>(
+    method: M,
     uri: string,
-    headers: HeaderDict = {},
-    body: BodyOut = null,
+    headers: HeadersToSend = {},
+    body: RequestBody<M> | null = null,
     options?: RequestOptions,
   ): Promise<Response> {
     let connection;

@@ -12,6 +12,7 @@ import {
   checkHeaderDict,
   connectionOptions,
   type HeaderDict,
+  type HeadersToSend,
   isSpecial,
 } from "../base/wire/headers.ts";
 import { isPreambleTooLong } from "../base/wire/preamble.ts";
@@ -30,7 +31,7 @@ export interface ProxyOptions {
    *
    * @default {nothing is added}
    */
-  headers?: ((request: Request, session: Session) => HeaderDict) | undefined;
+  headers?: ((request: Request, session: Session) => HeadersToSend) | undefined;
   /**
    * Gets a warning with the reason if a request could not be relayed; the client is told no reason.
    *

@@ -3,7 +3,7 @@
 import type { ResponseTuple } from "../base/app/message.ts";
 import { type BodyOut, encodeBody } from "../base/body/bodies.ts";
 import { typeName } from "../internal/quote.ts";
-import type { HeaderDict } from "../base/wire/headers.ts";
+import type { HeadersToSend } from "../base/wire/headers.ts";
 import { isBodiless } from "../base/wire/preamble.ts";
 import { reasonOf } from "../base/wire/reasons.ts";
 
@@ -37,7 +37,7 @@ const TEXT = "text/plain;charset=utf-8";
 export function reply(
   status: number,
   body?: BodyOut,
-  headers: HeaderDict = {},
+  headers: HeadersToSend = {},
 ): ResponseTuple {
   const reason = reasonOf(status);
   if (isBodiless("GET", status)) {
@@ -78,7 +78,7 @@ export function reply(
 export function json<T>(
   value: T extends PromiseLike<unknown> ? never : T,
   status = 200,
-  headers: HeaderDict = {},
+  headers: HeadersToSend = {},
 ): ResponseTuple {
   // As JSON, a promise would be {}.
   if (typeof (value as Partial<PromiseLike<unknown>> | null)?.then === "function") {

@@ -22,6 +22,7 @@ import {
   checkHeaderDict,
   formatHeaderLines,
   type HeaderDict,
+  type HeadersToSend,
   parseHeaderLines,
 } from "../base/wire/headers.ts";
 import { MAX_CHUNK_LINE_BYTES, MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
@@ -111,7 +112,7 @@ export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict 
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a name or a value is not allowed, or there are too many bytes.
  */
-export function formatHeaders(headers: HeaderDict): Uint8Array {
+export function formatHeaders(headers: HeadersToSend): Uint8Array {
   checkHeaderDict(headers);
   const end = formatHeaderLines(scratch, 0, headers, null, undefined, "any");
   if (end + 2 > MAX_PREAMBLE_BYTES) {
@@ -173,7 +174,7 @@ export function parseResponse(method: Method, preamble: Uint8Array): ParsedRespo
 export function formatRequest(
   method: Method,
   uri: string,
-  headers: HeaderDict,
+  headers: HeadersToSend,
   body?: BodyOut,
 ): Uint8Array {
   checkMethod(method);
@@ -200,7 +201,7 @@ export function formatRequest(
 export function formatResponse(
   status: number,
   reason: string,
-  headers: HeaderDict,
+  headers: HeadersToSend,
   body?: BodyOut,
 ): Uint8Array {
   const framing = body === undefined
@@ -292,7 +293,7 @@ export function formatChunk(chunk: Chunk): Uint8Array {
 export function mkreq(
   method: Method,
   uri: string,
-  headers: HeaderDict = {},
+  headers: HeadersToSend = {},
   body: BodyIn | string | Uint8Array = null,
   shift = 0,
 ): Request {

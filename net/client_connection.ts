@@ -10,12 +10,19 @@ import {
   checkBodies,
   encodeBody,
   type EncodedBody,
+  type RequestBody,
   requestFraming,
 } from "../base/body/bodies.ts";
 import { checkBoolean, checkMethods } from "../internal/checks.ts";
 import { BodyError, ConnectionClosedError, DeguError, ProtocolError } from "../base/errors.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../internal/printable.ts";
-import { checkHeaderDict, type Framing, type HeaderDict, saysClose } from "../base/wire/headers.ts";
+import {
+  checkHeaderDict,
+  type Framing,
+  type HeaderDict,
+  type HeadersToSend,
+  saysClose,
+} from "../base/wire/headers.ts";
 import {
   checkResponsePrefix,
   formatRequestPreamble,
@@ -150,7 +157,7 @@ export class Connection extends RequestShortcuts implements Disposable {
    */
   constructor(
     sock: Socket,
-    baseHeaders: HeaderDict | null,
+    baseHeaders: HeadersToSend | null,
     bodies: Bodies = defaultBodies,
     timeout: number | null = DEFAULT_TIMEOUT,
     unframedNull = false,
@@ -194,11 +201,11 @@ export class Connection extends RequestShortcuts implements Disposable {
    * peer closes before its response.
    * @throws {Deno.errors.TimedOut} if the peer keeps the connection waiting.
    */
-  override request(
-    method: Method,
+  override request<M extends Method>(
+    method: M,
     uri: string,
-    headers: HeaderDict,
-    body: BodyOut,
+    headers: HeadersToSend,
+    body: RequestBody<M>,
     options?: RequestOptions,
   ): Promise<Response> {
     try {

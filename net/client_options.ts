@@ -13,6 +13,7 @@ import {
   checkHeaderDict,
   formatHeaderLines,
   type HeaderDict,
+  type HeadersToSend,
   isSpecial,
 } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
@@ -29,8 +30,8 @@ export interface ClientOptions {
    */
   host?: string | null | undefined;
   /**
-   * Seconds that connecting, the handshake and each wait may take; `null` for no limit. The
-   * time-out fires between 1.0 and 1.25 times its value.
+   * Seconds that connecting, the handshake and each wait may take, above 0 and at most 3600; `null`
+   * for no limit. The time-out fires between 1.0 and 1.25 times its value.
    *
    * @default {90}
    */
@@ -50,7 +51,7 @@ export interface ClientOptions {
    * `host` and `authorization`, which have their own options, and headers that describe one
    * message: `content-length`, `transfer-encoding`, `range`, `content-range`.
    */
-  headers?: HeaderDict | undefined;
+  headers?: HeadersToSend | undefined;
   /**
    * Called with each new connection, which is closed unless the function returns exactly `true`. No
    * time-out bounds the call.

@@ -10,6 +10,7 @@ import {
   isRepeatable,
   isUnread,
   keepUnused,
+  type RequestBody,
   whenOver,
 } from "../base/body/bodies.ts";
 import {
@@ -21,7 +22,7 @@ import {
 } from "../internal/checks.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import { quote } from "../internal/quote.ts";
-import type { HeaderDict } from "../base/wire/headers.ts";
+import type { HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { reachedAddress } from "./addresses.ts";
 import { checkRequest } from "./check_request.ts";
@@ -49,8 +50,8 @@ export interface ConnectionPoolOptions {
    */
   maxConnections?: number | undefined;
   /**
-   * Seconds after which an unused connection is closed, above 0; `null`: never. It is closed after
-   * 1.0 to 1.25 times this value.
+   * Seconds after which an unused connection is closed, above 0 and at most 3600; `null`: never. It
+   * is closed after 1.0 to 1.25 times this value.
    *
    * @default {10}
    */
@@ -224,11 +225,11 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * @throws {Deno.errors.TimedOut} if all connections hold unread responses.
    * @throws the same errors as {@linkcode Client.prototype.request}.
    */
-  override async request(
-    method: Method,
+  override async request<M extends Method>(
+    method: M,
     uri: string,
-    headers: HeaderDict = {},
-    body: BodyOut = null,
+    headers: HeadersToSend = {},
+    body: RequestBody<M> | null = null,
     options?: RequestOptions,
   ): Promise<Response> {
     let slot: Slot | null = null;

@@ -1,9 +1,9 @@
 /** Makers of requests or connections: clients, connections, pools, and wrappers of these. */
 
 import type { Response } from "../base/app/message.ts";
-import type { BodyOut } from "../base/body/bodies.ts";
+import type { BodyOut, RequestBody } from "../base/body/bodies.ts";
 import { wrongType } from "../internal/checks.ts";
-import { checkHeaderDict, type HeaderDict } from "../base/wire/headers.ts";
+import { checkHeaderDict, type HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
 import type { RequestOptions } from "./request_signal.ts";
@@ -43,7 +43,7 @@ export interface Requester {
   request(
     method: Method,
     uri: string,
-    headers?: HeaderDict,
+    headers?: HeadersToSend,
     body?: BodyOut,
     options?: RequestOptions,
   ): Promise<Response>;
@@ -61,11 +61,11 @@ export abstract class RequestShortcuts implements Requester {
    * @param options A signal that aborts this request.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
-  abstract request(
-    method: Method,
+  abstract request<M extends Method>(
+    method: M,
     uri: string,
-    headers: HeaderDict,
-    body: BodyOut,
+    headers: HeadersToSend,
+    body: RequestBody<M>,
     options?: RequestOptions,
   ): Promise<Response>;
 
@@ -80,7 +80,7 @@ export abstract class RequestShortcuts implements Requester {
    */
   put(
     uri: string,
-    headers: HeaderDict = {},
+    headers: HeadersToSend = {},
     body: BodyOut = null,
     options?: RequestOptions,
   ): Promise<Response> {
@@ -98,7 +98,7 @@ export abstract class RequestShortcuts implements Requester {
    */
   post(
     uri: string,
-    headers: HeaderDict = {},
+    headers: HeadersToSend = {},
     body: BodyOut = null,
     options?: RequestOptions,
   ): Promise<Response> {
@@ -113,7 +113,7 @@ export abstract class RequestShortcuts implements Requester {
    * @param options A signal that aborts this request.
    * @throws the same errors as {@linkcode Requester.request}.
    */
-  get(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
+  get(uri: string, headers: HeadersToSend = {}, options?: RequestOptions): Promise<Response> {
     return this.request("GET", uri, headers, null, options);
   }
 
@@ -125,7 +125,7 @@ export abstract class RequestShortcuts implements Requester {
    * @param options A signal that aborts this request.
    * @throws the same errors as {@linkcode Requester.request}.
    */
-  head(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
+  head(uri: string, headers: HeadersToSend = {}, options?: RequestOptions): Promise<Response> {
     return this.request("HEAD", uri, headers, null, options);
   }
 
@@ -137,7 +137,7 @@ export abstract class RequestShortcuts implements Requester {
    * @param options A signal that aborts this request.
    * @throws the same errors as {@linkcode Requester.request}.
    */
-  delete(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
+  delete(uri: string, headers: HeadersToSend = {}, options?: RequestOptions): Promise<Response> {
     return this.request("DELETE", uri, headers, null, options);
   }
 
@@ -156,7 +156,7 @@ export abstract class RequestShortcuts implements Requester {
    */
   async getRange(
     uri: string,
-    headers: HeaderDict,
+    headers: HeadersToSend,
     start: number,
     stop: number,
     options?: RequestOptions,
@@ -197,7 +197,7 @@ export function checkRequester(label: string, target: Requester | Connector): vo
 }
 
 /** Copies headers and adds the requested range. */
-function withRange(headers: HeaderDict, start: number, stop: number): HeaderDict {
+function withRange(headers: HeadersToSend, start: number, stop: number): HeadersToSend {
   const range = new Range(start, stop);
   checkHeaderDict(headers);
   const given = Object.hasOwn(headers, "range") ? headers["range"] : undefined;

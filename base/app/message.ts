@@ -25,6 +25,7 @@ import {
   checkHeaderDict,
   type Framing,
   type HeaderDict,
+  type HeadersToSend,
   type ReceivedHeaders,
 } from "../wire/headers.ts";
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
@@ -34,7 +35,7 @@ import { buildUri, checkPath } from "../wire/uri.ts";
 export type ResponseTuple = readonly [
   status: number,
   reason: string,
-  headers: HeaderDict,
+  headers: HeadersToSend,
   body: BodyOut,
 ];
 
@@ -73,7 +74,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * @param headers The headers by lower-case name.
    * @param body The body, or `null` for none.
    */
-  constructor(status: number, reason: string, headers: HeaderDict, body: B) {
+  constructor(status: number, reason: string, headers: HeadersToSend, body: B) {
     this.status = status;
     this.reason = reason;
     // The field has the type of received headers; a program's own response has headers to send.
@@ -225,7 +226,7 @@ export interface RequestChanges {
    *
    * @default {those of the request}
    */
-  headers?: HeaderDict | undefined;
+  headers?: HeadersToSend | undefined;
   /**
    * The components of the path that are left.
    *

@@ -40,6 +40,9 @@ export type BodyOut =
   | ReadableStream<Uint8Array>
   | AsyncIterable<Uint8Array | string>;
 
+/** The body that a request with this method may have: `null` unless the method is PUT or POST. */
+export type RequestBody<M extends Method> = M extends "PUT" | "POST" ? BodyOut : null;
+
 /** A body that needs no encoding any more. */
 export type EncodedBody = null | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
 

@@ -29,15 +29,68 @@ import {
 import { allows, NAME, NAME_LOWER, parseDecimal, VALUE } from "./tables.ts";
 
 /**
- * Headers by lower-case name, to be sent: a plain object. `content-length` is a number, `range` a
- * {@linkcode Range}, `content-range` a {@linkcode ContentRange} and everything else a string. A
- * header that is `undefined` is left out.
+ * Headers by lower-case name, received or to be sent. A header to be sent that is `undefined` is
+ * left out.
  */
 export type HeaderDict = Record<string, string | number | Range | ContentRange | undefined>;
 
 /**
+ * Headers by lower-case name, to be sent: a plain object, such as a {@linkcode HeaderDict} or
+ * {@linkcode ReceivedHeaders}. Each header without a type of its own is a string. A header that is
+ * `undefined` is left out.
+ */
+export interface HeadersToSend {
+  [name: string]: string | number | Range | ContentRange | undefined;
+  /** The number of bytes in the body; added for each body, if it is left out. */
+  "content-length"?: number | undefined;
+  /** The range of a request. */
+  range?: Range | undefined;
+  /** The range of a response. */
+  "content-range"?: ContentRange | undefined;
+}
+
+/** Spellings that no received header has: all names are in lower case. */
+type CapitalizedName =
+  | "Accept"
+  | "Accept-Encoding"
+  | "Accept-Language"
+  | "Accept-Ranges"
+  | "Authorization"
+  | "Cache-Control"
+  | "Connection"
+  | "Content-Disposition"
+  | "Content-Encoding"
+  | "Content-Length"
+  | "Content-Range"
+  | "Content-Type"
+  | "Cookie"
+  | "Date"
+  | "ETag"
+  | "Etag"
+  | "Expires"
+  | "Host"
+  | "If-Match"
+  | "If-Modified-Since"
+  | "If-None-Match"
+  | "If-Range"
+  | "Last-Modified"
+  | "Location"
+  | "Origin"
+  | "Range"
+  | "Referer"
+  | "Retry-After"
+  | "Server"
+  | "Set-Cookie"
+  | "Transfer-Encoding"
+  | "User-Agent"
+  | "Vary"
+  | "WWW-Authenticate"
+  | "X-Forwarded-For";
+
+/**
  * Headers by lower-case name, as they were received: an object without a prototype. They can be
- * sent on, as they are or in a copy.
+ * sent on, as they are or in a copy. `headers["content-type"]` is a string or `undefined`;
+ * `headers["Content-Type"]` is always `undefined`, and its type says so.
  */
 export type ReceivedHeaders =
   & {
@@ -48,6 +101,7 @@ export type ReceivedHeaders =
     /** The range of a response. */
     readonly "content-range"?: ContentRange;
   }
+  & { readonly [name in CapitalizedName]?: never }
   & { readonly [name: string]: string | undefined };
 
 /** The message that headers belong to; only PUT and POST requests may have a body. */

@@ -15,6 +15,7 @@ import {
   ConnectionClosedError,
   EmptyPreambleError,
   type HostAddress,
+  type Method,
 } from "@degu/degu/base";
 import {
   Client,
@@ -551,7 +552,7 @@ Deno.test("a request that fails frees its connection, and one that was invalid k
   await (await test.pool.request("GET", "/")).text();
   await assertRejects(() => test.pool.request("GET", "no slash"), RangeError);
   await assertRejects(() => test.pool.request("PATCH" as never, "/"), RangeError);
-  await assertRejects(() => test.pool.request("GET", "/", {}, "body"), RangeError);
+  await assertRejects(() => test.pool.request("GET" as Method, "/", {}, "body"), RangeError);
   assertEquals(await text(test.pool.request("GET", "/a")), "/a");
   assertEquals(test.sessions.length, 1);
 });

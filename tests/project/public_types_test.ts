@@ -86,6 +86,10 @@ export type OfBase = AllTrue<[
     base.HeaderDict,
     Record<string, string | number | base.Range | base.ContentRange | undefined>
   >,
+  IsExact<base.HeadersToSend["content-length"], number | undefined>,
+  IsExact<base.HeadersToSend["range"], base.Range | undefined>,
+  IsExact<base.HeadersToSend["content-range"], base.ContentRange | undefined>,
+  IsExact<base.HeadersToSend[string], base.HeaderDict[string]>,
   IsExact<base.ReceivedHeaders["content-length"], number | undefined>,
   IsExact<base.ReceivedHeaders["range"], base.Range | undefined>,
   IsExact<base.ReceivedHeaders["content-range"], base.ContentRange | undefined>,
@@ -112,7 +116,7 @@ export type OfBase = AllTrue<[
   IsExact<base.ProtocolError["code"], base.ProtocolErrorCode>,
   IsExact<
     base.ResponseTuple,
-    readonly [status: number, reason: string, headers: base.HeaderDict, body: base.BodyOut]
+    readonly [status: number, reason: string, headers: base.HeadersToSend, body: base.BodyOut]
   >,
 ]>;
 
@@ -125,6 +129,9 @@ export type OfClient = AllTrue<[
   IsExact<ReturnType<client.Client["request"]>, Promise<client.Response>>,
   IsExact<ReturnType<client.Client["connect"]>, Promise<client.Connection>>,
   IsExact<Parameters<client.Client["request"]>[0], base.Method>,
+  IsExact<client.RequestBody<"GET" | "HEAD" | "DELETE">, null>,
+  IsExact<client.RequestBody<"PUT">, base.BodyOut>,
+  IsExact<client.RequestBody<base.Method>, base.BodyOut>,
   IsExact<client.SSLClient["sslHost"], string | null>,
   IsExact<client.Response["body"], base.BodyIn>,
   IsExact<typeof client.publicKey256, (pem: string) => string>,

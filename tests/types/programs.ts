@@ -9,9 +9,10 @@ export const BEGINNING = `
 import {
   type Address, type Api, type App, type AppObject, Body, BodyIter, type BodyOut,
   buildClientSslctx, buildServerSslctx, buildUri, Client, type ClientSslconfig, Connection,
-  ConnectionPool, type Connector, createFetch, fromFetchHandler, type HeaderDict, json,
-  type Method, ProxyApp, repeat, reply, type Requester, retry, routes, Server,
-  type ServerSslconfig, type Session, SSLClient, SSLServer, wrapApp,
+  ConnectionPool, type Connector, ContentRange, createFetch, fromFetchHandler, type HeaderDict,
+  type HeadersToSend, json, type Method, ProxyApp, Range, repeat, reply, type Requester,
+  type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session, SSLClient,
+  SSLServer, wrapApp,
 } from "@degu/degu";
 import type * as degu from "@degu/degu";
 import { Device, DeviceServer } from "@degu/degu/device";

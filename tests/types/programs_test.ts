@@ -3,13 +3,20 @@ import { tempDir } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import * as everyday from "./everyday.rows.ts";
+import * as headers from "./headers.rows.ts";
 import * as names from "./names.rows.ts";
 import { BEGINNING, blockOf, typeErrors } from "./programs.ts";
 import * as trees from "./trees.rows.ts";
 import * as trust from "./trust.rows.ts";
 
-const WRONG = [...everyday.WRONG, ...trust.WRONG, ...trees.WRONG, ...names.WRONG];
-const RIGHT = { ...everyday.RIGHT, ...trust.RIGHT, ...trees.RIGHT, ...names.RIGHT };
+const WRONG = [...everyday.WRONG, ...headers.WRONG, ...trust.WRONG, ...trees.WRONG, ...names.WRONG];
+const RIGHT = {
+  ...everyday.RIGHT,
+  ...headers.RIGHT,
+  ...trust.RIGHT,
+  ...trees.RIGHT,
+  ...names.RIGHT,
+};
 
 Deno.test("what is wrong does not compile, and what is right does", async () => {
   const programs: Record<string, string> = { ...RIGHT };
@@ -38,6 +45,8 @@ Deno.test("what is wrong and compiles ends with an error that names the mistake"
   const compiling = WRONG.flatMap(([name, mistake, , error]) =>
     typeof error === "string" ? [] : [[name, mistake, error]] as const
   );
+  // Deno gives up a module that fails after an `await` if nothing keeps the event loop alive.
+  const alive = setInterval(() => {}, 1000);
   await eachRow(t, compiling, async (_name, mistake, [error, message]) => {
     const path = await Deno.makeTempFile({ dir: dir.path, suffix: ".ts" });
     await Deno.writeTextFile(path, BEGINNING + blockOf(mistake));
@@ -45,4 +54,5 @@ Deno.test("what is wrong and compiles ends with an error that names the mistake"
     assertEquals(thrown.name, error);
     assertStringIncludes(thrown.message, message);
   });
+  clearInterval(alive);
 });

@@ -1,6 +1,6 @@
 /** Streams and generators as bodies: of requests, and of answers. */
 import { type App, ConnectionPool, reply, retry } from "@degu/degu";
-import { Body, BodyError, type BodyOut, ProtocolError } from "@degu/degu/base";
+import { Body, BodyError, type BodyOut, type Method, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { rejectionOf } from "@degu/testing/expectations.ts";
@@ -99,7 +99,10 @@ Deno.test("a source is canceled if its message is not sent: an invalid answer, a
   const get = mkreq("GET", "/");
   await settled((body) => rejectionOf(callApp(() => [99, "OK", {}, body], get), "a bad status"));
   await using serving = serve(() => reply(200));
-  await settled((body) => rejectionOf(serving.makeClient().request("GET", "/", {}, body), "a GET"));
+  const method: Method = "GET" as Method;
+  await settled((body) =>
+    rejectionOf(serving.makeClient().request(method, "/", {}, body), "a GET")
+  );
   let answer: BodyOut = null;
   await using heads = serve(() => reply(200, answer));
   await settled(async (body) => {

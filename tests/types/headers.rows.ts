@@ -1,0 +1,243 @@
+/** Programs about the headers and bodies of messages, and the arguments beside them. */
+
+import type { RightPrograms, WrongProgram } from "./programs.ts";
+
+export const WRONG: readonly WrongProgram[] = [
+  [
+    "a number as the value of a header",
+    `await client.request("GET", "/", { "x-count": 5 });`,
+    `await client.request("GET", "/", { "x-count": "5" });`,
+    ["TypeError", 'headers["x-count"]: must be a string; got'],
+  ],
+  [
+    "a number as the value of a header of a response",
+    `await callApp(() => reply(200, "a", { "retry-after": 5 }), mkreq("GET", "/"));`,
+    `await callApp(() => reply(200, "a", { "retry-after": "5" }), mkreq("GET", "/"));`,
+    ["TypeError", 'response.headers["retry-after"]: must be a string; got'],
+  ],
+  [
+    "an upper-case name of a header of a response",
+    `await callApp(() => reply(200, "a", { "Cache-Control": "no-store" }), mkreq("GET", "/"));`,
+    `await callApp(() => reply(200, "a", { "cache-control": "no-store" }), mkreq("GET", "/"));`,
+    ["RangeError", 'write it in lower case: "cache-control"'],
+  ],
+  [
+    "an upper-case name of a header of a client",
+    `new Client(server.address, { headers: { "User-Agent": "camera" } });`,
+    `new Client(server.address, { headers: { "user-agent": "camera" } });`,
+    ["RangeError", 'write it in lower case: "user-agent"'],
+  ],
+  [
+    "a length as text",
+    `client.request("PUT", "/", { "content-length": "5" }, "hello");`,
+    `client.request("PUT", "/", { "content-length": 5 }, "hello");`,
+    "Type 'string' is not assignable to type 'number'",
+  ],
+  [
+    "a length as text, in a response",
+    `reply(200, "hello", { "content-length": "5" });`,
+    `reply(200, "hello", { "content-length": 5 });`,
+    "Type 'string' is not assignable to type 'number'",
+  ],
+  [
+    "a range as text",
+    `client.get("/", { range: "bytes=0-4" });`,
+    `client.get("/", { range: new Range(0, 5) });`,
+    "Type 'string' is not assignable to type 'Range'",
+  ],
+  [
+    "a range as text, of a function with headers",
+    `const headers: HeadersToSend = { range: "bytes=0-4" };`,
+    `const headers: HeadersToSend = { range: new Range(0, 5) };`,
+    "Type 'string' is not assignable to type 'Range'",
+  ],
+  [
+    "the range of a response as text",
+    `new Server(address, () => [206, "Partial Content", { "content-range": "bytes 0-4/9" }, "a"]);`,
+    `new Server(
+  address,
+  () => [206, "Partial Content", { "content-range": new ContentRange(0, 5, 9) }, "a"],
+);`,
+    "Type 'string' is not assignable to type 'ContentRange'",
+  ],
+  [
+    "a received header by a name with capitals",
+    `response.headers["Content-Type"]?.startsWith("text/");`,
+    `response.headers["content-type"]?.startsWith("text/");`,
+    "Property 'startsWith' does not exist on type 'never'",
+  ],
+  [
+    "a header of a request by a name with capitals",
+    `reply(200, request.headers["User-Agent"]?.toUpperCase());`,
+    `reply(200, request.headers["user-agent"]?.toUpperCase());`,
+    "Property 'toUpperCase' does not exist on type 'never'",
+  ],
+  [
+    "a header of a client that is left out by null",
+    `client.get("/", { "user-agent": null });`,
+    `client.get("/", { "user-agent": undefined });`,
+    "Type 'null' is not assignable",
+  ],
+  [
+    "a header of a client that is left out by an empty text",
+    `await new Client(server.address, { headers: { accept: "a" } }).get("/", { accept: "" });`,
+    `await new Client(server.address, { headers: { accept: "a" } }).get("/", { accept: undefined });`,
+    ["RangeError", 'headers["accept"]: must have at least one character'],
+  ],
+  [
+    "the host among the headers of a client",
+    `new Client(server.address, { headers: { host: "camera.local" } });`,
+    `new Client(server.address, { host: "camera.local" });`,
+    ["RangeError", "must be given as the option host"],
+  ],
+  [
+    "the authorization among the headers of a client",
+    `new Client(server.address, { headers: { authorization: "Bearer a" } });`,
+    `new Client(server.address, { authorization: "Bearer a" });`,
+    ["RangeError", "must be given as the option authorization"],
+  ],
+  [
+    "a GET with a body",
+    `client.request("GET", "/", {}, "hello");`,
+    `client.request("POST", "/", {}, "hello");`,
+    "Argument of type '\"hello\"' is not assignable to parameter of type 'null",
+  ],
+  [
+    "a DELETE of a connection with a body",
+    `conn.request("DELETE", "/", {}, JSON.stringify({ a: 1 }));`,
+    `conn.request("POST", "/", {}, JSON.stringify({ a: 1 }));`,
+    "Argument of type 'string' is not assignable to parameter of type 'null",
+  ],
+  [
+    "a HEAD of a pool with a body",
+    `new ConnectionPool(client).request("HEAD", "/", {}, bytes);`,
+    `new ConnectionPool(client).request("PUT", "/", {}, bytes);`,
+    "is not assignable to parameter of type 'null",
+  ],
+  [
+    "a get() with a body",
+    `client.get("/", {}, "hello");`,
+    `client.post("/", {}, "hello");`,
+    "has no properties in common with type 'RequestOptions'",
+  ],
+  [
+    "a method that is a GET at run time, with a body",
+    `const method: Method = JSON.parse('"GET"');
+await client.request(method, "/", {}, "hello");`,
+    `const method: Method = JSON.parse('"GET"');
+await client.request(method, "/", {}, method === "PUT" ? "hello" : null);`,
+    ["RangeError", "body: must be null if the method is GET"],
+  ],
+  [
+    "an absolute URI",
+    `await client.request("GET", "http://127.0.0.1:8080/lamps");`,
+    `await client.request("GET", "/lamps");`,
+    ["RangeError", 'uri: bad URI "http://127.0.0.1:8080/lamps": it must begin with "/"'],
+  ],
+  [
+    "a URI without its slash",
+    `await client.get("lamps");`,
+    `await client.get("/lamps");`,
+    ["RangeError", 'uri: bad URI "lamps": it must begin with "/"'],
+  ],
+  [
+    "an address as a text with a port",
+    `new Client("127.0.0.1:80");`,
+    `new Client(["127.0.0.1", 80]);`,
+    ["RangeError", 'a host is given with its port, as in ["127.0.0.1", 8080]'],
+  ],
+  [
+    "an address of a server as a text with a port",
+    `new Server("127.0.0.1:80", app);`,
+    `new Server(["127.0.0.1", 80], app);`,
+    ["RangeError", 'a host is given with its port, as in ["127.0.0.1", 8080]'],
+  ],
+  [
+    "milliseconds for seconds",
+    `new Client(server.address, { timeout: 30_000 });`,
+    `new Client(server.address, { timeout: 30 });`,
+    ["RangeError", "timeout: must be a number of seconds above 0 and at most 3600"],
+  ],
+  [
+    "milliseconds for seconds of a server",
+    `new Server(["127.0.0.1", 0], app, { timeout: 5000 });`,
+    `new Server(["127.0.0.1", 0], app, { timeout: 5 });`,
+    ["RangeError", "timeout: must be a number of seconds above 0 and at most 3600"],
+  ],
+  [
+    "milliseconds for seconds between retries",
+    `await retry(() => client.get("/"), { seconds: 500 });`,
+    `await retry(() => client.get("/"), { seconds: 0.5 });`,
+    ["RangeError", "seconds: must be a number from 0 to 60"],
+  ],
+];
+
+/** What must compile. */
+export const RIGHT: RightPrograms = {
+  "headers to send, from everywhere": `
+const built: HeadersToSend = {};
+built["content-length"] = 5;
+built["x-a"] = "b";
+if (flag) built.range = undefined;
+const dict: HeaderDict = built;
+const copy: HeadersToSend = dict;
+const all: HeadersToSend[] = [
+  {},
+  dict,
+  copy,
+  request.headers,
+  response.headers,
+  { ...request.headers, "x-new": "a", host: undefined },
+  { ...dict, range: new Range(0, 5) },
+  { "content-length": 5, "content-type": "text/plain" },
+  { "content-range": new ContentRange(0, 5, 9) },
+  { ["x-" + cert]: "a" },
+  flag ? { etag: "a" } : {},
+  Object.freeze({ a: "b" }),
+  Object.fromEntries(new Headers({ a: "b" })),
+  JSON.parse("{}"),
+  request.headers.etag === undefined ? {} : { etag: request.headers.etag },
+];
+for (const headers of all) {
+  client.request("PUT", "/", headers, "a");
+  conn.getRange("/", headers, 0, 5);
+  reply(200, "a", headers);
+  new ProxyApp(client, { headers: () => headers });
+  new Client(address, { headers });
+  new Connection(conn.sock, headers);
+  const tuple: ResponseTuple = [200, "OK", headers, null];
+}
+`,
+  "received headers": `
+const name: string = JSON.parse('"content-type"');
+const value: string | undefined = request.headers[name];
+const same: string | undefined = request.headers["content-type"];
+const { "content-type": type = "text/plain", etag } = response.headers;
+const length: number | undefined = response.headers["content-length"];
+const start: number | undefined = request.headers.range?.start;
+const total: number | undefined = response.headers["content-range"]?.total;
+for (const [name, value] of Object.entries(request.headers)) console.log(name, value);
+const text = JSON.stringify({ ...request.headers, value, same, type, etag });
+const given: Readonly<Record<string, unknown>> = request.headers;
+const dict = request.headers as HeaderDict;
+if ("accept" in request.headers) json(Object.keys(response.headers));
+`,
+  "bodies of requests whose method is known later": `
+const method: Method = JSON.parse('"GET"');
+const body: BodyOut = flag ? "a" : null;
+client.request(method, "/", {}, body);
+client.request(flag ? "PUT" : "POST", "/", {}, body);
+client.request(flag ? "PUT" : "GET", "/", {}, body);
+client.request("GET", "/", {}, null, { signal });
+client.request("DELETE", "/");
+conn.request("HEAD", "/", {}, null);
+class Counted extends Client {
+  count = 0;
+  override request(method: Method, uri: string, headers: HeadersToSend = {}, body: BodyOut = null) {
+    this.count++;
+    return super.request(method, uri, headers, body);
+  }
+}
+const requester: Requester = new Counted(address);
+`,
+};
