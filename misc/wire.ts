@@ -9,6 +9,7 @@ import {
   outgoingFraming,
   requestFraming,
 } from "../base/body/bodies.ts";
+import { withContentType } from "../base/body/platform_body.ts";
 import {
   type Chunk,
   chunkLineTooLong,
@@ -182,10 +183,11 @@ export function formatRequest(
   if (body && !mayHaveBody(method)) {
     throw new RangeError(`body: must be null in a ${method} request; got ${typeName(body)}`);
   }
+  const all = withContentType(headers, body);
   const framing = body === undefined
     ? undefined
-    : requestFraming(method, encodeBody(body), headers, false);
-  return scratch.slice(0, formatRequestPreamble(scratch, method, uri, headers, null, framing));
+    : requestFraming(method, encodeBody(body), all, false);
+  return scratch.slice(0, formatRequestPreamble(scratch, method, uri, all, null, framing));
 }
 
 /**
@@ -204,10 +206,11 @@ export function formatResponse(
   headers: HeadersToSend,
   body?: BodyOut,
 ): Uint8Array {
+  const all = withContentType(headers, body);
   const framing = body === undefined
     ? undefined
-    : announcedFraming("GET", status, headers, encodeBody(body));
-  return scratch.slice(0, formatResponsePreamble(scratch, status, reason, headers, framing));
+    : announcedFraming("GET", status, all, encodeBody(body));
+  return scratch.slice(0, formatResponsePreamble(scratch, status, reason, all, framing));
 }
 
 /**
@@ -274,8 +277,9 @@ export function formatChunk(chunk: Chunk): Uint8Array {
  * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
  * @param uri The path, which starts with `/`, and the query.
  * @param headers The headers by lower-case name.
- * @param body The body, or `null` for none. A text, as UTF-8, and an array of bytes arrive as a
- * `Body`, and the request has their `content-length`; if they are empty, the body is `null`.
+ * @param body The body, or `null` for none. A text, bytes, a `Blob` and `URLSearchParams` arrive as
+ * a `Body`, and the request has their `content-length` and `content-type`, as a client sends them;
+ * if they are empty, the body is `null`.
  * @param shift The number of components of the path that are in `mount` already.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a value is not allowed.
@@ -294,23 +298,23 @@ export function mkreq(
   method: Method,
   uri: string,
   headers: HeadersToSend = {},
-  body: BodyIn | string | Uint8Array = null,
+  body: BodyIn | string | Uint8Array | ArrayBuffer | Blob | URLSearchParams = null,
   shift = 0,
 ): Request {
   checkMethod(method);
   checkUri(uri);
   checkHeaderDict(headers);
   const encoded = encodeBody(body);
-  outgoingFraming(encoded);
+  const framing = outgoingFraming(encoded);
   const { path, query } = parseUri(uri);
   checkInteger("shift", shift, 0, path.length);
   let received: BodyIn;
-  let all = headers;
-  if (!(encoded instanceof Uint8Array)) received = encoded as BodyIn;
-  else if (encoded.length === 0) received = null;
+  let all: HeaderDict = withContentType(headers, body);
+  if (encoded === body && !(encoded instanceof Uint8Array)) received = encoded as BodyIn;
+  else if (framing === 0) received = null;
   else {
     received = receivedBody(encoded);
-    all = { "content-length": encoded.length, ...headers };
+    all = { "content-length": framing as number, ...all };
   }
   const request = new Request(method, uri, all, received, [], path, query);
   for (let i = 0; i < shift; i++) request.shiftPath();

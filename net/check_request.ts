@@ -1,6 +1,7 @@
 /** The checks of a request that need no connection. */
 
 import { type BodyOut, encodeBody, requestFraming } from "../base/body/bodies.ts";
+import { withContentType } from "../base/body/platform_body.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
@@ -29,8 +30,9 @@ export function checkRequest(
   body: BodyOut,
 ): void {
   checkRequestLine(method, uri, body);
-  const framing = requestFraming(method, encodeBody(body), headers, false);
-  formatRequestPreamble(unsent, method, uri, headers, null, framing);
+  const sent = withContentType(headers, body);
+  const framing = requestFraming(method, encodeBody(body), sent, false);
+  formatRequestPreamble(unsent, method, uri, sent, null, framing);
 }
 
 /** Checks the method and the URI, and that only PUT and POST have a body. */

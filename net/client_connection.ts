@@ -13,6 +13,7 @@ import {
   type RequestBody,
   requestFraming,
 } from "../base/body/bodies.ts";
+import { withContentType } from "../base/body/platform_body.ts";
 import { checkBoolean, checkMethods } from "../internal/checks.ts";
 import { BodyError, ConnectionClosedError, DeguError, ProtocolError } from "../base/errors.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../internal/printable.ts";
@@ -218,7 +219,8 @@ export class Connection extends RequestShortcuts implements Disposable {
       let content, framing, length, isLast;
       try {
         const defaults = this.#defaultHeaders;
-        const sent = defaults === null ? headers : withDefaults(headers, defaults);
+        const own = defaults === null ? headers : withDefaults(headers, defaults);
+        const sent = withContentType(own, body);
         content = encodeBody(body);
         framing = requestFraming(method, content, sent, this.#unframedNull);
         const buffer = transport.beginMessage();

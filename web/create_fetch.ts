@@ -271,7 +271,7 @@ async function contentOf(
   headers: HeaderDict,
 ): Promise<RequestContent> {
   if (given instanceof Blob) {
-    return { replayable: true, take: () => new Body(given.stream(), given.size) };
+    return { replayable: true, take: () => given };
   }
   if (request.body === null) return NO_CONTENT;
   // A `Request` doesn't show whether its body was made from a stream, or from text, bytes or a

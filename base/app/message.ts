@@ -14,6 +14,7 @@ import {
 } from "../body/bodies.ts";
 import { Body } from "../body/body.ts";
 import { MemorySource } from "../body/body_source.ts";
+import { withContentType } from "../body/platform_body.ts";
 import { type BodyReadOptions, isTooLong } from "../body/reading.ts";
 import { ChunkedBody } from "../body/chunked_body.ts";
 import { decodeText, EMPTY, viewOf } from "../../internal/bytes.ts";
@@ -465,13 +466,18 @@ export interface Answer {
 export function responseOf(returned: unknown): Response<BodyOut> {
   if (returned instanceof Response) return returned;
   const { status, reason, headers, body } = answerPartsOf(returned);
-  return new Response(status, reason, headers, body);
+  return new Response(status, reason, withContentType(headers, body, "response."), body);
 }
 
 /** Splits the value that an app returned into its parts, and encodes the body. */
 export function readAnswer(returned: unknown): Answer {
   const { status, reason, headers, body } = answerPartsOf(returned);
-  return { status, reason, headers, body: encodeBody(body, "response.") };
+  return {
+    status,
+    reason,
+    headers: withContentType(headers, body, "response."),
+    body: encodeBody(body, "response."),
+  };
 }
 
 function answerPartsOf(returned: unknown): Omit<Answer, "body"> & { readonly body: BodyOut } {

@@ -10,6 +10,7 @@ import {
   writeChunkedBodyIter,
 } from "./body_iter.ts";
 import { chunkedBodyOf, isStreamed } from "./streamed.ts";
+import { encodePlatformBody, isPlatformBody } from "./platform_body.ts";
 import type { Interruption } from "./body_state.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLength } from "../../internal/bytes.ts";
@@ -26,13 +27,17 @@ import { MAX_READ_BYTES } from "../wire/limits.ts";
 export type BodyIn = null | Body | ChunkedBody;
 
 /**
- * The body of a message to be sent. A string is sent as UTF-8. What a stream or an asynchronous
- * generator yields is sent at once, in chunks.
+ * The body of a message to be sent. A string is sent as UTF-8. A `Blob` and `URLSearchParams` set
+ * the `content-type`, unless the headers have one or the `Blob` has no type. What a stream or an
+ * asynchronous generator yields is sent at once, in chunks.
  */
 export type BodyOut =
   | null
   | string
   | Uint8Array
+  | ArrayBuffer
+  | Blob
+  | URLSearchParams
   | Body
   | BodyIter
   | ChunkedBody
@@ -78,14 +83,16 @@ export function checkBodies(given: Bodies): void {
 export type WritableBody = Exclude<EncodedBody, null | Uint8Array>;
 
 /**
- * Encodes a text, and makes chunks of a stream or a generator; any other body is returned as it is.
+ * Encodes a text and a body of the platform, and makes chunks of a stream or a generator; any other
+ * body is returned as it is.
  *
  * @throws {RangeError} if the text has a lone surrogate.
- * @throws {TypeError} if other code has locked the stream.
+ * @throws {TypeError} if other code has locked the stream, or an `ArrayBuffer` was transferred.
  */
 export function encodeBody(body: BodyOut, owner = ""): EncodedBody {
   if (typeof body === "string") return encodeText(`${owner}body`, body);
   if (body === null || body instanceof Uint8Array) return body;
+  if (isPlatformBody(body)) return encodePlatformBody(body, owner);
   return isStreamed(body) ? chunkedBodyOf(body, owner) : body;
 }
 
@@ -95,7 +102,7 @@ export function encodeBody(body: BodyOut, owner = ""): EncodedBody {
  */
 export function isRepeatable(body: BodyOut): boolean {
   if (typeof body !== "object" || body === null || body instanceof Uint8Array) return true;
-  return isWritable(body) && !body.used;
+  return isPlatformBody(body) || isWritable(body) && !body.used;
 }
 
 /**
@@ -103,7 +110,7 @@ export function isRepeatable(body: BodyOut): boolean {
  * message with this body must announce no other framing.
  *
  * @throws {TypeError} if the value is not a body.
- * @throws {RangeError} if the body is a `Uint8Array` of more than 16777216 bytes.
+ * @throws {RangeError} if the body is an array of more than 16777216 bytes.
  * @throws {BodyError} if the body has been used before.
  */
 export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
@@ -112,14 +119,14 @@ export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
     const length = realLength(body);
     if (length <= MAX_READ_BYTES) return length;
     throw new RangeError(
-      `${owner}body: must be a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got a Uint8Array of ${length}`,
+      `${owner}body: must be a Blob, a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got ${length} bytes`,
     );
   }
   if (!isWritable(body)) {
     if (isOfAnotherCopy(body)) throw anotherCopy(`${owner}body`, body);
     const wanted =
-      "null, a string, Uint8Array, Body, BodyIter, ChunkedBody, ChunkedBodyIter, a stream or an " +
-      "asynchronous generator";
+      "null, a string, Uint8Array, ArrayBuffer, Blob, URLSearchParams, Body, BodyIter, " +
+      "ChunkedBody, ChunkedBodyIter, a stream or an asynchronous generator";
     throw wrongType(`${owner}body`, wanted, body);
   }
   if (body.used === true) throw new BodyError(`${owner}body: has been used before`);

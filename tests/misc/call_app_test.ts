@@ -183,7 +183,7 @@ Deno.test("callApp rejects for an answer that a server would refuse, and says wh
       ['.headers["content-range"]: must be a ContentRange; got string', {
         "content-range": "bytes 0-1/2",
       }],
-      ...[undefined, 5, new ArrayBuffer(5), [latin1("a")]].map((body) =>
+      ...[undefined, 5, new Uint16Array(5), new SharedArrayBuffer(5), [latin1("a")]].map((body) =>
         [".body: must be null, a string, Uint8Array", {}, body] as const
       ),
     ],
@@ -220,7 +220,7 @@ Deno.test("callApp rejects for an answer that a server would refuse, and says wh
       [".headers: headers that exclude each other", both, null, 304],
       [".headers: the header range", { range: new Range(0, 5) }],
       [".headers: must fit in a preamble", { a: "b".repeat(20000), c: "d".repeat(20000) }],
-      [".body: must be a Body or a BodyIter above 16777216", {}, new Uint8Array(16777217)],
+      [".body: must be a Blob, a Body or a BodyIter above 16777216", {}, new Uint8Array(16777217)],
       [".body: must be null with status 204", {}, new Uint8Array(0), 204],
       [".body: must be null with status 304", {}, new BodyIter([], 5), 304],
     ],

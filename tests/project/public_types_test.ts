@@ -100,6 +100,9 @@ export type OfBase = AllTrue<[
     | base.BodyIn
     | string
     | Uint8Array
+    | ArrayBuffer
+    | Blob
+    | URLSearchParams
     | base.BodyIter
     | base.ChunkedBodyIter
     | ReadableStream<Uint8Array>

@@ -115,6 +115,54 @@ export const WRONG: readonly WrongProgram[] = [
     "is not assignable to parameter of type 'null",
   ],
   [
+    "a form as body",
+    `const form = new FormData();
+client.post("/", {}, form);`,
+    `const form = new URLSearchParams();
+client.post("/", {}, form);`,
+    "Argument of type 'FormData' is not assignable",
+  ],
+  [
+    "numbers of two bytes as body",
+    `reply(200, new Uint16Array(4));`,
+    `reply(200, new Uint16Array(4).buffer);`,
+    "Argument of type 'Uint16Array<ArrayBuffer>' is not assignable",
+  ],
+  [
+    "the bytes of a Blob without await",
+    `client.put("/", {}, new Blob(["a"]).arrayBuffer());`,
+    `client.put("/", {}, new Blob(["a"]));`,
+    "Argument of type 'Promise<ArrayBuffer>' is not assignable",
+  ],
+  [
+    "memory that is shared, without a view",
+    `client.put("/", {}, new SharedArrayBuffer(4));`,
+    `client.put("/", {}, new Uint8Array(new SharedArrayBuffer(4)));`,
+    "Argument of type 'SharedArrayBuffer' is not assignable",
+  ],
+  [
+    "the body of a Response of the platform, where there may be none",
+    `new Server(address, async () => reply(200, (await fetch("http://127.0.0.1")).body!.getReader()));`,
+    `new Server(address, async () => reply(200, await (await fetch("http://127.0.0.1")).blob()));`,
+    "ReadableStreamDefaultReader",
+  ],
+  [
+    "a Blob whose type no header can have",
+    `await client.put("/", {}, new Blob(["a"], { type: "text/{x}" }));`,
+    `await client.put("/", { "content-type": "text/x" }, new Blob(["a"], { type: "text/{x}" }));`,
+    ["RangeError", 'body: its type "text/{x}" has a character that a header can\'t have'],
+  ],
+  [
+    "an ArrayBuffer that was transferred",
+    `const buffer = new ArrayBuffer(4);
+structuredClone(buffer, { transfer: [buffer] });
+await client.put("/", {}, buffer);`,
+    `const buffer = new ArrayBuffer(4);
+const copy = structuredClone(buffer, { transfer: [buffer] });
+await client.put("/", {}, copy);`,
+    ["TypeError", "body: must be an ArrayBuffer with its memory"],
+  ],
+  [
     "a get() with a body",
     `client.get("/", {}, "hello");`,
     `client.post("/", {}, "hello");`,
@@ -221,6 +269,25 @@ const text = JSON.stringify({ ...request.headers, value, same, type, etag });
 const given: Readonly<Record<string, unknown>> = request.headers;
 const dict = request.headers as HeaderDict;
 if ("accept" in request.headers) json(Object.keys(response.headers));
+`,
+  "bodies of the platform": `
+const platform: BodyOut[] = [
+  new Blob(["a"], { type: "text/plain" }),
+  new File(["a"], "a.txt"),
+  new ArrayBuffer(4),
+  new URLSearchParams({ a: "b" }),
+  await new Blob(["a"]).arrayBuffer(),
+  (await Deno.readFile("/tmp/a")).buffer,
+  await (await fetch("http://127.0.0.1")).blob(),
+];
+for (const body of platform) {
+  client.post("/", {}, body);
+  reply(200, body);
+  new Server(address, () => [200, "OK", {}, body]);
+}
+new Server(address, ({ searchParams }) => flag ? reply(200, searchParams) : reply(200, "a"));
+mkreq("POST", "/", {}, new URLSearchParams({ a: "b" }));
+mkreq("PUT", "/", {}, new Blob(["a"]));
 `,
   "bodies of requests whose method is known later": `
 const method: Method = JSON.parse('"GET"');

@@ -1,0 +1,353 @@
+/** Bodies of the platform, in requests and responses: Blob, ArrayBuffer, URLSearchParams. */
+import { type App, ConnectionPool, createFetch, reply, wrapApp } from "@degu/degu";
+import {
+  BodyError,
+  type BodyOut,
+  type HeaderDict,
+  Response,
+  type ResponseTuple,
+} from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import { callApp, formatRequest, formatResponse, mkreq } from "@degu/degu/misc";
+import { connect } from "@degu/testing/connected.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+
+const FORM = "application/x-www-form-urlencoded;charset=UTF-8";
+const TYPED = new Blob(["he", "llo"], { type: "Text/HTML; charset=utf-8" });
+const OK = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+/** Each body with given headers, and the headers and bytes that it is sent as. */
+const SENT: readonly (readonly [
+  what: string,
+  body: Exclude<BodyOut, null>,
+  headers: HeaderDict,
+  sent: string,
+])[] = [
+  ["an ArrayBuffer", latin1("hello").buffer, {}, "content-length: 5\r\n\r\nhello"],
+  ["an ArrayBuffer without bytes", new ArrayBuffer(0), {}, "content-length: 0\r\n\r\n"],
+  ["a Blob without a type", new Blob(["hello"]), {}, "content-length: 5\r\n\r\nhello"],
+  ["a Blob without bytes", new Blob([]), {}, "content-length: 0\r\n\r\n"],
+  [
+    "a Blob with a type",
+    TYPED,
+    {},
+    "content-length: 5\r\ncontent-type: text/html; charset=utf-8\r\n\r\nhello",
+  ],
+  [
+    "a part of a Blob, which has a type of its own",
+    TYPED.slice(1, 3, "a/b"),
+    {},
+    "content-length: 2\r\ncontent-type: a/b\r\n\r\nel",
+  ],
+  [
+    "a File",
+    new File(["hello"], "a.txt", { type: "text/plain" }),
+    {},
+    "content-length: 5\r\ncontent-type: text/plain\r\n\r\nhello",
+  ],
+  [
+    "a Blob whose type the platform drops",
+    new Blob(["a"], { type: "é" }),
+    {},
+    "content-length: 1\r\n\r\na",
+  ],
+  [
+    "a Blob, and a content-type of the headers",
+    TYPED,
+    { "content-type": "a/b" },
+    "content-length: 5\r\ncontent-type: a/b\r\n\r\nhello",
+  ],
+  [
+    "a Blob, and a content-type that is left out",
+    TYPED,
+    { "content-type": undefined },
+    "content-length: 5\r\n\r\nhello",
+  ],
+  [
+    "a Blob, and its length",
+    TYPED,
+    { "content-length": 5, "content-type": "a/b" },
+    "content-length: 5\r\ncontent-type: a/b\r\n\r\nhello",
+  ],
+  [
+    "a Blob whose type no header can have, and a content-type of the headers",
+    new Blob(["a"], { type: "text/{x}" }),
+    { "content-type": "a/b" },
+    "content-length: 1\r\ncontent-type: a/b\r\n\r\na",
+  ],
+  [
+    "URLSearchParams",
+    new URLSearchParams([["a", "ä b"], ["c", "&="], ["a", ""]]),
+    {},
+    `content-length: 22\r\ncontent-type: ${FORM}\r\n\r\na=%C3%A4+b&c=%26%3D&a=`,
+  ],
+  [
+    "URLSearchParams without parameters",
+    new URLSearchParams(),
+    {},
+    `content-length: 0\r\ncontent-type: ${FORM}\r\n\r\n`,
+  ],
+  [
+    "URLSearchParams, and a content-type of the headers",
+    new URLSearchParams("a=b"),
+    { "content-type": "a/b" },
+    "content-length: 3\r\ncontent-type: a/b\r\n\r\na=b",
+  ],
+];
+
+Deno.test("a body of the platform is sent with its length and its type, unless the headers have a type, in requests and in responses", async (t) => {
+  await eachRow(t, SENT, async (_what, body, headers, sent) => {
+    const given = Object.freeze({ ...headers });
+    using ends = await connect();
+    for (let i = 0; i < 2; i++) {
+      const responding = ends.conn.post("/", given, body);
+      const request = `POST / HTTP/1.1\r\n${sent}`;
+      assertEquals(await ends.peer.readExactly(request.length), request);
+      await ends.peer.send(OK);
+      await responding;
+    }
+    const tuple: ResponseTuple = [200, "OK", given, body];
+    const answers = [tuple, reply(200, body, given), new Response(200, "OK", given, body)];
+    await using serving = serve(({ path }) => answers[Number(path[0])]!);
+    using peer = await RawPeer.connect(serving.address);
+    const response = `HTTP/1.1 200 OK\r\n${sent}`;
+    const preamble = response.slice(0, response.indexOf("\r\n\r\n") + 4);
+    for (const i of answers.keys()) {
+      await peer.send(`GET /${i} HTTP/1.1\r\n\r\n`);
+      assertEquals(await peer.readExactly(response.length), response);
+      await peer.send(`HEAD /${i} HTTP/1.1\r\n\r\n`);
+      assertEquals(await peer.readExactly(preamble.length), preamble);
+    }
+    assertEquals(
+      fromLatin1(formatRequest("PUT", "/", given, body)),
+      [
+        "PUT / HTTP/1.1\r\n",
+        sent.slice(0, sent.indexOf("\r\n\r\n") + 4),
+      ].join(""),
+    );
+    assertEquals(fromLatin1(formatResponse(200, "OK", given, body)), preamble);
+    assertEquals(serving.logger.lines, []);
+  });
+});
+
+Deno.test("a body of the platform and its type are seen by a middleware, callApp and mkreq, and can be read", async (t) => {
+  await eachRow(t, SENT, async (_what, body, headers, sent) => {
+    const [lines = "", content] = sent.split("\r\n\r\n");
+    const type = /^content-type: (.*)$/m.exec(lines)?.[1];
+    const seen: unknown[] = [];
+    const inner: App = () => [200, "OK", headers, body];
+    const app = wrapApp(inner, async (next) => {
+      const response = await next();
+      seen.push(response.headers["content-type"]);
+      return response;
+    });
+    const response = await callApp(app, mkreq("GET", "/"));
+    seen.push(response.headers["content-type"]);
+    assertEquals(seen, [type, type]);
+    assertEquals(await response.text(), content);
+    assertEquals(await new Response(200, "OK", headers, body).text(), content);
+
+    const request = mkreq("POST", "/", headers, body as Blob);
+    assertEquals(request.headers["content-type"], type);
+    assertEquals(request.headers["content-length"] ?? 0, content!.length);
+    assertEquals(await request.text(), content);
+  });
+});
+
+Deno.test("a content-type among the headers of a client or the base headers of a connection replaces that of the body", async () => {
+  await using serving = serve(({ headers }) => reply(200, `${headers["content-type"]}`));
+  const typeOf = async (headers: HeaderDict, own: HeaderDict = {}) =>
+    await (await serving.makeClient({ headers }).request("POST", "/", own, TYPED)).text();
+  assertEquals(await typeOf({ "content-type": "a/b" }), "a/b");
+  assertEquals(await typeOf({ "content-type": "a/b" }, { "content-type": "c/d" }), "c/d");
+  assertEquals(await typeOf({ "content-type": "a/b" }, { "content-type": undefined }), "undefined");
+  assertEquals(await typeOf({}), TYPED.type);
+});
+
+Deno.test("a FormData is sent as the Blob that the platform makes of it", async () => {
+  const form = new FormData();
+  form.append("name", "ä lamp");
+  form.append("file", new Blob(["hello"]), "a.txt");
+  await using serving = serve(async ({ body, headers }) => {
+    const init = { headers: { "content-type": headers["content-type"]! } };
+    const received = await new globalThis.Response(await body!.bytes(), init).formData();
+    const file = received.get("file") as File;
+    return reply(200, `${received.get("name")} ${file.name} ${await file.text()}`);
+  });
+  const blob = await new globalThis.Response(form).blob();
+  const response = await serving.makeClient().request("POST", "/", {}, blob);
+  assertEquals(await response.text(), "ä lamp a.txt hello");
+});
+
+Deno.test("a Blob of many pieces arrives whole, through each end", async () => {
+  const parts = Array.from({ length: 7 }, (_, i) => new Uint8Array(500_001 + i).fill(i));
+  const blob = new Blob([...parts, new Blob(["end"])], { type: "a/b" });
+  const expected = new Uint8Array(await blob.arrayBuffer());
+  await using serving = serve(async ({ method, body, headers }) => {
+    if (method === "GET") return reply(200, blob);
+    assertEquals(headers["content-length"], blob.size);
+    return reply(200, await body!.bytes());
+  });
+  const client = serving.makeClient();
+  const got = await client.request("GET", "/");
+  assertEquals(got.headers["content-length"], blob.size);
+  assertEquals(await got.bytes(), expected);
+  assertEquals(await (await client.request("PUT", "/", {}, blob)).bytes(), expected);
+  const fetched = await createFetch(client)("/", { method: "PUT", body: blob });
+  assertEquals(new Uint8Array(await fetched.arrayBuffer()), expected);
+});
+
+Deno.test("a pool makes a request with a body of the platform once more, with the whole body", async (t) => {
+  await eachRow(t, SENT, async (_what, body, headers, sent) => {
+    using server = new RawServer();
+    const client = new Client(server.address, { host: null });
+    await using pool = new ConnectionPool(client, { repeat: "any" });
+    const first = pool.request("GET", "/");
+    using old = await server.accept();
+    await old.readPreamble();
+    await old.send(OK);
+    await first;
+    const again = pool.request("PUT", "/", headers, body);
+    const request = `PUT / HTTP/1.1\r\n${sent}`;
+    assertEquals(await old.readExactly(request.length), request);
+    old.close();
+    using fresh = await server.accept();
+    assertEquals(await fresh.readExactly(request.length), request);
+    await fresh.send(OK);
+    assertEquals((await again).status, 200);
+  });
+});
+
+Deno.test("a Blob whose type no header can have is refused before anything is sent, with what to do", async () => {
+  const odd = new Blob(["a"], { type: "text/{x}" });
+  const message = 'body: its type "text/{x}" has a character that a header can\'t have; ' +
+    'set headers["content-type"]';
+  using ends = await connect();
+  const error = await rejectionOf(ends.conn.put("/", {}, odd), "a request");
+  assertInstanceOf(error, RangeError);
+  assertEquals(error.message, message);
+  assertEquals(ends.conn.closed, false);
+
+  let connected = 0;
+  await using serving = serve({
+    handle: () => reply(200, odd),
+    onConnect: () => ++connected > 0,
+  });
+  assertInstanceOf(
+    await rejectionOf(serving.makeClient().request("PUT", "/", {}, odd), "a client"),
+    RangeError,
+  );
+  assertEquals(connected, 0);
+  assertEquals((await serving.makeClient().request("GET", "/")).status, 500);
+  assertStringIncludes(serving.logger.lines.join("\n"), `response.${message}`);
+});
+
+class Lying extends Blob {
+  readonly #lies: Partial<Blob>;
+
+  constructor(lies: Partial<Blob>) {
+    super(["hello"]);
+    this.#lies = lies;
+  }
+
+  override get size() {
+    return this.#lies?.size ?? super.size;
+  }
+
+  override get type() {
+    return this.#lies?.type ?? super.type;
+  }
+
+  override slice(...args: Parameters<Blob["slice"]>) {
+    return this.#lies.slice?.() ?? super.slice(...args);
+  }
+}
+
+Deno.test("a Blob of a class that lies breaks no message", async (t) => {
+  const rows: readonly (readonly [what: string, lies: Record<string, unknown>, error: string])[] = [
+    ["parts without bytes", { slice: () => new Blob([]) }, "BodyError"],
+    ["parts that are too long", { slice: () => new Blob(["hello, hello"]) }, "RangeError"],
+    ["a size that is no number", { size: "5" }, "TypeError"],
+    ["a negative size", { size: -1 }, "RangeError"],
+    ["a second header in the type", { type: "a/b\r\nx-a: b" }, "RangeError"],
+    ["a type that is no text", { type: 5 }, "TypeError"],
+  ];
+  await eachRow(t, rows, async (_what, lies, name) => {
+    using ends = await connect();
+    const error = await rejectionOf(ends.conn.put("/", {}, new Lying(lies)), "a lie");
+    assert(error instanceof Error);
+    assertEquals(error.name, name);
+    assert(!ends.peer.text.includes("x-a"));
+  });
+});
+
+Deno.test("an ArrayBuffer that was transferred or resized is refused, and one of the right size is sent", async () => {
+  const moved = latin1("hello").buffer;
+  moved.transfer();
+  using ends = await connect();
+  const error = await rejectionOf(ends.conn.put("/", {}, moved), "a transferred buffer");
+  assertInstanceOf(error, TypeError);
+  assertStringIncludes(error.message, "body: must be an ArrayBuffer with its memory");
+  assertEquals(ends.conn.closed, false);
+  assertInstanceOf(
+    await rejectionOf(callApp(() => reply(200, moved), mkreq("GET", "/")), "a response"),
+    TypeError,
+  );
+
+  const resizable = new ArrayBuffer(5, { maxByteLength: 9 });
+  resizable.resize(7);
+  const sending = ends.conn.put("/", {}, resizable);
+  const sent = `PUT / HTTP/1.1\r\ncontent-length: 7\r\n\r\n${"\0".repeat(7)}`;
+  assertEquals(await ends.peer.readExactly(sent.length), sent);
+  await ends.peer.send(OK);
+  await sending;
+  const changes: [what: string, change: (buffer: ArrayBuffer) => void][] = [
+    ["resized", (buffer) => buffer.resize(3)],
+    ["grown", (buffer) => buffer.resize(9)],
+    ["transferred", (buffer) => buffer.transfer()],
+  ];
+  for (const [what, change] of changes) {
+    using others = await connect();
+    const buffer = new ArrayBuffer(5, { maxByteLength: 9 });
+    const failing = rejectionOf(others.conn.put("/", {}, buffer), what);
+    change(buffer);
+    assertInstanceOf(await failing, BodyError, what);
+  }
+});
+
+Deno.test("URLSearchParams and an ArrayBuffer above the limit of bytes in memory are refused, and a Blob is sent", async () => {
+  const large = new ArrayBuffer(16777217);
+  await using serving = serve(async ({ body }) => {
+    let bytes = 0;
+    for await (const piece of body!) bytes += (piece as Uint8Array).length;
+    return reply(200, `${bytes}`);
+  });
+  const client = serving.makeClient();
+  const text = new URLSearchParams({ a: "b".repeat(16777216) });
+  for (const body of [large, text]) {
+    const error = await rejectionOf(client.request("PUT", "/", {}, body), "too much");
+    assertInstanceOf(error, RangeError);
+    assertStringIncludes(
+      error.message,
+      "body: must be a Blob, a Body or a BodyIter above 16777216",
+    );
+  }
+  assertEquals(await (await client.request("PUT", "/", {}, new Blob([large]))).text(), "16777217");
+});
+
+Deno.test("a response with a Blob keeps its connection, and with 204 is refused", async () => {
+  await using serving = serve(({ path }) =>
+    path[0] === "none" ? [204, "No Content", {}, TYPED] : reply(200, TYPED)
+  );
+  using conn = await serving.makeClient().connect();
+  for (let i = 0; i < 3; i++) {
+    assertEquals(await (await conn.get("/")).text(), "hello");
+    assertEquals((await conn.head("/")).headers["content-type"], TYPED.type);
+  }
+  assertEquals((await conn.get("/none")).status, 500);
+});
