@@ -28,6 +28,8 @@ export interface CommonOptions {
   readonly find?: boolean;
   /** Seconds to wait for a peer that is off. */
   readonly wait?: number;
+  /** Whether each file of a directory is named. */
+  readonly verbose?: boolean;
 }
 
 /**
@@ -86,6 +88,14 @@ export class AgentCommand extends Command {
       "--settled <seconds>",
       "in directories, skip files that were modified less than so many seconds ago: they may still be written to",
       parseSeconds,
+    );
+  }
+
+  /** Adds the option of commands that name each file of a directory only if asked to. */
+  namesFiles(): this {
+    return this.option(
+      "--verbose",
+      "name each file of a directory that is copied, and each link that is not",
     );
   }
 

@@ -94,6 +94,11 @@ export class Output {
     this.#message(text, "warning", YELLOW);
   }
 
+  /** Prints a warning, unless `--quiet` is given. */
+  hint(text: string): void {
+    if (!this.quiet) this.warn(text);
+  }
+
   error(text: string): void {
     this.#print(text, "error", RED);
   }

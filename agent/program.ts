@@ -86,6 +86,9 @@ export async function runAgent(
     const command = args.at(-1) as Command; // commander passes the command behind the options
     const options = command.optsWithGlobals<CommonOptions>();
     output = new Output(options, streams);
+    if (options.verbose && options.quiet) {
+      throw new Failure("--verbose and --quiet contradict each other: leave one out", USAGE);
+    }
     const home = findHome(options.home);
     context = { home, output, signal, options };
     exitCode = await action(context, ...args) ?? 0;

@@ -19,7 +19,7 @@ export async function repeatRuns(
   runOnce: (context: Context) => Promise<number>,
 ): Promise<number> {
   const { signal } = context;
-  const output = new RunOutput(context.output);
+  const output = new RunOutput(context.output, context.options.verbose ?? false);
   let exitCode = 0;
   let isInterrupted = false;
   const run = async () => {
@@ -44,7 +44,7 @@ export async function repeatRuns(
 
 /**
  * The output of the runs: a problem is printed by the first run that has it, and again when it is
- * over. A run that has changed nothing prints nothing else.
+ * over. A run that has changed nothing prints nothing else. With `--verbose` each file is named.
  */
 class RunOutput extends Output {
   readonly #output: Output;
@@ -53,8 +53,8 @@ class RunOutput extends Output {
   /** The texts of the problems of the run under way, by the same keys. */
   #now = new Map<string, string>();
 
-  constructor(output: Output) {
-    super({ json: output.json, quiet: true }, output.streams);
+  constructor(output: Output, isVerbose: boolean) {
+    super({ json: output.json, quiet: !isVerbose }, output.streams);
     this.#output = output;
   }
 
@@ -64,6 +64,10 @@ class RunOutput extends Output {
 
   override warn(text: string): void {
     if (this.#isNew(text)) super.warn(text);
+  }
+
+  override hint(text: string): void {
+    if (!this.#output.quiet) this.warn(text);
   }
 
   override error(text: string): void {

@@ -1,12 +1,13 @@
 /** The transfers of one command, of files and of trees, with one progress bar and one summary. */
 
-import { EmptyPreambleError } from "../base.ts";
+import { EmptyPreambleError, TlsError } from "../base.ts";
 import { isCut, isOfTransfer, transferFacts } from "../files/transfer_error.ts";
 import { dirname, join } from "node:path";
 import type { ConnectionPool } from "../client.ts";
 import {
   downloadTree,
   isTransient,
+  type MoveTreeOptions,
   type TransferOptions,
   type TransferResult,
   type TreeEntry,
@@ -16,7 +17,7 @@ import {
   uploadTree,
 } from "../files.ts";
 import type { Context } from "./command.ts";
-import { codeOf, type ErrorCode, exitCodeOf, FAILED, Failure, REFUSED } from "./failure.ts";
+import { codeOf, type ErrorCode, exitCodeOf, FAILED, Failure, isAway, REFUSED } from "./failure.ts";
 import {
   BREAKS_OFF,
   endsCommand,
@@ -26,7 +27,8 @@ import {
 } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore.ts";
 import type { OwnDirectory } from "./local_paths.ts";
-import { counted, formatBytes, formatDuration, type Output } from "./output.ts";
+import { errorObject, explain } from "./explain.ts";
+import { counted, formatBytes, formatDuration, type Output, OutputClosed } from "./output.ts";
 import type { OnProgress } from "./peer_connections.ts";
 import { type CommandProgress, showProgress } from "./progress_bar.ts";
 import type { RemoteFiles } from "./remote_files.ts";
@@ -52,19 +54,35 @@ export interface TreeJob {
   readonly listsUnchanged: boolean;
   /** Called when both ends are listed, and nothing is changed yet. */
   readonly onPlan?: () => void;
-  readonly options: Omit<TreeOptions, "signal" | "onEvent">;
+  /** The names of the files in `root` that are copied, and nothing else; if left out, all. */
+  readonly only?: ReadonlySet<string>;
+  readonly options: Omit<TreeOptions, "signal" | "onEvent"> | MovingOptions;
 }
+
+/** What is copied from or to one peer. */
+export type PeerJobs = readonly [files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]];
+
+/** The options of an upload that removes each file of this device once it is at the target. */
+type MovingOptions = Omit<MoveTreeOptions, "signal" | "onEvent">;
 
 type Failed = TreeEvent & { readonly type: "failed" };
 /** A final event about a file or directory in a tree. */
-type FinalEvent = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" | "skipped" };
+type FinalEvent = TreeEvent & {
+  readonly type: "copied" | "unchanged" | "deleted" | "removed" | "skipped";
+};
 
-/** The reasons to skip an entry of a tree. */
-const SKIP_REASONS: Readonly<Record<string, string>> = {
+/** The reasons to skip entries of a tree that are neither files nor directories. */
+const OTHER_KINDS: Readonly<Record<string, string>> = {
   link: "a symbolic link, which is not followed",
   special: "neither a file nor a directory",
-  reserved: "its name is reserved for unfinished files",
 };
+
+const IS_RESERVED = "its name is reserved for unfinished files";
+
+/** The reason to skip a file that a person has named. */
+const IS_UNSETTLED =
+  "it was modified or renamed just now, and perhaps is still being written: run the same command " +
+  "again later";
 
 /** The reasons why `--delete` has deleted nothing in the end. */
 const KEPT_REASONS = {
@@ -99,24 +117,28 @@ export class Transfers implements Disposable {
   readonly #own: OwnDirectory;
   readonly #isDryRun: boolean;
   readonly #again: string;
+  readonly #isVerbose: boolean;
   readonly #startedAt = performance.now();
   readonly #skipped = new Set<string>();
   readonly #unsettled = new Set<string>();
+  /** The skipped links and special files, with the kind of each. */
+  readonly #others = new Map<string, string>();
   /** The source of each target that this command writes. */
   readonly #taken = new Map<string, string>();
   /** A source that goes into each directory. */
   readonly #holding = new Map<string, string>();
   /** The files for which there is too little space; all but the first are one line, at the end. */
   #full = 0;
-  readonly #counts = { copied: 0, moved: 0, unchanged: 0, deleted: 0, failed: 0 };
+  readonly #counts = { copied: 0, moved: 0, removed: 0, unchanged: 0, deleted: 0, failed: 0 };
   #bar: Disposable | null;
 
   constructor(
-    { output, signal }: Context,
+    { output, signal, options: { verbose = false } }: Context,
     direction: "get" | "put",
     own: OwnDirectory,
     { isDryRun = false, again = RUN_AGAIN }: TransfersOptions = {},
   ) {
+    this.#isVerbose = verbose;
     this.#output = output;
     this.#signal = signal;
     this.#isDryRun = isDryRun;
@@ -128,7 +150,7 @@ export class Transfers implements Disposable {
 
   /**
    * Prepares the arguments of the command line. A failure with one of several arguments is
-   * reported, and the others continue.
+   * reported, and the others continue, unless they would fail in the same way.
    */
   async prepare<From, To>(
     given: readonly From[],
@@ -141,9 +163,11 @@ export class Transfers implements Disposable {
       try {
         prepared.push(await step(each));
       } catch (error) {
-        if (!(error instanceof Failure) || isOnly) throw error;
+        const isOfOne = error instanceof Failure && !endsCommand(error.cause) ||
+          error instanceof Deno.errors.NotCapable;
+        if (!isOfOne || isOnly) throw error;
         const path = nameOf(each);
-        this.fail(path, error.message, error.code, { path });
+        this.fail(path, explain(error), codeOf(error), { path });
       }
     }
     return prepared;
@@ -167,10 +191,38 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Copies files, then trees. After a failure the rest is still copied, unless it would fail as
-   * well: the peer can't be reached, a disk is full, the command was interrupted.
+   * Copies files, then trees, of one peer after the other. After a failure the rest is still
+   * copied, unless it would fail as well: the only peer can't be reached, a disk is full, the
+   * command was interrupted. Then a summary of what was copied is printed before this rejects.
    */
-  async copy(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
+  async copy(jobs: readonly PeerJobs[], isOnlyPeer = true): Promise<void> {
+    try {
+      for (const [files, ofPeer] of jobs) {
+        await this.forPeer(files.peer, isOnlyPeer, () => this.#copyAll(files, ofPeer));
+      }
+    } catch (error) {
+      if (!(error instanceof OutputClosed)) this.#summarize(true);
+      throw error;
+    }
+  }
+
+  /** Does the work for one peer. If it is lost, that is reported, and other peers continue. */
+  async forPeer(peer: string, isOnly: boolean, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      const code = codeOf(error);
+      const isOfPeer = error instanceof Failure ? code !== "FULL" : LOST_PEER.has(code);
+      if (isOnly || !isOfPeer) throw error;
+      this.#counts.failed++;
+      const isNamed = error instanceof Failure && error.path !== undefined;
+      this.#output.error(isNamed ? explain(error) : `${peer}: ${explain(error)}`);
+      if (this.#output.json) this.#output.result("", { error: errorObject(error, peer) });
+    }
+  }
+
+  async #copyAll(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
     const { connections } = files;
     const fileJobs = jobs.filter((job) => "move" in job);
     this.progress.totalFiles += fileJobs.length;
@@ -210,15 +262,18 @@ export class Transfers implements Disposable {
       progress.bytes -= there;
       progress.totalBytes -= size;
       signal.throwIfAborted();
-      if (endsCommand(error)) throw await this.#ending(files, { from, to }, error);
-      const problem = await files.explain(error, this.direction);
-      return this.fail(from, problem, codeOf(error), { from, to });
+      const breaksOff = endsCommand(error) && await answersAll(files, error);
+      if (endsCommand(error) && !breaksOff) throw await this.#ending(files, { from, to }, error);
+      const problem = breaksOff
+        ? `${BREAKS_OFF}; ${this.#again}`
+        : await files.explain(error, this.direction);
+      return this.fail(from, problem, breaksOff ? "FAILED" : codeOf(error), { from, to });
     }
     progress.bytes += size - there;
     progress.files++;
     // Outside of the `try`, because a closed output is no failure of this file.
     if (result === null) this.unchanged({ from, to });
-    else this.copied({ from, to }, result);
+    else this.copied({ from, to }, result, true);
   }
 
   /** Copies a tree, without this device's directory. */
@@ -228,8 +283,10 @@ export class Transfers implements Disposable {
     });
     const { progress } = this;
     const { options } = job;
+    const isWanted = (path: readonly string[]) => job.only?.has(path[0]!) ?? true;
     const filter = (entry: TreeEntry) =>
-      (options.filter?.(entry) ?? true) && isNotOwn(entry) && !this.#isList(files, job, entry);
+      isWanted(entry.path) && (options.filter?.(entry) ?? true) && isNotOwn(entry) &&
+      !this.#isList(files, job, entry);
     const tree = new TreeCopy(this, files, { ...job, options: { ...options, filter } });
     // Files that have failed earlier no longer count as work to do.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
@@ -237,6 +294,7 @@ export class Transfers implements Disposable {
       const result = await files.connections.copyTree((pool, retries, moved) =>
         tree.copy(pool, retries, moved, this.#signal)
       ).finally(() => tree.reportUnexplained());
+      tree.reportMissing();
       const { deletionsSkipped } = result;
       if (deletionsSkipped === "empty") {
         const { from } = tree.namesOf([]);
@@ -282,6 +340,13 @@ export class Transfers implements Disposable {
     this.#output.warn(`${name}: skipped: ${why}`);
   }
 
+  /** Counts a link or a special file; all of them are one line, at the end. */
+  skipOther(name: string, kind: string): void {
+    this.#skipped.add(name);
+    if (this.#isVerbose) this.#output.hint(`${name}: skipped: ${kind}`);
+    else this.#others.set(name, kind);
+  }
+
   /** Counts a file that is still being written; all of them are one line, at the end. */
   skipUnsettled(name: string): void {
     this.#skipped.add(name);
@@ -306,15 +371,26 @@ export class Transfers implements Disposable {
     if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
   }
 
-  /** Counts and reports a copied file; in a dry run, a file that would be copied. */
-  copied({ from, to }: TransferNames, result: TransferResult): void {
+  /**
+   * Counts and reports a copied file; in a dry run, a file that would be copied.
+   *
+   * @param isNamed Whether a person has named the file, and not only its directory.
+   */
+  copied({ from, to }: TransferNames, result: TransferResult, isNamed: boolean): void {
     this.#counts.copied++;
     const { bytes, total, resumedFrom, reused, sha256 } = result;
     if (this.#isDryRun) {
       const object = { action: "copy", from, to, size: total, dryRun: true };
       return this.#result(`would copy ${from} to ${to}`, object);
     }
+    if (!isNamed && !this.#isVerbose && !this.#output.json) return;
     this.#result(to, { from, to, bytes, total, resumedFrom, reused, sha256 });
+  }
+
+  /** Counts a file that was removed from this device, because it is at the target. */
+  removed(name: string): void {
+    this.#counts.removed++;
+    if (this.#output.json) this.#result("", { removed: name });
   }
 
   moved(bytes: number): void {
@@ -354,7 +430,24 @@ export class Transfers implements Disposable {
 
   /** Prints the summary; returns the exit code. */
   finish(): number {
+    this.#summarize(false);
+    return this.#counts.failed === 0 ? 0 : FAILED;
+  }
+
+  /** @param isEnded Whether an error has ended the command early. */
+  #summarize(isEnded: boolean): void {
     this[Symbol.dispose]();
+    const [other, ...otherOthers] = this.#others;
+    if (other !== undefined) {
+      const [name, kind] = other;
+      const count = otherOthers.length;
+      const more = count === 1 ? "another such entry" : `${count} other such entries`;
+      this.#output.hint(
+        count === 0
+          ? `${name}: skipped: ${kind}`
+          : `${name}, and ${more}: skipped: links and special files are not copied`,
+      );
+    }
     const [first, ...others] = this.#unsettled;
     if (first !== undefined) {
       const more = others.length === 0 ? "" : `, and ${counted(others.length, "other file")}`;
@@ -362,20 +455,21 @@ export class Transfers implements Disposable {
         `${first}${more}: skipped: still being written, or modified just now; a later run copies it`,
       );
     }
-    const { copied, moved, unchanged, deleted, failed } = this.#counts;
+    const { copied, moved, removed, unchanged, deleted, failed } = this.#counts;
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const time = moved > 0 ? ` in ${formatDuration(seconds)}` : "";
     const [would, size] = this.#isDryRun
       ? ["would be ", ""]
       : ["", `, ${formatBytes(moved)}${time}`];
-    const isInVain = !this.#isDryRun && copied === 0 && failed > 0;
-    const isNothing = copied + unchanged + deleted + failed + this.#skipped.size === 0;
+    const isInVain = !this.#isDryRun && copied === 0 && (failed > 0 || isEnded);
+    const isNothing = !isEnded && copied + unchanged + deleted + failed + this.#skipped.size === 0;
     const parts = [
       isNothing
         ? "no file to copy"
         : isInVain
         ? ""
         : `${counted(copied, "file")} ${would}copied${size}`,
+      removed > 0 ? `${removed} removed here` : "",
       unchanged > 0 ? `${unchanged} up to date` : "",
       deleted > 0 ? `${deleted} ${would}deleted` : "",
       this.#skipped.size > 0 ? `${this.#skipped.size} skipped` : "",
@@ -385,7 +479,6 @@ export class Transfers implements Disposable {
       ? `${counted(failed, "error")}: see above`
       : "";
     this.#output.summary(parts.join("; "), failures, copied + deleted > 0);
-    return failed === 0 ? 0 : FAILED;
   }
 
   [Symbol.dispose](): void {
@@ -396,6 +489,18 @@ export class Transfers implements Disposable {
     }
     this.#full = 0;
   }
+}
+
+/** The codes of errors after which a peer is lost. */
+const LOST_PEER: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "REFUSED"]);
+
+/**
+ * Whether a peer still answers, so that an error which looks like its loss is about one file: a
+ * connection may break off at certain contents.
+ */
+async function answersAll(files: RemoteFiles, error: unknown): Promise<boolean> {
+  const isLost = isAway(error) || error instanceof TlsError || codeOf(error) === "FULL";
+  return !isLost && (await files.ask())?.ok === true;
 }
 
 function infoOf(path: string): Deno.FileInfo | null {
@@ -415,11 +520,14 @@ class TreeCopy {
   readonly #job: TreeJob;
   /** The failures whose reason the peer is asked for at the end. */
   readonly #unexplained: Failed[] = [];
+  /** Files that a person has named, of which nothing was reported yet. */
+  readonly #unreported: Set<string>;
 
   constructor(transfers: Transfers, files: RemoteFiles, job: TreeJob) {
     this.#transfers = transfers;
     this.#files = files;
     this.#job = job;
+    this.#unreported = new Set(job.only);
   }
 
   namesOf(path: readonly string[]): TransferNames {
@@ -452,6 +560,7 @@ class TreeCopy {
       return isIncluded;
     };
     const onEvent = (event: TreeEvent) => {
+      if ("path" in event) this.#noteReport(event.path);
       if (event.type === "plan") {
         progress.totalFiles = before.files + event.files;
         progress.totalBytes = before.bytes + event.bytes;
@@ -468,7 +577,7 @@ class TreeCopy {
           this.#reportFailure(event, `${BREAKS_OFF}: run the same command again`);
         } else if (direction === "put" && isOfOldFile(event.error)) this.#unexplained.push(event);
         else this.#reportFailure(event, explainTransfer(event.error, this.#actionOf(event)));
-      } else if (event.type !== "removed" && event.type !== "retry") {
+      } else if (event.type !== "retry") {
         this.#report(event);
       }
       // A tree that is up to date may have a hundred thousand of these events.
@@ -490,17 +599,39 @@ class TreeCopy {
       // The file or directory that replaces it has the same name, and is reported, too.
       return transfers.deleted(event.kind === "directory" ? `${to}/` : to);
     }
+    if (type === "removed") return transfers.removed(from);
     const { progress } = transfers;
     progress.name = from;
+    const isNamed = this.#job.only !== undefined;
     if (type === "unchanged") transfers.unchanged({ from, to });
     else if (type === "skipped") {
-      if (event.reason === "still being written") transfers.skipUnsettled(from);
-      else transfers.skip(from, SKIP_REASONS[event.reason] ?? event.reason);
+      const { reason } = event;
+      const kind = OTHER_KINDS[reason];
+      const isUnsettled = reason === "still being written";
+      if (isNamed) {
+        const problem = isUnsettled ? IS_UNSETTLED : `it is ${kind ?? reason} by now`;
+        transfers.fail(from, problem, "CHANGED", { from, to });
+      } else if (isUnsettled) transfers.skipUnsettled(from);
+      else if (kind !== undefined) transfers.skipOther(from, kind);
+      else transfers.skip(from, reason === "reserved" ? IS_RESERVED : reason);
     } else {
       progress.files++;
       progress.totalFiles = Math.max(progress.totalFiles, progress.files);
       transfers.moved(event.bytes);
-      transfers.copied({ from, to }, event);
+      transfers.copied({ from, to }, event, isNamed);
+    }
+  }
+
+  #noteReport([name]: readonly string[]): void {
+    if (name === undefined) this.#unreported.clear();
+    else this.#unreported.delete(name);
+  }
+
+  /** Reports the files that a person has named, and that were gone meanwhile. */
+  reportMissing(): void {
+    for (const name of this.#unreported) {
+      const { from, to } = this.namesOf([name]);
+      this.#transfers.fail(from, "it is not there any more", "NOT_THERE", { from, to });
     }
   }
 

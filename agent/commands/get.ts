@@ -7,7 +7,7 @@ import { Failure, USAGE } from "../failure.ts";
 import { directoryPathIn, downloadJobOf, findTarget } from "../download_target.ts";
 import { ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
-import { type FileJob, Transfers, type TreeJob } from "../transfers.ts";
+import { type FileJob, type PeerJobs, Transfers, type TreeJob } from "../transfers.ts";
 
 export function addGet(program: AgentCommand): void {
   program.command("get")
@@ -24,6 +24,7 @@ continues what was cut, even after Ctrl-C.`,
     .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
     .option("-r, --recursive", "get directories with everything in them")
     .option("--inbox", "get them from its inbox, if it has both")
+    .namesFiles()
     .settles()
     .waits()
     .connects()
@@ -67,14 +68,18 @@ async function runGet(
   using transfers = new Transfers(context, "get", own);
   await own.check(target.isDirectory ? target.path : dirname(target.path));
   using opened = new DisposableStack();
-  const found: [files: RemoteFiles, jobs: (FileJob | TreeJob)[]][] = [];
-  for (const [peer, some] of Map.groupBy(sources, ({ peer }) => peer)) {
+  const found: PeerJobs[] = [];
+  const byPeer = Map.groupBy(sources, ({ peer }) => peer);
+  const isOnlyPeer = byPeer.size === 1;
+  const find = async (peer: string, some: readonly RemotePath[]) => {
     const files = opened.use(
       await RemoteFiles.open(context, device, peer, inbox ? "inbox" : "either"),
     );
     const isOnly = sources.length === 1;
     const nameOf = ({ names, directory }: RemotePath) => files.name(names, directory);
-    const jobs = await transfers.prepare(some, isOnly, nameOf, async ({ names, directory }) => {
+    const jobs = await transfers.prepare(some, isOnly, nameOf, async (
+      { names, directory },
+    ): Promise<FileJob | TreeJob> => {
       const found = await files.findOrFail(names);
       const shown = files.name(found.names, found.kind === "directory");
       if (found.kind === "file") {
@@ -90,8 +95,11 @@ async function runGet(
       return { names: found.names, root, listsUnchanged: true, options: { settled } };
     });
     found.push([files, jobs]);
+  };
+  for (const [peer, some] of byPeer) {
+    await transfers.forPeer(peer, isOnlyPeer, () => find(peer, some));
   }
-  // Files are copied only when every argument was found.
-  for (const [files, jobs] of found) await transfers.copy(files, jobs);
+  // Files are copied only when every argument was looked up.
+  await transfers.copy(found, isOnlyPeer);
   return transfers.finish();
 }

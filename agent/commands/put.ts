@@ -31,6 +31,7 @@ into PATH, and keeps its name. Without PATH, files go into the inbox itself. Ano
     .argument("<path...>", "what to put; the last one is where")
     .option("-r, --recursive", "put directories with everything in them")
     .option("--force", "replace other files of the same name")
+    .namesFiles()
     .settles()
     .waits()
     .connects()
@@ -84,7 +85,7 @@ async function runPut(
     if (info.isFile) return await uploadJobOf(files, source, names, force);
     return { names, root: path, listsUnchanged: true, options: { replace: force, settled } };
   });
-  await transfers.copy(files, jobs);
+  await transfers.copy([[files, jobs]]);
   return transfers.finish();
 }
 

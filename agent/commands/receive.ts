@@ -43,6 +43,7 @@ export function addReceive(program: AgentCommand): void {
       "--force",
       "replace other files of the same name; accept names that begin with a dot, and add to directories",
     )
+    .namesFiles()
     .meets()
     .example("degu receive", "into the current directory")
     .example("degu receive --from laptop ~/Downloads", "where several devices send")
@@ -120,7 +121,7 @@ async function runReceive(
       if (!force && await ifThere(Deno.lstat(root)) !== null) throw new Failure(DIRECTORY_EXISTS);
       return { names, root, listsUnchanged: true, options: { replace: force } };
     });
-    await transfers.copy(files, jobs).catch((error) => {
+    await transfers.copy([[files, jobs]]).catch((error) => {
       if (!(error instanceof Failure) || !isAway(error.cause)) throw error;
       // The usual advice for a peer that is off speaks of "degu serve", which does not run there.
       throw new Failure(`${sender.name} has gone: ${RUN_BOTH_AGAIN}`, FAILED, {

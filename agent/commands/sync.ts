@@ -48,6 +48,7 @@ the inbox of a peer. The contents of the first directory go into the second one;
     .option("--inbox", "copy from its inbox instead of its share")
     .option("--every <seconds>", "run again so many seconds after each run", parseEvery)
     .option("--dry-run", "say what would be done, and change nothing")
+    .namesFiles()
     .settles()
     .waits()
     .connects()
@@ -118,7 +119,7 @@ async function syncOnce(
   options: SyncOptions,
 ): Promise<number> {
   const { checksum = false, delete: deletes = false, dryRun = false, exclude = [] } = options;
-  const { deleteAll = false, every, inbox = false, maxDelete, settled = 0 } = options;
+  const { deleteAll = false, inbox = false, maxDelete, settled = 0 } = options;
   await using device = await openDevice(context);
   const own = await ownDirectory(context.home);
   await own.check(root);
@@ -150,13 +151,7 @@ async function syncOnce(
     filter: ({ path, kind }: TreeEntry) => !list.ignores(path, kind === "directory"),
   } as const;
   const onPlan = () => list.checkUnchanged();
-  try {
-    await transfers.copy(files, [{ names, root, listsUnchanged: false, onPlan, options: all }]);
-  } catch (error) {
-    // The summary of this run is printed before the next one begins.
-    if (every !== undefined) transfers.finish();
-    throw error;
-  }
+  await transfers.copy([[files, [{ names, root, listsUnchanged: false, onPlan, options: all }]]]);
   return transfers.finish();
 }
 

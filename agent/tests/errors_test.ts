@@ -19,7 +19,7 @@ import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { read } from "@degu/testing/tree.ts";
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { AS_USER, canRun } from "../../tests/files/refused_writes.ts";
 
 const withCode = (error: Error, code: string) => Object.assign(error, { code });
@@ -324,12 +324,24 @@ Deno.test("put says which name is in its way, or reserved, before it sends anyth
   checkNotReserved(["a", "b"], "a/b");
 });
 
-Deno.test("get looks up all of its sources before it copies the first", async () => {
+Deno.test("get copies from the other peers if one of them is unknown, or off", async () => {
   await using files = await AgentFiles.start();
-  await fill(files.share, { x: "1" });
-  const unknown = 'there is no peer "laptop": "degu peers" lists those that there are';
-  await files.fail(3, unknown, "get", "camera:x", "laptop:y", files.here);
-  assertEquals(await entries(files.here), []);
+  const { homes, here, share } = files;
+  await fill(share, { x: "1", y: "2" });
+  await homes.init("off");
+  await homes.pair("off", "viewer");
+  const rows = [
+    ["laptop", 'laptop: there is no peer "laptop": "degu peers" lists those that there are'],
+    ["off", "off: no address answers: nothing listens at 127.0.0.1:1; "],
+  ] as const;
+  for (const [peer, problem] of rows) {
+    const to = `${here}/${peer}/`;
+    const get = ["get", `${peer}:a`, `${peer}:b`, "camera:x", "camera:y", to];
+    const said = await files.fail(1, `degu: error: ${problem}`, ...get);
+    assertStringIncludes(said, "2 files copied, 2 B");
+    assertStringIncludes(said, "1 error: see above");
+    assertEquals(await entries(to), ["x", "y"]);
+  }
 });
 
 Deno.test("a peer that hangs does not answer; where nobody listens, it does not serve", async () => {

@@ -85,10 +85,15 @@ Deno.test("get -r keeps names, times and trees; a second run transfers nothing",
   const { stdout, stderr } = await files.succeed(...command);
   assertEquals(await content(`${here}/new`), await content(share));
   assertEquals((await Deno.stat(`${here}/new/photos/a/b/c`)).mtime, time);
-  assertStringIncludes(stdout, `${here}/new/photos/a/b/c\n`);
-  assertStringIncludes(stdout, `/a\\u{a}b\n`);
-  assertStringIncludes(stdout, `/\\u{202e}gpj.exe\n`);
+  // What was named is named, and what is in a directory only with --verbose.
+  assertEquals(stdout, `${here}/new/b\n`);
   assertStringIncludes(stderr, `${NAMES.length + 2} files copied`);
+  const verbose = ["get", "--verbose", "-r", "camera:photos", `${here}/verbose`];
+  const named = (await files.succeed(...verbose)).stdout;
+  assertEquals(named.split("\n").length - 1, NAMES.length + 1);
+  assertStringIncludes(named, `${here}/verbose/photos/a/b/c\n`);
+  assertStringIncludes(named, `/a\\u{a}b\n`);
+  assertStringIncludes(named, `/\\u{202e}gpj.exe\n`);
   const again = await files.succeed(...command);
   assertEquals(again.stdout, "");
   assertStringIncludes(again.stderr, `0 files copied, 0 B; ${NAMES.length + 2} up to date`);
@@ -98,6 +103,26 @@ Deno.test("get -r keeps names, times and trees; a second run transfers nothing",
   assertEquals(await content(`${here}/new`), await content(share));
   await files.succeed("get", "--quiet", "-r", "camera:", `${here}/all`);
   assertEquals(await content(`${here}/all`), await content(share));
+});
+
+Deno.test("a directory of a thousand files is one line, in both directions; --verbose names each", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox, share } = files;
+  const many = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`many/${i}`, `${i}`]));
+  await fill(share, many);
+  const get = ["get", "-r", "camera:many", `${here}/new`];
+  const got = await files.succeed(...get);
+  assertEquals(got.stdout, "");
+  assertMatch(got.stderr, /^1000 files copied, 2\.89 kB in \d+:\d\d\n$/);
+  const put = ["put", "-r", `${here}/new/many`, "camera:"];
+  const { stdout, stderr } = await files.succeed(...put);
+  assertEquals(stdout, "");
+  assertMatch(stderr, /^1000 files copied, 2\.89 kB in \d+:\d\d\n$/);
+  await Deno.remove(inbox, { recursive: true });
+  const verbose = (await files.succeed(...put, "--verbose")).stdout.split("\n").toSorted();
+  assertEquals(verbose, ["", ...Object.keys(many).map((path) => `camera:${path}`).toSorted()]);
+  const both = "--verbose and --quiet contradict each other: leave one out";
+  await files.fail(2, both, ...put, "--verbose", "--quiet");
 });
 
 Deno.test("get -r and put -r skip what was just modified: --settled, which is for directories", async () => {

@@ -8,7 +8,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { content, entries, fill } from "@degu/testing/directories.ts";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 const SETTLING = "skipped: still being written, or modified just now; a later run copies it";
 
@@ -38,7 +38,8 @@ async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
     source,
     target,
     sync: async (options: readonly string[] = [], onText: OnText = () => {}) => {
-      await using agent: RunningAgent = files.start(["sync", ...options, ...both], {
+      // These tests are about each path.
+      await using agent: RunningAgent = files.start(["sync", "--verbose", ...options, ...both], {
         onText: (to, text) => onText(agent, to, text),
       });
       const { code, stdout, stderr } = await agent.ended();
@@ -458,7 +459,7 @@ Deno.test("sync --every says at once what would never work", async () => {
 
 // What is said of trees, by all commands that copy them.
 
-Deno.test("sync to here: links and special files are warnings that name them: 0", async () => {
+Deno.test("sync to here: links and special files are one line, with --verbose one for each, with --quiet none: 0", async () => {
   await using ends = await setUp("to here", { "a": "1", "dir/b": "2" }, { "old": "3" });
   const { source, sync } = ends;
   await makeLinks({ [`${source}/dir/link`]: "/nowhere" });
@@ -470,6 +471,14 @@ Deno.test("sync to here: links and special files are warnings that name them: 0"
   ]);
   assertEquals([code, errors, results.at(-1)], [0, [], "deleted to:old"]);
   assertEquals(summary, `2 files copied, 2 B; 1 deleted; ${hasFifo ? 2 : 1} skipped`);
+  const { files, target } = ends;
+  const again = ["sync", "camera:from", target];
+  const { stderr } = await files.succeed(...again);
+  const first =
+    /^degu: warning: camera:from\/(dir\/link|fifo)(, and another such entry)?: skipped: /;
+  assertEquals(stderr.split("\n").filter((line) => first.test(line)).length, 1, stderr);
+  assertEquals(stderr.split("degu: warning").length, 2, stderr);
+  assertEquals((await files.succeed("--quiet", ...again)).stderr, "");
 });
 
 Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is deleted: 1", async () => {
@@ -591,9 +600,12 @@ Deno.test("sync to here: an interruption says what to do, and the same command c
     (agent, to) => to === "stdout" && agent.kill("SIGINT"),
   );
   assertEquals([code, errors], [130, ["interrupted"]]);
-  assertEquals(notes, [
+  assertEquals(
+    notes[0],
     "run the same command again to continue; a file that is small, or was just changed, starts over",
-  ]);
+  );
+  // What is there is summed up all the same.
+  assertMatch(notes.slice(1).join("|"), /^\d+ files? copied, \d+ B in 0:00$/);
   assertEquals((await sync()).code, 0);
   assertEquals(await content(target), await content(source));
 });

@@ -171,15 +171,58 @@ Deno.test("interruptions", async (t) => {
   });
 });
 
+// Several named files, of which one fails.
+
+Deno.test("a file at which each connection breaks off leaves the others to be copied", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  using pauses = skipPauses();
+  await fill(here, { "a": "1", "b": "2" });
+  await Deno.writeFile(`${here}/large`, randomBytes(BYTES));
+  await using relay = new CuttingRelay(files.address);
+  relay.cutEachAfter(20_000);
+  const all = ["a", "large", "b"].map((name) => `${here}/${name}`);
+  const put = ["put", ...all, "camera:", "--address", formatAddress(relay.address)];
+  await using agent = files.start(put, { onText: (_to, text) => pauses.note(text) });
+  const { code, stdout, stderr } = await agent.ended();
+  assertEquals(code, 1, stderr);
+  assertEquals(stdout.split("\n").toSorted(), ["", "camera:a", "camera:b"]);
+  assertStringIncludes(stderr, "/large: the connection breaks off again and again; run the same");
+  assertMatch(stderr, /\n2 files copied, .*\ndegu: error: 1 error: see above\n$/);
+  assertEquals((await entries(inbox)).filter((name) => name.length < 3), ["a", "b"]);
+});
+
+Deno.test("where a peer is lost, the command ends with a summary of what is there, and exit code 1", async () => {
+  await using files = await AgentFiles.start();
+  const { here, share } = files;
+  using pauses = skipPauses();
+  await fill(share, { "a": "1" });
+  const large = await Deno.create(`${share}/large`);
+  await large.truncate(1_000_000_000);
+  large.close();
+  const get = ["get", "camera:a", "camera:large", `${here}/to/`];
+  const killed: Promise<void>[] = [];
+  await using agent = files.start(get, {
+    onText: (to, text) => {
+      pauses.note(text);
+      if (to === "stdout") killed.push(files.kill());
+    },
+  });
+  const { code, stdout, stderr } = await agent.ended();
+  await Promise.all(killed);
+  assertEquals([code, stdout], [1, `${here}/to/a\n`]);
+  assertMatch(stderr, /\n1 file copied, .*\ndegu: error: camera:large: no address answers: /);
+});
+
 // An output that can't be written: no file is to blame.
 
 Deno.test("an output that is closed, as by head, or can't be written, ends transfers", async (t) => {
   await using files = await AgentFiles.start();
   const names = Array.from({ length: 300 }, (_, i) => [`file-${i}`, "text"]);
   await fill(files.share, Object.fromEntries(names));
-  const rows: [what: string, error: Error, said: string][] = [
-    ["closed", new Deno.errors.BrokenPipe(), ""],
-    ["full", new Error("No space left"), "degu: error: No space left\n"],
+  const rows: [what: string, error: Error, said: RegExp][] = [
+    ["closed", new Deno.errors.BrokenPipe(), /^$/],
+    ["full", new Error("No space left"), /^\d+ files copied, .*\ndegu: error: No space left\n$/],
   ];
   await eachRow(t, rows, async (what, error, said) => {
     let lines = 0;
@@ -187,9 +230,11 @@ Deno.test("an output that is closed, as by head, or can't be written, ends trans
       if (to === "stdout" && ++lines === 2) throw error;
     };
     const target = `${files.here}/${what}`;
-    await using agent = files.start(["get", "-r", "camera:", target], { onText });
+    const get = ["get", "-r", "--verbose", "camera:", target];
+    await using agent = files.start(get, { onText });
     const { code, stderr } = await agent.ended();
-    assertEquals([code, stderr, lines], [1, said, 2]);
+    assertEquals([code, lines], [1, 2]);
+    assertMatch(stderr, said);
     assert((await entries(target)).length < names.length);
   });
 });
