@@ -1,7 +1,7 @@
 /** `degu put`: files to the inbox of a peer. */
 
 import { isDeviceName } from "../../device.ts";
-import { basename } from "node:path";
+import { basename, dirname } from "node:path";
 import { upload } from "../../files.ts";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
@@ -15,7 +15,7 @@ import {
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
-import { type FileJob, Transfers } from "../transfers.ts";
+import { type FileJob, Transfers, type TreeJob } from "../transfers.ts";
 
 export function addPut(program: AgentCommand): void {
   program.command("put")
@@ -31,6 +31,7 @@ into PATH, and keeps its name. Without PATH, files go into the inbox itself. Ano
     .argument("<path...>", "what to put; the last one is where")
     .option("-r, --recursive", "put directories with everything in them")
     .option("--force", "replace other files of the same name")
+    .option("--move", "remove each file here once the peer has verified and stored it")
     .namesFiles()
     .settles()
     .waits()
@@ -38,19 +39,21 @@ into PATH, and keeps its name. Without PATH, files go into the inbox itself. Ano
     .example("degu put report.pdf laptop:", "into its inbox")
     .example("degu put report.pdf laptop:report-2.pdf", "with another name")
     .example("degu put -r photos laptop:", "a directory")
+    .example("degu put -r --move outbox laptop:", "a directory, whose files are removed here")
     .does(runPut);
 }
 
 async function runPut(
   context: Context,
   paths: string[],
-  { recursive = false, force = false, settled }: {
+  { recursive = false, force = false, move = false, settled }: {
     recursive?: boolean;
     force?: boolean;
+    move?: boolean;
     settled?: number;
   },
 ): Promise<number> {
-  checkSettled(settled, recursive);
+  checkSettled(settled, recursive || move);
   const target = readOperands(paths);
   const given = paths.slice(0, -1);
   const isOnly = given.length === 1;
@@ -58,7 +61,7 @@ async function runPut(
   const own = await ownDirectory(context.home);
   using transfers = new Transfers(context, "put", own);
   // Mistakes on this side are found before the peer is asked.
-  const find = (path: string) => findSource(path, own, recursive);
+  const find = (path: string) => findSource(path, own, recursive, move);
   const sources = await transfers.prepare(given, isOnly, String, find);
   if (sources.length === 0) return transfers.finish();
   using files = await RemoteFiles.open(context, device, target.peer, "inbox");
@@ -82,11 +85,40 @@ async function runPut(
       : top;
     checkNotReserved(names, files.name(names));
     transfers.take(`/${names.join("/")}`, path);
-    if (info.isFile) return await uploadJobOf(files, source, names, force);
-    return { names, root: path, listsUnchanged: true, options: { replace: force, settled } };
+    const options = move
+      ? { replace: force, settled, move } as const
+      : { replace: force, settled } as const;
+    if (info.isDirectory) return { names, root: path, listsUnchanged: true, options };
+    return move ? moveJobOf(path, names, options) : await uploadJobOf(files, source, names, force);
   });
-  await transfers.copy([[files, jobs]]);
+  await transfers.copy([[files, together(jobs)]]);
   return transfers.finish();
+}
+
+/** Moves a file as the only one of its directory. */
+function moveJobOf(path: string, names: readonly string[], options: TreeJob["options"]): TreeJob {
+  const name = basename(path);
+  if (names.at(-1) !== name) {
+    throw new Failure(
+      `--move keeps the names of files: rename it first, or write a slash behind the name of a directory`,
+      USAGE,
+    );
+  }
+  const [root, top] = [dirname(path), names.slice(0, -1)];
+  return { names: top, root, listsUnchanged: true, only: new Set([name]), options };
+}
+
+/** Joins the jobs that move files of one directory into one directory. */
+function together(jobs: readonly (FileJob | TreeJob)[]): (FileJob | TreeJob)[] {
+  const joined = new Map<string, FileJob | TreeJob>();
+  for (const [i, job] of jobs.entries()) {
+    const isMove = "only" in job && job.only !== undefined;
+    const key = isMove ? JSON.stringify([job.root, job.names]) : `${i}`;
+    const first = joined.get(key);
+    const isSame = isMove && first !== undefined && "only" in first;
+    joined.set(key, isSame ? { ...job, only: job.only.union(first.only!) } : job);
+  }
+  return [...joined.values()];
 }
 
 function readOperands(paths: readonly string[]): RemotePath {
@@ -124,6 +156,7 @@ async function findSource(
   path: string,
   own: OwnDirectory,
   recursive: boolean,
+  moves: boolean,
 ): Promise<Source> {
   const info = await ifThere(Deno.stat(path));
   if (info === null) {
@@ -132,6 +165,9 @@ async function findSource(
   await own.check(path);
   if (!info.isFile && !info.isDirectory) {
     throw new Failure(`${path} is neither a file nor a directory`);
+  }
+  if (moves && info.isFile && (await Deno.lstat(path)).isSymlink) {
+    throw new Failure(`${path} is a symbolic link: name the file that it leads to`);
   }
   if (info.isFile || recursive) return { path, info };
   throw new Failure(`${path} is a directory: put it with -r`);

@@ -224,12 +224,14 @@ async function syncUnits(
   if (dir === null) throw new Failure(`there is no directory ${local}: make it first`);
   const own = await ownDirectory(context.home);
   await own.check(dir);
-  const { address, find = true } = command.opts<{ address?: Address; find?: boolean }>();
+  const { address, find = true, move = false } = command.opts<
+    { address?: Address; find?: boolean; move?: boolean }
+  >();
   const looks = find && address === undefined;
   const addresses = address === undefined ? peer.addresses : [address];
   const job = {
     read: [context.home, dir],
-    write: [context.home, ...isToHere ? [dir] : []],
+    write: [context.home, ...isToHere || move ? [dir] : []],
     // Addresses that a search finds aren't known yet, so the network permission has no list.
     net: looks || addresses.length === 0 ? undefined : addresses.map(formatAddress),
     sys: ["uid", ...isToHere ? ["statfs"] : [], ...looks ? ["networkInterfaces"] : []],

@@ -7,7 +7,7 @@ import { openDevice } from "../own_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";
 import { checkNotReserved } from "../remote_files.ts";
-import { IGNORE_FILE, IgnoreList } from "../ignore.ts";
+import { IGNORE_FILE, IgnoreList, isIgnoreFile } from "../ignore.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { repeatRuns } from "../runs.ts";
 import {
@@ -45,6 +45,7 @@ the inbox of a peer. The contents of the first directory go into the second one;
       "with --delete: if more would be deleted, delete nothing",
       parseCount,
     )
+    .option("--move", "remove each file here once the peer has verified and stored it")
     .option("--inbox", "copy from its inbox instead of its share")
     .option("--every <seconds>", "run again so many seconds after each run", parseEvery)
     .option("--dry-run", "say what would be done, and change nothing")
@@ -63,6 +64,7 @@ the inbox of a peer. The contents of the first directory go into the second one;
       "without these",
     )
     .example("degu sync --every 60 photos laptop:photos", "until it is interrupted")
+    .example("degu sync --every 10 --move outbox laptop:", "what is put into the directory")
     .does(sync);
 }
 
@@ -75,6 +77,7 @@ interface SyncOptions {
   readonly exclude?: readonly string[];
   readonly inbox?: boolean;
   readonly maxDelete?: number;
+  readonly move?: boolean;
   readonly settled?: number;
 }
 
@@ -100,6 +103,7 @@ async function sync(
     throw new Failure("--max-delete limits --delete: add it", USAGE);
   }
   if (deleteAll && !deletes) throw new Failure("--delete-all extends --delete: add it", USAGE);
+  checkMove(options, isToHere);
   if (every === undefined) return await syncOnce(context, path, root, isToHere, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", USAGE);
   {
@@ -116,10 +120,10 @@ async function syncOnce(
   path: RemotePath,
   root: string,
   isToHere: boolean,
-  options: SyncOptions,
+  given: SyncOptions,
 ): Promise<number> {
-  const { checksum = false, delete: deletes = false, dryRun = false, exclude = [] } = options;
-  const { deleteAll = false, inbox = false, maxDelete, settled = 0 } = options;
+  const { checksum = false, delete: deletes = false, dryRun = false, exclude = [] } = given;
+  const { deleteAll = false, inbox = false, maxDelete, move = false, settled } = given;
   await using device = await openDevice(context);
   const own = await ownDirectory(context.home);
   await own.check(root);
@@ -141,18 +145,40 @@ async function syncOnce(
     const advice = isToHere ? 'get it with "degu get"' : "name a directory";
     throw new Failure(`${files.name(names)} is ${what}: ${advice}`);
   }
-  const all = {
-    compare: checksum ? "digest" : "time",
-    delete: deletes,
-    deleteAll,
-    maxDelete,
-    dryRun,
-    settled,
-    filter: ({ path, kind }: TreeEntry) => !list.ignores(path, kind === "directory"),
-  } as const;
+  const both = { dryRun, settled };
+  const filter = ({ path, kind }: TreeEntry) => !list.ignores(path, kind === "directory");
+  const options = move
+    ? {
+      ...both,
+      move,
+      // The list stays: without it the next run would move what this one leaves out.
+      filter: (entry: TreeEntry) =>
+        !(entry.path.length === 1 && isIgnoreFile(entry.path[0]!)) && filter(entry),
+    } as const
+    : {
+      ...both,
+      compare: checksum ? "digest" : "time",
+      delete: deletes,
+      deleteAll,
+      maxDelete,
+      filter,
+    } as const;
   const onPlan = () => list.checkUnchanged();
-  await transfers.copy([[files, [{ names, root, listsUnchanged: false, onPlan, options: all }]]]);
+  await transfers.copy([[files, [{ names, root, listsUnchanged: false, onPlan, options }]]]);
   return transfers.finish();
+}
+
+/** Refuses options that contradict `--move`, which knows nothing of the second directory. */
+function checkMove(options: SyncOptions, isToHere: boolean): void {
+  if (options.move !== true) return;
+  if (isToHere) {
+    throw new Failure(
+      '--move empties a directory of this device: run it there, or copy first, and then run "degu rm -r"',
+      USAGE,
+    );
+  }
+  const other = options.delete ? "--delete" : options.checksum ? "--checksum" : null;
+  if (other !== null) throw new Failure(`--move and ${other} can't be combined`, USAGE);
 }
 
 function parseCount(text: string): number {

@@ -82,6 +82,7 @@ const OTHER_BLOCKS: Record<string, string> = {
   "degu sync --delete --exclude .cache/ ~/Documents desk:Documents":
     "tests/project/agent_documentation_test.ts",
   "degu sync --settled 60 /var/lib/camera desk:camera": "tests/project/agent_documentation_test.ts",
+  "degu sync --every 10 --move ~/Outbox desk:scans": "tests/project/agent_documentation_test.ts",
   "{": "tests/project/readme_project_test.ts",
   "PUT /inbox/new.jpg HTTP/1.1": "tests/files/reuse_test.ts",
   "deno run --config degu/deno.json --allow-net=127.0.0.1:8080 hello.ts":

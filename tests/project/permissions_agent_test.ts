@@ -73,6 +73,10 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   const invited = { until: "degu:", code: 130 };
   const send = homes.start("camera", ["send", "--listen", ADDRESS, `${share}/dir`]);
   const [target, synced, own] = [`${here}/target`, `${here}/synced`, `${here}/own`];
+  // Files that were not modified just now, so that they are moved.
+  const [moved, outbox] = [`${here}/moved`, `${here}/outbox`];
+  await fill(here, { "moved/named": "x", "outbox/file": "x" });
+  for (const path of [`${moved}/named`, `${outbox}/file`]) await Deno.utime(path, 1000, 1000);
   return {
     "send --listen ADDRESS DIR": {
       args: ["send", "--listen", ADDRESS, own],
@@ -139,6 +143,14 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
     "sync DIR PEER:DIR": {
       args: ["sync", own, "camera:there"],
       values: { PEER, DIR: own },
+    },
+    "put --move FILE PEER:PATH": {
+      args: ["put", "--move", `${moved}/named`, "camera:"],
+      values: { PEER, DIR: moved },
+    },
+    "sync --move DIR PEER:DIR": {
+      args: ["sync", "--move", outbox, "camera:moved"],
+      values: { PEER, DIR: outbox },
     },
   };
 }

@@ -1,0 +1,227 @@
+/** degu put --move and degu sync --move: what is removed here, and what stays. */
+import { formatAddress } from "@degu/degu/base";
+import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
+import { setClockAhead, skipPauses } from "@degu/testing/clock.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { content, entries, fill } from "@degu/testing/directories.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { dirname } from "@std/path";
+import fc from "fast-check";
+
+/** Without it, files that tests have just written are perhaps still being written. */
+const AHEAD = 10_000;
+
+Deno.test("put --move removes a named file once it is at the peer, and tells each removal with --json", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  using _clock = setClockAhead(AHEAD);
+  await fill(here, { "a": "1", "b": "22", "c": "333", "other": "4" });
+  const put = ["put", "--move", `${here}/a`, `${here}/b`];
+  const end = await files.succeed(...put, "camera:in/");
+  assertEquals(end.stdout.split("\n").toSorted(), ["", "camera:in/a", "camera:in/b"]);
+  assertStringIncludes(end.stderr, "2 files copied, 3 B");
+  assertStringIncludes(end.stderr, "; 2 removed here");
+  assertEquals(await content(here), { "c": "333", "other": "4" });
+  assertEquals(await content(`${inbox}/in`), { "a": "1", "b": "22" });
+  const objects = objectsOf(await files.succeed("put", "--json", "--move", `${here}/c`, "camera:"));
+  assertEquals(objects.map(({ to, removed }) => to ?? removed), ["camera:c", `${here}/c`]);
+  assertEquals(await entries(here), ["other"]);
+});
+
+Deno.test("put -r --move empties a directory, which stays, and whose links stay", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  using _clock = setClockAhead(AHEAD);
+  await fill(here, { "out/a": "1", "out/d/b": "22" });
+  await makeLinks({ [`${here}/out/link`]: "a" });
+  const { stdout, stderr } = await files.succeed("put", "-r", "--move", `${here}/out`, "camera:");
+  assertEquals(stdout, "");
+  assertStringIncludes(stderr, "2 files copied, 3 B");
+  assertStringIncludes(stderr, "; 2 removed here; 1 skipped");
+  assertEquals(await entries(`${here}/out`), ["d", "link"]);
+  assertEquals(await content(`${inbox}/out`), { "a": "1", "d": null, "d/b": "22" });
+});
+
+Deno.test("put --move: a file that can't be moved fails, stays here, and leaves the others to be moved", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await fill(inbox, { "taken": "theirs" });
+  {
+    using _clock = setClockAhead(AHEAD);
+    await fill(here, { "taken": "mine", "free": "2", "d/x": "3" });
+    await makeLinks({ [`${here}/link`]: "free" });
+    const all = ["taken", "missing", "link", "d", "free"].map((name) => `${here}/${name}`);
+    const said = await files.fail(1, "4 errors: see above", "put", "--move", ...all, "camera:");
+    assertStringIncludes(
+      said,
+      "taken: another file of this name is there: replace it with --force",
+    );
+    assertStringIncludes(said, '/missing" is not there');
+    assertStringIncludes(said, "/link is a symbolic link: name the file that it leads to");
+    assertStringIncludes(said, "/d is a directory: put it with -r");
+    assertStringIncludes(said, "1 file copied, 1 B");
+    assertEquals(await entries(here), ["d", "link", "taken"]);
+    assertEquals(await content(inbox), { "taken": "theirs", "free": "2" });
+    await files.succeed("put", "--move", "--force", `${here}/taken`, "camera:taken");
+    assertEquals(await content(inbox), { "taken": "mine", "free": "2" });
+    await fill(here, { "name": "1" });
+    const renaming = ["put", "--move", `${here}/name`, "camera:other"];
+    await files.fail(2, "--move keeps the names of files", ...renaming);
+  }
+  await fill(here, { "now": "1" });
+  const now = ["put", "--move", `${here}/now`, "camera:"];
+  await files.fail(1, "now: it was modified or renamed just now", ...now);
+  assertEquals(await entries(here), ["d", "link", "name", "now"]);
+});
+
+Deno.test("sync --move leaves here what is left out, and the list that says so", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  using _clock = setClockAhead(AHEAD);
+  const out = { ".deguignore": "*.keep\n", "a": "1", "b.keep": "2", "d/c": "3", "d/e.tmp": "4" };
+  await fill(here, out);
+  await fill(inbox, { "out/old": "5" });
+  const sync = ["sync", "--move", "--exclude", "*.tmp", here, "camera:out"];
+  const dry = await files.succeed(...sync, "--dry-run");
+  assertStringIncludes(dry.stderr, "2 files would be copied");
+  assertEquals(await content(here), { ...out, "d": null });
+  for (const moved of ["2 files copied, 2 B", "no file to copy"]) {
+    assertStringIncludes((await files.succeed(...sync)).stderr, moved);
+    const { a: _a, "d/c": _c, ...left } = out;
+    assertEquals(await content(here), { ...left, "d": null });
+    assertEquals(await content(`${inbox}/out`), { "a": "1", "d": null, "d/c": "3", "old": "5" });
+  }
+  for (const option of ["--delete", "--checksum"]) {
+    await files.fail(2, `--move and ${option} can't be combined`, ...sync, option);
+  }
+  const toHere = ["sync", "--move", "camera:", `${here}/new`];
+  await files.fail(2, "--move empties a directory of this device", ...toHere);
+});
+
+// Random trees, with interruptions, beside a model.
+
+/** Paths, of which a file of one tree may be where another one has a directory. */
+const PATHS = ["a", "b", "d", "d/a", "d/b", "d/e/f", "e", "e/a", "x y", "é", ".hidden", "z.tmp"];
+const KINDS = ["same", "other", "nothing", "there alone"] as const;
+const SIZES = [0, 1, 1000, 70_000, 300_000];
+
+const trees = fc.record({
+  entries: fc.uniqueArray(
+    fc.record({
+      path: fc.constantFrom(...PATHS),
+      kind: fc.constantFrom(...KINDS),
+      size: fc.constantFrom(...SIZES),
+      isLink: fc.integer({ max: 9, min: 0 }).map((n) => n === 0),
+    }),
+    { selector: ({ path }) => path, minLength: 1, maxLength: PATHS.length },
+  ),
+  force: fc.boolean(),
+  command: fc.constantFrom("put", "put named", "sync"),
+  interruption: fc.constantFrom("none", "signal", "cut", "cut"),
+  after: fc.integer({ min: 1, max: 12 }),
+});
+
+/** The files of both trees; a path below that of a file of its tree is left out. */
+function filesOf({ entries }: { entries: readonly Entry[] }) {
+  const [source, target]: Record<string, string>[] = [{}, {}];
+  const links: string[] = [];
+  const put = (tree: Record<string, string>, path: string, text: string) => {
+    const isFree = [...Object.keys(tree), ...links].every((each) =>
+      !each.startsWith(`${path}/`) && !path.startsWith(`${each}/`)
+    );
+    if (isFree) tree[path] = text;
+    return isFree;
+  };
+  for (const { path, kind, size, isLink } of entries) {
+    const text = `${path}|`.repeat(size).slice(0, size);
+    if (isLink) {
+      if (put(source!, path, "") && delete source![path]) links.push(path);
+    } else if (kind !== "there alone") put(source!, path, text);
+    if (kind === "same") put(target!, path, text);
+    if (kind === "other" || kind === "there alone") put(target!, path, `other ${path}`);
+  }
+  return { source: source!, target: target!, links };
+}
+
+interface Entry {
+  readonly path: string;
+  readonly kind: typeof KINDS[number];
+  readonly size: number;
+  readonly isLink: boolean;
+}
+
+const textsIn = async (dir: string) =>
+  Object.entries(await content(dir)).filter((each): each is [string, string] => each[1] !== null);
+
+Deno.test("--move, in random trees and interrupted: each file is here as it was, or there; what else is there stays", async () => {
+  await using files = await AgentFiles.start();
+  using _clock = setClockAhead(AHEAD);
+  using pauses = skipPauses();
+  let count = 0, interrupted = 0, moved = 0;
+  const property = fc.asyncProperty(trees, async (given) => {
+    const name = `tree${count++}`;
+    const [here, there] = [`${files.here}/${name}`, `${files.inbox}/${name}`];
+    const { source, target, links } = filesOf(given);
+    await fill(files.here, { [name]: null });
+    await fill(files.inbox, { [name]: null });
+    await fill(here, source);
+    await fill(there, target);
+    const dirs = links.flatMap((path) => path.includes("/") ? [dirname(path)] : []);
+    await fill(here, Object.fromEntries(dirs.map((dir) => [dir, null])));
+    await makeLinks(Object.fromEntries(links.map((path) => [`${here}/${path}`, "/nowhere"])));
+    const { command, force, interruption, after } = given;
+    const [named] = Object.keys(source).filter((path) => !path.includes("/"));
+    const isSync = command === "sync", isNamed = command === "put named" && named !== undefined;
+    const isMeant = (path: string) => isNamed ? path === named : !isSync || path !== "z.tmp";
+    const replaces = force || isSync;
+    const args = isSync
+      ? ["sync", "--exclude", "*.tmp", here, `camera:${name}`]
+      : isNamed
+      ? ["put", ...force ? ["--force"] : [], `${here}/${named}`, `camera:${name}/`]
+      : ["put", "-r", ...force ? ["--force"] : [], here, "camera:"];
+    for (const isFirst of [true, false]) {
+      const isFile = ([path]: readonly [string, string]) => !links.includes(path);
+      const [ours, theirs] = [(await textsIn(here)).filter(isFile), await textsIn(there)];
+      await using relay = new CuttingRelay(files.address);
+      if (isFirst && interruption === "cut") relay.cutAfter(after * 20_000);
+      let lines = 0;
+      await using agent = files.start(
+        [...args, "--json", "--move", "--address", formatAddress(relay.address)],
+        {
+          onText: (to, text) => {
+            pauses.note(text);
+            if (text.includes("trying again")) relay.cutAfter(Infinity);
+            if (!isFirst || interruption !== "signal" || to !== "stdout") return;
+            if (++lines === after) agent.kill("SIGINT");
+          },
+        },
+      );
+      const end = await agent.ended();
+      if (end.code === 130) interrupted++;
+      const [nowHere, nowThere] = [new Map(await textsIn(here)), new Map(await textsIn(there))];
+      for (const [path, text] of ours) {
+        const isHere = nowHere.has(path);
+        assertEquals(nowHere.get(path) ?? nowThere.get(path), text, `${path} is lost`);
+        assert(isHere || isMeant(path), `${path} was not meant`);
+        if (!isHere) moved++;
+        const isInTheWay = [...theirs].some(([each, other]) =>
+          each === path ? !replaces && other !== text : each.startsWith(`${path}/`)
+        ) || theirs.some(([each]) =>
+          path.startsWith(`${each}/`)
+        ) ||
+          (await Deno.stat(`${there}/${path}`).catch(() => null))?.isDirectory === true;
+        if (end.code === 0) assertEquals(isHere, !isMeant(path), `${path}, ${end.stderr}`);
+        else if (end.code === 1) assert(isHere || !isInTheWay, `${path} was in the way`);
+      }
+      for (const [path, text] of theirs) {
+        const now = nowThere.get(path);
+        const isReplaced = replaces && isMeant(path) && now === new Map(ours).get(path);
+        assert(now === text || isReplaced, `${path} there is lost`);
+      }
+      for (const path of links) assert((await Deno.lstat(`${here}/${path}`)).isSymlink, path);
+    }
+  });
+  await fc.assert(property, { numRuns: 40, seed: 20261124 });
+  assert(interrupted > 0 && moved > 50, `${interrupted} interrupted, ${moved} moved`);
+});
