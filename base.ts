@@ -12,7 +12,8 @@
  * - Text: {@linkcode parseAddress}, {@linkcode formatAddress}, {@linkcode checkAddress},
  *   {@linkcode parseHost}, {@linkcode printable}.
  * - Errors: {@linkcode DeguError}, {@linkcode BodyError}, {@linkcode ConnectionClosedError},
- *   {@linkcode ProtocolError}, {@linkcode EmptyPreambleError}, {@linkcode TlsError}.
+ *   {@linkcode ProtocolError}, {@linkcode EmptyPreambleError}, {@linkcode TlsError}; and
+ *   {@linkcode ResponseError}, which an app throws to answer.
  *
  * Every other name is a type that these refer to.
  *
@@ -52,7 +53,12 @@ export {
 } from "./base/body/encoder_streams.ts";
 export type { HeaderDict, HeadersToSend, ReceivedHeaders } from "./base/wire/headers.ts";
 export { type Method } from "./base/wire/preamble.ts";
-export { Response, type ResponseTuple } from "./base/app/message.ts";
+export {
+  Response,
+  ResponseError,
+  type ResponseObject,
+  type ResponseTuple,
+} from "./base/app/message.ts";
 export { checkAddress, formatAddress, parseAddress } from "./base/address.ts";
 export { type ParsedHost, parseHost } from "./base/host.ts";
 export { ContentRange, Range } from "./base/wire/range.ts";

@@ -56,7 +56,13 @@ export type { Method } from "./base/wire/preamble.ts";
 export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
 export type { PeerIdentity } from "./base/app/peer_identity.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
-export { Request, type RequestChanges, type ResponseTuple } from "./base/app/message.ts";
+export {
+  Request,
+  type RequestChanges,
+  ResponseError,
+  type ResponseObject,
+  type ResponseTuple,
+} from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
 export * from "./base/errors.ts";
 export type { Exchange, UntilSignalOptions };

@@ -6,6 +6,7 @@ import {
   APP_HOOKS,
   type AppFunction,
   type AppObject,
+  callHandle,
   readApp,
 } from "../base/app/app.ts";
 import { type Request, type Response, responseOf } from "../base/app/message.ts";
@@ -15,7 +16,8 @@ import { checkFunction } from "../internal/checks.ts";
 
 /**
  * Calls the wrapped app, with the arguments of the wrapper unless there are others. The answer is a
- * `Response`, whatever the app has returned.
+ * `Response`, whatever the app has returned, or thrown as a {@linkcode ResponseError}; so are 413
+ * and 400 for a body that is too long for the app or no JSON. Any other error rejects.
  */
 export type NextApp = (
   request?: Request,
@@ -61,12 +63,14 @@ export function wrapApp(
     api: Api,
   ) => ReturnType<AppFunction>,
 ): AppObject {
-  const { handle: answer } = readApp(app, "app");
+  const parts = readApp(app, "app");
   checkFunction("handle", handle);
   const wrapped: AppObject = {
     handle: (request, session, api) => {
       const next: NextApp = async (...[ownRequest, ownSession, ownApi]) =>
-        responseOf(await answer(ownRequest ?? request, ownSession ?? session, ownApi ?? api));
+        responseOf(
+          await callHandle(parts, ownRequest ?? request, ownSession ?? session, ownApi ?? api),
+        );
       return handle(next, request, session, api);
     },
   };

@@ -72,15 +72,15 @@ const MAX_REQUESTS = 1000;
  * Calls an app without a server, checks its answer as a server would, and returns the response that
  * a client would get: for tests of apps. No bytes are `null`, and the headers frame the body; only
  * the `connection: close` that a server adds is missing. The `onConnect` of the app is not asked. A
- * body that is too long for the app is answered with 413, and one that is no JSON for
- * `request.json()` with 400.
+ * body that is too long for the app is answered with 413, one that is no JSON for `request.json()`
+ * with 400, and a thrown `ResponseError` with its response.
  *
  * @param app The app.
  * @param request The request, as `mkreq` makes it.
  * @param options The session.
  * @throws {TypeError} if an argument, an option or a part of the answer is of a wrong type.
  * @throws {RangeError} if a part of the answer has a value that is not allowed.
- * @throws what the app throws.
+ * @throws what the app throws, unless it is a `ResponseError`.
  *
  * @example
  * ```ts

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { json, reply } from "@degu/degu";
 import { Device } from "@degu/degu/device";
 import { Body } from "@degu/degu/base";
-import { mkreq } from "@degu/degu/misc";
+import { callApp, mkreq } from "@degu/degu/misc";
 import type { AppFunction } from "@degu/degu/server";
 import { AgentHomes, type HereOptions, type RunningAgent } from "@degu/testing/agents.ts";
 import { content, entries, fill, mode } from "@degu/testing/directories.ts";
@@ -238,10 +238,8 @@ Deno.test("nothing but what was named can be read, and nothing written", async (
   const sending = new Sending(sources, { warn: () => {} }, () => {});
   const statusOf = async (method: "GET" | "PUT" | "DELETE" | "POST", uri: string) => {
     const body = method === "PUT" ? new Body(new Blob(["x"]).stream(), 1) : null;
-    const app = sending.app as unknown as (...args: unknown[]) => ReturnType<AppFunction>;
-    const [status, , , answer] = await app(mkreq(method, uri, {}, body));
-    await (answer as { cancel?: () => Promise<void> } | null)?.cancel?.();
-    return status;
+    await using response = await callApp(sending.app, mkreq(method, uri, {}, body));
+    return response.status;
   };
   for (
     const [uri, status] of [

@@ -1,9 +1,9 @@
 /** Types of apps, and the functions of an app in either form. */
 
-import { answerToError, type Request, type Response, type ResponseTuple } from "./message.ts";
+import { answerToError, type Request, type ResponseObject, type ResponseTuple } from "./message.ts";
 import type { PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
-import { type Bodies, bodies, type BodyOut } from "../body/bodies.ts";
+import { type Bodies, bodies } from "../body/bodies.ts";
 import { wrongType } from "../../internal/checks.ts";
 import { ContentRange, Range } from "../wire/range.ts";
 
@@ -57,13 +57,14 @@ export interface Api extends Bodies {
 }
 
 /**
- * An app that is a function: given a request, it returns a status, a reason, headers and a body.
+ * An app that is a function: given a request, it returns a status, a reason, headers and a body. It
+ * may throw them as a {@linkcode ResponseError}.
  */
 export type AppFunction = (
   request: Request,
   session: Session,
   api: Api,
-) => ResponseTuple | Response<BodyOut> | Promise<ResponseTuple | Response<BodyOut>>;
+) => ResponseTuple | ResponseObject | Promise<ResponseTuple | ResponseObject>;
 
 /** An app that is an object, which may accept or refuse a peer when it connects. */
 export interface AppObject {
@@ -139,18 +140,19 @@ function checkHooks(app: AppObject, label: string): void {
 }
 
 /**
- * Calls an app, and returns its answer unchecked; or 413 or 400 if the body of the request was too
- * long for the app, or no JSON. A server does the same in its own loop, without a promise more.
+ * Calls an app, and returns its answer unchecked, or that to what it has thrown:
+ * {@linkcode answerToError}. A server does the same in its own loop, without a promise more.
  */
 export async function callHandle(
-  { handle }: AppParts,
+  { handle }: Pick<AppParts, "handle">,
   request: Request,
   session: Session,
+  given: Api = api,
 ): Promise<unknown> {
   // An app can replace the fields of its request.
   const { body } = request;
   try {
-    return await handle(request, session, api);
+    return await handle(request, session, given);
   } catch (error) {
     const answer = answerToError(request, body, error);
     if (answer === null) throw error;

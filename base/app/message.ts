@@ -19,8 +19,8 @@ import { type BodyReadOptions, isTooLong } from "../body/reading.ts";
 import { ChunkedBody } from "../body/chunked_body.ts";
 import { decodeText, EMPTY, viewOf } from "../../internal/bytes.ts";
 import { copyOptions, wrongType } from "../../internal/checks.ts";
-import { BodyError } from "../errors.ts";
-import { typeName } from "../../internal/quote.ts";
+import { BodyError, DeguError } from "../errors.ts";
+import { quote, typeName } from "../../internal/quote.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
 import {
   checkHeaderDict,
@@ -32,13 +32,25 @@ import {
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
 import { buildUri, checkPath } from "../wire/uri.ts";
 
-/** An answer that an app may return instead of a `Response`. */
+/** An answer that an app may return, as an array. */
 export type ResponseTuple = readonly [
   status: number,
   reason: string,
   headers: HeadersToSend,
   body: BodyOut,
 ];
+
+/** An answer that an app may return, as an object, such as the `Response` of a client. */
+export interface ResponseObject {
+  /** The status, 200 to 599. */
+  readonly status: number;
+  /** The reason phrase. */
+  readonly reason: string;
+  /** The headers by lower-case name. */
+  readonly headers: HeadersToSend;
+  /** The body, or `null`. */
+  readonly body: BodyOut;
+}
 
 /**
  * A response as a client gets it; an app may return it as it is. Nothing is checked here.
@@ -156,6 +168,51 @@ export class Response<B extends BodyOut = BodyIn> {
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { status, reason, headers, body } = this;
     return inspectFields("Response", { status, reason, headers, body }, inspect, options);
+  }
+}
+
+/** Where a thrown error has its response: errors of another copy of this package have it, too. */
+const RESPONSE: unique symbol = Symbol.for("degu.response");
+
+/**
+ * Ends the call of an app from within: thrown by an app, or by a function that it has called, it is
+ * answered with its response. For the wrappers of the app, that is an answer like any other.
+ *
+ * @example
+ * ```ts
+ * import { type App, reply, type Request, ResponseError } from "@degu/degu";
+ * import { callApp, mkreq } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * function userOf(request: Request): string {
+ *   if (request.headers["authorization"] === "Bearer secret") return "anna";
+ *   throw new ResponseError(reply(401, null, { "www-authenticate": "Bearer" }));
+ * }
+ * const app: App = (request) => reply(200, `hello, ${userOf(request)}`);
+ * assertEquals((await callApp(app, mkreq("GET", "/"))).status, 401);
+ * ```
+ */
+export class ResponseError extends DeguError {
+  /** The name of the class. */
+  override readonly name: string = "ResponseError";
+  /** The response that the app answers with. */
+  readonly response: ResponseTuple | ResponseObject;
+
+  /**
+   * Makes an error with a response.
+   *
+   * @param response The answer, in each form that an app may return.
+   * @throws {TypeError} if the value is no answer.
+   */
+  constructor(response: ResponseTuple | ResponseObject) {
+    const { status, reason } = answerPartsOf(response);
+    super(`the app answers ${status} ${quote(`${reason}`)}`);
+    this.response = response;
+  }
+
+  /** @internal */
+  get [RESPONSE](): ResponseTuple | ResponseObject {
+    return this.response;
   }
 }
 
@@ -480,7 +537,7 @@ export function readAnswer(returned: unknown): Answer {
   };
 }
 
-function answerPartsOf(returned: unknown): Omit<Answer, "body"> & { readonly body: BodyOut } {
+function answerPartsOf(returned: unknown): ResponseObject {
   if (Array.isArray(returned)) {
     if (returned.length === 4) {
       const [status, reason, headers, body] = returned;
@@ -493,14 +550,14 @@ function answerPartsOf(returned: unknown): Omit<Answer, "body"> & { readonly bod
   const isResponse = typeof returned === "object" && returned !== null &&
     "status" in returned && "reason" in returned && "headers" in returned && "body" in returned;
   if (!isResponse) {
-    const expected = "[status, reason, headers, body] or a Response of this library";
+    const expected = "[status, reason, headers, body] or { status, reason, headers, body }";
     throw wrongType(
       "response",
       `${expected} (fromFetchHandler() makes an app of a handler)`,
       returned,
     );
   }
-  return returned as Response<BodyOut>;
+  return returned as ResponseObject;
 }
 
 /**
@@ -548,9 +605,9 @@ export function announcedFraming(
 }
 
 /**
- * The answer to a request whose body is too long for its app, or is no JSON although the app has
- * asked its request for that: the only answers that are not the app's. `null` if an error of the
- * app says something else.
+ * The answer to a request whose app has thrown: the response of a {@linkcode ResponseError}; or, if
+ * the body of the request is too long for its app, or is no JSON although the app has asked its
+ * request for that, an answer that is not the app's. `null` if the error says something else.
  *
  * @param body The body of the request, which the app may have changed.
  */
@@ -558,7 +615,9 @@ export function answerToError(
   request: Request,
   body: BodyIn,
   error: unknown,
-): ResponseTuple | null {
+): ResponseTuple | ResponseObject | null {
+  const { [RESPONSE]: response } = (error ?? {}) as Partial<ResponseError>;
+  if (response !== undefined) return response;
   if (error instanceof BodyError && isTooLong(body, error)) {
     return [413, "Content Too Large", {}, null];
   }

@@ -51,8 +51,7 @@ Deno.test("wrapApp calls the function in place of the app, with the app as next"
   });
   const request = mkreq("GET", "/");
   const session = makeSession();
-  const [status] = await wrapped.handle(request, session, api);
-  assertEquals(status, 201);
+  assertEquals(await wrapped.handle(request, session, api), reply(201));
   for (const [i, each] of [request, session, api].entries()) assertStrictEquals(seen[i], each);
 });
 

@@ -149,7 +149,7 @@ Deno.test("callApp rejects for an answer that a server would refuse, and says wh
   const whole: ByClass<[response: unknown]> = {
     TypeError: [
       [
-        "response: must be [status, reason, headers, body] or a Response of this library",
+        "response: must be [status, reason, headers, body] or { status, reason, headers, body }",
         undefined,
       ],
       ["response: must", null],

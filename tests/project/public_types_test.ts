@@ -14,7 +14,7 @@ const entries: Record<string, [entry: object, names: string]> = {
     base,
     "Body BodyError BodyIter ChunkedBody ChunkedBodyIter ChunkedDecoderStream ChunkedEncoderStream " +
     "ConnectionClosedError ContentRange DeguError EmptyPreambleError LengthDecoderStream " +
-    "LengthEncoderStream ProtocolError Range Response TlsError bodies buildUri checkAddress formatAddress " +
+    "LengthEncoderStream ProtocolError Range Response ResponseError TlsError bodies buildUri checkAddress formatAddress " +
     "makeOutputFromInput parseAddress parseHost printable",
   ],
   client: [
@@ -23,7 +23,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   server: [
     server,
-    "BodyError ConnectionClosedError DeguError EmptyPreambleError ProtocolError Request SSLServer Server Session TlsError buildServerSslctx isSignedBy publicKey256 standardLogger",
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError ProtocolError Request ResponseError SSLServer Server Session TlsError buildServerSslctx isSignedBy publicKey256 standardLogger",
   ],
   files: [
     files,

@@ -1,7 +1,7 @@
 /** Apps; tests also run them in workers, by this module's name. */
 
 import { parentPort, workerData } from "node:worker_threads";
-import type { AppFunction } from "@degu/degu/server";
+import { type AppFunction, ResponseError } from "@degu/degu/server";
 
 /** Sends back its body: chunks as chunks. */
 export const echo: AppFunction = async ({ body }, _session, api) => {
@@ -36,3 +36,8 @@ export function buildForgiving(): AppFunction {
     return [200, "OK", {}, null];
   };
 }
+
+/** Throws its answer. */
+export const throwing: AppFunction = () => {
+  throw new ResponseError([404, "Not Found", {}, null]);
+};

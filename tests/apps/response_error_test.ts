@@ -1,0 +1,180 @@
+/** Answers that an app throws, and answers that are objects: who sees them. */
+import {
+  accessLog,
+  type App,
+  DeguError,
+  type Exchange,
+  fromFetchHandler,
+  json,
+  reply,
+  Response,
+  ResponseError,
+  type ResponseObject,
+  type ResponseTuple,
+  retry,
+  routes,
+  wrapApp,
+} from "@degu/degu";
+import { callApp, mkreq, TempServer } from "@degu/degu/misc";
+import { Client } from "@degu/degu/client";
+import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import { lawless, serve } from "@degu/testing/serving.ts";
+import {
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+
+/** An answer in each form. */
+const ANSWERS: readonly (() => ResponseTuple | ResponseObject)[] = [
+  () => [404, "No Lamp", { "x-a": "b" }, "none"],
+  () => ({ status: 404, reason: "No Lamp", headers: { "x-a": "b" }, body: "none" }),
+  () => new Response(404, "No Lamp", { "x-a": "b" }, "none"),
+  () => ({
+    status: 404,
+    reason: "No Lamp",
+    headers: { "x-a": "b" },
+    body: new Blob(["none"]).stream(),
+  }),
+];
+
+async function assertNoLamp(response: Response): Promise<void> {
+  const { status, reason, headers } = response;
+  assertEquals([status, reason, headers["x-a"]], [404, "No Lamp", "b"]);
+  assertEquals(await response.text(), "none");
+}
+
+const fail = (answer: () => ResponseTuple | ResponseObject): never => {
+  throw new ResponseError(answer());
+};
+
+Deno.test("an app returns or throws an answer, as an array or an object, and both are sent", async () => {
+  for (const answer of ANSWERS) {
+    const apps: App[] = [
+      answer,
+      () => Promise.resolve(answer()),
+      () => fail(answer),
+      async () => {
+        await Promise.resolve();
+        return fail(answer);
+      },
+      { handle: () => fail(answer) },
+      routes({ "GET /": () => fail(answer) }),
+      wrapApp(() => fail(answer), (next) => next()),
+      wrapApp(() => reply(200), () => fail(answer)),
+      fromFetchHandler(() => fail(answer)),
+    ];
+    for (const app of apps) {
+      await assertNoLamp(await callApp(app, mkreq("GET", "/")));
+      await using serving = serve(app);
+      using conn = await serving.makeClient().connect();
+      await assertNoLamp(await conn.get("/"));
+      await assertNoLamp(await conn.get("/"));
+      assertEquals(serving.logger.at("error"), []);
+    }
+  }
+});
+
+Deno.test("next() resolves to what the app has thrown as an answer, and to 413 and 400", async () => {
+  const app: App = async (request) => {
+    if (request.path[0] === "thrown") throw new ResponseError(reply(404));
+    if (request.path[0] === "broken") throw new Error("broken");
+    return json(await request.json({ maxBytes: 4 }));
+  };
+  const wrapped = wrapApp(app, async (next) => {
+    const response = await next();
+    assertInstanceOf(response, Response);
+    const { status, reason, headers, body } = response;
+    return { status, reason, headers: { ...headers, "x-seen": `${status}` }, body };
+  });
+  await using serving = serve(wrapped);
+  for (
+    const [uri, sent, status] of [
+      ["/", "5", 200],
+      ["/", "five", 400],
+      ["/", "12345", 413],
+      ["/thrown", "", 404],
+    ] as const
+  ) {
+    for (
+      const response of [
+        await serving.makeClient().request("PUT", uri, {}, sent),
+        await callApp(wrapped, mkreq("PUT", uri, {}, sent)),
+      ]
+    ) assertEquals([response.status, response.headers["x-seen"]], [status, `${status}`]);
+  }
+  assertEquals(serving.logger.at("error"), []);
+  assertEquals((await serving.makeClient().request("PUT", "/broken")).status, 500);
+  await assertRejects(() => callApp(wrapped, mkreq("PUT", "/broken")), Error, "broken");
+});
+
+Deno.test("access logs and a server in a worker see what an app has thrown as an answer", async () => {
+  const lines: string[] = [];
+  const log = accessLog((line) => lines.push(line));
+  const ended = Promise.withResolvers<Exchange>();
+  const onExchange = (exchange: Exchange) => {
+    log(exchange);
+    ended.resolve(exchange);
+  };
+  await using serving = serve(() => fail(() => reply(404, "none")), { onExchange });
+  assertEquals((await serving.makeClient().request("GET", "/lamp")).status, 404);
+  assertEquals((await ended.promise).error, null);
+  assertMatch(lines[0]!, /"GET \/lamp HTTP\/1\.1" 404 4$/);
+  const apps = import.meta.resolve("../../tests/support/temp_apps.ts");
+  await using temp = await TempServer.start(["127.0.0.1", 0], null, {
+    module: apps,
+    name: "throwing",
+  });
+  assertEquals((await new Client(temp.address).request("GET", "/")).status, 404);
+});
+
+Deno.test("an answer of another copy of the package is sent, too", async () => {
+  const error = Object.assign(new Error(), { [Symbol.for("degu.response")]: reply(404) });
+  assertEquals((await callApp(() => Promise.reject(error), mkreq("GET", "/"))).status, 404);
+});
+
+Deno.test("a ResponseError is an error of the package that is not tried again, with the answer itself", async () => {
+  const answer = reply(404, "none");
+  const error = new ResponseError(answer);
+  assertInstanceOf(error, DeguError);
+  assertEquals(`${error}`, 'ResponseError: the app answers 404 "Not Found"');
+  assertStrictEquals(error.response, answer);
+  let calls = 0;
+  const call = () => {
+    calls++;
+    return Promise.reject(error);
+  };
+  await assertRejects(() => retry(call, { seconds: 0 }), ResponseError);
+  assertEquals(calls, 1);
+});
+
+Deno.test("what is no answer can't be thrown as one, and what can't be sent is answered with 500", async () => {
+  for (const value of [undefined, 404, "Not Found", [404], {}, new globalThis.Response()]) {
+    assertTypeError(() => constructWith(ResponseError, value), "response: must be ");
+  }
+  const invalid = () => fail(() => [404, "Not\nFound", {}, null]);
+  await using serving = serve(invalid);
+  assertEquals((await serving.makeClient().request("GET", "/")).status, 500);
+  await serving.logger.waitFor("error", "response.reason");
+  await assertRejects(() => callApp(invalid, mkreq("GET", "/")), RangeError, "response.reason");
+});
+
+Deno.test("onConnect that throws an answer refuses the peer without a byte", async () => {
+  await using serving = serve({
+    handle: () => reply(200),
+    onConnect: () => fail(() => reply(403)),
+  });
+  await assertRejects(() => serving.makeClient().request("GET", "/"));
+  await serving.logger.waitFor("error", "onConnect");
+});
+
+Deno.test("an object that lacks a part of an answer is an error that names all of them", async () => {
+  const app = lawless(() => ({ status: 200, headers: {}, body: null }));
+  await assertRejects(
+    () => callApp(app, mkreq("GET", "/")),
+    TypeError,
+    "response: must be [status, reason, headers, body] or { status, reason, headers, body } (",
+  );
+});
