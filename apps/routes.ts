@@ -54,6 +54,14 @@ interface Variable {
   readonly isRest: boolean;
 }
 
+/** The app of a key, with the names of that key. */
+interface RouteHandler {
+  readonly components: Route["components"];
+  readonly handle: AppFunction;
+  /** The key, for errors. */
+  readonly label: string;
+}
+
 /** A path with its apps. */
 interface Route {
   readonly components: readonly (string | Variable)[];
@@ -62,7 +70,7 @@ interface Route {
   /** Sorts the paths: a component goes before a name, that before a rest, that before a mount. */
   readonly order: string;
   /** The apps by method, each with its own names; `null` is for all methods, of a mount. */
-  readonly apps: Map<Method | null, { components: Route["components"]; handle: AppFunction }>;
+  readonly apps: Map<Method | null, RouteHandler>;
 }
 
 const VARIABLE = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
@@ -187,10 +195,13 @@ function addRoute(
   const literals = components.map((each) => typeof each === "string" ? each : null);
   const shape = JSON.stringify([order, literals]);
   const route = byShape.get(shape) ?? { components, isMount, order, apps: new Map() };
-  if (route.apps.has(method)) {
-    throw new RangeError(`${label}: must be the only one for its requests; got another one before`);
+  const other = route.apps.get(method);
+  if (other !== undefined) {
+    throw new RangeError(
+      `${label}: must be the only one for its requests; ${other.label} has the same`,
+    );
   }
-  route.apps.set(method, { components, handle });
+  route.apps.set(method, { components, handle, label });
   byShape.set(shape, route);
 }
 

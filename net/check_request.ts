@@ -40,9 +40,9 @@ export function checkRequestLine(method: Method, uri: string, body: BodyOut): vo
   checkMethod(method);
   checkUri(uri);
   if (body !== null && !mayHaveBody(method)) {
-    const shortcut = `${method.toLowerCase()}()`;
-    throw new RangeError(
-      `body: must be null if the method is ${method}, as ${shortcut} passes it`,
-    );
+    const advice = body === undefined
+      ? `as ${method.toLowerCase()}() passes it`
+      : "since only PUT and POST have a body; buildUri(path, parameters) puts parameters in the URI";
+    throw new RangeError(`body: must be null if the method is ${method}, ${advice}`);
   }
 }

@@ -53,7 +53,8 @@ export interface ResponseObject {
 }
 
 /**
- * A response as a client gets it; an app may return it as it is. Nothing is checked here.
+ * A response as a client gets it; an app may return it as it is. The values are checked when the
+ * response is sent.
  *
  * @example
  * ```ts
@@ -86,8 +87,10 @@ export class Response<B extends BodyOut = BodyIn> {
    * @param reason The reason phrase.
    * @param headers The headers by lower-case name.
    * @param body The body, or `null` for none.
+   * @throws {TypeError} if the headers are not a plain object.
    */
   constructor(status: number, reason: string, headers: HeadersToSend, body: B) {
+    checkHeaderDict(headers);
     this.status = status;
     this.reason = reason;
     // The field has the type of received headers; a program's own response has headers to send.

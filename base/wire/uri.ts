@@ -20,6 +20,7 @@ const SLASH = 0x2f;
 const URI_RULE = "a URI has letters, digits and - + . : _ ~ % & = / ?";
 const PATH_RULE = "a path is not decoded, and has letters, digits and - + . : _ ~ between slashes";
 const QUERY_RULE = "a query has letters, digits and - + . : _ ~ % & =";
+const ESCAPES = "buildUri(path, parameters) escapes parameters";
 const ONE_SPELLING = "each path has one spelling";
 
 /** Splits and checks a URI; throws a {@linkcode ProtocolError} for an invalid one. */
@@ -86,7 +87,11 @@ export function checkUri(uri: string, label = "uri"): void {
   try {
     parseUri(uri);
   } catch (error) {
-    throw new RangeError(`${label}: ${(error as Error).message}`);
+    const mark = uri.indexOf("?");
+    const isInQuery = mark !== -1 && !allows(QUERY, uri.substring(mark + 1));
+    throw new RangeError(
+      `${label}: ${(error as Error).message}${isInQuery ? `; ${ESCAPES}` : ""}`,
+    );
   }
 }
 
@@ -123,7 +128,7 @@ export function buildUri(
   }
   if (!allows(QUERY, query)) {
     const problem = characterProblem(QUERY, query, QUERY_RULE);
-    throw new RangeError(`query: ${quote(query)}: ${problem}`);
+    throw new RangeError(`query: ${quote(query)}: ${problem}; ${ESCAPES}`);
   }
   return `${uri}?${query}`;
 }

@@ -296,9 +296,14 @@ Deno.test("routes refuses a table in which something is wrong, with its key and 
     [{ "GET /{a...}/b": ok }, "must have {a...} at the end"],
     [{ "/{a...}/": ok }, "must have {a...} at the end, and a method"],
     [{ "GET /{a}/{a}": ok }, "each name must come once"],
-    [{ "GET /{a}": ok, "GET /{b}": ok }, 'table["GET /{b}"]: must be the only one'],
-    [{ "GET /{a...}": ok, "GET /{b...}": ok }, 'table["GET /{b...}"]: must be the only one'],
-    [{ "/{a}/": ok, "/{b}/": ok }, 'table["/{b}/"]: must be the only one'],
+    ...[["GET /{a}", "GET /{b}"], ["GET /{a...}", "GET /{b...}"], ["/{a}/", "/{b}/"]].map((
+      [one, other],
+    ) =>
+      [
+        { [one!]: ok, "GET /c": ok, [other!]: ok },
+        `table["${other}"]: must be the only one for its requests; table["${one}"] has the same`,
+      ] as [object, string]
+    ),
   ];
   for (const [table, said] of rangeErrors) {
     assertThrows(() => callWith(routes, table), RangeError, said);

@@ -1,13 +1,13 @@
 /** What is often got wrong, in any room: the error says what would be right. Errors of one rule are beside the rule. */
 import { assertMatch } from "@std/assert";
-import { reply, routes } from "@degu/degu";
+import { reply, Response, routes } from "@degu/degu";
 import type { BodyOut } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";
-import { TempPKI } from "@degu/degu/misc";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
+import { constructWith, rejectionOf } from "@degu/testing/expectations.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { lawless, serve } from "@degu/testing/serving.ts";
 
 Deno.test("what is often got wrong is said with what is right", async (t) => {
   await using pki = await TempPKI.create();
@@ -27,6 +27,27 @@ Deno.test("what is often got wrong is said with what is right", async (t) => {
         return await conn.request("GET", "/a");
       },
       /^RangeError: body: must be null if the method is GET, as get\(\) passes it$/,
+    ],
+    [
+      "a request with GET and a body",
+      // @ts-ignore A program that nobody has type-checked.
+      () => client.request("GET", "/a", {}, '{"a":1}'),
+      /^RangeError: body: must be null if the method is GET, since only PUT and POST have a body; buildUri\(path, parameters\) puts parameters in the URI$/,
+    ],
+    [
+      "a Response with headers that are null",
+      () => Promise.resolve().then(() => constructWith(Response, 200, "OK", null, null)),
+      /^TypeError: headers: must be a plain object; got null$/,
+    ],
+    [
+      "a Response as fetch has it",
+      () => Promise.resolve().then(() => constructWith(Response, "hello", { status: 404 })),
+      /^TypeError: headers: must be a plain object; got undefined$/,
+    ],
+    [
+      "an answer with headers that are null",
+      () => callApp(lawless(() => [200, "OK", null, null]), mkreq("GET", "/")),
+      /^TypeError: response\.headers: must be a plain object; got null$/,
     ],
     [
       "a header name with capitals",

@@ -9,7 +9,6 @@ const THROWS_NOTHING = [
   "ChunkedBodyIter.prototype.cancel",
   "ProtocolError.constructor",
   "ReadableBody.prototype.cancel",
-  "Response.constructor",
   "Session.constructor",
   "Session.prototype.close",
   "isTransient",

@@ -1,5 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { buildUri } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
 import { mkreq, parseUri } from "@degu/degu/misc";
 import {
   assertProtocolError,
@@ -64,6 +65,28 @@ Deno.test("buildUri refuses what could not be read back", async (t) => {
       assertRangeError(() => buildUri(["a"], query), "query");
     });
   }
+});
+
+Deno.test("a character that a query can't have is an error that names buildUri, and one of a path doesn't", async () => {
+  const client = new Client(["127.0.0.1", 9]);
+  const advice = "; buildUri(path, parameters) escapes parameters";
+  const uris: [uri: string, isInQuery: boolean][] = [
+    ["/find?name=it's", true],
+    ["/find?a=b c", true],
+    ["/find?a=ä", true],
+    ["/?a?b", true],
+    ["/it's", false],
+    ["/a b?c=d", false],
+    ["a?b", false],
+  ];
+  for (const [uri, isInQuery] of uris) {
+    const error = await assertRejects(() => client.request("GET", uri), RangeError);
+    assertEquals(error.message.endsWith(advice), isInQuery, error.message);
+  }
+  const error = assertThrows(() => buildUri(["find"], "name=it's"), RangeError);
+  assertStringIncludes(error.message, `"'" is not allowed; a query has `);
+  assertEquals(error.message.endsWith(advice), true);
+  assertEquals(buildUri(["find"], { name: "it's" }), "/find?name=it%27s");
 });
 
 Deno.test("buildUri refuses arguments of the wrong type", () => {
@@ -146,7 +169,8 @@ Deno.test("the error for a URI names the character that is not allowed, and says
 
 Deno.test("buildUri says which character of which part is not allowed", () => {
   const path = "a path is not decoded, and has letters, digits and - + . : _ ~ between slashes";
-  const query = "a query has letters, digits and - + . : _ ~ % & =";
+  const query =
+    "a query has letters, digits and - + . : _ ~ % & =; buildUri(path, parameters) escapes parameters";
   const rows = [
     [["a", "b c"], null, `path[1]: "b c": " " is not allowed; ${path}`],
     [["a/b"], null, `path[0]: "a/b": "/" is not allowed; ${path}`],
