@@ -34,9 +34,9 @@ const TEXT = "text/plain;charset=utf-8";
  * assertEquals((await client.request("GET", "/other")).reason, "Not Found");
  * ```
  */
-export function reply(
-  status: number,
-  body?: BodyOut,
+export function reply<S extends number>(
+  status: number extends S ? S : `${S}` extends `${2 | 3 | 4 | 5}${number}` ? S : never,
+  body?: S extends 204 | 304 ? null : BodyOut,
   headers: HeadersToSend = {},
 ): ResponseTuple {
   const reason = reasonOf(status);
@@ -56,9 +56,10 @@ export function reply(
  * Makes an answer with a value as JSON.
  *
  * @param value The value for `JSON.stringify`.
- * @param status As for {@linkcode reply}; not 204 or 304.
- * @param headers The headers by lower-case name, which are copied. The content-type is
- * `application/json` unless they have one.
+ * @param rest The status, by default 200, as for {@linkcode reply}, but not 204 or 304; and the
+ * headers by lower-case name, which are copied. The content-type is `application/json` unless they
+ * have one. The status can't be left out if the value is written as a number that is usually the
+ * status of an error: `json(404, 200)`.
  * @throws {TypeError} if the value can't be JSON: `undefined`, a function, a promise, or a value
  * that contains itself.
  * @throws {RangeError} if {@linkcode reply} throws one.
@@ -75,11 +76,16 @@ export function reply(
  * assertEquals(await body?.json(), { temperature: 21.5 });
  * ```
  */
-export function json<T>(
-  value: T extends PromiseLike<unknown> ? never : T,
-  status = 200,
-  headers: HeadersToSend = {},
+export function json<const T>(
+  value: [T] extends [undefined | void] ? unknown extends T ? T : never
+    : T extends PromiseLike<unknown> | bigint | symbol | ((...args: never[]) => unknown) ? never
+    : T,
+  ...rest: T extends
+    400 | 401 | 403 | 404 | 405 | 409 | 410 | 412 | 413 | 415 | 422 | 429 | 500 | 503
+    ? [status: number, headers?: HeadersToSend]
+    : [status?: number, headers?: HeadersToSend]
 ): ResponseTuple {
+  const [status = 200, headers = {}] = rest;
   // As JSON, a promise would be {}.
   if (typeof (value as Partial<PromiseLike<unknown>> | null)?.then === "function") {
     throw new TypeError("value: must be a value; got a promise, which has to be awaited");

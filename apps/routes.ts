@@ -121,7 +121,12 @@ const VARIABLE = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
  * ```
  */
 export function routes<Key extends string>(
-  table: { readonly [K in Key]: K extends RouteKey ? RouteApp<K> : string extends K ? App : never },
+  table: {
+    readonly [K in Key]: K extends `${string}/:${string}` | `${string}//${string}` ? never
+      : K extends RouteKey ? RouteApp<K>
+      : string extends K ? App
+      : never;
+  },
 ): AppObject {
   checkObject("table", table);
   const byShape = new Map<string, Route>();

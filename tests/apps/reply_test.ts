@@ -97,7 +97,7 @@ Deno.test("json refuses what has no form in JSON, and a status without a body", 
   const itself: unknown[] = [];
   itself.push(itself);
   for (const value of [undefined, () => {}, Symbol("a"), 5n, itself]) {
-    assertTypeError(() => json(value), Deno.inspect(value));
+    assertTypeError(() => callWith(json, value), Deno.inspect(value));
   }
   assertRangeError(() => json({}, 204), "204");
 });

@@ -132,12 +132,6 @@ await connection.get("/b");`,
     "'never'",
   ],
   [
-    "a name as Express has it",
-    `routes({ "GET /user/:id": () => reply(200) });`,
-    `routes({ "GET /user/{id}": ({ parameters: { id } }) => reply(200, id) });`,
-    ["RangeError", "{id}"],
-  ],
-  [
     "a parameter of another name",
     `routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.name) });`,
     `routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.id) });`,

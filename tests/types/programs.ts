@@ -9,10 +9,10 @@ export const BEGINNING = `
 import {
   type Address, type Api, type App, type AppObject, Body, BodyIter, type BodyOut,
   buildClientSslctx, buildServerSslctx, buildUri, Client, type ClientSslconfig, Connection,
-  ConnectionPool, type Connector, ContentRange, createFetch, fromFetchHandler, type HeaderDict,
+  ConnectionPool, type Connector, ContentRange, createFetch, expectOk, fromFetchHandler, type HeaderDict,
   type HeadersToSend, json, type Method, ProxyApp, Range, repeat, reply, type Requester,
-  type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session, SSLClient,
-  SSLServer, wrapApp,
+  ResponseError, type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session, SSLClient,
+  SSLServer, StatusError, wrapApp,
 } from "@degu/degu";
 import type * as degu from "@degu/degu";
 import { Device, DeviceServer } from "@degu/degu/device";

@@ -6,13 +6,22 @@ import * as everyday from "./everyday.rows.ts";
 import * as headers from "./headers.rows.ts";
 import * as names from "./names.rows.ts";
 import { BEGINNING, blockOf, typeErrors } from "./programs.ts";
+import * as requests from "./requests.rows.ts";
 import * as trees from "./trees.rows.ts";
 import * as trust from "./trust.rows.ts";
 
-const WRONG = [...everyday.WRONG, ...headers.WRONG, ...trust.WRONG, ...trees.WRONG, ...names.WRONG];
+const WRONG = [
+  ...everyday.WRONG,
+  ...headers.WRONG,
+  ...requests.WRONG,
+  ...trust.WRONG,
+  ...trees.WRONG,
+  ...names.WRONG,
+];
 const RIGHT = {
   ...everyday.RIGHT,
   ...headers.RIGHT,
+  ...requests.RIGHT,
   ...trust.RIGHT,
   ...trees.RIGHT,
   ...names.RIGHT,

@@ -1,0 +1,358 @@
+/**
+ * Programs about one request and its answer: values and copies of a request, answers in each form,
+ * and what is often written in their place.
+ */
+
+import type { RightPrograms, WrongProgram } from "./programs.ts";
+
+export const WRONG: readonly WrongProgram[] = [
+  // ───────────────────────── a request
+
+  [
+    "a copy of a request by its fields",
+    `wrapApp(app, (next, request) => next({ ...request, headers: {} }));`,
+    `wrapApp(app, (next, request) => next(request.with({ headers: {} })));`,
+    "is missing the following properties from type 'Request'",
+  ],
+  [
+    "a path that is set",
+    `request.path = ["a"];`,
+    `request.with({ path: ["a"] });`,
+    "'path' because it is a read-only property",
+  ],
+  [
+    "a header that is removed from a request",
+    `delete request.headers["cookie"];`,
+    `request.with({ headers: { ...request.headers, cookie: undefined } });`,
+    "only permits reading",
+  ],
+  [
+    "a copy of a request with another method",
+    `request.with({ method: "GET" });`,
+    `client.request("GET", request.buildProxyUri());`,
+    "'method' does not exist",
+  ],
+  [
+    "a copy of a request with a path as text",
+    `request.with({ path: "/a/b" });`,
+    `request.with({ path: ["a", "b"] });`,
+    "'string' is not assignable to type 'readonly string[]'",
+  ],
+  [
+    "a copy of a request with a path that leads out of its directory",
+    `mkreq("GET", "/").with({ path: ["..", "secret"] });`,
+    `mkreq("GET", "/").with({ path: ["secret"] });`,
+    ["RangeError", 'changes.path[0]: ".." is not allowed'],
+  ],
+  [
+    "a value of a request as a property",
+    `request.store.user = "anna";`,
+    `request.store.set("user", "anna");`,
+    "Property 'user' does not exist",
+  ],
+  [
+    "a value of a request without a check",
+    `const name: string = request.store.get("user");`,
+    `const name = String(request.store.get("user") ?? "nobody");`,
+    "'unknown' is not assignable to type 'string'",
+  ],
+  [
+    "the Request of the platform for an app",
+    `await callApp(app, new Request("http://127.0.0.1/"));`,
+    `await callApp(app, mkreq("GET", "/"));`,
+    "is missing the following properties from type 'Request'",
+  ],
+  [
+    "a request that is made by its constructor",
+    `const { Request } = await import("@degu/degu");
+new Request("GET", "/");`,
+    `mkreq("GET", "/");`,
+    "TS2554",
+  ],
+
+  // ───────────────────────── an answer
+
+  [
+    "an answer as an object without a reason",
+    `new Server(address, () => ({ status: 200, headers: {}, body: null }));`,
+    `new Server(address, () => ({ status: 200, reason: "OK", headers: {}, body: null }));`,
+    "Property 'reason' is missing",
+  ],
+  [
+    "an answer as an untyped array",
+    `const answer = () => [200, "OK", {}, null];
+new Server(address, answer);`,
+    `const answer = (() => [200, "OK", {}, null]) satisfies App;
+new Server(address, answer);`,
+    "not assignable to parameter of type 'App'",
+  ],
+  [
+    "a status in the place of a thrown answer",
+    `const none: App = () => {
+  throw new ResponseError(404);
+};`,
+    `const none: App = () => {
+  throw new ResponseError(reply(404));
+};`,
+    "'number' is not assignable to parameter of type 'ResponseTuple | ResponseObject'",
+  ],
+  [
+    "a StatusError in the place of a thrown answer",
+    `const none: App = () => {
+  throw new StatusError(404, "no lamp");
+};`,
+    `const none: App = () => {
+  throw new ResponseError(reply(404, "no lamp"));
+};`,
+    "TS2",
+  ],
+  [
+    "an app that passes on the failure of another server as its own answer",
+    `const upstream = () => callApp(() => reply(404), mkreq("GET", "/"));
+await callApp(() => expectOk(upstream()), mkreq("GET", "/"));`,
+    `const upstream = () => callApp(() => reply(404), mkreq("GET", "/"));
+await callApp(() => upstream(), mkreq("GET", "/"));`,
+    ["StatusError", 'the server answered 404 "Not Found"'],
+  ],
+  [
+    "a status that is no answer",
+    `reply(100);`,
+    `reply(200);`,
+    "'100' is not assignable to parameter of type 'never'",
+  ],
+  [
+    "a status without a standard reason",
+    `reply(418);`,
+    `[418, "I am a teapot", {}, null] satisfies degu.ResponseTuple;`,
+    ["RangeError", "return [418, reason, headers, body]"],
+  ],
+  [
+    "a body with a status that has none",
+    `reply(204, "x");`,
+    `reply(204);`,
+    `'"x"' is not assignable to parameter of type 'null | undefined'`,
+  ],
+  [
+    "nothing as JSON",
+    `json(undefined);`,
+    `json(null);`,
+    "'undefined' is not assignable to parameter of type 'never'",
+  ],
+  [
+    "a function as JSON",
+    `json(() => ({ a: 1 }));`,
+    `json((() => ({ a: 1 }))());`,
+    "'never'",
+  ],
+  [
+    "a large number as JSON",
+    `json(1n);`,
+    `json(Number(1n));`,
+    "'1n' is not assignable to parameter of type 'never'",
+  ],
+  [
+    "a large number inside of JSON",
+    `json({ a: 1n });`,
+    `json({ a: \`\${1n}\` });`,
+    ["TypeError", "BigInt"],
+  ],
+  [
+    "a status in the place of JSON",
+    `json(404);`,
+    `json({ error: "no lamp" }, 404);`,
+    "Expected 2-3 arguments, but got 1",
+  ],
+  [
+    "a Response with headers that are null",
+    `const { Response } = await import("@degu/degu");
+new Response(200, "OK", null, null);`,
+    `const { Response } = await import("@degu/degu");
+new Response(200, "OK", {}, null);`,
+    "'null' is not assignable to parameter of type",
+  ],
+  [
+    "an object that writes itself as body",
+    `reply(200, { chunked: true, used: false, writeTo() {}, cancel() {} });`,
+    `reply(200, new BodyIter([bytes], bytes.length));`,
+    "is not assignable to parameter of type 'BodyOut | undefined'",
+  ],
+
+  // ───────────────────────── routes and URIs
+
+  [
+    "a name as Express has it",
+    `routes({ "GET /user/:id": () => reply(200) });`,
+    `routes({ "GET /user/{id}": ({ parameters: { id } }) => reply(200, id) });`,
+    "'never'",
+  ],
+  [
+    "a name as Express has it, above other components",
+    `routes({ "/user/:id/": app });`,
+    `routes({ "/user/{id}/": app });`,
+    "'never'",
+  ],
+  [
+    "a name as Express has it, in keys that are made at run time",
+    `const table: Record<string, App> = { "GET /user/:id": app };
+routes(table);`,
+    `const table: Record<string, App> = { "GET /user/{id}": app };
+routes(table);`,
+    ["RangeError", "{id}"],
+  ],
+  [
+    "a route with an empty component",
+    `routes({ "GET /user//name": () => reply(200) });`,
+    `routes({ "GET /user/name": () => reply(200) });`,
+    "'never'",
+  ],
+  [
+    "two routes for the same requests",
+    `routes({ "GET /user/{id}": app, "GET /user/{name}": app });`,
+    `routes({ "GET /user/{id}": app, "PUT /user/{name}": app });`,
+    ["RangeError", 'table["GET /user/{id}"]'],
+  ],
+  [
+    "a query that is not escaped",
+    `await client.request("GET", "/find?name=it's");`,
+    `await client.request("GET", buildUri(["find"], { name: "it's" }));`,
+    [
+      "RangeError",
+      `"'" is not allowed; a URI has letters, digits and - + . : _ ~ % & = / ?; buildUri`,
+    ],
+  ],
+  [
+    "a query for buildUri that is not escaped",
+    `buildUri(["find"], "name=a b");`,
+    `buildUri(["find"], { name: "a b" });`,
+    ["RangeError", "buildUri(path, parameters) escapes parameters"],
+  ],
+
+  // ───────────────────────── what the documents of the original show, and methods without their object
+
+  [
+    "whether a server is verified, as Python has it",
+    `new SSLClient({}, address).sslctx.verify_mode;`,
+    `new SSLClient({}, address).sslctx.verify satisfies true;`,
+    "'verify_mode' does not exist on type 'ClientSslctx'",
+  ],
+  [
+    "the version of TLS, as Python has it",
+    `new SSLClient({}, address).sslctx.protocol;`,
+    `new SSLClient({}, address).sslctx.minVersion satisfies "TLSv1.2";`,
+    "'protocol' does not exist on type 'ClientSslctx'",
+  ],
+  [
+    "a method of a client without the client",
+    `const { request } = client;
+await request("GET", "/");`,
+    `const get = (uri: string) => client.request("GET", uri);
+await get("/");`,
+    ["TypeError", "Cannot read properties of undefined"],
+  ],
+  [
+    "a method of an app without the app",
+    `class Counter {
+  #count = 0;
+  handle() {
+    return reply(200, \`\${++this.#count}\`);
+  }
+}
+const { handle } = new Counter();
+await callApp(handle, mkreq("GET", "/"));`,
+    `class Counter {
+  #count = 0;
+  handle() {
+    return reply(200, \`\${++this.#count}\`);
+  }
+}
+await callApp(new Counter(), mkreq("GET", "/"));`,
+    ["TypeError", "Cannot read properties of undefined"],
+  ],
+];
+
+/** What must compile. */
+export const RIGHT: RightPrograms = {
+  "a value that a middleware leaves for an app": `
+const withUser = (app: App) =>
+  wrapApp(app, (next, request, { store }) => {
+    request.store.set("user", request.headers["x-user"]);
+    store.set("since", Date.now());
+    return next(request.with({ headers: { ...request.headers, "x-user": undefined } }));
+  });
+const hello: App = ({ store }) => reply(200, \`hello, \${store.get("user")}\`);
+withUser(routes({ "GET /": hello, "GET /{name}": ({ store }) => json(store.has("user")) }));
+const fetched = fromFetchHandler((_request, { request: { store } }) => Response.json([...store]));
+`,
+  "the request of a route for functions that take a request": `
+const name = (request: degu.Request) => request.path.join("/");
+const changes: degu.RequestChanges = { path: ["a"] as const, mount: request.mount };
+routes({
+  "GET /{id}": (request) => reply(200, name(request)),
+  "PUT /{id}": (request, session, api) => reply(200, name(request.with(changes))),
+});
+`,
+  "answers as objects": `
+const object: App = () => ({ status: 200, reason: "OK", headers: {}, body: "hello" });
+const later: App = async ({ uri }) => {
+  const { status, reason, headers, body } = await client.request("GET", uri);
+  return status === 200 ? { status, reason, headers, body } : { ...reply404, headers: { uri } };
+};
+const reply404 = { status: 404, reason: "Not Found", headers: {}, body: null };
+const mixed = ({ method }: degu.Request) => method === "GET" ? reply404 : reply(405);
+routes({ "GET /": object, "GET /a": () => reply404, "/b/": mixed });
+wrapApp(object, async (next) => ({ ...(await next()), status: 201, reason: "Created" }));
+new Server(address, mixed);
+`,
+  "answers that are thrown": `
+function check(flag: boolean): asserts flag {
+  if (!flag) throw new ResponseError(reply(403));
+}
+const guarded: App = async (request) => {
+  check(request.headers["x-key"] === "secret");
+  const response = await client.request("GET", "/");
+  if (!response.ok) throw new ResponseError(response);
+  return response;
+};
+const seen = (error: unknown) => error instanceof ResponseError ? error.response : reply(500);
+`,
+  "statuses and values that are known at run time": `
+const status: number = flag ? 204 : 200;
+reply(status);
+reply(status, "text", { a: "b" });
+reply(flag ? 200 : 404, flag ? "text" : null);
+reply(flag ? 204 : 200, bytes);
+reply(304, null, { etag: "a" });
+const make: (status: number, body?: BodyOut, headers?: HeadersToSend) => degu.ResponseTuple = reply;
+`,
+  "values as JSON": `
+interface Lamp {
+  readonly on: boolean;
+}
+const lamps = new Map<string, Lamp>();
+const anything: any = 1, unknown: unknown = 1, number = Math.random();
+json(lamps.has("a") ? lamps.get("a") : null);
+json(lamps.get("a"), 201, { a: "b" });
+json<Lamp>({ on: true }, 201);
+json(anything);
+json(unknown);
+json(number);
+json(404, 200);
+json(21.5);
+json([...lamps.keys()]);
+json(new Date());
+json(null);
+json({ a: undefined, b: [1, "c"] });
+[1, 2].map((value) => json(value));
+`,
+  "routes by method and path, with odd components": `
+routes({
+  "GET /": () => reply(200),
+  "GET /a/": () => reply(200),
+  "/a/b/": app,
+  "GET /time/{hour}/12:30": ({ parameters: { hour } }) => reply(200, hour),
+  "GET /{path...}": ({ parameters: { path } }) => reply(200, path),
+});
+const name: string = "GET /{id}";
+routes({ [name]: app });
+`,
+};
