@@ -8,8 +8,8 @@ import {
   parseAddress,
   parseHost,
   type ScopedAddress,
-} from "../base.ts";
-import type { Device, DeviceServer } from "../device.ts";
+} from "@degu/degu/base";
+import type { Device, DeviceServer } from "@degu/degu/device";
 import { FAILED, Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
 import { userName } from "./system_errors.ts";

@@ -1,7 +1,7 @@
 /** A command of the program: its context, its options and their values, its examples. */
 
 import { Command, InvalidArgumentError } from "commander";
-import type { Address } from "../base.ts";
+import type { Address } from "@degu/degu/base";
 import { parseAddressOption, parseServingAddress } from "./addresses.ts";
 import { Failure, USAGE } from "./failure.ts";
 import type { Output } from "./output.ts";

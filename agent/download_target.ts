@@ -1,8 +1,8 @@
 /** Where the files of a peer go on this device, and the copying of one to its place. */
 
 import { dirname, join, resolve } from "node:path";
-import { download } from "../files.ts";
-import { confirmDownload } from "../files/transfer/download.ts";
+import { confirmDownload } from "@degu/degu/agent_support";
+import { download } from "@degu/degu/files";
 import { FAILED, Failure } from "./failure.ts";
 import { ifThere } from "./local_paths.ts";
 import type { RemoteEntry, RemoteFiles } from "./remote_files.ts";

@@ -1,17 +1,21 @@
 /** The words of errors: what went wrong, and what to do. */
 
 import {
+  connectionFacts,
+  pairingFacts,
+  type PairingReason,
+  plainMessageOf,
+  systemCode,
+} from "@degu/degu/agent_support";
+import {
   EmptyPreambleError,
   ProtocolError,
   type ProtocolErrorCode,
   TlsError,
   type TlsErrorCode,
-} from "../base.ts";
-import { plainMessageOf, systemCode } from "../net/thrown.ts";
-import { connectionFacts } from "../internal/facts.ts";
-import { PairingError, type PairingErrorCode } from "../device.ts";
-import type { LogDetails, Logger, LogLevel } from "../server.ts";
-import { pairingFacts, type PairingReason } from "../device/errors.ts";
+} from "@degu/degu/base";
+import { PairingError, type PairingErrorCode } from "@degu/degu/device";
+import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
 import {
   codeOf,
   Failure,

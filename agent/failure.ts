@@ -1,12 +1,16 @@
 /** Failures of commands: exit codes, and codes for programs. */
 
-import { TransferError, type TransferErrorCode, transferFacts } from "../files/transfer_error.ts";
-import { EmptyPreambleError, TlsError } from "../base.ts";
-import { argumentFacts } from "../internal/facts.ts";
-import { DeviceError, PairingError, type PairingErrorCode } from "../device.ts";
+import {
+  argumentFacts,
+  connectionFaultOf,
+  systemCode,
+  transferFacts,
+} from "@degu/degu/agent_support";
+import { EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { StatusError } from "@degu/degu/client";
+import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
+import { TransferError, type TransferErrorCode } from "@degu/degu/files";
 // The whole of files.ts would be loaded by commands that move no file, too.
-import { StatusError } from "../client.ts";
-import { connectionFaultOf, systemCode } from "../net/thrown.ts";
 
 export const FAILED = 1;
 export const USAGE = 2;

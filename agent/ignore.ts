@@ -5,7 +5,7 @@
 
 import { dirname, join } from "node:path";
 import ignore from "ignore";
-import { bareName } from "../files/reserved.ts";
+import { bareName } from "@degu/degu/agent_support";
 import { explain } from "./explain.ts";
 import { FAILED, Failure } from "./failure.ts";
 import { RESERVED } from "./inbox.ts";

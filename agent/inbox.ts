@@ -1,10 +1,14 @@
 /** The inbox of `degu serve`: a directory in it for each peer, which no other peer sees. */
 
 import { join } from "node:path";
-import type { Peer } from "../device.ts";
-import { writePrivateFile } from "../device/identity/private_files.ts";
-import { giveNewName, presenceOf, syncIfPossible } from "../internal/disk/names.ts";
-import type { ResponseTuple } from "../server.ts";
+import {
+  giveNewName,
+  presenceOf,
+  syncIfPossible,
+  writePrivateFile,
+} from "@degu/degu/agent_support";
+import type { Peer } from "@degu/degu/device";
+import type { ResponseTuple } from "@degu/degu/server";
 import { FAILED, Failure } from "./failure.ts";
 
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */

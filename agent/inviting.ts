@@ -1,9 +1,8 @@
 /** An invitation that a person sees: its line, how to do without it, and the time that is left. */
 
-import { formatAddress } from "../base.ts";
-import type { Device, Invitation, InviteOptions, Peer } from "../device.ts";
-import { pairingFacts } from "../device/errors.ts";
-import { plainMessageOf } from "../net/thrown.ts";
+import { pairingFacts, plainMessageOf } from "@degu/degu/agent_support";
+import { formatAddress } from "@degu/degu/base";
+import type { Device, Invitation, InviteOptions, Peer } from "@degu/degu/device";
 import { atEveryAddress, isForOthers, listenError } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";

@@ -1,6 +1,6 @@
 /** Joins another device: by the line of its invitation, or by a number. */
 
-import type { Address } from "../base.ts";
+import type { Address } from "@degu/degu/base";
 import {
   type ConfirmNumber,
   type Device,
@@ -9,7 +9,7 @@ import {
   type PairingQuestion,
   parseInvitation,
   type Peer,
-} from "../device.ts";
+} from "@degu/degu/device";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
 import { Failure, USAGE, usageError } from "./failure.ts";

@@ -1,7 +1,7 @@
 /** Paths on this device, and the directory in which it keeps its keys. */
 
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
-import type { TreeEntry } from "../files.ts";
+import type { TreeEntry } from "@degu/degu/files";
 import { explain } from "./explain.ts";
 import { FAILED, Failure } from "./failure.ts";
 

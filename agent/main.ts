@@ -5,7 +5,7 @@
  * docs/permissions.md has the exact permissions of each command:
  *
  * ```sh
- * deno run jsr:@degu/degu/agent --help
+ * deno run jsr:@degu/agent --help
  * ```
  *
  * @module

@@ -4,10 +4,10 @@
  */
 
 import { Buffer } from "node:buffer";
-import { type Address, type ParsedHost, parseHost } from "../base.ts";
-import { isDeviceName } from "../device.ts";
+import { type Address, type ParsedHost, parseHost } from "@degu/degu/base";
+import { isDeviceName } from "@degu/degu/device";
+import { type Logger, standardLogger } from "@degu/degu/server";
 import { pause } from "./pause.ts";
-import { type Logger, standardLogger } from "../server.ts";
 import {
   type InterfaceAddress,
   isInNetworks,

@@ -2,8 +2,8 @@
 
 import type { Buffer } from "node:buffer";
 import { createSocket, type RemoteInfo } from "node:dgram";
-import { parseHost } from "../base.ts";
-import type { Logger } from "../server.ts";
+import { parseHost } from "@degu/degu/base";
+import type { Logger } from "@degu/degu/server";
 import { ANY_HOST, PORT } from "./mdns_permissions.ts";
 
 /** The interval of looking for new interfaces and addresses: a peer is to be found again soon. */

@@ -3,20 +3,20 @@
  * joins the other, and people compare a number.
  */
 
-import { formatAddress } from "../base.ts";
-import { pause } from "./pause.ts";
+import { pairingFacts } from "@degu/degu/agent_support";
+import { formatAddress } from "@degu/degu/base";
 import {
   type Device,
   type Invitation,
   PairingError,
   type PairingQuestion,
   type Peer,
-} from "../device.ts";
+} from "@degu/degu/device";
+import { pause } from "./pause.ts";
 import type { SentAddress } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
 import { FAILED, Failure, REFUSED, usageError } from "./failure.ts";
-import { pairingFacts } from "../device/errors.ts";
 import { announceInvitation, countDown, isNear, openInvitation, thisIs } from "./inviting.ts";
 import { isFound } from "./joining.ts";
 import { findOffers, isCalled, type Offer, PAIR_SERVICE, shortId } from "./mdns.ts";

@@ -1,7 +1,7 @@
 /** Asks a person at the terminal whether another device shows the same number. */
 
 import { pause } from "./pause.ts";
-import type { PairingQuestion } from "../device.ts";
+import type { PairingQuestion } from "@degu/degu/device";
 import type { Output } from "./output.ts";
 
 /**

@@ -1,6 +1,6 @@
 /** Output of the program: results go to stdout, everything else to stderr. */
 
-import { printable } from "../base.ts";
+import { printable } from "@degu/degu/base";
 
 /**
  * The reader of the output has closed it, as `head` does, so the command ends without a message.

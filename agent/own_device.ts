@@ -1,8 +1,8 @@
 /** The device of a command: where it is, and how it is opened; or one for this command alone. */
 
-import { Device, isDeviceName } from "../device.ts";
+import { Device, isDeviceName } from "@degu/degu/device";
+import type { Logger } from "@degu/degu/server";
 import { isAbsolute, resolve } from "node:path";
-import type { Logger } from "../server.ts";
 import type { Context } from "./command.ts";
 import { explainingLogger } from "./explain.ts";
 import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";

@@ -1,9 +1,9 @@
 /** A peer that a command asks: who it is, and where it answers. */
 
-import { type Address, BodyError, formatAddress, parseHost } from "../base.ts";
+import { type Address, BodyError, formatAddress, parseHost } from "@degu/degu/base";
+import type { Client, ClientOptions, Response } from "@degu/degu/client";
+import type { Device, DeviceClientOptions, Peer } from "@degu/degu/device";
 import { pause } from "./pause.ts";
-import type { Client, ClientOptions, Response } from "../client.ts";
-import type { Device, DeviceClientOptions, Peer } from "../device.ts";
 import { isForOthers } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { exitCodeOf, FAILED, Failure, NoAddress, REFUSED } from "./failure.ts";

@@ -1,15 +1,15 @@
 /** Calls to one peer: over connections that are kept, and retried when a connection is lost. */
 
 import { pause } from "./pause.ts";
+import { setTransferTraits } from "@degu/degu/agent_support";
 import {
   type Client,
   type ClientOptions,
   type Connection,
   ConnectionPool,
   type Connector,
-} from "../client.ts";
-import { retry, type RetryEvent, type RetryProgress } from "../files.ts";
-import { setTransferTraits } from "../files/transfer/client.ts";
+} from "@degu/degu/client";
+import { retry, type RetryEvent, type RetryProgress } from "@degu/degu/files";
 import { reasonOf } from "./explain.ts";
 import { isAway } from "./failure.ts";
 

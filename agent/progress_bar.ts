@@ -1,6 +1,6 @@
 /** The progress bar: a line that is redrawn, with a rate and the time that is left. */
 
-import { printable } from "../base.ts";
+import { printable } from "@degu/degu/base";
 import { formatBytes, formatDuration, type Output } from "./output.ts";
 
 /** The progress of all transfers of a command. */

@@ -3,17 +3,16 @@
  * share and its inbox.
  */
 
+import { argumentFacts, hasStatus, isOfTransfer } from "@degu/degu/agent_support";
+import type { Response } from "@degu/degu/client";
+import { type Device, isDeviceName } from "@degu/degu/device";
 import {
   type DirectoryEntry,
   escapeName,
   fileUri,
   isReservedName,
   listDirectory,
-} from "../files.ts";
-import { type Device, isDeviceName } from "../device.ts";
-import { argumentFacts } from "../internal/facts.ts";
-import { hasStatus, isOfTransfer } from "../files/transfer_error.ts";
-import type { Response } from "../client.ts";
+} from "@degu/degu/files";
 import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
 import { FAILED, Failure, USAGE } from "./failure.ts";

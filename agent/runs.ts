@@ -1,6 +1,6 @@
 /** Runs of a command that goes on until it is interrupted, and what is printed of them. */
 
-import { repeat } from "../mod.ts";
+import { repeat } from "@degu/degu";
 import type { Context } from "./command.ts";
 import { errorObject, explain } from "./explain.ts";
 import { exitCodeOf, isAway } from "./failure.ts";

@@ -1,10 +1,10 @@
 /** The app of `degu send`: files, a wait for the end, and a request that says all has arrived. */
 
-import { escapeName, type FileEvent, FilesApp, isReservedName } from "../files.ts";
+import { json, reply } from "@degu/degu";
+import { escapeName, type FileEvent, FilesApp, isReservedName } from "@degu/degu/files";
+import type { AppFunction, Logger, ResponseTuple, Session } from "@degu/degu/server";
 import { basename, dirname, resolve } from "node:path";
-import { json, reply } from "../mod.ts";
 import { pause } from "./pause.ts";
-import type { AppFunction, Logger, ResponseTuple, Session } from "../server.ts";
 import { Failure, USAGE } from "./failure.ts";
 import { ifThere, notHere, overlap } from "./local_paths.ts";
 

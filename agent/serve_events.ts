@@ -1,7 +1,7 @@
 /** What a serving command says of the files that peers get, put and delete. */
 
-import { peerOf } from "../device.ts";
-import type { FileEvent } from "../files.ts";
+import { peerOf } from "@degu/degu/device";
+import type { FileEvent } from "@degu/degu/files";
 import { explain } from "./explain.ts";
 import { counted, formatBytes, type Output } from "./output.ts";
 

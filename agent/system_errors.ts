@@ -1,6 +1,6 @@
 /** Errors of the system, in words for people. */
 
-import { isReservedName } from "../files.ts";
+import { isReservedName } from "@degu/degu/files";
 import { dirname } from "node:path";
 
 /**

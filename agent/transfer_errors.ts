@@ -1,8 +1,8 @@
 /** The words of failed transfers: why a file was not copied or removed, and what to do. */
 
-import { hasStatus, transferFacts, type TransferReason } from "../files/transfer_error.ts";
-import { EmptyPreambleError, TlsError } from "../base.ts";
-import { isTransient, StatusError, TransferError, type TransferErrorCode } from "../files.ts";
+import { hasStatus, transferFacts, type TransferReason } from "@degu/degu/agent_support";
+import { EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { ALREADY_HERE, ALREADY_THERE, explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { formatBytes } from "./output.ts";

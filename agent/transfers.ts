@@ -1,9 +1,8 @@
 /** The transfers of one command, of files and of trees, with one progress bar and one summary. */
 
-import { EmptyPreambleError, TlsError } from "../base.ts";
-import { isCut, isOfTransfer, transferFacts } from "../files/transfer_error.ts";
-import { dirname, join } from "node:path";
-import type { ConnectionPool } from "../client.ts";
+import { isCut, isOfTransfer, transferFacts } from "@degu/degu/agent_support";
+import { EmptyPreambleError, TlsError } from "@degu/degu/base";
+import type { ConnectionPool } from "@degu/degu/client";
 import {
   downloadTree,
   isTransient,
@@ -15,7 +14,8 @@ import {
   type TreeOptions,
   type TreeResult,
   uploadTree,
-} from "../files.ts";
+} from "@degu/degu/files";
+import { dirname, join } from "node:path";
 import type { Context } from "./command.ts";
 import { codeOf, type ErrorCode, exitCodeOf, FAILED, Failure, isAway, REFUSED } from "./failure.ts";
 import {

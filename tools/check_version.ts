@@ -1,18 +1,32 @@
 /**
- * Checks before publishing that a tag, deno.json and CHANGELOG.md name the same version:
+ * Checks before publishing that a tag, CHANGELOG.md and the deno.json of each package name the same
+ * version, and that a package which needs another one names exactly this version of it:
  * `deno run --allow-read tools/check_version.ts v1.2.3`.
  */
 
+import { readPackages } from "./packages.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 
 const [tag = ""] = Deno.args;
-const read = (path: string) => Deno.readTextFile(new URL(path, PROJECT_ROOT));
-const { version } = JSON.parse(await read("deno.json"));
+const packages = await readPackages();
+const [{ version }] = packages;
 const problems: string[] = [];
 if (tag !== `v${version}`) {
   problems.push(`the tag is ${JSON.stringify(tag)}, and deno.json has the version ${version}`);
 }
-const [, date = ""] = (await read("CHANGELOG.md")).split(`\n## [${version}] - `);
+for (const { directory, version: other, imports } of packages) {
+  if (other !== version) {
+    problems.push(`${directory}deno.json has the version ${other}, and deno.json ${version}`);
+  }
+  for (const { name } of packages) {
+    const pinned = `jsr:${name}@${version}`;
+    if (name in imports && imports[name] !== pinned) {
+      problems.push(`${directory}deno.json has ${imports[name]} in place of ${pinned}`);
+    }
+  }
+}
+const changes = await Deno.readTextFile(new URL("CHANGELOG.md", PROJECT_ROOT));
+const [, date = ""] = changes.split(`\n## [${version}] - `);
 if (!/^\d{4}-\d\d-\d\d\n/.test(date)) {
   problems.push(`CHANGELOG.md has no heading "## [${version}] - YYYY-MM-DD"`);
 }

@@ -1,15 +1,15 @@
 /**
- * Checks the comments of all public modules, and builds the reference as HTML. A type counts as
+ * Checks the comments of all public modules of all packages, and builds the reference as HTML. A type counts as
  * documented if any of the modules exports it: no module lists the types of another one again.
  */
 
+import { readEntries } from "./packages.ts";
 import { PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
 /** The directory of the HTML; git ignores it. */
 const OUTPUT = "reference/";
 
-const { exports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)));
-const entries = Object.values<string>(exports);
+const entries = [...(await readEntries()).values()];
 if (await runDeno(["doc", "--lint", ...entries]) !== 0) Deno.exit(1);
 
 const output = new URL(OUTPUT, PROJECT_ROOT);

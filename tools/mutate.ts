@@ -6,6 +6,7 @@
 import { parseArgs } from "node:util";
 import { mustRun, runCommand } from "../tests/support/commands.ts";
 import { type Mutant, mutantsOf } from "./mutants.ts";
+import { readPackages } from "./packages.ts";
 import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
 
 const USAGE = `deno task mutate [--count N] [--seed N] [--seconds N] [--tests PATH] [PATH…]
@@ -20,6 +21,9 @@ with the number of a line: base/wire/uri.ts:80.
 Prints the mutants that survive. A person judges which of them need a test: many change nothing
 that anybody sees, or speed alone.`;
 
+/** The members of the workspace that are packages, each with tests of its own. */
+const MEMBERS = (await readPackages()).map(({ directory }) => directory).filter(Boolean);
+const TESTS = ["", ...MEMBERS].map((directory) => `${directory}tests/`);
 const CORE = ["base/", "net/", "client.ts", "server.ts"];
 
 /**
@@ -59,7 +63,7 @@ function readOptions() {
   const rooms = paths.filter((path) => path.includes("/"));
   const all = rooms.length === 0 || rooms.length < paths.length;
   const nearest = all
-    ? ["tests/", "agent/tests/"]
+    ? TESTS
     : rooms.map((path) => `${inTests(path).split("/").slice(0, 2).join("/")}/`);
   const { tests = nearest } = values;
   return { count, seed, seconds, tests, paths: paths.length === 0 ? CORE : paths };
@@ -70,12 +74,14 @@ function readOptions() {
  * tests of a module; the long ones take too long.
  */
 function isLeftOut(path: string): boolean {
-  return /^(?:agent\/)?tests\/(long\/|project\/(layout|permissions|examples|fuzz)_)/.test(path);
+  const inFolder = path.slice(TESTS.find((folder) => path.startsWith(folder))?.length ?? 0);
+  return /^(long\/|project\/(layout|permissions|examples|fuzz)_)/.test(inFolder);
 }
 
 /** A path as the folders of tests have it: the tests of `files/` are in `tests/files/`. */
 function inTests(path: string): string {
-  return path.startsWith("agent/") ? path.replace("agent/", "agent/tests/") : `tests/${path}`;
+  const member = MEMBERS.find((directory) => path.startsWith(directory)) ?? "";
+  return `${member}tests/${path.slice(member.length)}`;
 }
 
 /** The paths of existing files that git knows. */

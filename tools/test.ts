@@ -10,6 +10,7 @@
  */
 
 import { isSupportedDeno, MIN_DENO_VERSION } from "../net/deno_version.ts";
+import { filesUnder, publishedFiles, readPackages } from "./packages.ts";
 import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
 /**
@@ -24,12 +25,16 @@ const MODULES_PER_WORKER = 12;
 const FOLDER_WORKERS = 4;
 /** The limit of the RAM disk. The suite needs a fifth of it. */
 const RAM_DISK = "1g";
-/** What runs only if it is named: `deno task test:long` does. */
-const LONG = /^(?:agent\/)?tests\/long\//;
+const packages = await readPackages();
 /** The folders of tests. */
-const TESTS = ["tests/", "agent/tests/"];
+const TESTS = packages.map(({ directory }) => `${directory}tests/`);
+/** What runs only if it is named: `deno task test:long` does. */
+const LONG_TESTS = TESTS.map((folder) => `${folder}long/`);
 /** The folders with slow modules, which are spread over all workers except the last. */
-const SLOW = /^(?:agent\/tests|tests\/(?:examples|integration|project))\//;
+const SLOW_TESTS = [
+  ...TESTS.slice(1),
+  ...["tests/examples/", "tests/integration/", "tests/project/"],
+];
 const LAST_WORKERS = 3;
 /** The number of workers for code blocks: two instead of six take a fifth less processor time. */
 const CODE_BLOCK_WORKERS = 2;
@@ -63,7 +68,7 @@ async function run(): Promise<number> {
   const options = args.slice(0, end).filter((_, i) => !named.has(i));
   const all = ["test", ...flags, ...options, ...targets, ...args.slice(end)];
   // Tests of long/ are about disks, and some need more space than there is memory.
-  const onDisk = [...named.values()].some(({ path }) => LONG.test(folderOf(path)));
+  const onDisk = [...named.values()].some(({ path }) => isIn(folderOf(path), LONG_TESTS));
   return await runDeno(all, onDisk ? [] : await ramDisk());
 }
 
@@ -99,8 +104,8 @@ async function ramDisk(): Promise<string[]> {
 function innermost(all: readonly Target[]): Target[] {
   const isInside = (one: Target, folder: string) =>
     folderOf(one.path).startsWith(folder) && folderOf(one.path) !== folder;
-  const isLongFolder = ({ path }: Target) => /^(?:agent\/)?tests\/long\/$/.test(folderOf(path));
-  const hasLong = all.some((each) => !isLongFolder(each) && LONG.test(folderOf(each.path)));
+  const isLongFolder = ({ path }: Target) => LONG_TESTS.includes(folderOf(path));
+  const hasLong = all.some((each) => !isLongFolder(each) && isIn(folderOf(each.path), LONG_TESTS));
   return all.filter((one) =>
     !(hasLong && isLongFolder(one)) && !all.some((other) => isInside(other, folderOf(one.path)))
   );
@@ -116,9 +121,8 @@ function folderOf(path: string): string {
  */
 async function targetsOf({ path, isDirectory }: Target): Promise<string[]> {
   const folder = folderOf(path);
-  if (!isDirectory || LONG.test(folder)) return [path];
-  const modules = (await filesUnder(folder, /_test\.ts$/))
-    .filter((module) => !LONG.test(module));
+  if (!isDirectory || isIn(folder, LONG_TESTS)) return [path];
+  const modules = (await filesUnder(folder)).filter(isQuickTest);
   if (modules.length === 0) return [path];
   const groups = new Array<string>(Math.min(FOLDER_WORKERS, modules.length)).fill("");
   for (const [i, module] of modules.entries()) groups[i % groups.length] += importOf(module);
@@ -131,14 +135,14 @@ function importOf(module: string): string {
 
 /** Writes modules that each import some test modules, and returns their paths. */
 async function writeTestGroups(): Promise<string[]> {
-  const modules = (await Promise.all(TESTS.map((folder) => filesUnder(folder, /_test\.ts$/))))
+  const modules = (await Promise.all(TESTS.map(filesUnder)))
     .flat()
-    .filter((module) => !LONG.test(module))
-    .sort((a, b) => Number(SLOW.test(b)) - Number(SLOW.test(a)));
+    .filter(isQuickTest)
+    .sort((a, b) => Number(isIn(b, SLOW_TESTS)) - Number(isIn(a, SLOW_TESTS)));
   const groups = new Array<string>(Math.ceil(modules.length / MODULES_PER_WORKER)).fill("");
   // Modules of one folder take about the same time, so they go to different workers.
   for (const [i, module] of modules.entries()) {
-    const count = SLOW.test(module) ? groups.length - LAST_WORKERS : groups.length;
+    const count = isIn(module, SLOW_TESTS) ? groups.length - LAST_WORKERS : groups.length;
     groups[i % count] += importOf(module);
   }
   return await writeGroups("tests", groups);
@@ -157,11 +161,10 @@ async function writeGroups(name: string, groups: readonly string[]): Promise<str
  * their paths.
  */
 async function writeCodeBlocks(): Promise<string[]> {
-  const { include } =
-    JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT))).publish;
   const groups = new Array<string>(CODE_BLOCK_WORKERS).fill("");
   let count = 0;
-  for (const path of await filesUnder("", /\.(ts|md)$/, (name) => include.includes(name))) {
+  const published = (await Promise.all(packages.map(publishedFiles))).flat();
+  for (const path of published.filter((path) => /\.(ts|md)$/.test(path))) {
     for (const { line, code } of await codeBlocks(path)) {
       const module = `./block-${++count}.ts`;
       await Deno.writeTextFile(`${directory}/${module}`, code);
@@ -193,19 +196,12 @@ async function codeBlocks(path: string): Promise<{ line: number; code: string }[
   }));
 }
 
-/** The paths of a folder's files with matching names, sorted. */
-async function filesUnder(
-  folder: string,
-  pattern: RegExp,
-  enters = (_name: string) => true,
-): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { name, isDirectory } of Deno.readDir(new URL(folder, PROJECT_ROOT))) {
-    const path = `${folder}${name}`;
-    if (isDirectory && enters(name)) found.push(...await filesUnder(`${path}/`, pattern));
-    else if (pattern.test(name)) found.push(path);
-  }
-  return found.sort();
+function isQuickTest(path: string): boolean {
+  return path.endsWith("_test.ts") && !isIn(path, LONG_TESTS);
+}
+
+function isIn(path: string, folders: readonly string[]): boolean {
+  return folders.some((folder) => path.startsWith(folder));
 }
 
 interface Target {

@@ -1,6 +1,6 @@
 /** `degu init`: makes the device. */
 
-import { Device } from "../../device.ts";
+import { Device } from "@degu/degu/device";
 import type { AgentCommand, Context } from "../command.ts";
 import { defaultName, loggerOf, openIfMade } from "../own_device.ts";
 import { FAILED, Failure, usageError } from "../failure.ts";

@@ -1,8 +1,8 @@
 /** `degu join`: pairs with the device that has invited this one, by the line of the invitation. */
 
-import { isDeviceName } from "../../device.ts";
+import { formatAddress } from "@degu/degu/base";
+import { isDeviceName } from "@degu/degu/device";
 import { Option } from "commander";
-import { formatAddress } from "../../base.ts";
 import { type PairingOptions, servingAddresses } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { openOrMakeDevice } from "../own_device.ts";

@@ -1,6 +1,6 @@
 /** `degu ls`: lists the files that a peer shares. */
 
-import type { DirectoryEntry } from "../../files.ts";
+import type { DirectoryEntry } from "@degu/degu/files";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { formatBytes } from "../output.ts";

@@ -1,13 +1,13 @@
 /** `degu pair`: pairs with another device of this network, on which the same is typed. */
 
+import { type Address, formatAddress } from "@degu/degu/base";
 import {
   type Device,
   isDeviceName,
   type JoinOptions,
   type PairingQuestion,
   type Peer,
-} from "../../device.ts";
-import { type Address, formatAddress } from "../../base.ts";
+} from "@degu/degu/device";
 import {
   type PairingOptions,
   parseInvitingAddress,

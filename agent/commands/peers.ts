@@ -2,9 +2,9 @@
  * `degu id`, `degu peers`, `degu rename`, `degu forget`: the names of this device and of its peers.
  */
 
-import { formatAddress } from "../../base.ts";
-import { argumentFacts } from "../../internal/facts.ts";
-import type { Device, Peer } from "../../device.ts";
+import { argumentFacts } from "@degu/degu/agent_support";
+import { formatAddress } from "@degu/degu/base";
+import type { Device, Peer } from "@degu/degu/device";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { openPeer } from "../peer_client.ts";

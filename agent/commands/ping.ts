@@ -1,7 +1,7 @@
 /** `degu ping`: the device that answers, the address that it has, and the time that it takes. */
 
-import { type Address, formatAddress } from "../../base.ts";
-import type { Connection } from "../../client.ts";
+import { type Address, formatAddress } from "@degu/degu/base";
+import type { Connection } from "@degu/degu/client";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { jsonOf, openClient } from "../peer_client.ts";

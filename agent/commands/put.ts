@@ -1,8 +1,8 @@
 /** `degu put`: files to the inbox of a peer. */
 
-import { isDeviceName } from "../../device.ts";
+import { isDeviceName } from "@degu/degu/device";
+import { upload } from "@degu/degu/files";
 import { basename, dirname } from "node:path";
-import { upload } from "../../files.ts";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { ALREADY_THERE } from "../explain.ts";

@@ -1,11 +1,10 @@
 /** `degu receive`: files from one other device, once, without pairing. */
 
-import { escapeName, isReservedName } from "../../files.ts";
+import { bareName, setTransferTraits } from "@degu/degu/agent_support";
+import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
+import { escapeName, isReservedName } from "@degu/degu/files";
 import { dirname, join } from "node:path";
 import { pause } from "../pause.ts";
-import type { Client, ClientOptions, ConnectionPool } from "../../client.ts";
-import { bareName } from "../../files/reserved.ts";
-import { setTransferTraits } from "../../files/transfer/client.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS, jsonOf } from "../peer_client.ts";
 import { explain } from "../explain.ts";

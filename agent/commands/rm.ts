@@ -1,7 +1,7 @@
 /** `degu rm`: removes files and directories from the inbox of a peer. */
 
-import { hasStatus, isOfTransfer } from "../../files/transfer_error.ts";
-import { deleteFile, listTree, type TreeEntry } from "../../files.ts";
+import { hasStatus, isOfTransfer } from "@degu/degu/agent_support";
+import { deleteFile, listTree, type TreeEntry } from "@degu/degu/files";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { codeOf, FAILED, Failure, USAGE } from "../failure.ts";

@@ -1,7 +1,7 @@
 /** `degu send`: files for one other device, once, without pairing. */
 
-import type { Address } from "../../base.ts";
-import type { Device, Peer } from "../../device.ts";
+import type { Address } from "@degu/degu/base";
+import type { Device, Peer } from "@degu/degu/device";
 import { listen, parseInvitingAddress, type SentAddress, withNextPort } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { loggerOf, TemporaryDevice } from "../own_device.ts";

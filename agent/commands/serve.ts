@@ -2,11 +2,11 @@
 
 import { join } from "node:path";
 import { Option } from "commander";
-import { type Address, formatAddress } from "../../base.ts";
+import { type Address, formatAddress } from "@degu/degu/base";
+import { type DeviceServer, type Peer, perPeer } from "@degu/degu/device";
+import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
+import { type AppFunction, type AppObject, type Logger, standardLogger } from "@degu/degu/server";
 import { pause } from "../pause.ts";
-import { type DeviceServer, type Peer, perPeer } from "../../device.ts";
-import { type FileEvent, FilesApp, type FilesOptions } from "../../files.ts";
-import { type AppFunction, type AppObject, type Logger, standardLogger } from "../../server.ts";
 import { DEFAULT_PORT, isForOthers, listen, parseListenAddress } from "../addresses.ts";
 import { type AgentCommand, type Context, parseOnce, repeated } from "../command.ts";
 import { loggerOf, openOrMakeDevice } from "../own_device.ts";

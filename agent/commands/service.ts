@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import type { Command } from "commander";
-import { type Address, formatAddress } from "../../base.ts";
+import { type Address, formatAddress } from "@degu/degu/base";
 import { DEFAULT_PORT, isForOthers, isUnixAddress } from "../addresses.ts";
 import { AgentCommand, type Context, type Run } from "../command.ts";
 import { openDevice, openOrMakeDevice } from "../own_device.ts";
@@ -308,7 +308,7 @@ function commandLine(program: readonly string[], job: Job): string {
 /** Where the program is: a published version, or a checkout. */
 function moduleOf(version: string): string {
   const { protocol, pathname } = new URL("../main.ts", import.meta.url);
-  return protocol === "file:" ? decodeURIComponent(pathname) : `jsr:@degu/degu@${version}/agent`;
+  return protocol === "file:" ? decodeURIComponent(pathname) : `jsr:@degu/agent@${version}`;
 }
 
 /** A word of a command line of systemd, which expands what follows a percent or dollar sign. */

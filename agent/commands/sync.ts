@@ -1,7 +1,7 @@
 /** `degu sync`: makes a directory match a directory on another device. */
 
 import { InvalidArgumentError } from "commander";
-import type { TreeEntry } from "../../files.ts";
+import type { TreeEntry } from "@degu/degu/files";
 import { type AgentCommand, type Context, parseSeconds, repeated } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { openPeer } from "../peer_client.ts";

@@ -34,7 +34,7 @@ import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import type { DeviceClient } from "@degu/internal/device/device_client.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
-import { readConfiguration } from "@degu/testing/tree.ts";
+import { readPackages } from "@degu/internal/tools/packages.ts";
 import {
   assert,
   assertEquals,
@@ -58,7 +58,7 @@ Deno.test("without any permission it prints the commands, its version, and which
   assertStringIncludes(asked!.stdout, "The first minute");
   assertEquals(missing?.code, 1);
   assertMatch(missing!.stderr, /XDG_STATE_HOME.*docs\/permissions\.md has the flags/);
-  const { version } = await readConfiguration() as unknown as { version: string };
+  const [, { version }] = await readPackages();
   for (const flag of ["--version", "-V"]) {
     assertEquals(await runAgentHere([flag]), { code: 0, stdout: `${version}\n`, stderr: "" });
   }

@@ -2,30 +2,50 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import { replaceFigures } from "@degu/internal/bench/summary.ts";
+import { readConfigurations, readEntries, readPackages } from "@degu/internal/tools/packages.ts";
 import {
   codeOf,
   filesUnder,
   libraryFiles,
   publishedPages,
   read,
-  readConfiguration,
+  readTasks,
   ROOT,
 } from "@degu/testing/tree.ts";
 
-Deno.test("the offline import map has every name that deno.json has", async () => {
-  const { exports, imports } = await readConfiguration();
+Deno.test("the offline import map has every name that the packages and their tests have", async () => {
   const path = "tests/support/offline/import_map.json";
   const map: Record<string, string> = JSON.parse(await read(path)).imports;
-  for (const [name, target] of Object.entries(imports)) {
-    const given = map[name] ?? "";
-    if (target.startsWith("jsr:")) assertMatch(given, /^\.\/\w+\.ts$/, name);
-    else if (target.startsWith("npm:")) assertEquals(given, target, name);
-    else assertEquals(new URL(given, new URL(path, ROOT)), new URL(target, ROOT), name);
+  const urlOf = (name: string) => new URL(map[name] ?? "", new URL(path, ROOT)).href;
+  const entries = (await readPackages()).flatMap((each) => [...each.entries]);
+  const names = new Set<string>();
+  for (const [name, target] of entries) {
+    names.add(name);
+    assertEquals(urlOf(name), new URL(target, ROOT).href, name);
   }
-  for (const [name, target] of Object.entries(exports)) {
-    const url = new URL(map[name.replace(/^\./, "@degu/degu")] ?? "", new URL(path, ROOT));
-    assertEquals(url.href, new URL(target, ROOT).href, name);
+  for (const [directory, { imports = {} }] of await readConfigurations()) {
+    for (const [name, target] of Object.entries(imports)) {
+      if (names.has(name)) continue;
+      names.add(name);
+      const given = map[name] ?? "";
+      if (target.startsWith("jsr:")) assertMatch(given, /^\.\/\w+\.ts$/, name);
+      else if (target.startsWith("npm:")) assertEquals(given, target, name);
+      else assertEquals(urlOf(name), new URL(target, new URL(directory, ROOT)).href, name);
+    }
   }
+  assertEquals(new Set(Object.keys(map)), names);
+});
+
+Deno.test("the packages have one version, and the program names exactly that of the library", async () => {
+  const [library, agent, ...others] = await readPackages();
+  assertEquals([library.name, agent.name, others], ["@degu/degu", "@degu/agent", []]);
+  assertEquals(agent.version, library.version);
+  assertEquals(agent.imports["@degu/degu"], `jsr:@degu/degu@${library.version}`);
+});
+
+Deno.test("a module that is published can't import by the names that only tests have", async () => {
+  const ofPackages = (await readPackages()).flatMap(({ imports }) => Object.keys(imports));
+  assertEquals(ofPackages.filter((name) => /^@degu\/(?!degu$)/.test(name)), []);
 });
 
 Deno.test("each npm package has an exact version, and those of the library stand in a deno.json", async () => {
@@ -70,7 +90,7 @@ const OTHER_BLOCKS: Record<string, string> = {
   "laptop$ degu pair": "tests/long/project/recording_test.ts",
   "new$ degu ls --inbox desk:": "agent/tests/inbox_test.ts moves such a copy",
   "degu ls one:                    # what is shared": "tests/project/agent_documentation_test.ts",
-  "deno cache jsr:@degu/degu@0.1.0/agent": "JSR does not have the package yet",
+  "deno cache jsr:@degu/agent@0.1.0": "JSR does not have the package yet",
   "[Unit]": "it serves a program of yours",
   "# Written by degu service install; degu service remove takes it away.":
     "tests/project/agent_documentation_test.ts",
@@ -162,7 +182,7 @@ Deno.test("docs/performance.md has the figures of bench/results.md", async () =>
 
 Deno.test("the demo task runs as the demo's first line says", async () => {
   const command = (await read("examples/demo.ts")).split("\n")[0]?.replace("// ", "");
-  assertEquals((await readConfiguration()).tasks["demo"]?.command, command);
+  assertEquals((await readTasks())["demo"]?.command, command);
 });
 
 Deno.test("the page for users of Python Degu names its versions, their defaults, and what has no counterpart", async () => {
@@ -191,8 +211,8 @@ Deno.test("the page for users of Python Degu names its versions, their defaults,
 
 Deno.test("the reference of each public module is linked from a page of docs/", async () => {
   const text = (await Promise.all((await publishedPages()).map(read))).join("\n");
-  for (const name of Object.keys((await readConfiguration()).exports)) {
-    const url = `https://jsr.io/@degu/degu/doc${name.slice(1)}`;
+  for (const name of (await readEntries()).keys()) {
+    const url = `https://jsr.io/${name.replace(/^@degu\/\w+/, "$&/doc")}`;
     assert(text.includes(`(${url})`), url);
   }
 });
@@ -212,8 +232,8 @@ Deno.test("each picture has a title and a description, and is on a page with alt
 
 Deno.test("the picture of the layers names every public module", async () => {
   const svg = await read("docs/pictures/layers.svg");
-  for (const name of Object.keys((await readConfiguration()).exports)) {
-    const shown = name === "." ? "@degu/degu" : name.slice(1);
+  for (const name of (await readEntries()).keys()) {
+    const shown = name.replace("@degu/degu/", "/");
     assert(svg.includes(shown), `${shown} is missing`);
   }
 });

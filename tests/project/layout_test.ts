@@ -1,5 +1,6 @@
 /** Rules for the whole tree: which folder may import which, and what a module may contain. */
 import { assert, assertEquals } from "@std/assert";
+import { AGENT_SUPPORT, readPackages } from "@degu/internal/tools/packages.ts";
 import {
   codeOf,
   filesUnder,
@@ -8,7 +9,6 @@ import {
   libraryFiles,
   libraryImports,
   read,
-  readConfiguration,
   ROOT,
 } from "@degu/testing/tree.ts";
 
@@ -40,30 +40,40 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["device.ts device/*", `${LIBRARY} device/ node:`],
   ["misc/", `${CONNECTED} worker/ misc/ node:`],
   ["misc.ts", "base/ misc/ device/temp_devices.ts"],
-  [
-    "agent/",
-    "mod.ts base.ts client.ts device.ts files.ts server.ts internal/facts.ts internal/disk/names.ts " +
-    "net/thrown.ts files/reserved.ts files/transfer_error.ts files/transfer/client.ts files/transfer/download.ts " +
-    "device/identity/private_files.ts device/errors.ts agent/ node: commander ignore multicast-dns uqr",
-  ],
+  ["agent_support.ts", "internal/ base/ net/ files/ device/"],
+  ["agent/", "agent/ @degu/degu node: commander ignore multicast-dns uqr"],
 ];
 
 /** How many names of base/ and net/ each folder imports that no user of the package can import so. */
 const deepImports = {
-  "agent/": 3,
   "device/": 36,
   "files/": 49,
 } as const;
+/** How many names of the library only the program can import. The aim is 0. */
+const AGENT_SUPPORT_NAMES = 19;
 
-Deno.test("exports lists exactly the modules at the top level, and the program", async () => {
-  const { exports } = await readConfiguration();
-  const { "./agent": agent, ...entries } = exports;
-  assertEquals(agent, "./agent/main.ts");
-  const top = (await filesUnder("", ".ts", false)).map((path) => `./${path}`);
-  assertEquals(Object.values(entries).toSorted(), top.toSorted());
-  for (const [name, path] of Object.entries(entries)) {
-    assertEquals(path, name === "." ? "./mod.ts" : `${name}.ts`);
+Deno.test("the library exports exactly the modules at the top level, and the program its main module", async () => {
+  const [library, agent] = await readPackages();
+  assertEquals([...agent.entries], [["@degu/agent", "agent/main.ts"]]);
+  const top = await filesUnder("", ".ts", false);
+  assertEquals([...library.entries.values()].toSorted(), top.toSorted());
+  for (const [name, path] of library.entries) {
+    assertEquals(path, name === "@degu/degu" ? "mod.ts" : `${name.slice("@degu/degu/".length)}.ts`);
   }
+});
+
+Deno.test("what only the program can import are so many names, each used and under a reason", async () => {
+  const names = (await importedNames(AGENT_SUPPORT)).map(([, name]) => name);
+  assertEquals(names.length, AGENT_SUPPORT_NAMES);
+  const used = new Set<string>();
+  for (const path of (await libraryFiles()).filter((path) => path.startsWith("agent/"))) {
+    for (const [target, name] of await importedNames(path)) {
+      if (target === "@degu/degu/agent_support") used.add(name);
+    }
+  }
+  assertEquals(new Set(names), used);
+  // A reason is a comment, which stands before the names for which it is given.
+  assertEquals((await read(AGENT_SUPPORT)).match(/\{\n {2}(?!\/\/ \S)/g), null);
 });
 
 Deno.test("imports go one way", async () => {
@@ -79,7 +89,7 @@ Deno.test("imports go one way", async () => {
   }
 });
 
-Deno.test("agent/, device/ and files/ import so many names of base/ and net/, and not one more", async () => {
+Deno.test("device/ and files/ import so many names of base/ and net/, and not one more", async () => {
   const isDeep = (target: string) => /^(?:base|net)\//.test(target);
   const counted: Record<string, number> = {};
   const imports = [...await libraryImports()];
@@ -141,9 +151,9 @@ Deno.test("comments of the library end at 100 columns", async () => {
   assertEquals(wide, []);
 });
 
-Deno.test("the package contains exactly the modules that its public ones load or start", async () => {
-  const { exports } = await readConfiguration();
-  const { modules } = await graphOf(Object.values(exports));
+Deno.test("the packages contain exactly the modules that their entries load or start", async () => {
+  const entries = (await readPackages()).flatMap((each) => [...each.entries.values()]);
+  const { modules } = await graphOf(entries);
   const loaded = modules.flatMap(({ specifier }) =>
     specifier.startsWith(ROOT.href) ? [specifier.slice(ROOT.href.length)] : []
   );

@@ -1,8 +1,12 @@
 /** The links of the documentation and of the doc comments are valid, and none leaves the package. */
 import { assert, assertEquals } from "@std/assert";
-import { filesUnder, libraryFiles, read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
+import { publishedFiles, readPackages } from "@degu/internal/tools/packages.ts";
+import { filesUnder, libraryFiles, read, ROOT } from "@degu/testing/tree.ts";
 
-const { publish: { include } } = await readConfiguration();
+const packages = await readPackages();
+const published = await Promise.all(packages.map(publishedFiles));
+/** A file of a version of a package, on the site of JSR. */
+const ADDRESS = /^https:\/\/jsr\.io\/(@degu\/\w+)\/(\d[^/]*)\/([^#]+)(#.*)?$/;
 const folders = await Promise.all(
   ["agent", "docs", "tests", "bench"].map((name) => filesUnder(name, ".md")),
 );
@@ -18,14 +22,31 @@ Deno.test("every relative link of a page leads to an existing file and anchor", 
   assertEquals(broken, []);
 });
 
-Deno.test("no link of a published page leaves the package", async () => {
+Deno.test("no relative link of a published page leaves its package", async () => {
   const leaving: string[] = [];
-  for (const page of pages.filter(isPublished)) {
-    for (const link of relativeLinksOf(await read(page))) {
-      if (!isPublished(pathOf(page, link))) leaving.push(`${page}: ${link}`);
+  for (const files of published) {
+    for (const page of files.filter((path) => path.endsWith(".md"))) {
+      for (const link of relativeLinksOf(await read(page))) {
+        if (!files.includes(pathOf(page, link))) leaving.push(`${page}: ${link}`);
+      }
     }
   }
   assertEquals(leaving, []);
+});
+
+Deno.test("every address of a file of a package names its version, and an existing file and anchor", async () => {
+  const broken: string[] = [];
+  for (const page of [...pages, ...await libraryFiles()]) {
+    for (const [address] of (await read(page)).matchAll(/https:\/\/jsr\.io\/@degu\/[^)\s"]+/g)) {
+      const [, name, version, path, anchor = ""] = ADDRESS.exec(address) ?? [];
+      if (name === undefined) continue;
+      const i = packages.findIndex((each) => each.name === name && each.version === version);
+      const file = `${packages[i]?.directory}${path}`;
+      const isRight = published[i]?.includes(file) && await leadsSomewhere(file, anchor);
+      if (!isRight) broken.push(`${page}: ${address}`);
+    }
+  }
+  assertEquals(broken, []);
 });
 
 Deno.test("the links from doc comments to pages are absolute, because the reference is elsewhere", async () => {
@@ -67,12 +88,6 @@ async function leadsSomewhere(page: string, link: string): Promise<boolean> {
     return false;
   }
   return anchor === undefined || anchorsOf(await read(path)).includes(anchor);
-}
-
-function isPublished(path: string): boolean {
-  return include.some((each) =>
-    each === path || path.startsWith(`${each}/`) || (each === "*.ts" && /^[^/]+\.ts$/.test(path))
-  );
 }
 
 function anchorsOf(markdown: string): string[] {

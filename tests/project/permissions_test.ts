@@ -12,7 +12,7 @@ import { runScript, Shown, spawnScript } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { sharedPki } from "@degu/testing/tls_endpoints.ts";
-import { readConfiguration } from "@degu/testing/tree.ts";
+import { readPackages } from "@degu/internal/tools/packages.ts";
 import { fromFileUrl, join } from "@std/path";
 import { toText } from "@std/streams";
 
@@ -113,8 +113,8 @@ const ok: App = () => [200, "OK", {}, null];
 const quoted = JSON.stringify;
 
 Deno.test("importing every module needs no permission", async () => {
-  const { exports } = await readConfiguration();
-  const imports = Object.values(exports).map((path) => `import "${path}";\n`).join("");
+  const paths = (await readPackages()).flatMap(({ entries }) => [...entries.values()]);
+  const imports = paths.map((path) => `import "./${path}";\n`).join("");
   const script = `${imports}import { Client } from "./client.ts";\nnew Client(["127.0.0.1", 1]);`;
   assertEquals(await runScript(script, [], { NO_COLOR: "1" }), "");
 });

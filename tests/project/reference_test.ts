@@ -1,7 +1,8 @@
 /** The API reference: its completeness, and the targets of its links. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { mustRun } from "@degu/testing/commands.ts";
-import { readConfiguration, ROOT } from "@degu/testing/tree.ts";
+import { readEntries } from "@degu/internal/tools/packages.ts";
+import { ROOT } from "@degu/testing/tree.ts";
 
 /** What can be called with arguments and throws nothing of its own. Each must be needed. */
 const THROWS_NOTHING = [
@@ -17,7 +18,7 @@ const THROWS_NOTHING = [
 const references = new Map<string, Reference>();
 /** The names of the functions, classes and constants that each entry exports. */
 const values = new Map<string, readonly string[]>();
-for (const path of Object.values((await readConfiguration()).exports)) {
+for (const path of (await readEntries()).values()) {
   references.set(path, await readReference(path));
   values.set(path, Object.keys(await import(new URL(path, ROOT).href)));
 }
@@ -27,11 +28,11 @@ Deno.test("every public module has an example", () => {
 });
 
 Deno.test("the comment of every public module links each function, class and constant of its own", () => {
-  const ofBase = values.get("./base.ts")!;
-  const repeated = [ofBase, ...["./client.ts", "./server.ts"].map((path) => values.get(path)!)];
+  const ofBase = values.get("base.ts")!;
+  const repeated = [ofBase, ...["client.ts", "server.ts"].map((path) => values.get(path)!)];
   for (const [path, { text }] of references) {
     // Errors, and classes of arguments, are those of base.
-    const others = path === "./mod.ts" ? repeated.flat() : path === "./base.ts" ? [] : ofBase;
+    const others = path === "mod.ts" ? repeated.flat() : path === "base.ts" ? [] : ofBase;
     const own = new Set(values.get(path)).difference(new Set(others));
     // A link to a name that Deno has, too, would lead to that.
     const missing = [...own.difference(new Set(linksOf(text)))].filter((name) =>

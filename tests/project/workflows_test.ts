@@ -2,7 +2,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { load as parse } from "js-yaml";
 import { MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
-import { filesUnder, read, readConfiguration } from "@degu/testing/tree.ts";
+import { readPackages } from "@degu/internal/tools/packages.ts";
+import { filesUnder, read, readTasks } from "@degu/testing/tree.ts";
 
 interface Workflow {
   readonly on: Record<string, { readonly tags?: readonly string[] } | null>;
@@ -18,7 +19,13 @@ interface Job {
   readonly strategy?: {
     readonly matrix: { readonly deno: readonly string[]; readonly system?: readonly string[] };
   };
-  readonly steps?: readonly { readonly uses?: string; readonly run?: string }[];
+  readonly steps?: readonly Step[];
+}
+
+interface Step {
+  readonly uses?: string;
+  readonly run?: string;
+  readonly "working-directory"?: string;
 }
 
 async function readWorkflow(name: string): Promise<Workflow> {
@@ -30,7 +37,7 @@ function commandsOf({ steps = [] }: Job): string[] {
 }
 
 Deno.test("every workflow has read-only permissions, time limits, and tasks that exist", async () => {
-  const { tasks } = await readConfiguration();
+  const tasks = await readTasks();
   for (const path of await filesUnder(".github/workflows", ".yml")) {
     const { permissions, jobs } = parse(await read(path)) as Workflow;
     assertEquals(permissions, { contents: "read" }, path);
@@ -62,7 +69,16 @@ Deno.test("a published version has passed the checks, and its tag names it", asy
   const publish = jobs["publish"]!;
   assertEquals(jobs[publish.needs ?? ""]?.uses, "./.github/workflows/ci.yml");
   assertEquals(publish.permissions, { contents: "read", "id-token": "write" });
-  const commands = commandsOf(publish);
-  assertMatch(commands[0] ?? "", /tools\/check_version\.ts "\$GITHUB_REF_NAME"$/);
-  assertEquals(commands[1], "deno publish");
+  const [check = "", ...publishing] = commandsOf(publish);
+  assertMatch(check, /tools\/check_version\.ts "\$GITHUB_REF_NAME"$/);
+  assertEquals(new Set(publishing), new Set(["deno publish"]));
+});
+
+Deno.test("every package is published, the one of the library before the one that needs it", async () => {
+  const { jobs } = await readWorkflow("publish.yml");
+  const publishing = jobs["publish"]?.steps?.filter(({ run }) => run === "deno publish") ?? [];
+  assertEquals(
+    publishing.map((step) => step["working-directory"] ?? ""),
+    (await readPackages()).map(({ directory }) => directory.replace(/\/$/, "")),
+  );
 });

@@ -1,15 +1,9 @@
 /** The files of the project, and the imports of its modules. */
 
+import { publishedFiles, readConfigurations, readPackages } from "../../tools/packages.ts";
 import { mustRun } from "./commands.ts";
 
 export const ROOT: URL = new URL("../../", import.meta.url);
-
-interface Configuration {
-  readonly exports: Record<string, string>;
-  readonly imports: Record<string, string>;
-  readonly publish: { readonly include: readonly string[] };
-  readonly tasks: Record<string, { readonly command: string }>;
-}
 
 interface ModuleGraph {
   readonly modules: readonly ModuleInfo[];
@@ -28,8 +22,9 @@ export function read(path: string): Promise<string> {
   return Deno.readTextFile(new URL(path, ROOT));
 }
 
-export async function readConfiguration(): Promise<Configuration> {
-  return JSON.parse(await read("deno.json"));
+/** The tasks of the project, by their names. */
+export async function readTasks(): Promise<Readonly<Record<string, { readonly command: string }>>> {
+  return (await readConfigurations()).get("")?.tasks ?? {};
 }
 
 /** The paths, relative to the project, of the files in a directory. */
@@ -43,22 +38,19 @@ export async function filesUnder(dir: string, extension: string, deep = true): P
   return paths.toSorted();
 }
 
-/** The pages that are published. */
+/** The pages that are published, of all packages. */
 export async function publishedPages(): Promise<string[]> {
-  return [
-    "README.md",
-    ...await filesUnder("docs", ".md"),
-    ...await filesUnder("agent/docs", ".md"),
-  ];
+  const pages = (await allPublished()).filter((path) => path.endsWith(".md"));
+  return pages.filter((path) => path !== "CHANGELOG.md");
 }
 
-/** The paths of the modules in the package. */
+/** The paths of the modules in the packages. */
 export async function libraryFiles(): Promise<string[]> {
-  const { publish } = await readConfiguration();
-  const folders = publish.include.filter((path) => !/^docs$|\.|^LICENSE$/.test(path));
-  const inFolders = await Promise.all(folders.map((dir) => filesUnder(dir, ".ts")));
-  return [...inFolders.flat(), ...await filesUnder("", ".ts", false)]
-    .filter((path) => !path.startsWith("agent/tests/")).toSorted();
+  return (await allPublished()).filter((path) => path.endsWith(".ts"));
+}
+
+async function allPublished(): Promise<string[]> {
+  return (await Promise.all((await readPackages()).map(publishedFiles))).flat();
 }
 
 /** The lines of a module outside of comments. */

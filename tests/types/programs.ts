@@ -2,7 +2,8 @@
 
 import { runCommand } from "@degu/testing/commands.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
-import { readConfiguration, ROOT } from "@degu/testing/tree.ts";
+import { readPackages } from "@degu/internal/tools/packages.ts";
+import { ROOT } from "@degu/testing/tree.ts";
 
 /** The beginning of each program; one that runs uses nothing that is only declared here. */
 export const BEGINNING = `
@@ -56,12 +57,9 @@ export const blockOf = (code: string): string => `{\n${code}\n}\n`;
  */
 export async function typeErrors(programs: RightPrograms): Promise<Record<string, string>> {
   await using dir = await tempDir();
-  const { exports } = await readConfiguration();
+  const [{ entries }] = await readPackages();
   const imports = Object.fromEntries(
-    Object.entries(exports).map(([name, path]) => [
-      name.replace(/^\./, "@degu/degu"),
-      new URL(path, ROOT).href,
-    ]),
+    [...entries].map(([name, path]) => [name, new URL(path, ROOT).href]),
   );
   /** The name of the program at each line. */
   const names = BEGINNING.split("\n").map(() => "the beginning").slice(1);

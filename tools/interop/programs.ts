@@ -10,7 +10,7 @@ import {
 } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
 import type { TempPKI } from "@degu/degu/misc";
-import { type CommandEnd, MISSING, runCommand } from "@degu/testing/commands.ts";
+import { type CommandEnd, MISSING, runCommand } from "../../tests/support/commands.ts";
 
 /** Variables that switch off proxies of the environment. */
 const ENV = { no_proxy: "127.0.0.1,localhost", NO_PROXY: "127.0.0.1,localhost" };

@@ -1,0 +1,63 @@
+/**
+ * What the program `degu`, the package `@degu/agent`, uses of this package and no other program
+ * can: it is no interface, has no documentation, and may change in any version. `@degu/agent` names
+ * the exact version of this package. Each name has its reason; the aim is that none is left.
+ *
+ * ```ts
+ * import "@degu/degu/agent_support";
+ * ```
+ *
+ * @module
+ */
+
+export {
+  // The program explains an error of pairing by its data.
+  pairingFacts,
+  // The table of explanations has an entry for each reason.
+  type PairingReason,
+} from "./device/errors.ts";
+export {
+  // The record of inboxes is written as keys are: whole, and for this user only.
+  writePrivateFile,
+} from "./device/identity/private_files.ts";
+export {
+  // Patterns of `--exclude` never match reserved names, however they are spelled.
+  bareName,
+} from "./files/reserved.ts";
+export {
+  // The program tries again when a transfer of its own would give up.
+  setTransferTraits,
+} from "./files/transfer/client.ts";
+export {
+  // `degu get` doesn't copy a file again that is here already.
+  confirmDownload,
+} from "./files/transfer/download.ts";
+export {
+  // The program explains an error of a transfer by its data.
+  hasStatus,
+  isCut,
+  isOfTransfer,
+  transferFacts,
+  // The table of explanations has an entry for each reason.
+  type TransferReason,
+} from "./files/transfer_error.ts";
+export {
+  // Inboxes are made, moved and renamed so that a crash leaves no half of it.
+  giveNewName,
+  presenceOf,
+  syncIfPossible,
+} from "./internal/disk/names.ts";
+export {
+  // The program explains an error of an argument by its data.
+  argumentFacts,
+  // The program explains an error of a connection by its data.
+  connectionFacts,
+} from "./internal/facts.ts";
+export {
+  // The program explains an error of a connection by its kind.
+  connectionFaultOf,
+  // A message of the system is printed without its code.
+  plainMessageOf,
+  // The program explains an error of the system by its code.
+  systemCode,
+} from "./net/thrown.ts";
