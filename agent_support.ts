@@ -17,10 +17,6 @@ export {
   type PairingReason,
 } from "./device/errors.ts";
 export {
-  // The record of inboxes is written as keys are: whole, and for this user only.
-  writePrivateFile,
-} from "./device/identity/private_files.ts";
-export {
   // Patterns of `--exclude` never match reserved names, however they are spelled.
   bareName,
 } from "./files/reserved.ts";

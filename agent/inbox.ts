@@ -1,12 +1,7 @@
 /** The inbox of `degu serve`: a directory in it for each peer, which no other peer sees. */
 
 import { join } from "node:path";
-import {
-  giveNewName,
-  presenceOf,
-  syncIfPossible,
-  writePrivateFile,
-} from "@degu/degu/agent_support";
+import { giveNewName, presenceOf, syncIfPossible } from "@degu/degu/agent_support";
 import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
 import { FAILED, Failure } from "./failure.ts";
@@ -166,7 +161,10 @@ export class Inbox {
     });
     const aside = join(this.#records, `.${crypto.randomUUID()}`);
     try {
-      await writePrivateFile(aside, `${JSON.stringify(ownership)}\n`);
+      const text = `${JSON.stringify(ownership)}\n`;
+      await Deno.writeTextFile(aside, text, { createNew: true, mode: 0o600 });
+      using file = await Deno.open(aside);
+      await file.sync();
       giveNewName(aside, join(this.#records, `owner-${nameKey(ownership.directory)}`));
     } finally {
       await Deno.remove(aside).catch(() => {});
