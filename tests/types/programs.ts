@@ -15,6 +15,7 @@ import {
   ResponseError, type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session, SSLClient,
   SSLServer, StatusError, wrapApp,
 } from "@degu/degu";
+import { checkAddress, parseHost, standardLogger } from "@degu/degu";
 import type * as degu from "@degu/degu";
 import { Device, DeviceServer } from "@degu/degu/device";
 import {

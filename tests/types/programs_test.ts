@@ -4,6 +4,7 @@ import { eachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import * as everyday from "./everyday.rows.ts";
 import * as headers from "./headers.rows.ts";
+import * as logs from "./logs.rows.ts";
 import * as names from "./names.rows.ts";
 import { BEGINNING, blockOf, typeErrors } from "./programs.ts";
 import * as requests from "./requests.rows.ts";
@@ -13,6 +14,7 @@ import * as trust from "./trust.rows.ts";
 const WRONG = [
   ...everyday.WRONG,
   ...headers.WRONG,
+  ...logs.WRONG,
   ...requests.WRONG,
   ...trust.WRONG,
   ...trees.WRONG,
@@ -25,6 +27,7 @@ const RIGHT = {
   ...trust.RIGHT,
   ...trees.RIGHT,
   ...names.RIGHT,
+  ...logs.RIGHT,
 };
 
 Deno.test("what is wrong does not compile, and what is right does", async () => {
