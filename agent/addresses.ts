@@ -49,14 +49,18 @@ export function parseAddressOption(text: string): Address {
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     // The library's message has an example for programs; people get one for the command line.
-    const message = error.message.replace(/^address(\[\d\])?: /, "")
+    const message = error.message.replace(/^address\[1\]: /, "the port ")
+      .replace(/^address(\[\d\])?: /, "")
       .replace(/: write \[.*/s, ": write it as in fe80::1%eth0");
     throw new InvalidArgumentError(message);
   }
 }
 
 export function parseListenAddress(text: string): Address {
-  const [, port] = /^:?(\d{1,5})$/.exec(text) ?? [];
+  const [, port] = /^:?(\d+)$/.exec(text) ?? [];
+  if (Number(port) > 65535) {
+    throw new InvalidArgumentError(`the port must be an integer from 0 to 65535; got ${port}`);
+  }
   if (port !== undefined) {
     throw new InvalidArgumentError(
       `it is a port without an address: write 0.0.0.0:${port} for every address of this machine`,

@@ -26,7 +26,8 @@ export async function findTarget(path: string, several: boolean): Promise<LocalT
   if (isDirectory && info?.isDirectory === false) throw notDirectory(path);
   const parent = dirname(path);
   if (info === null && !(await ifThere(Deno.stat(parent)))?.isDirectory) {
-    const problem = `there is no directory ${parent}: make it first, with "mkdir -p"`;
+    const problem =
+      `there is no directory ${parent} on this device: make it first, with "mkdir -p"`;
     throw new Failure(problem, FAILED, { code: "NOT_THERE", path: parent });
   }
   return { path, isDirectory };

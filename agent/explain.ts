@@ -94,7 +94,11 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
     // In /proc, /sys and /dev, Deno admits only programs with all permissions.
     return path === undefined
       ? [error.message, "docs/permissions.md has the flags of each command"]
-      : [`${path} is of the system, and Deno keeps programs away from it: choose another path`];
+      : [
+        `${path} is in a directory of the system, ${
+          systemDirectoryOf(path)
+        }, in which Deno lets no program read or write without --allow-all: choose another path`,
+      ];
   }
   if (noAddressAnswers(error)) {
     const attempts = attemptsOf(error);
@@ -127,6 +131,11 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
     ];
   }
   return systemProblem(error.message, systemCode(error)) ?? [error.message];
+}
+
+/** `/dev`, `/proc` or `/sys`; a disk may be mounted below it, as at `/dev/shm`. */
+function systemDirectoryOf(quotedPath: string): string {
+  return quotedPath.split("/").slice(0, 2).join("/").replaceAll('"', "");
 }
 
 /** What to do about a failed pairing, by its finer reason or its code. */

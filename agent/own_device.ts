@@ -78,7 +78,9 @@ export async function openIfMade(context: Context): Promise<Device | null> {
     return await Device.open(context.home, { logger: loggerOf(context) });
   } catch (error) {
     if (error instanceof RangeError) return null;
-    throw error;
+    if (!(error instanceof Deno.errors.NotADirectory)) throw error;
+    const message = `--home: ${context.home} is a file, or leads through one: name a directory`;
+    throw new Failure(message, FAILED, { cause: error, path: context.home });
   }
 }
 

@@ -180,13 +180,32 @@ function withSubcommands(command: Command): Command[] {
 function problemOf({ code, message }: CommanderError, command: Command): string {
   if (message === "(outputHelp)") return "a command is missing, or there is none of that name";
   const line = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
-  const problem = line.replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ");
-  const takesFiles = command.registeredArguments.some((each) =>
-    /path|from|to|file/.test(each.name())
-  );
-  return code === "commander.unknownOption" && takesFiles
-    ? `${problem}; if it is the name of a file, write ./ before it`
-    : problem;
+  const [first = "", second = ""] = Array.from(line.matchAll(/'(.*?)'/gs), ([, text = ""]) => text);
+  const [option = ""] = first.split(" ");
+  switch (code) {
+    case "commander.missingArgument":
+      return `${first.toUpperCase()} is missing`;
+    case "commander.excessArguments": {
+      const others = command.args.slice(command.registeredArguments.length);
+      const shown = others.map((each) => JSON.stringify(each)).join(", ");
+      return `too many words: ${shown}; a name with spaces needs quotes`;
+    }
+    case "commander.optionMissingArgument":
+      return `${option} needs a value: ${
+        first.replaceAll(/[<>]/g, "").replace(/ .*/, (value) => value.toUpperCase())
+      }`;
+    case "commander.conflictingOption":
+      return `${option} and ${second.split(" ")[0]} can't be combined`;
+    case "commander.unknownOption":
+      return command.registeredArguments.some((each) => /path|from|to|file/.test(each.name()))
+        ? `${line}; if it is the name of a file, write ./ before it`
+        : line;
+  }
+  return line.replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ")
+    .replace(
+      /^command-argument value '(.*)' is invalid for argument '(.*)'\. Allowed choices are /s,
+      (_whole, _value, name) => `${name.toUpperCase()} must be one of `,
+    );
 }
 
 /** The error of a wrong command line; an exit code of 0 means a request for help or the version. */

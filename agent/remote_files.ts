@@ -44,6 +44,14 @@ export function parseRemotePath(text: string): RemotePath {
     );
   }
   const colon = text.indexOf(":");
+  const [, host] = /^[^/]*@([^/@]*)$/.exec(text.slice(0, colon)) ?? [];
+  if (host !== undefined) {
+    const path = `${host}:${text.slice(colon + 1).replace(/^\/+/, "")}`;
+    throw fail(
+      ` is written as for scp: there are no users, so write the name of a peer, which "degu peers" lists, and ` +
+        `a path in what it shares, as in ${path}`,
+    );
+  }
   const components = text.slice(colon + 1).split("/");
   const names = components.filter((name) => name !== "" && name !== ".");
   for (const name of names) {
@@ -245,8 +253,20 @@ export class RemoteFiles implements Disposable {
     throw new Failure(`${this.#quoted(names)} is ${OTHER_REASONS[entry.reason!]}`);
   }
 
-  /** The error for a missing path, with the command that lists the nearest directory. */
-  async missing(names: readonly string[]): Promise<Failure> {
+  /**
+   * The error for a missing path, with the command that lists the nearest directory.
+   *
+   * @param directory Whether a directory was asked for.
+   */
+  async missing(names: readonly string[], directory = false): Promise<Failure> {
+    const last = directory ? names.length : names.length - 1;
+    for (let depth = 1; depth <= last; depth++) {
+      const entry = await this.find(names.slice(0, depth));
+      if (entry === null) break;
+      if (entry.kind !== "file") continue;
+      const advice = depth < names.length ? "nothing is in it" : "leave out the slash at the end";
+      return this.#notThere(`${this.#quoted(entry.names)} is a file: ${advice}`, names);
+    }
     const elsewhere = names.length > 0 && await this.#inOtherArea(names);
     if (elsewhere) return elsewhere;
     const isInbox = this.area === "inbox";

@@ -19,6 +19,16 @@ export interface ServedOptions {
   readonly newOnly?: boolean;
 }
 
+/** Refuses options with which nothing would be served. */
+export function checkServesAny({ share, inbox, inboxForAll, newOnly }: ServedOptions): void {
+  if ([share, inbox, inboxForAll].some((each) => each !== undefined)) return;
+  if (newOnly) throw new Failure("--new-only is for an inbox: add --inbox", USAGE);
+  throw new Failure(
+    "nothing is to be served: add --share DIR, which peers can read, or --inbox, into which they can put files",
+    USAGE,
+  );
+}
+
 function inboxPath(given: string): string {
   if (given !== DEFAULT_INBOX) return given;
   const person = personalDirectory();
@@ -40,14 +50,11 @@ function keysInside(option: string, dir: string, device: string): Failure {
  * @returns Their real paths.
  */
 export async function checkDirectories(
-  { share: shared, inbox: ofEach, inboxForAll: forAll, newOnly = false }: ServedOptions,
+  { share: shared, inbox: ofEach, inboxForAll: forAll }: ServedOptions,
   home: string,
   output: Output,
 ): Promise<{ readonly share: string | null; readonly inbox: string | null }> {
   const given = forAll ?? ofEach;
-  if (given === undefined && newOnly) {
-    throw new Failure("--new-only is for an inbox: add --inbox", USAGE);
-  }
   const checkShare = async () => shared === undefined ? null : await checkServed(shared, home);
   if (given === undefined) return { share: await checkShare(), inbox: null };
   const dir = inboxPath(given);

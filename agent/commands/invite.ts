@@ -7,7 +7,7 @@ import {
   type SentAddress,
   servingAddresses,
 } from "../addresses.ts";
-import { type AgentCommand, type Context, repeated } from "../command.ts";
+import { type AgentCommand, type Context, parseSeconds, repeated } from "../command.ts";
 import { openOrMakeDevice } from "../own_device.ts";
 import { ShownInvitation } from "../inviting.ts";
 import { type Output, OutputClosed } from "../output.ts";
@@ -27,7 +27,7 @@ export function addInvite(program: AgentCommand): void {
         "needs no line.",
     )
     .option("--qr", "draw the line as a QR code, too")
-    .option("--seconds <seconds>", "how long it waits (default: 600)", Number)
+    .option("--seconds <seconds>", "how long it waits (default: 600)", parseSeconds)
     .option(
       "--listen <address>",
       "where to wait for the other device; can be repeated (default: every address, any port)",

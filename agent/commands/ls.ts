@@ -52,7 +52,7 @@ async function findListed(files: RemoteFiles, path: RemotePath): Promise<Directo
     const found = await files.findOrFail(path.names);
     if (found.kind === "file") {
       if (!path.directory) return [found];
-      throw await files.missing(path.names);
+      throw await files.missing(path.names, true);
     }
     // The peer may spell the name in another Unicode normalization.
     listed = await files.list(found.names);

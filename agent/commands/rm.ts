@@ -60,8 +60,9 @@ async function rm(
         // A failure about one path leaves the other paths to be removed.
         if (error instanceof Failure) fail(name, error.message, error);
         else if (!isOfTransfer(error)) throw error;
-        else if (hasStatus(error, 404)) fail(name, (await files.missing(names)).message, error);
-        else {
+        else if (hasStatus(error, 404)) {
+          fail(name, (await files.missing(names, directory)).message, error);
+        } else {
           const isFull = hasStatus(error, 409);
           const problem = isFull ? NOT_EMPTY : await files.explain(error, "delete");
           fail(name, `${name}: ${problem}`, error);

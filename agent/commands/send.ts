@@ -3,7 +3,7 @@
 import type { Address } from "@degu/degu/base";
 import type { Device, Peer } from "@degu/degu/device";
 import { listen, parseInvitingAddress, type SentAddress, withNextPort } from "../addresses.ts";
-import type { AgentCommand, Context } from "../command.ts";
+import { type AgentCommand, type Context, parseSeconds } from "../command.ts";
 import { loggerOf, TemporaryDevice } from "../own_device.ts";
 import { Failure } from "../failure.ts";
 import { ShownInvitation } from "../inviting.ts";
@@ -21,7 +21,11 @@ export function addSend(program: AgentCommand): void {
         "nobody has come for ten minutes. Neither device knows the other one afterwards.",
     )
     .argument("<file...>", "what to send")
-    .option("--seconds <seconds>", "how long it waits for the other device (default: 600)", Number)
+    .option(
+      "--seconds <seconds>",
+      "how long it waits for the other device (default: 600)",
+      parseSeconds,
+    )
     .option(
       "--listen <address>",
       "where to wait for the other device (default: every address, any ports)",

@@ -14,7 +14,12 @@ import { explainingLogger, explainLine } from "../explain.ts";
 import { Inbox, refusalOf } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
 import { ServingInboxes } from "../serving_inboxes.ts";
-import { checkDirectories, DEFAULT_INBOX, type ServedOptions } from "../served_directories.ts";
+import {
+  checkDirectories,
+  checkServesAny,
+  DEFAULT_INBOX,
+  type ServedOptions,
+} from "../served_directories.ts";
 import { Announcement } from "../mdns.ts";
 import { HOSTS, mayUseMdns } from "../mdns_permissions.ts";
 import type { Area } from "../remote_files.ts";
@@ -64,6 +69,7 @@ export function addServe(program: AgentCommand): void {
 }
 
 async function serve(context: Context, options: ServeOptions): Promise<void> {
+  checkServesAny(options);
   const { home, output, signal } = context;
   await using device = await openOrMakeDevice(context);
   const { share, inbox } = await checkDirectories(options, home, output);
@@ -100,11 +106,6 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
     output.note(
       `not announced in the local network: that needs --allow-net=${HOSTS.join(",")} and ` +
         "--allow-sys=networkInterfaces; or use --no-announce",
-    );
-  }
-  if (share === null && inbox === null) {
-    output.note(
-      "no file is served: add --share DIR to let peers read it, --inbox DIR to let them write it",
     );
   }
   if ((await device.peers()).length === 0) {

@@ -12,7 +12,7 @@ import { FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { HOSTS } from "../mdns_permissions.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
-import { checkDirectories } from "../served_directories.ts";
+import { checkDirectories, checkServesAny } from "../served_directories.ts";
 import { addServe, type ServeOptions } from "./serve.ts";
 import { addSync } from "./sync.ts";
 
@@ -121,6 +121,11 @@ const NOT_LOGGED_IN =
   "the systemd of this user does not run: log in as this user, and not by su or sudo, or run " +
   '"loginctl enable-linger"';
 
+/** Without a terminal, or with `--no-prompt`, Deno asks for nothing. */
+const MAY_NOT_RUN =
+  "degu may not run systemctl: run this command in a terminal, and type y when Deno asks for it, or add " +
+  "--allow-run=systemctl to the flags with which degu is installed";
+
 /** Runs `systemctl --user`; resolves to what it prints. */
 async function systemctl(...args: string[]): Promise<string> {
   const command = new Deno.Command("systemctl", { args: ["--user", ...args] });
@@ -131,6 +136,9 @@ async function systemctl(...args: string[]): Promise<string> {
     if (NO_BUS.test(problem)) throw new Failure(NOT_LOGGED_IN);
     throw new Failure(`systemctl --user ${args[0]}: ${problem}`);
   } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) {
+      throw new Failure(MAY_NOT_RUN, FAILED, { cause: error, code: "NOT_PERMITTED" });
+    }
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new Failure("there is no systemd on this machine", FAILED, { cause: error });
   }
@@ -159,6 +167,7 @@ async function serveUnits(
   command: Command,
 ): Promise<Units> {
   const options = command.opts<ServeOptions>();
+  checkServesAny(options);
   const { home, output } = context;
   await using _device = await openOrMakeDevice(context);
   const { share, inbox } = await checkDirectories(options, home, output);
@@ -221,7 +230,9 @@ async function syncUnits(
   await using device = await openDevice(context);
   const peer = await openPeer(device, path.peer);
   const dir = await ifThere(Deno.realPath(local));
-  if (dir === null) throw new Failure(`there is no directory ${local}: make it first`);
+  if (dir === null) {
+    throw new Failure(`there is no directory ${local} on this device: make it first`);
+  }
   const own = await ownDirectory(context.home);
   await own.check(dir);
   const { address, find = true, move = false } = command.opts<

@@ -8,7 +8,7 @@ import { openPeer } from "../peer_client.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";
 import { checkNotReserved } from "../remote_files.ts";
 import { IGNORE_FILE, IgnoreList, isIgnoreFile } from "../ignore.ts";
-import { ifThere, ownDirectory } from "../local_paths.ts";
+import { ifThere, ownDirectory, wildcardHint } from "../local_paths.ts";
 import { repeatRuns } from "../runs.ts";
 import {
   isRemotePath,
@@ -196,10 +196,9 @@ async function checkLocal(root: string, isTarget: boolean): Promise<void> {
   const info = await ifThere(Deno.stat(root));
   if (info === null && isTarget) return;
   if (info === null) {
-    throw new Failure(`there is no directory ${JSON.stringify(root)}`, FAILED, {
-      code: "NOT_THERE",
-      path: root,
-    });
+    const problem = `there is no directory ${JSON.stringify(root)} on this device`;
+    const advice = wildcardHint(root) ?? "check the name, and whether its disk is mounted";
+    throw new Failure(`${problem}: ${advice}`, FAILED, { code: "NOT_THERE", path: root });
   }
   if (info.isDirectory) return;
   const advice = isTarget ? "name a directory" : 'put a file with "degu put"';

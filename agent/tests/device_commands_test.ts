@@ -74,7 +74,9 @@ Deno.test("a device and a peer of another version are said to be that, by both n
   const has =
     `the device in "${homes.at("camera")}" has version 3, and this version of Degu opens ` +
     "version 1: use the version of Degu that has written it";
-  for (const args of [["id"], ["init"], ["serve"]]) await homes.fail("camera", 1, has, args);
+  for (const args of [["id"], ["init"], ["serve", "--inbox"]]) {
+    await homes.fail("camera", 1, has, args);
+  }
   const written = [device, `${peers}/${file}`].map((path) => Deno.readTextFileSync(path));
   assertEquals(written, ['{"version":3}', '{"version":2,"name":"viewer"}']);
 });
@@ -115,7 +117,7 @@ Deno.test("invite, join and serve make the device with the name of the machine, 
   assert(!ends[3]!.stderr.includes("created"), ends[3]!.stderr);
   // Where its name can't be read, the device is rather said to be missing.
   const none = `there is no device in ${homes.at("none")} yet: make one with "degu init", or`;
-  for (const args of [INVITE, ["join", "degu:x"], ["serve"]]) {
+  for (const args of [INVITE, ["join", "degu:x"], ["serve", "--inbox"]]) {
     await homes.fail("none", 1, none, args);
   }
   assertEquals(await entries(homes.at("none")).catch(() => null), null);
@@ -197,7 +199,8 @@ testUnless(
     await homes.pair("camera", "viewer");
     await homes.pair("other", "viewer");
     const serve = async (name: string) => {
-      const args = ["--json", "--no-announce", "--listen", `${own}:0`, "--listen", "127.0.0.1:0"];
+      const listen = ["--listen", `${own}:0`, "--listen", "127.0.0.1:0"];
+      const args = ["--json", "--no-announce", "--inbox", homes.at(`inbox of ${name}`), ...listen];
       const { addresses } = JSON.parse(await homes.start(name, ["serve", ...args]).line());
       return addresses as [ofNetwork: string, loopback: string];
     };
@@ -458,7 +461,8 @@ Deno.test("invalid options are a usage error, and an address of another machine 
   await using homes = await AgentHomes.create("camera");
   const line = ["--listen", "203.0.113.7:0"];
   const other = "203.0.113.7:0 is not an address of this machine: use one that is";
-  for (const args of [["serve", ...line], ["invite", ...line, ...SERVING]]) {
+  const serve = ["serve", "--inbox", homes.at("inbox"), ...line];
+  for (const args of [serve, ["invite", ...line, ...SERVING]]) {
     await homes.fail("camera", 1, other, args);
   }
   const rows = [["--seconds", "0"], ["--seconds", "x"], ["--as", "a b"], ["--serving", "/run/x"]];

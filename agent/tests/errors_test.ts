@@ -258,7 +258,7 @@ Deno.test("a wrong value of an option is said once, behind the name of the optio
     ],
     [
       "a port",
-      "--listen: must be an integer from 0 to 65535; got 99999",
+      "--listen: the port must be an integer from 0 to 65535; got 99999",
       ["serve", "--listen", "127.0.0.1:99999"],
     ],
   ];

@@ -58,9 +58,9 @@ Deno.test("a missing file is reported at once, with what lists those that there 
   await fill(files.share, { "photos/1": "" });
   const hint = 'is not there: "degu ls camera:" lists what is there';
   await files.fail(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
-  await files.serve("--no-modes");
+  await files.serve("--inbox", files.inboxes);
   const advice = 'camera shares no directory: it has to run "degu serve --share DIR"';
-  await files.fail(1, advice, "ls", "camera:");
+  await files.fail(1, advice, "sync", "camera:", `${files.here}/new`);
   await files.kill();
   const said = await files.fail(1, "no address answers", "ls", "camera:");
   assertEquals(said.includes("trying again"), false);

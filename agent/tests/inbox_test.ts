@@ -412,7 +412,7 @@ Deno.test("options of the inbox that don't go together are refused", async () =>
   await using homes = await AgentHomes.create("camera");
   await homes.fail("camera", 2, "--new-only is for an inbox: add --inbox", ["serve", "--new-only"]);
   const both = ["serve", "--inbox", "a", "--inbox-for-all", "b"];
-  await homes.fail("camera", 2, "cannot be used with option", both);
+  await homes.fail("camera", 2, "can't be combined", both);
 });
 
 // --new-only.

@@ -97,13 +97,13 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
       ["init", "--nam", "x"],
       /unknown option '--nam' \(Did you mean --name\?\); "degu init --help"/,
     ],
-    [["init", "--name"], /option '--name <name>' argument missing; "degu init --help"/],
-    [["id", "x"], /too many arguments for 'id'.*; "degu id --help"/],
-    [["--home", "sync", "id", "x"], /too many arguments for 'id'/], // sync is no command here
+    [["init", "--name"], /--name needs a value: --name NAME; "degu init --help"/],
+    [["id", "x"], /too many words: "x".*; "degu id --help"/],
+    [["--home", "sync", "id", "x"], /too many words: "x"/], // sync is no command here
     [["ping", "--address", "a b", "x"], /error: --address: .*"a b".*; "degu ping --help"/],
-    [["completions", "csh"], /Allowed choices are bash, zsh, fish.*; "degu completions --help"/],
+    [["completions", "csh"], /SHELL must be one of bash, zsh, fish; "degu completions --help"/],
     [["help", "x"], /"degu --help"/],
-    [["init", "--", "--name"], /too many arguments/], // two dashes end the options
+    [["init", "--", "--name"], /too many words: "--name"/], // two dashes end the options
     [["--home", "", "init"], /--home: must be a directory; it is empty/], // it would be the current one
   ];
   const [help, command] = [await runAgentHere(["help", "init"]), ["init", "--help"]];
@@ -390,7 +390,10 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
   }
   const message = 'Requires all access to "/proc", run again with the --allow-all flag';
   const system = explain(new NotCapable(message));
-  assertMatch(system, /^"\/proc" is of the system, .*: choose another path$/);
+  assertMatch(
+    system,
+    /^"\/proc" is in a directory of the system, \/proc, in which Deno .*: choose another path$/,
+  );
 });
 
 Deno.test("what has become of one file is told in terms of the program", () => {

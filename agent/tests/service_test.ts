@@ -31,7 +31,11 @@ Deno.test("a unit has the options that were given, and no other permissions than
   const sync = ["sync", "--checksum", "--delete", "--exclude", "*.t p", "--exclude", "/a/"];
   const options = ["--inbox", "--settled", "1.5", "--address", "[fe80::1%3]:7443"];
   const rows: [rule: string, args: string[], flags: string[]][] = [
-    ["nothing", [], [home, home, `[::]:7443,${mdns}`, "uid,networkInterfaces"]],
+    [
+      "a share",
+      ["--share", at("share")],
+      [`${home},${at("share")}`, home, `[::]:7443,${mdns}`, "uid,networkInterfaces"],
+    ],
     [
       "a share, not announced",
       ["--share", at("share"), "--no-announce"],
@@ -57,11 +61,20 @@ Deno.test("a unit has the options that were given, and no other permissions than
         "uid,statfs,networkInterfaces",
       ],
     ],
-    ["addresses", listen, [home, home, "127.0.0.1:7443,[::1]:7444", "uid"]],
+    [
+      "addresses",
+      ["--share", at("share"), ...listen],
+      [`${home},${at("share")}`, home, "127.0.0.1:7443,[::1]:7444", "uid"],
+    ],
     [
       "to a peer, which is not looked for",
       [...sync, "--no-find", at(hostile), "desk:a b"],
       [`${home},${at(hostile)}`, home, "192.0.2.1:7443", "uid"],
+    ],
+    [
+      "to a peer, from which files are removed here",
+      ["sync", "--move", "--no-find", at("share"), "desk:"],
+      [`${home},${at("share")}`, `${home},${at("share")}`, "192.0.2.1:7443", "uid"],
     ],
     [
       "from a peer",
@@ -81,7 +94,10 @@ Deno.test("a unit has the options that were given, and no other permissions than
     ]);
     const [{ text, path } = {}, ...others] = objectsOf({ code, stdout, stderr });
     assertEquals([code, others.length], [1, args[0] === "sync" ? 1 : 0]);
-    assertMatch(stderr, /Requires run access to "systemctl".*nothing is installed; this would be/);
+    assertMatch(
+      stderr,
+      /degu may not run systemctl: run this command in a terminal, .*nothing is installed; this would be/,
+    );
     assertMatch(String(path), /^~\/\.config\/systemd\/user\/degu/);
     const [, , ...said] = wordsOf(String(text));
     const begin = said.findIndex((word) => word === "serve" || word === "sync");
@@ -98,10 +114,13 @@ Deno.test("a unit has the options that were given, and no other permissions than
 
 Deno.test("where there is no systemd, install says so and prints the unit; remove says so", async () => {
   await using homes = await AgentHomes.create("desk");
-  const options = { flags: ["--allow-all"], env: { PATH: homes.at("bin") } };
+  const process = { flags: ["--allow-all"], env: { PATH: homes.at("bin") } };
+  await fill(homes.path, { inbox: null });
+  const inbox = ["--inbox", homes.at("inbox")];
   for (const action of ["install", "remove"]) {
-    const args = ["--home", homes.at("desk"), "service", action];
-    const { code, stdout, stderr } = await runAgent(args, options);
+    const options = action === "install" ? inbox : [];
+    const args = ["--home", homes.at("desk"), "service", action, ...options];
+    const { code, stdout, stderr } = await runAgent(args, process);
     assertEquals([code, stdout.includes("\nExecStart=")], [1, action === "install"], stderr);
     assertMatch(stderr, /^degu: error: there is no systemd on this machine/);
   }
@@ -109,15 +128,15 @@ Deno.test("where there is no systemd, install says so and prints the unit; remov
 
 Deno.test("where the systemd of the user does not run, install and remove say so, and what to do", async () => {
   await using homes = await AgentHomes.create("desk");
-  await fill(homes.path, { bin: null, run: null });
+  await fill(homes.path, { bin: null, run: null, inbox: null });
   // What it says without a bus, as in a container or behind su.
   const problem = "Failed to connect to bus: No medium found";
   const script = `#!/bin/sh\necho '${problem}' >&2\nexit 1\n`;
   await Deno.writeTextFile(homes.at("bin/systemctl"), script, { mode: 0o755 });
   const options = { flags: ["--allow-all"], env: { PATH: `${homes.at("bin")}:/bin:/usr/bin` } };
-  for (const action of ["install", "remove"]) {
+  for (const action of [["install", "--inbox", homes.at("inbox")], ["remove"]]) {
     const { code, stderr } = await runAgent(
-      ["--home", homes.at("desk"), "service", action],
+      ["--home", homes.at("desk"), "service", ...action],
       options,
     );
     assertEquals(code, 1, stderr);
@@ -129,11 +148,12 @@ Deno.test("what can't be a service is refused before anything is written", async
   await using homes = await AgentHomes.create("desk", "laptop");
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
   await fill(homes.path, { "a,b": null, "dir": null });
+  const unix = ["--share", homes.at("dir"), "--listen", "unix:/run/a"];
   const rows: [code: number, said: string, ...args: string[]][] = [
     [1, "its name has a comma", "--share", homes.at("a,b")],
     [1, "there is no directory", "--share", homes.at("none")],
     [2, "peers could read its keys", "--share", homes.at("laptop")],
-    [2, "--listen: a service listens at IP addresses", "--listen", "unix:/run/a"],
+    [2, "--listen: a service listens at IP addresses", ...unix],
     [2, "unknown option '--shar' (Did you mean --share?)", "--shar", "x"],
     [2, "write PEER:DIR DIR, or DIR PEER:DIR", "sync", "a", "b"],
     [3, 'there is no peer "toaster"', "sync", homes.at("dir"), "toaster:"],
@@ -145,7 +165,7 @@ Deno.test("what can't be a service is refused before anything is written", async
   for (const [code, said, ...args] of rows) {
     await homes.fail("laptop", code, said, ["service", "install", ...args]);
   }
-  await homes.fail("laptop", 1, 'Requires run access to "systemctl"', ["service", "remove"]);
+  await homes.fail("laptop", 1, "degu may not run systemctl", ["service", "remove"]);
   const help = await homes.must("laptop", ["service", "--help"]);
   for (const command of ["install", "remove"]) assert(help.includes(command), help);
 });

@@ -14,7 +14,7 @@ const [camera, viewer, stranger] = await Promise.all(
 await network([[camera, "192.0.2.1/24"], [viewer, "192.0.2.2/24"], [stranger, "192.0.2.3/24"]]);
 // Where it served when the two were paired it does not serve any more.
 await pair(camera, viewer);
-const serving = camera.start(["serve", "--listen", "[::]:7555"]);
+const serving = camera.start(["serve", "--inbox", `${camera.dir}/inbox`, "--listen", "[::]:7555"]);
 await serving.message("announced in the local network as camera");
 const ping = (...args: string[]) => viewer.run(["--json", "ping", ...args, "camera"]);
 /** A busy machine can make any answer late, so it is looked for up to five times. */
@@ -26,7 +26,7 @@ const find = async () => {
 const known = await ping("--no-find");
 const found = await find();
 
-const other = stranger.start(["serve"]);
+const other = stranger.start(["serve", "--inbox", `${stranger.dir}/inbox`]);
 await other.line("serving on");
 const { stdout } = await camera.succeed(["--json", "id"]);
 const impostor = new RunningProcess(

@@ -31,7 +31,8 @@ async function run(row: string, home: string, ...args: string[]): Promise<void> 
 }
 
 await fill(units, { "degu.service": "[Service]\nExecStart=true\n" });
-const own = await runAgent(["--home", homes.at("desk"), "service", "install"], { flags: ["-A"] });
+const install = ["--home", homes.at("desk"), "service", "install", "--inbox", inbox];
+const own = await runAgent(install, { flags: ["-A"] });
 await Deno.remove(`${units}/degu.service`);
 const listen = ["--listen", "127.0.0.1:7443"];
 const serves = async () => (await homes.run("laptop", ["ping", "desk"])).code === 0;

@@ -7,7 +7,7 @@ const [left, middle, right] = await Promise.all(
 ) as [Machine, Machine, Machine];
 await network([[left, "fe80::1/64"], [middle, "fe80::2/64"]], "one");
 await network([[middle, "fe80::3/64"], [right, "fe80::4/64"]], "two");
-const serving = middle.start(["serve"]);
+const serving = middle.start(["serve", "--inbox", `${middle.dir}/inbox`]);
 await serving.line("serving on");
 await pair(middle, left);
 await pair(middle, right);

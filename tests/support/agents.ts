@@ -288,15 +288,16 @@ export class AgentHomes implements AsyncDisposable {
   }
 
   /**
-   * Runs `degu serve` at a free port; resolves once it serves and the paired devices know its
-   * address.
+   * Runs `degu serve` at a free port, by default with an inbox; resolves once it serves and the
+   * paired devices know its address.
    */
   async serve(
     name: string,
     args: readonly string[] = [],
     ...peers: string[]
   ): Promise<{ agent: RunningAgent; address: string }> {
-    const all = ["serve", "--listen", "127.0.0.1:0", "--json", ...args];
+    const served = args.length > 0 ? args : ["--inbox", this.at(`${name}-inbox`)];
+    const all = ["serve", "--listen", "127.0.0.1:0", "--json", ...served];
     const agent = this.start(name, all);
     const { addresses: [address] } = JSON.parse(await agent.line());
     for (const peer of peers) await this.#tell(peer, name, address);

@@ -1,0 +1,115 @@
+/** What a person reads who has typed something else than the program expects: what it is, and the way out. */
+import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { fill } from "@degu/testing/directories.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { assertEquals } from "@std/assert";
+
+Deno.test("what is wrong with a command line is said with the way out, in words that need no other program", async (t) => {
+  await using files = await AgentFiles.start();
+  const { here, share, homes } = files;
+  await fill(here, { "file": "1", "dir/a": "1" });
+  await fill(share, { "file": "1" });
+  const help = (command: string) => `; "degu ${command} --help" explains it`;
+  const scp = (path: string) =>
+    ` is written as for scp: there are no users, so write the name of a peer, which "degu peers" lists, and a path ` +
+    `in what it shares, as in ${path}`;
+  const isFile = "is a file: leave out the slash at the end";
+  const port = "the port must be an integer from 0 to 65535; got 70000";
+  const nothing =
+    "nothing is to be served: add --share DIR, which peers can read, or --inbox, into which they can put files";
+  const rows: [rule: string, code: number, said: string, args: string[]][] = [
+    [
+      "a directory that is missing here",
+      1,
+      `there is no directory "${here}/no" on this device: check the name, and whether its disk is mounted`,
+      ["sync", `${here}/no`, "camera:to"],
+    ],
+    [
+      "a pattern in place of a directory",
+      1,
+      `there is no directory "${here}/*" on this device: there are no wildcards: name each file, or a directory with -r`,
+      ["sync", `${here}/*`, "camera:to"],
+    ],
+    [
+      "a directory that is missing above a target",
+      1,
+      `there is no directory ${here}/no on this device: make it first, with "mkdir -p"`,
+      ["get", "camera:file", `${here}/no/new`],
+    ],
+    ["a port that is none", 2, `--listen: ${port}${help("serve")}`, ["serve", "--listen", "70000"]],
+    ["behind a colon", 2, `--listen: ${port}${help("serve")}`, ["serve", "--listen", ":70000"]],
+    [
+      "behind an address",
+      2,
+      `--address: ${port}${help("ping")}`,
+      ["ping", "camera", "--address", "10.0.0.1:70000"],
+    ],
+    ["a path of scp", 2, `"root@camera:/file"${scp("camera:file")}`, [
+      "get",
+      "root@camera:/file",
+      here,
+    ]],
+    ["to put to", 2, `"me@camera:"${scp("camera:")}`, ["put", `${here}/file`, "me@camera:"]],
+    ["a slash behind a file, of ls", 1, `"camera:file" ${isFile}`, ["ls", "camera:file/"]],
+    ["of get", 1, `camera:file ${isFile}`, ["get", "camera:file/", here]],
+    ["of rm", 1, `"camera:theirs" ${isFile}`, ["rm", "camera:theirs/"]],
+    ["a path through a file", 1, `"camera:file" is a file: nothing is in it`, [
+      "ls",
+      "camera:file/x",
+    ]],
+    ["a file to sync", 1, `"${here}/file" is not a directory: put a file with "degu put"`, [
+      "sync",
+      `${here}/file`,
+      "camera:to",
+    ]],
+    [
+      "a file as the share",
+      1,
+      `--share: ${here}/file is no directory: name the one that it is in`,
+      [
+        "serve",
+        "--share",
+        `${here}/file`,
+      ],
+    ],
+    ["nothing to serve", 2, nothing, ["serve"]],
+    ["as a service", 2, nothing, ["service", "install", "--listen", "127.0.0.1"]],
+    ["an operand that is missing", 2, `PEER:PATH is missing${help("ls")}`, ["ls"]],
+    [
+      "a second one",
+      2,
+      `too many words: "b", "c d"; a name with spaces needs quotes${help("ls")}`,
+      ["ls", "a", "b", "c d"],
+    ],
+    [
+      "a value that is missing",
+      2,
+      `--max-delete needs a value: --max-delete NUMBER${help("sync")}`,
+      ["sync", "a", "b:", "--max-delete"],
+    ],
+    [
+      "a value that is none of a few",
+      2,
+      `SHELL must be one of bash, zsh, fish${help("completions")}`,
+      ["completions", "tcsh"],
+    ],
+    [
+      "options that exclude each other",
+      2,
+      `--inbox-for-all and --inbox can't be combined${help("serve")}`,
+      ["serve", "--inbox", "a", "--inbox-for-all", "b"],
+    ],
+    [
+      "words in place of seconds",
+      2,
+      `--seconds: must be a number of seconds, 0 or more; got "soon"${help("invite")}`,
+      ["invite", "--seconds", "soon"],
+    ],
+  ];
+  await fill(files.inbox, { "theirs": "1" });
+  await eachRow(t, rows, async (_rule, code, said, args) => {
+    const stderr = await files.fail(code, said, ...args);
+    assertEquals(stderr, `degu: error: ${said}\n`);
+  });
+  await homes.fail("here/file", 1, /^degu: error: --home: .*\/here\/file is a file, or/, ["peers"]);
+});
