@@ -40,6 +40,7 @@ export type HeaderDict = Record<string, string | number | Range | ContentRange |
  * `undefined` is left out.
  */
 export interface HeadersToSend {
+  /** Any header. */
   [name: string]: string | number | Range | ContentRange | undefined;
   /** The number of bytes in the body; added for each body, if it is left out. */
   "content-length"?: number | undefined;
@@ -48,44 +49,6 @@ export interface HeadersToSend {
   /** The range of a response. */
   "content-range"?: ContentRange | undefined;
 }
-
-/** Spellings that no received header has: all names are in lower case. */
-type CapitalizedName =
-  | "Accept"
-  | "Accept-Encoding"
-  | "Accept-Language"
-  | "Accept-Ranges"
-  | "Authorization"
-  | "Cache-Control"
-  | "Connection"
-  | "Content-Disposition"
-  | "Content-Encoding"
-  | "Content-Length"
-  | "Content-Range"
-  | "Content-Type"
-  | "Cookie"
-  | "Date"
-  | "ETag"
-  | "Etag"
-  | "Expires"
-  | "Host"
-  | "If-Match"
-  | "If-Modified-Since"
-  | "If-None-Match"
-  | "If-Range"
-  | "Last-Modified"
-  | "Location"
-  | "Origin"
-  | "Range"
-  | "Referer"
-  | "Retry-After"
-  | "Server"
-  | "Set-Cookie"
-  | "Transfer-Encoding"
-  | "User-Agent"
-  | "Vary"
-  | "WWW-Authenticate"
-  | "X-Forwarded-For";
 
 /**
  * Headers by lower-case name, as they were received: an object without a prototype. They can be
@@ -101,7 +64,46 @@ export type ReceivedHeaders =
     /** The range of a response. */
     readonly "content-range"?: ContentRange;
   }
-  & { readonly [name in CapitalizedName]?: never }
+  & {
+    readonly [
+      name in
+        | "Accept"
+        | "Accept-Encoding"
+        | "Accept-Language"
+        | "Accept-Ranges"
+        | "Authorization"
+        | "Cache-Control"
+        | "Connection"
+        | "Content-Disposition"
+        | "Content-Encoding"
+        | "Content-Length"
+        | "Content-Range"
+        | "Content-Type"
+        | "Cookie"
+        | "Date"
+        | "ETag"
+        | "Etag"
+        | "Expires"
+        | "Host"
+        | "If-Match"
+        | "If-Modified-Since"
+        | "If-None-Match"
+        | "If-Range"
+        | "Last-Modified"
+        | "Location"
+        | "Origin"
+        | "Range"
+        | "Referer"
+        | "Retry-After"
+        | "Server"
+        | "Set-Cookie"
+        | "Transfer-Encoding"
+        | "User-Agent"
+        | "Vary"
+        | "WWW-Authenticate"
+        | "X-Forwarded-For"
+    ]?: never;
+  }
   & { readonly [name: string]: string | undefined };
 
 /** The message that headers belong to; only PUT and POST requests may have a body. */
