@@ -1,5 +1,5 @@
 /** Rules for the whole tree: which folder may import which, and what a module may contain. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { AGENT_SUPPORT, readPackages } from "@degu/internal/tools/packages.ts";
 import {
   codeOf,
@@ -13,7 +13,10 @@ import {
 } from "@degu/testing/tree.ts";
 
 const CONNECTED = "internal/ base/ net/ client.ts server.ts";
-/** What files/ and device/ may import of these: of TLS only what writes certificates. */
+/**
+ * What files/ and device/ may import of these, and nothing of each other: of TLS only what writes
+ * certificates.
+ */
 const LIBRARY =
   "internal/* internal/disk/ base/ net/* net/tls/certificate_writer.ts base.ts client.ts server.ts";
 
@@ -75,6 +78,25 @@ Deno.test("what only the program can import are so many names, each used and und
   // A reason is a comment, which stands before the names for which it is given.
   assertEquals((await read(AGENT_SUPPORT)).match(/\{\n {2}(?!\/\/ \S)/g), null);
 });
+
+for (const folder of ["agent", "device", "files", "internal"]) {
+  Deno.test(`${folder}/README.md is one screen, and names each module of the folder`, async () => {
+    const page = await read(`${folder}/README.md`);
+    assert(page.split("\n").length <= 40, "it is longer than a screen");
+    const named = [...page.matchAll(/`([\w/]+\.ts)`/g)].map(([, path]) => `${folder}/${path}`);
+    const isOwn = (path: string) => path.startsWith(`${folder}/`);
+    // Of the program, a command is named after its module.
+    const modules = (await libraryFiles()).filter(isOwn)
+      .filter((path) => !path.startsWith("agent/commands/"));
+    assertEquals(modules.filter((path) => !named.includes(path)), []);
+    // The entries at the top are the only others.
+    const others = named.map((path) => path.slice(folder.length + 1))
+      .filter((path) => !modules.includes(`${folder}/${path}`));
+    const entries = ["base.ts", "client.ts", "server.ts", `${folder}.ts`];
+    assertEquals(others.filter((path) => !entries.includes(path)), []);
+    assertMatch(page, /^\*\*May import:\*\* /m);
+  });
+}
 
 Deno.test("imports go one way", async () => {
   for (const [path, targets] of await libraryImports()) {
