@@ -736,8 +736,8 @@ Deno.test("onFile is told of the files of a bundle that was cut", async () => {
   ]);
 });
 
-Deno.test("the program in docs/protocol_files.md reads a bundle (needs python3)", async () => {
-  const docs = await Deno.readTextFile("docs/protocol_files.md");
+Deno.test("the program in docs/protocol.md reads a bundle (needs python3)", async () => {
+  const docs = await Deno.readTextFile("docs/protocol.md");
   const [, program = ""] = /```python\n([^]*?)```/.exec(docs) ?? [];
   await using files = await serveBundles({ write: false });
   await Deno.mkdir(`${files.root}/é`);

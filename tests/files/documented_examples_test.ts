@@ -1,4 +1,4 @@
-/** The examples of docs/files.md and docs/protocol_files.md, run until they end where nothing goes as planned. */
+/** The examples of docs/files.md and docs/protocol.md, run until they end where nothing goes as planned. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { denoRun, startCommand } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -12,7 +12,7 @@ const IN_HASTE = "const later = globalThis.setTimeout;\n" +
   "globalThis.setTimeout = (work, milliseconds = 0) => later(work, milliseconds / 100);\n";
 
 const pages = await Promise.all(
-  ["files", "protocol_files"].map((name) => Deno.readTextFile(new URL(`docs/${name}.md`, ROOT))),
+  ["files", "protocol"].map((name) => Deno.readTextFile(new URL(`docs/${name}.md`, ROOT))),
 );
 const examples = Array.from(
   pages.join("\n").matchAll(/^```ts\n([^]*?)^```$/gm),

@@ -110,7 +110,7 @@ const OTHER_BLOCKS: Record<string, string> = {
   "npx -y deno task demo    # an app, a proxy in front of it, two paired devices, and 256 MiB through each":
     "it downloads Deno; tests/project/examples_test.ts runs the programs",
   "laptop$ degu send holiday.mp4": "tests/long/project/recording_test.ts",
-  // protocol_files.md
+  // protocol.md
   "[": "no program, but a list; tests/files/ compares such lists",
   "import hashlib, http.client, json, sys": "tests/files/bundle_test.ts",
   // interop.md: tests/project/interop_test.ts compares the configurations with those that are run.
