@@ -12,8 +12,8 @@
  *   the program is told to end.
  * - {@linkcode fromFetchHandler} and {@linkcode createFetch} are the bridge to `fetch`.
  *
- * The other exports come from `@degu/degu/base`, `@degu/degu/client` and `@degu/degu/server`, or
- * are types that these refer to.
+ * The other functions and classes are those of `@degu/degu/base`, `@degu/degu/client` and
+ * `@degu/degu/server`. This module has what a program calls; the other types have these three.
  *
  * @example
  * ```ts
@@ -50,6 +50,83 @@ export {
 } from "./web/from_fetch_handler.ts";
 export { repeat, type RepeatOptions } from "./net/repeat.ts";
 export { terminationSignal } from "./net/termination.ts";
-export * from "./base.ts";
-export * from "./client.ts";
-export * from "./server.ts";
+export * from "./base/errors.ts";
+export {
+  type Address,
+  type Api,
+  bodies,
+  Body,
+  type BodyIn,
+  BodyIter,
+  type BodyOut,
+  buildUri,
+  checkAddress,
+  type Chunk,
+  ChunkedBody,
+  ChunkedBodyIter,
+  ContentRange,
+  formatAddress,
+  type HeaderDict,
+  type HeadersToSend,
+  makeOutputFromInput,
+  type Method,
+  parseAddress,
+  parseHost,
+  type PeerCertificate,
+  printable,
+  Range,
+  type ReceivedHeaders,
+  Response,
+  type ResponseTuple,
+  type Socket,
+} from "./base.ts";
+export {
+  buildClientSslctx,
+  Client,
+  type ClientOptions,
+  type ClientSslconfig,
+  type ClientSslctx,
+  Connection,
+  ConnectionPool,
+  type ConnectionPoolOptions,
+  type ConnectOptions,
+  type Connector,
+  expectOk,
+  isSignedBy,
+  isTransient,
+  publicKey256,
+  type Requester,
+  type RequestOptions,
+  retry,
+  type RetryEvent,
+  type RetryOptions,
+  type RetryProgress,
+  SSLClient,
+  type SSLClientOptions,
+  StatusError,
+} from "./client.ts";
+export {
+  type App,
+  type AppFunction,
+  type AppObject,
+  buildServerSslctx,
+  type Exchange,
+  type LogDetails,
+  type Logger,
+  type LogLevel,
+  type PeerIdentity,
+  Request,
+  type RequestChanges,
+  ResponseError,
+  type ResponseObject,
+  Server,
+  type ServerOptions,
+  type ServerSslconfig,
+  type ServerSslctx,
+  Session,
+  SSLServer,
+  type SSLServerOptions,
+  standardLogger,
+  type StandardLoggerOptions,
+  type UntilSignalOptions,
+} from "./server.ts";

@@ -2,7 +2,26 @@
 
 import type { RightPrograms, WrongProgram } from "./programs.ts";
 
+/** Types and classes that `@degu/degu` doesn't export, by the module that does. */
+const ELSEWHERE = {
+  base: "Bodies BodyInput BodyReadOptions ByteSink ByteSource ChunkedDecoderStream " +
+    "ChunkedEncoderStream HostAddress LengthDecoderStream LengthEncoderStream PeerAuthority " +
+    "ReadableBody ScopedAddress",
+  client:
+    "AuthorityFiles AuthorityTexts CertificateFiles CertificateTexts HostnameCheck PoolPeer " +
+    "RequestShortcuts Sslctx",
+  server: "ClientAdmission",
+};
+
 export const WRONG: readonly WrongProgram[] = [
+  ...Object.entries(ELSEWHERE).flatMap(([module, names]) =>
+    names.split(" ").map((name): WrongProgram => [
+      `${name} of @degu/degu`,
+      `type Mine = degu.${name};`,
+      `type Mine = import("@degu/degu/${module}").${name};`,
+      "has no exported member",
+    ])
+  ),
   [
     "the question of a pairing as Asked",
     `const confirm = ({ number }: import("@degu/degu/device").Asked) => number === "123456";`,
