@@ -1,7 +1,6 @@
 /** An app that is a table: an app for each method and path, or for everything below a path. */
 
 import {
-  type Api,
   type App,
   type AppFunction,
   type AppObject,
@@ -9,9 +8,8 @@ import {
   type OnConnect,
   readApp,
 } from "../base/app/app.ts";
-import { addParameters, type Request } from "../base/app/message.ts";
+import { addParameters, type Request, type RequestChanges } from "../base/app/message.ts";
 import { joinIdentities, type PeerIdentity, readDecision } from "../base/app/peer_identity.ts";
-import type { Session } from "../base/app/session.ts";
 import { checkObject } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { checkMethod, type Method } from "../base/wire/preamble.ts";
@@ -34,17 +32,14 @@ export type RouteParameters<Key extends string> = Key extends
   : Readonly<Record<never, string>>;
 
 /** A request whose parameters are those of a route. */
-export type RouteRequest<Key extends string> = Omit<Request, "parameters"> & {
+export type RouteRequest<Key extends string> = Omit<Request, "parameters" | "with"> & {
   readonly parameters: RouteParameters<Key>;
+  with(changes: RequestChanges): RouteRequest<Key>;
 };
 
 /** An app in a table: a function gets a request with the parameters that its key names. */
 export type RouteApp<Key extends string> =
-  | ((
-    request: RouteRequest<Key>,
-    session: Session,
-    api: Api,
-  ) => ReturnType<AppFunction>)
+  | AppFunction<RouteRequest<Key>>
   | AppObject;
 
 /** A component that stands for a part of the path, and its name. */

@@ -19,8 +19,8 @@ import { checkFunction } from "../internal/checks.ts";
  * `Response`, whatever the app has returned, or thrown as a {@linkcode ResponseError}; so are 413
  * and 400 for a body that is too long for the app or no JSON. Any other error rejects.
  */
-export type NextApp = (
-  request?: Request,
+export type NextApp<R extends Request = Request> = (
+  request?: R,
   session?: Session,
   api?: Api,
 ) => Promise<Response<BodyOut>>;
@@ -28,8 +28,9 @@ export type NextApp = (
 /**
  * Wraps an app in a function that gets each request in its place.
  *
- * Everything else of the app is kept: its `onConnect`, without which a wrapper would let strangers
- * in, and its disposal. The result has no `onConnect` if the app has none.
+ * The result is a function if the app is one, for requests of the same type. If the app is an
+ * object, the result is an object with everything else of the app: its `onConnect`, without which a
+ * wrapper would let strangers in, and its disposal. It has no `onConnect` if the app has none.
  *
  * @param app The app to wrap.
  * @param handle Answers a request; `next()` is what the app answers.
@@ -54,32 +55,52 @@ export type NextApp = (
  * assertEquals(headers["cache-control"], "no-store");
  * ```
  */
+export function wrapApp<R extends Request = Request>(
+  app: AppFunction<R>,
+  handle: (next: NextApp<R>, ...args: Parameters<AppFunction<R>>) => ReturnType<AppFunction>,
+): AppFunction<R>;
+/**
+ * Wraps an app that is an object.
+ *
+ * @param app The app to wrap.
+ * @param handle Answers a request; `next()` is what the app answers.
+ * @throws the same errors.
+ */
+export function wrapApp(
+  app: AppObject,
+  handle: (next: NextApp, ...args: Parameters<AppFunction>) => ReturnType<AppFunction>,
+): AppObject;
+/**
+ * Wraps an app of either form.
+ *
+ * @param app The app to wrap.
+ * @param handle Answers a request; `next()` is what the app answers.
+ * @throws the same errors.
+ */
 export function wrapApp(
   app: App,
-  handle: (
-    next: NextApp,
-    request: Request,
-    session: Session,
-    api: Api,
-  ) => ReturnType<AppFunction>,
-): AppObject {
+  handle: (next: NextApp, ...args: Parameters<AppFunction>) => ReturnType<AppFunction>,
+): App;
+export function wrapApp(
+  app: App,
+  handle: (next: NextApp, ...args: Parameters<AppFunction>) => ReturnType<AppFunction>,
+): App {
   const parts = readApp(app, "app");
   checkFunction("handle", handle);
-  const wrapped: AppObject = {
-    handle: (request, session, api) => {
-      const next: NextApp = async (...[ownRequest, ownSession, ownApi]) =>
-        responseOf(
-          await callHandle(parts, ownRequest ?? request, ownSession ?? session, ownApi ?? api),
-        );
-      return handle(next, request, session, api);
-    },
+  const wrapped: AppFunction = (request, session, api) => {
+    const next: NextApp = async (...[ownRequest, ownSession, ownApi]) =>
+      responseOf(
+        await callHandle(parts, ownRequest ?? request, ownSession ?? session, ownApi ?? api),
+      );
+    return handle(next, request, session, api);
   };
   if (typeof app === "function") return wrapped;
+  const object: AppObject = { handle: wrapped };
   for (const hook of APP_HOOKS) {
     if (app[hook] === undefined) continue;
     // Like a server, this looks the method up at each call. The method may use private fields.
     const call = (...args: never[]) => (app[hook] as (...args: never[]) => unknown)(...args);
-    Object.assign(wrapped, { [hook]: call });
+    Object.assign(object, { [hook]: call });
   }
-  return wrapped;
+  return object;
 }

@@ -58,10 +58,11 @@ export interface Api extends Bodies {
 
 /**
  * An app that is a function: given a request, it returns a status, a reason, headers and a body. It
- * may throw them as a {@linkcode ResponseError}.
+ * may throw them as a {@linkcode ResponseError}. The requests of a route have a type of
+ * their own.
  */
-export type AppFunction = (
-  request: Request,
+export type AppFunction<R extends Request = Request> = (
+  request: R,
   session: Session,
   api: Api,
 ) => ResponseTuple | ResponseObject | Promise<ResponseTuple | ResponseObject>;

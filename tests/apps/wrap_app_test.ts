@@ -1,11 +1,13 @@
 /** Wrapping an app in a function. */
 import {
   type App,
+  type AppFunction,
   type AppObject,
   Client,
   EmptyPreambleError,
   reply,
   Response,
+  routes,
   type Session,
   wrapApp,
 } from "@degu/degu";
@@ -41,7 +43,7 @@ class Guarded {
 
 Deno.test("wrapApp calls the function in place of the app, with the app as next", async () => {
   const seen: unknown[] = [];
-  const app: App = (request, session, given) => {
+  const app: AppFunction = (request, session, given) => {
     seen.push(request, session, given);
     return reply(200);
   };
@@ -51,7 +53,7 @@ Deno.test("wrapApp calls the function in place of the app, with the app as next"
   });
   const request = mkreq("GET", "/");
   const session = makeSession();
-  assertEquals(await wrapped.handle(request, session, api), reply(201));
+  assertEquals(await wrapped(request, session, api), reply(201));
   for (const [i, each] of [request, session, api].entries()) assertStrictEquals(seen[i], each);
 });
 
@@ -96,16 +98,31 @@ Deno.test("wrapApp keeps onConnect and disposal of an app, on the app itself", a
 });
 
 Deno.test("wrapApp adds no onConnect and no disposal to an app that has none", () => {
-  const rows: App[] = [
-    () => reply(200),
-    { handle: () => reply(200) },
-    Object.freeze({
-      handle: () => reply(200),
-    }),
-  ];
-  for (const app of rows) {
+  const handle = () => reply(200);
+  for (const app of [{ handle }, Object.freeze({ handle })]) {
     assertEquals(Reflect.ownKeys(wrapApp(app, () => reply(404))), ["handle"]);
   }
+});
+
+Deno.test("wrapApp makes a function of a function, and an object of an object", () => {
+  const handle = () => reply(200);
+  assertEquals(typeof wrapApp(handle, (next) => next()), "function");
+  assertEquals(typeof wrapApp({ handle }, (next) => next()), "object");
+});
+
+Deno.test("a wrapped function of a route has the parameters of the route, and so has a copy", async () => {
+  const app = routes({
+    "GET /lamp/{name}": wrapApp(
+      ({ parameters, headers }) => reply(200, `${parameters.name} ${headers["x-a"]}`),
+      (next, request) => {
+        if (request.parameters.name === "none") return reply(404);
+        return next(request.with({ headers: { "x-a": request.parameters.name } }));
+      },
+    ),
+  });
+  assertEquals((await callApp(app, mkreq("GET", "/lamp/none"))).status, 404);
+  const response = await callApp(app, mkreq("GET", "/lamp/kitchen"));
+  assertEquals(await response.text(), "kitchen kitchen");
 });
 
 Deno.test("wrapApp looks up the methods of an app at each call, as a server does", async () => {

@@ -139,6 +139,7 @@ interface DocNode {
   readonly functionDef?: { readonly params: readonly Parameter[]; readonly hasBody?: boolean };
   readonly def?: { readonly [kind: string]: readonly DocNode[] } & {
     readonly params?: readonly Parameter[];
+    readonly hasBody?: boolean;
   };
 }
 
@@ -165,7 +166,7 @@ async function readReference(path: string) {
     for (const node of declarations as DocNode[]) {
       if (node.kind === "reference") {
         all.push({ ...documented(name, node, null), isReference: true });
-      } else all.push(...describe(name, node));
+      } else if (!isImplementation(node, declarations)) all.push(...describe(name, node));
     }
   }
   return {
@@ -174,6 +175,12 @@ async function readReference(path: string) {
     /** The names of the types in its signatures that belong to the platform. */
     platformTypes: new Set(platformTypesIn(symbols)),
   };
+}
+
+/** Whether this is a function behind its overloads. */
+function isImplementation({ kind, def }: DocNode, declarations: readonly DocNode[]): boolean {
+  const isFunction = kind === "function" && def?.hasBody === true;
+  return isFunction && declarations.some(({ def }) => def?.hasBody !== true);
 }
 
 /** A type that is neither declared nor imported has no resolution. */

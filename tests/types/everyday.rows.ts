@@ -285,7 +285,7 @@ for (const each of [connector, requester, new WrappedConnection(conn)]) {
 }
 `,
   "generics over apps and requesters": `
-function withServer<A extends App>(app: A): AppObject {
+function withServer(app: App): App {
   return wrapApp(app, async (next, request) => {
     if (request.method === "GET") return next();
     const { status, reason, headers, body } = await next();

@@ -5,8 +5,8 @@ import type { RightPrograms, WrongProgram } from "./programs.ts";
 /** Types and classes that `@degu/degu` doesn't export, by the module that does. */
 const ELSEWHERE = {
   base: "Bodies BodyInput BodyReadOptions ByteSink ByteSource ChunkedDecoderStream " +
-    "ChunkedEncoderStream HostAddress LengthDecoderStream LengthEncoderStream PeerAuthority " +
-    "ReadableBody ScopedAddress",
+    "ChunkedEncoderStream HostAddress LengthDecoderStream LengthEncoderStream ParsedHost " +
+    "PeerAuthority ReadableBody ScopedAddress",
   client:
     "AuthorityFiles AuthorityTexts CertificateFiles CertificateTexts HostnameCheck PoolPeer " +
     "RequestShortcuts Sslctx",
@@ -53,6 +53,34 @@ export const WRONG: readonly WrongProgram[] = [
     "'max' does not exist in type 'ConnectionPoolOptions'",
   ],
   [
+    "the method of an object where wrapApp makes a function",
+    `wrapApp(() => reply(200), (next) => next()).handle(request);`,
+    `wrapApp(() => reply(200), (next) => next())(request, session, {} as Api);`,
+    "Property 'handle' does not exist",
+  ],
+  [
+    "an object that wrapApp made, called as a function",
+    `wrapApp({ handle: app }, (next) => next())(request);`,
+    `wrapApp({ handle: app }, (next) => next()).handle(request, session, {} as Api);`,
+    "TS2349",
+  ],
+  [
+    "a wrapped function for another route",
+    `routes({
+  "GET /lamp/{id}": wrapApp(
+    ({ parameters }: degu.RouteRequest<"GET /{name}">) => reply(200, parameters.name),
+    (next) => next(),
+  ),
+});`,
+    `routes({
+  "GET /lamp/{name}": wrapApp(
+    ({ parameters }: degu.RouteRequest<"GET /{name}">) => reply(200, parameters.name),
+    (next) => next(),
+  ),
+});`,
+    "TS2322",
+  ],
+  [
     "how long a pool keeps a connection as idle",
     `new ConnectionPool(client, { idle: 5 });`,
     `new ConnectionPool(client, { idleTimeout: 5 });`,
@@ -80,6 +108,35 @@ export const WRONG: readonly WrongProgram[] = [
 
 /** What must compile. */
 export const RIGHT: RightPrograms = {
+  "what wrapApp makes of a function": `
+const plain: AppFunction = wrapApp(() => reply(200), (next, { uri }) => uri === "/" ? next() : reply(404));
+plain(request, session, undefined as unknown as Api);
+type LampRequest = degu.RouteRequest<"GET /lamp/{name}">;
+const lamp = wrapApp(
+  ({ parameters: { name } }: LampRequest) => reply(200, name),
+  (next, request, session) => {
+    const { name } = request.parameters;
+    if (session.user !== name) return reply(403);
+    return name === "" ? next() : next(request.with({ headers: {} }));
+  },
+);
+routes({
+  "GET /lamp/{name}": lamp,
+  "GET /light/{id}": wrapApp(({ parameters }) => reply(200, parameters.id), (next) => next()),
+});
+`,
+  "what wrapApp makes of an object, and of either": `
+const object: AppObject = wrapApp({ handle: app, onConnect: () => true }, (next, _request, session) => {
+  return session.user === null ? reply(403) : next();
+});
+new Server(address, wrapApp(new FilesApp("/tmp"), (next) => next()));
+object.onConnect;
+const logged = (app: App): App => wrapApp(app, async (next, { uri }) => {
+  console.log(uri);
+  return await next();
+});
+routes({ "/": logged(app), "/files/": logged(new FilesApp("/tmp")) });
+`,
   "a pool without limits": `
 new ConnectionPool(client, { maxConnections: Infinity, idleTimeout: null });`,
 };

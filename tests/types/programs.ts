@@ -8,7 +8,7 @@ import { ROOT } from "@degu/testing/tree.ts";
 /** The beginning of each program; one that runs uses nothing that is only declared here. */
 export const BEGINNING = `
 import {
-  type Address, type Api, type App, type AppObject, Body, BodyIter, type BodyOut,
+  type Address, type Api, type App, type AppFunction, type AppObject, Body, BodyIter, type BodyOut,
   buildClientSslctx, buildServerSslctx, buildUri, Client, type ClientSslconfig, Connection,
   ConnectionPool, type Connector, ContentRange, createFetch, expectOk, fromFetchHandler, type HeaderDict,
   type HeadersToSend, json, type Method, ProxyApp, Range, repeat, reply, type Requester,
