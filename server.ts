@@ -35,7 +35,7 @@ import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./internal/printable.ts";
 import { holdClock } from "./net/deadline.ts";
 import { type Exchange, makeReport } from "./net/exchange_watch.ts";
-import { Internal } from "./base/internal.ts";
+import { INTERNAL, Internal } from "./base/internal.ts";
 import { type Accepted, type Listener, type ListenerMaker, PlainListener } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import {
@@ -343,7 +343,7 @@ export class Server implements AsyncDisposable {
 
   #start({ name, address, socket, isTrusted }: Accepted): void {
     const certificate = socket.peerCertificate ?? null;
-    const session = new Session(name, address, this.#maxRequests, certificate);
+    const session = new Session(INTERNAL, name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
     // `onConnect`, which may close the server, is called at once, so the connection is added first.
     this.#slots.add(connection);

@@ -13,3 +13,11 @@ export class Internal<T> {
     return given instanceof Internal ? given.#value : otherwise;
   }
 }
+
+/** The first argument of constructors that no program calls, so that they can change. */
+export const INTERNAL: Internal<null> = new Internal(null);
+
+/** Refuses a call of such a constructor by a program; `advice` says what to call instead. */
+export function checkInternal(given: Internal<null>, name: string, advice: string): void {
+  if (given !== INTERNAL) throw new TypeError(`a program can't make a ${name}: use ${advice}`);
+}

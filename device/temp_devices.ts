@@ -1,6 +1,7 @@
 /** Paired devices that are gone after a test. */
 
 import { join } from "node:path";
+import { INTERNAL } from "../base/internal.ts";
 import { type Logger, Session } from "../server.ts";
 import { checkString } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
@@ -111,7 +112,7 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
       const known = [...this.#peers.keys()].join(", ");
       throw new RangeError(`name: must be one of ${known}; got ${quote(String(name))}`);
     }
-    const session = new Session(name, null, MAX_REQUESTS);
+    const session = new Session(INTERNAL, name, null, MAX_REQUESTS);
     setPeer(session, peer);
     return session;
   }

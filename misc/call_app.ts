@@ -13,6 +13,7 @@ import {
 import { addTrust, identifyPeer, type PeerCertificate, Session } from "../base/app/session.ts";
 import { cancelUnused } from "../base/body/bodies.ts";
 import type { HostAddress, ScopedAddress } from "../base/address.ts";
+import { INTERNAL } from "../base/internal.ts";
 import { checkFunction, checkString, copyOptions, wrongType } from "../internal/checks.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
@@ -149,7 +150,7 @@ function makeSession(given: CallAppSession): Session {
   if (store !== undefined && !(store instanceof Map)) {
     throw wrongType("session.store", "a Map", store);
   }
-  const session = new Session("test", address, MAX_REQUESTS, peerCertificate);
+  const session = new Session(INTERNAL, "test", address, MAX_REQUESTS, peerCertificate);
   if (store !== undefined) Object.assign(session, { store });
   if (user !== null) identifyPeer(session, { user });
   if (isTrusted !== undefined) addTrust(session, { user: user ?? "", isTrusted });

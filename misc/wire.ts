@@ -10,6 +10,7 @@ import {
   requestFraming,
 } from "../base/body/bodies.ts";
 import { withContentType } from "../base/body/platform_body.ts";
+import { INTERNAL } from "../base/internal.ts";
 import {
   type Chunk,
   chunkLineTooLong,
@@ -316,7 +317,7 @@ export function mkreq(
     received = receivedBody(encoded);
     all = { "content-length": framing as number, ...all };
   }
-  const request = new Request(method, uri, all, received, [], path, query);
+  const request = new Request(INTERNAL, method, uri, all, received, [], path, query);
   for (let i = 0; i < shift; i++) request.shiftPath();
   return request;
 }

@@ -36,6 +36,7 @@ import {
   EmptyPreambleError,
   ProtocolError,
 } from "../base/errors.ts";
+import { INTERNAL } from "../base/internal.ts";
 import { quote } from "../internal/quote.ts";
 import type { Member } from "../internal/collections.ts";
 import { type HeaderDict, saysClose } from "../base/wire/headers.ts";
@@ -435,7 +436,7 @@ export class ServerConnection implements Member, SessionOwner {
       : new ExchangeWatch(report, { session: this.session, method, uri }, body);
     transport.beginAnswer(this.#figures);
     return {
-      request: new Request(method, uri, headers, body, [], path, query),
+      request: new Request(INTERNAL, method, uri, headers, body, [], path, query),
       method,
       body,
       // The headers are read before the app gets them, which may change them.

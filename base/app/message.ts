@@ -22,6 +22,7 @@ import { copyOptions, wrongType } from "../../internal/checks.ts";
 import { BodyError, DeguError } from "../errors.ts";
 import { quote, typeName } from "../../internal/quote.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
+import { checkInternal, INTERNAL, type Internal } from "../internal.ts";
 import {
   checkHeaderDict,
   type Framing,
@@ -347,6 +348,7 @@ export class Request {
 
   /** @internal */
   constructor(
+    internal: Internal<null>,
     method: Method,
     uri: string,
     headers: HeaderDict,
@@ -355,6 +357,7 @@ export class Request {
     path: string[],
     query: string | null,
   ) {
+    checkInternal(internal, "Request", 'mkreq() of "@degu/degu/misc", or request.with()');
     this.method = method;
     this.uri = uri;
     // The field has the type of received headers; a program's own request has headers to send.
@@ -403,6 +406,7 @@ export class Request {
     );
     if (headers !== undefined) checkHeaderDict(headers, "changes.headers");
     const copy = new Request(
+      INTERNAL,
       this.method,
       this.uri,
       headers === undefined ? this.headers : receivedHeaders(headers),

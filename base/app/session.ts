@@ -2,6 +2,7 @@
 
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
+import { checkInternal, type Internal } from "../internal.ts";
 import { isTrustedBy, type PeerIdentity } from "./peer_identity.ts";
 
 /** The trusted certificate that vouched for a peer. */
@@ -122,20 +123,15 @@ export class Session {
   /** Removes the listeners of the signals of these identities. */
   #releaseController: AbortController | null = null;
 
-  /**
-   * Makes a session. Servers do so; a test of an app may, too: `new Session("test", null, 10)`.
-   *
-   * @param name The name in logs.
-   * @param address The address of the peer; `null` for Unix sockets and abstract names.
-   * @param maxRequests The number of requests that the connection may make.
-   * @param peerCertificate The verified certificate of the peer, or `null`.
-   */
+  /** @internal */
   constructor(
+    internal: Internal<null>,
     name: string,
     address: HostAddress | ScopedAddress | null,
     maxRequests: number,
     peerCertificate: PeerCertificate | null = null,
   ) {
+    checkInternal(internal, "Session", 'callApp() of "@degu/degu/misc", with its option session');
     this.#name = name;
     this.address = address;
     this.maxRequests = maxRequests;

@@ -1,7 +1,8 @@
 /** Access log lines, which no peer can end or forge. */
 import { accessLog, type AccessLogOptions } from "@degu/degu";
-import { type Exchange, Session } from "@degu/degu/server";
+import type { Exchange } from "@degu/degu/server";
 import { anyText } from "@degu/testing/arbitraries.ts";
+import { makeSession } from "@degu/testing/calling.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { LOOPBACK } from "@degu/testing/device_serving.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
@@ -14,7 +15,7 @@ import { smugglingCorpus } from "../integration/smuggling.rows.ts";
 /** The line for a request target, as if any had got through the parser, and a user. */
 function lineOf(target: string, options?: AccessLogOptions): string {
   const lines: string[] = [];
-  const session = new Session("a session", ["::1", 80, 0, 0], 1);
+  const session = makeSession({ name: "a session", address: ["::1", 80, 0, 0] });
   const figures = {
     requestBytes: 1,
     responseBytes: 2,

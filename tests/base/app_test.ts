@@ -3,7 +3,8 @@ import { Body, ContentRange, type HeaderDict, Response, type ResponseTuple } fro
 import { mkreq, parseResponse } from "@degu/degu/misc";
 import type { App, ServerOptions, Socket } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
-import { Session } from "@degu/internal/base/app/session.ts";
+import type { Session } from "@degu/internal/base/app/session.ts";
+import { makeSession } from "@degu/testing/calling.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
@@ -242,7 +243,7 @@ Deno.test("the stream of a message is that of its body, also after the app has r
 
 Deno.test("a session that no server owns ends with the first reason that it is closed with", () => {
   for (const before of [true, false]) {
-    const closed = new Session("test", null, 10);
+    const closed = makeSession({ name: "test", address: null });
     if (before) assertEquals(closed.signal.aborted, false);
     const reason = new Error("enough");
     closed.close(reason);

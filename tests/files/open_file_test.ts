@@ -6,6 +6,7 @@ import type { Client } from "@degu/degu/client";
 import { FilesApp, listDirectory, StatusError } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { Request, type ServerOptions } from "@degu/degu/server";
+import { INTERNAL } from "@degu/internal/base/internal.ts";
 import {
   DIGEST_ANSWER,
   formatPaths,
@@ -74,7 +75,7 @@ Deno.test("no name or link leads out of the root or to what is reserved, and no 
     const plain = new FilesApp(root);
     for (const [i, path] of paths.entries()) {
       // Components that no client can send come from routers.
-      const request = new Request("GET", "/", {}, null, [], [...path], null);
+      const request = new Request(INTERNAL, "GET", "/", {}, null, [], [...path], null);
       assertEquals(answer(path, (await plain.handle(request))[0]), expected[i]);
     }
   });
@@ -118,12 +119,10 @@ Deno.test("FilesApp needs --allow-read only for its directory, and stays inside 
   });
   const script = `
     import { FilesApp } from "./files.ts";
-    import { Request } from "./server.ts";
+    import { mkreq } from "./misc.ts";
     const app = new FilesApp(${JSON.stringify(root)});
     for (const name of ["file", "in", "out", "out-dir/secret", "none"]) {
-      const [status] = await app.handle(
-        new Request("GET", "/", {}, null, [], name.split("/"), null),
-      );
+      const [status] = await app.handle(mkreq("GET", "/" + name));
       console.log(name, status);
     }
     // What the permission is for, as Deno sees it.
@@ -284,7 +283,7 @@ Deno.test({
     await using large = await serveLarge();
     const script = `
       import { FilesApp } from "./files.ts";
-      import { Request } from "./server.ts";
+      import { mkreq } from "./misc.ts";
       const app = new FilesApp(${JSON.stringify(large.root)});
       const countFiles = () => {
         const links = Array.from(Deno.readDirSync("/proc/self/fd"), ({ name }) => {
@@ -296,7 +295,7 @@ Deno.test({
         });
         return links.filter((path) => path.startsWith(${JSON.stringify(large.root)} + "/")).length;
       };
-      await app.handle(new Request("GET", "/", {}, null, [], ["large"], null));
+      await app.handle(mkreq("GET", "/large"));
       console.log(countFiles());
       for (let turn = 0; turn < 100 && countFiles() > 0; turn++) {
         gc();

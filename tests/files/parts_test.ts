@@ -2,7 +2,7 @@
 import { Body, type HeaderDict } from "@degu/degu/base";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { type PeerCertificate, Session } from "@degu/degu/server";
+import type { PeerCertificate, Session } from "@degu/degu/server";
 import { identifyPeer } from "@degu/internal/base/app/session.ts";
 import { EarlySync } from "@degu/internal/internal/disk/files.ts";
 import { type BodyFile, receiveBody } from "@degu/internal/files/file_writer.ts";
@@ -11,6 +11,7 @@ import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
+import { makeSession } from "@degu/testing/calling.ts";
 import { fastTimeouts, stoppedClock } from "@degu/testing/clock.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -47,7 +48,7 @@ function sessionOf(key: string, authority: string | null): Session {
     validTo: new Date(0),
     raw: new Uint8Array(),
   };
-  return new Session("peer", null, 1000, certificate);
+  return makeSession({ name: "peer", address: null, peerCertificate: certificate });
 }
 
 const CUT = new Error("cut");
@@ -94,7 +95,7 @@ Deno.test("a part is found only by the client that sent it", async () => {
     sessionOf("a key", "another authority"),
     sessionOf("a key", null),
     sessionOf("an authority", "a key"),
-    new Session("peer", null, 1),
+    makeSession({ name: "peer", address: null }),
     undefined,
   ];
   for (const [i, session] of strangers.entries()) {
@@ -105,7 +106,10 @@ Deno.test("a part is found only by the client that sent it", async () => {
   assertEquals(await files.offset(mine, "/a", CONTENT.subarray(1)), 0, "another length");
   // Where nobody has a certificate all count as one.
   await files.cut(undefined, "/a", CONTENT, 2000);
-  assertEquals(await files.offset(new Session("other", null, 1), "/a", CONTENT), 2000);
+  assertEquals(
+    await files.offset(makeSession({ name: "other", address: null }), "/a", CONTENT),
+    2000,
+  );
 });
 
 Deno.test("parts of several GiB work like small ones", async () => {

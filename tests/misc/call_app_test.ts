@@ -12,13 +12,12 @@ import {
   reply,
   Response,
   type ResponseTuple,
-  Session,
 } from "@degu/degu";
 import { peerOf } from "@degu/degu/device";
 import type { PeerCertificate } from "@degu/degu/server";
 import { callApp, mkreq } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
-import { uploads } from "@degu/testing/calling.ts";
+import { makeSession, uploads } from "@degu/testing/calling.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { makePeerSession } from "@degu/testing/peer_sessions.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -65,7 +64,7 @@ Deno.test("callApp resolves to the response that a client would get", async () =
 });
 
 Deno.test("callApp hands the request, the session and the classes to the app", async () => {
-  const session = new Session("mine", null, 1);
+  const session = makeSession({ name: "mine", address: null });
   const request = mkreq("GET", "/a/b?c");
   const response = await callApp(
     (given, its, api) => {

@@ -15,9 +15,10 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { type PeerCertificate, Session } from "@degu/degu/server";
+import type { PeerCertificate, Session } from "@degu/degu/server";
 import { freeBytes } from "@degu/internal/internal/disk/space.ts";
 import { untilFile } from "@degu/testing/agent_files.ts";
+import { makeSession } from "@degu/testing/calling.ts";
 import { mustRun } from "@degu/testing/commands.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -66,7 +67,7 @@ function sessionOf(key: string, authority: string): Session {
     ...{ issuer: "", subjectAltNames: [], publicKey256: key, authority: vouching },
     ...{ validFrom: new Date(0), validTo: new Date(0) },
   };
-  return new Session("peer", null, 1000, certificate);
+  return makeSession({ name: "peer", address: null, peerCertificate: certificate });
 }
 
 /** An app on the disk, and what it has logged. */

@@ -26,10 +26,10 @@ const PATIENCE = 120;
 const PRELUDE = `
 import { beginStep } from "./tests/support/permissions.ts";
 import { buildClientSslctx, buildServerSslctx, Client, createFetch, ProxyApp } from "./mod.ts";
-import { Server, Session, SSLClient, SSLServer } from "./mod.ts";
+import { Server, SSLClient, SSLServer } from "./mod.ts";
 import * as files from "./files.ts";
 import { createDevicePki, Device } from "./device.ts";
-import { mkreq, TempPKI, TempServer, TempSSLServer } from "./misc.ts";
+import { callApp, mkreq, TempPKI, TempServer, TempSSLServer } from "./misc.ts";
 
 async function serve(make) {
   const { promise: answered, resolve } = Promise.withResolvers();
@@ -168,9 +168,8 @@ Deno.test("what each row of the tables names needs exactly its permissions", asy
     ...needs([net], {
       "Client": `await check(${client}.request("GET", "/file"));`,
       "createFetch": `await (await createFetch(${client})("/file")).text();`,
-      "ProxyApp": `const session = new Session("peer", null, 1);
-await using proxy = new ProxyApp(${client});
-await check(proxy.handle(mkreq("GET", "/file"), session));`,
+      "ProxyApp": `await using proxy = new ProxyApp(${client});
+await check(callApp(proxy, mkreq("GET", "/file")));`,
       "listDirectory": `await Array.fromAsync(files.listDirectory(${client}, "/"));`,
       "listTree": `await Array.fromAsync(files.listTree(${client}, "/"));`,
       "remoteDigest": `await files.remoteDigest(${client}, "/file");`,

@@ -10,7 +10,6 @@ const THROWS_NOTHING = [
   "ChunkedBodyIter.prototype.cancel",
   "ProtocolError.constructor",
   "ReadableBody.prototype.cancel",
-  "Session.constructor",
   "Session.prototype.close",
   "isTransient",
 ];

@@ -3,15 +3,23 @@
 import { bodies, Body, ChunkedBody, ContentRange, Range } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
 import type { Api, Socket } from "@degu/degu";
-import { type Request, Session } from "@degu/degu/server";
+import { type PeerCertificate, type Request, Session } from "@degu/degu/server";
+import { INTERNAL } from "@degu/internal/base/internal.ts";
 import { streamOf } from "./streams.ts";
 import { latin1 } from "./wire_grammar.ts";
 
 /** The third argument of an app. */
 export const api: Api = { ...bodies, Range, ContentRange };
 
-export function makeSession(): Session {
-  return new Session("127.0.0.1:12345", ["127.0.0.1", 12345], 1000);
+/** Makes the session of a client on this machine, unless something else is given. */
+export function makeSession(
+  { name = "127.0.0.1:12345", address = ["127.0.0.1", 12345], peerCertificate = null }: {
+    readonly name?: string;
+    readonly address?: Session["address"];
+    readonly peerCertificate?: PeerCertificate | null;
+  } = {},
+): Session {
+  return new Session(INTERNAL, name, address, 1000, peerCertificate);
 }
 
 /** A socket without a peer. */

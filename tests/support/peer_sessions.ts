@@ -1,14 +1,15 @@
 /** Sessions with peers that no device knows, for calls of apps without a server. */
 
+import { makeSession } from "./calling.ts";
 import type { Peer } from "@degu/degu/device";
-import { Session } from "@degu/degu/server";
+import type { Session } from "@degu/degu/server";
 import { setPeer } from "@degu/internal/device/device_server.ts";
 import { deviceId } from "@degu/internal/device/identity/names.ts";
 import { createHash } from "node:crypto";
 
 /** Makes a session with a peer; of two peers with the same name, the ids are the same. */
 export function makePeerSession(peer: Peer | string): Session {
-  const session = new Session("test", null, 1000);
+  const session = makeSession({ name: "test", address: null });
   setPeer(session, typeof peer === "string" ? peerNamed(peer) : peer);
   return session;
 }

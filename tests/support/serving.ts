@@ -15,6 +15,7 @@ import {
   type Socket,
 } from "@degu/degu/server";
 import { ProxyApp } from "@degu/degu";
+import { INTERNAL } from "@degu/internal/base/internal.ts";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
 import { failAtBugs } from "./bugs.ts";
 import { RawPeer, within } from "./raw_peer.ts";
@@ -147,7 +148,7 @@ export function connectionOver<Log extends Logger = RecordingLogger>(
   handle: AppFunction,
   logger = new RecordingLogger() as unknown as Log,
 ) {
-  const session = new Session("name", null, 10);
+  const session = new Session(INTERNAL, "name", null, 10);
   const context = { handle, logger, sessions: new Set<Session>(), stopping: false };
   const lingering = new Set<ServerConnection>();
   const limits = { onConnect: null, timeout: null, report: null };

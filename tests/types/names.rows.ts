@@ -47,6 +47,30 @@ export const WRONG: readonly WrongProgram[] = [
     "has no exported member 'Next'",
   ],
   [
+    "a request that a program makes",
+    `new degu.Request("GET", "/", {}, null, [], [], null);`,
+    `mkreq("GET", "/");`,
+    "TS2554",
+  ],
+  [
+    "a request that a program makes, without types",
+    `Reflect.construct(degu.Request, ["GET", "/", {}, null, [], [], null]);`,
+    `mkreq("GET", "/");`,
+    ["TypeError", "use mkreq()"],
+  ],
+  [
+    "a session that a program makes",
+    `await callApp(app, mkreq("GET", "/"), { session: new degu.Session("test", null, 10) });`,
+    `await callApp(app, mkreq("GET", "/"), { session: { address: null } });`,
+    "TS2554",
+  ],
+  [
+    "a session that a program makes, without types",
+    `Reflect.construct(degu.Session, ["test", null, 10]);`,
+    `await callApp(app, mkreq("GET", "/"), { session: { address: null } });`,
+    ["TypeError", "use callApp()"],
+  ],
+  [
     "the limit of a pool as max",
     `new ConnectionPool(client, { max: 2 });`,
     `new ConnectionPool(client, { maxConnections: 2 });`,

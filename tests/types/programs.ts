@@ -16,7 +16,7 @@ import {
   SSLServer, StatusError, wrapApp,
 } from "@degu/degu";
 import { checkAddress, parseHost, standardLogger } from "@degu/degu";
-import type * as degu from "@degu/degu";
+import * as degu from "@degu/degu";
 import { Device, DeviceServer } from "@degu/degu/device";
 import {
   download, downloadTree, FilesApp, type MoveTreeOptions, upload, uploadTree,

@@ -3,7 +3,7 @@ import { errorAnswer } from "@degu/testing/error_answers.ts";
 import { type FetchHandler, fromFetchHandler } from "@degu/degu";
 import { type Chunk, ChunkedBodyIter, type PeerCertificate } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { Session } from "@degu/degu/server";
+import { makeSession } from "@degu/testing/calling.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
@@ -199,7 +199,7 @@ Deno.test("the URL is https for a peer with a certificate, and so is the default
   const urlsAt = async (host: string) => {
     const urls = [];
     for (const peer of [certificate, null]) {
-      const session = new Session("[fe80::1%3]:2", ["fe80::1", 2, 0, 3], 10, peer);
+      const session = makeSession({ address: ["fe80::1", 2, 0, 3], peerCertificate: peer });
       const response = await callApp(app, mkreq("GET", "/a", { host }), { session });
       urls.push(await response.text());
     }
