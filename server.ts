@@ -28,6 +28,7 @@ import { makeSafeLogger, standardLogger } from "./net/logger.ts";
 import {
   type Address,
   checkAddress,
+  formatAddress,
   type HostAddress,
   type ScopedAddress,
 } from "./base/address.ts";
@@ -93,9 +94,13 @@ const PLAIN: ListenerMaker = {
   listen: (address, { logger }) => new PlainListener(address, logger),
 };
 
+/** The time that a program has between making a server and serving, before it is warned. */
+const UNSERVED_MILLISECONDS = 1000;
+
 /**
  * A server of one app. A server listens as soon as it is made, and serves once
- * {@linkcode Server.prototype.serveForever} is called.
+ * {@linkcode Server.prototype.serveForever} is called. If that isn't called within a second, the
+ * server logs a warning.
  *
  * @example
  * ```ts
@@ -131,6 +136,8 @@ export class Server implements AsyncDisposable {
   /** The standard logger, made for this server, with which it ends; `null` if another was given. */
   readonly #ownLogger: Disposable | null;
   #serving: Promise<void> | null = null;
+  /** Runs until the server serves or is closed. */
+  readonly #unservedTimer: ReturnType<typeof setTimeout>;
 
   /**
    * Makes a server that is bound to an address. Needs `--allow-net`; for the path of a Unix socket
@@ -188,6 +195,11 @@ export class Server implements AsyncDisposable {
       stopping: false,
     };
     this.#listener = listen(checkedAddress, this.#context);
+    // The timer keeps the process alive: a program that only makes a server would end silently.
+    this.#unservedTimer = setTimeout(() => {
+      const address = formatAddress(this.address);
+      logger.warn(`the server at ${address} answers nobody until its serveForever() is called`);
+    }, UNSERVED_MILLISECONDS);
   }
 
   /**
@@ -301,6 +313,7 @@ export class Server implements AsyncDisposable {
   }
 
   async #serve(): Promise<void> {
+    clearTimeout(this.#unservedTimer);
     await this.bound;
     await this.#accept();
     await this.#ended();
@@ -380,6 +393,7 @@ export class Server implements AsyncDisposable {
   #stop(): void {
     if (this.#context.stopping) return;
     this.#context.stopping = true;
+    clearTimeout(this.#unservedTimer);
     this.#listener.close();
     this.#slots.close();
     this.#ownLogger?.[Symbol.dispose]();

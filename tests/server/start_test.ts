@@ -1,10 +1,14 @@
 /** Starting a server in one call. */
+import { formatAddress } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { type App, Server, type ServerOptions, SSLServer } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
+import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
-import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
 
 const app: App = () => [200, "OK", {}, "hello"];
 const anywhere = ["127.0.0.1", 0] as const;
@@ -85,4 +89,32 @@ Deno.test("serveForever() counts as handled once ready, which was asked for, has
   while (rejections.reasons.length === 0) await turn();
   assertInstanceOf(rejections.reasons[0], Deno.errors.AddrInUse);
   await ignored[Symbol.asyncDispose]();
+});
+
+Deno.test("a server that nobody serves for a second says so, and one that is served or closed does not", async () => {
+  using time = new FakeTime();
+  const logger = new RecordingLogger();
+  const unserved = new Server(anywhere, app, { logger });
+  const served = new Server(anywhere, app, { logger });
+  const serving = served.serveForever();
+  new Server(anywhere, app, { logger }).close();
+  time.tick(999);
+  assertEquals(logger.lines, []);
+  time.tick(1);
+  const address = formatAddress(unserved.address);
+  const line = `the server at ${address} answers nobody until its serveForever() is called`;
+  assertEquals(logger.lines, [["warn", line]]);
+  for (const server of [unserved, served]) server.close();
+  await serving;
+});
+
+Deno.test("a program that makes a server, and does not serve, ends with a warning", async () => {
+  const script = `
+    import { Server } from "./server.ts";
+    new Server(["127.0.0.1", 0], () => [200, "OK", {}, "hello"]);
+  `;
+  const process = await spawnScript(script, ["--allow-net=127.0.0.1"]);
+  const { stderr, stdout } = await new RunningProcess(process).ended(60);
+  assertMatch(stderr, /the server at 127\.0\.0\.1:\d+ answers nobody until .*\n$/);
+  assertEquals(stdout, "");
 });
