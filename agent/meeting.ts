@@ -120,6 +120,10 @@ class Meeting {
   #numbers = 0;
   /** Whether no device can join this one any more, because its numbers are used up. */
   #isUsedUp = false;
+  /** The 16 characters of the device that a person has chosen; `null` while there is no choice. */
+  #chosen: string | null = null;
+  /** Resolves when a person has chosen; `null` where there was nothing to choose. */
+  #choosing: Promise<void> | null = null;
   /** Resolves when the open question is over; there is one at a time. */
   #question: PromiseWithResolvers<void> | null = null;
   /** An attempt to join that has not led to a number yet. */
@@ -199,20 +203,45 @@ class Meeting {
   }
 
   /**
-   * The only device that is near; `null` if there is none. One that shows a number, or has just
-   * told its person to choose, is not announced any more, and was near all the same.
+   * The devices that are near, or the chosen one. One that shows a number is not announced any
+   * more, and was near all the same.
    */
-  #choose(): Offer | null {
-    const { output } = this.#context;
+  #near(): HeardDevice[] {
     const since = performance.now() - LOOK_MILLISECONDS;
-    const near = [...this.#heard.values()].filter(({ until }) => until >= since);
-    const [only, ...others] = near;
-    if (others.length === 0) return only?.until === Infinity ? only.offer : null;
-    for (const { offer: { name, id, addresses } } of near) {
-      output.ask(`${name} ${id} at ${formatAddress(addresses[0]!)}`);
-    }
+    return [...this.#heard.values()].filter(({ offer, until }) =>
+      until >= since && this.#isChosen(offer.id)
+    );
+  }
+
+  /** Whether a person may mean the device with these 16 characters, as far as it has chosen. */
+  #isChosen(id: string): boolean {
+    return this.#chosen === null || this.#chosen === id;
+  }
+
+  /** The only device that is near, or that a person has chosen; `null` if it is not announced. */
+  async #choose(): Promise<Offer | null> {
+    const near = this.#near();
+    if (near.length > 1) await (this.#choosing ??= this.#askWhich(near.length));
+    const [only] = this.#near();
+    return only?.until === Infinity ? only.offer : null;
+  }
+
+  /** Lists the devices that are near, and asks which one is meant. */
+  async #askWhich(count: number): Promise<void> {
+    const list = () =>
+      new Map(
+        this.#near().map(({ offer: { name, id, addresses } }) => [
+          id,
+          `${name} ${id} at ${formatAddress(addresses[0]!)}`,
+        ]),
+      );
+    this.#context.output.ask(`${count} other devices run "degu pair":`);
+    const question = "which one do you mean? Type its number, and press Enter:";
+    this.#chosen = await this.#questions.choose(list, question, this.#ends);
+    this.#ends.throwIfAborted();
+    if (this.#chosen !== null) return;
     throw new Failure(
-      `${near.length} devices were found: run "degu pair NAME" with the name of one, or with the 16 ` +
+      `${count} devices were found: run "degu pair NAME" with the name of one, or with the 16 ` +
         "characters behind it",
     );
   }
@@ -242,7 +271,7 @@ class Meeting {
         await this.#wait(this.#question.promise);
       }
       this.#ends.throwIfAborted();
-      const offer = this.#choose();
+      const offer = await this.#choose();
       if (offer === null) {
         this.#endIfUsedUp();
         this.#found = Promise.withResolvers();
@@ -312,11 +341,12 @@ class Meeting {
     await this.#waitForLook(question.signal);
     if (question.signal.aborted || !isCalled(question, this.#meant.name)) return false;
     try {
-      if (this.#question === null) this.#choose();
+      if (this.#question === null) await this.#choose();
     } catch (error) {
-      this.#failed.reject(error);
+      if (!this.#ends.aborted) this.#failed.reject(error);
       return false;
     }
+    if (question.signal.aborted || !this.#isChosen(shortId(question.id))) return false;
     return await this.#ask(question, TOLD_MILLISECONDS);
   }
 
@@ -355,7 +385,7 @@ class Meeting {
       return this.#failed.reject(pairingFailure(reason, name));
     }
     const why = NOT_CONFIRMED[isLate ? "late" : "there"](name);
-    const isOther = this.#meant.name !== undefined ||
+    const isOther = this.#meant.name !== undefined || this.#chosen !== null ||
       (this.#heard.size === 0 ? this.#isAddressShown : this.#heard.has(shortId(id)));
     if (isOther) return this.#failed.reject(new Failure(`${why}: ${RUN_BOTH_AGAIN}`, REFUSED));
     if (this.#numbers === MAX_NUMBERS) {

@@ -56,35 +56,69 @@ export class NumberQuestions {
     return isYes;
   };
 
-  async #ask({ number, name, id, signal }: PairingQuestion): Promise<boolean> {
-    const { stdin } = this.#output.streams;
+  #ask({ number, name, id, signal }: PairingQuestion): Promise<boolean> {
     const shown = `${number.slice(0, 3)} ${number.slice(3)}`;
-    using _held = this.#output.hold();
-    this.#read();
-    // In line mode, a line that is begun before the question would be an answer. A read that has
-    // begun before a change of the mode would not see Ctrl-D, so the mode stays.
-    stdin.setRaw(true, { cbreak: true });
-    try {
+    return this.#listen(async () => {
       this.#output.ask(`${name} ${id} asks. If it is the one that you mean, it shows this number:`);
       this.#output.ask(`  ${shown}`);
       await beDeaf(signal);
       this.#output.ask(`does ${name} show ${shown}, too? Type y or yes if so, and press Enter:`);
       const answer = await this.#readLine(signal);
       return answer === "y" || answer === "yes";
+    });
+  }
+
+  /**
+   * Asks which line of a list a person means, until the answer is its number.
+   *
+   * @param list Makes the list, which may change between two answers.
+   * @returns The line; `null` if the input or the question ends.
+   */
+  choose<T>(
+    list: () => ReadonlyMap<T, string>,
+    question: string,
+    signal: AbortSignal,
+  ): Promise<T | null> {
+    return this.#listen(async () => {
+      for (;;) {
+        const lines = list();
+        for (const [i, line] of [...lines.values()].entries()) {
+          this.#output.ask(`${`${i + 1}`.padStart(3)}  ${line}`);
+        }
+        this.#output.ask(question);
+        const answer = await this.#readLine(signal);
+        if (answer === null) return null;
+        const chosen = [...lines.keys()][Number(answer) - 1];
+        if (/^\d+$/.test(answer) && chosen !== undefined) return chosen;
+        this.#output.ask(`type a number from 1 to ${lines.size}`);
+      }
+    });
+  }
+
+  /** Lets keys be read, and nothing but questions be printed, as long as a question is open. */
+  async #listen<T>(question: () => Promise<T>): Promise<T> {
+    const { stdin } = this.#output.streams;
+    using _held = this.#output.hold();
+    this.#read();
+    // In line mode, a line that is begun before the question would be an answer. A read that has
+    // begun before a change of the mode would not see Ctrl-D, so the mode stays.
+    stdin.setRaw(true, { cbreak: true });
+    try {
+      return await question();
     } finally {
       this.#onKey = null;
       stdin.setRaw(false);
     }
   }
 
-  /** Reads a line, and shows it; empty if the input or the question ends. */
-  async #readLine(signal: AbortSignal): Promise<string> {
-    if (this.#input === "over") return "";
-    const { promise, resolve } = Promise.withResolvers<string>();
-    signal.addEventListener("abort", () => resolve(""), { once: true });
+  /** Reads a line, and shows it; `null` if the input or the question ends. */
+  async #readLine(signal: AbortSignal): Promise<string | null> {
+    if (this.#input === "over" || signal.aborted) return null;
+    const { promise, resolve } = Promise.withResolvers<string | null>();
+    signal.addEventListener("abort", () => resolve(null), { once: true });
     let typed = "";
     this.#onKey = (key) => {
-      if (key === CTRL_D) resolve("");
+      if (key === CTRL_D) resolve(null);
       else if (key === "\n" || key === "\r") resolve(typed.trim());
       else if (key === "\b" || key === "\x7f") {
         if (typed !== "") this.#output.echo("\b \b");

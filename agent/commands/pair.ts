@@ -36,7 +36,7 @@ export function addPair(program: AgentCommand): void {
     )
     .argument(
       "[name]",
-      "the other device, if several are found: its name, or the characters behind it",
+      "the other device, in place of a choice: its name, or the characters behind it",
     )
     .meets()
     .option(

@@ -39,7 +39,22 @@ async function scene(
 const asks = (agent: RunningAgent) => agent.line("Type y or yes");
 const both = [[one, "degu pair"], [two, "degu pair"]] as const;
 
-await scene("several", [...both, [three, "degu pair"]]);
+/** Waits until both others are listed; returns the number of the one with this name. */
+const numberOf = async (agent: RunningAgent, name: string) => {
+  const line = await agent.line(`  ${name} `);
+  await agent.line("Type its number");
+  return /(\d+) {2}\w+ [a-z2-7]{16} at /.exec(line)![1]!;
+};
+await scene("several", [...both, [three, "degu pair"]], async (a, b, c) => {
+  await numberOf(c!, "one");
+  c!.feed("9\n");
+  await c!.line("type a number from 1 to 2");
+  const [atOne, atTwo] = [await numberOf(a!, "two"), await numberOf(b!, "one")];
+  a!.feed(`${atOne}\n`);
+  b!.feed(`${atTwo}\n`);
+  await agree(a!, b!);
+  c!.feed("\x04");
+});
 const named = [[one, "degu pair two"], [two, "degu pair ONE"], [
   three,
   "degu pair nobody",

@@ -117,6 +117,8 @@ const end = async (name: string, agent: RunningAgent) => {
   await using _two = type(two, "degu pair");
   await using _other = type(three, "degu pair one");
   await using agent = type(one, "degu pair two");
+  await agent.line("Type its number");
+  agent.feed("\x04");
   await end("two of a name", agent);
 }
 console.log(JSON.stringify(scenes));
