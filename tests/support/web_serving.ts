@@ -24,8 +24,19 @@ export async function exchange(
   using peer = await RawPeer.connect(serving.address);
   await peer.send(request);
   const preamble = await peer.readPreamble();
+  // A client that closes its side before the end of a response has left.
+  const body = await readFramed(peer, preamble);
   await peer.closeWrite();
-  return { preamble, body: (await peer.readToEnd()).received };
+  return { preamble, body: body + (await peer.readToEnd()).received };
+}
+
+/** Reads a body to its end, or nothing if the server breaks it off. */
+async function readFramed(peer: RawPeer, preamble: string): Promise<string> {
+  if (preamble.startsWith("HTTP/1.1 304")) return "";
+  const [, length = "0"] = /^content-length: (\d+)/m.exec(preamble) ?? [];
+  const isChunked = /^transfer-encoding: chunked/m.test(preamble);
+  const body = isChunked ? peer.readUntil("0\r\n\r\n") : peer.readExactly(Number(length));
+  return await body.catch(() => "");
 }
 
 /** A stream whose pieces come after turns of the event loop, like those of a file or a socket. */
