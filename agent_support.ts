@@ -11,12 +11,6 @@
  */
 
 export {
-  // The program explains an error of pairing by its data.
-  pairingFacts,
-  // The table of explanations has an entry for each reason.
-  type PairingReason,
-} from "./device/errors.ts";
-export {
   // Patterns of `--exclude` never match reserved names, however they are spelled.
   bareName,
 } from "./files/reserved.ts";
@@ -44,14 +38,6 @@ export {
   syncIfPossible,
 } from "./internal/disk/names.ts";
 export {
-  // The program explains an error of an argument by its data.
-  argumentFacts,
-  // The program explains an error of a connection by its data.
-  connectionFacts,
-} from "./internal/facts.ts";
-export {
-  // The program explains an error of a connection by its kind.
-  connectionFaultOf,
   // A message of the system is printed without its code.
   plainMessageOf,
   // The program explains an error of the system by its code.

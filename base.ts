@@ -13,7 +13,8 @@
  *   {@linkcode parseHost}, {@linkcode printable}.
  * - Errors: {@linkcode DeguError}, {@linkcode BodyError}, {@linkcode ConnectionClosedError},
  *   {@linkcode ProtocolError}, {@linkcode EmptyPreambleError}, {@linkcode TlsError}; and
- *   {@linkcode ResponseError}, which an app throws to answer.
+ *   {@linkcode ResponseError}, which an app throws to answer. {@linkcode describeArgumentError}
+ *   names the argument that is wrong.
  *
  * Every other name is a type that these refer to.
  *
@@ -30,6 +31,8 @@
  */
 
 export * from "./base/errors.ts";
+export { describeArgumentError } from "./base/argument_errors.ts";
+export type { ArgumentErrorDescription } from "./internal/facts.ts";
 export type { BodyInput } from "./base/body/body_source.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
 export { Body } from "./base/body/body.ts";

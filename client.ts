@@ -4,7 +4,8 @@
  * {@linkcode Client} and {@linkcode SSLClient} open connections, each a {@linkcode Connection}, and
  * make requests, whose answer is a `Response`; {@linkcode ConnectionPool} makes many requests over
  * a few connections. {@linkcode expectOk} makes a {@linkcode StatusError} of a status that is no
- * success, and {@linkcode retry} repeats after errors that are {@linkcode isTransient}.
+ * success, and {@linkcode retry} repeats after errors that are {@linkcode isTransient};
+ * {@linkcode describeConnectionError} says what happened to a connection.
  * {@linkcode buildClientSslctx} reads a configuration of TLS once for many clients,
  * {@linkcode publicKey256} the key of a certificate, and {@linkcode isSignedBy} verifies a
  * signature of one. Every other name is a type that these refer to.
@@ -91,6 +92,8 @@ export {
   type ConnectionPoolOptions,
   type PoolPeer,
 } from "./net/connection_pool.ts";
+export { describeConnectionError } from "./net/connection_errors.ts";
+export type { ConnectionErrorDescription, ConnectionFault } from "./base/connection_facts.ts";
 export { expectOk, StatusError } from "./net/expect_ok.ts";
 export {
   isTransient,

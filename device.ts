@@ -43,6 +43,7 @@ export {
   type DeviceErrorCode,
   PairingError,
   type PairingErrorCode,
+  type PairingReason,
 } from "./device/errors.ts";
 export { type ParsedInvitation, parseInvitation } from "./device/invitation_line.ts";
 export { Invitation, type InviteOptions } from "./device/invite.ts";

@@ -1,20 +1,16 @@
 /** The words of errors: what went wrong, and what to do. */
 
-import {
-  connectionFacts,
-  pairingFacts,
-  type PairingReason,
-  plainMessageOf,
-  systemCode,
-} from "@degu/degu/agent_support";
+import { plainMessageOf, systemCode } from "@degu/degu/agent_support";
 import {
   EmptyPreambleError,
+  formatAddress,
   ProtocolError,
   type ProtocolErrorCode,
   TlsError,
   type TlsErrorCode,
 } from "@degu/degu/base";
-import { PairingError, type PairingErrorCode } from "@degu/degu/device";
+import { type ConnectionFault, describeConnectionError } from "@degu/degu/client";
+import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
 import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
 import {
   codeOf,
@@ -105,22 +101,22 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
     const reasons = attempts.map(attemptProblem).join("; ");
     // A peer that hangs is connected: its kernel accepts, but its program sends nothing.
     const hangs = (each: unknown) =>
-      each instanceof Deno.errors.TimedOut && !connectionFacts.of(each).isConnecting;
+      each instanceof Deno.errors.TimedOut && !describeConnectionError(each)!.isConnecting;
     return attempts.some(hangs) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
       `no address answers: ${reasons}`,
-      attempts.some(isUnknownHost)
+      attempts.some((each) => hasFault(each, "unknown name"))
         ? UNKNOWN_HOST_HINT
-        : `${attempts.every(isRefused) ? REFUSED_HINT : UNREACHABLE_HINT}${
-          mayUseMdns() ? "" : NOT_LOOKED_FOR
-        }`,
+        : `${
+          attempts.every((each) => hasFault(each, "refused")) ? REFUSED_HINT : UNREACHABLE_HINT
+        }${mayUseMdns() ? "" : NOT_LOOKED_FOR}`,
     ];
   }
   if (isDirectoryGone(error)) {
     return ["the directory that the peer serves is not there", "is its disk mounted there?"];
   }
   if (isAlreadyThere(error)) return [ALREADY_HERE];
-  const { missingBytes } = connectionFacts.of(error);
-  if (missingBytes !== undefined) {
+  const missingBytes = describeConnectionError(error)?.missingBytes ?? null;
+  if (missingBytes !== null) {
     const left = formatBytes(missingBytes);
     return [`the peer ended the connection when ${left} were left to come`];
   }
@@ -140,8 +136,8 @@ function systemDirectoryOf(quotedPath: string): string {
 
 /** What to do about a failed pairing, by its finer reason or its code. */
 const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> = {
-  "here": ': use the line that "degu send" prints',
-  "late": "; try again, and answer at both devices",
+  "local": ': use the line that "degu send" prints',
+  "timed out": "; try again, and answer at both devices",
   "asking": ": if nobody of you has started that, answer no there; then run the same command again",
   "used up": ", and run that again",
   "line over":
@@ -152,42 +148,44 @@ const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> 
 };
 
 function pairingProblem(error: PairingError): string {
-  const { is = error.code, problem = error.message, name } = pairingFacts.of(error);
-  if (is === "there") {
-    return `the answer at ${name} was no, or it has left: run both commands again`;
+  const { code, reason, problem, peerName } = error;
+  if (reason === "remote") {
+    return `the answer at ${peerName} was no, or it has left: run both commands again`;
   }
-  if (is === "nobody") {
+  if (reason === "no device") {
     return "no device waits there: check that the two are on the same network, and that the command " +
       "there still runs";
   }
-  return `${problem}${PAIRING_ADVICE[is] ?? ""}`;
+  return `${problem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;
 }
 
 function tlsReason(error: TlsError): string {
-  const { address } = connectionFacts.of(error);
+  const { address, message } = error;
   const reason = TLS_REASONS[error.code];
-  return address === undefined || reason === undefined ? error.message : `${address}: ${reason}`;
+  return address === null || reason === undefined
+    ? message
+    : `${formatAddress(address)}: ${reason}`;
 }
 
 const UNKNOWN_HOST_HINT =
   "check the name, and that this device is in a network, or give an IP address with --address";
 
 function attemptProblem(error: unknown): string {
-  const { silentSeconds, unreadSeconds, unknownName, address } = connectionFacts.of(error);
-  if (silentSeconds !== undefined) return `it was silent for ${silentSeconds} s`;
-  if (unreadSeconds !== undefined) return `it took over ${unreadSeconds} s to read what was sent`;
-  if (unknownName !== undefined) return `the name ${unknownName} can't be looked up`;
-  if (address !== undefined && isRefused(error)) return `nothing listens at ${address}`;
-  const isNoWay = /^E(HOST|NET)UNREACH$/.test(`${systemCode(error)}`);
-  return address !== undefined && isNoWay ? `there is no way to ${address}` : plainMessageOf(error);
+  const described = describeConnectionError(error);
+  if (described === null) return plainMessageOf(error);
+  const { fault, address, silentSeconds, unreadSeconds } = described;
+  if (unreadSeconds !== null) return `it took over ${unreadSeconds} s to read what was sent`;
+  if (address === null) {
+    return silentSeconds === null ? plainMessageOf(error) : `it was silent for ${silentSeconds} s`;
+  }
+  if (fault === "unknown name") return `the name ${address[0]} can't be looked up`;
+  const where = formatAddress(address);
+  if (fault === "refused") return `nothing listens at ${where}`;
+  return fault === "unreachable" ? `there is no way to ${where}` : plainMessageOf(error);
 }
 
-function isRefused(error: unknown): boolean {
-  return error instanceof Deno.errors.ConnectionRefused;
-}
-
-function isUnknownHost(error: unknown): boolean {
-  return connectionFacts.of(error).unknownName !== undefined;
+function hasFault(error: unknown, fault: ConnectionFault): boolean {
+  return describeConnectionError(error)?.fault === fault;
 }
 
 /** The errors of all addresses, without the library's advice, which is meant for programs. */
@@ -219,11 +217,11 @@ const ASKED_BY_STRANGER =
  * system, and with what to do here.
  */
 export function explainLine(line: string, { who, error }: Partial<LogDetails> = {}): string {
-  const { silentSeconds, unreadSeconds } = connectionFacts.of(error);
-  if (silentSeconds !== undefined) {
+  const { silentSeconds = null, unreadSeconds = null } = describeConnectionError(error) ?? {};
+  if (silentSeconds !== null) {
     return `${who} was silent for ${silentSeconds} s, so its connection was closed`;
   }
-  if (unreadSeconds !== undefined) {
+  if (unreadSeconds !== null) {
     return `${who} took over ${unreadSeconds} s to read what was sent, so its connection was closed`;
   }
   const said = ENDS[`${systemCode(error)}`];

@@ -1,13 +1,8 @@
 /** Failures of commands: exit codes, and codes for programs. */
 
-import {
-  argumentFacts,
-  connectionFaultOf,
-  systemCode,
-  transferFacts,
-} from "@degu/degu/agent_support";
-import { EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { StatusError } from "@degu/degu/client";
+import { systemCode, transferFacts } from "@degu/degu/agent_support";
+import { describeArgumentError, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { describeConnectionError, StatusError } from "@degu/degu/client";
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError, type TransferErrorCode } from "@degu/degu/files";
 // The whole of files.ts would be loaded by commands that move no file, too.
@@ -145,8 +140,10 @@ export function isDirectoryGone(error: Error): boolean {
  */
 export function noAddressAnswers(error: unknown): boolean {
   if (error instanceof DeviceError && error.code === "UNREACHABLE") return true;
-  const fault = connectionFaultOf(error);
-  return fault !== null && fault !== "broken";
+  // A peer that hangs up in place of an answer is there.
+  if (error instanceof EmptyPreambleError) return false;
+  const described = describeConnectionError(error);
+  return described !== null && described.fault !== "broken";
 }
 
 /** Whether a peer is off, or not where it is looked for. */
@@ -166,8 +163,8 @@ const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {
 export function usageError(error: unknown): unknown {
   const isName = error instanceof PairingError && error.code === "NAME_TAKEN";
   if (!(error instanceof RangeError || isName)) return error;
-  const { label = "", problem } = argumentFacts.of(error);
-  const option = OPTIONS_OF_ARGUMENTS[label];
+  const { argument = "", problem } = describeArgumentError(error) ?? {};
+  const option = OPTIONS_OF_ARGUMENTS[argument];
   const text = option === undefined ? error.message : `--${option}: ${problem}`;
   return new Failure(text, USAGE, { cause: error });
 }

@@ -1,8 +1,14 @@
 /** An invitation that a person sees: its line, how to do without it, and the time that is left. */
 
-import { pairingFacts, plainMessageOf } from "@degu/degu/agent_support";
+import { plainMessageOf } from "@degu/degu/agent_support";
 import { formatAddress } from "@degu/degu/base";
-import type { Device, Invitation, InviteOptions, Peer } from "@degu/degu/device";
+import {
+  type Device,
+  type Invitation,
+  type InviteOptions,
+  PairingError,
+  type Peer,
+} from "@degu/degu/device";
 import { atEveryAddress, isForOthers, listenError } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
@@ -161,10 +167,11 @@ function confirmWith({ confirm }: NumberQuestions, { output, signal: ends }: Con
     const onEnd = async () => {
       await Promise.allSettled([answer]); // while the question is open nothing else is printed
       if (ends.aborted) return;
-      const why = pairingFacts.of(signal.reason).is === "here"
+      const { reason } = signal;
+      const why = reason instanceof PairingError && reason.reason === "local"
         ? "the answer here was no"
-        : signal.reason instanceof Deno.errors.TimedOut
-        ? plainMessageOf(signal.reason)
+        : reason instanceof Deno.errors.TimedOut
+        ? plainMessageOf(reason)
         : "it has left, or the answer there was no";
       output.note(`${name} has not come in: ${why}`);
     };

@@ -3,7 +3,6 @@
  * joins the other, and people compare a number.
  */
 
-import { pairingFacts } from "@degu/degu/agent_support";
 import { formatAddress } from "@degu/degu/base";
 import {
   type Device,
@@ -43,8 +42,8 @@ const NOT_CONFIRMED_HERE =
 const ANSWER_MILLISECONDS = 119_000;
 
 const NOT_CONFIRMED = {
-  there: (name: string) => `the answer at ${name} was no, or it has left`,
-  late: (name: string) => `120 s have passed without a yes here and at ${name}`,
+  "remote": (name: string) => `the answer at ${name} was no, or it has left`,
+  "timed out": (name: string) => `120 s have passed without a yes here and at ${name}`,
 };
 
 /**
@@ -63,9 +62,10 @@ export function pairingFailure(error: unknown, name: string): unknown {
     );
   }
   if (code !== "NOT_CONFIRMED") return usageError(error);
-  const { is } = pairingFacts.of(error);
-  if (is === "here") return fail(NOT_CONFIRMED_HERE);
-  return fail(`${NOT_CONFIRMED[is === "late" ? is : "there"](name)}: ${RUN_BOTH_AGAIN}`);
+  const { reason } = error;
+  if (reason === "local") return fail(NOT_CONFIRMED_HERE);
+  const why = NOT_CONFIRMED[reason === "timed out" ? reason : "remote"];
+  return fail(`${why(name)}: ${RUN_BOTH_AGAIN}`);
 }
 
 /** The operand and the options of `degu pair`. */
@@ -384,7 +384,7 @@ class Meeting {
     if (reason instanceof PairingError && reason.code !== "NOT_CONFIRMED") {
       return this.#failed.reject(pairingFailure(reason, name));
     }
-    const why = NOT_CONFIRMED[isLate ? "late" : "there"](name);
+    const why = NOT_CONFIRMED[isLate ? "timed out" : "remote"](name);
     const isOther = this.#meant.name !== undefined || this.#chosen !== null ||
       (this.#heard.size === 0 ? this.#isAddressShown : this.#heard.has(shortId(id)));
     if (isOther) return this.#failed.reject(new Failure(`${why}: ${RUN_BOTH_AGAIN}`, REFUSED));

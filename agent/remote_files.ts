@@ -3,7 +3,8 @@
  * share and its inbox.
  */
 
-import { argumentFacts, hasStatus, isOfTransfer } from "@degu/degu/agent_support";
+import { hasStatus, isOfTransfer } from "@degu/degu/agent_support";
+import { describeArgumentError } from "@degu/degu/base";
 import type { Response } from "@degu/degu/client";
 import { type Device, isDeviceName } from "@degu/degu/device";
 import {
@@ -62,7 +63,7 @@ export function parseRemotePath(text: string): RemotePath {
       escapeName(name);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      throw fail(`: ${argumentFacts.of(error).problem}`);
+      throw fail(`: ${describeArgumentError(error)?.problem}`);
     }
   }
   const last = components.at(-1);

@@ -119,7 +119,8 @@ export function explainTransfer(error: unknown, action: FileAction): string {
 }
 
 function transferProblem(error: TransferError, action: FileAction): string {
-  const { is, problem = error.message } = transferFacts.of(error);
+  const { problem } = error;
+  const { is } = transferFacts.of(error);
   if (is === "taken") return action === "get" ? ALREADY_HERE : ALREADY_THERE;
   if (is === "over limit") {
     return `${problem}, more than --max-delete ${error.limit} allows; look at them with --dry-run, without ` +

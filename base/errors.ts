@@ -3,10 +3,58 @@
  * `RangeError` for a value that is not allowed.
  */
 
-/** The base class of all errors that are specific to this library. */
+import { type Transience, TRANSIENT } from "../internal/facts.ts";
+import { isBusyStatus } from "../internal/statuses.ts";
+import type { Address } from "./address.ts";
+import { CONNECTION, type ConnectionFacts } from "./connection_facts.ts";
+
+/** What an error has beside its message. */
+export interface DeguErrorOptions extends ErrorOptions {
+  /**
+   * The message without the path that it is about, and without advice.
+   *
+   * @default {the message}
+   */
+  problem?: string | undefined;
+}
+
+/**
+ * The base class of all errors that are specific to this library. A class of your own may extend
+ * it; one with a `status` of 408, 429, 502, 503 or 504 is transient.
+ */
 export class DeguError extends Error {
   /** The name of the class. */
   override readonly name: string = "DeguError";
+  /**
+   * The reason, in capitals, from the union of the class; `null` if there is none. Stable, unlike
+   * the message.
+   */
+  readonly code: string | null = null;
+  readonly #problem: string | undefined;
+
+  /**
+   * Makes an error.
+   *
+   * @param message The problem, and what to do.
+   * @param options The `cause`, and the problem alone.
+   */
+  constructor(message?: string, options?: DeguErrorOptions) {
+    super(message, options);
+    this.#problem = options?.problem;
+  }
+
+  /**
+   * The message without the path that it is about, and without advice: for a program that says both
+   * in other words. May change, like the message.
+   */
+  get problem(): string {
+    return this.#problem ?? this.message;
+  }
+
+  /** @internal */
+  get [TRANSIENT](): Transience | undefined {
+    return "status" in this ? isBusyStatus(this.status) : undefined;
+  }
 }
 
 /** The rules that a peer's bytes can break; `docs/base.md` explains each. */
@@ -43,6 +91,13 @@ export type ProtocolErrorCode =
   | "EXCESS_BYTES"
   | "UNFRAMED_BODY";
 
+/** The codes of a message that broke off. */
+const CUT_MESSAGE_CODES: ReadonlySet<ProtocolErrorCode> = new Set([
+  "EMPTY_PREAMBLE",
+  "PREAMBLE_INCOMPLETE",
+  "BODY_INCOMPLETE",
+]);
+
 /**
  * The peer sent bytes that break the grammar. Their connection is closed.
  *
@@ -63,7 +118,7 @@ export class ProtocolError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "ProtocolError";
   /** Names the broken rule, in capitals: `"BAD_HEADER_NAME"`. Stable, unlike the message. */
-  readonly code: ProtocolErrorCode;
+  override readonly code: ProtocolErrorCode;
 
   /**
    * Makes an error with a stable code and a message that quotes the bytes, escaped and cut.
@@ -74,6 +129,11 @@ export class ProtocolError extends DeguError {
   constructor(code: ProtocolErrorCode, message: string) {
     super(message);
     this.code = code;
+  }
+
+  /** @internal */
+  get [CONNECTION](): ConnectionFacts | undefined {
+    return CUT_MESSAGE_CODES.has(this.code) ? { fault: "broken" } : undefined;
   }
 }
 
@@ -147,12 +207,24 @@ export class TlsError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "TlsError";
   /** The reason, in capitals: `"UNTRUSTED"`. Stable, unlike the message. */
-  readonly code: TlsErrorCode;
+  override readonly code: TlsErrorCode;
+  /** The address of the server whose handshake with this client failed; else `null`. */
+  readonly address: Address | null;
 
   /** @internal */
-  constructor(code: TlsErrorCode, message: string, options?: ErrorOptions) {
+  constructor(
+    code: TlsErrorCode,
+    message: string,
+    options?: ErrorOptions & { readonly address?: Address | null },
+  ) {
     super(message, options);
     this.code = code;
+    this.address = options?.address ?? null;
+  }
+
+  /** @internal */
+  get [CONNECTION](): ConnectionFacts | undefined {
+    return this.code === "CLOSED" ? { fault: "broken", address: this.address } : undefined;
   }
 }
 
@@ -174,7 +246,7 @@ export class BodyError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "BodyError";
   /** `"TOO_LONG"` if the body has more bytes than `maxBytes`; else `null`. */
-  readonly code: "TOO_LONG" | null;
+  override readonly code: "TOO_LONG" | null;
 
   /** @internal */
   constructor(message: string, options?: ErrorOptions & { code?: "TOO_LONG" }) {
@@ -191,7 +263,7 @@ export class ConnectionClosedError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "ConnectionClosedError";
   /** `"CLOSED"` if this end has closed the connection, `"REFUSED"` if its `onConnect` has. */
-  readonly code: "CLOSED" | "REFUSED";
+  override readonly code: "CLOSED" | "REFUSED";
 
   /** @internal */
   constructor(

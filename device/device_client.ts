@@ -10,11 +10,11 @@ import {
   checkSignal,
   copyOptions,
 } from "../internal/checks.ts";
-import { connectionFacts } from "../internal/facts.ts";
 import { quote } from "../internal/quote.ts";
 import { checkAddresses } from "../net/addresses.ts";
 import { joinSignals } from "../net/connect.ts";
-import { asTransient } from "../net/retry.ts";
+import { connectionFacts } from "../base/connection_facts.ts";
+import { describeConnectionError } from "../net/connection_errors.ts";
 import { plainMessageOf, withMessage } from "../net/thrown.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -273,10 +273,13 @@ export function mostInformative(cause: AggregateError, sought: SoughtPeer): Erro
   const others = more === 0 ? "" : `; and ${more} more address${more === 1 ? " fails" : "es fail"}`;
   const message = best.message + others + hintFor(best, sought);
   const error = best instanceof TlsError
-    ? connectionFacts.add(new TlsError(best.code, message, { cause }), connectionFacts.of(best))
+    ? new TlsError(best.code, message, { cause, address: best.address })
     : isNotPermitted(best)
     ? withMessage(best, message, cause)
-    : asTransient(new DeviceError("UNREACHABLE", message, { cause }));
+    : connectionFacts.add(
+      new DeviceError("UNREACHABLE", message, { cause }),
+      describeConnectionError(best) ?? { fault: "unreachable" },
+    );
   shortenStacks(cause);
   return error;
 }

@@ -1,7 +1,6 @@
 /** Errors of devices: of pairing, and of connecting to a peer. */
 
-import { DeguError } from "../base.ts";
-import { Facts } from "../internal/facts.ts";
+import { DeguError, type DeguErrorOptions } from "../base.ts";
 
 /**
  * Why two devices were not paired.
@@ -16,7 +15,7 @@ import { Facts } from "../internal/facts.ts";
  * - `"REFUSED"`: the other device has refused what this one sent; its log says why.
  * - `"BAD_ANSWER"`: the answer of the other device breaks the protocol.
  * - `"ANSWER_LOST"`: the last answer did not arrive: the other device may have stored this one.
- * - `"NOT_CONFIRMED"`: a person has not confirmed the number, here or there.
+ * - `"NOT_CONFIRMED"`: a person at one of the devices has not confirmed the number.
  * - `"BUSY"`: the other device is asking about another one, or strangers crowd its port.
  * - `"NAME_TAKEN"`: another peer has the name `peerName`.
  */
@@ -37,6 +36,26 @@ export type PairingErrorCode =
   | "NAME_TAKEN";
 
 /**
+ * The finer reason of a `PairingError`.
+ *
+ * - `"local"`: the person at this device has not confirmed the number.
+ * - `"remote"`: the person at the other device has not confirmed it, or that device has left.
+ * - `"timed out"`: no answer came in time.
+ * - `"asking"`: the other device is asking about another one.
+ * - `"used up"`: the other device takes no more numbers.
+ * - `"no device"`: no device invites at the addresses.
+ * - `"line over"`: the invitation of the line has ended, or its device can't be reached.
+ */
+export type PairingReason =
+  | "local"
+  | "remote"
+  | "timed out"
+  | "asking"
+  | "used up"
+  | "no device"
+  | "line over";
+
+/**
  * Two devices were not paired, because of the line or of the other device.
  *
  * @example
@@ -55,54 +74,29 @@ export class PairingError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "PairingError";
   /** The reason, in capitals: `"NOT_OPEN"`. Stable, unlike the message. */
-  readonly code: PairingErrorCode;
-  /** The name that another peer has, if the code is `"NAME_TAKEN"`; else `null`. */
+  override readonly code: PairingErrorCode;
+  /** The finer reason of some codes; else `null`. */
+  readonly reason: PairingReason | null;
+  /**
+   * The name that another peer has, if the code is `"NAME_TAKEN"`; that of the other device, if it
+   * is `"NOT_CONFIRMED"`; else `null`.
+   */
   readonly peerName: string | null;
 
   /** @internal */
   constructor(
     code: PairingErrorCode,
     message: string,
-    options?: ErrorOptions & { peerName?: string },
+    options?: DeguErrorOptions & {
+      reason?: PairingReason | undefined;
+      peerName?: string | undefined;
+    },
   ) {
     super(message, options);
     this.code = code;
+    this.reason = options?.reason ?? null;
     this.peerName = options?.peerName ?? null;
   }
-}
-
-/**
- * The finer reason of an error. A number: the answer here or there was no, none came in time, the
- * other device asks about another one, takes no more numbers, or there is none. A line: it is over.
- */
-export type PairingReason =
-  | "here"
-  | "there"
-  | "late"
-  | "asking"
-  | "used up"
-  | "nobody"
-  | "line over";
-
-/** What an error of a pairing carries beside its code. */
-interface PairingFacts {
-  readonly is?: PairingReason;
-  /** The problem without advice. */
-  readonly problem?: string;
-  /** The name of the other device. */
-  readonly name?: string;
-}
-
-export const pairingFacts: Facts<PairingFacts> = new Facts();
-
-/** Creates an error from a problem, and advice for programs. */
-export function advised(
-  code: PairingErrorCode,
-  facts: PairingFacts & { readonly problem: string },
-  advice: string,
-  options?: ErrorOptions,
-): PairingError {
-  return pairingFacts.add(new PairingError(code, facts.problem + advice, options), facts);
 }
 
 /**
@@ -147,7 +141,7 @@ export class DeviceError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "DeviceError";
   /** The reason, in capitals: `"UNREACHABLE"`. Stable, unlike the message. */
-  readonly code: DeviceErrorCode;
+  override readonly code: DeviceErrorCode;
 
   /** @internal */
   constructor(code: DeviceErrorCode, message: string, options?: ErrorOptions) {

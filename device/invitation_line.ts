@@ -21,7 +21,7 @@ import { type Address, type HostAddress, parseHost, type ScopedAddress } from ".
 import { formatIPAddress, withPort } from "../base/address.ts";
 import { checkString } from "../internal/checks.ts";
 import { deviceId } from "./identity/names.ts";
-import { PairingError, pairingFacts } from "./errors.ts";
+import { PairingError } from "./errors.ts";
 
 /** Where an inviter listens: an IP address without a scope, the port of TLS and the plain one. */
 export type LineAddress = readonly [host: string, port: number, plainPort: number];
@@ -164,8 +164,8 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
 
 function garbled(): PairingError {
   const why = "a part is missing or was changed on the way; copy the whole line again";
-  const error = new PairingError("GARBLED", `line: it is garbled: ${why}`);
-  return pairingFacts.add(error, { problem: `the line is garbled: ${why}` });
+  const problem = `the line is garbled: ${why}`;
+  return new PairingError("GARBLED", `line: it is garbled: ${why}`, { problem });
 }
 
 function isIntact(bytes: Uint8Array, version: number, rest: Uint8Array): boolean {

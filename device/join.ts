@@ -14,7 +14,7 @@ import { type Authority, readAuthorityDer } from "./identity/authority.ts";
 import { deviceId } from "./identity/names.ts";
 import { joinSignals } from "../net/connect.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
-import { advised, PairingError, type PairingErrorCode, pairingFacts } from "./errors.ts";
+import { PairingError, type PairingErrorCode } from "./errors.ts";
 import { decodeLine } from "./invitation_line.ts";
 import { addressesToStore, addressFinder, linkLocalScopes } from "./pairing_addresses.ts";
 import {
@@ -60,7 +60,7 @@ export function ownDevice(argument: "line" | "addresses"): PairingError {
   const problem =
     "it is this device itself, or a copy of its directory: a device can't be paired with itself, and each " +
     "device needs a directory of its own";
-  return pairingFacts.add(new PairingError("OWN", `${argument}: ${problem}`), { problem });
+  return new PairingError("OWN", `${argument}: ${problem}`, { problem });
 }
 
 /** Creates the error of a joiner to whom the last answer does not come. */
@@ -71,7 +71,7 @@ export function answerLost(
 ): PairingError {
   const advice =
     " that device may have stored this one, which has not stored it; join again with a new invitation";
-  return advised("ANSWER_LOST", { problem }, separator + advice, options);
+  return new PairingError("ANSWER_LOST", problem + separator + advice, { ...options, problem });
 }
 
 /** The most seconds that joining by a line takes, whatever the other device does. */
@@ -237,7 +237,7 @@ function explainStep(
     "this line is not open any more: it has expired, was closed, or another device has used it";
   const fail = (code: PairingErrorCode, problem: string) => {
     const advice = `; check the peers of ${who}, and forget any that you don't recognize`;
-    return advised(code, { is: "line over", problem }, advice, { cause });
+    return new PairingError(code, problem + advice, { reason: "line over", problem, cause });
   };
   // A port that is crowded by strangers is more likely than one that another program now uses.
   if (errors.some(isCut)) {

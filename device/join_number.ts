@@ -16,7 +16,7 @@ import { checkAddresses } from "../net/addresses.ts";
 import { joinSignals, untilAborted } from "../net/connect.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
-import { advised, PairingError } from "./errors.ts";
+import { PairingError } from "./errors.ts";
 import { answerLost, JOIN_OPTIONS, type JoinOptions, ownDevice } from "./join.ts";
 import { addressesToStore, addressFinder } from "./pairing_addresses.ts";
 import {
@@ -56,7 +56,7 @@ export interface JoinByNumberOptions extends JoinOptions {
 const WHY_REFUSED = {
   busy: {
     code: "BUSY",
-    is: "asking",
+    reason: "asking",
     why: "is asking about another device",
     advice: ": if you did not start that, answer no there, and try again",
   },
@@ -64,7 +64,7 @@ const WHY_REFUSED = {
   // too, and is not recommended.
   closed: {
     code: "NOT_OPEN",
-    is: "used up",
+    reason: "used up",
     why: "takes no more numbers: see what it says there",
     advice: ", and invite again",
   },
@@ -72,12 +72,12 @@ const WHY_REFUSED = {
 
 /** Why a number was not confirmed, and what to do, for programs. */
 const UNCONFIRMED = {
-  here: [
+  "local": [
     "not confirmed here; if the two numbers differ, somebody may stand between the devices",
     ": use the line of the invitation",
   ],
-  there: ["did not confirm: the answer there was no, or the connection ended", "; try again"],
-  late: [`no answer within ${CONFIRM_SECONDS} s`, "; try again, and answer at both devices"],
+  "remote": ["did not confirm: the answer there was no, or the connection ended", "; try again"],
+  "timed out": [`no answer within ${CONFIRM_SECONDS} s`, "; try again, and answer at both devices"],
 } as const;
 
 /**
@@ -147,12 +147,9 @@ async function commit(
         if (status === 409) {
           const { reason } = decodeMessage(response, REFUSAL);
           if (reason === "self") throw ownDevice("addresses");
-          const { code, is, why, advice } = WHY_REFUSED[reason];
-          throw advised(
-            code,
-            { is, problem: `the device at ${addressText(address)} ${why}` },
-            advice,
-          );
+          const { code, why, advice, ...options } = WHY_REFUSED[reason];
+          const problem = `the device at ${addressText(address)} ${why}`;
+          throw new PairingError(code, problem + advice, { ...options, problem });
         }
         if (status !== 200) throw new DeguError(`the status of its answer is ${status}`);
         const offer = decodeMessage(response, OFFER);
@@ -175,7 +172,8 @@ async function commit(
   const problem = "no device invites at these addresses";
   const advice =
     ": check that the two are on the same network, and that the invitation is still open";
-  throw advised(codeOfAttempts(cause), { is: "nobody", problem }, advice, { cause });
+  const options = { reason: "no device", problem, cause } as const;
+  throw new PairingError(codeOfAttempts(cause), problem + advice, options);
 }
 
 /** The answer to a commitment, and all that the number is made of. */
@@ -195,8 +193,8 @@ class JoinersTry implements Disposable {
     this.#signal = AbortSignal.any([cancelled, this.#over.signal]);
     this.#timer = setTimeout(() => {
       const error = this.#state.now === "sent"
-        ? answerLost(UNCONFIRMED.late[0], undefined, ";")
-        : this.#unconfirmed("late");
+        ? answerLost(UNCONFIRMED["timed out"][0], undefined, ";")
+        : this.#unconfirmed("timed out");
       this.#end("late", error);
     }, CONFIRM_SECONDS * 1000);
   }
@@ -210,11 +208,11 @@ class JoinersTry implements Disposable {
     const limit = setTimeout(() => this.#end("late", error), PLAIN_MILLISECONDS);
     const message = encodeMessage({ random });
     const send = () => sendMessage(connection, RANDOM_URI, message);
-    const sending = this.#step(send, (cause) => this.#unconfirmed("there", { cause }));
+    const sending = this.#step(send, (cause) => this.#unconfirmed("remote", { cause }));
     this.#check(await sending.finally(() => clearTimeout(limit)));
     // The other device sends nothing more, and keeps this connection open while the number is
     // valid: a read that ends means a no.
-    const onEnd = () => this.#end("left", this.#unconfirmed("there"));
+    const onEnd = () => this.#end("left", this.#unconfirmed("remote"));
     connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
   }
 
@@ -223,9 +221,9 @@ class JoinersTry implements Disposable {
     const { offer: { name }, authority: { id }, request, response, random } = this.#answered;
     const number = numberOf(request, response, random);
     const question = Object.freeze({ number, name, id, signal: this.#signal });
-    const failed = (cause: unknown) => this.#unconfirmed("here", { cause });
+    const failed = (cause: unknown) => this.#unconfirmed("local", { cause });
     const isConfirmed = await this.#step(() => confirm(question), failed);
-    if (isConfirmed !== true) throw this.#unconfirmed("here");
+    if (isConfirmed !== true) throw this.#unconfirmed("local");
   }
 
   /** Connects over TLS, with the certificate of this device. */
@@ -259,11 +257,12 @@ class JoinersTry implements Disposable {
     if (this.#state.on(event) === "over") this.#over.abort(error);
   }
 
-  #unconfirmed(is: keyof typeof UNCONFIRMED, options?: ErrorOptions): PairingError {
-    const { name } = this.#answered.offer;
-    const [why, advice] = UNCONFIRMED[is];
-    const problem = is === "there" ? `${name} ${why}` : why;
-    return advised("NOT_CONFIRMED", { is, name, problem }, advice, options);
+  #unconfirmed(reason: keyof typeof UNCONFIRMED, options?: ErrorOptions): PairingError {
+    const { name: peerName } = this.#answered.offer;
+    const [why, advice] = UNCONFIRMED[reason];
+    const problem = reason === "remote" ? `${peerName} ${why}` : why;
+    const all = { ...options, reason, peerName, problem };
+    return new PairingError("NOT_CONFIRMED", problem + advice, all);
   }
 
   async #step<T>(
@@ -281,7 +280,7 @@ class JoinersTry implements Disposable {
 
   #check({ status, bytes }: Awaited<ReturnType<typeof sendMessage>>): void {
     if (status === 200 && isEmptyMessage(bytes)) return;
-    throw this.#unconfirmed("there");
+    throw this.#unconfirmed("remote");
   }
 }
 

@@ -423,8 +423,9 @@ function checkPeerName(
     `the name ${quote(name)} is taken, by the peer with the id ${holder.id}; choose ` +
     "another one, or rename that peer";
   if (option === "name") throw notAllowed(option, problem);
-  const taken = new PairingError("NAME_TAKEN", `${option}: ${problem}`, { peerName: name });
-  throw argumentFacts.add(taken, { label: option, problem });
+  const options = { peerName: name, problem };
+  const taken = new PairingError("NAME_TAKEN", `${option}: ${problem}`, options);
+  throw argumentFacts.add(taken, { argument: option, problem });
 }
 
 // ───────────────────────── the files

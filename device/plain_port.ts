@@ -4,14 +4,14 @@
  * vouches for the messages.
  */
 
-import { DeguError, type HostAddress, type ResponseTuple } from "../base.ts";
+import type { HostAddress, ResponseTuple } from "../base.ts";
 import type { AppObject, Logger, Request, ServerSslctx, Session } from "../server.ts";
 import { pause } from "../internal/pause.ts";
 import { type Authority, readAuthorityDer } from "./identity/authority.ts";
 import { untilAborted } from "../net/connect.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import type { DeviceServices } from "./device_services.ts";
-import { PairingError, pairingFacts } from "./errors.ts";
+import { PairingError } from "./errors.ts";
 import {
   AUTHORITY_URI,
   COMMITMENT,
@@ -262,11 +262,11 @@ export class PlainPort {
       const question = Object.freeze({ number, name, id, signal });
       const isConfirmed = await untilAborted(this.#confirm!(question), signal) === true;
       if (isConfirmed) opened.on("accepted");
-      else opened.end(unconfirmed());
+      else opened.end(unconfirmed(name));
     } catch (error) {
       if (signal.aborted) return;
       this.#services.logger.error(`invitation: confirm has failed: ${plainMessageOf(error)}`);
-      opened.end(unconfirmed({ cause: error }));
+      opened.end(unconfirmed(name, { cause: error }));
     }
   }
 
@@ -286,7 +286,8 @@ export class PlainPort {
   }
 }
 
-/** Creates the reason of a try that ends with a no of the person here. */
-function unconfirmed(options?: ErrorOptions): DeguError {
-  return pairingFacts.add(new DeguError("not confirmed here", options), { is: "here" });
+/** Creates the reason of a try that ends with a no of the person at this device. */
+function unconfirmed(peerName: string, options?: ErrorOptions): PairingError {
+  const all = { ...options, reason: "local", peerName } as const;
+  return new PairingError("NOT_CONFIRMED", "not confirmed here", all);
 }

@@ -9,7 +9,7 @@ import { addressText } from "../base/address.ts";
 import { pause } from "../internal/pause.ts";
 import type { Authority } from "./identity/authority.ts";
 import { closeOn } from "../net/client_connection.ts";
-import { connectionFaultOf, isUnreachable, systemCode } from "../net/thrown.ts";
+import { connectionFaultOf, isUnreachable } from "../net/connection_errors.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
@@ -124,13 +124,7 @@ export function attemptsOf(cause: unknown): readonly unknown[] {
  * this device; a refused connection may be an invitation that has ended.
  */
 export function codeOfAttempts(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
-  const isSilent = (error: unknown) =>
-    isUnreachable(error) ||
-    // A link-local address that was tried at an interface without such addresses.
-    systemCode(error) === "EINVAL" ||
-    // A name that can't be looked up has an error without a class and without a code.
-    (error as Error).constructor === Error && systemCode(error) === undefined;
-  return attemptsOf(cause).every(isSilent) ? "UNREACHABLE" : "NOT_OPEN";
+  return attemptsOf(cause).every(isUnreachable) ? "UNREACHABLE" : "NOT_OPEN";
 }
 
 /**

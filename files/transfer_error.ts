@@ -1,12 +1,21 @@
 /** Errors of transfers. */
 
-import { DeguError, ProtocolError, TlsError } from "../base/errors.ts";
 import { Facts } from "../internal/facts.ts";
 import { quote } from "../internal/quote.ts";
-import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/tables.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import { isTransient, StatusError } from "../client.ts";
+import {
+  DeguError,
+  type DeguErrorOptions,
+  isTransient,
+  ProtocolError,
+  type ReceivedHeaders,
+  StatusError,
+  TlsError,
+} from "../client.ts";
+import { isBusyStatus } from "../internal/statuses.ts";
+import { makeStatusError } from "../net/expect_ok.ts";
+import { asTransient } from "../net/retry.ts";
 import type { TreeResult } from "./options.ts";
 
 /**
@@ -71,7 +80,7 @@ export class TransferError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "TransferError";
   /** The reason, in capitals: `"CHANGED"`. Stable, unlike the message. */
-  readonly code: TransferErrorCode;
+  override readonly code: TransferErrorCode;
   /**
    * Bytes that are left to move, if this device has too little space for them and none of them was
    * moved by this call; else `null`. Other files may still fit.
@@ -93,7 +102,7 @@ export class TransferError extends DeguError {
   constructor(
     code: TransferErrorCode,
     message: string,
-    options?: ErrorOptions & {
+    options?: DeguErrorOptions & {
       needed?: number;
       free?: number | null;
       kept?: KeptPart | null;
@@ -129,13 +138,16 @@ export type TransferReason =
 /** What an error of a transfer carries beside its code or status. */
 interface TransferFacts {
   readonly is?: TransferReason | undefined;
-  /** The problem without the path that it is about, and without advice. */
-  readonly problem?: string;
   /** The path of the entry, if the event is about its directory. */
   readonly path?: readonly string[];
 }
 
-export const transferFacts: Facts<TransferFacts> = new Facts();
+const facts: Facts<TransferFacts> = new Facts(Symbol.for("degu.transfer"));
+
+export const transferFacts = {
+  add: <E extends Error>(error: E, of: TransferFacts): E => facts.add(error, of),
+  of: (error: unknown): TransferFacts => facts.of(error) ?? {},
+};
 
 type TransferTask = "put" | "make" | "delete" | "list" | "get";
 
@@ -146,7 +158,7 @@ export function statusError(
     readonly status: number;
     readonly reason?: string;
     /** `undefined` for the status of a file in a bundle. */
-    readonly headers?: HeaderDict;
+    readonly headers?: ReceivedHeaders;
   },
   task: TransferTask = method === "PUT" ? "put" : "get",
 ): StatusError {
@@ -158,12 +170,12 @@ export function statusError(
     : hintOf(status, task);
   const answer = `${status} ${reason}`.trimEnd();
   const problem = `the other end answered ${answer}: ${hint}`;
-  const error = refused(method, uri, problem, { status, headers, free: freeOf(headers) });
+  const error = refused(method, uri, problem, { status, reason, headers, free: freeOf(headers) });
   return isGone ? transferFacts.add(error, { is: "directory gone" }) : error;
 }
 
 /** The number of free bytes in the headers of a 507; `null` if it is not said, or not valid. */
-function freeOf(headers: HeaderDict | undefined): number | null {
+function freeOf(headers: ReceivedHeaders | undefined): number | null {
   const { "disk-free": text } = headers ?? {};
   const bytes = typeof text === "string" ? parseDecimal(text) : -1;
   return bytes < 0 ? null : bytes;
@@ -172,13 +184,19 @@ function freeOf(headers: HeaderDict | undefined): number | null {
 /** Creates the error for a status, with a problem of its own. */
 export function refused(
   method: Method,
-  uri: string,
+  requestUri: string,
   problem: string,
-  about: ConstructorParameters<typeof StatusError>[1],
+  fields: Pick<
+    Parameters<typeof makeStatusError>[0],
+    "status" | "reason" | "headers" | "needed" | "free"
+  >,
 ): StatusError {
   // A query may hold secrets.
-  const [path = ""] = uri.split("?", 1);
-  return new StatusError(`${method} ${quote(path)}: ${problem}`, about);
+  const [uri = ""] = requestUri.split("?", 1);
+  const message = `${method} ${quote(uri)}: ${problem}`;
+  const error = makeStatusError({ ...fields, message, problem, method, uri });
+  // A transfer may be repeated, whatever its method is.
+  return isBusyStatus(error.status) ? asTransient(error) : error;
 }
 
 /** Creates the error for a file that the other end has refused unread, for lack of space. */
@@ -186,7 +204,7 @@ export function noSpaceThere(
   method: Method,
   uri: string,
   needed: number,
-  headers: HeaderDict,
+  headers: ReceivedHeaders,
 ): StatusError {
   const free = freeOf(headers);
   const problem =
@@ -215,8 +233,8 @@ export function unexpectedResponse(
 
 /** Adds what the server needs to the error for a response without it. */
 export function withNeed({ code, message }: TransferError, need: string): TransferError {
-  const error = new TransferError(code, `${message}; ${need}`);
-  return transferFacts.add(error, { is: "no FilesApp", problem: message });
+  const error = new TransferError(code, `${message}; ${need}`, { problem: message });
+  return transferFacts.add(error, { is: "no FilesApp" });
 }
 
 export function changedWhileMoved(name: string, options?: ErrorOptions): TransferError {
@@ -265,7 +283,7 @@ const IN_THE_WAY =
   "a directory has this name, or a file that of a directory on the way; choose another name";
 
 /** The meaning of 409 for a file that is sent. */
-function conflictHint(method: Method, headers: HeaderDict | undefined): string {
+function conflictHint(method: Method, headers: ReceivedHeaders | undefined): string {
   if (headers?.["upload-offset"] !== undefined) {
     return "it has another part of this file; call again";
   }

@@ -10,12 +10,13 @@ import { quote, typeName } from "./quote.ts";
 
 /** The error for a value of a wrong type: `label: must be a string; got number`. */
 export function wrongType(label: string, wanted: string, value: unknown): TypeError {
-  return new TypeError(`${label}: must be ${wanted}; got ${typeName(value)}`);
+  const problem = `must be ${wanted}; got ${typeName(value)}`;
+  return argumentFacts.add(new TypeError(`${label}: ${problem}`), { argument: label, problem });
 }
 
 /** The error for a value that is not allowed: `label: problem`. */
 export function notAllowed(label: string, problem: string): RangeError {
-  return argumentFacts.add(new RangeError(`${label}: ${problem}`), { label, problem });
+  return argumentFacts.add(new RangeError(`${label}: ${problem}`), { argument: label, problem });
 }
 
 /** Throws a `TypeError` unless a value has the type. */

@@ -1,44 +1,56 @@
 /**
- * What errors of one kind carry beside their public code: data for whoever tells people about them
- * in other words, as the program `degu` does. Messages are for reading, and may change.
+ * Details of errors, for programs: a message is for reading, and may change. They are properties
+ * under registered symbols, so that several copies of the package in one program read each other's,
+ * and not enumerable, so that nothing prints them.
  */
-export class Facts<T extends object> {
-  readonly #facts = new WeakMap<object, T>();
 
-  /** Adds facts to an error; returns the error. */
-  add<E extends Error>(error: E, facts: T): E {
-    this.#facts.set(error, facts);
-    return error;
+/** A property of objects, under a symbol. */
+export class Facts<T> {
+  readonly #key: symbol;
+
+  constructor(key: symbol) {
+    this.#key = key;
   }
 
-  /** The facts of an error, if it has any. */
-  of(error: unknown): Partial<T> {
-    return this.#facts.get(error as object) ?? {};
+  /** Adds facts to an object, or replaces them; returns the object. */
+  add<O extends object>(object: O, facts: T): O {
+    Reflect.defineProperty(object, this.#key, { value: facts, configurable: true });
+    return object;
+  }
+
+  /** The facts of an object, if it has any. */
+  of(value: unknown): T | undefined {
+    return (value as { readonly [key: symbol]: T | undefined } | null | undefined)?.[this.#key];
+  }
+
+  /** Removes the facts that were added to an object. */
+  remove(object: object): void {
+    Reflect.deleteProperty(object, this.#key);
   }
 }
 
-/** What an error of a connection carries. */
-interface ConnectionFacts {
-  /** The address that was connected to, or whose handshake failed. */
-  readonly address?: string;
-  /** Whether nothing had answered there yet. */
-  readonly isConnecting?: boolean;
-  /** The name that can't be looked up. */
-  readonly unknownName?: string;
-  /** How long the peer kept the connection waiting. */
-  readonly silentSeconds?: number;
-  /** How long the peer has not read what was sent. */
-  readonly unreadSeconds?: number;
-  /** The bytes that were left to come when the peer ended the connection. */
-  readonly missingBytes?: number;
+/** What is wrong with an argument or an option. */
+export interface ArgumentErrorDescription {
+  /** The name, or the path in a larger value: `headers["content-type"]`. */
+  readonly argument: string;
+  /** What the value must be, without the name. */
+  readonly problem: string;
 }
 
-export const connectionFacts: Facts<ConnectionFacts> = new Facts();
+export const argumentFacts: Facts<ArgumentErrorDescription> = new Facts(
+  Symbol.for("degu.argument"),
+);
 
-/** What an error of an argument or option carries: its name, and what is wrong with the value. */
-interface ArgumentFacts {
-  readonly label?: string;
-  readonly problem?: string;
-}
+/**
+ * Whether the same call may succeed a moment later.
+ *
+ * - `true`: it may.
+ * - `false`: it would fail again.
+ * - `"unanswered"`: it may, but the request that got no answer may have been acted on.
+ */
+export type Transience = boolean | "unanswered";
 
-export const argumentFacts: Facts<ArgumentFacts> = new Facts();
+/** The key of whether an error is transient. */
+export const TRANSIENT: unique symbol = Symbol.for("degu.transient");
+
+export const transience: Facts<Transience> = new Facts(TRANSIENT);

@@ -3,9 +3,11 @@
  * whether the request may have been acted on.
  */
 
+import { connectionFacts } from "../base/connection_facts.ts";
 import { EmptyPreambleError, TlsError } from "../base/errors.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import { connectionFaultOf } from "./thrown.ts";
+import { transience } from "../internal/facts.ts";
+import { connectionFaultOf } from "./connection_errors.ts";
 
 /** What a client's connection knows of a request that fails. */
 export interface FailedRequest {
@@ -35,22 +37,16 @@ export function noResponse(): EmptyPreambleError {
   return new EmptyPreambleError(NO_RESPONSE);
 }
 
-/**
- * The errors of requests that may have been acted on, although no answer came: of a server that is
- * stopped nobody knows how far it was.
- */
-const unanswered = new WeakSet<object>();
-
 /** Whether the request that failed with this error may have been acted on. */
 export function isUnanswered(error: unknown): boolean {
-  return unanswered.has(error as object);
+  return transience.of(error) === "unanswered";
 }
 
 /**
  * Takes the mark from the error of a request that can be repeated without harm; returns the error.
  */
 export function asRepeatable(error: unknown): unknown {
-  unanswered.delete(error as object);
+  if (isUnanswered(error)) transience.remove(error as object);
   return error;
 }
 
@@ -63,7 +59,8 @@ export function explainFailure(thrown: unknown, failed: FailedRequest): unknown 
   // The requests of safe methods change nothing (RFC 9110 §9.2.1).
   const isSafe = failed.method === "GET" || failed.method === "HEAD";
   if (failed.phase !== "resting" && failed.isEnded && !isSafe && error instanceof Error) {
-    unanswered.add(error);
+    // Of a server that is stopped nobody knows how far it was.
+    transience.add(error, "unanswered");
   }
   return error;
 }
@@ -75,24 +72,23 @@ function explain(
   // The server, or this end, has said what is wrong.
   if (phase === "answered" || !isEnded) return error;
   if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
-    const { code, message, cause } = error;
-    return new TlsError(code, `${message}; ${hint}`, { cause });
+    const { code, message, cause, address } = error;
+    return new TlsError(code, `${message}; ${hint}`, { cause, address });
   }
   const wasReset = isReset(error);
   // If the server has refused the body, any other error follows from this refusal.
   if (!wasReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
-  if (isEncrypted && lastStatus === 0) {
-    return new EmptyPreambleError(`${PERHAPS_REFUSED}: ${hint ?? LOG_HINT}`);
-  }
+  const ended = (message: string) => {
+    const empty = new EmptyPreambleError(message);
+    return wasReset ? connectionFacts.add(empty, { fault: "reset" }) : empty;
+  };
+  if (isEncrypted && lastStatus === 0) return ended(`${PERHAPS_REFUSED}: ${hint ?? LOG_HINT}`);
   if (phase === "resting") {
     // Most servers end a connection after an error.
     const last = lastStatus < 400 ? "" : `, after a response with status ${lastStatus}`;
-    return new EmptyPreambleError(
-      `the peer had closed the connection before the request was sent${last}`,
-    );
+    return ended(`the peer had closed the connection before the request was sent${last}`);
   }
-  if (!wasReset) return error;
-  return new EmptyPreambleError("the peer reset the connection before it answered");
+  return wasReset ? ended("the peer reset the connection before it answered") : error;
 }
 
 /** True for the errors of a socket that its peer closed or reset. */

@@ -2,7 +2,7 @@
 
 import { type Address, addressText, isUnixAddress, zoneOf } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
-import { connectionFacts } from "../internal/facts.ts";
+import { connectionFacts } from "../base/connection_facts.ts";
 import { pause } from "../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
@@ -53,7 +53,7 @@ export function explainName(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED.test(error.message)) return error;
   const what = `can't connect to ${addressText(address)}: the name can't be looked up`;
   const named = reworded(error, () => `${what}; ${unresolvedHint(address)}`) as Error;
-  return connectionFacts.add(named, { unknownName: `${address[0]}` });
+  return connectionFacts.add(named, { fault: "unknown name", address });
 }
 
 /** Adds the address, and advice, to an error of the system that names neither. */
@@ -103,10 +103,22 @@ export async function connecting<T extends { close(): void }>(
   try {
     return await bounded(() => `connecting to ${text}`, bounds, attempt);
   } catch (error) {
-    if (!(error instanceof Error)) throw error;
-    const facts = { ...connectionFacts.of(error), address: text, isConnecting: true };
-    throw connectionFacts.add(error, facts);
+    throw withAddress(error, address, bounds, true);
   }
+}
+
+/** Adds the address to the error of an attempt; the reason of the signal belongs to the caller. */
+export function withAddress(
+  error: unknown,
+  address: Address,
+  { signal }: ConnectBounds,
+  isConnecting: boolean,
+): unknown {
+  if (!(error instanceof Error) || signal?.aborted && error === signal.reason) return error;
+  const facts = { ...connectionFacts.of(error), address, isConnecting };
+  // The system knows no way from this address to that one, such as by an interface without IPv6.
+  const hasNoWay = isConnecting && systemCode(error) === "EINVAL";
+  return connectionFacts.add(error, hasNoWay ? { ...facts, fault: "unreachable" } : facts);
 }
 
 /**
@@ -136,7 +148,8 @@ export async function bounded<T extends { close(): void }>(
   };
   // A `using` declaration would take longer than all the rest of this function.
   const deadline = new Deadline(timeout, () => {
-    stop(new Deno.errors.TimedOut(`${what()} took over ${timeout} s`));
+    const late = new Deno.errors.TimedOut(`${what()} took over ${timeout} s`);
+    stop(connectionFacts.add(late, { silentSeconds: timeout }));
   });
   const abort = () => stop(signal!.reason);
   signal?.addEventListener("abort", abort);

@@ -1,25 +1,36 @@
 /** Responses that have to be a success. */
 
-import { askedFor, type Response } from "../base/app/message.ts";
+import { answeredRequestOf, type Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { wrongType } from "../internal/checks.ts";
-import { DeguError } from "../base/errors.ts";
+import { DeguError, type DeguErrorOptions } from "../base/errors.ts";
+import { Internal } from "../base/internal.ts";
 import { quote } from "../internal/quote.ts";
-import type { HeaderDict } from "../base/wire/headers.ts";
+import type { ReceivedHeaders } from "../base/wire/headers.ts";
+import type { Method } from "../base/wire/preamble.ts";
+import { type Transience, TRANSIENT } from "../internal/facts.ts";
+import { isBusyStatus, isRefusedUnread } from "../internal/statuses.ts";
 
 const MAX_TEXT_BYTES = 1024;
 const TEXT_MILLISECONDS = 1000;
 
 /**
- * The status of a response is not the success that {@linkcode expectOk} or a transfer needs. 408,
- * 429, 502, 503 and 504 are {@linkcode isTransient | transient}, so {@linkcode retry} tries again.
+ * The status of a response is not the success that {@linkcode expectOk} or a transfer needs. For a
+ * GET, a HEAD and a transfer 408, 429, 502, 503 and 504 are {@linkcode isTransient | transient}, so
+ * {@linkcode retry} tries again; for another request 429 and 503, which say that nothing was done.
  */
 export class StatusError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "StatusError";
   /** The status of the response: of `expectOk` not 200 to 299. */
   readonly status: number;
+  /** The reason phrase, perhaps `""`. */
+  readonly reason: string;
+  /** The method of the request; `null` for a response that a program made itself. */
+  readonly method: Method | null;
+  /** The path of the request, without its query, which may hold secrets; else `null`. */
+  readonly uri: string | null;
   /**
    * The body, if it is a text of at most 1024 bytes that came within a second; else, and for a
    * transfer, `""`.
@@ -35,25 +46,63 @@ export class StatusError extends DeguError {
   /** Bytes that the server has free, if a transfer was told so with the status 507; else `null`. */
   readonly free: number | null;
 
+  readonly #headers: ReceivedHeaders;
+
   /** @internal */
-  constructor(
-    message: string,
-    { status, headers, text = "", needed = null, free = null }: {
-      readonly status: number;
-      readonly headers?: HeaderDict | undefined;
-      readonly text?: string;
-      readonly needed?: number | null;
-      readonly free?: number | null;
-    },
-  ) {
-    super(message);
-    this.status = status;
-    this.text = text;
-    this.needed = needed;
-    this.free = free;
-    const seconds = `${headers?.["retry-after"]}`;
+  constructor(given: Internal<StatusErrorFields>) {
+    const fields = Internal.take(given, NOT_PUBLIC);
+    super(fields.message, fields);
+    this.status = fields.status;
+    this.reason = fields.reason ?? "";
+    this.method = fields.method ?? null;
+    this.uri = fields.uri ?? null;
+    this.text = fields.text ?? "";
+    this.needed = fields.needed ?? null;
+    this.free = fields.free ?? null;
+    this.#headers = fields.headers ?? NO_HEADERS;
+    const seconds = `${this.#headers["retry-after"]}`;
     this.retryAfter = /^[0-9]{1,9}$/.test(seconds) ? Number(seconds) : null;
   }
+
+  /**
+   * The headers of the response, which may hold secrets: neither `Deno.inspect` nor
+   * `JSON.stringify` shows them. Empty for the status of a file that came with others.
+   */
+  get headers(): ReceivedHeaders {
+    return this.#headers;
+  }
+
+  /** @internal */
+  override get [TRANSIENT](): Transience {
+    // A proxy may have passed the request on before it gave up.
+    return this.method === "GET" || this.method === "HEAD"
+      ? isBusyStatus(this.status)
+      : isRefusedUnread(this.status);
+  }
+}
+
+/** What a {@linkcode StatusError} is made of. */
+interface StatusErrorFields extends DeguErrorOptions {
+  readonly message: string;
+  readonly status: number;
+  readonly reason?: string | undefined;
+  readonly method?: Method | null;
+  readonly uri?: string | null;
+  readonly headers?: ReceivedHeaders | undefined;
+  readonly text?: string;
+  readonly needed?: number | null;
+  readonly free?: number | null;
+}
+
+const NO_HEADERS: ReceivedHeaders = Object.freeze({});
+
+const NOT_PUBLIC =
+  "StatusError: only expectOk and transfers make one, of a status that came; an app returns " +
+  "reply(404) or throws new ResponseError(reply(404)); an error of your own extends DeguError";
+
+/** Makes the error of a status that is no success. */
+export function makeStatusError(fields: StatusErrorFields): StatusError {
+  return new StatusError(new Internal(fields));
 }
 
 /**
@@ -88,14 +137,17 @@ export async function expectOk<R extends Response<BodyOut>>(response: R | Promis
     throw wrongType("response", "a Response of this library", received);
   }
   if (received.ok) return received;
-  const { status, reason, headers } = received;
-  const asked = askedFor(received);
-  const text = await readText(received);
-  throw new StatusError(
-    `${asked === null ? "" : `${asked}: `}the server answered ${status} ${quote(reason)}` +
-      (text === "" ? "" : `, ${quote(text)}`),
-    { status, headers, text },
-  );
+  throw statusErrorOf(received, await readText(received));
+}
+
+/** The error for the status of a response. */
+export function statusErrorOf(response: Response<BodyOut>, text: string): StatusError {
+  const { status, reason, headers } = response;
+  const request = answeredRequestOf(response);
+  const problem = `the server answered ${status} ${quote(reason)}` +
+    (text === "" ? "" : `, ${quote(text)}`);
+  const message = request === null ? problem : `${request.method} ${request.uri}: ${problem}`;
+  return makeStatusError({ message, problem, status, reason, ...request, headers, text });
 }
 
 /** The text of a short body; any other one is given up. */

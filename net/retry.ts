@@ -23,6 +23,8 @@
  * | `net/repeat.ts`                 | a run, failed or not                     | without end     |
  */
 
+import type { Response } from "../base/app/message.ts";
+import type { BodyOut } from "../base/body/bodies.ts";
 import {
   checkFunction,
   checkInteger,
@@ -30,16 +32,11 @@ import {
   checkSignal,
   copyOptions,
 } from "../internal/checks.ts";
-import {
-  DeguError,
-  EmptyPreambleError,
-  ProtocolError,
-  type ProtocolErrorCode,
-  TlsError,
-} from "../base/errors.ts";
+import { transience } from "../internal/facts.ts";
 import { pause } from "../internal/pause.ts";
-import { connectionFaultOf } from "./thrown.ts";
-import { isUnanswered } from "./client_errors.ts";
+import { describeConnectionError } from "./connection_errors.ts";
+import { statusErrorOf } from "./expect_ok.ts";
+import { systemCode } from "./thrown.ts";
 
 /** How far an attempt has got: the progress of a transfer. */
 export interface RetryProgress {
@@ -69,13 +66,20 @@ export interface RetryOptions {
    * too.
    */
   signal?: AbortSignal | undefined;
+  /**
+   * Decides whether to retry after an error. For a `Response` that is not `ok` the error is the
+   * {@linkcode StatusError} that {@linkcode expectOk} would throw, without its `text`.
+   *
+   * @default {isTransient}
+   */
+  when?: ((error: unknown) => boolean) | undefined;
   /** Called before each wait. */
   onRetry?: ((event: RetryEvent) => void) | undefined;
 }
 
 /** A retry that is about to be made. */
 export interface RetryEvent {
-  /** The error of the call. */
+  /** The error of the call; of a `Response` a {@linkcode StatusError}. */
   readonly error: unknown;
   /** 1 for the first retry. */
   readonly number: number;
@@ -83,7 +87,7 @@ export interface RetryEvent {
   readonly seconds: number;
 }
 
-const OPTIONS = ["retries", "seconds", "signal", "onRetry"];
+const OPTIONS = ["retries", "seconds", "signal", "when", "onRetry"];
 const DEFAULT_RETRIES = 3;
 /** The seconds before the first retry by default, and the most before any. */
 const DEFAULT_WAIT_SECONDS = 1;
@@ -104,6 +108,10 @@ const REFUSAL_MILLISECONDS = 1500;
 /**
  * Makes a call, and retries the call a few times after {@linkcode isTransient | transient} errors,
  * with doubling delays.
+ *
+ * A `Response` with the status 408, 429, 502, 503 or 504 is discarded and requested again, if its
+ * request was a GET or a HEAD; with another method only 429 and 503, which say that nothing was
+ * done. The last response is returned, whatever its status is.
  *
  * Two {@linkcode EmptyPreambleError}s in a row, each less than 1.5 s after its attempt began, end
  * the retries: the peer hangs up on this device, most likely because the peer no longer trusts this
@@ -143,7 +151,9 @@ export async function retry<T>(
   options: RetryOptions = {},
 ): Promise<T> {
   checkFunction("attempt", attempt);
-  return await retryIf(isTransient, attempt, options);
+  const { when = isTransient } = copyOptions(options, OPTIONS);
+  checkFunction("when", when);
+  return await retryIf(when, attempt, options);
 }
 
 /**
@@ -175,27 +185,47 @@ export async function retryIf<T>(
     signal?.throwIfAborted();
     const start = performance.now();
     let isAnswered = false;
+    let response: Response<BodyOut> | null = null;
+    let result!: T;
+    let error: unknown;
     try {
-      return await attempt(moved, () => isAnswered = true);
-    } catch (error) {
+      result = await attempt(moved, () => isAnswered = true);
+      if (!isUnsuccessful(result)) return result;
+      response = result;
+      error = statusErrorOf(response, "");
+    } catch (thrown) {
       signal?.throwIfAborted();
-      const isAtOnce = !isAnswered && performance.now() - start < REFUSAL_MILLISECONDS;
-      hangUps = isAtOnce && error instanceof EmptyPreambleError ? hangUps + 1 : 0;
-      if (retried >= retries || hangUps >= HANG_UPS || !mayRetry(error)) throw error;
-      const seconds = Math.min(
-        Math.max(first * 2 ** Math.min(retried, 16), retryAfterOf(error)),
-        MAX_WAIT_SECONDS,
-      );
-      retried++;
-      onRetry?.({ error, number: retried, seconds });
-      await pause(seconds * 1000, signal);
+      error = thrown;
     }
+    const isAtOnce = !isAnswered && performance.now() - start < REFUSAL_MILLISECONDS;
+    hangUps = isAtOnce && systemCode(error) === "EMPTY_PREAMBLE" ? hangUps + 1 : 0;
+    if (retried >= retries || hangUps >= HANG_UPS || mayRetry(error) !== true) {
+      if (response !== null) return result;
+      throw error;
+    }
+    await response?.discard();
+    const seconds = Math.min(
+      Math.max(first * 2 ** Math.min(retried, 16), retryAfterOf(error)),
+      MAX_WAIT_SECONDS,
+    );
+    retried++;
+    onRetry?.({ error, number: retried, seconds });
+    await pause(seconds * 1000, signal);
   }
+}
+
+/**
+ * Reports whether a call has resolved to a response, perhaps of another copy of this package, whose
+ * status is no success.
+ */
+function isUnsuccessful(result: unknown): result is Response<BodyOut> {
+  const { ok, status, discard } = (result ?? {}) as Partial<Record<keyof Response, unknown>>;
+  return ok === false && typeof status === "number" && typeof discard === "function";
 }
 
 /** The seconds that the server asks a client to wait: `retryAfter` of a {@linkcode StatusError}. */
 function retryAfterOf(error: unknown): number {
-  const asked = error instanceof DeguError && "retryAfter" in error ? error.retryAfter : 0;
+  const asked = error instanceof Error && "retryAfter" in error ? error.retryAfter : 0;
   return typeof asked === "number" && asked > 0 ? asked : 0;
 }
 
@@ -212,37 +242,21 @@ function checkOptions(options: RetryOptions) {
   return { retries, seconds, signal, onRetry };
 }
 
-/** The codes of a message that broke off. */
-const CUT_MESSAGE_CODES: ReadonlySet<ProtocolErrorCode> = new Set([
-  "PREAMBLE_INCOMPLETE",
-  "BODY_INCOMPLETE",
-]);
-
-/** The transient errors whose classes nothing here knows: those of devices and of transfers. */
-const transientErrors = new WeakSet<object>();
-
 /** Marks an error as transient; returns the error. */
 export function asTransient<E extends Error>(error: E): E {
-  transientErrors.add(error);
-  return error;
+  return transience.add(error, true);
 }
 
-/** The errors that another attempt would meet again, although their classes are transient. */
-const finalErrors = new WeakSet<object>();
-
-/** Marks an error as not transient; returns the error. */
+/** Marks an error that another attempt would meet again as not transient; returns the error. */
 export function asFinal<E extends Error>(error: E): E {
-  finalErrors.add(error);
-  return error;
+  return transience.add(error, false);
 }
-
-/** The server, or a proxy in front of it, is overloaded (RFC 9110 §15.5, §15.6; RFC 6585 §4). */
-const BUSY_STATUSES: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
 
 /**
  * Reports whether the same call may succeed a moment later: the connection broke off, was refused
- * or timed out, or the server is overloaded. A final response (404, 403, 412, 507 …), an untrusted
- * peer, a full disk and an invalid argument are not transient.
+ * or timed out, a name could not be resolved, or the server is overloaded. A final response (404,
+ * 403, 412, 507 …), an untrusted peer, a full disk and an invalid argument are not transient. The
+ * `cause` of an error doesn't count.
  *
  * Not transient either is that the peer hung up in place of an answer to a `PUT`, `POST` or
  * `DELETE` of which something was sent: it may have been carried out. `upload` and `uploadTree`
@@ -250,8 +264,11 @@ const BUSY_STATUSES: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  *
  * Of the errors of devices, `DeviceError` `"UNREACHABLE"` alone is transient. The status of a
  * response is no error of a request, but one of `expectOk` and of transfers. Transient are 408,
- * 429, 502, 503 and 504, of a `StatusError` or of any error that extends `DeguError` and has a
- * `status`.
+ * 429, 502, 503 and 504, of a `StatusError` for a GET, a HEAD or a transfer, or of any error that
+ * extends `DeguError` and has a `status`; of a `StatusError` for another request 429 and 503.
+ *
+ * The error may be one of another copy of this package: a property that isn't enumerable,
+ * `Symbol.for("degu.transient")`, decides. An error of your own is transient if that is `true`.
  *
  * @param error The error of a transfer, a request or `connect`.
  *
@@ -265,14 +282,10 @@ const BUSY_STATUSES: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  * ```
  */
 export function isTransient(error: unknown): boolean {
-  if (isUnanswered(error) || finalErrors.has(error as object)) return false;
-  if (error instanceof DeguError && "status" in error) return BUSY_STATUSES.has(error.status);
-  if (transientErrors.has(error as object)) return true;
-  if (error instanceof TlsError) return error.code === "CLOSED";
-  if (error instanceof EmptyPreambleError) return true;
-  if (error instanceof ProtocolError) return CUT_MESSAGE_CODES.has(error.code);
+  const known = transience.of(error);
+  if (known !== undefined) return known === true;
   // The reason of `AbortSignal.timeout()`.
   if (error instanceof DOMException) return error.name === "TimeoutError";
   // A host that refuses may be about to start its server.
-  return connectionFaultOf(error) !== null;
+  return describeConnectionError(error) !== null;
 }

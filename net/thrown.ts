@@ -1,7 +1,4 @@
-/**
- * Thrown values as text, and errors of the system: rewording, codes, and what they say
- * of a connection.
- */
+/** Thrown values as text, and errors of the system: rewording, and codes. */
 
 const UNSHOWABLE = "a value that can't be shown";
 
@@ -55,44 +52,6 @@ export function withMessage(error: Error, message: string, cause: Error): Error 
   const Class = Object.values(Deno.errors).find((each) => error.constructor === each) ?? Error;
   const code = "code" in error ? { code: error.code } : undefined;
   return Object.assign(new Class(message, { cause }), code);
-}
-
-/**
- * What an error of the system says of a connection: nobody listens there, the peer has closed or
- * reset the connection, it broke off in another way, or nothing comes back from the host.
- */
-export type ConnectionFault = "refused" | "reset" | "broken" | "unreachable";
-
-type ErrorClass = abstract new (...args: never[]) => Error;
-
-const { errors } = Deno;
-
-/** The signs of each fault: classes, and codes for which Deno has no classes. */
-const FAULTS: Readonly<Record<ConnectionFault, readonly (ErrorClass | string)[]>> = {
-  refused: [errors.ConnectionRefused],
-  reset: [errors.ConnectionReset, errors.ConnectionAborted, errors.BrokenPipe],
-  broken: [errors.NotConnected, errors.UnexpectedEof, "ENETRESET"],
-  unreachable: [
-    ...[errors.TimedOut, errors.NetworkUnreachable, errors.AddrNotAvailable],
-    ...["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"],
-  ],
-};
-
-/** What an error says of a connection; `null` for an error of something else. */
-export function connectionFaultOf(error: unknown): ConnectionFault | null {
-  const code = systemCode(error);
-  const isSign = (sign: ErrorClass | string) =>
-    typeof sign === "string" ? code === sign : error instanceof sign;
-  const faults = Object.keys(FAULTS) as ConnectionFault[];
-  return faults.find((fault) => FAULTS[fault].some(isSign)) ?? null;
-}
-
-/**
- * Reports whether nothing came back from an address: there is no way to it, or no answer in time. A
- * host that refuses or resets a connection is reachable.
- */
-export function isUnreachable(error: unknown): boolean {
-  return connectionFaultOf(error) === "unreachable";
 }
 
 /** The code of the operating system in an error, such as `"EHOSTUNREACH"`, if there is one. */

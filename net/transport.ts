@@ -6,7 +6,7 @@ import { type AheadSource, checkCount, notWritten, ReadBuffer } from "../base/bo
 import { EMPTY, realLength, viewOf } from "../internal/bytes.ts";
 import { changedError, checkUnchanged } from "../base/unchanged.ts";
 import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
-import { connectionFacts } from "../internal/facts.ts";
+import { connectionFacts } from "../base/connection_facts.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { type CheckPrefix, findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
@@ -99,7 +99,7 @@ export class Transport implements AheadSource {
       const problem = isWrite
         ? `the peer took over ${timeout} s to read what was sent`
         : `the peer kept the connection waiting for over ${timeout} s`;
-      const facts = isWrite ? { unreadSeconds: timeout! } : { silentSeconds: timeout! };
+      const facts = isWrite ? { unreadSeconds: timeout } : { silentSeconds: timeout };
       this.close(connectionFacts.add(new Deno.errors.TimedOut(problem), facts));
     });
   }

@@ -2,8 +2,7 @@
  * `degu id`, `degu peers`, `degu rename`, `degu forget`: the names of this device and of its peers.
  */
 
-import { argumentFacts } from "@degu/degu/agent_support";
-import { formatAddress } from "@degu/degu/base";
+import { describeArgumentError, formatAddress } from "@degu/degu/base";
 import type { Device, Peer } from "@degu/degu/device";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
@@ -78,7 +77,7 @@ async function rename(context: Context, peer: string, given: string): Promise<vo
     for (const text of await oldFiles(device, before)) context.output.note(text);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    const { problem = error.message } = argumentFacts.of(error);
+    const problem = describeArgumentError(error)?.problem ?? error.message;
     throw new Failure(`NAME: ${problem}`, USAGE, { cause: error });
   }
 }

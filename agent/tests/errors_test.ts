@@ -2,15 +2,16 @@
  * The words of errors: who can't do what where, and what to do. Each row has the name of its rule.
  */
 import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
-import { StatusError, TransferError } from "@degu/degu/files";
+import { TransferError } from "@degu/degu/files";
 import { listenError, parseListenAddress } from "@degu/internal/agent/addresses.ts";
 import { explain, explainLine } from "@degu/internal/agent/explain.ts";
 import { codeOf, ERROR_CODES, exitCodeOf, Failure } from "@degu/internal/agent/failure.ts";
 import { wildcardHint } from "@degu/internal/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
-import { connectionFacts } from "@degu/internal/internal/facts.ts";
+import { connectionFacts } from "@degu/internal/base/connection_facts.ts";
 import { explainName } from "@degu/internal/net/connect.ts";
+import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { partInUse } from "@degu/internal/files/transfer/part_file.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentHere } from "@degu/testing/agents.ts";
@@ -403,6 +404,8 @@ const PAIRING_CODES: Record<PairingErrorCode, keyof typeof ERROR_CODES> = {
   BUSY: "REFUSED",
 };
 
+const status = (status: number) => makeStatusError({ message: "", status });
+
 /** Errors that need a damaged or full disk, another version of a file, or a special kernel. */
 const CODE_ROWS: readonly (readonly [
   rule: string,
@@ -410,17 +413,17 @@ const CODE_ROWS: readonly (readonly [
   code: keyof typeof ERROR_CODES,
 ])[] = [
   ["this disk is full", new TransferError("DISK_FULL", ""), "FULL"],
-  ["the disk there is full", new StatusError("", { status: 507 }), "FULL"],
+  ["the disk there is full", status(507), "FULL"],
   ["a quota here", withCode(new Error(), "EDQUOT"), "FULL"],
   ["the file changed", new TransferError("CHANGED", ""), "CHANGED"],
   ["other bytes arrived", new TransferError("DIGEST_MISMATCH", ""), "CHANGED"],
-  ["other bytes arrived there", new StatusError("", { status: 400 }), "CHANGED"],
-  ["gone meanwhile", new StatusError("", { status: 404 }), "NOT_THERE"],
-  ["not writable there", new StatusError("", { status: 403 }), "NOT_PERMITTED"],
-  ["no inbox any more", new StatusError("", { status: 405 }), "NOT_PERMITTED"],
-  ["another was faster", new StatusError("", { status: 412 }), "ALREADY_THERE"],
-  ["too large for the peer", new StatusError("", { status: 413 }), "FAILED"],
-  ["a peer with a problem", new StatusError("", { status: 500 }), "FAILED"],
+  ["other bytes arrived there", status(400), "CHANGED"],
+  ["gone meanwhile", status(404), "NOT_THERE"],
+  ["not writable there", status(403), "NOT_PERMITTED"],
+  ["no inbox any more", status(405), "NOT_PERMITTED"],
+  ["another was faster", status(412), "ALREADY_THERE"],
+  ["too large for the peer", status(413), "FAILED"],
+  ["a peer with a problem", status(500), "FAILED"],
   [
     "an entry that may not be read",
     new TransferError("UNREADABLE", "", { cause: withCode(new Error(), "EACCES") }),

@@ -1,7 +1,8 @@
 /** The command line: options, addresses, the device, and what is said of errors. */
-import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
+import { type Address, DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { DeviceError } from "@degu/degu/device";
-import { StatusError, TransferError } from "@degu/degu/files";
+import { TransferError } from "@degu/degu/files";
 import {
   atEveryAddress,
   parseAddressOption,
@@ -10,7 +11,7 @@ import {
   parseServingAddress,
 } from "@degu/internal/agent/addresses.ts";
 import { openClient } from "@degu/internal/agent/peer_client.ts";
-import { connectionFacts } from "@degu/internal/internal/facts.ts";
+import { connectionFacts } from "@degu/internal/base/connection_facts.ts";
 import { ALREADY_THERE, explain, reasonOf } from "@degu/internal/agent/explain.ts";
 import { exitCodeOf, Failure, Interrupted } from "@degu/internal/agent/failure.ts";
 import {
@@ -309,7 +310,7 @@ Deno.test("a peer that is silent at the given address is also looked for at the 
 
 // Why a command failed: exit codes and messages.
 
-const status = (status: number) => new StatusError(`status ${status}`, { status });
+const status = (status: number) => makeStatusError({ message: `status ${status}`, status });
 const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
 
 Deno.test("an error has an exit code, and a message that says what to do next; where no address answers why each does not", () => {
@@ -319,7 +320,7 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
     new DeviceError("UNREACHABLE", "x; pass the option addresses", {
       cause: new AggregateError(attempts),
     });
-  const connecting = (error: Error, address: string) =>
+  const connecting = (error: Error, address: Address) =>
     connectionFacts.add(error, { address, isConnecting: true });
   const closed = "the peer closed the connection without an answer";
   const both = "nothing listens at 10.0.0.1:1; there is no way to 10.0.0.2:2";
@@ -330,7 +331,7 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
     [new DeguError("as it is"), 1, "as it is", /^$/],
     [new Interrupted(), 130, "interrupted", /^$/],
     [
-      connectionFacts.add(new TlsError("UNTRUSTED", "why"), { address: "[::1]:7443" }),
+      new TlsError("UNTRUSTED", "why", { address: ["::1", 7443] }),
       3,
       "[::1]:7443: another device answers there, or the peer has a new identity",
       /^; check the address, or pair .*"degu pair"/,
@@ -343,7 +344,7 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
     ],
     [new TlsError("CLOSED", "why"), 1, "why", /^$/],
     [
-      connectionFacts.add(new TlsError("NOT_TLS", "why"), { address: "[::1]:7443" }),
+      new TlsError("NOT_TLS", "why", { address: ["::1", 7443] }),
       1, // nobody has refused
       "[::1]:7443: another program answers there",
       /^; check the address and the port$/,
@@ -358,14 +359,17 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
       /^; check that "degu serve" runs there.*--address/,
     ],
     [
-      unreachable(connecting(new TimedOut("connecting why"), "10.0.0.1:1")),
+      unreachable(connecting(new TimedOut("connecting why"), ["10.0.0.1", 1])),
       1,
       "no address answers: connecting why",
       /^; check/,
     ],
     [new TimedOut("why"), 1, "the peer does not answer: why", /^; it may be busy, or hang/],
     [
-      unreachable(connectionFacts.add(new Error("why"), { unknownName: "laptop.local" })),
+      unreachable(connectionFacts.add(new Error("why"), {
+        fault: "unknown name",
+        address: ["laptop.local", 7443],
+      })),
       1,
       "no address answers: the name laptop.local can't be looked up",
       /^; check the name, and that/,
@@ -373,8 +377,8 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
     [withCode("why", "EACCES"), 1, "why", /^$/],
     [
       unreachable(
-        connecting(new ConnectionRefused("why"), "10.0.0.1:1"),
-        connecting(withCode("why", "EHOSTUNREACH"), "10.0.0.2:2"),
+        connecting(new ConnectionRefused("why"), ["10.0.0.1", 1]),
+        connecting(withCode("why", "EHOSTUNREACH"), ["10.0.0.2", 2]),
       ),
       1,
       `no address answers: ${both}`,

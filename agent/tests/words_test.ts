@@ -2,16 +2,16 @@
  * What a person reads: what the library says to a program, and what the program makes of it. Each
  * row has the name of its mishap.
  */
+import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { ProtocolError, TlsError } from "@degu/degu";
-import { PairingError } from "@degu/degu/device";
-import { StatusError, TransferError } from "@degu/degu/files";
+import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
+import { TransferError } from "@degu/degu/files";
 import { explain, explainLine } from "@degu/internal/agent/explain.ts";
 import { pairingFailure } from "@degu/internal/agent/meeting.ts";
 import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { progressLine } from "@degu/internal/agent/progress_bar.ts";
-import { connectionFacts } from "@degu/internal/internal/facts.ts";
-import { advised } from "@degu/internal/device/errors.ts";
+import { connectionFacts } from "@degu/internal/base/connection_facts.ts";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
 import { answerLost, ownDevice } from "@degu/internal/device/join.ts";
 import { existsAlready, unreadableThere } from "@degu/internal/files/tree/tree_errors.ts";
@@ -44,7 +44,8 @@ const again = "run the same command again";
 const keeps = '; "degu serve" prints there what cut uploads keep';
 
 Deno.test("what a file needs, and what is free, is said in units, at both ends", async (t) => {
-  const there = (about: object) => new StatusError("for programs", { status: 507, ...about });
+  const there = (about: object) =>
+    makeStatusError({ message: "for programs", status: 507, ...about });
   const here = (about: object) => new TransferError("DISK_FULL", "for programs", about);
   const kept = { path: "/t/.x.degu-part", bytes: 12345678 };
   const rows: [rule: string, error: Error, said: string][] = [
@@ -148,13 +149,20 @@ Deno.test("a file of a tree that can't be read is said to be at its end", () => 
 });
 
 /** Advice of the library, which no person sees. */
-const FOR_PROGRAMS = "; for programs";
+/** Makes the error of a pairing with the device "desk", with advice for programs. */
+function pairing(code: PairingErrorCode, reason: PairingReason, problem: string): PairingError {
+  const options = { reason, problem, peerName: "desk" };
+  return new PairingError(code, `${problem}; for programs`, options);
+}
 
 Deno.test("what the library says to programs is said to people in their words", async (t) => {
   const rows: [rule: string, error: Error, said: string][] = [
     [
       "the connection ends in a file",
-      connectionFacts.add(new Error("for programs"), { missingBytes: 272982784 }),
+      connectionFacts.add(new Error("for programs"), {
+        fault: "broken",
+        missingBytes: 272982784,
+      }),
       "the peer ended the connection when 273 MB were left to come",
     ],
     [
@@ -175,43 +183,35 @@ Deno.test("what the library says to programs is said to people in their words", 
     ],
     [
       "a line that is over",
-      advised(
-        "NOT_OPEN",
-        { is: "line over", problem: "this line is not open any more" },
-        FOR_PROGRAMS,
-      ),
+      pairing("NOT_OPEN", "line over", "this line is not open any more"),
       'this line is not open any more; run "degu invite" there again; if nobody of you has used it, ' +
       '"degu peers" there lists who has',
     ],
     [
       "nobody waits at --address",
-      advised("NOT_OPEN", { is: "nobody", problem: "no device invites there" }, FOR_PROGRAMS),
+      pairing("NOT_OPEN", "no device", "no device invites there"),
       "no device waits there: check that the two are on the same network, and that the command there " +
       "still runs",
     ],
     [
       "a second receiver",
-      advised(
-        "BUSY",
-        { is: "asking", problem: "desk is asking about another device" },
-        FOR_PROGRAMS,
-      ),
+      pairing("BUSY", "asking", "desk is asking about another device"),
       "desk is asking about another device: if nobody of you has started that, answer no there; " +
       `then ${again}`,
     ],
     [
       "five numbers that were not confirmed",
-      advised("NOT_OPEN", { is: "used up", problem: "desk takes no more numbers" }, FOR_PROGRAMS),
+      pairing("NOT_OPEN", "used up", "desk takes no more numbers"),
       "desk takes no more numbers, and run that again",
     ],
     [
       "a no to receive",
-      advised("NOT_CONFIRMED", { is: "there", problem: "", name: "desk" }, FOR_PROGRAMS),
+      pairing("NOT_CONFIRMED", "remote", ""),
       "the answer at desk was no, or it has left: run both commands again",
     ],
     [
       "a no here to receive",
-      advised("NOT_CONFIRMED", { is: "here", problem: "not confirmed here" }, FOR_PROGRAMS),
+      pairing("NOT_CONFIRMED", "local", "not confirmed here"),
       'not confirmed here: use the line that "degu send" prints',
     ],
     [
@@ -284,17 +284,16 @@ Deno.test("what the log says of others is said to people in their words", async 
 
 Deno.test("degu pair says whose no it was, who has left, and that nobody has answered", async (t) => {
   const both = 'run "degu pair" on both again';
-  const no = (is: "here" | "there" | "late") =>
-    advised("NOT_CONFIRMED", { is, problem: "", name: "desk" }, FOR_PROGRAMS);
+  const no = (reason: PairingReason) => pairing("NOT_CONFIRMED", reason, "");
   const rows: [rule: string, error: PairingError, said: string][] = [
     [
       "a no here",
-      no("here"),
+      no("local"),
       "not confirmed here; if the two numbers differ, somebody may stand between the devices: pair by a " +
       'line, with "degu invite" on one and "degu join -" on the other',
     ],
-    ["a no there", no("there"), `the answer at desk was no, or it has left: ${both}`],
-    ["no answer", no("late"), `120 s have passed without a yes here and at desk: ${both}`],
+    ["a no there", no("remote"), `the answer at desk was no, or it has left: ${both}`],
+    ["no answer", no("timed out"), `120 s have passed without a yes here and at desk: ${both}`],
     [
       "killed after the yes here",
       answerLost(""),

@@ -19,6 +19,7 @@ import { type BodyReadOptions, isTooLong } from "../body/reading.ts";
 import { ChunkedBody } from "../body/chunked_body.ts";
 import { decodeText, EMPTY, viewOf } from "../../internal/bytes.ts";
 import { copyOptions, wrongType } from "../../internal/checks.ts";
+import { Facts } from "../../internal/facts.ts";
 import { BodyError, DeguError } from "../errors.ts";
 import { quote, typeName } from "../../internal/quote.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
@@ -220,19 +221,23 @@ export class ResponseError extends DeguError {
   }
 }
 
-/** The method and URI of the request of a response. */
-const requests = new WeakMap<Response<BodyOut>, readonly [method: Method, uri: string]>();
+/** What a received response answers. */
+export interface AnsweredRequest {
+  readonly method: Method;
+  /** The path: a query may hold secrets. */
+  readonly uri: string;
+}
+
+const answeredRequests: Facts<AnsweredRequest> = new Facts(Symbol.for("degu.request"));
 
 /** Remembers which request a received response answers. */
 export function rememberRequest(response: Response, method: Method, uri: string): void {
-  requests.set(response, [method, uri]);
+  answeredRequests.add(response, { method, uri: uri.split("?", 1)[0]! });
 }
 
-/** What a received response answers, as `GET /path`; `null` for a response that was made here. */
-export function askedFor(response: Response<BodyOut>): string | null {
-  const [method, uri = ""] = requests.get(response) ?? [];
-  // A query may hold secrets.
-  return method === undefined ? null : `${method} ${uri.split("?", 1)[0]}`;
+/** The request that a received response answers; `null` for a response that was made here. */
+export function answeredRequestOf(response: Response<BodyOut>): AnsweredRequest | null {
+  return answeredRequests.of(response) ?? null;
 }
 
 /** Turns a body to be sent into one that can be read, for a program that calls an app itself. */

@@ -42,7 +42,7 @@
 import { EMPTY } from "../../internal/bytes.ts";
 import { checkInteger } from "../../internal/checks.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
-import { connectionFacts } from "../../internal/facts.ts";
+import { connectionFacts } from "../connection_facts.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import { type BodyInput, type BodySource, openSource, SOURCE_KINDS } from "./body_source.ts";
 import { BodyState } from "./body_state.ts";
@@ -339,5 +339,5 @@ function incomplete({ kind }: BodySource, missing: number): Error {
   }
   const problem = `the peer closed ${missing} bytes before the end of the body`;
   const error = new ProtocolError("BODY_INCOMPLETE", problem);
-  return connectionFacts.add(error, { missingBytes: missing });
+  return connectionFacts.add(error, { fault: "broken", missingBytes: missing });
 }

@@ -278,8 +278,9 @@ function isSameVersion(now: Deno.FileInfo, seen: Deno.FileInfo | null): boolean 
 
 export function changedHere(target: string, options?: ErrorOptions): TransferError {
   const problem = `${target}: what has this name changed meanwhile, and stays`;
-  const error = new TransferError("CONFLICT", `${problem}; look at it and call again`, options);
-  return transferFacts.add(error, { is: "changed", problem });
+  const message = `${problem}; look at it and call again`;
+  const error = new TransferError("CONFLICT", message, { ...options, problem });
+  return transferFacts.add(error, { is: "changed" });
 }
 
 /**
@@ -316,7 +317,7 @@ export function alreadyExists(target: string): Error {
 export function partInUse(target: string, path: string): TransferError {
   const problem = `another download to the same file is in progress, which has locked ${path}; ` +
     "wait for it, or choose another file";
-  return transferFacts.add(new TransferError("IN_USE", `${target}: ${problem}`), { problem });
+  return new TransferError("IN_USE", `${target}: ${problem}`, { problem });
 }
 
 /**

@@ -248,8 +248,9 @@ export async function* entriesOf<Entry extends DirectoryEntry>(
     const problem =
       `the list of ${quote(uri)} was cut: the directory was removed, renamed or unmounted ` +
       "meanwhile, the disk there failed, or the connection broke off";
-    const cut = new TransferError("BAD_LIST", `${problem}; call again`, { cause: error });
-    throw asTransient(transferFacts.add(cut, { is: "cut", problem }));
+    const options = { cause: error, problem };
+    const cut = new TransferError("BAD_LIST", `${problem}; call again`, options);
+    throw asTransient(transferFacts.add(cut, { is: "cut" }));
   }
   yield* parser.end();
 }

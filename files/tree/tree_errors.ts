@@ -14,7 +14,8 @@ function copyError(
 ): TransferError {
   const { is, advice = "" } = options;
   const text = `${quotePath(path)}: ${problem}${advice}`;
-  return transferFacts.add(new TransferError(code, text, options), { is, problem });
+  const error = new TransferError(code, text, { ...options, problem });
+  return is === undefined ? error : transferFacts.add(error, { is });
 }
 
 /** What to do, for programs; whoever knows the reason says it to people in other words. */
@@ -52,7 +53,7 @@ export function respelledThere(node: TreeNode): TransferError {
   const name = JSON.stringify(node.name);
   const problem =
     `the target's disk does not list ${name} by this name; beside it nothing is deleted`;
-  return transferFacts.add(copyError("CONFLICT", node, problem), { problem, path: node.path });
+  return transferFacts.add(copyError("CONFLICT", node, problem), { path: node.path });
 }
 
 /** The error of an entry of the source whose name no request can have. */
@@ -77,8 +78,8 @@ export function unnameable(node: TreeNode): TransferError {
 export function overLimit(count: number, limit: number): TransferError {
   const problem = `nothing is deleted: it would be ${count} deletion${count === 1 ? "" : "s"}`;
   const message = `${problem}, more than maxDelete ${limit} allows`;
-  const error = new TransferError("CONFLICT", message, { limit });
-  return transferFacts.add(error, { is: "over limit", problem });
+  const error = new TransferError("CONFLICT", message, { limit, problem });
+  return transferFacts.add(error, { is: "over limit" });
 }
 
 /** The error of a call that has not copied or deleted all that it should have. */

@@ -12,7 +12,14 @@ import { wrongType } from "../../internal/checks.ts";
 import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { endpointOf } from "../addresses.ts";
-import { bounded, type ConnectBounds, connecting, connectSocket, explainName } from "../connect.ts";
+import {
+  bounded,
+  type ConnectBounds,
+  connecting,
+  connectSocket,
+  explainName,
+  withAddress,
+} from "../connect.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { handshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
@@ -75,12 +82,12 @@ export async function connectTls(
       try {
         return await handshake(rawStream, sslctx, sslHost, protocol);
       } catch (error) {
-        throw handshakeError(who, error);
+        throw handshakeError(address, error);
       }
     });
   } catch (error) {
     rawStream.close();
-    throw error;
+    throw withAddress(error, address, bounds, false);
   }
 }
 

@@ -1,7 +1,7 @@
 /** The errors of `node:net` and `node:tls`, in the classes that Deno's own sockets use. */
 
+import { type Address, addressText } from "../../base/address.ts";
 import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
-import { connectionFacts } from "../../internal/facts.ts";
 
 const CLASSES: Readonly<Record<string, new (message: string, options?: ErrorOptions) => Error>> = {
   EACCES: Deno.errors.PermissionDenied,
@@ -85,13 +85,12 @@ const ALERTS: readonly (readonly [end: string, hint: string])[] = [
 /**
  * The error of a client's failed handshake; a time-out and a missing permission keep their classes.
  */
-export function handshakeError(who: string, error: unknown): unknown {
+export function handshakeError(address: Address, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
   const { code, message, cause } = tlsErrorOf("server", error);
-  const said = `the TLS handshake with ${who} failed: ${message}`;
+  const said = `the TLS handshake with ${addressText(address)} failed: ${message}`;
   if (cause instanceof Deno.errors.TimedOut) return new Deno.errors.TimedOut(said, { cause });
-  const failed = new TlsError(code, said, cause === undefined ? undefined : { cause });
-  return connectionFacts.add(failed, { address: who });
+  return new TlsError(code, said, cause === undefined ? { address } : { address, cause });
 }
 
 /**

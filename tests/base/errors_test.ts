@@ -45,31 +45,38 @@ import {
 } from "@std/assert";
 import { inspect as inspectOfNode } from "node:util";
 
+Deno.test("an error has the problem without path and advice, which isn't shown twice", () => {
+  const error = new DeguError("/a: it is full; free some", { problem: "it is full", cause: 1 });
+  assertEquals([error.problem, error.cause], ["it is full", 1]);
+  assertEquals(JSON.parse(JSON.stringify(error)), { name: "DeguError", code: null });
+  assertEquals(Deno.inspect(error).split("it is full").length, 2);
+});
+
 Deno.test("each error has the name of its class, its message, and what it adds", () => {
   const cause = new Error("below");
-  const rows: [error: DeguError, name: string, code: string | null | undefined, message: string][] =
+  const rows: [error: DeguError, name: string, code: string | null, message: string][] = [
+    [new DeguError("a"), "DeguError", null, "a"],
+    [new ProtocolError("BAD_URI", "a"), "ProtocolError", "BAD_URI", "a"],
+    [new EmptyPreambleError("a"), "EmptyPreambleError", "EMPTY_PREAMBLE", "a"],
     [
-      [new DeguError("a"), "DeguError", undefined, "a"],
-      [new ProtocolError("BAD_URI", "a"), "ProtocolError", "BAD_URI", "a"],
-      [new EmptyPreambleError("a"), "EmptyPreambleError", "EMPTY_PREAMBLE", "a"],
-      [
-        new EmptyPreambleError(),
-        "EmptyPreambleError",
-        "EMPTY_PREAMBLE",
-        "the peer closed the conn",
-      ],
-      [new TlsError("UNTRUSTED", "a", { cause }), "TlsError", "UNTRUSTED", "a"],
-      [new BodyError("a"), "BodyError", null, "a"],
-      [new BodyError("a", { code: "TOO_LONG" }), "BodyError", "TOO_LONG", "a"],
-      [new ConnectionClosedError("a", "REFUSED"), "ConnectionClosedError", "REFUSED", "a"],
-      [new ConnectionClosedError(), "ConnectionClosedError", "CLOSED", "the connection is closed"],
-    ];
+      new EmptyPreambleError(),
+      "EmptyPreambleError",
+      "EMPTY_PREAMBLE",
+      "the peer closed the conn",
+    ],
+    [new TlsError("UNTRUSTED", "a", { cause }), "TlsError", "UNTRUSTED", "a"],
+    [new BodyError("a"), "BodyError", null, "a"],
+    [new BodyError("a", { code: "TOO_LONG" }), "BodyError", "TOO_LONG", "a"],
+    [new ConnectionClosedError("a", "REFUSED"), "ConnectionClosedError", "REFUSED", "a"],
+    [new ConnectionClosedError(), "ConnectionClosedError", "CLOSED", "the connection is closed"],
+  ];
   for (const [error, name, code, message] of rows) {
     assertInstanceOf(error, DeguError);
-    assertEquals([error.name, (error as { code?: string | null }).code], [name, code]);
+    assertEquals([error.name, error.code], [name, code]);
     assertEquals(error.message.slice(0, message.length), message);
     assertStringIncludes(Deno.inspect(error), `${name}: ${message}`);
     assertEquals(error.cause, name === "TlsError" ? cause : undefined);
+    assertEquals(error.problem, error.message);
     const isOfPeer = name === "ProtocolError" || name === "EmptyPreambleError";
     assertEquals(error instanceof ProtocolError, isOfPeer, name);
   }

@@ -5,6 +5,7 @@ import {
   type DeviceErrorCode,
   PairingError,
   type PairingErrorCode,
+  type PairingReason,
 } from "@degu/degu/device";
 import { DeguError } from "@degu/degu/base";
 import { isTransient } from "@degu/degu/files";
@@ -13,7 +14,7 @@ import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import { assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { lineWith, makeDevices, openInvitation, pair, person } from "./pairing.ts";
 import { answerOf, startInviter, VALUE } from "./pairing_inviter.ts";
 
@@ -222,6 +223,20 @@ const PAIRING: Record<
   ],
 };
 
+/** The finer reasons, by the name of the row. */
+const REASONS: Readonly<Record<string, readonly PairingReason[]>> = {
+  "an invitation that was closed": ["line over"],
+  "a number of an invitation that was closed": ["no device"],
+  "no number is left": ["used up"],
+  "nobody answers at the address of a line": ["line over"],
+  "nobody answers at an address": ["no device"],
+  "a name that can't be looked up": ["no device"],
+  "a no here": ["local"],
+  "a no there": ["remote"],
+  "nobody says anything": ["timed out", "remote"],
+  "another one is asked about": ["asking"],
+};
+
 for (const [code, rows] of Object.entries(PAIRING)) {
   for (const [what, provoke, message] of rows) {
     Deno.test(`PairingError ${code}: ${what}`, async () => {
@@ -230,7 +245,10 @@ for (const [code, rows] of Object.entries(PAIRING)) {
       assertEquals([error.code, error.name], [code as PairingErrorCode, "PairingError"]);
       assertMatch(error.message, message);
       assertInstanceOf(error, DeguError);
-      assertEquals(error.peerName, /"(OTHER|CAMERA)" is taken/.exec(error.message)?.[1] ?? null);
+      const [, taken = null] = /"(OTHER|CAMERA)" is taken/.exec(error.message) ?? [];
+      assertEquals(error.peerName, code === "NOT_CONFIRMED" ? "camera" : taken);
+      const reasons: readonly (PairingReason | null)[] = REASONS[what] ?? [null];
+      assert(reasons.includes(error.reason), `${error.reason}`);
       // People take part in pairing: nobody may be asked again by a retry.
       assertEquals(isTransient(error), false);
     });

@@ -1,4 +1,5 @@
 /** downloadTree and uploadTree where something goes wrong: files that change or stay, peers that leave. */
+import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { Client } from "@degu/degu/client";
 import {
   FilesApp,
@@ -736,7 +737,7 @@ Deno.test("a file that fails is a line of the log if no event tells of it", asyn
 });
 
 Deno.test("of files that fail because a disk is full the log names the first, and counts the others", () => {
-  const full = (needed: number | null) => new StatusError("full", { status: 507, needed });
+  const full = (needed: number | null) => makeStatusError({ message: "full", status: 507, needed });
   const errors = [full(5), new Error("another"), full(6), full(null), full(7)];
   const lines: string[] = [];
   using _console = patch(console, "warn", () => (line: string) => void lines.push(line));

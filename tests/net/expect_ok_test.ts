@@ -12,7 +12,7 @@ import {
 } from "@degu/degu";
 import { Body, type BodyOut, type HeaderDict, Response as DeguResponse } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
 import {
   assertEquals,
@@ -56,6 +56,34 @@ Deno.test("the message of a StatusError names the method and the path of a reque
     const asked = () => expectOk(from.request("PUT", "/lamp/a?token=secret", {}, "on"));
     const { message } = await assertRejects(asked, StatusError);
     assertEquals(message, 'PUT /lamp/a: the server answered 404 "Not Found", "no such lamp"');
+  }
+});
+
+Deno.test("a StatusError says what was asked and what came, and shows neither headers nor the query", async () => {
+  const headers = { "set-cookie": "id=secret", "x-token": "secret" };
+  await using serving = serve(() => [404, "Not Found", headers, "no such lamp"]);
+  const asked = expectOk(serving.makeClient().request("POST", "/lamp?token=secret", {}, "secret"));
+  const error = await assertRejects(() => asked, StatusError);
+  assertEquals([error.status, error.reason], [404, "Not Found"]);
+  assertEquals([error.method, error.uri, error.code], ["POST", "/lamp", null]);
+  assertEquals(error.headers["x-token"], "secret");
+  assertEquals(error.problem, 'the server answered 404 "Not Found", "no such lamp"');
+  assertEquals(error.message, `POST /lamp: ${error.problem}`);
+  for (const shown of [Deno.inspect(error), JSON.stringify(error), `${error.stack}`]) {
+    assertEquals(shown.includes("secret"), false, shown);
+  }
+  const own = await assertRejects(
+    () => expectOk(new DeguResponse(404, "xx", {}, null)),
+    StatusError,
+  );
+  assertEquals([own.method, own.uri, own.headers], [null, null, {}]);
+});
+
+Deno.test("no program makes a StatusError", () => {
+  for (const given of [[], ["not found", { status: 404 }], [{ status: 404, message: "" }]]) {
+    const error = thrownBy(() => Reflect.construct(StatusError, given), "it");
+    assertInstanceOf(error, TypeError);
+    assertStringIncludes(error.message, "reply(404)");
   }
 });
 
@@ -131,7 +159,17 @@ Deno.test("retry asks again after the statuses of a server that is busy, and aft
   const busy = [408, 429, 502, 503, 504];
   for (let status = 300; status < 600; status++) {
     const error = await rejectionOf(expectOk(new DeguResponse(status, "xx", {}, null)), "it");
-    assertEquals(isTransient(error), busy.includes(status), `${status}`);
+    // The method is not known, so only these say that nothing was done.
+    assertEquals(isTransient(error), status === 429 || status === 503, `${status}`);
+  }
+  for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
+    for (const status of [...busy, 404, 500]) {
+      await using serving = serve(() => [status, "xx", {}, "a"]);
+      const asked = expectOk(serving.makeClient().request(method, "/"));
+      const isSafe = method === "GET" || method === "HEAD";
+      const expected = isSafe ? busy.includes(status) : status === 429 || status === 503;
+      assertEquals(isTransient(await rejectionOf(asked, "it")), expected, `${method} ${status}`);
+    }
   }
   let requests = 0;
   await using serving = serve(() => reply(requests++ < 2 ? 503 : 200, "hello"));

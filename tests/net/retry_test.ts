@@ -1,14 +1,16 @@
 /** Which errors are transient, and retrying after them. */
+import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import {
   ConnectionClosedError,
   DeguError,
+  describeArgumentError,
   EmptyPreambleError,
   ProtocolError,
   TlsError,
 } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
+import { Client, ConnectionPool, describeConnectionError, Response } from "@degu/degu/client";
 import {
   deleteFile,
   isTransient,
@@ -21,8 +23,9 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { connect } from "@degu/testing/connected.ts";
+import { loadCopy } from "@degu/testing/copied_package.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -208,7 +211,7 @@ class OwnError extends DeguError {
     super();
   }
 }
-const status = (status: number) => new StatusError("", { status });
+const status = (status: number) => makeStatusError({ message: "", status, method: "GET" });
 
 Deno.test("network errors are transient, and decisions of the other device are not", () => {
   const { ConnectionRefused, ConnectionReset, BrokenPipe, TimedOut, UnexpectedEof } = Deno.errors;
@@ -331,4 +334,174 @@ Deno.test("uploads may be repeated: a peer that hangs up in their place is trans
   await eachRow(t, rows, async (_name, call, expected) => {
     assertEquals(isTransient(await rejectionOf(call(), "a transfer without an answer")), expected);
   });
+});
+
+/** Retries a request to a server that answers with these statuses, the last one again and again. */
+async function requestAgain(
+  method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE",
+  statuses: readonly number[],
+  options: RetryOptions = {},
+) {
+  let requests = 0;
+  await using serving = serve(() => {
+    const status = statuses[Math.min(requests++, statuses.length - 1)]!;
+    return [status, "xx", {}, status === 204 ? null : `body ${requests}`];
+  });
+  // A response that is tried again must have been discarded, else the next one waits for ever.
+  await using pool = new ConnectionPool(serving.makeClient(), { maxConnections: 1 });
+  const response = await retry(() => pool.request(method, "/"), {
+    seconds: 0,
+    ...options,
+  });
+  return [response.status, await response.text(), requests];
+}
+
+Deno.test("a response of a busy server is tried again, and the last one is returned as it came", async (t) => {
+  const rows: [status: number, methods: string][] = [
+    ...[408, 502, 504].map((status): [number, string] => [status, "GET HEAD"]),
+    ...[429, 503].map((status): [number, string] => [status, "GET HEAD PUT POST DELETE"]),
+    ...[301, 400, 404, 412, 500, 507].map((status): [number, string] => [status, ""]),
+  ];
+  for (const [status, methods] of rows) {
+    await t.step(`${status}`, async () => {
+      for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
+        const isRetried = methods.split(" ").includes(method);
+        const text = (n: number) => method === "HEAD" ? "" : `body ${n}`;
+        assertEquals(
+          await requestAgain(method, [status, 200]),
+          isRetried ? [200, text(2), 2] : [status, text(1), 1],
+          method,
+        );
+      }
+    });
+  }
+  assertEquals(await requestAgain("GET", [503]), [503, "body 4", 4]);
+  assertEquals(await requestAgain("GET", [503], { retries: 0 }), [503, "body 1", 1]);
+});
+
+Deno.test("when decides alone, and is asked of a response as of its StatusError", async () => {
+  const asked: unknown[] = [];
+  const when = (error: unknown) => {
+    asked.push(error);
+    return error instanceof StatusError && error.status === 404;
+  };
+  assertEquals(await requestAgain("POST", [404, 404, 503], { when }), [503, "body 3", 3]);
+  assertEquals(
+    asked.map((error) => error instanceof StatusError && [error.status, error.method, error.text]),
+    [[404, "POST", ""], [404, "POST", ""], [503, "POST", ""]],
+  );
+  assertEquals(await requestAgain("GET", [204], { when: () => true }), [204, "", 1]);
+  const own = new Error("own");
+  let calls = 0;
+  const attempt = () => ++calls < 3 ? Promise.reject(own) : Promise.resolve("done");
+  assertEquals(await retry(attempt, { seconds: 0, when: (error) => error === own }), "done");
+  const isTruthy = (() => 1) as unknown as () => boolean;
+  await assertRejects(() => retry(() => Promise.reject(own), { when: isTruthy }), Error, "own");
+  const wrong = { when: true } as unknown as RetryOptions;
+  await assertRejects(() => retry(attempt, wrong), TypeError, "when: must be a function");
+});
+
+Deno.test("retry waits for the retry-after of a response, and tells of it", async () => {
+  using time = new FakeTime();
+  let requests = 0;
+  const told: [unknown, number][] = [];
+  const onRetry = ({ error, seconds }: RetryEvent) => void told.push([error, seconds]);
+  const call = () => {
+    const status = requests++ === 0 ? 503 : 200;
+    return Promise.resolve(new Response(status, "xx", { "retry-after": "7" }, null));
+  };
+  const result = retry(call, { onRetry });
+  await pass(time, 6999);
+  assertEquals(requests, 1);
+  await pass(time, 1);
+  assertEquals((await result).status, 200);
+  assertEquals(told.map(([error, seconds]) => [(error as StatusError).status, seconds]), [[
+    503,
+    7,
+  ]]);
+});
+
+Deno.test("a cause does not count, and an error of a program's own may be transient by its symbol", () => {
+  assertEquals(isTransient(new Error("wrapped", { cause: lost() })), false);
+  assertEquals(isTransient(new DeguError("wrapped", { cause: lost() })), false);
+  const own = Object.assign(new Error("own"), { [Symbol.for("degu.transient")]: true });
+  assertEquals(isTransient(own), true);
+});
+
+Deno.test("errors and responses of another copy of the package are retried by this one, and described", async () => {
+  await using copy = await loadCopy();
+  assertEquals(copy.Client === Client, false);
+  using server = new RawServer();
+  const late = await rejectionOf(
+    new copy.Client(server.address, { timeout: 0.02 }).request("PUT", "/"),
+    "it",
+  );
+  const theirs = [
+    [late, true, { fault: "timed out", silentSeconds: 0.02 }],
+    [new copy.EmptyPreambleError(), true, { fault: "broken" }],
+    [new copy.ProtocolError("BODY_INCOMPLETE", ""), true, { fault: "broken" }],
+    [new copy.ProtocolError("BAD_HEADER_NAME", ""), false, null],
+    [new copy.TlsError("CLOSED", ""), true, { fault: "broken" }],
+    [new copy.TlsError("UNTRUSTED", ""), false, null],
+    [Object.assign(new copy.DeguError(""), { status: 503 }), true, null],
+    [Object.assign(new copy.DeguError(""), { status: 404 }), false, null],
+  ] as const;
+  for (const [error, transient, expected] of theirs) {
+    assertEquals([isTransient(error), copy.isTransient(error)], [transient, transient]);
+    const found = describeConnectionError(error);
+    const none = { address: null, isConnecting: false, missingBytes: null, unreadSeconds: null };
+    assertEquals(found, expected && { ...none, silentSeconds: null, ...expected });
+  }
+  const unknown = await rejectionOf(new copy.Client(["name.invalid", 80]).connect(), "it");
+  assertEquals([describeConnectionError(unknown)?.fault, isTransient(unknown)], [
+    "unknown name",
+    true,
+  ]);
+
+  // What a peer may have acted on is not tried again, whoever asks.
+  using ends = new RawServer();
+  const asking = rejectionOf(new copy.Client(ends.address).request("POST", "/"), "it");
+  const peer = await ends.accept();
+  await peer.readPreamble();
+  peer.close();
+  assertEquals(isTransient(await asking), false);
+
+  for (const [Using, again] of [[copy.Client, retry], [Client, copy.retry]] as const) {
+    const status = { GET: 502, POST: 502 };
+    for (const method of ["GET", "POST"] as const) {
+      let requests = 0;
+      await using serving = serve(() => [requests++ === 0 ? status[method] : 200, "xx", {}, "a"]);
+      const client = new Using(serving.server.address);
+      const response = await again(() => client.request(method, "/"), { seconds: 0 });
+      assertEquals([response.status, requests], method === "GET" ? [200, 2] : [502, 1]);
+      const failed = await rejectionOf(
+        copy.expectOk(new copy.Response(503, "xx", { "retry-after": "5" }, null)),
+        "it",
+      );
+      assertEquals(isTransient(failed), true);
+    }
+  }
+  let hangUps = 0;
+  const hangUp = () => (hangUps++, Promise.reject(new copy.EmptyPreambleError()));
+  await assertRejects(() => retry(hangUp, { seconds: 0 }), copy.EmptyPreambleError);
+  assertEquals(hangUps, 2);
+});
+
+Deno.test("an error of an argument is described, also that of another copy", async () => {
+  await using copy = await loadCopy();
+  for (const make of [Client, copy.Client]) {
+    const rows: [options: object, argument: string, problem: string][] = [
+      [{ timeout: "5" }, "timeout", "must be a number of seconds, or null; got string"],
+      [{ timeout: -1 }, "timeout", "must be null or greater than 0 and finite; got -1"],
+    ];
+    for (const [options, argument, problem] of rows) {
+      const error = thrownBy(() => Reflect.construct(make, [["a", 80], options]), "it");
+      assertEquals((error as Error).message, `${argument}: ${problem}`);
+      assertEquals(describeArgumentError(error), { argument, problem });
+      assertEquals(Object.keys(error as Error), []);
+    }
+  }
+  for (const other of [null, new TypeError("timeout: must be"), new RangeError()]) {
+    assertEquals(describeArgumentError(other), null);
+  }
 });

@@ -14,12 +14,12 @@ const entries: Record<string, [entry: object, names: string]> = {
     base,
     "Body BodyError BodyIter ChunkedBody ChunkedBodyIter ChunkedDecoderStream ChunkedEncoderStream " +
     "ConnectionClosedError ContentRange DeguError EmptyPreambleError LengthDecoderStream " +
-    "LengthEncoderStream ProtocolError Range Response ResponseError TlsError bodies buildUri checkAddress formatAddress " +
+    "LengthEncoderStream ProtocolError Range Response ResponseError TlsError bodies buildUri checkAddress describeArgumentError formatAddress " +
     "makeOutputFromInput parseAddress parseHost printable",
   ],
   client: [
     client,
-    "Body BodyError BodyIter ChunkedBody ChunkedBodyIter Client Connection ConnectionClosedError ConnectionPool ContentRange DeguError EmptyPreambleError ProtocolError Range Response SSLClient StatusError TlsError buildClientSslctx expectOk isSignedBy isTransient publicKey256 retry",
+    "Body BodyError BodyIter ChunkedBody ChunkedBodyIter Client Connection ConnectionClosedError ConnectionPool ContentRange DeguError EmptyPreambleError ProtocolError Range Response SSLClient StatusError TlsError buildClientSslctx describeConnectionError expectOk isSignedBy isTransient publicKey256 retry",
   ],
   server: [
     server,

@@ -8,9 +8,12 @@ import { ROOT } from "@degu/testing/tree.ts";
 const THROWS_NOTHING = [
   "BodyIter.prototype.cancel",
   "ChunkedBodyIter.prototype.cancel",
+  "DeguError.constructor",
   "ProtocolError.constructor",
   "ReadableBody.prototype.cancel",
   "Session.prototype.close",
+  "describeArgumentError",
+  "describeConnectionError",
   "isTransient",
 ];
 

@@ -5,11 +5,11 @@ import { FilesApp } from "@degu/degu/files";
 import { TempDevices } from "@degu/degu/misc";
 import type { AppObject, PeerIdentity, Session } from "@degu/degu/server";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { loadCopy } from "@degu/testing/copied_package.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { fromFileUrl, toFileUrl } from "@std/path";
 
 type OnConnect = NonNullable<AppObject["onConnect"]>;
 
@@ -167,8 +167,7 @@ Deno.test("a FilesApp changes nothing for a session that is no longer trusted, o
 });
 
 Deno.test("trust fails closed between two copies of the package, in both combinations", async () => {
-  await using copyDir = await tempDir();
-  const copy = await loadCopy(copyDir.path);
+  await using copy = await loadCopy();
   assertEquals(copy.Server === Server, false);
   const ours = { FilesApp, Server };
   for (const [serving, files] of [[ours, copy], [copy, ours], [copy, copy]] as const) {
@@ -189,32 +188,6 @@ Deno.test("trust fails closed between two copies of the package, in both combina
     assertEquals(await Deno.readTextFile(`${dir.path}/a`), "1");
   }
 });
-
-/** Loads the modules of the package a second time, from another directory. */
-async function loadCopy(
-  dir: string,
-): Promise<{ FilesApp: typeof FilesApp; Server: typeof Server }> {
-  const root = fromFileUrl(new URL("../../", import.meta.url));
-  for (const folder of ["apps", "base", "device", "files", "internal", "net"]) {
-    await copyTree(`${root}/${folder}`, `${dir}/${folder}`);
-  }
-  for (const entry of ["base.ts", "client.ts", "files.ts", "server.ts"]) {
-    await Deno.copyFile(`${root}/${entry}`, `${dir}/${entry}`);
-  }
-  const [{ FilesApp }, { Server }] = await Promise.all([
-    import(toFileUrl(`${dir}/files.ts`).href),
-    import(toFileUrl(`${dir}/server.ts`).href),
-  ]);
-  return { FilesApp, Server };
-}
-
-async function copyTree(from: string, to: string): Promise<void> {
-  await Deno.mkdir(to);
-  for await (const { name, isDirectory } of Deno.readDir(from)) {
-    if (isDirectory) await copyTree(`${from}/${name}`, `${to}/${name}`);
-    else await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
-  }
-}
 
 Deno.test("an app of a device's server gives no name, and may refuse and end the trust", async () => {
   await using temp = await TempDevices.create("camera", "viewer");

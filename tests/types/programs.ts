@@ -10,16 +10,17 @@ export const BEGINNING = `
 import {
   type Address, type Api, type App, type AppFunction, type AppObject, Body, BodyIter, type BodyOut,
   buildClientSslctx, buildServerSslctx, buildUri, Client, type ClientSslconfig, Connection,
-  ConnectionPool, type Connector, ContentRange, createFetch, expectOk, fromFetchHandler, type HeaderDict,
-  type HeadersToSend, json, type Method, ProxyApp, Range, repeat, reply, type Requester,
-  ResponseError, type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session, SSLClient,
-  SSLServer, StatusError, wrapApp,
+  ConnectionPool, type Connector, ContentRange, createFetch, DeguError, describeArgumentError,
+  describeConnectionError, expectOk, fromFetchHandler, type HeaderDict, type HeadersToSend,
+  isTransient, json, type Method, ProtocolError, ProxyApp, Range, repeat, reply, type Requester,
+  ResponseError, type ResponseTuple, retry, routes, Server, type ServerSslconfig, type Session,
+  SSLClient, SSLServer, StatusError, TlsError, wrapApp,
 } from "@degu/degu";
 import { checkAddress, parseHost, standardLogger } from "@degu/degu";
 import * as degu from "@degu/degu";
-import { Device, DeviceServer } from "@degu/degu/device";
+import { Device, DeviceServer, PairingError } from "@degu/degu/device";
 import {
-  download, downloadTree, FilesApp, type MoveTreeOptions, upload, uploadTree,
+  download, downloadTree, FilesApp, type MoveTreeOptions, TransferError, upload, uploadTree,
   type UploadTreeOptions,
 } from "@degu/degu/files";
 import { callApp, mkreq, type TempClientPKI, TempPKI } from "@degu/degu/misc";
@@ -31,7 +32,7 @@ declare const address: Address, bytes: Uint8Array, conn: Connection, device: Dev
 declare const request: degu.Request, response: degu.Response, session: Session;
 declare const signal: AbortSignal, pki: TempClientPKI, anyPki: TempPKI;
 declare const sslconfig: ServerSslconfig, clientSslconfig: ClientSslconfig;
-declare const cert: string, key: string, ca: string, flag: boolean;
+declare const cert: string, key: string, ca: string, flag: boolean, error: unknown;
 const [certFile, keyFile, caFile] = ["/tmp/cert.pem", "/tmp/key.pem", "/tmp/ca.pem"] as const;
 `;
 

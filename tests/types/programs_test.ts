@@ -2,6 +2,7 @@
 import { tempDir } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import * as errors from "./errors.rows.ts";
 import * as everyday from "./everyday.rows.ts";
 import * as headers from "./headers.rows.ts";
 import * as logs from "./logs.rows.ts";
@@ -19,6 +20,7 @@ const WRONG = [
   ...trust.WRONG,
   ...trees.WRONG,
   ...names.WRONG,
+  ...errors.WRONG,
 ];
 const RIGHT = {
   ...everyday.RIGHT,
@@ -28,6 +30,7 @@ const RIGHT = {
   ...trees.RIGHT,
   ...names.RIGHT,
   ...logs.RIGHT,
+  ...errors.RIGHT,
 };
 
 Deno.test("what is wrong does not compile, and what is right does", async () => {

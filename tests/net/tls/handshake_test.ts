@@ -544,9 +544,9 @@ Deno.test(
 Deno.test("a missing permission, a timeout and a reason that is not an error are passed on unchanged", () => {
   const missing = new Deno.errors.NotCapable("no");
   for (const error of [missing, "a reason", undefined]) {
-    assertEquals(handshakeError("a server", error), error);
+    assertEquals(handshakeError(["a", 1], error), error);
   }
-  const timedOut = handshakeError("a server", new Deno.errors.TimedOut("late"));
+  const timedOut = handshakeError(["a", 1], new Deno.errors.TimedOut("late"));
   assertInstanceOf(timedOut, Deno.errors.TimedOut);
-  assertMatch(timedOut.message, /^the TLS handshake with a server failed: /);
+  assertMatch(timedOut.message, /^the TLS handshake with a:1 failed: /);
 });

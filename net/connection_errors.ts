@@ -1,0 +1,90 @@
+/** What errors say of the connection that they ended, or that could not be made. */
+
+import {
+  type ConnectionErrorDescription,
+  connectionFacts,
+  type ConnectionFault,
+} from "../base/connection_facts.ts";
+import { systemCode } from "./thrown.ts";
+
+type ErrorClass = abstract new (...args: never[]) => Error;
+
+const { errors } = Deno;
+
+/** The signs of a fault in errors of the system: classes, and codes for which Deno has none. */
+const SYSTEM_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass | string)[]])[] = [
+  ["refused", [errors.ConnectionRefused]],
+  ["reset", [errors.ConnectionReset, errors.ConnectionAborted, errors.BrokenPipe]],
+  ["broken", [errors.NotConnected, errors.UnexpectedEof, "ENETRESET"]],
+  ["timed out", [errors.TimedOut]],
+  [
+    "unreachable",
+    [errors.NetworkUnreachable, errors.AddrNotAvailable, "EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"],
+  ],
+];
+
+/** The fault that an error of the system means; `null` for an error of something else. */
+function systemFaultOf(error: unknown): ConnectionFault | null {
+  const code = systemCode(error);
+  const isSign = (sign: ErrorClass | string) =>
+    typeof sign === "string" ? code === sign : error instanceof sign;
+  return SYSTEM_FAULTS.find(([, signs]) => signs.some(isSign))?.[0] ?? null;
+}
+
+/**
+ * Describes the error of a connection that could not be made, or that ended too early: what
+ * happened, and where. The error may be one of the system, of Deno, of this package or of another
+ * copy of it: the details are a property that isn't enumerable, `Symbol.for("degu.connection")`.
+ *
+ * - A `TlsError` `"CLOSED"`, an `EmptyPreambleError` and a `ProtocolError` `"BODY_INCOMPLETE"` or
+ *   `"PREAMBLE_INCOMPLETE"` are `"broken"`, or `"reset"` if the peer has reset the connection.
+ * - A `DeviceError` `"UNREACHABLE"` has the description of the most informative attempt; its
+ *   `cause` is an `AggregateError` with all of them.
+ *
+ * @param error A thrown value.
+ * @returns `null` if the connection isn't the reason: for a status, another error of TLS or of the
+ * peer's bytes, and the reason of a signal of your own.
+ *
+ * @example
+ * ```ts
+ * import { Client, describeConnectionError } from "@degu/degu";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const client = new Client(["127.0.0.1", 1]); // where nothing listens
+ * const error = await assertRejects(() => client.request("GET", "/"));
+ * const { fault, address, isConnecting } = describeConnectionError(error)!;
+ * assertEquals([fault, address, isConnecting], ["refused", ["127.0.0.1", 1], true]);
+ * ```
+ */
+export function describeConnectionError(error: unknown): ConnectionErrorDescription | null {
+  const facts = connectionFacts.of(error);
+  const fault = facts?.fault ?? systemFaultOf(error);
+  if (fault === null) return null;
+  return {
+    fault,
+    address: facts?.address ?? null,
+    isConnecting: facts?.isConnecting ?? false,
+    silentSeconds: facts?.silentSeconds ?? null,
+    unreadSeconds: facts?.unreadSeconds ?? null,
+    missingBytes: facts?.missingBytes ?? null,
+  };
+}
+
+/** What happened to the connection of an error; `null` if the connection isn't the reason. */
+export function connectionFaultOf(error: unknown): ConnectionFault | null {
+  return describeConnectionError(error)?.fault ?? null;
+}
+
+const UNREACHABLE: ReadonlySet<ConnectionFault | null> = new Set([
+  "unreachable",
+  "timed out",
+  "unknown name",
+]);
+
+/**
+ * Reports whether nothing came back from an address: there is no way to it, or no answer in time. A
+ * host that refuses or resets a connection is reachable.
+ */
+export function isUnreachable(error: unknown): boolean {
+  return UNREACHABLE.has(connectionFaultOf(error));
+}

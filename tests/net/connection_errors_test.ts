@@ -1,0 +1,260 @@
+/** What describeConnectionError says of each fault of a connection, over real sockets. */
+import {
+  type Address,
+  Client,
+  type ConnectionErrorDescription,
+  type ConnectionFault,
+  describeConnectionError,
+  isTransient,
+  SSLClient,
+  TlsError,
+} from "@degu/degu/client";
+import { DeviceError } from "@degu/degu/device";
+import { TempDevices } from "@degu/degu/misc";
+import { connect } from "@degu/testing/connected.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { runProgram } from "@degu/testing/programs.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { createServer } from "node:net";
+import { assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+
+/** The description of a connection that was established, except for the given fields. */
+function described(
+  fault: ConnectionFault,
+  fields: Partial<ConnectionErrorDescription> = {},
+): ConnectionErrorDescription {
+  return {
+    fault,
+    address: null,
+    isConnecting: false,
+    silentSeconds: null,
+    unreadSeconds: null,
+    missingBytes: null,
+    ...fields,
+  };
+}
+
+/** An address at which nothing listens any more. */
+function freeAddress(): readonly [host: string, port: number] {
+  using server = new RawServer();
+  return server.address as readonly [string, number];
+}
+
+/** Fails with a server's bytes and its end, in answer to a GET. */
+async function failsAfter(
+  bytes: string,
+  read: "preamble" | "body" = "preamble",
+): Promise<unknown> {
+  using ends = await connect();
+  const failed = rejectionOf(
+    (async () => {
+      const response = await ends.conn.get("/");
+      if (read === "body") await response.bytes();
+    })(),
+    "a request whose answer breaks off",
+  );
+  await ends.peer.readPreamble();
+  await ends.peer.send(bytes);
+  ends.peer.close();
+  return await failed;
+}
+
+/** Fails with a server that resets the connection in answer to a GET. */
+async function failsByReset(): Promise<unknown> {
+  const server = createServer((socket) => socket.once("data", () => socket.resetAndDestroy()));
+  const listening = Promise.withResolvers<void>();
+  server.listen(0, "127.0.0.1", listening.resolve);
+  await listening.promise;
+  try {
+    const { port } = server.address() as { port: number };
+    return await rejectionOf(new Client(["127.0.0.1", port]).request("GET", "/"), "it");
+  } finally {
+    server.close();
+  }
+}
+
+/** Fails a handshake by what a server does. */
+async function failsHandshake(
+  options: { timeout?: number },
+  act: (server: RawServer) => Promise<unknown>,
+): Promise<[error: unknown, address: Address]> {
+  using server = new RawServer();
+  const client = new SSLClient((await sharedPki()).clientSslconfig, server.address, options);
+  const failed = rejectionOf(client.connect(), "a handshake");
+  await act(server);
+  return [await failed, server.address];
+}
+
+const RESPONSE = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
+
+type Row = [name: string, fail: () => Promise<unknown>, expected: ConnectionErrorDescription];
+
+Deno.test("each fault of a connection has its fields, is transient, and shows nothing more", async (t) => {
+  const closed = freeAddress();
+  await using dir = await tempDir();
+  const path = `${dir.path}/socket`;
+  using _socket = Deno.listen({ transport: "unix", path: `${path}2` });
+  const refused = { address: closed, isConnecting: true };
+  const rows: Row[] = [
+    [
+      "nothing listens",
+      () => rejectionOf(new Client(closed).connect(), "it"),
+      described("refused", refused),
+    ],
+    [
+      "nothing listens, of a request",
+      () => rejectionOf(new Client(closed).request("PUT", "/", {}, "a"), "it"),
+      described("refused", refused),
+    ],
+    [
+      "nothing listens, TLS",
+      async () => {
+        const { clientSslconfig } = await sharedPki();
+        return await rejectionOf(new SSLClient(clientSslconfig, closed).connect(), "it");
+      },
+      described("refused", refused),
+    ],
+    ["an end in place of an answer", () => failsAfter(""), described("broken")],
+    ["a reset in place of an answer", failsByReset, described("reset")],
+    ["an end within a preamble", () => failsAfter("HTTP/1.1 2"), described("broken")],
+    [
+      "an end within a body",
+      () => failsAfter(RESPONSE, "body"),
+      described("broken", { missingBytes: 7 }),
+    ],
+    [
+      "a client that waits too long",
+      async () => {
+        using ends = await connect({ timeout: 0.02 });
+        return await rejectionOf(ends.conn.get("/"), "it");
+      },
+      described("timed out", { silentSeconds: 0.02 }),
+    ],
+    [
+      "a server that reads nothing",
+      async () => {
+        using ends = await connect({ timeout: 0.2 });
+        const body = new Uint8Array(16 * 1024 * 1024);
+        return await rejectionOf(ends.conn.put("/", {}, body), "it");
+      },
+      described("timed out", { unreadSeconds: 0.2 }),
+    ],
+    [
+      "a name that no server knows",
+      () => rejectionOf(new Client(["name.invalid", 80]).connect(), "it"),
+      described("unknown name", { address: ["name.invalid", 80], isConnecting: true }),
+    ],
+  ];
+  await eachRow(t, rows, async (_name, fail, expected) => {
+    const error = await fail();
+    assertEquals(describeConnectionError(error), expected, Deno.inspect(error));
+    assertEquals(isTransient(error), true);
+    assertEquals(Object.keys(error as Error).filter((key) => !["name", "code"].includes(key)), []);
+    assertEquals(/degu\.|silentSeconds|isConnecting/.test(Deno.inspect(error)), false);
+  });
+});
+
+Deno.test("a handshake that ends, or falls silent, has the address", async () => {
+  const hangUp = async (server: RawServer) => {
+    const peer = await server.accept();
+    await peer.readExactly(1);
+    await peer.closeWrite();
+    await peer.readToEnd();
+  };
+  const [ended, address] = await failsHandshake({}, hangUp);
+  assertInstanceOf(ended, TlsError);
+  assertEquals([ended.code, ended.address, isTransient(ended)], ["CLOSED", address, true]);
+  assertEquals(describeConnectionError(ended), described("broken", { address }));
+
+  const accept = (server: RawServer) => server.accept();
+  const [silent, silentAddress] = await failsHandshake({ timeout: 0.05 }, accept);
+  assertEquals(
+    describeConnectionError(silent),
+    described("timed out", { address: silentAddress, silentSeconds: 0.05 }),
+  );
+});
+
+Deno.test("a peer without a device at any address has the description of an attempt", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const address = freeAddress();
+  const client = await temp.devices.viewer.client("camera", { addresses: [address] });
+  const error = await rejectionOf(client.connect(), "it");
+  assertInstanceOf(error, DeviceError);
+  assertEquals([error.code, isTransient(error)], ["UNREACHABLE", true]);
+  const expected = described("refused", { address, isConnecting: true });
+  assertEquals(describeConnectionError(error), expected);
+  assertInstanceOf(error.cause, AggregateError);
+  assertEquals(error.cause.errors.map(describeConnectionError), [expected]);
+});
+
+Deno.test("a signal of the caller is no fault of the connection, whenever it aborts", async (t) => {
+  const reasons: [name: string, makeSignal: () => AbortSignal][] = [
+    ["without a reason", () => AbortSignal.abort()],
+    ["a reason of the program", () => AbortSignal.abort(new Error("enough"))],
+    ["a frozen reason", () => AbortSignal.abort(Object.freeze(new Error("enough")))],
+    ["AbortSignal.timeout()", () => AbortSignal.timeout(10)],
+  ];
+  await eachRow(t, reasons, async (_name, makeSignal) => {
+    using server = new RawServer();
+    const { clientSslconfig } = await sharedPki();
+    const client = new Client(server.address);
+    const signal = makeSignal();
+    const tls = new SSLClient(clientSslconfig, server.address);
+    const failing = [client.request("GET", "/", {}, null, { signal }), tls.connect({ signal })];
+    for (const error of await Promise.all(failing.map((each) => rejectionOf(each, "it")))) {
+      assertEquals(describeConnectionError(error), null);
+      assertEquals(error, signal.reason);
+      assertEquals(Symbol.for("degu.connection") in (error as Error), false);
+    }
+  });
+});
+
+Deno.test("what the connection did not cause has no description", async () => {
+  await using serving = serve(() => [503, "Busy", {}, null]);
+  const [notTls] = await failsHandshake({}, async (server) => {
+    await (await server.accept()).send("HTTP/1.1 400 Bad Request\r\n\r\n");
+  });
+  assertInstanceOf(notTls, TlsError);
+  assertEquals(notTls.code, "NOT_TLS");
+  assertEquals(describeConnectionError(notTls), null);
+  assertEquals((await serving.makeClient().request("GET", "/")).status, 503);
+  for (const other of [null, undefined, "text", 5, {}, new Error(), new TypeError("timeout: x")]) {
+    assertEquals(describeConnectionError(other), null);
+  }
+});
+
+const why = await networkObstacle();
+
+testUnless(
+  why && `no network namespace can be made here (${why})`,
+  "no route, no host, no address of that family, no name: over TCP and TLS",
+  async () => {
+    const pki = await sharedPki();
+    const found: Record<string, Record<string, unknown>> = JSON.parse(
+      await runProgram("unreachable.ts", {
+        flags: ["--allow-net", "--allow-read", "--allow-run=ip"],
+        args: [JSON.stringify(pki.clientSslconfig)],
+        through: THROUGH_NAMESPACE,
+      }),
+    );
+    const hosts = { "10.9.9.9": /EHOSTUNREACH/, "10.8.8.8": /ENETUNREACH/, "::1": /EADDRNOTAVAIL/ };
+    for (const kind of ["Client", "SSLClient"]) {
+      for (const [host, code] of Object.entries(hosts)) {
+        const { description, transient, systemCode } = found[`${kind} ${host}`]!;
+        const expected = described("unreachable", { address: [host, 80], isConnecting: true });
+        assertEquals([description, transient], [expected, true], `${kind} ${host}`);
+        // Deno's node:net says EINVAL of an address that no interface has.
+        if (kind === "Client") assertMatch(`${systemCode}`, code);
+      }
+      const { description } = found[`${kind} name.invalid`]!;
+      const address: Address = ["name.invalid", 80];
+      assertEquals(description, described("unknown name", { address, isConnecting: true }));
+    }
+  },
+);

@@ -1,0 +1,27 @@
+/**
+ * Connects to addresses to which there is no way, in a network namespace that it may set up: run it
+ * through `unshare -rn`. Its argument is a client's configuration for TLS, in JSON. Prints what the
+ * errors say, as JSON.
+ */
+
+import { Client, describeConnectionError, isTransient, SSLClient } from "@degu/degu/client";
+import { ip } from "@degu/testing/namespaces.ts";
+
+await ip("link", "set", "lo", "up");
+await ip("route", "add", "unreachable", "10.9.9.9/32");
+await ip("-6", "address", "del", "::1/128", "dev", "lo");
+
+const sslconfig = JSON.parse(Deno.args[0]!);
+const found: Record<string, unknown> = {};
+for (const host of ["10.9.9.9", "10.8.8.8", "::1", "name.invalid"]) {
+  const address = [host, 80] as const;
+  for (const client of [new Client(address), new SSLClient(sslconfig, address)]) {
+    const error = await client.connect().then(() => null, (error) => error);
+    found[`${client.constructor.name} ${host}`] = {
+      description: describeConnectionError(error),
+      transient: isTransient(error),
+      systemCode: error.code,
+    };
+  }
+}
+console.log(JSON.stringify(found));

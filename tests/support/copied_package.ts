@@ -1,0 +1,29 @@
+/** A second copy of the package, as a program has it whose dependencies import another version. */
+
+import { fromFileUrl, toFileUrl } from "@std/path";
+import { tempDir } from "./directories.ts";
+import { ROOT } from "./tree.ts";
+
+const FOLDERS = ["apps", "base", "files", "internal", "net"];
+const ENTRIES = ["base.ts", "client.ts", "files.ts", "server.ts"];
+
+/** Loads client, server and files a second time, from another directory. */
+export async function loadCopy() {
+  const root = fromFileUrl(ROOT);
+  const { path, ...dir } = await tempDir();
+  for (const folder of FOLDERS) await copyTree(`${root}/${folder}`, `${path}/${folder}`);
+  for (const entry of ENTRIES) await Deno.copyFile(`${root}/${entry}`, `${path}/${entry}`);
+  const load = (entry: string) => import(toFileUrl(`${path}/${entry}`).href);
+  const client: typeof import("@degu/degu/client") = await load("client.ts");
+  const files: typeof import("@degu/degu/files") = await load("files.ts");
+  const server: typeof import("@degu/degu/server") = await load("server.ts");
+  return { ...dir, ...server, ...files, ...client };
+}
+
+async function copyTree(from: string, to: string): Promise<void> {
+  await Deno.mkdir(to);
+  for await (const { name, isDirectory } of Deno.readDir(from)) {
+    if (isDirectory) await copyTree(`${from}/${name}`, `${to}/${name}`);
+    else await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
+  }
+}

@@ -1,0 +1,93 @@
+/** Programs that make requests again, and look at errors. */
+
+import type { RightPrograms, WrongProgram } from "./programs.ts";
+
+export const WRONG: readonly WrongProgram[] = [
+  [
+    "a StatusError that an app throws",
+    `new Server(address, () => {
+  throw new StatusError("no such lamp", { status: 404 });
+});`,
+    `new Server(address, () => reply(404, "no such lamp"));`,
+    "Expected 1 arguments, but got 2",
+  ],
+  [
+    "a StatusError of fields",
+    `const made = new StatusError({ status: 404, message: "no such lamp" });`,
+    `const made = Object.assign(new DeguError("no such lamp"), { status: 404 });`,
+    "'Internal<",
+  ],
+  [
+    "headers of an error that are set",
+    `(error as StatusError).headers["x-seen"] = "a";`,
+    `({ ...(error as StatusError).headers, "x-seen": "a" }) satisfies HeaderDict;`,
+    "only permits reading",
+  ],
+  [
+    "a decision on retries that returns a promise",
+    `retry(() => client.request("GET", "/"), { when: async (error) => isTransient(error) });`,
+    `retry(() => client.request("GET", "/"), { when: (error) => isTransient(error) });`,
+    "'Promise<boolean>' is not assignable to type 'boolean'",
+  ],
+  [
+    "an error that may have no description",
+    `describeConnectionError(error).fault;`,
+    `describeConnectionError(error)?.fault;`,
+    "possibly 'null'",
+  ],
+  [
+    "a fault that there is none of",
+    `describeConnectionError(error)?.fault === "timeout";`,
+    `describeConnectionError(error)?.fault === "timed out";`,
+    "no overlap",
+  ],
+  [
+    "a code of another class",
+    `(error as TlsError).code === "BODY_INCOMPLETE";`,
+    `(error as ProtocolError).code === "BODY_INCOMPLETE";`,
+    "no overlap",
+  ],
+  [
+    "a retry without expectOk whose last response is a refusal",
+    `await using busy = await Server.start(["127.0.0.1", 0], () => reply(503, "busy"));
+const again = await retry(() => new Client(busy.address).request("GET", "/"), { seconds: 0 });
+await again.json();`,
+    `const again = await retry(() => expectOk(client.request("GET", "/")));
+await again.json();`,
+    ["SyntaxError", "busy"],
+  ],
+];
+
+/** What must compile. */
+export const RIGHT: RightPrograms = {
+  "a retry without expectOk": `
+const { status } = await retry(() => client.request("GET", "/"));
+const { ok } = await retry(() => client.get("/"), { when: isTransient, retries: 5 });
+await retry(async (moved) => {
+  const response = await client.request("POST", "/", {}, "a");
+  moved();
+  return response.status;
+}, {
+  when: (error) => isTransient(error) || error instanceof StatusError && error.status === 404,
+  onRetry: ({ error, number }) => console.log(number, describeConnectionError(error)?.fault),
+});
+`,
+  "what errors say": `
+if (error instanceof DeguError) console.log(error.code ?? "", error.problem);
+if (error instanceof StatusError) {
+  const { status, reason, method, uri, headers, text, retryAfter } = error;
+  console.log(status + (retryAfter ?? 0), reason, method === "GET", uri, headers.etag, text);
+}
+if (error instanceof TransferError) console.log(error.kept?.path, error.kept?.bytes, error.limit);
+if (error instanceof PairingError) console.log(error.reason === "local", error.peerName);
+if (error instanceof TlsError && error.address !== null) new Client(error.address);
+const { fault, address: at, missingBytes } = describeConnectionError(error) ?? {};
+if (fault === "refused" && at != null) new Client(at);
+console.log(missingBytes, describeArgumentError(error)?.argument);
+class Busy extends DeguError {
+  override readonly code = "BUSY";
+  readonly status = 503;
+}
+console.log(new Busy("the lamp is busy; try again", { problem: "the lamp is busy", cause: error }).problem);
+`,
+};
