@@ -1,6 +1,12 @@
 /** Addresses: as values, as text, and the rules for their parts. */
 
-import { checkInteger, checkString, wrongType } from "../internal/checks.ts";
+import {
+  checkInteger,
+  checkString,
+  notAllowed,
+  wrongArgument,
+  wrongType,
+} from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 
 /** An IPv4 or IPv6 address, or a DNS name, and a port. */
@@ -60,14 +66,13 @@ export function formatAddress(address: Address): string {
   checkHost(host, flowinfo !== undefined, scopeid);
   checkPort(port, 0);
   if (flowinfo) {
-    throw new RangeError(`address[2]: must be 0, as text has no flowinfo; got ${flowinfo}`);
+    throw notAllowed("address[2]", `must be 0, as text has no flowinfo; got ${flowinfo}`);
   }
   const text = addressText(makeTuple(host, port, flowinfo, scopeid));
   if (!text.startsWith(UNIX)) return text;
-  throw new RangeError(
-    `address[0]: must not be "unix", as ${
-      quote(text)
-    } is read as a Unix socket; write "UNIX", the same name`,
+  throw notAllowed(
+    "address[0]",
+    `must not be "unix", as ${quote(text)} is read as a Unix socket; write "UNIX", the same name`,
   );
 }
 
@@ -126,12 +131,13 @@ export function checkAddress(address: Address, side: "client" | "server"): Addre
   checkString("side", side);
   const isClient = side === "client";
   if (!isClient && side !== "server") {
-    throw new RangeError(`side: must be "client" or "server"; got ${quote(side)}`);
+    throw notAllowed("side", `must be "client" or "server"; got ${quote(side)}`);
   }
   if (address instanceof Uint8Array) {
     if (isClient && address.length === 0) {
-      throw new RangeError(
-        "address: an abstract name must begin with a NUL byte; got an empty array",
+      throw notAllowed(
+        "address",
+        "an abstract name must begin with a NUL byte; got an empty array",
       );
     }
     return checkAbstractName(address);
@@ -196,7 +202,7 @@ function parseHostAndPort(text: string): Address {
   const zone = zoneOf(host);
   if (zone === null || !SCOPE_NUMBER.test(zone)) return makeTuple(host, port);
   if (zone !== "0") return makeTuple(withoutZone(host), port, 0, Number(zone));
-  throw new RangeError(`address: must have no scope instead of 0; got ${quote(text)}`);
+  throw notAllowed("address", `must have no scope instead of 0; got ${quote(text)}`);
 }
 
 function parseSocketName(text: string): Address {
@@ -207,10 +213,9 @@ function parseSocketName(text: string): Address {
     ? checkAbstractName(encoder.encode(`\0${name.slice(1)}`))
     : checkSocketPath(name);
   if (socketName(address) === text) return address;
-  throw new RangeError(
-    `address: must be ${quote(addressText(address))}, the one way to write this; got ${
-      quote(UNIX + text)
-    }`,
+  throw notAllowed(
+    "address",
+    `must be ${quote(addressText(address))}, the one way to write this; got ${quote(UNIX + text)}`,
   );
 }
 
@@ -219,7 +224,7 @@ function unescape(text: string): string {
     return decodeURIComponent(text);
   } catch {
     const hint = "write a percent sign as %25, and escape only invisible characters";
-    throw new RangeError(`address: a percent sign that escapes nothing in ${quote(text)}; ${hint}`);
+    throw notAllowed("address", `a percent sign that escapes nothing in ${quote(text)}; ${hint}`);
   }
 }
 
@@ -227,7 +232,7 @@ function unescape(text: string): string {
 function badText(text: string): RangeError {
   // The text before an at sign may be a password.
   const got = text.includes("@") ? "" : `; got ${quote(text)}`;
-  return new RangeError(`address: ${problemOf(text)}${got}`);
+  return notAllowed("address", `${problemOf(text)}${got}`);
 }
 
 function problemOf(text: string): string {
@@ -304,18 +309,20 @@ export function isZone(text: string): boolean {
 export function checkScope(host: string, scopeid = 0): void {
   const zone = zoneOf(host);
   if (zone !== null && !ZONE.test(zone)) {
-    throw new RangeError(
-      "address[0]: must have the name or the number of an interface after %, without zeros before it; " +
+    throw notAllowed(
+      "address[0]",
+      "must have the name or the number of an interface after %, without zeros before it; " +
         `got ${quote(host)}`,
     );
   }
   if (zone !== null && scopeid !== 0 && zone !== String(scopeid)) {
-    throw new RangeError(`address: must give the scope once; got ${quote(host)} and ${scopeid}`);
+    throw notAllowed("address", `must give the scope once; got ${quote(host)} and ${scopeid}`);
   }
   const scoped = scopeid !== 0 || (zone !== null && zone !== "0");
   if (scoped || !isLinkLocal(host)) return;
-  throw new RangeError(
-    `address[0]: must have a scope, the interface of a link-local address; got ${quote(host)}: ` +
+  throw notAllowed(
+    "address[0]",
+    `must have a scope, the interface of a link-local address; got ${quote(host)}: ` +
       `write ["${withoutZone(host)}%eth0", port] or ["${withoutZone(host)}", port, 0, scopeid]`,
   );
 }
@@ -326,7 +333,7 @@ export function badHost(host: string, wanted: string): RangeError {
   const hint = mistake === null ? "" : `; this looks like ${mistake}`;
   // The text before an at sign may be a password.
   const got = host.includes("@") ? "" : `; got ${quote(host)}`;
-  return new RangeError(`address[0]: must be ${wanted}${got}${hint}`);
+  return notAllowed("address[0]", `must be ${wanted}${got}${hint}`);
 }
 
 /** The kind of value that was probably given in place of a host; `null` without a good guess. */
@@ -349,19 +356,21 @@ function mistakeOf(host: string): string | null {
 export function checkAbstractName(name: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(name);
   if (copy.length > MAX_NAME_BYTES) {
-    throw new RangeError(
-      `address: an abstract name must have at most ${MAX_NAME_BYTES} bytes; got ${copy.length}`,
+    throw notAllowed(
+      "address",
+      `an abstract name must have at most ${MAX_NAME_BYTES} bytes; got ${copy.length}`,
     );
   }
   if (copy.length > 0 && copy[0] !== 0) {
-    throw new RangeError(
-      `address: an abstract name must begin with a NUL byte; got ${quote(copy)}`,
+    throw notAllowed(
+      "address",
+      `an abstract name must begin with a NUL byte; got ${quote(copy)}`,
     );
   }
   try {
     new TextDecoder("utf-8", { fatal: true }).decode(copy);
   } catch {
-    throw new RangeError(`address: an abstract name must be valid UTF-8; got ${quote(copy)}`);
+    throw notAllowed("address", `an abstract name must be valid UTF-8; got ${quote(copy)}`);
   }
   return copy;
 }
@@ -369,7 +378,7 @@ export function checkAbstractName(name: Uint8Array): Uint8Array {
 export function checkSocketPath(path: string): string {
   const problem = pathProblem(path);
   if (problem === null) return path;
-  throw new RangeError(`address: the path of a Unix socket ${problem}; got ${quote(path)}`);
+  throw notAllowed("address", `the path of a Unix socket ${problem}; got ${quote(path)}`);
 }
 
 function pathProblem(path: string): string | null {
@@ -399,7 +408,7 @@ export function checkTuple(address: Address): Parts {
   }
   const parts = [...address] as unknown as Parts;
   if (parts.length !== 2 && parts.length !== 4) {
-    throw new TypeError(`address: must have 2 or 4 items; got ${parts.length}`);
+    throw wrongArgument("address", `must have 2 or 4 items; got ${parts.length}`);
   }
   const [host, port, flowinfo = 0, scopeid = 0] = parts;
   checkString("address[0]", host);

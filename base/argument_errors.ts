@@ -18,10 +18,9 @@ import { type ArgumentErrorDescription, argumentFacts } from "../internal/facts.
  * try {
  *   new Client(["127.0.0.1", 80], { timeout: -1 });
  * } catch (error) {
- *   assertEquals(describeArgumentError(error), {
- *     argument: "timeout",
- *     problem: "must be null or greater than 0 and finite; got -1",
- *   });
+ *   const { argument, problem } = describeArgumentError(error)!;
+ *   assertEquals(argument, "timeout");
+ *   assertEquals(`${argument}: ${problem}`, (error as Error).message);
  * }
  * ```
  */

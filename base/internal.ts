@@ -8,16 +8,6 @@ export class Internal<T> {
     this.#value = value;
   }
 
-  /**
-   * The argument of a constructor that only this package calls.
-   *
-   * @throws {TypeError} if something else or nothing was passed.
-   */
-  static take<T>(given: Internal<T>, problem: string): T {
-    if (!(given instanceof Internal)) throw new TypeError(problem);
-    return given.#value;
-  }
-
   /** The argument, or the default if something else or nothing was passed. */
   static read<T>(given: Internal<T> | undefined, otherwise: T): T {
     return given instanceof Internal ? given.#value : otherwise;

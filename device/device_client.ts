@@ -9,6 +9,8 @@ import {
   checkObject,
   checkSignal,
   copyOptions,
+  notAllowed,
+  wrongArgument,
 } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { checkAddresses } from "../net/addresses.ts";
@@ -124,24 +126,26 @@ export class DeviceClient extends SSLClient {
     const addresses = given === undefined
       ? null
       : checkAddresses("addresses", given, (each) => checkAddress(each, "client"));
-    if (addresses?.length === 0) throw new RangeError("addresses: must be at least one; got none");
+    if (addresses?.length === 0) throw notAllowed("addresses", "must be at least one; got none");
     for (const [name, why] of Object.entries(UNKNOWN_OPTIONS)) {
-      if (name in others) throw new TypeError(`options: unknown option "${name}"; ${why}`);
+      if (name in others) throw wrongArgument("options", `unknown option "${name}"; ${why}`);
     }
     if (connectTimeout !== undefined) {
       checkNumber("connectTimeout", connectTimeout);
       // Unlike `timeout`, `connectTimeout` can't be `null`.
       if (!(connectTimeout > 0 && connectTimeout < Infinity)) {
-        throw new RangeError(
-          `connectTimeout: must be a number of seconds above 0; got ${connectTimeout}`,
+        throw notAllowed(
+          "connectTimeout",
+          `must be a number of seconds above 0; got ${connectTimeout}`,
         );
       }
     }
     if (find !== null) checkFunction("find", find);
     checkNumber("findAfter", findAfter);
     if (!(findAfter >= 0 && findAfter <= MAX_FIND_AFTER_SECONDS)) {
-      throw new RangeError(
-        `findAfter: must be a number from 0 to ${MAX_FIND_AFTER_SECONDS}; got ${findAfter}`,
+      throw notAllowed(
+        "findAfter",
+        `must be a number from 0 to ${MAX_FIND_AFTER_SECONDS}; got ${findAfter}`,
       );
     }
     const [first] = addresses ?? peer.addresses;

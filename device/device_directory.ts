@@ -27,7 +27,7 @@ export function devicePath(dir: string | URL): string {
   const path = dir instanceof URL && dir.protocol === "file:" ? fileURLToPath(dir) : dir;
   if (typeof path !== "string") throw wrongType("dir", "a path or a file URL", dir);
   if (!isAbsolute(path) || path.includes("\0")) {
-    throw new RangeError(`dir: must be an absolute path; got ${quote(path)}`);
+    throw notAllowed("dir", `must be an absolute path; got ${quote(path)}`);
   }
   return normalize(join(path, "."));
 }

@@ -13,7 +13,7 @@ import {
 import { readApp } from "../base/app/app.ts";
 import { isTrustedBy, readDecision } from "../base/app/peer_identity.ts";
 import { addTrust, identifyPeer } from "../base/app/session.ts";
-import { checkObject, wrongType } from "../internal/checks.ts";
+import { checkObject, wrongArgument, wrongType } from "../internal/checks.ts";
 import { identifyDevice } from "./identity/authority.ts";
 import { makeSafeLogger } from "../net/logger.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -52,7 +52,7 @@ export class DeviceServer extends SSLServer {
    * @throws {TypeError} always.
    */
   static override readonly start: never = ((): never => {
-    throw new TypeError("DeviceServer.start: can't be called; use device.serve()");
+    throw wrongArgument("DeviceServer.start", "can't be called; use device.serve()");
   }) as never;
   readonly #services: DeviceServices;
   readonly #unsubscribe: () => void;
@@ -98,8 +98,9 @@ export class DeviceServer extends SSLServer {
    * @throws {TypeError} always.
    */
   override setSslctx(_: never): never {
-    throw new TypeError(
-      "setSslctx: can't be called for the server of a device, which trusts the peers of the device; pair " +
+    throw wrongArgument(
+      "setSslctx",
+      "can't be called for the server of a device, which trusts the peers of the device; pair " +
         "them, or forget them",
     );
   }
@@ -264,8 +265,9 @@ export function peerOf(session: Session): Peer {
   if (!(session instanceof Session)) throw wrongType("session", "a session", session);
   const found = sessionPeers.get(session);
   if (found === undefined) {
-    throw new TypeError(
-      "session: must be one of a DeviceServer; this one is of another server, or of callApp without a " +
+    throw wrongArgument(
+      "session",
+      "must be one of a DeviceServer; this one is of another server, or of callApp without a " +
         "session of TempDevices.peerSession()",
     );
   }

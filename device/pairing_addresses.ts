@@ -26,8 +26,9 @@ export function addressFinder(
     const given = checkAddresses("serving", serving, (address) => {
       const checked = checkAddress(address, "client");
       if (isWildcard(checked) || isHost(hostAsSent(checked) ?? "")) return checked;
-      throw new RangeError(
-        "address: must be an IP address or a DNS name with a port, at which another machine can reach this " +
+      throw notAllowed(
+        "address",
+        "must be an IP address or a DNS name with a port, at which another machine can reach this " +
           `one; got ${addressText(checked)}`,
       );
     });
@@ -59,11 +60,12 @@ export function checkListen(listen: readonly Address[]): readonly (HostAddress |
   const checked = checkAddresses("listen", listen, (address) => {
     const checked = checkAddress(address, "server");
     if (isUnixAddress(checked)) {
-      throw new RangeError("address: must be an IP address with a port; got a Unix socket");
+      throw notAllowed("address", "must be an IP address with a port; got a Unix socket");
     }
     if (checked[1] < 65535) return checked;
-    throw new RangeError(
-      "address[1]: must be below 65535, since the next port is used, too; got 65535",
+    throw notAllowed(
+      "address[1]",
+      "must be below 65535, since the next port is used, too; got 65535",
     );
   });
   if (checked.length > 0 && checked.length <= MAX_ADDRESSES) return checked;

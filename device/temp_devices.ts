@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { INTERNAL } from "../base/internal.ts";
 import { type Logger, Session } from "../server.ts";
-import { checkString } from "../internal/checks.ts";
+import { checkString, notAllowed } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { createDevicePki } from "./identity/device_identity.ts";
 import { Device } from "./device.ts";
@@ -110,7 +110,7 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
     const peer = this.#peers.get(name);
     if (peer === undefined) {
       const known = [...this.#peers.keys()].join(", ");
-      throw new RangeError(`name: must be one of ${known}; got ${quote(String(name))}`);
+      throw notAllowed("name", `must be one of ${known}; got ${quote(String(name))}`);
     }
     const session = new Session(INTERNAL, name, null, MAX_REQUESTS);
     setPeer(session, peer);

@@ -10,6 +10,7 @@
  * RFC lets a sender write, and no other.
  */
 
+import { notAllowed } from "../internal/checks.ts";
 import { createHash, type Hash } from "node:crypto";
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
@@ -104,8 +105,9 @@ export function parseReprDigest(value: string): string | null {
  */
 export function formatReprDigest(sha256: string): string {
   if (!SHA256_HEX.test(sha256)) {
-    throw new RangeError(
-      `sha256: must be 64 lower-case hexadecimal digits; got ${quote(`${sha256}`)}`,
+    throw notAllowed(
+      "sha256",
+      `must be 64 lower-case hexadecimal digits; got ${quote(`${sha256}`)}`,
     );
   }
   return `${SHA256}=:${Uint8Array.fromHex(sha256).toBase64()}:`;
@@ -158,7 +160,7 @@ function decodeBase64(base64: string): Uint8Array | null {
 }
 
 function badField(name: string, value: string): RangeError {
-  return new RangeError(`${name}: ${quote(value)} does not have the form of RFC 9530`);
+  return notAllowed(name, `${quote(value)} does not have the form of RFC 9530`);
 }
 
 /** The number of digests that are cached; a large directory must not fill the memory. */

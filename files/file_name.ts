@@ -52,10 +52,9 @@ export function unescapeName(component: string): string {
   checkString("component", component);
   const name = readComponent(component);
   if (name !== null && problemOf(name) === null && escapeName(name) === component) return name;
-  throw new RangeError(
-    `component: ${
-      quote(component)
-    } is not the escaped form of a file name; make it with escapeName()`,
+  throw notAllowed(
+    "component",
+    `${quote(component)} is not the escaped form of a file name; make it with escapeName()`,
   );
 }
 
@@ -96,7 +95,7 @@ export function uriOf(uri: string | readonly string[]): string {
 export function directoryUriOf(uri: string | readonly string[]): string {
   const text = uriOf(isNames(uri) && uri.at(-1) !== "" ? [...uri, ""] : uri);
   if (text.split("?")[0]!.endsWith("/")) return text;
-  throw new RangeError(`uri: the path of a directory must end with "/"; got ${uri}`);
+  throw notAllowed("uri", `the path of a directory must end with "/"; got ${uri}`);
 }
 
 function isNames(uri: string | readonly string[]): uri is readonly string[] {

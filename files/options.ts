@@ -6,6 +6,7 @@ import {
   checkFunction,
   checkSignal,
   copyOptions,
+  notAllowed,
   wrongType,
 } from "../internal/checks.ts";
 import type { Beginning } from "./reuse.ts";
@@ -172,7 +173,7 @@ export function pathOf(name: "file" | "dir", given: string | URL): string {
   const path = isFileUrl ? fileURLToPath(given) : given;
   if (typeof path !== "string") throw wrongType(name, `${what}, or a file: URL`, path);
   if (path === "" || path.includes("\0")) {
-    throw new RangeError(`${name}: must be ${what}, without NUL bytes`);
+    throw notAllowed(name, `must be ${what}, without NUL bytes`);
   }
   return path;
 }
@@ -182,7 +183,7 @@ function copyDate(modified: Date | "now" | undefined): Date | "now" | null {
   if (modified === "now") return "now";
   if (!(modified instanceof Date)) throw wrongType("modified", 'a Date or "now"', modified);
   const copy = new Date(modified);
-  if (Number.isNaN(copy.getTime())) throw new RangeError("modified: must be a valid date");
+  if (Number.isNaN(copy.getTime())) throw notAllowed("modified", "must be a valid date");
   return copy;
 }
 

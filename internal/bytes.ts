@@ -1,3 +1,4 @@
+import { notAllowed } from "./checks.ts";
 /** Byte arrays, which can change at any time. */
 
 const lengthOf = Object.getOwnPropertyDescriptor(
@@ -61,7 +62,7 @@ const encoder = new TextEncoder();
  */
 export function encodeText(label: string, text: string): Uint8Array<ArrayBuffer> {
   if (text.isWellFormed()) return encoder.encode(text);
-  throw new RangeError(`${label}: must have no lone surrogate`);
+  throw notAllowed(label, `must have no lone surrogate`);
 }
 
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

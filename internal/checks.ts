@@ -10,7 +10,11 @@ import { quote, typeName } from "./quote.ts";
 
 /** The error for a value of a wrong type: `label: must be a string; got number`. */
 export function wrongType(label: string, wanted: string, value: unknown): TypeError {
-  const problem = `must be ${wanted}; got ${typeName(value)}`;
+  return wrongArgument(label, `must be ${wanted}; got ${typeName(value)}`);
+}
+
+/** The error for a value of a wrong type or form: `label: problem`. */
+export function wrongArgument(label: string, problem: string): TypeError {
   return argumentFacts.add(new TypeError(`${label}: ${problem}`), { argument: label, problem });
 }
 
@@ -73,7 +77,7 @@ export function checkInteger(
   const wanted = most === Infinity
     ? `an integer of ${least} or more, or Infinity`
     : `an integer from ${least} to ${most}`;
-  throw new RangeError(`${label}: must be ${wanted}; got ${value}`);
+  throw notAllowed(label, `must be ${wanted}; got ${value}`);
 }
 
 /** Checks that a value has methods with these names. */
@@ -106,8 +110,9 @@ export function copyOptions<T extends object>(
   const copy = { ...options };
   for (const name of Object.keys(copy)) {
     if (known.includes(name)) continue;
-    throw new TypeError(
-      `${label}: unknown option ${quote(name)}; the options are ${known.join(", ")}`,
+    throw wrongArgument(
+      label,
+      `unknown option ${quote(name)}; the options are ${known.join(", ")}`,
     );
   }
   return copy;

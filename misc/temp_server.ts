@@ -2,7 +2,13 @@
 
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
-import { checkSignal, copyOptions, wrongType } from "../internal/checks.ts";
+import {
+  checkSignal,
+  copyOptions,
+  notAllowed,
+  wrongArgument,
+  wrongType,
+} from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
 import { untilAborted } from "../net/connect.ts";
@@ -205,7 +211,7 @@ function readTempAddress(target: TempAddress): {
   checkSignal(signal);
   for (const name of ["logger", "onExchange"] as const) {
     if ((options as ServerOptions)[name] === undefined) continue;
-    throw new TypeError(`options.${name}: can't cross into a worker; use Server instead`);
+    throw wrongArgument(`options.${name}`, `can't cross into a worker; use Server instead`);
   }
   return { address, options: { ...options }, signal };
 }
@@ -213,14 +219,16 @@ function readTempAddress(target: TempAddress): {
 function referToApp(build: Build | null, args: readonly unknown[]): AppSource {
   if (build === null) {
     if (args.length === 1) return { from: describeFunction("app", args[0]), args: null };
-    throw new TypeError(
-      `build: must be followed by one argument, the app, if it is null; got ${args.length}`,
+    throw wrongArgument(
+      "build",
+      `must be followed by one argument, the app, if it is null; got ${args.length}`,
     );
   }
   const from = describeFunction("build", build);
   if (typeof build === "function" && build.length > 0 && args.length === 0) {
-    throw new TypeError(
-      `build: takes ${build.length === 1 ? "an argument" : `${build.length} arguments`}, and got ` +
+    throw wrongArgument(
+      "build",
+      `takes ${build.length === 1 ? "an argument" : `${build.length} arguments`}, and got ` +
         "none; if it is the app itself, put null before it: start(address, null, app)",
     );
   }
@@ -252,10 +260,9 @@ function readModuleExport(label: string, value: unknown): ModuleExport | null {
     return null;
   }
   if (!URL.canParse(module)) {
-    throw new RangeError(
-      `${label}.module: must be an absolute URL, as of import.meta.resolve(); got ${
-        quote(`${module}`)
-      }`,
+    throw notAllowed(
+      `${label}.module`,
+      `must be an absolute URL, as of import.meta.resolve(); got ${quote(`${module}`)}`,
     );
   }
   return { module: String(module), name };
@@ -271,8 +278,9 @@ function sourceOf(label: string, value: CallableFunction): string {
     ? null
     : "the source of a method is not a function";
   if (problem === null) return source;
-  throw new TypeError(
-    `${label}: ${problem}; use a function that is self-contained, or { module, name } of an export`,
+  throw wrongArgument(
+    label,
+    `${problem}; use a function that is self-contained, or { module, name } of an export`,
   );
 }
 

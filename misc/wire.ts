@@ -18,7 +18,13 @@ import {
   makeSendable,
   parseChunkLine,
 } from "../base/wire/chunk.ts";
-import { checkBoolean, checkInteger, checkString, checkUint8Array } from "../internal/checks.ts";
+import {
+  checkBoolean,
+  checkInteger,
+  checkString,
+  checkUint8Array,
+  notAllowed,
+} from "../internal/checks.ts";
 import { typeName } from "../internal/quote.ts";
 import {
   checkHeaderDict,
@@ -182,7 +188,7 @@ export function formatRequest(
   checkMethod(method);
   checkUri(uri);
   if (body && !mayHaveBody(method)) {
-    throw new RangeError(`body: must be null in a ${method} request; got ${typeName(body)}`);
+    throw notAllowed("body", `must be null in a ${method} request; got ${typeName(body)}`);
   }
   const all = withContentType(headers, body);
   const framing = body === undefined

@@ -1,5 +1,6 @@
 /** The checks of a request that need no connection. */
 
+import { notAllowed } from "../internal/checks.ts";
 import { type BodyOut, encodeBody, requestFraming } from "../base/body/bodies.ts";
 import { withContentType } from "../base/body/platform_body.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
@@ -43,6 +44,6 @@ export function checkRequestLine(method: Method, uri: string, body: BodyOut): vo
     const advice = body === undefined
       ? `as ${method.toLowerCase()}() passes it`
       : "since only PUT and POST have a body; buildUri(path, parameters) puts parameters in the URI";
-    throw new RangeError(`body: must be null if the method is ${method}, ${advice}`);
+    throw notAllowed("body", `must be null if the method is ${method}, ${advice}`);
   }
 }

@@ -7,6 +7,7 @@ import {
   checkSignal,
   checkString,
   copyOptions,
+  notAllowed,
 } from "../internal/checks.ts";
 import { hideSecretsIn } from "../internal/printable.ts";
 import {
@@ -143,8 +144,9 @@ function checkDefaultHeaders(headers: HeaderDict): void {
   const room = new Uint8Array(MAX_PREAMBLE_BYTES);
   const size = formatHeaderLines(room, 0, headers, null, undefined, "any");
   if (size > MAX_PREAMBLE_BYTES) {
-    throw new RangeError(
-      `headers: must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${size} bytes`,
+    throw notAllowed(
+      "headers",
+      `must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${size} bytes`,
     );
   }
 }
@@ -153,7 +155,7 @@ function checkHeaderValue(name: string, value: string): void {
   checkString(name, value);
   if (value === "" || !allows(VALUE, value)) {
     // The message doesn't show the value, which may be a secret.
-    throw new RangeError(`${name}: must be one or more of the characters that a header may have`);
+    throw notAllowed(name, `must be one or more of the characters that a header may have`);
   }
 }
 

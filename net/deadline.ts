@@ -3,7 +3,7 @@
  * own timer or reads the clock.
  */
 
-import { wrongType } from "../internal/checks.ts";
+import { notAllowed, wrongType } from "../internal/checks.ts";
 import { type Member, Members } from "../internal/collections.ts";
 
 export type Interval = ReturnType<typeof setInterval>;
@@ -35,8 +35,9 @@ export function checkTimeout(timeout: number | null, label = "timeout"): void {
     throw wrongType(label, "a number of seconds, or null", timeout);
   }
   if (!(timeout > 0 && timeout <= MAX_TIMEOUT_SECONDS)) {
-    throw new RangeError(
-      `${label}: must be a number of seconds above 0 and at most ${MAX_TIMEOUT_SECONDS}, ` +
+    throw notAllowed(
+      label,
+      `must be a number of seconds above 0 and at most ${MAX_TIMEOUT_SECONDS}, ` +
         `or null for no limit; got ${timeout}`,
     );
   }

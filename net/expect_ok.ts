@@ -5,7 +5,7 @@ import type { BodyOut } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { wrongType } from "../internal/checks.ts";
 import { DeguError, type DeguErrorOptions } from "../base/errors.ts";
-import { Internal } from "../base/internal.ts";
+import { checkInternal, INTERNAL, type Internal } from "../base/internal.ts";
 import { quote } from "../internal/quote.ts";
 import type { ReceivedHeaders } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
@@ -49,8 +49,8 @@ export class StatusError extends DeguError {
   readonly #headers: ReceivedHeaders;
 
   /** @internal */
-  constructor(given: Internal<StatusErrorFields>) {
-    const fields = Internal.take(given, NOT_PUBLIC);
+  constructor(internal: Internal<null>, fields: StatusErrorFields) {
+    checkInternal(internal, "StatusError", ADVICE);
     super(fields.message, fields);
     this.status = fields.status;
     this.reason = fields.reason ?? "";
@@ -96,13 +96,12 @@ interface StatusErrorFields extends DeguErrorOptions {
 
 const NO_HEADERS: ReceivedHeaders = Object.freeze({});
 
-const NOT_PUBLIC =
-  "StatusError: only expectOk and transfers make one, of a status that came; an app returns " +
-  "reply(404) or throws new ResponseError(reply(404)); an error of your own extends DeguError";
+const ADVICE =
+  "reply(404) or new ResponseError(reply(404)) in an app, and else a class that extends DeguError";
 
 /** Makes the error of a status that is no success. */
 export function makeStatusError(fields: StatusErrorFields): StatusError {
-  return new StatusError(new Internal(fields));
+  return new StatusError(INTERNAL, fields);
 }
 
 /**

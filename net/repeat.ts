@@ -5,6 +5,7 @@ import {
   checkNumber,
   checkSignal,
   copyOptions,
+  notAllowed,
   wrongType,
 } from "../internal/checks.ts";
 import { DeguError } from "../base/errors.ts";
@@ -100,7 +101,7 @@ function checkOptions(options: RepeatOptions) {
     "onError",
   ]);
   checkNumber("seconds", seconds);
-  if (!(seconds > 0)) throw new RangeError(`seconds: must be above 0; got ${seconds}`);
+  if (!(seconds > 0)) throw notAllowed("seconds", `must be above 0; got ${seconds}`);
   if (signal === undefined) throw wrongType("signal", "an AbortSignal", signal);
   checkSignal(signal);
   checkFunction("onError", onError);

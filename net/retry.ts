@@ -31,6 +31,7 @@ import {
   checkNumber,
   checkSignal,
   copyOptions,
+  notAllowed,
 } from "../internal/checks.ts";
 import { transience } from "../internal/facts.ts";
 import { pause } from "../internal/pause.ts";
@@ -235,7 +236,7 @@ function checkOptions(options: RetryOptions) {
   checkInteger("retries", retries, 0, Infinity);
   checkNumber("seconds", seconds);
   if (!(seconds >= 0 && seconds <= MAX_WAIT_SECONDS)) {
-    throw new RangeError(`seconds: must be a number from 0 to ${MAX_WAIT_SECONDS}; got ${seconds}`);
+    throw notAllowed("seconds", `must be a number from 0 to ${MAX_WAIT_SECONDS}; got ${seconds}`);
   }
   checkSignal(signal);
   if (onRetry !== undefined) checkFunction("onRetry", onRetry);

@@ -1,7 +1,13 @@
 /** Fetch-style handlers as apps. */
 
 import type { AppFunction } from "../base/app/app.ts";
-import { checkString, copyOptions, wrongType } from "../internal/checks.ts";
+import {
+  checkString,
+  copyOptions,
+  notAllowed,
+  wrongArgument,
+  wrongType,
+} from "../internal/checks.ts";
 import { BodyError } from "../base/errors.ts";
 import { typeName } from "../internal/quote.ts";
 import type { Request as AppRequest, ResponseTuple } from "../base/app/message.ts";
@@ -106,7 +112,7 @@ function checkResponse(response: unknown, request: Request): asserts response is
   // Cross-runtime packages bring their own class of responses, so the shape decides.
   const { status, headers, body, bodyUsed } = (response ?? {}) as Partial<Response>;
   if (typeof status !== "number" || typeof headers?.getSetCookie !== "function") {
-    throw new TypeError(`handler: must return a Response; got ${typeName(response)}`);
+    throw wrongArgument("handler", `must return a Response; got ${typeName(response)}`);
   }
   if (bodyUsed === true || body?.locked === true) {
     throw new BodyError("handler: must return a Response whose body is unused; got a used one");
@@ -180,7 +186,8 @@ function checkOptions(options: FromFetchHandlerOptions): string | undefined {
   if (url !== null && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`) {
     return url.origin;
   }
-  throw new RangeError(
-    `origin: must be "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
+  throw notAllowed(
+    "origin",
+    `must be "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
   );
 }

@@ -4,7 +4,7 @@ import { answerToError, type Request, type ResponseObject, type ResponseTuple } 
 import type { PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies } from "../body/bodies.ts";
-import { wrongType } from "../../internal/checks.ts";
+import { wrongArgument, wrongType } from "../../internal/checks.ts";
 import { ContentRange, Range } from "../wire/range.ts";
 
 /** The connection that a client or a server uses; a `Deno.Conn` is such an object. */
@@ -134,7 +134,7 @@ function checkHooks(app: AppObject, label: string): void {
     for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(holder))) {
       if (name === "onConnect" || typeof value !== "function") continue;
       if (!name.startsWith("onConnect") && name.toLowerCase() !== "onconnect") continue;
-      throw new TypeError(`${label}.${name}: is never called; the method of an app is onConnect`);
+      throw wrongArgument(`${label}.${name}`, `is never called; the method of an app is onConnect`);
     }
     holder = Object.getPrototypeOf(holder);
   }

@@ -18,7 +18,7 @@ import { withContentType } from "../body/platform_body.ts";
 import { type BodyReadOptions, isTooLong } from "../body/reading.ts";
 import { ChunkedBody } from "../body/chunked_body.ts";
 import { decodeText, EMPTY, viewOf } from "../../internal/bytes.ts";
-import { copyOptions, wrongType } from "../../internal/checks.ts";
+import { copyOptions, notAllowed, wrongArgument, wrongType } from "../../internal/checks.ts";
 import { Facts } from "../../internal/facts.ts";
 import { BodyError, DeguError } from "../errors.ts";
 import { quote, typeName } from "../../internal/quote.ts";
@@ -555,8 +555,9 @@ function answerPartsOf(returned: unknown): ResponseObject {
       const [status, reason, headers, body] = returned;
       return { status, reason, headers, body };
     }
-    throw new TypeError(
-      `response: must be [status, reason, headers, body]; got ${returned.length} items`,
+    throw wrongArgument(
+      "response",
+      `must be [status, reason, headers, body]; got ${returned.length} items`,
     );
   }
   const isResponse = typeof returned === "object" && returned !== null &&
@@ -610,7 +611,7 @@ export function announcedFraming(
 ): Framing | undefined {
   if (body !== null) {
     if (status !== 204 && status !== 304) return outgoingFraming(body, owner);
-    throw new RangeError(`${owner}body: must be null with status ${status}; got ${typeName(body)}`);
+    throw notAllowed(`${owner}body`, `must be null with status ${status}; got ${typeName(body)}`);
   }
   if (status === 204) return null;
   return isBodiless(method, status) ? undefined : nullFraming(headers, unframedNull);

@@ -14,7 +14,7 @@ import { encodePlatformBody, isPlatformBody } from "./platform_body.ts";
 import type { Interruption } from "./body_state.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLength } from "../../internal/bytes.ts";
-import { wrongType } from "../../internal/checks.ts";
+import { notAllowed, wrongArgument, wrongType } from "../../internal/checks.ts";
 import { ChunkedBody, isChunkedBody } from "./chunked_body.ts";
 import { writeThrough } from "./reading.ts";
 import { partsOf } from "./readable_body.ts";
@@ -118,8 +118,9 @@ export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
   if (body instanceof Uint8Array) {
     const length = realLength(body);
     if (length <= MAX_READ_BYTES) return length;
-    throw new RangeError(
-      `${owner}body: must be a Blob, a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got ${length} bytes`,
+    throw notAllowed(
+      `${owner}body`,
+      `must be a Blob, a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got ${length} bytes`,
     );
   }
   if (!isWritable(body)) {
@@ -166,8 +167,9 @@ function isOfAnotherCopy(value: unknown): value is object {
 
 function anotherCopy(label: string, body: object): TypeError {
   const { name } = body.constructor ?? {};
-  return new TypeError(
-    `${label}: must be a body of this package; got ${name ?? "an object"} of another copy of it: ` +
+  return wrongArgument(
+    label,
+    `must be a body of this package; got ${name ?? "an object"} of another copy of it: ` +
       "import the class from the same version and URL as the client or server",
   );
 }

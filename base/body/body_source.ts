@@ -2,7 +2,7 @@
 
 import { viewOf } from "../../internal/bytes.ts";
 import { checkUnchanged } from "../unchanged.ts";
-import { wrongType } from "../../internal/checks.ts";
+import { wrongArgument, wrongType } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import { typeName } from "../../internal/quote.ts";
 import { type ByteSource, checkCount, MAX_PIECE_BYTES, ReadBuffer } from "./byte_io.ts";
@@ -116,7 +116,9 @@ class StreamSource implements BodySource {
   #position = 0;
 
   constructor(stream: ReadableStream<Uint8Array>) {
-    if (stream.locked) throw new TypeError("source: must be an unlocked stream; got a locked one");
+    if (stream.locked) {
+      throw wrongArgument("source", "must be an unlocked stream; got a locked one");
+    }
     this.#stream = stream;
   }
 

@@ -3,7 +3,7 @@
  * bytes of a message are read here.
  */
 
-import { wrongType } from "../../internal/checks.ts";
+import { notAllowed, wrongType } from "../../internal/checks.ts";
 import { type BodySource, PlainSource } from "./body_source.ts";
 
 /** Opens a regular file, and measures it. */
@@ -27,5 +27,5 @@ export async function openFile(
 }
 
 function checkFile(path: string | URL, { isFile }: Deno.FileInfo): void {
-  if (!isFile) throw new RangeError(`path: ${path} is not a regular file`);
+  if (!isFile) throw notAllowed("path", `${path} is not a regular file`);
 }

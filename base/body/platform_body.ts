@@ -1,5 +1,6 @@
 /** Bodies of the platform, to be sent: a `Blob`, an `ArrayBuffer` and `URLSearchParams`. */
 
+import { notAllowed, wrongArgument } from "../../internal/checks.ts";
 import { Body } from "./body.ts";
 import type { ByteSource } from "./byte_io.ts";
 import { encodeText } from "../../internal/bytes.ts";
@@ -24,8 +25,9 @@ export function encodePlatformBody(body: PlatformBody, owner: string): Uint8Arra
   if (body instanceof Blob) return new Body(new BlobSource(body), body.size);
   if (body instanceof URLSearchParams) return encodeText(`${owner}body`, body.toString());
   if (!body.detached) return new Uint8Array(body);
-  throw new TypeError(
-    `${owner}body: must be an ArrayBuffer with its memory; got a transferred one`,
+  throw wrongArgument(
+    `${owner}body`,
+    `must be an ArrayBuffer with its memory; got a transferred one`,
   );
 }
 
@@ -63,8 +65,9 @@ export function withContentType(headers: HeaderDict, body: unknown, owner = ""):
   checkHeaderDict(headers, `${owner}headers`);
   if (Object.hasOwn(headers, "content-type")) return headers;
   if (allows(VALUE, type)) return { ...headers, "content-type": type };
-  throw new RangeError(
-    `${owner}body: its type ${quote(type)} has a character that a header can't have; ` +
+  throw notAllowed(
+    `${owner}body`,
+    `its type ${quote(type)} has a character that a header can't have; ` +
       `set headers["content-type"]`,
   );
 }

@@ -2,7 +2,7 @@
 
 import { concatenate, decodeAscii, EMPTY, viewOf } from "../../internal/bytes.ts";
 import { checkUnchanged } from "../unchanged.ts";
-import { checkUint8Array, wrongType } from "../../internal/checks.ts";
+import { checkUint8Array, notAllowed, wrongArgument, wrongType } from "../../internal/checks.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
 import { quote, typeName } from "../../internal/quote.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
@@ -89,16 +89,18 @@ export function makeSendable(chunk: Chunk): SendableChunk {
   const data = viewOf(bytes);
   const size = data.length;
   if (size > MAX_CHUNK_BYTES) {
-    throw new RangeError(
-      `chunk[1]: must have at most ${MAX_CHUNK_BYTES} bytes; got ${size} bytes`,
+    throw notAllowed(
+      "chunk[1]",
+      `must have at most ${MAX_CHUNK_BYTES} bytes; got ${size} bytes`,
     );
   }
   const digits = size.toString(16);
   if (extension === null) return { line: encoder.encode(`${digits}\r\n`), size, data };
   const line = encoder.encode(`${digits};${formatExtension(extension)}\r\n`);
   if (line.length > MAX_CHUNK_LINE_BYTES) {
-    throw new RangeError(
-      `chunk[0]: must fit in a chunk line of ${MAX_CHUNK_LINE_BYTES} bytes; got ${line.length} bytes`,
+    throw notAllowed(
+      "chunk[0]",
+      `must fit in a chunk line of ${MAX_CHUNK_LINE_BYTES} bytes; got ${line.length} bytes`,
     );
   }
   return { line, size, data };
@@ -110,18 +112,18 @@ function formatExtension(extension: readonly [string, string]): string {
   }
   const [key, value] = extension;
   if (typeof key !== "string" || typeof value !== "string") {
-    throw new TypeError(
-      `chunk[0]: must be two strings; got ${typeName(key)} and ${typeName(value)}`,
+    throw wrongArgument(
+      "chunk[0]",
+      `must be two strings; got ${typeName(key)} and ${typeName(value)}`,
     );
   }
   if (key === "" || !allows(EXTENSION_KEY, key)) {
-    throw new RangeError(`chunk[0][0]: must be letters, digits and -; got ${quote(key)}`);
+    throw notAllowed("chunk[0][0]", `must be letters, digits and -; got ${quote(key)}`);
   }
   if (value === "" || !allows(EXTENSION_VALUE, value)) {
-    throw new RangeError(
-      `chunk[0][1]: must be letters, digits and - + . : _ ~ " ' ( ) * , ; < > [ ]; got ${
-        quote(value)
-      }`,
+    throw notAllowed(
+      "chunk[0][1]",
+      `must be letters, digits and - + . : _ ~ " ' ( ) * , ; < > [ ]; got ${quote(value)}`,
     );
   }
   return `${key}=${value}`;

@@ -13,7 +13,7 @@
  */
 
 import { decodeAscii, EMPTY, startsWith, writeBytes } from "../../internal/bytes.ts";
-import { checkInteger, checkString, wrongType } from "../../internal/checks.ts";
+import { checkInteger, checkString, notAllowed, wrongType } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { quoteLine, quoteValue } from "../../internal/printable.ts";
@@ -168,7 +168,7 @@ const SPECIAL: ReadonlyMap<string, SpecialHeader> = new Map<string, SpecialHeade
     format(value, item) {
       if (value === "chunked") return value;
       checkString(item(), value);
-      throw new RangeError(`${item()}: must be "chunked"; got ${quote(value)}`);
+      throw notAllowed(item(), `must be "chunked"; got ${quote(value)}`);
     },
   }],
   // RFC 9110 §14.2: one range of bytes, with both ends.
@@ -195,7 +195,7 @@ function formatRange(
     try {
       return String(parse(text));
     } catch (error) {
-      throw new RangeError(`${item()}: ${(error as Error).message}`);
+      throw notAllowed(item(), (error as Error).message);
     }
   };
 }
@@ -413,7 +413,7 @@ export function formatHeaderLines(
   }
   if (present !== 0) {
     const error = checkTogether(present, isEmpty, context);
-    if (error !== null) throw new RangeError(`${label}: ${error.message}`);
+    if (error !== null) throw notAllowed(label, error.message);
   }
   return at;
 }
@@ -425,7 +425,7 @@ function checkFraming(value: unknown, framing: Framing | undefined, item: () => 
   const wanted = framing === null
     ? "be left out, because there is no body"
     : `match the body, which ${body}, or be left out`;
-  throw new RangeError(`${item()}: must ${wanted}; got ${quote(String(value))}`);
+  throw notAllowed(item(), `must ${wanted}; got ${quote(String(value))}`);
 }
 
 /**
@@ -449,10 +449,11 @@ function writeValue(into: Uint8Array, at: number, value: unknown): number {
 function badValue(label: string, name: string, value: unknown): Error {
   const item = itemLabel(label, name);
   if (typeof value !== "string") return wrongType(item, "a string", value);
-  if (value === "") return new RangeError(`${item}: must have at least one character; got ""`);
+  if (value === "") return notAllowed(item, `must have at least one character; got ""`);
   const bad = value.split("").find((character) => !allows(VALUE, character))!;
-  return new RangeError(
-    `${item}: bad character ${quote(bad)} in ${quoteValue(name, value)}; must be letters and ` +
+  return notAllowed(
+    item,
+    `bad character ${quote(bad)} in ${quoteValue(name, value)}; must be letters and ` +
       "digits of ASCII, spaces and - + . : _ ~ % & = / ? \" ' ( ) * , ; < > [ ]: " +
       "encodeURIComponent() turns any text into these",
   );
@@ -540,8 +541,9 @@ function makeLine(name: string, index: number, label: string): Line {
   if (name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(NAME_LOWER, name)) {
     const lower = name.toLowerCase();
     const isLower = lower === name || !allows(NAME_LOWER, lower);
-    throw new RangeError(
-      `${itemLabel(label, name)}: the name must be 1 to ${MAX_HEADER_NAME_BYTES} of the ` +
+    throw notAllowed(
+      itemLabel(label, name),
+      `the name must be 1 to ${MAX_HEADER_NAME_BYTES} of the ` +
         `characters a-z, 0-9 and -${isLower ? "" : `; write it in lower case: "${lower}"`}`,
     );
   }

@@ -1,7 +1,7 @@
 /** Request and response preambles: everything before the body, including CR LF CR LF. */
 
 import { decodeAscii, startsWith, writeBytes } from "../../internal/bytes.ts";
-import { checkInteger, checkString } from "../../internal/checks.ts";
+import { checkInteger, checkString, notAllowed } from "../../internal/checks.ts";
 import { EmptyPreambleError, ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import {
@@ -360,7 +360,7 @@ export function receivedFraming(
 export function checkMethod(method: Method, label = "method"): void {
   if (isMethod(method)) return;
   checkString(label, method);
-  throw new RangeError(`${label}: must be GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`);
+  throw notAllowed(label, `must be GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`);
 }
 
 /** Checks a status that a caller wants to send: an integer from `least` to 599. */
@@ -372,8 +372,9 @@ export function checkStatus(status: number, least: number, owner: string): void 
 function checkReason(reason: string, owner: string): void {
   if (typeof reason === "string" && reason.length >= 2 && allows(REASON, reason)) return;
   checkString(`${owner}reason`, reason);
-  throw new RangeError(
-    `${owner}reason: must be two or more letters, digits, spaces and -; got ${quote(reason)}`,
+  throw notAllowed(
+    `${owner}reason`,
+    `must be two or more letters, digits, spaces and -; got ${quote(reason)}`,
   );
 }
 
@@ -452,8 +453,9 @@ export function isPreambleTooLong(error: unknown): boolean {
 
 function finishPreamble(into: Uint8Array, at: number, label: string): number {
   if (at + 2 > MAX_PREAMBLE_BYTES) {
-    const error = new RangeError(
-      `${label}: must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${at + 2} bytes`,
+    const error = notAllowed(
+      label,
+      `must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${at + 2} bytes`,
     );
     tooLongPreambles.add(error);
     throw error;

@@ -1,6 +1,6 @@
 /** Byte ranges: the one supported form of RFC 9110 §14, `first-last`, as half-open intervals. */
 
-import { checkInteger } from "../../internal/checks.ts";
+import { checkInteger, notAllowed } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "./limits.ts";
@@ -67,8 +67,9 @@ export class Range {
   contentLength(total: number): number {
     checkPosition("total", total);
     if (this.start >= total) {
-      throw new RangeError(
-        `total: must be greater than ${this.start}, where the range starts; got ${total}`,
+      throw notAllowed(
+        "total",
+        `must be greater than ${this.start}, where the range starts; got ${total}`,
       );
     }
     return Math.min(this.stop, total) - this.start;

@@ -2,7 +2,7 @@
  * Request targets: one spelling for each path, nothing to decode (RFC 9112 §3.2.1, origin-form).
  */
 
-import { checkArray, wrongType } from "../../internal/checks.ts";
+import { checkArray, notAllowed, wrongType } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { allows, PATH, QUERY, URI } from "./tables.ts";
@@ -35,9 +35,9 @@ export function parseUri(uri: string): UriParts {
   for (let i = 1; i <= end; i++) {
     const code = i < end ? uri.charCodeAt(i) : SLASH;
     if (code === SLASH) {
-      if (i === start && i < end) throw badPath(uri, notAllowed("//", ONE_SPELLING));
+      if (i === start && i < end) throw badPath(uri, disallowed("//", ONE_SPELLING));
       const component = uri.substring(start, i);
-      if (component === "..") throw badPath(uri, notAllowed("..", ONE_SPELLING));
+      if (component === "..") throw badPath(uri, disallowed("..", ONE_SPELLING));
       path.push(component);
       start = i + 1;
     } else if (PATH[code] !== 1) {
@@ -69,14 +69,14 @@ function badPath(uri: string, problem: string): ProtocolError {
   return new ProtocolError("BAD_PATH", `bad path in the URI ${quote(uri)}: ${problem}`);
 }
 
-function notAllowed(part: string, rule: string): string {
+function disallowed(part: string, rule: string): string {
   return `${quote(part)} is not allowed; ${rule}`;
 }
 
 /** Names the first character of a text that a table does not allow. */
 function characterProblem(table: Uint8Array, text: string, rule: string): string {
   for (const character of text) {
-    if (!allows(table, character)) return notAllowed(character, rule);
+    if (!allows(table, character)) return disallowed(character, rule);
   }
   return rule;
 }
@@ -89,8 +89,9 @@ export function checkUri(uri: string, label = "uri"): void {
   } catch (error) {
     const mark = uri.indexOf("?");
     const isInQuery = mark !== -1 && !allows(QUERY, uri.substring(mark + 1));
-    throw new RangeError(
-      `${label}: ${(error as Error).message}${isInQuery ? `; ${ESCAPES}` : ""}`,
+    throw notAllowed(
+      label,
+      `${(error as Error).message}${isInQuery ? `; ${ESCAPES}` : ""}`,
     );
   }
 }
@@ -128,7 +129,7 @@ export function buildUri(
   }
   if (!allows(QUERY, query)) {
     const problem = characterProblem(QUERY, query, QUERY_RULE);
-    throw new RangeError(`query: ${quote(query)}: ${problem}; ${ESCAPES}`);
+    throw notAllowed("query", `${quote(query)}: ${problem}; ${ESCAPES}`);
   }
   return `${uri}?${query}`;
 }
@@ -145,7 +146,7 @@ function formatParameters(query: URLSearchParams | Readonly<Record<string, strin
     const label = `query[${quote(name)}]`;
     if (typeof value !== "string") throw wrongType(label, "a string", value);
     if (!name.isWellFormed() || !value.isWellFormed()) {
-      throw new RangeError(`${label}: must have no lone surrogate`);
+      throw notAllowed(label, `must have no lone surrogate`);
     }
   }
   return formatParameters(new URLSearchParams(entries));
@@ -171,10 +172,10 @@ function checkComponent(component: unknown, label: string, last: boolean): void 
   if (typeof component !== "string") throw wrongType(label, "a string", component);
   if (!allows(PATH, component)) {
     const problem = characterProblem(PATH, component, PATH_RULE);
-    throw new RangeError(`${label}: ${quote(component)}: ${problem}`);
+    throw notAllowed(label, `${quote(component)}: ${problem}`);
   }
-  if (component === "..") throw new RangeError(`${label}: ${notAllowed("..", ONE_SPELLING)}`);
+  if (component === "..") throw notAllowed(label, disallowed("..", ONE_SPELLING));
   if (component === "" && !last) {
-    throw new RangeError(`${label}: "" is allowed only as the last component`);
+    throw notAllowed(label, `"" is allowed only as the last component`);
   }
 }

@@ -6,7 +6,7 @@
 import { isAbsolute, join, normalize } from "node:path";
 import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
 import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
-import { checkBoolean, checkString, copyOptions } from "../../internal/checks.ts";
+import { checkBoolean, checkString, copyOptions, notAllowed } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { checkDenoVersion } from "../../net/deno_version.ts";
 import {
@@ -123,7 +123,7 @@ export async function createDevicePki(
   const { create = true } = copyOptions(options, ["create"]);
   checkBoolean("create", create);
   if (!isAbsolute(dir) || dir.includes("\0")) {
-    throw new RangeError(`dir: must be an absolute path; got ${quote(dir)}`);
+    throw notAllowed("dir", `must be an absolute path; got ${quote(dir)}`);
   }
   const dnsName = await deriveDnsName(name);
   const parent = normalize(dir);

@@ -111,7 +111,7 @@ function checkGivenName(name: string): void {
     : name.isWellFormed()
     ? null
     : "must not have half of a surrogate pair";
-  if (rule !== null) throw new RangeError(`name: ${rule}; got ${quote(name)}`);
+  if (rule !== null) throw notAllowed("name", `${rule}; got ${quote(name)}`);
 }
 
 /** The readable part of a derived name, for people who look at the directory or the certificate. */

@@ -2,7 +2,13 @@
 
 import { dirname, resolve } from "node:path";
 import type { Api, AppObject } from "../../base/app/app.ts";
-import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../../internal/checks.ts";
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  copyOptions,
+  notAllowed,
+} from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "../../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../../base/app/message.ts";
@@ -339,7 +345,7 @@ function checkOptions(options: FilesOptions): FilesOptions {
     if (value === undefined) continue;
     if (name !== "write" || value !== "add") checkBoolean(name, value);
     if (value && Deno.build.os === "windows") {
-      throw new RangeError(`${name}: does not work on Windows; omit it`);
+      throw notAllowed(name, `does not work on Windows; omit it`);
     }
   }
   if (copy.maxBytes !== undefined) checkInteger("maxBytes", copy.maxBytes, 0, MAX_LENGTH);

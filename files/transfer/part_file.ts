@@ -3,6 +3,7 @@
  * says which version of the file they are of, so that a later call finds them again.
  */
 
+import { notAllowed } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { becomesFree, grantedBits, lockFile, setMode } from "../../internal/disk/files.ts";
@@ -291,8 +292,9 @@ export function changedHere(target: string, options?: ErrorOptions): TransferErr
  */
 export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | null> {
   if (isPartName(basename(target))) {
-    throw new RangeError(
-      `file: ${target} has the name of a part of a download; choose another name`,
+    throw notAllowed(
+      "file",
+      `${target} has the name of a part of a download; choose another name`,
     );
   }
   const info = await ifPresent(Deno.stat(target));
@@ -303,7 +305,7 @@ export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | 
   }
   if (info === null) return infoOrNull(target);
   // A device would be replaced by a file.
-  if (!info.isFile) throw new RangeError(`file: ${target} exists and is not a regular file`);
+  if (!info.isFile) throw notAllowed("file", `${target} exists and is not a regular file`);
   return infoOrNull(target);
 }
 

@@ -1,5 +1,6 @@
 /** A file of this device that is sent, and whether it is still the one that was seen. */
 
+import { notAllowed } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
 import { BodyIter, ChunkedBodyIter } from "../../base/body/body_iter.ts";
 import { EMPTY } from "../../internal/bytes.ts";
@@ -272,7 +273,7 @@ function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): voi
       `file: ${path} is a directory; upload its files one by one`,
     );
   }
-  if (!isFile) throw new RangeError(`file: ${path} must be a regular file`);
+  if (!isFile) throw notAllowed("file", `${path} must be a regular file`);
 }
 
 function stateOf({ dev, ino, nlink, size, mtime, ctime }: Deno.FileInfo): FileState {

@@ -1,5 +1,6 @@
 /** Uploads files to another device. */
 
+import { notAllowed } from "../../internal/checks.ts";
 import type { BodyOut } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
@@ -98,8 +99,9 @@ export async function upload(
   const settings = checkTransfer(options);
   using client = new TransferClient("to", to, { signal: settings.signal });
   if (checkedUri.split("?")[0]!.endsWith("/")) {
-    throw new RangeError(
-      `uri: is that of a directory; add the name of the file; got ${checkedUri}`,
+    throw notAllowed(
+      "uri",
+      `is that of a directory; add the name of the file; got ${checkedUri}`,
     );
   }
   settings.signal?.throwIfAborted();

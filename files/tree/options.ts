@@ -7,6 +7,7 @@ import {
   checkNumber,
   checkSignal,
   copyOptions,
+  notAllowed,
 } from "../../internal/checks.ts";
 import type { TreeEntry } from "../entries.ts";
 import type { RetryEvent } from "../../client.ts";
@@ -257,22 +258,22 @@ export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): 
   const call: TreeCall = { ...DEFAULTS, ...set.move === true ? { settled: 3 } : {}, ...set };
   const { compare, maxDelete, connections, settled, retries } = call;
   if (!COMPARES.includes(compare)) {
-    throw new RangeError(`compare: must be "time" or "digest"; got ${String(compare)}`);
+    throw notAllowed("compare", `must be "time" or "digest"; got ${String(compare)}`);
   }
   for (const name of BOOLEANS) {
     checkBoolean(name, call[name]);
   }
   if (call.move && (call.delete || set.compare !== undefined)) {
     const name = call.delete ? "delete" : "compare";
-    throw new RangeError(`${name}: with move: true it can't be set`);
+    throw notAllowed(name, `with move: true it can't be set`);
   }
-  if (call.deleteAll && !call.delete) throw new RangeError("deleteAll: needs delete: true");
+  if (call.deleteAll && !call.delete) throw notAllowed("deleteAll", "needs delete: true");
   checkInteger("connections", connections, 1, MAX_CONNECTIONS);
   checkInteger("maxDelete", maxDelete, 0, Number.MAX_SAFE_INTEGER);
   checkInteger("retries", retries, 0, Infinity);
   checkNumber("settled", settled);
   if (!(settled >= 0 && settled < Infinity)) {
-    throw new RangeError(`settled: must be a number of seconds, 0 or more; got ${settled}`);
+    throw notAllowed("settled", `must be a number of seconds, 0 or more; got ${settled}`);
   }
   for (const name of ["filter", "onEvent"] as const) {
     if (call[name] !== undefined) checkFunction(name, call[name]);

@@ -1,5 +1,6 @@
 /** Reads trees of another device, by its lists, and of this one. */
 
+import { notAllowed } from "../../internal/checks.ts";
 import type { Response } from "../../base/app/message.ts";
 import { BodyError } from "../../base/errors.ts";
 import { quote } from "../../internal/quote.ts";
@@ -41,7 +42,7 @@ const MAX_ENTRIES = 1_000_000;
 /** The URI of a tree, checked: its path ends with a slash, and there is no query. */
 export function treeUriOf(uri: string | readonly string[]): string {
   const root = directoryUriOf(uri);
-  if (!root.endsWith("/")) throw new RangeError(`uri: must end with "/"; got ${uri}`);
+  if (!root.endsWith("/")) throw notAllowed("uri", `must end with "/"; got ${uri}`);
   return root;
 }
 

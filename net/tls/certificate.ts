@@ -5,7 +5,7 @@
 
 import { formatIPAddress } from "../../base/address.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
-import { checkString } from "../../internal/checks.ts";
+import { checkString, notAllowed } from "../../internal/checks.ts";
 import {
   decodeString,
   decodeTime,
@@ -144,7 +144,7 @@ function readBody(body: DerReader, algorithmDer: string) {
   const version = readVersion(body.takeIf(0xa0));
   body.integer();
   if (body.takeWhole(TAG.sequence).toHex() !== algorithmDer) {
-    throw new RangeError("DER: two algorithms of one signature");
+    throw notAllowed("DER", "two algorithms of one signature");
   }
   const issuer = body.take(TAG.sequence);
   const [validFrom, validTo] = body.enter(TAG.sequence, readValidity);
@@ -356,7 +356,7 @@ function readExtensions(
   const readExtension = (extension: DerReader) => {
     const type = formatObjectIdentifier(extension.take(TAG.objectIdentifier));
     if (extension.has(TAG.boolean) && extension.boolean()) critical.push(type);
-    if (extensions.has(type)) throw new RangeError(`DER: two extensions of the type ${type}`);
+    if (extensions.has(type)) throw notAllowed("DER", `two extensions of the type ${type}`);
     extensions.set(type, extension.take(TAG.octetString));
   };
   // Identifiers that are not in use.

@@ -8,7 +8,14 @@
  */
 
 import type { SecureContext } from "node:tls";
-import { checkBoolean, checkString, copyOptions, wrongType } from "../../internal/checks.ts";
+import {
+  checkBoolean,
+  checkString,
+  copyOptions,
+  notAllowed,
+  wrongArgument,
+  wrongType,
+} from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { checkDenoVersion } from "../deno_version.ts";
 import { Authorities } from "./authority.ts";
@@ -199,8 +206,9 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   const asks = namesAuthorities(config);
   // There is no default trust: a server accepts strangers only if an option says so.
   if (!asks && !allowsAll) {
-    throw new TypeError(
-      "sslconfig: must have ca, caFile or caPath, to accept the clients of those authorities only, or " +
+    throw wrongArgument(
+      "sslconfig",
+      "must have ca, caFile or caPath, to accept the clients of those authorities only, or " +
         "allowUnauthenticatedClients: true, to accept every client; got neither",
     );
   }
@@ -239,19 +247,20 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
   const { checkHostname = true, ca } = config;
   checkBoolean("checkHostname", checkHostname);
   if (Array.isArray(ca) && ca.length === 0) {
-    throw new RangeError("ca: must have an authority or be left out, for a client; got none");
+    throw notAllowed("ca", "must have an authority or be left out, for a client; got none");
   }
   const isPrivate = namesAuthorities(config);
   if (!checkHostname && !isPrivate) {
-    throw new RangeError(
-      "checkHostname: must be true without ca, caFile or caPath; got false: the default trust store " +
+    throw notAllowed(
+      "checkHostname",
+      "must be true without ca, caFile or caPath; got false: the default trust store " +
         "vouches for every server in the world, and only the name tells them apart",
     );
   }
   const options = identityOptions(config);
   const given = options.filter((name) => config[name] !== undefined).length;
   if (given === 1) {
-    throw new RangeError(`${options.join(", ")}: must both be given or both be left out; got one`);
+    throw notAllowed(options.join(", "), `must both be given or both be left out; got one`);
   }
   const own = given === 0 ? null : readIdentity(config, "clientAuth");
   return makeClientSslctx(own, isPrivate ? readAuthorities(config) : null, checkHostname);
@@ -301,7 +310,7 @@ function checkFilePath(name: string, value: unknown): void {
     : name === "keyFile"
     ? "other text, not shown because it may be a key"
     : quote(value);
-  throw new RangeError(`${name}: must be an absolute path; got ${got}`);
+  throw notAllowed(name, `must be an absolute path; got ${got}`);
 }
 
 function checkAuthorityTexts(ca: unknown): void {

@@ -492,7 +492,11 @@ Deno.test("an error of an argument is described, also that of another copy", asy
   for (const make of [Client, copy.Client]) {
     const rows: [options: object, argument: string, problem: string][] = [
       [{ timeout: "5" }, "timeout", "must be a number of seconds, or null; got string"],
-      [{ timeout: -1 }, "timeout", "must be null or greater than 0 and finite; got -1"],
+      [
+        { timeout: -1 },
+        "timeout",
+        "must be a number of seconds above 0 and at most 3600, or null for no limit; got -1",
+      ],
     ];
     for (const [options, argument, problem] of rows) {
       const error = thrownBy(() => Reflect.construct(make, [["a", 80], options]), "it");

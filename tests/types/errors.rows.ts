@@ -9,13 +9,13 @@ export const WRONG: readonly WrongProgram[] = [
   throw new StatusError("no such lamp", { status: 404 });
 });`,
     `new Server(address, () => reply(404, "no such lamp"));`,
-    "Expected 1 arguments, but got 2",
+    "'Internal<",
   ],
   [
     "a StatusError of fields",
-    `const made = new StatusError({ status: 404, message: "no such lamp" });`,
+    `const made = new StatusError(null, { status: 404, message: "no such lamp" });`,
     `const made = Object.assign(new DeguError("no such lamp"), { status: 404 });`,
-    "'Internal<",
+    "Argument of type 'null'",
   ],
   [
     "headers of an error that are set",
