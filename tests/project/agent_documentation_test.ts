@@ -46,7 +46,7 @@ Deno.test("the first minute is the same in the help and in agent/docs/guide.md",
 });
 
 Deno.test("the first minute begins as in the README: pair, serve an inbox, put", async () => {
-  const [, session = ""] = /```text\n(laptop\$ [^]*?)```/.exec(await read("README.md")) ?? [];
+  const [, session = ""] = /```text\n(laptop\$ [^]*?)```/.exec(await read("agent/README.md")) ?? [];
   const typed = (commands: [machine: string, command: string][]) => {
     const machines = [...new Set(commands.map(([machine]) => machine))];
     return commands.filter(([, command]) => command.startsWith("degu "))

@@ -79,10 +79,13 @@ Deno.test("what only the program can import are so many names, each used and und
   assertEquals((await read(AGENT_SUPPORT)).match(/\{\n {2}(?!\/\/ \S)/g), null);
 });
 
-for (const folder of ["agent", "device", "files", "internal"]) {
-  Deno.test(`${folder}/README.md is one screen, and names each module of the folder`, async () => {
+/** The folders with a README.md, and the most lines of it. */
+const pages = { agent: 70, device: 40, files: 40, internal: 40 };
+
+for (const [folder, most] of Object.entries(pages)) {
+  Deno.test(`${folder}/README.md has at most ${most} lines, and names each module of the folder`, async () => {
     const page = await read(`${folder}/README.md`);
-    assert(page.split("\n").length <= 40, "it is longer than a screen");
+    assert(page.split("\n").length <= most);
     const named = [...page.matchAll(/`([\w/]+\.ts)`/g)].map(([, path]) => `${folder}/${path}`);
     const isOwn = (path: string) => path.startsWith(`${folder}/`);
     // Of the program, a command is named after its module.

@@ -8,7 +8,7 @@ const why = await labObstacle() ?? await terminalObstacle();
 
 for (
   const [page, program] of [
-    ["README.md", "agent_pair_session.ts"],
+    ["agent/README.md", "agent_pair_session.ts"],
     ["agent/docs/guide.md", "agent_send_session.ts"],
   ] as const
 ) {
