@@ -203,8 +203,6 @@ const ENDS: Readonly<Record<string, string>> = {
   NOT_TLS: ": refused: it is another program, such as a browser",
   NO_CERTIFICATE: ": refused: it is another program, without the certificate of a device",
   UNTRUSTED: ': refused: it is a device that is not paired with this one; "degu pair" pairs them',
-  CLOSED: " left before it had proved who it is",
-  BODY_INCOMPLETE: " left in the middle of a file",
 } satisfies Partial<Record<TlsErrorCode | ProtocolErrorCode, string>>;
 
 /** A stranger may have asked, and as long as its question is open, no other device can ask. */
@@ -216,15 +214,22 @@ const ASKED_BY_STRANGER =
  * Says a line of the library's log for people: in the same words if it ends with an error of the
  * system, and with what to do here.
  */
-export function explainLine(line: string, { who, error }: Partial<LogDetails> = {}): string {
+export function explainLine(
+  line: string,
+  { who, error }: Partial<LogDetails> = {},
+  file?: string,
+): string {
+  const at = file === undefined ? "" : ` at ${file}`;
   const { silentSeconds = null, unreadSeconds = null } = describeConnectionError(error) ?? {};
   if (silentSeconds !== null) {
-    return `${who} was silent for ${silentSeconds} s, so its connection was closed`;
+    return `${who} was silent for ${silentSeconds} s${at}, so its connection was closed`;
   }
   if (unreadSeconds !== null) {
-    return `${who} took over ${unreadSeconds} s to read what was sent, so its connection was closed`;
+    return `${who} took over ${unreadSeconds} s to read what was sent${at}, so its connection was closed`;
   }
-  const said = ENDS[`${systemCode(error)}`];
+  const code = systemCode(error);
+  if (code === "BODY_INCOMPLETE") return `${who} left in the middle of ${file ?? "a file"}`;
+  const said = ENDS[`${code}`];
   if (said !== undefined) return `${who}${said}`;
   if (error instanceof PairingError && error.code === "NOT_OPEN") return ASKED_BY_STRANGER;
   const problem = systemProblem(line, undefined);
@@ -233,12 +238,32 @@ export function explainLine(line: string, { who, error }: Partial<LogDetails> = 
     : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
 }
 
-/** Makes a logger that gets each line of the library's log in the words of the program. */
+/** A peer, and what it has asked for last. */
+export interface PeerRequest {
+  readonly peer: string;
+  readonly file: string | undefined;
+}
+
+/**
+ * Makes a logger that gets each line of the library's log in the words of the program.
+ *
+ * @param requestOf Finds the peer behind a connection, by its name in the log.
+ */
 export function explainingLogger(
   write: (level: LogLevel, line: string, details: LogDetails) => void,
+  requestOf: (who: string) => PeerRequest | undefined = () => undefined,
 ): Required<Logger> {
   const record: Required<Logger>["record"] = (level, message, details) => {
-    write(level, explainLine(message, details), details);
+    const { who, error } = details;
+    // A peer tries several addresses, and leaves where it is not the first to get through.
+    if (details.kind === "handshake" && error instanceof TlsError && error.code === "CLOSED") {
+      return;
+    }
+    const request = who === null ? undefined : requestOf(who);
+    if (request === undefined) return write(level, explainLine(message, details), details);
+    const { peer, file } = request;
+    const line = message.startsWith(`${who}: `) ? `${peer}${message.slice(who!.length)}` : message;
+    write(level, explainLine(line, { ...details, who: peer }, file), details);
   };
   const log = (level: LogLevel) => (message: string) => {
     record(level, message, { kind: "other", who: null, error: undefined });

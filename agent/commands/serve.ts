@@ -3,14 +3,20 @@
 import { join } from "node:path";
 import { Option } from "commander";
 import { type Address, formatAddress } from "@degu/degu/base";
-import { type DeviceServer, type Peer, perPeer } from "@degu/degu/device";
+import { type DeviceServer, type Peer, peerOf, perPeer } from "@degu/degu/device";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
-import { type AppFunction, type AppObject, type Logger, standardLogger } from "@degu/degu/server";
+import {
+  type AppFunction,
+  type AppObject,
+  type Logger,
+  type Session,
+  standardLogger,
+} from "@degu/degu/server";
 import { pause } from "../pause.ts";
 import { DEFAULT_PORT, isForOthers, listen, parseListenAddress } from "../addresses.ts";
 import { type AgentCommand, type Context, parseOnce, repeated } from "../command.ts";
 import { loggerOf, openOrMakeDevice } from "../own_device.ts";
-import { explainingLogger, explainLine } from "../explain.ts";
+import { explainingLogger, explainLine, type PeerRequest } from "../explain.ts";
 import { Inbox, refusalOf } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
 import { ServingInboxes } from "../serving_inboxes.ts";
@@ -79,16 +85,27 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   // What strangers cause is said, too, with a limit.
   using refused = standardLogger({ print: (line) => output.warn(line) });
   const filesLogger = { warn: (line: string) => refused.info(explainLine(line)) };
-  const app = makeServeApp(served, filesLogger, (area, event) => events.add(area, event), {
+  const requests = new PeerRequests();
+  const handle = makeServeApp(served, filesLogger, (area, event) => events.add(area, event), {
     modes: options.modes !== false,
     write: options.newOnly === true ? "add" : true,
     isForAll,
   });
+  const app: AppObject = {
+    onConnect: (session) => {
+      requests.add(session);
+      return true;
+    },
+    handle: (request, session, api) => {
+      requests.add(session, request.uri);
+      return handle(request, session, api);
+    },
+  };
   if (inbox !== null && !isForAll) await sweep(inbox);
   using limited = standardLogger({
     print: (line, level) => level === "info" ? output.note(line) : output.warn(line),
   });
-  const logger = explainingLogger(limited.record);
+  const logger = explainingLogger(limited.record, (who) => requests.find(who));
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
@@ -116,6 +133,28 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   await Promise.all(servers.map((server) => server.shutdown()));
   await Promise.all(serving);
 }
+
+/** What peers have asked for last, by the names of their connections in the log. */
+class PeerRequests {
+  readonly #byConnection = new Map<string, PeerRequest>();
+
+  /** Notes a request; without one, a new connection. */
+  add(session: Session, uri?: string): void {
+    const who = `${session}`;
+    this.#byConnection.delete(who);
+    const file = uri === undefined || uri === "/" ? undefined : JSON.stringify(uri);
+    this.#byConnection.set(who, { peer: peerOf(session).name, file });
+    const [oldest] = this.#byConnection.keys();
+    if (this.#byConnection.size > MAX_CONNECTIONS) this.#byConnection.delete(oldest!);
+  }
+
+  find(who: string): PeerRequest | undefined {
+    return this.#byConnection.get(who);
+  }
+}
+
+/** The most connections whose peers are known; the line on an end comes when it has ended. */
+const MAX_CONNECTIONS = 1000;
 
 /** A TCP port at which other machines reach this one; `null` without. */
 function portForOthers(servers: readonly DeviceServer[]): number | null {

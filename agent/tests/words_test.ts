@@ -6,7 +6,7 @@ import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { ProtocolError, TlsError } from "@degu/degu";
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
-import { explain, explainLine } from "@degu/internal/agent/explain.ts";
+import { explain, explainingLogger, explainLine } from "@degu/internal/agent/explain.ts";
 import { pairingFailure } from "@degu/internal/agent/meeting.ts";
 import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
 import { Output } from "@degu/internal/agent/output.ts";
@@ -256,12 +256,6 @@ Deno.test("what the log says of others is said to people in their words", async 
       connectionFacts.add(new Deno.errors.TimedOut("for programs"), { unreadSeconds: 30 }),
     ],
     [
-      "a search for the peer that was not needed",
-      "for programs",
-      `${from} left before it had proved who it is`,
-      new TlsError("CLOSED", "the peer closed the connection"),
-    ],
-    [
       "bytes that are no message",
       `${from}: ProtocolError: bad`,
       `${from}: ProtocolError: bad`,
@@ -280,6 +274,28 @@ Deno.test("what the log says of others is said to people in their words", async 
     assertEquals(explainLine(line, error === null ? undefined : { who: from, error }), said);
     return Promise.resolve();
   });
+});
+
+Deno.test("a line of the log names the peer and the file where they are known", () => {
+  const lines: string[] = [];
+  const from = "127.0.0.1:5000";
+  const requestOf = () => ({ peer: "viewer", file: '"/inbox/a\u202e"' });
+  const logger = explainingLogger((_level, line) => void lines.push(line), requestOf);
+  const details = (error: Error) => ({ kind: "timeout", who: from, error }) as const;
+  const fact = (facts: object) => connectionFacts.add(new Deno.errors.TimedOut("x"), facts);
+  logger.record("info", "x", details(fact({ silentSeconds: 30 })));
+  logger.record("info", "x", details(fact({ unreadSeconds: 30 })));
+  logger.record("info", "x", details(new ProtocolError("BODY_INCOMPLETE", "x")));
+  logger.record("info", `${from}: a newer request`, details(new Error("x")));
+  const closed = new TlsError("CLOSED", "the peer closed the connection");
+  logger.record("info", "x", { kind: "handshake", who: from, error: closed });
+  const file = '"/inbox/a\u202e"';
+  assertEquals(lines, [
+    `viewer was silent for 30 s at ${file}, so its connection was closed`,
+    `viewer took over 30 s to read what was sent at ${file}, so its connection was closed`,
+    `viewer left in the middle of ${file}`,
+    "viewer: a newer request",
+  ]);
 });
 
 Deno.test("degu pair says whose no it was, who has left, and that nobody has answered", async (t) => {

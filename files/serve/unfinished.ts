@@ -11,7 +11,7 @@ import { fileErrorCode, removeIfPresentSync, statOrNull } from "../../internal/d
 import { checkSpace, freeBytes, isDiskFull, spaceFigures } from "../../internal/disk/space.ts";
 import { Temporary, type TemporaryOptions } from "../../internal/disk/temporary.ts";
 import { hashOfText } from "../digest.ts";
-import { removeUnheld } from "../leftovers.ts";
+import { isHeld, removeUnheld } from "../leftovers.ts";
 import { modeOfWritten } from "../modes.ts";
 import { Refusal } from "../refusal.ts";
 import { reservedPath, UNFINISHED_NAME } from "../reserved.ts";
@@ -153,7 +153,7 @@ export class UnfinishedFiles {
     checkSpace(this.#root, length - offset, here - offset, ({ needed, free }) => {
       const text = `there is too little space${spaceFigures(needed, free)}`;
       const headers = { "upload-offset": `${here}`, "disk-free": `${free}` };
-      return new Refusal(507, `${text}${this.#kept()}`, headers);
+      return new Refusal(507, `${text}${this.#kept(null)}`, headers);
     });
   }
 
@@ -170,12 +170,18 @@ export class UnfinishedFiles {
     const free = freeBytes(this.#root);
     const problem = `there is no space left, or the quota is exceeded${spaceFigures(needed, free)}`;
     const headers: HeaderDict = free === null ? {} : { "disk-free": `${free}` };
-    return new Refusal(507, `${problem}${this.#kept()}`, headers, { cause: error });
+    return new Refusal(507, `${problem}${this.#kept(part)}`, headers, { cause: error });
   }
 
-  /** The words of a message for the parts, which are hidden. */
-  #kept(): string {
-    const bytes = this.#list(`${this.path}/part-`).reduce((sum, { size }) => sum + size, 0);
+  /**
+   * The words of a message for the parts, which are hidden; not for those of uploads under way.
+   *
+   * @param own The part of the upload that the message is about, which stays.
+   */
+  #kept(own: string | null): string {
+    const parts = this.#list(`${this.path}/part-`);
+    const kept = parts.filter(({ path }) => path === own || !isHeld(path));
+    const bytes = kept.reduce((sum, { size }) => sum + size, 0);
     return bytes === 0 ? "" : `; ${this.path} keeps ${bytes} bytes of interrupted uploads`;
   }
 

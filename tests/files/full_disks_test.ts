@@ -392,3 +392,23 @@ testUnless(
     assertEquals([code, shown.trim()], [0, "got 100000"]);
   },
 );
+
+Deno.test("a full disk is said to keep what interrupted uploads have left, and not what is under way", async () => {
+  await using dir = await tempDir();
+  const unfinished = new UnfinishedFiles(dir.path);
+  const [idle, own, other] = ["idle", "own", "other"].map((name) =>
+    unfinished.partOf(null, [name])
+  ) as [string, string, string];
+  unfinished.makeDirectory();
+  await Deno.writeFile(idle, new Uint8Array(1000));
+  using held = new DisposableStack();
+  for (const path of [own, other]) {
+    await Deno.writeFile(path, new Uint8Array(10_000));
+    held.use(await unfinished.openPart(path)).isKept = true;
+  }
+  const full = Object.assign(new Error("full"), { code: "ENOSPC" });
+  const said = (part: string | null) => `${unfinished.explainFull(full, 20_000, part)}`;
+  assertStringIncludes(said(null), ".degu-files keeps 1000 bytes of interrupted uploads");
+  // The upload that the disk has stopped stays.
+  assertStringIncludes(said(own), ".degu-files keeps 11000 bytes of interrupted uploads");
+});
