@@ -303,6 +303,8 @@ function commandLine(program: readonly string[], job: Job): string {
     }
   }
   const of = (...words: readonly string[]) => words.map(quotedWord).join(" ");
+  // The permissions of a compiled program are those that it was compiled with.
+  if (Deno.build.standalone) return [of(...program), of(...args)].join(" \\\n  ");
   return [
     of(Deno.execPath(), "run", "--no-prompt", "--cached-only"),
     of(`--allow-read=${read.join(",")}`),
@@ -316,8 +318,9 @@ function commandLine(program: readonly string[], job: Job): string {
   ].join(" \\\n  ");
 }
 
-/** Where the program is: a published version, or a checkout. */
+/** Where the program is: a published version, a checkout, or the file of a compiled one. */
 function moduleOf(version: string): string {
+  if (Deno.build.standalone) return Deno.execPath();
   const { protocol, pathname } = new URL("../main.ts", import.meta.url);
   return protocol === "file:" ? decodeURIComponent(pathname) : `jsr:@degu/agent@${version}`;
 }

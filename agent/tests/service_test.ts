@@ -5,6 +5,7 @@
 import { objectsOf } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
@@ -110,6 +111,24 @@ Deno.test("a unit has the options that were given, and no other permissions than
     ]);
     assertEquals(said.slice(0, 2), ["--no-prompt", "--cached-only"]);
   });
+});
+
+Deno.test("the unit of a compiled program runs that program by its own path, without flags of Deno", async () => {
+  await using homes = await AgentHomes.create("desk", "laptop");
+  await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
+  await fill(homes.path, { "share": null });
+  const [share, home] = [await Deno.realPath(homes.at("share")), homes.at("laptop")];
+  using _build = patch(Deno, "build", (build) => ({ ...build, standalone: true }));
+  using _path = patch(Deno, "execPath", () => () => "/opt/a b/degu");
+  const rows: [args: string[], words: string[]][] = [
+    [["--share", share], ["--home", home, "serve", "--share", share]],
+    [["sync", share, "desk:copy"], ["--home", home, "--quiet", "sync", share, "desk:copy"]],
+  ];
+  for (const [args, words] of rows) {
+    const all = ["--json", "service", "install", ...args];
+    const [unit] = objectsOf(await homes.run("laptop", all));
+    assertEquals(wordsOf(String(unit?.["text"])), ["/opt/a b/degu", ...words]);
+  }
 });
 
 Deno.test("where there is no systemd, install says so and prints the unit; remove says so", async () => {

@@ -17,7 +17,11 @@ interface Job {
   readonly "timeout-minutes"?: number;
   readonly permissions?: Record<string, string>;
   readonly strategy?: {
-    readonly matrix: { readonly deno: readonly string[]; readonly system?: readonly string[] };
+    readonly matrix: {
+      readonly deno: readonly string[];
+      readonly system?: readonly string[];
+      readonly include?: readonly { readonly target: string }[];
+    };
   };
   readonly steps?: readonly Step[];
 }
@@ -72,6 +76,35 @@ Deno.test("a published version has passed the checks, and its tag names it", asy
   const [check = "", ...publishing] = commandsOf(publish);
   assertMatch(check, /tools\/check_version\.ts "\$GITHUB_REF_NAME"$/);
   assertEquals(new Set(publishing), new Set(["deno publish"]));
+});
+
+Deno.test("a release has the program for each system, with the permissions that the guide has, and says first that it was not tried", async () => {
+  const text = await read(".github/workflows/release.yml");
+  assert(text.startsWith("# NOT TRIED: "));
+  const { jobs } = await readWorkflow("release.yml");
+  const compile = jobs["compile"]!;
+  const targets = compile.strategy?.matrix.include?.map(({ target }) => target);
+  assertEquals(targets, [
+    "x86_64-unknown-linux-gnu",
+    "aarch64-unknown-linux-gnu",
+    "x86_64-apple-darwin",
+    "aarch64-apple-darwin",
+    "x86_64-pc-windows-msvc",
+  ]);
+  const flagsOf = (command: string) => command.match(/--allow-[^\s]+/g)?.toSorted();
+  const [install = ""] = (await read("agent/docs/guide.md")).match(
+    /^deno install [^]*?jsr:@degu\/agent$/m,
+  ) ?? [];
+  const [command = ""] = commandsOf(compile);
+  assertMatch(command, /^deno compile --target \$.* agent\/main\.ts$/);
+  assertEquals(flagsOf(command), flagsOf(install));
+  const attach = jobs["attach"]!;
+  assertEquals(attach.permissions, { contents: "write" });
+  assert(commandsOf(attach).some((each) => each.startsWith("sha256sum ")));
+  const { files, publish } = (await readWorkflow("publish.yml")).jobs;
+  assertEquals([files?.uses, files?.needs], ["./.github/workflows/release.yml", "publish"]);
+  assert(publish !== undefined);
+  assertMatch(await read("RELEASING.md"), /\*\*not tried\*\*/);
 });
 
 Deno.test("every package is published, the one of the library before the one that needs it", async () => {
