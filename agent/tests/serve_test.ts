@@ -9,12 +9,15 @@ import { type Output, OutputClosed } from "@degu/internal/agent/output.ts";
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
 import { checkInbox, checkServed } from "@degu/internal/agent/served_directories.ts";
 import { entries, fill, tempDir } from "@degu/testing/directories.ts";
-import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentFiles, untilFile } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { LOOPBACK, setUp } from "@degu/testing/device_serving.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
 import {
   assert,
   assertEquals,
@@ -237,6 +240,26 @@ Deno.test("a peer that ends its connection in the middle of a file is said to ha
   agent.kill("SIGTERM");
   const { stderr } = await agent.ended();
   assert(!stderr.includes("127.0.0.1:"), stderr);
+});
+
+Deno.test("an upload that a newer one ends is said with the peer and the file", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await Deno.writeFile(`${here}/large`, randomBytes(8_000_000));
+  using _clock = setClockAhead();
+  await using relay = new CuttingRelay(files.address);
+  relay.stallAfter(3_000_000);
+  const put = ["put", `${here}/large`, "camera:"];
+  await using agent = files.start([...put, "--address", formatAddress(relay.address)]);
+  await untilFile(inbox, (_name, size) => size > 1_000_000);
+  await files.succeed(...put);
+  const line = await files.said("a newer request for the same part");
+  assertEquals(
+    line,
+    'degu: warning: viewer: PUT "/inbox/large": a newer request for the same part',
+  );
+  agent.kill("SIGINT");
+  assertEquals((await agent.ended()).code, 130);
 });
 
 Deno.test("refused writes of peers are a line a second, with the number of those left out", async () => {
