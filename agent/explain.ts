@@ -11,15 +11,9 @@ import {
 } from "@degu/degu/base";
 import { type ConnectionFault, describeConnectionError } from "@degu/degu/client";
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
+import { TransferError } from "@degu/degu/files";
 import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
-import {
-  codeOf,
-  Failure,
-  type FailureOptions,
-  isAlreadyThere,
-  isDirectoryGone,
-  noAddressAnswers,
-} from "./failure.ts";
+import { codeOf, Failure, type FailureOptions, noAddressAnswers } from "./failure.ts";
 import { HOSTS, mayUseMdns } from "./mdns_permissions.ts";
 import { MAX_NUMBERS } from "./numbers.ts";
 import { formatBytes } from "./output.ts";
@@ -111,10 +105,9 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
         }${mayUseMdns() ? "" : NOT_LOOKED_FOR}`,
     ];
   }
-  if (isDirectoryGone(error)) {
+  if (error instanceof TransferError && error.code === "ROOT_GONE") {
     return ["the directory that the peer serves is not there", "is its disk mounted there?"];
   }
-  if (isAlreadyThere(error)) return [ALREADY_HERE];
   const missingBytes = describeConnectionError(error)?.missingBytes ?? null;
   if (missingBytes !== null) {
     const left = formatBytes(missingBytes);

@@ -1,6 +1,6 @@
 /** Failures of commands: exit codes, and codes for programs. */
 
-import { systemCode, transferFacts } from "@degu/degu/agent_support";
+import { systemCode } from "@degu/degu/agent_support";
 import { describeArgumentError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { describeConnectionError, StatusError } from "@degu/degu/client";
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
@@ -88,9 +88,15 @@ const STATUS_CODES: Readonly<Record<number, ErrorCode>> = {
 
 /** The codes for programs, by the code of a failed transfer. */
 const TRANSFER_CODES: Partial<Record<TransferErrorCode, ErrorCode>> = {
-  ...{ CHANGED: "CHANGED", DIGEST_MISMATCH: "CHANGED", DISK_FULL: "FULL" },
-  CONFLICT: "ALREADY_THERE",
+  ...{ CHANGED: "CHANGED", DIGEST_MISMATCH: "CHANGED", DISK_FULL: "FULL", ROOT_GONE: "NOT_THERE" },
+  ...{ EXISTS: "ALREADY_THERE", TARGET_CHANGED: "ALREADY_THERE", IN_THE_WAY: "ALREADY_THERE" },
+  ...{ SAME_NAME: "ALREADY_THERE", ONLY_ADDS: "ALREADY_THERE", OVER_LIMIT: "ALREADY_THERE" },
 };
+
+/** The codes of transfers that a peer has refused: the status says more. */
+const REFUSED_CODES: ReadonlySet<TransferErrorCode> = new Set([
+  ...["TARGET_CHANGED", "IN_THE_WAY", "ONLY_ADDS"] as const,
+]);
 
 /** The codes of failed pairings; all others mean that this device was refused. */
 const PAIRING_CODES: Partial<Record<PairingErrorCode, ErrorCode>> = {
@@ -113,25 +119,17 @@ export function codeOf(error: unknown): ErrorCode {
   if (error instanceof PairingError) return PAIRING_CODES[error.code] ?? "REFUSED";
   if (isForgotten(error)) return "NOT_PAIRED";
   if (isRefusal(error)) return "REFUSED";
-  if (error instanceof StatusError) {
-    return isDirectoryGone(error) ? "NOT_THERE" : STATUS_CODES[error.status] ?? "FAILED";
+  if (error instanceof StatusError) return STATUS_CODES[error.status] ?? "FAILED";
+  if (error instanceof TransferError) {
+    const { code, cause } = error;
+    const isRefused = cause instanceof StatusError && REFUSED_CODES.has(code);
+    return isRefused ? codeOf(cause) : TRANSFER_CODES[code] ?? codeOf(cause);
   }
-  if (error instanceof TransferError) return TRANSFER_CODES[error.code] ?? codeOf(error.cause);
   // Any other error of TLS means that no service for this program answers.
   if (error instanceof TlsError || noAddressAnswers(error)) return "NO_ADDRESS";
   if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
-  if (isAlreadyThere(error)) return "ALREADY_THERE";
   const system = `${systemCode(error)}`;
   return SYSTEM_CODES.find(([each]) => each.test(system))?.[1] ?? "FAILED";
-}
-
-/** Whether a download was not to replace what has the name, perhaps a link to nothing. */
-export function isAlreadyThere(error: unknown): boolean {
-  return error instanceof Deno.errors.AlreadyExists && systemCode(error) === undefined;
-}
-
-export function isDirectoryGone(error: Error): boolean {
-  return transferFacts.of(error).is === "directory gone";
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The words of failed transfers: why a file was not copied or removed, and what to do. */
 
-import { hasStatus, transferFacts, type TransferReason } from "@degu/degu/agent_support";
+import { transferFacts, type TransferReason } from "@degu/degu/agent_support";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { ALREADY_HERE, ALREADY_THERE, explain } from "./explain.ts";
@@ -19,12 +19,15 @@ export const ONLY_NEW =
 /** The reason of a file at which each connection ends, while the peer answers. */
 export const BREAKS_OFF = "the connection breaks off again and again";
 
+const OLD_FILE_CODES: ReadonlySet<TransferErrorCode> = new Set([
+  ...["EXISTS", "TARGET_CHANGED"] as const,
+]);
+
 /** Whether a peer that only takes new files may be the reason why one was not put or removed. */
 export function isOfOldFile(error: unknown): boolean {
   if (error instanceof Failure) return error.code === "ALREADY_THERE";
-  if (error instanceof StatusError) return error.status === 405 || error.status === 412;
-  const { is } = transferFacts.of(error);
-  return is === "taken" || is === "changed";
+  if (error instanceof StatusError) return error.status === 405;
+  return error instanceof TransferError && OLD_FILE_CODES.has(error.code);
 }
 
 /** A reserved name is never the reason: see {@linkcode checkNotReserved}. */
@@ -46,7 +49,8 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
     // What was in the way before has been said by then: the peer is asked for its list first.
     409:
       `another command is sending it, or something has just come in its way there: ${AGAIN} in a moment, which then says what`,
-    412: ALREADY_THERE,
+    // With --force, too, a file is replaced only as it was seen.
+    412: CHANGED_THERE,
     413: "it is larger than the peer accepts",
     414: "its path is too long for the peer",
   },
@@ -80,8 +84,7 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
 
 /** What to do about a problem, by its finer reason. */
 const ADVICE: Partial<Record<TransferReason, string>> = {
-  "changed": `; look at it and ${AGAIN}`,
-  "in the way":
+  "deletable":
     "; with --delete it is deleted, unless something in it has to stay; remove or rename one of the two",
   "cut": `; ${AGAIN}`,
   "no FilesApp": `; ${IS_OTHER_VERSION}`,
@@ -89,10 +92,9 @@ const ADVICE: Partial<Record<TransferReason, string>> = {
 
 /** What a file needs and what is free, at the end whose disk is full; `null` for other errors. */
 function spaceProblem(error: unknown): string | null {
-  const isHere = error instanceof TransferError && error.code === "DISK_FULL";
-  if (!isHere && !hasStatus(error, 507)) return null;
-  const { needed, free } = error as TransferError | StatusError;
-  const kept = isHere ? error.kept : null;
+  if (!(error instanceof TransferError) || error.code !== "DISK_FULL") return null;
+  const { needed, free, kept } = error;
+  const isHere = error.at === "local";
   const where = isHere ? "here" : "there";
   const isFree = free === null ? "less is" : `${formatBytes(free)} are`;
   const isEmpty = free === null || free === 0;
@@ -119,25 +121,25 @@ export function explainTransfer(error: unknown, action: FileAction): string {
 }
 
 function transferProblem(error: TransferError, action: FileAction): string {
-  const { problem } = error;
+  const { code, cause, limit, problem } = error;
   const { is } = transferFacts.of(error);
-  if (is === "taken") return action === "get" ? ALREADY_HERE : ALREADY_THERE;
-  if (is === "over limit") {
-    return `${problem}, more than --max-delete ${error.limit} allows; look at them with --dry-run, without ` +
+  if (code === "EXISTS") return action === "get" ? ALREADY_HERE : ALREADY_THERE;
+  if (code === "ONLY_ADDS") return ONLY_NEW;
+  if (code === "ROOT_GONE") return explain(error);
+  if (code === "OVER_LIMIT") {
+    return `${problem}, more than --max-delete ${limit} allows; look at them with --dry-run, without ` +
       "--max-delete, then raise it";
   }
-  return CODE_PROBLEMS[action][error.code] ?? `${problem}${(is && ADVICE[is]) ?? ""}`;
+  const known = CODE_PROBLEMS[action][code];
+  if (known !== undefined) return known;
+  if (cause instanceof StatusError) return statusProblem(cause, action);
+  const advice = code === "TARGET_CHANGED" ? `; look at it and ${AGAIN}` : is && ADVICE[is];
+  return `${problem}${advice ?? ""}`;
 }
 
-function statusProblem(error: StatusError, action: FileAction): string {
-  const { status } = error;
-  const { is } = transferFacts.of(error);
-  if (is === "only adds") return `${ONLY_NEW}; leave out --delete`;
-  // With --force, too, a file is replaced only as it was seen.
-  if (is === "changed") return CHANGED_THERE;
+function statusProblem({ status }: StatusError, action: FileAction): string {
   const problem = STATUS_PROBLEMS[action][status];
   if (problem !== undefined) return problem;
-  if (is === "directory gone") return explain(error);
   if (status >= 500) {
     return `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`;
   }
@@ -151,9 +153,6 @@ function statusProblem(error: StatusError, action: FileAction): string {
  * is full. A file that is larger than the free space fails alone.
  */
 export function endsCommand(error: unknown): boolean {
-  if (
-    error instanceof TransferError && error.code === "DISK_FULL" ||
-    error instanceof StatusError && error.status === 507
-  ) return error.needed === null;
+  if (error instanceof TransferError && error.code === "DISK_FULL") return error.needed === null;
   return isTransient(error) || error instanceof TlsError || error instanceof EmptyPreambleError;
 }

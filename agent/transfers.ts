@@ -7,6 +7,7 @@ import {
   downloadTree,
   isTransient,
   type MoveTreeOptions,
+  TransferError,
   type TransferOptions,
   type TransferResult,
   type TreeEntry,
@@ -267,7 +268,9 @@ export class Transfers implements Disposable {
       const problem = breaksOff
         ? `${BREAKS_OFF}; ${this.#again}`
         : await files.explain(error, this.direction);
-      return this.fail(from, problem, breaksOff ? "FAILED" : codeOf(error), { from, to });
+      const isInTheWay = error instanceof TransferError && error.code === "IN_THE_WAY";
+      const code = breaksOff || isInTheWay ? "FAILED" : codeOf(error);
+      return this.fail(from, problem, code, { from, to });
     }
     progress.bytes += size - there;
     progress.files++;
@@ -416,12 +419,16 @@ export class Transfers implements Disposable {
   ): Promise<Failure> {
     // A connection that ends without an answer looks like a refusal, also if the network ends it.
     const breaksOff = error instanceof EmptyPreambleError && await files.ask() !== null;
-    const problem = breaksOff ? BREAKS_OFF : explainTransfer(error, this.direction);
+    const said = breaksOff ? BREAKS_OFF : explainTransfer(error, this.direction);
+    // A peer that only takes new files refuses a tree with this option before it is copied.
+    const isUndeletable = error instanceof TransferError && error.code === "ONLY_ADDS";
+    const problem = isUndeletable ? `${said}; leave out --delete` : said;
     const remote = this.direction === "get" ? from : to;
     const hint = isTransient(error) && !this.#isDryRun ? `; ${this.#again}` : "";
     const exitCode = !breaksOff && exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
     const options = {
       cause: breaksOff ? undefined : error,
+      ...isUndeletable ? { code: "NOT_PERMITTED" } as const : {},
       path: from,
       peer: remote.split(":")[0]!,
     };

@@ -7,7 +7,7 @@
 
 import { isTransient, printable, repeat, terminationSignal } from "@degu/degu";
 import { Device } from "@degu/degu/device";
-import { StatusError, TransferError, uploadTree } from "@degu/degu/files";
+import { TransferError, uploadTree } from "@degu/degu/files";
 
 const [directory, seconds = "60"] = Deno.args;
 if (directory === undefined) {
@@ -28,9 +28,9 @@ await repeat(async (signal) => {
 
 /** Leaves what was not copied to the next backup; an error that ends each backup is thrown. */
 function onError(error: unknown, wait: number): void {
-  const isFull = error instanceof StatusError && error.status === 507;
-  const isIncomplete = error instanceof TransferError && error.code === "INCOMPLETE";
-  if (!isFull && !isIncomplete && !isTransient(error)) throw error;
+  const code = error instanceof TransferError ? error.code : null;
+  const isFull = code === "DISK_FULL";
+  if (!isFull && code !== "INCOMPLETE" && !isTransient(error)) throw error;
   const what = isFull ? "the disk of the recorder is full" : printable(String(error));
   console.error(`${what}; the next backup begins in ${wait} s`);
 }

@@ -14,7 +14,7 @@ import {
   statOrNull,
 } from "../internal/disk/names.ts";
 import { isHeldHere } from "../internal/disk/temporary.ts";
-import { Refusal } from "./refusal.ts";
+import { inUseRefusal, Refusal } from "./refusal.ts";
 import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
 
 /**
@@ -62,9 +62,6 @@ export function isHeld(path: string): boolean {
   return !isFree;
 }
 
-/** The refusal to remove a part that somebody still writes to. */
-export class HeldPart extends Refusal {}
-
 /** The content of a directory: leftovers of interrupted transfers, and everything else. */
 interface DirectoryContent {
   /** The paths of leftovers; the content of a directory comes before the directory. */
@@ -101,7 +98,9 @@ async function findLeftovers(path: string): Promise<DirectoryContent> {
     leftovers.push(at);
   }
   const held = leftovers.find(isHeld);
-  if (held !== undefined) throw new HeldPart(409, `${held} is the part of a transfer in progress`);
+  if (held !== undefined) {
+    throw inUseRefusal(`${held} is the part of a transfer in progress`);
+  }
   return { leftovers, names };
 }
 

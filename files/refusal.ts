@@ -37,6 +37,12 @@ export function notFound(): Refusal {
   return new Refusal(404, "nothing has this name");
 }
 
+/** Creates the refusal of a request that another request or process interferes with. */
+export function inUseRefusal(problem: string): Refusal {
+  // A 409 without this header says that something of another kind has the name.
+  return new Refusal(409, problem, { "retry-after": "1" });
+}
+
 /** Creates the refusal of all requests while the served directory is not there. */
 export function rootIsGone(path: string): Refusal {
   return new Refusal(503, `${path}, which is served, is not there; is its disk mounted?`);
@@ -88,7 +94,9 @@ export function refusalOf(error: unknown): Refusal | null {
     ? 403
     : STATUS_OF_CODES.find(([, codes]) => codes.includes(code))?.[0];
   if (status === undefined) return null;
-  // A 503 without this header says that the served directory is not there.
-  const headers: HeaderDict = status === 503 ? { "retry-after": "1" } : {};
+  // Without this header a 503 says that the served directory is not there, and a 409 that something
+  // of another kind has the name.
+  const isTemporary = status === 503 || status === 409;
+  const headers: HeaderDict = isTemporary ? { "retry-after": "1" } : {};
   return new Refusal(status, `${error}`, headers, { cause: error });
 }

@@ -35,7 +35,7 @@ import {
 } from "../internal/disk/names.ts";
 import type { Temporary } from "../internal/disk/temporary.ts";
 import { removeDirectory } from "./leftovers.ts";
-import { Refusal, refusalOf, unreadable } from "./refusal.ts";
+import { inUseRefusal, Refusal, refusalOf, unreadable } from "./refusal.ts";
 import { isReserved, isReservedAt, isReservedName, prefixOf } from "./reserved.ts";
 
 /**
@@ -323,7 +323,7 @@ function reservedName(): Refusal {
 /** Checks that a path still has the same file or directory, unless `state` is null. */
 function checkIsAt(path: string, state: FileIdentity | null): void {
   if (state === null || isAt(path, state)) return;
-  throw new Refusal(409, `${path} was removed or replaced by another process at the same time`);
+  throw inUseRefusal(`${path} was removed or replaced by another process at the same time`);
 }
 
 /** Creates directories, and runs a function; if that throws, all is as before. */

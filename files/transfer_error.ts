@@ -19,17 +19,24 @@ import { asTransient } from "../net/retry.ts";
 import type { TreeResult } from "./options.ts";
 
 /**
- * Why a transfer has failed.
+ * Why a transfer has failed. What concerns the target has the same code in both directions.
  *
  * - `"UNEXPECTED_RESPONSE"`: no `FilesApp` sends this response: no list, no length, no digest.
  * - `"BAD_LIST"`: the list is not valid, or has an entry with an invalid name, kind, size or time.
  * - `"CHANGED"`: the file changed during the transfer. Calling again starts over with the new
  *   version.
  * - `"DIGEST_MISMATCH"`: the content that arrived differs from the original.
- * - `"IN_USE"`: another download to the same target is in progress, in this process or another.
- * - `"DISK_FULL"`: there is too little space for a download on this device, or its quota is
- *   exceeded.
- * - `"CONFLICT"`: something else has the name at the target of a tree.
+ * - `"IN_USE"`: another transfer to the same target is in progress.
+ * - `"EXISTS"`: another file has the name at the target, and is not to be replaced.
+ * - `"TARGET_CHANGED"`: what has the name at the target changed since the call looked, and stays.
+ * - `"IN_THE_WAY"`: an entry of another kind has the name at the target, or that of a directory on
+ *   the way.
+ * - `"SAME_NAME"`: the disk of the target takes two names for the same.
+ * - `"ONLY_ADDS"`: the server only adds files: what it has can be neither replaced nor deleted.
+ * - `"OVER_LIMIT"`: a tree would delete more entries than `maxDelete` allows.
+ * - `"DISK_FULL"`: a disk has too little space, or its quota is exceeded; `at` says which one.
+ * - `"ROOT_GONE"`: the directory that the server serves is not there, such as the mount point of a
+ *   disk that is not mounted. It is transient.
  * - `"UNREADABLE"`: an entry of a tree can't be read where it is.
  * - `"BAD_NAME"`: an entry of a tree has a name that can't be sent.
  * - `"INCOMPLETE"`: all else of a tree was copied, and an entry has failed, or deletions were
@@ -42,8 +49,14 @@ export type TransferErrorCode =
   | "CHANGED"
   | "DIGEST_MISMATCH"
   | "IN_USE"
+  | "EXISTS"
+  | "TARGET_CHANGED"
+  | "IN_THE_WAY"
+  | "SAME_NAME"
+  | "ONLY_ADDS"
+  | "OVER_LIMIT"
   | "DISK_FULL"
-  | "CONFLICT"
+  | "ROOT_GONE"
   | "UNREADABLE"
   | "BAD_NAME"
   | "INCOMPLETE";
@@ -57,8 +70,9 @@ export interface KeptPart {
 }
 
 /**
- * A transfer failed for a reason other than the connection, an argument, or the status of a
- * response: for that it throws a {@linkcode StatusError}.
+ * A transfer failed for a reason of its own, rather than of the connection or an argument. If the
+ * status of a response says the reason, its {@linkcode StatusError} is the `cause`. A status that
+ * has no code is thrown as that error itself: 401, 403, 404, 413, and 5xx other than 507.
  *
  * @example
  * ```ts
@@ -81,12 +95,14 @@ export class TransferError extends DeguError {
   override readonly name: string = "TransferError";
   /** The reason, in capitals: `"CHANGED"`. Stable, unlike the message. */
   override readonly code: TransferErrorCode;
+  /** Whose disk is full: that of this device, or of the server; without `"DISK_FULL"` `null`. */
+  readonly at: "local" | "remote" | null;
   /**
-   * Bytes that are left to move, if this device has too little space for them and none of them was
+   * Bytes that are left to move, if the disk has too little space for them and none of them was
    * moved by this call; else `null`. Other files may still fit.
    */
   readonly needed: number | null;
-  /** Bytes that are free on the disk of this device, if it has too little space; else `null`. */
+  /** Bytes that are free on the disk that has too little space, if that is known; else `null`. */
   readonly free: number | null;
   /**
    * The part of a download that the full disk keeps, from which the next call resumes: its path and
@@ -103,7 +119,8 @@ export class TransferError extends DeguError {
     code: TransferErrorCode,
     message: string,
     options?: DeguErrorOptions & {
-      needed?: number;
+      at?: "local" | "remote";
+      needed?: number | null;
       free?: number | null;
       kept?: KeptPart | null;
       limit?: number;
@@ -112,6 +129,7 @@ export class TransferError extends DeguError {
   ) {
     super(message, options);
     this.code = code;
+    this.at = options?.at ?? null;
     this.needed = options?.needed ?? null;
     this.free = options?.free ?? null;
     this.kept = options?.kept ?? null;
@@ -121,19 +139,10 @@ export class TransferError extends DeguError {
 }
 
 /**
- * The finer reason of an error: another file has the name, what has the name changed, something of
- * another kind has it and could be deleted; more would be deleted than may be; a list was cut; the
- * server has no suitable `FilesApp`, or one that only adds files, or its directory is gone.
+ * The finer reason of an error: what is in the way could be deleted; a list was cut; the server has
+ * no suitable `FilesApp`.
  */
-export type TransferReason =
-  | "taken"
-  | "changed"
-  | "in the way"
-  | "over limit"
-  | "cut"
-  | "no FilesApp"
-  | "only adds"
-  | "directory gone";
+export type TransferReason = "deletable" | "cut" | "no FilesApp";
 
 /** What an error of a transfer carries beside its code or status. */
 interface TransferFacts {
@@ -149,29 +158,54 @@ export const transferFacts = {
   of: (error: unknown): TransferFacts => facts.of(error) ?? {},
 };
 
-type TransferTask = "put" | "make" | "delete" | "list" | "get";
+/** What a request is for: a part that gets its `name` was sent before. */
+type TransferTask = "put" | "name" | "make" | "delete" | "list" | "get";
 
-export function statusError(
+/** The status of a response, or of a file in a bundle, which has no headers. */
+interface ReceivedStatus {
+  readonly status: number;
+  readonly reason?: string;
+  readonly headers?: ReceivedHeaders;
+}
+
+/** Creates the error for a response that is no success. */
+export function responseError(
   method: Method,
   uri: string,
-  { status, reason = "", headers }: {
-    readonly status: number;
-    readonly reason?: string;
-    /** `undefined` for the status of a file in a bundle. */
-    readonly headers?: ReceivedHeaders;
-  },
+  response: ReceivedStatus,
   task: TransferTask = method === "PUT" ? "put" : "get",
-): StatusError {
-  const isGone = status === 503 && headers !== undefined && headers["retry-after"] === undefined;
-  const hint = isGone
-    ? ROOT_IS_GONE
-    : status === 409 && task === "put"
-    ? conflictHint(method, headers)
-    : hintOf(status, task);
-  const answer = `${status} ${reason}`.trimEnd();
-  const problem = `the other end answered ${answer}: ${hint}`;
-  const error = refused(method, uri, problem, { status, reason, headers, free: freeOf(headers) });
-  return isGone ? transferFacts.add(error, { is: "directory gone" }) : error;
+): StatusError | TransferError {
+  const code = codeOf(response, task);
+  const { status, reason = "", headers } = response;
+  const hint = code === null ? hintOf(status, task) : CODE_HINTS[code] ?? hintOf(status, task);
+  const problem = `the other end answered ${`${status} ${reason}`.trimEnd()}: ${hint}`;
+  if (code === null) return statusError(method, uri, problem, response);
+  if (code !== "DISK_FULL") return refusedError(code, method, uri, problem, response);
+  return refusedError(code, method, uri, problem, response, { free: freeOf(headers) });
+}
+
+/** The code of a status that a `FilesApp` sends for one reason. */
+function codeOf({ status, headers }: ReceivedStatus, task: TransferTask): TransferErrorCode | null {
+  if (status === 507) return "DISK_FULL";
+  // With this header, too many files are open; a bundle has no file with the other meaning.
+  if (status === 503 && headers !== undefined && headers["retry-after"] === undefined) {
+    return "ROOT_GONE";
+  }
+  if (task === "get" || task === "list") return null;
+  if (status === 412 && task === "put") return "EXISTS";
+  if ([405, 409, 412].includes(status) && addsOnly(headers)) return "ONLY_ADDS";
+  if (status === 412) return "TARGET_CHANGED";
+  if (status !== 409) return null;
+  const isInUse = (headers?.["retry-after"] ?? headers?.["upload-offset"]) !== undefined;
+  // A directory that is not empty can't be deleted.
+  return isInUse ? "IN_USE" : task === "delete" ? null : "IN_THE_WAY";
+}
+
+/** Whether a server says by the methods that it takes that it only adds files. */
+function addsOnly(headers: ReceivedHeaders | undefined): boolean {
+  const { allow } = headers ?? {};
+  const methods = typeof allow === "string" ? allow.split(", ") : [];
+  return methods.includes("PUT") && !methods.includes("DELETE");
 }
 
 /** The number of free bytes in the headers of a 507; `null` if it is not said, or not valid. */
@@ -181,22 +215,33 @@ function freeOf(headers: ReceivedHeaders | undefined): number | null {
   return bytes < 0 ? null : bytes;
 }
 
-/** Creates the error for a status, with a problem of its own. */
-export function refused(
+function statusError(
   method: Method,
   requestUri: string,
   problem: string,
-  fields: Pick<
-    Parameters<typeof makeStatusError>[0],
-    "status" | "reason" | "headers" | "needed" | "free"
-  >,
+  response: ReceivedStatus,
 ): StatusError {
   // A query may hold secrets.
   const [uri = ""] = requestUri.split("?", 1);
   const message = `${method} ${quote(uri)}: ${problem}`;
-  const error = makeStatusError({ ...fields, message, problem, method, uri });
+  const error = makeStatusError({ ...response, message, problem, method, uri });
   // A transfer may be repeated, whatever its method is.
   return isBusyStatus(error.status) ? asTransient(error) : error;
+}
+
+/** The error for a status that has a code. */
+function refusedError(
+  code: TransferErrorCode,
+  method: Method,
+  uri: string,
+  problem: string,
+  response: ReceivedStatus,
+  { needed = null, free = null }: { needed?: number | null; free?: number | null } = {},
+): TransferError {
+  const cause = statusError(method, uri, problem, response);
+  const at = code === "DISK_FULL" ? { at: "remote", needed, free } as const : {};
+  const error = new TransferError(code, cause.message, { cause, problem, ...at });
+  return isTransient(cause) ? asTransient(error) : error;
 }
 
 /** Creates the error for a file that the other end has refused unread, for lack of space. */
@@ -204,21 +249,25 @@ export function noSpaceThere(
   method: Method,
   uri: string,
   needed: number,
-  headers: ReceivedHeaders,
-): StatusError {
-  const free = freeOf(headers);
+  response: ReceivedStatus,
+): TransferError {
+  const free = freeOf(response.headers);
   const problem =
     `the other end has too little space for the ${needed} bytes that are left to send` +
     `${free === null ? "" : `: ${free} are free`}; free some there and call again`;
-  return refused(method, uri, problem, { status: 507, needed, free });
+  return refusedError("DISK_FULL", method, uri, problem, response, { needed, free });
 }
 
 /** Creates the error for a file of the other end that is not the one to replace. */
-export function changedThere(uri: string): StatusError {
-  const problem =
-    "the file there changed meanwhile, and stays; look at it and call again (if its " +
-    "server only adds files, it always stays)";
-  return transferFacts.add(refused("PUT", uri, problem, { status: 412 }), { is: "changed" });
+export function changedThere(uri: string, response: ReceivedStatus): TransferError {
+  const code = addsOnly(response.headers) ? "ONLY_ADDS" : "TARGET_CHANGED";
+  return refusedError(code, "PUT", uri, CODE_HINTS[code]!, response);
+}
+
+/** Creates the error for a tree of a server that deletes nothing. */
+export function deletesNothing(uri: string): TransferError {
+  const problem = "the other end only adds files; call without `delete`";
+  return new TransferError("ONLY_ADDS", `DELETE ${quote(uri)}: ${problem}`, { problem });
 }
 
 /** Creates the error for a response that no `FilesApp` sends. */
@@ -246,8 +295,14 @@ export function changedWhileMoved(name: string, options?: ErrorOptions): Transfe
   );
 }
 
-/** The meaning of 503, unless the response says when to try again. */
-const ROOT_IS_GONE = "the directory that is served is not there; is its disk mounted?";
+/** The meanings of a status by its code, if that has one meaning for all tasks. */
+const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
+  ROOT_GONE: "the directory that is served is not there; is its disk mounted?",
+  ONLY_ADDS: "it only adds files: another file is there, and stays",
+  TARGET_CHANGED: "the file there changed meanwhile, and stays; look at it and call again",
+  EXISTS: "another file is there, and stays; with replace: true it is replaced",
+  IN_USE: "another upload, or another program, is at work there; call again",
+};
 
 /**
  * The meaning of a status for one task, for all tasks that write, or for all others. A last digit
@@ -272,25 +327,13 @@ const HINTS: Readonly<Record<string, string>> = {
   "make 409":
     "a file has this name, or that of a directory that it would be in; choose another name",
   "delete 409": "the directory is not empty; delete its content first",
-  "412": "the file already exists, or changed; call again to replace it",
+  "write 409":
+    "a directory has this name, or a file that of a directory on the way; choose another name",
   "413": "the file is larger than it accepts; raise maxBytes of its FilesApp",
   "503": "it has too many files open at the moment; call again",
   "507":
     "it has no space left, or its quota is exceeded, or the target is on another file system; free space there",
 };
-
-const IN_THE_WAY =
-  "a directory has this name, or a file that of a directory on the way; choose another name";
-
-/** The meaning of 409 for a file that is sent. */
-function conflictHint(method: Method, headers: ReceivedHeaders | undefined): string {
-  if (headers?.["upload-offset"] !== undefined) {
-    return "it has another part of this file; call again";
-  }
-  // A HEAD that asks where to begin is refused for nothing else.
-  if (method === "HEAD") return IN_THE_WAY;
-  return `another upload of this file is under way, then call again; or ${IN_THE_WAY}`;
-}
 
 function hintOf(status: number, task: TransferTask): string {
   const kind = task === "get" || task === "list" ? "read" : "write";
@@ -337,7 +380,13 @@ export function endsAll(error: unknown): boolean {
   if (!isOfTransfer(error)) {
     return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);
   }
-  if (error.needed !== null) return false;
-  if (error instanceof TransferError) return error.code === "DISK_FULL";
-  return FINAL_STATUSES.has(error.status) || error.status >= 500;
+  if (error instanceof StatusError) return isFinal(error.status);
+  const { code, cause, needed } = error;
+  if (code === "DISK_FULL") return needed === null;
+  // A server that lets nothing be deleted would say so for each file.
+  return cause instanceof StatusError && isFinal(cause.status);
+}
+
+function isFinal(status: number): boolean {
+  return FINAL_STATUSES.has(status) || status >= 500;
 }

@@ -38,13 +38,6 @@ export class StatusError extends DeguError {
   readonly text: string;
   /** The seconds of `retry-after`, for which {@linkcode retry} waits; else `null`. */
   readonly retryAfter: number | null;
-  /**
-   * Bytes that are left to send, if the server has too little space for them and none of them was
-   * sent by this call; else `null`. Other files may still fit.
-   */
-  readonly needed: number | null;
-  /** Bytes that the server has free, if a transfer was told so with the status 507; else `null`. */
-  readonly free: number | null;
 
   readonly #headers: ReceivedHeaders;
 
@@ -57,8 +50,6 @@ export class StatusError extends DeguError {
     this.method = fields.method ?? null;
     this.uri = fields.uri ?? null;
     this.text = fields.text ?? "";
-    this.needed = fields.needed ?? null;
-    this.free = fields.free ?? null;
     this.#headers = fields.headers ?? NO_HEADERS;
     const seconds = `${this.#headers["retry-after"]}`;
     this.retryAfter = /^[0-9]{1,9}$/.test(seconds) ? Number(seconds) : null;
@@ -90,8 +81,6 @@ interface StatusErrorFields extends DeguErrorOptions {
   readonly uri?: string | null;
   readonly headers?: ReceivedHeaders | undefined;
   readonly text?: string;
-  readonly needed?: number | null;
-  readonly free?: number | null;
 }
 
 const NO_HEADERS: ReceivedHeaders = Object.freeze({});

@@ -1,7 +1,7 @@
 /** `degu rm`: removes files and directories from the inbox of a peer. */
 
 import { hasStatus, isOfTransfer } from "@degu/degu/agent_support";
-import { deleteFile, listTree, type TreeEntry } from "@degu/degu/files";
+import { deleteFile, listTree, TransferError, type TreeEntry } from "@degu/degu/files";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { codeOf, FAILED, Failure, USAGE } from "../failure.ts";
@@ -63,7 +63,7 @@ async function rm(
         else if (hasStatus(error, 404)) {
           fail(name, (await files.missing(names, directory)).message, error);
         } else {
-          const isFull = hasStatus(error, 409);
+          const isFull = isConflict(error);
           const problem = isFull ? NOT_EMPTY : await files.explain(error, "delete");
           fail(name, `${name}: ${problem}`, error);
         }
@@ -83,6 +83,11 @@ async function runRemove(
   await files.connections.call((client) => deleteFile(client, uri, { signal }));
   const name = files.name(names, directory);
   output.result(`removed ${name}`, { removed: name });
+}
+
+/** Whether a directory stays because of what is in it. */
+function isConflict(error: unknown): boolean {
+  return hasStatus(error instanceof TransferError ? error.cause : error, 409);
 }
 
 const NOT_EMPTY = "the directory is not empty: -r removes it with everything in it";
@@ -118,10 +123,12 @@ async function removeTree(
       await runRemove(context, files, names, kind === "directory");
     } catch (error) {
       // A peer that lets nothing be removed would say so for each file.
-      if (!isOfTransfer(error) || hasStatus(error, 405)) throw error;
+      const isForAll = hasStatus(error, 405) ||
+        error instanceof TransferError && error.code === "ONLY_ADDS";
+      if (!isOfTransfer(error) || isForAll) throw error;
       // After a 404 the file is gone, most likely by an attempt whose answer was lost.
       if (hasStatus(error, 404)) context.output.result(`removed ${name}`, { removed: name });
-      else fail(hasStatus(error, 409) ? IN_USE : await files.explain(error, "delete"), error);
+      else fail(isConflict(error) ? IN_USE : await files.explain(error, "delete"), error);
     }
   };
   const depthOf = ({ kind, path }: typeof entries[number]) =>

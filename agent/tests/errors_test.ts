@@ -2,7 +2,7 @@
  * The words of errors: who can't do what where, and what to do. Each row has the name of its rule.
  */
 import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
-import { TransferError } from "@degu/degu/files";
+import { TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { listenError, parseListenAddress } from "@degu/internal/agent/addresses.ts";
 import { explain, explainLine } from "@degu/internal/agent/explain.ts";
 import { codeOf, ERROR_CODES, exitCodeOf, Failure } from "@degu/internal/agent/failure.ts";
@@ -406,6 +406,10 @@ const PAIRING_CODES: Record<PairingErrorCode, keyof typeof ERROR_CODES> = {
 
 const status = (status: number) => makeStatusError({ message: "", status });
 
+function refused(code: TransferErrorCode, cause: number): TransferError {
+  return new TransferError(code, "", { cause: status(cause) });
+}
+
 /** Errors that need a damaged or full disk, another version of a file, or a special kernel. */
 const CODE_ROWS: readonly (readonly [
   rule: string,
@@ -413,7 +417,8 @@ const CODE_ROWS: readonly (readonly [
   code: keyof typeof ERROR_CODES,
 ])[] = [
   ["this disk is full", new TransferError("DISK_FULL", ""), "FULL"],
-  ["the disk there is full", status(507), "FULL"],
+  ["the disk there is full", refused("DISK_FULL", 507), "FULL"],
+  ["the directory there is gone", refused("ROOT_GONE", 503), "NOT_THERE"],
   ["a quota here", withCode(new Error(), "EDQUOT"), "FULL"],
   ["the file changed", new TransferError("CHANGED", ""), "CHANGED"],
   ["other bytes arrived", new TransferError("DIGEST_MISMATCH", ""), "CHANGED"],
@@ -421,7 +426,18 @@ const CODE_ROWS: readonly (readonly [
   ["gone meanwhile", status(404), "NOT_THERE"],
   ["not writable there", status(403), "NOT_PERMITTED"],
   ["no inbox any more", status(405), "NOT_PERMITTED"],
-  ["another was faster", status(412), "ALREADY_THERE"],
+  ["another was faster", refused("TARGET_CHANGED", 412), "ALREADY_THERE"],
+  ["another is there", refused("EXISTS", 412), "ALREADY_THERE"],
+  ["another is here", new TransferError("EXISTS", ""), "ALREADY_THERE"],
+  ["a peer that only adds keeps another", refused("ONLY_ADDS", 412), "ALREADY_THERE"],
+  ["a peer that only adds deletes nothing", refused("ONLY_ADDS", 405), "NOT_PERMITTED"],
+  ["a directory is in the way there", refused("IN_THE_WAY", 409), "FAILED"],
+  ["an upload to it is under way", refused("IN_USE", 409), "FAILED"],
+  ["a directory there has something new", refused("TARGET_CHANGED", 409), "FAILED"],
+  ["a directory in a tree is in the way", new TransferError("IN_THE_WAY", ""), "ALREADY_THERE"],
+  ["two names that are one", new TransferError("SAME_NAME", ""), "ALREADY_THERE"],
+  ["more deletions than are allowed", new TransferError("OVER_LIMIT", ""), "ALREADY_THERE"],
+  ["it changed while it was read", refused("CHANGED", 409), "CHANGED"],
   ["too large for the peer", status(413), "FAILED"],
   ["a peer with a problem", status(500), "FAILED"],
   [

@@ -18,11 +18,12 @@ import {
   endsCommand,
   explainTransfer,
   type FileAction,
+  ONLY_NEW,
 } from "@degu/internal/agent/transfer_errors.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { TreeNode } from "@degu/internal/files/tree/tree.ts";
-import { changedThere, withNeed } from "@degu/internal/files/transfer_error.ts";
+import { changedThere, responseError, withNeed } from "@degu/internal/files/transfer_error.ts";
 import {
   changedMeanwhile,
   inTheWay,
@@ -411,25 +412,31 @@ Deno.test("what has become of one file is told in terms of the program", () => {
   const own = 'the peer has a problem of its own (status 500): see what "degu serve" prints there';
   const same = "the target's disk takes two names for the same; rename one";
   const changed = "what is there changed meanwhile, and stays: look at it, and";
+  const notEmpty = "the directory is not empty: remove first what is in it";
+  const refused = (status: number, task: "put" | "delete", headers = {}) =>
+    responseError(task === "put" ? "PUT" : "DELETE", "/a", { status, headers }, task);
   const rows: [error: unknown, direction: FileAction, text: string][] = [
     [status(404), "get", "it is not there any more"],
     [status(303), "get", `it is a directory by now: ${again}`],
     [status(418), "get", `the peer has answered with status 418; ${version}`],
-    [status(412), "put", ALREADY_THERE],
-    [status(412), "delete", `${changed} ${again}`],
+    [refused(412, "put"), "put", ALREADY_THERE],
+    [refused(412, "delete"), "delete", `${changed} ${again}`],
+    [changedThere("/a", { status: 412 }), "put", `${changed} ${again}`],
+    [refused(409, "put"), "put", `${busy}: ${again} in a moment, which then says what`],
     [
-      changedThere("/a"),
+      refused(409, "put", { "retry-after": "1" }),
       "put",
-      `${changed} ${again}`,
+      `${busy}: ${again} in a moment, which then says what`,
     ],
-    [status(409), "put", `${busy}: ${again} in a moment, which then says what`],
+    [refused(405, "delete", { allow: "GET, PUT" }), "delete", ONLY_NEW],
+    [refused(409, "delete", { "retry-after": "1" }), "delete", notEmpty],
     [status(500), "put", own],
-    [status(409), "delete", "the directory is not empty: remove first what is in it"],
+    [refused(409, "delete"), "delete", notEmpty],
     [withNeed(noDigest, "it needs a FilesApp"), "get", `${problem}; ${version}`],
     [new Failure("as it is"), "put", "as it is"],
     [sameName(node), "put", same],
     [
-      changedMeanwhile(node),
+      changedMeanwhile(node, {}),
       "put",
       `what has this name at the target changed meanwhile, and stays; look at it and ${again}`,
     ],
@@ -470,7 +477,9 @@ Deno.test("the next file is tried if only this one has failed", () => {
     new TransferError("CHANGED", ""),
   ];
   const ends = [
-    ...[507, 503].map(status),
+    status(503),
+    responseError("GET", "/a", { status: 503, headers: {} }),
+    responseError("PUT", "/a", { status: 507 }),
     new TransferError("DISK_FULL", ""),
     new Deno.errors.ConnectionRefused(),
     new TlsError("UNTRUSTED", ""),

@@ -2,7 +2,6 @@
  * What a person reads: what the library says to a program, and what the program makes of it. Each
  * row has the name of its mishap.
  */
-import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { ProtocolError, TlsError } from "@degu/degu";
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
@@ -44,9 +43,9 @@ const again = "run the same command again";
 const keeps = '; "degu serve" prints there what cut uploads keep';
 
 Deno.test("what a file needs, and what is free, is said in units, at both ends", async (t) => {
-  const there = (about: object) =>
-    makeStatusError({ message: "for programs", status: 507, ...about });
-  const here = (about: object) => new TransferError("DISK_FULL", "for programs", about);
+  const full = (about: object) => new TransferError("DISK_FULL", "for programs", about);
+  const there = (about: object) => full({ at: "remote", ...about });
+  const here = (about: object) => full({ at: "local", ...about });
   const kept = { path: "/t/.x.degu-part", bytes: 12345678 };
   const rows: [rule: string, error: Error, said: string][] = [
     [
@@ -128,15 +127,13 @@ class Written {
 const node = new TreeNode(TreeNode.root(), 'a "b"', "file", 1, 0);
 
 Deno.test("another file of the name is said to be at its end", () => {
-  const error = existsAlready(node);
+  const error = existsAlready(node, {});
   const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
   const replace = "replace it with --force";
   assertEquals(said, [
     `another file of this name is here already: ${replace}`,
     `another file of this name is there: ${replace}`,
   ]);
-  const here = explain(new Deno.errors.AlreadyExists("for programs"));
-  assertEquals(here, said[0]);
 });
 
 Deno.test("a file of a tree that can't be read is said to be at its end", () => {

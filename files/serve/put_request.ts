@@ -190,15 +190,16 @@ export function checkDestination(
 }
 
 /** The condition of a request that writes or deletes, and that of an app that only adds files. */
-export function conditionOf({ request: { headers }, isAddOnly }: FileRequest): Condition {
+export function conditionOf(
+  { request: { headers }, target, isAddOnly, allow }: FileRequest,
+): Condition {
   const precondition = preconditionOf(headers);
   return (existing) => {
-    precondition(existing);
-    if (!isAddOnly || existing === null || existing.isDirectory()) return;
-    throw new Refusal(
-      hasCondition(headers) ? 412 : 409,
-      "a file is there, and files are only added",
-    );
+    // A file is in the way of a directory for every app.
+    const isKept = isAddOnly && !target.isDirectory && existing?.isDirectory() === false;
+    if (!isKept) return precondition(existing);
+    const status = hasCondition(headers) ? 412 : 409;
+    throw new Refusal(status, "a file is there, and files are only added", { allow });
   };
 }
 

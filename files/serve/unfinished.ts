@@ -13,7 +13,7 @@ import { Temporary, type TemporaryOptions } from "../../internal/disk/temporary.
 import { hashOfText } from "../digest.ts";
 import { isHeld, removeUnheld } from "../leftovers.ts";
 import { modeOfWritten } from "../modes.ts";
-import { Refusal } from "../refusal.ts";
+import { inUseRefusal, Refusal } from "../refusal.ts";
 import { reservedPath, UNFINISHED_NAME } from "../reserved.ts";
 
 const HOUR = 60 * 60 * 1000;
@@ -124,7 +124,7 @@ export class UnfinishedFiles {
     };
     const modes = modeOfWritten(mode, grantedBits(this.#newPath()));
     const part = await Temporary.open(path, lock, modes);
-    if (part === null) throw new Refusal(409, `other processes write to ${path}`);
+    if (part === null) throw inUseRefusal(`other processes write to ${path}`);
     part.isKept = false;
     return part;
   }
@@ -271,7 +271,7 @@ const partWriters = new Map<string, {
  */
 export async function endWriting(part: string): Promise<void> {
   for (let older; (older = partWriters.get(part)) !== undefined;) {
-    older.superseded.abort(new Refusal(409, "a newer request for the same part"));
+    older.superseded.abort(inUseRefusal("a newer request for the same part"));
     await older.done;
   }
 }

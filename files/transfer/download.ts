@@ -43,7 +43,7 @@ import { askDigest, askForSame, isTooSlow, type Version, versionOf } from "./rem
 import {
   changedWhileMoved,
   isOfTransfer,
-  statusError,
+  responseError,
   TransferError,
   unexpectedResponse,
 } from "../transfer_error.ts";
@@ -79,14 +79,13 @@ const MIN_RESUMABLE_BYTES = 65536;
  * @param file The path, or a `file:` URL, of the target.
  * @param options How to resume and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
- * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a
- * directory.
+ * @throws {RangeError} if a value is not allowed, or the target ends with `/`.
  * @throws {StatusError} if the server has no such file.
  * @throws {TransferError} if the server has no digest to compare, or the file changed meanwhile; if
- * another download to the target is in progress; if the disk is full, or has too little space.
- * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it
- * would be in none; `Deno.errors.PermissionDenied` if it can't be written;
- * `Deno.errors.AlreadyExists` if it exists and `replace` is false.
+ * another download to the target is in progress; if the disk is full, or has too little space; if
+ * the target is no file, changes meanwhile, or is another file and `replace` is false.
+ * @throws {Deno.errors.NotFound} if the target would be in no directory;
+ * `Deno.errors.PermissionDenied` if it can't be written.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
@@ -272,7 +271,8 @@ class FileDownload {
       if (!await inTree.place(temporary.path, mode)) temporary.isKept = true;
     } else if (!await renamePart(part, file, replace, seen, mode)) {
       // Another call may have downloaded the same.
-      if (!await this.#isThere(sha256, arrived.meter.total)) throw changedHere(file);
+      const isThere = await this.#isThere(sha256, arrived.meter.total);
+      if (!isThere) throw replace ? changedHere(file) : alreadyExists(file);
       temporary.isKept = false;
     }
     return arrived.meter.finish(sha256);
@@ -473,7 +473,7 @@ class FileDownload {
   async #begin(response: Response): Promise<HashedPart> {
     if (response.status !== 200) {
       await response.discard();
-      const error = statusError("GET", this.#task.uri, response);
+      const error = responseError("GET", this.#task.uri, response);
       // A small file was overwritten while the server read it.
       throw response.status === 409
         ? changedWhileMoved(quote(this.#task.uri), { cause: error })

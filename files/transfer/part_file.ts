@@ -21,7 +21,7 @@ import { hashOfText, hashStart } from "../digest.ts";
 import { isHeld, removeUnheld } from "../leftovers.ts";
 import { modeOfWritten } from "../modes.ts";
 import { isPartName, PART_SUFFIX } from "../reserved.ts";
-import { type KeptPart, TransferError, transferFacts } from "../transfer_error.ts";
+import { type KeptPart, TransferError } from "../transfer_error.ts";
 
 /** Which version of a file a part has bytes of: only the same version is resumed. */
 export interface PartVersion {
@@ -257,17 +257,13 @@ export async function renamePart(
   const part = temporary.path;
   // From here to the new name nothing else of this process runs.
   const replaced = infoOrNull(target);
-  if (replaced !== null && !replaces) throw alreadyExists(target);
-  if (replaced !== null && !isSameVersion(replaced, seen)) return false;
+  if (replaced !== null && (!replaces || !isSameVersion(replaced, seen))) return false;
   const { newMode, hasOwnMode } = modeOfWritten(source, granted);
   const mode = replaced?.isFile && !hasOwnMode ? replaced.mode : newMode;
   // Until now only this user could read the part.
   if (mode !== null) setMode(part, mode);
   if (replaced !== null) Deno.renameSync(part, target);
-  else if (!giveNewName(part, target)) {
-    if (replaces) return false;
-    throw alreadyExists(target);
-  }
+  else if (!giveNewName(part, target)) return false;
   await syncIfPossible(dirname(target));
   return true;
 }
@@ -280,15 +276,14 @@ function isSameVersion(now: Deno.FileInfo, seen: Deno.FileInfo | null): boolean 
 export function changedHere(target: string, options?: ErrorOptions): TransferError {
   const problem = `${target}: what has this name changed meanwhile, and stays`;
   const message = `${problem}; look at it and call again`;
-  const error = new TransferError("CONFLICT", message, { ...options, problem });
-  return transferFacts.add(error, { is: "changed" });
+  return new TransferError("TARGET_CHANGED", message, { ...options, problem });
 }
 
 /**
  * Checks what a download is to become, and returns what has its name.
  *
- * @throws {Deno.errors.IsADirectory} if the target is a directory.
- * @throws {RangeError} if the target is something else.
+ * @throws {TransferError} if something that is not a file has its name.
+ * @throws {RangeError} if it can't be the name of a file.
  */
 export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | null> {
   if (isPartName(basename(target))) {
@@ -297,20 +292,28 @@ export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | 
       `${target} has the name of a part of a download; choose another name`,
     );
   }
-  const info = await ifPresent(Deno.stat(target));
-  if (info?.isDirectory || target.endsWith("/")) {
-    throw new Deno.errors.IsADirectory(
-      `file: ${target} is a directory; pass the path of a file, for example one in it`,
-    );
+  const info = await ifPresent(Deno.stat(target)).catch((cause) => {
+    if (!(cause instanceof Deno.errors.NotADirectory)) throw cause;
+    const problem = `file: ${target}: ${dirname(target)} is not a directory`;
+    throw new TransferError("IN_THE_WAY", problem, { cause });
+  });
+  if (info?.isDirectory) {
+    const advice = "pass the path of a file, for example one in it";
+    throw new TransferError("IN_THE_WAY", `file: ${target} is a directory; ${advice}`);
   }
-  if (info === null) return infoOrNull(target);
+  if (target.endsWith("/")) {
+    throw notAllowed("file", `${target} is a directory; add the name of the file`);
+  }
   // A device would be replaced by a file.
-  if (!info.isFile) throw notAllowed("file", `${target} exists and is not a regular file`);
+  if (info?.isFile === false) {
+    throw new TransferError("IN_THE_WAY", `file: ${target} exists and is not a regular file`);
+  }
   return infoOrNull(target);
 }
 
-export function alreadyExists(target: string): Error {
-  return new Deno.errors.AlreadyExists(
+export function alreadyExists(target: string): TransferError {
+  return new TransferError(
+    "EXISTS",
     `file: ${target} already exists; choose another name, or replace it with replace: true`,
   );
 }
@@ -365,5 +368,5 @@ function diskFull(
   const words = kept === null
     ? ""
     : `; ${kept.path} keeps the ${kept.bytes} bytes that have arrived`;
-  return new TransferError("DISK_FULL", problem + words, { ...options, kept });
+  return new TransferError("DISK_FULL", problem + words, { ...options, at: "local", kept });
 }

@@ -5,7 +5,7 @@ import type { HeaderDict } from "../../base/wire/headers.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { conditionFor, NO_STAMP } from "../conditions.ts";
 import { directoryUriOf, uriOf } from "../file_name.ts";
-import { hasStatus, statusError, unexpectedResponse, withNeed } from "../transfer_error.ts";
+import { hasStatus, responseError, unexpectedResponse, withNeed } from "../transfer_error.ts";
 import { TransferClient } from "./client.ts";
 
 /**
@@ -19,6 +19,7 @@ import { TransferClient } from "./client.ts";
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
  * @throws {StatusError} if the server does not create it.
+ * @throws {TransferError} if something else has its name, or the disk of the server is full.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
@@ -58,6 +59,7 @@ export async function makeDirectory(
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {StatusError} if the server does not delete it: with the status 404 nothing has this
  * name, with 409 it is a directory that is not empty.
+ * @throws {TransferError} if the server only adds files, or the file changed meanwhile.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
@@ -85,7 +87,7 @@ export async function deleteFile(
   if (path.endsWith("/")) return void await requestChange(client, "DELETE", path);
   const there = await client.request("HEAD", path, {});
   await there.discard();
-  if (!client.isUsable) throw statusError("DELETE", path, there, "delete");
+  if (!client.isUsable) throw responseError("DELETE", path, there, "delete");
   try {
     // Only a directory that is empty is deleted, which needs no other condition.
     if (there.status === 301) await requestChange(client, "DELETE", `${path}/`);
@@ -123,5 +125,5 @@ export async function requestChange(
   await response.discard();
   const { status } = response;
   if (status === 201 || status === 204) return status;
-  throw statusError(method, uri, response, method === "PUT" ? "make" : "delete");
+  throw responseError(method, uri, response, method === "PUT" ? "make" : "delete");
 }

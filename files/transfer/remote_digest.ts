@@ -9,7 +9,12 @@ import { parseDate, parseStamp } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
 import { uriOf } from "../file_name.ts";
 import { parseMode } from "../modes.ts";
-import { changedWhileMoved, statusError, unexpectedResponse, withNeed } from "../transfer_error.ts";
+import {
+  changedWhileMoved,
+  responseError,
+  unexpectedResponse,
+  withNeed,
+} from "../transfer_error.ts";
 import { TransferClient } from "./client.ts";
 
 /**
@@ -63,7 +68,7 @@ export async function askDigest(
   const meant = length === null ? {} : { "digest-length": `${length}` };
   const wanted = { "want-repr-digest": WANT_SHA256, ...meant };
   const response = await client.request("HEAD", uri, wanted);
-  if (response.status !== 200) throw statusError("HEAD", uri, response);
+  if (response.status !== 200) throw responseError("HEAD", uri, response);
   const { sha256, ...version } = versionOf("HEAD", uri, response);
   const { "file-stamp": text } = response.headers;
   const stamp = typeof text === "string" ? text : null;

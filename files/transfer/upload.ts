@@ -28,7 +28,7 @@ import {
   changedThere,
   isOfTransfer,
   noSpaceThere,
-  statusError,
+  responseError,
   TransferError,
   unexpectedResponse,
   withNeed,
@@ -62,9 +62,11 @@ import {
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, if the URI is that of a directory, with a final
  * `/`, or if the file is not a regular file.
- * @throws {StatusError} if the server does not accept the file, because a directory has its name,
- * for example, or has too little space.
- * @throws {TransferError} if the bytes that were read never stood in the file at one moment.
+ * @throws {StatusError} if the server does not accept the file, because it may not be written or is
+ * too large, for example.
+ * @throws {TransferError} if the bytes that were read never stood in the file at one moment; if the
+ * server has too little space, or a directory with the name; if another file is there that changes
+ * meanwhile, or is not to be replaced.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
  * no file; `Deno.errors.PermissionDenied` if it can't be read.
  * @throws the errors of `connect` and `request` of the client or connection.
@@ -389,12 +391,12 @@ export class FileUpload {
   }
 
   /** The error of a refusal. A 507 with an offset means that the server has read nothing. */
-  #refused(method: "HEAD" | "PUT", response: Response): StatusError {
+  #refused(method: "HEAD" | "PUT", response: Response): StatusError | TransferError {
     const offset = this.#offsetOf(response);
     if (response.status !== 507 || offset === null) {
-      return statusError(method, this.#uri, response, "put");
+      return responseError(method, this.#uri, response, "put");
     }
-    return noSpaceThere(method, this.#uri, this.#source.size - offset, response.headers);
+    return noSpaceThere(method, this.#uri, this.#source.size - offset, response);
   }
 
   /** Checks that the server has exactly this file. */
@@ -407,7 +409,7 @@ export class FileUpload {
     const isDecided = status === 412 && this.#headers["if-none-match"] === undefined;
     const mayBeThere = isDecided && !isRewritten;
     if (mayBeThere && await this.#isThere()) return meter.finish(this.#source.sha256!);
-    if (isDecided && replace) throw changedThere(uri);
+    if (isDecided && replace) throw changedThere(uri, response);
     // The part that the server had is of the version before.
     if (status === 400 && this.#source.hasChanged) throw this.#source.changedError();
     if (status !== 201 && status !== 204) throw this.#refused("PUT", response);
@@ -428,7 +430,7 @@ export class FileUpload {
  * Gives a file its name, of which the server has all as a part.
  *
  * @returns False if the server has no such part any more.
- * @throws {StatusError} if something has the name.
+ * @throws {TransferError} if something has the name.
  */
 export async function nameFile(
   client: TransferClient,
@@ -452,5 +454,5 @@ export async function nameFile(
   if (status === 409 && offset !== undefined) return false;
   // The answer to an earlier request may have been lost.
   if (status === 412 && (await askDigest(client, uri)).sha256 === sha256) return true;
-  throw statusError("PUT", uri, response, "put");
+  throw responseError("PUT", uri, response, "name");
 }

@@ -3,10 +3,11 @@
  * the removal here of those that have arrived.
  */
 
+import { StatusError } from "../../client.ts";
 import { Refusal } from "../refusal.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import type { TransferClient } from "../transfer/client.ts";
-import { endsAll, hasChanged, hasStatus, isCut, TransferError } from "../transfer_error.ts";
+import { endsAll, hasChanged, isCut, TransferError } from "../transfer_error.ts";
 import type { Attempt } from "./attempt.ts";
 import type { LatePart } from "./ends.ts";
 import { type Beginnings, type Copy, UNSETTLED } from "./plan.ts";
@@ -255,8 +256,9 @@ export class TreeCopies {
 
 /** Whether something else than was seen has the name of a file. */
 function isTaken(error: unknown): boolean {
-  if (!(error instanceof TransferError)) return hasStatus(error, 412);
-  return error.cause instanceof Refusal && error.cause.status === 412;
+  if (!(error instanceof TransferError)) return false;
+  const { cause } = error;
+  return (cause instanceof Refusal || cause instanceof StatusError) && cause.status === 412;
 }
 
 /** Two queues: of small files in batches, and of the other files alone. */

@@ -20,7 +20,7 @@ import { stampOf, stampOfState } from "../conditions.ts";
 import { hashOfText, sha256Of } from "../digest.ts";
 import { downloadFile } from "../transfer/download.ts";
 import type { DirectoryEntry } from "../entries.ts";
-import { HeldPart, removeUnheld } from "../leftovers.ts";
+import { removeUnheld } from "../leftovers.ts";
 import { type ListedTree, readLocalTree, readRemoteTree } from "./read_tree.ts";
 import { modeOfCopy, modeOfWritten, parseMode, usualMode } from "../modes.ts";
 import type { TransferResult, TransferSettings, TreeResult } from "../options.ts";
@@ -35,7 +35,7 @@ import {
   type SmallFileOutcome,
   SmallFiles,
 } from "../small_files.ts";
-import { changedWhileMoved, statusError, TransferError } from "../transfer_error.ts";
+import { changedWhileMoved, responseError, TransferError } from "../transfer_error.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeOptions, TreeSettings } from "./options.ts";
 import { type Copy, isNew, type LateGroup, pathThere, replacedBy } from "./plan.ts";
@@ -137,6 +137,7 @@ class Download implements TreeEnds {
   /** Which permission bits new files get; `undefined` until that is needed. */
   #granted: number | null | undefined;
   readonly outbox = null;
+  readonly onlyAdds = false;
   /** The directory of the entry that was removed last, until the turn is over. */
   #entered: Parent | null = null;
   /** The directories from which something was removed. */
@@ -345,7 +346,7 @@ class Download implements TreeEnds {
     const { node } = copy;
     try {
       const { path, existing } = this.#root.findFile(node.path);
-      if (existing === null) throw new Refusal(409, `${path} is gone`);
+      if (existing === null) throw new Refusal(412, `${path} is gone`);
       conditionOfCopy(copy)?.(existing);
       setMode(path, modeOfCopy(node.mode!, this.#granted!));
     } catch (error) {
@@ -354,12 +355,17 @@ class Download implements TreeEnds {
   }
 
   /** Explains an error of the disk for one file; an error that is so for all of them is thrown. */
-  #explain(error: unknown, node: TreeNode): unknown {
+  #explain(error: unknown, node: TreeNode, isRemoval = false): unknown {
     // The reason of an abort is the caller's, and stays as it is.
     this.#settings.signal.throwIfAborted();
     if (error instanceof Refusal) {
       if (error.status === 412) return changedHere(this.pathOf(node), { cause: error });
-      const code = error instanceof HeldPart ? "IN_USE" : "CONFLICT";
+      const code = error.headers["retry-after"] !== undefined
+        ? "IN_USE"
+        // What came into a directory that was listed without it.
+        : isRemoval && error.status === 409
+        ? "TARGET_CHANGED"
+        : "IN_THE_WAY";
       return new TransferError(code, error.message, { cause: error });
     }
     const full = explainFullDisk(error, this.pathOf(node));
@@ -373,7 +379,7 @@ class Download implements TreeEnds {
   #refused({ node }: Copy, status: AbsentStatus): FileOutcome {
     if (status === 413) return { is: "alone" };
     if (status === 409) return { is: "again", error: changedWhileMoved(quotePath(node.path)) };
-    const error = statusError("GET", uriOfNode(this.#settings.uri, node), { status });
+    const error = responseError("GET", uriOfNode(this.#settings.uri, node), { status });
     return { is: status === 503 ? "again" : "failed", error };
   }
 
@@ -513,7 +519,7 @@ class Download implements TreeEnds {
     } catch (error) {
       // The entry may be gone by itself.
       const isGone = isMissing(error) || error instanceof Refusal && error.status === 404;
-      if (!isGone) throw this.#explain(error, node);
+      if (!isGone) throw this.#explain(error, node, true);
     }
     const path = this.pathOf(node);
     this.#changed.delete(path);

@@ -44,6 +44,8 @@ export interface LatePart {
 export interface TreeEnds {
   /** The source, if its files are removed once they are at the target. */
   readonly outbox: Outbox | null;
+  /** Whether the server is known to only add files, where the call may replace some. */
+  readonly onlyAdds: boolean;
   readSource(client: TransferClient): Promise<ListedTree>;
   /** Lists the target; `null` if it does not exist. */
   readTarget(client: TransferClient): Promise<ListedTree | null>;

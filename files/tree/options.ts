@@ -212,7 +212,11 @@ export type TreeCall =
   & { readonly [Name in WithoutDefault]: UploadTreeOptions[Name] };
 
 /** The options that decide about the plan of a copy. */
-export type PlanRules = Pick<TreeCall, "compare" | "replace" | "modes" | "delete" | "filter">;
+export interface PlanRules
+  extends Pick<TreeCall, "compare" | "replace" | "modes" | "delete" | "filter"> {
+  /** Whether nothing is replaced because the server of the target only adds files. */
+  readonly onlyAdds?: boolean;
+}
 
 /** The options of an attempt, and what it is about. */
 export interface TreeSettings extends Omit<TreeCall, "signal"> {

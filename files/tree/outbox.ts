@@ -152,5 +152,5 @@ function itsOwnTarget(path: string): TransferError {
   const problem =
     "is served by the other end itself, so it can't be moved there: another file with " +
     "the size and time of the one that was sent is here by now";
-  return new TransferError("CONFLICT", `${path} ${problem}`);
+  return new TransferError("SAME_NAME", `${path} ${problem}`);
 }

@@ -197,7 +197,7 @@ export class Plan {
     } else if (replace) {
       this.copies.push(copy);
     } else {
-      this.fail(node, existsAlready(node));
+      this.fail(node, existsAlready(node, this.#rules));
     }
   }
 

@@ -26,7 +26,7 @@ import { Root } from "../root.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import {
   isCut,
-  statusError,
+  responseError,
   TransferError,
   transferFacts,
   unexpectedResponse,
@@ -225,7 +225,7 @@ export async function requestList(
   const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
   if (status === 200 && body !== null && type.trim() === "application/json") return response;
   await response.discard();
-  if (status !== 200) throw statusError("GET", uri, response, "list");
+  if (status !== 200) throw responseError("GET", uri, response, "list");
   throw withNeed(unexpectedResponse("GET", uri, NO_LIST), NEEDS_LIST);
 }
 

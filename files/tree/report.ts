@@ -1,7 +1,7 @@
 /** The events and figures of the copying of a tree. */
 
 import { processLogger } from "../../net/logger.ts";
-import { isTransient, type RetryEvent, type RetryProgress, StatusError } from "../../client.ts";
+import { isTransient, type RetryEvent, type RetryProgress } from "../../client.ts";
 import { messageOf } from "../../net/thrown.ts";
 import { Pace, type TransferResult } from "../options.ts";
 import { TransferError } from "../transfer_error.ts";
@@ -273,5 +273,5 @@ export class TreeReport {
 
 /** Whether a file is larger than the free space: while a disk is full, every file that waits is. */
 function hasNoSpace(error: unknown): boolean {
-  return (error instanceof TransferError || error instanceof StatusError) && error.needed !== null;
+  return error instanceof TransferError && error.needed !== null;
 }

@@ -23,7 +23,7 @@ import { askDigest } from "../transfer/remote_digest.ts";
 import {
   endsAll,
   isOfTransfer,
-  statusError,
+  responseError,
   unexpectedResponse,
   withNeed,
 } from "../transfer_error.ts";
@@ -73,7 +73,7 @@ export async function* requestBundle<R, T>(
   const { status, headers } = response;
   if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
     await response.discard();
-    if (status !== 200) throw statusError("POST", uri, response, task);
+    if (status !== 200) throw responseError("POST", uri, response, task);
     const error = unexpectedResponse("POST", uri, "the response is not a bundle");
     throw withNeed(error, "the server needs a FilesApp of this version");
   }

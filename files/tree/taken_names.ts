@@ -243,7 +243,7 @@ export class TakenNames {
       } else {
         ends.discard?.(copy);
         const error = there === undefined
-          ? existsAlready(node)
+          ? existsAlready(node, ends)
           : there === null
           ? sameName(node)
           : inTheWay(node, there);
@@ -290,7 +290,8 @@ export class TakenNames {
         changed.push({ ...copy, replaces: isSame ? "same" : "target" });
       } else {
         const isOther = replace && !(move && isRespelled);
-        report.failed(node, isOther ? changedMeanwhile(node) : existsAlready(node));
+        const error = isOther ? changedMeanwhile(node, ends) : existsAlready(node, ends);
+        report.failed(node, error);
       }
     });
     return changed;

@@ -132,8 +132,9 @@ class TreeTransfer {
     ]) as [ListedTree, ListedTree | null];
     report.listed(target?.root ?? null);
     // A server that only adds files replaces none, as with `replace: false`.
-    const replace = settings.replace && target?.server?.isKept !== true;
-    const rules = { ...settings, replace };
+    const { onlyAdds } = ends;
+    const replace = settings.replace && !onlyAdds;
+    const rules = { ...settings, replace, onlyAdds };
     const plan = new Plan(source.root, target?.root ?? null, rules, this.#unsettledIn(source));
     const deleted = plan.deleted + report.counts.deleted;
     const isOverLimit = deleted > settings.maxDelete;
@@ -141,7 +142,7 @@ class TreeTransfer {
     await this.#copies.compareEach(plan.compares, (copy, isSame) => {
       if (isSame) plan.addUnchanged(copy);
       else if (replace) plan.copies.push(copy);
-      else plan.fail(copy.node, existsAlready(copy.node));
+      else plan.fail(copy.node, existsAlready(copy.node, ends));
     });
     const otherModes = this.#findOtherModes(plan);
     const server = source.server ?? target?.server ?? null;

@@ -20,32 +20,40 @@ function copyError(
 
 /** What to do, for programs; whoever knows the reason says it to people in other words. */
 interface Advice extends ErrorOptions {
-  readonly is?: "taken" | "changed" | "in the way";
+  readonly is?: "deletable";
   readonly advice?: string;
 }
 
-const ALWAYS_STAYS = "(if its server only adds files, it always stays)";
-
 /** The error of a file that differs from one of the target, which is not to be replaced. */
-export function existsAlready(node: TreeNode): TransferError {
-  const advice = `; with replace: true it is replaced ${ALWAYS_STAYS}`;
-  return copyError("CONFLICT", node, "another file has this name at the target", {
-    is: "taken",
-    advice,
-  });
+export function existsAlready(node: TreeNode, target: Target): TransferError {
+  if (target.onlyAdds) return isOnlyAdded(node);
+  const advice = "; with replace: true it is replaced";
+  return copyError("EXISTS", node, "another file has this name at the target", { advice });
+}
+
+/** The target of a tree. */
+interface Target {
+  /** Whether its server is known to only add files. */
+  readonly onlyAdds?: boolean;
+}
+
+function isOnlyAdded(node: TreeNode): TransferError {
+  const problem = "another file has this name at the target, and stays: its server only adds files";
+  return copyError("ONLY_ADDS", node, problem);
 }
 
 /** The error of a file whose name something has that came, or changed, since the list. */
-export function changedMeanwhile(node: TreeNode): TransferError {
+export function changedMeanwhile(node: TreeNode, target: Target): TransferError {
+  if (target.onlyAdds) return isOnlyAdded(node);
   const problem = "what has this name at the target changed meanwhile, and stays";
-  const advice = `; look at it and call again ${ALWAYS_STAYS}`;
-  return copyError("CONFLICT", node, problem, { is: "changed", advice });
+  const advice = "; look at it and call again (if its server only adds files, it always stays)";
+  return copyError("TARGET_CHANGED", node, problem, { advice });
 }
 
 /** The error of a name that the disk of the target takes for another one of the source. */
 export function sameName(node: TreeNode): TransferError {
   const problem = "the target's disk takes two names for the same; rename one";
-  return copyError("CONFLICT", node, problem);
+  return copyError("SAME_NAME", node, problem);
 }
 
 /** The error of a name because of which nothing in a directory of the target is deleted. */
@@ -53,7 +61,7 @@ export function respelledThere(node: TreeNode): TransferError {
   const name = JSON.stringify(node.name);
   const problem =
     `the target's disk does not list ${name} by this name; beside it nothing is deleted`;
-  return transferFacts.add(copyError("CONFLICT", node, problem), { path: node.path });
+  return transferFacts.add(copyError("SAME_NAME", node, problem), { path: node.path });
 }
 
 /** The error of an entry of the source whose name no request can have. */
@@ -78,8 +86,7 @@ export function unnameable(node: TreeNode): TransferError {
 export function overLimit(count: number, limit: number): TransferError {
   const problem = `nothing is deleted: it would be ${count} deletion${count === 1 ? "" : "s"}`;
   const message = `${problem}, more than maxDelete ${limit} allows`;
-  const error = new TransferError("CONFLICT", message, { limit, problem });
-  return transferFacts.add(error, { is: "over limit" });
+  return new TransferError("OVER_LIMIT", message, { limit, problem });
 }
 
 /** The error of a call that has not copied or deleted all that it should have. */
@@ -107,7 +114,8 @@ export function incomplete(
 /** The error of a file or directory whose own directory is not there. */
 export function directoryMissing(node: TreeNode, cause: unknown): TransferError {
   const problem = "a directory that it is in could not be made at the target";
-  return copyError("CONFLICT", node, problem, { cause });
+  const code = cause instanceof TransferError ? cause.code : "IN_THE_WAY";
+  return copyError(code, node, problem, { cause });
 }
 
 /** The error of what can't get the name of something that is not deleted. */
@@ -115,7 +123,7 @@ export function staysInTheWay(node: TreeNode, { kind }: TreeNode): TransferError
   const problem =
     `a ${kind} has this name at the target, and stays, as this call deletes nothing ` +
     "there (deletionsSkipped); remove or rename one of the two";
-  return copyError("CONFLICT", node, problem);
+  return copyError("IN_THE_WAY", node, problem);
 }
 
 /** The error of what can't get the name of an entry of another kind. */
@@ -127,12 +135,12 @@ export function inTheWay(
   if (kind !== "other") {
     const advice = `; with delete: true it is deleted, unless something in it has to stay${rename}`;
     const problem = `a ${kind} has this name at the target`;
-    return copyError("CONFLICT", node, problem, { is: "in the way", advice });
+    return copyError("IN_THE_WAY", node, problem, { is: "deletable", advice });
   }
   const what = reason === "link"
     ? "a symbolic link, which is not followed,"
     : reason === "special"
     ? "a pipe, a socket or a device"
     : "something that can't be read";
-  return copyError("CONFLICT", node, `${what} has this name at the target${rename}`);
+  return copyError("IN_THE_WAY", node, `${what} has this name at the target${rename}`);
 }

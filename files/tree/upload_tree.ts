@@ -39,11 +39,10 @@ import { requestChange } from "../transfer/remote_changes.ts";
 import { askDigest } from "../transfer/remote_digest.ts";
 import {
   changedWhileMoved,
+  deletesNothing,
   hasStatus,
-  refused,
-  statusError,
+  responseError,
   TransferError,
-  transferFacts,
 } from "../transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
 import type { TreeSettings, UploadTreeOptions } from "./options.ts";
@@ -141,6 +140,8 @@ class Upload implements TreeEnds {
   outbox: Outbox | null = null;
   /** What the server has said of itself, in the first list; `null` if it has none. */
   #server: ListingServer | null = null;
+  /** Whether a refusal has said that the server only adds files. */
+  #saysThatKept = false;
   /** Which permission bits a new file gets at the target; `null` if it takes none. */
   #granted: number | null = null;
   /** The directory of the small file that was read last, until the turn is over. */
@@ -187,13 +188,16 @@ class Upload implements TreeEnds {
     const listed = await readRemoteTree(client, uri, false, modes, more);
     this.#server = listed.server;
     if (!deletes || !this.#isKept) return listed;
-    const problem = "the other end only adds files; call without `delete`";
-    throw transferFacts.add(refused("DELETE", uri, problem, { status: 405 }), { is: "only adds" });
+    throw deletesNothing(uri);
+  }
+
+  get onlyAdds(): boolean {
+    return this.#settings.replace && this.#isKept;
   }
 
   /** Whether what the target has stays as it is. */
   get #isKept(): boolean {
-    return this.#server?.isKept ?? false;
+    return this.#server?.isKept ?? this.#saysThatKept;
   }
 
   findGranted(): number | null {
@@ -396,7 +400,7 @@ class Upload implements TreeEnds {
     }
     // A 412 to a request without a condition is a fault of the peer, which is not asked again.
     if (status === 412 && hasCondition) return { is: "taken", sha256 };
-    const error = statusError("PUT", this.#uriOf(node), { status });
+    const error = responseError("PUT", this.#uriOf(node), { status });
     if (status === 507) throw error;
     if (status === 403 && this.#refusal !== null) throw this.#refusal;
     return { is: status === 400 || status === 503 ? "again" : "failed", error };
@@ -445,7 +449,7 @@ class Upload implements TreeEnds {
       const { etag, stamp, sha256 } = await this.#lookAgain(client, uri);
       // With `replace: false` any other content stays, even if its size and time are the same.
       const isKnown = etag !== null || stamp !== null && this.#settings.replace;
-      if (!isKnown || sha256 !== await source.hash(signal)) throw existsAlready(node);
+      if (!isKnown || sha256 !== await source.hash(signal)) throw existsAlready(node, this);
       Object.assign(headers, stamp === null ? { "if-match": etag } : conditionFor(stamp, etag));
       isRewritten &&= etag === null || !isOtherFile(etag, this.pathOf(node));
     }
@@ -457,7 +461,9 @@ class Upload implements TreeEnds {
     // The list of the target says what may be reused. With `move` there is none.
     const known = move ? {} : { beginning: there && this.#beginningOf(there) };
     const all = { ...settings, replace, isRewritten, seen, ...known };
-    const result = await new FileUpload(client, uri, source, all, headers).run();
+    const result = await this.#noteRefusal(
+      new FileUpload(client, uri, source, all, headers).run(),
+    );
     if (this.outbox !== null) {
       await this.outbox.close(node);
       const kept = opened.move();
@@ -465,6 +471,15 @@ class Upload implements TreeEnds {
       this.outbox.written(node, source.seen);
     }
     return result;
+  }
+
+  async #noteRefusal<T>(uploading: Promise<T>): Promise<T> {
+    try {
+      return await uploading;
+    } catch (error) {
+      this.#saysThatKept ||= error instanceof TransferError && error.code === "ONLY_ADDS";
+      throw error;
+    }
   }
 
   /**
@@ -503,7 +518,7 @@ class Upload implements TreeEnds {
         continue;
       }
       const uri = this.#uriOf(node, true);
-      yield [node, { error: statusError("PUT", uri, { status }, "make") }];
+      yield [node, { error: responseError("PUT", uri, { status }, "make") }];
     }
   }
 
@@ -514,7 +529,10 @@ class Upload implements TreeEnds {
       await requestChange(client, "DELETE", this.#uriOf(node, !isFile), seen);
     } catch (error) {
       // Another program may have removed the entry already.
-      if (!hasStatus(error, 404)) throw error;
+      if (hasStatus(error, 404)) return;
+      // Something came into a directory that was listed without it.
+      if (!hasStatus(error, 409)) throw error;
+      throw new TransferError("TARGET_CHANGED", (error as StatusError).message, { cause: error });
     }
   }
 }

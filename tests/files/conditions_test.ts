@@ -28,7 +28,7 @@ import { serveFiles } from "@degu/testing/transferring.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { upload as announced } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { canMount, MOUNTING } from "./refused_writes.ts";
 
 /** Holds back the first request with a method until it is released, as a network may do. */
@@ -66,12 +66,12 @@ for (const [what, size, before, options] of LATE) {
     const { here, there, client } = files;
     if (before !== null) await Deno.writeTextFile(`${there}/f`, before);
     await fill(here, { late: "l".repeat(size), newer: "n".repeat(size) });
-    const late = assertRejects(() => upload(client, `${here}/late`, "/f", options), StatusError);
+    const late = assertRejects(() => upload(client, `${here}/late`, "/f", options), TransferError);
     await files.arrived;
     assertEquals((await upload(client, `${here}/newer`, "/f")).total, size);
     files.release();
     const error = await late;
-    assertEquals(error.status, 412);
+    assertEquals([error.code, (error.cause as StatusError).status], ["TARGET_CHANGED", 412]);
     assert(error.message.includes("changed meanwhile"), error.message);
     assertEquals((await Deno.readTextFile(`${there}/f`))[0], "n");
     // The next call has seen the newer one.
@@ -85,11 +85,12 @@ Deno.test("a DELETE that arrives late deletes nothing newer, and one that was ca
   const { here, there, client } = files;
   await fill(there, { f: "old", g: "1" });
   await fill(here, { newer: "newer" });
-  const late = assertRejects(() => deleteFile(client, ["f"]), StatusError);
+  const late = assertRejects(() => deleteFile(client, ["f"]), TransferError);
   await files.arrived;
   await upload(client, `${here}/newer`, ["f"]);
   files.release();
-  assertEquals((await late).status, 412);
+  const { code, cause } = await late;
+  assertEquals([code, (cause as StatusError).status], ["TARGET_CHANGED", 412]);
   assertEquals(await Deno.readTextFile(`${there}/f`), "newer");
   await deleteFile(client, ["f"]);
   assertEquals((await assertRejects(() => deleteFile(client, ["f"]), StatusError)).status, 404);
@@ -198,7 +199,7 @@ Deno.test("a download replaces the file that was there when it began, and none t
     if (before !== null) await Deno.writeTextFile(file, before);
     there.beforePiece = () => Deno.writeTextFileSync(file, "theirs");
     const error = await assertRejects(get, TransferError, "changed meanwhile, and stays");
-    assertEquals(error.code, "CONFLICT");
+    assertEquals(error.code, "TARGET_CHANGED");
     assertEquals(await Deno.readTextFile(file), "theirs");
     there.beforePiece = () => {};
     assertEquals((await get()).resumedFrom, 200_000);
@@ -296,7 +297,7 @@ Deno.test('write: "add": an identical file is a success, alone and in a tree, an
     assertEquals(sha256?.length, 64);
   }
   const other = () => upload(client, `${path}/here/small`, "/small");
-  assertEquals((await assertRejects(other, StatusError)).status, 412);
+  assertEquals((await assertRejects(other, TransferError)).code, "ONLY_ADDS");
   for (const dryRun of [true, false]) {
     const options = { dryRun, partial: true };
     const { failed, files, unchanged } = await uploadTree(client, `${path}/here`, "/", options);
@@ -322,10 +323,13 @@ Deno.test('write: "add": both ends say that a file stays because files are only 
   const { failed } = await uploadTree(client, `${path}/here`, "/", { partial: true, onEvent });
   assertEquals(failed, 2);
   const alone = () => upload(client, `${path}/here/large`, "/large");
-  errors.push(await assertRejects(alone, StatusError));
+  errors.push(await assertRejects(alone, TransferError));
   for (const error of errors) {
-    assertStringIncludes(String(error), "if its server only adds files, it always stays");
+    assertEquals((error as TransferError).code, "ONLY_ADDS");
+    assertMatch(String(error), /and stays.* only adds files|only adds files: .*and stays/);
   }
+  const { cause } = errors.at(-1) as TransferError;
+  assertEquals([errors.length, (cause as StatusError).status], [3, 412]);
   const refused = logger.at("warn");
   assert(refused.length > 0);
   for (const line of refused) assert(/already exists|only added/.test(line), line);
@@ -339,8 +343,8 @@ Deno.test('write: "add": a tree with delete is refused before anything is copied
   const client = serving.makeClient();
   for (const uri of ["/", "/sub/", "/none/"]) {
     const copying = () => uploadTree(client, `${path}/here`, uri, { delete: true });
-    const error = await assertRejects(copying, StatusError, "call without `delete`");
-    assertEquals(error.status, 405);
+    const error = await assertRejects(copying, TransferError, "call without `delete`");
+    assertEquals([error.code, error.cause], ["ONLY_ADDS", undefined], "no status came");
   }
   const left = { none: null, old: "o", sub: null, "sub/old": "o" };
   const found = Object.entries(await content(`${path}/served`));

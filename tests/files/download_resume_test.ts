@@ -374,18 +374,19 @@ Deno.test("a target that can't be written is refused before any request", async 
   const { client, here } = files;
   await Deno.mkdir(`${here}/d`);
   await Deno.writeTextFile(`${here}/f`, "");
-  const { IsADirectory, NotFound, NotADirectory } = Deno.errors;
+  const { NotFound } = Deno.errors;
   const to = (file: string) => () => download(client, "/f", file);
-  await assertRejects(to(`${here}/d`), IsADirectory, "is a directory");
-  await assertRejects(to(`${here}/d/`), IsADirectory, "is a directory");
-  await assertRejects(to(`${here}/new/`), IsADirectory, "is a directory");
-  await assertRejects(to(here), IsADirectory, "is a directory");
+  for (const path of [`${here}/d`, `${here}/d/`, here]) {
+    const error = await assertRejects(to(path), TransferError, "is a directory");
+    assertEquals(error.code, "IN_THE_WAY");
+  }
+  await assertRejects(to(`${here}/new/`), RangeError, "add the name of the file");
   await assertRejects(to(`${here}/none/f`), NotFound, `file: ${here}/none/f`);
-  await assertRejects(to(`${here}/f/g`), NotADirectory);
+  await assertRejects(to(`${here}/f/g`), TransferError, "is not a directory");
   await assertRejects(to(`${here}/.f.degu-part`), RangeError, "the name of a part");
   assertEquals(await entries(here), ["d", "f"]);
   if (await makeFifo(`${here}/fifo`)) {
-    await assertRejects(to(`${here}/fifo`), RangeError, "is not a regular file");
+    await assertRejects(to(`${here}/fifo`), TransferError, "is not a regular file");
   }
   assertEquals(await entries(`${here}/d`), []);
 });

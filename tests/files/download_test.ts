@@ -481,15 +481,15 @@ Deno.test("replace: false keeps an existing file, even one that was created mean
   const { there, file } = files;
   const get = () => files.get({ replace: false });
   await get();
-  const { AlreadyExists } = Deno.errors;
   assertEquals((await get()).resumedFrom, 300_000, "it is identical");
   there.content = randomBytes(300_000);
   there.requests.length = 0;
-  await assertRejects(get, AlreadyExists, "already exists");
+  const exists = await assertRejects(get, TransferError, "already exists");
+  assertEquals(exists.code, "EXISTS");
   assertEquals(there.requests, ["HEAD", "HEAD"]);
   await Deno.remove(file);
   there.beforePiece = () => Deno.writeTextFileSync(file, "mine");
-  await assertRejects(get, AlreadyExists, "replace: true");
+  assertEquals((await assertRejects(get, TransferError, "replace: true")).code, "EXISTS");
   assertEquals(await Deno.readTextFile(file), "mine");
   assertEquals(await mode((await partIn(files.dir))!), 0o600, "what is kept stays private");
   assertEquals((await files.get()).resumedFrom, 300_000);
@@ -548,7 +548,7 @@ Deno.test("the error for a status says what was requested and what to do, and th
     [403, "Forbidden", "may not read"],
     [404, "Not Found", "there is no such file, or it is not for this client"],
     [405, "Method Not Allowed", "not a FilesApp"],
-    [412, "Precondition Failed", "the file already exists"],
+    [412, "Precondition Failed", "is it a FilesApp"],
     [418, "Teapot", "is it a FilesApp"],
     [499, "Closed", "is it a FilesApp"],
     [500, "Internal Server Error", "check its log"],
@@ -613,12 +613,14 @@ Deno.test("an unsupported operation is an error with its status", async () => {
     ],
     [() => deleteFile(client, "/file/"), 404, "there is nothing of this name"],
     [() => deleteFile(client, "/"), 403, "may not write there"],
-    [() => makeDirectory(client, "/file/"), 409, "a file has this name"],
     [() => makeDirectory(client, "/"), 403, "may not write there"],
   ];
   for (const [call, status, hint] of cases) {
     assertEquals((await assertRejects(call, StatusError, hint)).status, status);
   }
+  const making = () => makeDirectory(client, "/file/");
+  const inTheWay = await assertRejects(making, TransferError, "a file has this name");
+  assertEquals([inTheWay.code, (inTheWay.cause as StatusError).status], ["IN_THE_WAY", 409]);
   const signal = AbortSignal.abort(new Error("stop"));
   await assertRejects(() => deleteFile(client, "/file", { signal }), Error, "stop");
   assertEquals(await visible(there), ["file", "full"]);

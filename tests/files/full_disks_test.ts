@@ -263,8 +263,8 @@ for (const permissions of [[STATFS], []]) {
     async () => {
       const results = await tried("reused", permissions);
       for (const [i, { failure, left, moved, now }] of results.entries()) {
-        const told = i === 0 ? failure.status : failure.code;
-        assertEquals(told, i === 0 ? 507 : "DISK_FULL", failure.message);
+        const { code, at, message } = failure;
+        assertEquals([code, at], ["DISK_FULL", i === 0 ? "remote" : "local"], message);
         assertEquals(failure.needed !== null, permissions.length > 0, failure.message);
         assertEquals(left, { log: 1.25 * MEBIBYTE });
         assertEquals(moved, [5, 1.25 * MEBIBYTE]);
@@ -281,7 +281,7 @@ testUnless(
     const results = await tried("trees");
     assertEquals(results.length, 3);
     for (const [i, { result, errors, left }] of results.entries()) {
-      const told = i < 2 ? { code: "DISK_FULL" } : { status: 507 };
+      const told = { code: "DISK_FULL", at: i < 2 ? "local" : "remote" };
       assertEquals([result.files, result.failed], [3, 1], `${i}`);
       assertEquals(left, { large: 1.25 * MEBIBYTE, fits: 100_000, small: 5 });
       assertEquals(errors, { huge: { ...told, needed: 4 * MEBIBYTE } });
@@ -294,9 +294,9 @@ testUnless(
   "where the free space is not known, a disk that fills up ends the whole tree",
   async () => {
     const ends = (await tried("trees", [])).map(({ result }: Found) => result);
-    const [download, upload] = [{ code: "DISK_FULL" }, { status: 507 }];
     for (const [i, end] of ends.entries()) {
-      assertEquals(end, { ...(i < 2 ? download : upload), needed: null }, `${i}`);
+      const at = i < 2 ? "local" : "remote";
+      assertEquals(end, { code: "DISK_FULL", at, needed: null }, `${i}`);
     }
   },
 );
@@ -307,6 +307,7 @@ testUnless(
   async () => {
     const { first, again, differs } = await tried("alreadyThere");
     assertEquals([first.bytes, again.bytes, again.resumedFrom], [MEBIBYTE, 0, MEBIBYTE]);
+    assertEquals([differs.code, differs.at], ["DISK_FULL", "remote"]);
     assertEquals([differs.status, differs.needed], [507, MEBIBYTE]);
     assertStringIncludes(differs.message, "too little space for the 1048576 bytes that are left");
     assert(differs.free > 0 && differs.free < MEBIBYTE, differs.message);
@@ -330,7 +331,7 @@ testUnless(
   async () => {
     const { kept, events } = await tried("treeResumed");
     assertEquals(kept[".file.degu-part"], MEBIBYTE);
-    const failed = { code: "DISK_FULL", needed: 2 * MEBIBYTE };
+    const failed = { code: "DISK_FULL", at: "local", needed: 2 * MEBIBYTE };
     assertEquals(events, [failed, MEBIBYTE]);
   },
 );

@@ -1,12 +1,6 @@
 /** uploadTree with `move`: what has arrived is removed here, and nothing is lost. */
 import { Client, type Request } from "@degu/degu";
-import {
-  downloadTree,
-  FilesApp,
-  StatusError,
-  type TransferError,
-  uploadTree,
-} from "@degu/degu/files";
+import { downloadTree, FilesApp, TransferError, uploadTree } from "@degu/degu/files";
 import type { MoveTreeOptions, TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { BodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
@@ -316,7 +310,7 @@ for (const [what, there, options, outcome] of BEFORE) {
       // What is there already is compared, and is not the file here by its inode.
       const isSent = there !== "12345";
       if (isMoved) assertEquals(result.bytes, isSent ? ours.x.length : 0);
-      else assertEquals((errors.x as TransferError).code, "CONFLICT");
+      else assertEquals((errors.x as TransferError).code, "EXISTS");
     }
   });
 }
@@ -352,7 +346,7 @@ Deno.test("move: with replace: false an equal file that was just written there i
       return [status, reason, headers, body];
     });
     const { errors } = await trees.copy({ ...MOVE, replace: false });
-    assertEquals((errors.x as TransferError).code, "CONFLICT");
+    assertEquals((errors.x as TransferError).code, "EXISTS");
     assertEquals(await content(trees.source), { x: text });
   }
 });
@@ -454,8 +448,8 @@ Deno.test("move: what has arrived before the disk there is full is removed here,
     if ("path" in event) events.push(`${event.type} ${event.path}`);
   };
   const moving = uploadTree(trees.client, trees.source, "/tree/", { ...MOVE, onEvent });
-  const { status } = await assertRejects(() => moving, StatusError);
-  assertEquals([status, events], [507, ["copied a", "removed a", "copied b", "removed b"]]);
+  const { code } = await assertRejects(() => moving, TransferError);
+  assertEquals([code, events], ["DISK_FULL", ["copied a", "removed a", "copied b", "removed b"]]);
   assertEquals(await content(trees.source), { c: "3" });
 });
 
@@ -641,7 +635,7 @@ for (const before of [undefined, "old"]) {
         await using serving = serve(write(app(trees)));
         const client = serving.makeClient();
         const { errors } = await copyTree("upload", client, trees.source, "/", MOVE);
-        assertEquals((errors.x as TransferError).code, "CONFLICT");
+        assertEquals((errors.x as TransferError).code, "TARGET_CHANGED");
         assertStringIncludes(`${errors.x}`, "changed meanwhile");
         const both = [await content(trees.source), await content(trees.target)];
         assertEquals(both, [{ x: text }, { x: theirs }]);
@@ -676,7 +670,7 @@ for (const before of [undefined, "old"]) {
           const client = serving.makeClient();
           const options = { ...MOVE, retries: 2 };
           const { errors } = await copyTree("upload", client, trees.source, "/", options);
-          assertEquals([(errors.x as TransferError)?.code, isRetried], ["CONFLICT", true]);
+          assertEquals([(errors.x as TransferError)?.code, isRetried], ["TARGET_CHANGED", true]);
           const both = [await content(trees.source), await content(trees.target)];
           assertEquals(both, [{ x: text }, { x: theirs }]);
         }

@@ -6,7 +6,6 @@ import {
   download,
   FilesApp,
   type FilesOptions,
-  StatusError,
   TransferError,
   type TransferOptions,
   type TreeEvent,
@@ -691,9 +690,9 @@ Deno.test("upload: a directory in the place of a file that was to reuse somethin
   await using trees = await makeReusing("upload", { new: [BYTES, OLD] }, { old: [BYTES, OLD] });
   const error = await assertRejects(
     () => upload(trees.client, `${trees.source}/new`, "/tree"),
-    StatusError,
+    TransferError,
   );
-  assertEquals(error.status, 409);
+  assertEquals(error.code, "IN_THE_WAY");
 });
 
 /** Bytes of which all files of random trees have the beginnings, so that many begin alike. */

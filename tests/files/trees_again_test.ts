@@ -1,5 +1,5 @@
 /** Trees whose calls go on by themselves after a connection was lost: `retries`. */
-import { Client, type Connector, isTransient, type Request, StatusError } from "@degu/degu";
+import { Client, type Connector, isTransient, type Request } from "@degu/degu";
 import { TransferError, type TreeEvent } from "@degu/degu/files";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
@@ -88,12 +88,12 @@ both(
       );
       const told: TreeEvent[] = [];
       const onEvent = (event: TreeEvent) => told.push(event);
-      const { status } = await assertRejects(() => trees.copy({ retries, onEvent }), StatusError);
-      assertEquals([status, asked], [503, lists]);
-      const pauses = PAUSES.slice(0, lists - 1).map((ms, i) => [i + 1, ms / 1000, 503]);
+      const { code } = await assertRejects(() => trees.copy({ retries, onEvent }), TransferError);
+      assertEquals([code, asked], ["ROOT_GONE", lists]);
+      const pauses = PAUSES.slice(0, lists - 1).map((ms, i) => [i + 1, ms / 1000, "ROOT_GONE"]);
       const retries503 = told.map((event) => {
         if (event.type !== "retry") throw new Error(event.type);
-        return [event.number, event.seconds, (event.error as StatusError).status];
+        return [event.number, event.seconds, (event.error as TransferError).code];
       });
       assertEquals(retries503, pauses);
     }

@@ -258,7 +258,11 @@ const rows: readonly Row[] = [
     options: { connections: 1 },
     at: ({ uri, method }) => uri === "/tree/b" && method !== "POST",
     answer: (_, request) => refusal(status, request),
-    expected: [401, 405, 507, 500].includes(status) ? status : { ...COPIED, b: "failed" },
+    expected: status === 507
+      ? "DISK_FULL"
+      : [401, 405, 500].includes(status)
+      ? status
+      : { ...COPIED, b: "failed" },
   })),
   ...RECORD_STATUSES.flatMap(([status, ...ends]) =>
     ends.flatMap((end, i): Row[] =>

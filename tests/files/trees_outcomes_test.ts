@@ -72,7 +72,7 @@ const rows: readonly Row[] = [
     { delete: true, maxDelete: 2 },
     {
       outcomes: "! =a !f !d !d/x new",
-      codes: ["CONFLICT"],
+      codes: ["IN_THE_WAY", "OVER_LIMIT"],
       kept: "limit",
       left: "a f/z d new",
     },
@@ -168,7 +168,7 @@ const rows: readonly Row[] = [
   ...["a b/c b/d/e f/g/", "a=* b/c=* b/d/e=* f/g/"].flatMap((source): Row[] => [
     [`what is in the way stays without delete: ${source}`, source, IN_THE_WAY, {}, {
       outcomes: "!a !b/c !b/d/e !b !f",
-      codes: ["CONFLICT"],
+      codes: ["IN_THE_WAY"],
       left: IN_THE_WAY,
     }],
     [`what is in the way is deleted with delete: ${source}`, source, IN_THE_WAY, DELETE, {
@@ -183,7 +183,7 @@ const rows: readonly Row[] = [
     options,
     {
       outcomes: "!a !b !d/c !d !e !f =file",
-      codes: ["CONFLICT"],
+      codes: ["IN_THE_WAY"],
       deleted: "delete" in options ? "old" : "",
       left: `a-> b-> d-> e-> f-> file ${"delete" in options ? "" : "old"}`.trim(),
     },
@@ -193,21 +193,26 @@ const rows: readonly Row[] = [
     "a d/x e",
     "a/y a/z d old",
     { delete: true, maxDelete: 4 },
-    { outcomes: "! !a !d !d/x e", codes: ["CONFLICT"], kept: "limit", left: "a/y a/z d e old" },
+    {
+      outcomes: "! !a !d !d/x e",
+      codes: ["IN_THE_WAY", "OVER_LIMIT"],
+      kept: "limit",
+      left: "a/y a/z d e old",
+    },
   ],
   [
     "what is in the way stays with replace: false, and keeps deletions",
     "a d/x",
     "a/y d old",
     { delete: true, replace: false },
-    { outcomes: "!a !d !d/x", codes: ["CONFLICT"], ...FAILS, left: "a/y d old" },
+    { outcomes: "!a !d !d/x", codes: ["IN_THE_WAY"], ...FAILS, left: "a/y d old" },
   ],
   [
     "what is in the way stays if a file has failed",
     "a b d/x",
     "a/y b/.z d",
     { delete: true, filter: ({ name }) => name !== ".z" },
-    { outcomes: "!a !b !d !d/x", codes: ["CONFLICT"], ...FAILS, left: "a/y b/.z d" },
+    { outcomes: "!a !b !d !d/x", codes: ["IN_THE_WAY"], ...FAILS, left: "a/y b/.z d" },
   ],
   [
     "a directory in the way with something in it that must stay is left whole",

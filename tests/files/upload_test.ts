@@ -129,7 +129,7 @@ Deno.test("over a connection, too, an upload in place of a directory says that i
   for (const options of [{}, { resume: false }]) {
     using conn = await files.client.connect();
     const uploading = () => upload(conn, `${files.here}/file`, "/directory", options);
-    const { message } = await assertRejects(uploading, StatusError, "a directory has this name");
+    const { message } = await assertRejects(uploading, TransferError, "a directory has this name");
     assertEquals([/call again/, /part/].some((other) => other.test(message)), false, message);
   }
 });
@@ -148,9 +148,11 @@ Deno.test("a server that does not accept a file says why", async () => {
       await Deno.writeFile(`${files.here}/file`, randomBytes(size));
       for (const options of [{}, { resume: false }]) {
         const failed = () => upload(files.client, `${files.here}/file`, uri, options);
-        const error = await assertRejects(failed, StatusError);
-        if (error.status === 405) assert(error.message.includes("write: true"), error.message);
-        else assert(error.status === status && error.message.includes(hint), error.message);
+        const error = await assertRejects(failed, Error);
+        assertEquals(error instanceof TransferError && error.code, status === 409 && "IN_THE_WAY");
+        const { status: found } = (status === 409 ? error.cause : error) as StatusError;
+        if (found === 405) assert(error.message.includes("write: true"), error.message);
+        else assert(found === status && error.message.includes(hint), error.message);
       }
     }
     assertEquals(await visible(files.there), ["directory"]);
@@ -177,8 +179,8 @@ Deno.test("replace: false keeps a different existing file, and accepts an identi
       using other = await files.client.connect();
       for (const to of [files.client, other]) {
         const failed = () => put(options, to);
-        const error = await assertRejects(failed, StatusError, "the file already exists");
-        assertEquals(error.status, 412);
+        const error = await assertRejects(failed, TransferError, "with replace: true");
+        assertEquals([error.code, (error.cause as StatusError).status], ["EXISTS", 412]);
       }
     }
     assertEquals(await Deno.readFile(`${files.there}${uri}`), content);
@@ -500,7 +502,7 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     [{ head: [200, { "upload-offset": "01" }] }, "UNEXPECTED_RESPONSE", "how much"],
     [{ head: [404, {}] }, null, "write: true"],
     [{ head: [301, {}] }, null, "301"],
-    [{ head: [507, { "upload-offset": "2" }] }, null, "too little space for the 3 bytes"],
+    [{ head: [507, { "upload-offset": "2" }] }, "DISK_FULL", "too little space for the 3 bytes"],
     [{ put: [201, {}] }, "UNEXPECTED_RESPONSE", "does not report whether it is the same"],
     [
       { put: [201, { "repr-digest": "sha-256=:AA==:" }] },
@@ -518,22 +520,26 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     [{ put: [405, {}] }, null, "write: true"],
     [
       { head: [409, {}] },
-      null,
+      "IN_THE_WAY",
       "a directory has this name, or a file that of a directory on the way",
     ],
-    [{ put: [409, {}] }, null, "another upload of this file is under way"],
-    [{ put: [409, OFFSET] }, null, "another part"],
-    [{ put: [412, {}] }, null, "the file there changed meanwhile"],
+    [{ put: [409, {}] }, "IN_THE_WAY", "a directory has this name"],
+    [{ put: [409, { "retry-after": "1" }] }, "IN_USE", "is at work there"],
+    [{ put: [409, { allow: "GET, PUT" }] }, "ONLY_ADDS", "it only adds files"],
+    [{ put: [409, OFFSET] }, "IN_USE", "another upload"],
+    [{ put: [412, {}] }, "TARGET_CHANGED", "the file there changed meanwhile"],
+    [{ put: [412, { allow: "GET, PUT" }] }, "ONLY_ADDS", "it only adds files"],
+    [{ put: [412, { allow: "PUT, DELETE" }] }, "TARGET_CHANGED", "changed meanwhile"],
     [{ put: [413, {}] }, null, "maxBytes"],
     [{ put: [500, {}] }, null, "its log"],
-    [{ put: [503, {}] }, null, "is its disk mounted?"],
+    [{ put: [503, {}] }, "ROOT_GONE", "is its disk mounted?"],
     [{ put: [503, { "retry-after": "1" }] }, null, "too many files open"],
-    [{ put: [507, {}] }, null, "no space left"],
+    [{ put: [507, {}] }, "DISK_FULL", "no space left"],
   ];
   for (const [answers, code, message] of refused) {
     const { error, puts } = await uploadTo(answers);
     // Once more only from another offset.
-    assertEquals(puts, answers.head ? 0 : message === "another part" ? 2 : 1);
+    assertEquals(puts, answers.head ? 0 : message === "another upload" ? 2 : 1);
     assert(error.message.includes(message) && error.message.includes('"/f"'), error.message);
     const [status] = answers.put ?? answers.head!;
     if (error instanceof StatusError) {
@@ -570,7 +576,7 @@ Deno.test("a different offset is used once", async () => {
     conflicts = 2;
     offsets.length = 0;
     const failed = () => upload(serving.makeClient(), file, "/f", options);
-    assertEquals((await assertRejects(failed, StatusError)).status, 409);
+    assertEquals((await assertRejects(failed, TransferError)).code, "IN_USE");
     assertEquals(offsets.length, requests);
   }
 });

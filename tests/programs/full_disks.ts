@@ -122,13 +122,12 @@ async function announced(bytes: number, offset?: number): Promise<HeaderDict> {
 /** The error of a transfer, as far as it is told. */
 async function failureOf(transfer: Promise<unknown>) {
   const error = await transfer.catch((error) => error);
-  if (!(error instanceof TransferError || error instanceof StatusError)) {
-    return { message: Deno.inspect(error) };
-  }
-  const kept = error instanceof TransferError ? error.kept : null;
+  if (!(error instanceof TransferError)) return { message: Deno.inspect(error) };
+  const { kept, free, cause } = error;
   return {
     ...told(error),
-    free: error.free,
+    free,
+    ...cause instanceof StatusError ? { status: cause.status } : {},
     ...kept === null ? {} : { kept: { ...kept, path: kept.path.replace(disk, "DISK") } },
     message: error.message.replaceAll(disk, "DISK"),
   };
@@ -136,9 +135,8 @@ async function failureOf(transfer: Promise<unknown>) {
 
 /** The properties of an error. */
 function told(error: unknown) {
-  const { needed } = error as TransferError | StatusError;
-  if (error instanceof StatusError) return { status: error.status, needed };
-  return { code: (error as TransferError).code, needed };
+  const { code, at, needed } = error as TransferError;
+  return { code, at, needed };
 }
 
 /**

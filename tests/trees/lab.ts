@@ -734,8 +734,9 @@ function isEnded(
   { connection }: Case,
   { events, error }: Pick<Transferred, "events" | "error">,
 ): boolean {
+  const cause = error instanceof TransferError ? error.cause : error;
   return connection &&
-    (error instanceof StatusError || events.some(({ type }) => type === "failed"));
+    (cause instanceof StatusError || events.some(({ type }) => type === "failed"));
 }
 
 function objection(where: string, what: readonly string[]): Objection {

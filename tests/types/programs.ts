@@ -18,10 +18,10 @@ import {
 } from "@degu/degu";
 import { checkAddress, parseHost, standardLogger } from "@degu/degu";
 import * as degu from "@degu/degu";
-import { Device, DeviceServer, PairingError } from "@degu/degu/device";
+import { Device, DeviceServer, PairingError, peerOf } from "@degu/degu/device";
 import {
-  download, downloadTree, FilesApp, type MoveTreeOptions, TransferError, upload, uploadTree,
-  type UploadTreeOptions,
+  download, downloadTree, FilesApp, listDirectory, type MoveTreeOptions, TransferError, upload,
+  uploadTree, type UploadTreeOptions,
 } from "@degu/degu/files";
 import { callApp, mkreq, type TempClientPKI, TempPKI } from "@degu/degu/misc";
 

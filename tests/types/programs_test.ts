@@ -9,6 +9,7 @@ import * as logs from "./logs.rows.ts";
 import * as names from "./names.rows.ts";
 import { BEGINNING, blockOf, typeErrors } from "./programs.ts";
 import * as requests from "./requests.rows.ts";
+import * as transfers from "./transfers.rows.ts";
 import * as trees from "./trees.rows.ts";
 import * as trust from "./trust.rows.ts";
 
@@ -19,6 +20,7 @@ const WRONG = [
   ...requests.WRONG,
   ...trust.WRONG,
   ...trees.WRONG,
+  ...transfers.WRONG,
   ...names.WRONG,
   ...errors.WRONG,
 ];
@@ -28,6 +30,7 @@ const RIGHT = {
   ...requests.RIGHT,
   ...trust.RIGHT,
   ...trees.RIGHT,
+  ...transfers.RIGHT,
   ...names.RIGHT,
   ...logs.RIGHT,
   ...errors.RIGHT,

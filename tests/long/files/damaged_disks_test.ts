@@ -8,7 +8,8 @@ import {
   FilesApp,
   listDirectory,
   listTree,
-  StatusError,
+  type StatusError,
+  TransferError,
   type TreeResult,
   upload,
   uploadTree,
@@ -310,7 +311,8 @@ Deno.test("while the served directory is gone everything is 503, and each call r
   ];
   const problem = "the directory that is served is not there; is its disk mounted?";
   for (const call of calls) {
-    assertEquals((await assertRejects(call, StatusError, problem)).status, 503);
+    const { code, cause } = await assertRejects(call, TransferError, problem);
+    assertEquals([code, (cause as StatusError).status], ["ROOT_GONE", 503]);
   }
   assertEquals(events, []);
   // The directory is back.

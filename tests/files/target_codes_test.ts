@@ -1,0 +1,197 @@
+/** What is at the target of a transfer: one fact has one code in both directions, and is said once. */
+import type { AppFunction } from "@degu/degu";
+import {
+  deleteFile,
+  download,
+  FilesApp,
+  isTransient,
+  makeDirectory,
+  type StatusError,
+  TransferError,
+  type TransferErrorCode,
+  type TransferOptions,
+  upload,
+} from "@degu/degu/files";
+import { content, fill } from "@degu/testing/directories.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { serveFiles } from "@degu/testing/transferring.ts";
+import { makeTrees } from "@degu/testing/trees.ts";
+import { assertEquals, assertRejects } from "@std/assert";
+
+const DIRECTIONS = ["download", "upload"] as const;
+
+type Files = Awaited<ReturnType<typeof setUp>>;
+
+/** A file `f` with the text "source", and a target for it. */
+async function setUp(direction: typeof DIRECTIONS[number], target: Record<string, string | null>) {
+  const files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+  const { there, here, client } = files;
+  const [from, to] = direction === "upload" ? [here, there] : [there, here];
+  await fill(from, { f: "source" });
+  await fill(to, target);
+  const copy = (path: string, options: TransferOptions = {}) =>
+    direction === "upload"
+      ? upload(client, `${from}/f`, path.split("/"), options)
+      : download(client, ["f"], `${to}/${path}`, options);
+  return { ...files, to, copy };
+}
+
+interface Row {
+  readonly fact: string;
+  readonly target: Record<string, string | null>;
+  readonly path: string;
+  readonly options?: TransferOptions;
+  /** `null` if the call resolves. */
+  readonly code: TransferErrorCode | null;
+  /** The status that comes, if the target is a server's. */
+  readonly status?: number;
+  readonly prepare?: (files: Files) => Promise<void>;
+}
+
+const rows: readonly Row[] = [
+  {
+    fact: "another file is there, and is not to be replaced",
+    target: { x: "other" },
+    path: "x",
+    options: { replace: false },
+    code: "EXISTS",
+    status: 412,
+  },
+  {
+    fact: "another file of the same size is there, and is not to be replaced",
+    target: { x: "Source" },
+    path: "x",
+    options: { replace: false },
+    code: "EXISTS",
+    status: 412,
+  },
+  {
+    fact: "an identical file is there, and is not to be replaced",
+    target: { x: "source" },
+    path: "x",
+    options: { replace: false },
+    code: null,
+  },
+  {
+    fact: "an identical file is there, which is not resumed either",
+    target: { x: "source" },
+    path: "x",
+    options: { replace: false, resume: false },
+    code: null,
+  },
+  { fact: "another file is there", target: { x: "other" }, path: "x", code: null },
+  {
+    fact: "a directory is there",
+    target: { "x/y": "" },
+    path: "x",
+    code: "IN_THE_WAY",
+    status: 409,
+  },
+  {
+    fact: "a file has the name of the directory",
+    target: { x: "" },
+    path: "x/y",
+    code: "IN_THE_WAY",
+    status: 409,
+  },
+];
+
+for (const direction of DIRECTIONS) {
+  for (const { fact, target, path, options, code, status } of rows) {
+    Deno.test(`${direction}: ${fact}: ${code ?? "copied"}`, async () => {
+      await using files = await setUp(direction, target);
+      if (code === null) {
+        assertEquals((await files.copy(path, options)).total, 6);
+        assertEquals(await Deno.readTextFile(`${files.to}/${path}`), "source");
+        return;
+      }
+      const before = await content(files.to);
+      const error = await assertRejects(() => files.copy(path, options), TransferError);
+      assertEquals([error.code, isTransient(error)], [code, false], error.message);
+      if (direction === "upload") assertEquals((error.cause as StatusError).status, status);
+      assertEquals(await content(files.to), before, "nothing is replaced, and nothing is left");
+    });
+  }
+}
+
+Deno.test("download: a link that leads to an identical file is not replaced with replace: false", async () => {
+  await using files = await setUp("download", { other: "source" });
+  await makeLinks({ [`${files.to}/x`]: "other" });
+  const error = await assertRejects(() => files.copy("x", { replace: false }), TransferError);
+  assertEquals(error.code, "EXISTS");
+  assertEquals((await Deno.lstat(`${files.to}/x`)).isSymlink, true);
+});
+
+Deno.test("a FilesApp that only adds says so when it refuses, and what is refused for another reason does not", async () => {
+  const statuses: unknown[] = [];
+  await using files = await serveFiles((dir): AppFunction => {
+    const app = new FilesApp(dir, { write: "add" });
+    return async (request, session, api) => {
+      const answer = await app.handle(request, session, api);
+      const [status, , { allow, "retry-after": after }] = answer;
+      if (status >= 400) statuses.push([request.method, status, allow, after]);
+      return answer;
+    };
+  });
+  const { client, there, here } = files;
+  await fill(there, { x: "old", "d/y": "" });
+  await fill(here, { f: "new" });
+  const put = (uri: string, headers = {}) =>
+    client.request("PUT", uri, headers, new TextEncoder().encode("new"));
+  for (const headers of [{}, { "if-none-match": "*" }, { "if-file-stamp": "none" }]) {
+    await (await put("/x", headers)).discard();
+  }
+  await (await put("/d")).discard();
+  await (await put("/x/y")).discard();
+  await (await client.request("DELETE", "/x")).discard();
+  const allow = "GET, HEAD, PUT";
+  assertEquals(statuses.splice(0), [
+    ["PUT", 409, allow, undefined],
+    ["PUT", 412, allow, undefined],
+    ["PUT", 412, allow, undefined],
+    ["PUT", 409, undefined, undefined],
+    ["PUT", 409, undefined, undefined],
+    ["DELETE", 405, allow, undefined],
+  ]);
+  const calls: [() => Promise<unknown>, TransferErrorCode, number][] = [
+    [() => upload(client, `${here}/f`, ["x"]), "ONLY_ADDS", 412],
+    [() => upload(client, `${here}/f`, ["x"], { resume: false }), "ONLY_ADDS", 412],
+    [() => upload(client, `${here}/f`, ["x"], { replace: false }), "EXISTS", 412],
+    [() => upload(client, `${here}/f`, ["d"]), "IN_THE_WAY", 409],
+    [() => makeDirectory(client, ["x"]), "IN_THE_WAY", 409],
+    [() => deleteFile(client, ["x"]), "ONLY_ADDS", 405],
+  ];
+  for (const [call, code, status] of calls) {
+    const error = await assertRejects(call, TransferError);
+    assertEquals([error.code, (error.cause as StatusError).status], [code, status], error.message);
+  }
+  assertEquals(await Deno.readTextFile(`${there}/x`), "old");
+});
+
+Deno.test("an upload to a server whose directory is gone is transient, and says so by its code", async () => {
+  await using files = await setUp("upload", {});
+  await Deno.remove(files.there, { recursive: true });
+  for (const call of [() => files.copy("x"), () => deleteFile(files.client, ["x"])]) {
+    const error = await assertRejects(call, TransferError);
+    const { status } = error.cause as StatusError;
+    assertEquals([error.code, status, isTransient(error)], ["ROOT_GONE", 503, true]);
+  }
+  await Deno.mkdir(files.there);
+});
+
+for (const lists of [true, false]) {
+  const what = lists ? "" : ", also if it does not list its directory";
+  Deno.test(`upload: a tree says of each file that its server only adds${what}`, async () => {
+    const large = "l".repeat(100_000);
+    await using trees = await makeTrees(
+      "upload",
+      { large },
+      { large: large.toUpperCase() },
+      undefined,
+      { write: "add", list: lists },
+    );
+    await Deno.utime(`${trees.target}/large`, 1, 1);
+    const { errors } = await trees.copy();
+    assertEquals((errors.large as TransferError).code, "ONLY_ADDS", String(errors.large));
+  });
+}
