@@ -95,11 +95,11 @@ const PLAIN: ListenerMaker = {
 };
 
 /** The time that a program has between making a server and serving, before it is warned. */
-const UNSERVED_MILLISECONDS = 1000;
+const UNSERVED_MILLISECONDS = 3000;
 
 /**
  * A server of one app. A server listens as soon as it is made, and serves once
- * {@linkcode Server.prototype.serveForever} is called. If that isn't called within a second, the
+ * {@linkcode Server.prototype.serveForever} is called. If that isn't called within 3 seconds, the
  * server logs a warning.
  *
  * @example

@@ -91,14 +91,14 @@ Deno.test("serveForever() counts as handled once ready, which was asked for, has
   await ignored[Symbol.asyncDispose]();
 });
 
-Deno.test("a server that nobody serves for a second says so, and one that is served or closed does not", async () => {
+Deno.test("a server that nobody serves for 3 seconds says so, and one that is served or closed does not", async () => {
   using time = new FakeTime();
   const logger = new RecordingLogger();
   const unserved = new Server(anywhere, app, { logger });
   const served = new Server(anywhere, app, { logger });
   const serving = served.serveForever();
   new Server(anywhere, app, { logger }).close();
-  time.tick(999);
+  time.tick(2999);
   assertEquals(logger.lines, []);
   time.tick(1);
   const address = formatAddress(unserved.address);
