@@ -263,7 +263,7 @@ export class Transfers implements Disposable {
       progress.bytes -= there;
       progress.totalBytes -= size;
       signal.throwIfAborted();
-      const breaksOff = endsCommand(error) && await answersAll(files, error);
+      const breaksOff = endsCommand(error) && await isAnswering(files, error);
       if (endsCommand(error) && !breaksOff) throw await this.#ending(files, { from, to }, error);
       const problem = breaksOff
         ? `${BREAKS_OFF}; ${this.#again}`
@@ -505,7 +505,7 @@ const LOST_PEER: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "
  * Whether a peer still answers, so that an error which looks like its loss is about one file: a
  * connection may break off at certain contents.
  */
-async function answersAll(files: RemoteFiles, error: unknown): Promise<boolean> {
+async function isAnswering(files: RemoteFiles, error: unknown): Promise<boolean> {
   const isLost = isAway(error) || error instanceof TlsError || codeOf(error) === "FULL";
   return !isLost && (await files.ask())?.ok === true;
 }

@@ -408,6 +408,22 @@ Deno.test("sync --every prints what a pass has changed, and each error when it c
   assertEquals(await content(target), { "a": "44", "b": "2", "c": "3" });
 });
 
+Deno.test("sync --every --verbose names each file when it is copied", async () => {
+  await using ends = await setUp("to a peer", { "a": "1", "d/b": "2" });
+  using pauses = steppedTimeouts(7000);
+  await using agent = ends.files.start([...EVERY, "--verbose", ends.source, "camera:to"]);
+  await pauses.begun();
+  await fill(ends.source, { "c": "3" });
+  await pauses.end();
+  agent.kill("SIGINT");
+  const { code, stdout, stderr } = await agent.ended();
+  assertEquals(stdout.split("\n").toSorted(), ["", "camera:to/a", "camera:to/c", "camera:to/d/b"]);
+  assertEquals([code, stderr.replaceAll(/ in \d+:\d\d/g, "")], [
+    0,
+    "2 files copied, 2 B\n1 file copied, 1 B; 2 up to date\n",
+  ]);
+});
+
 Deno.test("sync --every ends as its last pass, with --json all is objects, and a pass under way is interrupted", async () => {
   await using ends = await setUp("to a peer", { "a": "1", "b": "2" }, { "b/x": "in the way" });
   const { files, source } = ends;
