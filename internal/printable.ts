@@ -38,6 +38,26 @@ export function printable(text: string): string {
   );
 }
 
+/** The most characters of a text in a log: that of an error may quote a whole body. */
+const MAX_LOGGED = 16384;
+/** The indentation of the lines of a stack. */
+const INDENT = "    ";
+
+/**
+ * Makes a text of one or more lines safe for a log, as {@linkcode printable} does, and shortens a
+ * long one. Further lines, as those of a stack, are indented: none of them looks like the first
+ * line of another text.
+ */
+export function printableLines(text: string): string {
+  if (text.length > MAX_LOGGED) {
+    text = `${text.slice(0, MAX_LOGGED)}… (${text.length} in all)`;
+  }
+  if (!text.includes("\n")) return printable(text);
+  const [first = "", ...more] = text.split("\n").map(printable);
+  const indented = more.map((line) => line.startsWith(INDENT) ? line : INDENT + line);
+  return [first, ...indented].join("\n");
+}
+
 /**
  * Makes an error safe for a log: the message and the stack of a file system error contain its path.
  *

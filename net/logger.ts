@@ -4,7 +4,7 @@
 
 import { type Session, tellServer } from "../base/app/session.ts";
 import { checkBoolean, checkFunction, checkMethods, copyOptions } from "../internal/checks.ts";
-import { printable } from "../internal/printable.ts";
+import { printable, printableLines } from "../internal/printable.ts";
 import { type Interval, unref } from "./deadline.ts";
 
 /** The level of a line of a log. */
@@ -207,7 +207,7 @@ export function standardLogger(
 }
 
 /** The logger of what has no server. */
-export const processLogger: Logger = standardLogger();
+export const processLogger: Logger = makeSafeLogger(standardLogger());
 
 /** Checks that a logger has a method for each level, and that its `record`, if any, is one. */
 export function checkLogger(logger: Partial<Logger>, levels: readonly LogLevel[]): void {
@@ -217,7 +217,8 @@ export function checkLogger(logger: Partial<Logger>, levels: readonly LogLevel[]
 
 /**
  * Wraps a logger so that its failures (a full disk, say) don't reach the caller: exceptions and
- * rejections are dropped. Each line goes to `record`, or else to the method of its level.
+ * rejections are dropped. Each line goes to `record`, or else to the method of its level. Lines are
+ * made safe, since the errors of apps can quote what a peer has sent.
  *
  * @param levels The levels that are used; the logger must have a method for each.
  */
@@ -227,8 +228,9 @@ export function makeSafeLogger<Level extends LogLevel = LogLevel>(
   levels: readonly Level[] = LEVELS as readonly LogLevel[] as readonly Level[],
 ): SafeLogger<Level> {
   checkLogger(logger, levels);
-  const record = (level: Level, message: string, details?: Partial<LogDetails>) => {
+  const record = (level: Level, text: string, details?: Partial<LogDetails>) => {
     ignoreFailure(() => {
+      const message = printableLines(text);
       if (logger.record === undefined) return logger[level](message);
       const all = { kind: "other", who: null, error: undefined, ...details } as const;
       return logger.record(level, message, all);

@@ -10,6 +10,7 @@ import {
   type LogLevel,
   Server,
   type ServerOptions,
+  type Session,
   SSLServer,
   standardLogger,
 } from "@degu/degu/server";
@@ -125,6 +126,47 @@ Deno.test("record gets a handshake that failed, and what has no slot", async () 
   await waiting.send(GET);
   const { level, who, message } = await logger.waitFor("slot");
   assertEquals([level, message], ["info", `${who}: closed, because no slot became free`]);
+});
+
+Deno.test("no peer forges a line or controls a terminal, whatever the error of an app quotes", async (t) => {
+  const sent = "x\n2026 FAKE\r\x1b[2J\u202e";
+  const fails: Record<string, (text: string, session: Session) => unknown> = {
+    "the message of an error": (text) => JSON.parse(text),
+    "a message with a cause": (text) => {
+      throw new RangeError(`not allowed: ${text}`, { cause: new Error(text) });
+    },
+    "an error in an object": (text) => {
+      throw { error: new Error(text) };
+    },
+    "the reason of the end of a session": (text, session) => session.close(new Error(text)),
+  };
+  await eachRow(t, Object.entries(fails), async (_name, fail) => {
+    const logger = new RecordLogger();
+    const app: App = async (request, session) => {
+      fail(await request.text(), session);
+      return [200, "OK", {}, null];
+    };
+    await using server = await Server.start(["127.0.0.1", 0], app, { logger });
+    await new Client(server.address).request("PUT", "/", {}, sent).catch(() => {});
+    await server.shutdown();
+    const line = logger.lines.find(({ message }) => message.includes("FAKE"));
+    assert(line !== undefined, Deno.inspect(logger.lines));
+    assertMatch(line.message, /^[^\n]+(\n {4}[^\n]*)+$/);
+    assertEquals(line.message.match(/[^\n\P{C}]/gu), null);
+  });
+});
+
+Deno.test("a line is shortened if the error of an app quotes a whole body", async () => {
+  const logger = new RecordLogger();
+  const app: App = async (request) => {
+    throw new Error(await request.text());
+  };
+  await using server = await Server.start(["127.0.0.1", 0], app, { logger });
+  const sent = "\x1b".repeat(4_000_000);
+  await (await new Client(server.address).request("PUT", "/", {}, sent)).discard();
+  const { message } = await logger.waitFor("app");
+  assert(message.length < 17_000 * "\\u{1b}".length, `${message.length}`);
+  assertMatch(message, /: an error of the app: Error: .*… \(\d+ in all\)$/);
 });
 
 Deno.test("the logger of an app may have record, too", async () => {
