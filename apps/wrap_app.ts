@@ -9,7 +9,7 @@ import {
   callHandle,
   readApp,
 } from "../base/app/app.ts";
-import { type Request, type Response, responseOf } from "../base/app/message.ts";
+import { cancelAnswer, type Request, type Response, responseOf } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { checkFunction } from "../internal/checks.ts";
@@ -88,10 +88,17 @@ export function wrapApp(
   const parts = readApp(app, "app");
   checkFunction("handle", handle);
   const wrapped: AppFunction = (request, session, api) => {
-    const next: NextApp = async (...[ownRequest, ownSession, ownApi]) =>
-      responseOf(
-        await callHandle(parts, ownRequest ?? request, ownSession ?? session, ownApi ?? api),
-      );
+    const next: NextApp = async (...[ownRequest, ownSession, ownApi]) => {
+      const nextRequest = ownRequest ?? request;
+      const { body } = nextRequest;
+      const returned = await callHandle(parts, nextRequest, ownSession ?? session, ownApi ?? api);
+      try {
+        return responseOf(returned);
+      } catch (error) {
+        cancelAnswer(returned, body, error);
+        throw error;
+      }
+    };
     return handle(next, request, session, api);
   };
   if (typeof app === "function") return wrapped;

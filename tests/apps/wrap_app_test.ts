@@ -3,10 +3,14 @@ import {
   type App,
   type AppFunction,
   type AppObject,
+  Body,
+  type BodyOut,
   Client,
   EmptyPreambleError,
+  type HeaderDict,
   reply,
   Response,
+  ResponseError,
   routes,
   type Session,
   wrapApp,
@@ -14,7 +18,7 @@ import {
 import { callApp, mkreq } from "@degu/degu/misc";
 import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
 import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { lawless, serve } from "@degu/testing/serving.ts";
 import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
 
 /** A class, whose private fields only its own methods can use. */
@@ -84,6 +88,26 @@ Deno.test("next() needs no arguments, takes others, and always gives a Response"
   }
   const wrong = wrapApp(() => [200, "OK"] as never, (next) => next());
   await assertRejects(() => callApp(wrong, mkreq("GET", "/")), TypeError, "got 2 items");
+});
+
+Deno.test("the body of an answer that can't be one of next() is canceled, so that its file is closed", async () => {
+  const answers: ((body: BodyOut) => unknown)[] = [
+    (body) => [200, "OK", new Headers(), body],
+    (body) => ({ status: 200, reason: "OK", headers: null, body }),
+    (body) => [200, "OK", body],
+    (body) => {
+      throw new ResponseError([200, "OK", new Headers() as unknown as HeaderDict, body]);
+    },
+  ];
+  for (const answer of answers) {
+    let reason: unknown;
+    const stream = new ReadableStream({ cancel: (given) => void (reason = given) });
+    await using serving = serve(
+      wrapApp(lawless(() => answer(new Body(stream, 5))), (next) => next()),
+    );
+    assertEquals((await serving.makeClient().request("GET", "/")).status, 500);
+    assertInstanceOf(reason, TypeError);
+  }
 });
 
 Deno.test("wrapApp keeps onConnect and disposal of an app, on the app itself", async () => {
