@@ -3,7 +3,7 @@
 import type { Api, AppObject } from "../base/app/app.ts";
 import { makeOutputFromInput } from "../base/body/bodies.ts";
 import { copyOptions, wrongType } from "../internal/checks.ts";
-import { type Request, Response, type ResponseTuple } from "../base/app/message.ts";
+import { type Request, Response, type ResponseTuple, thrownResponse } from "../base/app/message.ts";
 import { hasBrokenBody } from "../net/incoming_body.ts";
 import { makeSafeLogger, type SafeLogger, warnAbout } from "../net/logger.ts";
 import { messageOf } from "../net/thrown.ts";
@@ -110,6 +110,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
    *
    * @param request The request; the rest of its path is relayed.
    * @param session The session, whose end aborts the request.
+   * @throws {ResponseError} if the client throws one.
    * @throws {BodyError} if another app has used the body of the request.
    * @throws {RangeError} if a header of the client can't be sent with the request.
    * @throws {Deno.errors.NotCapable} without the permission to connect.
@@ -132,6 +133,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       if (isPreambleTooLong(error)) {
         return [431, "Request Header Fields Too Large", {}, null];
       }
+      // An answer of a requester of the program.
+      if (thrownResponse(error) !== undefined) throw error;
       // Mistakes of this side: a header of the client that can't be sent, a missing permission.
       if (isMistake(error)) throw error;
       // The client broke the body of its request: the server has the answer.

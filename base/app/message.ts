@@ -617,6 +617,11 @@ export function announcedFraming(
   return isBodiless(method, status) ? undefined : nullFraming(headers, unframedNull);
 }
 
+/** The response of a {@linkcode ResponseError}; `undefined` for any other error. */
+export function thrownResponse(error: unknown): ResponseTuple | ResponseObject | undefined {
+  return ((error ?? {}) as Partial<ResponseError>)[RESPONSE];
+}
+
 /**
  * The answer to a request whose app has thrown: the response of a {@linkcode ResponseError}; or, if
  * the body of the request is too long for its app, or is no JSON although the app has asked its
@@ -629,7 +634,7 @@ export function answerToError(
   body: BodyIn,
   error: unknown,
 ): ResponseTuple | ResponseObject | null {
-  const { [RESPONSE]: response } = (error ?? {}) as Partial<ResponseError>;
+  const response = thrownResponse(error);
   if (response !== undefined) return response;
   if (error instanceof BodyError && isTooLong(body, error)) {
     return [413, "Content Too Large", {}, null];

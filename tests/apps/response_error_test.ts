@@ -6,6 +6,7 @@ import {
   type Exchange,
   fromFetchHandler,
   json,
+  ProxyApp,
   reply,
   Response,
   ResponseError,
@@ -128,6 +129,15 @@ Deno.test("access logs and a server in a worker see what an app has thrown as an
     name: "throwing",
   });
   assertEquals((await new Client(temp.address).request("GET", "/")).status, 404);
+});
+
+Deno.test("a proxy sends what the client of a program has thrown as an answer, and logs nothing", async () => {
+  for (const answer of ANSWERS) {
+    await using app = new ProxyApp({ request: async () => await fail(answer) });
+    await using serving = serve(app);
+    await assertNoLamp(await serving.makeClient().request("GET", "/"));
+    assertEquals([...serving.logger.at("error"), ...serving.logger.at("info")], []);
+  }
 });
 
 Deno.test("an answer of another copy of the package is sent, too", async () => {
