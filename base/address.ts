@@ -183,10 +183,6 @@ export function socketName(address: Address): string {
 function checkHost(host: string, isScoped: boolean, scopeid: number | undefined): void {
   if (isIPv6(withoutZone(host))) {
     checkScope(host, scopeid);
-    const zone = zoneOf(host);
-    if (zone !== null && SCOPE_NUMBER.test(zone)) {
-      checkInteger("address: the scope", Number(zone), 0, MAX_UINT32);
-    }
   } else if (isScoped || !isNameOrIPv4(host)) {
     throw badHost(host, isScoped ? "an IPv6 address" : "an IP address or a DNS name");
   }
@@ -314,6 +310,9 @@ export function checkScope(host: string, scopeid = 0): void {
       "must have the name or the number of an interface after %, without zeros before it; " +
         `got ${quote(host)}`,
     );
+  }
+  if (zone !== null && SCOPE_NUMBER.test(zone)) {
+    checkInteger("address: the scope", Number(zone), 0, MAX_UINT32);
   }
   if (zone !== null && scopeid !== 0 && zone !== String(scopeid)) {
     throw notAllowed("address", `must give the scope once; got ${quote(host)} and ${scopeid}`);

@@ -99,6 +99,7 @@ Deno.test("checkAddress accepts for each side what the constructors of that side
     [["::1", 80], true, true],
     [["fe80::1", 80], false, false],
     [["fe80::1%lo", 80], true, true],
+    [["::1%4294967296", 80], false, false],
     [["fe80::1/64", 80, 0, 3], true, false],
     [["127.0.0.1", 80, 0, 3], true, false],
     [["::1", 80, 0], false, false],
