@@ -202,10 +202,22 @@ function interfering(dir: string, interfere: () => Promise<void> | void): AppFun
   };
 }
 
-/** Uploads a large file of a time long ago, which is changed when the server has got the request. */
+/**
+ * Uploads a large file of a time long ago, which is changed when its first bytes were read and the
+ * server has got the request.
+ */
 async function uploadChanged(change: (path: string) => Promise<void>) {
   let path = "";
-  const files = await serveFiles((dir) => interfering(dir, () => change(path)));
+  const begun = Promise.withResolvers<void>();
+  using _read = patch(Deno.FsFile.prototype, "read", (read) => {
+    return async function (this: Deno.FsFile, into) {
+      const count = await read.call(this, into);
+      begun.resolve();
+      return count;
+    };
+  });
+  const changed = () => begun.promise.then(() => change(path));
+  const files = await serveFiles((dir) => interfering(dir, changed));
   path = `${files.here}/file`;
   await Deno.writeFile(path, CONTENT);
   await Deno.utime(path, new Date(1e12), new Date(1e12));
