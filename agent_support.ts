@@ -32,11 +32,27 @@ export {
   type TransferReason,
 } from "./files/transfer_error.ts";
 export {
+  // A command or an option that deletes is refused before it has begun.
+  deletingProblem,
+} from "./internal/disk/deleting.ts";
+export {
+  // A name of a peer is judged before a path of this device is made of it.
+  nameProblem,
+} from "./internal/disk/file_names.ts";
+export {
+  // The record of an inbox is locked so that other commands can read it.
+  lockPathOf,
+} from "./internal/disk/files.ts";
+export {
   // Inboxes are made, moved and renamed so that a crash leaves no half of it.
   giveNewName,
   presenceOf,
   syncIfPossible,
 } from "./internal/disk/names.ts";
+export {
+  // Paths of the program have slashes, as those of the library have.
+  withSlashes,
+} from "./internal/disk/paths.ts";
 export {
   // A message of the system is printed without its code.
   plainMessageOf,

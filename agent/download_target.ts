@@ -1,8 +1,9 @@
 /** Where the files of a peer go on this device, and the copying of one to its place. */
 
-import { dirname, join, resolve } from "node:path";
-import { confirmDownload } from "@degu/degu/agent_support";
+import { dirname } from "node:path";
+import { confirmDownload, nameProblem } from "@degu/degu/agent_support";
 import { download } from "@degu/degu/files";
+import { join, resolve } from "./paths.ts";
 import { FAILED, Failure } from "./failure.ts";
 import { ifThere } from "./local_paths.ts";
 import type { RemoteEntry, RemoteFiles } from "./remote_files.ts";
@@ -42,7 +43,7 @@ export async function directoryPathIn(
   { path }: LocalTarget,
   name: string | undefined,
 ): Promise<string> {
-  const whole = name === undefined ? path : join(path, name);
+  const whole = name === undefined ? path : pathIn(path, name);
   if (name !== undefined && (await ifThere(Deno.lstat(whole)))?.isSymlink) {
     throw new Failure(
       `${whole} is a symbolic link, which is not followed below the target: remove it, or choose another target`,
@@ -52,6 +53,17 @@ export async function directoryPathIn(
     if ((await ifThere(Deno.stat(each)))?.isDirectory === false) throw notDirectory(each);
   }
   return whole;
+}
+
+/**
+ * The path of an entry of a peer in a directory of this device.
+ *
+ * @throws {Failure} if the disk can't hold the name.
+ */
+export function pathIn(directory: string, name: string): string {
+  const problem = nameProblem(name);
+  if (problem === null) return join(directory, name);
+  throw new Failure(`the disk can't hold the name ${JSON.stringify(name)}: it ${problem}`);
 }
 
 function notDirectory(path: string): Failure {

@@ -3,9 +3,10 @@
  * in that directory.
  */
 
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import ignore from "ignore";
 import { bareName } from "@degu/degu/agent_support";
+import { join, realPathSync } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { FAILED, Failure } from "./failure.ts";
 import { RESERVED } from "./inbox.ts";
@@ -20,7 +21,8 @@ const MAX_BYTES = MAX_LINES * (3 * MAX_CHARACTERS + 2);
 
 /** How many paths the library may remember: a tree may have a million. */
 const MAX_REMEMBERED = 10_000;
-const OPTIONS = { ignorecase: false };
+/** Paths are relative by themselves. The library takes a directory `C:` of a peer for a drive. */
+const OPTIONS = { ignorecase: false, allowRelativePaths: true };
 
 /** The patterns of a directory of this device. The last one that matches a path decides. */
 export class IgnoreList {
@@ -50,6 +52,9 @@ export class IgnoreList {
    * out.
    */
   ignores(path: readonly string[], isDirectory: boolean): boolean {
+    // The library takes a backslash for a slash on Windows, where no name has one: such a name of a
+    // peer fails when it is copied.
+    if (Deno.build.os === "windows" && path.some((name) => name.includes("\\"))) return false;
     if (++this.#asked % MAX_REMEMBERED === 0) this.#rules = ignore(OPTIONS).add(this.#rules);
     return this.#rules.ignores(`${path.join("/")}${isDirectory ? "/" : ""}`);
   }
@@ -144,7 +149,7 @@ function badIgnoreList(path: string): Failure {
  * that takes them. The directories above are asked as far as this program may read.
  */
 function isInInbox(dir: string): boolean {
-  for (let at = Deno.realPathSync(dir);; at = dirname(at)) {
+  for (let at = realPathSync(dir);; at = dirname(at)) {
     const path = join(at, RESERVED);
     if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return false;
     if (isThere(path)) return true;

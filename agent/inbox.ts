@@ -1,9 +1,9 @@
 /** The inbox of `degu serve`: a directory in it for each peer, which no other peer sees. */
 
-import { join } from "node:path";
 import { giveNewName, presenceOf, syncIfPossible } from "@degu/degu/agent_support";
 import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
+import { join } from "./paths.ts";
 import { FAILED, Failure } from "./failure.ts";
 
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */

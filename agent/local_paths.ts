@@ -1,7 +1,9 @@
 /** Paths on this device, and the directory in which it keeps its keys. */
 
-import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import { deletingProblem, nameProblem } from "@degu/degu/agent_support";
+import { basename, dirname } from "node:path";
 import type { TreeEntry } from "@degu/degu/files";
+import { join, realPath, relative, resolve } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { FAILED, Failure } from "./failure.ts";
 
@@ -10,7 +12,7 @@ export type OwnDirectory = Awaited<ReturnType<typeof ownDirectory>>;
 
 /** Finds the device's directory by its inode, so another spelling of its path changes nothing. */
 export async function ownDirectory(home: string) {
-  const own = await Deno.realPath(home);
+  const own = await realPath(home);
   const { dev, ino } = await Deno.stat(own);
   const isOwn = (path: string) => {
     try {
@@ -23,9 +25,11 @@ export async function ownDirectory(home: string) {
   return {
     /** Makes a filter that leaves the device's directory out of a tree, which may not exist yet. */
     filter: async (root: string, onLeftOut: (path: readonly string[]) => void) => {
-      const real = await realPath(root);
-      const names = isIn(own, real) ? relative(real, own).split(sep) : [];
+      const real = await futureRealPath(root);
+      const names = isIn(own, real) ? relative(real, own).split("/") : [];
       return ({ path, kind }: TreeEntry) => {
+        // Nothing is looked up by a name that can't be on this disk.
+        if (path.some((name) => nameProblem(name) !== null)) return true;
         // The other end may have a file of this name, which would replace the directory.
         const isCandidate = kind === "directory" || path.length === names.length;
         if (!isCandidate || !isOwn(join(real, ...path))) return true;
@@ -35,9 +39,15 @@ export async function ownDirectory(home: string) {
     },
     /** Refuses a path that is, or is in, the device's directory. The path need not exist yet. */
     check: async (path: string) => {
-      if (isIn(await realPath(path), own)) throw keysAt(path);
+      if (isIn(await futureRealPath(path), own)) throw keysAt(path);
     },
   };
+}
+
+/** Refuses what a command or an option deletes, on a system where that was not tried. */
+export function checkDeleting(what: string): void {
+  const problem = deletingProblem();
+  if (problem !== null) throw new Failure(`${what}: ${problem}: nothing is deleted`);
 }
 
 function keysAt(path: string): Failure {
@@ -47,12 +57,12 @@ function keysAt(path: string): Failure {
 }
 
 /** The real path of a file, or the real path that a missing file would have. */
-async function realPath(path: string): Promise<string> {
-  const real = await ifThere(Deno.realPath(path));
+async function futureRealPath(path: string): Promise<string> {
+  const real = await ifThere(realPath(path));
   if (real !== null) return real;
   const whole = resolve(path);
   const parent = dirname(whole);
-  return parent === whole ? whole : join(await realPath(parent), basename(whole));
+  return parent === whole ? whole : join(await futureRealPath(parent), basename(whole));
 }
 
 /** The advice for a path with unexpanded wildcards; `null` for any other path. */
@@ -76,7 +86,7 @@ export function overlap(one: string, other: string): boolean {
 
 /** Whether a real path is a directory or inside it. */
 export function isIn(path: string, dir: string): boolean {
-  const inside = dir.endsWith(sep) ? dir : dir + sep;
+  const inside = dir.endsWith("/") ? dir : `${dir}/`;
   return path === dir || path.startsWith(inside);
 }
 

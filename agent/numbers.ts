@@ -23,6 +23,8 @@ const LATE_MILLISECONDS = 100;
  */
 export const MAX_NUMBERS = 5;
 
+/** The character of Ctrl-C, which is no signal in the raw mode of Windows. */
+const CTRL_C = "\x03";
 /** The character of Ctrl-D, which does not end the input of a terminal in raw mode. */
 const CTRL_D = "\x04";
 /** Longer than any answer that counts. */
@@ -102,7 +104,8 @@ export class NumberQuestions {
     this.#read();
     // In line mode, a line that is begun before the question would be an answer. A read that has
     // begun before a change of the mode would not see Ctrl-D, so the mode stays.
-    stdin.setRaw(true, { cbreak: true });
+    // The console of Windows has no such mode: there Ctrl-C is a key.
+    stdin.setRaw(true, { cbreak: Deno.build.os !== "windows" });
     try {
       return await question();
     } finally {
@@ -140,7 +143,10 @@ export class NumberQuestions {
     const { readable } = this.#output.streams.stdin;
     try {
       for await (const text of readable.pipeThrough(new TextDecoderStream())) {
-        for (const key of text) this.#onKey?.(key);
+        for (const key of text) {
+          if (key === CTRL_C) this.#output.interrupt();
+          else this.#onKey?.(key);
+        }
       }
     } catch {
       // The terminal is gone.

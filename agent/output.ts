@@ -31,6 +31,8 @@ export class Output {
   /** Whether stderr is a terminal that is worth drawing on. */
   readonly draws: boolean;
   readonly streams: Streams;
+  /** Interrupts the command, where the terminal passes Ctrl-C on as a key. */
+  interrupt: () => void = () => {};
   readonly #colors: boolean;
   #isDrawn = false;
   /**

@@ -1,15 +1,18 @@
 /** The device of a command: where it is, and how it is opened; or one for this command alone. */
 
+import { isAbsolute } from "node:path";
 import { Device, isDeviceName } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
-import { isAbsolute, resolve } from "node:path";
+import { join, resolve } from "./paths.ts";
 import type { Context } from "./command.ts";
 import { explainingLogger } from "./explain.ts";
 import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
 
+const IS_WINDOWS = Deno.build.os === "windows";
+
 /** The directory of the person; `null` where it is not known. */
 export function personalDirectory(): string | null {
-  const home = Deno.env.get("HOME");
+  const home = Deno.env.get(IS_WINDOWS ? "USERPROFILE" : "HOME");
   return home !== undefined && isAbsolute(home) ? home : null;
 }
 
@@ -18,9 +21,12 @@ export function findHome(given: string | undefined): string {
   // An empty value usually comes from an unset variable in a script.
   if (given === "") throw new Failure("--home: must be a directory; it is empty", USAGE);
   if (given !== undefined) return resolve(given);
-  const state = Deno.env.get("XDG_STATE_HOME");
+  const state = Deno.env.get(IS_WINDOWS ? "LOCALAPPDATA" : "XDG_STATE_HOME");
   // The specification of these variables says to ignore relative paths.
-  if (state !== undefined && isAbsolute(state)) return `${state}/degu`;
+  if (state !== undefined && isAbsolute(state)) return join(state, "degu");
+  if (IS_WINDOWS) {
+    throw new Failure("LOCALAPPDATA is not set: use --home DIR to say where the device is");
+  }
   const home = personalDirectory();
   if (home !== null) return `${home}/.local/state/degu`;
   throw new Failure("HOME is not set: use --home DIR to say where the device is");

@@ -81,11 +81,12 @@ export async function runAgent(
   let output = new Output({ json: args.includes("--json") }, streams);
   let context: Context | undefined;
   using signals = caught;
-  const { signal } = signals;
+  const { signal, interrupt = () => {} } = signals;
   const run: Run = (action) => async (...args) => {
     const command = args.at(-1) as Command; // commander passes the command behind the options
     const options = command.optsWithGlobals<CommonOptions>();
     output = new Output(options, streams);
+    output.interrupt = interrupt;
     if (options.verbose && options.quiet) {
       throw new Failure("--verbose and --quiet contradict each other: leave one out", USAGE);
     }
@@ -131,7 +132,7 @@ export async function makeProgram(
     .helpOption("-h, --help", "explain this command")
     .option(
       "--home <dir>",
-      "where the device is (default: $XDG_STATE_HOME/degu, else ~/.local/state/degu)",
+      "where the device is (default: $XDG_STATE_HOME/degu, else ~/.local/state/degu; on Windows %LOCALAPPDATA%\\degu)",
     )
     .option("--json", "print one JSON object per line")
     .option("--quiet", "print results, warnings and errors only; not what was copied")
@@ -221,16 +222,22 @@ function wrongUsage(error: CommanderError, command: Command): Error {
   return new Failure(`${problem}; "${name} --help" explains it`, USAGE);
 }
 
-/** The signals that end programs; Windows can't send SIGTERM. */
+/** The signals that end programs. Windows sends the last two for Ctrl-Break and a closed window. */
 const TERMINATION_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
-  ? ["SIGINT"]
+  ? ["SIGINT", "SIGBREAK", "SIGHUP"]
   : ["SIGINT", "SIGTERM"];
+
+interface CaughtSignals extends Disposable {
+  readonly signal: AbortSignal;
+  /** Has the effect of a signal of the system. */
+  readonly interrupt?: () => void;
+}
 
 /**
  * Catches signals until disposed of: the first signal aborts the command, the second ends the
  * process.
  */
-export function catchSignals(): { readonly signal: AbortSignal } & Disposable {
+export function catchSignals(): CaughtSignals {
   const controller = new AbortController();
   const listener = () => {
     if (controller.signal.aborted) Deno.exit(INTERRUPTED);
@@ -239,6 +246,7 @@ export function catchSignals(): { readonly signal: AbortSignal } & Disposable {
   for (const signal of TERMINATION_SIGNALS) Deno.addSignalListener(signal, listener);
   return {
     signal: controller.signal,
+    interrupt: listener,
     [Symbol.dispose]: () => {
       for (const signal of TERMINATION_SIGNALS) Deno.removeSignalListener(signal, listener);
     },

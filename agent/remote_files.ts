@@ -29,9 +29,12 @@ export interface RemotePath {
   readonly directory: boolean;
 }
 
-/** Whether an argument has a colon before its first slash. */
+/**
+ * Whether an argument has a colon before its first slash. On Windows, a single letter before the
+ * colon is a drive.
+ */
 export function isRemotePath(text: string): boolean {
-  return /^[^/:]+:/.test(text);
+  return Deno.build.os === "windows" ? /^[^/\\:]{2,}:/.test(text) : /^[^/:]+:/.test(text);
 }
 
 /** Reads `PEER:[PATH]`. Leading slashes, repeated slashes and `.` are ignored. */

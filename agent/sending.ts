@@ -1,9 +1,10 @@
 /** The app of `degu send`: files, a wait for the end, and a request that says all has arrived. */
 
+import { basename, dirname } from "node:path";
 import { json, reply } from "@degu/degu";
 import { escapeName, type FileEvent, FilesApp, isReservedName } from "@degu/degu/files";
 import type { AppFunction, Logger, ResponseTuple, Session } from "@degu/degu/server";
-import { basename, dirname, resolve } from "node:path";
+import { realPath, resolve } from "./paths.ts";
 import { pause } from "./pause.ts";
 import { Failure, USAGE } from "./failure.ts";
 import { ifThere, notHere, overlap } from "./local_paths.ts";
@@ -46,7 +47,7 @@ export async function findSources(
   const found = new Map<string, Source>();
   for (const given of paths) {
     const name = basename(resolve(given));
-    const path = await ifThere(Deno.realPath(given));
+    const path = await ifThere(realPath(given));
     if (path === null) throw notHere(given);
     const { isFile, isDirectory, size, mtime } = await Deno.stat(path);
     if (!isFile && !isDirectory) throw new Failure(`${given} is neither a file nor a directory`);

@@ -1,6 +1,6 @@
 /** The directories that `degu serve` serves: checked before anything is served. */
 
-import { join } from "node:path";
+import { join, realPath } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { codeOf, FAILED, Failure, USAGE } from "./failure.ts";
 import { Inbox } from "./inbox.ts";
@@ -86,7 +86,7 @@ export async function checkServed(
   home: string,
   option = "--share",
 ): Promise<string> {
-  const path = await labelled(option, ifThere(Deno.realPath(dir)));
+  const path = await labelled(option, ifThere(realPath(dir)));
   if (path === null) {
     const problem = `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`;
     throw new Failure(problem, FAILED, { code: "NOT_THERE", path: dir });
@@ -96,7 +96,7 @@ export async function checkServed(
   }
   // A missing permission is reported now, not at the first request of a peer.
   await labelled(option, canBeUsed(path));
-  const own = await Deno.realPath(home);
+  const own = await realPath(home);
   if (overlap(path, own)) throw keysInside(option, dir, own);
   return path;
 }

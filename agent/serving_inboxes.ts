@@ -1,6 +1,7 @@
 /** The inboxes of a device's `degu serve`, recorded for its other commands. */
 
-import { join } from "node:path";
+import { lockPathOf } from "@degu/degu/agent_support";
+import { join } from "./paths.ts";
 import { ifThere } from "./local_paths.ts";
 
 /** A record that no process locks is removed only after this: a new one is locked in a moment. */
@@ -22,13 +23,17 @@ export class ServingInboxes {
   async add(inbox: string): Promise<AsyncDisposable> {
     await Deno.mkdir(this.#dir, { recursive: true, mode: 0o700 });
     const path = join(this.#dir, crypto.randomUUID());
-    const file = await Deno.open(path, { createNew: true, write: true, mode: 0o600 });
+    const lockPath = lockPathOf(path);
+    const file = await Deno.open(lockPath, { createNew: true, write: true, mode: 0o600 });
     await file.lock(true);
-    await file.write(new TextEncoder().encode(inbox));
+    const text = new TextEncoder().encode(inbox);
+    if (lockPath === path) await file.write(text);
+    else await Deno.writeFile(path, text, { createNew: true });
     return {
       [Symbol.asyncDispose]: async () => {
         file.close();
-        await Deno.remove(path).catch(() => {}); // a later command removes it
+        // A later command removes what stays.
+        for (const each of new Set([path, lockPath])) await Deno.remove(each).catch(() => {});
       },
     };
   }
@@ -38,6 +43,8 @@ export class ServingInboxes {
     const names = await ifThere(Array.fromAsync(Deno.readDir(this.#dir), ({ name }) => name)) ?? [];
     const inboxes = new Set<string>();
     for (const name of names) {
+      // A file that is locked for another one is no record.
+      if (name.includes(".")) continue;
       const inbox = await ifThere(readRecord(join(this.#dir, name)));
       if (inbox !== null) inboxes.add(inbox);
     }
@@ -47,11 +54,16 @@ export class ServingInboxes {
 
 /** Reads a record; `null` for one that no process locks. */
 async function readRecord(path: string): Promise<string | null> {
-  using file = await Deno.open(path);
+  const lockPath = lockPathOf(path);
+  using file = await Deno.open(lockPath);
   // The lock is shared: another command that looks at the same time is not `degu serve`.
-  if (!await file.tryLock(false)) return await new Response(file.readable).text();
+  if (!await file.tryLock(false)) {
+    return lockPath === path
+      ? await new Response(file.readable).text()
+      : await Deno.readTextFile(path);
+  }
   const { mtime } = await file.stat();
   const isOld = mtime !== null && Math.abs(Date.now() - mtime.getTime()) > UNLOCKED_MILLISECONDS;
-  if (isOld) await Deno.remove(path);
+  if (isOld) { for (const each of new Set([path, lockPath])) await Deno.remove(each); }
   return null;
 }

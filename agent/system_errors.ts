@@ -1,7 +1,7 @@
 /** Errors of the system, in words for people. */
 
-import { isReservedName } from "@degu/degu/files";
 import { dirname } from "node:path";
+import { isReservedName } from "@degu/degu/files";
 
 /**
  * Errors of the file system, as Deno and Node's modules write them:

@@ -1,5 +1,6 @@
 /** The transfers of one command, of files and of trees, with one progress bar and one summary. */
 
+import { dirname } from "node:path";
 import { isCut, isOfTransfer, transferFacts } from "@degu/degu/agent_support";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { ConnectionPool } from "@degu/degu/client";
@@ -16,7 +17,7 @@ import {
   type TreeResult,
   uploadTree,
 } from "@degu/degu/files";
-import { dirname, join } from "node:path";
+import { join } from "./paths.ts";
 import type { Context } from "./command.ts";
 import { codeOf, type ErrorCode, exitCodeOf, FAILED, Failure, isAway, REFUSED } from "./failure.ts";
 import {
@@ -178,7 +179,9 @@ export class Transfers implements Disposable {
    * Reserves the absolute path of a target for a source; fails if another source goes there, or
    * into a directory there: its files could be replaced.
    */
-  take(target: string, source: string): void {
+  take(path: string, source: string): void {
+    // Windows ignores case.
+    const target = Deno.build.os === "windows" ? path.toLowerCase() : path;
     const places = [target];
     for (let dir = dirname(target); dir !== places.at(-1); dir = dirname(dir)) places.push(dir);
     const taken = places.find((each) => this.#taken.has(each));
@@ -539,7 +542,9 @@ class TreeCopy {
 
   namesOf(path: readonly string[]): TransferNames {
     const { names, root } = this.#job;
-    const [remote, local] = [this.#files.name([...names, ...path]), join(root, ...path)];
+    // A name of a peer is shown as it is, also where a disk would take a backslash for a slash.
+    const local = path.length === 0 ? join(root) : `${join(root, "/")}${path.join("/")}`;
+    const remote = this.#files.name([...names, ...path]);
     const isGet = this.#transfers.direction === "get";
     return isGet ? { from: remote, to: local } : { from: local, to: remote };
   }

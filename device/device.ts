@@ -1,6 +1,6 @@
 /** A device: its identity, and the peers that it trusts. */
 
-import { join } from "node:path";
+import { join } from "../internal/disk/paths.ts";
 import type { Address, HostAddress, ScopedAddress } from "../base.ts";
 import type { Client } from "../client.ts";
 import { type App, type Logger, type ServerOptions, standardLogger } from "../server.ts";

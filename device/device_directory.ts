@@ -1,6 +1,5 @@
 /** The directory of a device, and the files there that several processes change. */
 
-import { isAbsolute, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { notAllowed, wrongType } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
@@ -12,6 +11,7 @@ import {
   removeIfPossible,
   syncDirectory,
 } from "../internal/disk/names.ts";
+import { isAbsolute, join, normalize } from "../internal/disk/paths.ts";
 import { isDeviceName, nameKey } from "./identity/names.ts";
 import {
   checkPrivate,

@@ -1,6 +1,6 @@
 /** The peers of a device, on disk: one file for each. */
 
-import { join } from "node:path";
+import { join } from "../internal/disk/paths.ts";
 import {
   type Address,
   checkAddress,

@@ -1,12 +1,13 @@
 /** The addresses of a device's servers, recorded for its other processes. */
 
-import { join } from "node:path";
 import { type Address, parseAddress } from "../base.ts";
 import { addressText } from "../base/address.ts";
 import { writeAside } from "./identity/private_files.ts";
+import { lockPathOf } from "../internal/disk/files.ts";
 import type { Temporary } from "../internal/disk/temporary.ts";
 import { pause } from "../internal/pause.ts";
 import { ifPresent, namesIn, randomSuffix, removeIfPossible } from "../internal/disk/names.ts";
+import { basename, join } from "../internal/disk/paths.ts";
 
 const MAX_RECORD_BYTES = 512;
 /** A new record is locked a moment after its file was created. */
@@ -38,11 +39,19 @@ export class ServingRecords {
     const name = randomSuffix();
     const temporary = join(this.#dir, `.${name}`);
     const path = join(this.#dir, name);
-    const lock = ({ file }: Temporary) => file.lock(true);
+    const lockPath = lockPathOf(path);
+    const locked = lockPath === path ? null : await Deno.open(lockPath, NEW_FILE);
+    await locked?.lock(true);
+    const lock = async ({ file }: Temporary) => {
+      if (locked === null) await file.lock(true);
+    };
     const record = await writeAside(path, addressText(address), temporary, lock);
     const remove = async () => {
       await removeIfPossible(path);
       record[Symbol.dispose]();
+      if (locked === null) return;
+      locked.close();
+      await removeIfPossible(lockPath);
     };
     return { touch: () => record.file.utimeSync(new Date(), new Date()), remove };
   }
@@ -97,8 +106,7 @@ export class ServingRecords {
     if (!(await Deno.lstat(path)).isFile) return null;
     using file = await Deno.open(path);
     if (!ADDRESS_NAME.test(name) && !isOld(await file.stat())) return null;
-    // The lock is shared: others who check at the same time must not be mistaken for the owner.
-    if (await file.tryLock(false)) {
+    if (await isUnlocked(path, file)) {
       await removeIfPossible(path);
       return null;
     }
@@ -108,6 +116,21 @@ export class ServingRecords {
     return new TextDecoder().decode(bytes.subarray(0, length));
   }
 }
+
+/** Whether no process has locked a file, or the file that is locked for it. */
+async function isUnlocked(path: string, opened: Deno.FsFile): Promise<boolean> {
+  const lockPath = lockPathOf(path);
+  // The lock is shared: others who check at the same time must not be mistaken for the owner.
+  if (lockPath === path || !ADDRESS_NAME.test(basename(path))) return await opened.tryLock(false);
+  const file = await ifPresent(Deno.open(lockPath));
+  try {
+    return file === null || await file.tryLock(false);
+  } finally {
+    file?.close();
+  }
+}
+
+const NEW_FILE: Deno.OpenOptions = { createNew: true, write: true, mode: 0o600 };
 
 function isOld({ mtime }: Deno.FileInfo): boolean {
   return mtime !== null && Math.abs(Date.now() - mtime.getTime()) > UNLOCKED_MILLISECONDS;

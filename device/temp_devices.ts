@@ -1,7 +1,7 @@
 /** Paired devices that are gone after a test. */
 
-import { join } from "node:path";
 import { INTERNAL } from "../base/internal.ts";
+import { join } from "../internal/disk/paths.ts";
 import { type Logger, Session } from "../server.ts";
 import { checkString, notAllowed } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";

@@ -149,9 +149,6 @@ function problemOf(name: string): string | null {
   if (name === "." || name === "..") return "refers to a directory itself or the one above it";
   if (name.includes("/")) return "has a slash; pass each name separately";
   if (name.includes("\0")) return "has a NUL byte";
-  // On Windows, a backslash would make the name a path, and a colon the name of a stream of another
-  // file.
-  if (/[\\:]/.test(name) && Deno.build.os === "windows") return "has a backslash or a colon";
   if (!name.isWellFormed()) return "has a lone surrogate";
   // No character has more than three bytes of UTF-8 for each of its code units.
   if (name.length * 3 > MAX_NAME_BYTES && encoder.encode(name).length > MAX_NAME_BYTES) {

@@ -13,6 +13,7 @@ import {
   readNames,
   statOrNull,
 } from "../internal/disk/names.ts";
+import { nameProblem } from "../internal/disk/file_names.ts";
 import type { Turns } from "../internal/disk/files.ts";
 import type { DirectoryEntry, TreeEntry, WithMode } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
@@ -247,7 +248,8 @@ function describeEntry(directory: ReadDirectory, name: string): FoundEntry | nul
   if (isReservedName(name)) return isLocal ? otherEntry(name, "special") : null;
   const isDoubtful = name.includes(NOT_UTF8);
   // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
-  const isUnnameable = !isName(name) || isTooDeep || isDoubtful && doubtful.has(name);
+  const isUnnameable = !isName(name) || nameProblem(name) !== null || isTooDeep ||
+    isDoubtful && doubtful.has(name);
   if (isUnnameable) return otherEntry(name, "name");
   const path = prefixOf(place.path) + name;
   try {

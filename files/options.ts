@@ -1,5 +1,6 @@
 /** Options of transfers, their progress and their results. */
 
+import { withSlashes } from "../internal/disk/paths.ts";
 import { fileURLToPath } from "node:url";
 import {
   checkBoolean,
@@ -175,7 +176,7 @@ export function pathOf(name: "file" | "dir", given: string | URL): string {
   if (path === "" || path.includes("\0")) {
     throw notAllowed(name, `must be ${what}, without NUL bytes`);
   }
-  return path;
+  return withSlashes(path);
 }
 
 function copyDate(modified: Date | "now" | undefined): Date | "now" | null {

@@ -22,8 +22,8 @@
  * of the threat model (docs/security.md).
  */
 
-import { type BigIntStats, renameSync, rmdirSync, unlinkSync } from "node:fs";
-import { dirname } from "node:path";
+import { quote } from "../internal/quote.ts";
+import { type BigIntStats, rmdirSync, unlinkSync } from "node:fs";
 import { setMode } from "../internal/disk/files.ts";
 import {
   fileErrorCode,
@@ -31,8 +31,11 @@ import {
   giveNewName,
   infoOrNull,
   isAt,
+  replaceFile,
   statOrNull,
 } from "../internal/disk/names.ts";
+import { nameProblem } from "../internal/disk/file_names.ts";
+import { dirname, realPathSync } from "../internal/disk/paths.ts";
 import type { Temporary } from "../internal/disk/temporary.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { inUseRefusal, Refusal, refusalOf, unreadable } from "./refusal.ts";
@@ -125,22 +128,28 @@ export class Root {
     this.#unfinished = unfinished;
   }
 
-  /** The path to which names lead, if there is no link on the way. */
+  /**
+   * The path to which names lead, if there is no link on the way.
+   *
+   * @throws {Refusal} if the disk can't hold one of the names.
+   */
   pathOf(names: readonly string[]): string {
+    names.forEach(checkOnDisk);
     return names.length === 0 ? this.path : prefixOf(this.path) + names.join("/");
   }
 
   /**
    * Finds a directory in which a name is given, and the missing ones on the way.
    *
-   * @throws {Refusal} if the path is reserved, or leads through a link or a file.
+   * @throws {Refusal} if the path is reserved, leads through a link or a file, or has a name that
+   * the disk can't hold.
    */
   findParent(
     names: readonly string[],
     { known = null, isLater = false }: ExpectedParent = {},
   ): Parent {
-    if (names.some(isReservedName)) throw reservedName();
-    if (known === null && Deno.realPathSync(this.path) !== this.path) {
+    names.forEach(checkName);
+    if (known === null && realPathSync(this.path) !== this.path) {
       throw new Refusal(403, `${this.path} now leads somewhere else`);
     }
     const shared = known === null ? 0 : sharedDepth(known, names);
@@ -175,7 +184,7 @@ export class Root {
     const name = names.at(-1);
     if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
     const parent = found ?? this.findParent(names.slice(0, -1), { isLater });
-    if (isReservedName(name)) throw reservedName();
+    checkName(name);
     const path = prefixOf(parent.path) + name;
     const existing = isUnseen || parent.missing.length > 0 ? null : lookAt(path);
     if (existing !== null && isReserved(parent.path, name, existing)) throw reservedName();
@@ -241,7 +250,7 @@ export class Root {
     const mode = isOwn ? file.newMode : Number(existing.mode);
     if (mode !== null) setMode(file.path, mode);
     makeDirectories(parent.missing, () => {
-      if (!isNew) return renameSync(file.path, path);
+      if (!isNew) return replaceFile(file.path, path);
       if (giveNewName(file.path, path)) return;
       // For a directory or a link, the refusal has another status.
       this.#findFile(names, { parent: known });
@@ -314,6 +323,20 @@ function sharedDepth(known: Parent, names: readonly string[]): number {
   let depth = 0;
   while (depth < most && known.names[depth] === names[depth]) depth++;
   return depth;
+}
+
+/** Refuses a name that no file may get. */
+function checkName(name: string): void {
+  if (isReservedName(name)) throw reservedName();
+  checkOnDisk(name);
+}
+
+/** Refuses a name that the disk can't hold: nothing is looked up by such a name. */
+function checkOnDisk(name: string): void {
+  const problem = nameProblem(name);
+  if (problem !== null) {
+    throw new Refusal(403, `the disk can't hold the name ${quote(name)}: it ${problem}`);
+  }
 }
 
 function reservedName(): Refusal {

@@ -8,7 +8,12 @@
  */
 
 import { Turns } from "../internal/disk/files.ts";
-import { isOverload, syncAllIfPossible } from "../internal/disk/names.ts";
+import {
+  isHeldOpen,
+  isOverload,
+  syncAllIfPossible,
+  whenReplaceable,
+} from "../internal/disk/names.ts";
 import type { Temporary } from "../internal/disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
 
@@ -176,6 +181,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
           if (errors[i] !== null) throw errors[i];
           this.#name(each);
         } catch (error) {
+          if (await this.#nameLater(each, error)) continue;
           this.#named.push(failedOutcome(each.file, error));
         }
         // Directories that were missing may have been made just now, so the next file looks for
@@ -190,6 +196,23 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       await syncAllIfPossible(changed);
       this.#outcomes.push(...this.#named);
       this.#named = [];
+    }
+  }
+
+  /**
+   * Gives a file its name once no other program has the old file open, on Windows; false if that
+   * doesn't help.
+   */
+  async #nameLater(each: ArrivedFile<F>, error: unknown): Promise<boolean> {
+    if (Deno.build.os !== "windows" || each.temporary === null || !isHeldOpen(error)) return false;
+    try {
+      await whenReplaceable(() => {
+        this.#entered = null;
+        this.#name(each);
+      });
+      return true;
+    } catch {
+      return false;
     }
   }
 

@@ -2,18 +2,24 @@
 
 import { DeguError } from "../base/errors.ts";
 
-/** The signals that end programs; Windows can't send SIGTERM. */
+/** The signals that end programs. Windows sends the last two for Ctrl-Break and a closed window. */
 export const TERMINATION_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
-  ? ["SIGINT"]
+  ? ["SIGINT", "SIGBREAK", "SIGHUP"]
   : ["SIGINT", "SIGTERM"];
 
 /** The usual exit codes of a program that a signal has ended: 128 and the number of the signal. */
-const EXIT_CODES: Readonly<Partial<Record<Deno.Signal, number>>> = { SIGINT: 130, SIGTERM: 143 };
+const EXIT_CODES: Readonly<Partial<Record<Deno.Signal, number>>> = {
+  SIGINT: 130,
+  SIGTERM: 143,
+  SIGBREAK: 130,
+  SIGHUP: 129,
+};
 
 let termination: AbortSignal | null = null;
 
 /**
- * Returns a signal that the first SIGINT (Ctrl-C) or SIGTERM aborts, always the same one. Its
+ * Returns a signal that the first SIGINT (Ctrl-C) or SIGTERM aborts, on Windows SIGINT, SIGBREAK or
+ * SIGHUP (a closed window), always the same one. Its
  * reason is a {@linkcode DeguError} with the code `"TERMINATED"`, whose message names the signal of
  * the system. A second SIGINT or SIGTERM ends the process with the code 130 or 143.
  *

@@ -1,10 +1,11 @@
 /** `degu get`: files from the share or the inbox of a peer. */
 
-import { dirname, join, resolve } from "node:path";
+import { dirname } from "node:path";
+import { resolve } from "../paths.ts";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { Failure, USAGE } from "../failure.ts";
-import { directoryPathIn, downloadJobOf, findTarget } from "../download_target.ts";
+import { directoryPathIn, downloadJobOf, findTarget, pathIn } from "../download_target.ts";
 import { ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 import { type FileJob, type PeerJobs, Transfers, type TreeJob } from "../transfers.ts";
@@ -84,7 +85,7 @@ async function runGet(
       const shown = files.name(found.names, found.kind === "directory");
       if (found.kind === "file") {
         if (directory) throw new Failure(`${shown} is a file: leave out the slash at the end`);
-        const path = target.isDirectory ? join(target.path, found.name) : target.path;
+        const path = target.isDirectory ? pathIn(target.path, found.name) : target.path;
         transfers.take(resolve(path), shown);
         return downloadJobOf(files, found, path);
       }

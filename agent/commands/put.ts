@@ -1,13 +1,19 @@
 /** `degu put`: files to the inbox of a peer. */
 
+import { basename, dirname } from "node:path";
 import { isDeviceName } from "@degu/degu/device";
 import { upload } from "@degu/degu/files";
-import { basename, dirname } from "node:path";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { ALREADY_THERE } from "../explain.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";
-import { ifThere, notHere, type OwnDirectory, ownDirectory } from "../local_paths.ts";
+import {
+  checkDeleting,
+  ifThere,
+  notHere,
+  type OwnDirectory,
+  ownDirectory,
+} from "../local_paths.ts";
 import {
   checkNotReserved,
   isRemotePath,
@@ -53,6 +59,7 @@ async function runPut(
     settled?: number;
   },
 ): Promise<number> {
+  if (move) checkDeleting("--move");
   checkSettled(settled, recursive || move);
   const target = readOperands(paths);
   const given = paths.slice(0, -1);

@@ -1,16 +1,17 @@
 /** `degu receive`: files from one other device, once, without pairing. */
 
+import { dirname } from "node:path";
 import { bareName, setTransferTraits } from "@degu/degu/agent_support";
 import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
 import { escapeName, isReservedName } from "@degu/degu/files";
-import { dirname, join } from "node:path";
+import { realPath } from "../paths.ts";
 import { pause } from "../pause.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS, jsonOf } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure, isAway, USAGE } from "../failure.ts";
 import { joinByLine, joinSender, UNSEEN_SECONDS } from "../joining.ts";
-import { directoryPathIn, downloadJobOf, findTarget } from "../download_target.ts";
+import { directoryPathIn, downloadJobOf, findTarget, pathIn } from "../download_target.ts";
 import { canBeWritten, ifThere, ownDirectory } from "../local_paths.ts";
 import { NumberQuestions } from "../numbers.ts";
 import { formatBytes, type Output } from "../output.ts";
@@ -71,7 +72,7 @@ async function runReceive(
   await using own = await TemporaryDevice.open(context);
   const { device } = own;
   // The received files must not change the permanent device.
-  const kept = await ownDirectory(await ifThere(Deno.realPath(home)) ?? device.dir);
+  const kept = await ownDirectory(await ifThere(realPath(home)) ?? device.dir);
   await kept.check(target.path);
 
   const sender = line !== undefined
@@ -106,7 +107,7 @@ async function runReceive(
       const names = [name];
       if (bareName(name).startsWith(".") && !force) throw new Failure(BEGINS_WITH_DOT);
       if (kind === "file") {
-        const path = join(target.path, name);
+        const path = pathIn(target.path, name);
         const job = downloadJobOf(
           files,
           { names, size, modified: new Date(modified) },

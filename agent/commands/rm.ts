@@ -5,6 +5,7 @@ import { deleteFile, listTree, TransferError, type TreeEntry } from "@degu/degu/
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { codeOf, FAILED, Failure, USAGE } from "../failure.ts";
+import { checkDeleting } from "../local_paths.ts";
 import { checkNotReserved } from "../remote_files.ts";
 import { OTHER_REASONS, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 
@@ -38,6 +39,7 @@ async function rm(
   { recursive = false },
 ): Promise<number> {
   const { output } = context;
+  checkDeleting("rm");
   const paths = given.map(readArgument);
   let exitCode = 0;
   const fail = (name: string, message: string, error: unknown) => {

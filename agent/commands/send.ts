@@ -2,6 +2,7 @@
 
 import type { Address } from "@degu/degu/base";
 import type { Device, Peer } from "@degu/degu/device";
+import { realPath } from "../paths.ts";
 import { listen, parseInvitingAddress, type SentAddress, withNextPort } from "../addresses.ts";
 import { type AgentCommand, type Context, parseSeconds } from "../command.ts";
 import { loggerOf, TemporaryDevice } from "../own_device.ts";
@@ -49,7 +50,7 @@ async function send(
   const { home, output, signal } = context;
   await using own = await TemporaryDevice.open(context);
   const { device } = own;
-  const homes = [device.dir, await ifThere(Deno.realPath(home))].filter((each) => each !== null);
+  const homes = [device.dir, await ifThere(realPath(home))].filter((each) => each !== null);
   const sources = await findSources(files, homes);
   using events = new ServeEvents(output);
   const sending = new Sending(

@@ -1,6 +1,5 @@
 /** `degu serve`: shares a directory, and takes files into another directory. */
 
-import { join } from "node:path";
 import { Option } from "commander";
 import { type Address, formatAddress } from "@degu/degu/base";
 import { type DeviceServer, type Peer, peerOf, perPeer } from "@degu/degu/device";
@@ -12,6 +11,7 @@ import {
   type Session,
   standardLogger,
 } from "@degu/degu/server";
+import { join } from "../paths.ts";
 import { pause } from "../pause.ts";
 import { DEFAULT_PORT, isForOthers, listen, parseListenAddress } from "../addresses.ts";
 import { type AgentCommand, type Context, parseOnce, repeated } from "../command.ts";

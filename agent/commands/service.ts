@@ -1,8 +1,8 @@
 /** `degu service`: `degu serve` and `degu sync` as services of the user's systemd. */
 
-import { join } from "node:path";
 import type { Command } from "commander";
 import { type Address, formatAddress } from "@degu/degu/base";
+import { join, realPath } from "../paths.ts";
 import { DEFAULT_PORT, isForOthers, isUnixAddress } from "../addresses.ts";
 import { AgentCommand, type Context, type Run } from "../command.ts";
 import { openDevice, openOrMakeDevice } from "../own_device.ts";
@@ -229,7 +229,7 @@ async function syncUnits(
   const path = parseRemotePath(remote);
   await using device = await openDevice(context);
   const peer = await openPeer(device, path.peer);
-  const dir = await ifThere(Deno.realPath(local));
+  const dir = await ifThere(realPath(local));
   if (dir === null) {
     throw new Failure(`there is no directory ${local} on this device: make it first`);
   }

@@ -8,7 +8,7 @@ import { openPeer } from "../peer_client.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";
 import { checkNotReserved } from "../remote_files.ts";
 import { IGNORE_FILE, IgnoreList, isIgnoreFile } from "../ignore.ts";
-import { ifThere, ownDirectory, wildcardHint } from "../local_paths.ts";
+import { checkDeleting, ifThere, ownDirectory, wildcardHint } from "../local_paths.ts";
 import { repeatRuns } from "../runs.ts";
 import {
   isRemotePath,
@@ -103,6 +103,8 @@ async function sync(
     throw new Failure("--max-delete limits --delete: add it", USAGE);
   }
   if (deleteAll && !deletes) throw new Failure("--delete-all extends --delete: add it", USAGE);
+  if (options.delete) checkDeleting("--delete");
+  if (options.move) checkDeleting("--move");
   checkMove(options, isToHere);
   if (every === undefined) return await syncOnce(context, path, root, isToHere, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", USAGE);

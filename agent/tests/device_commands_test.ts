@@ -24,7 +24,7 @@ import {
 } from "@degu/testing/terminals.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { join } from "@std/path";
+import { join } from "@degu/internal/internal/disk/paths.ts";
 import { encode } from "uqr";
 
 Deno.test("init creates a device, prints its name and id, and shows the next step; a second one changes nothing", async () => {

@@ -6,7 +6,7 @@ import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { content, entries, fill } from "@degu/testing/directories.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { dirname } from "@std/path";
+import { dirname } from "@degu/internal/internal/disk/paths.ts";
 import fc from "fast-check";
 
 /** Without it, files that tests have just written are perhaps still being written. */

@@ -253,7 +253,7 @@ for (const [state, home] of [["/s", "/h"], ["s", "/h"], ["", "/h"], ["", "h"], [
 console.log(JSON.stringify(found));`;
 
 Deno.test("without --home the environment determines the directory of the device, but for a relative path", async () => {
-  const flags = ["--allow-env=XDG_STATE_HOME,HOME", "--no-check"];
+  const flags = ["--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE", "--no-check"];
   const none = "HOME is not set: use --home DIR to say where the device is";
   assertEquals(JSON.parse(await runScript(FIND_HOME, flags, {})), [
     ...["/s/degu", "/h/.local/state/degu", "/h/.local/state/degu", none, none],

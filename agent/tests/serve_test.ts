@@ -25,7 +25,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { join } from "@std/path";
+import { join } from "@degu/internal/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 
 // degu serve: what it serves, what it refuses to serve, and how it ends.

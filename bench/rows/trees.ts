@@ -22,7 +22,12 @@ const filesPerDirectory = 100;
 const delay = 10;
 /** The permissions and the path of the program, as after `deno run` or `deno install`. */
 export const agentArguments = [
-  ...["--allow-env=XDG_STATE_HOME,HOME", "--allow-net", "--allow-read", "--allow-write"],
+  ...[
+    "--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE",
+    "--allow-net",
+    "--allow-read",
+    "--allow-write",
+  ],
   "--allow-sys=hostname,networkInterfaces,statfs,uid",
   new URL("../../agent/main.ts", import.meta.url).pathname,
 ];

@@ -3,7 +3,6 @@
  * from then on; and the contexts of TLS of an open device. The files are written atomically.
  */
 
-import { isAbsolute, join, normalize } from "node:path";
 import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
 import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
 import { checkBoolean, checkString, copyOptions, notAllowed } from "../../internal/checks.ts";
@@ -15,6 +14,7 @@ import {
   removeIfPossible,
   syncDirectory,
 } from "../../internal/disk/names.ts";
+import { isAbsolute, join, normalize } from "../../internal/disk/paths.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
 import { createAuthority, createLeaf, type LeafProfile } from "../../net/tls/certificate_writer.ts";
 import { deriveDnsName } from "./names.ts";

@@ -2,6 +2,7 @@
 
 import { checkString, notAllowed } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
+import { isReservedByWindows } from "../../internal/disk/file_names.ts";
 import { isHostName } from "../../net/tls/certificate_writer.ts";
 
 /** The largest number of characters in a name: the limit of a DNS label. */
@@ -10,8 +11,8 @@ const DEVICE_NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
 
 /**
  * Reports whether a text can be the name of a device or of a peer: 1 to 63 letters, digits, `-` and
- * `_`, the first a letter or digit, and not an id. Such a name is safe in a path, in a URI and on a
- * terminal.
+ * `_`, the first a letter or digit, and neither an id nor a name that Windows reserves, such as
+ * `con`. Such a name is safe in a path, in a URI and on a terminal.
  *
  * @param text The text, as a person has typed it or a peer has sent it.
  * @throws {TypeError} if the text is not a string.
@@ -27,7 +28,7 @@ const DEVICE_NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
  */
 export function isDeviceName(text: string): boolean {
   checkString("text", text);
-  return DEVICE_NAME.test(text) && !isDeviceId(text.toLowerCase());
+  return DEVICE_NAME.test(text) && !isDeviceId(text.toLowerCase()) && !isReservedByWindows(text);
 }
 
 export function checkDeviceName(option: string, name: string): void {
@@ -36,7 +37,9 @@ export function checkDeviceName(option: string, name: string): void {
   throw notAllowed(
     option,
     `must be 1 to ${MAX_NAME_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
-      `and not an id of a device; got ${quote(name)}`,
+      `and neither an id of a device nor a name that Windows reserves, such as con; got ${
+        quote(name)
+      }`,
   );
 }
 
@@ -108,9 +111,11 @@ function checkGivenName(name: string): void {
     ? "must not begin or end with white space"
     : LINE_BREAK_OR_CONTROL.test(name)
     ? "must not have a control character or a line break"
-    : name.isWellFormed()
-    ? null
-    : "must not have half of a surrogate pair";
+    : !name.isWellFormed()
+    ? "must not have half of a surrogate pair"
+    : isReservedByWindows(name)
+    ? "must not be one that Windows reserves, such as con"
+    : null;
   if (rule !== null) throw notAllowed("name", `${rule}; got ${quote(name)}`);
 }
 

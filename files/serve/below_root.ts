@@ -11,6 +11,8 @@
 import type { BigIntStats } from "node:fs";
 import { lstat, open } from "node:fs/promises";
 import { fileErrorCode, isMissing, isReal, isUnreadable } from "../../internal/disk/names.ts";
+import { nameProblem } from "../../internal/disk/file_names.ts";
+import { realPath } from "../../internal/disk/paths.ts";
 import { type OpenFile, READ_FLAGS } from "../file_pieces.ts";
 import { notFound, type Refusal, unreadable } from "../refusal.ts";
 import { isReservedAt, isReservedName } from "../reserved.ts";
@@ -35,7 +37,7 @@ export async function resolveBelow(
 ): Promise<Resolved | null> {
   if (isHidden(root, names)) return null;
   const path = root.pathOf(names);
-  const real = await Deno.realPath(path);
+  const real = await realPath(path);
   const isAsNamed = real === path || names.length === 0 || isReal(root.pathOf(names.slice(0, -1)));
   if (!isAsNamed) return null;
   // Nothing is opened before its kind is known: opening a device can have effects.
@@ -75,9 +77,13 @@ async function openAt(path: string): Promise<OpenFile | null> {
   }
 }
 
-/** Whether one of the names is reserved, or leads to a directory that has a reserved name. */
+/**
+ * Whether one of the names is reserved, leads to a directory that has a reserved name, or can't be
+ * on the disk.
+ */
 function isHidden({ path }: Root, names: readonly string[]): boolean {
-  return names.some(isReservedName) || isReservedAt(path, names) ||
+  return names.some((name) => isReservedName(name) || nameProblem(name) !== null) ||
+    isReservedAt(path, names) ||
     isReservedAt(path, names.slice(0, -1));
 }
 

@@ -1,14 +1,7 @@
 /** The app that serves the files of a directory, and accepts new ones. */
 
-import { dirname, resolve } from "node:path";
 import type { Api, AppObject } from "../../base/app/app.ts";
-import {
-  checkBoolean,
-  checkFunction,
-  checkInteger,
-  copyOptions,
-  notAllowed,
-} from "../../internal/checks.ts";
+import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "../../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../../base/app/message.ts";
@@ -28,6 +21,7 @@ import { asksForOffset } from "./put_request.ts";
 import { putBundle } from "./put_bundle.ts";
 import { printableError } from "../../internal/printable.ts";
 import { type FileIdentity, isAt, presenceOf, syncIfPossible } from "../../internal/disk/names.ts";
+import { dirname, realPathSync, resolve } from "../../internal/disk/paths.ts";
 import { belongsInLog, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UnfinishedFiles } from "./unfinished.ts";
@@ -192,8 +186,8 @@ export class FilesApp implements AppObject {
    * @param options Further abilities, limits, and functions to call.
    * @throws {TypeError} if `dir` is neither a string nor a URL, or an option is unknown or of a
    * wrong type.
-   * @throws {RangeError} if `dir` is empty, has a NUL byte, or is not a `file:` URL; on Windows if
-   * `list` or `write` is on; if `maxBytes` is not an integer from 0 to 2⁵³ − 1.
+   * @throws {RangeError} if `dir` is empty, has a NUL byte, or is not a `file:` URL; if
+   * `maxBytes` is not an integer from 0 to 2⁵³ − 1.
    * @throws {Deno.errors.NotFound} if nothing is there, `Deno.errors.NotADirectory` if a file is,
    * `Deno.errors.NotCapable` without the permission to read the directory.
    */
@@ -344,9 +338,6 @@ function checkOptions(options: FilesOptions): FilesOptions {
     const value = copy[name];
     if (value === undefined) continue;
     if (name !== "write" || value !== "add") checkBoolean(name, value);
-    if (value && Deno.build.os === "windows") {
-      throw notAllowed(name, `does not work on Windows; omit it`);
-    }
   }
   if (copy.maxBytes !== undefined) checkInteger("maxBytes", copy.maxBytes, 0, MAX_LENGTH);
   if (copy.onFile !== undefined) checkFunction("onFile", copy.onFile);
@@ -370,7 +361,7 @@ function findParent(path: string): FileIdentity | null {
 function realPathOf(dir: string | URL): string {
   const path = pathOf("dir", dir);
   try {
-    const real = Deno.realPathSync(path);
+    const real = realPathSync(path);
     if (Deno.statSync(real).isDirectory) return real;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) {

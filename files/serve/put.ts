@@ -3,14 +3,19 @@
  * was interrupted; directories that they make; and what they remove.
  */
 
+import { deletingProblem } from "../../internal/disk/deleting.ts";
 import type { Hash } from "node:crypto";
 import { type BigIntStats, fstatSync } from "node:fs";
-import { dirname } from "node:path";
 import type { ResponseTuple } from "../../base/app/message.ts";
 import { cancelQuietly } from "../../base/body/bodies.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
 import { EarlySync, setMode, setModified } from "../../internal/disk/files.ts";
-import { isFileSystemError, syncAllIfPossible } from "../../internal/disk/names.ts";
+import {
+  isFileSystemError,
+  syncAllIfPossible,
+  whenReplaceable,
+} from "../../internal/disk/names.ts";
+import { dirname } from "../../internal/disk/paths.ts";
 import { isDiskFull } from "../../internal/disk/space.ts";
 import type { Temporary } from "../../internal/disk/temporary.ts";
 import { openBelow } from "./below_root.ts";
@@ -75,6 +80,8 @@ async function putMode(
 
 export async function remove(write: FileRequest): Promise<ResponseTuple> {
   const { root, target, report } = write;
+  const problem = deletingProblem();
+  if (problem !== null) throw new Refusal(403, `deleting: ${problem}`);
   await checkTrust(write.session);
   const { isDirectory, names } = target;
   const removing = root.remove(names, isDirectory, conditionOf(write));
@@ -227,6 +234,8 @@ async function openReused(
   });
   if (found === null || found === "directory") throw notFound();
   const { handle, state } = found;
+  const opened = new AsyncDisposableStack();
+  opened.defer(() => handle.close());
   const other = (error?: unknown) => {
     if (error !== undefined && !isFileSystemError(error)) throw error;
     const text = `${found.path} is not what was to be reused`;
@@ -240,11 +249,16 @@ async function openReused(
       const { file } = temporary;
       const hash = newHash();
       const signal = endOf(write, superseded);
-      await copyBeginning(handle, file, { length, hash, sync, signal, unreadable: other });
-      if (isOverwritten(state, fstatSync(handle.fd, { bigint: true }))) throw other();
-      return hash;
+      try {
+        await copyBeginning(handle, file, { length, hash, sync, signal, unreadable: other });
+        if (isOverwritten(state, fstatSync(handle.fd, { bigint: true }))) throw other();
+        return hash;
+      } finally {
+        // Windows replaces no file that is open.
+        await opened.disposeAsync();
+      }
     },
-    [Symbol.asyncDispose]: () => handle.close(),
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }
 
@@ -361,7 +375,7 @@ async function finish(
     return writtenAnswer(false, digestHeader(digest));
   }
   const naming = { condition: conditionOf(write), isNew: wantsNew(request.headers) };
-  const { created, changed } = root.place(names, temporary, naming);
+  const { created, changed } = await whenReplaceable(() => root.place(names, temporary, naming));
   await syncAllIfPossible(changed);
   report("put", names, temporary.file.statSync().size, true, created ? 201 : 204);
   return writtenAnswer(created, digestHeader(digest));

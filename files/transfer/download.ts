@@ -386,7 +386,8 @@ class FileDownload {
     const { signal } = this.#task.settings;
     const file = await open(path, READ_FLAGS).catch(() => null);
     if (file === null) return null;
-    await using _opened = { [Symbol.asyncDispose]: () => file.close() };
+    await using opened = new AsyncDisposableStack();
+    opened.defer(() => file.close());
     const tooShort = () => changedHere(path);
     const hashed = async () => {
       const hashing = hashStart(file, length, tooShort, signal);
@@ -400,6 +401,8 @@ class FileDownload {
     const { etag, sha256 } = begun;
     this.#checkSpace(total, 0);
     const hash = await this.#copy(file, length, await this.#versionOf(etag, total));
+    // Windows replaces no file that is open.
+    await opened.disposeAsync();
     if (hash.copy().digest("hex") !== sha256) {
       await this.#task.part.clear();
       return null;

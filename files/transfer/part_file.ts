@@ -5,16 +5,18 @@
 
 import { notAllowed } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
-import { basename, dirname, join } from "node:path";
 import { becomesFree, grantedBits, lockFile, setMode } from "../../internal/disk/files.ts";
 import {
   giveNewName,
   ifPresent,
   infoOrNull,
   randomSuffix,
+  replaceFile,
   statOrNull,
   syncIfPossible,
+  whenReplaceable,
 } from "../../internal/disk/names.ts";
+import { basename, dirname, join, realPath } from "../../internal/disk/paths.ts";
 import { freeBytes, isDiskFull, type Shortage, spaceFigures } from "../../internal/disk/space.ts";
 import { Temporary } from "../../internal/disk/temporary.ts";
 import { hashOfText, hashStart } from "../digest.ts";
@@ -127,7 +129,7 @@ export class PartFile implements Disposable {
    */
   static async find(target: string, found: FoundParts | null = null): Promise<PartFile> {
     try {
-      const directory = await Deno.realPath(dirname(target));
+      const directory = await realPath(dirname(target));
       const real = join(directory, basename(target));
       const parts = found ?? findParts(directory);
       for (const path of parts.of(real)) {
@@ -255,16 +257,30 @@ export async function renamePart(
   source: number | null,
 ): Promise<boolean> {
   const part = temporary.path;
-  // From here to the new name nothing else of this process runs.
+  const isRenamed = await whenReplaceable(() => {
+    return renameNow(part, granted, target, replaces, seen, source);
+  });
+  if (isRenamed) await syncIfPossible(dirname(target));
+  return isRenamed;
+}
+
+/** Does {@linkcode renamePart}: nothing else of this process runs before it has its name. */
+function renameNow(
+  part: string,
+  granted: number | null,
+  target: string,
+  replaces: boolean,
+  seen: Deno.FileInfo | null,
+  source: number | null,
+): boolean {
   const replaced = infoOrNull(target);
   if (replaced !== null && (!replaces || !isSameVersion(replaced, seen))) return false;
   const { newMode, hasOwnMode } = modeOfWritten(source, granted);
   const mode = replaced?.isFile && !hasOwnMode ? replaced.mode : newMode;
   // Until now only this user could read the part.
   if (mode !== null) setMode(part, mode);
-  if (replaced !== null) Deno.renameSync(part, target);
+  if (replaced !== null) replaceFile(part, target);
   else if (!giveNewName(part, target)) return false;
-  await syncIfPossible(dirname(target));
   return true;
 }
 

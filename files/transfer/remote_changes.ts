@@ -1,5 +1,6 @@
 /** Directories that are made at a server, and files and directories that are deleted there. */
 
+import { deletingProblem } from "../../internal/disk/deleting.ts";
 import type { Response } from "../../base/app/message.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
@@ -57,6 +58,7 @@ export async function makeDirectory(
  * `""`, or `/`, only a directory is deleted.
  * @param options A signal that aborts the call.
  * @throws {TypeError} if an argument has the wrong type.
+ * @throws {Deno.errors.NotSupported} on Windows, where deleting was not tried yet.
  * @throws {StatusError} if the server does not delete it: with the status 404 nothing has this
  * name, with 409 it is a directory that is not empty.
  * @throws {TransferError} if the server only adds files, or the file changed meanwhile.
@@ -83,6 +85,8 @@ export async function deleteFile(
   options?: RequestOptions,
 ): Promise<void> {
   const path = uriOf(uri);
+  const problem = deletingProblem();
+  if (problem !== null) throw new Deno.errors.NotSupported(`deleting: ${problem}`);
   using client = new TransferClient("from", from, options, false);
   if (path.endsWith("/")) return void await requestChange(client, "DELETE", path);
   const there = await client.request("HEAD", path, {});

@@ -1,6 +1,5 @@
 /** Downloads trees from another device. */
 
-import { dirname } from "node:path";
 import { grantedBits, setMode, Turns } from "../../internal/disk/files.ts";
 import {
   ifPresent,
@@ -12,7 +11,10 @@ import {
   randomSuffix,
   readNames,
   syncAllIfPossible,
+  whenReplaceable,
 } from "../../internal/disk/names.ts";
+import { nameProblem } from "../../internal/disk/file_names.ts";
+import { dirname, realPath } from "../../internal/disk/paths.ts";
 import { Temporary } from "../../internal/disk/temporary.ts";
 import type { Connector, Requester } from "../../client.ts";
 import { type AbsentStatus, type FoundRecord, GET_ANSWER } from "../bundle.ts";
@@ -154,7 +156,7 @@ class Download implements TreeEnds {
   }
 
   async readTarget(): Promise<ListedTree | null> {
-    const path = await ifPresent(Deno.realPath(this.#settings.dir));
+    const path = await ifPresent(realPath(this.#settings.dir));
     if (path === null) return null;
     this.#root = new Root(path);
     return await readLocalTree(path, this.#settings.signal, (path) => {
@@ -167,7 +169,7 @@ class Download implements TreeEnds {
     this.#removeParts(SMALL_PART);
     if (!isMissing) return false;
     await Deno.mkdir(this.#settings.dir, { recursive: true });
-    this.#root = new Root(await Deno.realPath(this.#settings.dir));
+    this.#root = new Root(await realPath(this.#settings.dir));
     return false;
   }
 
@@ -186,12 +188,12 @@ class Download implements TreeEnds {
     _client: TransferClient,
     path: readonly string[],
   ): Promise<readonly DirectoryEntry[] | null> {
-    const at = this.#root.pathOf(path);
     try {
+      const at = this.#root.pathOf(path);
       if (!isReal(at)) return null;
       return (await readNames(at)).flatMap((name) => this.#entryOf([...path, name]));
     } catch (error) {
-      if (isMissing(error)) return null;
+      if (isMissing(error) || error instanceof Refusal) return null;
       throw error;
     }
   }
@@ -390,6 +392,7 @@ class Download implements TreeEnds {
     there: TreeNode | null,
   ): Promise<TransferResult> {
     const { node } = copy;
+    this.#checkNames(node);
     if (this.#isTaken(copy)) {
       throw this.#explain(new Refusal(412, `${this.pathOf(node)} exists`), node);
     }
@@ -410,6 +413,7 @@ class Download implements TreeEnds {
     settings: TransferSettings,
   ): Promise<LatePart> {
     const { node, late } = copy;
+    this.#checkNames(node);
     await this.#makeParent(node, late!.obstacle.parent!);
     let part: { path: string; mode: number | null; state: Deno.FileInfo };
     const keep = async (path: string, mode: number | null) => {
@@ -433,6 +437,15 @@ class Download implements TreeEnds {
       },
       discard: () => this.#removePartsOf(beside),
     };
+  }
+
+  /** Fails for a file that has a name which the disk can't hold. */
+  #checkNames(node: TreeNode): void {
+    try {
+      this.pathOf(node);
+    } catch (error) {
+      throw this.#explain(error, node);
+    }
   }
 
   /** The path beside which a file is received that gets its name after a deletion. */
@@ -475,7 +488,9 @@ class Download implements TreeEnds {
     const { replace, signal } = this.#settings;
     signal.throwIfAborted();
     try {
-      await syncAllIfPossible(root.place(names, file, { condition, isNew: !replace }).changed);
+      const naming = { condition, isNew: !replace };
+      const { changed } = await whenReplaceable(() => root.place(names, file, naming));
+      await syncAllIfPossible(changed);
     } catch (error) {
       throw this.#explain(error, node);
     }
@@ -527,7 +542,10 @@ class Download implements TreeEnds {
   }
 
   discard({ node }: Copy): void {
-    this.#removePartsOf(this.pathOf(node));
+    // A file whose name the disk can't hold has no part.
+    if (node.path.every((name) => nameProblem(name) === null)) {
+      this.#removePartsOf(this.pathOf(node));
+    }
   }
 
   #removePartsOf(file: string): void {

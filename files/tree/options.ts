@@ -1,5 +1,6 @@
 /** The options, events and results of the copying of trees. */
 
+import { deletingProblem } from "../../internal/disk/deleting.ts";
 import {
   checkBoolean,
   checkFunction,
@@ -266,6 +267,10 @@ export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): 
   }
   for (const name of BOOLEANS) {
     checkBoolean(name, call[name]);
+  }
+  const problem = deletingProblem();
+  for (const name of ["delete", "deleteAll", "move"] as const) {
+    if (problem !== null && call[name]) throw notAllowed(name, `${problem}; omit it`);
   }
   if (call.move && (call.delete || set.compare !== undefined)) {
     const name = call.delete ? "delete" : "compare";

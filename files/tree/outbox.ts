@@ -1,8 +1,8 @@
 /** A directory whose files are removed here once they are at the target: uploads with `move`. */
 
-import { dirname } from "node:path";
 import { checkRemovable, Turns } from "../../internal/disk/files.ts";
 import { isMissing, syncAllIfPossible } from "../../internal/disk/names.ts";
+import { dirname } from "../../internal/disk/paths.ts";
 import { isDiskFull } from "../../internal/disk/space.ts";
 import { trialPath } from "../reserved.ts";
 import type { Root } from "../root.ts";

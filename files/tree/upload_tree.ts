@@ -8,6 +8,7 @@ import { quote } from "../../internal/quote.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
 import type { Chunk } from "../../base/wire/chunk.ts";
 import { Turns } from "../../internal/disk/files.ts";
+import { realPath } from "../../internal/disk/paths.ts";
 import { ifPresent, isOverload, isRealFile } from "../../internal/disk/names.ts";
 import { type Connector, type Requester, StatusError } from "../../client.ts";
 import {
@@ -156,7 +157,7 @@ class Upload implements TreeEnds {
 
   async readSource(): Promise<ListedTree> {
     const { dir, move, signal } = this.#settings;
-    const path = await ifPresent(Deno.realPath(dir));
+    const path = await ifPresent(realPath(dir));
     if (path === null) {
       throw new Deno.errors.NotFound(
         `dir: there is no directory ${quote(dir)}; is its disk mounted?`,

@@ -28,6 +28,14 @@ export async function lockFile(file: Deno.FsFile): Promise<boolean> {
 }
 
 /**
+ * The file that is locked for a file which others read meanwhile: on Windows a file beside it,
+ * since nobody can read what another process has locked there.
+ */
+export function lockPathOf(path: string): string {
+  return Deno.build.os === "windows" ? `${path}.lock` : path;
+}
+
+/**
  * Locks a file at once, unless another process has locked the file. The result is true also where
  * the file system has no locks.
  */
@@ -98,9 +106,16 @@ export function checkRemovable(temporary: string): void {
  * left alone, since some file systems have no others.
  */
 export function setMode(path: string, mode: number): void {
+  // Windows has no permission bits.
+  if (Deno.build.os === "windows") return;
   const bits = mode & 0o777;
   if ((lstatSync(path).mode & 0o7777) !== bits) chmodSync(path, bits);
 }
+
+/** How a file is opened to set its times or to sync it: Windows does that only for writers. */
+const TO_CHANGE_OR_SYNC: Deno.OpenOptions = Deno.build.os === "windows"
+  ? { write: true }
+  : { read: true };
 
 /**
  * Sets the modification time of a file, synchronously: nothing else of the process runs between a
@@ -115,7 +130,7 @@ export function setModified(path: string, modified: Date): void {
     throw new Deno.errors.NotCapable(`no permission to write to ${path}`);
   }
   // The times of node:fs are seconds as floating-point numbers, off by a millisecond.
-  using file = Deno.openSync(path, { read: true });
+  using file = Deno.openSync(path, TO_CHANGE_OR_SYNC);
   file.utimeSync(new Date(), modified);
 }
 
@@ -154,7 +169,7 @@ export class EarlySync {
   async #sync(): Promise<void> {
     const written = this.#begun = this.#written;
     // The file is opened again: through one open file, a sync and a write wait for each other.
-    using file = await Deno.open(this.#path, { read: true });
+    using file = await Deno.open(this.#path, TO_CHANGE_OR_SYNC);
     await file.syncData();
     this.synced = written;
   }

@@ -3,7 +3,8 @@
  * of a change; and what the errors of the system say of them.
  */
 
-import { type BigIntStats, constants, lstatSync, unlinkSync } from "node:fs";
+import { type BigIntStats, chmodSync, constants, lstatSync, unlinkSync } from "node:fs";
+import { dirname, realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
 
 /**
@@ -203,6 +204,48 @@ export function giveNewName(from: string, to: string): boolean {
   return true;
 }
 
+/**
+ * Renames a file to a name that a file may have. Windows replaces no read-only file, so that one
+ * loses this attribute first.
+ */
+export function replaceFile(from: string, to: string): void {
+  if (Deno.build.os === "windows" && ((infoOrNull(to)?.mode ?? WRITABLE) & WRITABLE) === 0) {
+    chmodSync(to, WRITABLE);
+  }
+  Deno.renameSync(from, to);
+}
+
+/** The permission bits of node:fs for a file of Windows that is not read-only. */
+const WRITABLE = 0o222;
+
+/**
+ * Runs a function that replaces a file, again for 0.6 seconds while another program keeps the file
+ * open: virus scanners do that on Windows for a moment. Elsewhere an open file can be replaced.
+ */
+export async function whenReplaceable<T>(replace: () => T): Promise<T> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return replace();
+    } catch (error) {
+      if (Deno.build.os !== "windows" || attempt === REPLACE_ATTEMPTS || !isHeldOpen(error)) {
+        throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, REPLACE_RETRY_MILLISECONDS));
+    }
+  }
+}
+
+const REPLACE_ATTEMPTS = 20;
+const REPLACE_RETRY_MILLISECONDS = 30;
+
+/** Whether an error of Windows may say that another program has a file open. */
+export function isHeldOpen(error: unknown): boolean {
+  return HELD_OPEN_CODES.has(fileErrorCode(error));
+}
+
+/** ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION. */
+const HELD_OPEN_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBUSY", "errno 32"]);
+
 /** Errors of creating a link that a rename would meet, too. */
 const RENAME_FAILS_TOO_CODES: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
 
@@ -267,7 +310,7 @@ export function isUnreadable(error: unknown): boolean {
 /** Whether a path leads to a directory without a link on the way. */
 export function isReal(path: string): boolean {
   try {
-    const real = Deno.realPathSync(path);
+    const real = realPathSync(path);
     // A file system may return names in another spelling, so each directory whose path differs from
     // the real path is checked to be no link.
     let [above, realAbove] = [path, real];
@@ -285,7 +328,7 @@ export function isReal(path: string): boolean {
 
 /** Whether a path leads to a file without a link on the way. */
 export function isRealFile(path: string): boolean {
-  return Deno.lstatSync(path).isFile && isReal(path.slice(0, path.lastIndexOf("/")) || "/");
+  return Deno.lstatSync(path).isFile && isReal(dirname(path));
 }
 
 /** Errors after which nobody knows whether a path is real, so that it counts as not real. */

@@ -19,7 +19,6 @@ import { Root } from "@degu/internal/files/root.ts";
 import { UnfinishedFiles } from "@degu/internal/files/serve/unfinished.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
-import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { answersOf, type Asked, canMount, checkAsked, MOUNTING } from "./refused_writes.ts";
@@ -51,16 +50,6 @@ const NAMES: Record<string, string> = {
   ["é".repeat(127)]: "~C3~A9".repeat(127),
   ["€".repeat(85)]: "~E2~82~AC".repeat(85),
 };
-
-Deno.test("on Windows no name leads to another directory or into another file", () => {
-  using _windows = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
-  for (const name of ["..\\evil.bat", "back\\slash", "C:evil.bat", "a:stream"]) {
-    assertRangeError(() => escapeName(name), name);
-    const component = name.replaceAll("\\", "~5C").replaceAll(":", "~3A");
-    assertRangeError(() => unescapeName(component), name);
-  }
-  assertEquals(escapeName("a b.txt"), "a~20b.txt");
-});
 
 Deno.test("a name is escaped in exactly one way, and unescaped again", () => {
   for (const [name, component] of Object.entries(NAMES)) {

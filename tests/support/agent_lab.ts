@@ -124,7 +124,12 @@ export class Machine {
     const through = ["ip", "netns", "exec", this.name];
     const disk = [`--allow-read=${this.dir}`, `--allow-write=${this.dir}`];
     const sys = "--allow-sys=hostname,uid,networkInterfaces";
-    const flags = [...disk, "--allow-net", sys, "--allow-env=XDG_STATE_HOME,HOME"];
+    const flags = [
+      ...disk,
+      "--allow-net",
+      sys,
+      "--allow-env=HOME,XDG_STATE_HOME,LOCALAPPDATA,USERPROFILE",
+    ];
     return { through, env: { XDG_STATE_HOME: `${this.dir}/.local/state` }, flags };
   }
 

@@ -2,7 +2,7 @@
  * Devices paired without an invitation: their entries are written in the way of another process.
  */
 
-import { dirname, join } from "@std/path";
+import { dirname, join } from "@degu/internal/internal/disk/paths.ts";
 import type { Address } from "@degu/degu/base";
 import { Device, type DeviceOptions, type Peer } from "@degu/degu/device";
 import { type Authority, readAuthorityText } from "@degu/internal/device/identity/authority.ts";

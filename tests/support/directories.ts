@@ -1,4 +1,4 @@
-import { join } from "@std/path";
+import { join } from "@degu/internal/internal/disk/paths.ts";
 
 /** Makes a temporary directory that is removed on dispose. */
 export async function tempDir(): Promise<AsyncDisposable & { path: string }> {

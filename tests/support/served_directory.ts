@@ -1,5 +1,6 @@
 /** Directories that FilesApp serves. */
 
+import { realPath } from "@degu/internal/internal/disk/paths.ts";
 import { assertEquals } from "@std/assert";
 import type { Response } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
@@ -59,7 +60,7 @@ export function pattern(length: number): Uint8Array<ArrayBuffer> {
 /** A directory `root` with files to serve, and files beside it that must not be served. */
 export async function makeTree() {
   const dir = await tempDir();
-  const path = await Deno.realPath(dir.path);
+  const path = await realPath(dir.path);
   for (const name of ["root/sub", "outside", "root-too"]) {
     await Deno.mkdir(`${path}/${name}`, { recursive: true });
   }

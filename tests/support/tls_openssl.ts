@@ -1,6 +1,6 @@
 /** Certificates made by the openssl program, and independent programs as peers. */
 
-import { join } from "@std/path";
+import { join } from "@degu/internal/internal/disk/paths.ts";
 import { mustRun, runCommand, startCommand } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 import { latin1 } from "./wire_grammar.ts";

@@ -1,0 +1,63 @@
+/** On a system where deleting was not tried, nothing deletes. */
+import { Client, Server } from "@degu/degu";
+import {
+  deleteFile,
+  downloadTree,
+  FilesApp,
+  uploadTree,
+  type UploadTreeOptions,
+} from "@degu/degu/files";
+import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
+import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { assertEquals, assertRejects } from "@std/assert";
+
+Deno.test("on Windows nothing is deleted: neither for peers nor by transfers", async () => {
+  using _system = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
+  using _deleting = patch(deletingOnWindows, "isTried", () => false);
+  await using dir = await tempDir();
+  const all = { "served/a": "1", "served/d": null, "own/b": "2" };
+  await fill(dir.path, all);
+  const warnings: string[] = [];
+  const logger = { warn: (message: string) => void warnings.push(message) };
+  const app = new FilesApp(`${dir.path}/served`, { list: true, write: true, logger });
+  await using server = new Server(["127.0.0.1", 0], app);
+  server.serveForever();
+  const client = new Client(server.address);
+
+  for (const uri of ["/a", "/d", "/d/"]) {
+    const response = await client.request("DELETE", uri);
+    await response.discard();
+    assertEquals(response.status, 403);
+  }
+  assertEquals(warnings.map((line) => line.slice(line.indexOf("DELETE"))), [
+    'DELETE "/a": deleting: not tried on Windows yet',
+    'DELETE "/d": deleting: not tried on Windows yet',
+    'DELETE "/d/": deleting: not tried on Windows yet',
+  ]);
+  await assertRejects(
+    () => deleteFile(client, "/a"),
+    Deno.errors.NotSupported,
+    "deleting: not tried on Windows yet",
+  );
+  const own = `${dir.path}/own`;
+  const refused: UploadTreeOptions[] = [
+    { delete: true },
+    { delete: true, deleteAll: true },
+    { delete: true, dryRun: true },
+    { move: true },
+  ];
+  for (const options of refused) {
+    const problem = `${options.move ? "move" : "delete"}: not tried on Windows yet; omit it`;
+    await assertRejects(() => uploadTree(client, own, "/", options), RangeError, problem);
+    const { move: _, ...both } = options;
+    if (options.move) continue;
+    await assertRejects(() => downloadTree(client, "/", own, both as never), RangeError, problem);
+  }
+  const { files } = await downloadTree(client, "/", own);
+  assertEquals(files, 1);
+  assertEquals(await content(dir.path), {
+    ...{ "own": null, "own/a": "1", "own/b": "2", "own/d": null },
+    ...{ "served": null, "served/a": "1", "served/d": null },
+  });
+});

@@ -1,0 +1,164 @@
+/**
+ * Names of the other end that lead elsewhere on Windows. On every system nothing outside of the
+ * directory is read, written or deleted; where the disk can't hold the names, nothing inside is.
+ */
+import type { BodyOut } from "@degu/degu/base";
+import { isDeviceName } from "@degu/degu/device";
+import {
+  downloadTree,
+  fileUri,
+  isReservedName,
+  TransferError,
+  type TreeEvent,
+} from "@degu/degu/files";
+import { BUNDLE_TYPE, formatPaths, GET_ANSWER, parsePaths } from "@degu/internal/files/bundle.ts";
+import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
+import { bundleBytes, putStatuses, recordsOf, type Sent } from "@degu/testing/bundles.ts";
+import { content, entries } from "@degu/testing/directories.ts";
+import { HOSTILE_NAMES } from "@degu/testing/hostile_names.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { makeTree } from "@degu/testing/served_directory.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
+import { assert, assertEquals } from "@std/assert";
+
+const TEXT = new TextEncoder().encode("evil");
+const ENTRY = { kind: "file", size: TEXT.length, modified: "2024-05-06T07:08:09.123Z" };
+
+/** Runs a test on this system, and with the rule for names of Windows. */
+function test(rule: string, fn: (holdsNames: boolean) => Promise<void>): void {
+  for (const os of new Set([Deno.build.os, "windows"] as const)) {
+    Deno.test(`${rule}: names of ${os}`, async () => {
+      using _system = patch(Deno, "build", (build) => ({ ...build, os }));
+      using _deleting = patch(deletingOnWindows, "isTried", () => true);
+      await fn(os !== "windows");
+    });
+  }
+}
+
+test("no request writes, reads or deletes outside, and none inside by another name", async (holdsNames) => {
+  await using files = await serveForWriting({ list: true, reuse: true });
+  const before = [await content(files.root), await entries(files.path)];
+  /** The statuses of a request for each path with each of the names. */
+  const statuses = async (
+    ask: (uri: string) => Promise<number>,
+  ): Promise<Set<number>> => {
+    const found = new Set<number>();
+    for (const name of HOSTILE_NAMES) {
+      for (const names of [[name], [name, "x"], ["sub", name], ["sub", name, "x"]]) {
+        found.add(await ask(fileUri(...names)));
+      }
+    }
+    return found;
+  };
+  const request = async (
+    method: "GET" | "HEAD" | "PUT" | "DELETE",
+    uri: string,
+    headers = {},
+    body: BodyOut = null,
+  ) => await statusOf(await files.request(method, uri, headers, body));
+  const all = [
+    await statuses((uri) => request("GET", uri)),
+    await statuses((uri) => request("GET", `${uri}/?tree`)),
+    await statuses((uri) => request("HEAD", uri, upload(TEXT))),
+    await statuses((uri) => request("PUT", uri, {}, TEXT)),
+    await statuses((uri) => request("PUT", uri, upload(TEXT, 0), TEXT)),
+    await statuses((uri) => request("PUT", `${uri}/`)),
+    await statuses((uri) => request("DELETE", uri)),
+    await statuses((uri) => request("DELETE", `${uri}/`)),
+  ];
+  const reused = { "upload-length": "4", "repr-digest": upload(TEXT)["repr-digest"]! };
+  await statuses((uri) => {
+    return request("PUT", "/new", {
+      ...reused,
+      "reuse": `"${uri}";length=4`,
+      "upload-offset": "4",
+    });
+  });
+  if (holdsNames) return; // what is outside is compared at the end
+  assertEquals(all.map((each) => [...each]), [
+    ...[[404], [404], [403], [403], [403], [403], [403], [403]],
+  ]);
+  assertEquals([await content(files.root), await entries(files.path)], before);
+});
+
+test("no bundle writes or reads outside, and none inside by another name", async (holdsNames) => {
+  await using files = await serveForWriting({ list: true });
+  const before = [await content(files.root), await entries(files.path)];
+  const paths = HOSTILE_NAMES.flatMap((name) => [[name], [name, "x"], ["sub", name]]);
+  const sent = paths.flatMap((path): Sent[] => [["", "evil", { path }], ["", null, { path }]]);
+  const { request } = files;
+  const written = await putStatuses(await request("POST", "/?bundle=put", {}, bundleBytes(sent)));
+  if (!holdsNames) {
+    assertEquals(new Set(written as number[]), new Set([403]));
+    assertEquals([await content(files.root), await entries(files.path)], before);
+  }
+  const asked = formatPaths(paths);
+  const found = await recordsOf(GET_ANSWER, await request("POST", "/?bundle=get", {}, asked));
+  assert(found.every(({ content }) => holdsNames || content.length === 0));
+});
+
+/** The names that are not reserved: a list has those as something that is skipped. */
+const LISTED_NAMES = HOSTILE_NAMES.filter((name) => !isReservedName(name));
+
+/** A server whose list has all the names, as files and as directories, and one harmless file. */
+function serveHostile() {
+  const file = (...path: string[]) => ({ path, ...ENTRY });
+  const directory = (...path: string[]) => ({ path, ...ENTRY, kind: "directory", size: 0 });
+  const named = LISTED_NAMES.flatMap((name, i) => [
+    file(name),
+    ...[directory(`d${i}`), file(`d${i}`, name), directory(`e${i}`), directory(`e${i}`, name)],
+    file(`e${i}`, name, "x"),
+  ]);
+  const list = JSON.stringify([...named, file("ok"), { end: true }]);
+  return serve(async ({ method, query, body }) => {
+    if (query === "tree") return [200, "OK", { "content-type": "application/json" }, encode(list)];
+    if (query === "bundle=get") {
+      const records = [...parsePaths(await body!.bytes())].map((path): Sent => {
+        return ["", "evil", { status: 200, path, modified: ENTRY.modified }];
+      });
+      return [200, "OK", { "content-type": BUNDLE_TYPE }, bundleBytes(records)];
+    }
+    if (method !== "GET") return [404, "Not Found", {}, null];
+    return [200, "OK", { "last-modified": "Mon, 06 May 2024 07:08:09 GMT" }, TEXT];
+  });
+}
+
+const encode = (text: string) => new TextEncoder().encode(text);
+
+test("no list makes a download write outside; each name that the disk can't hold fails alone", async (holdsNames) => {
+  await using tree = await makeTree();
+  await using serving = serveHostile();
+  const beside = async () => [await entries(tree.path), await content(`${tree.path}/outside`)];
+  const before = await beside();
+  const failed = new Map<string, unknown>();
+  const onEvent = (event: TreeEvent) => {
+    if (event.type === "failed") failed.set(event.path.join("/"), event.error);
+  };
+  const options = { partial: true, onEvent };
+  const result = await downloadTree(serving.makeClient(), "/", tree.root, options);
+  assertEquals(await Deno.readTextFile(`${tree.root}/ok`), "evil");
+  assertEquals(await beside(), before);
+  if (holdsNames) return;
+  assertEquals(result.files, 1);
+  assertEquals(failed.size, LISTED_NAMES.length * 4);
+  for (const [path, error] of failed) {
+    assert(error instanceof TransferError, `${path}: ${error}`);
+    assert(
+      /the disk can't hold the name|a directory that it is in could not be made/.test(
+        error.message,
+      ),
+      error.message,
+    );
+  }
+  const made = Object.keys(await content(tree.root)).filter((path) =>
+    !/^(?:[de]\d+|sub)/.test(path)
+  );
+  assertEquals(made, ["file", "ok"]);
+});
+
+Deno.test("no device has a name that leads elsewhere", () => {
+  for (const name of [...HOSTILE_NAMES, "CON", "Nul", "aux", "prn", "com0", "LPT9"]) {
+    assertEquals(isDeviceName(name), false, name);
+  }
+});
