@@ -33,7 +33,11 @@ export interface LogDetails {
     | "slot"
     | "app"
     | "other";
-  /** The peer, as the line names it: `127.0.0.1:51056`; `null` if the line is about no peer. */
+  /**
+   * The name of the session, `${session}`, or of the peer in a handshake: `127.0.0.1:51056`;
+   * `null` if the line is about no peer. The lines of a `FilesApp` name `session.user`, if there
+   * is one.
+   */
   readonly who: string | null;
   /** The error that the line reports; `undefined` if there is none. */
   readonly error: unknown;
