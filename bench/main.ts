@@ -14,6 +14,7 @@ import { describeCircumstances, formatGroup, formatPage, pagePath } from "./repo
 import { bulkRow } from "./rows/bulk.ts";
 import { exchangeRows } from "./rows/exchanges.ts";
 import { filesRow } from "./rows/files.ts";
+import { largeRow } from "./rows/large.ts";
 import { latencyRow } from "./rows/latency.ts";
 import { loadRow } from "./rows/load.ts";
 import { pacedRow } from "./rows/paced.ts";
@@ -30,6 +31,7 @@ const rows: readonly Row[] = [
   startRow,
   pacedRow,
   reuseRow,
+  largeRow,
 ]
   .sort((a, b) => a.number - b.number);
 const rowNumbers = rows.map(({ number }) => number);

@@ -1,8 +1,8 @@
 /** A device that serves a directory, and a device that transfers files from and to it. */
 
-import { Client } from "../../client.ts";
+import { Client, SSLClient } from "../../client.ts";
 import { download, FilesApp, upload } from "../../files.ts";
-import { answerCommands, time } from "../peer.ts";
+import { answerCommands, hostname, time, type TlsFiles } from "../peer.ts";
 import { serve } from "./degu.ts";
 
 export type Task =
@@ -19,6 +19,8 @@ export interface FilesWork {
   readonly port: number;
   readonly there: string;
   readonly here: string;
+  /** Without it the connection is plain. */
+  readonly tls?: TlsFiles;
 }
 
 /** The file that is transferred, in either directory. */
@@ -39,7 +41,10 @@ async function measure(work: FilesWork): Promise<number> {
     await Deno.utime(`${there}/${LARGE}`, new Date(), new Date());
     await settle();
   }
-  const client = new Client(["127.0.0.1", port], { timeout: null });
+  const options = { timeout: null };
+  const client = work.tls === undefined
+    ? new Client([hostname, port], options)
+    : new SSLClient({ ...work.tls.client, checkHostname: false }, [hostname, port], options);
   return await time(() => run(work, client));
 }
 
@@ -68,7 +73,7 @@ if (import.meta.main) {
   if (work.task === null) {
     const app = new FilesApp(work.there, { write: true });
     const logger = { debug() {}, info() {}, warn() {}, error() {} };
-    const port = await serve({ address: 0 }, app, { logger, maxRequests: Infinity });
+    const port = await serve({ address: 0, tls: work.tls }, app, { logger, maxRequests: Infinity });
     await answerCommands(port, {});
   }
   await answerCommands(null, { run: () => measure(work) });

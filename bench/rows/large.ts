@@ -1,0 +1,93 @@
+/** Row 21: a large file over TLS, verified, beside a bare script and rsync over ssh. */
+
+import type { Contender, Group } from "../measure.ts";
+import { describePlacement, findSkip, programCommand, type Row, type RowSetting } from "../pair.ts";
+import { PatternSource } from "../pattern.ts";
+import { hostname, time } from "../peer.ts";
+import { type FilesWork, LARGE } from "../peers/files.ts";
+import { runToEnd, startProgram } from "../process.ts";
+import { serveSsh, sshCommand } from "./trees.ts";
+
+const mebibyte = 1 << 20;
+const rsync = "rsync --fsync over ssh";
+
+export const largeRow: Row = {
+  number: 21,
+  title: "A large file over TLS: beside a bare script, and rsync over ssh",
+  async *groups(setting) {
+    const needed = ["rsync --fsync --version", "ssh -V", "test -x /usr/sbin/sshd"];
+    const skip = await findSkip("21", "A large file over TLS", ...needed);
+    if (skip !== null) return yield skip;
+    const size = (setting.quick ? 128 : 1024) * mebibyte;
+    const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "large" });
+    const places = { there: `${root}/there`, here: `${root}/here` };
+    for (const place of Object.values(places)) {
+      await Deno.mkdir(place);
+      const pieces = ReadableStream.from(new PatternSource(size).pieces(mebibyte));
+      await Deno.writeFile(`${place}/${LARGE}`, pieces);
+    }
+    const sshPort = await serveSsh(root);
+    for (const direction of ["download", "upload"] as const) {
+      yield makeGroup(direction, { root, sshPort, size, ...places }, setting);
+    }
+  },
+};
+
+interface Place {
+  readonly root: string;
+  readonly sshPort: number;
+  readonly size: number;
+  readonly there: string;
+  readonly here: string;
+}
+
+function makeGroup(direction: "download" | "upload", place: Place, setting: RowSetting): Group {
+  const { root, sshPort, size, there, here } = place;
+  const isDownload = direction === "download";
+  const perSecond = (seconds: number) => size / mebibyte / seconds;
+  const script = (name: string, path: string): Contender => ({
+    name,
+    async start(running) {
+      const start = (task: FilesWork["task"], port: number) => {
+        const work: FilesWork = { task, port, there, here, tls: setting.tls };
+        const command = programCommand(path, "two", setting);
+        return startProgram([...command, JSON.stringify(work)], running);
+      };
+      const server = await start(null, 0);
+      const client = await start(direction, server.address as number);
+      await client.ask({ command: "run" });
+      return async () => perSecond(await client.ask({ command: "run" }));
+    },
+  });
+  const target = isDownload ? `${here}/down.bin` : `${there}/up.bin`;
+  const command = [
+    ...["rsync", "--times", "--whole-file", "--fsync", "-e", sshCommand(root, sshPort).join(" ")],
+    ...isDownload
+      ? [`${hostname}:${there}/${LARGE}`, target]
+      : [`${here}/${LARGE}`, `${hostname}:${target}`],
+  ];
+  return {
+    id: `21-${direction}`,
+    title: `A file of ${size / mebibyte} MiB: ${direction} over TLS`,
+    unit: "MiB/s",
+    placement: describePlacement("two", setting),
+    references: ["bare script", rsync],
+    contenders: [
+      script("degu", "peers/files.ts"),
+      script("bare script", "peers/bare_files.ts"),
+      {
+        name: rsync,
+        start() {
+          return Promise.resolve(async () => {
+            await Deno.remove(target).catch(() => {});
+            return perSecond(await time(() => runToEnd(command)));
+          });
+        },
+      },
+    ],
+    notes: [
+      "“bare script” has the primitives of Degu, `node:tls` with certificates on both ends, SHA-256 and `Deno.FsFile`, and no protocol.",
+      "All compare a digest of the whole file, and end with fsync. A server that has sent a file before knows its SHA-256. The files are in the page cache.",
+    ],
+  };
+}
