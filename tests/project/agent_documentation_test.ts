@@ -10,7 +10,7 @@ import { programObstacle, shellObstacle, testUnless } from "@degu/testing/termin
 import { read, ROOT } from "@degu/testing/tree.ts";
 
 const program = await makeProgram(() => () => Promise.resolve());
-const [, permissions = ""] = (await read("docs/permissions.md")).split("\n## The program\n");
+const permissions = await read("agent/docs/permissions.md");
 /** The pages about the program, one after the other. */
 const page = [
   await read("agent/docs/guide.md"),

@@ -1,4 +1,4 @@
-/** What docs/permissions.md says of the program: each command works, and asks for exactly the permissions of its row. */
+/** What agent/docs/permissions.md says: each command works, and asks for exactly the permissions of its row. */
 import { Inbox } from "@degu/internal/agent/inbox.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
@@ -19,8 +19,8 @@ import type { Step } from "../programs/agent_permissions.ts";
  */
 const OPTIONAL = "sys=statfs";
 
-/** The permissions of each row of the table of docs/permissions.md. */
-const [, section = ""] = (await read("docs/permissions.md")).split("\n## The program\n");
+/** The permissions of each row of the table of agent/docs/permissions.md. */
+const section = await read("agent/docs/permissions.md");
 const ROWS = new Map(
   Array.from(
     section.split("\n## ")[0]!.matchAll(/^\| `([^`]+)` +\| (?:none|`([^`]+)`) +\|$/gm),

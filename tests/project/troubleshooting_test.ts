@@ -1,4 +1,4 @@
-/** The messages that docs/troubleshooting.md explains are those of the code. */
+/** The messages that the pages of troubleshooting explain are those of the code. */
 import { assert, assertEquals } from "@std/assert";
 import { codeOf, libraryFiles, read } from "@degu/testing/tree.ts";
 
@@ -15,7 +15,9 @@ Deno.test("every message that a page explains is in the code", async () => {
   const code =
     (await Promise.all((await libraryFiles()).map(async (path) => textOf(await codeOf(path)))))
       .join("\n");
-  const messages = explainedMessages(await read("docs/troubleshooting.md"));
+  const messages = explainedMessages(
+    await read("docs/troubleshooting.md") + await read("agent/docs/troubleshooting.md"),
+  );
   assert(messages.length > 80, `${messages.length} messages`);
   const missing = messages.flatMap((message) =>
     partsOf(message).filter((part) => !code.includes(part)).map((part) => `${message}: ${part}`)
