@@ -34,52 +34,60 @@ async function sendFile(socket: tls.TLSSocket, path: string, known: Uint8Array |
 }
 
 /** Resolves once the file has its bytes, which the digest behind them confirms. */
-async function receiveFile(pieces: AsyncIterator<Uint8Array>, path: string, size: number) {
-  using file = await Deno.open(path, { write: true, createNew: true });
+async function receiveFile(socket: tls.TLSSocket, path: string, size: number): Promise<void> {
+  // Synchronous: a piece that comes before there is a listener would be lost.
+  using file = Deno.openSync(path, { write: true, createNew: true });
   const hash = createHash("sha256");
-  const digest = new Uint8Array(digestLength);
   // Most pieces have 16 KiB, and a write of each would take longer than all the rest.
-  const buffer = new Uint8Array(pieceLength);
-  let filled = 0;
-  const flush = async () => {
-    const bytes = buffer.subarray(0, filled);
-    hash.update(bytes);
-    for (let written = 0; written < filled;) {
-      written += await file.write(bytes.subarray(written));
+  const buffer = new Uint8Array(pieceLength + digestLength);
+  let filled = 0, received = 0;
+  const write = async (length: number) => {
+    hash.update(buffer.subarray(0, length));
+    for (let written = 0; written < length;) {
+      written += await file.write(buffer.subarray(written, length));
     }
-    filled = 0;
+    buffer.copyWithin(0, length, filled);
+    filled -= length;
   };
-  let received = 0;
-  // A loop with `for await` would close the socket at its end.
-  while (received < size + digestLength) {
-    const { done, value: piece } = await pieces.next();
-    if (done) throw new Error("the peer closed inside a transfer");
-    const content = piece.subarray(0, Math.max(0, size - received));
-    digest.set(piece.subarray(content.length), Math.max(0, received - size));
-    for (let taken = 0; taken < content.length;) {
-      const part = content.subarray(taken, taken + buffer.length - filled);
-      buffer.set(part, filled);
-      taken += part.length;
-      filled += part.length;
-      if (filled === buffer.length) await flush();
-    }
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const take = async (piece: Uint8Array) => {
     received += piece.length;
+    while (filled + piece.length > buffer.length) {
+      socket.pause();
+      const part = piece.subarray(0, buffer.length - filled);
+      buffer.set(part, filled);
+      filled += part.length;
+      piece = piece.subarray(part.length);
+      // What may be the digest stays in the buffer.
+      await write(pieceLength);
+      socket.resume();
+    }
+    buffer.set(piece, filled);
+    filled += piece.length;
+    if (received === size + digestLength) resolve();
+  };
+  const onData = (piece: Uint8Array) => void take(piece).catch(reject);
+  socket.on("data", onData);
+  socket.on("close", () => reject(new Error("the peer closed inside a transfer")));
+  await promise;
+  socket.off("data", onData);
+  await write(filled - digestLength);
+  if (hash.digest("hex") !== buffer.subarray(0, digestLength).toHex()) {
+    throw new Error("the file has other bytes");
   }
-  await flush();
-  if (hash.digest("hex") !== digest.toHex()) throw new Error("the file has other bytes");
   await file.sync();
 }
 
 async function answer(socket: tls.TLSSocket, { there }: FilesWork): Promise<void> {
-  const pieces = socket[Symbol.asyncIterator]();
   // A record arrives whole: `download`, or the size of the file that follows.
-  const { value } = await pieces.next();
-  const request = new TextDecoder().decode(value);
+  const [piece] = await once(socket, "data");
+  const request = new TextDecoder().decode(piece);
   if (request === "download") {
     knownDigest = await sendFile(socket, `${there}/${LARGE}`, knownDigest);
   } else {
+    const received = receiveFile(socket, `${there}/up.bin`, Number(request));
     socket.write("go on");
-    await receiveFile(pieces, `${there}/up.bin`, Number(request));
+    await received;
     socket.write("stored");
   }
 }
@@ -94,7 +102,7 @@ async function transfer({ task, port, here, there, tls: files }: FilesWork): Pro
   if (task === "download") {
     socket.write("download");
     const { size } = await Deno.stat(`${there}/${LARGE}`);
-    await receiveFile(socket[Symbol.asyncIterator](), `${here}/down.bin`, size);
+    await receiveFile(socket, `${here}/down.bin`, size);
   } else {
     const { size } = await Deno.stat(`${here}/${LARGE}`);
     socket.write(`${size}`);
