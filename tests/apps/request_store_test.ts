@@ -5,10 +5,10 @@ import {
   ProxyApp,
   reply,
   type Request,
-  type RequestChanges,
   routes,
   wrapApp,
 } from "@degu/degu";
+import type { RequestChanges } from "@degu/degu/server";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { callWith } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";

@@ -29,8 +29,8 @@ export const WRONG: readonly WrongProgram[] = [
   ],
   [
     "a kind of lines that there is none of",
-    `const isOfPeers = ({ kind }: degu.LogDetails) => kind === "bytes";`,
-    `const isOfPeers = ({ kind }: degu.LogDetails) => kind === "protocol";`,
+    `const isOfPeers = ({ kind }: LogDetails) => kind === "bytes";`,
+    `const isOfPeers = ({ kind }: LogDetails) => kind === "protocol";`,
     "have no overlap",
   ],
   [

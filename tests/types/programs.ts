@@ -18,6 +18,7 @@ import {
 } from "@degu/degu";
 import { checkAddress, parseHost, standardLogger } from "@degu/degu";
 import * as degu from "@degu/degu";
+import type { LogDetails, RequestChanges } from "@degu/degu/server";
 import { Device, DeviceServer, PairingError, peerOf } from "@degu/degu/device";
 import {
   download, downloadTree, FilesApp, listDirectory, type MoveTreeOptions, TransferError, upload,
