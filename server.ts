@@ -37,6 +37,7 @@ import { INSPECT, type Inspect } from "./internal/printable.ts";
 import { holdClock } from "./net/deadline.ts";
 import { type Exchange, makeReport } from "./net/exchange_watch.ts";
 import { INTERNAL, Internal } from "./base/internal.ts";
+import { BothFamilies, needsBothFamilies } from "./net/both_families.ts";
 import { type Accepted, type Listener, type ListenerMaker, PlainListener } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import {
@@ -194,7 +195,10 @@ export class Server implements AsyncDisposable {
       unframedNull,
       stopping: false,
     };
-    this.#listener = listen(checkedAddress, this.#context);
+    const listenAt = (address: Address) => listen(address, this.#context);
+    this.#listener = needsBothFamilies(checkedAddress)
+      ? new BothFamilies(checkedAddress, listenAt)
+      : listenAt(checkedAddress);
     // The timer keeps the process alive: a program that only makes a server would end silently.
     this.#unservedTimer = setTimeout(() => {
       const address = formatAddress(this.address);

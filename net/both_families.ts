@@ -1,0 +1,81 @@
+/** Listening to IPv4 and IPv6 at one port, on Windows. */
+
+import type { Address } from "../base/address.ts";
+import { parseHost } from "../base/host.ts";
+import type { Accepted, Listener } from "./listener.ts";
+
+/**
+ * Whether an address is for IPv4 as well, and the system has a socket for each of the two. Other
+ * systems accept both at the address `::`.
+ */
+export function needsBothFamilies(address: Address): boolean {
+  return Deno.build.os === "windows" && Array.isArray(address) &&
+    parseHost(`${address[0]}`)?.text === "::";
+}
+
+/** A listener at `::`, and one at the same port of `0.0.0.0`. */
+export class BothFamilies implements Listener {
+  readonly ready: Promise<void>;
+  readonly #listen: (address: Address) => Listener;
+  readonly #listeners: Listener[] = [];
+  /** The connections that are waited for, one for each listener. */
+  readonly #waiting = new Map<Listener, Promise<readonly [Listener, Accepted]>>();
+  #isClosed = false;
+
+  constructor(address: Address, listen: (address: Address) => Listener) {
+    this.#listen = listen;
+    const six = listen(address);
+    this.#listeners.push(six);
+    if (this.#port === 0) {
+      this.ready = six.ready.then(() => this.#isClosed ? undefined : this.#addOther());
+    } else {
+      const other = this.#addOther();
+      this.ready = Promise.all([six.ready, other]).then(() => {});
+    }
+  }
+
+  get address(): Address {
+    return this.#listeners[0]!.address;
+  }
+
+  get #port(): unknown {
+    return this.address[1];
+  }
+
+  #addOther(): Promise<void> {
+    try {
+      const other = this.#listen(["0.0.0.0", this.#port as number]);
+      this.#listeners.push(other);
+      return other.ready;
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  async accept(): Promise<Accepted> {
+    for (const listener of this.#listeners) {
+      if (this.#waiting.has(listener)) continue;
+      const waiting = listener.accept().then((accepted) => [listener, accepted] as const);
+      // The error of a closed listener is that of the other one.
+      waiting.catch(() => {});
+      this.#waiting.set(listener, waiting);
+    }
+    const [listener, accepted] = await Promise.race(this.#waiting.values());
+    this.#waiting.delete(listener);
+    return accepted;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const listener of this.#listeners) listener.close();
+    // A connection that was accepted, and that nobody takes any more.
+    for (const waiting of this.#waiting.values()) {
+      waiting.then(([, { socket }]) => socket.close(), () => {});
+    }
+  }
+
+  async ended(): Promise<void> {
+    await Promise.all(this.#listeners.map((listener) => listener.ended()));
+  }
+}
