@@ -163,8 +163,11 @@ export class Inbox {
     try {
       const text = `${JSON.stringify(ownership)}\n`;
       await Deno.writeTextFile(aside, text, { createNew: true, mode: 0o600 });
-      using file = await Deno.open(aside);
-      await file.sync();
+      {
+        // Windows syncs only a file that is open for writing.
+        using file = await Deno.open(aside, { write: true });
+        await file.sync();
+      }
       giveNewName(aside, join(this.#records, `owner-${nameKey(ownership.directory)}`));
     } finally {
       await Deno.remove(aside).catch(() => {});

@@ -3,6 +3,7 @@
  * of the system can read or replace them.
  */
 
+import { replaceFile, whenReplaceable } from "../../internal/disk/names.ts";
 import { Temporary } from "../../internal/disk/temporary.ts";
 
 const PRIVATE = { newMode: 0o600 };
@@ -43,7 +44,7 @@ export async function writeAside(
   try {
     await writePrivateText(file, text);
     await prepare(file);
-    await Deno.rename(aside, path);
+    await whenReplaceable(() => replaceFile(aside, path));
     file.isKept = true;
     return file;
   } catch (error) {
