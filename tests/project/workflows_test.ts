@@ -64,7 +64,8 @@ Deno.test("CI runs with the oldest supported Deno and the newest, on Linux for x
   }
   assertEquals(jobs["linux"]?.strategy?.matrix.system, ["ubuntu-24.04", "ubuntu-24.04-arm"]);
   assertEquals(commandsOf(jobs["linux"]!), [".ci/run"]);
-  assertEquals(commandsOf(jobs["macos"]!), ["deno task test"]);
+  assertEquals(commandsOf(jobs["macos"]!), [".ci/run"]);
+  assertEquals(commandsOf(jobs["windows"]!), ["deno task test:windows --here"]);
 });
 
 Deno.test("a published version has passed the checks, and its tag names it", async () => {

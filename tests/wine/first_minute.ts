@@ -1,0 +1,117 @@
+/**
+ * The first minute of two devices, each of Windows or of Linux, in networks of their own: they pair
+ * by a line and by the number, and one serves while the other puts, gets and syncs; then one sends a
+ * directory, which the other receives, by the number and by a line. Prints each step.
+ *
+ * Arguments: the script that runs Deno for Windows, the system of the device that serves, and that
+ * of the other.
+ */
+
+import { installFlags } from "../support/agent_documentation.ts";
+import { type AgentEnd, type RunningAgent, watch } from "../support/agents.ts";
+import { agree, Machine, network } from "../support/agent_lab.ts";
+import { startCommand } from "../support/commands.ts";
+import { content, fill } from "../support/directories.ts";
+import { dirname } from "node:path";
+import { THROUGH_TERMINAL } from "../support/terminals.ts";
+import { assert, assertEquals } from "@std/assert";
+
+const [script = "", ...systems] = Deno.args;
+const cache = `${dirname(script)}/cache`;
+const flags = await installFlags();
+const dir = await Deno.makeTempDir({ prefix: "degu-minute-" });
+const machines: Machine[] = [];
+for (const name of ["one", "two"]) machines.push(await Machine.make(name, dir));
+const [one, two] = machines as [Machine, Machine];
+await network([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"]]);
+// Wine joins multicast groups by the default route.
+for (const machine of machines) await machine.ip("route", "add", "default", "dev", "lan");
+
+/** The program of a device that begins with its own directory as the current one. */
+function start(machine: Machine, args: readonly string[], hasTerminal = false): RunningAgent {
+  const isWindows = systems[machines.indexOf(machine)] === "windows";
+  const deno = ["run", "--no-prompt", "--quiet", "--no-check", ...flags];
+  const program = isWindows
+    ? ["sh", script, ...deno, "--config", "Z:/w/degu/agent/deno.json", "Z:/w/degu/agent/main.ts"]
+    : [Deno.execPath(), ...deno, new URL("../../agent/main.ts", import.meta.url).pathname];
+  const terminal = hasTerminal ? [...THROUGH_TERMINAL, machine.name] : [];
+  const command = ["ip", "netns", "exec", machine.name, ...terminal, ...program, ...args];
+  const child = startCommand(command, {
+    cwd: machine.dir,
+    env: { HOME: machine.dir, WINE_HOME: machine.dir, DENO_DIR: cache, NO_COLOR: "1" },
+  });
+  return watch(child, hasTerminal ? null : "", `${machine.name}$ degu ${args.join(" ")}`);
+}
+
+/** Runs a command that must succeed. */
+async function run(machine: Machine, ...args: string[]): Promise<AgentEnd> {
+  const end = await start(machine, args).ended();
+  assert(end.code === 0, `${machine.name}$ degu ${args.join(" ")}: ${end.stdout}${end.stderr}`);
+  console.log(`${machine.name}$ degu ${args.join(" ")}`);
+  return end;
+}
+
+/** Runs two commands on terminals that show the same number. */
+async function compare(first: readonly string[], second: readonly string[], ready: string) {
+  await using one_ = start(one, first, true);
+  await one_.line(ready);
+  await using two_ = start(two, second, true);
+  await agree(one_, two_);
+  console.log(`one$ degu ${first.join(" ")} and two$ degu ${second.join(" ")}, by the number`);
+}
+
+try {
+  // By a line, for devices that nothing else uses.
+  {
+    await using inviting = start(one, ["--home", "lines", "invite"]);
+    const line = (await inviting.line("degu:")).trim();
+    await run(two, "--home", "lines", "join", line);
+    const { code, stderr } = await inviting.ended();
+    assert(code === 0, stderr);
+    console.log("one$ degu invite");
+  }
+  for (const machine of machines) await run(machine, "init", "--name", machine.name);
+  await compare(["pair"], ["pair"], "this is one");
+
+  await fill(one.dir, { "share/a b.txt": "1", "share/deep/er/file": "2" });
+  await fill(two.dir, { "hello.txt": "hello", "tree/x": "3", "tree/sub/y": "4", "received": null });
+  const tree = { "x": "3", "sub": null, "sub/y": "4" };
+  {
+    await using serving = start(one, ["serve", "--share", "share", "--inbox", "Inbox"]);
+    console.log((await serving.line("serving on")).trim());
+    await run(two, "ping", "one");
+    await run(two, "put", "hello.txt", "one:");
+    await run(two, "put", "-r", "tree", "one:");
+    await run(two, "sync", "tree", "one:again");
+    const all = await content(`${one.dir}/Inbox/two`);
+    const both = ["tree", "again"].flatMap((name) =>
+      [["", null], ...Object.entries(tree)].map(([path, text]) => {
+        return [`${name}${path === "" ? "" : `/${path}`}`, text];
+      })
+    );
+    assertEquals(all, { "hello.txt": "hello", ...Object.fromEntries(both) });
+    const { stdout } = await run(two, "ls", "one:");
+    assert(stdout.includes("a b.txt"), stdout);
+    await run(two, "get", "one:a b.txt", ".");
+    await run(two, "sync", "one:", "mirror");
+    assertEquals(await Deno.readTextFile(`${two.dir}/a b.txt`), "1");
+    assertEquals((await content(`${two.dir}/mirror`))["deep/er/file"], "2");
+    // A second run finds everything as it is.
+    const { stdout: again } = await run(two, "sync", "one:", "mirror", "--json");
+    assert(!again.includes('"from"'), again);
+  }
+  await compare(["send", "share"], ["receive", "received"], "degu:");
+  assertEquals((await content(`${two.dir}/received`))["share/deep/er/file"], "2");
+  {
+    await using sending = start(two, ["send", "tree"]);
+    const line = (await sending.line("degu:")).trim();
+    await run(one, "receive", line, "received");
+    assertEquals((await content(`${one.dir}/received/tree`))["sub/y"], "4");
+    const { code, stderr } = await sending.ended();
+    assert(code === 0, stderr);
+    console.log("two$ degu send tree");
+  }
+  console.log("ok");
+} finally {
+  await Deno.remove(dir, { recursive: true });
+}

@@ -1,0 +1,83 @@
+/**
+ * Is loaded before the tests on Windows, and under Wine: temporary paths have slashes, as paths have
+ * inside the package, and the tests of `rows.ts` are expected to fail.
+ */
+
+import { deletingOnWindows } from "../../internal/disk/deleting.ts";
+import { withSlashes } from "../../internal/disk/paths.ts";
+import { patch } from "../support/patching.ts";
+import { ROWS } from "./rows.ts";
+
+for (const name of ["makeTempDir", "makeTempFile"] as const) {
+  patch(Deno, name, (make) => async (options) => withSlashes(await make(options)));
+}
+for (const name of ["makeTempDirSync", "makeTempFileSync"] as const) {
+  patch(Deno, name, (make) => (options) => withSlashes(make(options)));
+}
+
+// Deletions are refused on Windows until this suite has passed there.
+deletingOnWindows.isTried = true;
+
+const reasons = new Map(
+  Object.entries(ROWS).flatMap(([reason, names]) => names.map((name) => [name, reason])),
+);
+/** The rows that end in no time, or end the process. */
+const isIgnored = (reason: string) => reason.startsWith("hangs");
+
+type Context = Deno.TestContext;
+type Run = (context: Context) => unknown;
+
+/** The arguments of `Deno.test` and of `step`, which have several forms. */
+function readArguments(args: unknown[]): { options: Record<string, unknown>; fn: Run } {
+  const fn = args.find((each) => typeof each === "function") as Run | undefined;
+  const name = args.find((each) => typeof each === "string");
+  const given = args.find((each) => typeof each === "object") as Record<string, unknown>;
+  const options = { ...given, ...(name === undefined ? {} : { name }) };
+  return { options: { name: fn?.name, ...options }, fn: fn ?? (given.fn as Run) };
+}
+
+/** The arguments for a test that is in the table, or that has steps there. */
+function convert(args: unknown[], above: string, noteFailure?: () => void): unknown[] {
+  const { options, fn } = readArguments(args);
+  const name = above + options.name;
+  const reason = reasons.get(name);
+  if (reason !== undefined && isIgnored(reason)) {
+    return [{ ...options, name: `${options.name}: ${reason}`, ignore: true, fn: () => {} }];
+  }
+  const run = async (context: Context) => {
+    let hasFailed = false;
+    const note = () => {
+      hasFailed = true;
+      noteFailure?.();
+    };
+    const isExpected = reason !== undefined;
+    try {
+      await fn(withSteps(context, `${name} ... `, isExpected || noteFailure ? note : undefined));
+    } catch (error) {
+      if (!isExpected && !noteFailure) throw error;
+      note();
+    }
+    if (!isExpected) return;
+    console.log(hasFailed ? `can't pass: ${reason}` : `PASSES: ${name}`);
+  };
+  const lenient = reason === undefined && !noteFailure
+    ? {}
+    : { sanitizeOps: false, sanitizeResources: false, sanitizeExit: false };
+  return [{ ...options, ...lenient, fn: run }];
+}
+
+function withSteps(context: Context, above: string, noteFailure?: () => void): Context {
+  return new Proxy(context, {
+    get(target, key) {
+      const value = Reflect.get(target, key);
+      if (key !== "step") return value;
+      return (...args: unknown[]) => value.apply(target, convert(args, above, noteFailure));
+    },
+  });
+}
+
+patch(Deno as { test: typeof Deno.test }, "test", (test) => {
+  return new Proxy(test, {
+    apply: (target, self, args) => Reflect.apply(target, self, convert(args, "")),
+  });
+});

@@ -1,0 +1,88 @@
+/**
+ * Runs the tests of files, devices and the program with the Windows version of Deno under Wine, and
+ * lets two devices pair and exchange files: two of Windows, and one of each system. The first run
+ * installs Wine below /tmp.
+ *
+ * Arguments name test modules or folders in place of all. `--no-minute` leaves the devices out,
+ * `--minute` runs nothing else, and `--here` runs the tests on a real Windows.
+ *
+ * Exits with 1 if a test fails, or if one passes that tests/wine/rows.ts expects to fail.
+ */
+
+import { PROJECT_ROOT } from "./standard_library.ts";
+import { findWine, missingForWine, type Wine } from "./wine.ts";
+
+const ROOMS = ["tests/internal", "tests/device", "tests/files", "agent/tests"];
+const IMPORT_MAP = ["--import-map", "tests/support/offline/import_map.json"];
+const TEST = [
+  ...["test", "--no-check", "--allow-all", "--preload", "tests/wine/preload.ts", ...IMPORT_MAP],
+];
+/** Whether the devices of a meeting, the one that serves and the other, are of Windows. */
+const MEETINGS = [["windows", "windows"], ["windows", "linux"], ["linux", "windows"]];
+/** In network namespaces of their own; their names are files below /run. */
+const LAB = ["--net", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "lab"];
+
+const named = Deno.args.filter((arg) => !arg.startsWith("--"));
+const has = (option: string) => Deno.args.includes(`--${option}`);
+const modules = (await Promise.all((named.length > 0 ? named : ROOMS).map(modulesIn))).flat();
+const wine = has("here") ? null : await prepare();
+let isOk = has("minute") || await runTests();
+if (wine !== null && !has("no-minute")) {
+  for (const systems of MEETINGS) isOk = await meet(wine, systems) && isOk;
+}
+if (wine !== null) await Deno.remove(wine.script);
+Deno.exit(isOk ? 0 : 1);
+
+async function prepare(): Promise<Wine> {
+  const missing = await missingForWine();
+  if (missing.length === 0) return await findWine(modules);
+  console.error(`Wine can't be installed here: ${missing.join("; ")}`);
+  Deno.exit(1);
+}
+
+/** The test modules of a folder, without the long ones; or the module itself. */
+async function modulesIn(path: string): Promise<string[]> {
+  if (path.endsWith(".ts")) return [path];
+  const found: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(new URL(`${path}/`, PROJECT_ROOT))) {
+    if (isDirectory && name !== "long") found.push(...await modulesIn(`${path}/${name}`));
+    else if (name.endsWith("_test.ts")) found.push(`${path}/${name}`);
+  }
+  return found.sort();
+}
+
+/** Runs the tests, and prints what they print; false if one fails, or passes unexpectedly. */
+async function runTests(): Promise<boolean> {
+  const [program, ...args] = wine === null ? [Deno.execPath()] : ["sh", wine.script];
+  const child = new Deno.Command(program!, {
+    args: [...args, ...TEST, ...modules],
+    cwd: PROJECT_ROOT,
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
+  let text = "";
+  const decoder = new TextDecoder();
+  for await (const piece of child.stdout) {
+    Deno.stdout.writeSync(piece);
+    text += decoder.decode(piece, { stream: true });
+  }
+  const { success } = await child.status;
+  const passed = new Set(text.match(/^PASSES: .*$/gm));
+  if (passed.size === 0) return success;
+  console.log("\nThese tests pass, and tests/wine/rows.ts says that they can't:");
+  for (const line of passed) console.log(line);
+  // On a real Windows most of them should.
+  return success && wine === null;
+}
+
+/** Lets two devices pair and exchange files; false if that fails. */
+async function meet({ script }: Wine, systems: readonly string[]): Promise<boolean> {
+  console.log(`\nserving on ${systems[0]}, the other device on ${systems[1]}:`);
+  const program = ["run", "--allow-all", "--no-check", ...IMPORT_MAP, "tests/wine/first_minute.ts"];
+  const { success } = await new Deno.Command("unshare", {
+    args: [...LAB, Deno.execPath(), ...program, script, ...systems],
+    cwd: PROJECT_ROOT,
+    stdin: "null",
+  }).spawn().status;
+  return success;
+}

@@ -1,0 +1,119 @@
+/** Wine and Deno for Windows, in a Debian of their own below /tmp that is installed once. */
+
+import { PROJECT_ROOT } from "./standard_library.ts";
+
+const DIRECTORY = `/tmp/degu-wine-${Deno.version.deno}`;
+const MIRROR = "http://deb.debian.org/debian";
+/** Wine 8 of the release before can't run V8. */
+const SUITE = "trixie";
+const PROGRAMS = ["debootstrap", "unshare", "chroot", "mount", "npm", "tar"];
+
+/**
+ * Runs Deno for Windows in namespaces of its own, with a server of Wine of its own: nothing stays
+ * mounted, and nothing goes on when Deno has ended. The project is `Z:\w\degu`. The directory in
+ * the variable WINE_HOME, if there is one, is `Z:\w\home`, has the local data of the profile, and is
+ * where Deno starts.
+ */
+const SCRIPT = String.raw`#!/bin/sh
+home=$WINE_HOME
+exec unshare --mount --pid --fork --kill-child sh -c '
+set -e
+root=$0 project=$1 home=$2
+shift 2
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs tmpfs "$root/tmp"
+mount --bind "$project" "$root/w/degu"
+mount --bind "$root/../cache" "$root/w/cache"
+start=/w/degu
+if [ -n "$home" ]; then
+  start=/w/home
+  mount --bind "$home" "$root/w/home"
+  mkdir -p "$home/AppData/Temp"
+  mount --bind "$home/AppData" "$root/root/.wine/drive_c/users/root/AppData/Local"
+fi
+exec chroot "$root" env -i PATH=/usr/bin:/bin HOME=/root TERM=xterm NO_COLOR=1 WINEDEBUG=-all \
+  XDG_RUNTIME_DIR=/tmp DENO_DIR="Z:\\w\\cache" DENO_NO_UPDATE_CHECK=1 \
+  sh -c "cd $start && exec wine /w/deno.exe \"\$@\"" sh "$@"
+' "DIRECTORY/root" "PROJECT" "$home" "$@"
+`;
+
+/** Installs Debian, Wine and its profile, without a trace outside of the directory. */
+const INSTALL = String.raw`
+set -e
+directory=$0 mirror=$1 suite=$2 deno=$3
+root=$directory/root
+rm -rf "$root"
+mkdir -p "$root"
+debootstrap --variant=minbase "$suite" "$root" "$mirror"
+mkdir -p "$root/w/degu" "$root/w/cache" "$root/w/home"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+export DEBIAN_FRONTEND=noninteractive
+chroot "$root" apt-get -qq update
+chroot "$root" apt-get -qq install -y --no-install-recommends wine wine64
+cd "$directory"
+tar -xzf "$(npm pack --silent "@deno/win32-x64@$deno")" package/deno.exe
+mv package/deno.exe "$root/w/deno.exe"
+mount -t tmpfs tmpfs "$root/tmp"
+chroot "$root" env HOME=/root WINEDEBUG=-all XDG_RUNTIME_DIR=/tmp \
+  sh -c "wine wineboot --init && wineserver --wait"
+`;
+
+/** The files of Deno for Windows, and how to run it. */
+export interface Wine {
+  /** A shell script whose arguments are those of Deno for Windows. */
+  readonly script: string;
+}
+
+/** What keeps Wine from being installed here, in words for people. */
+export async function missingForWine(): Promise<string[]> {
+  const { os, arch } = Deno.build;
+  if (os !== "linux" || arch !== "x86_64") return ["it needs Linux for x86-64"];
+  const missing = Deno.uid() === 0 ? [] : ["it needs root, for mounts and a chroot: use sudo"];
+  for (const program of PROGRAMS) {
+    const args = ["-c", 'command -v -- "$0"', program];
+    const { success } = await new Deno.Command("sh", { args, stdout: "null" }).output();
+    if (!success) missing.push(`${program} is not installed`);
+  }
+  return missing;
+}
+
+/**
+ * Finds Wine, and installs it first where it is missing: about 2 GB, in two minutes. Fills the cache
+ * of Deno for Windows with the packages that modules import.
+ */
+export async function findWine(modules: readonly string[]): Promise<Wine> {
+  const installed = `${DIRECTORY}/installed`;
+  if (!await exists(installed)) {
+    console.log(`installing Wine and Deno for Windows in ${DIRECTORY}`);
+    await Deno.mkdir(`${DIRECTORY}/cache`, { recursive: true });
+    const values = [DIRECTORY, MIRROR, SUITE, Deno.version.deno];
+    await run("unshare", ["--mount", "sh", "-c", INSTALL, ...values]);
+    await Deno.writeTextFile(installed, "");
+  }
+  const importMap = ["--import-map", "tests/support/offline/import_map.json"];
+  const all = ["install", "--quiet", "--entrypoint", ...importMap, "agent/main.ts", ...modules];
+  await run(Deno.execPath(), all, { DENO_DIR: `${DIRECTORY}/cache` });
+  const script = `${DIRECTORY}/deno-${Deno.pid}.sh`;
+  const project = PROJECT_ROOT.pathname.replace(/\/$/, "");
+  await Deno.writeTextFile(
+    script,
+    SCRIPT.replaceAll("DIRECTORY", DIRECTORY).replaceAll("PROJECT", project),
+  );
+  return { script };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
+}
+
+async function run(
+  program: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<void> {
+  const options: Deno.CommandOptions = { args: [...args], env, cwd: PROJECT_ROOT, stdin: "null" };
+  const { success } = await new Deno.Command(program, options).spawn().status;
+  if (!success) throw new Error(`${program} ${args.slice(0, 3).join(" ")} … has failed`);
+}
