@@ -24,7 +24,7 @@ import {
 } from "@degu/testing/terminals.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { join } from "@degu/internal/internal/disk/paths.ts";
+import { join, realPath } from "@degu/internal/internal/disk/paths.ts";
 import { encode } from "uqr";
 
 Deno.test("init creates a device, prints its name and id, and shows the next step; a second one changes nothing", async () => {
@@ -113,7 +113,7 @@ Deno.test("invite, join and serve make the device with the name of the machine, 
     const said = ends[i]!.stderr.match(/created the device .*/g);
     assertEquals(said, [`created the device ${id} in ${homes.at(home)}`]);
   }
-  assertEquals(JSON.parse(ends[2]!.stdout).inbox, await Deno.realPath(homes.at("Inbox")));
+  assertEquals(JSON.parse(ends[2]!.stdout).inbox, await realPath(homes.at("Inbox")));
   assert(!ends[3]!.stderr.includes("created"), ends[3]!.stderr);
   // Where its name can't be read, the device is rather said to be missing.
   const none = `there is no device in ${homes.at("none")} yet: make one with "degu init", or`;

@@ -1,4 +1,5 @@
 /** The inbox of degu serve: a directory for each peer, or one for all; what peers may do there. */
+import { realPath } from "@degu/internal/internal/disk/paths.ts";
 import { BodyIter } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
@@ -142,7 +143,7 @@ Deno.test("rename: the files of the old name stay, where it says; new ones go to
   await using devices = await threeDevices();
   const { homes, inbox, at, agent } = devices;
   await homes.must("one", ["put", at("one", "photo"), "camera:"]);
-  const path = await Deno.realPath(inbox);
+  const path = await realPath(inbox);
   const renamed = await homes.run("camera", ["rename", "one", "phone"]);
   assertEquals([renamed.code, renamed.stderr], [0, `what it has put here stays in ${path}/one\n`]);
   // The server learns it within a second.
@@ -370,7 +371,7 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
     for (const [method, body] of [["GET", null], ["PUT", new Uint8Array(1)]] as const) {
       assertEquals((await client.request(method, "/inbox/private", {}, body)).status, 503);
     }
-    await devices.agent.message(`one: ${await Deno.realPath(inbox)}/one ${said}`);
+    await devices.agent.message(`one: ${await realPath(inbox)}/one ${said}`);
     // Others go on.
     assertEquals(await homes.must("two", ["ls", "camera:"]), "photo\n");
     await Deno.remove(`${inbox}/one`);

@@ -25,7 +25,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { join } from "@degu/internal/internal/disk/paths.ts";
+import { join, realPath } from "@degu/internal/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 
 // degu serve: what it serves, what it refuses to serve, and how it ends.
@@ -43,7 +43,7 @@ Deno.test("serve prints where and what it serves, and that nobody is paired yet;
   assertEquals(code, 0);
   const { addresses, ...served } = JSON.parse(stdout);
   assertMatch(addresses[0], /^127\.0\.0\.1:[1-9]\d*$/);
-  assertEquals(served, { name: "camera", share: null, inbox: await Deno.realPath(inbox) });
+  assertEquals(served, { name: "camera", share: null, inbox: await realPath(inbox) });
   for (const option of ["--share", "--inbox"]) {
     const given = `degu: error: ${option}: it can be given only once, and "a" is given already; "`;
     await homes.fail("camera", 2, given, ["serve", option, "a", option, "b"]);
@@ -134,7 +134,7 @@ Deno.test("a directory is served unless it contains a device's keys, under any n
   }
   await makeLinks({ [at("link")]: at("state"), [at("other")]: at("share") });
   const home = at("state", "home");
-  const share = await Deno.realPath(at("share"));
+  const share = await realPath(at("share"));
   for (const path of ["share", "other"]) {
     assertEquals(await checkServed(at(path), home), share);
   }
@@ -152,7 +152,7 @@ Deno.test("a directory is served unless it contains a device's keys, under any n
 
 Deno.test("an inbox on a full disk is served, with a warning; one that can't be written is refused", async () => {
   await using dir = await tempDir();
-  const inbox = await Deno.realPath(dir.path);
+  const inbox = await realPath(dir.path);
   const home = join(inbox, "home");
   await Deno.mkdir(home);
   await Deno.mkdir(join(inbox, "inbox"));
@@ -193,7 +193,7 @@ Deno.test("a path that is not a directory is refused with what to do; an inbox i
   }
   assertEquals(await entries(dir.path), ["dangling", "file", "home"]);
   assertEquals(await entries(home), []);
-  const path = join(await Deno.realPath(dir.path), "inbox");
+  const path = join(await realPath(dir.path), "inbox");
   for (const notes of [[`created ${path}`], []]) {
     const check = async (output: Output) =>
       assertEquals(await checkInbox(at("inbox"), home, output), path);

@@ -2,6 +2,7 @@
  * degu service: the units, their words and permissions. tests/project/permissions_agent_test.ts
  * installs them beside a real systemd.
  */
+import { realPath } from "@degu/internal/internal/disk/paths.ts";
 import { objectsOf } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
@@ -117,7 +118,7 @@ Deno.test("the unit of a compiled program runs that program by its own path, wit
   await using homes = await AgentHomes.create("desk", "laptop");
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
   await fill(homes.path, { "share": null });
-  const [share, home] = [await Deno.realPath(homes.at("share")), homes.at("laptop")];
+  const [share, home] = [await realPath(homes.at("share")), homes.at("laptop")];
   using _build = patch(Deno, "build", (build) => ({ ...build, standalone: true }));
   using _path = patch(Deno, "execPath", () => () => "/opt/a b/degu");
   const rows: [args: string[], words: string[]][] = [

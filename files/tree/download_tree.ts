@@ -218,7 +218,7 @@ class Download implements TreeEnds {
     return Promise.resolve(this.#isThere(node));
   }
 
-  /** Tries it out on Windows, by a temporary file in the directory, or in one that it will be in. */
+  /** Tries it on Windows, by a temporary file in the directory, or in one that it will be in. */
   ignoresCase({ path }: TreeNode): boolean {
     if (Deno.build.os !== "windows") return false;
     for (let depth = path.length;; depth--) {

@@ -14,7 +14,7 @@ import { entries, tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
-import { join } from "@std/path";
+import { join } from "@degu/internal/internal/disk/paths.ts";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import * as net from "node:net";

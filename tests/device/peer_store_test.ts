@@ -17,7 +17,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { join } from "@std/path";
+import { join } from "@degu/internal/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 
 Deno.test("peers lists what was stored, by name, and peer finds an entry by id or name", async () => {

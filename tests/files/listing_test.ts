@@ -27,7 +27,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { chunked } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { dirname } from "@std/path";
+import { dirname, realPath } from "@degu/internal/internal/disk/paths.ts";
 import fc from "fast-check";
 import { entry, NAMES } from "./directory_entries.ts";
 
@@ -285,7 +285,7 @@ for (const isLocal of [false, true]) {
         makeEmptyFiles(`${root}/top/${name}`, Array.from({ length: 200 }, (_, i) => `${i}`));
       }
       let isChanged = false;
-      const listed = pathsWhile(await Deno.realPath(root), isLocal, () => {
+      const listed = pathsWhile(await realPath(root), isLocal, () => {
         isChanged = true;
         change(root);
       });
@@ -298,7 +298,7 @@ for (const isLocal of [false, true]) {
 
 Deno.test("a list is refused if the directory where it begins is replaced before it is listed whole", async () => {
   await using dir = await tempDir();
-  const path = `${await Deno.realPath(dir.path)}/root`;
+  const path = `${await realPath(dir.path)}/root`;
   await Deno.mkdir(path);
   makeEmptyFiles(path, Array.from({ length: 500 }, (_, i) => `${i}`));
   let count = 0;
@@ -391,7 +391,7 @@ Deno.test("a list is cut if something else has the place of a directory before t
     // The entries are listed 128 at a time, and a directory may be replaced before any is.
     for (const count of [500, 129, 1]) {
       await using dir = await tempDir();
-      const path = `${await Deno.realPath(dir.path)}/root`;
+      const path = `${await realPath(dir.path)}/root`;
       await Deno.mkdir(`${path}/top/d`, { recursive: true });
       makeEmptyFiles(`${path}/top/d`, Array.from({ length: count }, (_, i) => `${i}`));
       const seen: string[] = [];

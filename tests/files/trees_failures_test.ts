@@ -32,7 +32,7 @@ import {
   type TreeDirection,
 } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { dirname } from "@std/path";
+import { dirname, realPath, realPathSync } from "@degu/internal/internal/disk/paths.ts";
 import { AS_USER, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
 Deno.test("download: a signal that aborts while a broken file is looked at rejects with its reason", async () => {
@@ -421,7 +421,7 @@ both(
     );
     let isListed = false;
     using _closed = patch(Deno, "readDir", (readDir) => (path) => {
-      const isSub = `${path}` === Deno.realPathSync(`${trees.target}/sub`);
+      const isSub = `${path}` === realPathSync(`${trees.target}/sub`);
       if (isSub && isListed) throw denied;
       isListed ||= isSub;
       return readDir(path);
@@ -456,7 +456,7 @@ for (const direction of DIRECTIONS) {
   Deno.test(`${direction}: a list that a change overtakes is read anew, three times`, async () => {
     for (const times of [3, 4]) {
       await using trees = await makeTrees(direction, { "d/a": "1", b: "2" }, { old: "3" });
-      const replaced = `${await Deno.realPath(trees.source)}/d`;
+      const replaced = `${await realPath(trees.source)}/d`;
       let changes = 0;
       using _replacing = patch(Deno, "readDir", (readDir) => (path) => {
         const found = readDir(path);

@@ -1,4 +1,5 @@
 /** However many small files are handled at once, others have their turn between two of them. */
+import { realPath } from "@degu/internal/internal/disk/paths.ts";
 import { Body, type Method } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
@@ -47,7 +48,7 @@ const ASKED: readonly [
 for (const [method, uri, turns, body] of ASKED) {
   Deno.test(`others have their turn: ${method} ${uri}`, async () => {
     await using dir = await tempDir();
-    const root = await Deno.realPath(dir.path);
+    const root = await realPath(dir.path);
     await fill(root, Object.fromEntries(NAMES.map((name) => [`d/${name}`, name])));
     const many = Array.from({ length: 300 }, (_, i) => [`many/${i}`, ""]);
     if (uri === "/many/") await fill(root, Object.fromEntries(many));
@@ -70,7 +71,7 @@ for (const [direction, turns] of [["download", 14], ["upload", 8]] as const) {
       c: "",
       d: "",
     });
-    const here = await Deno.realPath(direction === "download" ? trees.target : trees.source);
+    const here = await realPath(direction === "download" ? trees.target : trees.source);
     assertEquals(await turnsWhile(here, () => trees.copy({ delete: true, connections: 1 })), turns);
   });
 }
@@ -79,7 +80,7 @@ Deno.test("a signal that aborts in a turn of others ends the making of directori
   const reason = new Error("enough");
   for (const [source, target] of [[{ a: null, b: null, c: null }, {}], [{ x: "" }, FILES]]) {
     await using trees = await makeTrees("download", source!, target!);
-    const here = await Deno.realPath(trees.target);
+    const here = await realPath(trees.target);
     const controller = new AbortController();
     let count = 0;
     const copying = () => trees.copy({ delete: true, connections: 1, signal: controller.signal });

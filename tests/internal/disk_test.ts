@@ -29,7 +29,7 @@ import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeFifo, makeLinks, openFilesBelow } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import { join } from "@std/path";
+import { join, realPath } from "@degu/internal/internal/disk/paths.ts";
 
 // The contents of files on the disk.
 
@@ -298,7 +298,7 @@ Deno.test({
 
 Deno.test("a path is real if something is there, and no link is on the way", async () => {
   await using dir = await tempDir();
-  const root = await Deno.realPath(dir.path);
+  const root = await realPath(dir.path);
   await Deno.mkdir(`${root}/a/b`, { recursive: true });
   await Deno.writeTextFile(`${root}/a/file`, "");
   await makeLinks({ [`${root}/link`]: "a", [`${root}/loop`]: "loop" });

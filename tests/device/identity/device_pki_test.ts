@@ -12,7 +12,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { dirname, join } from "@std/path";
+import { dirname, join } from "@degu/internal/internal/disk/paths.ts";
 import { createPrivateKey } from "node:crypto";
 import { readOnly } from "./device_identities.ts";
 

@@ -11,7 +11,7 @@ import { readCertificate } from "@degu/testing/certificates.ts";
 import { authorityOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
-import { join } from "@std/path";
+import { join } from "@degu/internal/internal/disk/paths.ts";
 import fc from "fast-check";
 import { createHash, X509Certificate } from "node:crypto";
 

@@ -18,7 +18,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { join } from "@std/path";
+import { join } from "@degu/internal/internal/disk/paths.ts";
 import { assertRefused } from "./device_identities.ts";
 
 Deno.test("writePrivateFile makes a file of mode 0600, and overwrites none", async () => {
