@@ -35,11 +35,9 @@ export { describeArgumentError } from "./base/argument_errors.ts";
 export type { ArgumentErrorDescription } from "./internal/facts.ts";
 export type { BodyInput } from "./base/body/body_source.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
-export { Body } from "./base/body/body.ts";
-export type { BodyReadOptions } from "./base/body/reading.ts";
-export type { ReadableBody } from "./base/body/readable_body.ts";
+export { Body, ChunkedBody, type MessageBody, type ReadableBody } from "./base/body/body.ts";
+export type { BodyReadOptions } from "./base/body/body_reader.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
-export { ChunkedBody } from "./base/body/chunked_body.ts";
 export type { Chunk } from "./base/wire/chunk.ts";
 export {
   type Bodies,

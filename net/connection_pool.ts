@@ -8,8 +8,8 @@ import {
   type BodyOut,
   cancelUnused,
   isRepeatable,
-  isUnread,
   keepUnused,
+  readerOf,
   type RequestBody,
   whenOver,
 } from "../base/body/bodies.ts";
@@ -336,7 +336,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     if (this.#timeout === null || this.#waiting.size === 0) return;
     clearTimeout(this.#unreadTimer);
     this.#unreadTimer = setTimeout(() => {
-      const isStalled = ({ body }: Slot) => body !== null && isUnread(body);
+      const isStalled = ({ body }: Slot) => body !== null && readerOf(body).isUnread;
       if (!this.#slots.values().every(isStalled)) return this.#watchUnread();
       for (const { reject } of this.#waiting) reject(unreadError(this.#slots.size));
       this.#waiting.clear();

@@ -1,7 +1,7 @@
 /** The figures of an exchange of a request and its response, for `onExchange`. */
 
 import type { Session } from "../base/app/session.ts";
-import { type BodyIn, progressOf } from "../base/body/bodies.ts";
+import { type BodyIn, readerOf } from "../base/body/bodies.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { SafeLogger } from "./logger.ts";
 import { stackOf } from "./thrown.ts";
@@ -116,7 +116,7 @@ export class ExchangeWatch {
     this.#report({
       ...this.#request,
       status: first === null ? null : this.#status,
-      requestBytes: this.#body === null ? 0 : progressOf(this.#body).bytes,
+      requestBytes: this.#body === null ? 0 : readerOf(this.#body).bytes,
       responseBytes: this.#bytes,
       firstByteSeconds: first === null ? null : (first - start) / 1000,
       totalSeconds: (end - start) / 1000,

@@ -3,7 +3,6 @@
 import type { Bodies, BodyIn } from "../base/body/bodies.ts";
 import type { BodyEnd, BodySource } from "../base/body/body_source.ts";
 import type { ReadBuffer } from "../base/body/byte_io.ts";
-import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
 
@@ -57,17 +56,14 @@ class ConnectionSource implements BodySource {
   }
 
   read(into: Uint8Array): Promise<number | null> {
-    // A canceled body may still read in the background, and would get bytes that follow the body.
-    if (this.#bodyOver === null) return Promise.reject(new BodyError("the body is over"));
     return this.#transport.read(into);
   }
 
   over(end: BodyEnd, error?: unknown): void {
     const bodyOver = this.#bodyOver;
-    if (bodyOver === null) return;
     this.#bodyOver = null;
     if (end === "consumed") this.buffer.shrink();
     if (end === "broken" && error instanceof Error) brokenBodyErrors.add(error);
-    bodyOver(end, error);
+    bodyOver?.(end, error);
   }
 }

@@ -1,6 +1,6 @@
 /** The signal of one request. */
 
-import { type BodyIn, interruptionOf } from "../base/body/bodies.ts";
+import { type BodyIn, readerOf } from "../base/body/bodies.ts";
 import type { Interruption } from "../base/body/body_state.ts";
 import { checkSignal, copyOptions } from "../internal/checks.ts";
 import type { Transport } from "./transport.ts";
@@ -56,7 +56,7 @@ export class RequestAbort {
 
   /** From now on passes an abort on to the body of the response, too, unless the body is over. */
   interrupt(body: NonNullable<BodyIn>): void {
-    if (this.#signal !== null) this.#interruption = interruptionOf(body);
+    if (this.#signal !== null) this.#interruption = readerOf(body).interruption;
   }
 
   /** Ends with the request: a later abort has no effect. */

@@ -26,10 +26,10 @@ import {
   type BodyIn,
   cancelQuietly,
   cancelUnused,
-  isStopped,
+  isTooLong,
   isWritable,
+  readerOf,
 } from "../base/body/bodies.ts";
-import { isTooLong } from "../base/body/reading.ts";
 import {
   BodyError,
   ConnectionClosedError,
@@ -459,7 +459,7 @@ export class ServerConnection implements Member, SessionOwner {
     const { unframedNull } = this.#context;
     const framing = answerFraming(method, body, answer, unframedNull);
     // A body that writes itself, as in a proxy, may read the request's body while it is sent.
-    const mayReadRequest = isWritable(answer.body) && body !== null && !isStopped(body);
+    const mayReadRequest = isWritable(answer.body) && body !== null && !readerOf(body).isStopped;
     answering.told = this.#whyLast(answering, answer, mayReadRequest);
     const added = answering.told === null ? null : makeCloseHeader(headers);
     const buffer = transport.beginMessage();

@@ -2,8 +2,9 @@
 
 import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
-import { interruptionOf, progressOf } from "../base/body/bodies.ts";
-import { Body, takeArrived } from "../base/body/body.ts";
+import { readerOf } from "../base/body/bodies.ts";
+import { Body } from "../base/body/body.ts";
+import type { BodyReader } from "../base/body/body_reader.ts";
 import { type BodyEnd, type BodySource, MemorySource } from "../base/body/body_source.ts";
 import type { Interruption } from "../base/body/body_state.ts";
 import { ReadBuffer } from "../base/body/byte_io.ts";
@@ -30,14 +31,15 @@ export function keepSmallBody(
   const isSmall = body !== null && body.constructor === Body && body.contentLength > 0 &&
     body.contentLength <= MAX_BYTES;
   if (!isSmall) return response;
-  const arrived = takeArrived(body as Body);
+  const reader = readerOf(body);
+  const arrived = reader.takeArrived();
   let filled;
   if (arrived !== null) {
     filled = new Body(new MemorySource(arrived, "response"), body.contentLength);
   } else {
-    const source = new FilledSource(body as Body, timeout, socket);
+    const source = new FilledSource(reader, body.contentLength, timeout, socket);
     filled = new Body(source, body.contentLength);
-    source.fill(signal, interruptionOf(filled));
+    source.fill(signal, readerOf(filled).interruption);
   }
   // Nobody else has seen the response yet.
   return Object.assign(response, { body: filled });
@@ -50,7 +52,11 @@ export function keepSmallBody(
 class FilledSource implements BodySource {
   readonly kind = "response";
   readonly buffer: ReadBuffer = new ReadBuffer(this);
-  readonly #body: Body;
+  readonly #reader: BodyReader;
+  readonly #bytes: Uint8Array;
+  /** The bytes that have arrived, and those of them that were read. */
+  #arrived = 0;
+  #position = 0;
   readonly #socket: Pick<Socket, "ref" | "unref">;
   /** Ends the reading if the program has not waited for bytes for so long. */
   readonly #unwanted: Deadline;
@@ -58,13 +64,18 @@ class FilledSource implements BodySource {
   /** Continues a read that waits for bytes. */
   #wake = () => {};
 
-  constructor(body: Body, timeout: number | null, socket: Pick<Socket, "ref" | "unref">) {
-    this.#body = body;
-    this.buffer.bytes = new Uint8Array(body.contentLength);
+  constructor(
+    reader: BodyReader,
+    length: number,
+    timeout: number | null,
+    socket: Pick<Socket, "ref" | "unref">,
+  ) {
+    this.#reader = reader;
+    this.#bytes = new Uint8Array(length);
     this.#socket = socket;
     this.#unwanted = new Deadline(timeout, () => {
       const late = `the body took over ${timeout} s, and nothing waited for it`;
-      body.cancel(new Deno.errors.TimedOut(late));
+      reader.cancel(new Deno.errors.TimedOut(late));
     });
   }
 
@@ -75,13 +86,12 @@ class FilledSource implements BodySource {
    * @param interruption What aborts the body that is made of this source.
    */
   async fill(signal: AbortSignal | undefined, interruption: Interruption): Promise<void> {
-    const { buffer } = this;
     this.#unwanted.startWait();
     this.#keepAlive(false);
     try {
-      for await (const piece of this.#body) {
-        buffer.bytes.set(piece, buffer.end);
-        buffer.end += piece.length;
+      for await (const piece of this.#reader.pieces()) {
+        this.#bytes.set(piece, this.#arrived);
+        this.#arrived += piece.length;
         this.#wake();
       }
     } catch (error) {
@@ -95,7 +105,7 @@ class FilledSource implements BodySource {
   }
 
   async read(into: Uint8Array): Promise<number | null> {
-    while (this.buffer.buffered === 0) {
+    while (this.#arrived === this.#position) {
       if (this.#failure !== null) throw this.#failure.error;
       this.#unwanted.stopWait();
       this.#keepAlive(true);
@@ -103,7 +113,10 @@ class FilledSource implements BodySource {
       this.#keepAlive(false);
       this.#unwanted.startWait();
     }
-    return this.buffer.take(into);
+    const bytes = this.#bytes.subarray(this.#position, this.#arrived).subarray(0, into.length);
+    into.set(bytes);
+    this.#position += bytes.length;
+    return bytes.length;
   }
 
   /**
@@ -111,12 +124,12 @@ class FilledSource implements BodySource {
    * connection may serve another request, which has chosen by itself.
    */
   #keepAlive(isAwaited: boolean): void {
-    if (progressOf(this.#body).isConsumed) return;
+    if (this.#reader.isConsumed) return;
     if (isAwaited) this.#socket.ref?.();
     else this.#socket.unref?.();
   }
 
   async over(end: BodyEnd, error?: unknown): Promise<void> {
-    if (end === "canceled") await this.#body.cancel(error);
+    if (end === "canceled") await this.#reader.cancel(error);
   }
 }

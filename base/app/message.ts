@@ -9,14 +9,14 @@ import {
   discardBody,
   encodeBody,
   type EncodedBody,
+  isTooLong,
   nullFraming,
   outgoingFraming,
 } from "../body/bodies.ts";
-import { Body } from "../body/body.ts";
+import { Body, ChunkedBody } from "../body/body.ts";
 import { MemorySource } from "../body/body_source.ts";
 import { withContentType } from "../body/platform_body.ts";
-import { type BodyReadOptions, isTooLong } from "../body/reading.ts";
-import { ChunkedBody } from "../body/chunked_body.ts";
+import type { BodyReadOptions } from "../body/body_reader.ts";
 import { decodeText, EMPTY, viewOf } from "../../internal/bytes.ts";
 import { copyOptions, notAllowed, wrongArgument, wrongType } from "../../internal/checks.ts";
 import { Facts } from "../../internal/facts.ts";

@@ -1,23 +1,13 @@
 /** The kinds of bodies, and how they frame a message. */
 
-import { Body, isBody } from "./body.ts";
-import {
-  BodyIter,
-  ChunkedBodyIter,
-  isBodyIter,
-  isChunkedBodyIter,
-  writeBodyIter,
-  writeChunkedBodyIter,
-} from "./body_iter.ts";
+import { Body, ChunkedBody, stateOf } from "./body.ts";
+import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
+import { BodyReader, isTooLongFor, LengthReader } from "./body_reader.ts";
 import { chunkedBodyOf, isStreamed } from "./streamed.ts";
 import { encodePlatformBody, isPlatformBody } from "./platform_body.ts";
-import type { Interruption } from "./body_state.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLength } from "../../internal/bytes.ts";
 import { notAllowed, wrongArgument, wrongType } from "../../internal/checks.ts";
-import { ChunkedBody, isChunkedBody } from "./chunked_body.ts";
-import { writeThrough } from "./reading.ts";
-import { partsOf } from "./readable_body.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing, HeaderDict } from "../wire/headers.ts";
 import { mayHaveBody, type Method } from "../wire/preamble.ts";
@@ -123,7 +113,8 @@ export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
       `must be a Blob, a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got ${length} bytes`,
     );
   }
-  if (!isWritable(body)) {
+  const state = stateOf(body);
+  if (state === null) {
     if (isOfAnotherCopy(body)) throw anotherCopy(`${owner}body`, body);
     const wanted =
       "null, a string, Uint8Array, ArrayBuffer, Blob, URLSearchParams, Body, BodyIter, " +
@@ -131,7 +122,7 @@ export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
     throw wrongType(`${owner}body`, wanted, body);
   }
   if (body.used === true) throw new BodyError(`${owner}body: has been used before`);
-  return isBody(body) || isBodyIter(body) ? body.contentLength : "chunked";
+  return state.framing;
 }
 
 /** Returns the framing that a request announces. */
@@ -155,8 +146,7 @@ export function nullFraming(headers: HeaderDict, unframedNull: boolean): 0 | nul
 
 /** Whether a value is a body of one of the four classes, or of a class that extends one. */
 export function isWritable(value: unknown): value is WritableBody {
-  return typeof value === "object" && value !== null &&
-    (isBody(value) || isBodyIter(value) || isChunkedBody(value) || isChunkedBodyIter(value));
+  return stateOf(value) !== null;
 }
 
 /** Whether a value that is no body of ours looks like one of another copy of this package. */
@@ -217,9 +207,7 @@ export function writeMessageBody(
   sink: ByteSink,
   isRest = false,
 ): Promise<number> {
-  if (isBodyIter(body)) return writeBodyIter(body, sink);
-  if (isChunkedBodyIter(body)) return writeChunkedBodyIter(body, sink);
-  return writeThrough(partsOf(body), sink, isRest);
+  return stateOf(body)!.writeTo(sink, isRest);
 }
 
 /** The most bytes of an unwanted body that are read to keep its connection. */
@@ -231,9 +219,10 @@ const DISCARD_MILLISECONDS = 1000;
  * a body whose rest is long or late, or that another part of the program uses. Never rejects.
  */
 export async function discardBody(body: Body | ChunkedBody): Promise<void> {
-  const { bytes, isConsumed } = progressOf(body);
-  if (isConsumed) return;
-  if (isBody(body) && body.contentLength - bytes > MAX_DISCARDED_BYTES) return await body.cancel();
+  const reader = readerOf(body);
+  if (reader.isConsumed) return;
+  const isLong = reader instanceof LengthReader && reader.remaining > MAX_DISCARDED_BYTES;
+  if (isLong) return await body.cancel();
   const timer = setTimeout(() => body.cancel(), DISCARD_MILLISECONDS);
   let bytesLeft = MAX_DISCARDED_BYTES;
   const write = (bytes: Uint8Array) => {
@@ -241,7 +230,7 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
     return bytesLeft < 0 ? Promise.reject(new BodyError("too long")) : Promise.resolve();
   };
   try {
-    await writeMessageBody(body, { write }, true);
+    await reader.writeTo({ write }, true);
   } catch {
     await body.cancel();
   } finally {
@@ -250,28 +239,19 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
 }
 
 /**
- * How far a received body has been read: the number of bytes, as they were sent, and whether the
- * last one is among them. An empty body is at its end from the start.
+ * The reader of a body, whatever a class that extends the body's does.
+ *
+ * @throws {TypeError} if the body was made by another copy of this package, or elsewhere.
  */
-export function progressOf(body: NonNullable<BodyIn>): { bytes: number; isConsumed: boolean } {
-  const { state, reader } = partsOf(body);
-  const isConsumed = state.isConsumed || isBody(body) && body.contentLength === 0;
-  return { bytes: reader.bytes, isConsumed };
+export function readerOf(body: NonNullable<BodyIn>): BodyReader {
+  const state = stateOf(body);
+  if (state instanceof BodyReader) return state;
+  throw anotherCopy("response.body", body);
 }
 
-/** Whether no byte of a received body has been read, and no operation waits for one. */
-export function isUnread(body: NonNullable<BodyIn>): boolean {
-  return progressOf(body).bytes === 0 && interruptionOf(body).waiting === null;
-}
-
-/** Whether a received body has failed or was canceled, so that no byte of it can be read. */
-export function isStopped(body: NonNullable<BodyIn>): boolean {
-  return interruptionOf(body).failure !== null;
-}
-
-/** What aborts a received body from outside, without keeping the body alive. */
-export function interruptionOf(body: NonNullable<BodyIn>): Interruption {
-  return partsOf(body).state.interruption;
+/** Whether an error says that this body has more bytes than were wanted. */
+export function isTooLong(body: BodyIn, error: unknown): boolean {
+  return isTooLongFor(stateOf(body), error);
 }
 
 /**
@@ -281,10 +261,8 @@ export function interruptionOf(body: NonNullable<BodyIn>): Interruption {
  * @throws {TypeError} if the body was made by another copy of this package, or elsewhere.
  */
 export function whenOver(body: BodyIn, listener: () => void): void {
-  if (body === null) return listener();
-  if (!isBody(body) && !isChunkedBody(body)) throw anotherCopy("response.body", body);
-  if (progressOf(body).isConsumed) listener();
-  else partsOf(body).state.whenOver(listener);
+  if (body === null) listener();
+  else readerOf(body).whenOver(listener);
 }
 
 /**

@@ -1,22 +1,21 @@
 /**
- * A body of known length (RFC 9112 §6.2); and, for the bodies of all classes, where the bytes go.
+ * The classes of bodies that are read; and, for the bodies of all classes, where the bytes go.
  *
- * **A body that arrives** is made once its preamble was read (`net/incoming_body.ts`). It has three
+ * **A body that arrives** is made once its preamble was read (`net/incoming_body.ts`). It has two
  * parts:
  *
  * - The *source* gives bytes (`body_source.ts`): here a connection, otherwise a file, a stream or
  *   memory. Bytes that have arrived wait in its buffer, perhaps with the next message behind them.
- * - The *reader* knows where the body ends: after `contentLength` bytes ({@linkcode LengthReader}),
- *   or with the last chunk (`ChunkedReader`). The reader takes bytes out of the buffer, then
- *   straight from the socket into the memory that the program gets, and none beyond the body.
- * - The *state* knows who may read (`body_state.ts`): one operation at a time, until the body is
- *   over.
+ * - The *reader* (`body_reader.ts`) knows where the body ends: after `contentLength` bytes, or with
+ *   the last chunk. The reader takes bytes out of the buffer, then straight from the socket into
+ *   the memory that the program gets, and none beyond the body. As a state (`body_state.ts`), the
+ *   reader knows who may read: one operation at a time, until the body is over.
  *
- * An operation (`text`, `writeTo`, a loop, …) begins in the state, reads until the reader is done,
- * and ends in the state. The operation waits only for bytes that are not there: each wait takes a
+ * An operation (`text`, `writeTo`, a loop, …) begins, reads until the reader is done, and ends. The
+ * operation waits only for bytes that are not there: each wait takes a
  * turn of the event loop, 7 % of an exchange of small messages.
  *
- * A body is over once, and the state tells the source how:
+ * A body is over once, and one place (`BodyState.#over`) tells the source how:
  *
  * - *consumed*: the last byte was read. The connection goes on with the next message.
  * - *canceled*: nobody wants the rest. A program has called `cancel` or left a loop, a sink has
@@ -39,30 +38,24 @@
  * source has ended where it must: whatever goes wrong cuts a message, and never completes it.
  */
 
-import { EMPTY } from "../../internal/bytes.ts";
+import { decodeText } from "../../internal/bytes.ts";
 import { checkInteger } from "../../internal/checks.ts";
-import { BodyError, ProtocolError } from "../errors.ts";
-import { connectionFacts } from "../connection_facts.ts";
-import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
-import { type BodyInput, type BodySource, openSource, SOURCE_KINDS } from "./body_source.ts";
-import { BodyState } from "./body_state.ts";
-import { openFile } from "./file_source.ts";
-import { Collector } from "./byte_io.ts";
-import { type Convert, ownBytes, READ_REST, ReadableBody } from "./readable_body.ts";
+import type { Chunk } from "../wire/chunk.ts";
+import { MAX_LENGTH } from "../wire/limits.ts";
 import {
+  type BodyReader,
   type BodyReadOptions,
-  expectEnd,
-  largerPiece,
-  limitOf,
-  PIECE_BYTES,
-  type PieceReader,
-  type PieceUse,
-  readInto,
-  readPiece,
-  tooLongError,
-} from "./reading.ts";
+  ChunkedReader,
+  LengthReader,
+  ownBytes,
+} from "./body_reader.ts";
+import { type BodyInput, openSource } from "./body_source.ts";
+import type { BodyState } from "./body_state.ts";
+import type { ByteSink } from "./byte_io.ts";
+import { openFile } from "./file_source.ts";
 
-type Bytes = Uint8Array<ArrayBuffer>;
+/** The name of the function that finds the state of a body. */
+const STATE_OF: unique symbol = Symbol("stateOf");
 
 /** Checks a content-length that a caller gives: an integer from 0 to 2⁵³ − 1. */
 export function checkContentLength(contentLength: number): void {
@@ -71,10 +64,123 @@ export function checkContentLength(contentLength: number): void {
   }
 }
 
-/** Whether a value is a `Body`, or of a class that extends it, of this copy. */
-export let isBody: (value: object) => value is Body;
-/** Takes the bytes of an untouched body that have all arrived; else `null`. */
-export let takeArrived: (body: Body) => Uint8Array<ArrayBuffer> | null;
+/** A body of one of the four classes. It can be consumed, or sent, once. */
+export abstract class MessageBody {
+  readonly #state: BodyState;
+
+  /** @internal */
+  constructor(state: BodyState) {
+    this.#state = state;
+  }
+
+  /** True once any operation has begun. */
+  get used(): boolean {
+    return this.#state.used;
+  }
+
+  /**
+   * Writes the whole body to a stream, a file or a connection, which is left open and unlocked. The
+   * last byte is written only after the source has ended where it must. A chunked body is written
+   * **encoded**; of a received body, the data alone is
+   * {@linkcode ReadableBody.prototype.readable}.
+   *
+   * @param sink The destination of the bytes.
+   * @returns The number of bytes written: the content-length, or with the lines of the chunks.
+   * @throws {BodyError} if the source gives more or fewer bytes, or what is no chunk, or if another
+   * operation has begun before.
+   */
+  writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
+    return this.#state.writeTo(sink);
+  }
+
+  /**
+   * Cancels the body, or the rest of it: the stream, the iterator, or the connection that it comes
+   * from. Operations that wait for the body reject at once with the reason, or with a
+   * {@linkcode BodyError} whose `cause` is the reason; so does every later operation. If the body
+   * is being sent, the message is cut off. A server that cancels the body of a request keeps the
+   * connection open for an error response.
+   *
+   * @param reason The error of waiting operations, or the `cause` of their error.
+   */
+  cancel(reason?: unknown): Promise<void> {
+    return this.#state.cancel(reason);
+  }
+
+  /** @internal */
+  static [STATE_OF](value: object): BodyState | null {
+    return #state in value ? value.#state : null;
+  }
+}
+
+/**
+ * Returns the state of a body of this copy of the package, whatever a class that extends ours does;
+ * `null` for anything else.
+ */
+export function stateOf(value: unknown): BodyState | null {
+  return typeof value === "object" && value !== null ? MessageBody[STATE_OF](value) : null;
+}
+
+/** A body that can be read: a `Body` or a `ChunkedBody`. It can be consumed once. */
+export abstract class ReadableBody extends MessageBody {
+  // A class that extends this one can't see these fields, and keeps its own.
+  readonly #reader: BodyReader;
+  #stream: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
+
+  /** @internal */
+  constructor(reader: BodyReader) {
+    super(reader);
+    this.#reader = reader;
+  }
+
+  /**
+   * The data of the body, decoded, as a byte stream for default and BYOB readers. Getting the
+   * stream starts the body; canceling the stream cancels the rest of the body.
+   *
+   * @throws {BodyError} if another operation has begun before.
+   */
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return this.#stream ??= this.#reader.stream();
+  }
+
+  /**
+   * Reads the data that is left, if it is not too long.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws {BodyError} with the code `"TOO_LONG"` if more are left. The body is then canceled if
+   * it is chunked or that of a response; any other one stays as it was. With the code `null` if the
+   * body is in use, has failed, or was consumed before.
+   */
+  bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#reader.readRest(options, ownBytes);
+  }
+
+  /**
+   * Reads the data that is left, if it is not too long, as UTF-8 text. A byte order mark is kept.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws {TypeError} if the data is not valid UTF-8; else as
+   * {@linkcode ReadableBody.prototype.bytes} does.
+   */
+  text(options?: BodyReadOptions): Promise<string> {
+    return this.#reader.readRest(options, decodeText);
+  }
+
+  /**
+   * Reads the data that is left, if it is not too long, and parses it as JSON.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws {SyntaxError} if the data is not JSON; else as
+   * {@linkcode ReadableBody.prototype.text} does.
+   */
+  async json(options?: BodyReadOptions): Promise<unknown> {
+    return JSON.parse(await this.text(options));
+  }
+
+  /** Cancels the rest, if there is any: {@linkcode MessageBody.prototype.cancel}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.cancel();
+  }
+}
 
 /**
  * A body of known length: a body to send, from a stream, a file or another source, or a received
@@ -100,8 +206,6 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
   readonly contentLength: number;
   /** False: the body has a known length and no chunks. */
   readonly chunked = false as const;
-  readonly #source: BodySource;
-  readonly #state: BodyState;
   readonly #reader: LengthReader;
 
   /**
@@ -115,12 +219,8 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
    */
   constructor(source: BodyInput, contentLength: number) {
     checkContentLength(contentLength);
-    const opened = openSource(source);
-    const state = new BodyState(opened);
-    const reader = new LengthReader(opened, contentLength);
-    super(state, reader);
-    this.#source = opened;
-    this.#state = state;
+    const reader = new LengthReader(openSource(source), contentLength);
+    super(reader);
     this.#reader = reader;
     this.contentLength = contentLength;
   }
@@ -162,182 +262,78 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   read(size?: number): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#readAs(size, "read", ownBytes);
-  }
-
-  /**
-   * Reads bytes and converts them, if possible in the source's buffer: a copy is the greatest cost
-   * of a small body.
-   *
-   * @param options The most bytes that the caller wants; `"read"` for the limit of `read()`.
-   */
-  async #readAs<Value>(
-    size: number | undefined,
-    options: BodyReadOptions | undefined | "read",
-    convert: Convert<Value>,
-  ): Promise<Value> {
-    if (size !== undefined) checkInteger("size", size, 0, MAX_READ_BYTES);
-    const limit = options === "read" ? null : limitOf(options);
-    if (!this.#state.beginRead()) return convert(EMPTY, false);
-    const wanted = Math.min(size ?? Infinity, this.#reader.remaining);
-    if (wanted > (limit ?? MAX_READ_BYTES)) {
-      const error = tooLongError(this, limit, `${wanted}`);
-      this.#state.undo();
-      const isUnwanted = limit !== null &&
-        SOURCE_KINDS[this.#source.kind].tooLong === "is canceled";
-      if (isUnwanted) this.#state.cancel(error);
-      throw error;
-    }
-    const isOwn = wanted > this.#source.buffer.buffered;
-    let bytes = isOwn ? this.#collect(wanted) : this.#state.fromSource(this.#reader.view(wanted));
-    // Awaiting bytes that are there already would take a turn, too.
-    if (bytes instanceof Promise) bytes = await bytes;
-    try {
-      return convert(bytes, isOwn);
-    } finally {
-      // The operation ends when the bytes are converted, since then the connection may read into
-      // their buffer. A read of no bytes at the end is the last read that is allowed.
-      this.#state.end(this.#reader.done, wanted === 0);
-    }
-  }
-
-  /** @internal */
-  override [READ_REST]<Value>(
-    options: BodyReadOptions | undefined,
-    convert: Convert<Value>,
-  ): Promise<Value> {
-    return this.#readAs(undefined, options, convert);
-  }
-
-  async #collect(size: number): Promise<Bytes> {
-    const collector = new Collector(size);
-    while (collector.missing > 0) {
-      collector.add(await readInto(this.#state, this.#reader, collector.room()));
-    }
-    return collector.collected();
+    return this.#reader.readRest("read", ownBytes, size);
   }
 
   /**
    * Iterates over the body in pieces of up to 64 KiB, each a separate array. Leaving the loop early
    * cancels the rest.
    */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
-    this.#state.beginWhole("iterate");
-    try {
-      while (!this.#reader.done) {
-        const piece = new Uint8Array(Math.min(PIECE_BYTES, this.#reader.remaining));
-        const count = await readPiece(this.#state, this.#reader, piece);
-        if (count > 0) yield partOf(piece, count);
-      }
-    } finally {
-      this.#state.endIteration();
-    }
+  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
+    return this.#reader.pieces();
   }
-
-  static {
-    isBody = (value): value is Body => #source in value;
-    takeArrived = (body) => {
-      if (body.#source.buffer.buffered < body.contentLength) return null;
-      body.#state.beginRead();
-      const bytes = body.#source.buffer.view(body.contentLength).slice();
-      body.#reader.remaining = 0;
-      body.#state.end(true);
-      return bytes;
-    };
-  }
-}
-
-/** The first bytes of a piece, copied if they would keep much more memory alive. */
-function partOf(piece: Bytes, count: number): Bytes {
-  return count * 2 < piece.length ? piece.slice(0, count) : piece.subarray(0, count);
 }
 
 /**
- * Reads as many bytes as the content-length says, from the source's current position, and no byte
- * behind them. After any error the reader must not be used again.
+ * A chunked body: a body to send, from a source of encoded chunks, or a received body. Chunks keep
+ * their boundaries and extensions. The body can be consumed once.
+ *
+ * @example
+ * ```ts
+ * import { ChunkedBody } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const encoded = new Blob(["5;key=value\r\nhello\r\n0\r\n\r\n"]);
+ * const body = new ChunkedBody(encoded.stream());
+ * const [extension, data] = await body.readChunk();
+ * assertEquals(extension, ["key", "value"]);
+ * assertEquals(new TextDecoder().decode(data), "hello");
+ * assertEquals((await body.readChunk())[1].length, 0);
+ * ```
  */
-class LengthReader implements PieceReader {
-  /** The number of bytes that are left. */
-  remaining: number;
-  done = false;
-  readonly #length: number;
-  readonly #source: BodySource;
-  /** The memory of the last piece that was passed on, and the most bytes of the next one. */
-  #piece: Bytes = EMPTY;
-  #pieceBytes = PIECE_BYTES;
+export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
+  /** True: the body consists of chunks. */
+  readonly chunked = true as const;
+  readonly #reader: ChunkedReader;
 
-  constructor(source: BodySource, contentLength: number) {
-    this.#source = source;
-    this.#length = this.remaining = contentLength;
-  }
-
-  get bytes(): number {
-    return this.#length - this.remaining;
+  /**
+   * Makes a body from a source of encoded chunks. A stream must end with the last chunk. From a
+   * file, or any other source of bytes, nothing is read beyond the last chunk.
+   *
+   * @param source The source of the encoded bytes.
+   * @throws {TypeError} if the source is not a free stream, a file or a {@linkcode ByteSource}.
+   */
+  constructor(source: BodyInput) {
+    const reader = new ChunkedReader(openSource(source));
+    super(reader);
+    this.#reader = reader;
   }
 
   /**
-   * Reads up to `most` bytes that have arrived. The view is in the source's buffer, which the next
-   * read changes.
+   * Reads the next chunk: its extension, or `null`, and its data of up to 16777216 bytes. The last
+   * chunk has empty data.
+   *
+   * @throws {BodyError} if the body is in use, has failed, or its last chunk was read before.
    */
-  view(most: number): Bytes | Promise<Bytes> {
-    const bytes = this.#source.buffer.view(Math.min(most, this.remaining));
-    return this.#passOn(bytes, bytes.length);
-  }
-
-  read(into: Uint8Array): number | Promise<number> {
-    const room = into.subarray(0, this.remaining);
-    const count = this.#source.buffer.take(room);
-    if (count === 0 && room.length > 0) return this.#receive(room);
-    return this.#passOn(count, count);
-  }
-
-  /** What has arrived; then as much as one read of the source gives. */
-  nextPiece({ keepsBytes, pieceBytes }: PieceUse): Bytes | Promise<Bytes> {
-    if (!keepsBytes && this.#source.buffer.buffered > 0) return this.view(Infinity);
-    const { usualBytes, mostBytes } = SOURCE_KINDS[this.#source.kind];
-    const most = keepsBytes ? PIECE_BYTES : Math.min(pieceBytes ?? usualBytes, mostBytes);
-    const size = Math.min(this.#pieceBytes, most);
-    const wanted = Math.min(size, this.remaining);
-    if (keepsBytes || this.#piece.length < wanted) this.#piece = new Uint8Array(wanted);
-    const piece = this.#piece.subarray(0, wanted);
-    const pass = (count: number) => {
-      // A source that fills the piece probably has more; a slow source doesn't get much memory.
-      if (count === size) this.#pieceBytes = largerPiece(size, most);
-      return piece.subarray(0, count);
-    };
-    const count = this.read(piece);
-    return count instanceof Promise ? count.then(pass) : pass(count);
-  }
-
-  async #receive(room: Uint8Array): Promise<number> {
-    const count = await this.#source.read(room);
-    if (count === null) throw incomplete(this.#source, this.remaining);
-    return this.#passOn(count, count);
+  readChunk(): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
+    return this.#reader.readChunk();
   }
 
   /**
-   * Passes on what a read of `count` bytes has returned: at once, unless the source must end with
-   * the last of them.
+   * Reads the data of all chunks that are left. The first read after the last chunk returns an
+   * empty array.
+   *
+   * @throws {RangeError} if more than 16777216 bytes are left; the rest is then canceled.
+   * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
-  #passOn<Value>(read: Value, count: number): Value | Promise<Value> {
-    this.remaining -= count;
-    if (this.remaining > 0) return read;
-    const end = () => {
-      this.done = true;
-      this.#piece = EMPTY;
-      return read;
-    };
-    const ending = expectEnd(this.#source);
-    return ending === null ? end() : ending.then(end);
+  read(): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#reader.readRest("read", ownBytes);
   }
-}
 
-/** The error for a source that ends `missing` bytes before the body does. */
-function incomplete({ kind }: BodySource, missing: number): Error {
-  if (SOURCE_KINDS[kind].behind !== "messages") {
-    return new BodyError(`the source ended ${missing} bytes before the content-length`);
+  /**
+   * Iterates over the chunks, the empty last one included. Leaving the loop early cancels the rest.
+   */
+  [Symbol.asyncIterator](): AsyncGenerator<Chunk<Uint8Array<ArrayBuffer>>, void, void> {
+    return this.#reader.chunks();
   }
-  const problem = `the peer closed ${missing} bytes before the end of the body`;
-  const error = new ProtocolError("BODY_INCOMPLETE", problem);
-  return connectionFacts.add(error, { fault: "broken", missingBytes: missing });
 }

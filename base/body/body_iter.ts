@@ -1,9 +1,9 @@
 /** Bodies from iterables, to be sent. */
 
-import { checkContentLength } from "./body.ts";
+import { checkContentLength, MessageBody } from "./body.ts";
 import { BodyState } from "./body_state.ts";
 import type { BodyEnd } from "./body_source.ts";
-import type { ByteSink, OpenSink } from "./byte_io.ts";
+import type { OpenSink } from "./byte_io.ts";
 import { viewOf } from "../../internal/bytes.ts";
 import { checkUnchanged } from "../unchanged.ts";
 import { wrongType } from "../../internal/checks.ts";
@@ -15,14 +15,14 @@ type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 
 /** A single pass over an iterable, whose iterator is closed however the pass ends. */
-class Items<T> {
-  readonly state: BodyState = new BodyState(this);
+abstract class Items<T> extends BodyState {
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
   /** What the iterator is doing; it opens when it is asked for the first item. */
   #phase: "waiting" | "asked" | "ended" = "waiting";
 
-  constructor(source: AnyIterable<T>) {
+  constructor(source: AnyIterable<T>, framing: number | "chunked") {
+    super(framing);
     const iterable = source as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
     if (
       typeof source === "string" || (typeof iterable?.[Symbol.asyncIterator] !== "function" &&
@@ -34,8 +34,8 @@ class Items<T> {
   }
 
   /** Asks for the next item, and waits for it until the body is stopped. */
-  next(): Promise<IteratorResult<T>> {
-    return this.state.wait(this.#next());
+  protected next(): Promise<IteratorResult<T>> {
+    return this.wait(this.#next());
   }
 
   async #next(): Promise<IteratorResult<T>> {
@@ -60,7 +60,11 @@ class Items<T> {
   }
 
   /** Closes the iterator, unless it has ended. */
-  async over(_end: BodyEnd, _error?: unknown, reason?: unknown): Promise<void> {
+  protected override async closeSource(
+    _end: BodyEnd,
+    _error?: unknown,
+    reason?: unknown,
+  ): Promise<void> {
     if (this.#phase === "ended") return;
     try {
       // The iterator of a stream cancels the stream with this reason.
@@ -111,10 +115,32 @@ export class LengthGate {
   }
 }
 
-/** Whether a value is a `BodyIter`, or of a class that extends it. */
-export let isBodyIter: (value: object) => value is BodyIter;
-/** Writes a whole body, whatever a class that extends `BodyIter` does. */
-export let writeBodyIter: (body: BodyIter, sink: ByteSink) => Promise<number>;
+/** The byte arrays of a body of known length. */
+class Pieces extends Items<Uint8Array> {
+  readonly #contentLength: number;
+
+  constructor(source: AnyIterable<Uint8Array>, contentLength: number) {
+    super(source, contentLength);
+    this.#contentLength = contentLength;
+  }
+
+  protected override async writePieces(out: OpenSink): Promise<number> {
+    const gate = new LengthGate(this.#contentLength);
+    for (;;) {
+      const { done, value } = await this.next();
+      if (done) break;
+      if (!(value instanceof Uint8Array)) {
+        throw new BodyError(`the source's items must be Uint8Arrays; got ${typeName(value)}`);
+      }
+      const bytes = gate.take(value);
+      if (bytes !== null) await out.write(out.keepsBytes ? bytes.slice() : bytes);
+    }
+    const last = gate.end();
+    if (last !== null) await out.write(last);
+    this.end(true);
+    return this.#contentLength;
+  }
+}
 
 /**
  * A body of known length from an iterable of byte arrays. The body can be sent once.
@@ -136,12 +162,11 @@ export let writeBodyIter: (body: BodyIter, sink: ByteSink) => Promise<number>;
  * assertEquals(await text, "hello, world");
  * ```
  */
-export class BodyIter {
+export class BodyIter extends MessageBody {
   /** The length of the whole body in bytes. */
   readonly contentLength: number;
   /** False: the body has a known length and no chunks. */
   readonly chunked = false as const;
-  readonly #items: Items<Uint8Array>;
 
   /**
    * Makes a body from an iterable whose items have `contentLength` bytes in all.
@@ -153,59 +178,8 @@ export class BodyIter {
    */
   constructor(source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, contentLength: number) {
     checkContentLength(contentLength);
-    this.#items = new Items(source);
+    super(new Pieces(source, contentLength));
     this.contentLength = contentLength;
-  }
-
-  /** True once any operation has begun. */
-  get used(): boolean {
-    return this.#items.state.used;
-  }
-
-  /**
-   * Writes the whole body to a stream, a file or a connection, which is left open and unlocked.
-   *
-   * @param sink The destination of the bytes.
-   * @returns The number of bytes written: the content-length.
-   * @throws {BodyError} if the items have more or fewer bytes, or the body was used before.
-   */
-  writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return this.#write(sink);
-  }
-
-  #write(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    const items = this.#items;
-    return items.state.write(sink, async (out) => {
-      const gate = new LengthGate(this.contentLength);
-      for (;;) {
-        const { done, value } = await items.next();
-        if (done) break;
-        if (!(value instanceof Uint8Array)) {
-          throw new BodyError(`the source's items must be Uint8Arrays; got ${typeName(value)}`);
-        }
-        const bytes = gate.take(value);
-        if (bytes !== null) await out.write(out.keepsBytes ? bytes.slice() : bytes);
-      }
-      const last = gate.end();
-      if (last !== null) await out.write(last);
-      items.state.end(true);
-      return this.contentLength;
-    });
-  }
-
-  /**
-   * Cancels the body: ends the iterator. If the body is being sent, the request rejects at once
-   * with the reason, or with a {@linkcode BodyError} whose `cause` is the reason, and the message
-   * is cut off.
-   *
-   * @param reason The error of waiting operations, or the `cause` of their error.
-   */
-  cancel(reason?: unknown): Promise<void> {
-    return this.#items.state.cancel(reason);
-  }
-  static {
-    isBodyIter = (value): value is BodyIter => #items in value;
-    writeBodyIter = (body, sink) => body.#write(sink);
   }
 }
 
@@ -227,10 +201,25 @@ async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> 
   return total;
 }
 
-/** Whether a value is a `ChunkedBodyIter`, or of a class that extends it. */
-export let isChunkedBodyIter: (value: object) => value is ChunkedBodyIter;
-/** Writes a whole body, encoded, whatever a class that extends `ChunkedBodyIter` does. */
-export let writeChunkedBodyIter: (body: ChunkedBodyIter, sink: ByteSink) => Promise<number>;
+/** The chunks of a body. */
+class Chunks extends Items<Chunk> {
+  protected override async writePieces(out: OpenSink): Promise<number> {
+    let written = 0;
+    let last: SendableChunk | null = null;
+    for (;;) {
+      const { done, value } = await this.next();
+      if (done) break;
+      if (last !== null) throw new BodyError("the source has a chunk after the empty one");
+      const chunk = makeSendableOf(value);
+      if (chunk.size === 0) last = chunk;
+      else written += await writeChunk(out, chunk);
+    }
+    if (last === null) throw new BodyError("the source ended without an empty chunk");
+    written += await writeChunk(out, last);
+    this.end(true);
+    return written;
+  }
+}
 
 /**
  * A chunked body from an iterable of chunks. The body can be sent once.
@@ -255,10 +244,9 @@ export let writeChunkedBodyIter: (body: ChunkedBodyIter, sink: ByteSink) => Prom
  * assertEquals(await text, "5\r\nhello\r\n0;key=value\r\n\r\n");
  * ```
  */
-export class ChunkedBodyIter {
+export class ChunkedBodyIter extends MessageBody {
   /** True: the body consists of chunks. */
   readonly chunked = true as const;
-  readonly #items: Items<Chunk>;
 
   /**
    * Makes a body from an iterable of chunks.
@@ -267,60 +255,6 @@ export class ChunkedBodyIter {
    * @throws {TypeError} if the source is not an iterable.
    */
   constructor(source: Iterable<Chunk> | AsyncIterable<Chunk>) {
-    this.#items = new Items(source);
-  }
-
-  /** True once any operation has begun. */
-  get used(): boolean {
-    return this.#items.state.used;
-  }
-
-  /**
-   * Writes the whole body, encoded, to a stream, a file or a connection, which is left open and
-   * unlocked.
-   *
-   * @param sink The destination of the bytes.
-   * @returns The number of bytes written, chunk lines included.
-   * @throws {BodyError} if an item is not a chunk that can be sent, the empty chunk is missing or
-   * not the last chunk, or the body was used before.
-   */
-  writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return this.#write(sink);
-  }
-
-  #write(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    const items = this.#items;
-    return items.state.write(sink, async (out) => {
-      let written = 0;
-      let last: SendableChunk | null = null;
-      for (;;) {
-        const { done, value } = await items.next();
-        if (done) break;
-        if (last !== null) throw new BodyError("the source has a chunk after the empty one");
-        const chunk = makeSendableOf(value);
-        if (chunk.size === 0) last = chunk;
-        else written += await writeChunk(out, chunk);
-      }
-      if (last === null) throw new BodyError("the source ended without an empty chunk");
-      written += await writeChunk(out, last);
-      items.state.end(true);
-      return written;
-    });
-  }
-
-  /**
-   * Cancels the body: ends the iterator. If the body is being sent, the request rejects at once
-   * with the reason, or with a {@linkcode BodyError} whose `cause` is the reason, and the message
-   * is cut off.
-   *
-   * @param reason The error of waiting operations, or the `cause` of their error.
-   */
-  cancel(reason?: unknown): Promise<void> {
-    return this.#items.state.cancel(reason);
-  }
-
-  static {
-    isChunkedBodyIter = (value): value is ChunkedBodyIter => #items in value;
-    writeChunkedBodyIter = (body, sink) => body.#write(sink);
+    super(new Chunks(source, "chunked"));
   }
 }

@@ -12,7 +12,8 @@
  */
 
 import { BodyError } from "../errors.ts";
-import type { BodySource } from "./body_source.ts";
+import type { Framing } from "../wire/headers.ts";
+import type { BodyEnd } from "./body_source.ts";
 import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
 
 const READ = "has been read in part", CONSUMED = "has been consumed";
@@ -41,35 +42,55 @@ export class Interruption {
   /** Called once the body was consumed or stopped. */
   listener: (() => void) | null = null;
 
-  /** Stops the body for the reason of its request's signal. */
+  /** Stops the body for the reason of its request's signal, whose connection has been closed. */
   abort(reason: unknown): void {
     this.stop(reason, true);
+    this.tellListener();
   }
 
   /** Rejects the operation that waits; only the first error counts. */
   stop(error: unknown, isAbort: boolean): void {
     this.failure ??= { error, isAbort };
-    // The source learns of the end after this call, and the listener should find it informed.
-    if (this.listener !== null) queueMicrotask(this.listener);
     const { waiting } = this;
     this.waiting = null;
     waiting?.(error);
   }
+
+  /** Calls the listener, once. */
+  tellListener(): void {
+    const { listener } = this;
+    this.listener = null;
+    listener?.();
+  }
 }
 
-/** The state of a body: what its operations may do. */
-export class BodyState {
+/**
+ * The state of a body, and what may be done with the body. A reader (`body_reader.ts`) and a pass
+ * over an iterable (`body_iter.ts`) extend this class.
+ */
+export abstract class BodyState {
+  /** The content-length, or `"chunked"`. */
+  readonly framing: NonNullable<Framing>;
   /** What can stop the body from outside, without keeping the body alive. */
   readonly interruption: Interruption = new Interruption();
-  readonly #source: Pick<BodySource, "over">;
   #phase: keyof typeof PHASES = "untouched";
   /** The operation that has begun and not ended, as errors name it. */
   #operation: string | null = null;
 
-  /** Makes the state of an untouched body, whose source learns how the body ends. */
-  constructor(source: Pick<BodySource, "over">) {
-    this.#source = source;
+  /** Makes the state of an untouched body. */
+  constructor(framing: NonNullable<Framing>) {
+    this.framing = framing;
   }
+
+  /** Tells the source how the body is over: {@linkcode BodySource.over}. */
+  protected abstract closeSource(
+    end: BodyEnd,
+    error?: unknown,
+    reason?: unknown,
+  ): Promise<void> | void;
+
+  /** Writes the body, ends the operation, and resolves to the number of bytes written. */
+  protected abstract writePieces(out: OpenSink): Promise<number>;
 
   /** True once any operation has begun. */
   get used(): boolean {
@@ -77,9 +98,18 @@ export class BodyState {
       this.interruption.failure?.isAbort === false;
   }
 
-  /** True once the last byte has been read. */
+  /** True once the last byte has been read; of an empty body from the start. */
   get isConsumed(): boolean {
+    return this.#hasEnded || this.framing === 0;
+  }
+
+  get #hasEnded(): boolean {
     return this.#phase === "consumed" || this.#phase === "ended";
+  }
+
+  /** Whether the body has failed or was canceled, so that no byte of it can be read. */
+  get isStopped(): boolean {
+    return this.interruption.failure !== null;
   }
 
   /**
@@ -134,9 +164,17 @@ export class BodyState {
     this.checkAlive();
     this.#operation = null;
     this.#phase = !isAtEnd ? "read in part" : isEmpty ? "ended" : "consumed";
-    if (!isAtEnd) return;
-    this.#source.over("consumed");
-    this.interruption.listener?.();
+    if (isAtEnd) this.#over("consumed");
+  }
+
+  /**
+   * The one place where a body is over: tells the source, which frees or closes its connection, and
+   * then whoever waits for that.
+   */
+  #over(end: BodyEnd, error?: unknown, reason?: unknown): Promise<void> | void {
+    const closing = this.closeSource(end, error, reason);
+    this.interruption.tellListener();
+    return closing;
   }
 
   /**
@@ -144,21 +182,21 @@ export class BodyState {
    * as its `cause` if the reason isn't an error.
    */
   async cancel(reason: unknown): Promise<void> {
-    if (this.isConsumed) return;
+    if (this.#hasEnded) return;
     // A body that was stopped before has no rest, but counts as used from now on.
     this.#operation ??= "cancel";
-    if (this.interruption.failure !== null) return;
+    if (this.isStopped) return;
     const error = reason instanceof Error
       ? reason
       : new BodyError("the body was canceled", { cause: reason });
     this.interruption.stop(error, false);
-    await this.#source.over("canceled", error, reason);
+    await this.#over("canceled", error, reason);
   }
 
   /** Calls a function when the body is over, which it may be already. */
   whenOver(listener: () => void): void {
     const { interruption } = this;
-    if (this.isConsumed || interruption.failure !== null) return listener();
+    if (this.isConsumed || this.isStopped) return listener();
     const { listener: first } = interruption;
     interruption.listener = first === null ? listener : () => {
       first();
@@ -178,11 +216,18 @@ export class BodyState {
   }
 
   /**
-   * Waits in the same way for a read from the source, unless the bytes are there. An error of the
+   * Reads from the source, and waits in the same way, unless the bytes are there. An error of the
    * source stops the body.
    */
-  fromSource<T>(read: T | Promise<T>): T | Promise<T> {
-    return read instanceof Promise ? this.#wait(read, true) : read;
+  protected pull<T>(read: () => T | Promise<T>): T | Promise<T> {
+    this.checkAlive();
+    let result: T | Promise<T>;
+    try {
+      result = read();
+    } catch (error) {
+      result = Promise.reject(error);
+    }
+    return result instanceof Promise ? this.#wait(result, true) : result;
   }
 
   #wait<T>(promise: Promise<T>, isSource: boolean): Promise<T> {
@@ -197,7 +242,7 @@ export class BodyState {
         if (interruption.failure !== null) return;
         if (isSource) {
           interruption.stop(error, false);
-          this.#source.over("broken", error);
+          this.#over("broken", error);
         }
         reject(error);
       });
@@ -209,15 +254,13 @@ export class BodyState {
 
   /**
    * Writes the whole body to a sink, which is always released. Runs synchronously up to the first
-   * write, so the preamble and the beginning of the body go out together.
+   * write, so the preamble and the beginning of the body go out together. An error cancels the
+   * body, and no write is waited for once the body is stopped.
    *
-   * @param write Writes the body, calls {@linkcode end}, and resolves to the number of bytes
-   * written. An error cancels the body. The sink of `write` waits only until the body is stopped.
    * @param isRest Whether the rest of a body will do, of which a part was read.
    */
-  async write(
+  async writeTo(
     sink: WritableStream<Uint8Array> | ByteSink,
-    write: (out: OpenSink) => Promise<number>,
     isRest = false,
   ): Promise<number> {
     if (isRest) this.#begin("discard", PHASES[this.#phase].chunk);
@@ -230,7 +273,7 @@ export class BodyState {
       throw error;
     }
     try {
-      return await write({ ...out, write: (bytes) => this.wait(out.write(bytes)) });
+      return await this.writePieces({ ...out, write: (bytes) => this.wait(out.write(bytes)) });
     } catch (error) {
       this.cancel(error);
       throw error;
@@ -241,6 +284,6 @@ export class BodyState {
 
   /** Ends an iteration; leaving the loop early cancels the rest. */
   endIteration(): void {
-    if (!this.isConsumed) this.cancel(new BodyError("the iteration was abandoned"));
+    if (!this.#hasEnded) this.cancel(new BodyError("the iteration was abandoned"));
   }
 }

@@ -127,6 +127,8 @@ export class ReadBuffer {
   readonly #usual: number;
   /** The largest extent to which the current message has filled the buffer. */
   #peak = 0;
+  /** Whether a body has enlarged the buffer. */
+  #isGrown = false;
   /** The pending read of {@linkcode readAhead}; until it settles, the buffer must not move. */
   #ahead: Promise<number | null> | null = null;
   /** The error of that read, or of {@linkcode close}. */
@@ -173,12 +175,14 @@ export class ReadBuffer {
   /** Enlarges the buffer, for a body that fills it again and again. */
   grow(capacity: number): void {
     if (capacity <= this.bytes.length || this.#ahead !== null) return;
+    this.#isGrown = true;
     this.#moveTo(capacity);
   }
 
   /** Undoes {@linkcode grow}, once that body has ended. */
   shrink(): void {
-    if (this.bytes.length <= this.#usual || this.#ahead !== null) return;
+    if (!this.#isGrown || this.#ahead !== null) return;
+    this.#isGrown = false;
     if (this.buffered <= this.#usual) this.#moveTo(this.#idleBytes);
     this.#peak = this.end;
   }

@@ -7,7 +7,7 @@
 
 import { type BigIntStats, fstatSync } from "node:fs";
 import { ChunkedBodyIter } from "../../base/body/body_iter.ts";
-import { isTooLong } from "../../base/body/reading.ts";
+import { isTooLong } from "../../base/body/bodies.ts";
 import { EMPTY } from "../../internal/bytes.ts";
 import type { Request, ResponseTuple } from "../../base/app/message.ts";
 import { isMissing, isOverload } from "../../internal/disk/names.ts";

@@ -7,7 +7,7 @@ import process from "node:process";
 import { endToEndHeaders } from "@degu/internal/apps/proxy.ts";
 import type { HeaderDict } from "@degu/degu/base";
 import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
-import { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";
+import { ChunkedBody } from "@degu/internal/base/body/body.ts";
 import { Transport } from "@degu/internal/net/transport.ts";
 import {
   parseChunkHeader,

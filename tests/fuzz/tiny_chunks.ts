@@ -2,7 +2,7 @@
  * Bodies in tiny chunks, collected in every way: the right bytes, and memory that follows the data and not the number of chunks.
  */
 
-import { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";
+import { ChunkedBody } from "@degu/internal/base/body/body.ts";
 import { fromLatin1, latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";

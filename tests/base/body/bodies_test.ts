@@ -17,12 +17,11 @@ import {
   cancelUnused,
   checkBodies,
   type EncodedBody,
-  interruptionOf,
   outgoingFraming,
-  progressOf,
+  readerOf,
   whenOver,
 } from "@degu/internal/base/body/bodies.ts";
-import { BodyState, type Interruption } from "@degu/internal/base/body/body_state.ts";
+import type { BodyState, Interruption } from "@degu/internal/base/body/body_state.ts";
 import type { BodyEnd, BodySource } from "@degu/internal/base/body/body_source.ts";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { connect } from "@degu/testing/connected.ts";
@@ -85,7 +84,7 @@ Deno.test("a body of another copy of the package is a TypeError that says so", a
     return (await import(`${url}?another-copy`))[name];
   };
   const OtherBody = await copyOf("Body", "body");
-  const OtherChunked = await copyOf("ChunkedBody", "chunked_body");
+  const OtherChunked = await copyOf("ChunkedBody", "body");
   const rows: [string, () => unknown][] = [
     ["Body", () => new OtherBody(streamOf(), 5)],
     ["ChunkedBody", () => new OtherChunked(streamOf())],
@@ -143,7 +142,7 @@ for (const [kind, make] of Object.entries(received)) {
     Deno.test(`a ${kind} that is ${how} is ${consumed ? "" : "not "}consumed`, async () => {
       const body = make();
       await use(body);
-      const { bytes, isConsumed } = progressOf(body);
+      const { bytes, isConsumed } = readerOf(body);
       assertEquals(isConsumed, consumed);
       // As they were sent: of a chunked body with the lines of chunks.
       const [part, whole] = kind === "Body" ? [2, 5] : [10, 15];
@@ -157,9 +156,9 @@ Deno.test("a body is consumed only after its last byte has been written", async 
   for (const length of [1, 2]) {
     const body = new Body(streamOf(latin1("ab".slice(0, length))), length);
     const consumed: boolean[] = [];
-    const write = () => Promise.resolve(void consumed.push(progressOf(body).isConsumed));
+    const write = () => Promise.resolve(void consumed.push(readerOf(body).isConsumed));
     await body.writeTo({ write });
-    assertEquals([consumed, progressOf(body).isConsumed], [[false], true]);
+    assertEquals([consumed, readerOf(body).isConsumed], [[false], true]);
   }
 });
 
@@ -187,18 +186,18 @@ Deno.test("canceling an empty body has no effect once its use has begun, as its 
     const using = use(body);
     await body.cancel(new Error("too late"));
     await using;
-    assertEquals(progressOf(body).isConsumed, true);
+    assertEquals(readerOf(body).isConsumed, true);
   }
 });
 
 Deno.test("an empty body is consumed from the start, a failed one never", async () => {
-  assertEquals(progressOf(new Body(streamOf(), 0)).isConsumed, true);
+  assertEquals(readerOf(new Body(streamOf(), 0)).isConsumed, true);
   const failed = new Body(streamOf(), 5);
   await failed.read().catch(() => {});
-  assertEquals(progressOf(failed).isConsumed, false);
+  assertEquals(readerOf(failed).isConsumed, false);
   const broken = new ChunkedBody(streamOf(latin1("x")));
   await broken.read().catch(() => {});
-  assertEquals(progressOf(broken).isConsumed, false);
+  assertEquals(readerOf(broken).isConsumed, false);
 });
 
 Deno.test("each listener to the end of a body is called once, however the body ends, and at once afterward", async () => {
@@ -207,7 +206,7 @@ Deno.test("each listener to the end of a body is called once, however the body e
     consumed: (body) => body.read(),
     cancelled: (body) => body.cancel(reason),
     failed: (body) => body.writeTo({ write: () => Promise.reject(reason) }).catch(() => {}),
-    aborted: (body) => interruptionOf(body).abort(reason),
+    aborted: (body) => readerOf(body).interruption.abort(reason),
   };
   for (const make of Object.values(received)) {
     for (const [way, end] of Object.entries(ways)) {
@@ -537,7 +536,7 @@ Deno.test("the connection of a canceled body is not told of a read that fails la
 // BodyState: what is done with a body after it was stopped.
 
 function make(): { state: BodyState; interruption: Interruption } {
-  const state = new BodyState({ over: () => {} });
+  const state = readerOf(new Body(new PieceSource([]), 5));
   return { state, interruption: state.interruption };
 }
 
