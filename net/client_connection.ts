@@ -56,45 +56,47 @@ function closeWhenForgotten(connection: Connection, transport: Transport): void 
   transport.addCloseListener(() => unusedTransports.unregister(transport));
 }
 
-/**
- * Makes a connection, which has this time-out, close itself once its response has been read. For
- * clients.
- */
-export let closeAfterResponse: (connection: Connection, timeout: number | null) => void;
+/** The name of the functions of connections that only this package can call. */
+const INTERNALS: unique symbol = Symbol("internals");
 
-/**
- * Makes a connection close when a signal is aborted; the signal does not keep the connection alive.
- * For clients.
- */
-export let closeOn: (connection: Connection, signal: AbortSignal) => void;
+interface ConnectionInternals {
+  /**
+   * Makes a connection, which has this time-out, close itself once its response has been read. For
+   * clients.
+   */
+  closeAfterResponse(connection: Connection, timeout: number | null): void;
+  /**
+   * Makes a connection close when a signal is aborted; the signal does not keep the connection
+   * alive. For clients.
+   */
+  closeOn(connection: Connection, signal: AbortSignal): void;
+  /** Sets the headers of all requests over a connection that don't have them. For clients. */
+  setDefaultHeaders(connection: Connection, headers: HeaderDict): void;
+  /**
+   * Adds a hint to the error of a client that the server refuses: why, and what to do. For clients.
+   */
+  explainRefusal(connection: Connection, hint: string): void;
+  /**
+   * Reports whether a connection can make another request: it is open, and its last response was
+   * read. A connection of another class tells only whether it is open. For pools.
+   */
+  isLasting(connection: { readonly closed: boolean }): boolean;
+  /**
+   * Calls a function when a connection closes, in whatever way; never for a connection of another
+   * class.
+   */
+  whenClosed(connection: object, listener: () => void): void;
+}
 
-/**
- * Reports whether a connection can make another request: it is open, and its last response was
- * read. A connection of another class tells only whether it is open. For pools.
- */
-export let isLasting: (connection: { readonly closed: boolean }) => boolean;
-
-/**
- * Calls a function when a connection closes, in whatever way; never for a connection of another
- * class.
- */
-export let whenClosed: (connection: object, listener: () => void) => void;
+const unframedResponses = new WeakMap<Response, Connection>();
 
 /**
  * Closes the connection of a response that had no framing and was taken as bodiless: late bytes
  * would answer the next request. For requesters that share their connections.
  */
-export let closeIfUnframed: (response: Response) => void;
-
-/** Sets the headers of all requests over a connection that don't have them. For clients. */
-export let setDefaultHeaders: (connection: Connection, headers: HeaderDict) => void;
-
-const unframedResponses = new WeakMap<Response, Connection>();
-
-/**
- * Adds a hint to the error of a client that the server refuses: why, and what to do. For clients.
- */
-export let explainRefusal: (connection: Connection, hint: string) => void;
+export function closeIfUnframed(response: Response): void {
+  unframedResponses.get(response)?.close();
+}
 
 /**
  * A connection to a server: one request at a time, each response's body read before the next
@@ -409,30 +411,39 @@ export class Connection extends RequestShortcuts implements Disposable {
     return inspectFields("Connection", { closed, baseHeaders: shown, sock }, inspect, options);
   }
 
-  static {
-    closeAfterResponse = (connection, timeout) => {
+  /** @internal */
+  static readonly [INTERNALS]: ConnectionInternals = {
+    closeAfterResponse: (connection, timeout) => {
       connection.#isLast = true;
       const transport = connection.#transport;
       if (transport.closed) return;
       // The next connection of the same client often follows at once.
       const hold = holdClock(timeout);
       transport.addCloseListener(() => releaseLater(hold));
-    };
-    setDefaultHeaders = (connection, headers) => {
+    },
+    closeOn: (connection, signal) => connection.#transport.closeOn(signal),
+    setDefaultHeaders: (connection, headers) => {
       connection.#defaultHeaders = headers;
-    };
-    explainRefusal = (connection, hint) => {
+    },
+    explainRefusal: (connection, hint) => {
       connection.#refusalHint = hint;
-    };
-    isLasting = (connection) =>
-      !connection.closed && (!(#state in connection) || connection.#state === "idle");
-    closeIfUnframed = (response) => unframedResponses.get(response)?.close();
-    whenClosed = (connection, listener) => {
+    },
+    isLasting: (connection) =>
+      !connection.closed && (!(#state in connection) || connection.#state === "idle"),
+    whenClosed: (connection, listener) => {
       if (#transport in connection) connection.#transport.addCloseListener(listener);
-    };
-    closeOn = (connection, signal) => connection.#transport.closeOn(signal);
-  }
+    },
+  };
 }
+
+export const {
+  closeAfterResponse,
+  closeOn,
+  setDefaultHeaders,
+  explainRefusal,
+  isLasting,
+  whenClosed,
+} = Connection[INTERNALS];
 
 /** The error for a response whose body would end only with the connection. */
 function unframedBody(status: number): ProtocolError {

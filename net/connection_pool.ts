@@ -92,8 +92,13 @@ interface Slot {
   body: BodyIn;
 }
 
+/** The name of the function that finds the maker of the connections of a pool. */
+const CONNECTOR_OF: unique symbol = Symbol("connectorOf");
+
 /** The maker of the connections of a pool; `null` for anything else. */
-export let connectorOf: (pool: object) => Connector | null;
+export function connectorOf(pool: object): Connector | null {
+  return ConnectionPool[CONNECTOR_OF](pool);
+}
 
 /** What the socket of a connection knows of the server. */
 export function peerOfConnection(connection: object): PoolPeer {
@@ -407,8 +412,9 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     return this.close();
   }
 
-  static {
-    connectorOf = (pool) => #connector in pool ? pool.#connector : null;
+  /** @internal */
+  static [CONNECTOR_OF](pool: object): Connector | null {
+    return #connector in pool ? pool.#connector : null;
   }
 }
 

@@ -46,18 +46,6 @@ export interface PeerCertificate {
   readonly raw: Uint8Array<ArrayBuffer>;
 }
 
-/** Counts an answered request; returns the new count. For servers. */
-export let countRequest: (session: Session) => number;
-
-/** Records the reason why a session ended; only the first reason counts. For servers. */
-export let endSession: (session: Session, message: string) => void;
-
-/**
- * Aborts the signal of a session; only the first call counts. The reason is made once somebody can
- * see it. For servers.
- */
-export let abortSession: (session: Session, makeReason: () => unknown) => void;
-
 /** The owner of a session's connection, which is told how the app uses the session. */
 export interface SessionOwner {
   /** Called whenever the app asks for the signal, which must be aborted when the peer leaves. */
@@ -70,26 +58,36 @@ export interface SessionOwner {
   isPeerTrusted(): boolean;
 }
 
-/**
- * Gives a session the name of its peer. The session ends with the trust in the identity, and
- * {@linkcode Session.prototype.isTrusted} asks for it. For servers.
- */
-export let identifyPeer: (session: Session, identity: PeerIdentity) => void;
+/** The name of the functions of sessions that only this package can call. */
+const INTERNALS: unique symbol = Symbol("internals");
 
-/** Makes a session depend on the trust in one more identity of its peer, whatever its name. */
-export let addTrust: (session: Session, identity: PeerIdentity) => void;
-
-/** Lets the signals of a session's identities no longer end it. */
-let releaseTrust: (session: Session) => void;
-
-/**
- * Writes a line that the peer has caused to the log of the session's server, if it has one. For
- * apps without a logger of their own.
- */
-export let tellServer: (session: Session, line: string, error?: unknown) => void;
-
-/** Sets the owner of the connection of a session. For servers. */
-export let ownSession: (session: Session, owner: SessionOwner) => void;
+interface SessionInternals {
+  /** Counts an answered request; returns the new count. For servers. */
+  countRequest(session: Session): number;
+  /** Records the reason why a session ended; only the first reason counts. For servers. */
+  endSession(session: Session, message: string): void;
+  /**
+   * Aborts the signal of a session; only the first call counts. The reason is made once somebody
+   * can see it. For servers.
+   */
+  abortSession(session: Session, makeReason: () => unknown): void;
+  /** Sets the owner of the connection of a session. For servers. */
+  ownSession(session: Session, owner: SessionOwner): void;
+  /**
+   * Gives a session the name of its peer. The session ends with the trust in the identity, and
+   * {@linkcode Session.prototype.isTrusted} asks for it. For servers.
+   */
+  identifyPeer(session: Session, identity: PeerIdentity): void;
+  /** Makes a session depend on the trust in one more identity of its peer, whatever its name. */
+  addTrust(session: Session, identity: PeerIdentity): void;
+  /** Lets the signals of a session's identities no longer end it. */
+  releaseTrust(session: Session): void;
+  /**
+   * Writes a line that the peer has caused to the log of the session's server, if it has one. For
+   * apps without a logger of their own.
+   */
+  tellServer(session: Session, line: string, error?: unknown): void;
+}
 
 /**
  * A connection to a server, as its app sees it. Every request of the connection has the same
@@ -250,15 +248,25 @@ export class Session {
     return this.#name;
   }
 
-  static {
-    countRequest = (session) => ++session.#requests;
-    endSession = (session, message) => session.#message ??= message;
-    ownSession = (session, owner) => session.#owner = owner;
-    identifyPeer = (session, identity) => {
+  /** @internal */
+  static readonly [INTERNALS]: SessionInternals = {
+    countRequest: (session) => ++session.#requests,
+    endSession: (session, message) => {
+      session.#message ??= message;
+    },
+    abortSession: (session, makeReason) => {
+      if (session.#makeAbortReason !== null) return;
+      session.#makeAbortReason = makeReason;
+      session.#aborting?.abort(makeReason());
+    },
+    ownSession: (session, owner) => {
+      session.#owner = owner;
+    },
+    identifyPeer: (session, identity) => {
       session.#identity = identity;
       addTrust(session, identity);
-    };
-    addTrust = (session, identity) => {
+    },
+    addTrust: (session, identity) => {
       session.#identities ??= [];
       if (session.#identities.includes(identity)) return;
       session.#identities.push(identity);
@@ -268,18 +276,24 @@ export class Session {
       session.#releaseController ??= new AbortController();
       signal.addEventListener("abort", close, { signal: session.#releaseController.signal });
       if (signal.aborted) close();
-    };
-    releaseTrust = (session) => session.#releaseController?.abort();
-    tellServer = (session, line, error) => {
+    },
+    releaseTrust: (session) => session.#releaseController?.abort(),
+    tellServer: (session, line, error) => {
       if (#owner in session) session.#owner?.peerCaused(line, error);
-    };
-    abortSession = (session, makeReason) => {
-      if (session.#makeAbortReason !== null) return;
-      session.#makeAbortReason = makeReason;
-      session.#aborting?.abort(makeReason());
-    };
-  }
+    },
+  };
 }
+
+export const {
+  countRequest,
+  endSession,
+  abortSession,
+  ownSession,
+  identifyPeer,
+  addTrust,
+  releaseTrust,
+  tellServer,
+} = Session[INTERNALS];
 
 /**
  * Disposes of the values that an app stored for an ended session: connections, files, locks. Also
