@@ -195,9 +195,13 @@ export class Turns {
   }
 
   /**
-   * Leaves the thread to others, by a real operation of 50 µs. Microtasks, `setImmediate` and a
-   * `MessageChannel` let no socket in (measured: 470 ms for a round trip), nor do operations that
-   * are ready at once, like most reads and writes of a body. A timer takes 2 ms.
+   * Leaves the thread to others, by a real operation of 60 µs: during it the event loop looks at
+   * sockets. Microtasks, `setImmediate` and a `MessageChannel` let no socket in, nor do operations
+   * that are ready at once, like most reads and writes of a body.
+   *
+   * Measured with Deno 2.9.6 on two busy cores, between slices of 4 ms: the thread works 83 % of
+   * the time, and 68 % with `setTimeout(0)`, which takes 2.3 ms. A round trip of another process
+   * takes 5 to 20 ms, with a timer 5, with `setImmediate` 570.
    *
    * @param path A directory that the program can read.
    */
