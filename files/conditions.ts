@@ -2,8 +2,10 @@
  * Conditional requests (RFC 9110 §13): compares what a client has with the file.
  *
  * A file that was just written has no entity tag yet, and lists have none. So a request that writes
- * or deletes can also name the stamp of the file that it may replace: its size, and its time to the
- * millisecond.
+ * or deletes can also name the stamp of the file that it may replace: its size, its time to the
+ * millisecond and, unless the stamp was made of a list, its version. A file keeps the time of its
+ * source, so that the version alone tells it from another file of the same size and time, which
+ * took its place meanwhile.
  */
 
 import type { HeaderDict } from "../base/wire/headers.ts";
@@ -189,9 +191,15 @@ export function stampOfState({ size, mtimeNs }: Pick<FileState, "size" | "mtimeN
   return stampOf(Number(size), Number(mtimeNs / 1_000_000n));
 }
 
-/** The stamp of a file, or of none. */
-export function stampOrNone(state: Parameters<typeof stampOfState>[0] | null): string {
-  return state === null ? NO_STAMP : stampOfState(state);
+/** The stamp of a file with its version. */
+export function fullStampOf(state: FileState): string {
+  return `${stampOfState(state)},${fileVersion(state)}`;
+}
+
+/** Whether a file, or none, is the one of a stamp, which may have no version. */
+export function isStampOf(stamp: string, state: FileState | null): boolean {
+  if (state === null) return stamp === NO_STAMP;
+  return stamp === fullStampOf(state) || stamp === stampOfState(state);
 }
 
 /** Whether a text is the stamp of a file, or says that there is none. */
@@ -199,18 +207,19 @@ export function isStamp(text: string): boolean {
   return text === NO_STAMP || parseStamp(text) !== null;
 }
 
+const STAMP_FORM = /^(\d+),([^,]+)(?:,[0-9a-f-]+)?$/;
+
 /** Reads the stamp of a file: its size, and its time in milliseconds since 1970. */
 export function parseStamp(
   text: unknown,
 ): { readonly size: number; readonly modified: number } | null {
-  const [, digits = "", time] = /^(\d+),([^,]+)$/.exec(String(text)) ?? [];
+  const [, digits = "", time] = STAMP_FORM.exec(String(text)) ?? [];
   const size = parseDecimal(digits);
   const modified = parseTime(time);
   return size < 0 || modified === null ? null : { size, modified: modified.getTime() };
 }
 
 /** The condition by which a request replaces no other file than the one that was seen. */
-export function conditionFor(stamp: string, etag: unknown): HeaderDict {
-  if (stamp === NO_STAMP) return { "if-none-match": "*" };
-  return { "if-file-stamp": stamp, ...(typeof etag === "string" ? { "if-match": etag } : {}) };
+export function conditionFor(stamp: string): HeaderDict {
+  return stamp === NO_STAMP ? { "if-none-match": "*" } : { "if-file-stamp": stamp };
 }

@@ -14,9 +14,9 @@ import { isRange } from "../../base/wire/range.ts";
 import {
   checkConditions,
   formatDate,
+  fullStampOf,
   isRangeWanted,
   makeValidators,
-  stampOfState,
   type Validators,
 } from "../conditions.ts";
 import { digestHeader, type KnownDigests, newHash, wantsDigest } from "../digest.ts";
@@ -93,7 +93,7 @@ async function answerWithFile(
     const type = mime.getType(`/${path.at(-1)}`) ?? UNKNOWN_TYPE;
     const answerHeaders = {
       "content-type": type,
-      "file-stamp": stampOfState(file.state),
+      "file-stamp": fullStampOf(file.state),
       ...modeHeader(bitsOf(file.mode)),
       ...validatorHeaders(validators),
     };

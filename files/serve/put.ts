@@ -19,7 +19,7 @@ import { dirname } from "../../internal/disk/paths.ts";
 import { isDiskFull } from "../../internal/disk/space.ts";
 import type { Temporary } from "../../internal/disk/temporary.ts";
 import { openBelow } from "./below_root.ts";
-import { makeValidators, stampOrNone, wantsNew } from "../conditions.ts";
+import { fullStampOf, NO_STAMP, wantsNew } from "../conditions.ts";
 import { digestHeader, hashStart, newHash, wantsDigest } from "../digest.ts";
 import { type FileState, isOverwritten, isUnchanged } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
@@ -212,10 +212,9 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
 
 /** What a client needs to say that it replaces this file, or none. */
 function versionHeaders(existing: BigIntStats | null): HeaderDict {
-  if (existing?.isDirectory()) return {};
-  const etag = existing && makeValidators(existing, Date.now()).etag;
-  const mode = modeHeader(existing && bitsOf(existing.mode));
-  return { "file-stamp": stampOrNone(existing), ...mode, ...(etag === null ? {} : { etag }) };
+  if (existing === null) return { "file-stamp": NO_STAMP };
+  if (existing.isDirectory()) return {};
+  return { "file-stamp": fullStampOf(existing), ...modeHeader(bitsOf(existing.mode)) };
 }
 
 /**

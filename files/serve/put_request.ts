@@ -6,7 +6,7 @@
 import type { BigIntStats } from "node:fs";
 import type { HeaderDict } from "../../base/wire/headers.ts";
 import { parseDecimal } from "../../base/wire/tables.ts";
-import { checkConditions, isStamp, makeValidators, parseTime, stampOrNone } from "../conditions.ts";
+import { checkConditions, isStamp, isStampOf, makeValidators, parseTime } from "../conditions.ts";
 import { parseReprDigest } from "../digest.ts";
 import { parseMode } from "../modes.ts";
 import { Refusal } from "../refusal.ts";
@@ -212,7 +212,7 @@ export function preconditionOf(headers: HeaderDict): Condition {
   );
   return (existing) => {
     const validators = existing && makeValidators(existing, Date.now());
-    const isOther = stamp !== null && stamp !== stampOrNone(existing);
+    const isOther = stamp !== null && !isStampOf(stamp, existing);
     if (!isOther && checkConditions(headers, validators, true) === null) return;
     throw new Refusal(412, "a precondition does not hold");
   };

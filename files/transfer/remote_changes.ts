@@ -105,11 +105,11 @@ export async function deleteFile(
 
 /** The condition that a file is still the one of an answer to HEAD, or still not there. */
 function conditionAfter(uri: string, { status, headers }: Response): HeaderDict {
-  const { "file-stamp": stamp, etag } = headers;
+  const { "file-stamp": stamp } = headers;
   if (status === 404) return { "if-file-stamp": NO_STAMP };
   // The server refuses the deletion also, and its status says why.
   if (status !== 200) return {};
-  if (typeof stamp === "string") return conditionFor(stamp, etag);
+  if (typeof stamp === "string") return conditionFor(stamp);
   const error = unexpectedResponse("HEAD", uri, "the server does not report which file it has");
   throw withNeed(error, "it needs a FilesApp");
 }

@@ -311,8 +311,8 @@ export class FileUpload {
       throw this.#refused("HEAD", response);
     }
     const offset = this.#offsetOf(response);
-    const { "file-stamp": stamp, etag, "file-mode": mode } = response.headers;
-    if (typeof stamp === "string") this.#condition ??= conditionFor(stamp, etag);
+    const { "file-stamp": stamp, "file-mode": mode } = response.headers;
+    if (typeof stamp === "string") this.#condition ??= conditionFor(stamp);
     if (offset !== null && this.#condition !== null) {
       const sha256 = readDigest("HEAD", this.#uri, response);
       return { offset, sha256, mode: parseMode(mode), older: this.#olderOf(response) };

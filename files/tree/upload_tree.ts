@@ -451,7 +451,7 @@ class Upload implements TreeEnds {
       // With `replace: false` any other content stays, even if its size and time are the same.
       const isKnown = etag !== null || stamp !== null && this.#settings.replace;
       if (!isKnown || sha256 !== await source.hash(signal)) throw existsAlready(node, this);
-      Object.assign(headers, stamp === null ? { "if-match": etag } : conditionFor(stamp, etag));
+      Object.assign(headers, stamp === null ? { "if-match": etag } : conditionFor(stamp));
       isRewritten &&= etag === null || !isOtherFile(etag, this.pathOf(node));
     }
     // The caller decides about a name that is taken.

@@ -126,3 +126,29 @@ Deno.test("a request that is delivered late changes nothing: the rest of a file"
   assert((await relay.release()).startsWith("HTTP/1.1 412"));
   assertEquals((await content(there)).f, "newest");
 });
+
+for (const [method, seconds] of [["PUT", 1], ["PUT", -1], ["DELETE", 1]] as const) {
+  Deno.test(`a late ${method} spares a newer file that has the size and the time of the one before, which was just written: ${seconds} s since 1970`, async () => {
+    await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+    const { here, there, client } = files;
+    const send = async (text: string, to = client, signal?: AbortSignal) => {
+      await fill(here, { f: text });
+      await Deno.utime(`${here}/f`, seconds, seconds);
+      await upload(to, `${here}/f`, "/f", { signal });
+    };
+    await send("older");
+    await using relay = new HoldingRelay(files.serving.address, (text) => text.startsWith(method));
+    const leaving = new AbortController();
+    const { signal } = leaving;
+    const slow = new Client(relay.address, { timeout: 30 });
+    const call = () =>
+      method === "PUT" ? send("later", slow, signal) : deleteFile(slow, "/f", { signal });
+    const gone = assertRejects(call);
+    await relay.held;
+    leaving.abort();
+    await gone;
+    await send("newer");
+    assert((await relay.release()).includes("412"));
+    assertEquals((await content(there)).f, "newer");
+  });
+}
