@@ -52,8 +52,8 @@ export function fileVersion({ dev, ino, size, mtimeNs, ctimeNs }: FileState): st
   return [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16)).join("-");
 }
 
-/** An entity tag of a {@linkcode fileVersion}: the device, the inode, and three other parts. */
-const ETAG = /^"([0-9a-f]+)-([0-9a-f]+)(?:-[0-9a-f]+){3}"$/;
+/** An entity tag of a {@linkcode fileVersion}: the device, the inode, and the rest. */
+const ETAG = /^"([0-9a-f]+)-([0-9a-f]+)-[0-9a-f-]+"$/;
 
 /** Whether the file of an entity tag certainly is not this one, by another name or path. */
 export function isOtherFile(etag: string, path: string): boolean {
