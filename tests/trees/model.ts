@@ -493,7 +493,8 @@ class Judge {
 
   /** How many entries would be deleted if nothing kept them: certainly, and perhaps more. */
   #supposed(): { must: number; may: number } {
-    const other = new Judge(this.#run);
+    // The limit is compared before anything shows that it can't be deleted, as in a dry run.
+    const other = new Judge({ ...this.#run, dryRun: true });
     other.#deletes = true;
     other.#expectDirectory(other.#source, other.#target, true);
     const must = other.#mustBeDeleted, may = new Set(other.#mayBeDeleted);
