@@ -11,6 +11,7 @@ import type { Response } from "../../base/app/message.ts";
 import { isContentRange, Range } from "../../base/wire/range.ts";
 import { type Connector, isTransient, type Requester } from "../../client.ts";
 import { EarlySync, setMode, setModified } from "../../internal/disk/files.ts";
+import { fileErrorCode } from "../../internal/disk/names.ts";
 import { checkSpace, isDiskFull, type Shortage } from "../../internal/disk/space.ts";
 import { hashStart, newHash, WANT_SHA256 } from "../digest.ts";
 import { type FileState, isUnchanged, READ_FLAGS } from "../file_pieces.ts";
@@ -157,7 +158,8 @@ export async function confirmDownload(
  * Gives a file here the time and the permission bits of its source.
  *
  * @param state The file as it was before it was compared.
- * @returns False if another file has the name by now, or this one was changed.
+ * @returns False if another file has the name by now, or this one was changed, or is of another
+ * user.
  */
 function adopt(
   path: string,
@@ -168,9 +170,14 @@ function adopt(
 ): boolean {
   // From here on nothing else of this process runs.
   if (!isUnchanged(state, lstatSync(path, { bigint: true }))) return false;
-  if (modified !== null) setModified(path, modified);
-  if (source !== null && granted !== null) setMode(path, modeOfCopy(source, granted));
-  return true;
+  try {
+    if (modified !== null) setModified(path, modified);
+    if (source !== null && granted !== null) setMode(path, modeOfCopy(source, granted));
+    return true;
+  } catch (error) {
+    if (fileErrorCode(error) === "EPERM") return false;
+    throw error;
+  }
 }
 
 interface InTree {

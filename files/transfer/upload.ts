@@ -295,7 +295,13 @@ export class FileUpload {
     if (this.#modified === null && !isOther || !replace) return meter.finish(sha256);
     const digest = { "repr-digest": formatReprDigest(sha256) };
     const headers = { ...digest, "upload-offset": size, "upload-length": size };
-    return await this.#finish(await this.#put(headers, null), meter);
+    const response = await this.#put(headers, null);
+    if (response.status !== 403 || !this.#client.isUsable) {
+      return await this.#finish(response, meter);
+    }
+    // A file of another user gets no time, and can be replaced all the same.
+    await response.discard();
+    return await this.#continue({ is: "part", offset: 0 });
   }
 
   #meter(offset: number, reused = 0): ProgressMeter {

@@ -145,6 +145,25 @@ for (const direction of ["upload", "download"] as const) {
   });
 }
 
+Deno.test("an identical file of another user, who alone can set its time, is replaced", async () => {
+  await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+  const { here, there, client } = files;
+  const time = new Date("2001-02-03T04:05:06.789Z");
+  for (const [from, to] of [[here, there], [there, here]] as const) {
+    await Deno.writeTextFile(`${from}/a`, "hello");
+    await Deno.utime(`${from}/a`, time, time);
+    await Deno.writeTextFile(`${to}/a`, "hello");
+    using _other = patch(Deno.FsFile.prototype, "utimeSync", () => () => {
+      throw Object.assign(new Deno.errors.PermissionDenied("not permitted"), { code: "EPERM" });
+    });
+    const { bytes } = to === there
+      ? await upload(client, `${from}/a`, "/a")
+      : await download(client, "/a", `${to}/a`);
+    assertEquals([bytes, (await Deno.stat(`${to}/a`)).mtime], [5, time]);
+    await Deno.remove(`${to}/a`);
+  }
+});
+
 Deno.test("a download gets the time of last-modified from a server without stamps, or else the present", async () => {
   await using files = await serveVersion(300_000);
   const { there, file } = files;
