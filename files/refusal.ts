@@ -45,7 +45,9 @@ export function inUseRefusal(problem: string): Refusal {
 
 /** Creates the refusal of all requests while the served directory is not there. */
 export function rootIsGone(path: string): Refusal {
-  return new Refusal(503, `${path}, which is served, is not there; is its disk mounted?`);
+  const problem = `${path}, which is served, is not there; is its disk mounted?`;
+  // A proxy, or another app in front, answers 503, too.
+  return new Refusal(503, problem, { "root-gone": "?1" });
 }
 
 /**
@@ -94,8 +96,7 @@ export function refusalOf(error: unknown): Refusal | null {
     ? 403
     : STATUS_OF_CODES.find(([, codes]) => codes.includes(code))?.[0];
   if (status === undefined) return null;
-  // Without this header a 503 says that the served directory is not there, and a 409 that something
-  // of another kind has the name.
+  // Without this header a 409 says that something of another kind has the name.
   const isTemporary = status === 503 || status === 409;
   const headers: HeaderDict = isTemporary ? { "retry-after": "1" } : {};
   return new Refusal(status, `${error}`, headers, { cause: error });

@@ -187,10 +187,7 @@ export function responseError(
 /** The code of a status that a `FilesApp` sends for one reason. */
 function codeOf({ status, headers }: ReceivedStatus, task: TransferTask): TransferErrorCode | null {
   if (status === 507) return "DISK_FULL";
-  // With this header, too many files are open; a bundle has no file with the other meaning.
-  if (status === 503 && headers !== undefined && headers["retry-after"] === undefined) {
-    return "ROOT_GONE";
-  }
+  if (status === 503 && headers?.["root-gone"] === "?1") return "ROOT_GONE";
   if (task === "get" || task === "list") return null;
   if (status === 412 && task === "put") return "EXISTS";
   if ([405, 409, 412].includes(status) && addsOnly(headers)) return "ONLY_ADDS";
@@ -330,7 +327,7 @@ const HINTS: Readonly<Record<string, string>> = {
   "write 409":
     "a directory has this name, or a file that of a directory on the way; choose another name",
   "413": "the file is larger than it accepts; raise maxBytes of its FilesApp",
-  "503": "it has too many files open at the moment; call again",
+  "503": "it has too many files open, or is overloaded, at the moment; call again",
   "507":
     "it has no space left, or its quota is exceeded, or the target is on another file system; free space there",
 };

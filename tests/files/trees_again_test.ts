@@ -1,6 +1,6 @@
 /** Trees whose calls go on by themselves after a connection was lost: `retries`. */
 import { Client, type Connector, isTransient, type Request } from "@degu/degu";
-import { TransferError, type TreeEvent } from "@degu/degu/files";
+import { StatusError, TransferError, type TreeEvent } from "@degu/degu/files";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { content } from "@degu/testing/directories.ts";
@@ -88,12 +88,12 @@ both(
       );
       const told: TreeEvent[] = [];
       const onEvent = (event: TreeEvent) => told.push(event);
-      const { code } = await assertRejects(() => trees.copy({ retries, onEvent }), TransferError);
-      assertEquals([code, asked], ["ROOT_GONE", lists]);
-      const pauses = PAUSES.slice(0, lists - 1).map((ms, i) => [i + 1, ms / 1000, "ROOT_GONE"]);
+      const { status } = await assertRejects(() => trees.copy({ retries, onEvent }), StatusError);
+      assertEquals([status, asked], [503, lists]);
+      const pauses = PAUSES.slice(0, lists - 1).map((ms, i) => [i + 1, ms / 1000, 503]);
       const retries503 = told.map((event) => {
         if (event.type !== "retry") throw new Error(event.type);
-        return [event.number, event.seconds, (event.error as TransferError).code];
+        return [event.number, event.seconds, (event.error as StatusError).status];
       });
       assertEquals(retries503, pauses);
     }

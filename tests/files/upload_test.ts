@@ -544,7 +544,8 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     [{ put: [412, { allow: "PUT, DELETE" }] }, "TARGET_CHANGED", "changed meanwhile"],
     [{ put: [413, {}] }, null, "maxBytes"],
     [{ put: [500, {}] }, null, "its log"],
-    [{ put: [503, {}] }, "ROOT_GONE", "is its disk mounted?"],
+    [{ put: [503, { "root-gone": "?1" }] }, "ROOT_GONE", "is its disk mounted?"],
+    [{ put: [503, {}] }, null, "is overloaded"],
     [{ put: [503, { "retry-after": "1" }] }, null, "too many files open"],
     [{ put: [507, {}] }, "DISK_FULL", "no space left"],
   ];
