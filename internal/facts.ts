@@ -4,6 +4,18 @@
  * and not enumerable, so that nothing prints them.
  */
 
+/**
+ * A property of a thrown value, which can be anything: also an object with a getter that throws, or
+ * a proxy. An error of the look must not take the place of the one that is looked at.
+ */
+export function propertyOf(value: unknown, key: PropertyKey): unknown {
+  try {
+    return (value as { readonly [key: PropertyKey]: unknown } | null | undefined)?.[key];
+  } catch {
+    return undefined;
+  }
+}
+
 /** A property of objects, under a symbol. */
 export class Facts<T> {
   readonly #key: symbol;
@@ -18,9 +30,9 @@ export class Facts<T> {
     return object;
   }
 
-  /** The facts of an object, if it has any. */
+  /** The facts of an object, if it has any, and lets them be read. */
   of(value: unknown): T | undefined {
-    return (value as { readonly [key: symbol]: T | undefined } | null | undefined)?.[this.#key];
+    return propertyOf(value, this.#key) as T | undefined;
   }
 
   /** Removes the facts that were added to an object. */

@@ -33,7 +33,7 @@ import {
   copyOptions,
   notAllowed,
 } from "../internal/checks.ts";
-import { transience } from "../internal/facts.ts";
+import { propertyOf, transience } from "../internal/facts.ts";
 import { pause } from "../internal/pause.ts";
 import { describeConnectionError } from "./connection_errors.ts";
 import { statusErrorOf } from "./expect_ok.ts";
@@ -226,7 +226,7 @@ function isUnsuccessful(result: unknown): result is Response<BodyOut> {
 
 /** The seconds that the server asks a client to wait: `retryAfter` of a {@linkcode StatusError}. */
 function retryAfterOf(error: unknown): number {
-  const asked = error instanceof Error && "retryAfter" in error ? error.retryAfter : 0;
+  const asked = propertyOf(error, "retryAfter");
   return typeof asked === "number" && asked > 0 ? asked : 0;
 }
 

@@ -1,5 +1,7 @@
 /** Thrown values as text, and errors of the system: rewording, and codes. */
 
+import { propertyOf } from "../internal/facts.ts";
+
 const UNSHOWABLE = "a value that can't be shown";
 
 /**
@@ -56,5 +58,5 @@ export function withMessage(error: Error, message: string, cause: Error): Error 
 
 /** The code of the operating system in an error, such as `"EHOSTUNREACH"`, if there is one. */
 export function systemCode(error: unknown): unknown {
-  return (error as { code?: unknown } | null | undefined)?.code;
+  return propertyOf(error, "code");
 }

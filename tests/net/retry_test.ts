@@ -1,6 +1,6 @@
 /** Which errors are transient, and retrying after them. */
 import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import {
   ConnectionClosedError,
@@ -507,5 +507,33 @@ Deno.test("an error of an argument is described, also that of another copy", asy
   }
   for (const other of [null, new TypeError("timeout: must be"), new RangeError()]) {
     assertEquals(describeArgumentError(other), null);
+  }
+});
+
+Deno.test("a thrown value that does not let itself be looked at is thrown by retry as it is", async () => {
+  const throwing = (key: PropertyKey, more: object = {}) =>
+    Object.defineProperty(Object.assign(new Error("first"), more), key, {
+      get() {
+        throw new Error("of the getter");
+      },
+    });
+  const get = () => {
+    throw new Error("of the proxy");
+  };
+  const values = [
+    ...["degu.transient", "degu.connection", "degu.argument"].map((name) =>
+      throwing(Symbol.for(name))
+    ),
+    throwing("code"),
+    throwing("retryAfter", { [Symbol.for("degu.transient")]: true }),
+    new Proxy(new Error("first"), { get }),
+  ];
+  for (const value of values) {
+    let thrown: unknown;
+    await retry(() => Promise.reject(value), { retries: 1, seconds: 0 }).catch((error) => {
+      thrown = error;
+    });
+    assert(thrown === value);
+    assertEquals([describeConnectionError(value), describeArgumentError(value)], [null, null]);
   }
 });
