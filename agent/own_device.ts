@@ -8,11 +8,9 @@ import type { Context } from "./command.ts";
 import { explainingLogger } from "./explain.ts";
 import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
 
-const IS_WINDOWS = Deno.build.os === "windows";
-
 /** The directory of the person; `null` where it is not known. */
 export function personalDirectory(): string | null {
-  const home = Deno.env.get(IS_WINDOWS ? "USERPROFILE" : "HOME");
+  const home = Deno.env.get(Deno.build.os === "windows" ? "USERPROFILE" : "HOME");
   return home !== undefined && isAbsolute(home) ? home : null;
 }
 
@@ -21,10 +19,11 @@ export function findHome(given: string | undefined): string {
   // An empty value usually comes from an unset variable in a script.
   if (given === "") throw new Failure("--home: must be a directory; it is empty", USAGE);
   if (given !== undefined) return resolve(given);
-  const state = Deno.env.get(IS_WINDOWS ? "LOCALAPPDATA" : "XDG_STATE_HOME");
+  const isWindows = Deno.build.os === "windows";
+  const state = Deno.env.get(isWindows ? "LOCALAPPDATA" : "XDG_STATE_HOME");
   // The specification of these variables says to ignore relative paths.
   if (state !== undefined && isAbsolute(state)) return join(state, "degu");
-  if (IS_WINDOWS) {
+  if (isWindows) {
     throw new Failure("LOCALAPPDATA is not set: use --home DIR to say where the device is");
   }
   const home = personalDirectory();

@@ -32,7 +32,7 @@ if [ -n "$home" ]; then
   mkdir -p "$home/AppData/Temp"
   mount --bind "$home/AppData" "$root/root/.wine/drive_c/users/root/AppData/Local"
 fi
-exec chroot "$root" env -i PATH=/usr/bin:/bin HOME=/root TERM=xterm NO_COLOR=1 WINEDEBUG=-all \
+exec chroot "$root" env -i LANG=C.UTF-8 PATH=/usr/bin:/bin HOME=/root TERM=xterm NO_COLOR=1 WINEDEBUG=-all \
   XDG_RUNTIME_DIR=/tmp DENO_DIR="Z:\\w\\cache" DENO_NO_UPDATE_CHECK=1 \
   sh -c "cd $start && exec wine /w/deno.exe \"\$@\"" sh "$@"
 ' "DIRECTORY/root" "PROJECT" "$home" "$@"
