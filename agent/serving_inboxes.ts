@@ -55,7 +55,8 @@ export class ServingInboxes {
 /** Reads a record; `null` for one that no process locks. */
 async function readRecord(path: string): Promise<string | null> {
   const lockPath = lockPathOf(path);
-  using file = await Deno.open(lockPath);
+  // Without the file beside it, no process can have locked it.
+  using file = await ifThere(Deno.open(lockPath)) ?? await Deno.open(path);
   // The lock is shared: another command that looks at the same time is not `degu serve`.
   if (!await file.tryLock(false)) {
     return lockPath === path
@@ -64,6 +65,6 @@ async function readRecord(path: string): Promise<string | null> {
   }
   const { mtime } = await file.stat();
   const isOld = mtime !== null && Math.abs(Date.now() - mtime.getTime()) > UNLOCKED_MILLISECONDS;
-  if (isOld) { for (const each of new Set([path, lockPath])) await Deno.remove(each); }
+  if (isOld) { for (const each of new Set([path, lockPath])) await ifThere(Deno.remove(each)); }
   return null;
 }
