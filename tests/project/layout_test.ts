@@ -55,6 +55,11 @@ const deepImports = {
 /** How many names of the library only the program can import. The aim is 0. */
 const AGENT_SUPPORT_NAMES = 17;
 
+Deno.test("the top level has no symbolic links", async () => {
+  const entries = await Array.fromAsync(Deno.readDir(ROOT));
+  assertEquals(entries.filter(({ isSymlink }) => isSymlink), []);
+});
+
 Deno.test("the library exports exactly the modules at the top level, and the program its main module", async () => {
   const [library, agent] = await readPackages();
   assertEquals([...agent.entries], [["@degu/agent", "agent/main.ts"]]);
