@@ -77,7 +77,7 @@ export class DeviceServer extends SSLServer {
   ) {
     checkObject("options", options);
     if ("protocol" in options) {
-      throw new TypeError('options: unknown option "protocol"; the client of a peer names none');
+      throw wrongArgument("options", 'unknown option "protocol"; the client of a peer names none');
     }
     const { logger = services.logger } = options;
     super(contextOf(services), address, forPeers(services, app, logger), { ...options, logger });

@@ -66,7 +66,7 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
     for (const [i, name] of names.entries()) {
       checkString(`names[${i}]`, name);
       if (names.indexOf(name) !== i) {
-        throw new RangeError(`names[${i}]: must come once; got ${name}`);
+        throw notAllowed(`names[${i}]`, `must come once; got ${name}`);
       }
     }
     await using opened = new AsyncDisposableStack();

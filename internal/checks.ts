@@ -19,8 +19,9 @@ export function wrongArgument(label: string, problem: string): TypeError {
 }
 
 /** The error for a value that is not allowed: `label: problem`. */
-export function notAllowed(label: string, problem: string): RangeError {
-  return argumentFacts.add(new RangeError(`${label}: ${problem}`), { argument: label, problem });
+export function notAllowed(label: string, problem: string, options?: ErrorOptions): RangeError {
+  const error = new RangeError(`${label}: ${problem}`, options);
+  return argumentFacts.add(error, { argument: label, problem });
 }
 
 /** Throws a `TypeError` unless a value has the type. */

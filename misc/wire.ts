@@ -124,7 +124,7 @@ export function formatHeaders(headers: HeadersToSend): Uint8Array {
   checkHeaderDict(headers);
   const end = formatHeaderLines(scratch, 0, headers, null, undefined, "any");
   if (end + 2 > MAX_PREAMBLE_BYTES) {
-    throw new RangeError(`the headers have more than ${MAX_PREAMBLE_BYTES} bytes`);
+    throw notAllowed("headers", `must have at most ${MAX_PREAMBLE_BYTES} bytes`);
   }
   return scratch.slice(0, Math.max(0, end - 2));
 }

@@ -133,11 +133,12 @@ function checkDefaultHeaders(headers: HeaderDict): void {
   checkHeaderDict(headers);
   for (const name of Object.keys(headers)) {
     if (name === "host" || name === "authorization") {
-      throw new RangeError(`headers["${name}"]: must be given as the option ${name}`);
+      throw notAllowed(`headers["${name}"]`, `must be given as the option ${name}`);
     }
     if (isSpecial(name)) {
-      throw new RangeError(
-        `headers["${name}"]: is for one message, and can't be sent with every request`,
+      throw notAllowed(
+        `headers["${name}"]`,
+        "is for one message, and can't be sent with every request",
       );
     }
   }

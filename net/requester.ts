@@ -2,7 +2,7 @@
 
 import type { Response } from "../base/app/message.ts";
 import type { BodyOut, RequestBody } from "../base/body/bodies.ts";
-import { wrongType } from "../internal/checks.ts";
+import { notAllowed, wrongType } from "../internal/checks.ts";
 import { checkHeaderDict, type HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
@@ -204,7 +204,7 @@ function withRange(headers: HeadersToSend, start: number, stop: number): Headers
   if (given !== undefined) {
     if (!isRange(given)) throw wrongType('headers["range"]', "a Range", given);
     if (given.start !== start || given.stop !== stop) {
-      throw new RangeError(`headers["range"]: must be ${range} or left out; got ${given}`);
+      throw notAllowed('headers["range"]', `must be ${range} or left out; got ${given}`);
     }
   }
   return { ...headers, range };

@@ -1,5 +1,6 @@
 /** Conversions between headers of fetch and dictionaries, and URLs in messages. */
 
+import { notAllowed } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/tables.ts";
@@ -22,8 +23,9 @@ export function dictOf(headers: Headers): HeaderDict {
   // All other duplicates have been joined with commas.
   const cookies = headers.getSetCookie().length;
   if (cookies > 1) {
-    throw new RangeError(
-      `headers["set-cookie"]: ${cookies} set-cookie headers, but a header can occur only once`,
+    throw notAllowed(
+      'headers["set-cookie"]',
+      `${cookies} set-cookie headers, but a header can occur only once`,
     );
   }
   const dict: HeaderDict = Object.create(null);
@@ -37,12 +39,12 @@ function valueOf(name: string, value: string): string | number | Range | Content
     if (name === "content-range") return parseContentRange(value);
   } catch {
     const form = name === "range" ? "bytes=0-499" : "bytes 0-499/1234";
-    throw new RangeError(`headers["${name}"]: must have the form ${form}; got ${quote(value)}`);
+    throw notAllowed(`headers["${name}"]`, `must have the form ${form}; got ${quote(value)}`);
   }
   if (name !== "content-length") return value;
   const length = parseDecimal(value);
   if (length < 0) {
-    throw new RangeError(`headers["content-length"]: must be a plain number; got ${quote(value)}`);
+    throw notAllowed('headers["content-length"]', `must be a plain number; got ${quote(value)}`);
   }
   return length;
 }

@@ -46,7 +46,7 @@ export class Range {
     checkPosition("start", start);
     checkPosition("stop", stop);
     if (start >= stop) {
-      throw new RangeError(`start, stop: must be start < stop; got ${start} and ${stop}`);
+      throw notAllowed("start, stop", `must be start < stop; got ${start} and ${stop}`);
     }
     this.start = start;
     this.stop = stop;
@@ -126,8 +126,9 @@ export class ContentRange {
     checkPosition("stop", stop);
     checkPosition("total", total);
     if (start >= stop || stop > total) {
-      throw new RangeError(
-        `start, stop, total: must be start < stop ≤ total; got ${start}, ${stop} and ${total}`,
+      throw notAllowed(
+        "start, stop, total",
+        `must be start < stop ≤ total; got ${start}, ${stop} and ${total}`,
       );
     }
     this.start = start;

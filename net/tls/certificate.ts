@@ -258,8 +258,9 @@ export function publicKey256(pem: string): string {
   try {
     der = new X509Certificate(pem).raw;
   } catch {
-    throw new RangeError(
-      'pem: must be a certificate in PEM form, which begins with "-----BEGIN CERTIFICATE-----"',
+    throw notAllowed(
+      "pem",
+      'must be a certificate in PEM form, which begins with "-----BEGIN CERTIFICATE-----"',
     );
   }
   return parseCertificate(der).publicKey256;

@@ -326,7 +326,7 @@ function checkNotBoth<N extends keyof Config>(config: Config, texts: N[], files:
   const [text, file] = [texts, files].map((all) => all.find((name) => config[name] !== undefined));
   if (text === undefined || file === undefined) return;
   const choice = `give ${texts.join(" and ")}, or ${files.join(" and ")}`;
-  throw new TypeError(`${text}, ${file}: must be text or files; got both: ${choice}`);
+  throw wrongArgument(`${text}, ${file}`, `must be text or files; got both: ${choice}`);
 }
 
 function namesAuthorities({ ca, caFile, caPath }: Config): boolean {

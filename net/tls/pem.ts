@@ -2,6 +2,7 @@
 
 import type { KeyObject } from "node:crypto";
 import { TlsError } from "../../base/errors.ts";
+import { notAllowed } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { groupBySubject, readCertificate } from "./authority.ts";
 import {
@@ -85,8 +86,9 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   const { key, keyObject } = readKey(keySource);
   const { X509Certificate } = loadBuiltin("node:crypto");
   if (!new X509Certificate(leaf!.raw).checkPrivateKey(keyObject)) {
-    throw new RangeError(
-      `${keyOption}: the key in ${keySource.name} does not belong to the first certificate in ` +
+    throw notAllowed(
+      keyOption,
+      `the key in ${keySource.name} does not belong to the first certificate in ` +
         source.name,
     );
   }
@@ -119,9 +121,10 @@ export function readAuthorities({ ca, caFile, caPath }: PemConfig): Trust {
     for (const [index, certificate] of readCertificates(source).entries()) {
       const fingerprint = certificate.certificate256;
       if (authorities.has(fingerprint) || unusable.has(fingerprint)) continue;
-      const where = `${source.option}: ${nameOf(certificate, index, ` in ${source.name}`)}, `;
+      const which = nameOf(certificate, index, ` in ${source.name}`);
       const problem = authorityProblem(certificate);
-      if (problem !== null) throw new RangeError(where + problem);
+      if (problem !== null) throw notAllowed(source.option, `${which}, ${problem}`);
+      const where = `${source.option}: ${which}, `;
       const key = findKeyProblem(certificate);
       if (key !== null) {
         unusable.set(fingerprint, new TlsError(key.code, where + key.problem));
@@ -191,8 +194,9 @@ function readDirectory(option: string, path: string): PemText[] {
     .map((name) => `${path}${separator}${name}`)
     .filter((file) => namingOption(option, () => Deno.statSync(file)).isFile);
   if (files.length === 0) {
-    throw new RangeError(
-      `${option}: ${quote(path)} has no file whose name ends with .pem, .crt or .cer`,
+    throw notAllowed(
+      option,
+      `${quote(path)} has no file whose name ends with .pem, .crt or .cer`,
     );
   }
   return files.map((file) => readFile(option, file));
@@ -212,42 +216,45 @@ function readCertificates({ option, name, text }: PemText): Certificate[] {
   const blocks = [...text.matchAll(CERTIFICATE_BLOCK)];
   const begun = [...text.matchAll(CERTIFICATE_BEGIN)].length;
   if (begun === 0) {
-    throw new RangeError(
-      `${option}: ${name} holds no certificate in PEM form, which begins with ` +
+    throw notAllowed(
+      option,
+      `${name} holds no certificate in PEM form, which begins with ` +
         '"-----BEGIN CERTIFICATE-----"',
     );
   }
   const { X509Certificate } = loadBuiltin("node:crypto");
   return Array.from({ length: begun }, (_, index) => {
-    const unreadable = `${option}: certificate ${index + 1} in ${name} can't be read`;
+    const unreadable = `certificate ${index + 1} in ${name} can't be read`;
     let der;
     try {
       der = Uint8Array.fromBase64(blocks[index]![1]!);
       // Two parsers must agree that the text is a certificate.
       new X509Certificate(der);
     } catch {
-      throw new RangeError(`${unreadable}; is it truncated, or in another format?`);
+      throw notAllowed(option, `${unreadable}; is it truncated, or in another format?`);
     }
     try {
       return readCertificate(der);
     } catch (error) {
       // Other programs take forms that are no DER.
-      throw new RangeError(`${unreadable}: ${plainMessageOf(error)}`, { cause: error });
+      throw notAllowed(option, `${unreadable}: ${plainMessageOf(error)}`, { cause: error });
     }
   });
 }
 
 function readKey({ option, name, text }: PemText): { key: string; keyObject: KeyObject } {
   if (ENCRYPTED_KEY.test(text)) {
-    throw new RangeError(
-      `${option}: the key in ${name} is encrypted; decrypt it with "openssl pkey", and restrict who ` +
+    throw notAllowed(
+      option,
+      `the key in ${name} is encrypted; decrypt it with "openssl pkey", and restrict who ` +
         "can read it",
     );
   }
   const blocks = text.match(KEY_BLOCK) ?? [];
   if (blocks.length !== 1) {
-    throw new RangeError(
-      `${option}: must have one private key in PEM form in ${name}; got ${blocks.length}`,
+    throw notAllowed(
+      option,
+      `must have one private key in PEM form in ${name}; got ${blocks.length}`,
     );
   }
   const key = `${blocks[0]}\n`;
@@ -257,10 +264,11 @@ function readKey({ option, name, text }: PemText): { key: string; keyObject: Key
     keyObject = createPrivateKey(key);
   } catch {
     // The library's own error may show the text that it could not parse.
-    throw new RangeError(`${option}: the private key in ${name} can't be read`);
+    throw notAllowed(option, `the private key in ${name} can't be read`);
   }
   if (isUsableKey(keyObject)) return { key, keyObject };
-  throw new RangeError(
-    `${option}: the key in ${name} is of an unsupported kind; must be ${USABLE_KEYS}`,
+  throw notAllowed(
+    option,
+    `the key in ${name} is of an unsupported kind; must be ${USABLE_KEYS}`,
   );
 }

@@ -1,10 +1,21 @@
 /** What is often got wrong, in any room: the error says what would be right. Errors of one rule are beside the rule. */
-import { assertMatch } from "@std/assert";
-import { reply, Response, routes } from "@degu/degu";
+import { assertEquals, assertMatch } from "@std/assert";
+import {
+  type Address,
+  Client,
+  ContentRange,
+  describeArgumentError,
+  publicKey256,
+  Range,
+  reply,
+  Response,
+  routes,
+} from "@degu/degu";
 import type { BodyOut } from "@degu/degu/base";
-import { SSLClient } from "@degu/degu/client";
+import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";
 import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
+import { tempDir } from "@degu/testing/directories.ts";
 import { constructWith, rejectionOf } from "@degu/testing/expectations.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
@@ -74,4 +85,36 @@ Deno.test("what is often got wrong is said with what is right", async (t) => {
     const error = await rejectionOf(call(), rule);
     assertMatch(String(error), said);
   });
+});
+
+Deno.test("the error of an argument names it for programs, too", async () => {
+  await using pki = await TempPKI.create();
+  await using empty = await tempDir();
+  const { clientSslconfig: config, serverSslconfig: other } = pki;
+  const address: Address = ["127.0.0.1", 80];
+  const client = new Client(address);
+  const connectTo = (sslconfig: object) => () =>
+    new SSLClient({ ...config, ...sslconfig } as ClientSslconfig, address);
+  const text = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+  const rows: [argument: string, call: () => unknown][] = [
+    ['headers["host"]', () => new Client(address, { headers: { host: "a" } })],
+    ['headers["range"]', () => new Client(address, { headers: { range: new Range(0, 1) } })],
+    ['headers["range"]', () => client.getRange("/", { range: new Range(0, 1) }, 0, 2)],
+    ["start, stop", () => new Range(2, 1)],
+    ["start, stop, total", () => new ContentRange(0, 2, 1)],
+    ["pem", () => publicKey256("none")],
+    ["ca, caFile", connectTo({ ca: text })],
+    ["keyFile", connectTo({ keyFile: other.keyFile })],
+    ["keyFile", connectTo({ keyFile: config.certFile })],
+    ["certFile", connectTo({ certFile: config.keyFile })],
+    ["caFile", connectTo({ caFile: config.keyFile })],
+    ["caFile", connectTo({ caFile: config.certFile })],
+    ["ca", connectTo({ caFile: undefined, ca: text })],
+    ["caPath", connectTo({ caFile: undefined, caPath: empty.path })],
+  ];
+  for (const [argument, call] of rows) {
+    const error = await rejectionOf(Promise.resolve().then(call), argument);
+    assertEquals(describeArgumentError(error)?.argument, argument, String(error));
+    assertMatch(String(error), /^(Range|Type)Error: /);
+  }
 });
