@@ -199,7 +199,7 @@ function codeOf({ status, headers }: ReceivedStatus, task: TransferTask): Transf
 }
 
 /** Whether a server says by the methods that it takes that it only adds files. */
-function addsOnly(headers: ReceivedHeaders | undefined): boolean {
+export function addsOnly(headers: ReceivedHeaders | undefined): boolean {
   const { allow } = headers ?? {};
   const methods = typeof allow === "string" ? allow.split(", ") : [];
   return methods.includes("PUT") && !methods.includes("DELETE");

@@ -25,6 +25,7 @@ import { placeOf } from "../reuse.ts";
 import { Root } from "../root.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import {
+  addsOnly,
   isCut,
   responseError,
   TransferError,
@@ -48,7 +49,7 @@ export function treeUriOf(uri: string | readonly string[]): string {
 
 /** What a server says of itself in the answer to a list. */
 export interface ListingServer {
-  /** Whether it deletes nothing at all. */
+  /** Whether it only adds files. */
   readonly isKept: boolean;
   /** The path of the directory below the root of its app; `null` if its files can't be reused. */
   readonly place: string | null;
@@ -180,11 +181,7 @@ export async function readRemoteEntries(
 }
 
 function serverOf({ headers }: Response): ListingServer {
-  const { allow } = headers;
-  return {
-    isKept: typeof allow === "string" && !allow.split(", ").includes("DELETE"),
-    place: placeOf(headers["reuse"]),
-  };
+  return { isKept: addsOnly(headers), place: placeOf(headers["reuse"]) };
 }
 
 function listedTwice(path: readonly string[]): TransferError {

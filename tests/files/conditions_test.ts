@@ -360,6 +360,24 @@ Deno.test('write: "add": a tree with delete is refused before anything is copied
   assertEquals(Object.fromEntries(found.filter(([name]) => !name.includes("."))), left);
 });
 
+Deno.test("a tree to an app without write is refused as such, not as one that only adds", async () => {
+  await using dir = await tempDir();
+  const { path } = dir;
+  await fill(path, { "here/f": "newer", "served/f": "old", "served/old": "o" });
+  await using serving = serve(new FilesApp(`${path}/served`, { list: true }));
+  const client = serving.makeClient();
+  for (const options of [{}, { delete: true }]) {
+    const copying = () => uploadTree(client, `${path}/here`, "/", options);
+    const error = await assertRejects(copying, StatusError, "it needs a FilesApp with write: true");
+    assertEquals(error.status, 405);
+  }
+  await Deno.writeTextFile(`${path}/here/f`, "old");
+  const deleting = () =>
+    uploadTree(client, `${path}/here`, "/", { delete: true, compare: "digest" });
+  const error = await assertRejects(deleting, StatusError);
+  assertEquals([error.status, await entries(`${path}/served`)], [405, ["f", "old"]]);
+});
+
 Deno.test("create: the directory is made, with those above it", async () => {
   await using dir = await tempDir();
   const path = `${dir.path}/a/b`;
