@@ -271,6 +271,10 @@ export class Root {
     condition?: Condition,
     known?: Parent,
   ): NamingOutcome {
+    if (names.length === 0) {
+      condition?.(lookAt(this.path));
+      return { created: false, changed: [] };
+    }
     const destination = this.#find(names, { parent: known });
     const { path, parent, existing } = destination;
     condition?.(existing);

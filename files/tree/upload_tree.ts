@@ -217,21 +217,13 @@ class Upload implements TreeEnds {
   }
 
   async begin(client: TransferClient, isMissing: boolean): Promise<boolean> {
-    // With `move` the call repeats for long, and many a server refuses to make its root, which is
-    // there anyway.
-    const { move, modes, uri } = this.#settings;
     if (!isMissing) return false;
-    const asked = modes ? WANT_MASK : {};
-    if (move && uri === "/") {
-      if (modes) await (await client.request("HEAD", uri, asked)).discard();
-      this.#granted = client.granted;
-      return false;
-    }
+    const { modes, uri } = this.#settings;
     let isThere = true;
     try {
-      isThere = await requestChange(client, "PUT", uri, asked) !== 201;
+      isThere = await requestChange(client, "PUT", uri, modes ? WANT_MASK : {}) !== 201;
     } catch (error) {
-      // The root of an app that does not list is there, and can't be made.
+      // An app in front may let this client write files alone.
       if (!(error instanceof StatusError) || error.status !== 403) throw error;
       this.#refusal = error;
     }

@@ -135,7 +135,7 @@ const WAYS: readonly HeaderDict[] = [{}, upload(CONTENT, 0)];
  * what is there.
  */
 const REFUSED: readonly [what: string, paths: readonly string[], statuses: readonly number[]][] = [
-  ["the root", [""], [403, 403, 403, 403, 404]],
+  ["the root", [""], [403, 204, 403, 403, 404]],
   ["a directory", ["sub"], [409, 204, 409, 409, 301]],
   ["below a file", ["file/a", "file/a/b"], [409, 409, 409, 409, 404]],
   ["a link", Object.keys(LINKS).filter((name) => !isReservedName(name)), [403, 409, 403, 403]],

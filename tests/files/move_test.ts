@@ -1,5 +1,5 @@
 /** uploadTree with `move`: what has arrived is removed here, and nothing is lost. */
-import { Client, type Request } from "@degu/degu";
+import { Client, type Request, routes } from "@degu/degu";
 import { downloadTree, FilesApp, TransferError, uploadTree } from "@degu/degu/files";
 import type { MoveTreeOptions, TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { BodyIter } from "@degu/degu/base";
@@ -10,7 +10,7 @@ import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { changing, copyElsewhere, copyTree, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
@@ -61,7 +61,7 @@ Deno.test("move: each file is removed here once it is there, with an event behin
   assertEquals([again.result.files, again.result.removed], [0, 0]);
 });
 
-Deno.test("move: an outbox without files makes no request, and no other one has the root refused", async () => {
+Deno.test("move: an outbox without files makes no request", async () => {
   const asked: string[] = [];
   await using trees = await makeOutbox({ d: null }, {}, ({ method, uri }) => {
     asked.push(`${method} ${uri}`);
@@ -73,7 +73,20 @@ Deno.test("move: an outbox without files makes no request, and no other one has 
   await fill(trees.source, { a: "1" });
   const client = new Client(trees.serving.server.address);
   assertEquals((await uploadTree(client, trees.source, [], MOVE)).removed, 1);
-  assertEquals(asked, ["HEAD /", "POST /?bundle=digest", "POST /?bundle=put"]);
+  assertEquals(asked, ["PUT /", "POST /?bundle=digest", "POST /?bundle=put"]);
+});
+
+Deno.test("move: into the root of an app, wherever that is, refuses nothing and logs nothing", async () => {
+  await using trees = await makeOutbox({ small: "1", large: LARGE });
+  for (const write of [true, "add"] as const) {
+    const logger = new RecordingLogger();
+    const options = { create: true, write, logger };
+    const app = new FilesApp(`${trees.target}/${write}`, options);
+    await using serving = serve(routes({ "/inbox/": app }));
+    await fill(trees.source, { small: "1", large: LARGE });
+    const { removed } = await uploadTree(serving.makeClient(), trees.source, ["inbox"], MOVE);
+    assertEquals([removed, logger.lines], [2, []]);
+  }
 });
 
 Deno.test("move: what is not copied stays: links, pipes, reserved names, and what is excluded or refused", async () => {
