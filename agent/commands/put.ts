@@ -95,7 +95,17 @@ async function runPut(
     const options = move
       ? { replace: force, settled, move } as const
       : { replace: force, settled } as const;
-    if (info.isDirectory) return { names, root: path, listsUnchanged: true, options };
+    if (info.isDirectory) {
+      const there = await files.find(names);
+      if (there?.kind === "file") {
+        throw new Failure(
+          `${
+            files.name(there.names)
+          } is a file: put the directory elsewhere, or remove the file with "degu rm"`,
+        );
+      }
+      return { names, root: path, listsUnchanged: true, options };
+    }
     return move ? moveJobOf(path, names, options) : await uploadJobOf(files, source, names, force);
   });
   await transfers.copy([[files, together(jobs)]]);

@@ -456,6 +456,13 @@ Deno.test("files that can't be uploaded are named with the reason, and the rest 
   await files.fail(1, 'the name ".degu-files" is reserved', "put", a, "camera:.degu-files/a");
   await files.fail(1, "camera:file is a file: name a directory", "put", a, "camera:file/");
   await files.fail(1, "is a file: name", "put", "-r", `${here}/dir`, "camera:file");
+  await fill(inbox, { "dir": "" });
+  for (const options of [["-r"], ["-r", "--force"], ["-r", "--move"]]) {
+    const advice =
+      'camera:dir is a file: put the directory elsewhere, or remove the file with "degu';
+    await files.fail(1, advice, "put", ...options, `${here}/dir`, "camera:");
+    assertEquals((await content(inbox))["dir"], "");
+  }
   await files.serve("--share", files.share);
   const advice = 'takes no files: it has to run "degu serve --inbox DIR"';
   await files.fail(1, advice, "put", a, "camera:");
