@@ -178,10 +178,10 @@ export function responseError(
   const code = codeOf(response, task);
   const { status, reason = "", headers } = response;
   const hint = code === null ? hintOf(status, task) : CODE_HINTS[code] ?? hintOf(status, task);
-  const problem = `the other end answered ${`${status} ${reason}`.trimEnd()}: ${hint}`;
-  if (code === null) return statusError(method, uri, problem, response);
-  if (code !== "DISK_FULL") return refusedError(code, method, uri, problem, response);
-  return refusedError(code, method, uri, problem, response, { free: freeOf(headers) });
+  const text = `the other end answered ${`${status} ${reason}`.trimEnd()}: ${hint}`;
+  if (code === null) return statusError(method, uri, text, response);
+  if (code !== "DISK_FULL") return refusedError(code, method, uri, text, response);
+  return refusedError(code, method, uri, text, response, { free: freeOf(headers) });
 }
 
 /** The code of a status that a `FilesApp` sends for one reason. */
@@ -212,15 +212,17 @@ function freeOf(headers: ReceivedHeaders | undefined): number | null {
   return bytes < 0 ? null : bytes;
 }
 
+/** @param text The problem and, behind a semicolon, the advice. */
 function statusError(
   method: Method,
   requestUri: string,
-  problem: string,
+  text: string,
   response: ReceivedStatus,
 ): StatusError {
   // A query may hold secrets.
   const [uri = ""] = requestUri.split("?", 1);
-  const message = `${method} ${quote(uri)}: ${problem}`;
+  const message = `${method} ${quote(uri)}: ${text}`;
+  const [problem] = text.split("; ", 1);
   const error = makeStatusError({ ...response, message, problem, method, uri });
   // A transfer may be repeated, whatever its method is.
   return isBusyStatus(error.status) ? asTransient(error) : error;
@@ -231,11 +233,12 @@ function refusedError(
   code: TransferErrorCode,
   method: Method,
   uri: string,
-  problem: string,
+  text: string,
   response: ReceivedStatus,
   { needed = null, free = null }: { needed?: number | null; free?: number | null } = {},
 ): TransferError {
-  const cause = statusError(method, uri, problem, response);
+  const cause = statusError(method, uri, text, response);
+  const { problem } = cause;
   const at = code === "DISK_FULL" ? { at: "remote", needed, free } as const : {};
   const error = new TransferError(code, cause.message, { cause, problem, ...at });
   return isTransient(cause) ? asTransient(error) : error;
@@ -249,10 +252,9 @@ export function noSpaceThere(
   response: ReceivedStatus,
 ): TransferError {
   const free = freeOf(response.headers);
-  const problem =
-    `the other end has too little space for the ${needed} bytes that are left to send` +
+  const text = `the other end has too little space for the ${needed} bytes that are left to send` +
     `${free === null ? "" : `: ${free} are free`}; free some there and call again`;
-  return refusedError("DISK_FULL", method, uri, problem, response, { needed, free });
+  return refusedError("DISK_FULL", method, uri, text, response, { needed, free });
 }
 
 /** Creates the error for a file of the other end that is not the one to replace. */
@@ -263,8 +265,9 @@ export function changedThere(uri: string, response: ReceivedStatus): TransferErr
 
 /** Creates the error for a tree of a server that deletes nothing. */
 export function deletesNothing(uri: string): TransferError {
-  const problem = "the other end only adds files; call without `delete`";
-  return new TransferError("ONLY_ADDS", `DELETE ${quote(uri)}: ${problem}`, { problem });
+  const problem = "the other end only adds files";
+  const message = `DELETE ${quote(uri)}: ${problem}; call without \`delete\``;
+  return new TransferError("ONLY_ADDS", message, { problem });
 }
 
 /** Creates the error for a response that no `FilesApp` sends. */
@@ -274,22 +277,24 @@ export function unexpectedResponse(
   problem: string,
   options?: ErrorOptions,
 ): TransferError {
-  return new TransferError("UNEXPECTED_RESPONSE", `${method} ${quote(uri)}: ${problem}`, options);
+  const message = `${method} ${quote(uri)}: ${problem}`;
+  return new TransferError("UNEXPECTED_RESPONSE", message, { ...options, problem });
 }
 
 /** Adds what the server needs to the error for a response without it. */
-export function withNeed({ code, message }: TransferError, need: string): TransferError {
-  const error = new TransferError(code, `${message}; ${need}`, { problem: message });
+export function withNeed({ code, message, problem }: TransferError, need: string): TransferError {
+  const error = new TransferError(code, `${message}; ${need}`, { problem });
   return transferFacts.add(error, { is: "no FilesApp" });
 }
 
 export function changedWhileMoved(name: string, options?: ErrorOptions): TransferError {
-  return new TransferError(
-    "CHANGED",
+  const message =
     `${name} changed while it was moved; call again once it is complete, and write to another file ` +
-      "and rename that if it changes often",
-    options,
-  );
+    "and rename that if it changes often";
+  return new TransferError("CHANGED", message, {
+    ...options,
+    problem: "it changed while it was moved",
+  });
 }
 
 /** The meanings of a status by its code, if that has one meaning for all tasks. */

@@ -587,11 +587,9 @@ class FileDownload {
     this.#task.part.temporary.isKept = false;
     const uri = quote(this.#task.uri);
     if (other.value.etag !== version.etag || version.etag === null) throw changedWhileMoved(uri);
-    throw new TransferError(
-      "DIGEST_MISMATCH",
-      `${uri}: what arrived is not what the other end has: its SHA-256 is another one; nothing ` +
-        "was kept, call again to start over",
-    );
+    const problem = "what arrived is not what the other end has: its SHA-256 is another one";
+    const message = `${uri}: ${problem}; nothing was kept, call again to start over`;
+    throw new TransferError("DIGEST_MISMATCH", message, { problem });
   }
 
   #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {

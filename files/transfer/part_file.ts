@@ -314,24 +314,25 @@ export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | 
     throw new TransferError("IN_THE_WAY", problem, { cause });
   });
   if (info?.isDirectory) {
-    const advice = "pass the path of a file, for example one in it";
-    throw new TransferError("IN_THE_WAY", `file: ${target} is a directory; ${advice}`);
+    const problem = "is a directory";
+    const message = `file: ${target} ${problem}; pass the path of a file, for example one in it`;
+    throw new TransferError("IN_THE_WAY", message, { problem });
   }
   if (target.endsWith("/")) {
     throw notAllowed("file", `${target} is a directory; add the name of the file`);
   }
   // A device would be replaced by a file.
   if (info?.isFile === false) {
-    throw new TransferError("IN_THE_WAY", `file: ${target} exists and is not a regular file`);
+    const problem = "exists and is not a regular file";
+    throw new TransferError("IN_THE_WAY", `file: ${target} ${problem}`, { problem });
   }
   return infoOrNull(target);
 }
 
 export function alreadyExists(target: string): TransferError {
-  return new TransferError(
-    "EXISTS",
-    `file: ${target} already exists; choose another name, or replace it with replace: true`,
-  );
+  const problem = "already exists";
+  const advice = "choose another name, or replace it with replace: true";
+  return new TransferError("EXISTS", `file: ${target} ${problem}; ${advice}`, { problem });
 }
 
 /** The error of a target that another download is writing. */

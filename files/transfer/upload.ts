@@ -428,7 +428,8 @@ export class FileUpload {
       throw withNeed(unexpectedResponse("PUT", uri, problem), "it needs a FilesApp");
     }
     const problem = "what the other end has is not what was sent: its SHA-256 is another one";
-    throw new TransferError("DIGEST_MISMATCH", `${quote(uri)}: ${problem}; call again`);
+    const message = `${quote(uri)}: ${problem}; call again`;
+    throw new TransferError("DIGEST_MISMATCH", message, { problem });
   }
 }
 

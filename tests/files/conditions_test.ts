@@ -354,6 +354,7 @@ Deno.test('write: "add": a tree with delete is refused before anything is copied
     const copying = () => uploadTree(client, `${path}/here`, uri, { delete: true });
     const error = await assertRejects(copying, TransferError, "call without `delete`");
     assertEquals([error.code, error.cause], ["ONLY_ADDS", undefined], "no status came");
+    assertEquals(error.problem, "the other end only adds files");
   }
   const left = { none: null, old: "o", sub: null, "sub/old": "o" };
   const found = Object.entries(await content(`${path}/served`));

@@ -554,6 +554,8 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     // Once more only from another offset.
     assertEquals(puts, answers.head ? 0 : message === "another upload" ? 2 : 1);
     assert(error.message.includes(message) && error.message.includes('"/f"'), error.message);
+    const { problem } = error as TransferError | StatusError;
+    assert(!/"\/f"|; /.test(problem), problem);
     const [status] = answers.put ?? answers.head!;
     if (error instanceof StatusError) {
       assertEquals([code, error.status], [null, status]);
