@@ -89,7 +89,7 @@ export function downloadJobOf(
         const { signal } = options;
         if (await confirmDownload(from, uri, path, { signal, modes: replace })) return null;
       }
-      return await download(from, uri, path, { ...options, modified, replace });
+      return await download(from, uri, path, { ...options, replace });
     },
   };
 }

@@ -192,7 +192,7 @@ async function findSource(
 
 async function uploadJobOf(
   files: RemoteFiles,
-  { path, info: { size, mtime } }: Source,
+  { path, info: { size } }: Source,
   names: readonly string[],
   replace: boolean,
 ): Promise<FileJob> {
@@ -206,8 +206,7 @@ async function uploadJobOf(
       if (there?.kind === "directory") throw new Failure(`a directory is there: ${name}/`);
       const isOther = there !== null && there.size !== size;
       if (isOther && !replace) throw new Failure(ALREADY_THERE, FAILED, { code: "ALREADY_THERE" });
-      const modified = mtime ?? new Date(0);
-      const result = await upload(to, path, files.uri(names), { ...options, replace, modified });
+      const result = await upload(to, path, files.uri(names), { ...options, replace });
       const wasThere = there !== null && (!replace || (!isOther && result.bytes === 0));
       return wasThere ? null : result;
     },

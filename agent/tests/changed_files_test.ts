@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { atRead, FILE_CHANGES, LARGE_BYTES, untilNextSecond } from "@degu/testing/file_changes.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { assert, assertEquals } from "@std/assert";
 
@@ -74,3 +75,30 @@ for (const [name, { args, source, target }] of Object.entries(COMMANDS)) {
     }
   });
 }
+
+Deno.test("a named file that was replaced since it was looked up has its own time at the target", async () => {
+  await using files = await AgentFiles.start();
+  let seconds = 1000;
+  // The first look at the file by `degu put`, and the last call of `degu get` before its request.
+  for (const [command, call] of [["put", "stat"], ["get", "mkdir"]] as const) {
+    const { args, source, target } = COMMANDS[command]!;
+    const from = source(files);
+    for (const dir of [files.here, files.share, files.inbox]) {
+      await Deno.mkdir(`${dir}/d`, { recursive: true });
+      await Deno.remove(`${dir}/d/x`).catch(() => {});
+    }
+    await Deno.writeTextFile(from, "before");
+    {
+      // deno-lint-ignore no-explicit-any -- the two have other arguments
+      using _replacing = patch(Deno as any, call, (original) => async (...args: unknown[]) => {
+        const result = await original(...args);
+        Deno.writeTextFileSync(from, "behind");
+        Deno.utimeSync(from, ++seconds, seconds);
+        return result;
+      });
+      assertEquals((await files.run(...args(files))).code, 0);
+    }
+    assertEquals(await Deno.readTextFile(target(files)), "behind");
+    assertEquals((await Deno.stat(target(files))).mtime, new Date(seconds * 1000), command);
+  }
+});
