@@ -239,11 +239,18 @@ class Meeting {
     const question = "which one do you mean? Type its number, and press Enter:";
     this.#chosen = await this.#questions.choose(list, question, this.#ends);
     this.#ends.throwIfAborted();
-    if (this.#chosen !== null) return;
+    if (this.#chosen !== null) return this.#noteAbsence(this.#chosen);
     throw new Failure(
       `${count} devices were found: run "degu pair NAME" with the name of one, or with the 16 ` +
         "characters behind it",
     );
+  }
+
+  /** Tells that a device has left while a person was choosing it. */
+  #noteAbsence(id: string): void {
+    if (this.#near().length > 0) return;
+    const { name } = this.#heard.get(id)!.offer;
+    this.#context.output.note(`${name} is not found any more: run "degu pair" there again`);
   }
 
   async #showAddress(milliseconds: number): Promise<void> {

@@ -82,11 +82,13 @@ export class NumberQuestions {
     signal: AbortSignal,
   ): Promise<T | null> {
     return this.#listen(async () => {
-      for (;;) {
+      for (let isDeaf = true;; isDeaf = false) {
         const lines = list();
         for (const [i, line] of [...lines.values()].entries()) {
           this.#output.ask(`${`${i + 1}`.padStart(3)}  ${line}`);
         }
+        // What was typed before the list is no answer to it.
+        if (isDeaf) await beDeaf(signal);
         this.#output.ask(question);
         const answer = await this.#readLine(signal);
         if (answer === null) return null;

@@ -4,6 +4,7 @@
  */
 
 import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
+import { pause } from "@degu/internal/agent/pause.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 
 const [dir = ""] = Deno.args;
@@ -46,6 +47,9 @@ const numberOf = async (agent: RunningAgent, name: string) => {
   return /(\d+) {2}\w+ [a-z2-7]{16} at /.exec(line)![1]!;
 };
 await scene("several", [...both, [three, "degu pair"]], async (a, b, c) => {
+  // What is typed before the list chooses nothing.
+  await c!.line("this is");
+  c!.feed("1\n");
   await numberOf(c!, "one");
   c!.feed("9\n");
   await c!.line("type a number from 1 to 2");
@@ -54,6 +58,16 @@ await scene("several", [...both, [three, "degu pair"]], async (a, b, c) => {
   b!.feed(`${atTwo}\n`);
   await agree(a!, b!);
   c!.feed("\x04");
+});
+await scene("left while a person chose", [...both, [three, "degu pair"]], async (a, b, c) => {
+  const atOne = await numberOf(a!, "two");
+  await numberOf(b!, "one");
+  b!.feed("\x03");
+  await b!.ended();
+  await pause(4000); // so long a device that is not announced is near
+  a!.feed(`${atOne}\n`);
+  await a!.line("two is not found any more");
+  for (const each of [a!, c!]) each.feed("\x03");
 });
 const named = [[one, "degu pair two"], [two, "degu pair ONE"], [
   three,

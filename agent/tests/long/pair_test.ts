@@ -15,6 +15,7 @@ await labTest<Record<string, End[]>>(
     const codes = Object.entries(scenes).map(([name, ends]) => [name, ends.map((e) => e.code)]);
     assertEquals(Object.fromEntries(codes), {
       "several": [0, 0, 1],
+      "left while a person chose": [130, 130, 130],
       "a name": [0, 0, 130],
       "at the address": [3],
       "an address": [130],
