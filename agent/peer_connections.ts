@@ -58,6 +58,8 @@ class SharedClient {
   constructor(open: Open, signal: AbortSignal, isAgain = false) {
     const either = AbortSignal.any([signal, this.#dropped.signal]);
     this.client = open({ signal: either }, isAgain);
+    // A call that was interrupted does not wait for it any more.
+    this.client.catch(() => {});
   }
 
   get isDropped(): boolean {

@@ -10,7 +10,7 @@ import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
 import { content, entries, fill } from "@degu/testing/directories.ts";
 import { fastTimeouts, runningTimeouts, setClockAhead, skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { untilRefused, within } from "@degu/testing/raw_peer.ts";
+import { turnOfEventLoop, untilRefused, within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
@@ -307,6 +307,14 @@ Deno.test("there are as many connections as simultaneous calls; one that was clo
   await Promise.all(Array.from({ length: 4 }, () => connections.call(ask)));
   assertEquals(sessions.size, 4);
   assertEquals(notes, []);
+});
+
+Deno.test("a client that can't be made is no uncaught error where no call has waited for it", async () => {
+  const open = () => Promise.reject(new Error("the device was closed"));
+  using connections = new PeerConnections(open, new AbortController().signal, () => {});
+  const interrupted = connections.call(() => Promise.reject(new Error("interrupted")));
+  await assertRejects(() => interrupted, Error, "interrupted");
+  await turnOfEventLoop();
 });
 
 Deno.test("a call is retried if anything has moved, and several that fail at the same time are reported once", async () => {
