@@ -477,12 +477,13 @@ class Upload implements TreeEnds {
 
   /**
    * Asks for the digest of a file that is there by now. With `move`, only a tag shows that the file
-   * there is not the very one here. A file that was just written has no tag for some seconds, so an
-   * app that replaces nothing is asked again then.
+   * there is not the very one here. A file that was just written has no tag for some seconds, so
+   * where nothing is replaced the app is asked again then.
    */
   async #lookAgain(client: TransferClient, uri: string): ReturnType<typeof askDigest> {
     const there = await askDigest(client, uri);
-    if (there.etag !== null || !this.#isKept || !this.#settings.move) return there;
+    const { move, replace } = this.#settings;
+    if (there.etag !== null || !move || replace && !this.#isKept) return there;
     await pause(SETTLED_MILLISECONDS, this.#settings.signal);
     return await askDigest(client, uri);
   }

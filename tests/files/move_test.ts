@@ -405,23 +405,26 @@ Deno.test("move: a file whose answer is lost is removed by the same call, also i
   }
 });
 
-Deno.test("move: an app that only adds files, and has written the file just now, is asked again when its tag can tell", async () => {
-  await using trees = await makeTrees("upload", { x: "1" });
-  await using serving = serve(new FilesApp(trees.target, { list: true, write: "add" }));
-  const client = serving.makeClient();
-  const copy = () => copyTree("upload", client, trees.source, "/", { ...MOVE, settled: 0 });
-  assertEquals((await copy()).outcomes, { x: "skipped: still being written" });
-  let clock: Disposable | null = null;
-  // Two seconds are over at once.
-  using _pauses = fastTimeouts((ms) => {
-    if (ms === 2000) clock ??= setClockAhead(LATER);
-    return ms === 2000;
-  }, 1000);
-  using _end = { [Symbol.dispose]: () => clock?.[Symbol.dispose]() };
-  const { outcomes, errors } = await copy();
-  assertEquals(outcomes, { x: "skipped: still being written" }, Deno.inspect(errors));
-  assert(clock !== null);
-});
+for (const options of [{ write: "add" }, { write: true, replace: false }] as const) {
+  const { write, ...all } = { ...MOVE, settled: 0, ...options };
+  Deno.test(`move: an app that replaces nothing, and has written the file just now, is asked again when its tag can tell: ${write}`, async () => {
+    await using trees = await makeTrees("upload", { x: "1" });
+    await using serving = serve(new FilesApp(trees.target, { list: true, write }));
+    const client = serving.makeClient();
+    const copy = () => copyTree("upload", client, trees.source, "/", all);
+    assertEquals((await copy()).outcomes, { x: "skipped: still being written" });
+    let clock: Disposable | null = null;
+    // Two seconds are over at once.
+    using _pauses = fastTimeouts((ms) => {
+      if (ms === 2000) clock ??= setClockAhead(LATER);
+      return ms === 2000;
+    }, 1000);
+    using _end = { [Symbol.dispose]: () => clock?.[Symbol.dispose]() };
+    const { outcomes, errors } = await copy();
+    assertEquals(outcomes, { x: "skipped: still being written" }, Deno.inspect(errors));
+    assert(clock !== null);
+  });
+}
 
 Deno.test("move: an app that only adds files keeps what it has, and only the same file leaves the outbox", async () => {
   for (const text of Object.values(SIZES)) {
