@@ -48,8 +48,9 @@ const SYSTEM_REFUSALS: readonly (readonly [codes: RegExp, response: ResponseTupl
 /** The refusal of a request for which the inbox can't be used; `null` for bugs. */
 export function refusalOf(error: unknown): InboxRefusal | null {
   if (error instanceof InboxError) {
-    // Without retry-after, this status says that the directory is not there.
-    return { message: error.message, response: [503, "Service Unavailable", {}, null] };
+    // As from a FilesApp whose directory is not there.
+    const headers = { "root-gone": "?1" };
+    return { message: error.message, response: [503, "Service Unavailable", headers, null] };
   }
   const code = error instanceof Deno.errors.NotCapable
     ? "EACCES"
