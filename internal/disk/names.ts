@@ -20,6 +20,8 @@ export function fileErrorCode(error: unknown): unknown {
   if (code !== undefined || typeof message !== "string") return code;
   const [, number] = /\(os error (\d+)\)/.exec(message) ?? [];
   if (number === undefined) return undefined;
+  // ERROR_SHARING_VIOLATION and ERROR_LOCK_VIOLATION.
+  if (Deno.build.os === "windows" && (number === "32" || number === "33")) return "EBUSY";
   return number === "23" ? "ENFILE" : `errno ${number}`;
 }
 
@@ -244,7 +246,7 @@ export function isHeldOpen(error: unknown): boolean {
 }
 
 /** ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION. */
-const HELD_OPEN_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBUSY", "errno 32"]);
+const HELD_OPEN_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBUSY"]);
 
 /** Errors of creating a link that a rename would meet, too. */
 const RENAME_FAILS_TOO_CODES: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
