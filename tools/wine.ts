@@ -55,6 +55,8 @@ chroot "$root" apt-get -qq install -y --no-install-recommends wine wine64
 cd "$directory"
 tar -xzf "$(npm pack --silent "@deno/win32-x64@$deno")" package/deno.exe
 mv package/deno.exe "$root/w/deno.exe"
+rm -r package *.tgz
+printf '127.0.0.1 localhost\n::1 localhost\n' > "$root/etc/hosts"
 mount -t tmpfs tmpfs "$root/tmp"
 chroot "$root" env HOME=/root WINEDEBUG=-all XDG_RUNTIME_DIR=/tmp \
   sh -c "wine wineboot --init && wineserver --wait"

@@ -167,6 +167,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
   "the message has a path of Windows": [
     "Device.open says of a directory of another version which one it is and which one it opens, and changes nothing",
     "Device.open with create: false opens a device without writing, and rejects where there is none",
+    "a device and a peer of another version are said to be that, by both numbers, and stay as they are",
   ],
   "a path through a file is missing on Windows, and no file in place of a directory": [
     "FilesApp rejects a directory that does not exist",
@@ -180,6 +181,11 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "a file resumes when both commands are run again",
     "a stranger in the middle with 1,000 sessions at once has one try, and five in all",
   ],
+  "no name can be looked up in the chroot": [
+    "a device that is joined by a name is asked at the address that has answered, whatever the name leads to later",
+    "an --address at which the peer has answered is stored, unless another device answers there, or it is of this machine alone",
+    "an address that does not answer a commitment is followed by the next one",
+  ],
   "Wine is too slow for the times of the test": [
     "a directory of a thousand files is one line, in both directions; --verbose names each",
     "sync to here: an interruption says what to do, and the same command continues",
@@ -189,27 +195,25 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
   ],
   "the test has a path, a URL or a permission of Linux": [
     "every documented example ends if the server is gone",
+    "invite, join and serve make the device with the name of the machine, and say so; ls does not",
     "move: without the permission to write there the whole call rejects, and nothing is removed",
     "swapped, misspelled and missing arguments are refused before anything is asked",
+    "upload: a source of nothing makes an empty target; one that is missing is an error",
   ],
   "Wine keeps the case of a name that another case is given": [
     "sync to here: a name that the target does not list is an error, and nothing is deleted beside it: 1",
     "sync to here: with --json the error of a name that the target does not list has the paths of the entry and of its directory",
+    "upload: what is not deleted is in a directory that fails, as it is not listed: 403",
   ],
   "paths of more than 260 characters, which Deno passes on as they are": [
     "a path has at most 256 names: deeper ones are listed as what can't be asked for, and refused",
   ],
   "not examined": [
-    "a device and a peer of another version are said to be that, by both numbers, and stay as they are",
-    "a device that is joined by a name is asked at the address that has answered, whatever the name leads to later",
     "a file that changes while it is sent arrives as it was at one moment, or is a clear error, and not visible at the server ... replaced",
-    "an --address at which the peer has answered is stored, unless another device answers there, or it is of this machine alone",
-    "an address that does not answer a commitment is followed by the next one",
     "an invalid name is a usage error, and leaves nothing behind; that of the machine needs a permission",
     "download: what others make meanwhile stays, and its file fails unless it is the same, also with replace: true",
     "if nobody serves, another device or another program, ping says what to check",
     "invalid options are refused, and leave no port open; an error names the place of an address",
-    "invite, join and serve make the device with the name of the machine, and say so; ls does not",
     "move: a file that is removed meanwhile is not removed",
     "move: a file that is replaced by a directory meanwhile is not removed",
     "move: a file that is replaced by a file of the same size and time meanwhile is not removed",
@@ -221,8 +225,6 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "others have their turn: a tree, upload",
     "upload: a file is sent, once, if what was compared is a link when it is copied",
     "upload: a file that is replaced on every second request is not asked for forever",
-    "upload: a source of nothing makes an empty target; one that is missing is an error",
-    "upload: what is not deleted is in a directory that fails, as it is not listed: 403",
     "upload: what others make meanwhile stays, and its file fails unless it is the same, also with replace: true",
   ],
 };
