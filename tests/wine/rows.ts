@@ -181,11 +181,6 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "a file resumes when both commands are run again",
     "a stranger in the middle with 1,000 sessions at once has one try, and five in all",
   ],
-  "no name can be looked up in the chroot": [
-    "a device that is joined by a name is asked at the address that has answered, whatever the name leads to later",
-    "an --address at which the peer has answered is stored, unless another device answers there, or it is of this machine alone",
-    "an address that does not answer a commitment is followed by the next one",
-  ],
   "Wine is too slow for the times of the test": [
     "a directory of a thousand files is one line, in both directions; --verbose names each",
     "sync to here: an interruption says what to do, and the same command continues",
