@@ -369,7 +369,8 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
     await homes.fail("one", 1, gone, ["ls", "camera:"]);
     await homes.fail("one", 1, gone, ["rm", "camera:private"]);
     for (const [method, body] of [["GET", null], ["PUT", new Uint8Array(1)]] as const) {
-      assertEquals((await client.request(method, "/inbox/private", {}, body)).status, 503);
+      const { status, headers } = await client.request(method, "/inbox/private", {}, body);
+      assertEquals([status, headers["root-gone"]], [503, "?1"]);
     }
     await devices.agent.message(`one: ${await realPath(inbox)}/one ${said}`);
     // Others go on.
