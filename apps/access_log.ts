@@ -1,17 +1,17 @@
 /** Lines of the common log format. */
 
-import type { Session } from "../base/app/session.ts";
 import { checkFunction, copyOptions } from "../internal/checks.ts";
 import type { Exchange } from "../server.ts";
 
 /** Whom the lines of an access log name. */
 export interface AccessLogOptions {
   /**
-   * Returns the name of a session's peer, or `null`.
+   * Returns the user of an exchange, or `null`: that of the session, or what a middleware has kept
+   * in `request.store`.
    *
    * @default {`session.user`}
    */
-  user?: ((session: Session) => string | null) | undefined;
+  user?: ((exchange: Exchange) => string | null) | undefined;
 }
 
 /**
@@ -48,7 +48,7 @@ export function accessLog(
   options: AccessLogOptions = {},
 ): (exchange: Exchange) => void {
   checkFunction("write", write);
-  const { user = ({ user }: Session) => user } = copyOptions(options, ["user"]);
+  const { user = ({ session }: Exchange) => session.user } = copyOptions(options, ["user"]);
   checkFunction("user", user);
   let second = -1;
   let time = "";
@@ -56,7 +56,7 @@ export function accessLog(
     const now = Math.floor(Date.now() / 1000);
     // Formatting the time costs more than the rest of the line.
     if (now !== second) time = formatTime(new Date((second = now) * 1000));
-    write(formatLine(exchange, user(exchange.session), time));
+    write(formatLine(exchange, user(exchange), time));
   };
 }
 

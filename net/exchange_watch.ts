@@ -1,7 +1,8 @@
 /** The figures of an exchange of a request and its response, for `onExchange`. */
 
+import type { Request } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
-import { type BodyIn, readerOf } from "../base/body/bodies.ts";
+import { readerOf } from "../base/body/bodies.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { SafeLogger } from "./logger.ts";
 import { stackOf } from "./thrown.ts";
@@ -14,6 +15,8 @@ export interface Exchange {
   readonly method: Method;
   /** The request target, as it was sent. The query may hold secrets. */
   readonly uri: string;
+  /** The request, for its headers, and what the apps have kept in its `store`. */
+  readonly request: Request;
   /** The status of the response; `null` if the socket took no byte of the response. */
   readonly status: number | null;
   /** Bytes of the request's body that were read, as they were sent: with the lines of chunks. */
@@ -68,8 +71,8 @@ export function makeReport(
 export class ExchangeWatch {
   readonly #start = performance.now();
   readonly #report: ReportExchange;
-  readonly #request: Pick<Exchange, "session" | "method" | "uri">;
-  readonly #body: BodyIn;
+  readonly #session: Session;
+  readonly #request: Request;
   #ended = false;
   #status = 0;
   /** Bytes of the response's preamble that the socket has not taken yet. */
@@ -78,14 +81,10 @@ export class ExchangeWatch {
   #firstByteAt: number | null = null;
   #lastByteAt: number | null = null;
 
-  constructor(
-    report: ReportExchange,
-    request: Pick<Exchange, "session" | "method" | "uri">,
-    body: BodyIn,
-  ) {
+  constructor(report: ReportExchange, session: Session, request: Request) {
     this.#report = report;
+    this.#session = session;
     this.#request = request;
-    this.#body = body;
   }
 
   /** Begins the response, whose preamble has so many bytes. */
@@ -113,10 +112,15 @@ export class ExchangeWatch {
     // A complete exchange ends with its last byte. Asking for the time costs more than all the rest
     // of this method.
     const end = error === null && last !== null ? last : performance.now();
+    const request = this.#request;
+    const { method, uri, body } = request;
     this.#report({
-      ...this.#request,
+      session: this.#session,
+      method,
+      uri,
+      request,
       status: first === null ? null : this.#status,
-      requestBytes: this.#body === null ? 0 : readerOf(this.#body).bytes,
+      requestBytes: body === null ? 0 : readerOf(body).bytes,
       responseBytes: this.#bytes,
       firstByteSeconds: first === null ? null : (first - start) / 1000,
       totalSeconds: (end - start) / 1000,

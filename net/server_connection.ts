@@ -431,12 +431,11 @@ export class ServerConnection implements Member, SessionOwner {
       this.#expectation = headers["expect"];
     }
     const body = makeIncomingBody(api, transport, this.#bodyOver, "request", framing);
-    this.#figures = report === null
-      ? null
-      : new ExchangeWatch(report, { session: this.session, method, uri }, body);
+    const request = new Request(INTERNAL, method, uri, headers, body, [], path, query);
+    this.#figures = report === null ? null : new ExchangeWatch(report, this.session, request);
     transport.beginAnswer(this.#figures);
     return {
-      request: new Request(INTERNAL, method, uri, headers, body, [], path, query),
+      request,
       method,
       body,
       // The headers are read before the app gets them, which may change them.

@@ -1,5 +1,6 @@
 /** Access log lines, which no peer can end or forge. */
 import { accessLog, type AccessLogOptions } from "@degu/degu";
+import { mkreq } from "@degu/degu/misc";
 import type { Exchange } from "@degu/degu/server";
 import { anyText } from "@degu/testing/arbitraries.ts";
 import { makeSession } from "@degu/testing/calling.ts";
@@ -23,7 +24,9 @@ function lineOf(target: string, options?: AccessLogOptions): string {
     totalSeconds: 1,
     error: null,
   };
-  const exchange: Exchange = { session, method: "GET", uri: target, status: 200, ...figures };
+  const request = mkreq("GET", "/");
+  const parts = { session, request, method: "GET", uri: target, status: 200 } as const;
+  const exchange: Exchange = { ...parts, ...figures };
   accessLog((line) => lines.push(line), options)(exchange);
   assertEquals(lines.length, 1);
   return lines[0]!;

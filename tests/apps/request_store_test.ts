@@ -1,10 +1,12 @@
 /** Values of one request, and copies of a request: what one app leaves for the next. */
 import {
+  accessLog,
   type App,
   fromFetchHandler,
   ProxyApp,
   reply,
   type Request,
+  ResponseError,
   routes,
   wrapApp,
 } from "@degu/degu";
@@ -52,6 +54,31 @@ Deno.test("a user in request.store is not that of the next client behind a proxy
     (_request, store) => store,
   );
   assertEquals(await namesBehindProxy(ofSession), ["anna", "bert", "bert"]);
+});
+
+Deno.test("an access log has the user of each request behind a proxy, and of one that the app fails", async () => {
+  const lines: string[] = [];
+  const onExchange = accessLog((line) => lines.push(line), {
+    user: ({ request }) => `${request.store.get("user") ?? ""}`,
+  });
+  const app = withUser(
+    ({ store }) => {
+      if (store.get("user") === "bert") throw new ResponseError(reply(403));
+      return reply(200);
+    },
+    (request) => request.store,
+  );
+  await using upstream = serve(app, { onExchange });
+  await using proxyApp = new ProxyApp(upstream.makeClient());
+  await using proxy = serve(proxyApp);
+  for (const authorization of ["secret-a", "secret-b", undefined]) {
+    await (await proxy.makeClient().get("/", { authorization })).discard();
+  }
+  await upstream.server.shutdown();
+  const users = lines.map((line) =>
+    line.replace(/^127\.0\.0\.1 - (.*) \[.*" ([0-9]+) .*$/, "$1 $2")
+  );
+  assertEquals(users, ["anna 200", "bert 403", "- 200"]);
 });
 
 Deno.test("each request of a connection has a store of its own, of which nothing is disposed", async () => {
