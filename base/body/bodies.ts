@@ -3,6 +3,7 @@
 import { Body, ChunkedBody, stateOf } from "./body.ts";
 import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
 import { BodyReader, isTooLongFor, LengthReader } from "./body_reader.ts";
+import type { BodyState } from "./body_state.ts";
 import { chunkedBodyOf, isStreamed } from "./streamed.ts";
 import { encodePlatformBody, isPlatformBody } from "./platform_body.ts";
 import type { ByteSink } from "./byte_io.ts";
@@ -121,8 +122,15 @@ export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
       "ChunkedBody, ChunkedBodyIter, a stream or an asynchronous generator";
     throw wrongType(`${owner}body`, wanted, body);
   }
-  if (body.used === true) throw new BodyError(`${owner}body: has been used before`);
+  if (body.used === true) throw usedBefore(state, owner);
   return state.framing;
+}
+
+/** The error of a body that can't be sent; what has ended it is the cause. */
+function usedBefore({ interruption: { failure } }: BodyState, owner: string): BodyError {
+  const problem = `${owner}body: has been used before`;
+  const options = failure === null ? { problem } : { problem, cause: failure.error };
+  return new BodyError(`${problem}; make a new one for each message`, options);
 }
 
 /** Returns the framing that a request announces. */

@@ -3,6 +3,8 @@ import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import {
+  Body,
+  BodyError,
   ConnectionClosedError,
   DeguError,
   describeArgumentError,
@@ -536,4 +538,16 @@ Deno.test("a thrown value that does not let itself be looked at is thrown by ret
     assert(thrown === value);
     assertEquals([describeConnectionError(value), describeArgumentError(value)], [null, null]);
   }
+});
+
+Deno.test("a body that was made before the attempts is sent once: the error says what to do, and what came before", async () => {
+  const client = new Client(["127.0.0.1", 1]); // where nothing listens
+  const make = () => new Body(new Blob(["abc"]).stream(), 3);
+  const body = make();
+  const again = () => retry(() => client.put("/", {}, body), { retries: 1, seconds: 0 });
+  const error = await assertRejects(again, BodyError, "make a new one for each message");
+  assertEquals(error.problem, "body: has been used before");
+  assertEquals(describeConnectionError(error.cause)?.fault, "refused");
+  const anew = () => retry(() => client.put("/", {}, make()), { retries: 1, seconds: 0 });
+  await assertRejects(anew, Deno.errors.ConnectionRefused);
 });
