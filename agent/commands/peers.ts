@@ -86,7 +86,9 @@ async function rename(context: Context, peer: string, given: string): Promise<vo
 async function oldFiles({ dir }: Device, peer: Peer): Promise<string[]> {
   const inboxes = await new ServingInboxes(dir).list();
   if (inboxes.length === 0) {
-    return ["a directory that it has in an inbox here keeps the old name, and the files"];
+    return [
+      "if it has a directory in an inbox here, that keeps the old name, with the files in it",
+    ];
   }
   const lines = await Promise.all(inboxes.map(async (inbox) => {
     // Deno would ask for the permission on the terminal.

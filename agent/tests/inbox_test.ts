@@ -176,7 +176,7 @@ Deno.test("rename: the files of the old name stay, where it says; new ones go to
   const { stderr: alone } = await homes.run("camera", ["rename", "two", "one"]);
   assertEquals(
     alone,
-    "a directory that it has in an inbox here keeps the old name, and the files\n",
+    "if it has a directory in an inbox here, that keeps the old name, with the files in it\n",
   );
   // Its old name again: its old files.
   await homes.serve("camera", ["--inbox", inbox], "one");

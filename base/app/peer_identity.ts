@@ -32,7 +32,11 @@ export function readDecision(returned: unknown): PeerIdentity | boolean {
 
 function identityProblem(given: object): string | null {
   const unknown = Object.keys(given).find((name) => !PROPERTIES.includes(name));
-  if (unknown !== undefined) return `it has the unknown property ${JSON.stringify(unknown)}`;
+  if (unknown !== undefined) {
+    return `it has the unknown property ${JSON.stringify(unknown)}; it can have ${
+      PROPERTIES.join(", ")
+    }`;
+  }
   const { user, signal, isTrusted } = given as Record<keyof PeerIdentity, unknown>;
   if (user === "") return "user must be a name; got an empty text";
   if (typeof user !== "string") return `user must be a name; got ${typeName(user)}`;
