@@ -57,7 +57,8 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
     "tmp": null,
   });
   await fill(share, { "shared": "x", "dir/file": "x".repeat(100_000) });
-  await fill(here, { "file": "x", "own/file": "x" });
+  await fill(here, { "file": "x", "own/file": "x", "moved/named": "x", "outbox/file": "x" });
+  const [moved, outbox] = [`${here}/moved`, `${here}/outbox`];
   const [, viewer] = await homes.init("camera", "viewer", "old", "guest", "degu");
   await Deno.mkdir(homes.at("state"));
   await Deno.rename(homes.at("degu"), homes.at("state", "degu"));
@@ -73,10 +74,9 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   const invited = { until: "degu:", code: 130 };
   const send = homes.start("camera", ["send", "--listen", ADDRESS, `${share}/dir`]);
   const [target, synced, own] = [`${here}/target`, `${here}/synced`, `${here}/own`];
-  // Files that were not modified just now, so that they are moved.
-  const [moved, outbox] = [`${here}/moved`, `${here}/outbox`];
-  await fill(here, { "moved/named": "x", "outbox/file": "x" });
-  for (const path of [`${moved}/named`, `${outbox}/file`]) await Deno.utime(path, 1000, 1000);
+  // A file is moved three seconds after its last change, and no test can set that time (ctime).
+  const changed = (await Deno.stat(`${outbox}/file`)).ctime!.getTime();
+  await new Promise((resolve) => setTimeout(resolve, changed + 3_100 - Date.now()));
   return {
     "send --listen ADDRESS DIR": {
       args: ["send", "--listen", ADDRESS, own],
