@@ -19,14 +19,7 @@ export {
   setTransferTraits,
 } from "./files/transfer/client.ts";
 export {
-  // `degu get` doesn't copy a file again that is here already.
-  confirmDownload,
-} from "./files/transfer/download.ts";
-export {
   // The program explains an error of a transfer by its data.
-  hasStatus,
-  isCut,
-  isOfTransfer,
   transferFacts,
   // The table of explanations has an entry for each reason.
   type TransferReason,
@@ -53,9 +46,3 @@ export {
   // Paths of the program have slashes, as those of the library have.
   withSlashes,
 } from "./internal/disk/paths.ts";
-export {
-  // A message of the system is printed without its code.
-  plainMessageOf,
-  // The program explains an error of the system by its code.
-  systemCode,
-} from "./net/thrown.ts";

@@ -1,7 +1,7 @@
 /** Where the files of a peer go on this device, and the copying of one to its place. */
 
 import { dirname } from "node:path";
-import { confirmDownload, nameProblem } from "@degu/degu/agent_support";
+import { nameProblem } from "@degu/degu/agent_support";
 import { download } from "@degu/degu/files";
 import { join, resolve } from "./paths.ts";
 import { FAILED, Failure } from "./failure.ts";
@@ -73,7 +73,7 @@ function notDirectory(path: string): Failure {
 /** Copies a file of a peer to a path, unless the same one is there. */
 export function downloadJobOf(
   files: RemoteFiles,
-  { names, size, modified }: Pick<RemoteEntry, "names" | "size" | "modified">,
+  { names, size }: Pick<RemoteEntry, "names" | "size">,
   path: string,
   replace = true,
 ): FileJob {
@@ -85,11 +85,8 @@ export function downloadJobOf(
     move: async (from, options) => {
       await Deno.mkdir(dirname(path), { recursive: true });
       const info = await ifThere(Deno.stat(path));
-      if (info?.isFile && info.size === size && info.mtime?.getTime() === modified.getTime()) {
-        const { signal } = options;
-        if (await confirmDownload(from, uri, path, { signal, modes: replace })) return null;
-      }
-      return await download(from, uri, path, { ...options, replace });
+      const result = await download(from, uri, path, { ...options, replace });
+      return info?.size === size && result.bytes === 0 ? null : result;
     },
   };
 }

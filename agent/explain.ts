@@ -1,6 +1,5 @@
 /** The words of errors: what went wrong, and what to do. */
 
-import { plainMessageOf, systemCode } from "@degu/degu/agent_support";
 import {
   EmptyPreambleError,
   formatAddress,
@@ -13,7 +12,7 @@ import { type ConnectionFault, describeConnectionError } from "@degu/degu/client
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
-import { codeOf, Failure, type FailureOptions, noAddressAnswers } from "./failure.ts";
+import { codeOf, errorCodeOf, Failure, type FailureOptions, noAddressAnswers } from "./failure.ts";
 import { HOSTS, mayUseMdns } from "./mdns_permissions.ts";
 import { MAX_NUMBERS } from "./numbers.ts";
 import { formatBytes } from "./output.ts";
@@ -73,7 +72,7 @@ export function reasonOf(error: unknown): string {
 }
 
 function reasonAndHint(error: unknown): [reason: string, hint?: string | undefined] {
-  if (!(error instanceof Error)) return [plainMessageOf(error)];
+  if (!(error instanceof Error)) return [`${error}`];
   if (error instanceof TlsError) return [tlsReason(error), TLS_HINTS[error.code]];
   if (error instanceof PairingError) return [pairingProblem(error)];
   if (error instanceof EmptyPreambleError) {
@@ -119,7 +118,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
       'check that "degu serve" still runs there, and try again',
     ];
   }
-  return systemProblem(error.message, systemCode(error)) ?? [error.message];
+  return systemProblem(error.message, errorCodeOf(error)) ?? [error.message];
 }
 
 /** `/dev`, `/proc` or `/sys`; a disk may be mounted below it, as at `/dev/shm`. */
@@ -164,17 +163,18 @@ const UNKNOWN_HOST_HINT =
   "check the name, and that this device is in a network, or give an IP address with --address";
 
 function attemptProblem(error: unknown): string {
+  const message = error instanceof Error ? error.message : `${error}`;
   const described = describeConnectionError(error);
-  if (described === null) return plainMessageOf(error);
+  if (described === null) return message;
   const { fault, address, silentSeconds, unreadSeconds } = described;
   if (unreadSeconds !== null) return `it took over ${unreadSeconds} s to read what was sent`;
   if (address === null) {
-    return silentSeconds === null ? plainMessageOf(error) : `it was silent for ${silentSeconds} s`;
+    return silentSeconds === null ? message : `it was silent for ${silentSeconds} s`;
   }
   if (fault === "unknown name") return `the name ${address[0]} can't be looked up`;
   const where = formatAddress(address);
   if (fault === "refused") return `nothing listens at ${where}`;
-  return fault === "unreachable" ? `there is no way to ${where}` : plainMessageOf(error);
+  return fault === "unreachable" ? `there is no way to ${where}` : message;
 }
 
 function hasFault(error: unknown, fault: ConnectionFault): boolean {
@@ -220,7 +220,7 @@ export function explainLine(
   if (unreadSeconds !== null) {
     return `${who} took over ${unreadSeconds} s to read what was sent${at}, so its connection was closed`;
   }
-  const code = systemCode(error);
+  const code = errorCodeOf(error);
   if (code === "BODY_INCOMPLETE") return `${who} left in the middle of ${file ?? "a file"}`;
   const said = ENDS[`${code}`];
   if (said !== undefined) return `${who}${said}`;

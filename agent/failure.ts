@@ -1,8 +1,7 @@
 /** Failures of commands: exit codes, and codes for programs. */
 
-import { systemCode } from "@degu/degu/agent_support";
 import { describeArgumentError, EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { describeConnectionError, StatusError } from "@degu/degu/client";
+import { describeConnectionError, isTransient, StatusError } from "@degu/degu/client";
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError, type TransferErrorCode } from "@degu/degu/files";
 // The whole of files.ts would be loaded by commands that move no file, too.
@@ -112,6 +111,26 @@ const SYSTEM_CODES: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
   [/^(EEXIST|ENOTEMPTY)$/, "ALREADY_THERE"],
 ];
 
+/** The `code` of an error of the system or of the library: `"ENOSPC"`, `"UNTRUSTED"`. */
+export function errorCodeOf(error: unknown): unknown {
+  return (error as { readonly code?: unknown } | null | undefined)?.code;
+}
+
+/** Whether a transfer has failed for a reason other than its connection or an argument. */
+export function isOfTransfer(error: unknown): error is TransferError | StatusError {
+  return error instanceof TransferError || error instanceof StatusError;
+}
+
+/** Whether the peer has answered with this status. */
+export function hasStatus(error: unknown, status: number): boolean {
+  return error instanceof StatusError && error.status === status;
+}
+
+/** Whether the connection broke off; a refusal by the peer is no such error. */
+export function isCut(error: unknown): boolean {
+  return !isOfTransfer(error) && isTransient(error);
+}
+
 /** The code of an error, for programs. */
 export function codeOf(error: unknown): ErrorCode {
   if (error instanceof Failure) return error.code;
@@ -128,7 +147,7 @@ export function codeOf(error: unknown): ErrorCode {
   // Any other error of TLS means that no service for this program answers.
   if (error instanceof TlsError || noAddressAnswers(error)) return "NO_ADDRESS";
   if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
-  const system = `${systemCode(error)}`;
+  const system = `${errorCodeOf(error)}`;
   return SYSTEM_CODES.find(([each]) => each.test(system))?.[1] ?? "FAILED";
 }
 

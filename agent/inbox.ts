@@ -4,7 +4,7 @@ import { giveNewName, presenceOf, syncIfPossible } from "@degu/degu/agent_suppor
 import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
 import { join } from "./paths.ts";
-import { FAILED, Failure } from "./failure.ts";
+import { errorCodeOf, FAILED, Failure } from "./failure.ts";
 
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */
 export const RESERVED = ".degu-files";
@@ -52,9 +52,7 @@ export function refusalOf(error: unknown): InboxRefusal | null {
     const headers = { "root-gone": "?1" };
     return { message: error.message, response: [503, "Service Unavailable", headers, null] };
   }
-  const code = error instanceof Deno.errors.NotCapable
-    ? "EACCES"
-    : `${(error as { code?: unknown } | null)?.code}`;
+  const code = error instanceof Deno.errors.NotCapable ? "EACCES" : `${errorCodeOf(error)}`;
   const [, response] = SYSTEM_REFUSALS.find(([codes]) => codes.test(code)) ?? [];
   return response === undefined ? null : { message: `${error}`, response };
 }

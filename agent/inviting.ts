@@ -1,6 +1,5 @@
 /** An invitation that a person sees: its line, how to do without it, and the time that is left. */
 
-import { plainMessageOf } from "@degu/degu/agent_support";
 import { formatAddress } from "@degu/degu/base";
 import {
   type Device,
@@ -171,7 +170,7 @@ function confirmWith({ confirm }: NumberQuestions, { output, signal: ends }: Con
       const why = reason instanceof PairingError && reason.reason === "local"
         ? "the answer here was no"
         : reason instanceof Deno.errors.TimedOut
-        ? plainMessageOf(reason)
+        ? reason.message
         : "it has left, or the answer there was no";
       output.note(`${name} has not come in: ${why}`);
     };

@@ -3,7 +3,6 @@
  * share and its inbox.
  */
 
-import { hasStatus, isOfTransfer } from "@degu/degu/agent_support";
 import { describeArgumentError } from "@degu/degu/base";
 import type { Response } from "@degu/degu/client";
 import { type Device, isDeviceName } from "@degu/degu/device";
@@ -16,7 +15,7 @@ import {
 } from "@degu/degu/files";
 import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
-import { FAILED, Failure, USAGE } from "./failure.ts";
+import { FAILED, Failure, hasStatus, isOfTransfer, USAGE } from "./failure.ts";
 import { wildcardHint } from "./local_paths.ts";
 import { explainTransfer, type FileAction, isOfOldFile, ONLY_NEW } from "./transfer_errors.ts";
 import { type Open, PeerConnections } from "./peer_connections.ts";

@@ -1,7 +1,7 @@
 /** The transfers of one command, of files and of trees, with one progress bar and one summary. */
 
 import { dirname } from "node:path";
-import { isCut, isOfTransfer, transferFacts } from "@degu/degu/agent_support";
+import { transferFacts } from "@degu/degu/agent_support";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { ConnectionPool } from "@degu/degu/client";
 import {
@@ -19,7 +19,17 @@ import {
 } from "@degu/degu/files";
 import { join } from "./paths.ts";
 import type { Context } from "./command.ts";
-import { codeOf, type ErrorCode, exitCodeOf, FAILED, Failure, isAway, REFUSED } from "./failure.ts";
+import {
+  codeOf,
+  type ErrorCode,
+  exitCodeOf,
+  FAILED,
+  Failure,
+  isAway,
+  isCut,
+  isOfTransfer,
+  REFUSED,
+} from "./failure.ts";
 import {
   BREAKS_OFF,
   endsCommand,

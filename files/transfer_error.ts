@@ -347,7 +347,7 @@ function hintOf(status: number, task: TransferTask): string {
     : "that status is not a success; is it a FilesApp?";
 }
 
-/** Whether a transfer failed by itself: neither the connection nor an argument is the reason. */
+/** Whether a transfer has failed for a reason other than its connection or an argument. */
 export function isOfTransfer(error: unknown): error is TransferError | StatusError {
   return error instanceof TransferError || error instanceof StatusError;
 }

@@ -103,17 +103,12 @@ async function runReceive(
     for (const line of offerLines(sender.name, entries)) output.note(line);
     using transfers = new Transfers({ ...context, signal }, "get", kept, { again: RUN_BOTH_AGAIN });
     const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
-      const { name, kind, size, modified } = entry;
+      const { name, kind, size } = entry;
       const names = [name];
       if (bareName(name).startsWith(".") && !force) throw new Failure(BEGINS_WITH_DOT);
       if (kind === "file") {
         const path = pathIn(target.path, name);
-        const job = downloadJobOf(
-          files,
-          { names, size, modified: new Date(modified) },
-          path,
-          force,
-        );
+        const job = downloadJobOf(files, { names, size }, path, force);
         return withSizeCheck(job, output);
       }
       const root = await directoryPathIn(target, name);

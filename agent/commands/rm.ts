@@ -1,10 +1,9 @@
 /** `degu rm`: removes files and directories from the inbox of a peer. */
 
-import { hasStatus, isOfTransfer } from "@degu/degu/agent_support";
 import { deleteFile, listTree, TransferError, type TreeEntry } from "@degu/degu/files";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
-import { codeOf, FAILED, Failure, USAGE } from "../failure.ts";
+import { codeOf, FAILED, Failure, hasStatus, isOfTransfer, USAGE } from "../failure.ts";
 import { checkDeleting } from "../local_paths.ts";
 import { checkNotReserved } from "../remote_files.ts";
 import { OTHER_REASONS, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";

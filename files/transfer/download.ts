@@ -128,33 +128,6 @@ export interface OwnBeginning {
 }
 
 /**
- * Compares a file here with one of a server, and gives it the permission bits of that one if they
- * have the same content. A link stays as it is.
- *
- * @returns Whether they have the same content.
- */
-export async function confirmDownload(
-  from: Requester | Connector,
-  uri: string,
-  file: string,
-  { signal, modes }: { readonly signal: AbortSignal | undefined; readonly modes: boolean },
-): Promise<boolean> {
-  using client = new TransferClient("from", from, { signal });
-  const there = await askDigest(client, uri);
-  using open = await Deno.open(file);
-  const before = await open.stat();
-  const hash = await hashStart(open, before.size, () => changedHere(file), signal);
-  if (hash.digest("hex") !== there.sha256) return false;
-  const source = client.bitsFor(there.mode);
-  if (!modes || source === null) return true;
-  const { granted } = await PartFile.find(file);
-  const now = Deno.lstatSync(file);
-  const isSame = now.isFile && now.dev === before.dev && now.ino === before.ino;
-  if (granted !== null && isSame) setMode(file, modeOfCopy(source, granted));
-  return true;
-}
-
-/**
  * Gives a file here the time and the permission bits of its source.
  *
  * @param state The file as it was before it was compared.
