@@ -12,7 +12,8 @@ import {
   withoutZone,
   zoneOf,
 } from "../base/address.ts";
-import { wrongType } from "../internal/checks.ts";
+import { notAllowed, wrongArgument, wrongType } from "../internal/checks.ts";
+import { argumentFacts } from "../internal/facts.ts";
 
 const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
 const encoder = new TextEncoder();
@@ -31,9 +32,10 @@ export function checkAddresses<Checked extends Address>(
     try {
       return check(address);
     } catch (error) {
-      const { message } = error as Error;
-      const Class = error instanceof TypeError ? TypeError : RangeError;
-      throw new Class(message.replace(/^address/, `${label}[${i}]`));
+      const { argument, problem } = argumentFacts.of(error) ?? {};
+      if (argument === undefined || problem === undefined) throw error;
+      const item = argument.replace(/^address/, `${label}[${i}]`);
+      throw error instanceof TypeError ? wrongArgument(item, problem) : notAllowed(item, problem);
     }
   });
 }

@@ -13,6 +13,7 @@ import {
 } from "@degu/degu";
 import type { BodyOut } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
+import { Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -90,6 +91,8 @@ Deno.test("what is often got wrong is said with what is right", async (t) => {
 Deno.test("the error of an argument names it for programs, too", async () => {
   await using pki = await TempPKI.create();
   await using empty = await tempDir();
+  await using dir = await tempDir();
+  await using device = await Device.open(`${dir.path}/device`, { name: "device" });
   const { clientSslconfig: config, serverSslconfig: other } = pki;
   const address: Address = ["127.0.0.1", 80];
   const client = new Client(address);
@@ -111,6 +114,8 @@ Deno.test("the error of an argument names it for programs, too", async () => {
     ["caFile", connectTo({ caFile: config.certFile })],
     ["ca", connectTo({ caFile: undefined, ca: text })],
     ["caPath", connectTo({ caFile: undefined, caPath: empty.path })],
+    ["listen[1][0]", () => device.invite({ listen: [address, ["name", 80]] })],
+    ["listen[1][1]", () => device.invite({ listen: [address, ["127.0.0.1", 65536]] })],
   ];
   for (const [argument, call] of rows) {
     const error = await rejectionOf(Promise.resolve().then(call), argument);
