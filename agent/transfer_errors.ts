@@ -122,7 +122,7 @@ export function explainTransfer(error: unknown, action: FileAction): string {
 
 function transferProblem(error: TransferError, action: FileAction): string {
   const { code, cause, limit, problem } = error;
-  const { is } = transferFacts.of(error);
+  const is = transferFacts.of(error)?.is;
   if (code === "EXISTS") return action === "get" ? ALREADY_HERE : ALREADY_THERE;
   if (code === "ONLY_ADDS") return ONLY_NEW;
   if (code === "ROOT_GONE") return explain(error);

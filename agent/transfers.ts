@@ -674,7 +674,7 @@ class TreeCopy {
     if (at === "source") {
       transfers.fail(from, problem, code, { from, to });
     } else {
-      const { path: entry } = transferFacts.of(error);
+      const entry = transferFacts.of(error)?.path;
       const about = entry && { entry: this.namesOf(entry).to };
       transfers.fail(to, problem, code, { action: "delete", path: to, ...about });
     }

@@ -284,7 +284,7 @@ export function canonicalDnsName(text: string): string | null {
 }
 
 /** True for a host that needs no zone: a DNS name or an IPv4 address. */
-export function isNameOrIPv4(host: string): boolean {
+function isNameOrIPv4(host: string): boolean {
   return isIPv4(host) || canonicalDnsName(host) !== null;
 }
 
@@ -400,7 +400,7 @@ function pathProblem(path: string): string | null {
 export type Parts = [host: string, port: number, flowinfo?: number, scopeid?: number];
 
 /** Checks the length of a tuple, and its items except for the text of the host and the port. */
-export function checkTuple(address: Address): Parts {
+function checkTuple(address: Address): Parts {
   if (!Array.isArray(address)) {
     const wanted = "[host, port], [host, port, flowinfo, scopeid], a string or a Uint8Array";
     throw wrongType("address", wanted, address);
@@ -417,12 +417,12 @@ export function checkTuple(address: Address): Parts {
   return [host, port, flowinfo, scopeid];
 }
 
-export function checkPort(port: number, least: number): number {
+function checkPort(port: number, least: number): number {
   checkInteger("address[1]", port, least, MAX_PORT);
   return port;
 }
 
-export function makeTuple(
+function makeTuple(
   host: string,
   port: number,
   flowinfo?: number,

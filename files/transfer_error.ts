@@ -151,12 +151,7 @@ interface TransferFacts {
   readonly path?: readonly string[];
 }
 
-const facts: Facts<TransferFacts> = new Facts(Symbol.for("degu.transfer"));
-
-export const transferFacts = {
-  add: <E extends Error>(error: E, of: TransferFacts): E => facts.add(error, of),
-  of: (error: unknown): TransferFacts => facts.of(error) ?? {},
-};
+export const transferFacts: Facts<TransferFacts> = new Facts(Symbol.for("degu.transfer"));
 
 /** What a request is for: a part that gets its `name` was sent before. */
 type TransferTask = "put" | "name" | "make" | "delete" | "list" | "get";

@@ -1,5 +1,6 @@
-import { notAllowed } from "./checks.ts";
 /** Byte arrays, which can change at any time. */
+
+import { notAllowed } from "./checks.ts";
 
 const lengthOf = Object.getOwnPropertyDescriptor(
   Object.getPrototypeOf(Uint8Array.prototype),

@@ -88,7 +88,6 @@ export interface RetryEvent {
   readonly seconds: number;
 }
 
-const OPTIONS = ["retries", "seconds", "signal", "when", "onRetry"];
 const DEFAULT_RETRIES = 3;
 /** The seconds before the first retry by default, and the most before any. */
 const DEFAULT_WAIT_SECONDS = 1;
@@ -152,26 +151,24 @@ export async function retry<T>(
   options: RetryOptions = {},
 ): Promise<T> {
   checkFunction("attempt", attempt);
-  const { when = isTransient } = copyOptions(options, OPTIONS);
-  checkFunction("when", when);
-  return await retryIf(when, attempt, options);
+  return await retryIf(attempt, checkOptions(options));
 }
 
 /**
- * Retries a call also after other errors.
+ * Makes a call, and retries the call, with options that are checked.
  *
- * @param attempt Its second argument is a function to call if the peer has answered the attempt:
- * then no hang-up is a refusal.
+ * @param attempt Makes the call. It calls its second argument if the peer has answered: a peer that
+ * hangs up afterwards has not refused.
  */
 export async function retryIf<T>(
-  mayRetry: (error: unknown) => boolean,
   attempt: (
     moved: (progress?: RetryProgress) => void,
     answered: () => void,
   ) => Promise<T>,
-  options: RetryOptions,
+  { when, retries = DEFAULT_RETRIES, seconds: first = DEFAULT_WAIT_SECONDS, signal, onRetry }:
+    & RetryOptions
+    & { readonly when: (error: unknown) => boolean },
 ): Promise<T> {
-  const { retries, seconds: first, signal, onRetry } = checkOptions(options);
   let retried = 0;
   let hangUps = 0;
   let furthest = 0;
@@ -200,7 +197,7 @@ export async function retryIf<T>(
     }
     const isAtOnce = !isAnswered && performance.now() - start < REFUSAL_MILLISECONDS;
     hangUps = isAtOnce && systemCode(error) === "EMPTY_PREAMBLE" ? hangUps + 1 : 0;
-    if (retried >= retries || hangUps >= HANG_UPS || mayRetry(error) !== true) {
+    if (retried >= retries || hangUps >= HANG_UPS || when(error) !== true) {
       if (response !== null) return result;
       throw error;
     }
@@ -231,16 +228,22 @@ function retryAfterOf(error: unknown): number {
 }
 
 function checkOptions(options: RetryOptions) {
-  const copy = copyOptions(options, OPTIONS);
-  const { retries = DEFAULT_RETRIES, seconds = DEFAULT_WAIT_SECONDS, signal, onRetry } = copy;
+  const {
+    retries = DEFAULT_RETRIES,
+    seconds = DEFAULT_WAIT_SECONDS,
+    signal,
+    when = isTransient,
+    onRetry,
+  } = copyOptions(options, ["retries", "seconds", "signal", "when", "onRetry"]);
   checkInteger("retries", retries, 0, Infinity);
   checkNumber("seconds", seconds);
   if (!(seconds >= 0 && seconds <= MAX_WAIT_SECONDS)) {
     throw notAllowed("seconds", `must be a number from 0 to ${MAX_WAIT_SECONDS}; got ${seconds}`);
   }
   checkSignal(signal);
+  checkFunction("when", when);
   if (onRetry !== undefined) checkFunction("onRetry", onRetry);
-  return { retries, seconds, signal, onRetry };
+  return { retries, seconds, signal, when, onRetry };
 }
 
 /** Marks an error as transient; returns the error. */

@@ -9,7 +9,7 @@ import { checkHeaderDict, type HeaderDict } from "../wire/headers.ts";
 import { allows, VALUE } from "../wire/tables.ts";
 
 /** A body of the platform, which can be sent any number of times. */
-export type PlatformBody = Blob | ArrayBuffer | URLSearchParams;
+type PlatformBody = Blob | ArrayBuffer | URLSearchParams;
 
 /** Whether a value is a body of the platform. */
 export function isPlatformBody(value: unknown): value is PlatformBody {

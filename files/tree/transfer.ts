@@ -96,7 +96,7 @@ export async function transferTree(
   const mayRetry = (error: unknown) =>
     isUsable && !report.hasThrown && (isTransient(error) || isOvertaken(error));
   try {
-    await retryIf(mayRetry, attemptOnce, { retries, signal, onRetry });
+    await retryIf(attemptOnce, { when: mayRetry, retries, signal, onRetry });
   } catch (error) {
     const isAborted = report.hasThrown || signal?.aborted === true;
     if (isAborted || report.brokenOff?.error !== error) {
