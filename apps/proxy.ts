@@ -18,16 +18,16 @@ import {
 import { isPreambleTooLong } from "../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, type Requester } from "../client.ts";
 import { closeIfUnframed } from "../net/client_connection.ts";
-import { relayedHeaders } from "../net/default_headers.ts";
+import { mergeRelayedHeaders } from "../net/default_headers.ts";
 import { checkRequester, isConnector } from "../net/requester.ts";
 import type { Logger } from "../server.ts";
 
 /** What is added to requests, and the logger that learns why one could not be relayed. */
 export interface ProxyOptions {
   /**
-   * Returns headers for a request that is relayed, such as who asks. They replace headers of the
-   * same names that came with the request, whatever its `connection` names, and default headers of
-   * the client; one that is `undefined` is left out.
+   * Returns headers for a relayed request, such as the address of its client. A header replaces
+   * that of the same name that was received, or that the client sends by default. A header that is
+   * `undefined` is left out. The `connection` of the request takes none of them away.
    *
    * @default {nothing is added}
    */
@@ -122,7 +122,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     const { method, body } = request;
     const added = this.#headers === undefined ? NO_HEADERS : this.#headers(request, session);
     checkHeaderDict(added);
-    const headers = relayedHeaders(endToEndHeaders(request.headers), added);
+    const headers = mergeRelayedHeaders(endToEndHeaders(request.headers), added);
     try {
       const { signal } = session;
       const response = await this.#requester.request(method, uri, headers, body, { signal });

@@ -15,9 +15,9 @@ import type { BodyOut } from "../base/body/bodies.ts";
 import { checkFunction } from "../internal/checks.ts";
 
 /**
- * Calls the wrapped app, with the arguments of the wrapper unless there are others. The answer is a
- * `Response`, whatever the app has returned, or thrown as a {@linkcode ResponseError}; so are 413
- * and 400 for a body that is too long for the app or no JSON. Any other error rejects.
+ * Calls the wrapped app, with the arguments of the wrapper unless others are passed. It resolves to
+ * a `Response`: of what the app returns or throws as a {@linkcode ResponseError}, and of 413 or 400
+ * if the body is too long for the app or no JSON. It rejects with any other error.
  */
 export type NextApp<R extends Request = Request> = (
   request?: R,
@@ -33,7 +33,7 @@ export type NextApp<R extends Request = Request> = (
  * wrapper would let strangers in, and its disposal. It has no `onConnect` if the app has none.
  *
  * @param app The app to wrap.
- * @param handle Answers a request; `next()` is what the app answers.
+ * @param handle Answers a request; `next()` resolves to the answer of the app.
  * @throws {TypeError} if `app` is not an app, or `handle` is not a function.
  *
  * @example
@@ -63,7 +63,7 @@ export function wrapApp<R extends Request = Request>(
  * Wraps an app that is an object.
  *
  * @param app The app to wrap.
- * @param handle Answers a request; `next()` is what the app answers.
+ * @param handle Answers a request; `next()` resolves to the answer of the app.
  * @throws the same errors.
  */
 export function wrapApp(
@@ -74,7 +74,7 @@ export function wrapApp(
  * Wraps an app of either form.
  *
  * @param app The app to wrap.
- * @param handle Answers a request; `next()` is what the app answers.
+ * @param handle Answers a request; `next()` resolves to the answer of the app.
  * @throws the same errors.
  */
 export function wrapApp(

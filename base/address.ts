@@ -106,12 +106,13 @@ export function parseAddress(text: string): Address {
 }
 
 /**
- * Checks an address of a program, and copies it, as the constructors of clients and servers do: to
- * refuse a configuration at once. Nothing is looked up or connected.
+ * Checks an address and copies it, as the constructors of clients and servers do, so that a program
+ * can refuse a wrong configuration at once. No name is resolved, and no connection is made.
  *
  * @param address The address.
- * @param side The end that will use it. A `"client"` connects to it: a host may be a name, and the
- * port isn't 0. A `"server"` listens at it: a host is an IP address, and the port may be 0.
+ * @param side The side that will use the address. A `"client"` connects to it: the host may be a
+ * name, and the port isn't 0. A `"server"` listens at it: the host is an IP address, and the port
+ * may be 0.
  * @returns The address, a frozen copy of a tuple and a copy of an abstract name.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the address is not allowed, or `side` is another text; the message says

@@ -1,4 +1,4 @@
-/** What errors say of their connection, as properties under a registered symbol. */
+/** The details of connections in errors, as properties under a registered symbol. */
 
 import { Facts } from "../internal/facts.ts";
 import type { Address } from "./address.ts";
@@ -21,7 +21,7 @@ export type ConnectionFault =
   | "timed out"
   | "unknown name";
 
-/** What an error says of its connection. */
+/** What happened to a connection, where, and how far it had come. */
 export interface ConnectionErrorDescription {
   /** What happened. */
   readonly fault: ConnectionFault;
@@ -37,10 +37,10 @@ export interface ConnectionErrorDescription {
   readonly missingBytes: number | null;
 }
 
-/** The key of the details of connections, in errors. */
+/** The key under which an error has the details of its connection. */
 export const CONNECTION: unique symbol = Symbol.for("degu.connection");
 
-/** What an error itself carries; the error of the system has its fault in its class or code. */
+/** The details that an error has itself; an error of the system has no fault, but a class or code. */
 export type ConnectionFacts = Partial<ConnectionErrorDescription>;
 
 export const connectionFacts: Facts<ConnectionFacts> = new Facts(CONNECTION);

@@ -8,10 +8,10 @@ import { isBusyStatus } from "../internal/statuses.ts";
 import type { Address } from "./address.ts";
 import { CONNECTION, type ConnectionFacts } from "./connection_facts.ts";
 
-/** What an error has beside its message. */
+/** The cause of an error, and its problem without the rest of the message. */
 export interface DeguErrorOptions extends ErrorOptions {
   /**
-   * The message without the path that it is about, and without advice.
+   * The problem alone, without the path at the start of the message and the advice at its end.
    *
    * @default {the message}
    */
@@ -44,8 +44,8 @@ export class DeguError extends Error {
   }
 
   /**
-   * The message without the path that it is about, and without advice: for a program that says both
-   * in other words. May change, like the message.
+   * The problem alone, without the path at the start of the message and the advice at its end, for
+   * programs that add their own. The text may change, like the message.
    */
   get problem(): string {
     return this.#problem ?? this.message;

@@ -1,4 +1,4 @@
-/** Hosts: what kind of address a text is, in the one form in which two are compared. */
+/** Hosts: their kind, their canonical form, and from where they can be reached. */
 
 import {
   bytesOfIPAddress,
@@ -21,7 +21,7 @@ export interface ParsedHost {
    * a name the lower case, without the trailing dot.
    */
   readonly text: string;
-  /** The name or the number of an interface, the part after `%`; `null` without, and for `%0`. */
+  /** The name or number of an interface, the part after `%`; `null` if it is missing or `0`. */
   readonly zone: string | null;
   /** The 4 or 16 bytes of an IP address; `null` for a name. */
   readonly bytes: Uint8Array<ArrayBuffer> | null;
@@ -42,12 +42,12 @@ export interface ParsedHost {
 }
 
 /**
- * Parses the host of an address: finds out whether it is an IPv4 address, an IPv6 address or a DNS
- * name, how far it reaches, and in which form it is compared with others. Nothing is looked up.
+ * Parses the host of an address: finds out whether the host is an IPv4 address, an IPv6 address or
+ * a DNS name, from where it can be reached, and its canonical form. No name is resolved.
  *
  * IPv4 addresses have four decimal numbers without leading zeros. IPv6 addresses have no brackets,
- * and no length of a prefix. A name whose last label is a number is no name, since systems read it
- * as an IPv4 address.
+ * and no length of a prefix. A text whose last label is a number is no name, since systems read
+ * such a text as an IPv4 address.
  *
  * @param text The host, the first item of an {@linkcode Address}.
  * @returns The host; `null` for any other text, as `URL.parse` does. {@linkcode checkAddress} says

@@ -14,10 +14,10 @@ export class Internal<T> {
   }
 }
 
-/** The first argument of constructors that no program calls, so that they can change. */
+/** The first argument of constructors that programs can't call, so that these can change. */
 export const INTERNAL: Internal<null> = new Internal(null);
 
-/** Refuses a call of such a constructor by a program; `advice` says what to call instead. */
+/** Refuses a program's call of an internal constructor; `advice` names what to call instead. */
 export function checkInternal(given: Internal<null>, name: string, advice: string): void {
   if (given !== INTERNAL) throw new TypeError(`a program can't make a ${name}: use ${advice}`);
 }

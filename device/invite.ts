@@ -27,7 +27,7 @@ import {
 } from "../internal/checks.ts";
 import { pause } from "../internal/pause.ts";
 import { type Authority, identifyDevice, readAuthorityDer } from "./identity/authority.ts";
-import { LineLimit } from "../net/logger.ts";
+import { LineRateLimiter } from "../net/logger.ts";
 import { plainMessageOf, reworded } from "../net/thrown.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import {
@@ -161,7 +161,7 @@ export class Invitation implements AsyncDisposable {
   readonly #state: PairingState<LineState, LineEvent>;
   readonly #plain: PlainPort;
   /** The limits of what strangers can write into the log, by kind. */
-  readonly #logLimits: Record<"strangers" | "wrong" | "late" | "refused", LineLimit>;
+  readonly #logLimits: Record<"strangers" | "wrong" | "late" | "refused", LineRateLimiter>;
   readonly #outcome = Promise.withResolvers<Peer>();
   /** A timer, which a clock that is set does not move. */
   readonly #expiry: ReturnType<typeof setTimeout>;
@@ -191,7 +191,7 @@ export class Invitation implements AsyncDisposable {
     // A stranger must not be able to fill the log.
     const limited = (log: (last: string, total: number) => void) => {
       let total = 0;
-      return new LineLimit((last, count) => log(last, total += count));
+      return new LineRateLimiter((last, count) => log(last, total += count));
     };
     this.#logLimits = {
       strangers: limited((last, count) =>

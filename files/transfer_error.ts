@@ -139,8 +139,11 @@ export class TransferError extends DeguError {
 }
 
 /**
- * The finer reason of an error: what is in the way could be deleted; a list was cut; the server has
- * no suitable `FilesApp`.
+ * The finer reason of an error.
+ *
+ * - `"deletable"`: what is in the way would be deleted with `delete`.
+ * - `"cut"`: the list of the server ended too early.
+ * - `"no FilesApp"`: the server has no `FilesApp` that does this.
  */
 export type TransferReason = "deletable" | "cut" | "no FilesApp";
 
@@ -153,7 +156,7 @@ interface TransferFacts {
 
 export const transferFacts: Facts<TransferFacts> = new Facts(Symbol.for("degu.transfer"));
 
-/** What a request is for: a part that gets its `name` was sent before. */
+/** The task of a request; `"name"` gives the final name to a part that was sent before. */
 type TransferTask = "put" | "name" | "make" | "delete" | "list" | "get";
 
 /** The status of a response, or of a file in a bundle, which has no headers. */
@@ -292,7 +295,7 @@ export function changedWhileMoved(name: string, options?: ErrorOptions): Transfe
   });
 }
 
-/** The meanings of a status by its code, if that has one meaning for all tasks. */
+/** The hints for codes that mean the same for all tasks. */
 const CODE_HINTS: Readonly<Partial<Record<TransferErrorCode, string>>> = {
   ROOT_GONE: "the directory that is served is not there; is its disk mounted?",
   ONLY_ADDS: "it only adds files: another file is there, and stays",
@@ -372,7 +375,7 @@ export function hasChanged(error: unknown): boolean {
 /** The statuses below 500 after which no other file can be copied either. */
 const FINAL_STATUSES: ReadonlySet<number> = new Set([401, 405]);
 
-/** Whether an error would meet every other file, too. */
+/** Whether every other file would fail with the same error. */
 export function endsAll(error: unknown): boolean {
   if (!isOfTransfer(error)) {
     return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);

@@ -1,4 +1,4 @@
-/** What errors say of the connection that they ended, or that could not be made. */
+/** Errors of connections that could not be made or that ended: what happened, and where. */
 
 import {
   type ConnectionErrorDescription,
@@ -11,7 +11,7 @@ type ErrorClass = abstract new (...args: never[]) => Error;
 
 const { errors } = Deno;
 
-/** The signs of a fault in errors of the system: classes, and codes for which Deno has none. */
+/** The faults of errors of the system: by class, or by code if Deno has no class for it. */
 const SYSTEM_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass | string)[]])[] = [
   ["refused", [errors.ConnectionRefused]],
   ["reset", [errors.ConnectionReset, errors.ConnectionAborted, errors.BrokenPipe]],
@@ -23,7 +23,7 @@ const SYSTEM_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass |
   ],
 ];
 
-/** The fault that an error of the system means; `null` for an error of something else. */
+/** The fault of an error of the system; `null` for an error that is about no connection. */
 function systemFaultOf(error: unknown): ConnectionFault | null {
   const code = systemCode(error);
   const isSign = (sign: ErrorClass | string) =>

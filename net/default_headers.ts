@@ -1,23 +1,26 @@
-/** The headers that a client sends by default, and the headers that take their place. */
+/** The default headers of a client, and which headers of a request replace them. */
 
 import { checkHeaderDict, type HeaderDict } from "../base/wire/headers.ts";
 
 /**
- * The key of the program's own headers among those of a relayed request. The symbol is registered:
- * the proxy and the client may be of two copies of this package. `{ ...headers }` copies the key.
+ * The key under which the headers of a relayed request have those that the proxy added. The symbol
+ * is registered, because the proxy and the client may be of two copies of this package. The copy
+ * `{ ...headers }` has the key as well.
  */
 const OWN = Symbol.for("degu.ownHeaders");
 
 /**
- * Joins the headers that a relayed request came with and those of this program, which replace them.
- * In a request with these headers, or with a copy, the client's default headers replace all but the
- * program's own.
+ * Merges the received headers of a relayed request with the proxy's own headers, which replace
+ * them. The default headers of a client replace the received headers, and not the proxy's own.
  */
-export function relayedHeaders(received: HeaderDict, own: HeaderDict): HeaderDict {
+export function mergeRelayedHeaders(received: HeaderDict, own: HeaderDict): HeaderDict {
   return { ...received, ...own, [OWN]: own };
 }
 
-/** Adds default headers to those of a request, which replace them unless they are relayed. */
+/**
+ * Adds a client's default headers to the headers of a request. A header of the request replaces a
+ * default header of the same name, unless a proxy has received and relayed it.
+ */
 export function withDefaults(headers: HeaderDict, defaults: HeaderDict): HeaderDict {
   checkHeaderDict(headers);
   const { [OWN]: own } = headers as { readonly [OWN]?: HeaderDict };

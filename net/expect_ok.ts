@@ -10,7 +10,7 @@ import { quote } from "../internal/quote.ts";
 import type { ReceivedHeaders } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { type Transience, TRANSIENT } from "../internal/facts.ts";
-import { isBusyStatus, isRefusedUnread } from "../internal/statuses.ts";
+import { isBusyStatus, isUnprocessedStatus } from "../internal/statuses.ts";
 
 const MAX_TEXT_BYTES = 1024;
 const TEXT_MILLISECONDS = 1000;
@@ -43,7 +43,7 @@ export class StatusError extends DeguError {
 
   /** @internal */
   constructor(internal: Internal<null>, fields: StatusErrorFields) {
-    checkInternal(internal, "StatusError", ADVICE);
+    checkInternal(internal, "StatusError", CONSTRUCTOR_ADVICE);
     super(fields.message, fields);
     this.status = fields.status;
     this.reason = fields.reason ?? "";
@@ -68,11 +68,11 @@ export class StatusError extends DeguError {
     // A proxy may have passed the request on before it gave up.
     return this.method === "GET" || this.method === "HEAD"
       ? isBusyStatus(this.status)
-      : isRefusedUnread(this.status);
+      : isUnprocessedStatus(this.status);
   }
 }
 
-/** What a {@linkcode StatusError} is made of. */
+/** The fields of a {@linkcode StatusError}. */
 interface StatusErrorFields extends DeguErrorOptions {
   readonly message: string;
   readonly status: number;
@@ -85,7 +85,7 @@ interface StatusErrorFields extends DeguErrorOptions {
 
 const NO_HEADERS: ReceivedHeaders = Object.freeze({});
 
-const ADVICE =
+const CONSTRUCTOR_ADVICE =
   "reply(404) or new ResponseError(reply(404)) in an app, and else a class that extends DeguError";
 
 /** Makes the error of a status that is no success. */

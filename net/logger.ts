@@ -1,5 +1,6 @@
 /**
- * Loggers: the standard one, which a peer can't fill, and a wrapper of a user's, which may fail.
+ * Loggers: the standard one, which peers can't fill, and a wrapper for that of a program, which may
+ * fail.
  */
 
 import { type Session, tellServer } from "../base/app/session.ts";
@@ -10,7 +11,7 @@ import { type Interval, unref } from "./deadline.ts";
 /** The level of a line of a log. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
-/** The subject of a line of a log, as data. */
+/** The details of a line of a log, as data. */
 export interface LogDetails {
   /**
    * The kind of the line:
@@ -60,12 +61,12 @@ export interface Logger {
   /** Exceptions of the app, answers that are not allowed, and bugs of this package. */
   error(message: string): void;
   /**
-   * Called in place of the other four if it is there: for a logger that writes objects, chooses
-   * lines by their kind, or words them anew.
+   * Called in place of the other four methods if a logger has it: for a logger that writes objects,
+   * chooses lines by their kind, or words them differently.
    *
-   * @param level The name of the method that it replaces.
+   * @param level The name of the method that is not called.
    * @param message The line. Lines are for reading, and may change in any version.
-   * @param details The subject of the line.
+   * @param details What the line is about.
    */
   record?(level: LogLevel, message: string, details: LogDetails): void;
 }
@@ -82,8 +83,8 @@ export type SafeLogger<Level extends LogLevel = LogLevel> =
 /** The least time between two lines of one kind. */
 const LINE_MILLISECONDS = 1000;
 
-/** Lets a line a second through: the first at once, then the last of those that came meanwhile. */
-export class LineLimit {
+/** Prints a line a second: the first line at once, then the last of the lines that followed. */
+export class LineRateLimiter {
   readonly #print: (last: string, count: number) => void;
   #last = "";
   /** The number of lines since the one that was printed last. */
@@ -115,7 +116,7 @@ export class LineLimit {
     if (count > 0) this.#print(this.#last, count);
   }
 
-  /** Prints what was left out, and nothing any more. */
+  /** Prints the last line that was held back; later lines are dropped. */
   close(): void {
     if (this.#timer === null) return;
     clearTimeout(this.#timer);
@@ -145,12 +146,12 @@ const toStderr = (line: string, level: LogLevel) =>
   console[level === "error" ? level : "warn"](line);
 
 /**
- * Makes a logger like the one that each server has by default, which a peer can't fill: of each
- * kind of lines that peers can cause, those of the levels `info` and `debug`, it prints a line a
- * second. The last of the others of that second follows a second later, with their number.
+ * Makes a logger like the one that each server has by default, which peers can't fill. Peers cause
+ * the lines of the levels `info` and `debug`: of each kind of these, the logger prints a line a
+ * second. The last line that was held back follows a second later, with the number of the others.
  *
- * Dispose of it at the end of the program, after the servers: it then prints what it held back. It
- * keeps no process alive. A line that comes later is printed at once.
+ * Dispose of the logger at the end of the program, after the servers: it then prints the lines that
+ * it has held back. It keeps no process alive. Lines that follow are printed at once.
  *
  * @param options How lines are printed, and whether those of level `debug` are.
  * @throws {TypeError} if an option is of a wrong type or unknown.
@@ -177,14 +178,14 @@ export function standardLogger(
   const { print = toStderr, debug = false } = copyOptions(options, ["print", "debug"]);
   checkFunction("print", print);
   checkBoolean("debug", debug);
-  const limits = new Map<string, LineLimit>();
+  const limits = new Map<string, LineRateLimiter>();
   let isClosed = false;
   const write = (line: string, level: LogLevel) => ignoreFailure(() => print(line, level));
   const limitOf = (level: LogLevel, kind: string) => {
     const key = `${level} ${kind}`;
     let limit = limits.get(key);
     if (limit === undefined) {
-      limit = new LineLimit((last, count) => {
+      limit = new LineRateLimiter((last, count) => {
         write(count > 1 ? `${last} (and ${count - 1} more of this kind)` : last, level);
       });
       limits.set(key, limit);
@@ -210,10 +211,10 @@ export function standardLogger(
   };
 }
 
-/** The logger of what has no server. */
+/** The logger of functions that have no server. */
 export const processLogger: Logger = makeSafeLogger(standardLogger());
 
-/** Checks that a logger has a method for each level, and that its `record`, if any, is one. */
+/** Checks that a logger has a method for each level, and that its `record`, if any, is a method. */
 export function checkLogger(logger: Partial<Logger>, levels: readonly LogLevel[]): void {
   checkMethods("logger", logger, levels);
   if (logger.record !== undefined) checkMethods("logger", logger, ["record"]);
@@ -258,8 +259,8 @@ function ignoreFailure(call: () => unknown): void {
 }
 
 /**
- * Writes a line that a peer has caused, which may quote what the peer has chosen, to the logger of
- * an app, or if it has none to the log of the server, where lines of this kind are limited.
+ * Writes a line that a peer has caused to the logger of an app. If the app has none, the line goes
+ * to the log of the server, which limits such lines. The line may quote text that the peer chose.
  */
 export function warnAbout(
   session: Session | undefined,

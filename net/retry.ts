@@ -1,13 +1,13 @@
 /**
  * Retries of calls after transient errors, and which errors are transient.
  *
- * What fails is made again in the places of this table, those nearest to the socket first. A place
- * gets only the errors that the places above it let through. Progress of a file or of a tree starts
- * their counts again.
+ * The table has all layers that retry, those nearest to the socket first. A layer gets only the
+ * errors that the layers above it in the table let through. Progress of a file or of a tree resets
+ * the counts.
  *
- * | where                           | what is made again                       | how often       |
- * | ------------------------------- | ---------------------------------------- | --------------- |
- * | `net/connection_pool.ts`        | a request, if its connection had closed  | once            |
+ * | where                       | what is made again                       | how often       |
+ * | --------------------------- | ---------------------------------------- | --------------- |
+ * | `net/connection_pool.ts`    | a request, if its connection had closed  | once            |
  * | `device/reach_inviter.ts`   | a connection that an inviter cuts        | 9 times         |
  * | `files/transfer/upload.ts`  | a `PUT`, if the server has another part  | once            |
  * | `files/tree/upload_tree.ts` | the reading of a small file that changes | once            |
@@ -16,11 +16,11 @@
  * | `files/tree/deletions.ts`   | the naming of a received file            | once            |
  * | `files/tree/transfer.ts`    | a list of a tree that changes meanwhile  | 3 times         |
  * | `files/tree/transfer.ts`    | the whole tree, by `retryIf`             | `retries` times |
- * | a program                       | a call of its own, by `retry`            | `retries` times |
+ * | a program                   | a call of its own, by `retry`            | `retries` times |
  * | `agent/peer_connections.ts` | a call of a command, by `retry`          | `retries` times |
  * | `agent/peer_connections.ts` | a call over a silent connection          | at each silence |
  * | `agent/peer_connections.ts` | the search for a peer that is off        | for `wait`      |
- * | `net/repeat.ts`                 | a run, failed or not                     | without end     |
+ * | `net/repeat.ts`             | a run, failed or not                     | without end     |
  */
 
 import type { Response } from "../base/app/message.ts";
@@ -95,7 +95,7 @@ const MAX_WAIT_SECONDS = 60;
 
 /**
  * How many times in a row a peer hangs up at once, without an answer, before hanging up counts as a
- * refusal. TLS tells no more: a peer that has forgotten this device looks like a peer that is
+ * refusal. TLS doesn't say why: a peer that has forgotten this device looks like a peer that is
  * stopped at that moment.
  */
 const HANG_UPS = 2;
@@ -262,14 +262,14 @@ export function asFinal<E extends Error>(error: E): E {
  * 403, 412, 507 …), an untrusted peer, a full disk and an invalid argument are not transient. The
  * `cause` of an error doesn't count.
  *
- * Not transient either is that the peer hung up in place of an answer to a `PUT`, `POST` or
- * `DELETE` of which something was sent: it may have been carried out. `upload` and `uploadTree`
- * may be repeated, so their errors are transient even then.
+ * If the peer hangs up in place of an answer to a `PUT`, `POST` or `DELETE` of which something was
+ * sent, the error is not transient: the request may have been carried out. `upload` and
+ * `uploadTree` may be repeated, so their errors are transient even then.
  *
- * Of the errors of devices, `DeviceError` `"UNREACHABLE"` alone is transient. The status of a
- * response is no error of a request, but one of `expectOk` and of transfers. Transient are 408,
- * 429, 502, 503 and 504, of a `StatusError` for a GET, a HEAD or a transfer, or of any error that
- * extends `DeguError` and has a `status`; of a `StatusError` for another request 429 and 503.
+ * Of the errors of devices, `DeviceError` `"UNREACHABLE"` alone is transient. A status is an error
+ * only of `expectOk` and of transfers. The statuses 408, 429, 502, 503 and 504 are transient: those
+ * of a `StatusError` for a GET, a HEAD or a transfer, and of any error that extends `DeguError` and
+ * has a `status`. Of a `StatusError` for another request only 429 and 503 are.
  *
  * The error may be one of another copy of this package: a property that isn't enumerable,
  * `Symbol.for("degu.transient")`, decides. An error of your own is transient if that is `true`.

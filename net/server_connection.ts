@@ -71,12 +71,12 @@ const IDLE_SESSION_ENDED = "ended while idle, because another connection waited 
 const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have maxBytes";
 const CLOSE: HeaderDict = { connection: "close" };
 
-/** The level of a line of no kind, or its kind: `"app"` at level `error`, others at `info`. */
-type LineLevel = "debug" | "warn" | "error" | LogDetails["kind"];
+/** The kind of a line, of which `"app"` has the level `error` and others `info`; else its level. */
+type LineCategory = "debug" | "warn" | "error" | LogDetails["kind"];
 
 /** Why a response is the last one of its session. */
 interface LastResponse {
-  readonly at: LineLevel;
+  readonly at: LineCategory;
   readonly why: string;
   readonly line?: string;
   /** The error of the peer that is told. */
@@ -539,7 +539,7 @@ export class ServerConnection implements Member, SessionOwner {
       const why = messageOf(this.#broken);
       return { at: "protocol", why, line: why, error: this.#broken };
     }
-    const last = (at: LineLevel, why: string): LastResponse => ({ at, why });
+    const last = (at: LineCategory, why: string): LastResponse => ({ at, why });
     // Any peer can send a body that its app does not want, so such a body is no error of the app.
     if (!mayReadRequest && this.#state === "unread") {
       return last("body", `the body of a request was left unread (status ${status})`);
@@ -636,7 +636,7 @@ export class ServerConnection implements Member, SessionOwner {
    * @param line The line of the log.
    * @param error The error of the peer, the network or the deadline that has ended it.
    */
-  #endSession(at: LineLevel, why: string, line = why, error?: unknown): void {
+  #endSession(at: LineCategory, why: string, line = why, error?: unknown): void {
     endSession(this.session, why);
     const { logger } = this.#context;
     const who = `${this.session}`;

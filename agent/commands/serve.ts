@@ -82,7 +82,7 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   const served = { name: device.name, share, inbox };
   const isForAll = options.inboxForAll !== undefined;
   using events = new ServeEvents(output);
-  // What strangers cause is said, too, with a limit.
+  // Strangers can cause these lines, so their number is limited.
   using refused = standardLogger({ print: (line) => output.warn(line) });
   const filesLogger = { warn: (line: string) => refused.info(explainLine(line)) };
   const requests = new PeerRequests();
@@ -134,11 +134,11 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   await Promise.all(serving);
 }
 
-/** What peers have asked for last, by the names of their connections in the log. */
+/** The last request of each connection, by the name of the connection in the log. */
 class PeerRequests {
   readonly #byConnection = new Map<string, PeerRequest>();
 
-  /** Notes a request; without one, a new connection. */
+  /** Notes a request; without a URI, a new connection. */
   add(session: Session, uri?: string): void {
     const who = `${session}`;
     this.#byConnection.delete(who);
@@ -153,7 +153,7 @@ class PeerRequests {
   }
 }
 
-/** The most connections whose peers are known; the line on an end comes when it has ended. */
+/** The most connections that are remembered: the log names one only after its end. */
 const MAX_CONNECTIONS = 1000;
 
 /** A TCP port at which other machines reach this one; `null` without. */

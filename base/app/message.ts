@@ -176,12 +176,12 @@ export class Response<B extends BodyOut = BodyIn> {
   }
 }
 
-/** Where a thrown error has its response: errors of another copy of this package have it, too. */
+/** The key of the response in a thrown error, which may be of another copy of this package. */
 const RESPONSE: unique symbol = Symbol.for("degu.response");
 
 /**
- * Ends the call of an app from within: thrown by an app, or by a function that it has called, it is
- * answered with its response. For the wrappers of the app, that is an answer like any other.
+ * An error with a response. If an app, or a function that the app calls, throws this error, its
+ * response is the answer of the app. Wrappers of the app get it like any other answer.
  *
  * @example
  * ```ts
@@ -221,10 +221,10 @@ export class ResponseError extends DeguError {
   }
 }
 
-/** What a received response answers. */
+/** The request that a received response answers. */
 export interface AnsweredRequest {
   readonly method: Method;
-  /** The path: a query may hold secrets. */
+  /** The path without the query, which may hold secrets. */
   readonly uri: string;
 }
 
@@ -235,7 +235,7 @@ export function rememberRequest(response: Response, method: Method, uri: string)
   answeredRequests.add(response, { method, uri: uri.split("?", 1)[0]! });
 }
 
-/** The request that a received response answers; `null` for a response that was made here. */
+/** Finds the request that a response answers; `null` for a response that a program has made. */
 export function answeredRequestOf(response: Response<BodyOut>): AnsweredRequest | null {
   return answeredRequests.of(response) ?? null;
 }
@@ -280,10 +280,12 @@ function receivedHeaders(headers: HeaderDict): HeaderDict {
 
 const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
 
-/** The store of the request whose `json()` has thrown an error. */
-const notJson = new WeakMap<object, Map<string, unknown>>();
+/**
+ * The errors of `json()`, each with the store of its request, which copies of the request share.
+ */
+const jsonErrors = new WeakMap<object, Map<string, unknown>>();
 
-/** The name of the field for the store of a request, which most requests never have. */
+/** The key of the store of a request, which is made when an app first reads `store`. */
 const STORE: unique symbol = Symbol("store");
 
 /** What {@linkcode Request.prototype.with} changes in a copy of a request. */
@@ -493,7 +495,7 @@ export class Request {
       return JSON.parse(decodeText(bytes));
     } catch (cause) {
       const error = new SyntaxError("the body of the request is not JSON in UTF-8", { cause });
-      notJson.set(error, this.store);
+      jsonErrors.set(error, this.store);
       throw error;
     }
   }
@@ -623,9 +625,9 @@ export function thrownResponse(error: unknown): ResponseTuple | ResponseObject |
 }
 
 /**
- * The answer to a request whose app has thrown: the response of a {@linkcode ResponseError}; or, if
- * the body of the request is too long for its app, or is no JSON although the app has asked its
- * request for that, an answer that is not the app's. `null` if the error says something else.
+ * Returns the answer to a request whose app has thrown an error: the response of a
+ * {@linkcode ResponseError}; 413 if the body of the request is too long for the app; 400 if the app
+ * has called `json()` of the request, and the body is no JSON; `null` for any other error.
  *
  * @param body The body of the request, which the app may have changed.
  */
@@ -639,7 +641,7 @@ export function answerToError(
   if (error instanceof BodyError && isTooLong(body, error)) {
     return [413, "Content Too Large", {}, null];
   }
-  if (error instanceof SyntaxError && notJson.get(error) === request.store) {
+  if (error instanceof SyntaxError && jsonErrors.get(error) === request.store) {
     return [400, "Bad Request", {}, null];
   }
   return null;

@@ -251,8 +251,8 @@ function checkMatch(matches: boolean, path: string, otherPath: string): void {
 
 // ───────────────────────── the identity of an open device
 
-/** The PEM text of an authority: of a peer, or in a pairing. */
-type Trusted = Readonly<{ ca: string }>;
+/** The PEM text of an authority to trust, of a peer or in a pairing. */
+type TrustedAuthority = Readonly<{ ca: string }>;
 
 /** The identity of a device: its authority, and contexts of TLS with its certificate. */
 export class DeviceIdentity {
@@ -263,7 +263,7 @@ export class DeviceIdentity {
    * Contexts by peer, because making a context takes longer than a handshake. The object of a peer
    * stays the same until its file changes.
    */
-  readonly #clientContexts = new WeakMap<Trusted, ClientSslctx>();
+  readonly #clientContexts = new WeakMap<TrustedAuthority, ClientSslctx>();
 
   private constructor(authority: Authority, own: Readonly<{ cert: string; key: string }>) {
     this.authority = authority;
@@ -283,7 +283,7 @@ export class DeviceIdentity {
   }
 
   /** A server's context, for the clients of these authorities. */
-  serverContext(trusted: readonly Trusted[]): ServerSslctx {
+  serverContext(trusted: readonly TrustedAuthority[]): ServerSslctx {
     return buildServerSslctx({ ...this.#own, ca: trusted.map(({ ca }) => ca) });
   }
 
@@ -293,13 +293,13 @@ export class DeviceIdentity {
    * @param known Clients of this authority are asked for their certificate; without it, no client
    * is asked.
    */
-  openContext(known?: Trusted): ServerSslctx {
+  openContext(known?: TrustedAuthority): ServerSslctx {
     const ca = known?.ca;
     return buildServerSslctx({ ...this.#own, ca, allowUnauthenticatedClients: true });
   }
 
   /** A client's context, for every server of an authority. */
-  clientContext(trusted: Trusted): ClientSslctx {
+  clientContext(trusted: TrustedAuthority): ClientSslctx {
     let context = this.#clientContexts.get(trusted);
     if (context === undefined) {
       const { ca } = trusted;

@@ -265,10 +265,10 @@ class FileDownload {
   }
 
   /**
-   * Gives a file here that is identical with the server's the modification time that is wanted, and
-   * the permission bits of the source, unless it must not be replaced.
+   * Compares the file here with that of the server. If they are identical, and `replace` is true, the
+   * file here gets the modification time that is wanted, and the permission bits of the source.
    *
-   * @returns `null` if it is not identical, as far as that can be known.
+   * @returns `null` unless the two are known to be identical.
    */
   async #confirm({ status, headers }: Response): Promise<TransferResult | null> {
     const { client, uri, file, part, settings } = this.#task;

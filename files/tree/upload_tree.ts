@@ -141,8 +141,8 @@ class Upload implements TreeEnds {
   outbox: Outbox | null = null;
   /** What the server has said of itself, in the first list; `null` if it has none. */
   #server: ListingServer | null = null;
-  /** Whether a refusal has said that the server only adds files. */
-  #saysThatKept = false;
+  /** Whether the answer to an upload has said that the server only adds files. */
+  #refusesToReplace = false;
   /** Which permission bits a new file gets at the target; `null` if it takes none. */
   #granted: number | null = null;
   /** The directory of the small file that was read last, until the turn is over. */
@@ -198,7 +198,7 @@ class Upload implements TreeEnds {
 
   /** Whether what the target has stays as it is. */
   get #isKept(): boolean {
-    return this.#server?.isKept ?? this.#saysThatKept;
+    return this.#server?.isKept ?? this.#refusesToReplace;
   }
 
   findGranted(): number | null {
@@ -470,7 +470,7 @@ class Upload implements TreeEnds {
     try {
       return await uploading;
     } catch (error) {
-      this.#saysThatKept ||= error instanceof TransferError && error.code === "ONLY_ADDS";
+      this.#refusesToReplace ||= error instanceof TransferError && error.code === "ONLY_ADDS";
       throw error;
     }
   }
