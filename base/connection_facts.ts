@@ -40,7 +40,7 @@ export interface ConnectionErrorDescription {
 /** The key under which an error has the details of its connection. */
 export const CONNECTION: unique symbol = Symbol.for("degu.connection");
 
-/** The details that an error has itself; an error of the system has no fault, but a class or code. */
+/** The details that an error has itself; an error of the system has a class or a code instead. */
 export type ConnectionFacts = Partial<ConnectionErrorDescription>;
 
 export const connectionFacts: Facts<ConnectionFacts> = new Facts(CONNECTION);

@@ -1,7 +1,12 @@
 /** A client of a peer, at any of its addresses. */
 
 import { type Address, checkAddress, type Socket, TlsError, type TlsErrorCode } from "../base.ts";
-import { type ClientOptions, type ConnectOptions, SSLClient } from "../client.ts";
+import {
+  type ClientOptions,
+  type ConnectOptions,
+  describeConnectionError,
+  SSLClient,
+} from "../client.ts";
 import { addressText } from "../base/address.ts";
 import {
   checkFunction,
@@ -16,7 +21,6 @@ import { quote } from "../internal/quote.ts";
 import { checkAddresses } from "../net/addresses.ts";
 import { joinSignals } from "../net/connect.ts";
 import { connectionFacts } from "../base/connection_facts.ts";
-import { describeConnectionError } from "../net/connection_errors.ts";
 import { plainMessageOf, withMessage } from "../net/thrown.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";

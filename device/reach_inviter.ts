@@ -4,12 +4,17 @@
  */
 
 import { type Address, EmptyPreambleError, type Response, TlsError } from "../base.ts";
-import { Client, type ClientSslctx, Connection } from "../client.ts";
+import {
+  Client,
+  type ClientSslctx,
+  Connection,
+  type ConnectionFault,
+  describeConnectionError,
+} from "../client.ts";
 import { addressText } from "../base/address.ts";
 import { pause } from "../internal/pause.ts";
 import type { Authority } from "./identity/authority.ts";
 import { closeOn } from "../net/client_connection.ts";
-import { connectionFaultOf, isUnreachable } from "../net/connection_errors.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
@@ -119,12 +124,20 @@ export function attemptsOf(cause: unknown): readonly unknown[] {
   return errors;
 }
 
+/** The faults of an address from which nothing came back. */
+const SILENT: ReadonlySet<ConnectionFault | undefined> = new Set([
+  "unreachable",
+  "timed out",
+  "unknown name",
+]);
+
 /**
  * The code of attempts to connect that failed. If every one was silent, nobody can have refused
  * this device; a refused connection may be an invitation that has ended.
  */
 export function codeOfAttempts(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
-  return attemptsOf(cause).every(isUnreachable) ? "UNREACHABLE" : "NOT_OPEN";
+  const isSilent = (error: unknown) => SILENT.has(describeConnectionError(error)?.fault);
+  return attemptsOf(cause).every(isSilent) ? "UNREACHABLE" : "NOT_OPEN";
 }
 
 /**
@@ -136,7 +149,7 @@ export function wasClosed(error: unknown): boolean {
 
 /** True if the other side has ended a plain connection without an answer. */
 export function wasCut(error: unknown): boolean {
-  return error instanceof EmptyPreambleError || connectionFaultOf(error) === "reset";
+  return error instanceof EmptyPreambleError || describeConnectionError(error)?.fault === "reset";
 }
 
 /** Sends a request and reads the whole response. */

@@ -8,7 +8,7 @@
  * took its place meanwhile.
  */
 
-import type { HeaderDict } from "../base/wire/headers.ts";
+import type { HeaderDict } from "../base.ts";
 import { parseDecimal } from "../base/wire/tables.ts";
 import { type FileState, fileVersion, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 

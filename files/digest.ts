@@ -10,13 +10,13 @@
  * RFC lets a sender write, and no other.
  */
 
+import type { HeaderDict } from "../base.ts";
 import { notAllowed } from "../internal/checks.ts";
 import { createHash, type Hash } from "node:crypto";
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { quote } from "../internal/quote.ts";
 import { forgetOldest } from "../internal/collections.ts";
-import type { HeaderDict } from "../base/wire/headers.ts";
 import {
   type FileState,
   fileVersion,

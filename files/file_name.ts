@@ -1,6 +1,6 @@
 /** File names as components of a path, with exactly one spelling of each name. */
 
-import type { Request } from "../base/app/message.ts";
+import type { Request } from "../server.ts";
 import { checkString, notAllowed } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { checkUri } from "../base/wire/uri.ts";

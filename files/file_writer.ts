@@ -1,8 +1,8 @@
 /** Writes the body of a message to a file, at both ends. */
 
 import type { Hash } from "node:crypto";
-import type { BodyIn } from "../base/body/bodies.ts";
-import { type ByteSink, writeAll } from "../base/body/byte_io.ts";
+import type { BodyIn, ByteSink } from "../base.ts";
+import { writeAll } from "../base/body/byte_io.ts";
 import { EMPTY } from "../internal/bytes.ts";
 import { type ChunkHeader, ChunkWalker } from "../base/wire/chunk.ts";
 import type { EarlySync } from "../internal/disk/files.ts";

@@ -1,7 +1,7 @@
 /** The entries of a directory, or of everything below it, as they are on the disk. */
 
 import { type BigIntStats, closeSync, openSync } from "node:fs";
-import { BodyError } from "../base/errors.ts";
+import { BodyError } from "../base.ts";
 import {
   fileErrorCode,
   type FileIdentity,

@@ -1,6 +1,6 @@
 /** The permission bits of files, which travel with them. */
 
-import type { HeaderDict } from "../base/wire/headers.ts";
+import type { HeaderDict } from "../base.ts";
 
 const FORM = /^0[0-7]{3}$/;
 

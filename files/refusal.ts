@@ -1,7 +1,6 @@
 /** Requests that are refused, and their responses. */
 
-import type { ResponseTuple } from "../base/app/message.ts";
-import type { HeaderDict } from "../base/wire/headers.ts";
+import type { HeaderDict, ResponseTuple } from "../base.ts";
 import { reasonOf } from "../base/wire/reasons.ts";
 import { printable } from "../internal/printable.ts";
 import { fileErrorCode, isFileSystemError } from "../internal/disk/names.ts";

@@ -9,8 +9,8 @@
 
 import type { FileHandle } from "node:fs/promises";
 import type { Hash } from "node:crypto";
+import type { HeaderDict } from "../base.ts";
 import { writeAll } from "../base/body/byte_io.ts";
-import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/tables.ts";
 import type { EarlySync } from "../internal/disk/files.ts";
 import { readPieces } from "./file_pieces.ts";

@@ -1,9 +1,9 @@
 /** Errors of transfers. */
 
+import type { Method } from "../base.ts";
 import { Facts } from "../internal/facts.ts";
 import { quote } from "../internal/quote.ts";
 import { parseDecimal } from "../base/wire/tables.ts";
-import type { Method } from "../base/wire/preamble.ts";
 import {
   DeguError,
   type DeguErrorOptions,

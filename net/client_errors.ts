@@ -7,7 +7,7 @@ import { connectionFacts } from "../base/connection_facts.ts";
 import { EmptyPreambleError, TlsError } from "../base/errors.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { transience } from "../internal/facts.ts";
-import { connectionFaultOf } from "./connection_errors.ts";
+import { describeConnectionError } from "./connection_errors.ts";
 
 /** What a client's connection knows of a request that fails. */
 export interface FailedRequest {
@@ -93,5 +93,5 @@ function explain(
 
 /** True for the errors of a socket that its peer closed or reset. */
 export function isReset(error: unknown): boolean {
-  return connectionFaultOf(error) === "reset";
+  return describeConnectionError(error)?.fault === "reset";
 }

@@ -69,22 +69,3 @@ export function describeConnectionError(error: unknown): ConnectionErrorDescript
     missingBytes: facts?.missingBytes ?? null,
   };
 }
-
-/** What happened to the connection of an error; `null` if the connection isn't the reason. */
-export function connectionFaultOf(error: unknown): ConnectionFault | null {
-  return describeConnectionError(error)?.fault ?? null;
-}
-
-const UNREACHABLE: ReadonlySet<ConnectionFault | null> = new Set([
-  "unreachable",
-  "timed out",
-  "unknown name",
-]);
-
-/**
- * Reports whether nothing came back from an address: there is no way to it, or no answer in time. A
- * host that refuses or resets a connection is reachable.
- */
-export function isUnreachable(error: unknown): boolean {
-  return UNREACHABLE.has(connectionFaultOf(error));
-}

@@ -1,8 +1,7 @@
 /** A request for files, with the settings of its app. */
 
-import type { Request, ResponseTuple } from "../../base/app/message.ts";
-import type { Session } from "../../base/app/session.ts";
-import type { HeaderDict } from "../../base/wire/headers.ts";
+import type { HeaderDict, ResponseTuple } from "../../base.ts";
+import type { Request, Session } from "../../server.ts";
 import type { KnownDigests } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
 import { Refusal } from "../refusal.ts";

@@ -1,11 +1,9 @@
 /** The app that serves the files of a directory, and accepts new ones. */
 
-import type { Api, AppObject } from "../../base/app/app.ts";
+import type { Api, ResponseTuple } from "../../base.ts";
 import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "../../base/wire/limits.ts";
-import type { Request, ResponseTuple } from "../../base/app/message.ts";
-import type { Session } from "../../base/app/session.ts";
 import { makeSafeLogger, type SafeLogger, warnAbout } from "../../net/logger.ts";
 import { messageOf } from "../../net/thrown.ts";
 import { BundleError } from "../bundle.ts";
@@ -25,7 +23,7 @@ import { dirname, realPathSync, resolve } from "../../internal/disk/paths.ts";
 import { belongsInLog, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UnfinishedFiles } from "./unfinished.ts";
-import type { Logger } from "../../server.ts";
+import type { AppObject, Logger, Request, Session } from "../../server.ts";
 
 /** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */
 export interface FilesOptions {

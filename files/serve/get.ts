@@ -3,12 +3,10 @@
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import mime from "mime";
-import type { Request, ResponseTuple } from "../../base/app/message.ts";
-import { BodyIter } from "../../base/body/body_iter.ts";
+import { BodyError, BodyIter, type HeaderDict, type ResponseTuple } from "../../base.ts";
+import type { Request } from "../../server.ts";
 import { EMPTY } from "../../internal/bytes.ts";
-import { BodyError } from "../../base/errors.ts";
 import { printable } from "../../internal/printable.ts";
-import type { HeaderDict } from "../../base/wire/headers.ts";
 import { parseDecimal } from "../../base/wire/tables.ts";
 import { isRange } from "../../base/wire/range.ts";
 import {

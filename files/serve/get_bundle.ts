@@ -6,13 +6,12 @@
  */
 
 import { type BigIntStats, fstatSync } from "node:fs";
-import { ChunkedBodyIter } from "../../base/body/body_iter.ts";
+import type { Request } from "../../server.ts";
+import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
 import { isTooLong } from "../../base/body/bodies.ts";
 import { EMPTY } from "../../internal/bytes.ts";
-import type { Request, ResponseTuple } from "../../base/app/message.ts";
 import { isMissing, isOverload } from "../../internal/disk/names.ts";
 import { Turns } from "../../internal/disk/files.ts";
-import type { Chunk } from "../../base/wire/chunk.ts";
 import {
   type AbsentStatus,
   BUNDLE_TYPE,

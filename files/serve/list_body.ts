@@ -1,9 +1,7 @@
 /** Lists of directories and of trees as the bodies of responses, in JSON. */
 
-import { ChunkedBodyIter } from "../../base/body/body_iter.ts";
+import { BodyError, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { EMPTY } from "../../internal/bytes.ts";
-import { BodyError } from "../../base/errors.ts";
-import type { Chunk } from "../../base/wire/chunk.ts";
 import { Turns } from "../../internal/disk/files.ts";
 import { formatEntry, TREE_END } from "../entries.ts";
 import { firstPlace, type Place, readBelow, readPlace, type Walk } from "../listing.ts";

@@ -3,12 +3,11 @@
  * was interrupted; directories that they make; and what they remove.
  */
 
+import type { HeaderDict, ResponseTuple } from "../../base.ts";
 import { deletingProblem } from "../../internal/disk/deleting.ts";
 import type { Hash } from "node:crypto";
 import { type BigIntStats, fstatSync } from "node:fs";
-import type { ResponseTuple } from "../../base/app/message.ts";
 import { cancelQuietly } from "../../base/body/bodies.ts";
-import type { HeaderDict } from "../../base/wire/headers.ts";
 import { EarlySync, setMode, setModified } from "../../internal/disk/files.ts";
 import {
   isFileSystemError,

@@ -1,6 +1,7 @@
 /** Bundles that arrive: many small files at once. */
 
-import type { Request, ResponseTuple } from "../../base/app/message.ts";
+import type { ResponseTuple } from "../../base.ts";
+import type { Request } from "../../server.ts";
 import {
   BUNDLE_TYPE,
   BundleParser,

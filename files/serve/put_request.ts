@@ -4,7 +4,7 @@
  */
 
 import type { BigIntStats } from "node:fs";
-import type { HeaderDict } from "../../base/wire/headers.ts";
+import type { HeaderDict } from "../../base.ts";
 import { parseDecimal } from "../../base/wire/tables.ts";
 import { checkConditions, isStamp, isStampOf, makeValidators, parseTime } from "../conditions.ts";
 import { parseReprDigest } from "../digest.ts";

@@ -4,8 +4,7 @@
  */
 
 import { chmodSync, lstatSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
-import type { PeerCertificate } from "../../base/app/session.ts";
-import type { HeaderDict } from "../../base/wire/headers.ts";
+import type { HeaderDict, PeerCertificate } from "../../base.ts";
 import { grantedBits, lockFile } from "../../internal/disk/files.ts";
 import { fileErrorCode, removeIfPresentSync, statOrNull } from "../../internal/disk/names.ts";
 import { checkSpace, freeBytes, isDiskFull, spaceFigures } from "../../internal/disk/space.ts";

@@ -1,10 +1,16 @@
 /** The connections of a transfer, and what is known of its server. */
 
-import { type Address, addressText } from "../../base/address.ts";
-import type { Response } from "../../base/app/message.ts";
-import { bodies, type BodyIn, type BodyOut, cancelQuietly } from "../../base/body/bodies.ts";
-import type { HeaderDict } from "../../base/wire/headers.ts";
-import type { Method } from "../../base/wire/preamble.ts";
+import {
+  type Address,
+  bodies,
+  type BodyIn,
+  type BodyOut,
+  type HeaderDict,
+  type Method,
+  type Response,
+} from "../../base.ts";
+import { addressText } from "../../base/address.ts";
+import { cancelQuietly } from "../../base/body/bodies.ts";
 import {
   ConnectionPool,
   type Connector,

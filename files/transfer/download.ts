@@ -3,12 +3,10 @@
 import type { Hash } from "node:crypto";
 import { fstatSync, lstatSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import { type Body, type HeaderDict, Range, type Response } from "../../base.ts";
 import { cancelQuietly, cancelUnused } from "../../base/body/bodies.ts";
-import type { Body } from "../../base/body/body.ts";
 import { quote } from "../../internal/quote.ts";
-import type { HeaderDict } from "../../base/wire/headers.ts";
-import type { Response } from "../../base/app/message.ts";
-import { isContentRange, Range } from "../../base/wire/range.ts";
+import { isContentRange } from "../../base/wire/range.ts";
 import { type Connector, isTransient, type Requester } from "../../client.ts";
 import { EarlySync, setMode, setModified } from "../../internal/disk/files.ts";
 import { fileErrorCode } from "../../internal/disk/names.ts";
@@ -265,8 +263,8 @@ class FileDownload {
   }
 
   /**
-   * Compares the file here with that of the server. If they are identical, and `replace` is true, the
-   * file here gets the modification time that is wanted, and the permission bits of the source.
+   * Compares the file here with that of the server. If they are identical, and `replace` is true,
+   * the file here gets the modification time that is wanted, and the permission bits of the source.
    *
    * @returns `null` unless the two are known to be identical.
    */

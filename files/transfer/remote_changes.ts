@@ -1,8 +1,7 @@
 /** Directories that are made at a server, and files and directories that are deleted there. */
 
+import type { HeaderDict, Response } from "../../base.ts";
 import { deletingProblem } from "../../internal/disk/deleting.ts";
-import type { Response } from "../../base/app/message.ts";
-import type { HeaderDict } from "../../base/wire/headers.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { conditionFor, NO_STAMP } from "../conditions.ts";
 import { directoryUriOf, uriOf } from "../file_name.ts";

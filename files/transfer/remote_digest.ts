@@ -1,9 +1,8 @@
 /** The digests of files of a server, and which versions they are of. */
 
-import type { Response } from "../../base/app/message.ts";
+import type { Method, Response } from "../../base.ts";
 import { cancelUnused } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
-import type { Method } from "../../base/wire/preamble.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { parseDate, parseStamp } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";

@@ -1,11 +1,10 @@
 /** A file of this device that is sent, and whether it is still the one that was seen. */
 
+import { BodyIter, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { notAllowed } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
-import { BodyIter, ChunkedBodyIter } from "../../base/body/body_iter.ts";
 import { EMPTY } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
-import type { Chunk } from "../../base/wire/chunk.ts";
 import { DIGEST_KEY, hashOfText, hashStart, newHash } from "../digest.ts";
 import { type FileState, fileVersion, isSettled, isUnchanged, readPieces } from "../file_pieces.ts";
 import { bitsOf } from "../modes.ts";

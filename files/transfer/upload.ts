@@ -1,10 +1,8 @@
 /** Uploads files to another device. */
 
+import type { BodyOut, HeaderDict, Response } from "../../base.ts";
 import { notAllowed } from "../../internal/checks.ts";
-import type { BodyOut } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
-import type { HeaderDict } from "../../base/wire/headers.ts";
-import type { Response } from "../../base/app/message.ts";
 import { parseDecimal } from "../../base/wire/tables.ts";
 import { type Connector, isTransient, type Requester, type StatusError } from "../../client.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";

@@ -1,10 +1,8 @@
 /** Reads trees of another device, by its lists, and of this one. */
 
+import { BodyError, type HeaderDict, type Response } from "../../base.ts";
 import { notAllowed } from "../../internal/checks.ts";
-import type { Response } from "../../base/app/message.ts";
-import { BodyError } from "../../base/errors.ts";
 import { quote } from "../../internal/quote.ts";
-import type { HeaderDict } from "../../base/wire/headers.ts";
 import { Turns } from "../../internal/disk/files.ts";
 import { asTransient } from "../../net/retry.ts";
 import { parseDate } from "../conditions.ts";

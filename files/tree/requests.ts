@@ -1,7 +1,6 @@
 /** Requests for the files of a tree: bundles of small ones, and what the other end has. */
 
-import type { BodyOut } from "../../base/body/bodies.ts";
-import type { HeaderDict } from "../../base/wire/headers.ts";
+import type { BodyOut, HeaderDict } from "../../base.ts";
 import { isRealFile } from "../../internal/disk/names.ts";
 import {
   BUNDLE_TYPE,

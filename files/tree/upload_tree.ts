@@ -1,12 +1,10 @@
 /** Uploads trees to another device. */
 
 import { closeSync } from "node:fs";
-import { ChunkedBodyIter } from "../../base/body/body_iter.ts";
+import { type Chunk, ChunkedBodyIter, type HeaderDict } from "../../base.ts";
 import { EMPTY } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
 import { quote } from "../../internal/quote.ts";
-import type { HeaderDict } from "../../base/wire/headers.ts";
-import type { Chunk } from "../../base/wire/chunk.ts";
 import { Turns } from "../../internal/disk/files.ts";
 import { realPath } from "../../internal/disk/paths.ts";
 import { ifPresent, isOverload, isRealFile } from "../../internal/disk/names.ts";

@@ -258,3 +258,20 @@ testUnless(
     }
   },
 );
+
+Deno.test("the fault of an error of the system is that of its class or of its code", () => {
+  const { TimedOut, NetworkUnreachable, AddrNotAvailable, ConnectionRefused } = Deno.errors;
+  const codes = (...all: string[]) => all.map((code) => Object.assign(new Error(), { code }));
+  const rows: readonly (readonly [ConnectionFault | null, readonly unknown[]])[] = [
+    ["refused", [new ConnectionRefused()]],
+    ["timed out", [new TimedOut()]],
+    ["unreachable", [new NetworkUnreachable(), new AddrNotAvailable()]],
+    ["unreachable", codes("EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN")],
+    [null, [new Error(), ...codes("EACCES"), "text", null]],
+  ];
+  for (const [fault, errors] of rows) {
+    for (const error of errors) {
+      assertEquals(describeConnectionError(error)?.fault ?? null, fault, Deno.inspect(error));
+    }
+  }
+});

@@ -1,7 +1,6 @@
 /** What a server logs about slow peers and thrown values, what happens if its logger fails, and errors of the system. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { Client } from "@degu/degu/client";
-import { isUnreachable } from "@degu/internal/net/connection_errors.ts";
 import { messageOf, plainMessageOf, stackOf } from "@degu/internal/net/thrown.ts";
 import type { App, Logger } from "@degu/degu/server";
 import { RawPeer, RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
@@ -46,18 +45,6 @@ Deno.test("the message of an error is read without creating its stack", () => {
   const error = Object.defineProperty(new Error("a"), "stack", { get: () => `${++made}` });
   assertEquals([messageOf(error), made], ["Error: a", 0]);
   assertEquals([stackOf(error), made], ["1", 1]);
-});
-
-Deno.test("a host is unreachable if there is no way to it or no answer in time, not if it refuses", () => {
-  const { TimedOut, NetworkUnreachable, AddrNotAvailable, ConnectionRefused } = Deno.errors;
-  const codes = (...all: string[]) => all.map((code) => Object.assign(new Error(), { code }));
-  const unreachable = [
-    ...[new TimedOut(), new NetworkUnreachable(), new AddrNotAvailable()],
-    ...codes("EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"),
-  ];
-  const reachable = [new ConnectionRefused(), new Error(), ...codes("EACCES"), "text", null];
-  for (const error of unreachable) assertEquals(isUnreachable(error), true, Deno.inspect(error));
-  for (const error of reachable) assertEquals(isUnreachable(error), false, Deno.inspect(error));
 });
 
 Deno.test("a logger that throws or rejects ends neither the server nor the process, and doesn't reach the peer", async () => {
