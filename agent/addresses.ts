@@ -3,6 +3,7 @@
 import { InvalidArgumentError } from "commander";
 import {
   type Address,
+  describeArgumentError,
   formatAddress,
   type HostAddress,
   parseAddress,
@@ -47,12 +48,12 @@ export function parseAddressOption(text: string): Address {
   try {
     return parseAddress(hasPort ? text : `${host}:${DEFAULT_PORT}`);
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    // The library's message has an example for programs; people get one for the command line.
-    const message = error.message.replace(/^address\[1\]: /, "the port ")
-      .replace(/^address(\[\d\])?: /, "")
-      .replace(/: write \[.*/s, ": write it as in fe80::1%eth0");
-    throw new InvalidArgumentError(message);
+    const described = describeArgumentError(error);
+    if (described === null) throw error;
+    const { argument, problem } = described;
+    // The library's problem has an example for programs; people get one for the command line.
+    const advised = problem.replace(/: write \[.*/s, ": write it as in fe80::1%eth0");
+    throw new InvalidArgumentError(argument === "address[1]" ? `the port ${advised}` : advised);
   }
 }
 

@@ -53,7 +53,7 @@ export function shortId(id: string): string {
 }
 
 /** The name of a device, cut to the characters that fit into an announcement. */
-export function shortName(name: string): string {
+function shortName(name: string): string {
   return name.slice(0, MAX_LABEL - ID_CHARACTERS - 1);
 }
 

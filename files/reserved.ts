@@ -62,7 +62,7 @@ export function bareName(name: string): string {
 }
 
 /** {@linkcode bareName} for names that begin with a dot, as all reserved names do; others stay. */
-export function foldName(name: string): string {
+function foldName(name: string): string {
   const first = name.charCodeAt(0);
   // In a list of many names each step counts.
   return first === DOT || first > LAST_ASCII ? bareName(name) : name;
