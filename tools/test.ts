@@ -172,7 +172,9 @@ async function writeCodeBlocks(): Promise<string[]> {
       if (!code.includes("Deno.test(")) {
         // The imports of a block are loaded before it runs: resources that a module keeps open are
         // not the block's.
-        test = code.match(/(?<= from )"[^"]+";/g)!.map((name) => `import ${name}\n`).join("") +
+        test = code.match(/(?<= from |^import )"[^"]+";/gm)!.map((name) =>
+          `import ${name}\n`
+        ).join("") +
           `Deno.test("${path}:${line}", async () => void await import("${module}"));\n`;
       }
       groups[count % CODE_BLOCK_WORKERS] += test;

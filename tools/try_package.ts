@@ -30,6 +30,10 @@ const SECONDS = 120;
 const PROGRAMS = new URL("tools/package/programs/", PROJECT_ROOT);
 const NET = "--allow-net=127.0.0.1";
 
+/** The one warning: a worker imports the module of an app by its absolute URL. */
+const KNOWN_WARNING =
+  /^warning\[unanalyzable-dynamic-import\].*\n *--> .*\/worker\/server_worker\.ts:/m;
+
 /** The stricter options, all together, besides the plain ones. */
 const STRICTER = [
   "exactOptionalPropertyTypes",
@@ -93,7 +97,7 @@ async function tryPackages(): Promise<void> {
   await checkLinked();
 }
 
-/** Publishes a package; throws if that fails or warns. */
+/** Publishes a package; throws if that fails or warns of anything else. */
 async function publish({ directory, name }: Package, registryUrl: string): Promise<void> {
   const { success, stdout, stderr } = await runCommand(
     [Deno.execPath(), "publish", "--allow-dirty", "--no-provenance", "--token=any"],
@@ -104,8 +108,8 @@ async function publish({ directory, name }: Package, registryUrl: string): Promi
   );
   const output = stdout + stderr;
   const isPublished = output.includes(`Successfully published ${name}@${version}`);
-  if (!success || !isPublished || /^warning\b/mi.test(output)) {
-    throw new Error(`deno publish of ${name} fails or warns:\n${output}`);
+  if (!success || !isPublished || /^warning\b/mi.test(output.replace(KNOWN_WARNING, ""))) {
+    throw new Error(`deno publish of ${name} fails, or warns:\n${output}`);
   }
   console.log(`PASS deno publish of ${name}`);
 }
