@@ -1,7 +1,8 @@
 /**
  * Verified files over TLS without Degu: a script with the same primitives, `node:tls`
  * with certificates on both ends, SHA-256 and `Deno.FsFile`, and no protocol. The sender's digest
- * follows the file; the receiver compares it with its own, and syncs the file before it confirms.
+ * follows the file; the receiver compares it with its own, and syncs the file before it confirms, as
+ * Degu does: a part at a time, while more arrives.
  */
 
 import { once } from "node:events";
@@ -13,6 +14,9 @@ import { listen, readCertificates, serverCertificates, targetOf } from "./node_h
 
 const pieceLength = 1 << 20;
 const digestLength = 32;
+const bufferedLength = 4 * pieceLength;
+/** So much is written to the disk at a time, while more arrives. */
+const syncedLength = 64 << 20;
 /** The digest of the served file, which a server knows after the first download. */
 let knownDigest: Uint8Array | null = null;
 
@@ -26,7 +30,9 @@ async function sendFile(socket: tls.TLSSocket, path: string, known: Uint8Array |
     if (length === null) break;
     const bytes = piece.subarray(0, length);
     if (known === null) hash.update(bytes);
-    if (!socket.write(bytes)) await once(socket, "drain");
+    socket.write(bytes);
+    // A full buffer keeps TLS at work while the next piece is read.
+    if (socket.writableLength > bufferedLength) await once(socket, "drain");
   }
   const digest = known ?? new Uint8Array(hash.digest());
   socket.write(digest);
@@ -40,41 +46,45 @@ async function receiveFile(socket: tls.TLSSocket, path: string, size: number): P
   const hash = createHash("sha256");
   // Most pieces have 16 KiB, and a write of each would take longer than all the rest.
   const buffer = new Uint8Array(pieceLength + digestLength);
-  let filled = 0, received = 0;
-  const write = async (length: number) => {
+  let filled = 0, received = 0, unsynced = 0;
+  let synced: Promise<void> | null = null;
+  // A write that waits in another thread leaves the socket idle meanwhile.
+  const write = (length: number) => {
     hash.update(buffer.subarray(0, length));
     for (let written = 0; written < length;) {
-      written += await file.write(buffer.subarray(written, length));
+      written += file.writeSync(buffer.subarray(written, length));
     }
     buffer.copyWithin(0, length, filled);
     filled -= length;
+    unsynced += length;
+    if (unsynced < syncedLength || synced !== null) return;
+    unsynced = 0;
+    synced = file.sync().finally(() => synced = null);
   };
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const take = async (piece: Uint8Array) => {
+  const take = (piece: Uint8Array) => {
     received += piece.length;
     while (filled + piece.length > buffer.length) {
-      socket.pause();
       const part = piece.subarray(0, buffer.length - filled);
       buffer.set(part, filled);
       filled += part.length;
       piece = piece.subarray(part.length);
       // What may be the digest stays in the buffer.
-      await write(pieceLength);
-      socket.resume();
+      write(pieceLength);
     }
     buffer.set(piece, filled);
     filled += piece.length;
     if (received === size + digestLength) resolve();
   };
-  const onData = (piece: Uint8Array) => void take(piece).catch(reject);
-  socket.on("data", onData);
+  socket.on("data", take);
   socket.on("close", () => reject(new Error("the peer closed inside a transfer")));
   await promise;
-  socket.off("data", onData);
-  await write(filled - digestLength);
+  socket.off("data", take);
+  write(filled - digestLength);
   if (hash.digest("hex") !== buffer.subarray(0, digestLength).toHex()) {
     throw new Error("the file has other bytes");
   }
+  await synced;
   await file.sync();
 }
 
