@@ -19,7 +19,10 @@ export class BothFamilies implements Listener {
   readonly #listen: (address: Address) => Listener;
   readonly #listeners: Listener[] = [];
   /** The connections that are waited for, one for each listener. */
-  readonly #waiting = new Map<Listener, Promise<readonly [Listener, Accepted]>>();
+  readonly #waiting = new Map<Listener, Promise<Accepted>>();
+  /** The listeners of those that have come, or failed, in this order. */
+  readonly #arrived: Listener[] = [];
+  #onArrival: () => void = () => {};
   #isClosed = false;
 
   constructor(address: Address, listen: (address: Address) => Listener) {
@@ -54,16 +57,24 @@ export class BothFamilies implements Listener {
   }
 
   async accept(): Promise<Accepted> {
+    // `Promise.race` would add a reaction to the wait of the idle listener for each connection.
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onArrival = resolve;
     for (const listener of this.#listeners) {
       if (this.#waiting.has(listener)) continue;
-      const waiting = listener.accept().then((accepted) => [listener, accepted] as const);
-      // The error of a closed listener is that of the other one.
-      waiting.catch(() => {});
-      this.#waiting.set(listener, waiting);
+      const accepting = listener.accept();
+      this.#waiting.set(listener, accepting);
+      const arrived = () => {
+        this.#arrived.push(listener);
+        this.#onArrival();
+      };
+      accepting.then(arrived, arrived);
     }
-    const [listener, accepted] = await Promise.race(this.#waiting.values());
+    if (this.#arrived.length === 0) await promise;
+    const listener = this.#arrived.shift()!;
+    const accepting = this.#waiting.get(listener)!;
     this.#waiting.delete(listener);
-    return accepted;
+    return await accepting;
   }
 
   close(): void {
@@ -71,7 +82,7 @@ export class BothFamilies implements Listener {
     for (const listener of this.#listeners) listener.close();
     // A connection that was accepted, and that nobody takes any more.
     for (const waiting of this.#waiting.values()) {
-      waiting.then(([, { socket }]) => socket.close(), () => {});
+      waiting.then(({ socket }) => socket.close(), () => {});
     }
   }
 
