@@ -61,7 +61,7 @@ import {
 } from "./net/client_options.ts";
 import { holdClock } from "./net/deadline.ts";
 import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
-import { keepSmallBody } from "./net/small_body.ts";
+import { keepSmallBody } from "./net/prefetched_body.ts";
 import { type Connector, type Requester, RequestShortcuts } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";

@@ -35,7 +35,7 @@ import {
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./internal/printable.ts";
 import { holdClock } from "./net/deadline.ts";
-import { type Exchange, makeReport } from "./net/exchange_watch.ts";
+import { type Exchange, makeReport } from "./net/exchange_recorder.ts";
 import { INTERNAL, Internal } from "./base/internal.ts";
 import { BothFamilies, needsBothFamilies } from "./net/both_families.ts";
 import { type Accepted, type Listener, type ListenerMaker, PlainListener } from "./net/listener.ts";

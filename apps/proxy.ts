@@ -6,7 +6,7 @@ import { copyOptions, wrongType } from "../internal/checks.ts";
 import { type Request, Response, type ResponseTuple, thrownResponse } from "../base/app/message.ts";
 import { hasBrokenBody } from "../net/incoming_body.ts";
 import { makeSafeLogger, type SafeLogger, warnAbout } from "../net/logger.ts";
-import { messageOf } from "../net/thrown.ts";
+import { messageOf } from "../net/error_text.ts";
 import type { Session } from "../base/app/session.ts";
 import {
   checkHeaderDict,

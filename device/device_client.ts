@@ -21,7 +21,7 @@ import { quote } from "../internal/quote.ts";
 import { checkAddresses } from "../net/addresses.ts";
 import { joinSignals } from "../net/connect.ts";
 import { connectionFacts } from "../base/connection_facts.ts";
-import { plainMessageOf, withMessage } from "../net/thrown.ts";
+import { plainMessageOf, withMessage } from "../net/error_text.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";

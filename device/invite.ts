@@ -28,7 +28,7 @@ import {
 import { pause } from "../internal/pause.ts";
 import { type Authority, identifyDevice, readAuthorityDer } from "./identity/authority.ts";
 import { LineRateLimiter } from "../net/logger.ts";
-import { plainMessageOf, reworded } from "../net/thrown.ts";
+import { plainMessageOf, reworded } from "../net/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import {
   encodeLine,

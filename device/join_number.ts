@@ -14,7 +14,7 @@ import { checkFunction, checkSignal, copyOptions, notAllowed } from "../internal
 import { readAuthorityDer } from "./identity/authority.ts";
 import { checkAddresses } from "../net/addresses.ts";
 import { joinSignals, untilAborted } from "../net/connect.ts";
-import { plainMessageOf } from "../net/thrown.ts";
+import { plainMessageOf } from "../net/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
 import { answerLost, JOIN_OPTIONS, type JoinOptions, ownDevice } from "./join.ts";

@@ -33,7 +33,7 @@
  * many tries there were.
  */
 
-import { impossibleEvent, type Table } from "../net/state.ts";
+import { impossibleEvent, type Table } from "../net/connection_states.ts";
 
 /**
  * The most numbers of one invitation, and of one `degu pair`, that are not confirmed: each gives

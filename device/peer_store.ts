@@ -17,7 +17,7 @@ import { type Authority, readAuthorityText } from "./identity/authority.ts";
 import { checkDeviceName, freeName, isDeviceId, isDeviceName, nameKey } from "./identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "./identity/private_files.ts";
 import { startInterval } from "../net/deadline.ts";
-import { plainMessageOf } from "../net/thrown.ts";
+import { plainMessageOf } from "../net/error_text.ts";
 import { isOtherVersion, StateDirectory } from "./device_directory.ts";
 import { DeviceError, PairingError } from "./errors.ts";
 

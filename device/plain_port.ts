@@ -9,7 +9,7 @@ import type { AppObject, Logger, Request, ServerSslctx, Session } from "../serve
 import { pause } from "../internal/pause.ts";
 import { type Authority, readAuthorityDer } from "./identity/authority.ts";
 import { untilAborted } from "../net/connect.ts";
-import { plainMessageOf } from "../net/thrown.ts";
+import { plainMessageOf } from "../net/error_text.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
 import {

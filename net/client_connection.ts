@@ -38,8 +38,13 @@ import { withDefaults } from "./default_headers.ts";
 import { type BodyOver, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { RequestShortcuts } from "./requester.ts";
-import { Rest } from "./resting.ts";
-import { CLIENT, type ClientEvent, type ClientState, impossibleEvent } from "./state.ts";
+import { Rest } from "./idle_read.ts";
+import {
+  CLIENT,
+  type ClientEvent,
+  type ClientState,
+  impossibleEvent,
+} from "./connection_states.ts";
 import { Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */

@@ -6,7 +6,7 @@ import { connectionFacts } from "../base/connection_facts.ts";
 import { pause } from "../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
-import { reworded, systemCode } from "./thrown.ts";
+import { reworded, systemCode } from "./error_text.ts";
 
 /** The bounds of an attempt. */
 export interface ConnectBounds {

@@ -5,7 +5,7 @@ import {
   connectionFacts,
   type ConnectionFault,
 } from "../base/connection_facts.ts";
-import { systemCode } from "./thrown.ts";
+import { systemCode } from "./error_text.ts";
 
 type ErrorClass = abstract new (...args: never[]) => Error;
 

@@ -35,7 +35,7 @@ import {
 } from "./client_connection.ts";
 import { joinSignals } from "./connect.ts";
 import { checkTimeout, Deadline, MAX_INTERVAL } from "./deadline.ts";
-import { keepSmallBody } from "./small_body.ts";
+import { keepSmallBody } from "./prefetched_body.ts";
 import { type RequestOptions, requestSignal } from "./request_signal.ts";
 import { type Connected, type Connector, RequestShortcuts } from "./requester.ts";
 import { asRepeatable, isUnanswered } from "./client_errors.ts";

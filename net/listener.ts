@@ -10,7 +10,7 @@ import {
 import { pause } from "../internal/pause.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
 import type { SafeLogger } from "./logger.ts";
-import { reworded, systemCode } from "./thrown.ts";
+import { reworded, systemCode } from "./error_text.ts";
 
 /** A connection that was accepted. */
 export interface Accepted {

@@ -12,7 +12,7 @@ import { DeguError } from "../base/errors.ts";
 import { pause } from "../internal/pause.ts";
 import { MAX_INTERVAL } from "./deadline.ts";
 import { processLogger } from "./logger.ts";
-import { messageOf, stackOf } from "./thrown.ts";
+import { messageOf, stackOf } from "./error_text.ts";
 
 /** When an action runs again, and until when. */
 export interface RepeatOptions {

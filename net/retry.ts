@@ -37,7 +37,7 @@ import { propertyOf, transience } from "../internal/facts.ts";
 import { pause } from "../internal/pause.ts";
 import { describeConnectionError } from "./connection_errors.ts";
 import { statusErrorOf } from "./expect_ok.ts";
-import { systemCode } from "./thrown.ts";
+import { systemCode } from "./error_text.ts";
 
 /** How far an attempt has got: the progress of a transfer. */
 export interface RetryProgress {

@@ -54,14 +54,19 @@ import {
   type ErrorStatus,
   isBrokenFraming,
   statusOfPreamble,
-} from "./error_answers.ts";
-import { ExchangeWatch, type ReportExchange } from "./exchange_watch.ts";
+} from "./error_responses.ts";
+import { ExchangeWatch, type ReportExchange } from "./exchange_recorder.ts";
 import { type BodyOver, hasBrokenBody, makeIncomingBody } from "./incoming_body.ts";
 import { addLingering, linger } from "./lingering.ts";
 import type { ListenerSide } from "./listener.ts";
 import type { LogDetails } from "./logger.ts";
-import { impossibleEvent, SERVER, type ServerEvent, type ServerState } from "./state.ts";
-import { messageOf, stackOf } from "./thrown.ts";
+import {
+  impossibleEvent,
+  SERVER,
+  type ServerEvent,
+  type ServerState,
+} from "./connection_states.ts";
+import { messageOf, stackOf } from "./error_text.ts";
 import { Transport } from "./transport.ts";
 
 /** The end of most connections: nobody's error. */

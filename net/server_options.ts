@@ -2,7 +2,7 @@
 
 import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../internal/checks.ts";
 import { checkTimeout } from "./deadline.ts";
-import type { Exchange } from "./exchange_watch.ts";
+import type { Exchange } from "./exchange_recorder.ts";
 import { checkLogger, LEVELS, type Logger } from "./logger.ts";
 
 /** The limits and the logger of a server. */

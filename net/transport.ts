@@ -11,7 +11,7 @@ import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { type CheckPrefix, findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
 import { Deadline } from "./deadline.ts";
-import type { ExchangeWatch } from "./exchange_watch.ts";
+import type { ExchangeWatch } from "./exchange_recorder.ts";
 import { MessageSink } from "./message_sink.ts";
 
 /** The size of a first buffer for messages that leave: large enough for most. */

@@ -13,7 +13,7 @@ import { checkRequest } from "../net/check_request.ts";
 import { closeIfUnframed } from "../net/client_connection.ts";
 import { checkRequester } from "../net/requester.ts";
 import { connectorOf } from "../net/connection_pool.ts";
-import { plainMessageOf } from "../net/thrown.ts";
+import { plainMessageOf } from "../net/error_text.ts";
 import { dictOf, headersOf, NULL_BODY, quoteUrl } from "./headers.ts";
 import { bodyOfBytes, readAhead } from "./streams.ts";
 

@@ -5,7 +5,7 @@ import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../../in
 import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "../../base/wire/limits.ts";
 import { makeSafeLogger, type SafeLogger, warnAbout } from "../../net/logger.ts";
-import { messageOf } from "../../net/thrown.ts";
+import { messageOf } from "../../net/error_text.ts";
 import { BundleError } from "../bundle.ts";
 import { KnownDigests } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";

@@ -2,7 +2,7 @@
 
 import { processLogger } from "../../net/logger.ts";
 import { isTransient, type RetryEvent, type RetryProgress } from "../../client.ts";
-import { messageOf } from "../../net/thrown.ts";
+import { messageOf } from "../../net/error_text.ts";
 import { Pace, type TransferResult } from "../options.ts";
 import { TransferError } from "../transfer_error.ts";
 import type { Beginnings } from "./plan.ts";

@@ -15,7 +15,7 @@ import {
   PlainListener,
 } from "../listener.ts";
 import type { SafeLogger } from "../logger.ts";
-import { Admission } from "./admission.ts";
+import { Admission } from "./handshake_queue.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
 import { translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";

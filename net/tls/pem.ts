@@ -14,7 +14,7 @@ import {
   validityProblem,
 } from "./certificate.ts";
 import { findKeyProblem, isUsableKey, signatureProblem, USABLE_KEYS } from "./keys.ts";
-import { plainMessageOf } from "../thrown.ts";
+import { plainMessageOf } from "../error_text.ts";
 import { loadBuiltin } from "./modules.ts";
 
 /** The options that name an identity and authorities: text, or absolute paths of files. */

@@ -1,5 +1,5 @@
 /** The memory of a connection that waits for its next message. */
-import { Rest } from "@degu/internal/net/resting.ts";
+import { Rest } from "@degu/internal/net/idle_read.ts";
 import { Transport } from "@degu/internal/net/transport.ts";
 import type { Socket } from "@degu/degu";
 import { assertEquals } from "@std/assert";

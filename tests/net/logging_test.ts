@@ -1,7 +1,7 @@
 /** What a server logs about slow peers and thrown values, what happens if its logger fails, and errors of the system. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { Client } from "@degu/degu/client";
-import { messageOf, plainMessageOf, stackOf } from "@degu/internal/net/thrown.ts";
+import { messageOf, plainMessageOf, stackOf } from "@degu/internal/net/error_text.ts";
 import type { App, Logger } from "@degu/degu/server";
 import { RawPeer, RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";

@@ -1,6 +1,6 @@
 /** Mistakes of the library that its servers report: they fail the test, the fuzzer or the soak in which they happen. */
 
-import { impossibleEvent } from "@degu/internal/net/state.ts";
+import { impossibleEvent } from "@degu/internal/net/connection_states.ts";
 
 const BUG = impossibleEvent("", "").message.split(",")[0]!;
 

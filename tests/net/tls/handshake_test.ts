@@ -23,7 +23,7 @@ import { SSLClient, type SSLClientOptions } from "@degu/degu/client";
 import { createDevicePki } from "@degu/degu/device";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
-import { systemCode } from "@degu/internal/net/thrown.ts";
+import { systemCode } from "@degu/internal/net/error_text.ts";
 import { handshakeError } from "@degu/internal/net/tls/errors.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { type App, SSLServer } from "@degu/degu/server";
-import { Admission, type Arrival } from "@degu/internal/net/tls/admission.ts";
+import { Admission, type Arrival } from "@degu/internal/net/tls/handshake_queue.ts";
 import type { Accepted } from "@degu/internal/net/listener.ts";
 import { stoppedClock } from "@degu/testing/clock.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { bodies, Body, type HeaderDict } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import type { AppFunction, Logger } from "@degu/degu/server";
-import { CLIENT, impossibleEvent, SERVER } from "@degu/internal/net/state.ts";
+import { CLIENT, impossibleEvent, SERVER } from "@degu/internal/net/connection_states.ts";
 import { never } from "@degu/testing/aborts.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
