@@ -1,9 +1,8 @@
 /** The sink for the body of a message: joins preamble and body, and checks the length. */
 
 import { type WritableBody, writeMessageBody } from "../base/body/bodies.ts";
-import { type ByteSink, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
+import { type ByteSink, checkUnchanged, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
 import { viewOf } from "../internal/bytes.ts";
-import { checkUnchanged } from "../base/unchanged.ts";
 import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 

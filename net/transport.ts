@@ -2,9 +2,15 @@
 
 import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
-import { type AheadSource, checkCount, notWritten, ReadBuffer } from "../base/body/byte_io.ts";
+import {
+  type AheadSource,
+  changedError,
+  checkCount,
+  checkUnchanged,
+  notWritten,
+  ReadBuffer,
+} from "../base/body/byte_io.ts";
 import { EMPTY, realLength, viewOf } from "../internal/bytes.ts";
-import { changedError, checkUnchanged } from "../base/unchanged.ts";
 import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
 import { connectionFacts } from "../base/connection_facts.ts";
 import type { Framing } from "../base/wire/headers.ts";

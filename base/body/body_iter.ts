@@ -3,9 +3,8 @@
 import { checkContentLength, MessageBody } from "./body.ts";
 import { BodyState } from "./body_state.ts";
 import type { BodyEnd } from "./body_source.ts";
-import type { OpenSink } from "./byte_io.ts";
+import { checkUnchanged, type OpenSink } from "./byte_io.ts";
 import { viewOf } from "../../internal/bytes.ts";
-import { checkUnchanged } from "../unchanged.ts";
 import { wrongType } from "../../internal/checks.ts";
 import { type Chunk, encodeChunk, makeSendableOf, type SendableChunk } from "../wire/chunk.ts";
 import { BodyError } from "../errors.ts";
@@ -191,6 +190,7 @@ const CRLF = new Uint8Array([0x0d, 0x0a]);
 async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> {
   const total = chunk.line.length + chunk.size + CRLF.length;
   if (out.keepsBytes || total <= STAGED_BYTES) {
+    checkUnchanged(chunk.data, chunk.size);
     await out.write(encodeChunk(chunk));
   } else {
     await out.write(chunk.line);

@@ -1,11 +1,16 @@
 /** The sources of bodies: connections, files, streams, and other objects that give bytes. */
 
 import { viewOf } from "../../internal/bytes.ts";
-import { checkUnchanged } from "../unchanged.ts";
 import { wrongArgument, wrongType } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import { typeName } from "../../internal/quote.ts";
-import { type ByteSource, checkCount, MAX_PIECE_BYTES, ReadBuffer } from "./byte_io.ts";
+import {
+  type ByteSource,
+  checkCount,
+  checkUnchanged,
+  MAX_PIECE_BYTES,
+  ReadBuffer,
+} from "./byte_io.ts";
 
 const RECEIVED_SIZES = { usualBytes: 65536, mostBytes: MAX_PIECE_BYTES };
 /** From memory and disks: a larger buffer would not fit into the cache of a processor. */

@@ -1,7 +1,6 @@
 /** Moving bytes: sources, sinks, a buffer that reads ahead, and a buffer that collects. */
 
-import { EMPTY } from "../../internal/bytes.ts";
-import { checkUnchanged } from "../unchanged.ts";
+import { EMPTY, realLength } from "../../internal/bytes.ts";
 import { wrongType } from "../../internal/checks.ts";
 import { BodyError, ConnectionClosedError } from "../errors.ts";
 import { MAX_UNSEEN_BYTES } from "../wire/limits.ts";
@@ -52,6 +51,19 @@ export function notWritten(bytes: Uint8Array, length: number, written: number | 
   }
   checkUnchanged(bytes, length);
   return bytes.subarray(written);
+}
+
+/** Throws a {@linkcode BodyError} unless an array has the announced number of bytes. */
+export function checkUnchanged(bytes: Uint8Array, announced: number): void {
+  if (realLength(bytes) !== announced) throw changedError(bytes, announced);
+}
+
+/** The error for an array whose length differs from the announced one. */
+export function changedError(bytes: Uint8Array, announced: number): BodyError {
+  return new BodyError(
+    `an array of ${announced} bytes had ${realLength(bytes)} when it was to be sent; ` +
+      "don't resize or transfer its buffer before that",
+  );
 }
 
 /**

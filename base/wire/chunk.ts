@@ -1,7 +1,6 @@
 /** The chunked coding (RFC 9112 §7.1): at most one extension for each chunk, no trailers. */
 
 import { concatenate, decodeAscii, EMPTY, viewOf } from "../../internal/bytes.ts";
-import { checkUnchanged } from "../unchanged.ts";
 import { checkUint8Array, notAllowed, wrongArgument, wrongType } from "../../internal/checks.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
 import { quote, typeName } from "../../internal/quote.ts";
@@ -129,9 +128,8 @@ function formatExtension(extension: readonly [string, string]): string {
   return `${key}=${value}`;
 }
 
-/** Formats a whole chunk to send, unless its data has lost bytes since its line was formatted. */
-export function encodeChunk({ line, size, data }: SendableChunk): Uint8Array<ArrayBuffer> {
-  checkUnchanged(data, size);
+/** Formats a whole chunk to send. */
+export function encodeChunk({ line, data }: SendableChunk): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(line.length + data.length + 2);
   bytes.set(line);
   bytes.set(data, line.length);
