@@ -8,8 +8,8 @@ import {
   encodeBody,
   outgoingFraming,
   requestFraming,
+  withContentType,
 } from "../base/body/bodies.ts";
-import { withContentType } from "../base/body/platform_body.ts";
 import { INTERNAL } from "../base/internal.ts";
 import {
   type Chunk,

@@ -1,17 +1,9 @@
-/** The checks of a request that need no connection. */
+/** The check of a request that needs no connection. */
 
-import { notAllowed } from "../internal/checks.ts";
-import { type BodyOut, encodeBody, requestFraming } from "../base/body/bodies.ts";
-import { withContentType } from "../base/body/platform_body.ts";
+import { type BodyOut, encodeBody, requestFraming, withContentType } from "../base/body/bodies.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
-import {
-  checkMethod,
-  formatRequestPreamble,
-  mayHaveBody,
-  type Method,
-} from "../base/wire/preamble.ts";
-import { checkUri } from "../base/wire/uri.ts";
+import { checkRequestLine, formatRequestPreamble, type Method } from "../base/wire/preamble.ts";
 
 /** The target of preambles that are formatted only to be checked. */
 const unsent = new Uint8Array(MAX_PREAMBLE_BYTES);
@@ -34,16 +26,4 @@ export function checkRequest(
   const sent = withContentType(headers, body);
   const framing = requestFraming(method, encodeBody(body), sent, false);
   formatRequestPreamble(unsent, method, uri, sent, null, framing);
-}
-
-/** Checks the method and the URI, and that only PUT and POST have a body. */
-export function checkRequestLine(method: Method, uri: string, body: BodyOut): void {
-  checkMethod(method);
-  checkUri(uri);
-  if (body !== null && !mayHaveBody(method)) {
-    const advice = body === undefined
-      ? `as ${method.toLowerCase()}() passes it`
-      : "since only PUT and POST have a body; buildUri(path, parameters) puts parameters in the URI";
-    throw notAllowed("body", `must be null if the method is ${method}, ${advice}`);
-  }
 }

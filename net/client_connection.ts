@@ -12,8 +12,8 @@ import {
   type EncodedBody,
   type RequestBody,
   requestFraming,
+  withContentType,
 } from "../base/body/bodies.ts";
-import { withContentType } from "../base/body/platform_body.ts";
 import { checkBoolean, checkMethods } from "../internal/checks.ts";
 import { BodyError, ConnectionClosedError, DeguError, ProtocolError } from "../base/errors.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../internal/printable.ts";
@@ -25,13 +25,13 @@ import {
   saysClose,
 } from "../base/wire/headers.ts";
 import {
+  checkRequestLine,
   checkResponsePrefix,
   formatRequestPreamble,
   type Method,
   parseResponsePreamble,
   receivedFraming,
 } from "../base/wire/preamble.ts";
-import { checkRequestLine } from "./check_request.ts";
 import { explainFailure, isReset, noResponse } from "./client_errors.ts";
 import { checkTimeout, holdClock, releaseLater } from "./deadline.ts";
 import { withDefaults } from "./default_headers.ts";

@@ -1,7 +1,4 @@
-/**
- * The answers that a server gives by itself: to what can't be accepted, or for a failing app; and
- * which answers end a session.
- */
+/** The answers that a server gives by itself: to what can't be accepted, or for a failing app. */
 
 import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
@@ -63,12 +60,4 @@ const BROKEN_FRAMING: ReadonlySet<ProtocolErrorCode> = new Set<ProtocolErrorCode
 /** Whether the peer broke the framing of a body, rather than leave in the middle of the body. */
 export function isBrokenFraming(error: unknown): boolean {
   return error instanceof ProtocolError && BROKEN_FRAMING.has(error.code);
-}
-
-/** Statuses of errors that are part of ordinary work: the connection goes on. */
-const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 405, 409, 412]);
-
-/** Whether a server of ours ends its session after a response with this status. */
-export function endsSession(status: number): boolean {
-  return status >= 400 && !HARMLESS_ERRORS.has(status);
 }

@@ -49,7 +49,6 @@ import {
 } from "../base/wire/preamble.ts";
 import { type Interval, startInterval } from "./deadline.ts";
 import {
-  endsSession,
   errorAnswer,
   type ErrorStatus,
   isBrokenFraming,
@@ -75,6 +74,8 @@ const PEER_ENDED_LINE = `ended: ${new EmptyPreambleError().message}`;
 const IDLE_SESSION_ENDED = "ended while idle, because another connection waited for a slot";
 const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have maxBytes";
 const CLOSE: HeaderDict = { connection: "close" };
+/** Statuses of errors that are part of ordinary work, and leave the connection open. */
+const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
 
 /** The kind of a line, of which `"app"` has the level `error` and others `info`; else its level. */
 type LineCategory = "debug" | "warn" | "error" | LogDetails["kind"];
@@ -553,7 +554,7 @@ export class ServerConnection implements Member, SessionOwner {
     if (closes !== null) {
       return last("debug", `a ${closes} with connection: close (status ${status})`);
     }
-    if (endsSession(status)) return last("debug", `a response with status ${status}`);
+    if (closesConnection(status)) return last("debug", `a response with status ${status}`);
     if (this.#isAtLimit) return last("debug", `the limit of ${this.session.maxRequests} requests`);
     return this.#context.stopping ? last("debug", "the server is shutting down") : null;
   }
@@ -667,6 +668,11 @@ export class ServerConnection implements Member, SessionOwner {
       this.#transport.close(error);
     }
   };
+}
+
+/** Whether the server closes the connection after a response with this status. */
+function closesConnection(status: number): boolean {
+  return status >= 400 && !KEEP_ALIVE_STATUSES.has(status);
 }
 
 /** The header that a last response adds (RFC 9112 §9.6); `null` if the app has set it. */

@@ -12,10 +12,10 @@ import {
   isTooLong,
   nullFraming,
   outgoingFraming,
+  withContentType,
 } from "../body/bodies.ts";
 import { Body, ChunkedBody } from "../body/body.ts";
 import { MemorySource } from "../body/body_source.ts";
-import { withContentType } from "../body/platform_body.ts";
 import type { BodyReadOptions } from "../body/body_reader.ts";
 import { decodeText, EMPTY, viewOf } from "../../internal/bytes.ts";
 import { copyOptions, notAllowed, wrongArgument, wrongType } from "../../internal/checks.ts";

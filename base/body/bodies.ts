@@ -10,9 +10,11 @@ import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLength } from "../../internal/bytes.ts";
 import { notAllowed, wrongArgument, wrongType } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
-import type { Framing, HeaderDict } from "../wire/headers.ts";
+import { checkHeaderDict, type Framing, type HeaderDict } from "../wire/headers.ts";
 import { mayHaveBody, type Method } from "../wire/preamble.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
+import { quote } from "../../internal/quote.ts";
+import { allows, VALUE } from "../wire/tables.ts";
 
 /** The body of a received message. */
 export type BodyIn = null | Body | ChunkedBody;
@@ -85,6 +87,29 @@ export function encodeBody(body: BodyOut, owner = ""): EncodedBody {
   if (body === null || body instanceof Uint8Array) return body;
   if (isPlatformBody(body)) return encodePlatformBody(body, owner);
   return isStreamed(body) ? chunkedBodyOf(body, owner) : body;
+}
+
+const FORM = "application/x-www-form-urlencoded;charset=UTF-8";
+
+/**
+ * Adds the content-type of a `Blob` that has one, and of `URLSearchParams`. Headers that have a
+ * content-type, which may be `undefined`, are returned as they are.
+ *
+ * @throws {RangeError} if the type of a `Blob` can't be the value of a header.
+ */
+export function withContentType(headers: HeaderDict, body: unknown, owner = ""): HeaderDict {
+  // Most bodies have no type, and these lines are passed for each message.
+  if (typeof body !== "object" || body === null || body instanceof Uint8Array) return headers;
+  const type = body instanceof Blob ? body.type : body instanceof URLSearchParams ? FORM : "";
+  if (type === "") return headers;
+  checkHeaderDict(headers, `${owner}headers`);
+  if (Object.hasOwn(headers, "content-type")) return headers;
+  if (allows(VALUE, type)) return { ...headers, "content-type": type };
+  throw notAllowed(
+    `${owner}body`,
+    `its type ${quote(type)} has a character that a header can't have; ` +
+      `set headers["content-type"]`,
+  );
 }
 
 /**

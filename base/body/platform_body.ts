@@ -1,12 +1,9 @@
 /** Bodies of the platform, to be sent: a `Blob`, an `ArrayBuffer` and `URLSearchParams`. */
 
-import { notAllowed, wrongArgument } from "../../internal/checks.ts";
+import { wrongArgument } from "../../internal/checks.ts";
 import { Body } from "./body.ts";
 import type { ByteSource } from "./byte_io.ts";
 import { encodeText } from "../../internal/bytes.ts";
-import { quote } from "../../internal/quote.ts";
-import { checkHeaderDict, type HeaderDict } from "../wire/headers.ts";
-import { allows, VALUE } from "../wire/tables.ts";
 
 /** A body of the platform, which can be sent any number of times. */
 type PlatformBody = Blob | ArrayBuffer | URLSearchParams;
@@ -47,27 +44,4 @@ class BlobSource implements ByteSource {
     this.#position += bytes.length;
     return bytes.length || null;
   }
-}
-
-const FORM = "application/x-www-form-urlencoded;charset=UTF-8";
-
-/**
- * Adds the content-type of a `Blob` that has one, and of `URLSearchParams`. Headers that have a
- * content-type, which may be `undefined`, are returned as they are.
- *
- * @throws {RangeError} if the type of a `Blob` can't be the value of a header.
- */
-export function withContentType(headers: HeaderDict, body: unknown, owner = ""): HeaderDict {
-  // Most bodies have no type, and these lines are passed for each message.
-  if (typeof body !== "object" || body === null || body instanceof Uint8Array) return headers;
-  const type = body instanceof Blob ? body.type : body instanceof URLSearchParams ? FORM : "";
-  if (type === "") return headers;
-  checkHeaderDict(headers, `${owner}headers`);
-  if (Object.hasOwn(headers, "content-type")) return headers;
-  if (allows(VALUE, type)) return { ...headers, "content-type": type };
-  throw notAllowed(
-    `${owner}body`,
-    `its type ${quote(type)} has a character that a header can't have; ` +
-      `set headers["content-type"]`,
-  );
 }

@@ -14,7 +14,7 @@ import {
 } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
 import { allows, REASON, TOKEN } from "./tables.ts";
-import { parseUri } from "./uri.ts";
+import { checkUri, parseUri } from "./uri.ts";
 
 /** The supported methods (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
 export type Method = "GET" | "HEAD" | "DELETE" | "PUT" | "POST";
@@ -361,6 +361,18 @@ export function checkMethod(method: Method, label = "method"): void {
   if (isMethod(method)) return;
   checkString(label, method);
   throw notAllowed(label, `must be GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`);
+}
+
+/** Checks the method and the URI, and that only PUT and POST have a body. */
+export function checkRequestLine(method: Method, uri: string, body: unknown): void {
+  checkMethod(method);
+  checkUri(uri);
+  if (body !== null && !mayHaveBody(method)) {
+    const advice = body === undefined
+      ? `as ${method.toLowerCase()}() passes it`
+      : "since only PUT and POST have a body; buildUri(path, parameters) puts parameters in the URI";
+    throw notAllowed("body", `must be null if the method is ${method}, ${advice}`);
+  }
 }
 
 /** Checks a status that a caller wants to send: an integer from `least` to 599. */
