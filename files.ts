@@ -55,13 +55,7 @@ export type {
 export { deleteFile, makeDirectory } from "./files/transfer/remote_changes.ts";
 export { remoteDigest } from "./files/transfer/remote_digest.ts";
 export { type KeptPart, TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
-export type {
-  CopyTreeOptions,
-  MoveTreeOptions,
-  TreeEvent,
-  TreeOptions,
-  UploadTreeOptions,
-} from "./files/tree/options.ts";
+export type { TreeEvent, TreeOptions, UploadTreeOptions } from "./files/tree/options.ts";
 export { upload } from "./files/transfer/upload.ts";
 export { uploadTree } from "./files/tree/upload_tree.ts";
 export { StatusError } from "./net/expect_ok.ts";

@@ -7,15 +7,14 @@ import type { ConnectionPool } from "@degu/degu/client";
 import {
   downloadTree,
   isTransient,
-  type MoveTreeOptions,
   TransferError,
   type TransferOptions,
   type TransferResult,
   type TreeEntry,
   type TreeEvent,
-  type TreeOptions,
   type TreeResult,
   uploadTree,
+  type UploadTreeOptions,
 } from "@degu/degu/files";
 import { join } from "./paths.ts";
 import type { Context } from "./command.ts";
@@ -68,14 +67,11 @@ export interface TreeJob {
   readonly onPlan?: () => void;
   /** The names of the files in `root` that are copied, and nothing else; if left out, all. */
   readonly only?: ReadonlySet<string>;
-  readonly options: Omit<TreeOptions, "signal" | "onEvent"> | MovingOptions;
+  readonly options: Omit<UploadTreeOptions, "signal" | "onEvent">;
 }
 
 /** What is copied from or to one peer. */
 export type PeerJobs = readonly [files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]];
-
-/** The options of an upload that removes each file of this device once it is at the target. */
-type MovingOptions = Omit<MoveTreeOptions, "signal" | "onEvent">;
 
 type Failed = TreeEvent & { readonly type: "failed" };
 /** A final event about a file or directory in a tree. */

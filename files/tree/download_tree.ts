@@ -14,7 +14,7 @@ import {
   whenReplaceable,
 } from "../../internal/disk/names.ts";
 import { nameProblem } from "../../internal/disk/file_names.ts";
-import { basename, dirname, realPath } from "../../internal/disk/paths.ts";
+import { dirname, realPath } from "../../internal/disk/paths.ts";
 import { Temporary } from "../../internal/disk/temporary.ts";
 import type { Connector, Requester } from "../../client.ts";
 import { type AbsentStatus, type FoundRecord, GET_ANSWER } from "../bundle.ts";
@@ -28,7 +28,7 @@ import { modeOfCopy, modeOfWritten, parseMode, usualMode } from "../modes.ts";
 import type { TransferResult, TransferSettings, TreeResult } from "../options.ts";
 import { changedHere, explainFullDisk, FoundParts, removeParts } from "../transfer/part_file.ts";
 import { Refusal } from "../refusal.ts";
-import { PART_SUFFIX, prefixOf, trialPath } from "../reserved.ts";
+import { PART_SUFFIX, prefixOf } from "../reserved.ts";
 import { type Condition, type Parent, Root } from "../root.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import {
@@ -216,21 +216,6 @@ class Download implements TreeEnds {
 
   has(_client: TransferClient, node: TreeNode): Promise<boolean> {
     return Promise.resolve(this.#isThere(node));
-  }
-
-  /** Tries it on Windows, by a temporary file in the directory, or in one that it will be in. */
-  ignoresCase({ path }: TreeNode): boolean {
-    if (Deno.build.os !== "windows") return false;
-    for (let depth = path.length;; depth--) {
-      try {
-        const trial = trialPath(this.#root.pathOf(path.slice(0, depth)));
-        using _temporary = Temporary.create(trial);
-        return infoOrNull(`${dirname(trial)}/${basename(trial).toUpperCase()}`) !== null;
-      } catch (error) {
-        // Another call tries the same: what ignores case nearly everywhere does it here.
-        if (depth === 0 || !(isMissing(error) || error instanceof Refusal)) return true;
-      }
-    }
   }
 
   pathOf({ path }: TreeNode): string {

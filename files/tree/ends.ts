@@ -62,12 +62,6 @@ export interface TreeEnds {
    * @returns Whether it is there nevertheless: then nobody knows what is in it.
    */
   begin(client: TransferClient, isMissing: boolean): Promise<boolean>;
-  /**
-   * Whether the disk takes names for the same that differ by case alone, in a directory of the
-   * target that is here: found out before a file is written. Without this function only a name
-   * that is taken shows it.
-   */
-  ignoresCase?(directory: TreeNode): boolean;
   /** The path here of a node of either tree. */
   pathOf(node: TreeNode): string;
   /** Which permission bits a file of the target gets; `null` if that is not known. */

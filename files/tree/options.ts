@@ -123,14 +123,8 @@ export interface TreeOptions {
   onEvent?: ((event: TreeEvent) => void) | undefined;
 }
 
-/** How a tree is uploaded, and its source stays. */
-export interface CopyTreeOptions extends TreeOptions {
-  /** `true` is an option of {@linkcode MoveTreeOptions}. */
-  move?: false | undefined;
-}
-
-/** How a tree is uploaded, and the files of its source can be removed. */
-export interface MoveTreeOptions extends TreeOptions {
+/** How a tree is uploaded. */
+export interface UploadTreeOptions extends TreeOptions {
   /**
    * Whether to remove each file here once it is at the target. A file is removed only if this call
    * has written it there, or has found it there as another file with its content, and nothing has
@@ -148,16 +142,7 @@ export interface MoveTreeOptions extends TreeOptions {
    * @default {false}
    */
   move?: boolean | undefined;
-  /** Not together with `move`. */
-  compare?: undefined;
-  /** Not together with `move`. */
-  delete?: false | undefined;
-  /** Not together with `move`. */
-  deleteAll?: false | undefined;
 }
-
-/** How a tree is uploaded. */
-export type UploadTreeOptions = CopyTreeOptions | MoveTreeOptions;
 
 /**
  * An event of the copying of a tree.

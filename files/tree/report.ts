@@ -4,7 +4,6 @@ import { processLogger } from "../../net/logger.ts";
 import { isTransient, type RetryEvent, type RetryProgress } from "../../client.ts";
 import { messageOf } from "../../net/error_text.ts";
 import { Pace, type TransferResult } from "../options.ts";
-import { TransferError } from "../transfer_error.ts";
 import type { Beginnings } from "./plan.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
@@ -64,8 +63,6 @@ export class TreeReport {
   readonly #leaving = new Set<TreeNode>();
   /** What this attempt has skipped, and what has failed; told at the end of the last attempt. */
   #held: TreeEvent[] = [];
-  /** How many files are larger than the free space; the log names the first of them. */
-  #tooLarge = 0;
 
   constructor(settings: TreeSettings) {
     this.#settings = settings;
@@ -84,8 +81,6 @@ export class TreeReport {
   /** Tells what was held back, at the end of the last attempt. */
   end(): void {
     for (const event of this.#held.splice(0)) this.#tell(event);
-    const more = this.#tooLarge - 1;
-    if (more > 0) processLogger.warn(`${more} more of the files are larger than the free space`);
   }
 
   /** Tells that another attempt follows an error. */
@@ -111,8 +106,7 @@ export class TreeReport {
     }
     // Without anybody who hears of it, a file would be left behind in silence.
     if (type === "failed" && onEvent === undefined) {
-      const isSaid = hasNoSpace(event.error) && this.#tooLarge++ > 0;
-      if (!isSaid) processLogger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
+      processLogger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
     }
     if ("path" in event) this.counts[event.type === "copied" ? "files" : event.type]++;
     try {
@@ -269,9 +263,4 @@ export class TreeReport {
     const total = Math.max(this.#total, this.#bytes);
     this.event({ type: "progress", bytes: this.#bytes, total });
   }
-}
-
-/** Whether a file is larger than the free space: while a disk is full, every file that waits is. */
-function hasNoSpace(error: unknown): boolean {
-  return error instanceof TransferError && error.needed !== null;
 }

@@ -75,35 +75,6 @@ export class TakenNames {
   }
 
   /**
-   * Finds files and directories of the source whose names differ by case alone from a name before
-   * them, or from one that the target lists, where its disk ignores case.
-   *
-   * @returns The error of each.
-   */
-  findAlike(
-    nodes: readonly TreeNode[],
-    isListed: (node: TreeNode) => boolean,
-  ): ReadonlyMap<TreeNode, unknown> {
-    const { ends } = this.#attempt;
-    const alike = new Map<TreeNode, unknown>();
-    if (ends.ignoresCase === undefined) return alike;
-    for (const [parent, some] of Map.groupBy(nodes, ({ parent }) => parent!)) {
-      const siblings = [...parent.children!.values()].filter(({ kind }) => kind !== "other");
-      const groups = Map.groupBy(siblings, ({ name }) => name.toUpperCase().toLowerCase());
-      const several = [...groups.values()].filter((group) => group.length > 1);
-      if (several.length === 0 || !ends.ignoresCase(parent)) continue;
-      const wanted = new Set(some);
-      for (const group of several) {
-        const first = group.find(isListed) ?? group[0];
-        for (const node of group) {
-          if (node !== first && wanted.has(node)) alike.set(node, sameName(node));
-        }
-      }
-    }
-    return alike;
-  }
-
-  /**
    * Makes missing directories before anything is copied, to find two names that are one directory
    * at the target.
    *

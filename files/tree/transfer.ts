@@ -112,13 +112,6 @@ export async function transferTree(
   throw incomplete(result, report);
 }
 
-/** Whether the target lists an entry by the very path of a node. */
-function isListed({ path }: TreeNode, target: TreeNode | null): boolean {
-  let at = target;
-  for (const name of path) at = at?.get(name) ?? null;
-  return at !== null;
-}
-
 class TreeTransfer {
   readonly #attempt: Attempt;
   readonly #copies: TreeCopies;
@@ -243,25 +236,12 @@ class TreeTransfer {
     const isIdle = plan.copies.length + plan.newDirectories.length === 0;
     if (isIdle && settings.move) return;
     this.#names.isUnlisted = await ends.begin(first, target === null);
-    const alike = this.#names.findAlike(
-      [...plan.copies.map(({ node }) => node), ...plan.newDirectories],
-      (node) => isListed(node, target),
-    );
-    const isAlike = (node: TreeNode) => alike.has(node) || directoryAbove(node, alike) !== null;
-    const failed = new Map(
-      await this.#names.makeDirectories(plan.newDirectories.filter((node) => !isAlike(node))),
-    );
-    for (const node of plan.newDirectories) {
-      if (!alike.has(node)) continue;
-      failed.set(node, alike.get(node));
-      report.failed(node, alike.get(node));
-    }
+    const failed = await this.#names.makeDirectories(plan.newDirectories);
     const copies: Copy[] = [];
     for (const copy of plan.copies) {
       const { node } = copy;
       const above = directoryAbove(node, failed);
-      if (alike.has(node)) report.failed(node, alike.get(node));
-      else if (above !== null) report.failed(node, directoryMissing(node, failed.get(above)));
+      if (above !== null) report.failed(node, directoryMissing(node, failed.get(above)));
       else if (this.#names.isUnlisted && !isSmall(copy)) {
         copies.push({ ...copy, replaces: "target" });
       } else copies.push(copy);

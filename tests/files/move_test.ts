@@ -1,7 +1,7 @@
 /** uploadTree with `move`: what has arrived is removed here, and nothing is lost. */
 import { Client, type Request, routes } from "@degu/degu";
 import { downloadTree, FilesApp, TransferError, uploadTree } from "@degu/degu/files";
-import type { MoveTreeOptions, TreeEvent, UploadTreeOptions } from "@degu/degu/files";
+import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { BodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
 import { fastTimeouts, setClockAhead, slowClock } from "@degu/testing/clock.ts";
@@ -16,7 +16,7 @@ import { changing, copyElsewhere, copyTree, makeTrees } from "@degu/testing/tree
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { AS_USER, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
-const MOVE: MoveTreeOptions = { move: true };
+const MOVE: UploadTreeOptions = { move: true };
 const LARGE = "l".repeat(70_000);
 const SIZES = { "a small file": "small", "a large file": LARGE };
 /** As long ago as the times of files are before which nothing shows that they changed. */
@@ -294,7 +294,7 @@ Deno.test("move: a file whose times are in the future, of a clock that was wrong
 const BEFORE: readonly [
   what: string,
   there: string,
-  options: MoveTreeOptions,
+  options: UploadTreeOptions,
   outcome: string,
 ][] = [
   ["the same content", "12345", {}, "copied"],

@@ -12,8 +12,6 @@ import {
 } from "@degu/degu/files";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
-import type { TreeSettings } from "@degu/internal/files/tree/options.ts";
-import { TreeReport } from "@degu/internal/files/tree/report.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
@@ -733,20 +731,4 @@ Deno.test("a file that fails is a line of the log if no event tells of it", asyn
     assertEquals([failed, lines.length], [1, count]);
     assert(lines.every((line) => line.startsWith('"x": ')), lines.join());
   }
-});
-
-Deno.test("of files that fail because a disk is full the log names the first, and counts the others", () => {
-  const full = (needed: number | null) => new TransferError("DISK_FULL", "full", { needed });
-  const errors = [full(5), new Error("another"), full(6), full(null), full(7)];
-  const lines: string[] = [];
-  using _console = patch(console, "warn", () => (line: string) => void lines.push(line));
-  const { signal } = new AbortController();
-  const report = new TreeReport({ signal, retries: 0 } as TreeSettings);
-  for (const [i, error] of errors.entries()) {
-    report.event({ type: "failed", path: [`${i}`], error, at: "source" });
-  }
-  report.end();
-  const named = ['"0": TransferError: full', '"1": Error: another', '"3": TransferError: full'];
-  assertEquals(lines, [...named, "2 more of the files are larger than the free space"]);
-  assertEquals(report.counts.failed, 5);
 });

@@ -4,24 +4,6 @@ import type { RightPrograms, WrongProgram } from "./programs.ts";
 
 export const WRONG: readonly WrongProgram[] = [
   [
-    "files that are moved, and deletions",
-    `await uploadTree(client, "/tmp/a", "/a/", { move: true, delete: true });`,
-    `await uploadTree(client, "/tmp/a", "/a/", { move: true });`,
-    "Type 'true' is not assignable to type 'false'",
-  ],
-  [
-    "files that are moved and compared",
-    `await uploadTree(client, "/tmp/a", "/a/", { move: true, compare: "digest" });`,
-    `await uploadTree(client, "/tmp/a", "/a/", { delete: true, compare: "digest" });`,
-    "TS2322",
-  ],
-  [
-    "files that may be moved, and deletions",
-    `await uploadTree(client, "/tmp/a", "/a/", { move: flag, delete: true });`,
-    `await uploadTree(client, "/tmp/a", "/a/", flag ? { move: true } : { delete: true });`,
-    "Type 'boolean' is not assignable to type 'false'",
-  ],
-  [
     "a download that moves",
     `await downloadTree(client, "/a/", "/tmp/a", { move: true });`,
     `await downloadTree(client, "/a/", "/tmp/a", { delete: true });`,
@@ -40,7 +22,7 @@ uploadTree(client, "/tmp/a", "/a/", { ...common, ...flag ? { move: true } : { de
 const options: UploadTreeOptions = { delete: true };
 if (flag) options.compare = "digest";
 uploadTree(client, "/tmp/a", "/a/", options);
-const moving: MoveTreeOptions = { move: true };
+const moving: UploadTreeOptions = { move: true };
 uploadTree(client, "/tmp/a", "/a/", { ...moving, dryRun: true });
 uploadTree(client, "/tmp/a", "/a/", JSON.parse("{}"));
 `,
