@@ -139,8 +139,6 @@ class Upload implements TreeEnds {
   outbox: Outbox | null = null;
   /** What the server has said of itself, in the first list; `null` if it has none. */
   #server: ListingServer | null = null;
-  /** Whether the answer to an upload has said that the server only adds files. */
-  #refusesToReplace = false;
   /** Which permission bits a new file gets at the target; `null` if it takes none. */
   #granted: number | null = null;
   /** The directory of the small file that was read last, until the turn is over. */
@@ -196,7 +194,7 @@ class Upload implements TreeEnds {
 
   /** Whether what the target has stays as it is. */
   get #isKept(): boolean {
-    return this.#server?.isKept ?? this.#refusesToReplace;
+    return this.#server?.isKept ?? false;
   }
 
   findGranted(): number | null {
@@ -452,9 +450,7 @@ class Upload implements TreeEnds {
     // The list of the target says what may be reused. With `move` there is none.
     const known = move ? {} : { beginning: there && this.#beginningOf(there) };
     const all = { ...settings, replace, isRewritten, seen, ...known };
-    const result = await this.#noteRefusal(
-      new FileUpload(client, uri, source, all, headers).run(),
-    );
+    const result = await new FileUpload(client, uri, source, all, headers).run();
     if (this.outbox !== null) {
       await this.outbox.close(node);
       const kept = opened.move();
@@ -462,15 +458,6 @@ class Upload implements TreeEnds {
       this.outbox.written(node, source.seen);
     }
     return result;
-  }
-
-  async #noteRefusal<T>(uploading: Promise<T>): Promise<T> {
-    try {
-      return await uploading;
-    } catch (error) {
-      this.#refusesToReplace ||= error instanceof TransferError && error.code === "ONLY_ADDS";
-      throw error;
-    }
   }
 
   /**
