@@ -1,7 +1,6 @@
 /** degu init, id, peers, rename, forget, invite, join and completions. */
 import { defaultName } from "@degu/internal/agent/own_device.ts";
 import { countdownText } from "@degu/internal/agent/inviting.ts";
-import { encodeLine } from "@degu/internal/device/invitation_line.ts";
 import { isDeviceName } from "@degu/internal/device/identity/names.ts";
 import {
   agentCommand,
@@ -25,7 +24,6 @@ import {
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join, realPath } from "@degu/internal/internal/disk/paths.ts";
-import { encode } from "uqr";
 
 Deno.test("init creates a device, prints its name and id, and shows the next step; a second one changes nothing", async () => {
   await using homes = await AgentHomes.create();
@@ -270,7 +268,7 @@ complete_line() {
     [`serve --inbox /tm`, "/tmp"],
     [`serve --inbox-for-all /tm`, "/tmp"],
     [`ls --add`, "--address"],
-    [`invite --q`, "--quiet --qr"],
+    [`invite --q`, "--quiet"],
     [`completions --js`, "--json"],
     [`ls ph`, "phone:"],
     [`get cam`, "camera:"],
@@ -497,13 +495,12 @@ Deno.test("an invitation that nobody uses expires in time; on a terminal it coun
     homes.run("camera", [...INVITE_FOR, ...args], options);
   const terminal = TERMINAL;
   const [plain, shown, colorless] = await Promise.all([
-    run(["1", "--qr"]),
+    run(["1"]),
     run(["2"], { terminal }),
     run(["1", "--quiet"], { terminal, noColor: true }),
   ]);
   assertEquals([plain, shown, colorless].map(({ code }) => code), [1, 1, 1]);
   assertMatch(plain.stdout, /^degu:[\w-]+\n$/);
-  assertStringIncludes(plain.stderr, "--qr: the output is not a terminal");
   assertStringIncludes(plain.stderr, 'nobody has joined in time: run "degu invite" again');
   for (const left of ["0:02", "0:01"]) {
     assertStringIncludes(shown.stdout, `\r\x1b[Kwaiting for the other device: ${left} left`);
@@ -530,56 +527,12 @@ Deno.test("who has joined has a line without the countdown; one pasted in pieces
   assertEquals(screenOf((await invite.ended()).stdout).at(-1), `paired with viewer ${id}`);
 });
 
-Deno.test("a QR code is drawn where the terminal is large enough", async () => {
-  await using homes = await AgentHomes.create("camera", "viewer");
-  const draw = async (rows: number, columns: number) => {
-    const invite = homes.start("camera", [...INVITE_FOR, "60", "--qr"], {
-      terminal: { rows, columns },
-    });
-    const line = await invite.line("degu:");
-    await invite.line("on the other device");
-    invite.kill("SIGINT");
-    const { code, stdout } = await invite.ended();
-    assertEquals(code, 130);
-    return { line: line.trim(), stdout };
-  };
-  const { line, stdout: large } = await draw(80, 160);
-  const rows = large.split("\r\n").filter((line) => /^[█▀▄ ]{45}$/.test(line));
-  // Version 5 of ISO/IEC 18004, 37 × 37 modules: the line has one IPv4 address.
-  assertEquals(rows.length, 23, large);
-  const { data } = encode(line, { ecc: "L", border: 4 });
-  assertEquals(data.length, 37 + 2 * 4);
-  const modules = rows.flatMap((row) =>
-    ["▀█", "▄█"].map((filled) => [...row].map((each) => !filled.includes(each)))
-  );
-  // The library has no more modules below the last ones.
-  assertEquals(modules.slice(0, data.length), data);
-  const [columns, lines] = [rows[0]!.length, rows.length + 1];
-  assertStringIncludes((await draw(lines, columns)).stdout, "█▀");
-  for (const small of [[lines - 1, columns], [lines, columns - 1]] as const) {
-    const { stdout: shown } = await draw(...small);
-    assertStringIncludes(shown, `needs a terminal of ${columns} columns and ${lines} rows`);
-    assert(!shown.includes("█"));
-  }
-});
-
-Deno.test("a line with one IPv4 and one IPv6 host fits into a QR code of 41 × 41 modules", () => {
-  const line = encodeLine({
-    keyHash: crypto.getRandomValues(new Uint8Array(32)),
-    secret: crypto.getRandomValues(new Uint8Array(16)),
-    addresses: [["192.0.2.7", 40_001, 40_002], ["2001:db8::1", 40_003, 40_004]],
-    expires: new Date(),
-  });
-  assertEquals([line.length, encode(line, { ecc: "L", border: 0 }).size], [128, 41]);
-});
-
 testUnless(noTerminal, "in a narrow terminal the countdown does not wrap", async () => {
   const options = { columns: 30, steps: [["left", "\x03"]] as const };
-  const shown = await interruptOnTerminal([...INVITE_FOR, "60", "--qr"], options);
+  const shown = await interruptOnTerminal([...INVITE_FOR, "60"], options);
   // deno-lint-ignore no-control-regex -- what erases the line is part of it
   const [, line = ""] = /\r\x1b\[K([^\r\x1b^]*other device[^\r\x1b^]*)/.exec(shown) ?? [];
   assertEquals([line.length, line.endsWith("left")], [29, true], shown);
-  assertStringIncludes(shown, "this one has 30 and 24");
 });
 
 testUnless(

@@ -287,3 +287,14 @@ Deno.test("a line is garbled until its end has arrived, and then never, valid or
   for (const [text, code] of Object.entries(rows)) assertEquals(codeOf(text), code, text);
   assertEquals(codeOf(lineOf(3, restOf(line))), "NEWER");
 });
+
+Deno.test("a line with one IPv4 and one IPv6 host has 128 characters, which fit into a QR code of 41 × 41 modules", () => {
+  const line = encodeLine({
+    keyHash: crypto.getRandomValues(new Uint8Array(32)),
+    secret: crypto.getRandomValues(new Uint8Array(16)),
+    addresses: [["192.0.2.7", 40_001, 40_002], ["2001:db8::1", 40_003, 40_004]],
+    expires: new Date(),
+  });
+  // Version 6-L holds 134 bytes (ISO/IEC 18004).
+  assertEquals(line.length, 128);
+});

@@ -44,7 +44,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["misc/", `${CONNECTED} worker/ misc/ node:`],
   ["misc.ts", "base/ misc/ device/temp_devices.ts"],
   ["agent_support.ts", "internal/ base/ net/ files/ device/"],
-  ["agent/", "agent/ @degu/degu node: commander ignore multicast-dns uqr"],
+  ["agent/", "agent/ @degu/degu node: commander ignore multicast-dns"],
 ];
 
 /** How many names of base/ and net/ each folder imports that no user of the package can import so. */
