@@ -33,10 +33,6 @@ export {
   nameProblem,
 } from "./internal/disk/file_names.ts";
 export {
-  // The record of an inbox is locked so that other commands can read it.
-  lockPathOf,
-} from "./internal/disk/files.ts";
-export {
   // Inboxes are made, moved and renamed so that a crash leaves no half of it.
   giveNewName,
   presenceOf,

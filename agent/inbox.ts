@@ -106,12 +106,6 @@ export class Inbox {
     return paths.filter((path) => lstatOrNull(path)?.isDirectory);
   }
 
-  /** The path of a peer's directory; `null` if it has none yet under its name. */
-  async find(peer: Pick<Peer, "id" | "name">): Promise<string | null> {
-    const own = ownOf(peer, await this.#read());
-    return own === null ? null : join(this.path, own.directory);
-  }
-
   /**
    * Finds the directory of a peer under its name, or chooses one, which is still to be made: never
    * one that another device has had, nor one that is recorded for nobody.

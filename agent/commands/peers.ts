@@ -3,13 +3,11 @@
  */
 
 import { describeArgumentError, formatAddress } from "@degu/degu/base";
-import type { Device, Peer } from "@degu/degu/device";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { Failure, USAGE } from "../failure.ts";
-import { Inbox, nameKey } from "../inbox.ts";
-import { ServingInboxes } from "../serving_inboxes.ts";
+import { nameKey } from "../inbox.ts";
 
 export function addId(program: AgentCommand): void {
   program.command("id")
@@ -66,40 +64,20 @@ export function addRename(program: AgentCommand): void {
     .does(rename);
 }
 
-async function rename(context: Context, peer: string, given: string): Promise<void> {
+async function rename(context: Context, oldName: string, newName: string): Promise<void> {
   await using device = await openDevice(context);
-  const before = await openPeer(device, peer);
-  const { id } = before;
+  const peer = await openPeer(device, oldName);
+  const { id } = peer;
   try {
-    const { name } = await device.rename(id, given);
+    const { name } = await device.rename(id, newName);
     context.output.result(`${name} ${id}`, { name, id });
-    if (nameKey(name) === nameKey(before.name)) return;
-    for (const text of await oldFiles(device, before)) context.output.note(text);
+    if (nameKey(name) === nameKey(peer.name)) return;
+    context.output.note(`what it has put into an inbox here stays in the directory ${peer.name}`);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     const problem = describeArgumentError(error)?.problem ?? error.message;
     throw new Failure(`NAME: ${problem}`, USAGE, { cause: error });
   }
-}
-
-/** The directories in which a peer that is renamed has put its files: a line for each inbox. */
-async function oldFiles({ dir }: Device, peer: Peer): Promise<string[]> {
-  const inboxes = await new ServingInboxes(dir).list();
-  if (inboxes.length === 0) {
-    return [
-      "if it has a directory in an inbox here, that keeps the old name, with the files in it",
-    ];
-  }
-  const lines = await Promise.all(inboxes.map(async (inbox) => {
-    // Deno would ask for the permission on the terminal.
-    const permission = { name: "read", path: inbox } as const;
-    if (Deno.permissions.querySync(permission).state !== "granted") {
-      return `what it has put into ${inbox} stays in the directory of its old name there`;
-    }
-    const path = await new Inbox(inbox).find(peer);
-    return path === null ? [] : `what it has put here stays in ${path}`;
-  }));
-  return lines.flat();
 }
 
 export function addForget(program: AgentCommand): void {

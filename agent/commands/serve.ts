@@ -19,7 +19,6 @@ import { loggerOf, openOrMakeDevice } from "../own_device.ts";
 import { explainingLogger, explainLine, type PeerRequest } from "../explain.ts";
 import { Inbox, refusalOf } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
-import { ServingInboxes } from "../serving_inboxes.ts";
 import {
   checkDirectories,
   checkServesAny,
@@ -109,9 +108,6 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
-  await using _record = inbox === null || isForAll
-    ? null
-    : await new ServingInboxes(device.dir).add(inbox);
   output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
   const port = options.announce === false ? null : portForOthers(servers);
   const isAnnounced = port !== null && mayUseMdns();

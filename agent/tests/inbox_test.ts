@@ -4,9 +4,8 @@ import { BodyIter } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { Inbox } from "@degu/internal/agent/inbox.ts";
-import { ServingInboxes } from "@degu/internal/agent/serving_inboxes.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
-import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { AgentHomes } from "@degu/testing/agents.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -143,9 +142,9 @@ Deno.test("rename: the files of the old name stay, where it says; new ones go to
   await using devices = await threeDevices();
   const { homes, inbox, at, agent } = devices;
   await homes.must("one", ["put", at("one", "photo"), "camera:"]);
-  const path = await realPath(inbox);
   const renamed = await homes.run("camera", ["rename", "one", "phone"]);
-  assertEquals([renamed.code, renamed.stderr], [0, `what it has put here stays in ${path}/one\n`]);
+  const said = "what it has put into an inbox here stays in the directory one\n";
+  assertEquals([renamed.code, renamed.stderr], [0, said]);
   // The server learns it within a second.
   await using device = await Device.open(homes.at("one"));
   const client = await clientOf(device);
@@ -159,25 +158,9 @@ Deno.test("rename: the files of the old name stay, where it says; new ones go to
     ...{ "one": null, "one/photo": "of one" },
     ...{ "phone": null, "phone/a": "one" },
   });
-  // A peer without a directory has no old files.
-  const { stderr } = await homes.run("camera", ["rename", "two", "other"]);
-  assertEquals(stderr, "");
-  // Without the permission to look there, and without a server.
-  const args = ["--home", homes.at("camera"), "rename"];
-  const { stderr: blind } = await runAgent([...args, "phone", "two"], {
-    flags: [...homes.flags("camera")],
-  });
-  assertEquals(
-    blind,
-    `what it has put into ${path} stays in the directory of its old name there\n`,
-  );
   agent.kill("SIGTERM");
   await agent.ended();
-  const { stderr: alone } = await homes.run("camera", ["rename", "two", "one"]);
-  assertEquals(
-    alone,
-    "if it has a directory in an inbox here, that keeps the old name, with the files in it\n",
-  );
+  await homes.must("camera", ["rename", "phone", "one"]);
   // Its old name again: its old files.
   await homes.serve("camera", ["--inbox", inbox], "one");
   assertEquals(await homes.must("one", ["ls", "camera:"]), "photo\n");
@@ -505,24 +488,4 @@ Deno.test("at its start degu serve removes what a peer that does not come back h
   await homes.serve("camera", ["--inbox", dir.path]);
   await assertRejects(() => Deno.lstat(old!), Deno.errors.NotFound);
   await Deno.lstat(recent!);
-});
-
-Deno.test("the inboxes of processes that are alive are recorded, and no others", async () => {
-  await using dir = await tempDir();
-  const records = new ServingInboxes(dir.path);
-  assertEquals(await records.list(), []);
-  const paths = ["/long".repeat(800), "/two\nlines", "/one"];
-  const added = await Promise.all(paths.map((path) => records.add(path)));
-  const again = await records.add("/one");
-  assertEquals(await records.list(), paths.toSorted());
-  await again[Symbol.asyncDispose]();
-  assertEquals(await records.list(), paths.toSorted());
-  for (const record of added) await record[Symbol.asyncDispose]();
-  assertEquals(await entries(`${dir.path}/inboxes`), []);
-  // A process that was killed holds no lock. One that has just begun may not have it yet.
-  await fill(dir.path, { "inboxes/killed": "/killed", "inboxes/new": "" });
-  const hourAgo = new Date(Date.now() - 3_600_000);
-  await Deno.utime(`${dir.path}/inboxes/killed`, hourAgo, hourAgo);
-  assertEquals(await records.list(), []);
-  assertEquals(await entries(`${dir.path}/inboxes`), ["new"]);
 });
