@@ -17,7 +17,7 @@ import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
 import { FAILED, Failure, hasStatus, isOfTransfer, USAGE } from "./failure.ts";
 import { wildcardHint } from "./local_paths.ts";
-import { explainTransfer, type FileAction, isOfOldFile, ONLY_NEW } from "./transfer_errors.ts";
+import { explainTransfer } from "./transfer_errors.ts";
 import { type Open, PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {
@@ -119,8 +119,6 @@ export class RemoteFiles implements Disposable {
   readonly #onInbox: (() => void) | null;
   readonly #signal: AbortSignal;
   readonly #maxEntries: number;
-  /** Whether the peer lets others only add files; `null` until a failure needs to know. */
-  #adds: Promise<boolean> | null = null;
   readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
 
   /** @param connections Closed together with these files. */
@@ -287,20 +285,6 @@ export class RemoteFiles implements Disposable {
     const hint = wildcardHint(names.join("/"));
     const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists what is there`;
     return this.#notThere(`${this.#quoted(names)} is not there: ${advice}`, names);
-  }
-
-  /** The reason why a file could not be copied or removed, with advice. */
-  async explain(error: unknown, action: FileAction): Promise<string> {
-    const isAsked = action !== "get" && isOfOldFile(error);
-    return isAsked && await (this.#adds ??= this.#onlyAdds())
-      ? ONLY_NEW
-      : explainTransfer(error, action);
-  }
-
-  /** Whether the peer lets others add files, and do nothing else. */
-  async #onlyAdds(): Promise<boolean> {
-    const allow = (await this.ask())?.headers["allow"];
-    return typeof allow === "string" && !allow.includes("DELETE");
   }
 
   /** Asks about the whole directory; `null` if the peer does not answer. */

@@ -19,17 +19,6 @@ export const ONLY_NEW =
 /** The reason of a file at which each connection ends, while the peer answers. */
 export const BREAKS_OFF = "the connection breaks off again and again";
 
-const OLD_FILE_CODES: ReadonlySet<TransferErrorCode> = new Set([
-  ...["EXISTS", "TARGET_CHANGED"] as const,
-]);
-
-/** Whether a peer that only takes new files may be the reason why one was not put or removed. */
-export function isOfOldFile(error: unknown): boolean {
-  if (error instanceof Failure) return error.code === "ALREADY_THERE";
-  if (error instanceof StatusError) return error.status === 405;
-  return error instanceof TransferError && OLD_FILE_CODES.has(error.code);
-}
-
 /** A reserved name is never the reason: see {@linkcode checkNotReserved}. */
 const REFUSED_THERE = 'the peer may not write there: see what "degu serve" prints on it';
 

@@ -29,13 +29,7 @@ import {
   isOfTransfer,
   REFUSED,
 } from "./failure.ts";
-import {
-  BREAKS_OFF,
-  endsCommand,
-  explainTransfer,
-  type FileAction,
-  isOfOldFile,
-} from "./transfer_errors.ts";
+import { BREAKS_OFF, endsCommand, explainTransfer, type FileAction } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore.ts";
 import type { OwnDirectory } from "./local_paths.ts";
 import { errorObject, explain } from "./explain.ts";
@@ -276,7 +270,7 @@ export class Transfers implements Disposable {
       if (endsCommand(error) && !breaksOff) throw await this.#ending(files, { from, to }, error);
       const problem = breaksOff
         ? `${BREAKS_OFF}; ${this.#again}`
-        : await files.explain(error, this.direction);
+        : explainTransfer(error, this.direction);
       const isInTheWay = error instanceof TransferError && error.code === "IN_THE_WAY";
       const code = breaksOff || isInTheWay ? "FAILED" : codeOf(error);
       return this.fail(from, problem, code, { from, to });
@@ -305,7 +299,7 @@ export class Transfers implements Disposable {
     try {
       const result = await files.connections.copyTree((pool, retries, moved) =>
         tree.copy(pool, retries, moved, this.#signal)
-      ).finally(() => tree.reportUnexplained());
+      );
       tree.reportMissing();
       const { deletionsSkipped } = result;
       if (deletionsSkipped === "empty") {
@@ -534,8 +528,6 @@ class TreeCopy {
   readonly #transfers: Transfers;
   readonly #files: RemoteFiles;
   readonly #job: TreeJob;
-  /** The failures whose reason the peer is asked for at the end. */
-  readonly #unexplained: Failed[] = [];
   /** Files that a person has named, of which nothing was reported yet. */
   readonly #unreported: Set<string>;
 
@@ -593,8 +585,7 @@ class TreeCopy {
       } else if (event.type === "failed") {
         if (isCut(event.error)) {
           this.#reportFailure(event, `${BREAKS_OFF}: run the same command again`);
-        } else if (direction === "put" && isOfOldFile(event.error)) this.#unexplained.push(event);
-        else this.#reportFailure(event, explainTransfer(event.error, this.#actionOf(event)));
+        } else this.#reportFailure(event, explainTransfer(event.error, this.#actionOf(event)));
       } else if (event.type !== "retry") {
         this.#report(event);
       }
@@ -655,12 +646,6 @@ class TreeCopy {
 
   #actionOf({ at }: Failed): FileAction {
     return at === "source" ? this.#transfers.direction : "delete";
-  }
-
-  async reportUnexplained(): Promise<void> {
-    for (const event of this.#unexplained) {
-      this.#reportFailure(event, await this.#files.explain(event.error, this.#actionOf(event)));
-    }
   }
 
   #reportFailure({ path, error, at }: Failed, problem: string): void {

@@ -6,6 +6,7 @@ import { openDevice } from "../own_device.ts";
 import { codeOf, FAILED, Failure, hasStatus, isOfTransfer, USAGE } from "../failure.ts";
 import { checkDeleting } from "../local_paths.ts";
 import { checkNotReserved } from "../remote_files.ts";
+import { explainTransfer } from "../transfer_errors.ts";
 import { OTHER_REASONS, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 
 export function addRm(program: AgentCommand): void {
@@ -65,7 +66,7 @@ async function rm(
           fail(name, (await files.missing(names, directory)).message, error);
         } else {
           const isFull = isConflict(error);
-          const problem = isFull ? NOT_EMPTY : await files.explain(error, "delete");
+          const problem = isFull ? NOT_EMPTY : explainTransfer(error, "delete");
           fail(name, `${name}: ${problem}`, error);
         }
       }
@@ -129,7 +130,7 @@ async function removeTree(
       if (!isOfTransfer(error) || isForAll) throw error;
       // After a 404 the file is gone, most likely by an attempt whose answer was lost.
       if (hasStatus(error, 404)) context.output.result(`removed ${name}`, { removed: name });
-      else fail(isConflict(error) ? IN_USE : await files.explain(error, "delete"), error);
+      else fail(isConflict(error) ? IN_USE : explainTransfer(error, "delete"), error);
     }
   };
   const depthOf = ({ kind, path }: typeof entries[number]) =>

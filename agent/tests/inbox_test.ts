@@ -402,7 +402,7 @@ Deno.test("options of the inbox that don't go together are refused", async () =>
 
 // --new-only.
 
-Deno.test("--new-only: files are added, none is replaced, grows or is deleted, and each command says so", async (t) => {
+Deno.test("--new-only: files are added, none is replaced, grows or is deleted, and each command that would do so says why it can't", async (t) => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
   await files.serve("--inbox", files.inboxes, "--new-only");
@@ -418,9 +418,7 @@ Deno.test("--new-only: files are added, none is replaced, grows or is deleted, a
   await files.succeed("put", "-r", `${here}/a`, `${here}/t`, "camera:");
   await fill(here, { "a": "1 and more", "t/a": "other", "t/b": "x".repeat(100_000) });
   const rows: [command: string, args: string[]][] = [
-    ["put", ["put", `${here}/a`, "camera:"]],
     ["put --force", ["put", "--force", `${here}/a`, "camera:"]],
-    ["put -r", ["put", "-r", `${here}/t`, "camera:"]],
     ["put -r --force", ["put", "-r", "--force", `${here}/t`, "camera:"]],
     ["sync", ["sync", `${here}/t`, "camera:s"]],
     ["sync --dry-run", ["sync", "--dry-run", `${here}/t`, "camera:s"]],
@@ -436,6 +434,8 @@ Deno.test("--new-only: files are added, none is replaced, grows or is deleted, a
     assert(!said.includes("--force"), said);
     if (args[0] === "rm") assertEquals(said.match(/error:/g)?.length, 1, said);
   });
+  const another = "another file of this name is there: replace it with --force";
+  await files.fail(1, another, "put", "-r", `${here}/a`, `${here}/t`, "camera:");
   assertEquals(await content(inbox), all);
   // What is new still goes there.
   await fill(here, { "t/c": "3" });
