@@ -19,12 +19,6 @@ export {
   setTransferTraits,
 } from "./files/transfer/client.ts";
 export {
-  // The program explains an error of a transfer by its data.
-  transferFacts,
-  // The table of explanations has an entry for each reason.
-  type TransferReason,
-} from "./files/transfer_error.ts";
-export {
   // A command or an option that deletes is refused before it has begun.
   deletingProblem,
 } from "./internal/disk/deleting.ts";

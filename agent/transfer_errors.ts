@@ -1,10 +1,8 @@
 /** The words of failed transfers: why a file was not copied or removed, and what to do. */
 
-import { transferFacts, type TransferReason } from "@degu/degu/agent_support";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files";
 import { ALREADY_HERE, ALREADY_THERE, explain } from "./explain.ts";
-import { Failure } from "./failure.ts";
 import { formatBytes } from "./output.ts";
 
 const AGAIN = "run the same command again";
@@ -71,14 +69,6 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
   delete: { CHANGED: CHANGED_THERE },
 };
 
-/** What to do about a problem, by its finer reason. */
-const ADVICE: Partial<Record<TransferReason, string>> = {
-  "deletable":
-    "; with --delete it is deleted, unless something in it has to stay; remove or rename one of the two",
-  "cut": `; ${AGAIN}`,
-  "no FilesApp": `; ${IS_OTHER_VERSION}`,
-};
-
 /** What a file needs and what is free, at the end whose disk is full; `null` for other errors. */
 function spaceProblem(error: unknown): string | null {
   if (!(error instanceof TransferError) || error.code !== "DISK_FULL") return null;
@@ -111,7 +101,6 @@ export function explainTransfer(error: unknown, action: FileAction): string {
 
 function transferProblem(error: TransferError, action: FileAction): string {
   const { code, cause, limit, problem } = error;
-  const is = transferFacts.of(error)?.is;
   if (code === "EXISTS") return action === "get" ? ALREADY_HERE : ALREADY_THERE;
   if (code === "ONLY_ADDS") return ONLY_NEW;
   if (code === "ROOT_GONE") return explain(error);
@@ -122,8 +111,18 @@ function transferProblem(error: TransferError, action: FileAction): string {
   const known = CODE_PROBLEMS[action][code];
   if (known !== undefined) return known;
   if (cause instanceof StatusError) return statusProblem(cause, action);
-  const advice = code === "TARGET_CHANGED" ? `; look at it and ${AGAIN}` : is && ADVICE[is];
-  return `${problem}${advice ?? ""}`;
+  return `${problem}${adviceOf(error)}`;
+}
+
+function adviceOf(error: TransferError): string {
+  switch (error.code) {
+    case "TARGET_CHANGED":
+      return `; look at it and ${AGAIN}`;
+    case "BAD_LIST":
+    case "UNEXPECTED_RESPONSE":
+      return isTransient(error) ? `; ${AGAIN}` : `; ${IS_OTHER_VERSION}`;
+  }
+  return "";
 }
 
 function statusProblem({ status }: StatusError, action: FileAction): string {

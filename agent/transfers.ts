@@ -1,7 +1,6 @@
 /** The transfers of one command, of files and of trees, with one progress bar and one summary. */
 
 import { dirname } from "node:path";
-import { transferFacts } from "@degu/degu/agent_support";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import type { ConnectionPool } from "@degu/degu/client";
 import {
@@ -655,9 +654,7 @@ class TreeCopy {
     if (at === "source") {
       transfers.fail(from, problem, code, { from, to });
     } else {
-      const entry = transferFacts.of(error)?.path;
-      const about = entry && { entry: this.namesOf(entry).to };
-      transfers.fail(to, problem, code, { action: "delete", path: to, ...about });
+      transfers.fail(to, problem, code, { action: "delete", path: to });
     }
   }
 }

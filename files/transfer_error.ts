@@ -1,7 +1,6 @@
 /** Errors of transfers. */
 
 import type { Method } from "../base.ts";
-import { Facts } from "../internal/facts.ts";
 import { quote } from "../internal/quote.ts";
 import { parseDecimal } from "../base/wire/tables.ts";
 import {
@@ -138,24 +137,6 @@ export class TransferError extends DeguError {
   }
 }
 
-/**
- * The finer reason of an error.
- *
- * - `"deletable"`: what is in the way would be deleted with `delete`.
- * - `"cut"`: the list of the server ended too early.
- * - `"no FilesApp"`: the server has no `FilesApp` that does this.
- */
-export type TransferReason = "deletable" | "cut" | "no FilesApp";
-
-/** What an error of a transfer carries beside its code or status. */
-interface TransferFacts {
-  readonly is?: TransferReason | undefined;
-  /** The path of the entry, if the event is about its directory. */
-  readonly path?: readonly string[];
-}
-
-export const transferFacts: Facts<TransferFacts> = new Facts(Symbol.for("degu.transfer"));
-
 /** The task of a request; `"name"` gives the final name to a part that was sent before. */
 type TransferTask = "put" | "name" | "make" | "delete" | "list" | "get";
 
@@ -281,8 +262,7 @@ export function unexpectedResponse(
 
 /** Adds what the server needs to the error for a response without it. */
 export function withNeed({ code, message, problem }: TransferError, need: string): TransferError {
-  const error = new TransferError(code, `${message}; ${need}`, { problem });
-  return transferFacts.add(error, { is: "no FilesApp" });
+  return new TransferError(code, `${message}; ${need}`, { problem });
 }
 
 export function changedWhileMoved(name: string, options?: ErrorOptions): TransferError {

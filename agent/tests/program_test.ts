@@ -443,8 +443,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
     [
       inTheWay(node, { kind: "directory" }),
       "put",
-      "a directory has this name at the target; with --delete it is deleted, unless something in it " +
-      "has to stay; remove or rename one of the two",
+      "a directory has this name at the target; remove or rename one of the two",
     ],
     [
       inTheWay(node, { kind: "other", reason: "link" }),

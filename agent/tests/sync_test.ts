@@ -302,8 +302,7 @@ test("a file in place of a directory, and the reverse, are deleted only with --d
   await using ends = await setUp(direction, { "a/b": "1", "c": "2", "d": "3" }, to);
   const { source, target, sync } = ends;
   const { code, objects, errors, summary } = await sync(["--json"]);
-  const way = "has this name at the target; with --delete it is deleted, unless something in it " +
-    "has to stay; remove or rename one of the two";
+  const way = "has this name at the target; remove or rename one of the two";
   assertEquals(errors.toSorted().slice(1), [
     `from:a/b: a directory that it is in could not be made at the target`,
     `from:a: a file ${way}`,
@@ -585,24 +584,6 @@ Deno.test("sync to here: a name that the target does not list is an error, and n
   ]);
   assertEquals([code, warnings, results.at(-1)], [1, [], "deleted to:e/old"]);
   assertEquals(Object.keys(await content(target)), ["d", "d/A", "d/old", "e", "e/b"]);
-});
-
-Deno.test("sync to here: with --json the error of a name that the target does not list has the paths of the entry and of its directory", async () => {
-  await using ends = await setUp("to here", { "d/a": "1" }, { "d/old": "3" });
-  const { target, sync } = ends;
-  const { results } = await sync(["--delete", "--json"], (_agent, to, text) => {
-    if (to === "stdout" && text.includes('"sha256"')) {
-      Deno.renameSync(`${target}/d/a`, `${target}/d/A`);
-    }
-  });
-  const failed = results.map((line) => JSON.parse(line)).find(({ error }) => error !== undefined);
-  const message = `the target's disk does not list "a" by this name; beside it nothing is deleted`;
-  assertEquals(failed, {
-    action: "delete",
-    path: "to:d",
-    entry: "to:d/a",
-    error: { code: "ALREADY_THERE", message },
-  });
 });
 
 const many = (count: number): Tree =>

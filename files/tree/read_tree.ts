@@ -27,7 +27,6 @@ import {
   isCut,
   responseError,
   TransferError,
-  transferFacts,
   unexpectedResponse,
   withNeed,
 } from "../transfer_error.ts";
@@ -246,7 +245,7 @@ export async function* entriesOf<Entry extends DirectoryEntry>(
       "meanwhile, the disk there failed, or the connection broke off";
     const options = { cause: error, problem };
     const cut = new TransferError("BAD_LIST", `${problem}; call again`, options);
-    throw asTransient(transferFacts.add(cut, { is: "cut" }));
+    throw asTransient(cut);
   }
   yield* parser.end();
 }

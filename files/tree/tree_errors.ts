@@ -1,7 +1,7 @@
 /** The errors of single files and directories of a tree, which fail alone, and of the whole. */
 
 import type { DirectoryEntry } from "../entries.ts";
-import { TransferError, transferFacts } from "../transfer_error.ts";
+import { TransferError } from "../transfer_error.ts";
 import type { TreeResult } from "../options.ts";
 import { asTransient } from "../../net/retry.ts";
 import { quotePath, type Reason, type TreeNode } from "./tree.ts";
@@ -12,15 +12,12 @@ function copyError(
   problem: string,
   options: Advice = {},
 ): TransferError {
-  const { is, advice = "" } = options;
-  const text = `${quotePath(path)}: ${problem}${advice}`;
-  const error = new TransferError(code, text, { ...options, problem });
-  return is === undefined ? error : transferFacts.add(error, { is });
+  const text = `${quotePath(path)}: ${problem}${options.advice ?? ""}`;
+  return new TransferError(code, text, { ...options, problem });
 }
 
 /** What to do, for programs; whoever knows the reason says it to people in other words. */
 interface Advice extends ErrorOptions {
-  readonly is?: "deletable";
   readonly advice?: string;
 }
 
@@ -61,7 +58,7 @@ export function respelledThere(node: TreeNode): TransferError {
   const name = JSON.stringify(node.name);
   const problem =
     `the target's disk does not list ${name} by this name; beside it nothing is deleted`;
-  return transferFacts.add(copyError("SAME_NAME", node, problem), { path: node.path });
+  return copyError("SAME_NAME", node, problem);
 }
 
 /** The error of an entry of the source whose name no request can have. */
@@ -133,9 +130,10 @@ export function inTheWay(
 ): TransferError {
   const rename = "; remove or rename one of the two";
   if (kind !== "other") {
-    const advice = `; with delete: true it is deleted, unless something in it has to stay${rename}`;
-    const problem = `a ${kind} has this name at the target`;
-    return copyError("IN_THE_WAY", node, problem, { is: "deletable", advice });
+    const advice =
+      ", or call with delete: true, which deletes it unless something in it has to stay";
+    const problem = `a ${kind} has this name at the target${rename}`;
+    return copyError("IN_THE_WAY", node, problem, { advice });
   }
   const what = reason === "link"
     ? "a symbolic link, which is not followed,"

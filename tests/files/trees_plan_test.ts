@@ -104,14 +104,11 @@ for (const [name, source, target, rules, expected] of rows) {
 }
 
 Deno.test("plan: an error says what is in the way, and whether it can be deleted", () => {
+  const deleted =
+    ", or call with delete: true, which deletes it unless something in it has to stay";
   const rows: [source: string, target: string, what: string, advice: string][] = [
-    [
-      "a",
-      "a/b",
-      "a directory",
-      "with delete: true it is deleted, unless something in it has to stay; ",
-    ],
-    ["a/b", "a", "a file", "with delete: true it is deleted, unless something in it has to stay; "],
+    ["a", "a/b", "a directory", deleted],
+    ["a/b", "a", "a file", deleted],
     ["a", "a!link", "a symbolic link, which is not followed,", ""],
     ["a", "a!special", "a pipe, a socket or a device", ""],
     ["a/b", "a!unreadable", "something that can't be read", ""],
@@ -125,7 +122,7 @@ Deno.test("plan: an error says what is in the way, and whether it can be deleted
   } as const;
   for (const [source, target, what, advice] of rows) {
     const { error } = new Plan(treeOf([source]), treeOf([target]), rules).failed.at(-1)!;
-    const text = `has this name at the target; ${advice}remove or rename one of the two`;
+    const text = `has this name at the target; remove or rename one of the two${advice}`;
     assertEquals((error as Error).message, `"a": ${what} ${text}`);
   }
 });
