@@ -14,8 +14,6 @@ export interface SentEntry {
   readonly name: string;
   readonly kind: "file" | "directory";
   readonly size: number;
-  /** The time in milliseconds. */
-  readonly modified: number;
 }
 
 /** An entry, and where it is. */
@@ -49,7 +47,7 @@ export async function findSources(
     const name = basename(resolve(given));
     const path = await ifThere(realPath(given));
     if (path === null) throw notHere(given);
-    const { isFile, isDirectory, size, mtime } = await Deno.stat(path);
+    const { isFile, isDirectory, size } = await Deno.stat(path);
     if (!isFile && !isDirectory) throw new Failure(`${given} is neither a file nor a directory`);
     const holder = own.find((dir) => overlap(path, dir));
     if (holder !== undefined) {
@@ -65,8 +63,7 @@ export async function findSources(
       throw new Failure(`${found.get(name)!.path} has the same name: send ${given} apart`, USAGE);
     }
     const kind = isFile ? "file" : "directory";
-    const modified = mtime?.getTime() ?? 0;
-    found.set(name, { name, kind, size: isFile ? size : 0, modified, path });
+    found.set(name, { name, kind, size: isFile ? size : 0, path });
   }
   return [...found.values()];
 }

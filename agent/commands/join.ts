@@ -1,17 +1,10 @@
 /** `degu join`: pairs with the device that has invited this one, by the line of the invitation. */
 
 import { formatAddress } from "@degu/degu/base";
-import { isDeviceName } from "@degu/degu/device";
-import { Option } from "commander";
 import { type PairingOptions, servingAddresses } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { openOrMakeDevice } from "../own_device.ts";
-import { Failure, USAGE } from "../failure.ts";
 import { joinByLine } from "../joining.ts";
-
-interface Options extends PairingOptions {
-  readonly address?: string;
-}
 
 export function addJoin(program: AgentCommand): void {
   program.command("join")
@@ -22,8 +15,7 @@ export function addJoin(program: AgentCommand): void {
         "In one network, degu pair on both devices needs no line.",
     )
     .usage("[OPTION]... LINE|-")
-    .argument("[line]", 'what "degu invite" has printed, or - to read it from stdin')
-    .addOption(new Option("--address <address>").hideHelp())
+    .argument("<line>", 'what "degu invite" has printed, or - to read it from stdin')
     .pairs()
     .example("degu join -", "then paste the line")
     .example("degu join --as laptop - < line.txt", "from a file, under another name")
@@ -32,17 +24,10 @@ export function addJoin(program: AgentCommand): void {
 
 async function join(
   context: Context,
-  line: string | undefined,
-  { as, serving: givenServing, address }: Options,
+  line: string,
+  { as, serving: givenServing }: PairingOptions,
 ): Promise<void> {
   const { output } = context;
-  if (line === undefined || isDeviceName(line) || address !== undefined) {
-    throw new Failure(
-      'join needs the line of "degu invite", or - to read it from stdin; to compare a number instead, run ' +
-        '"degu pair" on both devices',
-      USAGE,
-    );
-  }
   await using device = await openOrMakeDevice(context);
   const serving = await servingAddresses(output, device, givenServing);
   const options = { peerName: as, serving };

@@ -14,12 +14,12 @@ import { joinByLine, joinSender, UNSEEN_SECONDS } from "../joining.ts";
 import { directoryPathIn, downloadJobOf, findTarget, pathIn } from "../download_target.ts";
 import { canBeWritten, ifThere, ownDirectory } from "../local_paths.ts";
 import { NumberQuestions } from "../numbers.ts";
-import { formatBytes, type Output } from "../output.ts";
+import { formatBytes } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
 import { RemoteFiles } from "../remote_files.ts";
 import { DONE_URI, END_URI, type SentEntry } from "../sending.ts";
 import { TemporaryDevice } from "../own_device.ts";
-import { type FileJob, Transfers } from "../transfers.ts";
+import { Transfers } from "../transfers.ts";
 
 interface Options {
   readonly from?: string;
@@ -108,8 +108,7 @@ async function runReceive(
       if (bareName(name).startsWith(".") && !force) throw new Failure(BEGINS_WITH_DOT);
       if (kind === "file") {
         const path = pathIn(target.path, name);
-        const job = downloadJobOf(files, { names, size }, path, force);
-        return withSizeCheck(job, output);
+        return downloadJobOf(files, { names, size }, path, force);
       }
       const root = await directoryPathIn(target, name);
       await kept.check(root);
@@ -163,22 +162,6 @@ function offerLines(from: string, entries: readonly SentEntry[]): string[] {
   return [`${from} sends:`, ...lines, ...(more > 0 ? [`  and ${more} more`] : [])];
 }
 
-/** Adds a warning if the file has another size than the sender has said. */
-function withSizeCheck(job: FileJob, output: Output): FileJob {
-  const { from, size } = job;
-  return {
-    ...job,
-    move: async (pool, options) => {
-      const result = await job.move(pool, options);
-      if (result !== null && result.total !== size) {
-        const [came, said] = [result.total, size].map(formatBytes);
-        output.warn(`${from}: ${came} in place of ${said}: it has changed since it was announced`);
-      }
-      return result;
-    },
-  };
-}
-
 /** Asks again and again whether the sender stops, so that it also sees when this device does. */
 async function watchSender(
   client: Client,
@@ -213,11 +196,10 @@ async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
   const entries = await jsonOf(response, MAX_LIST_BYTES);
   const found = new Map<string, SentEntry>();
   for (const entry of Array.isArray(entries) ? entries : [null]) {
-    const { name, kind, size, modified } = entry ?? {};
+    const { name, kind, size } = entry ?? {};
     const isEntry = isReceivableName(name) && !found.has(name) &&
       ["file", "directory"].includes(kind) &&
-      Number.isSafeInteger(size) && size >= 0 && Number.isFinite(modified) &&
-      !Number.isNaN(new Date(modified).getTime());
+      Number.isSafeInteger(size) && size >= 0;
     if (!isEntry) throw new Failure('that device answers, but not as "degu send" does');
     found.set(name, entry);
   }
