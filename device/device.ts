@@ -122,7 +122,7 @@ export class Device implements AsyncDisposable {
     const path = devicePath(dir);
     const settled = await (create ? prepareDirectory : findDevice)(path, name);
     const home = join(path, "identity");
-    const identity = await DeviceIdentity.open(home, settled, { create });
+    const identity = await DeviceIdentity.open(home, { create });
     const peers = new PeerStore(path, logger);
     await peers.refresh();
     const closing = new AbortController();

@@ -5,7 +5,7 @@ import { join } from "../internal/disk/paths.ts";
 import { type Logger, Session } from "../server.ts";
 import { checkString, notAllowed } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
-import { createDevicePki } from "./identity/device_identity.ts";
+import { DeviceIdentity } from "./identity/device_identity.ts";
 import { Device } from "./device.ts";
 import { setPeer } from "./device_server.ts";
 import type { Peer } from "./peer_store.ts";
@@ -130,7 +130,6 @@ async function pair(inviter: Device, joiner: Device): Promise<void> {
 
 /** Describes a device as the others know it. */
 async function describeAsPeer({ dir, id, name }: Device): Promise<Peer> {
-  const { caFile } = await createDevicePki(join(dir, "identity"), name, { create: false });
-  const ca = await Deno.readTextFile(caFile);
+  const { authority: { ca } } = await DeviceIdentity.open(join(dir, "identity"), { create: false });
   return Object.freeze({ id, name, addresses: [], pairedAt: new Date(), ca });
 }

@@ -17,7 +17,7 @@ import {
 import { isAbsolute, join, normalize } from "../../internal/disk/paths.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
 import { createAuthority, createLeaf, type LeafProfile } from "../../net/tls/certificate_writer.ts";
-import { deriveDnsName } from "./names.ts";
+import { checkIdentityName } from "./names.ts";
 import {
   checkPrivate,
   USABLE_BY_OTHERS,
@@ -27,11 +27,6 @@ import {
 
 /** The paths of a device's identity: plain data that can be posted to a worker. */
 export interface DevicePki {
-  /**
-   * The DNS name in the certificate, and the name of the directory: the given name, or the DNS name
-   * derived from the given one. A peer that checks names expects this name.
-   */
-  readonly name: string;
   /**
    * Absolute path of the PEM file with the device's authority. The file holds no secret: a peer
    * gets its text during pairing, and then trusts this device and no other.
@@ -66,8 +61,7 @@ export interface DevicePkiOptions {
  * To pair two devices, give each the text of the other's `caFile`, over a channel that both trust.
  * Then each device presents its own `certFile` and `keyFile`, and trusts the peer's authority
  * alone. The authority has issued certificates for a single key, so a client loses nothing by
- * `checkHostname: false`; a client can also check the name with `sslHost`, the `name` of the peer's
- * result.
+ * `checkHostname: false`; a client can also check the name of the peer's identity with `sslHost`.
  *
  * `dir`, the identity's directory and its keys must belong to the user of this process or to root.
  * No other user may be able to write the directories, or to read the keys. Directories above are
@@ -75,16 +69,15 @@ export interface DevicePkiOptions {
  * `dir`, and `--allow-sys=uid`; not `--allow-write` if nothing needs to be made.
  *
  * @param dir Absolute path of a directory, made if absent (with mode 0700).
- * @param name Name of the device; another name is another identity. A DNS name in lower case of at
- * most 64 characters, such as `camera-1` or `camera-1.local`, is used unchanged. From any other
- * name, such as `Anna's camera`, a DNS name is derived for the directory and the certificate:
- * `anna-s-camera-ca91…`.
+ * @param name Name of the identity, of its directory and in its certificate: a DNS name in lower
+ * case of at most 64 characters, such as `camera-1` or `camera-1.local`. Another name is another
+ * identity.
  * @param options Whether anything may be written.
  * @returns The paths of the files.
  * @throws {TypeError} if `dir` or `name` is not a string, or an option is unknown or of a wrong
  * type.
- * @throws {RangeError} if `dir` is relative, or `name` is empty, begins or ends with white space,
- * or has a control character, a line break or half of a surrogate pair.
+ * @throws {RangeError} if `dir` is relative, or `name` is no DNS name in lower case, or one that
+ * Windows reserves.
  * @throws {Deno.errors.NotFound} if some of the identity's files are missing; with `create: false`
  * also if there is no identity.
  * @throws {Deno.errors.PermissionDenied} if `dir`, the identity's directory or a key belongs to
@@ -119,19 +112,18 @@ export async function createDevicePki(
   options: DevicePkiOptions = {},
 ): Promise<DevicePki> {
   checkString("dir", dir);
-  checkString("name", name);
+  checkIdentityName(name);
   const { create = true } = copyOptions(options, ["create"]);
   checkBoolean("create", create);
   if (!isAbsolute(dir) || dir.includes("\0")) {
     throw notAllowed("dir", `must be an absolute path; got ${quote(dir)}`);
   }
-  const dnsName = await deriveDnsName(name);
   const parent = normalize(dir);
-  const home = join(parent, dnsName);
+  const home = join(parent, name);
   const profile: LeafProfile = {
-    subject: { commonName: dnsName },
+    subject: { commonName: name },
     usages: ["serverAuth", "clientAuth"],
-    alternativeNames: [{ type: "dns", value: dnsName }],
+    alternativeNames: [{ type: "dns", value: name }],
   };
   if (!await exists(home)) {
     if (!create) {
@@ -145,9 +137,9 @@ export async function createDevicePki(
   await checkPrivate(parent, WRITABLE_BY_OTHERS);
   const files = filesIn(home);
   await checkFiles(home, files);
-  await checkIdentity(files, dnsName);
+  await checkIdentity(files, name);
   const { caFile, certFile, keyFile } = files;
-  return Object.freeze({ name: dnsName, caFile, certFile, keyFile });
+  return Object.freeze({ caFile, certFile, keyFile });
 }
 
 // ───────────────────────── a new identity
@@ -251,6 +243,12 @@ function checkMatch(matches: boolean, path: string, otherPath: string): void {
 
 // ───────────────────────── the identity of an open device
 
+/**
+ * The name of a device's identity, which no peer looks at. It isn't that of the device, which a
+ * stranger could read in the certificate.
+ */
+const DEVICE_IDENTITY = "device";
+
 /** The PEM text of an authority to trust, of a peer or in a pairing. */
 type TrustedAuthority = Readonly<{ ca: string }>;
 
@@ -270,13 +268,9 @@ export class DeviceIdentity {
     this.#own = own;
   }
 
-  static async open(
-    dir: string,
-    name: string,
-    options?: DevicePkiOptions,
-  ): Promise<DeviceIdentity> {
+  static async open(dir: string, options?: DevicePkiOptions): Promise<DeviceIdentity> {
     checkDenoVersion();
-    const { caFile, certFile, keyFile } = await createDevicePki(dir, name, options);
+    const { caFile, certFile, keyFile } = await createDevicePki(dir, DEVICE_IDENTITY, options);
     const authority = readAuthorityText(await Deno.readTextFile(caFile));
     const cert = await Deno.readTextFile(certFile);
     return new DeviceIdentity(authority, { cert, key: await Deno.readTextFile(keyFile) });

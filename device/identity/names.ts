@@ -1,4 +1,4 @@
-/** Names and ids: of devices and peers, of a device's certificate, and of a device's key. */
+/** Names and ids: of devices and peers, of an identity, and of a device's key. */
 
 import { checkString, notAllowed } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
@@ -77,51 +77,15 @@ export function deviceId(sha256: Uint8Array): string {
 
 /** The largest number of characters in a common name (RFC 5280 appendix A.1, ub-common-name). */
 const MAX_COMMON_NAME_LENGTH = 64;
-/** The digits behind a derived name: 64 bits, so two device names don't collide by chance. */
-const DIGEST_DIGITS = 16;
-/** A label of a DNS name has at most 63 characters (RFC 1035 §2.3.4). */
-const MAX_READABLE_LENGTH = 63 - DIGEST_DIGITS - 1;
-const LINE_BREAK_OR_CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
 
-/**
- * Derives the name of a device's directory and certificate: always a DNS name in lower case, of at
- * most 64 characters, and the same for all time.
- *
- * A name that already is such a DNS name stays as it is. Any other name keeps its letters and
- * digits, with hyphens between, and gets 16 hexadecimal digits of its SHA-256 (of the UTF-8 of its
- * Normalization Form C), which keep similar names apart: `"Anna's camera"` becomes
- * `"anna-s-camera-ca91…"`.
- *
- * @throws {RangeError} if the name is empty, begins or ends with white space, or has a control
- * character, a line break or half of a surrogate pair.
- */
-export async function deriveDnsName(name: string): Promise<string> {
-  checkGivenName(name);
-  if (name.length <= MAX_COMMON_NAME_LENGTH && isHostName(name)) return name;
-  const text = new TextEncoder().encode(name.normalize("NFC"));
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", text)).toHex();
-  return `${readablePart(name)}-${digest.slice(0, DIGEST_DIGITS)}`;
-}
-
-/** Refuses control characters, and with them a name that was read from a file with its line end. */
-function checkGivenName(name: string): void {
-  const rule = name.trim() === ""
-    ? "must not be empty"
-    : name.trim() !== name
-    ? "must not begin or end with white space"
-    : LINE_BREAK_OR_CONTROL.test(name)
-    ? "must not have a control character or a line break"
-    : !name.isWellFormed()
-    ? "must not have half of a surrogate pair"
-    : isReservedByWindows(name)
-    ? "must not be one that Windows reserves, such as con"
-    : null;
-  if (rule !== null) throw notAllowed("name", `${rule}; got ${quote(name)}`);
-}
-
-/** The readable part of a derived name, for people who look at the directory or the certificate. */
-function readablePart(name: string): string {
-  const letters = name.normalize("NFKD").replaceAll(/\p{M}+/gu, "").toLowerCase();
-  const words = letters.match(/[0-9a-z]+/g) ?? ["device"];
-  return words.join("-").slice(0, MAX_READABLE_LENGTH).replace(/-$/, "");
+/** Checks the name of an identity: of its directory, and in its certificate. */
+export function checkIdentityName(name: string): void {
+  checkString("name", name);
+  const isDnsName = name.length <= MAX_COMMON_NAME_LENGTH && isHostName(name);
+  if (isDnsName && !isReservedByWindows(name)) return;
+  throw notAllowed(
+    "name",
+    `must be a DNS name in lower case of at most ${MAX_COMMON_NAME_LENGTH} characters, such as ` +
+      `camera-1, and none that Windows reserves, such as con; got ${quote(name)}`,
+  );
 }

@@ -412,7 +412,7 @@ async function servicesOf(
   const store = peers ?? storeOf(dir);
   return {
     name,
-    identity: await DeviceIdentity.open(`${dir}/identity`, name),
+    identity: await DeviceIdentity.open(`${dir}/identity`),
     peers: store,
     trust: new TrustSignals(store),
     serving: new ServingRecords(dir),

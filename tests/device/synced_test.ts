@@ -17,7 +17,7 @@ Deno.test("a new device is on the disk before Device.open resolves", async () =>
   const synced = await syncedWhile(path, async () => {
     await using _device = await Device.open(path, { name: "camera" });
   });
-  const identity = IDENTITY.map((file) => `./identity/camera${file}`);
+  const identity = IDENTITY.map((file) => `./identity/device${file}`);
   assertEquals(synced, [".", "./device.json", "./identity", ...identity]);
 });
 

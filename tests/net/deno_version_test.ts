@@ -35,7 +35,7 @@ Deno.test("on an older Deno whatever uses TLS fails with an error that names the
       () => new SSLServer(serverSslconfig, ["127.0.0.1", 0], app),
       () => buildClientSslctx({}),
       () => buildServerSslctx(serverSslconfig),
-      () => DeviceIdentity.open("/nowhere", "camera"),
+      () => DeviceIdentity.open("/nowhere"),
     ];
     for (const make of makers) {
       const { message } = await assertRejects(async () => await make(), DeguError);

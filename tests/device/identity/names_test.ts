@@ -1,17 +1,13 @@
-/** The names and the ids of devices, and the DNS names that are made from names. */
-import { createDevicePki, isDeviceName } from "@degu/degu/device";
+/** The names and the ids of devices. */
+import { isDeviceName } from "@degu/degu/device";
 import {
   checkDeviceName,
-  deriveDnsName,
   deviceId,
   freeName,
   isDeviceId,
 } from "@degu/internal/device/identity/names.ts";
-import { readCertificate } from "@degu/testing/certificates.ts";
 import { authorityOf, TestDevices } from "@degu/testing/device_pairs.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
-import { assert, assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
-import { join } from "@degu/internal/internal/disk/paths.ts";
+import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { createHash, X509Certificate } from "node:crypto";
 
@@ -103,67 +99,4 @@ Deno.test("isDeviceId is true only for texts that deviceId returns", () => {
     id.replace(/^./, "8"),
   ];
   for (const text of others) assertEquals(isDeviceId(text), false, JSON.stringify(text));
-});
-
-Deno.test("any name of a device has a DNS name, always the same, under which its identity is found again", async () => {
-  const longest = `${"a".repeat(62)}.b`;
-  // The digits are SHA-256 of what stands here in UTF-8, from another program.
-  const rows: [name: string, dnsName: string | RegExp][] = [
-    ["camera-1", "camera-1"],
-    ["camera-1.local", "camera-1.local"],
-    [longest, longest],
-    ["Camera-1", /^camera-1-[0-9a-f]{16}$/],
-    ["camera_1", /^camera-1-[0-9a-f]{16}$/],
-    ["Anna's camera", "anna-s-camera-ca91bfd7af397728"],
-    ["KÜCHE", "kuche-867294d0bc78cabc"],
-    ["KU\u0308CHE", "kuche-867294d0bc78cabc"],
-    ["\u212a.local", /^k-local-[0-9a-f]{16}$/],
-    ["名前", "device-7ec26292414bccef"],
-    ["📷", /^device-[0-9a-f]{16}$/],
-    ["127.0.0.1", /^127-0-0-1-[0-9a-f]{16}$/],
-    ["x".repeat(300), /^x{46}-[0-9a-f]{16}$/],
-    [`${"x".repeat(45)} y`, /^x{45}-[0-9a-f]{16}$/],
-    [`${longest}b`, /^a{46}-[0-9a-f]{16}$/],
-    [".", /^device-[0-9a-f]{16}$/],
-    ["..", /^device-[0-9a-f]{16}$/],
-    ["../../camera-1", "camera-1-d9597a6328d2f812"],
-    ["/etc/passwd", /^etc-passwd-[0-9a-f]{16}$/],
-    ["C:\\camera", /^c-camera-[0-9a-f]{16}$/],
-    ["*.local", /^local-[0-9a-f]{16}$/],
-    ["camera-1.", /^camera-1-[0-9a-f]{16}$/],
-  ];
-  for (const [name, expected] of rows) {
-    const dnsName = await deriveDnsName(name);
-    if (typeof expected === "string") assertEquals(dnsName, expected);
-    else assertMatch(dnsName, expected);
-    assertEquals(await deriveDnsName(dnsName), dnsName); // it stands for itself
-  }
-  await using dir = await tempDir();
-  for (const name of ["camera-1", "../../camera-1"]) {
-    const device = await createDevicePki(dir.path, name);
-    assertEquals(device.certFile, join(dir.path, device.name, "cert.pem"));
-    const cert = await readCertificate(device.certFile);
-    assertEquals(cert.subject, `CN=${device.name}`);
-    assertEquals(cert.subjectAltName, `DNS:${device.name}`);
-    assertEquals(await createDevicePki(dir.path, name, { create: false }), device);
-  }
-  assertEquals(await entries(dir.path), ["camera-1", "camera-1-d9597a6328d2f812"]);
-});
-
-Deno.test("any text has a distinct DNS name, or is no name", async () => {
-  const seen = new Map<string, string>();
-  // The unit "binary" of fast-check makes tables for a second.
-  const character = fc.nat(0x10ffff).map((code) => String.fromCodePoint(code));
-  const text = fc.oneof(
-    fc.string({ unit: character, minLength: 1, maxLength: 80 }),
-    fc.string({ unit: fc.constantFrom("a", "A", "-", ".", "_", "/", " ", "\u212a", "ä", "9") }),
-  );
-  await fc.assert(fc.asyncProperty(text, async (name) => {
-    const dnsName = await deriveDnsName(name).catch((error) => error);
-    if (dnsName instanceof RangeError) return;
-    assertMatch(dnsName, /^(?=.{1,64}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/);
-    const normal = name.normalize("NFC");
-    assertEquals(seen.get(dnsName) ?? normal, normal);
-    seen.set(dnsName, normal);
-  }));
 });
