@@ -5,7 +5,7 @@
 import { type Address, type Socket, TlsError } from "../base.ts";
 import { type ClientSslctx, SSLClient, type SSLClientOptions } from "../client.ts";
 import { addressText } from "../base/address.ts";
-import { type Authority, identifyDevice } from "./identity/authority.ts";
+import { type DeviceAuthority, identifyDevice } from "./identity/authority.ts";
 
 /**
  * Connects to an address if this very device answers there.
@@ -14,7 +14,7 @@ import { type Authority, identifyDevice } from "./identity/authority.ts";
  * @param options The time-out, a signal, and the protocol.
  */
 export async function connectToDevice(
-  device: Pick<Authority, "id">,
+  device: Pick<DeviceAuthority, "id">,
   sslctx: ClientSslctx,
   address: Address,
   options: Pick<SSLClientOptions, "timeout" | "signal" | "protocol">,

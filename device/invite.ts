@@ -26,7 +26,12 @@ import {
   notAllowed,
 } from "../internal/checks.ts";
 import { pause } from "../internal/pause.ts";
-import { type Authority, identifyDevice, readAuthorityDer } from "./identity/authority.ts";
+import {
+  type DeviceAuthority,
+  identifyDevice,
+  parseKeyHash,
+  readAuthorityDer,
+} from "./identity/authority.ts";
 import { LineRateLimiter } from "../net/logger.ts";
 import { plainMessageOf, reworded } from "../net/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
@@ -117,7 +122,7 @@ type Bound = readonly [address: Address, plainPort: number];
 
 /** A device that may be stored, with its message about itself. */
 interface Joining {
-  readonly authority: Authority;
+  readonly authority: DeviceAuthority;
   readonly introduction: Pick<Message<typeof INTRODUCTION>, "name" | "addresses">;
 }
 
@@ -262,7 +267,7 @@ export class Invitation implements AsyncDisposable {
         throw new DeguError("listen: this machine has no address of the family of the wildcard");
       }
       invitation.#line = encodeLine({
-        keyHash: services.identity.authority.keyHash,
+        keyHash: parseKeyHash(services.identity.authority.publicKey256),
         addresses,
         secret: invitation.#secret,
         expires: invitation.expires,

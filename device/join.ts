@@ -10,7 +10,7 @@ import {
 import { buildClientSslctx, type Connection } from "../client.ts";
 import { addressText, isLinkLocal } from "../base/address.ts";
 import { checkSignal, copyOptions } from "../internal/checks.ts";
-import { type Authority, readAuthorityDer } from "./identity/authority.ts";
+import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
 import { deviceId } from "./identity/names.ts";
 import { joinSignals } from "../net/connect.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
@@ -93,7 +93,7 @@ export async function joinDevice(
   if (peerName !== undefined) await peers.checkFree(peerName, id);
   const introduction = encodeMessage({
     secret,
-    authority: identity.authority.der,
+    authority: identity.authority.raw,
     name,
     addresses: await findAddresses(),
   });
@@ -173,7 +173,7 @@ async function fetchAuthority(
   id: string,
   addresses: readonly Address[],
   signal: AbortSignal,
-): Promise<Authority> {
+): Promise<DeviceAuthority> {
   const errors: unknown[] = [];
   for (const address of addresses) {
     try {

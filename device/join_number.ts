@@ -101,7 +101,7 @@ export async function joinByNumber(
   const { name, identity, peers, logger, closing } = services;
   const findAddresses = addressFinder(services, serving);
   if (peerName !== undefined) await peers.checkFree(peerName);
-  const own = { authority: identity.authority.der, name, addresses: await findAddresses() };
+  const own = { authority: identity.authority.raw, name, addresses: await findAddresses() };
   const signal = joinSignals(cancel, closing)!;
 
   const answered = await commit(addresses, own, signal);

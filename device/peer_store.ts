@@ -13,7 +13,7 @@ import { isUnixAddress } from "../base/address.ts";
 import { checkString, notAllowed, wrongType } from "../internal/checks.ts";
 import { argumentFacts } from "../internal/facts.ts";
 import { quote } from "../internal/quote.ts";
-import { type Authority, readAuthorityText } from "./identity/authority.ts";
+import { type DeviceAuthority, readAuthority } from "./identity/authority.ts";
 import { checkDeviceName, freeName, isDeviceId, isDeviceName, nameKey } from "./identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "./identity/private_files.ts";
 import { startInterval } from "../net/deadline.ts";
@@ -44,7 +44,7 @@ type StoredPeer = Peer & { readonly found?: number };
 /** The result of a pairing. */
 export interface Pairing {
   /** The authority of the other device. */
-  readonly authority: Authority;
+  readonly authority: DeviceAuthority;
   /** The other device's own name, which its message was checked for. */
   readonly receivedName: string;
   /** The name that the user of this device chose. */
@@ -448,7 +448,7 @@ function idOfFileName(name: string): string | null {
 
 /** Creates a peer; a client must be able to use each address, which must have a text form. */
 function makePeer(
-  { id, ca }: Pick<Authority, "id" | "ca">,
+  { id, ca }: Pick<DeviceAuthority, "id" | "ca">,
   name: string,
   addresses: readonly Address[],
   pairedAt: Date,
@@ -506,7 +506,7 @@ function parsePeer(id: string, text: string): Peer {
   try {
     const { name, addresses, found = 0, pairedAt, certificate } = JSON.parse(text);
     checkDeviceName("name", name);
-    const authority = readAuthorityText(certificate);
+    const authority = readAuthority(certificate);
     peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt), found);
     written = formatPeer(peer);
   } catch {

@@ -7,7 +7,7 @@
 import type { HostAddress, ResponseTuple } from "../base.ts";
 import type { AppObject, Logger, Request, ServerSslctx, Session } from "../server.ts";
 import { pause } from "../internal/pause.ts";
-import { type Authority, readAuthorityDer } from "./identity/authority.ts";
+import { type DeviceAuthority, readAuthorityDer } from "./identity/authority.ts";
 import { untilAborted } from "../net/connect.ts";
 import { plainMessageOf } from "../net/error_text.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -76,7 +76,7 @@ export class Try {
 
   /** @param request The commitment, as it was sent. */
   constructor(
-    readonly authority: Authority,
+    readonly authority: DeviceAuthority,
     readonly introduction: Message<typeof COMMITMENT>,
     readonly request: Uint8Array,
     logger: Pick<Logger, "error">,
@@ -186,7 +186,7 @@ export class PlainPort {
     if (method === "GET" && uri === AUTHORITY_URI && body === null) {
       this.#clients.extend(client);
       const type = { "content-type": "application/pkix-cert" };
-      return [200, "OK", type, this.#services.identity.authority.der];
+      return [200, "OK", type, this.#services.identity.authority.raw];
     }
     const isMessage = method === "POST" && body !== null && this.#confirm !== undefined &&
       Number(headers["content-length"]) <= MAX_MESSAGE_BYTES;
@@ -226,7 +226,6 @@ export class PlainPort {
     opened.over.signal.addEventListener("abort", () => this.#release(opened));
     this.#clients.keep(client);
     opened.add(session);
-    const { der } = identity.authority;
     const addresses = await this.#findAddresses();
     if (opened.on("answered") === "over") return hangUp(session);
     this.#tries++;
@@ -234,7 +233,13 @@ export class PlainPort {
     opened.limit(REVEAL_MILLISECONDS, late);
     this.#trust(identity.openContext(authority));
     const random = makeRandom(HASH_BYTES);
-    opened.response = encodeMessage({ authority: der, name, addresses, random, port });
+    opened.response = encodeMessage({
+      authority: identity.authority.raw,
+      name,
+      addresses,
+      random,
+      port,
+    });
     return [200, "OK", {}, opened.response];
   }
 
@@ -243,7 +248,7 @@ export class PlainPort {
     if (opened?.state !== "answered" || opened.sessions[0] !== session) return hangUp(session);
     const { random } = decodeMessage(bytes, REVEALED);
     const { authority, introduction, request, response } = opened;
-    const isCommitted = commitmentTo(authority.der, random)
+    const isCommitted = commitmentTo(authority.raw, random)
       .every((byte, index) => byte === introduction.commitment[index]);
     if (!isCommitted) return hangUp(session);
     opened.on("revealed");

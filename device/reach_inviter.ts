@@ -13,7 +13,7 @@ import {
 } from "../client.ts";
 import { addressText } from "../base/address.ts";
 import { pause } from "../internal/pause.ts";
-import type { Authority } from "./identity/authority.ts";
+import type { DeviceAuthority } from "./identity/authority.ts";
 import { closeOn } from "../net/client_connection.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
@@ -100,7 +100,7 @@ async function attemptAgain<T>(
  * @param seconds How long each wait for it may take, or `null`.
  */
 export async function connectToInviter(
-  authority: Authority,
+  authority: DeviceAuthority,
   sslctx: ClientSslctx,
   addresses: readonly Address[],
   signal: AbortSignal,

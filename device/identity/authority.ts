@@ -7,14 +7,16 @@ import { authorityFormProblem } from "../../net/tls/certificate_writer.ts";
 import { checkString } from "../../internal/checks.ts";
 import { deviceId } from "./names.ts";
 
-export interface Authority {
-  /** The certificate as PEM text, as an option of TLS. */
-  readonly ca: string;
-  /** The certificate in DER. */
-  readonly der: Uint8Array;
-  /** SHA-256 of its public key, 32 bytes: the id is their text. */
-  readonly keyHash: Uint8Array;
+/** The authority of a device, as {@linkcode readAuthority} reads it. */
+export interface DeviceAuthority {
+  /** The id of the device: 52 characters of base32 for the SHA-256 of the authority's key. */
   readonly id: string;
+  /** The SHA-256 of the SubjectPublicKeyInfo: `AB:CD:…`. */
+  readonly publicKey256: string;
+  /** The certificate itself, in DER. */
+  readonly raw: Uint8Array<ArrayBuffer>;
+  /** The certificate as PEM text: the option `ca` of TLS. */
+  readonly ca: string;
 }
 
 /**
@@ -25,40 +27,14 @@ export interface Authority {
  *
  * @throws {RangeError} if the bytes have another form; the message quotes none of them.
  */
-export function readAuthorityDer(der: Uint8Array): Authority {
+export function readAuthorityDer(der: Uint8Array): DeviceAuthority {
   const problem = authorityFormProblem(der);
   if (problem !== null) throw badAuthority(problem);
   const read = new X509Certificate(der);
   const ca = read.toString();
-  const keyHash = parseKeyHash(publicKey256(ca));
+  const hash = publicKey256(ca);
   const raw = Uint8Array.from(read.raw);
-  return Object.freeze({ ca, der: raw, keyHash, id: deviceId(keyHash) });
-}
-
-/**
- * Reads the PEM text of an authority, which has a single form, as {@linkcode readAuthorityDer}
- * does.
- */
-export function readAuthorityText(pem: string): Authority {
-  let der;
-  try {
-    der = new X509Certificate(pem).raw;
-  } catch {
-    throw badAuthority("it is not a certificate in PEM form");
-  }
-  const authority = readAuthorityDer(der);
-  if (authority.ca === pem) return authority;
-  throw badAuthority("its PEM text is not in canonical form");
-}
-
-/** The authority of a device, as {@linkcode readAuthority} reads it. */
-export interface DeviceAuthority {
-  /** The id of the device: 52 characters of base32 for the SHA-256 of the authority's key. */
-  readonly id: string;
-  /** The SHA-256 of the SubjectPublicKeyInfo: `AB:CD:…`. */
-  readonly publicKey256: string;
-  /** The certificate itself, in DER. */
-  readonly raw: Uint8Array<ArrayBuffer>;
+  return Object.freeze({ id: deviceId(parseKeyHash(hash)), publicKey256: hash, raw, ca });
 }
 
 /**
@@ -91,9 +67,15 @@ export interface DeviceAuthority {
  */
 export function readAuthority(pem: string): DeviceAuthority {
   checkString("pem", pem);
-  const { ca, der, id } = readAuthorityText(pem);
-  const raw = Uint8Array.from(der);
-  return Object.freeze({ id, publicKey256: publicKey256(ca), raw });
+  let der;
+  try {
+    der = new X509Certificate(pem).raw;
+  } catch {
+    throw badAuthority("it is not a certificate in PEM form");
+  }
+  const authority = readAuthorityDer(der);
+  if (authority.ca === pem) return authority;
+  throw badAuthority("its PEM text is not in canonical form");
 }
 
 /**
@@ -104,7 +86,7 @@ export function readAuthority(pem: string): DeviceAuthority {
  * @param devices The possible devices.
  * @returns `null` if the certificate belongs to none of these devices.
  */
-export function identifyDevice<T extends Pick<Authority, "id">>(
+export function identifyDevice<T extends Pick<DeviceAuthority, "id">>(
   verified: PeerCertificate | null | undefined,
   devices: readonly T[],
 ): T | null {
@@ -116,7 +98,7 @@ export function identifyDevice<T extends Pick<Authority, "id">>(
 }
 
 /** Parses the SHA-256 of a key: `AB:CD:…`. */
-function parseKeyHash(publicKey256: string): Uint8Array {
+export function parseKeyHash(publicKey256: string): Uint8Array {
   return Uint8Array.fromHex(publicKey256.replaceAll(":", ""));
 }
 

@@ -15,7 +15,7 @@ import {
   syncDirectory,
 } from "../../internal/disk/names.ts";
 import { isAbsolute, join, normalize } from "../../internal/disk/paths.ts";
-import { type Authority, readAuthorityText } from "./authority.ts";
+import { type DeviceAuthority, readAuthority } from "./authority.ts";
 import { createAuthority, createLeaf, type LeafProfile } from "../../net/tls/certificate_writer.ts";
 import { checkIdentityName } from "./names.ts";
 import {
@@ -254,7 +254,7 @@ type TrustedAuthority = Readonly<{ ca: string }>;
 
 /** The identity of a device: its authority, and contexts of TLS with its certificate. */
 export class DeviceIdentity {
-  readonly authority: Authority;
+  readonly authority: DeviceAuthority;
   /** The certificate, for a client and for a server, and its key, as PEM text. */
   readonly #own: Readonly<{ cert: string; key: string }>;
   /**
@@ -263,7 +263,7 @@ export class DeviceIdentity {
    */
   readonly #clientContexts = new WeakMap<TrustedAuthority, ClientSslctx>();
 
-  private constructor(authority: Authority, own: Readonly<{ cert: string; key: string }>) {
+  private constructor(authority: DeviceAuthority, own: Readonly<{ cert: string; key: string }>) {
     this.authority = authority;
     this.#own = own;
   }
@@ -271,7 +271,7 @@ export class DeviceIdentity {
   static async open(dir: string, options?: DevicePkiOptions): Promise<DeviceIdentity> {
     checkDenoVersion();
     const { caFile, certFile, keyFile } = await createDevicePki(dir, DEVICE_IDENTITY, options);
-    const authority = readAuthorityText(await Deno.readTextFile(caFile));
+    const authority = readAuthority(await Deno.readTextFile(caFile));
     const cert = await Deno.readTextFile(certFile);
     return new DeviceIdentity(authority, { cert, key: await Deno.readTextFile(keyFile) });
   }

@@ -350,7 +350,7 @@ Deno.test("the joiner shows its certificate only in the second step, and its sec
   const bodies = inviter.requests.map((text) => JSON.parse(text.split("\r\n\r\n")[1]!));
   assertEquals(bodies, [{
     secret: base64url(new Uint8Array(16).fill(1)),
-    authority: base64url(viewer.authority.der),
+    authority: base64url(viewer.authority.raw),
     name: "viewer",
     addresses: [["10.0.0.1", 80]],
   }, { value: VALUE }]);

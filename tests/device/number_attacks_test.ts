@@ -368,11 +368,11 @@ Deno.test("strangers at the plain port have two seconds, and the oldest of 64 gi
 Deno.test("a try whose joiner has left before it began is over at once, so that nobody finds the number busy", async () => {
   await using devices = await makeDevices("viewer");
   const { authority, name } = devices.viewer;
-  const introduction = { authority: authority.der, name, addresses: [], commitment: authority.der };
+  const introduction = { authority: authority.raw, name, addresses: [], commitment: authority.raw };
   const session = makeSession();
   const reason = new Error("it has left");
   session.close(reason);
-  const opened = new Try(authority, introduction, authority.der, devices.viewer.logger);
+  const opened = new Try(authority, introduction, authority.raw, devices.viewer.logger);
   opened.add(session);
   assertEquals([opened.state, opened.over.signal.reason], ["over", reason]);
 });
@@ -422,7 +422,7 @@ Deno.test("a certificate below an intermediate of the authority does not confirm
   const between = makeAuthority({ issuer: root });
   const below = makeLeaf(between);
   const chain = { cert: below.pem + between.pem, key: below.keyPem };
-  const device = { ...viewer, authority: { ...viewer.authority, der: root.der } };
+  const device = { ...viewer, authority: { ...viewer.authority, raw: root.der } };
   using joiner = await RawJoiner.commit(invitation, device);
   await joiner.reveal();
   await inviter.asked();
@@ -447,7 +447,7 @@ opensslTest("a resumed session has a certificate only if that was verified", asy
   // A device whose certificate no other test has shown to this process.
   const authority = makeAuthority();
   const leaf = makeLeaf(authority);
-  const device = { ...viewer, authority: { ...viewer.authority, der: authority.der } };
+  const device = { ...viewer, authority: { ...viewer.authority, raw: authority.der } };
   await Deno.writeTextFile(pki.path("cert.pem"), leaf.pem);
   await Deno.writeTextFile(pki.path("key.pem"), leaf.keyPem);
   const own = ["-cert", pki.path("cert.pem"), "-key", pki.path("key.pem")];

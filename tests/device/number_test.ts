@@ -122,7 +122,7 @@ Deno.test("a joiner that follows the documentation is stored before it is answer
     // The authority is given at any time, and whoever has it need not hurry then.
     using timeouts = fastTimeouts(() => false);
     joiner.stranger.write("GET /authority HTTP/1.1\r\n\r\n");
-    assertEquals(latin1(await joiner.stranger.text(200)), camera.authority.der);
+    assertEquals(latin1(await joiner.stranger.text(200)), camera.authority.raw);
     assertEquals(timeouts.started.filter((each) => each === 2000), []);
   }
   (await inviter.asked()).answer(true);
@@ -449,7 +449,7 @@ Deno.test("without confirm the plain port gives the authority, and nothing else"
   for (let i = 0; i < 30; i++) {
     stranger.write("GET /authority HTTP/1.1\r\n\r\n");
     const der = latin1(await stranger.text(200));
-    assertEquals(der, camera.authority.der);
+    assertEquals(der, camera.authority.raw);
   }
   stranger.post("/", {});
   assertMatch(await stranger.end(), /^content-type: application\/pkix-cert$/m);
@@ -570,7 +570,7 @@ function startHostile(answers: (request: string, count: number) => string | null
 /** What an inviter answers that follows the documentation, with other fields. */
 function offerOf(device: PairingDevice, changes: object = {}): string {
   return answerOf({
-    authority: base64url(device.authority.der),
+    authority: base64url(device.authority.raw),
     name: device.name,
     addresses: [],
     random: base64url(new Uint8Array(32)),
@@ -582,7 +582,7 @@ function offerOf(device: PairingDevice, changes: object = {}): string {
 Deno.test("an inviter that answers a commitment gets no other try, and no other address is asked", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
-  const { der } = viewer.authority;
+  const { raw: der } = viewer.authority;
   const rows: [answer: string, message: RegExp][] = [
     [offerOf(camera, { authority: base64url(new Uint8Array(300)) }), /is not valid/],
     [offerOf(camera, { authority: base64url(der) }), /can't be paired with itself/],

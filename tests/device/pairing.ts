@@ -217,7 +217,7 @@ export const requestOf = (uri: string, body: unknown) => messageOf(`POST ${uri} 
 export function introductionOf(line: string, device: PairingDevice): Record<string, unknown> {
   return {
     secret: base64url(decodeLine(line).secret),
-    authority: base64url(device.authority.der),
+    authority: base64url(device.authority.raw),
     name: device.name,
     addresses: [],
   };
@@ -289,7 +289,10 @@ export function sha256(...parts: (string | Uint8Array)[]): Uint8Array {
 }
 
 /** What a joiner says first, and the random value that it is bound to. */
-export function commitmentOf({ authority: { der }, name }: PairingDevice, addresses: unknown = []) {
+export function commitmentOf(
+  { authority: { raw: der }, name }: PairingDevice,
+  addresses: unknown = [],
+) {
   const random = crypto.getRandomValues(new Uint8Array(32));
   const commitment = base64url(sha256("degu-pair commitment 2", der, random));
   return { random, fields: { authority: base64url(der), name, addresses, commitment } };

@@ -301,7 +301,7 @@ Deno.test("a joiner with a hostile name, addresses or authority is refused, and 
   const extensions = [authority(), signsCertificates(), nameConstraints(false)];
   const table = [
     // Its own, which the one warning of this second is about.
-    { authority: base64url(camera.authority.der) },
+    { authority: base64url(camera.authority.raw) },
     { authority: base64url(makeAuthority({ extensions }).der) },
     { authority: base64url(new Uint8Array(300)) },
     { authority: viewer.authority.ca },

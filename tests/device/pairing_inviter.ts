@@ -2,7 +2,7 @@
 
 import { Server } from "@degu/degu/server";
 import { encodeLine } from "@degu/internal/device/invitation_line.ts";
-import { readAuthorityDer } from "@degu/internal/device/identity/authority.ts";
+import { parseKeyHash, readAuthorityDer } from "@degu/internal/device/identity/authority.ts";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
 import type { HostAddress } from "@degu/degu/base";
 import type * as tls from "node:tls";
@@ -28,7 +28,7 @@ export async function startInviter(
   {
     protocols = ["degu-pair/2"],
     identity = device.identity,
-    authority = device.authority.der,
+    authority = device.authority.raw,
     status = 200,
   }: InviterOptions = {},
 ): Promise<{ line: string; requests: string[] } & AsyncDisposable> {
@@ -52,7 +52,7 @@ export async function startInviter(
   plain.serveForever();
   const [, plainPort] = plain.address as HostAddress;
   const line = encodeLine({
-    keyHash: readAuthorityDer(authority).keyHash,
+    keyHash: parseKeyHash(readAuthorityDer(authority).publicKey256),
     addresses: [[...server.address, plainPort]],
     secret: new Uint8Array(16).fill(1),
     expires: new Date(Date.now() + 60_000),

@@ -5,7 +5,7 @@
  */
 
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
-import { readAuthorityText } from "@degu/internal/device/identity/authority.ts";
+import { readAuthority } from "@degu/internal/device/identity/authority.ts";
 
 /** What is true of two peers after so many changes: the name of the one, and the port of the other. */
 export function stateAfter(changes: number): { name: string; port: number | null } {
@@ -14,7 +14,7 @@ export function stateAfter(changes: number): { name: string; port: number | null
 }
 
 if (import.meta.main) {
-  const [one, two] = Deno.args.slice(0, 2).map(readAuthorityText);
+  const [one, two] = Deno.args.slice(0, 2).map(readAuthority);
   const logger = { debug() {}, info() {}, warn() {}, error() {} };
   const write = async (dir: string, last: number) => {
     const store = new PeerStore(dir, logger);

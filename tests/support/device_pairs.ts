@@ -5,7 +5,7 @@
 import { dirname, join } from "@degu/internal/internal/disk/paths.ts";
 import type { Address } from "@degu/degu/base";
 import { Device, type DeviceOptions, type Peer } from "@degu/degu/device";
-import { type Authority, readAuthorityText } from "@degu/internal/device/identity/authority.ts";
+import { type DeviceAuthority, readAuthority } from "@degu/internal/device/identity/authority.ts";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { ifPresent } from "@degu/internal/internal/disk/names.ts";
 import { content, entries, tempDir } from "./directories.ts";
@@ -17,11 +17,11 @@ async function readIdentity(dir: string, file: string): Promise<string> {
 }
 
 /** Authorities by the text of the certificate, because checking a signature takes a millisecond. */
-const authorities = new Map<string, Authority>();
+const authorities = new Map<string, DeviceAuthority>();
 
 /** The authority of a device, from its directory. */
-export async function authorityOf(dir: string): Promise<Authority> {
-  return authorities.getOrInsertComputed(await readIdentity(dir, "ca.pem"), readAuthorityText);
+export async function authorityOf(dir: string): Promise<DeviceAuthority> {
+  return authorities.getOrInsertComputed(await readIdentity(dir, "ca.pem"), readAuthority);
 }
 
 /** The certificate and the key of a device, from its directory. */

@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { type Address, EmptyPreambleError, type HostAddress, TlsError } from "@degu/degu/base";
 import { type Client, SSLClient } from "@degu/degu/client";
 import { type Device, type DeviceServer, peerOf } from "@degu/degu/device";
-import { readAuthorityText } from "@degu/internal/device/identity/authority.ts";
+import { readAuthority } from "@degu/internal/device/identity/authority.ts";
 import { type App, SSLServer } from "@degu/degu/server";
 import type { TestAuthority } from "./authorities.ts";
 import { authorityOf, record, storeOf, TestDevices } from "./device_pairs.ts";
@@ -82,7 +82,7 @@ export async function recordAuthority(
   receivedName: string,
   addresses: Address[] = [],
 ) {
-  const authority = readAuthorityText(pem);
+  const authority = readAuthority(pem);
   const peer = await storeOf(at.dir).record({ authority, receivedName, addresses });
   await at.peers();
   return peer;

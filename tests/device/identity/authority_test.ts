@@ -1,11 +1,7 @@
 /** The certificates that devices exchange. */
 import { type PeerCertificate, publicKey256 } from "@degu/degu/server";
 import { createDevicePki, readAuthority } from "@degu/degu/device";
-import {
-  identifyDevice,
-  readAuthorityDer,
-  readAuthorityText,
-} from "@degu/internal/device/identity/authority.ts";
+import { identifyDevice, readAuthorityDer } from "@degu/internal/device/identity/authority.ts";
 import { formatPem } from "@degu/internal/net/tls/certificate.ts";
 import { createAuthority } from "@degu/internal/net/tls/certificate_writer.ts";
 import { deviceId } from "@degu/internal/device/identity/names.ts";
@@ -17,20 +13,20 @@ import {
   type TestAuthority,
 } from "@degu/testing/authorities.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { sign } from "node:crypto";
 
 const { authority, signsCertificates } = EXTENSIONS;
 
-Deno.test("readAuthorityDer accepts the authority of a device", () => {
+Deno.test("readAuthority reads the text of an authority: the id, the key and the certificate of the device", () => {
   const { certificate } = createAuthority({ commonName: "a", organization: "o" });
-  const read = readAuthorityText(certificate);
+  const read = readAuthority(certificate);
   assertEquals(read.ca, certificate);
-  const key = publicKey256(certificate).replaceAll(":", "");
-  assertEquals(read.id, deviceId(Uint8Array.fromHex(key)));
-  assertEquals(readAuthorityDer(read.der), read);
+  assertEquals(read.publicKey256, publicKey256(certificate));
+  assertEquals(read.id, deviceId(Uint8Array.fromHex(read.publicKey256.replaceAll(":", ""))));
+  assertEquals(formatPem(read.raw), certificate);
+  assertEquals(readAuthorityDer(read.raw), read);
 });
 
 Deno.test("readAuthorityDer rejects everything else", async (t) => {
@@ -65,7 +61,7 @@ Deno.test("readAuthorityDer rejects everything else", async (t) => {
         assertEquals(readAuthorityDer(der).ca, pem);
         return;
       }
-      for (const read of [() => readAuthorityDer(der), () => readAuthorityText(pem)]) {
+      for (const read of [() => readAuthorityDer(der), () => readAuthority(pem)]) {
         const error = assertThrows(read, RangeError, "Not the certificate");
         assert(problem.test(error.message), error.message);
       }
@@ -81,7 +77,7 @@ Deno.test("readAuthorityDer accepts 2048 bytes, and no more", () => {
     for (let more = 1500; der.length !== bytes; more += bytes - der.length) {
       ({ der } = makeAuthority({ extensions: [...basic, EXTENSIONS.unknown(false, more)] }));
     }
-    if (bytes === 2048) assertEquals(readAuthorityDer(der).der, der);
+    if (bytes === 2048) assertEquals(readAuthorityDer(der).raw, der);
     else assertThrows(() => readAuthorityDer(der), RangeError, "it has 2049 bytes");
   }
 });
@@ -160,19 +156,25 @@ Deno.test("readAuthorityDer rejects a certificate of another version, with two a
   }
 });
 
-Deno.test("readAuthorityText accepts only the canonical text", () => {
+Deno.test("readAuthority accepts only the canonical text of an authority, and quotes nothing of another text", async () => {
   const { pem, der } = makeAuthority();
-  assertEquals(readAuthorityText(pem).der, der);
-  for (const text of ["", pem.trimEnd(), `${pem}${pem}`, `a\n${pem}`, pem.replace("\n", "\r\n")]) {
-    assertThrows(() => readAuthorityText(text), RangeError, "Not the certificate");
+  assertEquals(readAuthority(pem).raw, der);
+  await using dir = await tempDir();
+  const { certFile, keyFile } = await createDevicePki(dir.path, "camera");
+  const files = [await Deno.readTextFile(certFile), await Deno.readTextFile(keyFile)];
+  const changed = [pem.trimEnd(), `${pem}${pem}`, `a\n${pem}`, pem.replace("\n", "\r\n")];
+  for (const text of ["", "a b c", ...files, ...changed, makeAuthority({ key: "P-384" }).pem]) {
+    const { message } = assertThrows(() => readAuthority(text), RangeError, "Not the certificate");
+    assert(!message.includes("BEGIN") && !message.includes("a b c"), message);
   }
+  assertThrows(() => Reflect.apply(readAuthority, null, [new Uint8Array()]), TypeError, "pem: ");
 });
 
 Deno.test("a device is identified by the authority that has vouched for it and signed it directly", () => {
   const [one, two] = [makeAuthority(), makeAuthority()];
   const leaf = makeLeaf(one);
   const below = makeLeaf(makeAuthority({ issuer: one }));
-  const devices = [two, one].map(({ pem }) => readAuthorityText(pem));
+  const devices = [two, one].map(({ pem }) => readAuthority(pem));
   const [other, device] = devices;
   const rows: [what: string, leaf: TestAuthority, voucher: TestAuthority | null, boolean][] = [
     ["signed by the authority that vouched", leaf, one, true],
@@ -187,29 +189,4 @@ Deno.test("a device is identified by the authority that has vouched for it and s
     assertEquals(identifyDevice(verified, [other!]), null, what);
   }
   assertEquals(identifyDevice(null, devices), null);
-});
-
-Deno.test("readAuthority reads the text of a caFile: the id of the device, its key and its certificate", async () => {
-  await using devices = await TestDevices.create();
-  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
-  await using dir = await tempDir();
-  const { caFile } = await createDevicePki(dir.path, "camera");
-  const pem = await Deno.readTextFile(caFile);
-  const { id, publicKey256: key, raw } = readAuthority(pem);
-  assertEquals(key, publicKey256(pem));
-  assertEquals(id, deviceId(Uint8Array.fromHex(key.replaceAll(":", ""))));
-  assertEquals(formatPem(raw), pem);
-  const { ca } = await record(viewer, camera);
-  assertEquals(readAuthority(ca).id, camera.id);
-});
-
-Deno.test("readAuthority refuses what is no authority of a device, and quotes nothing of it", async () => {
-  await using dir = await tempDir();
-  const { certFile, keyFile } = await createDevicePki(dir.path, "camera");
-  const texts = [await Deno.readTextFile(certFile), await Deno.readTextFile(keyFile), "", "a b c"];
-  for (const text of [...texts, makeAuthority({ key: "P-384" }).pem]) {
-    const { message } = assertThrows(() => readAuthority(text), RangeError, "Not the certificate");
-    assert(!message.includes("BEGIN") && !message.includes("a b c"), message);
-  }
-  assertThrows(() => Reflect.apply(readAuthority, null, [new Uint8Array()]), TypeError, "pem: ");
 });
