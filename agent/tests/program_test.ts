@@ -25,11 +25,11 @@ import { makeProgram } from "@degu/internal/agent/program.ts";
 import { TreeNode } from "@degu/internal/files/tree/tree.ts";
 import { changedThere, responseError, withNeed } from "@degu/internal/files/transfer_error.ts";
 import {
-  changedMeanwhile,
-  inTheWay,
-  overLimit,
-  sameName,
-  unreadableThere,
+  blockedByOtherKindError,
+  changedMeanwhileError,
+  overLimitError,
+  sameNameError,
+  unreadableEntryError,
 } from "@degu/internal/files/tree/tree_errors.ts";
 import { AgentHomes, runAgent, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
@@ -434,31 +434,31 @@ Deno.test("what has become of one file is told in terms of the program", () => {
     [refused(409, "delete"), "delete", notEmpty],
     [withNeed(noDigest, "it needs a FilesApp"), "get", `${problem}; ${version}`],
     [new Failure("as it is"), "put", "as it is"],
-    [sameName(node), "put", same],
+    [sameNameError(node), "put", same],
     [
-      changedMeanwhile(node, {}),
+      changedMeanwhileError(node, {}),
       "put",
       `what has this name at the target changed meanwhile, and stays; look at it and ${again}`,
     ],
     [
-      inTheWay(node, { kind: "directory" }),
+      blockedByOtherKindError(node, { kind: "directory" }),
       "put",
       "a directory has this name at the target; remove or rename one of the two",
     ],
     [
-      inTheWay(node, { kind: "other", reason: "link" }),
+      blockedByOtherKindError(node, { kind: "other", reason: "link" }),
       "get",
       "a symbolic link, which is not followed, has this name at the target; remove or rename one of " +
       "the two",
     ],
     [
-      overLimit(3, 2),
+      overLimitError(3, 2),
       "delete",
       "nothing is deleted: it would be 3 deletions, more than --max-delete 2 allows; look at them with " +
       "--dry-run, without --max-delete, then raise it",
     ],
     [
-      unreadableThere(node),
+      unreadableEntryError(node),
       "put",
       "it can't be read: change its permissions, or see the disk",
     ],

@@ -13,7 +13,10 @@ import { progressLine } from "@degu/internal/agent/progress_bar.ts";
 import { connectionFacts } from "@degu/internal/base/connection_facts.ts";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
 import { answerLost, ownDevice } from "@degu/internal/device/join.ts";
-import { existsAlready, unreadableThere } from "@degu/internal/files/tree/tree_errors.ts";
+import {
+  differsAtTargetError,
+  unreadableEntryError,
+} from "@degu/internal/files/tree/tree_errors.ts";
 import { TreeNode } from "@degu/internal/files/tree/tree.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
 import { Transfers } from "@degu/internal/agent/transfers.ts";
@@ -127,7 +130,7 @@ class Written {
 const node = new TreeNode(TreeNode.root(), 'a "b"', "file", 1, 0);
 
 Deno.test("another file of the name is said to be at its end", () => {
-  const error = existsAlready(node, {});
+  const error = differsAtTargetError(node, {});
   const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
   const replace = "replace it with --force";
   assertEquals(said, [
@@ -137,7 +140,7 @@ Deno.test("another file of the name is said to be at its end", () => {
 });
 
 Deno.test("a file of a tree that can't be read is said to be at its end", () => {
-  const error = unreadableThere(node);
+  const error = unreadableEntryError(node);
   const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
   assertEquals(said, [
     "the peer can't read it: change its permissions there, or see the disk",

@@ -10,7 +10,7 @@ import type { TreeEnds } from "./ends.ts";
 import type { TreeSettings } from "./options.ts";
 import type { TreeReport } from "./report.ts";
 
-export class Attempt implements Disposable {
+export class TreeAttempt implements Disposable {
   readonly settings: TreeSettings;
   readonly ends: TreeEnds;
   readonly report: TreeReport;
@@ -78,6 +78,6 @@ export class Attempt implements Disposable {
 }
 
 /** Throws an error that concerns all files; any other error is for the caller to report. */
-export function throwIfForAll(error: unknown, client: TransferClient): void {
+export function rethrowIfFatal(error: unknown, client: TransferClient): void {
   if (endsAll(error) || isCut(error) || !client.isUsable) throw error;
 }

@@ -8,9 +8,9 @@ import { Refusal } from "../refusal.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { endsAll, hasChanged, isCut, TransferError } from "../transfer_error.ts";
-import type { Attempt } from "./attempt.ts";
-import type { LatePart } from "./ends.ts";
-import { type Beginnings, type Copy, UNSETTLED } from "./plan.ts";
+import type { TreeAttempt } from "./attempt.ts";
+import type { DeferredPart } from "./ends.ts";
+import { type BasisFiles, type CopyTask, UNSETTLED } from "./plan.ts";
 import { compareContents, isSmall, uriOfNode } from "./requests.ts";
 import type { TreeNode } from "./tree.ts";
 
@@ -22,8 +22,8 @@ const MOVED_FILES = 32;
 const BATCH_BYTES = 4_194_304;
 
 /** A file whose name is taken by something that the list of the target did not have. */
-export interface TakenName {
-  readonly copy: Copy;
+export interface NameConflict {
+  readonly copy: CopyTask;
   readonly sha256: string | null;
 }
 
@@ -32,27 +32,27 @@ type Meter = (bytes: number, reused?: number) => void;
 
 /** A file that is at the target, and has no name yet. */
 export interface ReceivedPart {
-  readonly part: LatePart;
+  readonly part: DeferredPart;
   readonly meter: Meter;
 }
 
 export class TreeCopies {
-  readonly #attempt: Attempt;
+  readonly #attempt: TreeAttempt;
   /** Files about which nobody has decided yet. */
-  readonly taken: TakenName[] = [];
-  /** The files of the target that may have the beginnings of files. */
-  beginnings: Beginnings = new Map();
+  readonly taken: NameConflict[] = [];
+  /** The files of the target that may have the basisFiles of files. */
+  basisFiles: BasisFiles = new Map();
   /** With `move`: the files that are at the target and not yet removed here. */
   readonly #arrived = new Map<TreeNode, TransferResult>();
 
-  constructor(attempt: Attempt) {
+  constructor(attempt: TreeAttempt) {
     this.#attempt = attempt;
   }
 
   /** Compares the contents of files at both ends. */
   async compareEach(
-    copies: readonly Copy[],
-    compared: (copy: Copy, isSame: boolean) => void,
+    copies: readonly CopyTask[],
+    compared: (copy: CopyTask, isSame: boolean) => void,
   ): Promise<void> {
     const { settings, ends } = this.#attempt;
     await this.#attempt.run(queuesOf(copies), async (client, batch) => {
@@ -62,9 +62,10 @@ export class TreeCopies {
   }
 
   /** Copies files over all connections. */
-  async copyAll(copies: readonly Copy[]): Promise<void> {
+  async copyAll(copies: readonly CopyTask[]): Promise<void> {
     // A file of which another one reuses the bytes may itself be replaced, so that comes later.
-    const isFirst = ({ node, target }: Copy) => (this.beginnings.get(node) ?? target) !== target;
+    const isFirst = ({ node, target }: CopyTask) =>
+      (this.basisFiles.get(node) ?? target) !== target;
     const others = copies.filter((copy) => !isFirst(copy));
     for (const some of [copies.filter(isFirst), others]) {
       await this.#attempt.run(this.#queuesOf(some), (client, batch) => this.#copy(client, batch));
@@ -72,19 +73,19 @@ export class TreeCopies {
   }
 
   /** Copies files, one request after the other. */
-  async copyInTurn(copies: readonly Copy[]): Promise<void> {
+  async copyInTurn(copies: readonly CopyTask[]): Promise<void> {
     for (const batch of this.#queuesOf(copies).flat()) await this.#copy(this.#attempt.first, batch);
   }
 
-  #queuesOf(copies: readonly Copy[]): [Copy[][], Copy[][]] {
+  #queuesOf(copies: readonly CopyTask[]): [CopyTask[][], CopyTask[][]] {
     return queuesOf(copies, this.#attempt.settings.move ? MOVED_FILES : BATCH_FILES);
   }
 
-  async #copy(client: TransferClient, copies: readonly Copy[]): Promise<void> {
+  async #copy(client: TransferClient, copies: readonly CopyTask[]): Promise<void> {
     const [first] = copies;
     try {
       if (copies.length > 1 || isSmall(first!)) await this.#copySmall(client, copies);
-      else await this.copyAlone(client, first!);
+      else await this.copySingle(client, first!);
     } catch (error) {
       // Files that have arrived before the error need not be sent again.
       await this.#removeArrived().catch(() => {});
@@ -94,10 +95,10 @@ export class TreeCopies {
   }
 
   /** Copies small files in one request, and some of them in a second one. */
-  async #copySmall(client: TransferClient, copies: readonly Copy[]): Promise<void> {
+  async #copySmall(client: TransferClient, copies: readonly CopyTask[]): Promise<void> {
     const { ends, report } = this.#attempt;
-    const left = new Map<Copy, unknown>(copies.map((copy) => [copy, null]));
-    const alone: Copy[] = [];
+    const left = new Map<CopyTask, unknown>(copies.map((copy) => [copy, null]));
+    const alone: CopyTask[] = [];
     for (let attempt = 1; left.size > 0 && attempt <= 2; attempt++) {
       try {
         for await (const [copy, outcome] of ends.copySmall(client, [...left.keys()])) {
@@ -122,7 +123,7 @@ export class TreeCopies {
       }
     }
     for (const [{ node }, error] of left) report.failed(node, error);
-    for (const copy of alone) await this.copyAlone(client, copy);
+    for (const copy of alone) await this.copySingle(client, copy);
   }
 
   /** Notes a file that is at the target; with `move`, it is told when it was removed here. */
@@ -136,10 +137,10 @@ export class TreeCopies {
   }
 
   /** Reports files as if they had been copied. */
-  pretend(copies: readonly Copy[]): void {
+  reportDryRun(copies: readonly CopyTask[]): void {
     for (const { node } of copies) {
       const { size } = node;
-      const reused = this.beginnings.get(node)?.size ?? 0;
+      const reused = this.basisFiles.get(node)?.size ?? 0;
       const bytes = size - reused;
       this.copied(node, { bytes, total: size, resumedFrom: 0, reused, sha256: null });
     }
@@ -162,18 +163,18 @@ export class TreeCopies {
   }
 
   /** Copies a file by itself, or reports why it could not be copied. */
-  async copyAlone(client: TransferClient, copy: Copy): Promise<void> {
+  async copySingle(client: TransferClient, copy: CopyTask): Promise<void> {
     const { ends } = this.#attempt;
-    const beginning = this.beginnings.get(copy.node) ?? null;
+    const beginning = this.basisFiles.get(copy.node) ?? null;
     const meter = this.#attempt.report.meter(copy.node);
     const result = await this.#moveWithAttempts(client, copy, meter, (settings) => {
-      return ends.copyAlone(client, copy, settings, beginning);
+      return ends.copySingle(client, copy, settings, beginning);
     });
     if (result !== null) this.copied(copy.node, result, meter);
   }
 
   /** Copies a file that gets its name later; `null` if that has failed, which was reported. */
-  async copyPart(client: TransferClient, copy: Copy): Promise<ReceivedPart | null> {
+  async copyPart(client: TransferClient, copy: CopyTask): Promise<ReceivedPart | null> {
     const { ends, report } = this.#attempt;
     const meter = report.meter(copy.node);
     const part = await this.#moveWithAttempts(client, copy, meter, (settings) => {
@@ -190,7 +191,7 @@ export class TreeCopies {
    */
   async #moveWithAttempts<T>(
     client: TransferClient,
-    copy: Copy,
+    copy: CopyTask,
     meter: Meter,
     move: (settings: TransferSettings) => Promise<T>,
   ): Promise<T | null> {
@@ -262,10 +263,10 @@ function isTaken(error: unknown): boolean {
 }
 
 /** Two queues: of small files in batches, and of the other files alone. */
-function queuesOf(copies: readonly Copy[], most = BATCH_FILES): [Copy[][], Copy[][]] {
-  const small: Copy[][] = [];
-  const large: Copy[][] = [];
-  let batch: Copy[] = [];
+function queuesOf(copies: readonly CopyTask[], most = BATCH_FILES): [CopyTask[][], CopyTask[][]] {
+  const small: CopyTask[][] = [];
+  const large: CopyTask[][] = [];
+  let batch: CopyTask[] = [];
   // No batch has room for the first file.
   let bytes = Infinity;
   for (const copy of copies) {

@@ -10,12 +10,23 @@
 import type { TreeResult } from "../options.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { isCut } from "../transfer_error.ts";
-import { type Attempt, throwIfForAll } from "./attempt.ts";
+import { rethrowIfFatal, type TreeAttempt } from "./attempt.ts";
 import type { ReceivedPart, TreeCopies } from "./copies.ts";
-import { type Copy, type DeletionScope, failuresOf, type LateGroup, type Plan } from "./plan.ts";
-import type { TakenNames } from "./taken_names.ts";
+import {
+  type CopyTask,
+  type DeferredGroup,
+  type DeletionScope,
+  failuresOf,
+  type Plan,
+} from "./plan.ts";
+import type { NameConflicts } from "./name_conflicts.ts";
 import { directoryAbove, TreeNode } from "./tree.ts";
-import { directoryMissing, overLimit, respelledThere, unnameable } from "./tree_errors.ts";
+import {
+  missingDirectoryError,
+  overLimitError,
+  renamedByDiskError,
+  unnameableError,
+} from "./tree_errors.ts";
 
 /**
  * The directories in which nothing may be deleted, each with a node of the source that the target
@@ -24,16 +35,16 @@ import { directoryMissing, overLimit, respelledThere, unnameable } from "./tree_
 type Respelled = ReadonlyMap<DeletionScope, TreeNode | null>;
 
 export class TreeDeletions {
-  readonly #attempt: Attempt;
+  readonly #attempt: TreeAttempt;
   readonly #plan: Plan;
   readonly #copies: TreeCopies;
-  readonly #names: TakenNames;
+  readonly #names: NameConflicts;
   /** The late files that have arrived, and have no names yet. */
-  readonly #received = new Map<Copy, ReceivedPart>();
+  readonly #received = new Map<CopyTask, ReceivedPart>();
   /** The entries that could not be deleted, each of which was reported. */
   readonly #undeleted = new Set<TreeNode>();
 
-  constructor(attempt: Attempt, plan: Plan, copies: TreeCopies, names: TakenNames) {
+  constructor(attempt: TreeAttempt, plan: Plan, copies: TreeCopies, names: NameConflicts) {
     this.#attempt = attempt;
     this.#plan = plan;
     this.#copies = copies;
@@ -49,21 +60,21 @@ export class TreeDeletions {
     const plan = this.#plan;
     const why = this.#whyNot(tooMany);
     if (why !== null) {
-      for (const late of plan.lates) this.#fail(late);
+      for (const late of plan.deferred) this.#fail(late);
       if (why === "limit") {
-        report.failed(TreeNode.root(), overLimit(tooMany!, maxDelete), "target");
+        report.failed(TreeNode.root(), overLimitError(tooMany!, maxDelete), "target");
       }
       return why;
     }
     const respelled = await this.#findRespelled();
-    const [kept, lates] = [true, false].map((isKept) => {
-      return plan.lates.filter(({ scope }) => respelled.has(scope) === isKept);
-    }) as [LateGroup[], LateGroup[]];
+    const [kept, deferred] = [true, false].map((isKept) => {
+      return plan.deferred.filter(({ scope }) => respelled.has(scope) === isKept);
+    }) as [DeferredGroup[], DeferredGroup[]];
     for (const late of kept) this.#fail(late);
-    if (!dryRun && !await this.#receive(lates)) return "failed";
+    if (!dryRun && !await this.#receive(deferred)) return "failed";
     await this.#deleteAll(respelled);
-    for (const node of plan.unnameable) report.failed(node, unnameable(node), "target");
-    for (const late of lates) await this.#place(late);
+    for (const node of plan.unnameable) report.failed(node, unnameableError(node), "target");
+    for (const late of deferred) await this.#place(late);
     return [...respelled.values()].some((node) => node !== null) ? "spelling" : null;
   }
 
@@ -86,22 +97,22 @@ export class TreeDeletions {
     const { ends, report, settings } = this.#attempt;
     // Only copying shows by which names the disk of the target lists files.
     if (settings.dryRun) return new Map();
-    const { deletions, staying } = this.#plan;
+    const { deletions, keptDirectories } = this.#plan;
     const respelled = new Map<DeletionScope, TreeNode | null>();
     const scopes = new Set<DeletionScope>();
-    for (const { node, scope } of deletions) if (!staying.has(node)) scopes.add(scope);
+    for (const { node, scope } of deletions) if (!keptDirectories.has(node)) scopes.add(scope);
     await this.#attempt.run([[...scopes]], async (client, scope) => {
-      const { directory, wanted, perhaps } = scope;
+      const { directory, wanted, maybePresent } = scope;
       try {
         const entries = await ends.list(client, directory.path);
         const names = entries && new Set(entries.map(({ name }) => name));
         let other = names && wanted.find(({ name }) => !names.has(name));
-        for (const skipped of perhaps) {
+        for (const skipped of maybePresent) {
           if (other === undefined && await ends.has(client, skipped)) other = skipped;
         }
         if (other !== undefined) respelled.set(scope, other);
       } catch (error) {
-        throwIfForAll(error, client);
+        rethrowIfFatal(error, client);
         respelled.set(scope, null);
         // What is in the way in the directory is told by itself.
         report.failed(directory, error, "target");
@@ -113,11 +124,11 @@ export class TreeDeletions {
   /** Deletes the superfluous entries of the target, but those in directories that are kept. */
   async #deleteAll(respelled: Respelled): Promise<void> {
     const { report, settings } = this.#attempt;
-    const { deletions, staying } = this.#plan;
+    const { deletions, keptDirectories } = this.#plan;
     const chosen: TreeNode[] = [];
     for (const { node, scope } of deletions) {
       if (respelled.has(scope)) this.#keep(node);
-      else if (!staying.has(node)) chosen.push(node);
+      else if (!keptDirectories.has(node)) chosen.push(node);
     }
     // Directories after their entries; all of equal depth at the same time.
     for (const nodes of byDepth(chosen)) {
@@ -125,18 +136,18 @@ export class TreeDeletions {
       else await this.#attempt.run([nodes], (client, node) => this.#deleteOne(client, node));
     }
     for (const [{ directory }, node] of respelled) {
-      if (node !== null) report.failed(directory, respelledThere(node), "target");
+      if (node !== null) report.failed(directory, renamedByDiskError(node), "target");
     }
   }
 
   async #deleteOne(client: TransferClient, node: TreeNode): Promise<void> {
-    if (this.#plan.staying.has(node)) return;
+    if (this.#plan.keptDirectories.has(node)) return;
     const { ends, report } = this.#attempt;
     report.deleting(node);
     try {
       await ends.remove(client, node);
     } catch (error) {
-      throwIfForAll(error, client);
+      rethrowIfFatal(error, client);
       this.#undeleted.add(node);
       this.#keep(node);
       return report.failed(node, error, "target");
@@ -145,13 +156,13 @@ export class TreeDeletions {
   }
 
   #keep(node: TreeNode): void {
-    this.#plan.staying.add(node);
+    this.#plan.keptDirectories.add(node);
     this.#plan.keep(node);
   }
 
   /** Receives late files; false if one of them has failed. */
-  async #receive(lates: readonly LateGroup[]): Promise<boolean> {
-    const copies = lates.flatMap(({ copies }) => copies);
+  async #receive(deferred: readonly DeferredGroup[]): Promise<boolean> {
+    const copies = deferred.flatMap(({ copies }) => copies);
     const failed = new Set<TreeNode>();
     await this.#attempt.run([copies], async (client, copy) => {
       const received = await this.#copies.copyPart(client, copy);
@@ -159,43 +170,43 @@ export class TreeDeletions {
       else this.#received.set(copy, received);
     });
     if (failed.size === 0) return true;
-    for (const late of lates) this.#fail(late, failed);
+    for (const late of deferred) this.#fail(late, failed);
     return false;
   }
 
   /** Gives late files their names, unless what is in their way could not be deleted. */
-  async #place(late: LateGroup): Promise<void> {
+  async #place(late: DeferredGroup): Promise<void> {
     const { obstacle, copies, newDirectories } = late;
-    if (this.#plan.staying.has(obstacle)) {
+    if (this.#plan.keptDirectories.has(obstacle)) {
       // Where the obstacle itself could not be deleted, its path has failed already.
       const told = newDirectories[0] ?? copies[0]!.node;
       return this.#fail(late, new Set(this.#undeleted.has(obstacle) ? [told] : []));
     }
-    if (this.#attempt.settings.dryRun) return this.#copies.pretend(copies);
+    if (this.#attempt.settings.dryRun) return this.#copies.reportDryRun(copies);
     const failed = await this.#names.makeDirectories(newDirectories);
     const placed = copies.filter((copy) => {
       const above = directoryAbove(copy.node, failed);
       if (above === null) return true;
       this.#giveUp(copy);
-      this.#attempt.report.failed(copy.node, directoryMissing(copy.node, failed.get(above)));
+      this.#attempt.report.failed(copy.node, missingDirectoryError(copy.node, failed.get(above)));
       return false;
     });
     await this.#attempt.run([placed], (client, copy) => this.#placeOne(client, copy));
   }
 
-  async #placeOne(client: TransferClient, copy: Copy): Promise<void> {
+  async #placeOne(client: TransferClient, copy: CopyTask): Promise<void> {
     const { part, meter } = this.#received.get(copy)!;
     for (let attempt = 1;; attempt++) {
       try {
         if (await part.place(client)) this.#copies.copied(copy.node, part.result, meter);
         else {
           meter(0);
-          await this.#copies.copyAlone(client, { ...copy, late: null });
+          await this.#copies.copySingle(client, { ...copy, late: null });
         }
         return;
       } catch (error) {
         if (attempt === 1 && client.canReconnect && isCut(error)) continue;
-        throwIfForAll(error, client);
+        rethrowIfFatal(error, client);
         meter(0);
         return this.#attempt.report.failed(copy.node, error);
       }
@@ -203,7 +214,7 @@ export class TreeDeletions {
   }
 
   /** Reports what can't get the name of something that stays, unless that was told already. */
-  #fail(late: LateGroup, told: ReadonlySet<TreeNode> = new Set()): void {
+  #fail(late: DeferredGroup, told: ReadonlySet<TreeNode> = new Set()): void {
     for (const copy of late.copies) this.#giveUp(copy);
     for (const [node, error] of failuresOf(late)) {
       if (!told.has(node)) this.#attempt.report.failed(node, error);
@@ -211,7 +222,7 @@ export class TreeDeletions {
   }
 
   /** Removes the part of a file that does not get its name. */
-  #giveUp(copy: Copy): void {
+  #giveUp(copy: CopyTask): void {
     const received = this.#received.get(copy);
     received?.meter(0);
     received?.part.discard();

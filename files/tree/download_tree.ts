@@ -40,9 +40,9 @@ import {
 import { changedWhileMoved, responseError, TransferError } from "../transfer_error.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeOptions, TreeSettings } from "./options.ts";
-import { type Copy, isNew, type LateGroup, pathThere, replacedBy } from "./plan.ts";
+import { type CopyTask, type DeferredGroup, isNew, replacedBy, targetPath } from "./plan.ts";
 import { requestFiles, uriOfNode } from "./requests.ts";
-import type { DirectoryOutcome, FileOutcome, LatePart, Outcomes, TreeEnds } from "./ends.ts";
+import type { DeferredPart, DirectoryOutcome, FileOutcome, Outcomes, TreeEnds } from "./ends.ts";
 import { transferTree } from "./transfer.ts";
 
 /**
@@ -118,7 +118,7 @@ const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 const LATE_PART = /\/\.late-[0-9a-f]{64}\.[0-9a-f]+\.degu-part$/;
 
 interface VerifiedFile extends SmallFile {
-  readonly copy: Copy;
+  readonly copy: CopyTask;
   readonly bytes: number;
   /** The permission bits of the source, if they are known. */
   readonly mode: number | null;
@@ -222,7 +222,10 @@ class Download implements TreeEnds {
     return this.#root.pathOf(path);
   }
 
-  async *copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, FileOutcome> {
+  async *copySmall(
+    client: TransferClient,
+    copies: readonly CopyTask[],
+  ): Outcomes<CopyTask, FileOutcome> {
     await using files = new SmallFiles<VerifiedFile>({
       root: this.#root,
       prepare: (directory, known) => this.#makeDirectory(directory, known),
@@ -230,7 +233,7 @@ class Download implements TreeEnds {
       admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
     });
     let failure: { readonly error: unknown } | null = null;
-    const wanted: Copy[] = [];
+    const wanted: CopyTask[] = [];
     for (const copy of copies) {
       if (this.#isTaken(copy)) yield [copy, { is: "taken", sha256: null }];
       else wanted.push(copy);
@@ -240,7 +243,7 @@ class Download implements TreeEnds {
       const uri = `${this.#settings.uri}?bundle=get`;
       // Only a list of a server that knows of permission bits has them.
       const hasModes = wanted.some(({ node }) => node.mode !== null);
-      const pathOf = ({ node }: Copy) => node.path;
+      const pathOf = ({ node }: CopyTask) => node.path;
       const records = requestFiles(client, uri, GET_ANSWER, wanted, pathOf, hasModes);
       for await (const { record, content, item: copy } of records) {
         const file = this.#check(client, copy, record, content);
@@ -261,7 +264,7 @@ class Download implements TreeEnds {
   }
 
   /** Whether something has the name of a new file, by another spelling or since the list. */
-  #isTaken(copy: Copy): boolean {
+  #isTaken(copy: CopyTask): boolean {
     return isNew(copy) && this.#isThere(copy.node);
   }
 
@@ -277,13 +280,13 @@ class Download implements TreeEnds {
   /** Checks a record and the content of its file. */
   #check(
     client: TransferClient,
-    copy: Copy,
+    copy: CopyTask,
     record: FoundRecord,
     content: Uint8Array,
   ): VerifiedFile | FileOutcome {
     if (record.status !== 200) return this.#refused(copy, record.status);
     const { replace } = this.#settings;
-    const names = pathThere(copy);
+    const names = targetPath(copy);
     if (sha256Of(content) !== record.sha256) {
       const text = `${quotePath(names)}: what arrived has another SHA-256`;
       return { is: "again", error: new TransferError("DIGEST_MISMATCH", text) };
@@ -310,7 +313,7 @@ class Download implements TreeEnds {
     return { changed: this.#root.makeDirectory(names).changed, parent: null };
   }
 
-  #newPart({ node, target }: Copy, mode: number | null): Temporary {
+  #newPart({ node, target }: CopyTask, mode: number | null): Temporary {
     const place = this.pathOf(node);
     removeParts(place, this.#parts.of(place));
     const directory = dirname(place);
@@ -343,7 +346,7 @@ class Download implements TreeEnds {
     }
   }
 
-  async giveMode(_client: TransferClient, copy: Copy): Promise<void> {
+  async giveMode(_client: TransferClient, copy: CopyTask): Promise<void> {
     await this.#pause();
     const { node } = copy;
     try {
@@ -378,16 +381,16 @@ class Download implements TreeEnds {
     return error;
   }
 
-  #refused({ node }: Copy, status: AbsentStatus): FileOutcome {
+  #refused({ node }: CopyTask, status: AbsentStatus): FileOutcome {
     if (status === 413) return { is: "alone" };
     if (status === 409) return { is: "again", error: changedWhileMoved(quotePath(node.path)) };
     const error = responseError("GET", uriOfNode(this.#settings.uri, node), { status });
     return { is: status === 503 ? "again" : "failed", error };
   }
 
-  async copyAlone(
+  async copySingle(
     client: TransferClient,
-    copy: Copy,
+    copy: CopyTask,
     settings: TransferSettings,
     there: TreeNode | null,
   ): Promise<TransferResult> {
@@ -409,9 +412,9 @@ class Download implements TreeEnds {
 
   async copyPart(
     client: TransferClient,
-    copy: Copy,
+    copy: CopyTask,
     settings: TransferSettings,
-  ): Promise<LatePart> {
+  ): Promise<DeferredPart> {
     const { node, late } = copy;
     this.#checkNames(node);
     await this.#makeParent(node, late!.obstacle.parent!);
@@ -449,7 +452,7 @@ class Download implements TreeEnds {
   }
 
   /** The path beside which a file is received that gets its name after a deletion. */
-  #besidePart(node: TreeNode, { obstacle }: LateGroup): string {
+  #besidePart(node: TreeNode, { obstacle }: DeferredGroup): string {
     const path = this.pathOf(node);
     if (obstacle.path.length === node.path.length) return path;
     // The directory of the file is not there before the obstacle has gone.
@@ -469,14 +472,14 @@ class Download implements TreeEnds {
    * Gives a complete part the name of its file. The name is on the disk then.
    */
   async #place(
-    copy: Copy,
+    copy: CopyTask,
     part: string,
     source: number | null,
     state: Deno.FileInfo | null = null,
   ): Promise<void> {
     const { node } = copy;
     const root = this.#root;
-    const names = pathThere(copy);
+    const names = targetPath(copy);
     const isAsSeen = conditionOfCopy(copy);
     const modes = modeOfWritten(source, this.#grantedIn(dirname(part)));
     const file = { path: part, state, ...modes };
@@ -541,7 +544,7 @@ class Download implements TreeEnds {
     this.#changed.add(dirname(path));
   }
 
-  discard({ node }: Copy): void {
+  discard({ node }: CopyTask): void {
     // A file whose name the disk can't hold has no part.
     if (node.path.every((name) => nameProblem(name) === null)) {
       this.#removePartsOf(this.pathOf(node));
@@ -571,7 +574,7 @@ class Download implements TreeEnds {
 }
 
 /** Refuses to replace another file than the one that the plan has compared. */
-function conditionOfCopy(copy: Copy): Condition | undefined {
+function conditionOfCopy(copy: CopyTask): Condition | undefined {
   const seen = replacedBy(copy);
   return seen === null ? undefined : conditionOn(seen);
 }

@@ -5,7 +5,7 @@ import type { TransferResult, TransferSettings } from "../options.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { ListedTree } from "./read_tree.ts";
 import type { Outbox } from "./outbox.ts";
-import type { Copy } from "./plan.ts";
+import type { CopyTask } from "./plan.ts";
 import type { TreeNode } from "./tree.ts";
 
 /**
@@ -32,7 +32,7 @@ export interface DirectoryOutcome {
 export type Outcomes<Item, What> = AsyncGenerator<readonly [item: Item, what: What], void, void>;
 
 /** A file of which the target has all as a part, and that gets its name after a deletion. */
-export interface LatePart {
+export interface DeferredPart {
   readonly result: TransferResult;
   /** Gives the file its name; false if the part is gone. */
   place(client: TransferClient): Promise<boolean>;
@@ -67,28 +67,28 @@ export interface TreeEnds {
   /** Which permission bits a file of the target gets; `null` if that is not known. */
   findGranted(): number | null;
   /** Gives a file of the target the permission bits of the source, if it is as it was listed. */
-  giveMode(client: TransferClient, copy: Copy): Promise<void>;
+  giveMode(client: TransferClient, copy: CopyTask): Promise<void>;
   /** Copies small files; a file without an outcome may be requested again after an error. */
-  copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, FileOutcome>;
+  copySmall(client: TransferClient, copies: readonly CopyTask[]): Outcomes<CopyTask, FileOutcome>;
   /**
    * Copies a single file.
    *
    * @param beginning The file of the target that may have its beginning; `null` if none has.
    */
-  copyAlone(
+  copySingle(
     client: TransferClient,
-    copy: Copy,
+    copy: CopyTask,
     settings: TransferSettings,
     beginning: TreeNode | null,
   ): Promise<TransferResult>;
   /** Copies a single file that gets its name after a deletion. */
   copyPart(
     client: TransferClient,
-    copy: Copy,
+    copy: CopyTask,
     settings: TransferSettings,
-  ): Promise<LatePart>;
+  ): Promise<DeferredPart>;
   /** Removes what is left here of a file that does not get its name. */
-  discard?(copy: Copy): void;
+  discard?(copy: CopyTask): void;
   /** Makes directories, each after those that it is in. */
   makeDirectories(
     client: TransferClient,

@@ -114,7 +114,7 @@ export class Outbox implements AsyncDisposable {
       const now = Deno.lstatSync(path);
       // The server gives each copy its name by a rename, which here looks like another file.
       const isCopy = now.ino !== seen.info.ino && isLike(now, seen.info);
-      if (isCopy) return { is: "failed", error: itsOwnTarget(path) };
+      if (isCopy) return { is: "failed", error: ownTargetError(path) };
       if (!isAsSeen(now, seen)) return { is: "kept" };
       Deno.removeSync(path);
       this.#emptied.add(dirname(path));
@@ -148,7 +148,7 @@ function isLike(one: Deno.FileInfo, other: Deno.FileInfo): boolean {
   return one.size === other.size && Number(one.mtime) === Number(other.mtime);
 }
 
-function itsOwnTarget(path: string): TransferError {
+function ownTargetError(path: string): TransferError {
   const problem =
     "is served by the other end itself, so it can't be moved there: another file with " +
     "the size and time of the one that was sent is here by now";

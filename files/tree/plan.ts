@@ -9,12 +9,12 @@ import { isGrown, MIN_REUSED_BYTES } from "../reuse.ts";
 import type { PlanRules } from "./options.ts";
 import { byName, comparableName, type TreeNode } from "./tree.ts";
 import {
-  badName,
-  directoryMissing,
-  existsAlready,
-  inTheWay,
-  staysInTheWay,
-  unreadableThere,
+  badNameError,
+  blockedByKeptEntryError,
+  blockedByOtherKindError,
+  differsAtTargetError,
+  missingDirectoryError,
+  unreadableEntryError,
 } from "./tree_errors.ts";
 
 /** The reason to skip a file that may still be being written. */
@@ -31,27 +31,27 @@ export const UNSETTLED = "still being written";
 type Replaced = "nothing" | "target" | "same";
 
 /** A file that is to be copied. */
-export interface Copy {
+export interface CopyTask {
   readonly node: TreeNode;
   /** What the target lists for it, perhaps in another spelling; `null` if there is nothing. */
   readonly target: TreeNode | null;
   readonly replaces: Replaced;
   /** What the file belongs to if it gets its name only after a deletion; else `null`. */
-  readonly late: LateGroup | null;
+  readonly late: DeferredGroup | null;
 }
 
 /** Whether nothing may have the name of a file. */
-export function isNew({ replaces }: Copy): boolean {
+export function isNew({ replaces }: CopyTask): boolean {
   return replaces === "nothing";
 }
 
 /** The path that a file gets at the target. */
-export function pathThere({ node, target }: Copy): readonly string[] {
+export function targetPath({ node, target }: CopyTask): readonly string[] {
   return target === null ? node.path : [...node.parent!.path, target.name];
 }
 
 /** The file of the target that a copy may replace; `null` if there is none, or none is known. */
-export function replacedBy(copy: Copy): TreeNode | null {
+export function replacedBy(copy: CopyTask): TreeNode | null {
   return !isNew(copy) && copy.target?.kind === "file" ? copy.target : null;
 }
 
@@ -60,12 +60,12 @@ export function replacedBy(copy: Copy): TreeNode | null {
  * whose name a file has. The files are received first, then the target's entry is deleted with all
  * the others, then the files get their names.
  */
-export interface LateGroup {
+export interface DeferredGroup {
   /** The entry of the target. */
   readonly obstacle: TreeNode;
   /** The scope of its deletion. */
   readonly scope: DeletionScope;
-  readonly copies: Copy[];
+  readonly copies: CopyTask[];
   /** The directory that gets the name, if it is one, and those in it. */
   readonly newDirectories: TreeNode[];
 }
@@ -76,7 +76,7 @@ export interface DeletionScope {
   /** The nodes that the target must list by the same names. */
   readonly wanted: TreeNode[];
   /** Skipped nodes that the target may have by the names of superfluous entries. */
-  readonly perhaps: TreeNode[];
+  readonly maybePresent: TreeNode[];
 }
 
 /** An entry of the target that the source does not have. */
@@ -100,20 +100,20 @@ interface NodePair {
   /** The directory above because of which nothing here can be copied; `null` if there is none. */
   readonly blocked: BlockedDirectory | null;
   /** What the pair belongs to if it is in a directory whose name a file of the target has. */
-  late: LateGroup | null;
+  late: DeferredGroup | null;
 }
 
 /** All that makes the target like the source. */
 export class Plan {
-  readonly copies: Copy[] = [];
+  readonly copies: CopyTask[] = [];
   /** Files of equal sizes, whose contents have to be compared. */
-  readonly compares: Copy[] = [];
-  readonly lates: LateGroup[] = [];
+  readonly compares: CopyTask[] = [];
+  readonly deferred: DeferredGroup[] = [];
   /** Missing directories, each before those in it. */
   readonly newDirectories: TreeNode[] = [];
   readonly unchanged: TreeNode[] = [];
   /** The unchanged files whose permission bits differ. */
-  readonly otherModes: Copy[] = [];
+  readonly modeChanges: CopyTask[] = [];
   readonly skipped: { readonly node: TreeNode; readonly reason: string }[] = [];
   readonly failed: { readonly node: TreeNode; readonly error: unknown }[] = [];
   /** The superfluous entries of the target, innermost first. */
@@ -121,7 +121,7 @@ export class Plan {
   /** Superfluous entries of the target that stay, as they can't be named. */
   readonly unnameable: TreeNode[] = [];
   /** Directories of the target that stay because of their entries. */
-  readonly staying = new Set<TreeNode>();
+  readonly keptDirectories = new Set<TreeNode>();
   /** The number of failures because of links at the target. */
   linked = 0;
   /** Whether a part of the source can't be read or named. */
@@ -144,12 +144,12 @@ export class Plan {
   }
 
   /** Notes a file that is the same at both ends, perhaps but for its permission bits. */
-  addUnchanged(copy: Copy): void {
+  addUnchanged(copy: CopyTask): void {
     const { node, target } = copy;
     this.unchanged.push(node);
     const { modes, replace } = this.#rules;
     const isKnown = node.mode !== null && target !== null && target.mode !== null;
-    if (modes && replace && isKnown && node.mode !== target.mode) this.otherModes.push(copy);
+    if (modes && replace && isKnown && node.mode !== target.mode) this.modeChanges.push(copy);
   }
 
   fail(node: TreeNode, error: unknown): void {
@@ -158,19 +158,19 @@ export class Plan {
 
   /** Keeps a node of the target, with the directories that it is in. */
   keep({ parent }: TreeNode): void {
-    for (let node = parent; node !== null && !this.staying.has(node); node = node.parent) {
-      this.staying.add(node);
+    for (let node = parent; node !== null && !this.keptDirectories.has(node); node = node.parent) {
+      this.keptDirectories.add(node);
     }
   }
 
   /** The number of entries of the target that are to be deleted. */
   get deleted(): number {
-    return this.deletions.filter(({ node }) => !this.staying.has(node)).length;
+    return this.deletions.filter(({ node }) => !this.keptDirectories.has(node)).length;
   }
 
   /** Fails whatever needs a deletion, since nothing is deleted. */
-  keepAll(): void {
-    for (const late of this.lates.splice(0)) {
+  cancelDeletions(): void {
+    for (const late of this.deferred.splice(0)) {
       for (const [node, error] of failuresOf(late)) this.fail(node, error);
     }
   }
@@ -181,12 +181,12 @@ export class Plan {
     if (target === null) {
       return void this.copies.push({ node, target, replaces: "nothing", late: null });
     }
-    const copy: Copy = { node, target, replaces: "target", late: null };
+    const copy: CopyTask = { node, target, replaces: "target", late: null };
     // Whether an unreadable entry is a file, only the attempt tells.
     const isFile = target.kind === "file" || target.reason === "unreadable";
     if (!isFile) {
       if (target.reason === "link") this.linked++;
-      return this.fail(node, inTheWay(node, target));
+      return this.fail(node, blockedByOtherKindError(node, target));
     }
     const hasSize = target.kind === "file" && target.size === node.size;
     if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
@@ -197,7 +197,7 @@ export class Plan {
     } else if (replace) {
       this.copies.push(copy);
     } else {
-      this.fail(node, existsAlready(node, this.#rules));
+      this.fail(node, differsAtTargetError(node, this.#rules));
     }
   }
 
@@ -209,7 +209,7 @@ export class Plan {
    */
   #compare(directory: NodePair, above: DeletionScope | null): void {
     const { source } = directory;
-    const own: DeletionScope = { directory: source!, wanted: [], perhaps: [] };
+    const own: DeletionScope = { directory: source!, wanted: [], maybePresent: [] };
     const scope = above ?? own;
     const skipped: TreeNode[] = [];
     const superfluous = new Set<string>();
@@ -228,7 +228,7 @@ export class Plan {
       else this.deletions.push({ node: pair.target, scope });
     }
     for (const node of skipped) {
-      if (superfluous.has(comparableName(node.name))) own.perhaps.push(node);
+      if (superfluous.has(comparableName(node.name))) own.maybePresent.push(node);
     }
   }
 
@@ -283,7 +283,7 @@ export class Plan {
       this.skipped.push({ node: source, reason: UNSETTLED });
     } else if (blocked !== null) {
       if (blocked.isLinked) this.linked++;
-      this.fail(source, directoryMissing(source, blocked.error));
+      this.fail(source, missingDirectoryError(source, blocked.error));
     } else {
       wanted.push(source);
       this.#decideFile(pair, scope);
@@ -297,7 +297,7 @@ export class Plan {
       return void this.skipped.push({ node, reason: reason! });
     }
     this.isIncomplete = true;
-    this.fail(node, reason === "name" ? badName(node) : unreadableThere(node));
+    this.fail(node, reason === "name" ? badNameError(node) : unreadableEntryError(node));
   }
 
   #decideDirectory(
@@ -320,7 +320,7 @@ export class Plan {
       return true;
     }
     const own: BlockedDirectory = {
-      error: inTheWay(node, target),
+      error: blockedByOtherKindError(node, target),
       isLinked: target.reason === "link",
     };
     this.#compare({ ...pair, target: null, blocked: own }, null);
@@ -331,19 +331,19 @@ export class Plan {
 
   #decideFile({ source, target, late }: NodePair, scope: DeletionScope): void {
     const node = source!;
-    if (late !== null) return void late.copies.push(lateCopy(node, late));
+    if (late !== null) return void late.copies.push(deferredTask(node, late));
     if (target?.kind !== "directory") return this.#decideContent(node, target);
     const nodes: TreeNode[] = [];
     if (!this.#mayGiveWay(target) || !this.#collect(target, nodes)) {
-      return this.fail(node, inTheWay(node, target));
+      return this.fail(node, blockedByOtherKindError(node, target));
     }
     const own = this.#addLate(target, scope, nodes);
-    own.copies.push(lateCopy(node, own));
+    own.copies.push(deferredTask(node, own));
   }
 
-  #addLate(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): LateGroup {
+  #addLate(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): DeferredGroup {
     const late = { obstacle, scope, copies: [], newDirectories: [] };
-    this.lates.push(late);
+    this.deferred.push(late);
     for (const node of nodes) this.deletions.push({ node, scope });
     return late;
   }
@@ -365,38 +365,38 @@ export class Plan {
   }
 }
 
-function lateCopy(node: TreeNode, late: LateGroup): Copy {
+function deferredTask(node: TreeNode, late: DeferredGroup): CopyTask {
   return { node, target: null, replaces: "nothing", late };
 }
 
 /** What fails if an entry of another kind stays at the target: the file, or the directory. */
 export function failuresOf(
-  { obstacle, copies, newDirectories }: LateGroup,
+  { obstacle, copies, newDirectories }: DeferredGroup,
 ): [TreeNode, unknown][] {
   const [directory] = newDirectories;
   if (directory === undefined) {
-    return copies.map(({ node }) => [node, staysInTheWay(node, obstacle)]);
+    return copies.map(({ node }) => [node, blockedByKeptEntryError(node, obstacle)]);
   }
-  const error = staysInTheWay(directory, obstacle);
+  const error = blockedByKeptEntryError(directory, obstacle);
   return [
     [directory, error],
-    ...copies.map(({ node }): [TreeNode, unknown] => [node, directoryMissing(node, error)]),
+    ...copies.map(({ node }): [TreeNode, unknown] => [node, missingDirectoryError(node, error)]),
   ];
 }
 
 /** By file of the source: the file of the target whose bytes may be its beginning. */
-export type Beginnings = ReadonlyMap<TreeNode, TreeNode>;
+export type BasisFiles = ReadonlyMap<TreeNode, TreeNode>;
 
 /**
  * Finds for each file the one of the target that has the same size and time, as a file has that was
  * renamed, moved or copied; or else the one of its name, if that is shorter and older, as a file
  * that has grown is.
  */
-export function findBeginnings(
-  copies: readonly Copy[],
+export function findBasisFiles(
+  copies: readonly CopyTask[],
   source: TreeNode,
   target: TreeNode,
-): Beginnings {
+): BasisFiles {
   const found = new Map<TreeNode, TreeNode>();
   const large = copies.filter(({ node }) => node.size >= MIN_REUSED_BYTES);
   if (large.length === 0) return found;

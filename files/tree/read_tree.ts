@@ -152,14 +152,14 @@ export function addEntry(
   for (let depth = 0; depth < path.length - 1; depth++) {
     parent = parent?.get(path[depth]!) ?? null;
   }
-  if (parent?.kind !== "directory") throw notInList(path);
+  if (parent?.kind !== "directory") throw missingParentError(path);
   const time = modified.getTime();
   const isReserved = reason !== "name" && isReservedName(name);
   if (isReserved && !isSource) return false;
   const node = isReserved
     ? new TreeNode(parent, name, "other", 0, time, "reserved")
     : new TreeNode(parent, name, kind, size, time, reason ?? null, mode);
-  if (!parent.add(node) && reason !== "name") throw listedTwice(path);
+  if (!parent.add(node) && reason !== "name") throw duplicateEntryError(path);
   return true;
 }
 
@@ -181,11 +181,11 @@ function serverOf({ headers }: Response): ListingServer {
   return { isKept: addsOnly(headers), place: placeOf(headers["reuse"]) };
 }
 
-function listedTwice(path: readonly string[]): TransferError {
+function duplicateEntryError(path: readonly string[]): TransferError {
   return badList(`it has ${JSON.stringify(path.join("/"))} twice`);
 }
 
-function notInList(path: readonly string[]): TransferError {
+function missingParentError(path: readonly string[]): TransferError {
   const text = JSON.stringify(path.join("/"));
   return badList(`${text} is in no directory that was listed before`);
 }

@@ -4,7 +4,7 @@ import { processLogger } from "../../net/logger.ts";
 import { isTransient, type RetryEvent, type RetryProgress } from "../../client.ts";
 import { messageOf } from "../../net/error_text.ts";
 import { Pace, type TransferResult } from "../options.ts";
-import type { Beginnings } from "./plan.ts";
+import type { BasisFiles } from "./plan.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
 
@@ -46,23 +46,23 @@ export class TreeReport {
   hasThrown = false;
   #isPlanned = false;
   /** The files of the target whose bytes are expected to be reused. */
-  #beginnings: Beginnings = new Map();
+  #basisFiles: BasisFiles = new Map();
   #total = 0;
   #bytes = 0;
   /** The bytes of the files that were copied. */
   #complete = 0;
   readonly #pace = new Pace();
   /** Files that have been told, by path, and those that are to be copied; empty without retries. */
-  readonly #told = new Set<string>();
+  readonly #reported = new Set<string>();
   readonly #planned = new Set<string>();
   /** What this call has begun to move, and has not arrived yet, by path. */
   readonly #begun = new Map<string, BegunTransfer>();
   /** The bytes that this call has resumed: unlike others, they are not sent again. */
   #resumed = 0;
   /** What this call has asked the target to delete, without an answer yet. */
-  readonly #leaving = new Set<TreeNode>();
+  readonly #pendingDeletions = new Set<TreeNode>();
   /** What this attempt has skipped, and what has failed; told at the end of the last attempt. */
-  #held: TreeEvent[] = [];
+  #deferredEvents: TreeEvent[] = [];
 
   constructor(settings: TreeSettings) {
     this.#settings = settings;
@@ -72,7 +72,7 @@ export class TreeReport {
   begin(settings: TreeSettings, advanced: (progress?: RetryProgress) => void): void {
     this.#settings = settings;
     this.#advanced = advanced;
-    this.#held = [];
+    this.#deferredEvents = [];
     this.failures = 0;
     this.brokenOff = null;
     this.#bytes = this.#complete;
@@ -80,7 +80,7 @@ export class TreeReport {
 
   /** Tells what was held back, at the end of the last attempt. */
   end(): void {
-    for (const event of this.#held.splice(0)) this.#tell(event);
+    for (const event of this.#deferredEvents.splice(0)) this.#tell(event);
   }
 
   /** Tells that another attempt follows an error. */
@@ -93,7 +93,7 @@ export class TreeReport {
     this.#settings.signal.throwIfAborted();
     const { type } = event;
     const isHeld = this.#settings.retries > 0 && (type === "skipped" || type === "failed");
-    if (isHeld) this.#held.push(event);
+    if (isHeld) this.#deferredEvents.push(event);
     else this.#tell(event);
   }
 
@@ -128,8 +128,8 @@ export class TreeReport {
   }
 
   /** Tells what is to be copied, once; later attempts only change the sum. */
-  plan(nodes: readonly TreeNode[], beginnings: Beginnings): void {
-    this.#beginnings = beginnings;
+  plan(nodes: readonly TreeNode[], basisFiles: BasisFiles): void {
+    this.#basisFiles = basisFiles;
     const bytes = nodes.reduce((bytes, node) => bytes + node.size - this.#reusedFor(node), 0);
     this.#total = Math.max(this.#total, this.#complete + bytes);
     if (this.#settings.retries > 0) {
@@ -142,7 +142,7 @@ export class TreeReport {
 
   /** How many bytes of a file are expected not to travel. */
   #reusedFor(node: TreeNode): number {
-    return this.#beginnings.get(node)?.size ?? 0;
+    return this.#basisFiles.get(node)?.size ?? 0;
   }
 
   /**
@@ -182,38 +182,38 @@ export class TreeReport {
     this.counts.reused += result.reused;
     this.#complete += node.size - result.reused;
     // A moved file is gone at the source: a file of the same name is another one.
-    const isTold = this.#isTold(node) && !this.#settings.move;
+    const wasReported = this.#wasReported(node) && !this.#settings.move;
     // Each attempt copies a file that changes all the time, which is no progress.
-    if (isTold) return;
+    if (wasReported) return;
     this.#advanced();
     this.event({ type: "copied", path: node.path, ...result });
   }
 
   unchanged(node: TreeNode): void {
     const { path, size } = node;
-    if (this.#planned.has(path.join("/")) && !this.#told.has(path.join("/"))) {
+    if (this.#planned.has(path.join("/")) && !this.#reported.has(path.join("/"))) {
       // An earlier attempt has copied the file, and its answer was lost.
       const late = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256: null };
       const result = this.resultOf(node, late);
       this.meter(node)(size - result.reused, result.reused);
       return this.copied(node, result);
     }
-    if (!this.#isTold(node)) this.event({ type: "unchanged", path });
+    if (!this.#wasReported(node)) this.event({ type: "unchanged", path });
   }
 
   /** Whether an earlier attempt has told a file; from now on it has. */
-  #isTold({ path }: TreeNode): boolean {
+  #wasReported({ path }: TreeNode): boolean {
     if (this.#settings.retries === 0) return false;
     const key = path.join("/");
-    const isTold = this.#told.has(key);
-    this.#told.add(key);
-    return isTold;
+    const wasReported = this.#reported.has(key);
+    this.#reported.add(key);
+    return wasReported;
   }
 
   failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
     // What has failed since the call was aborted is not told.
     this.#settings.signal.throwIfAborted();
-    this.#leaving.delete(node);
+    this.#pendingDeletions.delete(node);
     this.failures++;
     // A missing permission of the program is no fault of this file, and concerns others as well.
     if (error instanceof Deno.errors.NotCapable) throw error;
@@ -222,20 +222,20 @@ export class TreeReport {
 
   /** Notes that an entry of the target is about to be deleted. */
   deleting(node: TreeNode): void {
-    this.#leaving.add(node);
+    this.#pendingDeletions.add(node);
   }
 
   /** Tells, by a new list of the target, which deletions have lost only their answers. */
   listed(target: TreeNode | null): void {
-    for (const node of this.#leaving) {
+    for (const node of this.#pendingDeletions) {
       const there = node.path.reduce<TreeNode | null>((at, name) => at && at.get(name), target);
       if (there === null) this.deleted(node);
     }
-    this.#leaving.clear();
+    this.#pendingDeletions.clear();
   }
 
   deleted(node: TreeNode): void {
-    this.#leaving.delete(node);
+    this.#pendingDeletions.delete(node);
     const kind = node.kind === "directory" ? "directory" : "file";
     this.event({ type: "deleted", path: node.path, kind });
     this.#advanced();

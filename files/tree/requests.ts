@@ -27,25 +27,25 @@ import {
   withNeed,
 } from "../transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
-import { type Copy, isNew, replacedBy } from "./plan.ts";
+import { type CopyTask, isNew, replacedBy } from "./plan.ts";
 import { SourceFile } from "../transfer/source_file.ts";
 
 /** Anything with a place in a tree, such as a node. */
-export interface Located {
+export interface HasPath {
   readonly path: readonly string[];
 }
 
 /** The URI of a node of the tree at a URI, with a final `/` only if a directory is requested. */
 export function uriOfNode(
   tree: string,
-  { path }: Located,
+  { path }: HasPath,
   isDirectory = false,
 ): string {
   return tree + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
 }
 
 /** Whether a file can travel in a bundle: it is small, and what it may replace is known. */
-export function isSmall(copy: Copy): boolean {
+export function isSmall(copy: CopyTask): boolean {
   const { node, late, replaces } = copy;
   const isKnown = isNew(copy) || replaces === "target" && replacedBy(copy) !== null;
   return node.size < BUNDLED_BELOW_BYTES && late === null && isKnown;
@@ -123,9 +123,9 @@ export async function* requestFiles<T>(
 export async function findTaken(
   client: TransferClient,
   uri: string,
-  copies: readonly Copy[],
-): Promise<Copy[]> {
-  const taken: Copy[] = [];
+  copies: readonly CopyTask[],
+): Promise<CopyTask[]> {
+  const taken: CopyTask[] = [];
   const asked = `${uri}?bundle=digest`;
   const records = requestFiles(client, asked, DIGEST_ANSWER, copies, ({ node }) => node.path);
   for await (const { record, item } of records) if (record.status !== 404) taken.push(item);
@@ -153,7 +153,7 @@ export async function requestStamp(
 export async function compareContents(
   client: TransferClient,
   { uri, signal }: { readonly uri: string; readonly signal: AbortSignal },
-  copies: readonly Copy[],
+  copies: readonly CopyTask[],
   here: { pathOf(node: TreeNode): string },
 ): Promise<boolean[]> {
   const [first] = copies;

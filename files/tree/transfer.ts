@@ -19,19 +19,19 @@ import { modeOfCopy } from "../modes.ts";
 import { pathOf, type TreeResult } from "../options.ts";
 import { traitsOf } from "../transfer/client.ts";
 import { isOvertaken, unexpectedResponse } from "../transfer_error.ts";
-import { Attempt, throwIfForAll } from "./attempt.ts";
+import { rethrowIfFatal, TreeAttempt } from "./attempt.ts";
 import { TreeCopies } from "./copies.ts";
 import { TreeDeletions } from "./deletions.ts";
 import type { TreeEnds } from "./ends.ts";
 import { type ListedTree, treeUriOf } from "./read_tree.ts";
 import { checkTreeOptions, type TreeSettings, type UploadTreeOptions } from "./options.ts";
 import { MAX_SKEW_MILLISECONDS } from "./outbox.ts";
-import { type Copy, findBeginnings, Plan } from "./plan.ts";
+import { type CopyTask, findBasisFiles, Plan } from "./plan.ts";
 import { TreeReport } from "./report.ts";
 import { isSmall } from "./requests.ts";
-import { type FirstStamps, TakenNames } from "./taken_names.ts";
+import { type FirstStamps, NameConflicts } from "./name_conflicts.ts";
 import { directoryAbove, isWithin, type TreeNode } from "./tree.ts";
-import { directoryMissing, existsAlready, incomplete } from "./tree_errors.ts";
+import { differsAtTargetError, incompleteError, missingDirectoryError } from "./tree_errors.ts";
 
 /** How often a list is read that a change of the tree overtakes. */
 const MAX_LISTS = 4;
@@ -80,7 +80,7 @@ export async function transferTree(
     const settings = { ...makeSettings(), filter };
     restart = advanced;
     report.begin(settings, advanced);
-    using attempt = new Attempt(label, peer, settings, makeEnds(settings), report);
+    using attempt = new TreeAttempt(label, peer, settings, makeEnds(settings), report);
     settings.signal.throwIfAborted();
     try {
       deletionsSkipped = await new TreeTransfer(attempt, firstStamps).run();
@@ -109,18 +109,18 @@ export async function transferTree(
   const result = { ...report.counts, deletionsSkipped };
   const isComplete = result.failed === 0 && deletionsSkipped === null;
   if (isComplete || call.partial || call.dryRun) return result;
-  throw incomplete(result, report);
+  throw incompleteError(result, report);
 }
 
 class TreeTransfer {
-  readonly #attempt: Attempt;
+  readonly #attempt: TreeAttempt;
   readonly #copies: TreeCopies;
-  readonly #names: TakenNames;
+  readonly #names: NameConflicts;
 
-  constructor(attempt: Attempt, firstStamps: FirstStamps) {
+  constructor(attempt: TreeAttempt, firstStamps: FirstStamps) {
     this.#attempt = attempt;
     this.#copies = new TreeCopies(attempt);
-    this.#names = new TakenNames(attempt, this.#copies, firstStamps);
+    this.#names = new NameConflicts(attempt, this.#copies, firstStamps);
   }
 
   /** @returns Why superfluous entries of the target were not deleted. */
@@ -138,21 +138,21 @@ class TreeTransfer {
     const plan = new Plan(source.root, target?.root ?? null, rules, this.#unsettledIn(source));
     const deleted = plan.deleted + report.counts.deleted;
     const isOverLimit = deleted > settings.maxDelete;
-    if (isOverLimit || plan.isIncomplete) plan.keepAll();
+    if (isOverLimit || plan.isIncomplete) plan.cancelDeletions();
     await this.#copies.compareEach(plan.compares, (copy, isSame) => {
       if (isSame) plan.addUnchanged(copy);
       else if (replace) plan.copies.push(copy);
-      else plan.fail(copy.node, existsAlready(copy.node, ends));
+      else plan.fail(copy.node, differsAtTargetError(copy.node, ends));
     });
-    const otherModes = this.#findOtherModes(plan);
+    const modeChanges = this.#findOtherModes(plan);
     const server = source.server ?? target?.server ?? null;
     if (target !== null && server !== null && server.place !== null) {
-      this.#copies.beginnings = findBeginnings(plan.copies, source.root, target.root);
+      this.#copies.basisFiles = findBasisFiles(plan.copies, source.root, target.root);
     }
-    this.#announce(plan, otherModes);
-    if (settings.dryRun) this.#copies.pretend(plan.copies);
+    this.#announce(plan, modeChanges);
+    if (settings.dryRun) this.#copies.reportDryRun(plan.copies);
     else await this.#carryOut(plan, target?.root ?? null);
-    await this.#giveModes(otherModes);
+    await this.#giveModes(modeChanges);
     let deletionsSkipped: TreeResult["deletionsSkipped"] = null;
     if (settings.delete) {
       const deletions = new TreeDeletions(this.#attempt, plan, this.#copies, this.#names);
@@ -193,37 +193,37 @@ class TreeTransfer {
   }
 
   /** Finds the unchanged files that are to get other permission bits. */
-  #findOtherModes({ otherModes }: Plan): ReadonlyMap<TreeNode, Copy> {
+  #findOtherModes({ modeChanges }: Plan): ReadonlyMap<TreeNode, CopyTask> {
     const { ends, settings } = this.#attempt;
-    const isWanted = otherModes.length > 0 && !settings.dryRun;
+    const isWanted = modeChanges.length > 0 && !settings.dryRun;
     const granted = isWanted ? ends.findGranted() : null;
     if (granted === null) return new Map();
-    const others = otherModes.filter(({ node, target }) => {
+    const others = modeChanges.filter(({ node, target }) => {
       return modeOfCopy(node.mode!, granted) !== target!.mode;
     });
     return new Map(others.map((copy) => [copy.node, copy]));
   }
 
-  async #giveModes(others: ReadonlyMap<TreeNode, Copy>): Promise<void> {
+  async #giveModes(others: ReadonlyMap<TreeNode, CopyTask>): Promise<void> {
     const { ends, report } = this.#attempt;
     await this.#attempt.run([[...others.values()]], async (client, copy) => {
       const { node } = copy;
       try {
         await ends.giveMode(client, copy);
       } catch (error) {
-        throwIfForAll(error, client);
+        rethrowIfFatal(error, client);
         return report.failed(node, error);
       }
       report.unchanged(node);
     });
   }
 
-  #announce(plan: Plan, otherModes: ReadonlyMap<TreeNode, Copy>): void {
+  #announce(plan: Plan, modeChanges: ReadonlyMap<TreeNode, CopyTask>): void {
     const { report } = this.#attempt;
-    const late = plan.lates.flatMap(({ copies }) => copies);
+    const late = plan.deferred.flatMap(({ copies }) => copies);
     const planned = [...plan.copies, ...late].map(({ node }) => node);
-    report.plan(planned, this.#copies.beginnings);
-    for (const node of plan.unchanged) if (!otherModes.has(node)) report.unchanged(node);
+    report.plan(planned, this.#copies.basisFiles);
+    for (const node of plan.unchanged) if (!modeChanges.has(node)) report.unchanged(node);
     for (const { node: { path }, reason } of plan.skipped) {
       report.event({ type: "skipped", path, reason });
     }
@@ -237,11 +237,11 @@ class TreeTransfer {
     if (isIdle && settings.move) return;
     this.#names.isUnlisted = await ends.begin(first, target === null);
     const failed = await this.#names.makeDirectories(plan.newDirectories);
-    const copies: Copy[] = [];
+    const copies: CopyTask[] = [];
     for (const copy of plan.copies) {
       const { node } = copy;
       const above = directoryAbove(node, failed);
-      if (above !== null) report.failed(node, directoryMissing(node, failed.get(above)));
+      if (above !== null) report.failed(node, missingDirectoryError(node, failed.get(above)));
       else if (this.#names.isUnlisted && !isSmall(copy)) {
         copies.push({ ...copy, replaces: "target" });
       } else copies.push(copy);

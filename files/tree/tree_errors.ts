@@ -22,8 +22,8 @@ interface Advice extends ErrorOptions {
 }
 
 /** The error of a file that differs from one of the target, which is not to be replaced. */
-export function existsAlready(node: TreeNode, target: Target): TransferError {
-  if (target.onlyAdds) return isOnlyAdded(node);
+export function differsAtTargetError(node: TreeNode, target: Target): TransferError {
+  if (target.onlyAdds) return onlyAddsError(node);
   const advice = "; with replace: true it is replaced";
   return copyError("EXISTS", node, "another file has this name at the target", { advice });
 }
@@ -34,27 +34,27 @@ interface Target {
   readonly onlyAdds?: boolean;
 }
 
-function isOnlyAdded(node: TreeNode): TransferError {
+function onlyAddsError(node: TreeNode): TransferError {
   const problem = "another file has this name at the target, and stays: its server only adds files";
   return copyError("ONLY_ADDS", node, problem);
 }
 
 /** The error of a file whose name something has that came, or changed, since the list. */
-export function changedMeanwhile(node: TreeNode, target: Target): TransferError {
-  if (target.onlyAdds) return isOnlyAdded(node);
+export function changedMeanwhileError(node: TreeNode, target: Target): TransferError {
+  if (target.onlyAdds) return onlyAddsError(node);
   const problem = "what has this name at the target changed meanwhile, and stays";
   const advice = "; look at it and call again (if its server only adds files, it always stays)";
   return copyError("TARGET_CHANGED", node, problem, { advice });
 }
 
 /** The error of a name that the disk of the target takes for another one of the source. */
-export function sameName(node: TreeNode): TransferError {
+export function sameNameError(node: TreeNode): TransferError {
   const problem = "the target's disk takes two names for the same; rename one";
   return copyError("SAME_NAME", node, problem);
 }
 
 /** The error of a name because of which nothing in a directory of the target is deleted. */
-export function respelledThere(node: TreeNode): TransferError {
+export function renamedByDiskError(node: TreeNode): TransferError {
   const name = JSON.stringify(node.name);
   const problem =
     `the target's disk does not list ${name} by this name; beside it nothing is deleted`;
@@ -62,32 +62,32 @@ export function respelledThere(node: TreeNode): TransferError {
 }
 
 /** The error of an entry of the source whose name no request can have. */
-export function badName(node: TreeNode): TransferError {
+export function badNameError(node: TreeNode): TransferError {
   const problem = "its name can't be sent: it is not UTF-8, too long or reserved; rename it";
   return copyError("BAD_NAME", node, problem);
 }
 
 /** The error of an entry of the source that the disk, or its owner, doesn't give. */
-export function unreadableThere({ path }: TreeNode): TransferError {
+export function unreadableEntryError({ path }: TreeNode): TransferError {
   const text = "can't be read where it is; change its permissions, or leave it out by a filter";
   return new TransferError("UNREADABLE", `${quotePath(path)} ${text}`);
 }
 
 /** The error of a superfluous entry of the target that stays. */
-export function unnameable(node: TreeNode): TransferError {
+export function unnameableError(node: TreeNode): TransferError {
   const problem = "is not deleted: its name is not UTF-8, too long or reserved";
   return copyError("BAD_NAME", node, problem);
 }
 
 /** The error of a call that would delete more than it may. */
-export function overLimit(count: number, limit: number): TransferError {
+export function overLimitError(count: number, limit: number): TransferError {
   const problem = `nothing is deleted: it would be ${count} deletion${count === 1 ? "" : "s"}`;
   const message = `${problem}, more than maxDelete ${limit} allows`;
   return new TransferError("OVER_LIMIT", message, { limit, problem });
 }
 
 /** The error of a call that has not copied or deleted all that it should have. */
-export function incomplete(
+export function incompleteError(
   result: TreeResult,
   { firstError, isTransient }: {
     readonly firstError: { readonly error: unknown } | null;
@@ -109,14 +109,14 @@ export function incomplete(
 }
 
 /** The error of a file or directory whose own directory is not there. */
-export function directoryMissing(node: TreeNode, cause: unknown): TransferError {
+export function missingDirectoryError(node: TreeNode, cause: unknown): TransferError {
   const problem = "a directory that it is in could not be made at the target";
   const code = cause instanceof TransferError ? cause.code : "IN_THE_WAY";
   return copyError(code, node, problem, { cause });
 }
 
 /** The error of what can't get the name of something that is not deleted. */
-export function staysInTheWay(node: TreeNode, { kind }: TreeNode): TransferError {
+export function blockedByKeptEntryError(node: TreeNode, { kind }: TreeNode): TransferError {
   const problem =
     `a ${kind} has this name at the target, and stays, as this call deletes nothing ` +
     "there (deletionsSkipped); remove or rename one of the two";
@@ -124,7 +124,7 @@ export function staysInTheWay(node: TreeNode, { kind }: TreeNode): TransferError
 }
 
 /** The error of what can't get the name of an entry of another kind. */
-export function inTheWay(
+export function blockedByOtherKindError(
   node: TreeNode,
   { kind, reason }: Pick<DirectoryEntry, "kind"> & { readonly reason?: Reason | null },
 ): TransferError {

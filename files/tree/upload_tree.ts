@@ -45,12 +45,12 @@ import {
 } from "../transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
 import type { TreeSettings, UploadTreeOptions } from "./options.ts";
-import { type Copy, isNew, pathThere, replacedBy } from "./plan.ts";
-import { type Located, requestBundle, uriOfNode } from "./requests.ts";
-import type { DirectoryOutcome, FileOutcome, LatePart, Outcomes, TreeEnds } from "./ends.ts";
+import { type CopyTask, isNew, replacedBy, targetPath } from "./plan.ts";
+import { type HasPath, requestBundle, uriOfNode } from "./requests.ts";
+import type { DeferredPart, DirectoryOutcome, FileOutcome, Outcomes, TreeEnds } from "./ends.ts";
 import { Outbox } from "./outbox.ts";
 import { transferTree } from "./transfer.ts";
-import { existsAlready } from "./tree_errors.ts";
+import { differsAtTargetError } from "./tree_errors.ts";
 import { type SeenFile, SourceFile } from "../transfer/source_file.ts";
 import { FileUpload, nameFile } from "../transfer/upload.ts";
 
@@ -124,7 +124,7 @@ export async function uploadTree(
 }
 
 interface SentFile {
-  readonly copy: Copy;
+  readonly copy: CopyTask;
   readonly bytes: number;
   readonly sha256: string;
   readonly seen: SeenFile;
@@ -201,7 +201,7 @@ class Upload implements TreeEnds {
     return this.#isKept ? null : this.#granted;
   }
 
-  async giveMode(client: TransferClient, { node, target }: Copy): Promise<void> {
+  async giveMode(client: TransferClient, { node, target }: CopyTask): Promise<void> {
     const { size, modified } = target!;
     const headers = {
       ...modeHeader(node.mode),
@@ -255,17 +255,20 @@ class Upload implements TreeEnds {
     return response.status !== 404;
   }
 
-  #uriOf(node: Located, isDirectory = false): string {
+  #uriOf(node: HasPath, isDirectory = false): string {
     return uriOfNode(this.#settings.uri, node, isDirectory);
   }
 
-  pathOf(node: Located): string {
+  pathOf(node: HasPath): string {
     return this.#root.pathOf(node.path);
   }
 
-  async *copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, FileOutcome> {
+  async *copySmall(
+    client: TransferClient,
+    copies: readonly CopyTask[],
+  ): Outcomes<CopyTask, FileOutcome> {
     const sent: SentFile[] = [];
-    const unsent: [Copy, FileOutcome][] = [];
+    const unsent: [CopyTask, FileOutcome][] = [];
     const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, unsent));
     const uri = `${this.#settings.uri}?bundle=put`;
     let failure: { readonly error: unknown } | null = null;
@@ -283,9 +286,9 @@ class Upload implements TreeEnds {
   }
 
   async *#chunksOf(
-    copies: readonly Copy[],
+    copies: readonly CopyTask[],
     sent: SentFile[],
-    unsent: [Copy, FileOutcome][],
+    unsent: [CopyTask, FileOutcome][],
   ): AsyncGenerator<Chunk, void, void> {
     const buffer = new BundleBuffer();
     const content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
@@ -305,7 +308,7 @@ class Upload implements TreeEnds {
       const bytes = content.subarray(0, size);
       const sha256 = sha256Of(bytes);
       const condition = this.#conditionOf(copy);
-      const path = pathThere(copy);
+      const path = targetPath(copy);
       const bits = this.#granted === null || mode === null ? {} : { mode: formatMode(mode) };
       buffer.add({ path, size, modified, sha256, ...condition, ...bits }, bytes);
       const hasCondition = Object.keys(condition).length > 0;
@@ -320,7 +323,7 @@ class Upload implements TreeEnds {
   }
 
   /** What the record of a file says about the file that it may replace. */
-  #conditionOf(copy: Copy): Pick<PutFile, "if-none-match" | "seen"> {
+  #conditionOf(copy: CopyTask): Pick<PutFile, "if-none-match" | "seen"> {
     if (isNew(copy) || !this.#settings.replace) return { "if-none-match": "*" };
     const there = replacedBy(copy);
     return there === null ? {} : { seen: [there.size, there.modified] };
@@ -397,9 +400,9 @@ class Upload implements TreeEnds {
 
   async copyPart(
     client: TransferClient,
-    { node }: Copy,
+    { node }: CopyTask,
     settings: TransferSettings,
-  ): Promise<LatePart> {
+  ): Promise<DeferredPart> {
     await using source = await this.#open(node);
     const uri = this.#uriOf(node);
     const result = await new FileUpload(client, uri, source, settings).sendPart();
@@ -421,9 +424,9 @@ class Upload implements TreeEnds {
     return await SourceFile.open(path);
   }
 
-  async copyAlone(
+  async copySingle(
     client: TransferClient,
-    copy: Copy,
+    copy: CopyTask,
     settings: TransferSettings,
     there: TreeNode | null,
   ): Promise<TransferResult> {
@@ -431,14 +434,14 @@ class Upload implements TreeEnds {
     await using opened = new AsyncDisposableStack();
     const source = opened.use(await this.#open(node));
     const { move, signal } = this.#settings;
-    const uri = this.#uriOf({ path: pathThere(copy) });
+    const uri = this.#uriOf({ path: targetPath(copy) });
     const headers: HeaderDict = isNew(copy) ? { "if-none-match": "*" } : {};
     let isRewritten = move;
     if (replaces === "same") {
       const { etag, stamp, sha256 } = await this.#lookAgain(client, uri);
       // With `replace: false` any other content stays, even if its size and time are the same.
       const isKnown = etag !== null || stamp !== null && this.#settings.replace;
-      if (!isKnown || sha256 !== await source.hash(signal)) throw existsAlready(node, this);
+      if (!isKnown || sha256 !== await source.hash(signal)) throw differsAtTargetError(node, this);
       Object.assign(headers, stamp === null ? { "if-match": etag } : conditionFor(stamp));
       isRewritten &&= etag === null || !isOtherFile(etag, this.pathOf(node));
     }

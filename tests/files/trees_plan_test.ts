@@ -41,13 +41,21 @@ function planned(
     ...rules,
   } as const;
   const plan = new Plan(treeOf(source), target && treeOf(target), all);
-  const { lates, deletions, staying, isIncomplete, isEmpty, linked: _, otherModes: __, ...lists } =
-    plan;
+  const {
+    deferred,
+    deletions,
+    keptDirectories,
+    isIncomplete,
+    isEmpty,
+    linked: _,
+    modeChanges: __,
+    ...lists
+  } = plan;
   const words: Record<string, unknown> = {
-    late: lates.flatMap(({ newDirectories, copies }) =>
+    late: deferred.flatMap(({ newDirectories, copies }) =>
       [...newDirectories, ...copies.map(({ node }) => node)].map(pathOf)
     ),
-    deletions: deletions.filter(({ node }) => !staying.has(node)).map(({ node, scope }) => {
+    deletions: deletions.filter(({ node }) => !keptDirectories.has(node)).map(({ node, scope }) => {
       const { directory, wanted } = scope;
       return `${pathOf(node)} if "${pathOf(directory)}" has ${wanted.map(({ name }) => name)}`;
     }),

@@ -9,13 +9,18 @@
 import { StatusError } from "../../client.ts";
 import { isSameTime } from "../conditions.ts";
 import type { DirectoryEntry } from "../entries.ts";
-import { type Attempt, throwIfForAll } from "./attempt.ts";
+import { rethrowIfFatal, type TreeAttempt } from "./attempt.ts";
 import { BATCH_FILES, type TreeCopies } from "./copies.ts";
 import type { DirectoryOutcome, Outcomes } from "./ends.ts";
-import { type Copy, isNew } from "./plan.ts";
+import { type CopyTask, isNew } from "./plan.ts";
 import { findTaken, requestStamp, uriOfNode } from "./requests.ts";
 import { comparableName, directoryAbove, TreeNode } from "./tree.ts";
-import { changedMeanwhile, existsAlready, inTheWay, sameName } from "./tree_errors.ts";
+import {
+  blockedByOtherKindError,
+  changedMeanwhileError,
+  differsAtTargetError,
+  sameNameError,
+} from "./tree_errors.ts";
 
 /**
  * With `move`: by path, the size and time of the file that a call may replace at the target, as the
@@ -23,8 +28,8 @@ import { changedMeanwhile, existsAlready, inTheWay, sameName } from "./tree_erro
  */
 export type FirstStamps = Map<string, Pick<TreeNode, "size" | "modified"> | null>;
 
-export class TakenNames {
-  readonly #attempt: Attempt;
+export class NameConflicts {
+  readonly #attempt: TreeAttempt;
   readonly #copies: TreeCopies;
   readonly #firstStamps: FirstStamps;
   /** Whether the target is there, and can't be listed: any name may be there. */
@@ -33,14 +38,14 @@ export class TakenNames {
   readonly #respelled = new Set<TreeNode>();
 
   /** @param firstStamps Shared by all attempts of a call. */
-  constructor(attempt: Attempt, copies: TreeCopies, firstStamps: FirstStamps) {
+  constructor(attempt: TreeAttempt, copies: TreeCopies, firstStamps: FirstStamps) {
     this.#attempt = attempt;
     this.#copies = copies;
     this.#firstStamps = firstStamps;
   }
 
   /** Whether the target has had a file all along, and lists it by another name. */
-  #isRespelled({ node, target }: Copy): boolean {
+  #isRespelled({ node, target }: CopyTask): boolean {
     const isOther = target !== null && target.name !== node.name;
     return isOther || directoryAbove(node, this.#respelled) !== null;
   }
@@ -96,13 +101,13 @@ export class TakenNames {
         if (as.name !== node.name) this.#respelled.add(node);
         continue;
       }
-      this.#failDirectory(node, sameName(node), failed);
+      this.#failDirectory(node, sameNameError(node), failed);
     }
     // If the disk takes the names of two directories for one, the second fails, and what was made
     // in it lies in the first one: that is removed.
     for (const node of created.reverse()) {
       if (directoryAbove(node, failed) === null) continue;
-      await ends.remove(first, node).catch((error) => throwIfForAll(error, first));
+      await ends.remove(first, node).catch((error) => rethrowIfFatal(error, first));
     }
     return failed;
   }
@@ -114,7 +119,7 @@ export class TakenNames {
       for await (
         const each of ends.makeDirectories(first, nodes.slice(start, start + BATCH_FILES))
       ) {
-        if (each[1].error !== null) throwIfForAll(each[1].error, first);
+        if (each[1].error !== null) rethrowIfFatal(each[1].error, first);
         yield each;
       }
     }
@@ -129,10 +134,10 @@ export class TakenNames {
    * Finds the files of the target that moved files may replace: those that had their names before
    * the call sent anything. A file that is the same already need not be sent.
    */
-  async findReplaced(copies: readonly Copy[]): Promise<Copy[]> {
+  async findReplaced(copies: readonly CopyTask[]): Promise<CopyTask[]> {
     await this.#findStamps(copies.filter(({ node }) => !this.#firstStamps.has(keyOf(node))));
-    const found: Copy[] = [];
-    const sameSizes: Copy[] = [];
+    const found: CopyTask[] = [];
+    const sameSizes: CopyTask[] = [];
     for (const copy of copies) {
       const { node } = copy;
       const stamp = this.#firstStamps.get(keyOf(node)) ?? null;
@@ -141,7 +146,7 @@ export class TakenNames {
         continue;
       }
       const target = new TreeNode(node.parent, node.name, "file", stamp.size, stamp.modified);
-      const replacing: Copy = { ...copy, target, replaces: "target" };
+      const replacing: CopyTask = { ...copy, target, replaces: "target" };
       if (stamp.size === node.size) sameSizes.push(replacing);
       else found.push(replacing);
     }
@@ -152,7 +157,7 @@ export class TakenNames {
   }
 
   /** Finds the sizes and times of the files of the target that have the names of moved files. */
-  async #findStamps(copies: readonly Copy[]): Promise<void> {
+  async #findStamps(copies: readonly CopyTask[]): Promise<void> {
     const { first, settings: { uri } } = this.#attempt;
     const taken: TreeNode[] = [];
     for (let start = 0; start < copies.length; start += BATCH_FILES) {
@@ -215,14 +220,14 @@ export class TakenNames {
    * @returns The files that have to be compared, with their SHA-256 if it is known.
    */
   async #findListed(
-    copies: ReadonlyMap<Copy, string | null>,
-  ): Promise<ReadonlyMap<Copy, string | null>> {
+    copies: ReadonlyMap<CopyTask, string | null>,
+  ): Promise<ReadonlyMap<CopyTask, string | null>> {
     // If the target could not be listed, its files may have been there before.
     if (this.isUnlisted) return copies;
     const { ends, report, settings: { move, compare } } = this.#attempt;
     const taken = [...copies.keys()].filter(isNew);
     const found = await this.#listedAs(taken.map(({ node }) => node));
-    const listed = new Map<Copy, string | null>();
+    const listed = new Map<CopyTask, string | null>();
     for (const [copy, sha256] of copies) {
       const { node } = copy;
       if (!isNew(copy)) {
@@ -243,10 +248,10 @@ export class TakenNames {
       } else {
         ends.discard?.(copy);
         const error = there === undefined
-          ? existsAlready(node, ends)
+          ? differsAtTargetError(node, ends)
           : there === null
-          ? sameName(node)
-          : inTheWay(node, there);
+          ? sameNameError(node)
+          : blockedByOtherKindError(node, there);
         report.failed(node, error);
       }
     }
@@ -271,9 +276,9 @@ export class TakenNames {
    * @param copies The files, with their SHA-256 if it is known.
    * @returns The files that are to be written.
    */
-  async #findChanged(copies: ReadonlyMap<Copy, string | null>): Promise<Copy[]> {
+  async #findChanged(copies: ReadonlyMap<CopyTask, string | null>): Promise<CopyTask[]> {
     const { ends, report, settings: { move, replace } } = this.#attempt;
-    const changed: Copy[] = [];
+    const changed: CopyTask[] = [];
     await this.#copies.compareEach([...copies.keys()], (copy, isSame) => {
       const { node } = copy;
       const isRespelled = this.#isRespelled(copy);
@@ -290,7 +295,9 @@ export class TakenNames {
         changed.push({ ...copy, replaces: isSame ? "same" : "target" });
       } else {
         const isOther = replace && !(move && isRespelled);
-        const error = isOther ? changedMeanwhile(node, ends) : existsAlready(node, ends);
+        const error = isOther
+          ? changedMeanwhileError(node, ends)
+          : differsAtTargetError(node, ends);
         report.failed(node, error);
       }
     });
