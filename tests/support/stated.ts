@@ -3,9 +3,9 @@
 import { assert } from "@std/assert";
 import { read } from "./tree.ts";
 
-/** The number on a page at a place; the first group of the pattern is the number. */
+/** The number on a page at a place, across line breaks; the first group of the pattern is the number. */
 export async function stated(page: string, place: RegExp): Promise<number> {
-  const [, number] = place.exec(await read(page)) ?? [];
+  const [, number] = place.exec((await read(page)).replaceAll(/\s+/g, " ")) ?? [];
   assert(number !== undefined, `${page} doesn't say ${place}`);
   return Number(number.replaceAll(",", ""));
 }
