@@ -526,7 +526,7 @@ Deno.test("Body of length 0 is consumed from the start", async () => {
 });
 
 Deno.test("memory for an announced size is what docs/security.md says: some first, then in proportion to what has arrived", async () => {
-  const row = /memory for an announced size +\| (\d+) KiB, then (\d+) × what arrived/;
+  const row = /memory for an announced size +\| (\d+) KiB, then (\d+) × the received bytes/;
   const first = 1024 * await stated("docs/security.md", row);
   const growth = await stated("docs/security.md", new RegExp(row.source.replace("(", "(?:")));
   for (const slow of [true, false]) {

@@ -526,7 +526,7 @@ Deno.test("a peer that can't be held back is disconnected above 16 MiB that nobo
 
 Deno.test("unread records of one byte make a TLS socket stop reading, and reading lets the peer continue", async (t) => {
   const identity = await readIdentity(pki);
-  const ROW = "bytes that TLS reads ahead, besides +";
+  const ROW = "bytes that TLS reads ahead in addition +";
   const limit = 1024 * await stated("docs/security.md", new RegExp(`${ROW}\\| (\\d+) KiB`));
   const each = 1024 * await stated("docs/security.md", new RegExp(`${ROW}.*each piece (\\d+) KiB`));
   const most = Math.floor(limit / (each + 1));
