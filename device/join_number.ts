@@ -35,7 +35,6 @@ import {
   RANDOM_URI,
   REFUSAL,
 } from "./pairing_messages.ts";
-import { JOINER, type JoinerEvent, type JoinerState, PairingState } from "./pairing_state.ts";
 import type { Peer } from "./peer_store.ts";
 import { CONFIRM_SECONDS, type ConfirmNumber } from "./plain_port.ts";
 import {
@@ -182,7 +181,8 @@ type Answered = Awaited<ReturnType<typeof commit>>;
 /** A number at the device that joins; at the device that invites it is a `Try`. */
 class JoinersTry implements Disposable {
   readonly #answered: Answered;
-  readonly #state = new PairingState<JoinerState, JoinerEvent>(JOINER, "asking");
+  /** From then on only the answer tells whether the other device has stored this one. */
+  #hasConfirmed = false;
   readonly #over = new AbortController();
   /** Aborted when the number is over, or joining is cancelled: either interrupts any step. */
   readonly #signal: AbortSignal;
@@ -192,10 +192,10 @@ class JoinersTry implements Disposable {
     this.#answered = answered;
     this.#signal = AbortSignal.any([cancelled, this.#over.signal]);
     this.#timer = setTimeout(() => {
-      const error = this.#state.now === "sent"
+      const error = this.#hasConfirmed
         ? answerLost(UNCONFIRMED["timed out"][0], undefined, ";")
         : this.#unconfirmed("timed out");
-      this.#end("late", error);
+      this.#over.abort(error);
     }, CONFIRM_SECONDS * 1000);
   }
 
@@ -205,14 +205,16 @@ class JoinersTry implements Disposable {
     const seconds = PLAIN_MILLISECONDS / 1000;
     const slow = `${offer.name} has not answered in ${seconds} s: check the network`;
     const error = new PairingError("UNREACHABLE", slow);
-    const limit = setTimeout(() => this.#end("late", error), PLAIN_MILLISECONDS);
+    const limit = setTimeout(() => this.#over.abort(error), PLAIN_MILLISECONDS);
     const message = encodeMessage({ random });
     const send = () => sendMessage(connection, RANDOM_URI, message);
     const sending = this.#step(send, (cause) => this.#unconfirmed("remote", { cause }));
     this.#check(await sending.finally(() => clearTimeout(limit)));
     // The other device sends nothing more, and keeps this connection open while the number is
     // valid: a read that ends means a no.
-    const onEnd = () => this.#end("left", this.#unconfirmed("remote"));
+    const onEnd = () => {
+      if (!this.#hasConfirmed) this.#over.abort(this.#unconfirmed("remote"));
+    };
     connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
   }
 
@@ -242,7 +244,7 @@ class JoinersTry implements Disposable {
 
   /** Tells the other device that its number was confirmed; it answers when its own person has. */
   async confirm(secure: Connection): Promise<void> {
-    this.#state.on("confirms");
+    this.#hasConfirmed = true;
     const problem = `the last answer of ${this.#answered.offer.name} did not arrive`;
     const message = encodeMessage({});
     const send = () => sendMessage(secure, CONFIRMED_URI, message);
@@ -251,10 +253,6 @@ class JoinersTry implements Disposable {
 
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
-  }
-
-  #end(event: JoinerEvent, error: PairingError): void {
-    if (this.#state.on(event) === "over") this.#over.abort(error);
   }
 
   #unconfirmed(reason: keyof typeof UNCONFIRMED, options?: ErrorOptions): PairingError {

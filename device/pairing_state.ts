@@ -1,12 +1,11 @@
 /**
- * The states of a pairing, at either device.
+ * The states of a pairing, at the device that invites. At the one that joins there is one request
+ * after the other.
  *
- * The device that invites has two of them. That of the line lasts as long as the invitation, and
- * each number that two people may compare has its own. The device that joins by a number has a
- * third; joining by a line is one request after the other, without a choice. Whatever happens is an
- * event, and the tables below say which state follows. The tables are the rule: events that may
- * come too late to change anything are named, too, and any other event is a mistake of this
- * package, which is thrown and, at the device that invites, logged.
+ * The state of the line lasts as long as the invitation, and each number that two people may
+ * compare has its own. Whatever happens is an event, and the tables below say which state follows.
+ * The tables are the rule: events that may come too late to change anything are named, too, and any
+ * other event is a mistake of this package, which is thrown and logged.
  *
  * **The line** is `open` until a device sends the secret. That device has it alone from then on:
  * the line is `claimed` while the device's message is checked, and `open` again if the message is
@@ -24,10 +23,6 @@
  * own person has said yes. After both the number is `confirmed`, and the device is stored
  * (`storing`) unless the number has ended meanwhile: by a no, by the end of either connection, by a
  * time limit, by the secret, or with its invitation. Then it is `over`.
- *
- * **The joiner** is `asking` until it sends that it has confirmed. Before, the end of its first
- * connection is a no. After (`sent`), only the answer tells whether the other device has stored
- * this one, so that end means nothing, and an answer that does not come in time is a lost one.
  *
  * Not in the tables are the connections to the ports, each of which has its own time limit, and how
  * many tries there were.
@@ -95,20 +90,6 @@ export const NUMBER: Table<NumberState, NumberEvent, "ends"> = {
   over: { answered: "over", accepted: "over", stores: "over", ends: "over" },
 };
 
-/** The states of the device that joins by a number, see above. */
-export type JoinerState = "asking" | "sent" | "over";
-
-/** The events of a joiner: its own confirmation, the end of its first connection, a time limit. */
-export type JoinerEvent = "confirms" | "left" | "late";
-
-/** The state of a joiner that follows an event. */
-export const JOINER: Table<JoinerState, JoinerEvent, "left" | "late"> = {
-  asking: { confirms: "sent", left: "over", late: "over" },
-  sent: { left: "sent", late: "over" },
-  // A late event: the question may end while the joiner connects to confirm.
-  over: { confirms: "over", left: "over", late: "over" },
-};
-
 /** What is in one of the states of a table. */
 export class PairingState<State extends string, Event extends string> {
   readonly #table: Table<State, Event, never>;
@@ -116,7 +97,7 @@ export class PairingState<State extends string, Event extends string> {
   #now: State;
 
   /** @param report Gets the error for an event that the table does not name, which is thrown. */
-  constructor(table: Table<State, Event, never>, first: State, report = (_bug: Error) => {}) {
+  constructor(table: Table<State, Event, never>, first: State, report: (bug: Error) => void) {
     this.#table = table;
     this.#now = first;
     this.#report = report;
