@@ -11,9 +11,10 @@
  * | 32    | SHA-256 of the public key of the inviter's authority: its id                    |
  * | 16    | the secret                                                                      |
  * | 8     | when it expires, in milliseconds since 1970                                     |
- * | 1     | the number of pairs of ports: 1 for all hosts, or one for each                  |
- * | …     | each: 2 of the port of TLS, 2 of the plain one                                  |
- * | …     | the hosts, to the end: each 4 or 6, then the 4 or 16 bytes of the IP address    |
+ * | …     | 1 to 6 addresses, each as the next three rows                                   |
+ * | 1     | 4 or 16, the bytes of the IP address                                            |
+ * | 4, 16 | the IP address                                                                  |
+ * | 4     | the port of TLS, then the plain one                                             |
  */
 
 import { createHash } from "node:crypto";
@@ -45,8 +46,6 @@ const PREFIX = "degu:";
 const VERSION = 2;
 const CHECKSUM_BYTES = 4;
 const KEY_HASH_BYTES = 32;
-/** The most characters that are decoded, without white space. */
-const MAX_LINE_LENGTH = 16384;
 /**
  * The clocks of two devices may differ; within this time only the inviter decides what has expired.
  */
@@ -57,16 +56,11 @@ const MAX_TIME = 8.64e15;
 export function encodeLine({ keyHash, addresses, secret, expires }: InvitationLine): string {
   const time = new DataView(new ArrayBuffer(8));
   time.setBigUint64(0, BigInt(expires.getTime()));
-  const pairs = addresses.map(([, ...ports]) => ports.flatMap((port) => [port >> 8, port & 0xff]));
-  const isOne = pairs.every((pair) => pair.join() === pairs[0]!.join());
-  const shortened = isOne ? pairs.slice(0, 1) : pairs;
   const rest = Uint8Array.from([
     ...keyHash,
     ...secret,
     ...new Uint8Array(time.buffer),
-    shortened.length,
-    ...shortened.flat(),
-    ...addresses.flatMap(encodeHost),
+    ...addresses.flatMap(encodeAddress),
   ]);
   return PREFIX + encodeBase64Url(Uint8Array.from([VERSION, ...checksum(VERSION, rest), ...rest]));
 }
@@ -123,7 +117,7 @@ export function parseInvitation(line: string): ParsedInvitation {
  * @throws {PairingError} if it is not a line, was changed on the way, is of another version, or
  * expired more than a day ago. The message says which, and quotes nothing of the line.
  */
-export function decodeLine(line: string, now: number = Date.now()): InvitationLine {
+export function decodeLine(line: string): InvitationLine {
   checkString("line", line);
   const text = line.replaceAll(/\s+/g, "");
   if (!text.startsWith(PREFIX)) {
@@ -132,7 +126,7 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
       `line: must be the line of an invitation, which begins with "${PREFIX}"`,
     );
   }
-  const bytes = text.length > MAX_LINE_LENGTH ? null : decodeBase64Url(text.slice(PREFIX.length));
+  const bytes = decodeBase64Url(text.slice(PREFIX.length));
   if (bytes === null) throw garbled();
   const [version = 0] = bytes;
   const rest = bytes.subarray(1 + CHECKSUM_BYTES);
@@ -152,7 +146,7 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
     );
   }
   const read = readContent(rest);
-  if (now - read.expires.getTime() > EXPIRED_FOR_CERTAIN_MILLISECONDS) {
+  if (Date.now() - read.expires.getTime() > EXPIRED_FOR_CERTAIN_MILLISECONDS) {
     throw new PairingError(
       "EXPIRED",
       `line: it expired at ${read.expires.toISOString()}: make a new invitation; if that time is in the ` +
@@ -195,27 +189,20 @@ function readContent(rest: Uint8Array): InvitationLine {
   const secret = take(SECRET_BYTES);
   const expires = new Date(within(uint(8), 0, MAX_TIME));
   const port = () => within(uint(2), 1, 65535);
-  const pairs = Array.from({ length: within(uint(1), 1, MAX_ADDRESSES) }, () => [port(), port()]);
-  const hosts: string[] = [];
+  const addresses: LineAddress[] = [];
   while (at < rest.length) {
-    const bytes = BYTES_OF_FAMILY.get(uint(1));
-    if (bytes === undefined) throw garbled();
-    hosts.push(formatIPAddress(take(bytes))!);
+    const bytes = uint(1);
+    if (bytes !== 4 && bytes !== 16) throw garbled();
+    const host = formatIPAddress(take(bytes))!;
+    addresses.push(Object.freeze([host, port(), port()] as const));
   }
-  within(hosts.length, 1, MAX_ADDRESSES);
-  if (pairs.length !== 1 && pairs.length !== hosts.length) throw garbled();
-  const addresses = hosts.map((host, i) => {
-    const [tls, plain] = (pairs[i] ?? pairs[0])!;
-    return Object.freeze([host, tls!, plain!] as const);
-  });
+  within(addresses.length, 1, MAX_ADDRESSES);
   return { keyHash, addresses, secret, expires };
 }
 
-const BYTES_OF_FAMILY: ReadonlyMap<number, number> = new Map([[4, 4], [6, 16]]);
-
-function encodeHost([host]: LineAddress): number[] {
+function encodeAddress([host, ...ports]: LineAddress): number[] {
   const bytes = parseHost(host)!.bytes!;
-  return [bytes.length === 4 ? 4 : 6, ...bytes];
+  return [bytes.length, ...bytes, ...ports.flatMap((port) => [port >> 8, port & 0xff])];
 }
 
 /** The host of an address as it is in a line: a canonical IP address without a scope. */

@@ -1,11 +1,10 @@
 /** What two devices send each other to be paired: the line, and the messages. */
-import { PairingError, parseInvitation } from "@degu/degu/device";
+import { PairingError } from "@degu/degu/device";
 import {
   decodeLine,
   encodeBase64Url,
   encodeLine,
   type InvitationLine,
-  type LineAddress,
 } from "@degu/internal/device/invitation_line.ts";
 import {
   ANSWER,
@@ -14,6 +13,7 @@ import {
   INTRODUCTION,
   PROOF,
 } from "@degu/internal/device/pairing_messages.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { createHash } from "node:crypto";
@@ -104,12 +104,7 @@ const lineHost = fc.oneof(
 );
 const content: fc.Arbitrary<InvitationLine> = fc.record({
   keyHash: bytes(32, 32),
-  addresses: fc.oneof(
-    fc.array(fc.tuple(lineHost, port, port), { minLength: 1, maxLength: 6 }),
-    // One pair of ports for all.
-    fc.tuple(fc.array(lineHost, { minLength: 1, maxLength: 6 }), port, port)
-      .map(([hosts, tls, plain]) => hosts.map((host) => [host, tls, plain] as const)),
-  ),
+  addresses: fc.array(fc.tuple(lineHost, port, port), { minLength: 1, maxLength: 6 }),
   secret: bytes(16, 16),
   expires: fc.date({ min: new Date(), max: new Date(Date.now() + DAY), noInvalidDate: true }),
 });
@@ -145,29 +140,15 @@ Deno.test("the bytes of a line", () => {
   const [first, second] = sample.addresses;
   const fields = { ...sample, expires: new Date(0x0102030405) };
   const begin = sample.keyHash.toHex() + "07".repeat(16) + "0000000102030405";
-  const rows: [addresses: LineAddress[], end: string][] = [
-    [[first!], "011d131d14" + "04c0000207"],
-    [[first!, second!], "021d131d1400010002" + "04c0000207" + "0620010db8000000000000000000000001"],
-    [[first!, ["::1", 7443, 7444]], "011d131d14" + "04c0000207" + "06" + "00".repeat(15) + "01"],
-  ];
-  for (const [addresses, end] of rows) {
-    const line = encodeLine({ ...fields, addresses });
-    assertEquals(restOf(line).toHex(), begin + end);
-    assertEquals(line, lineOf(2, Uint8Array.fromHex(begin + end)));
-  }
+  const end = "04c00002071d131d14" + "1020010db800000000000000000000000100010002";
+  const line = encodeLine({ ...fields, addresses: [first!, second!] });
+  assertEquals(restOf(line).toHex(), begin + end);
+  assertEquals(line, lineOf(2, Uint8Array.fromHex(begin + end)));
 });
 
-Deno.test("a line with one IPv4 and one IPv6 host has at most 160 characters, whatever its ports", () => {
-  fc.assert(fc.property(fc.array(port, { minLength: 4, maxLength: 4 }), ([a, b, c, d]) => {
-    const addresses: LineAddress[] = [["192.0.2.7", a!, b!], ["2001:db8::1", c!, d!]];
-    assert(encodeLine({ ...sample, addresses }).length <= 128);
-  }));
-});
-
-Deno.test("white space anywhere in a line is ignored", () => {
-  const line = encodeLine(sample);
-  const spaced = [...line].join("\n ").replaceAll("\n \n ", "\t\r\n\u00a0");
-  assertEquals(decodeLine(` ${spaced} \n`), decodeLine(line));
+Deno.test("a line with one IPv4 and one IPv6 host has at most 128 characters", () => {
+  const { length } = encodeLine({ ...sample, addresses: sample.addresses.slice(0, 2) });
+  assert(length <= 128, `${length}`);
 });
 
 Deno.test("a line with a changed character, or one that is cut or extended, is reported as garbled", () => {
@@ -200,9 +181,6 @@ Deno.test("a line of a newer version, or of an older one, is reported as such", 
     "an older version, 1",
   );
   assertThrows(() => decodeLine(lineOf(0, rest)), PairingError, "an older version, 0");
-  // So many bytes have 16,384 characters.
-  assertThrows(() => decodeLine(lineOf(3, new Uint8Array(12279))), PairingError, "a newer version");
-  assertThrows(() => decodeLine(lineOf(3, new Uint8Array(12280))), PairingError, "garbled");
 });
 
 Deno.test("text that is not a line is reported as foreign, and not quoted", () => {
@@ -218,48 +196,44 @@ Deno.test("an invitation line is refused if it expired more than a day ago, to t
   const { expires } = sample;
   const line = encodeLine(sample);
   const end = expires.getTime() + DAY;
-  assertEquals(decodeLine(line, end).expires, expires);
-  assertThrows(
-    () => decodeLine(line, end + 1),
-    PairingError,
-    `expired at ${expires.toISOString()}`,
-  );
+  {
+    using _ = patch(Date, "now", () => () => end);
+    assertEquals(decodeLine(line).expires, expires);
+  }
+  {
+    using _ = patch(Date, "now", () => () => end + 1);
+    assertThrows(() => decodeLine(line), PairingError, `expired at ${expires.toISOString()}`);
+  }
   // A clock that is behind says nothing of a line.
-  assertEquals(decodeLine(line, 0).expires, expires);
+  using _ = patch(Date, "now", () => () => 0);
+  assertEquals(decodeLine(line).expires, expires);
 });
 
 Deno.test("an intact line with invalid content is refused", () => {
   const timeOf = (time: bigint) => new Uint8Array(new BigUint64Array([time]).buffer).toReversed();
   const before = new Uint8Array(48);
   const begin = [...before, ...timeOf(8_640_000_000_000_000n)];
-  const pair = [1, 0, 2, 0];
-  const host = [4, 192, 0, 2, 7];
-  const times = (count: number, each: number[]) => Array(count).fill(each).flat();
+  const ports = [1, 0, 2, 0];
+  const address = [4, 192, 0, 2, 7, ...ports];
   const table: [string, number[]][] = [
     ["nothing", []],
     ["a hash that is cut", [...new Uint8Array(31)]],
-    ["a time that is none", [...before, ...timeOf(8_640_000_000_000_001n), 1, ...pair, ...host]],
-    ["no host", [...begin, 1, ...pair]],
-    ["no pair of ports", [...begin, 0, ...host]],
-    ["the port 0 of TLS", [...begin, 1, 0, 0, 2, 0, ...host]],
-    ["the plain port 0", [...begin, 1, 1, 0, 0, 0, ...host]],
-    ["seven hosts", [...begin, 1, ...pair, ...times(7, host)]],
-    ["seven pairs and hosts", [...begin, 7, ...times(7, pair), ...times(7, host)]],
-    ["fewer pairs than hosts", [...begin, 2, ...times(2, pair), ...times(3, host)]],
-    ["more pairs than hosts", [...begin, 2, ...times(2, pair), ...host]],
-    ["a host of no family", [...begin, 1, ...pair, 5, 192, 0, 2, 7]],
-    ["a byte that is left", [...begin, 1, ...pair, ...host, 0]],
-    ["a byte too few", [...begin, 1, ...pair, ...host.slice(1)]],
-    ["a host that is cut", [...begin, 1, ...pair, 6, ...new Uint8Array(15)]],
+    ["a time that is none", [...before, ...timeOf(8_640_000_000_000_001n), ...address]],
+    ["no address", begin],
+    ["the port 0 of TLS", [...begin, 4, 192, 0, 2, 7, 0, 0, 2, 0]],
+    ["the plain port 0", [...begin, 4, 192, 0, 2, 7, 1, 0, 0, 0]],
+    ["seven addresses", [...begin, ...Array(7).fill(address).flat()]],
+    ["an address of no family", [...begin, 5, 192, 0, 2, 7, 1, ...ports]],
+    ["a byte that is left", [...begin, ...address, 0]],
+    ["a byte too few", [...begin, ...address.slice(0, -1)]],
+    ["a host that is cut", [...begin, 16, ...new Uint8Array(15)]],
   ];
-  for (const pairs of [1, 6]) {
-    const whole = [...begin, pairs, ...times(pairs, pair), ...times(6, host)];
-    const { addresses } = decodeLine(lineOf(2, Uint8Array.from(whole)), 0);
-    assertEquals(addresses, Array(6).fill(["192.0.2.7", 256, 512]));
-  }
+  const whole = [...begin, ...Array(6).fill(address).flat()];
+  const { addresses } = decodeLine(lineOf(2, Uint8Array.from(whole)));
+  assertEquals(addresses, Array(6).fill(["192.0.2.7", 256, 512]));
   for (const [what, rest] of table) {
     assertThrows(
-      () => decodeLine(lineOf(2, Uint8Array.from(rest)), 0),
+      () => decodeLine(lineOf(2, Uint8Array.from(rest))),
       PairingError,
       "garbled",
       what,
@@ -274,27 +248,4 @@ Deno.test("no text makes reading a line fail in any other way", () => {
   fc.assert(fc.property(fc.constantFrom(1, 2, 3), bytes(0, 3000), (version, rest) => {
     assertThrows(() => decodeLine(lineOf(version, rest)), PairingError);
   }));
-});
-
-Deno.test("a line is garbled until its end has arrived, and then never, valid or not", () => {
-  const line = encodeLine(sample);
-  const codeOf = (text: string) => assertThrows(() => parseInvitation(text), PairingError).code;
-  const expired = encodeLine({ ...sample, expires: new Date(0) });
-  for (const length of [5, 6, 100, line.length - 1]) {
-    assertEquals(codeOf(line.slice(0, length)), "GARBLED", String(length));
-  }
-  const rows = { "": "NOT_A_LINE", hello: "NOT_A_LINE", [expired]: "EXPIRED" };
-  for (const [text, code] of Object.entries(rows)) assertEquals(codeOf(text), code, text);
-  assertEquals(codeOf(lineOf(3, restOf(line))), "NEWER");
-});
-
-Deno.test("a line with one IPv4 and one IPv6 host has 128 characters, which fit into a QR code of 41 × 41 modules", () => {
-  const line = encodeLine({
-    keyHash: crypto.getRandomValues(new Uint8Array(32)),
-    secret: crypto.getRandomValues(new Uint8Array(16)),
-    addresses: [["192.0.2.7", 40_001, 40_002], ["2001:db8::1", 40_003, 40_004]],
-    expires: new Date(),
-  });
-  // Version 6-L holds 134 bytes (ISO/IEC 18004).
-  assertEquals(line.length, 128);
 });
