@@ -233,21 +233,8 @@ export class DeviceClient extends SSLClient {
   }
 }
 
-/** The most useful errors first: the peer's own, before those that others cause. */
-const TLS_CODES: readonly TlsErrorCode[] = [
-  "REFUSED_BY_PEER",
-  "EXPIRED",
-  "NOT_YET_VALID",
-  "WRONG_PURPOSE",
-  "WEAK",
-  "KEY_TOO_LARGE",
-  "POLICY",
-  "WRONG_NAME",
-  "NO_CERTIFICATE",
-  "UNTRUSTED",
-  "NOT_TLS",
-  "CLOSED",
-];
+/** Errors of TLS that another device or program may cause, the most useful first. */
+const TLS_CODES: readonly TlsErrorCode[] = ["UNTRUSTED", "NOT_TLS", "CLOSED"];
 
 /** The order of system errors: connecting is not permitted, nobody listens, nobody answers. */
 const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
@@ -335,7 +322,10 @@ function hintFor(error: Error, { name, addresses, stored }: SoughtPeer): string 
 }
 
 function rank(error: unknown): number {
-  if (error instanceof TlsError) return TLS_CODES.indexOf(error.code);
+  if (error instanceof TlsError) {
+    // That of the peer itself is the most useful one.
+    return error.code === "REFUSED_BY_PEER" ? -2 : TLS_CODES.indexOf(error.code);
+  }
   const index = SYSTEM_ERRORS.findIndex((each) => error instanceof each);
   return TLS_CODES.length + (index < 0 ? SYSTEM_ERRORS.length : index);
 }
