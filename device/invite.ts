@@ -57,10 +57,10 @@ import {
   INTRODUCTION,
   isEmptyMessage,
   makeRandom,
-  MAX_MESSAGE_BYTES,
   type Message,
   PAIRING_PROTOCOL,
   PROOF,
+  readMessage,
   SECRET_URI,
   VALUE_URI,
 } from "./pairing_messages.ts";
@@ -304,10 +304,7 @@ export class Invitation implements AsyncDisposable {
    */
   async #listen(address: HostAddress | ScopedAddress): Promise<Bound> {
     const app = {
-      onConnect: (session: Session, socket: Socket) => {
-        limitReading(socket, MAX_MESSAGE_BYTES);
-        return this.#clients.welcome(session, socket);
-      },
+      onConnect: (session: Session, socket: Socket) => this.#clients.welcome(session, socket),
       handle: (request: Request, session: Session) => this.#answer(request, session),
     };
     let isBound = false;
@@ -403,13 +400,10 @@ export class Invitation implements AsyncDisposable {
     return this.#ending;
   }
 
-  async #answer(
-    { method, uri, body, headers }: Request,
-    session: Session,
-  ): Promise<ResponseTuple> {
-    const isKnown = method === "POST" && body !== null && "content-length" in headers;
-    if (!isKnown) return this.#refuse(session);
-    const bytes = await body.bytes();
+  async #answer(request: Request, session: Session): Promise<ResponseTuple> {
+    const { uri } = request;
+    const bytes = await readMessage(request);
+    if (bytes === null) return this.#refuse(session);
     const client = this.#clients.of(session);
     if (client === undefined || this.#state.now === "over") return hangUp(session);
     if (uri === SECRET_URI) return await this.#answerSecret(bytes, client);
@@ -551,18 +545,4 @@ function hasRandom(
   } catch {
     return false;
   }
-}
-
-/** Makes a connection fail once its peer has sent more than so many bytes. */
-function limitReading(socket: Socket, most: number): void {
-  const read = socket.read.bind(socket);
-  let left = most;
-  socket.read = async (into) => {
-    // One byte above the limit distinguishes a peer that exceeds the limit from one that reaches
-    // it.
-    const count = await read(into.subarray(0, left + 1));
-    left -= count ?? 0;
-    if (left >= 0) return count;
-    throw new DeguError(`the peer sent more than ${most} bytes`);
-  };
 }

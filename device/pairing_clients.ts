@@ -46,11 +46,6 @@ export class PairingClients {
     return this.#clients.get(session);
   }
 
-  /** Gives a connection as long again, unless it may stay. */
-  extend(client: PairingClient): void {
-    if (client.isWaiting) this.#limit(client);
-  }
-
   /** Gives a connection that has sent its right request as long again, for its next one. */
   accept(client: PairingClient): void {
     client.isWaiting = false;

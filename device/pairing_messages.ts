@@ -5,6 +5,7 @@
 
 import { createHash } from "node:crypto";
 import type { HostAddress } from "../base.ts";
+import type { Request } from "../server.ts";
 import { isDeviceName } from "./identity/names.ts";
 import { decodeBase64Url, encodeBase64Url, SECRET_BYTES } from "./invitation_line.ts";
 import { readAddresses } from "./pairing_addresses.ts";
@@ -116,6 +117,12 @@ export function decodeMessage<Names extends readonly (keyof Fields)[]>(
   }
   const read = wanted.map((name) => [name, READERS[name](fields[name])]);
   return Object.fromEntries(read);
+}
+
+/** Reads the message in a request; `null` if it can't have one. */
+export async function readMessage({ method, body, headers }: Request): Promise<Uint8Array | null> {
+  if (method !== "POST" || body === null) return null;
+  return Number(headers["content-length"]) <= MAX_MESSAGE_BYTES ? await body.bytes() : null;
 }
 
 /** Whether a message is valid and has no fields. */

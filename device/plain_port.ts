@@ -21,10 +21,10 @@ import {
   encodeMessage,
   HASH_BYTES,
   makeRandom,
-  MAX_MESSAGE_BYTES,
   type Message,
   numberOf,
   RANDOM_URI,
+  readMessage,
   REVEALED,
 } from "./pairing_messages.ts";
 import {
@@ -175,23 +175,17 @@ export class PlainPort {
     };
   }
 
-  async #answer(
-    { method, uri, body, headers }: Request,
-    session: Session,
-    port: number,
-  ): Promise<ResponseTuple> {
+  async #answer(request: Request, session: Session, port: number): Promise<ResponseTuple> {
+    const { method, uri, body, headers } = request;
     const client = this.#clients.of(session);
     // A web page must not be able to use this port.
     if (client === undefined || "origin" in headers) return hangUp(session);
     if (method === "GET" && uri === AUTHORITY_URI && body === null) {
-      this.#clients.extend(client);
       const type = { "content-type": "application/pkix-cert" };
       return [200, "OK", type, this.#services.identity.authority.raw];
     }
-    const isMessage = method === "POST" && body !== null && this.#confirm !== undefined &&
-      Number(headers["content-length"]) <= MAX_MESSAGE_BYTES;
-    if (!isMessage) return hangUp(session);
-    const bytes = await body.bytes();
+    const bytes = this.#confirm === undefined ? null : await readMessage(request);
+    if (bytes === null) return hangUp(session);
     try {
       if (uri === COMMITMENT_URI) return await this.#commit(bytes, client, port);
       if (uri === RANDOM_URI) return this.#reveal(bytes, client);
@@ -218,10 +212,7 @@ export class PlainPort {
       : !["open", "claimed"].includes(this.#line.now) || this.#tries === MAX_TRIES
       ? "closed"
       : null;
-    if (reason !== null) {
-      this.#clients.extend(client);
-      return [409, "Conflict", {}, encodeMessage({ reason })];
-    }
+    if (reason !== null) return [409, "Conflict", {}, encodeMessage({ reason })];
     const opened = this.#current = new Try(authority, introduction, bytes, logger);
     opened.over.signal.addEventListener("abort", () => this.#release(opened));
     this.#clients.keep(client);

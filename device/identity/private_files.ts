@@ -38,7 +38,7 @@ export async function writeAside(
   path: string,
   text: string,
   aside: string,
-  prepare: (file: Temporary) => Promise<void> = () => Promise.resolve(),
+  prepare: (file: Temporary) => Promise<void>,
 ): Promise<Temporary> {
   const file = Temporary.create(aside, PRIVATE);
   try {

@@ -217,23 +217,17 @@ Deno.test("the certificate of another peer is refused until that peer itself pai
   assertEquals((await camera.peers()).map(({ id }) => id), [known.id]);
 });
 
-Deno.test("a request of 16 KiB is read, and not a byte more", async () => {
+Deno.test("a message of 16 KiB is read, and not a byte more", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { viewer, invitation } = setup;
   const body = JSON.stringify(introductionOf(invitation.line, viewer));
-  const requestOfSize = (size: number) => {
-    const head = `POST /secret HTTP/1.1\r\ncontent-length: 00000\r\n\r\n`;
-    const length = size - head.length;
-    return head.replace("00000", String(length)) + body.padEnd(length);
-  };
+  const requestOfSize = (size: number) =>
+    `POST /secret HTTP/1.1\r\ncontent-length: ${size}\r\n\r\n${body.padEnd(size)}`;
   for (const size of [16_385, 17_000, 40_000]) {
     using stranger = await Stranger.connect(addressOf(invitation));
     stranger.write(requestOfSize(size));
     assertEquals(await stranger.end(), "", `${size}`);
   }
-  using filling = await Stranger.connect(addressOf(invitation));
-  filling.write(`POST /secret HTTP/1.1\r\n${"x-a: b\r\n".padStart(9_000, "y")}`.repeat(2));
-  assertEquals(await filling.end(), "");
   using stranger = await Stranger.connect(addressOf(invitation));
   stranger.write(requestOfSize(16_384));
   await stranger.answer(200);

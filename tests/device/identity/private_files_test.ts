@@ -44,7 +44,7 @@ Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays 
   await assertRejects(() => writeAside(path, "x", temporary, fail), Error, "failed");
   assertEquals(await entries(dir.path), ["directory", "key"]);
   await Deno.writeTextFile(temporary, "somebody's");
-  await assertRejects(() => writeAside(path, "x", temporary), Deno.errors.AlreadyExists);
+  await assertRejects(() => writeAside(path, "x", temporary, fail), Deno.errors.AlreadyExists);
   assertEquals(await Deno.readTextFile(path), "secret");
   assertEquals(await Deno.readTextFile(temporary), "somebody's");
 });
