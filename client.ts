@@ -35,7 +35,7 @@ import {
 } from "./base/body/bodies.ts";
 import { checkSignal, copyOptions } from "./internal/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
-import { Internal } from "./base/internal.ts";
+import { InternalArgument } from "./base/internal_argument.ts";
 import type { HeaderDict, HeadersToSend } from "./base/wire/headers.ts";
 import { hideSecretsIn, INSPECT, inspectFields } from "./internal/printable.ts";
 import type { Response } from "./base/app/message.ts";
@@ -93,7 +93,10 @@ export {
   type PoolPeer,
 } from "./net/connection_pool.ts";
 export { describeConnectionError } from "./net/connection_errors.ts";
-export type { ConnectionErrorDescription, ConnectionFault } from "./base/connection_facts.ts";
+export type {
+  ConnectionErrorDescription,
+  ConnectionFault,
+} from "./base/connection_error_details.ts";
 export { expectOk, StatusError } from "./net/expect_ok.ts";
 export {
   isTransient,
@@ -180,10 +183,14 @@ export class Client extends RequestShortcuts implements Connector {
    *
    * @internal
    */
-  constructor(address: Address, options: ClientOptions, given: Internal<SocketMaker>);
-  constructor(address: Address, options: ClientOptions = {}, given?: Internal<SocketMaker>) {
+  constructor(address: Address, options: ClientOptions, given: InternalArgument<SocketMaker>);
+  constructor(
+    address: Address,
+    options: ClientOptions = {},
+    given?: InternalArgument<SocketMaker>,
+  ) {
     super();
-    const sockets = Internal.read(given, PLAIN);
+    const sockets = InternalArgument.read(given, PLAIN);
     this.#sockets = sockets;
     this.address = checkAddress(address, "client");
     const known = [...CLIENT_OPTIONS, ...sockets.moreOptions];
@@ -412,7 +419,7 @@ export class SSLClient extends Client {
       moreOptions: ["sslHost", "protocol"],
       connect: (where, bounds) => connectTls(where, context, name, bounds, protocol),
     };
-    super(address, options, new Internal(maker));
+    super(address, options, new InternalArgument(maker));
     this.sslctx = context;
     this.sslHost = name;
   }

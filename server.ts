@@ -36,7 +36,7 @@ import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./internal/printable.ts";
 import { holdClock } from "./net/deadline.ts";
 import { type Exchange, makeReport } from "./net/exchange_recorder.ts";
-import { INTERNAL, Internal } from "./base/internal.ts";
+import { INTERNAL, InternalArgument } from "./base/internal_argument.ts";
 import { BothFamilies, needsBothFamilies } from "./net/both_families.ts";
 import { type Accepted, type Listener, type ListenerMaker, PlainListener } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
@@ -159,14 +159,19 @@ export class Server implements AsyncDisposable {
    *
    * @internal
    */
-  constructor(address: Address, app: App, options: ServerOptions, given: Internal<ListenerMaker>);
+  constructor(
+    address: Address,
+    app: App,
+    options: ServerOptions,
+    given: InternalArgument<ListenerMaker>,
+  );
   constructor(
     address: Address,
     app: App,
     options: ServerOptions = {},
-    maker?: Internal<ListenerMaker>,
+    maker?: InternalArgument<ListenerMaker>,
   ) {
-    const { moreOptions, listen } = Internal.read(maker, PLAIN);
+    const { moreOptions, listen } = InternalArgument.read(maker, PLAIN);
     this.options = Object.freeze(checkServerOptions(options, moreOptions));
     const {
       maxConnections = 50,
@@ -471,7 +476,7 @@ export class SSLServer extends Server {
       moreOptions: ["protocol"],
       listen: (where, side) => new TlsListener(where, side, context, protocol),
     };
-    super(address, app, options, new Internal(maker));
+    super(address, app, options, new InternalArgument(maker));
     this.#context = context;
   }
 

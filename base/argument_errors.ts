@@ -1,6 +1,6 @@
 /** What errors say of an argument or an option. */
 
-import { type ArgumentErrorDescription, argumentFacts } from "../internal/facts.ts";
+import { type ArgumentErrorDescription, argumentErrorDetails } from "../internal/error_details.ts";
 
 /**
  * Describes the error of an argument or option that is not allowed or has a wrong type: its name,
@@ -25,5 +25,5 @@ import { type ArgumentErrorDescription, argumentFacts } from "../internal/facts.
  * ```
  */
 export function describeArgumentError(error: unknown): ArgumentErrorDescription | null {
-  return argumentFacts.of(error) ?? null;
+  return argumentErrorDetails.of(error) ?? null;
 }

@@ -3,10 +3,10 @@
  * `RangeError` for a value that is not allowed.
  */
 
-import { type Transience, TRANSIENT } from "../internal/facts.ts";
+import { type Transience, TRANSIENT } from "../internal/error_details.ts";
 import { isBusyStatus } from "../internal/statuses.ts";
 import type { Address } from "./address.ts";
-import { CONNECTION, type ConnectionFacts } from "./connection_facts.ts";
+import { CONNECTION, type ConnectionErrorDetails } from "./connection_error_details.ts";
 
 /** The cause of an error, and its problem without the rest of the message. */
 export interface DeguErrorOptions extends ErrorOptions {
@@ -132,7 +132,7 @@ export class ProtocolError extends DeguError {
   }
 
   /** @internal */
-  get [CONNECTION](): ConnectionFacts | undefined {
+  get [CONNECTION](): ConnectionErrorDetails | undefined {
     return CUT_MESSAGE_CODES.has(this.code) ? { fault: "broken" } : undefined;
   }
 }
@@ -223,7 +223,7 @@ export class TlsError extends DeguError {
   }
 
   /** @internal */
-  get [CONNECTION](): ConnectionFacts | undefined {
+  get [CONNECTION](): ConnectionErrorDetails | undefined {
     return this.code === "CLOSED" ? { fault: "broken", address: this.address } : undefined;
   }
 }

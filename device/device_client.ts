@@ -14,13 +14,13 @@ import {
   checkObject,
   checkSignal,
   copyOptions,
-  notAllowed,
-  wrongArgument,
+  notAllowedError,
+  wrongArgumentError,
 } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { checkAddresses } from "../net/addresses.ts";
 import { joinSignals } from "../net/connect.ts";
-import { connectionFacts } from "../base/connection_facts.ts";
+import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { plainMessageOf, withMessage } from "../net/error_text.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -130,15 +130,17 @@ export class DeviceClient extends SSLClient {
     const addresses = given === undefined
       ? null
       : checkAddresses("addresses", given, (each) => checkAddress(each, "client"));
-    if (addresses?.length === 0) throw notAllowed("addresses", "must be at least one; got none");
+    if (addresses?.length === 0) {
+      throw notAllowedError("addresses", "must be at least one; got none");
+    }
     for (const [name, why] of Object.entries(UNKNOWN_OPTIONS)) {
-      if (name in others) throw wrongArgument("options", `unknown option "${name}"; ${why}`);
+      if (name in others) throw wrongArgumentError("options", `unknown option "${name}"; ${why}`);
     }
     if (connectTimeout !== undefined) {
       checkNumber("connectTimeout", connectTimeout);
       // Unlike `timeout`, `connectTimeout` can't be `null`.
       if (!(connectTimeout > 0 && connectTimeout < Infinity)) {
-        throw notAllowed(
+        throw notAllowedError(
           "connectTimeout",
           `must be a number of seconds above 0; got ${connectTimeout}`,
         );
@@ -147,7 +149,7 @@ export class DeviceClient extends SSLClient {
     if (find !== null) checkFunction("find", find);
     checkNumber("findAfter", findAfter);
     if (!(findAfter >= 0 && findAfter <= MAX_FIND_AFTER_SECONDS)) {
-      throw notAllowed(
+      throw notAllowedError(
         "findAfter",
         `must be a number from 0 to ${MAX_FIND_AFTER_SECONDS}; got ${findAfter}`,
       );
@@ -271,7 +273,7 @@ export function mostInformative(cause: AggregateError, sought: SoughtPeer): Erro
     ? new TlsError(best.code, message, { cause, address: best.address })
     : isNotPermitted(best)
     ? withMessage(best, message, cause)
-    : connectionFacts.add(
+    : connectionErrorDetails.add(
       new DeviceError("UNREACHABLE", message, { cause }),
       describeConnectionError(best) ?? { fault: "unreachable" },
     );

@@ -11,7 +11,7 @@ import {
 import type { Logger } from "../server.ts";
 import { isUnixAddress } from "../base/address.ts";
 import { checkString, notAllowed, wrongType } from "../internal/checks.ts";
-import { argumentFacts } from "../internal/facts.ts";
+import { argumentErrorDetails } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import { type DeviceAuthority, readAuthority } from "./identity/authority.ts";
 import { checkDeviceName, freeName, isDeviceId, isDeviceName, nameKey } from "./identity/names.ts";
@@ -425,7 +425,7 @@ function checkPeerName(
   if (option === "name") throw notAllowed(option, problem);
   const options = { peerName: name, problem };
   const taken = new PairingError("NAME_TAKEN", `${option}: ${problem}`, options);
-  throw argumentFacts.add(taken, { argument: option, problem });
+  throw argumentErrorDetails.add(taken, { argument: option, problem });
 }
 
 // ───────────────────────── the files

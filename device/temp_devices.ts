@@ -1,6 +1,6 @@
 /** Paired devices that are gone after a test. */
 
-import { INTERNAL } from "../base/internal.ts";
+import { INTERNAL } from "../base/internal_argument.ts";
 import { join } from "../internal/disk/paths.ts";
 import { type Logger, Session } from "../server.ts";
 import { checkString, notAllowed } from "../internal/checks.ts";

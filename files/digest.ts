@@ -16,7 +16,7 @@ import { createHash, type Hash } from "node:crypto";
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { quote } from "../internal/quote.ts";
-import { forgetOldest } from "../internal/collections.ts";
+import { evictOldest } from "../internal/collections.ts";
 import {
   type FileState,
   fileVersion,
@@ -183,7 +183,7 @@ export class KnownDigests {
   remember({ state, lookedAt }: Pick<OpenFile, "state" | "lookedAt">, digest: string): void {
     if (!isSettled(state, lookedAt)) return;
     this.#digests.set(fileVersion(state), digest);
-    forgetOldest(this.#digests, MAX_KEPT);
+    evictOldest(this.#digests, MAX_KEPT);
   }
 
   /** Finds or computes the digest of a file; `null` if the file was changed meanwhile. */

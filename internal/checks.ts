@@ -5,7 +5,7 @@
  * `RangeError`.
  */
 
-import { argumentFacts } from "./facts.ts";
+import { argumentErrorDetails } from "./error_details.ts";
 import { quote, typeName } from "./quote.ts";
 
 /** The error for a value of a wrong type: `label: must be a string; got number`. */
@@ -15,13 +15,16 @@ export function wrongType(label: string, wanted: string, value: unknown): TypeEr
 
 /** The error for a value of a wrong type or form: `label: problem`. */
 export function wrongArgument(label: string, problem: string): TypeError {
-  return argumentFacts.add(new TypeError(`${label}: ${problem}`), { argument: label, problem });
+  return argumentErrorDetails.add(new TypeError(`${label}: ${problem}`), {
+    argument: label,
+    problem,
+  });
 }
 
 /** The error for a value that is not allowed: `label: problem`. */
 export function notAllowed(label: string, problem: string, options?: ErrorOptions): RangeError {
   const error = new RangeError(`${label}: ${problem}`, options);
-  return argumentFacts.add(error, { argument: label, problem });
+  return argumentErrorDetails.add(error, { argument: label, problem });
 }
 
 /** Throws a `TypeError` unless a value has the type. */

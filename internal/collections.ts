@@ -1,54 +1,55 @@
-/** Collections whose memory is bounded: groups whose members come and go, and maps with a limit. */
+/** Collections whose memory is bounded: sets of short-lived objects, and maps with a limit. */
 
-/** An object that can be a member of one group at a time. */
-export interface Member {
-  /** The place in the group; -1 outside of a group. Only the group sets it. */
-  place: number;
+/** An object that can be in one {@linkcode SwapRemoveSet} at a time. */
+export interface SwapRemoveEntry {
+  /** The index of the entry in its set; -1 outside of a set. Only the set changes it. */
+  index: number;
 }
 
 /**
- * A set whose members come and go by the thousand. A `Set` makes a new table after every few of
- * them. An old table refers to its former members and to the new table: if one of these tables
- * survives a few collections of garbage, all later tables stay in memory with their members, up to
- * the next full collection.
+ * A set for thousands of short-lived objects, backed by an array. V8's `Set` chains its old hash
+ * tables, so removed members of a `Set` can stay in memory until the next full garbage collection.
  */
-export class Members<T extends Member> {
-  readonly #all: T[] = [];
+export class SwapRemoveSet<T extends SwapRemoveEntry> {
+  readonly #entries: T[] = [];
 
   get size(): number {
-    return this.#all.length;
+    return this.#entries.length;
   }
 
-  /** Adds an object that is not a member yet. */
-  add(member: T): void {
-    member.place = this.#all.push(member) - 1;
+  /** Adds an object that is in no set. */
+  add(entry: T): void {
+    entry.index = this.#entries.push(entry) - 1;
   }
 
-  /** Removes a member; returns false for any other object. */
-  delete(member: T): boolean {
-    const { place } = member;
-    if (place < 0) return false;
-    const last = this.#all.pop()!;
-    if (last !== member) {
-      this.#all[place] = last;
-      last.place = place;
+  /** Removes an entry; returns false for an object outside of a set. */
+  delete(entry: T): boolean {
+    const { index } = entry;
+    if (index < 0) return false;
+    const last = this.#entries.pop()!;
+    if (last !== entry) {
+      this.#entries[index] = last;
+      last.index = index;
     }
-    member.place = -1;
+    entry.index = -1;
     return true;
   }
 
-  /** The members at this moment, without those that are removed before their turn. */
+  /**
+   * Iterates over the entries that the set has at the start, except for entries that are removed
+   * before the iteration reaches them.
+   */
   *[Symbol.iterator](): Generator<T> {
-    for (const member of [...this.#all]) {
-      if (member.place >= 0) yield member;
+    for (const entry of [...this.#entries]) {
+      if (entry.index >= 0) yield entry;
     }
   }
 }
 
 /**
- * Removes the oldest entry of a map that has more than `most` entries: strangers could otherwise
- * fill it without limit.
+ * Removes the oldest entry of a map that has more than `maxSize` entries: strangers could otherwise
+ * fill the map without limit.
  */
-export function forgetOldest<Key>(map: Map<Key, unknown>, most: number): void {
-  if (map.size > most) map.delete(map.keys().next().value!);
+export function evictOldest<Key>(map: Map<Key, unknown>, maxSize: number): void {
+  if (map.size > maxSize) map.delete(map.keys().next().value!);
 }

@@ -13,7 +13,7 @@ import {
 import { addTrust, identifyPeer, type PeerCertificate, Session } from "../base/app/session.ts";
 import { cancelUnused } from "../base/body/bodies.ts";
 import type { HostAddress, ScopedAddress } from "../base/address.ts";
-import { INTERNAL } from "../base/internal.ts";
+import { INTERNAL } from "../base/internal_argument.ts";
 import { checkFunction, checkString, copyOptions, wrongType } from "../internal/checks.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {

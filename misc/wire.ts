@@ -10,10 +10,10 @@ import {
   requestFraming,
   withContentType,
 } from "../base/body/bodies.ts";
-import { INTERNAL } from "../base/internal.ts";
+import { INTERNAL } from "../base/internal_argument.ts";
 import {
   type Chunk,
-  chunkLineTooLong,
+  chunkLineTooLongError,
   encodeChunk,
   makeSendable,
   parseChunkLine,
@@ -23,7 +23,7 @@ import {
   checkInteger,
   checkString,
   checkUint8Array,
-  notAllowed,
+  notAllowedError,
 } from "../internal/checks.ts";
 import { typeName } from "../internal/quote.ts";
 import {
@@ -42,7 +42,7 @@ import {
   type Method,
   parseRequestPreamble,
   parseResponsePreamble,
-  preambleTooLarge,
+  preambleTooLargeError,
 } from "../base/wire/preamble.ts";
 import {
   type ContentRange,
@@ -81,7 +81,7 @@ const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 /** Copies a preamble into the buffer and appends its end on the wire; returns the whole length. */
 function terminate(preamble: Uint8Array, end: string): number {
-  if (preamble.length + 4 > MAX_PREAMBLE_BYTES) throw preambleTooLarge();
+  if (preamble.length + 4 > MAX_PREAMBLE_BYTES) throw preambleTooLargeError();
   scratch.set(preamble);
   for (let i = 0; i < end.length; i++) scratch[preamble.length + i] = end.charCodeAt(i);
   return preamble.length + end.length;
@@ -124,7 +124,7 @@ export function formatHeaders(headers: HeadersToSend): Uint8Array {
   checkHeaderDict(headers);
   const end = formatHeaderLines(scratch, 0, headers, null, undefined, "any");
   if (end + 2 > MAX_PREAMBLE_BYTES) {
-    throw notAllowed("headers", `must have at most ${MAX_PREAMBLE_BYTES} bytes`);
+    throw notAllowedError("headers", `must have at most ${MAX_PREAMBLE_BYTES} bytes`);
   }
   return scratch.slice(0, Math.max(0, end - 2));
 }
@@ -188,7 +188,7 @@ export function formatRequest(
   checkMethod(method);
   checkUri(uri);
   if (body && !mayHaveBody(method)) {
-    throw notAllowed("body", `must be null in a ${method} request; got ${typeName(body)}`);
+    throw notAllowedError("body", `must be null in a ${method} request; got ${typeName(body)}`);
   }
   const all = withContentType(headers, body);
   const framing = body === undefined
@@ -263,7 +263,7 @@ export function parseChunkHeader(
   line: Uint8Array,
 ): { size: number; extension: [key: string, value: string] | null } {
   checkUint8Array("line", line);
-  if (line.length > MAX_CHUNK_LINE_BYTES - 2) throw chunkLineTooLong();
+  if (line.length > MAX_CHUNK_LINE_BYTES - 2) throw chunkLineTooLongError();
   return parseChunkLine(line, 0, line.length);
 }
 

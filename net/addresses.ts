@@ -13,7 +13,7 @@ import {
   zoneOf,
 } from "../base/address.ts";
 import { notAllowed, wrongArgument, wrongType } from "../internal/checks.ts";
-import { argumentFacts } from "../internal/facts.ts";
+import { argumentErrorDetails } from "../internal/error_details.ts";
 
 const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
 const encoder = new TextEncoder();
@@ -32,7 +32,7 @@ export function checkAddresses<Checked extends Address>(
     try {
       return check(address);
     } catch (error) {
-      const { argument, problem } = argumentFacts.of(error) ?? {};
+      const { argument, problem } = argumentErrorDetails.of(error) ?? {};
       if (argument === undefined || problem === undefined) throw error;
       const item = argument.replace(/^address/, `${label}[${i}]`);
       throw error instanceof TypeError ? wrongArgument(item, problem) : notAllowed(item, problem);

@@ -3,10 +3,10 @@
  * whether the request may have been acted on.
  */
 
-import { connectionFacts } from "../base/connection_facts.ts";
+import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { EmptyPreambleError, TlsError } from "../base/errors.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import { transience } from "../internal/facts.ts";
+import { transience } from "../internal/error_details.ts";
 import { describeConnectionError } from "./connection_errors.ts";
 
 /** What a client's connection knows of a request that fails. */
@@ -80,7 +80,7 @@ function explain(
   if (!wasReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
   const ended = (message: string) => {
     const empty = new EmptyPreambleError(message);
-    return wasReset ? connectionFacts.add(empty, { fault: "reset" }) : empty;
+    return wasReset ? connectionErrorDetails.add(empty, { fault: "reset" }) : empty;
   };
   if (isEncrypted && lastStatus === 0) return ended(`${PERHAPS_REFUSED}: ${hint ?? LOG_HINT}`);
   if (phase === "resting") {

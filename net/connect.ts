@@ -2,7 +2,7 @@
 
 import { type Address, addressText, isUnixAddress, zoneOf } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
-import { connectionFacts } from "../base/connection_facts.ts";
+import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { pause } from "../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
@@ -53,7 +53,7 @@ export function explainName(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED.test(error.message)) return error;
   const what = `can't connect to ${addressText(address)}: the name can't be looked up`;
   const named = reworded(error, () => `${what}; ${unresolvedHint(address)}`) as Error;
-  return connectionFacts.add(named, { fault: "unknown name", address });
+  return connectionErrorDetails.add(named, { fault: "unknown name", address });
 }
 
 /** Adds the address, and advice, to an error of the system that names neither. */
@@ -115,10 +115,13 @@ export function withAddress(
   isConnecting: boolean,
 ): unknown {
   if (!(error instanceof Error) || signal?.aborted && error === signal.reason) return error;
-  const facts = { ...connectionFacts.of(error), address, isConnecting };
+  const details = { ...connectionErrorDetails.of(error), address, isConnecting };
   // The system knows no way from this address to that one, such as by an interface without IPv6.
   const hasNoWay = isConnecting && systemCode(error) === "EINVAL";
-  return connectionFacts.add(error, hasNoWay ? { ...facts, fault: "unreachable" } : facts);
+  return connectionErrorDetails.add(
+    error,
+    hasNoWay ? { ...details, fault: "unreachable" } : details,
+  );
 }
 
 /**
@@ -149,7 +152,7 @@ export async function bounded<T extends { close(): void }>(
   // A `using` declaration would take longer than all the rest of this function.
   const deadline = new Deadline(timeout, () => {
     const late = new Deno.errors.TimedOut(`${what()} took over ${timeout} s`);
-    stop(connectionFacts.add(late, { silentSeconds: timeout }));
+    stop(connectionErrorDetails.add(late, { silentSeconds: timeout }));
   });
   const abort = () => stop(signal!.reason);
   signal?.addEventListener("abort", abort);

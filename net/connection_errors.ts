@@ -2,9 +2,9 @@
 
 import {
   type ConnectionErrorDescription,
-  connectionFacts,
+  connectionErrorDetails,
   type ConnectionFault,
-} from "../base/connection_facts.ts";
+} from "../base/connection_error_details.ts";
 import { systemCode } from "./error_text.ts";
 
 type ErrorClass = abstract new (...args: never[]) => Error;
@@ -57,7 +57,7 @@ function systemFaultOf(error: unknown): ConnectionFault | null {
  * ```
  */
 export function describeConnectionError(error: unknown): ConnectionErrorDescription | null {
-  const facts = connectionFacts.of(error);
+  const facts = connectionErrorDetails.of(error);
   const fault = facts?.fault ?? systemFaultOf(error);
   if (fault === null) return null;
   return {

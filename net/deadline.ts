@@ -4,7 +4,7 @@
  */
 
 import { notAllowed, wrongType } from "../internal/checks.ts";
-import { type Member, Members } from "../internal/collections.ts";
+import { type SwapRemoveEntry, SwapRemoveSet } from "../internal/collections.ts";
 
 export type Interval = ReturnType<typeof setInterval>;
 
@@ -48,7 +48,7 @@ class Clock {
   tick = 0;
   readonly #milliseconds: number;
   readonly #timer: Interval;
-  readonly #deadlines = new Members<Deadline>();
+  readonly #deadlines = new SwapRemoveSet<Deadline>();
 
   /**
    * Begins to tick. The timer doesn't keep the process alive: the read or write that a deadline
@@ -102,8 +102,8 @@ export function releaseLater(hold: Disposable): void {
  * the next use of an idle one), and one for a write. A function is called when a wait has taken 1.0
  * to 1.25 times the time-out.
  */
-export class Deadline implements Disposable, Member {
-  place = -1;
+export class Deadline implements Disposable, SwapRemoveEntry {
+  index = -1;
   /** The tick at which the wait began; -1 while there is none. */
   #wait = -1;
   /** The tick at which the write began; -1 while there is none. */

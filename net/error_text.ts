@@ -1,6 +1,6 @@
 /** Thrown values as text, and errors of the system: rewording, and codes. */
 
-import { propertyOf } from "../internal/facts.ts";
+import { propertyOf } from "../internal/error_details.ts";
 
 const UNSHOWABLE = "a value that can't be shown";
 

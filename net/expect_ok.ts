@@ -5,11 +5,11 @@ import type { BodyOut } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { wrongType } from "../internal/checks.ts";
 import { DeguError, type DeguErrorOptions } from "../base/errors.ts";
-import { checkInternal, INTERNAL, type Internal } from "../base/internal.ts";
+import { checkInternal, INTERNAL, type InternalArgument } from "../base/internal_argument.ts";
 import { quote } from "../internal/quote.ts";
 import type { ReceivedHeaders } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import { type Transience, TRANSIENT } from "../internal/facts.ts";
+import { type Transience, TRANSIENT } from "../internal/error_details.ts";
 import { isBusyStatus, isUnprocessedStatus } from "../internal/statuses.ts";
 
 const MAX_TEXT_BYTES = 1024;
@@ -42,7 +42,7 @@ export class StatusError extends DeguError {
   readonly #headers: ReceivedHeaders;
 
   /** @internal */
-  constructor(internal: Internal<null>, fields: StatusErrorFields) {
+  constructor(internal: InternalArgument<null>, fields: StatusErrorFields) {
     checkInternal(internal, "StatusError", CONSTRUCTOR_ADVICE);
     super(fields.message, fields);
     this.status = fields.status;

@@ -33,7 +33,7 @@ import {
   copyOptions,
   notAllowed,
 } from "../internal/checks.ts";
-import { propertyOf, transience } from "../internal/facts.ts";
+import { propertyOf, transience } from "../internal/error_details.ts";
 import { pause } from "../internal/pause.ts";
 import { describeConnectionError } from "./connection_errors.ts";
 import { statusErrorOf } from "./expect_ok.ts";

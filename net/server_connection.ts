@@ -36,9 +36,9 @@ import {
   EmptyPreambleError,
   ProtocolError,
 } from "../base/errors.ts";
-import { INTERNAL } from "../base/internal.ts";
+import { INTERNAL } from "../base/internal_argument.ts";
 import { quote } from "../internal/quote.ts";
-import type { Member } from "../internal/collections.ts";
+import type { SwapRemoveEntry } from "../internal/collections.ts";
 import { type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import {
   checkRequestPrefix,
@@ -126,8 +126,8 @@ export interface ServerContext extends AppParts, ListenerSide {
   stopping: boolean;
 }
 
-export class ServerConnection implements Member, SessionOwner {
-  place = -1;
+export class ServerConnection implements SwapRemoveEntry, SessionOwner {
+  index = -1;
   readonly #context: ServerContext;
   readonly #transport: Transport;
   readonly #socket: Socket;

@@ -1,7 +1,7 @@
 /** The slots of a server: which connections it serves, and which idle session it ends. */
 
 import type { Session } from "../base/app/session.ts";
-import { Members } from "../internal/collections.ts";
+import { SwapRemoveSet } from "../internal/collections.ts";
 import { pause } from "../internal/pause.ts";
 import type { ServerConnection } from "./server_connection.ts";
 
@@ -15,7 +15,7 @@ const MIN_IDLE_MILLISECONDS = 1000;
 
 /** The connections that a server serves, up to a limit. */
 export class Slots {
-  readonly #connections = new Members<ServerConnection>();
+  readonly #connections = new SwapRemoveSet<ServerConnection>();
   readonly #max: number;
   /**
    * Ends the pause of the connection that waits; `null` if none waits. A connection whose end

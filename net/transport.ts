@@ -12,7 +12,7 @@ import {
 } from "../base/body/byte_io.ts";
 import { EMPTY, realLength, viewOf } from "../internal/bytes.ts";
 import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
-import { connectionFacts } from "../base/connection_facts.ts";
+import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { type CheckPrefix, findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
@@ -105,8 +105,8 @@ export class Transport implements AheadSource {
       const problem = isWrite
         ? `the peer took over ${timeout} s to read what was sent`
         : `the peer kept the connection waiting for over ${timeout} s`;
-      const facts = isWrite ? { unreadSeconds: timeout } : { silentSeconds: timeout };
-      this.close(connectionFacts.add(new Deno.errors.TimedOut(problem), facts));
+      const details = isWrite ? { unreadSeconds: timeout } : { silentSeconds: timeout };
+      this.close(connectionErrorDetails.add(new Deno.errors.TimedOut(problem), details));
     });
   }
 

@@ -9,7 +9,7 @@ import { codeOf, ERROR_CODES, exitCodeOf, Failure } from "@degu/internal/agent/f
 import { wildcardHint } from "@degu/internal/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
-import { connectionFacts } from "@degu/internal/base/connection_facts.ts";
+import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { explainName } from "@degu/internal/net/connect.ts";
 import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { partInUse } from "@degu/internal/files/transfer/part_file.ts";
@@ -361,7 +361,7 @@ Deno.test("a peer that hangs does not answer; where nobody listens, it does not 
     explain(error),
     /^the peer does not answer: the TLS handshake .*; it may be busy, or hang/,
   );
-  const late = connectionFacts.add(new TimedOut("for programs"), { silentSeconds: 90 });
+  const late = connectionErrorDetails.add(new TimedOut("for programs"), { silentSeconds: 90 });
   assertMatch(explain(late), /^the peer does not answer: it was silent for 90 s; /);
   await homes.fail("viewer", 1, "no address answers: nothing listens at", ["ping", "camera"]);
 });

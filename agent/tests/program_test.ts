@@ -11,7 +11,7 @@ import {
   parseServingAddress,
 } from "@degu/internal/agent/addresses.ts";
 import { openClient } from "@degu/internal/agent/peer_client.ts";
-import { connectionFacts } from "@degu/internal/base/connection_facts.ts";
+import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { ALREADY_THERE, explain, reasonOf } from "@degu/internal/agent/explain.ts";
 import { exitCodeOf, Failure, Interrupted } from "@degu/internal/agent/failure.ts";
 import {
@@ -322,7 +322,7 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
       cause: new AggregateError(attempts),
     });
   const connecting = (error: Error, address: Address) =>
-    connectionFacts.add(error, { address, isConnecting: true });
+    connectionErrorDetails.add(error, { address, isConnecting: true });
   const closed = "the peer closed the connection without an answer";
   const both = "nothing listens at 10.0.0.1:1; there is no way to 10.0.0.2:2";
   const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
@@ -367,7 +367,7 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
     ],
     [new TimedOut("why"), 1, "the peer does not answer: why", /^; it may be busy, or hang/],
     [
-      unreachable(connectionFacts.add(new Error("why"), {
+      unreachable(connectionErrorDetails.add(new Error("why"), {
         fault: "unknown name",
         address: ["laptop.local", 7443],
       })),

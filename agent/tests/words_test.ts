@@ -10,7 +10,7 @@ import { pairingFailure } from "@degu/internal/agent/meeting.ts";
 import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { progressLine } from "@degu/internal/agent/progress_bar.ts";
-import { connectionFacts } from "@degu/internal/base/connection_facts.ts";
+import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
 import { answerLost, ownDevice } from "@degu/internal/device/join.ts";
 import {
@@ -159,7 +159,7 @@ Deno.test("what the library says to programs is said to people in their words", 
   const rows: [rule: string, error: Error, said: string][] = [
     [
       "the connection ends in a file",
-      connectionFacts.add(new Error("for programs"), {
+      connectionErrorDetails.add(new Error("for programs"), {
         fault: "broken",
         missingBytes: 272982784,
       }),
@@ -247,13 +247,13 @@ Deno.test("what the log says of others is said to people in their words", async 
       "a cable that is out",
       "for programs",
       `${from} was silent for 30 s, so its connection was closed`,
-      connectionFacts.add(new Deno.errors.TimedOut("for programs"), { silentSeconds: 30 }),
+      connectionErrorDetails.add(new Deno.errors.TimedOut("for programs"), { silentSeconds: 30 }),
     ],
     [
       "a peer that reads slowly",
       "for programs",
       `${from} took over 30 s to read what was sent, so its connection was closed`,
-      connectionFacts.add(new Deno.errors.TimedOut("for programs"), { unreadSeconds: 30 }),
+      connectionErrorDetails.add(new Deno.errors.TimedOut("for programs"), { unreadSeconds: 30 }),
     ],
     [
       "bytes that are no message",
@@ -282,9 +282,10 @@ Deno.test("a line of the log names the peer and the file where they are known", 
   const requestOf = () => ({ peer: "viewer", file: '"/inbox/a\u202e"' });
   const logger = explainingLogger((_level, line) => void lines.push(line), requestOf);
   const details = (error: Error) => ({ kind: "timeout", who: from, error }) as const;
-  const fact = (facts: object) => connectionFacts.add(new Deno.errors.TimedOut("x"), facts);
-  logger.record("info", "x", details(fact({ silentSeconds: 30 })));
-  logger.record("info", "x", details(fact({ unreadSeconds: 30 })));
+  const failure = (details: object) =>
+    connectionErrorDetails.add(new Deno.errors.TimedOut("x"), details);
+  logger.record("info", "x", details(failure({ silentSeconds: 30 })));
+  logger.record("info", "x", details(failure({ unreadSeconds: 30 })));
   logger.record("info", "x", details(new ProtocolError("BODY_INCOMPLETE", "x")));
   logger.record("info", `${from}: a newer request`, details(new Error("x")));
   const closed = new TlsError("CLOSED", "the peer closed the connection");

@@ -19,11 +19,11 @@ import { MemorySource } from "../body/body_source.ts";
 import type { BodyReadOptions } from "../body/body_reader.ts";
 import { decodeText, EMPTY, viewOf } from "../../internal/bytes.ts";
 import { copyOptions, notAllowed, wrongArgument, wrongType } from "../../internal/checks.ts";
-import { Facts } from "../../internal/facts.ts";
+import { HiddenProperty } from "../../internal/error_details.ts";
 import { BodyError, DeguError } from "../errors.ts";
 import { quote, typeName } from "../../internal/quote.ts";
 import { INSPECT, inspectFields } from "../../internal/printable.ts";
-import { checkInternal, INTERNAL, type Internal } from "../internal.ts";
+import { checkInternal, INTERNAL, type InternalArgument } from "../internal_argument.ts";
 import {
   checkHeaderDict,
   type Framing,
@@ -228,7 +228,9 @@ export interface AnsweredRequest {
   readonly uri: string;
 }
 
-const answeredRequests: Facts<AnsweredRequest> = new Facts(Symbol.for("degu.request"));
+const answeredRequests: HiddenProperty<AnsweredRequest> = new HiddenProperty(
+  Symbol.for("degu.request"),
+);
 
 /** Remembers which request a received response answers. */
 export function rememberRequest(response: Response, method: Method, uri: string): void {
@@ -355,7 +357,7 @@ export class Request {
 
   /** @internal */
   constructor(
-    internal: Internal<null>,
+    internal: InternalArgument<null>,
     method: Method,
     uri: string,
     headers: HeaderDict,

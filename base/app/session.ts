@@ -2,7 +2,7 @@
 
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
-import { checkInternal, type Internal } from "../internal.ts";
+import { checkInternal, type InternalArgument } from "../internal_argument.ts";
 import { isTrustedBy, type PeerIdentity } from "./peer_identity.ts";
 
 /** The trusted certificate that vouched for a peer. */
@@ -123,7 +123,7 @@ export class Session {
 
   /** @internal */
   constructor(
-    internal: Internal<null>,
+    internal: InternalArgument<null>,
     name: string,
     address: HostAddress | ScopedAddress | null,
     maxRequests: number,

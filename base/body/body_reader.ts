@@ -2,7 +2,7 @@
 
 import { EMPTY } from "../../internal/bytes.ts";
 import { checkInteger, copyOptions } from "../../internal/checks.ts";
-import { connectionFacts } from "../connection_facts.ts";
+import { connectionErrorDetails } from "../connection_error_details.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
 import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
 import type { Framing } from "../wire/headers.ts";
@@ -377,7 +377,7 @@ export class LengthReader extends BodyReader {
     }
     const problem = `the peer closed ${remaining} bytes before the end of the body`;
     const error = new ProtocolError("BODY_INCOMPLETE", problem);
-    return connectionFacts.add(error, { fault: "broken", missingBytes: remaining });
+    return connectionErrorDetails.add(error, { fault: "broken", missingBytes: remaining });
   }
 }
 

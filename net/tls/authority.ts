@@ -6,7 +6,7 @@
 
 import type { PeerAuthority } from "../../base/app/session.ts";
 import { checkUint8Array, notAllowed } from "../../internal/checks.ts";
-import { forgetOldest } from "../../internal/collections.ts";
+import { evictOldest } from "../../internal/collections.ts";
 import {
   ANY_PURPOSE,
   type Certificate,
@@ -114,7 +114,7 @@ export class Authorities {
       if (--budget.signatures < 0) return [];
       if (!verifySignature(child, key)) continue;
       this.#signers.set(child.certificate256, key256);
-      forgetOldest(this.#signers, MAX_SIGNERS);
+      evictOldest(this.#signers, MAX_SIGNERS);
       return issuers;
     }
     return [];
@@ -171,7 +171,7 @@ export function readCertificate(der: Uint8Array): Certificate {
   if (found !== undefined) return found;
   const read = parseCertificate(der);
   knownCertificates.set(key, read);
-  forgetOldest(knownCertificates, MAX_KNOWN);
+  evictOldest(knownCertificates, MAX_KNOWN);
   return read;
 }
 

@@ -12,7 +12,7 @@ import { canonicalDnsName, canonicalIPAddress, withoutZone } from "../../base/ad
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
 import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../internal/quote.ts";
-import { forgetOldest } from "../../internal/collections.ts";
+import { evictOldest } from "../../internal/collections.ts";
 import { type Authorities, readCertificate } from "./authority.ts";
 import {
   type Certificate,
@@ -249,7 +249,7 @@ const verifiedClients = new Map<string, Set<string>>();
 
 export function rememberVerified(certificate256: string, publicKey256: string): void {
   verifiedClients.set(certificate256, recallVerified(certificate256).add(publicKey256));
-  forgetOldest(verifiedClients, MAX_VERIFIED);
+  evictOldest(verifiedClients, MAX_VERIFIED);
 }
 
 /**

@@ -6,7 +6,7 @@ import type { Client } from "@degu/degu/client";
 import { FilesApp, listDirectory, StatusError } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { Request, type ServerOptions } from "@degu/degu/server";
-import { INTERNAL } from "@degu/internal/base/internal.ts";
+import { INTERNAL } from "@degu/internal/base/internal_argument.ts";
 import {
   DIGEST_ANSWER,
   formatPaths,

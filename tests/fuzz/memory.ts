@@ -4,7 +4,7 @@
 
 import type { App, Socket } from "@degu/internal/base/app/app.ts";
 import type { Address } from "@degu/internal/base/address.ts";
-import { Internal } from "@degu/internal/base/internal.ts";
+import { InternalArgument } from "@degu/internal/base/internal_argument.ts";
 import type { Accepted, Listener } from "@degu/internal/net/listener.ts";
 import { type Logger, Server, type ServerOptions } from "@degu/degu/server";
 import { failAtBugs } from "../support/bugs.ts";
@@ -168,7 +168,7 @@ export class MemoryServer extends Server {
       ["127.0.0.1", 1],
       app,
       { ...limits, logger, onExchange },
-      new Internal({ moreOptions: [], listen: () => memory }),
+      new InternalArgument({ moreOptions: [], listen: () => memory }),
     );
     this.#memory = memory;
     this.#serving = this.serveForever();

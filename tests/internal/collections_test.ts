@@ -1,70 +1,77 @@
-/** Groups, and maps that forget. */
+/** The set without gaps, and maps that evict their oldest entries. */
 import { assertEquals } from "@std/assert";
-import { forgetOldest, type Member, Members } from "@degu/internal/internal/collections.ts";
+import {
+  evictOldest,
+  type SwapRemoveEntry,
+  SwapRemoveSet,
+} from "@degu/internal/internal/collections.ts";
 import fc from "fast-check";
 
-interface Named extends Member {
+interface NamedEntry extends SwapRemoveEntry {
   readonly name: string;
 }
 
-/** A group of members with one-letter names. */
-function membersOf(names: string): { group: Members<Named>; member: Record<string, Named> } {
-  const group = new Members<Named>();
-  const member: Record<string, Named> = {};
-  for (const name of names) group.add(member[name] = { name, place: -1 });
-  return { group, member };
+/** Makes a set of entries with one-letter names. */
+function makeSet(
+  names: string,
+): { set: SwapRemoveSet<NamedEntry>; entries: Record<string, NamedEntry> } {
+  const set = new SwapRemoveSet<NamedEntry>();
+  const entries: Record<string, NamedEntry> = {};
+  for (const name of names) set.add(entries[name] = { name, index: -1 });
+  return { set, entries };
 }
 
-const namesOf = (group: Members<Named>) => [...group].map(({ name }) => name).sort().join("");
+const namesOf = (set: SwapRemoveSet<NamedEntry>) =>
+  [...set].map(({ name }) => name).sort().join("");
 
-const ROWS: readonly [rule: string, removed: string, left: string][] = [
+const ROWS: readonly [rule: string, removed: string, remaining: string][] = [
   ["the first", "a", "bcd"],
   ["one in the middle", "b", "acd"],
   ["the last", "d", "abc"],
-  ["one that took the place of another", "ad", "bc"],
+  ["one that was moved to the index of another", "ad", "bc"],
   ["all", "cabd", ""],
 ];
 
-for (const [rule, removed, left] of ROWS) {
-  Deno.test(`members: removed is ${rule}, and no other`, () => {
-    const { group, member } = membersOf("abcd");
-    for (const name of removed) assertEquals(group.delete(member[name]!), true);
-    assertEquals([namesOf(group), group.size], [left, left.length]);
+for (const [rule, removed, remaining] of ROWS) {
+  Deno.test(`a SwapRemoveSet removes ${rule}, and no other entry`, () => {
+    const { set, entries } = makeSet("abcd");
+    for (const name of removed) assertEquals(set.delete(entries[name]!), true);
+    assertEquals([namesOf(set), set.size], [remaining, remaining.length]);
   });
 }
 
-Deno.test("members: what is none, or none any more, can't be removed", () => {
-  const { group, member } = membersOf("ab");
-  assertEquals(group.delete({ name: "c", place: -1 }), false);
-  assertEquals([group.delete(member["a"]!), group.delete(member["a"]!)], [true, false]);
-  assertEquals(namesOf(group), "b");
+Deno.test("a SwapRemoveSet doesn't remove an object that is not an entry, or was removed before", () => {
+  const { set, entries } = makeSet("ab");
+  assertEquals(set.delete({ name: "c", index: -1 }), false);
+  assertEquals([set.delete(entries["a"]!), set.delete(entries["a"]!)], [true, false]);
+  assertEquals(namesOf(set), "b");
 });
 
-Deno.test("members: what is removed before its turn has none, and what is added meanwhile neither", () => {
-  const { group, member } = membersOf("abcd");
+Deno.test("an iteration over a SwapRemoveSet skips entries that are removed or added meanwhile", () => {
+  const { set, entries } = makeSet("abcd");
   const seen = [];
-  for (const { name } of group) {
+  for (const { name } of set) {
     seen.push(name);
     if (name === "a") {
-      group.delete(member["a"]!);
-      group.delete(member["c"]!);
-      group.add({ name: "e", place: -1 });
+      set.delete(entries["a"]!);
+      set.delete(entries["c"]!);
+      set.add({ name: "e", index: -1 });
     }
   }
   assertEquals(seen.sort().join(""), "abd");
-  assertEquals(namesOf(group), "bde");
+  assertEquals(namesOf(set), "bde");
 });
 
 Deno.test("a map keeps the most recently added entries, up to its limit", () => {
   const keys = fc.array(fc.integer({ min: 0, max: 20 }));
-  fc.assert(fc.property(keys, fc.integer({ min: 1, max: 10 }), (added, most) => {
+  fc.assert(fc.property(keys, fc.integer({ min: 1, max: 10 }), (added, maxSize) => {
     const map = new Map<number, number>();
     const expected: number[] = [];
     for (const [i, key] of added.entries()) {
       map.set(key, i);
-      forgetOldest(map, most);
+      evictOldest(map, maxSize);
       if (!expected.includes(key)) expected.push(key);
-      if (expected.length > most) expected.shift();
+      if (expected.length > maxSize) expected.shift();
       assertEquals([...map.keys()], expected);
     }
   }));

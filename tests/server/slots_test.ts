@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { TempDevices } from "@degu/degu/misc";
 import { type App, type ResponseTuple, Server, type Session } from "@degu/degu/server";
-import { Internal } from "@degu/internal/base/internal.ts";
+import { InternalArgument } from "@degu/internal/base/internal_argument.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
@@ -169,7 +169,9 @@ Deno.test("60 connections that a client keeps lock no other client out", async (
 Deno.test("every way to end releases the slot", async (t) => {
   const throwing: App = ({ uri }) => {
     if (uri === "/throw") throw new Error("no");
-    return uri === "/error" ? [500, "Internal Server Error", {}, null] : [200, "OK", {}, null];
+    return uri === "/error"
+      ? [500, "InternalArgument Server Error", {}, null]
+      : [200, "OK", {}, null];
   };
   const ways: readonly (readonly [what: string, bytes: string])[] = [
     ["nothing", ""],
@@ -253,7 +255,7 @@ async function holdSlot(app: App = ok) {
     ["127.0.0.1", 1],
     app,
     { maxConnections: 1, logger },
-    new Internal({ moreOptions: [], listen: () => listener }),
+    new InternalArgument({ moreOptions: [], listen: () => listener }),
   );
   const serving = server.serveForever();
   await turns(10);

@@ -4,7 +4,7 @@ import { bodies, Body, ChunkedBody, ContentRange, Range } from "@degu/degu/base"
 import { mkreq } from "@degu/degu/misc";
 import type { Api, Socket } from "@degu/degu";
 import { type PeerCertificate, type Request, Session } from "@degu/degu/server";
-import { INTERNAL } from "@degu/internal/base/internal.ts";
+import { INTERNAL } from "@degu/internal/base/internal_argument.ts";
 import { streamOf } from "./streams.ts";
 import { latin1 } from "./wire_grammar.ts";
 

@@ -15,7 +15,7 @@ import {
   type Socket,
 } from "@degu/degu/server";
 import { ProxyApp } from "@degu/degu";
-import { INTERNAL } from "@degu/internal/base/internal.ts";
+import { INTERNAL } from "@degu/internal/base/internal_argument.ts";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
 import { failAtBugs } from "./bugs.ts";
 import { RawPeer, within } from "./raw_peer.ts";

@@ -9,7 +9,7 @@ export const WRONG: readonly WrongProgram[] = [
   throw new StatusError("no such lamp", { status: 404 });
 });`,
     `new Server(address, () => reply(404, "no such lamp"));`,
-    "'Internal<",
+    "'InternalArgument<",
   ],
   [
     "a StatusError of fields",

@@ -1,10 +1,10 @@
-/** The details of connections in errors, as properties under a registered symbol. */
+/** Details of connections in errors, as properties under a registered symbol. */
 
-import { Facts } from "../internal/facts.ts";
+import { HiddenProperty } from "../internal/error_details.ts";
 import type { Address } from "./address.ts";
 
 /**
- * What happened to a connection.
+ * The fault of a connection.
  *
  * - `"refused"`: nothing listens at the address.
  * - `"reset"`: the peer, or a firewall, reset the connection.
@@ -21,26 +21,28 @@ export type ConnectionFault =
   | "timed out"
   | "unknown name";
 
-/** What happened to a connection, where, and how far it had come. */
+/** The fault of a connection, its address, and the state in which the connection was. */
 export interface ConnectionErrorDescription {
-  /** What happened. */
+  /** The kind of the fault. */
   readonly fault: ConnectionFault;
   /** The address, if the connection or its handshake failed; else `null`. */
   readonly address: Address | null;
-  /** Whether nothing had answered at the address yet. */
+  /** Whether the connection failed before the address had responded. */
   readonly isConnecting: boolean;
-  /** The time-out, if the peer sent nothing for so many seconds; else `null`. */
+  /** The time-out in seconds, if the peer sent no byte in that time; else `null`. */
   readonly silentSeconds: number | null;
-  /** The time-out, if the peer didn't read for so many seconds what was sent; else `null`. */
+  /** The time-out in seconds, if the peer didn't read the sent bytes in that time; else `null`. */
   readonly unreadSeconds: number | null;
-  /** The bytes of a body that were left to come; else `null`. */
+  /** The number of bytes of a body that are missing, if a body was cut off; else `null`. */
   readonly missingBytes: number | null;
 }
 
-/** The key under which an error has the details of its connection. */
+/** The key of the details of a connection in its error. */
 export const CONNECTION: unique symbol = Symbol.for("degu.connection");
 
-/** The details that an error has itself; an error of the system has a class or a code instead. */
-export type ConnectionFacts = Partial<ConnectionErrorDescription>;
+/** The details that an error carries; the fault of a system error follows from its class or code. */
+export type ConnectionErrorDetails = Partial<ConnectionErrorDescription>;
 
-export const connectionFacts: Facts<ConnectionFacts> = new Facts(CONNECTION);
+export const connectionErrorDetails: HiddenProperty<ConnectionErrorDetails> = new HiddenProperty(
+  CONNECTION,
+);
