@@ -2,7 +2,7 @@
 
 import type { Api, AppObject } from "../base/app/app.ts";
 import { makeOutputFromInput } from "../base/body/bodies.ts";
-import { copyOptions, wrongType } from "../internal/checks.ts";
+import { copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { type Request, Response, type ResponseTuple, thrownResponse } from "../base/app/message.ts";
 import { hasBrokenBody } from "../net/incoming_body.ts";
 import { makeSafeLogger, type SafeLogger, warnAbout } from "../net/logger.ts";
@@ -90,7 +90,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     checkRequester("client", client);
     const { headers, logger } = copyOptions(options, ["headers", "logger"]);
     if (headers !== undefined && typeof headers !== "function") {
-      throw wrongType("headers", "a function", headers);
+      throw wrongTypeError("headers", "a function", headers);
     }
     // Each session makes one request at a time, so the pool has at most as many connections as the
     // server has sessions.

@@ -1,6 +1,6 @@
 /** Answers in one call: a status, and text, JSON or another body. */
 
-import { notAllowed, wrongArgument } from "../internal/checks.ts";
+import { notAllowedError, wrongArgumentError } from "../internal/checks.ts";
 import type { ResponseTuple } from "../base/app/message.ts";
 import { type BodyOut, encodeBody } from "../base/body/bodies.ts";
 import { typeName } from "../internal/quote.ts";
@@ -43,7 +43,7 @@ export function reply<S extends number>(
   const reason = reasonOf(status);
   if (isBodiless("GET", status)) {
     if (body !== undefined && body !== null) {
-      throw notAllowed("body", `must be null with status ${status}; got ${typeName(body)}`);
+      throw notAllowedError("body", `must be null with status ${status}; got ${typeName(body)}`);
     }
     return [status, reason, { ...headers }, null];
   }
@@ -89,12 +89,12 @@ export function json<const T>(
   const [status = 200, headers = {}] = rest;
   // As JSON, a promise would be {}.
   if (typeof (value as Partial<PromiseLike<unknown>> | null)?.then === "function") {
-    throw wrongArgument("value", "must be a value; got a promise, which has to be awaited");
+    throw wrongArgumentError("value", "must be a value; got a promise, which has to be awaited");
   }
   // The type of `JSON.stringify` doesn't tell that the result may be `undefined`.
   const text = JSON.stringify(value) as string | undefined;
   if (text === undefined) {
-    throw wrongArgument("value", `must have a form in JSON; got ${typeName(value)}`);
+    throw wrongArgumentError("value", `must have a form in JSON; got ${typeName(value)}`);
   }
   return reply(status, text, { "content-type": "application/json", ...headers });
 }

@@ -10,7 +10,7 @@ import {
 } from "../base/app/app.ts";
 import { addParameters, type Request, type RequestChanges } from "../base/app/message.ts";
 import { joinIdentities, type PeerIdentity, readDecision } from "../base/app/peer_identity.ts";
-import { checkObject, notAllowed } from "../internal/checks.ts";
+import { checkObject, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { checkMethod, type Method } from "../base/wire/preamble.ts";
 import { checkUri } from "../base/wire/uri.ts";
@@ -134,7 +134,7 @@ export function routes<Key extends string>(
     apps.add(app);
     if (onConnect !== null) askers.set(app, onConnect);
   }
-  if (byShape.size === 0) throw notAllowed("table", "must have a route; got none");
+  if (byShape.size === 0) throw notAllowedError("table", "must have a route; got none");
   const all = [...byShape.values()].sort((a, b) => a.order < b.order ? -1 : 1);
   const app: AppObject = {
     handle(request, session, api) {
@@ -185,10 +185,10 @@ function addRoute(
   checkUri(`/${example.join("/")}`, label);
   const rest = components.findIndex((each) => typeof each !== "string" && each.isRest);
   if (rest >= 0 && (isMount || rest < components.length - 1)) {
-    throw notAllowed(label, `must have ${written[rest]} at the end, and a method`);
+    throw notAllowedError(label, `must have ${written[rest]} at the end, and a method`);
   }
   if (new Set(variables.map(({ name }) => name)).size < variables.length) {
-    throw notAllowed(label, `each name must come once; got one twice`);
+    throw notAllowedError(label, `each name must come once; got one twice`);
   }
   const kinds = components.map((each) => typeof each === "string" ? "0" : each.isRest ? "2" : "1");
   const order = kinds.join("") + (isMount ? "3" : "");
@@ -197,7 +197,7 @@ function addRoute(
   const route = byShape.get(shape) ?? { components, isMount, order, apps: new Map() };
   const other = route.apps.get(method);
   if (other !== undefined) {
-    throw notAllowed(
+    throw notAllowedError(
       label,
       `must be the only one for its requests; ${other.label} has the same`,
     );
@@ -210,7 +210,7 @@ function addRoute(
 function splitKey(key: string, label: string): { method: Method | null; path: string } {
   if (key.startsWith("/")) {
     if (key === "/" || /[^/]\/$/.test(key)) return { method: null, path: key.slice(1, -1) };
-    throw notAllowed(
+    throw notAllowedError(
       label,
       `must be a method and a path, ${quote(`GET ${key}`)}, or end with a slash, for ` +
         `everything below: ${quote(`${key}/`)}`,
@@ -219,7 +219,7 @@ function splitKey(key: string, label: string): { method: Method | null; path: st
   const [method, path = "", ...more] = key.split(" ") as [Method, ...string[]];
   checkMethod(method, label);
   if (!path.startsWith("/") || path.includes("?") || more.length > 0) {
-    throw notAllowed(label, `must be a method, a space and a path, as in "GET /lamps"`);
+    throw notAllowedError(label, `must be a method, a space and a path, as in "GET /lamps"`);
   }
   return { method, path: path.slice(1) };
 }
@@ -228,13 +228,13 @@ function readComponent(text: string, label: string): string | Variable {
   const [, name, dots] = VARIABLE.exec(text) ?? [];
   if (name !== undefined) return { name, isRest: dots !== undefined };
   if (text.startsWith(":")) {
-    throw notAllowed(
+    throw notAllowedError(
       label,
       `must have a name in braces, {${text.slice(1)}}; got ${quote(text)}`,
     );
   }
   if (/[{}]/.test(text)) {
-    throw notAllowed(
+    throw notAllowedError(
       label,
       `must have a name of letters, digits and _ in braces that are a whole component, ` +
         `{name}, or {name...} at the end; got ${quote(text)}`,

@@ -3,9 +3,9 @@
 import {
   checkInteger,
   checkString,
-  notAllowed,
-  wrongArgument,
-  wrongType,
+  notAllowedError,
+  wrongArgumentError,
+  wrongTypeError,
 } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 
@@ -66,11 +66,11 @@ export function formatAddress(address: Address): string {
   checkHost(host, flowinfo !== undefined, scopeid);
   checkPort(port, 0);
   if (flowinfo) {
-    throw notAllowed("address[2]", `must be 0, as text has no flowinfo; got ${flowinfo}`);
+    throw notAllowedError("address[2]", `must be 0, as text has no flowinfo; got ${flowinfo}`);
   }
   const text = addressText(makeTuple(host, port, flowinfo, scopeid));
   if (!text.startsWith(UNIX)) return text;
-  throw notAllowed(
+  throw notAllowedError(
     "address[0]",
     `must not be "unix", as ${quote(text)} is read as a Unix socket; write "UNIX", the same name`,
   );
@@ -132,11 +132,11 @@ export function checkAddress(address: Address, side: "client" | "server"): Addre
   checkString("side", side);
   const isClient = side === "client";
   if (!isClient && side !== "server") {
-    throw notAllowed("side", `must be "client" or "server"; got ${quote(side)}`);
+    throw notAllowedError("side", `must be "client" or "server"; got ${quote(side)}`);
   }
   if (address instanceof Uint8Array) {
     if (isClient && address.length === 0) {
-      throw notAllowed(
+      throw notAllowedError(
         "address",
         "an abstract name must begin with a NUL byte; got an empty array",
       );
@@ -151,9 +151,9 @@ export function checkAddress(address: Address, side: "client" | "server"): Addre
   if (isIPv6(withoutZone(checked))) {
     checkScope(checked, scopeid);
   } else if (isClient) {
-    if (!isNameOrIPv4(host)) throw badHost(host, "an IP address or a DNS name");
+    if (!isNameOrIPv4(host)) throw invalidHostError(host, "an IP address or a DNS name");
   } else if (isScoped || !isIPv4(host)) {
-    throw badHost(host, isScoped ? "an IPv6 address" : "an IPv4 or IPv6 address");
+    throw invalidHostError(host, isScoped ? "an IPv6 address" : "an IPv4 or IPv6 address");
   }
   return makeTuple(host, checkPort(port, isClient ? 1 : 0), flowinfo, scopeid);
 }
@@ -185,21 +185,25 @@ function checkHost(host: string, isScoped: boolean, scopeid: number | undefined)
   if (isIPv6(withoutZone(host))) {
     checkScope(host, scopeid);
   } else if (isScoped || !isNameOrIPv4(host)) {
-    throw badHost(host, isScoped ? "an IPv6 address" : "an IP address or a DNS name");
+    throw invalidHostError(host, isScoped ? "an IPv6 address" : "an IP address or a DNS name");
   }
 }
 
 function parseHostAndPort(text: string): Address {
   const [, literal, name, digits = ""] = HOST_AND_PORT.exec(text) ?? [];
-  if ((literal === undefined && !name) || String(Number(digits)) !== digits) throw badText(text);
+  if ((literal === undefined && !name) || String(Number(digits)) !== digits) {
+    throw invalidAddressError(text);
+  }
   const port = checkPort(Number(digits), 0);
   const host = literal ?? name!;
-  if (literal !== undefined && !isIPv6(withoutZone(host))) throw badHost(host, "an IPv6 address");
+  if (literal !== undefined && !isIPv6(withoutZone(host))) {
+    throw invalidHostError(host, "an IPv6 address");
+  }
   checkHost(host, false, undefined);
   const zone = zoneOf(host);
   if (zone === null || !SCOPE_NUMBER.test(zone)) return makeTuple(host, port);
   if (zone !== "0") return makeTuple(withoutZone(host), port, 0, Number(zone));
-  throw notAllowed("address", `must have no scope instead of 0; got ${quote(text)}`);
+  throw notAllowedError("address", `must have no scope instead of 0; got ${quote(text)}`);
 }
 
 function parseSocketName(text: string): Address {
@@ -210,7 +214,7 @@ function parseSocketName(text: string): Address {
     ? checkAbstractName(encoder.encode(`\0${name.slice(1)}`))
     : checkSocketPath(name);
   if (socketName(address) === text) return address;
-  throw notAllowed(
+  throw notAllowedError(
     "address",
     `must be ${quote(addressText(address))}, the one way to write this; got ${quote(UNIX + text)}`,
   );
@@ -221,15 +225,18 @@ function unescape(text: string): string {
     return decodeURIComponent(text);
   } catch {
     const hint = "write a percent sign as %25, and escape only invisible characters";
-    throw notAllowed("address", `a percent sign that escapes nothing in ${quote(text)}; ${hint}`);
+    throw notAllowedError(
+      "address",
+      `a percent sign that escapes nothing in ${quote(text)}; ${hint}`,
+    );
   }
 }
 
 /** The error for text without the form of an address. */
-function badText(text: string): RangeError {
+function invalidAddressError(text: string): RangeError {
   // The text before an at sign may be a password.
   const got = text.includes("@") ? "" : `; got ${quote(text)}`;
-  return notAllowed("address", `${problemOf(text)}${got}`);
+  return notAllowedError("address", `${problemOf(text)}${got}`);
 }
 
 function problemOf(text: string): string {
@@ -306,7 +313,7 @@ export function isZone(text: string): boolean {
 export function checkScope(host: string, scopeid = 0): void {
   const zone = zoneOf(host);
   if (zone !== null && !ZONE.test(zone)) {
-    throw notAllowed(
+    throw notAllowedError(
       "address[0]",
       "must have the name or the number of an interface after %, without zeros before it; " +
         `got ${quote(host)}`,
@@ -316,11 +323,11 @@ export function checkScope(host: string, scopeid = 0): void {
     checkInteger("address: the scope", Number(zone), 0, MAX_UINT32);
   }
   if (zone !== null && scopeid !== 0 && zone !== String(scopeid)) {
-    throw notAllowed("address", `must give the scope once; got ${quote(host)} and ${scopeid}`);
+    throw notAllowedError("address", `must give the scope once; got ${quote(host)} and ${scopeid}`);
   }
   const scoped = scopeid !== 0 || (zone !== null && zone !== "0");
   if (scoped || !isLinkLocal(host)) return;
-  throw notAllowed(
+  throw notAllowedError(
     "address[0]",
     `must have a scope, the interface of a link-local address; got ${quote(host)}: ` +
       `write ["${withoutZone(host)}%eth0", port] or ["${withoutZone(host)}", port, 0, scopeid]`,
@@ -328,12 +335,12 @@ export function checkScope(host: string, scopeid = 0): void {
 }
 
 /** The error for text that is not a host, with a guess at what the text is. */
-export function badHost(host: string, wanted: string): RangeError {
+export function invalidHostError(host: string, wanted: string): RangeError {
   const mistake = mistakeOf(host);
   const hint = mistake === null ? "" : `; this looks like ${mistake}`;
   // The text before an at sign may be a password.
   const got = host.includes("@") ? "" : `; got ${quote(host)}`;
-  return notAllowed("address[0]", `must be ${wanted}${got}${hint}`);
+  return notAllowedError("address[0]", `must be ${wanted}${got}${hint}`);
 }
 
 /** The kind of value that was probably given in place of a host; `null` without a good guess. */
@@ -356,13 +363,13 @@ function mistakeOf(host: string): string | null {
 export function checkAbstractName(name: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(name);
   if (copy.length > MAX_NAME_BYTES) {
-    throw notAllowed(
+    throw notAllowedError(
       "address",
       `an abstract name must have at most ${MAX_NAME_BYTES} bytes; got ${copy.length}`,
     );
   }
   if (copy.length > 0 && copy[0] !== 0) {
-    throw notAllowed(
+    throw notAllowedError(
       "address",
       `an abstract name must begin with a NUL byte; got ${quote(copy)}`,
     );
@@ -370,7 +377,7 @@ export function checkAbstractName(name: Uint8Array): Uint8Array {
   try {
     new TextDecoder("utf-8", { fatal: true }).decode(copy);
   } catch {
-    throw notAllowed("address", `an abstract name must be valid UTF-8; got ${quote(copy)}`);
+    throw notAllowedError("address", `an abstract name must be valid UTF-8; got ${quote(copy)}`);
   }
   return copy;
 }
@@ -378,7 +385,7 @@ export function checkAbstractName(name: Uint8Array): Uint8Array {
 export function checkSocketPath(path: string): string {
   const problem = pathProblem(path);
   if (problem === null) return path;
-  throw notAllowed("address", `the path of a Unix socket ${problem}; got ${quote(path)}`);
+  throw notAllowedError("address", `the path of a Unix socket ${problem}; got ${quote(path)}`);
 }
 
 function pathProblem(path: string): string | null {
@@ -404,11 +411,11 @@ export type Parts = [host: string, port: number, flowinfo?: number, scopeid?: nu
 function checkTuple(address: Address): Parts {
   if (!Array.isArray(address)) {
     const wanted = "[host, port], [host, port, flowinfo, scopeid], a string or a Uint8Array";
-    throw wrongType("address", wanted, address);
+    throw wrongTypeError("address", wanted, address);
   }
   const parts = [...address] as unknown as Parts;
   if (parts.length !== 2 && parts.length !== 4) {
-    throw wrongArgument("address", `must have 2 or 4 items; got ${parts.length}`);
+    throw wrongArgumentError("address", `must have 2 or 4 items; got ${parts.length}`);
   }
   const [host, port, flowinfo = 0, scopeid = 0] = parts;
   checkString("address[0]", host);

@@ -1,7 +1,7 @@
 /** The directory of a device, and the files there that several processes change. */
 
 import { fileURLToPath } from "node:url";
-import { notAllowed, wrongType } from "../internal/checks.ts";
+import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { pause } from "../internal/pause.ts";
 import {
@@ -25,9 +25,9 @@ const VERSION = 1;
 
 export function devicePath(dir: string | URL): string {
   const path = dir instanceof URL && dir.protocol === "file:" ? fileURLToPath(dir) : dir;
-  if (typeof path !== "string") throw wrongType("dir", "a path or a file URL", dir);
+  if (typeof path !== "string") throw wrongTypeError("dir", "a path or a file URL", dir);
   if (!isAbsolute(path) || path.includes("\0")) {
-    throw notAllowed("dir", `must be an absolute path; got ${quote(path)}`);
+    throw notAllowedError("dir", `must be an absolute path; got ${quote(path)}`);
   }
   return normalize(join(path, "."));
 }
@@ -75,11 +75,11 @@ export async function findDevice(dir: string, name: string | undefined): Promise
 function settleName(dir: string, known: string | null, name: string | undefined): string {
   if (known === null) {
     if (name !== undefined) return name;
-    throw notAllowed("name", `there is no device in ${quote(dir)} yet, so a name is required`);
+    throw notAllowedError("name", `there is no device in ${quote(dir)} yet, so a name is required`);
   }
   if (name === undefined || nameKey(name) === nameKey(known)) return known;
   const problem = `the device in ${quote(dir)} is named ${quote(known)}, which can't be changed`;
-  throw notAllowed("name", `${problem}; got ${quote(name)}: give that name, or none`);
+  throw notAllowedError("name", `${problem}; got ${quote(name)}: give that name, or none`);
 }
 
 /** Whether a file says that it has another version, and is not just damaged. */

@@ -13,7 +13,7 @@ import {
 import { readApp } from "../base/app/app.ts";
 import { isTrustedBy, readDecision } from "../base/app/peer_identity.ts";
 import { addTrust, identifyPeer } from "../base/app/session.ts";
-import { checkObject, wrongArgument, wrongType } from "../internal/checks.ts";
+import { checkObject, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { identifyDevice } from "./identity/authority.ts";
 import { makeSafeLogger } from "../net/logger.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -52,7 +52,7 @@ export class DeviceServer extends SSLServer {
    * @throws {TypeError} always.
    */
   static override readonly start: never = ((): never => {
-    throw wrongArgument("DeviceServer.start", "can't be called; use device.serve()");
+    throw wrongArgumentError("DeviceServer.start", "can't be called; use device.serve()");
   }) as never;
   readonly #services: DeviceServices;
   readonly #unsubscribe: () => void;
@@ -77,7 +77,10 @@ export class DeviceServer extends SSLServer {
   ) {
     checkObject("options", options);
     if ("protocol" in options) {
-      throw wrongArgument("options", 'unknown option "protocol"; the client of a peer names none');
+      throw wrongArgumentError(
+        "options",
+        'unknown option "protocol"; the client of a peer names none',
+      );
     }
     const { logger = services.logger } = options;
     super(contextOf(services), address, forPeers(services, app, logger), { ...options, logger });
@@ -98,7 +101,7 @@ export class DeviceServer extends SSLServer {
    * @throws {TypeError} always.
    */
   override setSslctx(_: never): never {
-    throw wrongArgument(
+    throw wrongArgumentError(
       "setSslctx",
       "can't be called for the server of a device, which trusts the peers of the device; pair " +
         "them, or forget them",
@@ -262,10 +265,10 @@ export function trustSignalOf(session: Session): AbortSignal | null {
  * ```
  */
 export function peerOf(session: Session): Peer {
-  if (!(session instanceof Session)) throw wrongType("session", "a session", session);
+  if (!(session instanceof Session)) throw wrongTypeError("session", "a session", session);
   const found = sessionPeers.get(session);
   if (found === undefined) {
-    throw wrongArgument(
+    throw wrongArgumentError(
       "session",
       "must be one of a DeviceServer; this one is of another server, or of callApp without a " +
         "session of TempDevices.peerSession()",

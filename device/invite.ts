@@ -23,7 +23,7 @@ import {
   checkNumber,
   checkSignal,
   copyOptions,
-  notAllowed,
+  notAllowedError,
 } from "../internal/checks.ts";
 import { pause } from "../internal/pause.ts";
 import {
@@ -240,7 +240,7 @@ export class Invitation implements AsyncDisposable {
     if (confirm !== undefined) checkFunction("confirm", confirm);
     checkNumber("seconds", seconds);
     if (!(seconds >= 1 && seconds <= MAX_OPEN_SECONDS)) {
-      throw notAllowed("seconds", `must be from 1 to ${MAX_OPEN_SECONDS}; got ${seconds}`);
+      throw notAllowedError("seconds", `must be from 1 to ${MAX_OPEN_SECONDS}; got ${seconds}`);
     }
     const given = listen === undefined ? null : checkListen(listen);
     const findAddresses = addressFinder(services, serving);

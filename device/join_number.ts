@@ -10,7 +10,7 @@ import {
 } from "../base.ts";
 import type { ClientSslctx, Connection } from "../client.ts";
 import { addressText, isUnixAddress, withPort } from "../base/address.ts";
-import { checkFunction, checkSignal, copyOptions, notAllowed } from "../internal/checks.ts";
+import { checkFunction, checkSignal, copyOptions, notAllowedError } from "../internal/checks.ts";
 import { readAuthorityDer } from "./identity/authority.ts";
 import { checkAddresses } from "../net/addresses.ts";
 import { joinSignals, untilAborted } from "../net/connect.ts";
@@ -94,9 +94,9 @@ export async function joinByNumber(
   const addresses = checkAddresses("addresses", given, (address) => {
     const checked = checkAddress(address, "client");
     if (!isUnixAddress(checked)) return checked;
-    throw notAllowed("address", "must be a host with a port; got a Unix socket");
+    throw notAllowedError("address", "must be a host with a port; got a Unix socket");
   });
-  if (addresses.length === 0) throw notAllowed("addresses", "must not be empty");
+  if (addresses.length === 0) throw notAllowedError("addresses", "must not be empty");
   const { name, identity, peers, logger, closing } = services;
   const findAddresses = addressFinder(services, serving);
   if (peerName !== undefined) await peers.checkFree(peerName);

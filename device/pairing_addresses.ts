@@ -9,7 +9,7 @@ import {
   type Socket,
 } from "../base.ts";
 import { addressText, isLinkLocal, isUnixAddress, withPort } from "../base/address.ts";
-import { notAllowed } from "../internal/checks.ts";
+import { notAllowedError } from "../internal/checks.ts";
 import { checkAddresses, withoutMapping } from "../net/addresses.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
@@ -26,14 +26,14 @@ export function addressFinder(
     const given = checkAddresses("serving", serving, (address) => {
       const checked = checkAddress(address, "client");
       if (isWildcard(checked) || isHost(hostAsSent(checked) ?? "")) return checked;
-      throw notAllowed(
+      throw notAllowedError(
         "address",
         "must be an IP address or a DNS name with a port, at which another machine can reach this " +
           `one; got ${addressText(checked)}`,
       );
     });
     if (given.length > MAX_ADDRESSES) {
-      throw notAllowed(
+      throw notAllowedError(
         "serving",
         `must be at most ${MAX_ADDRESSES} addresses; got ${given.length}`,
       );
@@ -60,16 +60,16 @@ export function checkListen(listen: readonly Address[]): readonly (HostAddress |
   const checked = checkAddresses("listen", listen, (address) => {
     const checked = checkAddress(address, "server");
     if (isUnixAddress(checked)) {
-      throw notAllowed("address", "must be an IP address with a port; got a Unix socket");
+      throw notAllowedError("address", "must be an IP address with a port; got a Unix socket");
     }
     if (checked[1] < 65535) return checked;
-    throw notAllowed(
+    throw notAllowedError(
       "address[1]",
       "must be below 65535, since the next port is used, too; got 65535",
     );
   });
   if (checked.length > 0 && checked.length <= MAX_ADDRESSES) return checked;
-  throw notAllowed(
+  throw notAllowedError(
     "listen",
     `must be 1 to ${MAX_ADDRESSES} addresses; got ${checked.length}; omit it for every address of ` +
       "this machine",

@@ -10,7 +10,7 @@ import {
 } from "../base.ts";
 import type { Logger } from "../server.ts";
 import { isUnixAddress } from "../base/address.ts";
-import { checkString, notAllowed, wrongType } from "../internal/checks.ts";
+import { checkString, notAllowedError, wrongTypeError } from "../internal/checks.ts";
 import { argumentErrorDetails } from "../internal/error_details.ts";
 import { quote } from "../internal/quote.ts";
 import { type DeviceAuthority, readAuthority } from "./identity/authority.ts";
@@ -196,7 +196,7 @@ export class PeerStore {
   /** The id of a peer, given as an object, a name or an id; `null` for an unknown name. */
   async idOf(peer: Peer | string): Promise<string | null> {
     const id: unknown = typeof peer === "string" ? peer : peer?.id;
-    if (typeof id !== "string") throw wrongType("peer", "a peer, a name or an id", peer);
+    if (typeof id !== "string") throw wrongTypeError("peer", "a peer, a name or an id", peer);
     if (isDeviceId(id)) return id;
     if (typeof peer !== "string") return null;
     const all = [...await this.list(), ...this.#ofOtherVersions()];
@@ -422,7 +422,7 @@ function checkPeerName(
   const problem =
     `the name ${quote(name)} is taken, by the peer with the id ${holder.id}; choose ` +
     "another one, or rename that peer";
-  if (option === "name") throw notAllowed(option, problem);
+  if (option === "name") throw notAllowedError(option, problem);
   const options = { peerName: name, problem };
   const taken = new PairingError("NAME_TAKEN", `${option}: ${problem}`, options);
   throw argumentErrorDetails.add(taken, { argument: option, problem });

@@ -3,7 +3,7 @@
 import { INTERNAL } from "../base/internal_argument.ts";
 import { join } from "../internal/disk/paths.ts";
 import { type Logger, Session } from "../server.ts";
-import { checkString, notAllowed } from "../internal/checks.ts";
+import { checkString, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { DeviceIdentity } from "./identity/device_identity.ts";
 import { Device } from "./device.ts";
@@ -66,7 +66,7 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
     for (const [i, name] of names.entries()) {
       checkString(`names[${i}]`, name);
       if (names.indexOf(name) !== i) {
-        throw notAllowed(`names[${i}]`, `must come once; got ${name}`);
+        throw notAllowedError(`names[${i}]`, `must come once; got ${name}`);
       }
     }
     await using opened = new AsyncDisposableStack();
@@ -110,7 +110,7 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
     const peer = this.#peers.get(name);
     if (peer === undefined) {
       const known = [...this.#peers.keys()].join(", ");
-      throw notAllowed("name", `must be one of ${known}; got ${quote(String(name))}`);
+      throw notAllowedError("name", `must be one of ${known}; got ${quote(String(name))}`);
     }
     const session = new Session(INTERNAL, name, null, MAX_REQUESTS);
     setPeer(session, peer);

@@ -11,7 +11,7 @@
  */
 
 import type { HeaderDict } from "../base.ts";
-import { notAllowed } from "../internal/checks.ts";
+import { notAllowedError } from "../internal/checks.ts";
 import { createHash, type Hash } from "node:crypto";
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
@@ -105,7 +105,7 @@ export function parseReprDigest(value: string): string | null {
  */
 export function formatReprDigest(sha256: string): string {
   if (!SHA256_HEX.test(sha256)) {
-    throw notAllowed(
+    throw notAllowedError(
       "sha256",
       `must be 64 lower-case hexadecimal digits; got ${quote(`${sha256}`)}`,
     );
@@ -160,7 +160,7 @@ function decodeBase64(base64: string): Uint8Array | null {
 }
 
 function badField(name: string, value: string): RangeError {
-  return notAllowed(name, `${quote(value)} does not have the form of RFC 9530`);
+  return notAllowedError(name, `${quote(value)} does not have the form of RFC 9530`);
 }
 
 /** The number of digests that are cached; a large directory must not fill the memory. */

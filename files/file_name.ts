@@ -1,7 +1,7 @@
 /** File names as components of a path, with exactly one spelling of each name. */
 
 import type { Request } from "../server.ts";
-import { checkString, notAllowed } from "../internal/checks.ts";
+import { checkString, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { checkUri } from "../base/wire/uri.ts";
 
@@ -34,7 +34,7 @@ const encoder = new TextEncoder();
 export function escapeName(name: string): string {
   checkString("name", name);
   const problem = problemOf(name);
-  if (problem !== null) throw notAllowed("name", `${quote(name)} ${problem}`);
+  if (problem !== null) throw notAllowedError("name", `${quote(name)} ${problem}`);
   if (PLAIN.test(name)) return name;
   let component = "";
   for (const byte of encoder.encode(name)) component += escapeByte(byte);
@@ -52,7 +52,7 @@ export function unescapeName(component: string): string {
   checkString("component", component);
   const name = readComponent(component);
   if (name !== null && problemOf(name) === null && escapeName(name) === component) return name;
-  throw notAllowed(
+  throw notAllowedError(
     "component",
     `${quote(component)} is not the escaped form of a file name; make it with escapeName()`,
   );
@@ -95,7 +95,7 @@ export function uriOf(uri: string | readonly string[]): string {
 export function directoryUriOf(uri: string | readonly string[]): string {
   const text = uriOf(isNames(uri) && uri.at(-1) !== "" ? [...uri, ""] : uri);
   if (text.split("?")[0]!.endsWith("/")) return text;
-  throw notAllowed("uri", `the path of a directory must end with "/"; got ${uri}`);
+  throw notAllowedError("uri", `the path of a directory must end with "/"; got ${uri}`);
 }
 
 function isNames(uri: string | readonly string[]): uri is readonly string[] {

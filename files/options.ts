@@ -7,8 +7,8 @@ import {
   checkFunction,
   checkSignal,
   copyOptions,
-  notAllowed,
-  wrongType,
+  notAllowedError,
+  wrongTypeError,
 } from "../internal/checks.ts";
 import type { Beginning } from "./reuse.ts";
 
@@ -172,9 +172,9 @@ export function pathOf(name: "file" | "dir", given: string | URL): string {
   const what = `the path of a ${name === "dir" ? "directory" : "file"}`;
   const isFileUrl = given instanceof URL && given.protocol === "file:";
   const path = isFileUrl ? fileURLToPath(given) : given;
-  if (typeof path !== "string") throw wrongType(name, `${what}, or a file: URL`, path);
+  if (typeof path !== "string") throw wrongTypeError(name, `${what}, or a file: URL`, path);
   if (path === "" || path.includes("\0")) {
-    throw notAllowed(name, `must be ${what}, without NUL bytes`);
+    throw notAllowedError(name, `must be ${what}, without NUL bytes`);
   }
   return withSlashes(path);
 }
@@ -182,9 +182,9 @@ export function pathOf(name: "file" | "dir", given: string | URL): string {
 function copyDate(modified: Date | "now" | undefined): Date | "now" | null {
   if (modified === undefined) return null;
   if (modified === "now") return "now";
-  if (!(modified instanceof Date)) throw wrongType("modified", 'a Date or "now"', modified);
+  if (!(modified instanceof Date)) throw wrongTypeError("modified", 'a Date or "now"', modified);
   const copy = new Date(modified);
-  if (Number.isNaN(copy.getTime())) throw notAllowed("modified", "must be a valid date");
+  if (Number.isNaN(copy.getTime())) throw notAllowedError("modified", "must be a valid date");
   return copy;
 }
 

@@ -1,6 +1,6 @@
 /** Byte arrays, which can change at any time. */
 
-import { notAllowed } from "./checks.ts";
+import { notAllowedError } from "./checks.ts";
 
 const lengthOf = Object.getOwnPropertyDescriptor(
   Object.getPrototypeOf(Uint8Array.prototype),
@@ -63,7 +63,7 @@ const encoder = new TextEncoder();
  */
 export function encodeText(label: string, text: string): Uint8Array<ArrayBuffer> {
   if (text.isWellFormed()) return encoder.encode(text);
-  throw notAllowed(label, `must have no lone surrogate`);
+  throw notAllowedError(label, `must have no lone surrogate`);
 }
 
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -9,12 +9,12 @@ import { argumentErrorDetails } from "./error_details.ts";
 import { quote, typeName } from "./quote.ts";
 
 /** The error for a value of a wrong type: `label: must be a string; got number`. */
-export function wrongType(label: string, wanted: string, value: unknown): TypeError {
-  return wrongArgument(label, `must be ${wanted}; got ${typeName(value)}`);
+export function wrongTypeError(label: string, wanted: string, value: unknown): TypeError {
+  return wrongArgumentError(label, `must be ${wanted}; got ${typeName(value)}`);
 }
 
 /** The error for a value of a wrong type or form: `label: problem`. */
-export function wrongArgument(label: string, problem: string): TypeError {
+export function wrongArgumentError(label: string, problem: string): TypeError {
   return argumentErrorDetails.add(new TypeError(`${label}: ${problem}`), {
     argument: label,
     problem,
@@ -22,7 +22,11 @@ export function wrongArgument(label: string, problem: string): TypeError {
 }
 
 /** The error for a value that is not allowed: `label: problem`. */
-export function notAllowed(label: string, problem: string, options?: ErrorOptions): RangeError {
+export function notAllowedError(
+  label: string,
+  problem: string,
+  options?: ErrorOptions,
+): RangeError {
   const error = new RangeError(`${label}: ${problem}`, options);
   return argumentErrorDetails.add(error, { argument: label, problem });
 }
@@ -32,7 +36,7 @@ type Check<T> = (label: string, value: unknown) => asserts value is T;
 
 function checkOf<T>(wanted: string, isOne: (value: unknown) => boolean): Check<T> {
   return (label, value) => {
-    if (!isOne(value)) throw wrongType(label, wanted, value);
+    if (!isOne(value)) throw wrongTypeError(label, wanted, value);
   };
 }
 
@@ -75,13 +79,13 @@ export function checkInteger(
   least: number,
   most: number,
 ): asserts value is number {
-  if (typeof value !== "number") throw wrongType(label, "a number", value);
+  if (typeof value !== "number") throw wrongTypeError(label, "a number", value);
   const isExact = Number.isSafeInteger(value) || (value === Infinity && most === Infinity);
   if (isExact && value >= least && value <= most) return;
   const wanted = most === Infinity
     ? `an integer of ${least} or more, or Infinity`
     : `an integer from ${least} to ${most}`;
-  throw notAllowed(label, `must be ${wanted}; got ${value}`);
+  throw notAllowedError(label, `must be ${wanted}; got ${value}`);
 }
 
 /** Checks that a value has methods with these names. */
@@ -90,14 +94,14 @@ export function checkMethods(label: string, value: unknown, names: readonly stri
     if (typeof (value as Record<string, unknown> | null | undefined)?.[name] === "function") {
       continue;
     }
-    throw wrongType(label, `an object with the method ${name}`, value);
+    throw wrongTypeError(label, `an object with the method ${name}`, value);
   }
 }
 
 /** Checks the option `signal`. */
 export function checkSignal(signal: AbortSignal | undefined): void {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw wrongType("signal", "an AbortSignal", signal);
+    throw wrongTypeError("signal", "an AbortSignal", signal);
   }
 }
 
@@ -114,7 +118,7 @@ export function copyOptions<T extends object>(
   const copy = { ...options };
   for (const name of Object.keys(copy)) {
     if (known.includes(name)) continue;
-    throw wrongArgument(
+    throw wrongArgumentError(
       label,
       `unknown option ${quote(name)}; the options are ${known.join(", ")}`,
     );

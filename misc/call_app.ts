@@ -14,7 +14,7 @@ import { addTrust, identifyPeer, type PeerCertificate, Session } from "../base/a
 import { cancelUnused } from "../base/body/bodies.ts";
 import type { HostAddress, ScopedAddress } from "../base/address.ts";
 import { INTERNAL } from "../base/internal_argument.ts";
-import { checkFunction, checkString, copyOptions, wrongType } from "../internal/checks.ts";
+import { checkFunction, checkString, copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
   formatResponsePreamble,
@@ -115,7 +115,7 @@ export async function callApp(
 ): Promise<Response> {
   const parts = readApp(app, "app");
   if (!(request instanceof Request)) {
-    throw wrongType("request", "a Request of this package, as mkreq() makes it", request);
+    throw wrongTypeError("request", "a Request of this package, as mkreq() makes it", request);
   }
   const { session: given = {} } = copyOptions(options, ["session"]);
   const session = given instanceof Session ? given : makeSession(given);
@@ -148,7 +148,7 @@ function makeSession(given: CallAppSession): Session {
   if (user !== null) checkString("session.user", user);
   if (isTrusted !== undefined) checkFunction("session.isTrusted", isTrusted);
   if (store !== undefined && !(store instanceof Map)) {
-    throw wrongType("session.store", "a Map", store);
+    throw wrongTypeError("session.store", "a Map", store);
   }
   const session = new Session(INTERNAL, "test", address, MAX_REQUESTS, peerCertificate);
   if (store !== undefined) Object.assign(session, { store });

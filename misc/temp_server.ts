@@ -5,9 +5,9 @@ import type { App } from "../base/app/app.ts";
 import {
   checkSignal,
   copyOptions,
-  notAllowed,
-  wrongArgument,
-  wrongType,
+  notAllowedError,
+  wrongArgumentError,
+  wrongTypeError,
 } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
@@ -211,7 +211,7 @@ function readTempAddress(target: TempAddress): {
   checkSignal(signal);
   for (const name of ["logger", "onExchange"] as const) {
     if ((options as ServerOptions)[name] === undefined) continue;
-    throw wrongArgument(`options.${name}`, `can't cross into a worker; use Server instead`);
+    throw wrongArgumentError(`options.${name}`, `can't cross into a worker; use Server instead`);
   }
   return { address, options: { ...options }, signal };
 }
@@ -219,14 +219,14 @@ function readTempAddress(target: TempAddress): {
 function referToApp(build: Build | null, args: readonly unknown[]): AppSource {
   if (build === null) {
     if (args.length === 1) return { from: describeFunction("app", args[0]), args: null };
-    throw wrongArgument(
+    throw wrongArgumentError(
       "build",
       `must be followed by one argument, the app, if it is null; got ${args.length}`,
     );
   }
   const from = describeFunction("build", build);
   if (typeof build === "function" && build.length > 0 && args.length === 0) {
-    throw wrongArgument(
+    throw wrongArgumentError(
       "build",
       `takes ${build.length === 1 ? "an argument" : `${build.length} arguments`}, and got ` +
         "none; if it is the app itself, put null before it: start(address, null, app)",
@@ -246,7 +246,7 @@ function describeFunction(label: string, value: unknown): AppSource["from"] {
   const named = readModuleExport(label, value);
   if (named !== null) return named;
   const wanted = "a self-contained function, or { module, name } of one that a module exports";
-  throw wrongType(label, wanted, value);
+  throw wrongTypeError(label, wanted, value);
 }
 
 /**
@@ -260,7 +260,7 @@ function readModuleExport(label: string, value: unknown): ModuleExport | null {
     return null;
   }
   if (!URL.canParse(module)) {
-    throw notAllowed(
+    throw notAllowedError(
       `${label}.module`,
       `must be an absolute URL, as of import.meta.resolve(); got ${quote(`${module}`)}`,
     );
@@ -278,7 +278,7 @@ function sourceOf(label: string, value: CallableFunction): string {
     ? null
     : "the source of a method is not a function";
   if (problem === null) return source;
-  throw wrongArgument(
+  throw wrongArgumentError(
     label,
     `${problem}; use a function that is self-contained, or { module, name } of an export`,
   );

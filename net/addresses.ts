@@ -12,7 +12,7 @@ import {
   withoutZone,
   zoneOf,
 } from "../base/address.ts";
-import { notAllowed, wrongArgument, wrongType } from "../internal/checks.ts";
+import { notAllowedError, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { argumentErrorDetails } from "../internal/error_details.ts";
 
 const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
@@ -27,7 +27,7 @@ export function checkAddresses<Checked extends Address>(
   addresses: readonly Address[],
   check: (address: Address) => Checked,
 ): readonly Checked[] {
-  if (!Array.isArray(addresses)) throw wrongType(label, "an array of addresses", addresses);
+  if (!Array.isArray(addresses)) throw wrongTypeError(label, "an array of addresses", addresses);
   return addresses.map((address, i) => {
     try {
       return check(address);
@@ -35,7 +35,9 @@ export function checkAddresses<Checked extends Address>(
       const { argument, problem } = argumentErrorDetails.of(error) ?? {};
       if (argument === undefined || problem === undefined) throw error;
       const item = argument.replace(/^address/, `${label}[${i}]`);
-      throw error instanceof TypeError ? wrongArgument(item, problem) : notAllowed(item, problem);
+      throw error instanceof TypeError
+        ? wrongArgumentError(item, problem)
+        : notAllowedError(item, problem);
     }
   });
 }

@@ -7,7 +7,7 @@ import {
   checkSignal,
   checkString,
   copyOptions,
-  notAllowed,
+  notAllowedError,
 } from "../internal/checks.ts";
 import { hideSecretsIn } from "../internal/printable.ts";
 import {
@@ -133,10 +133,10 @@ function checkDefaultHeaders(headers: HeaderDict): void {
   checkHeaderDict(headers);
   for (const name of Object.keys(headers)) {
     if (name === "host" || name === "authorization") {
-      throw notAllowed(`headers["${name}"]`, `must be given as the option ${name}`);
+      throw notAllowedError(`headers["${name}"]`, `must be given as the option ${name}`);
     }
     if (isSpecial(name)) {
-      throw notAllowed(
+      throw notAllowedError(
         `headers["${name}"]`,
         "is for one message, and can't be sent with every request",
       );
@@ -145,7 +145,7 @@ function checkDefaultHeaders(headers: HeaderDict): void {
   const room = new Uint8Array(MAX_PREAMBLE_BYTES);
   const size = formatHeaderLines(room, 0, headers, null, undefined, "any");
   if (size > MAX_PREAMBLE_BYTES) {
-    throw notAllowed(
+    throw notAllowedError(
       "headers",
       `must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${size} bytes`,
     );
@@ -156,7 +156,7 @@ function checkHeaderValue(name: string, value: string): void {
   checkString(name, value);
   if (value === "" || !allows(VALUE, value)) {
     // The message doesn't show the value, which may be a secret.
-    throw notAllowed(name, `must be one or more of the characters that a header may have`);
+    throw notAllowedError(name, `must be one or more of the characters that a header may have`);
   }
 }
 

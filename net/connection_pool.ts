@@ -18,7 +18,7 @@ import {
   checkMethods,
   checkString,
   copyOptions,
-  notAllowed,
+  notAllowedError,
 } from "../internal/checks.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import { quote } from "../internal/quote.ts";
@@ -171,7 +171,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     checkTimeout(idleTimeout, "idleTimeout");
     checkString("repeat", repeat);
     if (!["safe", "any"].includes(repeat)) {
-      throw notAllowed("repeat", `must be "safe" or "any"; got ${quote(repeat)}`);
+      throw notAllowedError("repeat", `must be "safe" or "any"; got ${quote(repeat)}`);
     }
     this.#timeout = timeoutOf(connector);
     this.#connector = connector;

@@ -3,7 +3,7 @@
  * own timer or reads the clock.
  */
 
-import { notAllowed, wrongType } from "../internal/checks.ts";
+import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
 import { type SwapRemoveEntry, SwapRemoveSet } from "../internal/collections.ts";
 
 export type Interval = ReturnType<typeof setInterval>;
@@ -32,10 +32,10 @@ const MAX_TIMEOUT_SECONDS = 3600;
 export function checkTimeout(timeout: number | null, label = "timeout"): void {
   if (timeout === null) return;
   if (typeof timeout !== "number") {
-    throw wrongType(label, "a number of seconds, or null", timeout);
+    throw wrongTypeError(label, "a number of seconds, or null", timeout);
   }
   if (!(timeout > 0 && timeout <= MAX_TIMEOUT_SECONDS)) {
-    throw notAllowed(
+    throw notAllowedError(
       label,
       `must be a number of seconds above 0 and at most ${MAX_TIMEOUT_SECONDS}, ` +
         `or null for no limit; got ${timeout}`,

@@ -3,7 +3,7 @@
 import { answeredRequestOf, type Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
-import { wrongType } from "../internal/checks.ts";
+import { wrongTypeError } from "../internal/checks.ts";
 import { DeguError, type DeguErrorOptions } from "../base/errors.ts";
 import { checkInternal, INTERNAL, type InternalArgument } from "../base/internal_argument.ts";
 import { quote } from "../internal/quote.ts";
@@ -122,7 +122,7 @@ export function makeStatusError(fields: StatusErrorFields): StatusError {
 export async function expectOk<R extends Response<BodyOut>>(response: R | Promise<R>): Promise<R> {
   const received = await response;
   if (typeof received?.discard !== "function") {
-    throw wrongType("response", "a Response of this library", received);
+    throw wrongTypeError("response", "a Response of this library", received);
   }
   if (received.ok) return received;
   throw statusErrorOf(received, await readText(received));

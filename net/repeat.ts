@@ -5,8 +5,8 @@ import {
   checkNumber,
   checkSignal,
   copyOptions,
-  notAllowed,
-  wrongType,
+  notAllowedError,
+  wrongTypeError,
 } from "../internal/checks.ts";
 import { DeguError } from "../base/errors.ts";
 import { pause } from "../internal/pause.ts";
@@ -101,8 +101,8 @@ function checkOptions(options: RepeatOptions) {
     "onError",
   ]);
   checkNumber("seconds", seconds);
-  if (!(seconds > 0)) throw notAllowed("seconds", `must be above 0; got ${seconds}`);
-  if (signal === undefined) throw wrongType("signal", "an AbortSignal", signal);
+  if (!(seconds > 0)) throw notAllowedError("seconds", `must be above 0; got ${seconds}`);
+  if (signal === undefined) throw wrongTypeError("signal", "an AbortSignal", signal);
   checkSignal(signal);
   checkFunction("onError", onError);
   return { seconds, signal, onError };

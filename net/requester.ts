@@ -2,7 +2,7 @@
 
 import type { Response } from "../base/app/message.ts";
 import type { BodyOut, RequestBody } from "../base/body/bodies.ts";
-import { notAllowed, wrongType } from "../internal/checks.ts";
+import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
 import { checkHeaderDict, type HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
@@ -193,7 +193,7 @@ export function isConnector(target: Requester | Connector): target is Connector 
 export function checkRequester(label: string, target: Requester | Connector): void {
   if (isConnector(target)) return;
   if (typeof (target as Partial<Requester> | null | undefined)?.request === "function") return;
-  throw wrongType(label, "a Client or a Connection", target);
+  throw wrongTypeError(label, "a Client or a Connection", target);
 }
 
 /** Copies headers and adds the requested range. */
@@ -202,9 +202,9 @@ function withRange(headers: HeadersToSend, start: number, stop: number): Headers
   checkHeaderDict(headers);
   const given = Object.hasOwn(headers, "range") ? headers["range"] : undefined;
   if (given !== undefined) {
-    if (!isRange(given)) throw wrongType('headers["range"]', "a Range", given);
+    if (!isRange(given)) throw wrongTypeError('headers["range"]', "a Range", given);
     if (given.start !== start || given.stop !== stop) {
-      throw notAllowed('headers["range"]', `must be ${range} or left out; got ${given}`);
+      throw notAllowedError('headers["range"]', `must be ${range} or left out; got ${given}`);
     }
   }
   return { ...headers, range };

@@ -31,7 +31,7 @@ import {
   checkNumber,
   checkSignal,
   copyOptions,
-  notAllowed,
+  notAllowedError,
 } from "../internal/checks.ts";
 import { propertyOf, transience } from "../internal/error_details.ts";
 import { pause } from "../internal/pause.ts";
@@ -238,7 +238,10 @@ function checkOptions(options: RetryOptions) {
   checkInteger("retries", retries, 0, Infinity);
   checkNumber("seconds", seconds);
   if (!(seconds >= 0 && seconds <= MAX_WAIT_SECONDS)) {
-    throw notAllowed("seconds", `must be a number from 0 to ${MAX_WAIT_SECONDS}; got ${seconds}`);
+    throw notAllowedError(
+      "seconds",
+      `must be a number from 0 to ${MAX_WAIT_SECONDS}; got ${seconds}`,
+    );
   }
   checkSignal(signal);
   checkFunction("when", when);

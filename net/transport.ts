@@ -4,7 +4,7 @@ import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
 import {
   type AheadSource,
-  changedError,
+  changedLengthError,
   checkCount,
   checkUnchanged,
   notWritten,
@@ -15,7 +15,7 @@ import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
-import { type CheckPrefix, findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
+import { type CheckPrefix, findPreambleEnd, preambleTooLargeError } from "../base/wire/preamble.ts";
 import { Deadline } from "./deadline.ts";
 import type { ExchangeWatch } from "./exchange_recorder.ts";
 import { MessageSink } from "./message_sink.ts";
@@ -198,7 +198,7 @@ export class Transport implements AheadSource {
       const checkEnd = Math.min(reader.end, start + MAX_PREAMBLE_BYTES);
       this.#checkPrefix(bytes, start, start + this.#searched, checkEnd);
     }
-    if (size > MAX_PREAMBLE_BYTES) throw preambleTooLarge();
+    if (size > MAX_PREAMBLE_BYTES) throw preambleTooLargeError();
     if (end < 0) {
       this.#searched = reader.buffered;
     } else {
@@ -423,7 +423,7 @@ export class Transport implements AheadSource {
       this.deadline.stopWrite();
     } catch (error) {
       this.#sent = "refused";
-      const reason = realLength(bytes) === length ? error : changedError(bytes, length);
+      const reason = realLength(bytes) === length ? error : changedLengthError(bytes, length);
       throw this.#keepFailure(reason, true);
     }
   }

@@ -3,7 +3,7 @@
 import type { Response as AppResponse } from "../base/app/message.ts";
 import { type BodyOut, cancelUnused, whenOver } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
-import { checkBoolean, copyOptions, wrongArgument } from "../internal/checks.ts";
+import { checkBoolean, copyOptions, wrongArgumentError } from "../internal/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { Address } from "../base/address.ts";
@@ -152,10 +152,10 @@ function destinationOf(given: Requester | Connector): Destination {
 /** Parses a URL, absolute or relative to `base`. */
 function parseUrl(text: string, base: URL): URL {
   const url = URL.parse(text, base);
-  if (url === null) throw wrongArgument("input", `must be a URL; got ${quoteUrl(text)}`);
+  if (url === null) throw wrongArgumentError("input", `must be a URL; got ${quoteUrl(text)}`);
   // Errors of a fetch quote the URL, which would show a password.
   if (url.username === "" && url.password === "") return url;
-  throw wrongArgument(
+  throw wrongArgumentError(
     "input",
     "must be a URL without a user name and a password; remove them, and set the authorization " +
       "header or the client's option authorization",
@@ -167,7 +167,7 @@ function checkHost(url: URL, { base, host }: Destination): void {
   if (host === null || url.host === base.host) return;
   // A default port of the URL's scheme is left out on both sides.
   if (url.host === URL.parse(`${url.protocol}//${host}`)?.host) return;
-  throw wrongArgument(
+  throw wrongArgumentError(
     "input",
     `must be a URL of ${host}, where all requests go, or a path; got ${quoteUrl(url.href)} ` +
       "(anyHost: true allows any host)",

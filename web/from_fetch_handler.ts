@@ -4,9 +4,9 @@ import type { AppFunction } from "../base/app/app.ts";
 import {
   checkString,
   copyOptions,
-  notAllowed,
-  wrongArgument,
-  wrongType,
+  notAllowedError,
+  wrongArgumentError,
+  wrongTypeError,
 } from "../internal/checks.ts";
 import { BodyError } from "../base/errors.ts";
 import { typeName } from "../internal/quote.ts";
@@ -82,7 +82,7 @@ export function fromFetchHandler(
   const origin = checkOptions(options);
   const isFunction = typeof handler === "function";
   if (!isFunction && typeof handler?.fetch !== "function") {
-    throw wrongType("handler", 'a function or an object with a method "fetch"', handler);
+    throw wrongTypeError("handler", 'a function or an object with a method "fetch"', handler);
   }
   return async (request, session) => {
     const url = urlOf(request, origin ?? originOf(request, session));
@@ -112,7 +112,7 @@ function checkResponse(response: unknown, request: Request): asserts response is
   // Cross-runtime packages bring their own class of responses, so the shape decides.
   const { status, headers, body, bodyUsed } = (response ?? {}) as Partial<Response>;
   if (typeof status !== "number" || typeof headers?.getSetCookie !== "function") {
-    throw wrongArgument("handler", `must return a Response; got ${typeName(response)}`);
+    throw wrongArgumentError("handler", `must return a Response; got ${typeName(response)}`);
   }
   if (bodyUsed === true || body?.locked === true) {
     throw new BodyError("handler: must return a Response whose body is unused; got a used one");
@@ -186,7 +186,7 @@ function checkOptions(options: FromFetchHandlerOptions): string | undefined {
   if (url !== null && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`) {
     return url.origin;
   }
-  throw notAllowed(
+  throw notAllowedError(
     "origin",
     `must be "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
   );

@@ -1,6 +1,6 @@
 /** Conversions between headers of fetch and dictionaries, and URLs in messages. */
 
-import { notAllowed } from "../internal/checks.ts";
+import { notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/tables.ts";
@@ -23,7 +23,7 @@ export function dictOf(headers: Headers): HeaderDict {
   // All other duplicates have been joined with commas.
   const cookies = headers.getSetCookie().length;
   if (cookies > 1) {
-    throw notAllowed(
+    throw notAllowedError(
       'headers["set-cookie"]',
       `${cookies} set-cookie headers, but a header can occur only once`,
     );
@@ -39,12 +39,15 @@ function valueOf(name: string, value: string): string | number | Range | Content
     if (name === "content-range") return parseContentRange(value);
   } catch {
     const form = name === "range" ? "bytes=0-499" : "bytes 0-499/1234";
-    throw notAllowed(`headers["${name}"]`, `must have the form ${form}; got ${quote(value)}`);
+    throw notAllowedError(`headers["${name}"]`, `must have the form ${form}; got ${quote(value)}`);
   }
   if (name !== "content-length") return value;
   const length = parseDecimal(value);
   if (length < 0) {
-    throw notAllowed('headers["content-length"]', `must be a plain number; got ${quote(value)}`);
+    throw notAllowedError(
+      'headers["content-length"]',
+      `must be a plain number; got ${quote(value)}`,
+    );
   }
   return length;
 }

@@ -3,7 +3,7 @@
  * in the main thread.
  */
 
-import { wrongArgument } from "../internal/checks.ts";
+import { wrongArgumentError } from "../internal/checks.ts";
 import { type MessagePort, workerData } from "node:worker_threads";
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
@@ -66,7 +66,7 @@ async function makeApp({ from, args }: AppSource): Promise<App> {
   if (args === null) return value as App; // the server checks the app
   const what = typeof from === "string" ? "the function" : `the export "${from.name}"`;
   if (typeof value !== "function") {
-    throw wrongArgument(
+    throw wrongArgumentError(
       "build",
       `${what} must be a function or a class; got ${typeName(value)}`,
     );
@@ -74,7 +74,7 @@ async function makeApp({ from, args }: AppSource): Promise<App> {
   const isClass = /^class\b/.test(Function.prototype.toString.call(value));
   const built = isClass ? Reflect.construct(value, args) : await value(...args);
   if (!Array.isArray(built)) return built as App;
-  throw wrongArgument(
+  throw wrongArgumentError(
     "build",
     `${what} returned an array, as an app does, and not an app; if it is the app itself, ` +
       "put null before it: start(address, null, app)",

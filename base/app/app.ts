@@ -4,7 +4,7 @@ import { answerToError, type Request, type ResponseObject, type ResponseTuple } 
 import type { PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies } from "../body/bodies.ts";
-import { wrongArgument, wrongType } from "../../internal/checks.ts";
+import { wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { ContentRange, Range } from "../wire/range.ts";
 
 /** The connection that a client or a server uses; a `Deno.Conn` is such an object. */
@@ -112,12 +112,12 @@ export interface AppParts {
 export function readApp(app: App, label: string): AppParts {
   if (typeof app === "function") return { handle: app, onConnect: null };
   if (typeof app !== "object" || app === null || typeof app.handle !== "function") {
-    throw wrongType(label, 'a function or an object with a method "handle"', app);
+    throw wrongTypeError(label, 'a function or an object with a method "handle"', app);
   }
   checkHooks(app, label);
   const { onConnect } = app;
   if (onConnect !== undefined && typeof onConnect !== "function") {
-    throw wrongType(`${label}.onConnect`, "a function", onConnect);
+    throw wrongTypeError(`${label}.onConnect`, "a function", onConnect);
   }
   return {
     handle: (request, session, api) => app.handle(request, session, api),
@@ -134,7 +134,10 @@ function checkHooks(app: AppObject, label: string): void {
     for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(holder))) {
       if (name === "onConnect" || typeof value !== "function") continue;
       if (!name.startsWith("onConnect") && name.toLowerCase() !== "onconnect") continue;
-      throw wrongArgument(`${label}.${name}`, `is never called; the method of an app is onConnect`);
+      throw wrongArgumentError(
+        `${label}.${name}`,
+        `is never called; the method of an app is onConnect`,
+      );
     }
     holder = Object.getPrototypeOf(holder);
   }

@@ -18,7 +18,12 @@ import { Body, ChunkedBody } from "../body/body.ts";
 import { MemorySource } from "../body/body_source.ts";
 import type { BodyReadOptions } from "../body/body_reader.ts";
 import { decodeText, EMPTY, viewOf } from "../../internal/bytes.ts";
-import { copyOptions, notAllowed, wrongArgument, wrongType } from "../../internal/checks.ts";
+import {
+  copyOptions,
+  notAllowedError,
+  wrongArgumentError,
+  wrongTypeError,
+} from "../../internal/checks.ts";
 import { HiddenProperty } from "../../internal/error_details.ts";
 import { BodyError, DeguError } from "../errors.ts";
 import { quote, typeName } from "../../internal/quote.ts";
@@ -559,7 +564,7 @@ function answerPartsOf(returned: unknown): ResponseObject {
       const [status, reason, headers, body] = returned;
       return { status, reason, headers, body };
     }
-    throw wrongArgument(
+    throw wrongArgumentError(
       "response",
       `must be [status, reason, headers, body]; got ${returned.length} items`,
     );
@@ -568,7 +573,7 @@ function answerPartsOf(returned: unknown): ResponseObject {
     "status" in returned && "reason" in returned && "headers" in returned && "body" in returned;
   if (!isResponse) {
     const expected = "[status, reason, headers, body] or { status, reason, headers, body }";
-    throw wrongType(
+    throw wrongTypeError(
       "response",
       `${expected} (fromFetchHandler() makes an app of a handler)`,
       returned,
@@ -615,7 +620,10 @@ export function announcedFraming(
 ): Framing | undefined {
   if (body !== null) {
     if (status !== 204 && status !== 304) return outgoingFraming(body, owner);
-    throw notAllowed(`${owner}body`, `must be null with status ${status}; got ${typeName(body)}`);
+    throw notAllowedError(
+      `${owner}body`,
+      `must be null with status ${status}; got ${typeName(body)}`,
+    );
   }
   if (status === 204) return null;
   return isBodiless(method, status) ? undefined : nullFraming(headers, unframedNull);

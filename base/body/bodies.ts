@@ -8,7 +8,7 @@ import { chunkedBodyOf, isStreamed } from "./streamed.ts";
 import { encodePlatformBody, isPlatformBody } from "./platform_body.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLength } from "../../internal/bytes.ts";
-import { notAllowed, wrongArgument, wrongType } from "../../internal/checks.ts";
+import { notAllowedError, wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import { checkHeaderDict, type Framing, type HeaderDict } from "../wire/headers.ts";
 import { mayHaveBody, type Method } from "../wire/preamble.ts";
@@ -68,7 +68,11 @@ export function checkBodies(given: Bodies): void {
     const used: unknown = given?.[name];
     if (used === ours) continue;
     if (typeof used === "function" && used.prototype instanceof ours) continue;
-    throw wrongType("bodies", `an object with classes, and ${name} one that extends ours`, given);
+    throw wrongTypeError(
+      "bodies",
+      `an object with classes, and ${name} one that extends ours`,
+      given,
+    );
   }
 }
 
@@ -134,25 +138,25 @@ export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
   if (body instanceof Uint8Array) {
     const length = realLength(body);
     if (length <= MAX_READ_BYTES) return length;
-    throw notAllowed(
+    throw notAllowedError(
       `${owner}body`,
       `must be a Blob, a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got ${length} bytes`,
     );
   }
   const state = stateOf(body);
   if (state === null) {
-    if (isOfAnotherCopy(body)) throw anotherCopy(`${owner}body`, body);
+    if (isForeignBody(body)) throw foreignBodyError(`${owner}body`, body);
     const wanted =
       "null, a string, Uint8Array, ArrayBuffer, Blob, URLSearchParams, Body, BodyIter, " +
       "ChunkedBody, ChunkedBodyIter, a stream or an asynchronous generator";
-    throw wrongType(`${owner}body`, wanted, body);
+    throw wrongTypeError(`${owner}body`, wanted, body);
   }
-  if (body.used === true) throw usedBefore(state, owner);
+  if (body.used === true) throw usedBodyError(state, owner);
   return state.framing;
 }
 
 /** The error of a body that can't be sent; what has ended it is the cause. */
-function usedBefore({ interruption: { failure } }: BodyState, owner: string): BodyError {
+function usedBodyError({ interruption: { failure } }: BodyState, owner: string): BodyError {
   const problem = `${owner}body: has been used before`;
   const options = failure === null ? { problem } : { problem, cause: failure.error };
   return new BodyError(`${problem}; make a new one for each message`, options);
@@ -182,15 +186,15 @@ export function isWritable(value: unknown): value is WritableBody {
   return stateOf(value) !== null;
 }
 
-/** Whether a value that is no body of ours looks like one of another copy of this package. */
-function isOfAnotherCopy(value: unknown): value is object {
+/** Reports whether a value looks like a body of another copy of this package. */
+function isForeignBody(value: unknown): value is object {
   const { writeTo, chunked } = (value ?? {}) as Partial<WritableBody>;
   return typeof writeTo === "function" && typeof chunked === "boolean";
 }
 
-function anotherCopy(label: string, body: object): TypeError {
+function foreignBodyError(label: string, body: object): TypeError {
   const { name } = body.constructor ?? {};
-  return wrongArgument(
+  return wrongArgumentError(
     label,
     `must be a body of this package; got ${name ?? "an object"} of another copy of it: ` +
       "import the class from the same version and URL as the client or server",
@@ -279,7 +283,7 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
 export function readerOf(body: NonNullable<BodyIn>): BodyReader {
   const state = stateOf(body);
   if (state instanceof BodyReader) return state;
-  throw anotherCopy("response.body", body);
+  throw foreignBodyError("response.body", body);
 }
 
 /** Whether an error says that this body has more bytes than were wanted. */

@@ -5,7 +5,7 @@ import { BodyState } from "./body_state.ts";
 import type { BodyEnd } from "./body_source.ts";
 import { checkUnchanged, type OpenSink } from "./byte_io.ts";
 import { viewOf } from "../../internal/bytes.ts";
-import { wrongType } from "../../internal/checks.ts";
+import { wrongTypeError } from "../../internal/checks.ts";
 import { type Chunk, encodeChunk, makeSendableOf, type SendableChunk } from "../wire/chunk.ts";
 import { BodyError } from "../errors.ts";
 import { typeName } from "../../internal/quote.ts";
@@ -27,7 +27,7 @@ abstract class Items<T> extends BodyState {
       typeof source === "string" || (typeof iterable?.[Symbol.asyncIterator] !== "function" &&
         typeof iterable?.[Symbol.iterator] !== "function")
     ) {
-      throw wrongType("source", "an iterable", source);
+      throw wrongTypeError("source", "an iterable", source);
     }
     this.#iterable = source;
   }

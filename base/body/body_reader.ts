@@ -4,7 +4,7 @@ import { EMPTY } from "../../internal/bytes.ts";
 import { checkInteger, copyOptions } from "../../internal/checks.ts";
 import { connectionErrorDetails } from "../connection_error_details.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
-import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
+import { type Chunk, ChunkScanner, incompleteChunksError } from "../wire/chunk.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import { type BodyEnd, type BodySource, SOURCE_KINDS } from "./body_source.ts";
@@ -78,7 +78,7 @@ export abstract class BodyReader extends BodyState {
    */
   protected abstract scan(most: number): number;
   /** Makes the error for a source that ends too early. */
-  protected abstract incomplete(): Error;
+  protected abstract incompleteBodyError(): Error;
 
   // ───────────────────────── bytes
 
@@ -100,7 +100,7 @@ export abstract class BodyReader extends BodyState {
     this.checkAlive();
     // The buffer is empty, and the data goes past it.
     const count = await this.source.read(into.subarray(0, this.run));
-    if (count === null) throw this.incomplete();
+    if (count === null) throw this.incompleteBodyError();
     this.skip(count);
     return this.confirm(count);
   }
@@ -108,7 +108,7 @@ export abstract class BodyReader extends BodyState {
   protected async fill(most = Infinity): Promise<void> {
     this.checkAlive();
     const count = await this.buffer.fill(Math.min(most, this.mostToFill));
-    if (count === 0) throw this.incomplete();
+    if (count === 0) throw this.incompleteBodyError();
   }
 
   /**
@@ -370,7 +370,7 @@ export class LengthReader extends BodyReader {
     return count;
   }
 
-  protected incomplete(): Error {
+  protected incompleteBodyError(): Error {
     const { remaining } = this;
     if (SOURCE_KINDS[this.source.kind].behind !== "messages") {
       return new BodyError(`the source ended ${remaining} bytes before the content-length`);
@@ -445,8 +445,8 @@ export class ChunkedReader extends BodyReader {
     }
   }
 
-  protected incomplete(): Error {
-    return chunksIncomplete();
+  protected incompleteBodyError(): Error {
+    return incompleteChunksError();
   }
 
   /** Reads the next chunk for the operation that has begun, and ends that. */

@@ -1,7 +1,7 @@
 /** The sources of bodies: connections, files, streams, and other objects that give bytes. */
 
 import { viewOf } from "../../internal/bytes.ts";
-import { wrongArgument, wrongType } from "../../internal/checks.ts";
+import { wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 import { typeName } from "../../internal/quote.ts";
 import {
@@ -69,7 +69,7 @@ export function openSource(input: BodyInput): BodySource {
   if (typeof (input as ByteSource | null)?.read === "function") {
     return new PlainSource(input as ByteSource);
   }
-  throw wrongType("source", "a ReadableStream, a Deno.FsFile or a ByteSource", input);
+  throw wrongTypeError("source", "a ReadableStream, a Deno.FsFile or a ByteSource", input);
 }
 
 /** Bytes that are all in memory. */
@@ -122,7 +122,7 @@ class StreamSource implements BodySource {
 
   constructor(stream: ReadableStream<Uint8Array>) {
     if (stream.locked) {
-      throw wrongArgument("source", "must be an unlocked stream; got a locked one");
+      throw wrongArgumentError("source", "must be an unlocked stream; got a locked one");
     }
     this.#stream = stream;
   }

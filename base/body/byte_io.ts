@@ -1,7 +1,7 @@
 /** Moving bytes: sources, sinks, a buffer that reads ahead, and a buffer that collects. */
 
 import { EMPTY, realLength } from "../../internal/bytes.ts";
-import { wrongType } from "../../internal/checks.ts";
+import { wrongTypeError } from "../../internal/checks.ts";
 import { BodyError, ConnectionClosedError } from "../errors.ts";
 import { MAX_UNSEEN_BYTES } from "../wire/limits.ts";
 
@@ -55,11 +55,11 @@ export function notWritten(bytes: Uint8Array, length: number, written: number | 
 
 /** Throws a {@linkcode BodyError} unless an array has the announced number of bytes. */
 export function checkUnchanged(bytes: Uint8Array, announced: number): void {
-  if (realLength(bytes) !== announced) throw changedError(bytes, announced);
+  if (realLength(bytes) !== announced) throw changedLengthError(bytes, announced);
 }
 
 /** The error for an array whose length differs from the announced one. */
-export function changedError(bytes: Uint8Array, announced: number): BodyError {
+export function changedLengthError(bytes: Uint8Array, announced: number): BodyError {
   return new BodyError(
     `an array of ${announced} bytes had ${realLength(bytes)} when it was to be sent; ` +
       "don't resize or transfer its buffer before that",
@@ -106,7 +106,7 @@ export function openSink(sink: WritableStream<Uint8Array> | ByteSink): OpenSink 
       release: () => {},
     };
   }
-  throw wrongType("sink", "a WritableStream or a ByteSink", sink);
+  throw wrongTypeError("sink", "a WritableStream or a ByteSink", sink);
 }
 
 function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefined {

@@ -3,7 +3,7 @@
  * bytes of a message are read here.
  */
 
-import { notAllowed, wrongType } from "../../internal/checks.ts";
+import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { type BodySource, PlainSource } from "./body_source.ts";
 
 /** Opens a regular file, and measures it. */
@@ -11,7 +11,7 @@ export async function openFile(
   path: string | URL,
 ): Promise<{ readonly source: BodySource; readonly size: number }> {
   if (typeof path !== "string" && !(path instanceof URL)) {
-    throw wrongType("path", "a string or a file: URL", path);
+    throw wrongTypeError("path", "a string or a file: URL", path);
   }
   // Opening a FIFO would wait for a writer, and a device can have effects.
   checkFile(path, await Deno.stat(path));
@@ -27,5 +27,5 @@ export async function openFile(
 }
 
 function checkFile(path: string | URL, { isFile }: Deno.FileInfo): void {
-  if (!isFile) throw notAllowed("path", `${path} is not a regular file`);
+  if (!isFile) throw notAllowedError("path", `${path} is not a regular file`);
 }

@@ -1,6 +1,6 @@
 /** Bodies of the platform, to be sent: a `Blob`, an `ArrayBuffer` and `URLSearchParams`. */
 
-import { wrongArgument } from "../../internal/checks.ts";
+import { wrongArgumentError } from "../../internal/checks.ts";
 import { Body } from "./body.ts";
 import type { ByteSource } from "./byte_io.ts";
 import { encodeText } from "../../internal/bytes.ts";
@@ -22,7 +22,7 @@ export function encodePlatformBody(body: PlatformBody, owner: string): Uint8Arra
   if (body instanceof Blob) return new Body(new BlobSource(body), body.size);
   if (body instanceof URLSearchParams) return encodeText(`${owner}body`, body.toString());
   if (!body.detached) return new Uint8Array(body);
-  throw wrongArgument(
+  throw wrongArgumentError(
     `${owner}body`,
     `must be an ArrayBuffer with its memory; got a transferred one`,
   );

@@ -1,6 +1,6 @@
 /** Streams and generators as bodies to be sent: in chunks, the last of which is added. */
 
-import { wrongArgument } from "../../internal/checks.ts";
+import { wrongArgumentError } from "../../internal/checks.ts";
 import { ChunkedBodyIter } from "./body_iter.ts";
 import { EMPTY, encodeText } from "../../internal/bytes.ts";
 import { BodyError } from "../errors.ts";
@@ -30,7 +30,7 @@ export function chunkedBodyOf(source: StreamedBody, owner = ""): ChunkedBodyIter
   const known = chunkedBodies.get(source);
   if (known !== undefined) return known;
   if ((source as Partial<ReadableStream>).locked === true) {
-    throw wrongArgument(`${owner}body`, `must be an unlocked stream; got a locked one`);
+    throw wrongArgumentError(`${owner}body`, `must be an unlocked stream; got a locked one`);
   }
   const body = new ChunkedBodyIter(new Chunks(source));
   chunkedBodies.set(source, body);

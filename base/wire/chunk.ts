@@ -1,7 +1,12 @@
 /** The chunked coding (RFC 9112 §7.1): at most one extension for each chunk, no trailers. */
 
 import { concatenate, decodeAscii, EMPTY, viewOf } from "../../internal/bytes.ts";
-import { checkUint8Array, notAllowed, wrongArgument, wrongType } from "../../internal/checks.ts";
+import {
+  checkUint8Array,
+  notAllowedError,
+  wrongArgumentError,
+  wrongTypeError,
+} from "../../internal/checks.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
 import { quote, typeName } from "../../internal/quote.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
@@ -36,10 +41,12 @@ export function parseChunkLine(bytes: Uint8Array, start: number, end: number): C
   let i = start;
   for (; i < end && bytes[i] !== SEMICOLON; i++) {
     const digit = hexDigit(bytes[i]!);
-    if (digit < 0 || i - start >= MAX_SIZE_DIGITS) throw badLine(bytes, start, end);
+    if (digit < 0 || i - start >= MAX_SIZE_DIGITS) throw invalidChunkLineError(bytes, start, end);
     size = size * 16 + digit;
   }
-  if (i === start || (bytes[start] === 0x30 && i - start > 1)) throw badLine(bytes, start, end);
+  if (i === start || (bytes[start] === 0x30 && i - start > 1)) {
+    throw invalidChunkLineError(bytes, start, end);
+  }
   if (size > MAX_CHUNK_BYTES) {
     throw new ProtocolError(
       "CHUNK_TOO_LARGE",
@@ -49,7 +56,7 @@ export function parseChunkLine(bytes: Uint8Array, start: number, end: number): C
   return { size, extension: i === end ? null : parseExtension(bytes.subarray(i + 1, end)) };
 }
 
-function badLine(bytes: Uint8Array, start: number, end: number): ProtocolError {
+function invalidChunkLineError(bytes: Uint8Array, start: number, end: number): ProtocolError {
   const line = quote(bytes.subarray(start, end));
   return new ProtocolError("BAD_CHUNK_LINE", `bad chunk line: ${line}`);
 }
@@ -81,14 +88,14 @@ export interface SendableChunk {
 /** Checks a chunk that a caller wants to send and formats its line. Each part is read once. */
 export function makeSendable(chunk: Chunk): SendableChunk {
   if (!Array.isArray(chunk) || chunk.length !== 2) {
-    throw wrongType("chunk", "[extension, data]", chunk);
+    throw wrongTypeError("chunk", "[extension, data]", chunk);
   }
   const [extension, bytes] = chunk as Chunk;
   checkUint8Array("chunk[1]", bytes);
   const data = viewOf(bytes);
   const size = data.length;
   if (size > MAX_CHUNK_BYTES) {
-    throw notAllowed(
+    throw notAllowedError(
       "chunk[1]",
       `must have at most ${MAX_CHUNK_BYTES} bytes; got ${size} bytes`,
     );
@@ -97,7 +104,7 @@ export function makeSendable(chunk: Chunk): SendableChunk {
   if (extension === null) return { line: encoder.encode(`${digits}\r\n`), size, data };
   const line = encoder.encode(`${digits};${formatExtension(extension)}\r\n`);
   if (line.length > MAX_CHUNK_LINE_BYTES) {
-    throw notAllowed(
+    throw notAllowedError(
       "chunk[0]",
       `must fit in a chunk line of ${MAX_CHUNK_LINE_BYTES} bytes; got ${line.length} bytes`,
     );
@@ -107,20 +114,20 @@ export function makeSendable(chunk: Chunk): SendableChunk {
 
 function formatExtension(extension: readonly [string, string]): string {
   if (!Array.isArray(extension) || extension.length !== 2) {
-    throw wrongType("chunk[0]", "null or [key, value]", extension);
+    throw wrongTypeError("chunk[0]", "null or [key, value]", extension);
   }
   const [key, value] = extension;
   if (typeof key !== "string" || typeof value !== "string") {
-    throw wrongArgument(
+    throw wrongArgumentError(
       "chunk[0]",
       `must be two strings; got ${typeName(key)} and ${typeName(value)}`,
     );
   }
   if (key === "" || !allows(EXTENSION_KEY, key)) {
-    throw notAllowed("chunk[0][0]", `must be letters, digits and -; got ${quote(key)}`);
+    throw notAllowedError("chunk[0][0]", `must be letters, digits and -; got ${quote(key)}`);
   }
   if (value === "" || !allows(EXTENSION_VALUE, value)) {
-    throw notAllowed(
+    throw notAllowedError(
       "chunk[0][1]",
       `must be letters, digits and - + . : _ ~ " ' ( ) * , ; < > [ ]; got ${quote(value)}`,
     );
@@ -193,7 +200,7 @@ export class ChunkScanner {
       isCr = byte === CR;
     }
     if (at >= limit) {
-      if (limit - start === MAX_CHUNK_LINE_BYTES) throw chunkLineTooLong();
+      if (limit - start === MAX_CHUNK_LINE_BYTES) throw chunkLineTooLongError();
       this.#looked = limit - start;
       this.#endsWithCr = isCr;
       return -1;
@@ -250,13 +257,13 @@ export class ChunkScanner {
 }
 
 /** The error for a chunk's line that is longer than {@linkcode MAX_CHUNK_LINE_BYTES}. */
-export function chunkLineTooLong(): ProtocolError {
+export function chunkLineTooLongError(): ProtocolError {
   const message = `a chunk line of more than ${MAX_CHUNK_LINE_BYTES} bytes`;
   return new ProtocolError("CHUNK_LINE_TOO_LONG", message);
 }
 
 /** The error for a source that ends inside the chunked coding. */
-export function chunksIncomplete(): ProtocolError {
+export function incompleteChunksError(): ProtocolError {
   const problem =
     "the bytes ended before the last chunk: the sender has failed, or its connection broke off; try again";
   return new ProtocolError("BODY_INCOMPLETE", problem);
@@ -312,6 +319,6 @@ export class ChunkWalker {
 
   /** Throws a `ProtocolError` unless the last chunk has been seen. */
   end(): void {
-    if (!this.isComplete) throw chunksIncomplete();
+    if (!this.isComplete) throw incompleteChunksError();
   }
 }

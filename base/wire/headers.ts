@@ -13,7 +13,12 @@
  */
 
 import { decodeAscii, EMPTY, startsWith, writeBytes } from "../../internal/bytes.ts";
-import { checkInteger, checkString, notAllowed, wrongType } from "../../internal/checks.ts";
+import {
+  checkInteger,
+  checkString,
+  notAllowedError,
+  wrongTypeError,
+} from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { quoteLine, quoteValue } from "../../internal/printable.ts";
@@ -168,7 +173,7 @@ const SPECIAL: ReadonlyMap<string, SpecialHeader> = new Map<string, SpecialHeade
     format(value, item) {
       if (value === "chunked") return value;
       checkString(item(), value);
-      throw notAllowed(item(), `must be "chunked"; got ${quote(value)}`);
+      throw notAllowedError(item(), `must be "chunked"; got ${quote(value)}`);
     },
   }],
   // RFC 9110 §14.2: one range of bytes, with both ends.
@@ -190,12 +195,12 @@ function formatRange(
   parse: (text: string) => Range | ContentRange,
 ): SpecialHeader["format"] {
   return (value, item) => {
-    if (!isOne(value)) throw wrongType(item(), wanted, value);
+    if (!isOne(value)) throw wrongTypeError(item(), wanted, value);
     const text = String(value);
     try {
       return String(parse(text));
     } catch (error) {
-      throw notAllowed(item(), (error as Error).message);
+      throw notAllowedError(item(), (error as Error).message);
     }
   };
 }
@@ -219,28 +224,30 @@ function checkTogether(
 ): ProtocolError | null {
   // RFC 9112 §6.1: two readers that believe different headers see different bodies.
   if ((announced & FRAMING) === FRAMING) {
-    return conflict("content-length and transfer-encoding (RFC 9112 §6.1)");
+    return headerConflictError("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
   const present = hasZeroLength ? announced & ~CONTENT_LENGTH : announced;
   // A range is a part of a representation; a message with content would change that representation.
   if (present & RANGE && present & (FRAMING | CONTENT_RANGE)) {
-    return conflict("range and a header of a message with content");
+    return headerConflictError("range and a header of a message with content");
   }
   if (context === "any") return null;
-  if (context === "response") return present & RANGE ? forbidden("range", "a response") : null;
-  if (present & CONTENT_RANGE) return forbidden("content-range", "a request");
+  if (context === "response") {
+    return present & RANGE ? forbiddenHeaderError("range", "a response") : null;
+  }
+  if (present & CONTENT_RANGE) return forbiddenHeaderError("content-range", "a request");
   if (present & FRAMING && context === "request without body") {
     const name = present & CONTENT_LENGTH ? "content-length" : "transfer-encoding";
-    return forbidden(name, "such a request");
+    return forbiddenHeaderError(name, "such a request");
   }
   return null;
 }
 
-function conflict(names: string): ProtocolError {
+function headerConflictError(names: string): ProtocolError {
   return new ProtocolError("CONFLICTING_HEADERS", `headers that exclude each other: ${names}`);
 }
 
-function forbidden(name: string, where: string): ProtocolError {
+function forbiddenHeaderError(name: string, where: string): ProtocolError {
   return new ProtocolError("FORBIDDEN_HEADER", `the header ${name} is not allowed in ${where}`);
 }
 
@@ -281,7 +288,7 @@ export function parseHeaderLines(
   let at = start;
   while (bytes[at] !== CR) {
     const header = readName(bytes, at);
-    if (header === null) throw badName(lineAt(bytes, at, end));
+    if (header === null) throw invalidHeaderNameError(lineAt(bytes, at, end));
     const { name, special } = header;
 
     const valueStart = at + header.bytes.length;
@@ -307,7 +314,7 @@ export function parseHeaderLines(
     at = valueEnd + 2;
   }
   // The empty line must be the end.
-  if (at !== end - 2 || bytes[at + 1] !== LF) throw badName(lineAt(bytes, at, end));
+  if (at !== end - 2 || bytes[at + 1] !== LF) throw invalidHeaderNameError(lineAt(bytes, at, end));
 
   if (present !== 0) {
     const error = checkTogether(present, framing === 0, context);
@@ -324,7 +331,7 @@ function lineAt(bytes: Uint8Array, start: number, end: number): Uint8Array {
 }
 
 /** The error for a line that doesn't begin with a name, a colon and a space. */
-function badName(line: Uint8Array): ProtocolError {
+function invalidHeaderNameError(line: Uint8Array): ProtocolError {
   const colon = line.findIndex((byte, i) => byte === COLON && line[i + 1] === SPACE);
   const bare = line.findIndex((byte) => byte === CR || byte === LF);
   if (bare >= 0 && (colon < 0 || bare < colon)) {
@@ -348,7 +355,7 @@ export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
     const prototype = Object.getPrototypeOf(headers);
     if (prototype === null || prototype === Object.prototype) return;
   }
-  throw wrongType(label, "a plain object", headers);
+  throw wrongTypeError(label, "a plain object", headers);
 }
 
 /** The label of one header in errors: `headers["content-type"]`. */
@@ -409,11 +416,11 @@ export function formatHeaderLines(
       value = formatted;
     }
     at = writeValue(into, writeBytes(into, at, bytes), value);
-    if (at < 0) throw badValue(label, name, value);
+    if (at < 0) throw invalidHeaderValueError(label, name, value);
   }
   if (present !== 0) {
     const error = checkTogether(present, isEmpty, context);
-    if (error !== null) throw notAllowed(label, error.message);
+    if (error !== null) throw notAllowedError(label, error.message);
   }
   return at;
 }
@@ -425,7 +432,7 @@ function checkFraming(value: unknown, framing: Framing | undefined, item: () => 
   const wanted = framing === null
     ? "be left out, because there is no body"
     : `match the body, which ${body}, or be left out`;
-  throw notAllowed(item(), `must ${wanted}; got ${quote(String(value))}`);
+  throw notAllowedError(item(), `must ${wanted}; got ${quote(String(value))}`);
 }
 
 /**
@@ -446,12 +453,12 @@ function writeValue(into: Uint8Array, at: number, value: unknown): number {
 }
 
 /** The error for a value that can't be sent. */
-function badValue(label: string, name: string, value: unknown): Error {
+function invalidHeaderValueError(label: string, name: string, value: unknown): Error {
   const item = itemLabel(label, name);
-  if (typeof value !== "string") return wrongType(item, "a string", value);
-  if (value === "") return notAllowed(item, `must have at least one character; got ""`);
+  if (typeof value !== "string") return wrongTypeError(item, "a string", value);
+  if (value === "") return notAllowedError(item, `must have at least one character; got ""`);
   const bad = value.split("").find((character) => !allows(VALUE, character))!;
-  return notAllowed(
+  return notAllowedError(
     item,
     `bad character ${quote(bad)} in ${quoteValue(name, value)}; must be letters and ` +
       "digits of ASCII, spaces and - + . : _ ~ % & = / ? \" ' ( ) * , ; < > [ ]: " +
@@ -541,7 +548,7 @@ function makeLine(name: string, index: number, label: string): Line {
   if (name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(NAME_LOWER, name)) {
     const lower = name.toLowerCase();
     const isLower = lower === name || !allows(NAME_LOWER, lower);
-    throw notAllowed(
+    throw notAllowedError(
       itemLabel(label, name),
       `the name must be 1 to ${MAX_HEADER_NAME_BYTES} of the ` +
         `characters a-z, 0-9 and -${isLower ? "" : `; write it in lower case: "${lower}"`}`,

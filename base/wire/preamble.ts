@@ -1,7 +1,7 @@
 /** Request and response preambles: everything before the body, including CR LF CR LF. */
 
 import { decodeAscii, startsWith, writeBytes } from "../../internal/bytes.ts";
-import { checkInteger, checkString, notAllowed } from "../../internal/checks.ts";
+import { checkInteger, checkString, notAllowedError } from "../../internal/checks.ts";
 import { EmptyPreambleError, ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import {
@@ -76,7 +76,7 @@ export function findPreambleEnd(bytes: Uint8Array, from: number, end: number): n
 }
 
 /** The error for a preamble of more than {@linkcode MAX_PREAMBLE_BYTES}. */
-export function preambleTooLarge(): ProtocolError {
+export function preambleTooLargeError(): ProtocolError {
   const message = `a preamble of more than ${MAX_PREAMBLE_BYTES} bytes`;
   return new ProtocolError("PREAMBLE_TOO_LARGE", message);
 }
@@ -223,7 +223,7 @@ export function parseRequestPreamble(
     method === null || uriEnd - start <= method.length || bytes[lineEnd + 1] !== LF ||
     !startsWith(bytes, uriEnd, PROTOCOL_BYTES)
   ) {
-    throw badRequestLine(text);
+    throw requestLineError(text);
   }
   const uri = text.substring(method.length + 1, uriEnd - start);
   const { path, query } = parseUri(uri);
@@ -249,7 +249,7 @@ function methodAt(bytes: Uint8Array, start: number): Method | null {
 }
 
 /** Finds the wrong part of a line that is known to be wrong. */
-function badRequestLine(text: string): ProtocolError {
+function requestLineError(text: string): ProtocolError {
   const line = text.substring(0, text.indexOf("\r\n"));
   const first = line.indexOf(" ");
   const last = line.lastIndexOf(" ");
@@ -293,7 +293,7 @@ export function parseResponsePreamble(
   const lineEnd = text.indexOf("\r\n");
   // HTTP/1.1 SP three digits SP reason: the positions are fixed.
   if (!text.startsWith("HTTP/1.1 ") || text.charCodeAt(12) !== 0x20) {
-    throw badStatusLine(text.substring(0, lineEnd));
+    throw statusLineError(text.substring(0, lineEnd));
   }
   const status = parseStatus(text);
   const reason = text.substring(13, lineEnd);
@@ -312,7 +312,7 @@ export function parseResponsePreamble(
   return { status, reason, headers, framing };
 }
 
-function badStatusLine(line: string): ProtocolError {
+function statusLineError(line: string): ProtocolError {
   return new ProtocolError("BAD_STATUS_LINE", `bad status line: ${quote(line)}`);
 }
 
@@ -360,7 +360,7 @@ export function receivedFraming(
 export function checkMethod(method: Method, label = "method"): void {
   if (isMethod(method)) return;
   checkString(label, method);
-  throw notAllowed(label, `must be GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`);
+  throw notAllowedError(label, `must be GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`);
 }
 
 /** Checks the method and the URI, and that only PUT and POST have a body. */
@@ -384,7 +384,7 @@ export function checkStatus(status: number, least: number, owner: string): void 
 function checkReason(reason: string, owner: string): void {
   if (typeof reason === "string" && reason.length >= 2 && allows(REASON, reason)) return;
   checkString(`${owner}reason`, reason);
-  throw notAllowed(
+  throw notAllowedError(
     `${owner}reason`,
     `must be two or more letters, digits, spaces and -; got ${quote(reason)}`,
   );
@@ -465,7 +465,7 @@ export function isPreambleTooLong(error: unknown): boolean {
 
 function finishPreamble(into: Uint8Array, at: number, label: string): number {
   if (at + 2 > MAX_PREAMBLE_BYTES) {
-    const error = notAllowed(
+    const error = notAllowedError(
       label,
       `must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${at + 2} bytes`,
     );

@@ -1,6 +1,6 @@
 /** Byte ranges: the one supported form of RFC 9110 §14, `first-last`, as half-open intervals. */
 
-import { checkInteger, notAllowed } from "../../internal/checks.ts";
+import { checkInteger, notAllowedError } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "./limits.ts";
@@ -46,7 +46,7 @@ export class Range {
     checkPosition("start", start);
     checkPosition("stop", stop);
     if (start >= stop) {
-      throw notAllowed("start, stop", `must be start < stop; got ${start} and ${stop}`);
+      throw notAllowedError("start, stop", `must be start < stop; got ${start} and ${stop}`);
     }
     this.start = start;
     this.stop = stop;
@@ -67,7 +67,7 @@ export class Range {
   contentLength(total: number): number {
     checkPosition("total", total);
     if (this.start >= total) {
-      throw notAllowed(
+      throw notAllowedError(
         "total",
         `must be greater than ${this.start}, where the range starts; got ${total}`,
       );
@@ -126,7 +126,7 @@ export class ContentRange {
     checkPosition("stop", stop);
     checkPosition("total", total);
     if (start >= stop || stop > total) {
-      throw notAllowed(
+      throw notAllowedError(
         "start, stop, total",
         `must be start < stop ≤ total; got ${start}, ${stop} and ${total}`,
       );

@@ -1,6 +1,6 @@
 /** The standard reason phrases of final statuses. */
 
-import { notAllowed } from "../../internal/checks.ts";
+import { notAllowedError } from "../../internal/checks.ts";
 import { checkStatus } from "./preamble.ts";
 
 /** RFC 9110 §15, RFC 6585 §3 to §6, and RFC 4918 §11.5 for 507. */
@@ -69,7 +69,7 @@ export function reasonOf(status: number): string {
   checkStatus(status, 200, "");
   const reason = standardReason(status);
   if (reason !== undefined) return reason;
-  throw notAllowed(
+  throw notAllowedError(
     "status",
     `${status} has no standard reason phrase; return [${status}, reason, headers, body]`,
   );

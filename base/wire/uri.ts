@@ -2,7 +2,7 @@
  * Request targets: one spelling for each path, nothing to decode (RFC 9112 §3.2.1, origin-form).
  */
 
-import { checkArray, notAllowed, wrongType } from "../../internal/checks.ts";
+import { checkArray, notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { allows, PATH, QUERY, URI } from "./tables.ts";
@@ -27,7 +27,7 @@ const ONE_SPELLING = "each path has one spelling";
 export function parseUri(uri: string): UriParts {
   // The most common target needs no parsing.
   if (uri === "/") return { path: [], query: null };
-  if (uri.charCodeAt(0) !== SLASH) throw badUri(uri, 'it must begin with "/"');
+  if (uri.charCodeAt(0) !== SLASH) throw invalidUriError(uri, 'it must begin with "/"');
   const mark = uri.indexOf("?");
   const end = mark === -1 ? uri.length : mark;
   const path: string[] = [];
@@ -35,16 +35,18 @@ export function parseUri(uri: string): UriParts {
   for (let i = 1; i <= end; i++) {
     const code = i < end ? uri.charCodeAt(i) : SLASH;
     if (code === SLASH) {
-      if (i === start && i < end) throw badPath(uri, disallowed("//", ONE_SPELLING));
+      if (i === start && i < end) {
+        throw invalidPathError(uri, describeForbidden("//", ONE_SPELLING));
+      }
       const component = uri.substring(start, i);
-      if (component === "..") throw badPath(uri, disallowed("..", ONE_SPELLING));
+      if (component === "..") throw invalidPathError(uri, describeForbidden("..", ONE_SPELLING));
       path.push(component);
       start = i + 1;
     } else if (PATH[code] !== 1) {
       const rest = uri.substring(i, end);
       throw URI[code] === 1
-        ? badPath(uri, characterProblem(PATH, rest, PATH_RULE))
-        : badUri(uri, characterProblem(URI, rest, URI_RULE));
+        ? invalidPathError(uri, characterProblem(PATH, rest, PATH_RULE))
+        : invalidUriError(uri, characterProblem(URI, rest, URI_RULE));
     }
   }
   if (end === 1) path.pop();
@@ -56,40 +58,40 @@ export function parseUri(uri: string): UriParts {
         "BAD_QUERY",
         `bad query in the URI ${quote(uri)}: ${characterProblem(QUERY, query, QUERY_RULE)}`,
       )
-      : badUri(uri, characterProblem(URI, query, URI_RULE));
+      : invalidUriError(uri, characterProblem(URI, query, URI_RULE));
   }
   return { path, query };
 }
 
-function badUri(uri: string, problem: string): ProtocolError {
+function invalidUriError(uri: string, problem: string): ProtocolError {
   return new ProtocolError("BAD_URI", `bad URI ${quote(uri)}: ${problem}`);
 }
 
-function badPath(uri: string, problem: string): ProtocolError {
+function invalidPathError(uri: string, problem: string): ProtocolError {
   return new ProtocolError("BAD_PATH", `bad path in the URI ${quote(uri)}: ${problem}`);
 }
 
-function disallowed(part: string, rule: string): string {
+function describeForbidden(part: string, rule: string): string {
   return `${quote(part)} is not allowed; ${rule}`;
 }
 
 /** Names the first character of a text that a table does not allow. */
 function characterProblem(table: Uint8Array, text: string, rule: string): string {
   for (const character of text) {
-    if (!allows(table, character)) return disallowed(character, rule);
+    if (!allows(table, character)) return describeForbidden(character, rule);
   }
   return rule;
 }
 
 /** Checks a URI that a caller wants to send: a `RangeError` if a reader would reject the URI. */
 export function checkUri(uri: string, label = "uri"): void {
-  if (typeof uri !== "string") throw wrongType(label, "a string", uri);
+  if (typeof uri !== "string") throw wrongTypeError(label, "a string", uri);
   try {
     parseUri(uri);
   } catch (error) {
     const mark = uri.indexOf("?");
     const isInQuery = mark !== -1 && !allows(QUERY, uri.substring(mark + 1));
-    throw notAllowed(
+    throw notAllowedError(
       label,
       `${(error as Error).message}${isInQuery ? `; ${ESCAPES}` : ""}`,
     );
@@ -129,7 +131,7 @@ export function buildUri(
   }
   if (!allows(QUERY, query)) {
     const problem = characterProblem(QUERY, query, QUERY_RULE);
-    throw notAllowed("query", `${quote(query)}: ${problem}; ${ESCAPES}`);
+    throw notAllowedError("query", `${quote(query)}: ${problem}; ${ESCAPES}`);
   }
   return `${uri}?${query}`;
 }
@@ -139,14 +141,14 @@ function formatParameters(query: URLSearchParams | Readonly<Record<string, strin
   if (query instanceof URLSearchParams) return query.toString().replaceAll("*", "%2A");
   const prototype = typeof query === "object" ? Object.getPrototypeOf(query) : undefined;
   if (prototype !== Object.prototype && prototype !== null) {
-    throw wrongType("query", "a string, URLSearchParams, an object of strings or null", query);
+    throw wrongTypeError("query", "a string, URLSearchParams, an object of strings or null", query);
   }
   const entries = Object.entries(query);
   for (const [name, value] of entries) {
     const label = `query[${quote(name)}]`;
-    if (typeof value !== "string") throw wrongType(label, "a string", value);
+    if (typeof value !== "string") throw wrongTypeError(label, "a string", value);
     if (!name.isWellFormed() || !value.isWellFormed()) {
-      throw notAllowed(label, `must have no lone surrogate`);
+      throw notAllowedError(label, `must have no lone surrogate`);
     }
   }
   return formatParameters(new URLSearchParams(entries));
@@ -169,13 +171,13 @@ export function checkPath(path: readonly string[], label: string): string[] {
 }
 
 function checkComponent(component: unknown, label: string, last: boolean): void {
-  if (typeof component !== "string") throw wrongType(label, "a string", component);
+  if (typeof component !== "string") throw wrongTypeError(label, "a string", component);
   if (!allows(PATH, component)) {
     const problem = characterProblem(PATH, component, PATH_RULE);
-    throw notAllowed(label, `${quote(component)}: ${problem}`);
+    throw notAllowedError(label, `${quote(component)}: ${problem}`);
   }
-  if (component === "..") throw notAllowed(label, disallowed("..", ONE_SPELLING));
+  if (component === "..") throw notAllowedError(label, describeForbidden("..", ONE_SPELLING));
   if (component === "" && !last) {
-    throw notAllowed(label, `"" is allowed only as the last component`);
+    throw notAllowedError(label, `"" is allowed only as the last component`);
   }
 }

@@ -5,7 +5,7 @@
 
 import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
 import { buildServerSslctx, type ServerSslctx } from "../../server.ts";
-import { checkBoolean, checkString, copyOptions, notAllowed } from "../../internal/checks.ts";
+import { checkBoolean, checkString, copyOptions, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { checkDenoVersion } from "../../net/deno_version.ts";
 import {
@@ -116,7 +116,7 @@ export async function createDevicePki(
   const { create = true } = copyOptions(options, ["create"]);
   checkBoolean("create", create);
   if (!isAbsolute(dir) || dir.includes("\0")) {
-    throw notAllowed("dir", `must be an absolute path; got ${quote(dir)}`);
+    throw notAllowedError("dir", `must be an absolute path; got ${quote(dir)}`);
   }
   const parent = normalize(dir);
   const home = join(parent, name);

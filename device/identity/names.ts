@@ -1,6 +1,6 @@
 /** Names and ids: of devices and peers, of an identity, and of a device's key. */
 
-import { checkString, notAllowed } from "../../internal/checks.ts";
+import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { isReservedByWindows } from "../../internal/disk/file_names.ts";
 import { isHostName } from "../../net/tls/certificate_writer.ts";
@@ -34,7 +34,7 @@ export function isDeviceName(text: string): boolean {
 export function checkDeviceName(option: string, name: string): void {
   checkString(option, name);
   if (isDeviceName(name)) return;
-  throw notAllowed(
+  throw notAllowedError(
     option,
     `must be 1 to ${MAX_NAME_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
       `and neither an id of a device nor a name that Windows reserves, such as con; got ${
@@ -83,7 +83,7 @@ export function checkIdentityName(name: string): void {
   checkString("name", name);
   const isDnsName = name.length <= MAX_COMMON_NAME_LENGTH && isHostName(name);
   if (isDnsName && !isReservedByWindows(name)) return;
-  throw notAllowed(
+  throw notAllowedError(
     "name",
     `must be a DNS name in lower case of at most ${MAX_COMMON_NAME_LENGTH} characters, such as ` +
       `camera-1, and none that Windows reserves, such as con; got ${quote(name)}`,

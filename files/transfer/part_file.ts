@@ -3,7 +3,7 @@
  * says which version of the file they are of, so that a later call finds them again.
  */
 
-import { notAllowed } from "../../internal/checks.ts";
+import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
 import { becomesFree, grantedBits, lockFile, setMode } from "../../internal/disk/files.ts";
 import {
@@ -303,7 +303,7 @@ export function changedHere(target: string, options?: ErrorOptions): TransferErr
  */
 export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | null> {
   if (isPartName(basename(target))) {
-    throw notAllowed(
+    throw notAllowedError(
       "file",
       `${target} has the name of a part of a download; choose another name`,
     );
@@ -319,7 +319,7 @@ export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | 
     throw new TransferError("IN_THE_WAY", message, { problem });
   }
   if (target.endsWith("/")) {
-    throw notAllowed("file", `${target} is a directory; add the name of the file`);
+    throw notAllowedError("file", `${target} is a directory; add the name of the file`);
   }
   // A device would be replaced by a file.
   if (info?.isFile === false) {

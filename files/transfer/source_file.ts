@@ -1,7 +1,7 @@
 /** A file of this device that is sent, and whether it is still the one that was seen. */
 
 import { BodyIter, type Chunk, ChunkedBodyIter } from "../../base.ts";
-import { notAllowed } from "../../internal/checks.ts";
+import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
 import { EMPTY } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
@@ -272,7 +272,7 @@ function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): voi
       `file: ${path} is a directory; upload its files one by one`,
     );
   }
-  if (!isFile) throw notAllowed("file", `${path} must be a regular file`);
+  if (!isFile) throw notAllowedError("file", `${path} must be a regular file`);
 }
 
 function stateOf({ dev, ino, nlink, size, mtime, ctime }: Deno.FileInfo): FileState {

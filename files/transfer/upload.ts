@@ -1,7 +1,7 @@
 /** Uploads files to another device. */
 
 import type { BodyOut, HeaderDict, Response } from "../../base.ts";
-import { notAllowed } from "../../internal/checks.ts";
+import { notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { parseDecimal } from "../../base/wire/tables.ts";
 import { type Connector, isTransient, type Requester, type StatusError } from "../../client.ts";
@@ -99,7 +99,7 @@ export async function upload(
   const settings = checkTransfer(options);
   using client = new TransferClient("to", to, { signal: settings.signal });
   if (checkedUri.split("?")[0]!.endsWith("/")) {
-    throw notAllowed(
+    throw notAllowedError(
       "uri",
       `is that of a directory; add the name of the file; got ${checkedUri}`,
     );

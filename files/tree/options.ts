@@ -8,7 +8,7 @@ import {
   checkNumber,
   checkSignal,
   copyOptions,
-  notAllowed,
+  notAllowedError,
 } from "../../internal/checks.ts";
 import type { TreeEntry } from "../entries.ts";
 import type { RetryEvent } from "../../client.ts";
@@ -248,26 +248,26 @@ export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): 
   const call: TreeCall = { ...DEFAULTS, ...set.move === true ? { settled: 3 } : {}, ...set };
   const { compare, maxDelete, connections, settled, retries } = call;
   if (!COMPARES.includes(compare)) {
-    throw notAllowed("compare", `must be "time" or "digest"; got ${String(compare)}`);
+    throw notAllowedError("compare", `must be "time" or "digest"; got ${String(compare)}`);
   }
   for (const name of BOOLEANS) {
     checkBoolean(name, call[name]);
   }
   const problem = deletingProblem();
   for (const name of ["delete", "deleteAll", "move"] as const) {
-    if (problem !== null && call[name]) throw notAllowed(name, `${problem}; omit it`);
+    if (problem !== null && call[name]) throw notAllowedError(name, `${problem}; omit it`);
   }
   if (call.move && (call.delete || set.compare !== undefined)) {
     const name = call.delete ? "delete" : "compare";
-    throw notAllowed(name, `with move: true it can't be set`);
+    throw notAllowedError(name, `with move: true it can't be set`);
   }
-  if (call.deleteAll && !call.delete) throw notAllowed("deleteAll", "needs delete: true");
+  if (call.deleteAll && !call.delete) throw notAllowedError("deleteAll", "needs delete: true");
   checkInteger("connections", connections, 1, MAX_CONNECTIONS);
   checkInteger("maxDelete", maxDelete, 0, Number.MAX_SAFE_INTEGER);
   checkInteger("retries", retries, 0, Infinity);
   checkNumber("settled", settled);
   if (!(settled >= 0 && settled < Infinity)) {
-    throw notAllowed("settled", `must be a number of seconds, 0 or more; got ${settled}`);
+    throw notAllowedError("settled", `must be a number of seconds, 0 or more; got ${settled}`);
   }
   for (const name of ["filter", "onEvent"] as const) {
     if (call[name] !== undefined) checkFunction(name, call[name]);

@@ -1,7 +1,7 @@
 /** Reads trees of another device, by its lists, and of this one. */
 
 import { BodyError, type HeaderDict, type Response } from "../../base.ts";
-import { notAllowed } from "../../internal/checks.ts";
+import { notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { Turns } from "../../internal/disk/files.ts";
 import { asTransient } from "../../net/retry.ts";
@@ -40,7 +40,7 @@ const MAX_ENTRIES = 1_000_000;
 /** The URI of a tree, checked: its path ends with a slash, and there is no query. */
 export function treeUriOf(uri: string | readonly string[]): string {
   const root = directoryUriOf(uri);
-  if (!root.endsWith("/")) throw notAllowed("uri", `must end with "/"; got ${uri}`);
+  if (!root.endsWith("/")) throw notAllowedError("uri", `must end with "/"; got ${uri}`);
   return root;
 }
 

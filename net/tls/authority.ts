@@ -5,7 +5,7 @@
  */
 
 import type { PeerAuthority } from "../../base/app/session.ts";
-import { checkUint8Array, notAllowed } from "../../internal/checks.ts";
+import { checkUint8Array, notAllowedError } from "../../internal/checks.ts";
 import { evictOldest } from "../../internal/collections.ts";
 import {
   ANY_PURPOSE,
@@ -218,7 +218,7 @@ function readArgument(label: string, der: Uint8Array): Certificate {
     return readCertificate(der);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw notAllowed(label, `must be a certificate in DER: ${error.message}`);
+    throw notAllowedError(label, `must be a certificate in DER: ${error.message}`);
   }
 }
 

@@ -5,7 +5,7 @@
 
 import { formatIPAddress } from "../../base/address.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
-import { checkString, notAllowed } from "../../internal/checks.ts";
+import { checkString, notAllowedError } from "../../internal/checks.ts";
 import {
   decodeString,
   decodeTime,
@@ -144,7 +144,7 @@ function readBody(body: DerReader, algorithmDer: string) {
   const version = readVersion(body.takeIf(0xa0));
   body.integer();
   if (body.takeWhole(TAG.sequence).toHex() !== algorithmDer) {
-    throw notAllowed("DER", "two algorithms of one signature");
+    throw notAllowedError("DER", "two algorithms of one signature");
   }
   const issuer = body.take(TAG.sequence);
   const [validFrom, validTo] = body.enter(TAG.sequence, readValidity);
@@ -258,7 +258,7 @@ export function publicKey256(pem: string): string {
   try {
     der = new X509Certificate(pem).raw;
   } catch {
-    throw notAllowed(
+    throw notAllowedError(
       "pem",
       'must be a certificate in PEM form, which begins with "-----BEGIN CERTIFICATE-----"',
     );
@@ -357,7 +357,7 @@ function readExtensions(
   const readExtension = (extension: DerReader) => {
     const type = formatObjectIdentifier(extension.take(TAG.objectIdentifier));
     if (extension.has(TAG.boolean) && extension.boolean()) critical.push(type);
-    if (extensions.has(type)) throw notAllowed("DER", `two extensions of the type ${type}`);
+    if (extensions.has(type)) throw notAllowedError("DER", `two extensions of the type ${type}`);
     extensions.set(type, extension.take(TAG.octetString));
   };
   // Identifiers that are not in use.

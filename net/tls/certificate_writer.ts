@@ -5,7 +5,7 @@
  * {@linkcode authorityFormProblem} compares a certificate with the form of an authority.
  */
 
-import { notAllowed } from "../../internal/checks.ts";
+import { notAllowedError } from "../../internal/checks.ts";
 import type { KeyObject } from "node:crypto";
 import { bytesOfIPAddress, canonicalDnsName, canonicalIPAddress } from "../../base/address.ts";
 import { quote } from "../../internal/quote.ts";
@@ -215,7 +215,7 @@ export function parseAlternativeName(label: string, text: string): AlternativeNa
   if (address !== null) return { type: "ip", value: address };
   const name = text.endsWith(".") ? null : canonicalDnsName(text);
   if (name !== null && isHostName(name)) return { type: "dns", value: name };
-  throw notAllowed(label, `must be a DNS name or an IP address; got ${quote(text)}`);
+  throw notAllowedError(label, `must be a DNS name or an IP address; got ${quote(text)}`);
 }
 
 /**

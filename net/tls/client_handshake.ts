@@ -8,7 +8,7 @@ import {
   withoutPrefix,
   withoutZone,
 } from "../../base/address.ts";
-import { notAllowed, wrongType } from "../../internal/checks.ts";
+import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { endpointOf } from "../addresses.ts";
@@ -45,15 +45,15 @@ export function findSslHost(
   const sslHost = given === undefined ? hostIn(address) : given;
   if (sslHost === null) {
     if (!checkHostname) return null;
-    throw notAllowed(
+    throw notAllowedError(
       "sslHost",
       "must be the name to check the server's certificate against, because the address has none; " +
         "got null: give one, or checkHostname: false in the sslconfig",
     );
   }
-  if (typeof sslHost !== "string") throw wrongType("sslHost", "a string or null", sslHost);
+  if (typeof sslHost !== "string") throw wrongTypeError("sslHost", "a string or null", sslHost);
   if (hostAddress(sslHost) === null && canonicalDnsName(sslHost) === null) {
-    throw notAllowed("sslHost", `must be a DNS name or an IP address; got ${quote(sslHost)}`);
+    throw notAllowedError("sslHost", `must be a DNS name or an IP address; got ${quote(sslHost)}`);
   }
   return sslHost;
 }

@@ -12,9 +12,9 @@ import {
   checkBoolean,
   checkString,
   copyOptions,
-  notAllowed,
-  wrongArgument,
-  wrongType,
+  notAllowedError,
+  wrongArgumentError,
+  wrongTypeError,
 } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { checkDenoVersion } from "../deno_version.ts";
@@ -199,14 +199,14 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   checkDenoVersion();
   const config = checkConfig(sslconfig, SERVER_TLS_OPTIONS);
   for (const name of identityOptions(config)) {
-    if (config[name] === undefined) throw wrongType(name, "a string for a server", undefined);
+    if (config[name] === undefined) throw wrongTypeError(name, "a string for a server", undefined);
   }
   const { allowUnauthenticatedClients: allowsAll = false } = config;
   checkBoolean("allowUnauthenticatedClients", allowsAll);
   const asks = namesAuthorities(config);
   // There is no default trust: a server accepts strangers only if an option says so.
   if (!asks && !allowsAll) {
-    throw wrongArgument(
+    throw wrongArgumentError(
       "sslconfig",
       "must have ca, caFile or caPath, to accept the clients of those authorities only, or " +
         "allowUnauthenticatedClients: true, to accept every client; got neither",
@@ -247,11 +247,11 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
   const { checkHostname = true, ca } = config;
   checkBoolean("checkHostname", checkHostname);
   if (Array.isArray(ca) && ca.length === 0) {
-    throw notAllowed("ca", "must have an authority or be left out, for a client; got none");
+    throw notAllowedError("ca", "must have an authority or be left out, for a client; got none");
   }
   const isPrivate = namesAuthorities(config);
   if (!checkHostname && !isPrivate) {
-    throw notAllowed(
+    throw notAllowedError(
       "checkHostname",
       "must be true without ca, caFile or caPath; got false: the default trust store " +
         "vouches for every server in the world, and only the name tells them apart",
@@ -260,7 +260,7 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
   const options = identityOptions(config);
   const given = options.filter((name) => config[name] !== undefined).length;
   if (given === 1) {
-    throw notAllowed(options.join(", "), `must both be given or both be left out; got one`);
+    throw notAllowedError(options.join(", "), `must both be given or both be left out; got one`);
   }
   const own = given === 0 ? null : readIdentity(config, "clientAuth");
   return makeClientSslctx(own, isPrivate ? readAuthorities(config) : null, checkHostname);
@@ -283,7 +283,7 @@ const PEM_BEGIN = "-----BEGIN ";
  */
 function checkConfig(given: Config, known: readonly string[]): Config {
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
-    throw wrongType("sslconfig", "an object or an sslctx", given);
+    throw wrongTypeError("sslconfig", "an object or an sslctx", given);
   }
   const config = copyOptions(given, known, "sslconfig");
   if (Array.isArray(config.ca)) config.ca = Array.from(config.ca);
@@ -292,7 +292,7 @@ function checkConfig(given: Config, known: readonly string[]): Config {
     if (/(?:File|Path)$/.test(name)) checkFilePath(name, value);
     else if (name === "ca") checkAuthorityTexts(value);
     else if (/^(?:cert|key)$/.test(name) && typeof value !== "string") {
-      throw wrongType(name, "a string, PEM text", value);
+      throw wrongTypeError(name, "a string, PEM text", value);
     }
   }
   // Text and file could belong to two identities.
@@ -310,15 +310,19 @@ function checkFilePath(name: string, value: unknown): void {
     : name === "keyFile"
     ? "other text, not shown because it may be a key"
     : quote(value);
-  throw notAllowed(name, `must be an absolute path; got ${got}`);
+  throw notAllowedError(name, `must be an absolute path; got ${got}`);
 }
 
 function checkAuthorityTexts(ca: unknown): void {
   if (typeof ca === "string") return;
-  if (!Array.isArray(ca)) throw wrongType("ca", "a string or an array of strings, PEM text", ca);
+  if (!Array.isArray(ca)) {
+    throw wrongTypeError("ca", "a string or an array of strings, PEM text", ca);
+  }
   // Not forEach(), which skips the gaps of an array.
   for (const text of ca) {
-    if (typeof text !== "string") throw wrongType("ca", "an array of strings, PEM texts", text);
+    if (typeof text !== "string") {
+      throw wrongTypeError("ca", "an array of strings, PEM texts", text);
+    }
   }
 }
 
@@ -326,7 +330,7 @@ function checkNotBoth<N extends keyof Config>(config: Config, texts: N[], files:
   const [text, file] = [texts, files].map((all) => all.find((name) => config[name] !== undefined));
   if (text === undefined || file === undefined) return;
   const choice = `give ${texts.join(" and ")}, or ${files.join(" and ")}`;
-  throw wrongArgument(`${text}, ${file}`, `must be text or files; got both: ${choice}`);
+  throw wrongArgumentError(`${text}, ${file}`, `must be text or files; got both: ${choice}`);
 }
 
 function namesAuthorities({ ca, caFile, caPath }: Config): boolean {

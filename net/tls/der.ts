@@ -1,6 +1,6 @@
 /** DER, as far as certificates need it (ITU-T X.690). */
 
-import { notAllowed } from "../../internal/checks.ts";
+import { notAllowedError } from "../../internal/checks.ts";
 import { concatenate } from "../../internal/bytes.ts";
 
 export const TAG = {
@@ -38,10 +38,10 @@ export class DerReader {
 
   next(): DerElement {
     const tag = this.#byte();
-    if ((tag & 0x1f) === 0x1f) throw notAllowed("DER", "a tag has more than one byte");
+    if ((tag & 0x1f) === 0x1f) throw notAllowedError("DER", "a tag has more than one byte");
     const length = this.#length();
     const end = this.#at + length;
-    if (end > this.#bytes.length) throw notAllowed("DER", "an element is truncated");
+    if (end > this.#bytes.length) throw notAllowedError("DER", "an element is truncated");
     const content = this.#bytes.subarray(this.#at, end);
     this.#at = end;
     return { tag, content };
@@ -58,7 +58,7 @@ export class DerReader {
   take(tag: number): Uint8Array {
     const element = this.next();
     if (element.tag !== tag) {
-      throw notAllowed("DER", `expected an element with the tag ${tag}; got ${element.tag}`);
+      throw notAllowedError("DER", `expected an element with the tag ${tag}; got ${element.tag}`);
     }
     return element.content;
   }
@@ -82,7 +82,7 @@ export class DerReader {
   boolean(): boolean {
     const { length, 0: byte } = this.take(TAG.boolean);
     if (length !== 1 || byte !== 0 && byte !== 0xff) {
-      throw notAllowed("DER", "a boolean that is not allowed");
+      throw notAllowedError("DER", "a boolean that is not allowed");
     }
     return byte !== 0;
   }
@@ -93,14 +93,16 @@ export class DerReader {
     const { length, 0: first, 1: second = 0 } = bytes;
     const isPadded = length > 1 &&
       (first === 0 && second < 0x80 || first === 0xff && second > 0x7f);
-    if (length === 0 || isPadded) throw notAllowed("DER", "an integer that is padded, or empty");
+    if (length === 0 || isPadded) {
+      throw notAllowedError("DER", "an integer that is padded, or empty");
+    }
     return bytes;
   }
 
   /** Reads an integer that is not negative. */
   natural(): number {
     const bytes = this.integer();
-    if (bytes[0]! > 0x7f) throw notAllowed("DER", "a number that is negative");
+    if (bytes[0]! > 0x7f) throw notAllowedError("DER", "a number that is negative");
     return bytes.reduce((value, byte) => value * 256 + byte, 0);
   }
 
@@ -116,14 +118,14 @@ export class DerReader {
     const [unused = 8] = content;
     const most = content.length === 1 ? 0 : mostUnused;
     if (unused > most || content.at(-1)! % 2 ** unused !== 0) {
-      throw notAllowed("DER", "a bit string that is not allowed");
+      throw notAllowedError("DER", "a bit string that is not allowed");
     }
     return content.subarray(1);
   }
 
   #byte(): number {
     const byte = this.#bytes[this.#at++];
-    if (byte === undefined) throw notAllowed("DER", "an element is truncated");
+    if (byte === undefined) throw notAllowedError("DER", "an element is truncated");
     return byte;
   }
 
@@ -131,12 +133,12 @@ export class DerReader {
     const first = this.#byte();
     if (first < 0x80) return first;
     const count = first & 0x7f;
-    if (count === 0 || count > 4) throw notAllowed("DER", "a length that is not allowed");
+    if (count === 0 || count > 4) throw notAllowedError("DER", "a length that is not allowed");
     let length = 0;
     for (let i = 0; i < count; i++) length = length * 256 + this.#byte();
     // With a second form of a length, one certificate could be written in many ways.
     if (length < 0x80 || length < 256 ** (count - 1)) {
-      throw notAllowed("DER", "a length that takes fewer bytes");
+      throw notAllowedError("DER", "a length that takes fewer bytes");
     }
     return length;
   }
@@ -147,7 +149,7 @@ export function readDer<T>(bytes: Uint8Array, read: (reader: DerReader) => T): T
   const reader = new DerReader(bytes);
   const value = read(reader);
   if (reader.done) return value;
-  throw notAllowed("DER", "more follows than an element may have");
+  throw notAllowedError("DER", "more follows than an element may have");
 }
 
 /** Encodes an element of at most 65,535 bytes, from the pieces of its contents. */
@@ -181,11 +183,11 @@ export function formatObjectIdentifier(content: Uint8Array): string {
   let arc = 0;
   let begins = true;
   if (content.length === 0 || content.at(-1)! >= 0x80) {
-    throw notAllowed("DER", "an object identifier is truncated");
+    throw notAllowedError("DER", "an object identifier is truncated");
   }
   for (const byte of content) {
     // With leading zeros a number could be written in many ways.
-    if (begins && byte === 0x80) throw notAllowed("DER", "an object identifier is padded");
+    if (begins && byte === 0x80) throw notAllowedError("DER", "an object identifier is padded");
     begins = byte < 0x80;
     arc = arc * 128 + (byte & 0x7f);
     if (byte & 0x80) continue;
@@ -232,5 +234,5 @@ export function decodeTime({ tag, content }: DerElement): Date {
     // `Date` takes some dates that don't exist, such as February 31, for later ones.
     if (!Number.isNaN(date.getTime()) && date.toISOString() === time) return date;
   }
-  throw notAllowed("DER", "a time that is not allowed");
+  throw notAllowedError("DER", "a time that is not allowed");
 }

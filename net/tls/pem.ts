@@ -2,7 +2,7 @@
 
 import type { KeyObject } from "node:crypto";
 import { TlsError } from "../../base/errors.ts";
-import { notAllowed } from "../../internal/checks.ts";
+import { notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { groupBySubject, readCertificate } from "./authority.ts";
 import {
@@ -86,7 +86,7 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   const { key, keyObject } = readKey(keySource);
   const { X509Certificate } = loadBuiltin("node:crypto");
   if (!new X509Certificate(leaf!.raw).checkPrivateKey(keyObject)) {
-    throw notAllowed(
+    throw notAllowedError(
       keyOption,
       `the key in ${keySource.name} does not belong to the first certificate in ` +
         source.name,
@@ -123,7 +123,7 @@ export function readAuthorities({ ca, caFile, caPath }: PemConfig): Trust {
       if (authorities.has(fingerprint) || unusable.has(fingerprint)) continue;
       const which = nameOf(certificate, index, ` in ${source.name}`);
       const problem = authorityProblem(certificate);
-      if (problem !== null) throw notAllowed(source.option, `${which}, ${problem}`);
+      if (problem !== null) throw notAllowedError(source.option, `${which}, ${problem}`);
       const where = `${source.option}: ${which}, `;
       const key = findKeyProblem(certificate);
       if (key !== null) {
@@ -194,7 +194,7 @@ function readDirectory(option: string, path: string): PemText[] {
     .map((name) => `${path}${separator}${name}`)
     .filter((file) => namingOption(option, () => Deno.statSync(file)).isFile);
   if (files.length === 0) {
-    throw notAllowed(
+    throw notAllowedError(
       option,
       `${quote(path)} has no file whose name ends with .pem, .crt or .cer`,
     );
@@ -216,7 +216,7 @@ function readCertificates({ option, name, text }: PemText): Certificate[] {
   const blocks = [...text.matchAll(CERTIFICATE_BLOCK)];
   const begun = [...text.matchAll(CERTIFICATE_BEGIN)].length;
   if (begun === 0) {
-    throw notAllowed(
+    throw notAllowedError(
       option,
       `${name} holds no certificate in PEM form, which begins with ` +
         '"-----BEGIN CERTIFICATE-----"',
@@ -231,20 +231,20 @@ function readCertificates({ option, name, text }: PemText): Certificate[] {
       // Two parsers must agree that the text is a certificate.
       new X509Certificate(der);
     } catch {
-      throw notAllowed(option, `${unreadable}; is it truncated, or in another format?`);
+      throw notAllowedError(option, `${unreadable}; is it truncated, or in another format?`);
     }
     try {
       return readCertificate(der);
     } catch (error) {
       // Other programs take forms that are no DER.
-      throw notAllowed(option, `${unreadable}: ${plainMessageOf(error)}`, { cause: error });
+      throw notAllowedError(option, `${unreadable}: ${plainMessageOf(error)}`, { cause: error });
     }
   });
 }
 
 function readKey({ option, name, text }: PemText): { key: string; keyObject: KeyObject } {
   if (ENCRYPTED_KEY.test(text)) {
-    throw notAllowed(
+    throw notAllowedError(
       option,
       `the key in ${name} is encrypted; decrypt it with "openssl pkey", and restrict who ` +
         "can read it",
@@ -252,7 +252,7 @@ function readKey({ option, name, text }: PemText): { key: string; keyObject: Key
   }
   const blocks = text.match(KEY_BLOCK) ?? [];
   if (blocks.length !== 1) {
-    throw notAllowed(
+    throw notAllowedError(
       option,
       `must have one private key in PEM form in ${name}; got ${blocks.length}`,
     );
@@ -264,10 +264,10 @@ function readKey({ option, name, text }: PemText): { key: string; keyObject: Key
     keyObject = createPrivateKey(key);
   } catch {
     // The library's own error may show the text that it could not parse.
-    throw notAllowed(option, `the private key in ${name} can't be read`);
+    throw notAllowedError(option, `the private key in ${name} can't be read`);
   }
   if (isUsableKey(keyObject)) return { key, keyObject };
-  throw notAllowed(
+  throw notAllowedError(
     option,
     `the key in ${name} is of an unsupported kind; must be ${USABLE_KEYS}`,
   );

@@ -12,7 +12,7 @@
  */
 
 import type { TLSSocket } from "node:tls";
-import { checkString, notAllowed } from "../../internal/checks.ts";
+import { checkString, notAllowedError } from "../../internal/checks.ts";
 import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../internal/quote.ts";
 
@@ -72,7 +72,7 @@ export function checkProtocol(protocol: string | undefined): string | null {
   if (protocol === undefined) return null;
   checkString("protocol", protocol);
   if (PROTOCOL.test(protocol)) return protocol;
-  throw notAllowed(
+  throw notAllowedError(
     "protocol",
     `must be 1 to 255 visible ASCII characters; got ${quote(protocol)}`,
   );

@@ -2,13 +2,13 @@
 import { type Address, formatAddress, parseAddress } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import {
-  badHost,
   canonicalDnsName,
   canonicalIPAddress,
   checkAbstractName,
   checkScope,
   checkSocketPath,
   formatIPAddress,
+  invalidHostError,
   isIPv4,
   isIPv6,
   isLinkLocal,
@@ -395,7 +395,7 @@ Deno.test("the error for an invalid host suggests what was meant, if it can tell
     ["a b", null],
   ];
   for (const [host, hint] of rows) {
-    const { message } = badHost(host, "a host");
+    const { message } = invalidHostError(host, "a host");
     const got = host.includes("@") ? "" : `; got ${JSON.stringify(host)}`;
     const looks = hint === null ? "" : `; this looks like ${hint}`;
     const expected = `address[0]: must be a host${got}${looks}`;
