@@ -4,7 +4,7 @@ import { HiddenProperty } from "../internal/error_details.ts";
 import type { Address } from "./address.ts";
 
 /**
- * The fault of a connection.
+ * The reason why a connection failed.
  *
  * - `"refused"`: nothing listens at the address.
  * - `"reset"`: the peer, or a firewall, reset the connection.
@@ -40,7 +40,7 @@ export interface ConnectionErrorDescription {
 /** The key of the details of a connection in its error. */
 export const CONNECTION: unique symbol = Symbol.for("degu.connection");
 
-/** The details that an error carries; the fault of a system error follows from its class or code. */
+/** Details that an error carries. The fault of a system error follows from its class or code. */
 export type ConnectionErrorDetails = Partial<ConnectionErrorDescription>;
 
 export const connectionErrorDetails: HiddenProperty<ConnectionErrorDetails> = new HiddenProperty(

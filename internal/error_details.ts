@@ -59,8 +59,8 @@ export const argumentErrorDetails: HiddenProperty<ArgumentErrorDescription> = ne
  *
  * - `true`: the call may succeed.
  * - `false`: the call would fail again.
- * - `"unanswered"`: the call may succeed, but the server may have processed the request, to which no
- *   response came.
+ * - `"unanswered"`: the call may succeed, but the server may have processed the request, to which
+ *   no response came.
  */
 export type Transience = boolean | "unanswered";
 
