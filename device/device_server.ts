@@ -12,7 +12,7 @@ import {
 } from "../server.ts";
 import { readApp } from "../base/app/app.ts";
 import { isTrustedBy, readDecision } from "../base/app/peer_identity.ts";
-import { addTrust, identifyPeer } from "../base/app/session.ts";
+import { addIdentity, identifyPeer } from "../base/app/session.ts";
 import { checkObject, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { identifyDevice } from "./identity/authority.ts";
 import { makeSafeLogger } from "../net/logger.ts";
@@ -204,7 +204,7 @@ function forPeers({ peers, trust }: DeviceServices, app: App, given: Logger): Ap
       }
       const identity = identityOf(session, trusted, peers);
       // The end of trust ends the session even while the app decides.
-      addTrust(session, identity);
+      addIdentity(session, identity);
       const ofApp = readDecision(onConnect === null ? true : await onConnect(session, sock));
       if (typeof ofApp === "boolean") return ofApp && identity;
       return {

@@ -4,7 +4,7 @@ import { ConnectionClosedError, type Socket } from "../base.ts";
 import type { App, AppObject, Session } from "../server.ts";
 import { type OnConnect, readApp } from "../base/app/app.ts";
 import { readDecision } from "../base/app/peer_identity.ts";
-import { addTrust } from "../base/app/session.ts";
+import { addIdentity } from "../base/app/session.ts";
 import { checkFunction } from "../internal/checks.ts";
 import { peerOf, trustSignalOf } from "./device_server.ts";
 import type { Peer } from "./peer_store.ts";
@@ -99,6 +99,6 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
 async function admit(session: Session, returning: ReturnType<OnConnect>): Promise<boolean> {
   const decision = readDecision(await returning);
   if (typeof decision === "boolean") return decision;
-  addTrust(session, decision);
+  addIdentity(session, decision);
   return await session.isTrusted();
 }

@@ -10,7 +10,7 @@ import {
   Request,
   Response,
 } from "../base/app/message.ts";
-import { addTrust, identifyPeer, type PeerCertificate, Session } from "../base/app/session.ts";
+import { addIdentity, identifyPeer, type PeerCertificate, Session } from "../base/app/session.ts";
 import { cancelUnused } from "../base/body/bodies.ts";
 import type { HostAddress, ScopedAddress } from "../base/address.ts";
 import { INTERNAL } from "../base/internal_argument.ts";
@@ -153,6 +153,6 @@ function makeSession(given: CallAppSession): Session {
   const session = new Session(INTERNAL, "test", address, MAX_REQUESTS, peerCertificate);
   if (store !== undefined) Object.assign(session, { store });
   if (user !== null) identifyPeer(session, { user });
-  if (isTrusted !== undefined) addTrust(session, { user: user ?? "", isTrusted });
+  if (isTrusted !== undefined) addIdentity(session, { user: user ?? "", isTrusted });
   return session;
 }

@@ -3,7 +3,7 @@
  * fail.
  */
 
-import { type Session, tellServer } from "../base/app/session.ts";
+import { logToServer, type Session } from "../base/app/session.ts";
 import { checkBoolean, checkFunction, checkMethods, copyOptions } from "../internal/checks.ts";
 import { printable, printableLines } from "../internal/printable.ts";
 import { type Interval, unref } from "./deadline.ts";
@@ -271,5 +271,5 @@ export function warnAbout(
   const line = printable(text);
   const who = session === undefined ? null : `${session}`;
   if (logger !== null) logger.warn(line, { kind: "app", who, error });
-  else if (session !== undefined) tellServer(session, line, error);
+  else if (session !== undefined) logToServer(session, line, error);
 }

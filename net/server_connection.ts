@@ -18,9 +18,9 @@ import {
   disposeStore,
   endSession,
   identifyPeer,
-  ownSession,
   type Session,
-  type SessionOwner,
+  type SessionCallbacks,
+  setSessionCallbacks,
 } from "../base/app/session.ts";
 import {
   type BodyIn,
@@ -126,7 +126,7 @@ export interface ServerContext extends AppParts, ListenerSide {
   stopping: boolean;
 }
 
-export class ServerConnection implements SwapRemoveEntry, SessionOwner {
+export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   index = -1;
   readonly #context: ServerContext;
   readonly #transport: Transport;
@@ -175,7 +175,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionOwner {
     this.#isTrusted = isTrusted;
     this.#transport = new Transport(socket, context.timeout, checkRequestPrefix);
     this.#transport.addCloseListener(() => this.#end());
-    ownSession(session, this);
+    setSessionCallbacks(session, this);
   }
 
   /**
@@ -223,7 +223,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionOwner {
    * Checks from time to time whether the peer is still there while the app works. Between requests,
    * and while a body is read, a pending read notices the end of the peer.
    */
-  signalWanted(): void {
+  onSignalRequested(): void {
     if (this.#watching !== undefined || this.#isReporting) return;
     const onEnd = () => {
       this.#peerLeft = true;
@@ -240,7 +240,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionOwner {
    * Ends the connection, since the app has closed the session. Once the last response has been
    * sent, closing has no effect: the peer may still be receiving that response.
    */
-  sessionClosed(reason: unknown): void {
+  onSessionClosed(reason: unknown): void {
     const transport = this.#transport;
     const before = this.#state;
     this.#on("appCloses");
@@ -251,8 +251,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionOwner {
     if (transport.closed) this.#served.resolve();
   }
 
-  peerCaused(line: string, error?: unknown): void {
-    this.#context.logger.info(line, { kind: "app", who: `${this.session}`, error });
+  onLogLine(logLine: string, error?: unknown): void {
+    this.#context.logger.info(logLine, { kind: "app", who: `${this.session}`, error });
   }
 
   /** True while closing loses nothing: before the first byte of a request. */
@@ -486,7 +486,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionOwner {
       cancelUnused(answer.body, bodyToHeadError());
     } else if (framing === "chunked") {
       this.#streaming = answer.body;
-      this.signalWanted();
+      this.onSignalRequested();
     }
     return sending;
   }

@@ -1,4 +1,4 @@
-/** Sessions: the knowledge of a server about a connection. */
+/** Sessions: the connection of a peer, as an app sees it. */
 
 import type { HostAddress, ScopedAddress } from "../address.ts";
 import { ConnectionClosedError } from "../errors.ts";
@@ -7,7 +7,7 @@ import { isTrustedBy, type PeerIdentity } from "./peer_identity.ts";
 
 /** The trusted certificate that vouched for a peer. */
 export interface PeerAuthority {
-  /** The distinguished name, a line per attribute. A name is only as trustworthy as its issuer. */
+  /** The distinguished name, a line per attribute. Trust it only as far as its issuer. */
   readonly subject: string;
   /** The SHA-256 of the whole certificate: `AB:CD:…`. */
   readonly fingerprint256: string;
@@ -33,9 +33,9 @@ export interface PeerCertificate {
    */
   readonly publicKey256: string;
   /**
-   * The trusted certificate that vouched for this one: the end of the shortest valid path, and of
-   * equally short paths the first in the given order. The path is found by signatures, never by
-   * names. `null` only if Deno's default store is trusted.
+   * The trusted certificate that vouched for this certificate: the end of the shortest valid path.
+   * Of equally short paths, the authority that is first in the configuration. The path is found by
+   * signatures, never by names. `null` only if Deno's default store is trusted.
    */
   readonly authority: PeerAuthority | null;
   /** The first moment at which the certificate is valid. */
@@ -46,47 +46,50 @@ export interface PeerCertificate {
   readonly raw: Uint8Array<ArrayBuffer>;
 }
 
-/** The owner of a session's connection, which is told how the app uses the session. */
-export interface SessionOwner {
-  /** Called whenever the app asks for the signal, which must be aborted when the peer leaves. */
-  signalWanted(): void;
-  /** Called when the app has closed the session, so that the connection must end now. */
-  sessionClosed(reason: unknown): void;
-  /** Called with a line for the log that the peer has caused, and its error, if there is one. */
-  peerCaused(line: string, error?: unknown): void;
+/** Callbacks by which a session reaches the server connection that it belongs to. */
+export interface SessionCallbacks {
+  /** Called when the app reads the signal, which must be aborted when the peer disconnects. */
+  onSignalRequested(): void;
+  /** Called when the app closes the session: the connection must end at once. */
+  onSessionClosed(reason: unknown): void;
+  /** Logs a line about the peer; the logger limits the rate of such lines. */
+  onLogLine(logLine: string, error?: unknown): void;
   /** Reports whether the server would still accept the peer's certificate. */
   isPeerTrusted(): boolean;
 }
 
-/** The name of the functions of sessions that only this package can call. */
+/** The key of the functions of sessions that only this package can call. */
 const INTERNALS: unique symbol = Symbol("internals");
 
 interface SessionInternals {
-  /** Counts an answered request; returns the new count. For servers. */
+  /** Counts a request that got its response; returns the new count. For servers. */
   countRequest(session: Session): number;
-  /** Records the reason why a session ended; only the first reason counts. For servers. */
+  /** Records why a session ended; the first reason is kept. For servers. */
   endSession(session: Session, message: string): void;
   /**
-   * Aborts the signal of a session; only the first call counts. The reason is made once somebody
-   * can see it. For servers.
+   * Aborts the signal of a session; only the first call has an effect. The reason is made when the
+   * app has read the signal. For servers.
    */
   abortSession(session: Session, makeReason: () => unknown): void;
-  /** Sets the owner of the connection of a session. For servers. */
-  ownSession(session: Session, owner: SessionOwner): void;
+  /** Connects a session to its server connection. For servers. */
+  setSessionCallbacks(session: Session, callbacks: SessionCallbacks): void;
   /**
-   * Gives a session the name of its peer. The session ends with the trust in the identity, and
-   * {@linkcode Session.prototype.isTrusted} asks for it. For servers.
+   * Sets the identity that names the peer, and adds it as {@linkcode addIdentity} does. For
+   * servers.
    */
   identifyPeer(session: Session, identity: PeerIdentity): void;
-  /** Makes a session depend on the trust in one more identity of its peer, whatever its name. */
-  addTrust(session: Session, identity: PeerIdentity): void;
-  /** Lets the signals of a session's identities no longer end it. */
-  releaseTrust(session: Session): void;
   /**
-   * Writes a line that the peer has caused to the log of the session's server, if it has one. For
-   * apps without a logger of their own.
+   * Adds an identity of the peer that must stay trusted: the session is closed when the signal of
+   * the identity is aborted, and {@linkcode Session.prototype.isTrusted} calls `isTrusted` of it.
    */
-  tellServer(session: Session, line: string, error?: unknown): void;
+  addIdentity(session: Session, identity: PeerIdentity): void;
+  /** Removes the listeners of the signals of a session's identities. */
+  removeTrustListeners(session: Session): void;
+  /**
+   * Logs a line about the peer by the logger of the session's server. Has no effect without a
+   * server. For apps without a logger of their own.
+   */
+  logToServer(session: Session, logLine: string, error?: unknown): void;
 }
 
 /**
@@ -100,9 +103,9 @@ export class Session {
   readonly maxRequests: number;
   /**
    * Values that an app keeps for the connection. Behind a proxy, many clients share a connection:
-   * what belongs to a request, such as its user, is kept in `request.store`. When the connection
-   * has ended and the app has returned, every value with `[Symbol.dispose]`, or else with
-   * `[Symbol.asyncDispose]`, is disposed of, the last first.
+   * keep the values of a request, such as its user, in `request.store`. When the connection has
+   * ended and the app has returned, every value with `[Symbol.dispose]` or `[Symbol.asyncDispose]`
+   * is disposed of, in reverse order.
    */
   readonly store: Map<string, unknown> = new Map();
   /** The verified certificate of the peer; `null` if it has none. */
@@ -110,16 +113,17 @@ export class Session {
   readonly #name: string;
   #requests = 0;
   #message: string | null = null;
-  // The controller is made on demand: few apps use the signal, and it costs more than the session.
-  #aborting: AbortController | null = null;
+  // The controller is made on demand: few apps read the signal, and a controller costs more than
+  // the rest of a session.
+  #abortController: AbortController | null = null;
   #makeAbortReason: (() => unknown) | null = null;
-  #owner: SessionOwner | null = null;
-  /** The identity whose name is that of the peer. */
+  #callbacks: SessionCallbacks | null = null;
+  /** The identity that names the peer. */
   #identity: PeerIdentity | null = null;
-  /** The identities that must all be trusted; `null` for none, as in most sessions. */
+  /** The identities that must all be trusted; `null` in most sessions, which have none. */
   #identities: PeerIdentity[] | null = null;
-  /** Removes the listeners of the signals of these identities. */
-  #releaseController: AbortController | null = null;
+  /** Aborted to remove the listeners of the signals of these identities. */
+  #trustListeners: AbortController | null = null;
 
   /** @internal */
   constructor(
@@ -137,17 +141,18 @@ export class Session {
   }
 
   /**
-   * The name of the peer, which `onConnect` or a server of devices has given; `null` for none. An
-   * access log shows it.
+   * The name of the peer, which `onConnect` or a `DeviceServer` sets; `null` without one. An access
+   * log shows the name.
    */
   get user(): string | null {
     return this.#identity?.user ?? null;
   }
 
   /**
-   * Asks whether the peer is trusted at this moment: its authority by the server, and its identity
-   * by the `onConnect` that gave it. An app asks right before a step that can't be undone, such as
-   * the rename at the end of an upload. True if neither can change. Never rejects.
+   * Checks whether the peer is trusted at this moment: whether the server still trusts its
+   * authority, and `isTrusted` of each {@linkcode PeerIdentity} returns `true`. Call this method
+   * right before a step that can't be undone, such as the rename at the end of an upload. Resolves
+   * to `true` without TLS and without an identity. Never rejects.
    *
    * @example Accept a key as long as it is on a list
    * ```ts
@@ -173,14 +178,14 @@ export class Session {
    * ```
    */
   async isTrusted(): Promise<boolean> {
-    if (this.#owner?.isPeerTrusted() === false) return false;
+    if (this.#callbacks?.isPeerTrusted() === false) return false;
     for (const identity of this.#identities ?? []) {
       if (!await isTrustedBy(identity)) return false;
     }
     return true;
   }
 
-  /** The number of answered requests. */
+  /** The number of requests that got their response. */
   get requests(): number {
     return this.#requests;
   }
@@ -195,26 +200,27 @@ export class Session {
    * connection, even while the app processes a request or runs `onConnect`. The abort reason is the
    * reason given to {@linkcode Session.prototype.close}, or an error that describes the end.
    *
-   * A peer that closes only its writing side counts as gone, because both look the same; a response
-   * that the app returns nevertheless is sent. A body of unknown length that is being sent is
-   * canceled. A departure is detected only while at most 64 KiB of the peer's bytes are unread.
+   * A peer that closes only its writing side counts as disconnected, because the server can't
+   * distinguish the two. A response that the app returns nevertheless is sent. A body of unknown
+   * length that is being sent is canceled. While more than 64 KiB of the peer's bytes are unread,
+   * the server doesn't detect that the peer has disconnected.
    *
-   * A listener must not throw: nothing catches the error, and the process would end.
+   * A listener must not throw: its error would be uncaught, and end the process.
    */
   get signal(): AbortSignal {
-    if (this.#aborting === null) {
-      this.#aborting = new AbortController();
-      if (this.#makeAbortReason !== null) this.#aborting.abort(this.#makeAbortReason());
+    if (this.#abortController === null) {
+      this.#abortController = new AbortController();
+      if (this.#makeAbortReason !== null) this.#abortController.abort(this.#makeAbortReason());
     }
-    if (this.#makeAbortReason === null) this.#owner?.signalWanted();
-    return this.#aborting.signal;
+    if (this.#makeAbortReason === null) this.#callbacks?.onSignalRequested();
+    return this.#abortController.signal;
   }
 
   /**
    * Ends the session now, even in the middle of a message: operations that wait for its connection
-   * (the body of a request, the response that is being sent) reject with the reason, and nothing
-   * more is sent. A call in `onConnect` refuses the peer, whatever `onConnect` returns. A call
-   * after the end of the session has no effect; the last response that was sent still arrives.
+   * (the body of a request, the response that is being sent) reject with the reason, and no further
+   * bytes are sent. A call in `onConnect` refuses the peer, regardless of the return value. A call
+   * after the end of the session has no effect: the last response that was sent still arrives.
    *
    * @param reason The abort reason of {@linkcode Session.prototype.signal}; by default a
    * `ConnectionClosedError`.
@@ -237,10 +243,10 @@ export class Session {
    * ```
    */
   close(reason?: unknown): void {
-    const given = reason ?? new ConnectionClosedError("the session was closed by its app");
-    if (this.#owner !== null) return this.#owner.sessionClosed(given);
+    const error = reason ?? new ConnectionClosedError("the session was closed by its app");
+    if (this.#callbacks !== null) return this.#callbacks.onSessionClosed(error);
     endSession(this, "closed by the app");
-    abortSession(this, () => given);
+    abortSession(this, () => error);
   }
 
   /** The name of the session in logs: the peer's address, or for Unix `<path or name>#<count>`. */
@@ -257,29 +263,29 @@ export class Session {
     abortSession: (session, makeReason) => {
       if (session.#makeAbortReason !== null) return;
       session.#makeAbortReason = makeReason;
-      session.#aborting?.abort(makeReason());
+      session.#abortController?.abort(makeReason());
     },
-    ownSession: (session, owner) => {
-      session.#owner = owner;
+    setSessionCallbacks: (session, callbacks) => {
+      session.#callbacks = callbacks;
     },
     identifyPeer: (session, identity) => {
       session.#identity = identity;
-      addTrust(session, identity);
+      addIdentity(session, identity);
     },
-    addTrust: (session, identity) => {
+    addIdentity: (session, identity) => {
       session.#identities ??= [];
       if (session.#identities.includes(identity)) return;
       session.#identities.push(identity);
       const { signal } = identity;
       if (signal === undefined) return;
       const close = () => session.close(signal.reason);
-      session.#releaseController ??= new AbortController();
-      signal.addEventListener("abort", close, { signal: session.#releaseController.signal });
+      session.#trustListeners ??= new AbortController();
+      signal.addEventListener("abort", close, { signal: session.#trustListeners.signal });
       if (signal.aborted) close();
     },
-    releaseTrust: (session) => session.#releaseController?.abort(),
-    tellServer: (session, line, error) => {
-      if (#owner in session) session.#owner?.peerCaused(line, error);
+    removeTrustListeners: (session) => session.#trustListeners?.abort(),
+    logToServer: (session, logLine, error) => {
+      if (#callbacks in session) session.#callbacks?.onLogLine(logLine, error);
     },
   };
 }
@@ -288,35 +294,33 @@ export const {
   countRequest,
   endSession,
   abortSession,
-  ownSession,
+  setSessionCallbacks,
   identifyPeer,
-  addTrust,
-  releaseTrust,
-  tellServer,
+  addIdentity,
+  removeTrustListeners,
+  logToServer,
 } = Session[INTERNALS];
 
 /**
  * Disposes of the values that an app stored for an ended session: connections, files, locks. Also
- * frees the session from the trust in its peer. For servers. A second call does nothing.
+ * removes the listeners of its identities. For servers. A second call has no effect.
  *
- * @param report Called with each failure; later, if a dispose method returned a promise that
- * rejects.
+ * @param onError Called with each error of a dispose method, also of one that returns a promise.
  */
-export function disposeStore(session: Session, report: (error: unknown) => void): void {
-  releaseTrust(session);
+export function disposeStore(session: Session, onError: (error: unknown) => void): void {
+  removeTrustListeners(session);
   if (session.store.size === 0) return;
   const values = [...session.store.values()].reverse();
   session.store.clear();
   for (const value of values) {
     try {
-      const given = value as Partial<Disposable & AsyncDisposable> | null | undefined;
-      const isSync = typeof given?.[Symbol.dispose] === "function";
-      const returned = isSync ? given[Symbol.dispose]!() : given?.[Symbol.asyncDispose]?.();
-      // The type of a dispose method allows async functions, and nothing else awaits their
-      // promises.
-      Promise.resolve<unknown>(returned).catch(report);
+      const resource = value as Partial<Disposable & AsyncDisposable> | null | undefined;
+      const isSync = typeof resource?.[Symbol.dispose] === "function";
+      const result = isSync ? resource[Symbol.dispose]!() : resource?.[Symbol.asyncDispose]?.();
+      // The type of [Symbol.dispose] also allows async functions, whose promises may reject.
+      Promise.resolve<unknown>(result).catch(onError);
     } catch (error) {
-      report(error);
+      onError(error);
     }
   }
 }
