@@ -9,7 +9,11 @@ import {
   readApp,
 } from "../base/app/app.ts";
 import { addParameters, type Request, type RequestChanges } from "../base/app/message.ts";
-import { joinIdentities, type PeerIdentity, readDecision } from "../base/app/peer_identity.ts";
+import {
+  joinIdentities,
+  parseConnectResult,
+  type PeerIdentity,
+} from "../base/app/peer_identity.ts";
 import { checkObject, notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { checkMethod, type Method } from "../base/wire/preamble.ts";
@@ -160,7 +164,7 @@ export function routes<Key extends string>(
   app.onConnect = async (session, sock) => {
     let joined: PeerIdentity | null = null;
     for (const onConnect of askers.values()) {
-      const decision = readDecision(await onConnect(session, sock));
+      const decision = parseConnectResult(await onConnect(session, sock));
       if (decision === false) return false;
       if (decision === true) continue;
       joined = joined === null ? decision : joinIdentities(joined, decision);

@@ -9,7 +9,7 @@ import {
   callHandle,
   readApp,
 } from "../base/app/app.ts";
-import { cancelAnswer, type Request, type Response, responseOf } from "../base/app/message.ts";
+import { cancelAppResult, type Request, type Response, responseOf } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { checkFunction } from "../internal/checks.ts";
@@ -95,7 +95,7 @@ export function wrapApp(
       try {
         return responseOf(returned);
       } catch (error) {
-        cancelAnswer(returned, body, error);
+        cancelAppResult(returned, body, error);
         throw error;
       }
     };

@@ -11,7 +11,7 @@ import {
   SSLServer,
 } from "../server.ts";
 import { readApp } from "../base/app/app.ts";
-import { isTrustedBy, readDecision } from "../base/app/peer_identity.ts";
+import { isTrustedBy, parseConnectResult } from "../base/app/peer_identity.ts";
 import { addIdentity, identifyPeer } from "../base/app/session.ts";
 import { checkObject, wrongArgumentError, wrongTypeError } from "../internal/checks.ts";
 import { identifyDevice } from "./identity/authority.ts";
@@ -205,7 +205,7 @@ function forPeers({ peers, trust }: DeviceServices, app: App, given: Logger): Ap
       const identity = identityOf(session, trusted, peers);
       // The end of trust ends the session even while the app decides.
       addIdentity(session, identity);
-      const ofApp = readDecision(onConnect === null ? true : await onConnect(session, sock));
+      const ofApp = parseConnectResult(onConnect === null ? true : await onConnect(session, sock));
       if (typeof ofApp === "boolean") return ofApp && identity;
       return {
         // The name of a peer is the one that the device has for it.

@@ -3,7 +3,7 @@
 import { ConnectionClosedError, type Socket } from "../base.ts";
 import type { App, AppObject, Session } from "../server.ts";
 import { type OnConnect, readApp } from "../base/app/app.ts";
-import { readDecision } from "../base/app/peer_identity.ts";
+import { parseConnectResult } from "../base/app/peer_identity.ts";
 import { addIdentity } from "../base/app/session.ts";
 import { checkFunction } from "../internal/checks.ts";
 import { peerOf, trustSignalOf } from "./device_server.ts";
@@ -97,7 +97,7 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
 
 /** Reads what the `onConnect` of a peer's app has returned; returns whether it accepts. */
 async function admit(session: Session, returning: ReturnType<OnConnect>): Promise<boolean> {
-  const decision = readDecision(await returning);
+  const decision = parseConnectResult(await returning);
   if (typeof decision === "boolean") return decision;
   addIdentity(session, decision);
   return await session.isTrusted();

@@ -2,13 +2,13 @@
 
 import { type App, callHandle, readApp } from "../base/app/app.ts";
 import {
-  answerFraming,
   bodyToHeadError,
-  cancelAnswer,
-  readAnswer,
+  cancelAppResult,
+  parseAppResult,
   receivedBody,
   Request,
   Response,
+  responseFraming,
 } from "../base/app/message.ts";
 import { addIdentity, identifyPeer, type PeerCertificate, Session } from "../base/app/session.ts";
 import { cancelUnused } from "../base/body/bodies.ts";
@@ -123,9 +123,9 @@ export async function callApp(
   const { method, body } = request;
   const returned = await callHandle(parts, request, session);
   try {
-    const answer = readAnswer(returned);
+    const answer = parseAppResult(returned);
     const { status, reason, headers } = answer;
-    const framing = answerFraming(method, body, answer, false);
+    const framing = responseFraming(method, body, answer, false);
     const sent = new Uint8Array(MAX_PREAMBLE_BYTES);
     const length = formatResponsePreamble(sent, status, reason, headers, framing, "response.");
     const preamble = parseResponsePreamble(method, sent, 0, length);
@@ -134,7 +134,7 @@ export async function callApp(
     const received = hasBody ? receivedBody(answer.body) : null;
     return new Response(status, reason, preamble.headers, received);
   } catch (error) {
-    cancelAnswer(returned, body, error);
+    cancelAppResult(returned, body, error);
     throw error;
   }
 }

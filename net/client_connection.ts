@@ -1,7 +1,7 @@
 /** The client's end of a connection. */
 
 import type { Socket } from "../base/app/app.ts";
-import { rememberRequest, Response } from "../base/app/message.ts";
+import { Response, setAnsweredRequest } from "../base/app/message.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
@@ -327,7 +327,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       const response = new Response(status, reason, headers, received);
       if (isUnframed) unframedResponses.set(response, this);
       // Only an error needs to name its request.
-      if (!response.ok) rememberRequest(response, method, uri);
+      if (!response.ok) setAnsweredRequest(response, method, uri);
       return response;
     } catch (error) {
       throw this.#fail(error, method, body, signal);

@@ -2,16 +2,16 @@
 
 import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
-  type Answer,
-  answerFraming,
-  answerToError,
   bodyToHeadError,
-  cancelAnswer,
-  readAnswer,
+  cancelAppResult,
+  type OutgoingResponse,
+  parseAppResult,
   Request,
+  responseForAppError,
+  responseFraming,
   unreadError,
 } from "../base/app/message.ts";
-import { readDecision } from "../base/app/peer_identity.ts";
+import { parseConnectResult } from "../base/app/peer_identity.ts";
 import {
   abortSession,
   countRequest,
@@ -102,7 +102,7 @@ interface Answering {
   /** Why the session ends, if the response has told the client that. */
   told: LastResponse | null;
   /** What is being sent: it was valid, so only the source of its body can fail. */
-  answer: Answer | null;
+  answer: OutgoingResponse | null;
 }
 
 /**
@@ -324,7 +324,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     let refusal: string | null = null;
     try {
       if (onConnect !== null) {
-        refusal = await this.#readDecision(await onConnect(this.session, this.#socket));
+        refusal = await this.#applyDecision(await onConnect(this.session, this.#socket));
       }
     } catch (error) {
       this.#fail(error, "onConnect");
@@ -343,8 +343,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /** Identifies the peer that `onConnect` accepts; returns why it is refused, or `null`. */
-  async #readDecision(returned: unknown): Promise<string | null> {
-    const decision = readDecision(returned);
+  async #applyDecision(returned: unknown): Promise<string | null> {
+    const decision = parseConnectResult(returned);
     if (typeof decision === "boolean") return decision ? null : "refused by onConnect";
     identifyPeer(this.session, decision);
     // An error is one of the app, which the log has with its stack.
@@ -392,7 +392,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
           answering.returned = handle(request, this.session, api);
           if (!Array.isArray(answering.returned)) answering.returned = await answering.returned;
         } catch (error) {
-          answering.returned = answerToError(request, body, error);
+          answering.returned = responseForAppError(request, body, error);
           if (answering.returned === null) throw error;
         }
         const rest = transport.endSend(await this.#beginResponse(answering));
@@ -456,13 +456,13 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   #beginResponse(answering: Answering): Promise<number | void> {
     const { method, body } = answering;
     const transport = this.#transport;
-    const answer = readAnswer(answering.returned);
+    const answer = parseAppResult(answering.returned);
     // Its body is canceled, too, if that is not sent.
     answering.returned = answer;
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers } = answer;
     const { unframedNull } = this.#context;
-    const framing = answerFraming(method, body, answer, unframedNull);
+    const framing = responseFraming(method, body, answer, unframedNull);
     // A body that writes itself, as in a proxy, may read the request's body while it is sent.
     const mayReadRequest = isWritable(answer.body) && body !== null && !readerOf(body).isStopped;
     answering.told = this.#whyLast(answering, answer, mayReadRequest);
@@ -497,7 +497,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    */
   async #refuseToAnswer(answering: Answering, error: unknown): Promise<boolean> {
     const { answer, returned, body, request } = answering;
-    cancelAnswer(returned, body, error);
+    cancelAppResult(returned, body, error);
     const failure = this.#transport.breakWith(error);
     const status = this.#fail(failure, "the app", request, answer !== null);
     if (status !== null) {
@@ -538,7 +538,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    */
   #whyLast(
     { isLast }: Answering,
-    { status, headers }: Answer,
+    { status, headers }: OutgoingResponse,
     mayReadRequest = false,
   ): LastResponse | null {
     if (this.#state === "broken") {

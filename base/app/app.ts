@@ -1,6 +1,11 @@
-/** Types of apps, and the functions of an app in either form. */
+/** Types of apps, and the functions of an app, which is a function or an object. */
 
-import { answerToError, type Request, type ResponseObject, type ResponseTuple } from "./message.ts";
+import {
+  type Request,
+  responseForAppError,
+  type ResponseObject,
+  type ResponseTuple,
+} from "./message.ts";
 import type { PeerIdentity } from "./peer_identity.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies } from "../body/bodies.ts";
@@ -16,13 +21,13 @@ export interface Socket {
   /** Closes the connection; pending operations reject. */
   close(): void;
   /**
-   * Closes the connection at once, if the socket can: what the system has not sent by then is never
+   * Closes the connection at once, if the socket can: the system discards the bytes that it hasn't
    * sent.
    */
   reset?(): void;
-  /** From now on a pending read keeps the process alive, as it does at first. */
+  /** Makes a pending read keep the process alive, which is the default. */
   ref?(): void;
-  /** From now on a pending read doesn't keep the process alive, if the socket can do so. */
+  /** Makes a pending read not keep the process alive, if the socket can. */
   unref?(): void;
   /** Closes the writing side, if the socket can. */
   closeWrite?(): Promise<void>;
@@ -37,8 +42,8 @@ export interface Socket {
   /** The address of the peer. */
   readonly remoteAddr?: unknown;
   /**
-   * Aborted when the peer is no longer trusted. `client.connect()` closes the connection over a
-   * socket of `client.createSocket()` then, with the reason of the signal.
+   * Aborted when the peer is no longer trusted. A connection that `client.connect()` has made over
+   * a socket of `client.createSocket()` is then closed, with the reason of the signal.
    */
   readonly trust?: AbortSignal;
   /**
@@ -48,7 +53,7 @@ export interface Socket {
   readonly refusalHint?: string;
 }
 
-/** The third argument of an app: the classes to make a response from. */
+/** The third argument of an app: the classes that make bodies and ranges. */
 export interface Api extends Bodies {
   /** The class of parsed `range` headers. */
   readonly Range: typeof Range;
@@ -57,9 +62,9 @@ export interface Api extends Bodies {
 }
 
 /**
- * An app that is a function: given a request, it returns a status, a reason, headers and a body. It
- * may throw them as a {@linkcode ResponseError}. The requests of a route have a type of
- * their own.
+ * An app that is a function: it gets a request, and returns a status, a reason, headers and a body.
+ * The function may throw a response as a {@linkcode ResponseError}. The requests of `routes()` have
+ * the type `RouteRequest`.
  */
 export type AppFunction<R extends Request = Request> = (
   request: R,
@@ -79,13 +84,13 @@ export interface AppObject {
     session: Session,
     sock: Socket,
   ): boolean | PeerIdentity | Promise<boolean | PeerIdentity>;
-  /** Releases what the app holds; the program that made the app calls it, and no server does. */
+  /** Releases the resources of the app. The program that made the app calls it, not the server. */
   [Symbol.asyncDispose]?(): PromiseLike<void>;
-  /** Releases what the app holds, at once. */
+  /** Releases the resources of the app synchronously. */
   [Symbol.dispose]?(): void;
 }
 
-/** The methods of an app besides `handle`: wrappers of an app pass them on. */
+/** The methods of an app besides `handle`, which a wrapper of the app forwards. */
 export const APP_HOOKS = ["onConnect", Symbol.asyncDispose, Symbol.dispose] as const;
 
 /** An app: a function, or an object with that function as its method `handle`. */
@@ -94,10 +99,10 @@ export type App = AppFunction | AppObject;
 /** The third argument of an app: the four body classes, `Range` and `ContentRange`. */
 export const api: Api = Object.freeze({ ...bodies, Range, ContentRange });
 
-/** The function by which an app decides about a connection. */
+/** The method by which an app accepts or refuses a connection. */
 export type OnConnect = NonNullable<AppObject["onConnect"]>;
 
-/** The two functions of an app. */
+/** The functions of an app in either form. */
 export interface AppParts {
   /** Answers a request. */
   readonly handle: AppFunction;
@@ -106,8 +111,9 @@ export interface AppParts {
 }
 
 /**
- * Returns the functions of an app, which error messages call `label`. The methods of an object are
- * looked up at each call.
+ * Returns the functions of an app. The methods of an object are looked up at each call.
+ *
+ * @param label The name of the app in error messages.
  */
 export function readApp(app: App, label: string): AppParts {
   if (typeof app === "function") return { handle: app, onConnect: null };
@@ -126,12 +132,12 @@ export function readApp(app: App, label: string): AppParts {
 }
 
 /**
- * Refuses a method that was meant to be `onConnect`: nobody would call it, and every peer would be
- * accepted.
+ * Refuses an app with a misspelled `onConnect`: the server would not call that method, and would
+ * accept every peer.
  */
 function checkHooks(app: AppObject, label: string): void {
-  for (let holder: object = app; holder !== Object.prototype && holder !== null;) {
-    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(holder))) {
+  for (let object: object = app; object !== Object.prototype && object !== null;) {
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(object))) {
       if (name === "onConnect" || typeof value !== "function") continue;
       if (!name.startsWith("onConnect") && name.toLowerCase() !== "onconnect") continue;
       throw wrongArgumentError(
@@ -139,28 +145,29 @@ function checkHooks(app: AppObject, label: string): void {
         `is never called; the method of an app is onConnect`,
       );
     }
-    holder = Object.getPrototypeOf(holder);
+    object = Object.getPrototypeOf(object);
   }
 }
 
 /**
- * Calls an app, and returns its answer unchecked, or that to what it has thrown:
- * {@linkcode answerToError}. A server does the same in its own loop, without a promise more.
+ * Calls an app, and returns its result unchecked; for a thrown error, the response of
+ * {@linkcode responseForAppError}. The loop of a server has the same steps inline, which saves a
+ * promise per request.
  */
 export async function callHandle(
   { handle }: Pick<AppParts, "handle">,
   request: Request,
   session: Session,
-  given: Api = api,
+  classes: Api = api,
 ): Promise<unknown> {
   // An app can replace the fields of its request.
   const { body } = request;
   try {
-    return await handle(request, session, given);
+    return await handle(request, session, classes);
   } catch (error) {
-    const answer = answerToError(request, body, error);
-    if (answer === null) throw error;
-    return answer;
+    const response = responseForAppError(request, body, error);
+    if (response === null) throw error;
+    return response;
   }
 }
 

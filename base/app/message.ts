@@ -1,5 +1,6 @@
 /**
- * Requests as an app gets them, responses as a client gets them, and the rules for an app's answer.
+ * Requests as an app gets them, responses as a client gets them, and the result of an app: the
+ * response that it returns or throws.
  */
 
 import {
@@ -39,7 +40,7 @@ import {
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
 import { buildUri, checkPath } from "../wire/uri.ts";
 
-/** An answer that an app may return, as an array. */
+/** A response that an app may return, as an array. */
 export type ResponseTuple = readonly [
   status: number,
   reason: string,
@@ -47,7 +48,7 @@ export type ResponseTuple = readonly [
   body: BodyOut,
 ];
 
-/** An answer that an app may return, as an object, such as the `Response` of a client. */
+/** A response that an app may return, as an object, such as the `Response` of a client. */
 export interface ResponseObject {
   /** The status, 200 to 599. */
   readonly status: number;
@@ -151,9 +152,9 @@ export class Response<B extends BodyOut = BodyIn> {
   }
 
   /**
-   * Gives up the rest of the body, so that the connection can make another request: up to 64 KiB,
-   * the lines of chunks included, are read and dropped for up to a second. A rest that is longer or
-   * takes longer is canceled, which closes the connection. Never rejects.
+   * Discards the unread part of the body, so that the connection can make another request: reads up
+   * to 64 KiB, including the lines of chunks, for up to a second. A body that is longer or takes
+   * longer is canceled, which closes the connection. Never rejects.
    */
   async discard(): Promise<void> {
     const body: BodyOut = this.body;
@@ -161,7 +162,7 @@ export class Response<B extends BodyOut = BodyIn> {
     else cancelUnused(body, new BodyError("the response was discarded"));
   }
 
-  /** Gives up the rest of the body: {@linkcode Response.prototype.discard}. */
+  /** Discards the unread part of the body: {@linkcode Response.prototype.discard}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.discard();
   }
@@ -181,12 +182,12 @@ export class Response<B extends BodyOut = BodyIn> {
   }
 }
 
-/** The key of the response in a thrown error, which may be of another copy of this package. */
+/** The key of the response in a {@linkcode ResponseError}, also of another copy of this package. */
 const RESPONSE: unique symbol = Symbol.for("degu.response");
 
 /**
- * An error with a response. If an app, or a function that the app calls, throws this error, its
- * response is the answer of the app. Wrappers of the app get it like any other answer.
+ * An error with a response. If an app, or a function that the app calls, throws this error, the app
+ * responds with that response. Wrappers of the app get it like any other response.
  *
  * @example
  * ```ts
@@ -205,17 +206,17 @@ const RESPONSE: unique symbol = Symbol.for("degu.response");
 export class ResponseError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "ResponseError";
-  /** The response that the app answers with. */
+  /** The response of the app. */
   readonly response: ResponseTuple | ResponseObject;
 
   /**
    * Makes an error with a response.
    *
-   * @param response The answer, in each form that an app may return.
-   * @throws {TypeError} if the value is no answer.
+   * @param response The response, in any form that an app may return.
+   * @throws {TypeError} if the value is not a response.
    */
   constructor(response: ResponseTuple | ResponseObject) {
-    const { status, reason } = answerPartsOf(response);
+    const { status, reason } = splitAppResult(response);
     super(`the app answers ${status} ${quote(`${reason}`)}`);
     this.response = response;
   }
@@ -226,7 +227,7 @@ export class ResponseError extends DeguError {
   }
 }
 
-/** The request that a received response answers. */
+/** The request that a received response belongs to. */
 export interface AnsweredRequest {
   readonly method: Method;
   /** The path without the query, which may hold secrets. */
@@ -237,17 +238,17 @@ const answeredRequests: HiddenProperty<AnsweredRequest> = new HiddenProperty(
   Symbol.for("degu.request"),
 );
 
-/** Remembers which request a received response answers. */
-export function rememberRequest(response: Response, method: Method, uri: string): void {
+/** Stores the request that a received response belongs to. */
+export function setAnsweredRequest(response: Response, method: Method, uri: string): void {
   answeredRequests.add(response, { method, uri: uri.split("?", 1)[0]! });
 }
 
-/** Finds the request that a response answers; `null` for a response that a program has made. */
+/** Returns the request of a received response; `null` for a response that a program has made. */
 export function answeredRequestOf(response: Response<BodyOut>): AnsweredRequest | null {
   return answeredRequests.of(response) ?? null;
 }
 
-/** Turns a body to be sent into one that can be read, for a program that calls an app itself. */
+/** Makes a readable body of a body to be sent, for a program that calls an app itself. */
 export function receivedBody(body: BodyOut): NonNullable<BodyIn> {
   const encoded = encodeBody(body) ?? EMPTY;
   if (encoded instanceof Uint8Array) {
@@ -261,66 +262,70 @@ export function receivedBody(body: BodyOut): NonNullable<BodyIn> {
   return encoded.chunked ? new ChunkedBody(readable) : new Body(readable, encoded.contentLength);
 }
 
-/** The streams of messages, each with the body that it was made of: an app may replace the body. */
-const readables = new WeakMap<
+/**
+ * The streams of messages, each with its body: an app may replace the body of a request, which then
+ * needs a new stream.
+ */
+const streamsByMessage = new WeakMap<
   Request | Response<BodyOut>,
   { readonly body: BodyOut; readonly readable: ReadableStream<Uint8Array<ArrayBuffer>> }
 >();
 
-/** Returns the data of a message as a byte stream, which is made once for each body. */
+/** Returns the data of a message as a byte stream: the same stream for each call. */
 function readableOf(
   message: Request | Response<BodyOut>,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   const { body } = message;
-  const made = readables.get(message);
-  if (made !== undefined && made.body === body) return made.readable;
+  const cached = streamsByMessage.get(message);
+  if (cached !== undefined && cached.body === body) return cached.readable;
   const { readable } = receivedBody(body);
-  readables.set(message, { body, readable });
+  streamsByMessage.set(message, { body, readable });
   return readable;
 }
 
-/** Copies headers to an object as received ones are: without a prototype and missing headers. */
-function receivedHeaders(headers: HeaderDict): HeaderDict {
-  const present = Object.entries(headers).filter(([, value]) => value !== undefined);
-  return Object.setPrototypeOf(Object.fromEntries(present), null);
+/** Copies headers to an object like that of received headers: no prototype, no `undefined`. */
+function copyAsReceived(headers: HeaderDict): HeaderDict {
+  const entries = Object.entries(headers).filter(([, value]) => value !== undefined);
+  return Object.setPrototypeOf(Object.fromEntries(entries), null);
 }
 
 const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
 
 /**
- * The errors of `json()`, each with the store of its request, which copies of the request share.
+ * The errors that `Request.json()` has thrown. The store identifies the request, because copies of
+ * a request share it.
  */
 const jsonErrors = new WeakMap<object, Map<string, unknown>>();
 
-/** The key of the store of a request, which is made when an app first reads `store`. */
+/** The key of a request's store, which is made when an app first reads `store`. */
 const STORE: unique symbol = Symbol("store");
 
-/** What {@linkcode Request.prototype.with} changes in a copy of a request. */
+/** The changes that {@linkcode Request.prototype.with} makes in a copy of a request. */
 export interface RequestChanges {
   /**
-   * The headers by lower-case name, in place of all headers of the request.
+   * The headers by lower-case name, which replace all headers of the request.
    *
-   * @default {those of the request}
+   * @default {the headers of the request}
    */
   headers?: HeadersToSend | undefined;
   /**
-   * The components of the path that are left.
+   * The components of the path.
    *
-   * @default {those of the request}
+   * @default {the path of the request}
    */
   path?: readonly string[] | undefined;
   /**
-   * The components of the path that were shifted away.
+   * The components of the path that an outer app has matched.
    *
-   * @default {those of the request}
+   * @default {the mount of the request}
    */
   mount?: readonly string[] | undefined;
 }
 
-/** Adds parameters to those of a request. */
+/** Adds path parameters to a request. */
 export function addParameters(request: Request, parameters: Record<string, string>): void {
-  const all = Object.assign(Object.create(null), request.parameters, parameters);
-  Object.assign(request, { parameters: Object.freeze(all) });
+  const merged = Object.assign(Object.create(null), request.parameters, parameters);
+  Object.assign(request, { parameters: Object.freeze(merged) });
 }
 
 /**
@@ -349,13 +354,13 @@ export class Request {
    * The body, or `null`. If the body is not read to its end, the session ends after the response.
    */
   readonly body: BodyIn;
-  /** The components of the path that were shifted away; at first none. */
+  /** The components that {@linkcode shiftPath} has removed from the path; at first `[]`. */
   readonly mount: string[];
-  /** The components of the path that are left: `/foo/` is `["foo", ""]`, `/` is `[]`. */
+  /** The remaining components of the path: `/foo/` is `["foo", ""]`, `/` is `[]`. */
   readonly path: string[];
   /** The text after the `?`, neither parsed nor decoded; `null` if there is no `?`. */
   readonly query: string | null;
-  /** What the names in braces of a `routes` stand for: an object without a prototype. */
+  /** The values of the names in braces of `routes()`: an object without a prototype. */
   readonly parameters: Readonly<Record<string, string>> = NO_PARAMETERS;
   /** @internal */
   declare [STORE]?: Map<string, unknown>;
@@ -383,9 +388,9 @@ export class Request {
   }
 
   /**
-   * Values that apps keep for this request, such as the user that a middleware has found: every
-   * copy of the request has the same map. Nothing in it is disposed of. What belongs to the
-   * connection is kept in `session.store`; behind a proxy, many clients share a connection.
+   * Values that apps keep for this request, such as the user that a middleware has authenticated.
+   * Every copy of the request has the same map. The values are not disposed of. Keep the values of
+   * a connection in `session.store`; behind a proxy, many clients share a connection.
    */
   get store(): Map<string, unknown> {
     return this[STORE] ??= new Map();
@@ -395,7 +400,7 @@ export class Request {
    * Copies the request with other headers, path or mount, for the next app. The copy has the same
    * body, store, parameters, URI and query; its path and mount are arrays of its own.
    *
-   * @param changes What is different in the copy.
+   * @param changes The headers, path and mount of the copy.
    * @throws {TypeError} if an option has a wrong type, or is unknown.
    * @throws {RangeError} if a component can't be in a path.
    *
@@ -423,7 +428,7 @@ export class Request {
       INTERNAL,
       this.method,
       this.uri,
-      headers === undefined ? this.headers : receivedHeaders(headers),
+      headers === undefined ? this.headers : copyAsReceived(headers),
       this.body,
       checkPath(mount, "changes.mount"),
       checkPath(path, "changes.path"),
@@ -451,8 +456,8 @@ export class Request {
   }
 
   /**
-   * Reads the data of the body, which is empty if the body is `null`. A body that is too long is
-   * answered with `413 Content Too Large`, if the app lets the error through.
+   * Reads the data of the body, which is empty if the body is `null`. If the body is too long and
+   * the app doesn't catch the error, the response is `413 Content Too Large`.
    *
    * @param options The most bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.bytes}.
@@ -474,8 +479,8 @@ export class Request {
 
   /**
    * Reads the data of the body, and parses it as JSON; else like
-   * {@linkcode Request.prototype.bytes}. If the app lets the `SyntaxError` through, the answer is
-   * `400 Bad Request`.
+   * {@linkcode Request.prototype.bytes}. If the app doesn't catch the `SyntaxError`, the response
+   * is `400 Bad Request`.
    *
    * @param options The most bytes: `maxBytes`, by default 16777216.
    * @throws {SyntaxError} if the data is not JSON in UTF-8, or the body is empty or `null`; else as
@@ -507,7 +512,9 @@ export class Request {
     }
   }
 
-  /** Moves the first component of the path to `mount` and returns it; `null` if none is left. */
+  /**
+   * Moves the first component of the path to `mount`, and returns it; `null` if `path` is empty.
+   */
   shiftPath(): string | null {
     const component = this.path.shift();
     if (component === undefined) return null;
@@ -529,8 +536,8 @@ export class Request {
   }
 }
 
-/** The parts of an app's answer. */
-export interface Answer {
+/** The response of an app, with an encoded body. */
+export interface OutgoingResponse {
   readonly status: number;
   readonly reason: string;
   readonly headers: HeaderDict;
@@ -541,15 +548,15 @@ export interface Answer {
  * Makes a response of the value that an app returned: a tuple of four items, or an object with the
  * fields of a response.
  */
-export function responseOf(returned: unknown): Response<BodyOut> {
-  if (returned instanceof Response) return returned;
-  const { status, reason, headers, body } = answerPartsOf(returned);
+export function responseOf(appResult: unknown): Response<BodyOut> {
+  if (appResult instanceof Response) return appResult;
+  const { status, reason, headers, body } = splitAppResult(appResult);
   return new Response(status, reason, withContentType(headers, body, "response."), body);
 }
 
 /** Splits the value that an app returned into its parts, and encodes the body. */
-export function readAnswer(returned: unknown): Answer {
-  const { status, reason, headers, body } = answerPartsOf(returned);
+export function parseAppResult(appResult: unknown): OutgoingResponse {
+  const { status, reason, headers, body } = splitAppResult(appResult);
   return {
     status,
     reason,
@@ -558,42 +565,42 @@ export function readAnswer(returned: unknown): Answer {
   };
 }
 
-function answerPartsOf(returned: unknown): ResponseObject {
-  if (Array.isArray(returned)) {
-    if (returned.length === 4) {
-      const [status, reason, headers, body] = returned;
+function splitAppResult(appResult: unknown): ResponseObject {
+  if (Array.isArray(appResult)) {
+    if (appResult.length === 4) {
+      const [status, reason, headers, body] = appResult;
       return { status, reason, headers, body };
     }
     throw wrongArgumentError(
       "response",
-      `must be [status, reason, headers, body]; got ${returned.length} items`,
+      `must be [status, reason, headers, body]; got ${appResult.length} items`,
     );
   }
-  const isResponse = typeof returned === "object" && returned !== null &&
-    "status" in returned && "reason" in returned && "headers" in returned && "body" in returned;
+  const isResponse = typeof appResult === "object" && appResult !== null &&
+    "status" in appResult && "reason" in appResult && "headers" in appResult && "body" in appResult;
   if (!isResponse) {
     const expected = "[status, reason, headers, body] or { status, reason, headers, body }";
     throw wrongTypeError(
       "response",
       `${expected} (fromFetchHandler() makes an app of a handler)`,
-      returned,
+      appResult,
     );
   }
-  return returned as ResponseObject;
+  return appResult as ResponseObject;
 }
 
 /**
- * Checks everything about an answer except its reason and headers; returns the framing that
+ * Checks the status and the body of a response; returns the framing that
  * {@linkcode announcedFraming} determines.
  *
- * @param method The method of the request, which the app may have changed in its `Request`.
- * @param requestBody The body of the request, which the app may have changed, too.
+ * @param method The method of the request as it arrived; the app may have changed its `Request`.
+ * @param requestBody The body of the request as it arrived.
  * @param unframedNull Whether `null` is sent without framing, for the original Degu.
  */
-export function answerFraming(
+export function responseFraming(
   method: Method,
   requestBody: BodyIn,
-  { status, headers, body }: Answer,
+  { status, headers, body }: OutgoingResponse,
   unframedNull: boolean,
 ): Framing | undefined {
   const owner = "response.";
@@ -605,10 +612,10 @@ export function answerFraming(
 }
 
 /**
- * The framing that the headers of a response announce: usually that of its body. A response to HEAD
- * announces the body that GET would get, though the body is not sent (RFC 9110 §9.3.2). `undefined`
- * if there is no body, but the headers may announce one, and are sent as given: in a response to
- * HEAD, and with 304 (RFC 9110 §15.4.5).
+ * Returns the framing that the headers of a response announce: usually the framing of its body. A
+ * response to HEAD announces the body that GET would get, although the body is not sent (RFC 9110
+ * §9.3.2). Returns `undefined` if there is no body, but the headers of the app may announce one: in
+ * a response to HEAD, and with 304 (RFC 9110 §15.4.5).
  */
 export function announcedFraming(
   method: Method,
@@ -629,19 +636,19 @@ export function announcedFraming(
   return isBodiless(method, status) ? undefined : nullFraming(headers, unframedNull);
 }
 
-/** The response of a {@linkcode ResponseError}; `undefined` for any other error. */
+/** Returns the response of a {@linkcode ResponseError}; `undefined` for any other error. */
 export function thrownResponse(error: unknown): ResponseTuple | ResponseObject | undefined {
   return ((error ?? {}) as Partial<ResponseError>)[RESPONSE];
 }
 
 /**
- * Returns the answer to a request whose app has thrown an error: the response of a
- * {@linkcode ResponseError}; 413 if the body of the request is too long for the app; 400 if the app
- * has called `json()` of the request, and the body is no JSON; `null` for any other error.
+ * Returns the response to a request whose app has thrown an error: the response of a
+ * {@linkcode ResponseError}, a 413 if the body of the request exceeds the app's limit, a 400 if
+ * `request.json()` failed, and `null` for any other error.
  *
- * @param body The body of the request, which the app may have changed.
+ * @param body The body of the request as it arrived; the app may have changed its `Request`.
  */
-export function answerToError(
+export function responseForAppError(
   request: Request,
   body: BodyIn,
   error: unknown,
@@ -658,27 +665,27 @@ export function answerToError(
 }
 
 /**
- * Cancels each unused body in the value that an app returned, because no body of it will be sent;
- * but not the body of the request, which belongs to the server. Never throws.
+ * Cancels each unused body in the value that an app returned, when that value is not sent. The body
+ * of the request isn't canceled, because it belongs to the server. Never throws.
  */
-export function cancelAnswer(returned: unknown, requestBody: BodyIn, reason: unknown): void {
+export function cancelAppResult(appResult: unknown, requestBody: BodyIn, reason: unknown): void {
   try {
-    // The value might not be an answer: all items of an array may be bodies.
-    const bodies: readonly unknown[] = Array.isArray(returned)
-      ? returned
-      : [(returned as Partial<Answer> | null)?.body];
+    // The value may be invalid, so every item of an array may be a body.
+    const bodies: readonly unknown[] = Array.isArray(appResult)
+      ? appResult
+      : [(appResult as Partial<OutgoingResponse> | null)?.body];
     for (const body of bodies) if (body !== requestBody) cancelUnused(body, reason);
   } catch {
     // The value has a getter that throws.
   }
 }
 
-/** The reason with which the body of an answer to HEAD is canceled. */
+/** Makes the reason for canceling the body of a response to HEAD. */
 export function bodyToHeadError(): BodyError {
   return new BodyError("a response to HEAD has no body; its headers were sent");
 }
 
-/** The error for reading the body of a request that was already answered. */
+/** Makes the error for reading the body of a request after its response was sent. */
 export function unreadError(status: number): BodyError {
   return new BodyError(`the response, with status ${status}, was sent before this body was read`);
 }

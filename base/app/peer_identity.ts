@@ -1,16 +1,17 @@
-/** The decision of `onConnect` about a peer, and the decisions of several apps as one. */
+/** The identities of peers that `onConnect` returns. */
 
 import { quote, typeName } from "../../internal/quote.ts";
 
-/** The peer that an app accepts, by its name, and how long the app trusts it. */
+/** The name of a peer that an app accepts, and whether the app still trusts it. */
 export interface PeerIdentity {
-  /** The name of the peer: `session.user`, which reads the property each time. */
+  /** The name of the peer, which `session.user` reads at each access. */
   readonly user: string;
-  /** Aborted once the peer is not trusted any more; the session ends with the signal's reason. */
+  /** Aborted when the peer is no longer trusted; the session ends with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * Reports whether the peer is trusted at the time of the call; anything but `true`, and an error,
-   * means no. `session.isTrusted()` calls it, and the server once before the first request.
+   * Reports whether the peer is trusted at the time of the call. Any result but `true`, and an
+   * error, means that it isn't. `session.isTrusted()` calls this function, and the server calls it
+   * once before the first request.
    */
   isTrusted?(): boolean | Promise<boolean>;
 }
@@ -18,22 +19,22 @@ export interface PeerIdentity {
 const PROPERTIES: readonly string[] = ["user", "signal", "isTrusted"];
 
 /**
- * Reads what `onConnect` has returned: the identity of an accepted peer, `true` for a peer without
- * one, `false` for a refused peer.
+ * Parses the result of `onConnect`: the identity of an accepted peer, `true` to accept a peer
+ * without an identity, `false` to refuse the peer.
  *
- * @throws {TypeError} if the value is an object and no identity: a mistake of the app.
+ * @throws {TypeError} if the result is an object, but not an identity.
  */
-export function readDecision(returned: unknown): PeerIdentity | boolean {
-  if (typeof returned !== "object" || returned === null) return returned === true;
-  const problem = identityProblem(returned);
-  if (problem === null) return returned as PeerIdentity;
+export function parseConnectResult(result: unknown): PeerIdentity | boolean {
+  if (typeof result !== "object" || result === null) return result === true;
+  const problem = identityProblem(result);
+  if (problem === null) return result as PeerIdentity;
   throw new TypeError(`the result of onConnect must be true, false or an identity: ${problem}`);
 }
 
 function identityProblem(given: object): string | null {
-  const unknown = Object.keys(given).find((name) => !PROPERTIES.includes(name));
-  if (unknown !== undefined) {
-    return `it has the unknown property ${JSON.stringify(unknown)}; it can have ${
+  const unknownName = Object.keys(given).find((name) => !PROPERTIES.includes(name));
+  if (unknownName !== undefined) {
+    return `it has the unknown property ${JSON.stringify(unknownName)}; it can have ${
       PROPERTIES.join(", ")
     }`;
   }
@@ -50,7 +51,7 @@ function identityProblem(given: object): string | null {
 }
 
 /**
- * Joins two identities of one peer: both must trust the peer, as long as the session lasts.
+ * Joins two identities of one peer: the peer is trusted while both trust it.
  *
  * @throws {TypeError} if the identities name different users.
  */
@@ -69,7 +70,7 @@ export function joinIdentities(one: PeerIdentity, other: PeerIdentity): PeerIden
   };
 }
 
-/** Asks whether the peer of an identity is trusted now. Never rejects. */
+/** Checks whether the peer of an identity is trusted now. Never rejects. */
 export async function isTrustedBy(identity: PeerIdentity): Promise<boolean> {
   if (identity.signal?.aborted === true) return false;
   if (identity.isTrusted === undefined) return true;
