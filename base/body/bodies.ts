@@ -109,7 +109,7 @@ export function withContentType(headers: HeaderDict, body: unknown, owner = ""):
   checkHeaderDict(headers, `${owner}headers`);
   if (Object.hasOwn(headers, "content-type")) return headers;
   if (allows(VALUE, type)) return { ...headers, "content-type": type };
-  throw notAllowed(
+  throw notAllowedError(
     `${owner}body`,
     `its type ${quote(type)} has a character that a header can't have; ` +
       `set headers["content-type"]`,

@@ -371,7 +371,7 @@ export function checkRequestLine(method: Method, uri: string, body: unknown): vo
     const advice = body === undefined
       ? `as ${method.toLowerCase()}() passes it`
       : "since only PUT and POST have a body; buildUri(path, parameters) puts parameters in the URI";
-    throw notAllowed("body", `must be null if the method is ${method}, ${advice}`);
+    throw notAllowedError("body", `must be null if the method is ${method}, ${advice}`);
   }
 }
 
