@@ -13,7 +13,7 @@ import {
   connectionOptions,
   type HeaderDict,
   type HeadersToSend,
-  isSpecial,
+  isTypedHeader,
 } from "../base/wire/headers.ts";
 import { isPreambleTooLong } from "../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, type Requester } from "../client.ts";
@@ -203,7 +203,7 @@ export function endToEndHeaders(headers: HeaderDict): HeaderDict {
   // Received headers have no prototype either.
   const kept: HeaderDict = Object.setPrototypeOf({}, null);
   for (const name of names) {
-    const isNamed = options.has(name) && name !== "host" && !isSpecial(name);
+    const isNamed = options.has(name) && name !== "host" && !isTypedHeader(name);
     if (!isHopByHop(name) && !isNamed) kept[name] = headers[name]!;
   }
   return kept;

@@ -6,7 +6,7 @@ import { type BodyOut, encodeBody } from "../base/body/bodies.ts";
 import { typeName } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import { isBodiless } from "../base/wire/preamble.ts";
-import { reasonOf } from "../base/wire/reasons.ts";
+import { reasonOf } from "../base/wire/reason_phrases.ts";
 
 const TEXT = "text/plain;charset=utf-8";
 

@@ -9,7 +9,7 @@
  */
 
 import type { HeaderDict } from "../base.ts";
-import { parseDecimal } from "../base/wire/tables.ts";
+import { parseDecimal } from "../base/wire/character_tables.ts";
 import { type FileState, fileVersion, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 
 export interface Validators {

@@ -4,7 +4,7 @@ import type { Hash } from "node:crypto";
 import type { BodyIn, ByteSink } from "../base.ts";
 import { writeAll } from "../base/body/byte_io.ts";
 import { EMPTY } from "../internal/bytes.ts";
-import { type ChunkHeader, ChunkWalker } from "../base/wire/chunk.ts";
+import { ChunkedValidator, type ChunkHeader } from "../base/wire/chunk.ts";
 import type { EarlySync } from "../internal/disk/files.ts";
 import { DIGEST_KEY } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
@@ -57,7 +57,7 @@ class ChunkSink implements ByteSink {
   readonly pieceBytes = CHUNKED_BYTES;
   digest: string | null = null;
   readonly #writer: FileWriter;
-  readonly #walker = new ChunkWalker();
+  readonly #validator = new ChunkedValidator();
   /** The data of the chunks in one piece: a view of each would take a hundred times its bytes. */
   #data = EMPTY;
 
@@ -68,7 +68,7 @@ class ChunkSink implements ByteSink {
   async write(encoded: Uint8Array): Promise<void> {
     if (this.#data.length < encoded.length) this.#data = new Uint8Array(encoded.length);
     let length = 0;
-    this.#walker.walk(encoded, (part, header, bytes) => {
+    this.#validator.validate(encoded, (part, header, bytes) => {
       if (part === "line") return this.#readDigest(header);
       if (part !== "data") return;
       this.#data.set(bytes, length);

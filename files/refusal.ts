@@ -1,7 +1,7 @@
 /** Requests that are refused, and their responses. */
 
 import type { HeaderDict, ResponseTuple } from "../base.ts";
-import { reasonOf } from "../base/wire/reasons.ts";
+import { reasonOf } from "../base/wire/reason_phrases.ts";
 import { printable } from "../internal/printable.ts";
 import { fileErrorCode, isFileSystemError } from "../internal/disk/names.ts";
 import { BundleError } from "./bundle.ts";

@@ -11,7 +11,7 @@ import type { FileHandle } from "node:fs/promises";
 import type { Hash } from "node:crypto";
 import type { HeaderDict } from "../base.ts";
 import { writeAll } from "../base/body/byte_io.ts";
-import { parseDecimal } from "../base/wire/tables.ts";
+import { parseDecimal } from "../base/wire/character_tables.ts";
 import type { EarlySync } from "../internal/disk/files.ts";
 import { readPieces } from "./file_pieces.ts";
 import { fileUri, namesOf } from "./file_name.ts";

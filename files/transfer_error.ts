@@ -2,7 +2,7 @@
 
 import type { Method } from "../base.ts";
 import { quote } from "../internal/quote.ts";
-import { parseDecimal } from "../base/wire/tables.ts";
+import { parseDecimal } from "../base/wire/character_tables.ts";
 import {
   DeguError,
   type DeguErrorOptions,

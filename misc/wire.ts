@@ -15,8 +15,8 @@ import {
   type Chunk,
   chunkLineTooLongError,
   encodeChunk,
-  makeSendable,
   parseChunkLine,
+  prepareChunk,
 } from "../base/wire/chunk.ts";
 import {
   checkBoolean,
@@ -275,7 +275,7 @@ export function parseChunkHeader(
  * @throws {RangeError} if a part has a value that is not allowed.
  */
 export function formatChunk(chunk: Chunk): Uint8Array {
-  return encodeChunk(makeSendable(chunk));
+  return encodeChunk(prepareChunk(chunk));
 }
 
 /**

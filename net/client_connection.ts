@@ -20,9 +20,9 @@ import { hideSecrets, INSPECT, inspectFields } from "../internal/printable.ts";
 import {
   checkHeaderDict,
   type Framing,
+  hasConnectionClose,
   type HeaderDict,
   type HeadersToSend,
-  saysClose,
 } from "../base/wire/headers.ts";
 import {
   checkRequestLine,
@@ -233,7 +233,8 @@ export class Connection extends RequestShortcuts implements Disposable {
         const buffer = transport.beginMessage();
         length = formatRequestPreamble(buffer, method, uri, sent, this.baseHeaders, framing);
         transport.endPreamble(buffer, length);
-        isLast = saysClose(sent) || (this.baseHeaders !== null && saysClose(this.baseHeaders));
+        isLast = hasConnectionClose(sent) ||
+          (this.baseHeaders !== null && hasConnectionClose(this.baseHeaders));
         if (signal !== undefined) {
           signal.throwIfAborted();
           this.#abort ??= new RequestAbort(transport);
@@ -313,7 +314,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       const { status, reason, headers } = preamble;
       this.#lastStatus = status;
       const announced = receivedFraming(method, preamble);
-      if (saysClose(headers)) this.#isLast = true;
+      if (hasConnectionClose(headers)) this.#isLast = true;
       // Without framing the end is unknown (RFC 9112 §6.3, case 8). With `unframedNull` there is no
       // body.
       const isUnframed = announced === "unframed";

@@ -15,10 +15,10 @@ import {
   formatHeaderLines,
   type HeaderDict,
   type HeadersToSend,
-  isSpecial,
+  isTypedHeader,
 } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
-import { allows, VALUE } from "../base/wire/tables.ts";
+import { allows, VALUE } from "../base/wire/character_tables.ts";
 import type { Connection } from "./client_connection.ts";
 import { checkTimeout } from "./deadline.ts";
 
@@ -135,7 +135,7 @@ function checkDefaultHeaders(headers: HeaderDict): void {
     if (name === "host" || name === "authorization") {
       throw notAllowedError(`headers["${name}"]`, `must be given as the option ${name}`);
     }
-    if (isSpecial(name)) {
+    if (isTypedHeader(name)) {
       throw notAllowedError(
         `headers["${name}"]`,
         "is for one message, and can't be sent with every request",

@@ -2,7 +2,7 @@
 
 import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
-import { beginsWithMethod, isMethod } from "../base/wire/preamble.ts";
+import { isMethod, startsWithMethod } from "../base/wire/preamble.ts";
 
 const ERROR_REASONS = {
   400: "Bad Request",
@@ -40,7 +40,7 @@ const START_LINE = /^([^ ]+) [^ \r\n]+ HTTP\/([0-9]\.[0-9])\r\n/;
  */
 export function statusOfPreamble(error: unknown, bytes: Uint8Array): ErrorStatus | null {
   if (!(error instanceof ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
-  if (!beginsWithMethod(bytes)) return null;
+  if (!startsWithMethod(bytes)) return null;
   if (error.code === "PREAMBLE_TOO_LARGE") return 431;
   const text = decoder.decode(bytes.subarray(0, MAX_PREAMBLE_BYTES));
   const [, method, version] = START_LINE.exec(text) ?? [];

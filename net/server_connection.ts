@@ -39,7 +39,7 @@ import {
 import { INTERNAL } from "../base/internal_argument.ts";
 import { quote } from "../internal/quote.ts";
 import type { SwapRemoveEntry } from "../internal/collections.ts";
-import { type HeaderDict, saysClose } from "../base/wire/headers.ts";
+import { hasConnectionClose, type HeaderDict } from "../base/wire/headers.ts";
 import {
   checkRequestPrefix,
   formatResponsePreamble,
@@ -445,7 +445,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       method,
       body,
       // The headers are read before the app gets them, which may change them.
-      isLast: saysClose(headers),
+      isLast: hasConnectionClose(headers),
       returned: undefined,
       told: null,
       answer: null,
@@ -550,7 +550,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (!mayReadRequest && this.#state === "unread") {
       return last("body", `the body of a request was left unread (status ${status})`);
     }
-    const closes = saysClose(headers) ? "response" : isLast ? "request" : null;
+    const closes = hasConnectionClose(headers) ? "response" : isLast ? "request" : null;
     if (closes !== null) {
       return last("debug", `a ${closes} with connection: close (status ${status})`);
     }
@@ -679,6 +679,6 @@ function closesConnection(status: number): boolean {
 function makeCloseHeader(headers: HeaderDict): HeaderDict | null {
   const { connection } = headers;
   if (connection === undefined) return CLOSE;
-  if (typeof connection !== "string" || saysClose(headers)) return null;
+  if (typeof connection !== "string" || hasConnectionClose(headers)) return null;
   return { connection: `${connection}, close` };
 }

@@ -13,7 +13,7 @@ import { typeName } from "../internal/quote.ts";
 import type { Request as AppRequest, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { Body } from "../base/body/body.ts";
-import { standardReason } from "../base/wire/reasons.ts";
+import { findReasonPhrase } from "../base/wire/reason_phrases.ts";
 import { dictOf, headersOf, quoteUrl } from "./headers.ts";
 import { bodyOfBytes, readAhead } from "./streams.ts";
 
@@ -128,7 +128,7 @@ async function answerOf(
 ): Promise<ResponseTuple> {
   const { status, body } = response;
   const headers = dictOf(response.headers);
-  const reason = response.statusText || standardReason(status) || "Unknown";
+  const reason = response.statusText || findReasonPhrase(status) || "Unknown";
   if (body === null) return [status, reason, headers, null];
   const { "content-length": length, "transfer-encoding": coding } = headers;
   const content = length === undefined && coding === undefined ? await readAhead(body) : body;

@@ -4,7 +4,7 @@ import { Body, ChunkedBody, stateOf } from "./body.ts";
 import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
 import { BodyReader, isTooLongFor, LengthReader } from "./body_reader.ts";
 import type { BodyState } from "./body_state.ts";
-import { chunkedBodyOf, isStreamed } from "./streamed.ts";
+import { chunkedBodyOf, isStreamed } from "./stream_body.ts";
 import { encodePlatformBody, isPlatformBody } from "./platform_body.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLength } from "../../internal/bytes.ts";
@@ -14,7 +14,7 @@ import { checkHeaderDict, type Framing, type HeaderDict } from "../wire/headers.
 import { mayHaveBody, type Method } from "../wire/preamble.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import { quote } from "../../internal/quote.ts";
-import { allows, VALUE } from "../wire/tables.ts";
+import { allows, VALUE } from "../wire/character_tables.ts";
 
 /** The body of a received message. */
 export type BodyIn = null | Body | ChunkedBody;

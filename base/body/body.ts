@@ -33,9 +33,9 @@
  * **A body that leaves** is a text or an array, which `net/transport.ts` writes together with the
  * preamble; or it is of one of the four classes, and writes itself into a `MessageSink`: from its
  * source as above, which in a proxy is another connection, or from an iterable (`body_iter.ts`),
- * which streams and generators are made into (`streamed.ts`). The sink joins the first piece with
- * the preamble, and counts all against the content-length. The last piece is written only once the
- * source has ended where it must: whatever goes wrong cuts a message, and never completes it.
+ * which streams and generators are made into (`stream_body.ts`). The sink joins the first piece
+ * with the preamble, and counts all against the content-length. The last piece is written only once
+ * the source has ended where it must: whatever goes wrong cuts a message, and never completes it.
  */
 
 import { decodeText } from "../../internal/bytes.ts";

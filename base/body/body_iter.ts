@@ -6,7 +6,7 @@ import type { BodyEnd } from "./body_source.ts";
 import { checkUnchanged, type OpenSink } from "./byte_io.ts";
 import { viewOf } from "../../internal/bytes.ts";
 import { wrongTypeError } from "../../internal/checks.ts";
-import { type Chunk, encodeChunk, makeSendableOf, type SendableChunk } from "../wire/chunk.ts";
+import { type Chunk, encodeChunk, type PreparedChunk, prepareSourceChunk } from "../wire/chunk.ts";
 import { BodyError } from "../errors.ts";
 import { typeName } from "../../internal/quote.ts";
 
@@ -187,7 +187,7 @@ const STAGED_BYTES = 131072;
 const CRLF = new Uint8Array([0x0d, 0x0a]);
 
 /** Writes an encoded chunk; returns its number of bytes. */
-async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> {
+async function writeChunk(out: OpenSink, chunk: PreparedChunk): Promise<number> {
   const total = chunk.line.length + chunk.size + CRLF.length;
   if (out.keepsBytes || total <= STAGED_BYTES) {
     checkUnchanged(chunk.data, chunk.size);
@@ -205,12 +205,12 @@ async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> 
 class Chunks extends Items<Chunk> {
   protected override async writePieces(out: OpenSink): Promise<number> {
     let written = 0;
-    let last: SendableChunk | null = null;
+    let last: PreparedChunk | null = null;
     for (;;) {
       const { done, value } = await this.next();
       if (done) break;
       if (last !== null) throw new BodyError("the source has a chunk after the empty one");
-      const chunk = makeSendableOf(value);
+      const chunk = prepareSourceChunk(value);
       if (chunk.size === 0) last = chunk;
       else written += await writeChunk(out, chunk);
     }

@@ -392,7 +392,7 @@ export class ChunkedReader extends BodyReader {
   }
 
   get bytes(): number {
-    return this.#scanner.taken;
+    return this.#scanner.consumed;
   }
 
   protected get run(): number {
@@ -401,7 +401,7 @@ export class ChunkedReader extends BodyReader {
 
   protected get mostToFill(): number {
     return SOURCE_KINDS[this.source.kind].behind === "of others"
-      ? this.#scanner.leastToCome(this.buffer.buffered)
+      ? this.#scanner.minRemainingBytes(this.buffer.buffered)
       : Infinity;
   }
 

@@ -3,7 +3,7 @@
 import { EMPTY, realLength } from "../../internal/bytes.ts";
 import { wrongTypeError } from "../../internal/checks.ts";
 import { BodyError, ConnectionClosedError } from "../errors.ts";
-import { MAX_UNSEEN_BYTES } from "../wire/limits.ts";
+import { MAX_INITIAL_ALLOCATION } from "../wire/limits.ts";
 
 /** A source of bytes: a connection, a file, or any other object with this method. */
 export interface ByteSource {
@@ -366,7 +366,7 @@ export class Collector {
    * @param first The first memory, in bytes, unless `size` is smaller.
    * @param growth The factor by which the memory grows each time.
    */
-  constructor(size: number, first = MAX_UNSEEN_BYTES, growth = ANNOUNCED_GROWTH) {
+  constructor(size: number, first = MAX_INITIAL_ALLOCATION, growth = ANNOUNCED_GROWTH) {
     this.#size = size;
     this.#growth = growth;
     this.#bytes = new Uint8Array(Math.min(size, first));

@@ -4,11 +4,11 @@ import { LengthGate } from "./body_iter.ts";
 import { Collector } from "./byte_io.ts";
 import {
   type Chunk,
-  ChunkWalker,
+  ChunkedValidator,
   encodeChunk,
-  makeSendable,
-  makeSendableOf,
-  type SendableChunk,
+  prepareChunk,
+  type PreparedChunk,
+  prepareSourceChunk,
 } from "../wire/chunk.ts";
 import { checkUint8Array } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
@@ -98,18 +98,18 @@ export class ChunkedEncoderStream
    * Makes the stream, which errors at a chunk that can't be sent or that follows the last chunk.
    */
   constructor() {
-    let last: SendableChunk | null = null;
+    let last: PreparedChunk | null = null;
     super({
       transform(item, controller) {
         if (item instanceof Uint8Array && item.length === 0) return;
         if (last !== null) throw new BodyError("a chunk after the last one");
-        const chunk = makeSendableOf(item instanceof Uint8Array ? [null, item] : item);
+        const chunk = prepareSourceChunk(item instanceof Uint8Array ? [null, item] : item);
         // The last chunk is held back until the end: no chunk may follow a complete message.
         if (chunk.size === 0) last = chunk;
         else controller.enqueue(encodeChunk(chunk));
       },
       flush(controller) {
-        controller.enqueue(encodeChunk(last ?? makeSendable([null, new Uint8Array(0)])));
+        controller.enqueue(encodeChunk(last ?? prepareChunk([null, new Uint8Array(0)])));
       },
     });
   }
@@ -136,19 +136,19 @@ export class ChunkedDecoderStream
   extends TransformStream<Uint8Array, Chunk<Uint8Array<ArrayBuffer>>> {
   /** Makes the stream. */
   constructor() {
-    const walker = new ChunkWalker();
+    const validator = new ChunkedValidator();
     let data = new Collector(0);
     super({
       transform(bytes, controller) {
         checkUint8Array("chunk", bytes);
-        walker.walk(bytes, (part, { size, extension }, piece) => {
+        validator.validate(bytes, (part, { size, extension }, piece) => {
           if (part === "line") data = new Collector(size);
           else if (part === "data") data.append(piece);
           else controller.enqueue([extension, data.collected()]);
         });
       },
       flush() {
-        walker.end();
+        validator.finish();
       },
     });
   }

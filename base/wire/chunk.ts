@@ -10,7 +10,7 @@ import {
 import { BodyError, ProtocolError } from "../errors.ts";
 import { quote, typeName } from "../../internal/quote.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
-import { allows, EXTENSION_KEY, EXTENSION_VALUE } from "./tables.ts";
+import { allows, EXTENSION_KEY, EXTENSION_VALUE } from "./character_tables.ts";
 
 /** An extension, or `null`, and the data that follows; the last chunk of a body has empty data. */
 export type Chunk<Data extends Uint8Array = Uint8Array> = readonly [
@@ -18,9 +18,9 @@ export type Chunk<Data extends Uint8Array = Uint8Array> = readonly [
   data: Data,
 ];
 
-/** The contents of the line before a chunk's data. */
+/** The contents of the line before a chunk's data: its size and its extension. */
 export interface ChunkHeader {
-  /** Bytes of data. */
+  /** The number of bytes of data. */
   readonly size: number;
   /** The extension, or `null`. */
   readonly extension: [key: string, value: string] | null;
@@ -76,8 +76,8 @@ function parseExtension(bytes: Uint8Array): [string, string] {
 
 const encoder = new TextEncoder();
 
-/** A chunk that can be sent: its line, CR LF included, and its data. */
-export interface SendableChunk {
+/** A valid chunk to be sent: its line, including CR LF, and its data. */
+export interface PreparedChunk {
   readonly line: Uint8Array;
   /** The number of bytes of data that the line announces. */
   readonly size: number;
@@ -85,8 +85,8 @@ export interface SendableChunk {
   readonly data: Uint8Array;
 }
 
-/** Checks a chunk that a caller wants to send and formats its line. Each part is read once. */
-export function makeSendable(chunk: Chunk): SendableChunk {
+/** Checks a chunk to be sent, and formats its line. Reads each part of the chunk only once. */
+export function prepareChunk(chunk: Chunk): PreparedChunk {
   if (!Array.isArray(chunk) || chunk.length !== 2) {
     throw wrongTypeError("chunk", "[extension, data]", chunk);
   }
@@ -135,8 +135,8 @@ function formatExtension(extension: readonly [string, string]): string {
   return `${key}=${value}`;
 }
 
-/** Formats a whole chunk to send. */
-export function encodeChunk({ line, data }: SendableChunk): Uint8Array<ArrayBuffer> {
+/** Formats a whole chunk: line, data and CR LF. */
+export function encodeChunk({ line, data }: PreparedChunk): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(line.length + data.length + 2);
   bytes.set(line);
   bytes.set(data, line.length);
@@ -145,33 +145,33 @@ export function encodeChunk({ line, data }: SendableChunk): Uint8Array<ArrayBuff
   return bytes;
 }
 
-/** The place of the next byte in the chunked coding. */
+/** The part of the chunked coding to which the next byte belongs. */
 export type ChunkPhase = "line" | "data" | "end" | "done";
 
 /**
- * The state machine of the chunked coding: pure, over the bytes that are there.
+ * The state machine of the chunked coding, which neither reads nor copies bytes.
  *
- * Call {@linkcode advance} with the bytes that have arrived, until it returns -1. Data that never
- * comes into a buffer is reported with {@linkcode skipData}.
+ * Call {@linkcode advance} with the buffered bytes, until it returns -1. Report data that bypasses
+ * the buffer with {@linkcode skipData}.
  */
 export class ChunkScanner {
-  /** The place of the next byte. */
+  /** The part to which the next byte belongs. */
   phase: ChunkPhase = "line";
-  /** The bytes of the current chunk's data that were not consumed yet. */
+  /** The number of bytes of the current chunk's data that were not consumed yet. */
   remaining = 0;
-  /** The current chunk. */
+  /** The contents of the current chunk's line. */
   header: ChunkHeader = { size: 0, extension: null };
-  /** The bytes of all parts so far: of lines, data and the ends of chunks. */
-  taken = 0;
-  // The number of bytes of an unfinished line, so that no byte is scanned twice.
-  #looked = 0;
-  // Whether the last one of them is CR.
+  /** The number of consumed bytes: of lines, data and the ends of chunks. */
+  consumed = 0;
+  // The number of scanned bytes of an incomplete line, so that no byte is scanned twice.
+  #scannedCount = 0;
+  // Whether the last scanned byte is CR.
   #endsWithCr = false;
 
   /**
-   * Scans the next part: a chunk's line, as much of its data as is there, or the CR LF after it.
-   * Returns the position after the part; -1 if the last chunk has ended or more bytes are needed,
-   * from the same position on.
+   * Scans the next part: a chunk's line, the available bytes of its data, or the CR LF after it.
+   * Returns the position after the part. Returns -1 after the last chunk, or if more bytes are
+   * needed: then the next call must start at the same position.
    */
   advance(bytes: Uint8Array, at: number, end: number): number {
     switch (this.phase) {
@@ -192,7 +192,7 @@ export class ChunkScanner {
 
   #scanLine(bytes: Uint8Array, start: number, end: number): number {
     const limit = Math.min(end, start + MAX_CHUNK_LINE_BYTES);
-    let at = start + this.#looked;
+    let at = start + this.#scannedCount;
     let isCr = this.#endsWithCr;
     for (; at < limit; at++) {
       const byte = bytes[at];
@@ -201,25 +201,25 @@ export class ChunkScanner {
     }
     if (at >= limit) {
       if (limit - start === MAX_CHUNK_LINE_BYTES) throw chunkLineTooLongError();
-      this.#looked = limit - start;
+      this.#scannedCount = limit - start;
       this.#endsWithCr = isCr;
       return -1;
     }
-    // Throws for a bare CR or LF: no later byte makes this line valid.
+    // Parse now, which throws: no later byte can make a line with a bare CR or LF valid.
     if (!isCr || bytes[at] !== LF) parseChunkLine(bytes, start, at + 1);
-    this.#looked = 0;
+    this.#scannedCount = 0;
     this.#endsWithCr = false;
     this.header = parseChunkLine(bytes, start, at - 1);
     this.remaining = this.header.size;
     this.phase = this.remaining === 0 ? "end" : "data";
-    this.taken += at + 1 - start;
+    this.consumed += at + 1 - start;
     return at + 1;
   }
 
-  /** Records data that was consumed without passing through {@linkcode advance}. */
+  /** Counts data that was consumed without {@linkcode advance}. */
   skipData(count: number): void {
     this.remaining -= count;
-    this.taken += count;
+    this.consumed += count;
     if (this.remaining === 0) this.phase = "end";
   }
 
@@ -227,42 +227,44 @@ export class ChunkScanner {
     const first = start < end ? bytes[start] : CR;
     const second = start + 1 < end ? bytes[start + 1] : LF;
     if (first !== CR || second !== LF) {
-      const found = quote(bytes.subarray(start, Math.min(end, start + 2)));
-      throw new ProtocolError("BAD_CHUNK_END", `no CR LF after a chunk's data, but ${found}`);
+      const actual = quote(bytes.subarray(start, Math.min(end, start + 2)));
+      throw new ProtocolError("BAD_CHUNK_END", `no CR LF after a chunk's data, but ${actual}`);
     }
     if (start + 2 > end) return -1;
     this.phase = this.header.size === 0 ? "done" : "line";
-    this.taken += 2;
+    this.consumed += 2;
     return start + 2;
   }
 
   /**
-   * The least number of bytes still to come, given the number of buffered bytes of an unfinished
-   * part.
+   * Returns the minimum number of bytes before the end of the body, from a source that may have
+   * other bytes after the body.
+   *
+   * @param buffered The number of buffered bytes of an incomplete part.
    */
-  leastToCome(buffered: number): number {
-    // The shortest possible rest of a body is "0" CR LF CR LF.
-    const shortest = 5;
+  minRemainingBytes(buffered: number): number {
+    // The last chunk has at least "0" CR LF CR LF.
+    const lastChunk = 5;
     switch (this.phase) {
       case "line":
-        return buffered === 0 ? shortest : 3;
+        return buffered === 0 ? lastChunk : 3;
       case "data":
-        return this.remaining + 2 + shortest;
+        return this.remaining + 2 + lastChunk;
       case "end":
-        return 2 - buffered + (this.header.size === 0 ? 0 : shortest);
+        return 2 - buffered + (this.header.size === 0 ? 0 : lastChunk);
       case "done":
         return 0;
     }
   }
 }
 
-/** The error for a chunk's line that is longer than {@linkcode MAX_CHUNK_LINE_BYTES}. */
+/** Makes the error for a chunk's line that is longer than {@linkcode MAX_CHUNK_LINE_BYTES}. */
 export function chunkLineTooLongError(): ProtocolError {
   const message = `a chunk line of more than ${MAX_CHUNK_LINE_BYTES} bytes`;
   return new ProtocolError("CHUNK_LINE_TOO_LONG", message);
 }
 
-/** The error for a source that ends inside the chunked coding. */
+/** Makes the error for a source that ends before the last chunk. */
 export function incompleteChunksError(): ProtocolError {
   const problem =
     "the bytes ended before the last chunk: the sender has failed, or its connection broke off; try again";
@@ -270,55 +272,58 @@ export function incompleteChunksError(): ProtocolError {
 }
 
 /**
- * Makes a chunk of a source sendable, as {@linkcode makeSendable} does; an invalid chunk is the
- * source's mistake.
+ * Prepares a chunk of a body's source, as {@linkcode prepareChunk} does.
+ *
+ * @throws {BodyError} if the chunk is invalid, because that is a fault of the source.
  */
-export function makeSendableOf(chunk: Chunk): SendableChunk {
+export function prepareSourceChunk(chunk: Chunk): PreparedChunk {
   try {
-    return makeSendable(chunk);
+    return prepareChunk(chunk);
   } catch (error) {
     throw new BodyError(`the source gave a chunk that can't be sent: ${(error as Error).message}`);
   }
 }
 
 /**
- * Receives the parts of the coding, in order: a chunk's line has ended, some of its data has come
- * (never none; a view of the checked bytes), or the chunk has ended.
+ * Called with each valid part of the coding, in order: the line of a chunk, at least one byte of
+ * its data, or its end. `bytes` is a view of the checked bytes.
  */
-type ChunkReport = (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) => void;
+type OnChunkPart = (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) => void;
 
-/** Checks the coding in pieces of any size, and reports its parts. */
-export class ChunkWalker {
+/** Validates the coding in pieces of any size, and reports its parts. */
+export class ChunkedValidator {
   readonly #scanner = new ChunkScanner();
-  // The bytes of a line, or of a chunk's end, that is not complete yet.
-  #rest: Uint8Array = EMPTY;
+  // The bytes of an incomplete line, or of an incomplete end of a chunk.
+  #incompletePart: Uint8Array = EMPTY;
 
   /**
-   * Checks the next piece. Returns the bytes that are known to be valid: the incomplete line of the
-   * piece before, then this piece without an incomplete line at its end.
+   * Validates the next piece. Returns the valid bytes: the incomplete part of the previous piece,
+   * and this piece without an incomplete part at its end.
    */
-  walk(piece: Uint8Array, report?: ChunkReport): Uint8Array {
-    const bytes = this.#rest.length === 0 ? piece : concatenate([this.#rest, piece]);
+  validate(piece: Uint8Array, onPart?: OnChunkPart): Uint8Array {
+    const bytes = this.#incompletePart.length === 0
+      ? piece
+      : concatenate([this.#incompletePart, piece]);
     let at = 0;
     for (;;) {
       const { phase } = this.#scanner;
       const next = this.#scanner.advance(bytes, at, bytes.length);
       if (next === -1) break;
-      report?.(phase, this.#scanner.header, bytes.subarray(at, next));
+      onPart?.(phase, this.#scanner.header, bytes.subarray(at, next));
       at = next;
     }
     if (this.isComplete && at < bytes.length) throw new BodyError("bytes after the last chunk");
-    this.#rest = bytes.slice(at);
+    this.#incompletePart = bytes.slice(at);
     return bytes.subarray(0, at);
   }
 
-  /** True once the last chunk has been seen. */
+  /** Whether the last chunk has ended. */
   get isComplete(): boolean {
     return this.#scanner.phase === "done";
   }
 
-  /** Throws a `ProtocolError` unless the last chunk has been seen. */
-  end(): void {
+  /** Throws a `ProtocolError` unless the last chunk has ended. */
+  finish(): void {
     if (!this.isComplete) throw incompleteChunksError();
   }
 }

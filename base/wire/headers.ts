@@ -1,15 +1,19 @@
 /**
- * Header lines: the rules, parsing, and formatting, which refuses what a reader would reject.
+ * Header lines: the rules, a parser, and a formatter, which refuses a line that the parser would
+ * reject.
  *
- * The rules, in the order in which they are applied to a line that arrives (RFC 9112 §5):
+ * The rules, in the order in which the parser applies them to a line (RFC 9112 §5):
  *
- * 1. A name of 1 to 32 letters, digits and `-`, in any case, and exactly `: ` after it.
- * 2. A value of one or more allowed bytes, up to CR LF: no space is trimmed, and no line is folded.
- * 3. Each name once: of two, one reader may take the first and another the last (RFC 9110 §5.3).
- * 4. Four headers have a meaning here, and values of one form each: {@linkcode SPECIAL}.
- * 5. Some of the four exclude each other, or have no place in a message: {@linkcode checkTogether}.
+ * 1. The name has 1 to 32 letters, digits and `-`, in any case, and exactly `: ` after it.
+ * 2. The value has at least one allowed byte, up to CR LF. Spaces are not trimmed, lines not
+ *    folded.
+ * 3. A name occurs once: of two lines, one reader may use the first and another the last (RFC 9110
+ *    §5.3).
+ * 4. Four headers have a type, and one form of value each: {@linkcode TYPED_HEADERS}.
+ * 5. Some of the four exclude each other, or are not allowed in a message:
+ *    {@linkcode findHeaderConflict}.
  *
- * A cache of names, a cache of sets of names, and a stock of empty objects are about speed alone.
+ * The cache of names, the cache of sets of names, and the pool of empty objects only save time.
  */
 
 import { decodeAscii, EMPTY, startsWith, writeBytes } from "../../internal/bytes.ts";
@@ -31,7 +35,7 @@ import {
   parseRange,
   type Range,
 } from "./range.ts";
-import { allows, NAME, NAME_LOWER, parseDecimal, VALUE } from "./tables.ts";
+import { allows, NAME, NAME_LOWER, parseDecimal, VALUE } from "./character_tables.ts";
 
 /**
  * Headers by lower-case name, received or to be sent. A header to be sent that is `undefined` is
@@ -41,8 +45,8 @@ export type HeaderDict = Record<string, string | number | Range | ContentRange |
 
 /**
  * Headers by lower-case name, to be sent: a plain object, such as a {@linkcode HeaderDict} or
- * {@linkcode ReceivedHeaders}. Each header without a type of its own is a string. A header that is
- * `undefined` is left out.
+ * {@linkcode ReceivedHeaders}. Every header is a string, except for the three below. A header that
+ * is `undefined` is left out.
  */
 export interface HeadersToSend {
   /** Any header. */
@@ -56,9 +60,9 @@ export interface HeadersToSend {
 }
 
 /**
- * Headers by lower-case name, as they were received: an object without a prototype. They can be
- * sent on, as they are or in a copy. `headers["content-type"]` is a string or `undefined`;
- * `headers["Content-Type"]` is always `undefined`, and its type says so.
+ * Headers by lower-case name, as they were received: an object without a prototype. A program can
+ * send them again, or a copy. `headers["content-type"]` is a string or `undefined`.
+ * `headers["Content-Type"]` is always `undefined`, also in its type.
  */
 export type ReceivedHeaders =
   & {
@@ -111,44 +115,45 @@ export type ReceivedHeaders =
   }
   & { readonly [name: string]: string | undefined };
 
-/** The message that headers belong to; only PUT and POST requests may have a body. */
+/** The kind of message that headers belong to; only PUT and POST requests may have a body. */
 export type HeaderContext = "request" | "request without body" | "response" | "any";
 
 /**
- * How the end of a body is determined (RFC 9112 §6.3): its length in bytes, `"chunked"`, or `null`
- * if the message has neither `content-length` nor `transfer-encoding`. No body ends with its
- * connection.
+ * How the end of a body is determined (RFC 9112 §6.3): by its length in bytes, by chunks, or `null`
+ * if the message has neither `content-length` nor `transfer-encoding`. The end of the connection
+ * never ends a body.
  *
- * Each question about a framing has one function:
+ * These functions determine a framing:
  *
- * - Received: which framing do the headers announce? {@linkcode parseHeaderLines}. Does such a body
- *   follow? Always in a request; in a response, `receivedFraming` decides.
- * - Sent: which framing has this body? `outgoingFraming`. Which one do the headers announce?
- *   `requestFraming` decides in a request, where only some methods may have a body, and
- *   `announcedFraming` in a response, since HEAD asks for headers alone.
+ * - {@linkcode parseHeaderLines}: the framing that received headers announce. In a request, such a
+ *   body follows.
+ * - `receivedFraming`: whether such a body follows in a response.
+ * - `outgoingFraming`: the framing of a body to be sent.
+ * - `requestFraming`: the framing that a request to be sent announces; only some methods may have a
+ *   body.
+ * - `announcedFraming`: the framing that a response to be sent announces, also to HEAD.
  *
- * Both of these ask `isBodiless` whether a response has no body, whatever its headers announce.
+ * `isBodiless` decides whether a response has no body, regardless of its headers.
  */
 export type Framing = number | "chunked" | null;
 
-// ───────────────────────── the four headers with a meaning
+// ───────────────────────── the four headers with a type
 
-/** A header with a meaning for its message. */
-interface SpecialHeader {
-  /** The bit of this header in the set of those that are present. */
+/** A header whose value isn't any string: it frames the body, or names a range. */
+interface TypedHeader {
+  /** The bit of this header in the set of headers that are present. */
   readonly bit: number;
-  /** Reads a value, whose bytes have been checked. */
+  /** Parses a value of allowed bytes. */
   parse(value: string): HeaderDict[string];
-  /** Formats a value; errors call the value `item`. */
+  /** Formats a value. Errors begin with the label `item`. */
   format(value: unknown, item: () => string): string;
 }
 
 const CONTENT_LENGTH = 1, TRANSFER_ENCODING = 2, RANGE = 4, CONTENT_RANGE = 8;
 const FRAMING = CONTENT_LENGTH | TRANSFER_ENCODING;
 
-const SPECIAL: ReadonlyMap<string, SpecialHeader> = new Map<string, SpecialHeader>([
-  // RFC 9110 §8.6: one number, once. A number has only one spelling: two readers can't see two
-  // lengths.
+const TYPED_HEADERS: ReadonlyMap<string, TypedHeader> = new Map<string, TypedHeader>([
+  // RFC 9110 §8.6: one number, in its only spelling, so that all readers see the same length.
   ["content-length", {
     bit: CONTENT_LENGTH,
     parse(value) {
@@ -187,15 +192,16 @@ const SPECIAL: ReadonlyMap<string, SpecialHeader> = new Map<string, SpecialHeade
 ]);
 
 /**
- * Formats a range by parsing its text: an object that only claims to be a range can't send more.
+ * Makes a function that formats a range and parses the text again, because the object may have been
+ * made by another copy of this package, or by other code.
  */
 function formatRange(
-  isOne: (value: unknown) => boolean,
-  wanted: string,
+  isRangeType: (value: unknown) => boolean,
+  expected: string,
   parse: (text: string) => Range | ContentRange,
-): SpecialHeader["format"] {
+): TypedHeader["format"] {
   return (value, item) => {
-    if (!isOne(value)) throw wrongTypeError(item(), wanted, value);
+    if (!isRangeType(value)) throw wrongTypeError(item(), expected, value);
     const text = String(value);
     try {
       return String(parse(text));
@@ -205,19 +211,20 @@ function formatRange(
   };
 }
 
-/** True for the four headers that describe one message: its body, or a range of it. */
-export function isSpecial(name: string): boolean {
-  return SPECIAL.has(name);
+/** Reports whether a header describes one message: its body, or a range of its body. */
+export function isTypedHeader(name: string): boolean {
+  return TYPED_HEADERS.has(name);
 }
 
 /**
- * The error if two of the four headers exclude each other, or one has no place in this message;
- * else `null`.
+ * Returns an error if two of the typed headers exclude each other, or one is not allowed in this
+ * message; otherwise `null`.
  *
- * @param isEmpty Whether there is a content-length of 0, which announces no content, and may stand
- * in each request (RFC 9110 §8.6).
+ * @param announced The bits of the headers that are present.
+ * @param hasZeroLength Whether the content-length is 0, which announces no content, and is allowed
+ * in every request (RFC 9110 §8.6).
  */
-function checkTogether(
+function findHeaderConflict(
   announced: number,
   hasZeroLength: boolean,
   context: HeaderContext,
@@ -227,7 +234,7 @@ function checkTogether(
     return headerConflictError("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
   const present = hasZeroLength ? announced & ~CONTENT_LENGTH : announced;
-  // A range is a part of a representation; a message with content would change that representation.
+  // A range selects a part of a representation, which a request with content would replace.
   if (present & RANGE && present & (FRAMING | CONTENT_RANGE)) {
     return headerConflictError("range and a header of a message with content");
   }
@@ -247,16 +254,16 @@ function headerConflictError(names: string): ProtocolError {
   return new ProtocolError("CONFLICTING_HEADERS", `headers that exclude each other: ${names}`);
 }
 
-function forbiddenHeaderError(name: string, where: string): ProtocolError {
-  return new ProtocolError("FORBIDDEN_HEADER", `the header ${name} is not allowed in ${where}`);
+function forbiddenHeaderError(name: string, message: string): ProtocolError {
+  return new ProtocolError("FORBIDDEN_HEADER", `the header ${name} is not allowed in ${message}`);
 }
 
-/** True if headers say that the connection ends with this exchange (RFC 9112 §9.6). */
-export function saysClose(headers: HeaderDict): boolean {
+/** Reports whether headers have `connection: close` (RFC 9112 §9.6). */
+export function hasConnectionClose(headers: HeaderDict): boolean {
   return connectionOptions(headers).includes("close");
 }
 
-/** The elements of `connection`, in lower case (RFC 9110 §7.6.1). */
+/** Returns the options of `connection`, in lower case (RFC 9110 §7.6.1). */
 export function connectionOptions({ connection }: HeaderDict): readonly string[] {
   if (typeof connection !== "string") return NO_OPTIONS;
   return connection.split(",").map((option) => option.trim().toLowerCase());
@@ -289,14 +296,14 @@ export function parseHeaderLines(
   while (bytes[at] !== CR) {
     const header = readName(bytes, at);
     if (header === null) throw invalidHeaderNameError(lineAt(bytes, at, end));
-    const { name, special } = header;
+    const { name, typedHeader } = header;
 
     const valueStart = at + header.bytes.length;
     let valueEnd = valueStart;
     while (VALUE[bytes[valueEnd]!] === 1) valueEnd++;
     if (valueEnd === valueStart || bytes[valueEnd] !== CR || bytes[valueEnd + 1] !== LF) {
-      const shown = quoteValue(name, lineAt(bytes, valueStart, end));
-      throw new ProtocolError("BAD_HEADER_VALUE", `bad value of a header: ${shown}`);
+      const quoted = quoteValue(name, lineAt(bytes, valueStart, end));
+      throw new ProtocolError("BAD_HEADER_VALUE", `bad value of a header: ${quoted}`);
     }
     const value = text.substring(valueStart - textOffset, valueEnd - textOffset);
 
@@ -304,12 +311,12 @@ export function parseHeaderLines(
       throw new ProtocolError("DUPLICATE_HEADER", `duplicate header: ${name}`);
     }
 
-    if (special === null) {
+    if (typedHeader === null) {
       headers[name] = value;
     } else {
-      present |= special.bit;
-      const parsed = headers[name] = special.parse(value);
-      if (special.bit & FRAMING) framing = parsed as number | "chunked";
+      present |= typedHeader.bit;
+      const parsed = headers[name] = typedHeader.parse(value);
+      if (typedHeader.bit & FRAMING) framing = parsed as number | "chunked";
     }
     at = valueEnd + 2;
   }
@@ -317,27 +324,27 @@ export function parseHeaderLines(
   if (at !== end - 2 || bytes[at + 1] !== LF) throw invalidHeaderNameError(lineAt(bytes, at, end));
 
   if (present !== 0) {
-    const error = checkTogether(present, framing === 0, context);
+    const error = findHeaderConflict(present, framing === 0, context);
     if (error !== null) throw error;
   }
   return { headers, framing };
 }
 
-/** The rest of a line, for an error. */
+/** Returns the bytes from `start` to the end of the line, for an error. */
 function lineAt(bytes: Uint8Array, start: number, end: number): Uint8Array {
   let stop = start;
   while (stop < end && !(bytes[stop] === CR && bytes[stop + 1] === LF)) stop++;
   return bytes.subarray(start, stop);
 }
 
-/** The error for a line that doesn't begin with a name, a colon and a space. */
+/** Makes the error for a line that doesn't start with a name, a colon and a space. */
 function invalidHeaderNameError(line: Uint8Array): ProtocolError {
   const colon = line.findIndex((byte, i) => byte === COLON && line[i + 1] === SPACE);
   const bare = line.findIndex((byte) => byte === CR || byte === LF);
   if (bare >= 0 && (colon < 0 || bare < colon)) {
-    const why = "a name can't contain the end of a line";
+    const problem = "a name can't contain the end of a line";
     const name = quoteLine(line.subarray(0, bare + 1));
-    return new ProtocolError("BAD_HEADER_NAME", `bad header name: ${name}: ${why}`);
+    return new ProtocolError("BAD_HEADER_NAME", `bad header name: ${name}: ${problem}`);
   }
   return colon < 0
     ? new ProtocolError("BAD_HEADER_LINE", `a header line without ": ": ${quoteLine(line)}`)
@@ -358,16 +365,16 @@ export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
   throw wrongTypeError(label, "a plain object", headers);
 }
 
-/** The label of one header in errors: `headers["content-type"]`. */
+/** Returns the label of one header in errors: `headers["content-type"]`. */
 function itemLabel(label: string, name: string): string {
   return `${label}[${quote(name)}]`;
 }
 
 /**
- * Writes header lines, sorted by name, and returns the position after the last one. Bytes beyond
- * the end of the buffer are dropped: the caller checks the position against the limit.
+ * Writes header lines, sorted by name, and returns the position after the last line. Drops bytes
+ * beyond the end of the buffer: the caller must check the position against the limit.
  *
- * @param base Headers that override the caller's, which are not changed.
+ * @param base Headers that replace those of the same name in `headers`, or `null`.
  * @param framing The framing of the body, or `undefined` to send the headers as they are.
  */
 export function formatHeaderLines(
@@ -382,8 +389,8 @@ export function formatHeaderLines(
   const names: string[] = [];
   const values: unknown[] = [];
   for (const name in headers) {
-    // V8 compares only the object's shape in such a loop. With Object.hasOwn() the formatting of
-    // twelve headers takes an eighth longer.
+    // V8 optimizes hasOwnProperty() in such a loop. With Object.hasOwn(), formatting twelve headers
+    // takes an eighth longer.
     if (!Object.prototype.hasOwnProperty.call(headers, name)) continue;
     const value = headers[name];
     if (value === undefined) continue;
@@ -401,31 +408,31 @@ export function formatHeaderLines(
     const name = framing === "chunked" ? "transfer-encoding" : "content-length";
     if (!names.includes(name)) values[names.push(name) - 1] = framing;
   }
-  const lines = linesFor(names, label);
+  const sorted = sortNames(names, label);
   let present = 0;
-  let isEmpty = false;
-  for (let n = 0; n < lines.length; n++) {
-    const { name, bytes, special, index } = lines[n]!;
+  let hasZeroLength = false;
+  for (let n = 0; n < sorted.length; n++) {
+    const { name, bytes, typedHeader, index } = sorted[n]!;
     let value = values[index];
-    if (special !== null) {
-      present |= special.bit;
-      if (value === 0) isEmpty = true;
+    if (typedHeader !== null) {
+      present |= typedHeader.bit;
+      if (value === 0) hasZeroLength = true;
       const item = () => itemLabel(label, name);
-      const formatted = special.format(value, item);
-      if (special.bit & FRAMING) checkFraming(value, framing, item);
+      const formatted = typedHeader.format(value, item);
+      if (typedHeader.bit & FRAMING) checkFraming(value, framing, item);
       value = formatted;
     }
     at = writeValue(into, writeBytes(into, at, bytes), value);
     if (at < 0) throw invalidHeaderValueError(label, name, value);
   }
   if (present !== 0) {
-    const error = checkTogether(present, isEmpty, context);
+    const error = findHeaderConflict(present, hasZeroLength, context);
     if (error !== null) throw notAllowedError(label, error.message);
   }
   return at;
 }
 
-/** Refuses a framing header of the caller that doesn't match the body. */
+/** Refuses a framing header that doesn't match the body. */
 function checkFraming(value: unknown, framing: Framing | undefined, item: () => string): void {
   if (framing === undefined || value === framing) return;
   const body = framing === "chunked" ? "is chunked" : `has ${framing} bytes`;
@@ -436,8 +443,9 @@ function checkFraming(value: unknown, framing: Framing | undefined, item: () => 
 }
 
 /**
- * Writes the value of a header and CR LF; returns the position after them, or -1 if the value can't
- * be sent. If the error were made here, formatting twelve headers would take an eighth longer.
+ * Writes the value of a header and CR LF; returns the position after them, or -1 for an invalid
+ * value. The caller makes the error: in this function, that would make the formatting of twelve
+ * headers an eighth slower.
  */
 function writeValue(into: Uint8Array, at: number, value: unknown): number {
   if (typeof value !== "string" || value === "") return -1;
@@ -452,99 +460,101 @@ function writeValue(into: Uint8Array, at: number, value: unknown): number {
   return at + length + 2;
 }
 
-/** The error for a value that can't be sent. */
+/** Makes the error for an invalid value. */
 function invalidHeaderValueError(label: string, name: string, value: unknown): Error {
   const item = itemLabel(label, name);
   if (typeof value !== "string") return wrongTypeError(item, "a string", value);
   if (value === "") return notAllowedError(item, `must have at least one character; got ""`);
-  const bad = value.split("").find((character) => !allows(VALUE, character))!;
+  const invalid = value.split("").find((character) => !allows(VALUE, character))!;
   return notAllowedError(
     item,
-    `bad character ${quote(bad)} in ${quoteValue(name, value)}; must be letters and ` +
+    `bad character ${quote(invalid)} in ${quoteValue(name, value)}; must be letters and ` +
       "digits of ASCII, spaces and - + . : _ ~ % & = / ? \" ' ( ) * , ; < > [ ]: " +
       "encodeURIComponent() turns any text into these",
   );
 }
 
-// ───────────────────────── what is known from earlier messages
+// ───────────────────────── caches
 
-/** A name of a header, and its meaning. */
-interface KnownName {
+/** The name of a header. */
+interface HeaderName {
   /** The name in lower case. */
   readonly name: string;
-  /** The bytes of the name, as received or to be sent, with the colon and the space. */
+  /** The bytes of the name in a message, with the colon and the space. */
   readonly bytes: Uint8Array;
-  readonly special: SpecialHeader | null;
+  readonly typedHeader: TypedHeader | null;
 }
 
-// Names repeat from message to message: a name that was seen before is compared byte by byte with
-// the name in its slot, and needs no new string. A miss overwrites the slot, so a peer that keeps
-// sending new names costs time but no memory.
-const KNOWN_NAME_SLOTS = 512;
-const knownNames: KnownName[] = new Array(KNOWN_NAME_SLOTS)
-  .fill({ name: "", bytes: EMPTY, special: null });
+// Names repeat from message to message. If the bytes of a name are those of the cached name in its
+// slot, no new string is needed. A miss overwrites the slot, so a peer that always sends new names
+// costs time, but no memory.
+const NAME_SLOTS = 512;
+const headerNameCache: HeaderName[] = new Array(NAME_SLOTS)
+  .fill({ name: "", bytes: EMPTY, typedHeader: null });
 
-/** The slot of the name from `start` to `end`. Hardly two of the usual names share a slot. */
+/** Returns the slot of the name from `start` to `end`. Few common names share a slot. */
 function slotOf(bytes: Uint8Array, start: number, end: number): number {
   const middle = (start + end) >> 1;
   const hash = bytes[start]! ^ bytes[end - 1]! << 2 ^ bytes[middle]! << 5 ^ (end - start);
-  return hash & (KNOWN_NAME_SLOTS - 1);
+  return hash & (NAME_SLOTS - 1);
 }
 
 /**
- * Reads a name of 1 to 32 letters, digits and "-", with its colon and space; `null` if there is
- * none.
+ * Reads a name of 1 to 32 letters, digits and `-`, with its colon and space; returns `null` for any
+ * other bytes.
  */
-function readName(bytes: Uint8Array, start: number): KnownName | null {
+function readName(bytes: Uint8Array, start: number): HeaderName | null {
   let i = start;
   while (NAME[bytes[i]!] === 1) i++;
   const length = i - start;
   if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
   if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
   const slot = slotOf(bytes, start, i);
-  const known = knownNames[slot]!;
-  if (known.bytes.length === length + 2 && startsWith(bytes, start, known.bytes)) return known;
+  const cached = headerNameCache[slot]!;
+  if (cached.bytes.length === length + 2 && startsWith(bytes, start, cached.bytes)) return cached;
   const name = decodeAscii(bytes.subarray(start, i)).toLowerCase();
-  return knownNames[slot] = {
+  return headerNameCache[slot] = {
     name,
     bytes: bytes.slice(start, i + 2),
-    special: SPECIAL.get(name) ?? null,
+    typedHeader: TYPED_HEADERS.get(name) ?? null,
   };
 }
 
-/** A name to be sent. */
-interface Line extends KnownName {
-  /** The index in the order in which the names were given. */
+/** The name of a header to be sent. */
+interface OutgoingName extends HeaderName {
+  /** The index in the unsorted names. */
   readonly index: number;
 }
 
-// An app sends the same few sets of names again and again. Twelve names that are compared with the
-// previous set take 200 ns less than twelve that are checked and sorted.
+// An app sends the same few sets of names repeatedly. To compare twelve names with the cached set
+// takes 200 ns less than to check and sort them.
 const SET_SLOTS = 64;
-const knownSets = new Array<{ names: readonly string[]; lines: readonly Line[] } | undefined>(
+const headerSetCache = new Array<
+  { names: readonly string[]; sorted: readonly OutgoingName[] } | undefined
+>(
   SET_SLOTS,
 ).fill(undefined);
 
-/** The lines for these names, sorted by name in byte order. */
-function linesFor(names: readonly string[], label: string): readonly Line[] {
+/** Returns these names, checked and sorted in byte order. */
+function sortNames(names: readonly string[], label: string): readonly OutgoingName[] {
   const count = names.length;
-  // Both ends of a connection may be in one program, with sets of as many names: the lengths of the
-  // first and the last name usually give the sets different slots.
-  const ends = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
-  const slot = (count ^ ends << 3) & (SET_SLOTS - 1);
-  const known = knownSets[slot];
-  if (known !== undefined && known.names.length === count) {
+  // A client and a server in one program may send sets of as many names: the lengths of the first
+  // and the last name usually give the sets different slots.
+  const hash = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
+  const slot = (count ^ hash << 3) & (SET_SLOTS - 1);
+  const cached = headerSetCache[slot];
+  if (cached !== undefined && cached.names.length === count) {
     let i = 0;
-    while (i < count && names[i] === known.names[i]) i++;
-    if (i === count) return known.lines;
+    while (i < count && names[i] === cached.names[i]) i++;
+    if (i === count) return cached.sorted;
   }
-  const lines = names.map((name, index) => makeLine(name, index, label))
+  const sorted = names.map((name, index) => makeOutgoingName(name, index, label))
     .sort((a, b) => a.name < b.name ? -1 : 1);
-  if (count < SET_SLOTS) knownSets[slot] = { names, lines };
-  return lines;
+  if (count < SET_SLOTS) headerSetCache[slot] = { names, sorted };
+  return sorted;
 }
 
-function makeLine(name: string, index: number, label: string): Line {
+function makeOutgoingName(name: string, index: number, label: string): OutgoingName {
   if (name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(NAME_LOWER, name)) {
     const lower = name.toLowerCase();
     const isLower = lower === name || !allows(NAME_LOWER, lower);
@@ -555,22 +565,23 @@ function makeLine(name: string, index: number, label: string): Line {
     );
   }
   const bytes = Uint8Array.from(`${name}: `, (character) => character.charCodeAt(0));
-  return { name, bytes, special: SPECIAL.get(name) ?? null, index };
+  return { name, bytes, typedHeader: TYPED_HEADERS.get(name) ?? null, index };
 }
 
-// The native code of Object.setPrototypeOf has left the processor's caches by the time of the next
-// message, and takes several times as long then. So objects are made many at a time, and each is
-// used once.
-const STOCK = 64;
-const blanks: HeaderDict[] = [];
+// Between two messages, the native code of Object.setPrototypeOf leaves the processor's caches, and
+// then takes several times as long. So many objects are made at a time; each is used once.
+const POOL_SIZE = 64;
+const headerObjectPool: HeaderDict[] = [];
 
 /**
- * A new object without a prototype, with fast properties: twelve headers in an object of
- * Object.create(null) take 100 ns longer.
+ * Returns a new object without a prototype. Unlike an object of `Object.create(null)`, V8 stores
+ * its properties by shape, so that twelve headers take 100 ns less.
  */
 function newHeaderDict(): HeaderDict {
-  if (blanks.length === 0) {
-    while (blanks.length < STOCK) blanks.push(Object.setPrototypeOf({}, null));
+  if (headerObjectPool.length === 0) {
+    while (headerObjectPool.length < POOL_SIZE) {
+      headerObjectPool.push(Object.setPrototypeOf({}, null));
+    }
   }
-  return blanks.pop()!;
+  return headerObjectPool.pop()!;
 }

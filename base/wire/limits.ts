@@ -1,25 +1,24 @@
-/** The limits of the wire, each with the attack or the mistake that it stops. */
+/** The limits of messages, each with the attack or the mistake that it prevents. */
 
 /**
- * Bytes of a preamble with its final CR LF CR LF: bounds the unparsed data that a peer can make us
- * keep.
+ * Bytes of a preamble with its final CR LF CR LF: bounds the unparsed bytes of a peer in memory.
  */
 export const MAX_PREAMBLE_BYTES = 32768;
 
 /** Bytes of a header's name: names are kept in a cache. */
 export const MAX_HEADER_NAME_BYTES = 32;
 
-/** Bytes of a chunk's line with its CR LF: stops endless chunk extensions. */
+/** Bytes of a chunk's line with its CR LF: prevents endless chunk extensions. */
 export const MAX_CHUNK_LINE_BYTES = 4096;
 
-/** Bytes of data in one chunk: a chunk is handed over whole. */
+/** Bytes of data in one chunk: `readChunk()` returns a whole chunk. */
 export const MAX_CHUNK_BYTES = 16777216;
 
 /** Bytes that a read without a size collects, and the largest `Uint8Array` body. */
 export const MAX_READ_BYTES = 16777216;
 
-/** The largest content-length, position or total: 2⁵³ − 1, where numbers are still exact. */
+/** The largest content-length, position or total: 2⁵³ − 1, the largest exact integer. */
 export const MAX_LENGTH = Number.MAX_SAFE_INTEGER;
 
 /** Bytes allocated for an announced size before any byte has arrived. */
-export const MAX_UNSEEN_BYTES = 65536;
+export const MAX_INITIAL_ALLOCATION = 65536;

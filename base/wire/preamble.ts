@@ -1,4 +1,4 @@
-/** Request and response preambles: everything before the body, including CR LF CR LF. */
+/** Request and response preambles: the bytes before the body, including CR LF CR LF. */
 
 import { decodeAscii, startsWith, writeBytes } from "../../internal/bytes.ts";
 import { checkInteger, checkString, notAllowedError } from "../../internal/checks.ts";
@@ -13,7 +13,7 @@ import {
   parseHeaderLines,
 } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
-import { allows, REASON, TOKEN } from "./tables.ts";
+import { allows, REASON, TOKEN } from "./character_tables.ts";
 import { checkUri, parseUri } from "./uri.ts";
 
 /** The supported methods (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
@@ -44,7 +44,7 @@ export interface ResponsePreamble {
   /** The headers by lower-case name, without a prototype. */
   readonly headers: HeaderDict;
   /**
-   * The framing that the headers announce; {@linkcode receivedFraming} tells whether such a body
+   * The framing that the headers announce; {@linkcode receivedFraming} decides whether such a body
    * follows.
    */
   readonly framing: Framing;
@@ -53,13 +53,13 @@ export interface ResponsePreamble {
 const CR = 0x0d, LF = 0x0a, SPACE = 0x20;
 
 /**
- * Finds the end of a preamble: the position after its CR LF CR LF, or -1.
+ * Returns the position after the CR LF CR LF of a preamble; -1 if the preamble is incomplete.
  *
  * @param from The first position to search: the start of the preamble, or three bytes before new
  * bytes.
  */
 export function findPreambleEnd(bytes: Uint8Array, from: number, end: number): number {
-  // CR LF CR LF has four bytes, so looking at every fourth byte can't miss it.
+  // CR LF CR LF has four bytes, so a search of every fourth byte can't miss it.
   let i = from + 3;
   while (i < end) {
     const byte = bytes[i]!;
@@ -75,7 +75,7 @@ export function findPreambleEnd(bytes: Uint8Array, from: number, end: number): n
   return -1;
 }
 
-/** The error for a preamble of more than {@linkcode MAX_PREAMBLE_BYTES}. */
+/** Makes the error for a preamble of more than {@linkcode MAX_PREAMBLE_BYTES}. */
 export function preambleTooLargeError(): ProtocolError {
   const message = `a preamble of more than ${MAX_PREAMBLE_BYTES} bytes`;
   return new ProtocolError("PREAMBLE_TOO_LARGE", message);
@@ -109,19 +109,19 @@ const TLS_STARTS: readonly number[] = [0x15, 0x16];
 const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
 const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 
-/** The longest word that can be a method, known to a server or not. */
+/** The maximum length of a token that is treated as a method, supported or not. */
 const MAX_METHOD_BYTES = 64;
 
 /**
- * Checks the prefix of an incomplete preamble.
+ * Refuses the prefix of an incomplete preamble that no further byte can make valid.
  *
- * @param from The position of the first byte that has not been checked before.
+ * @param from The position of the first byte that was not in the previous call.
  */
 export type CheckPrefix = (bytes: Uint8Array, start: number, from: number, end: number) => void;
 
 /**
- * Refuses bytes that no request begins with, and a line that ends with a bare CR or LF. A request
- * begins with a token of up to 64 characters and a space.
+ * Refuses bytes that can't start a request, and a line that ends with a bare CR or LF. A request
+ * starts with a token of up to 64 characters and a space.
  */
 export const checkRequestPrefix: CheckPrefix = (bytes, start, from, end) => {
   checkRequestStart(bytes, start, end);
@@ -129,11 +129,11 @@ export const checkRequestPrefix: CheckPrefix = (bytes, start, from, end) => {
   if (bare >= 0) throwBareLineEnd(bytes, start, bare, parseRequestPreamble);
 };
 
-/** Refuses a byte that no response begins with, and a line that ends with a bare CR or LF. */
+/** Refuses a byte that can't start a response, and a line that ends with a bare CR or LF. */
 export const checkResponsePrefix: CheckPrefix = (bytes, start, from, end) => {
   checkResponseStart(bytes, start);
   const bare = findBareLineEnd(bytes, start, from, end);
-  // Whatever the method was, the line is refused before its framing matters.
+  // The line is invalid with any method, so the method of the request isn't needed.
   if (bare >= 0) throwBareLineEnd(bytes, start, bare, parseResponsePreamble.bind(null, "GET"));
 };
 
@@ -142,7 +142,7 @@ export const checkResponsePrefix: CheckPrefix = (bytes, start, from, end) => {
  * is none. A CR at the end may be followed by LF.
  */
 function findBareLineEnd(bytes: Uint8Array, start: number, from: number, end: number): number {
-  // The bytes checked before may end with CR.
+  // The bytes of the previous call may end with CR.
   let at = from > start && bytes[from - 1] === CR ? from - 1 : from;
   for (; at < end; at++) {
     const byte = bytes[at];
@@ -152,7 +152,7 @@ function findBareLineEnd(bytes: Uint8Array, start: number, from: number, end: nu
   return -1;
 }
 
-/** Throws the parser's error for the line that ends with a bare CR or LF. */
+/** Throws the error of the parser for a line that ends with a bare CR or LF. */
 function throwBareLineEnd(
   bytes: Uint8Array,
   start: number,
@@ -160,14 +160,14 @@ function throwBareLineEnd(
   parse: (bytes: Uint8Array, start: number, end: number) => unknown,
 ): void {
   const size = bare + 1 - start;
-  const ended = new Uint8Array(size + 4);
-  ended.set(bytes.subarray(start, bare + 1));
-  ended.set([CR, LF, CR, LF], size);
-  parse(ended, 0, ended.length);
+  const preamble = new Uint8Array(size + 4);
+  preamble.set(bytes.subarray(start, bare + 1));
+  preamble.set([CR, LF, CR, LF], size);
+  parse(preamble, 0, preamble.length);
 }
 
-/** Whether bytes begin with a method, known to a server or not, and a space. */
-export function beginsWithMethod(bytes: Uint8Array): boolean {
+/** Reports whether bytes start with a method, supported or not, and a space. */
+export function startsWithMethod(bytes: Uint8Array): boolean {
   const length = tokenLength(bytes, 0, bytes.length);
   return length > 0 && length <= MAX_METHOD_BYTES && bytes[length] === SPACE;
 }
@@ -190,7 +190,7 @@ function checkRequestStart(bytes: Uint8Array, start: number, end: number): void 
 }
 
 /**
- * Refuses a first byte that no response begins with. CR may begin an empty preamble, which has its
+ * Refuses a first byte that can't start a response. CR may start an empty preamble, which has its
  * own error.
  */
 function checkResponseStart(bytes: Uint8Array, start: number): void {
@@ -240,7 +240,7 @@ function findLineEnd(bytes: Uint8Array, start: number): number {
   return i;
 }
 
-/** The method at the position, if a space follows it; otherwise `null`. */
+/** Returns the method at the position, if a space follows it; otherwise `null`. */
 function methodAt(bytes: Uint8Array, start: number): Method | null {
   for (let i = 0; i < METHODS.length; i++) {
     if (startsWith(bytes, start, METHOD_BYTES[i]!)) return METHODS[i]!;
@@ -248,7 +248,7 @@ function methodAt(bytes: Uint8Array, start: number): Method | null {
   return null;
 }
 
-/** Finds the wrong part of a line that is known to be wrong. */
+/** Makes the error for the invalid part of an invalid request line. */
 function requestLineError(text: string): ProtocolError {
   const line = text.substring(0, text.indexOf("\r\n"));
   const first = line.indexOf(" ");
@@ -261,7 +261,7 @@ function requestLineError(text: string): ProtocolError {
   }
   const protocol = line.substring(last + 1);
   if (!protocol.startsWith("HTTP/")) {
-    // Quote the whole line: `quote` hides a secret only behind the name of its header.
+    // Quote the whole line: quote() recognizes a secret only by the header's name before it.
     return new ProtocolError(
       "BAD_PROTOCOL",
       `a request line must end with HTTP/1.1: ${quote(line)}`,
@@ -332,23 +332,22 @@ export function isBodiless(method: Method, status: number): boolean {
 }
 
 /**
- * How the end of the body of a received response is determined; `null` for no body. The headers
- * alone can't tell: the body that they announce may not follow, after this request or with this
- * status. `"unframed"` if a body may follow whose end only the end of the connection would show
- * (RFC 9112 §6.3, case 8). A status that no response may have is refused (RFC 9110 §15.2,
- * §15.3.5).
+ * Returns how the end of a received response's body is determined; `null` without a body. The
+ * method of the request or the status can mean that the announced body doesn't follow. Returns
+ * `"unframed"` if only the end of the connection would end the body (RFC 9112 §6.3, case 8).
+ * Refuses an interim status, and a body with 204 (RFC 9110 §15.2, §15.3.5).
  */
 export function receivedFraming(
   method: Method,
   { status, framing }: ResponsePreamble,
 ): Framing | "unframed" {
   if (status < 200) {
-    const why = "interim responses are refused; a request has one response";
-    throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
+    const problem = "interim responses are refused; a request has one response";
+    throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${problem}`);
   }
   if (status === 204 && framing !== null) {
-    const why = "has no body; its content-length or transfer-encoding is refused";
-    throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
+    const problem = "has no body; its content-length or transfer-encoding is refused";
+    throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${problem}`);
   }
   if (isBodiless(method, status) || framing === 0) return null;
   return framing ?? "unframed";
@@ -356,7 +355,7 @@ export function receivedFraming(
 
 // ───────────────────────── formatting
 
-/** Checks a method that a caller wants to send. */
+/** Checks the method of a request to be sent. */
 export function checkMethod(method: Method, label = "method"): void {
   if (isMethod(method)) return;
   checkString(label, method);
@@ -375,10 +374,10 @@ export function checkRequestLine(method: Method, uri: string, body: unknown): vo
   }
 }
 
-/** Checks a status that a caller wants to send: an integer from `least` to 599. */
-export function checkStatus(status: number, least: number, owner: string): void {
-  if (Number.isInteger(status) && status >= least && status <= 599) return;
-  checkInteger(`${owner}status`, status, least, 599);
+/** Checks the status of a response to be sent: an integer from `min` to 599. */
+export function checkStatus(status: number, min: number, owner: string): void {
+  if (Number.isInteger(status) && status >= min && status <= 599) return;
+  checkInteger(`${owner}status`, status, min, 599);
 }
 
 function checkReason(reason: string, owner: string): void {
@@ -391,9 +390,9 @@ function checkReason(reason: string, owner: string): void {
 }
 
 /**
- * Writes a request preamble at the start of a buffer of at least 32768 bytes and returns its length
- * in bytes. If this throws, ignore the contents of the buffer. The headers are checked here, as
- * `formatHeaderLines` does; method and URI have been checked.
+ * Writes a request preamble at the start of a buffer of at least 32768 bytes, and returns its
+ * length in bytes. After an error, the contents of the buffer are undefined. The function checks
+ * the headers, but not the method and the URI.
  */
 export function formatRequestPreamble(
   into: Uint8Array,
@@ -420,8 +419,8 @@ export function formatRequestPreamble(
 /**
  * Writes a response preamble, as {@linkcode formatRequestPreamble} does.
  *
- * @param base Headers that go out in the place of given ones; `null` for none.
- * @param owner The text that errors put before the names of the parts: `"response."`.
+ * @param base Headers that replace those of the same name in `headers`, or `null`.
+ * @param owner The prefix of the parts' names in errors: `"response."`.
  */
 export function formatResponsePreamble(
   into: Uint8Array,
@@ -458,7 +457,7 @@ function writeAscii(into: Uint8Array, at: number, text: string): number {
 
 const tooLongPreambles = new WeakSet<RangeError>();
 
-/** Reports whether an error says that a preamble to be sent would be too long. */
+/** Reports whether an error is that of a preamble to be sent that would be too long. */
 export function isPreambleTooLong(error: unknown): boolean {
   return error instanceof RangeError && tooLongPreambles.has(error);
 }

@@ -4,7 +4,7 @@ import { checkInteger, notAllowedError } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "./limits.ts";
-import { parseDecimal } from "./tables.ts";
+import { parseDecimal } from "./character_tables.ts";
 
 // Registered symbols let two copies of this package recognize each other's ranges.
 const RANGE_BRAND = Symbol.for("degu.Range");
@@ -58,7 +58,7 @@ export class Range {
   }
 
   /**
-   * The number of bytes that the range covers of a representation of `total` bytes.
+   * Returns the number of bytes that the range covers of a representation of `total` bytes.
    *
    * @param total The size of the whole representation in bytes.
    * @throws {TypeError} if the size is not a number.
@@ -76,7 +76,7 @@ export class Range {
   }
 
   /**
-   * The content range to send for a representation of `total` bytes.
+   * Returns the content range of a response for a representation of `total` bytes.
    *
    * @param total The size of the whole representation in bytes.
    * @throws {TypeError} if the size is not a number.
@@ -157,27 +157,27 @@ export function isContentRange(value: unknown): value is ContentRange {
   return typeof value === "object" && value !== null && CONTENT_RANGE_BRAND in value;
 }
 
-/** Reads the value of a `range` header. */
+/** Parses the value of a `range` header. */
 export function parseRange(value: string): Range {
   const dash = value.indexOf("-");
   const first = value.startsWith("bytes=") ? parseDecimal(value.slice(6, dash)) : -1;
   const last = parseDecimal(value.slice(dash + 1));
-  // Without a dash the last position is missing.
+  // Without a dash, the last position is -1.
   if (first < 0 || last < first || last >= MAX_LENGTH) {
     throw new ProtocolError("BAD_RANGE", `bad range: ${quote(value)}`);
   }
   return new Range(first, last + 1);
 }
 
-/** Reads the value of a `content-range` header. */
+/** Parses the value of a `content-range` header. */
 export function parseContentRange(value: string): ContentRange {
   const dash = value.indexOf("-");
   const slash = value.indexOf("/");
   const first = value.startsWith("bytes ") ? parseDecimal(value.slice(6, dash)) : -1;
   const last = parseDecimal(value.slice(dash + 1, slash));
   const total = parseDecimal(value.slice(slash + 1));
-  // Without a dash or a slash, or with the two in the wrong order, the last position or the total
-  // is missing.
+  // If the dash or the slash is missing, or in the wrong order, the last position or the total is
+  // -1.
   if (first < 0 || last < first || last >= total) {
     throw new ProtocolError("BAD_CONTENT_RANGE", `bad content-range: ${quote(value)}`);
   }

@@ -1,17 +1,18 @@
 /**
- * Request targets: one spelling for each path, nothing to decode (RFC 9112 §3.2.1, origin-form).
+ * Request targets (RFC 9112 §3.2.1, origin-form). Each path has one spelling, so paths are not
+ * decoded.
  */
 
 import { checkArray, notAllowedError, wrongTypeError } from "../../internal/checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../../internal/quote.ts";
-import { allows, PATH, QUERY, URI } from "./tables.ts";
+import { allows, PATH, QUERY, URI } from "./character_tables.ts";
 
 /** A request target in parts. */
 export interface UriParts {
   /** The components of the path: `/foo/` is `["foo", ""]`, `/` is `[]`. */
   path: string[];
-  /** The text behind the `?`, neither parsed nor decoded; `null` if there is none. */
+  /** The text after the `?`, neither parsed nor decoded; `null` without a `?`. */
   query: string | null;
 }
 
@@ -43,10 +44,10 @@ export function parseUri(uri: string): UriParts {
       path.push(component);
       start = i + 1;
     } else if (PATH[code] !== 1) {
-      const rest = uri.substring(i, end);
+      const remainder = uri.substring(i, end);
       throw URI[code] === 1
-        ? invalidPathError(uri, characterProblem(PATH, rest, PATH_RULE))
-        : invalidUriError(uri, characterProblem(URI, rest, URI_RULE));
+        ? invalidPathError(uri, describeForbiddenCharacter(PATH, remainder, PATH_RULE))
+        : invalidUriError(uri, describeForbiddenCharacter(URI, remainder, URI_RULE));
     }
   }
   if (end === 1) path.pop();
@@ -56,9 +57,11 @@ export function parseUri(uri: string): UriParts {
     throw allows(URI, query)
       ? new ProtocolError(
         "BAD_QUERY",
-        `bad query in the URI ${quote(uri)}: ${characterProblem(QUERY, query, QUERY_RULE)}`,
+        `bad query in the URI ${quote(uri)}: ${
+          describeForbiddenCharacter(QUERY, query, QUERY_RULE)
+        }`,
       )
-      : invalidUriError(uri, characterProblem(URI, query, URI_RULE));
+      : invalidUriError(uri, describeForbiddenCharacter(URI, query, URI_RULE));
   }
   return { path, query };
 }
@@ -75,15 +78,15 @@ function describeForbidden(part: string, rule: string): string {
   return `${quote(part)} is not allowed; ${rule}`;
 }
 
-/** Names the first character of a text that a table does not allow. */
-function characterProblem(table: Uint8Array, text: string, rule: string): string {
+/** Describes the first character of a text that a table does not allow. */
+function describeForbiddenCharacter(table: Uint8Array, text: string, rule: string): string {
   for (const character of text) {
     if (!allows(table, character)) return describeForbidden(character, rule);
   }
   return rule;
 }
 
-/** Checks a URI that a caller wants to send: a `RangeError` if a reader would reject the URI. */
+/** Throws a `RangeError` if a receiver would reject the URI of a request to be sent. */
 export function checkUri(uri: string, label = "uri"): void {
   if (typeof uri !== "string") throw wrongTypeError(label, "a string", uri);
   try {
@@ -102,9 +105,8 @@ export function checkUri(uri: string, label = "uri"): void {
  * Builds a URI from path components and a query.
  *
  * @param path The components of the path; `[]` and `[""]` both give `/`.
- * @param query The text behind the `?`, which must need no escaping. Or parameters, which are
- * escaped so that `new URLSearchParams(query)` reads them back. `null`, and no parameters, give no
- * query.
+ * @param query The text after the `?`, already escaped; or parameters, which are escaped so that
+ * `new URLSearchParams(query)` parses them. `null` and empty parameters add no query.
  * @throws {TypeError} if a component, the query or a parameter has a wrong type.
  * @throws {RangeError} if a component or a text as query has a character that is not allowed, a
  * component is `..`, a component before the last is empty, or a parameter has a lone surrogate.
@@ -130,13 +132,13 @@ export function buildUri(
     return text === "" ? uri : `${uri}?${text}`;
   }
   if (!allows(QUERY, query)) {
-    const problem = characterProblem(QUERY, query, QUERY_RULE);
+    const problem = describeForbiddenCharacter(QUERY, query, QUERY_RULE);
     throw notAllowedError("query", `${quote(query)}: ${problem}; ${ESCAPES}`);
   }
   return `${uri}?${query}`;
 }
 
-/** Escapes parameters (URL standard, application/x-www-form-urlencoded), and the asterisk, too. */
+/** Escapes parameters as `application/x-www-form-urlencoded` (URL standard), and also `*`. */
 function formatParameters(query: URLSearchParams | Readonly<Record<string, string>>): string {
   if (query instanceof URLSearchParams) return query.toString().replaceAll("*", "%2A");
   const prototype = typeof query === "object" ? Object.getPrototypeOf(query) : undefined;
@@ -155,8 +157,7 @@ function formatParameters(query: URLSearchParams | Readonly<Record<string, strin
 }
 
 /**
- * Checks the components of a path, and returns a copy of the array: reading the array again could
- * give other components.
+ * Checks the components of a path, and returns a copy of the array, which the caller can't change.
  *
  * @throws {TypeError} if a component, or the array, has a wrong type.
  * @throws {RangeError} if a component can't be in a path.
@@ -170,14 +171,14 @@ export function checkPath(path: readonly string[], label: string): string[] {
   return components;
 }
 
-function checkComponent(component: unknown, label: string, last: boolean): void {
+function checkComponent(component: unknown, label: string, isLast: boolean): void {
   if (typeof component !== "string") throw wrongTypeError(label, "a string", component);
   if (!allows(PATH, component)) {
-    const problem = characterProblem(PATH, component, PATH_RULE);
+    const problem = describeForbiddenCharacter(PATH, component, PATH_RULE);
     throw notAllowedError(label, `${quote(component)}: ${problem}`);
   }
   if (component === "..") throw notAllowedError(label, describeForbidden("..", ONE_SPELLING));
-  if (component === "" && !last) {
+  if (component === "" && !isLast) {
     throw notAllowedError(label, `"" is allowed only as the last component`);
   }
 }

@@ -7,7 +7,7 @@ import { BodyError, BodyIter, type HeaderDict, type ResponseTuple } from "../../
 import type { Request } from "../../server.ts";
 import { EMPTY } from "../../internal/bytes.ts";
 import { printable } from "../../internal/printable.ts";
-import { parseDecimal } from "../../base/wire/tables.ts";
+import { parseDecimal } from "../../base/wire/character_tables.ts";
 import { isRange } from "../../base/wire/range.ts";
 import {
   checkConditions,

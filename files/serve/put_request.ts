@@ -5,7 +5,7 @@
 
 import type { BigIntStats } from "node:fs";
 import type { HeaderDict } from "../../base.ts";
-import { parseDecimal } from "../../base/wire/tables.ts";
+import { parseDecimal } from "../../base/wire/character_tables.ts";
 import { checkConditions, isStamp, isStampOf, makeValidators, parseTime } from "../conditions.ts";
 import { parseReprDigest } from "../digest.ts";
 import { parseMode } from "../modes.ts";

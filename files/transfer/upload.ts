@@ -3,7 +3,7 @@
 import type { BodyOut, HeaderDict, Response } from "../../base.ts";
 import { notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
-import { parseDecimal } from "../../base/wire/tables.ts";
+import { parseDecimal } from "../../base/wire/character_tables.ts";
 import { type Connector, isTransient, type Requester, type StatusError } from "../../client.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatReprDigest, WANT_SHA256 } from "../digest.ts";

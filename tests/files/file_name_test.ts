@@ -2,7 +2,7 @@
 import { Client, Server } from "@degu/degu";
 import { FilesApp, listTree, type TreeEntry } from "@degu/degu/files";
 import { parseUri } from "@degu/degu/misc";
-import { PATH } from "@degu/internal/base/wire/tables.ts";
+import { PATH } from "@degu/internal/base/wire/character_tables.ts";
 import { Turns } from "@degu/internal/internal/disk/files.ts";
 import { statOrNull } from "@degu/internal/internal/disk/names.ts";
 import { escapeName, fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
@@ -157,7 +157,8 @@ Deno.test({
   ignore: !mayMount,
   async fn() {
     await using dir = await tempDir();
-    // As a file system does that ignores case, or has short names beside long ones; also where another app serves what is below.
+    // As a file system does that ignores case, or has short names beside long ones; also where
+    // another app serves what is below.
     for (const above of ["", "sub/"]) {
       await Deno.mkdir(`${dir.path}/${above}${RESERVED}`, { recursive: true, mode: 0o700 });
       await Deno.mkdir(`${dir.path}/${above}alias`);

@@ -1,6 +1,7 @@
 /**
- * What whole messages and streams of them say, by the grammar of `tests/support/wire_grammar.ts`: independent of the
- * parsers, which scan tables. Works on Latin-1 text; answers `null` where the wire's rules refuse.
+ * What whole messages and streams of them say, by the grammar of `tests/support/wire_grammar.ts`:
+ * independent of the parsers, which scan tables. Works on Latin-1 text; answers `null` where the
+ * wire's rules refuse.
  */
 
 import { answerTo, errorAnswer } from "../support/error_answers.ts";
@@ -111,7 +112,9 @@ interface RequestStream {
   readonly broken: ReferenceRequest | null;
   /** True where the bytes end where a message does. */
   readonly clean: boolean;
-  /** What a server may send at the end of its answers to the requests: one of its own, or nothing. */
+  /**
+   * What a server may send at the end of its answers to the requests: one of its own, or nothing.
+   */
   readonly answers: readonly string[];
 }
 
@@ -139,11 +142,13 @@ export function readRequests(text: string): RequestStream {
     requests.push({ ...preamble, body: content.body });
     at = content.end;
     // Nothing behind it is a request (RFC 9112 §9.6).
-    if (saysClose(preamble.headers)) return { requests, broken: null, clean: true, answers: [""] };
+    if (hasConnectionClose(preamble.headers)) {
+      return { requests, broken: null, clean: true, answers: [""] };
+    }
   }
 }
 
-function saysClose({ connection }: FlatHeaders): boolean {
+function hasConnectionClose({ connection }: FlatHeaders): boolean {
   return /(^|,) *close *(,|$)/i.test(String(connection));
 }
 
@@ -169,7 +174,7 @@ export function readOneResponse(method: string, text: string): ModelResponse | n
   const unframed = !framed && !isBodiless(method, status);
   const preamble = readResponse(text.slice(0, end), method)!;
   const { headers } = preamble;
-  const closes = saysClose(headers);
+  const closes = hasConnectionClose(headers);
   const ending = { unframed, closes };
   if (method === "HEAD" || status === 304) {
     return { ...preamble, ...ending, body: null, excess: text.length - end - 4 };
@@ -200,7 +205,10 @@ function readBody(
   return { body: text.slice(start, start + length), end: start + length };
 }
 
-/** A value as text that is equal where the values are; the order of keys, as of headers, does not count. */
+/**
+ * A value as text that is equal where the values are; the order of keys, as of headers, does not
+ * count.
+ */
 export function describe(value: unknown): string {
   return JSON.stringify(value, (_key, inner) => {
     const isDictionary = typeof inner === "object" && inner !== null && !Array.isArray(inner);

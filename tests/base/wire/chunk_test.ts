@@ -1,8 +1,11 @@
-/** The chunked coding (RFC 9112 §7.1): lines, the scanner, and the walk over pieces of any size. The rows are in chunk.rows.ts. */
+/**
+ * The chunked coding (RFC 9112 §7.1): lines, the scanner, and the walk over pieces of any size. The
+ * rows are in chunk.rows.ts.
+ */
 import { type Chunk, ProtocolError } from "@degu/degu/base";
 import { formatChunk, parseChunkHeader } from "@degu/degu/misc";
 import { Collector } from "@degu/internal/base/body/byte_io.ts";
-import { type ChunkPhase, ChunkScanner, ChunkWalker } from "@degu/internal/base/wire/chunk.ts";
+import { ChunkedValidator, type ChunkPhase, ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 import {
   assertProtocolError,
   assertRangeError,
@@ -123,7 +126,7 @@ function scanTo(scanner: ChunkScanner, bytes: Uint8Array, from: number, end: num
   }
 }
 
-Deno.test("leastToCome returns the size of all that must follow in the shortest coding", () => {
+Deno.test("minRemainingBytes returns the size of all that must follow in the shortest coding", () => {
   const rows: [seen: string, least: number][] = [
     ["", 5],
     ["0", 3],
@@ -140,7 +143,7 @@ Deno.test("leastToCome returns the size of all that must follow in the shortest 
     const bytes = latin1(seen);
     const scanner = new ChunkScanner();
     const at = scanTo(scanner, bytes, 0, bytes.length);
-    assertEquals(scanner.leastToCome(bytes.length - at), least, JSON.stringify(seen));
+    assertEquals(scanner.minRemainingBytes(bytes.length - at), least, JSON.stringify(seen));
   }
 });
 
@@ -164,31 +167,31 @@ const ENCODED = "5;key=value\r\nhello\r\n1\r\nx\r\n0;a=b\r\n\r\n";
 function walk(
   pieces: Iterable<Uint8Array>,
 ): { chunks: Chunk[]; valid: Uint8Array; end: () => void } {
-  const walker = new ChunkWalker();
+  const validator = new ChunkedValidator();
   const chunks: Chunk[] = [];
   const valid: Uint8Array[] = [];
   let data = new Collector(0);
   for (const piece of pieces) {
-    const checked = walker.walk(piece, (part, { size, extension }, bytes) => {
+    const checked = validator.validate(piece, (part, { size, extension }, bytes) => {
       if (part === "line") data = new Collector(size);
       else if (part === "data") data.append(bytes);
       else chunks.push([extension, data.collected()]);
     });
     valid.push(checked.slice());
   }
-  return { chunks, valid: concat(valid), end: () => walker.end() };
+  return { chunks, valid: concat(valid), end: () => validator.finish() };
 }
 
-Deno.test("ChunkWalker returns the valid part of each piece, and keeps an incomplete line", () => {
+Deno.test("ChunkedValidator returns the valid part of each piece, and keeps an incomplete line", () => {
   for (const pieces of everySplit(latin1(ENCODED))) {
     assertEquals(fromLatin1(walk(pieces).valid), ENCODED);
   }
-  const walker = new ChunkWalker();
+  const validator = new ChunkedValidator();
   const rows = [["5;key=va", ""], ["lue\r\nhel", "5;key=value\r\nhel"], ["lo\r", "lo"], [
     "\n0",
     "\r\n",
   ]];
   for (const [piece, valid] of rows) {
-    assertEquals(fromLatin1(walker.walk(latin1(piece!))), valid);
+    assertEquals(fromLatin1(validator.validate(latin1(piece!))), valid);
   }
 });

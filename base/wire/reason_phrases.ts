@@ -1,4 +1,4 @@
-/** The standard reason phrases of final statuses. */
+/** The standard reason phrases of final statuses (200 to 599). */
 
 import { notAllowedError } from "../../internal/checks.ts";
 import { checkStatus } from "./preamble.ts";
@@ -54,8 +54,8 @@ const REASONS: Readonly<Record<number, string>> = {
   511: "Network Authentication Required",
 };
 
-/** The standard reason phrase of a status; `undefined` if it has none. */
-export function standardReason(status: number): string | undefined {
+/** Returns the standard reason phrase of a status; `undefined` without one. */
+export function findReasonPhrase(status: number): string | undefined {
   return REASONS[status];
 }
 
@@ -67,7 +67,7 @@ export function standardReason(status: number): string | undefined {
  */
 export function reasonOf(status: number): string {
   checkStatus(status, 200, "");
-  const reason = standardReason(status);
+  const reason = findReasonPhrase(status);
   if (reason !== undefined) return reason;
   throw notAllowedError(
     "status",

@@ -1,6 +1,6 @@
 /**
- * The bytes that are allowed in each region of a message, and the one form of a number. A table has
- * 256 entries, 1 where the byte is allowed; every other byte is rejected everywhere.
+ * The bytes that are allowed in each part of a message, and the form of a decimal number. A table
+ * has 256 entries: 1 if the byte is allowed, otherwise 0.
  */
 
 import { MAX_LENGTH } from "./limits.ts";
@@ -16,7 +16,7 @@ function tableOf(allowed: string): Uint8Array {
   return table;
 }
 
-/** Methods, known to a server or not (RFC 9110 §5.6.2, token). */
+/** Methods, also those that Degu doesn't support (RFC 9110 §5.6.2, token). */
 export const TOKEN: Uint8Array = tableOf(ALPHANUMERIC + "!#$%&'*+-.^_`|~");
 /** Header names as they arrive: RFC 9110 §5.1 tokens, restricted to letters, digits and `-`. */
 export const NAME: Uint8Array = tableOf(ALPHANUMERIC + "-");
@@ -26,7 +26,7 @@ export const NAME_LOWER: Uint8Array = tableOf(DIGITS + LOWER + "-");
 export const VALUE: Uint8Array = tableOf(ALPHANUMERIC + " -+.:_~%&=/?\"'()*,;<>[]");
 /** Request targets (RFC 9112 §3.2, origin-form only). */
 export const URI: Uint8Array = tableOf(ALPHANUMERIC + "-+.:_~%&=/?");
-/** Path components: no percent sign, so no second spelling of anything. */
+/** Path components: without percent sign, so that each path has one spelling. */
 export const PATH: Uint8Array = tableOf(ALPHANUMERIC + "-+.:_~");
 /** Queries. */
 export const QUERY: Uint8Array = tableOf(ALPHANUMERIC + "-+.:_~%&=");
@@ -40,15 +40,15 @@ export const EXTENSION_VALUE: Uint8Array = tableOf(ALPHANUMERIC + "-+.:_~\"'()*,
 /** True if the table allows every character of the text; true for an empty text. */
 export function allows(table: Uint8Array, text: string): boolean {
   for (let i = 0; i < text.length; i++) {
-    // A code above 255 finds `undefined`.
+    // For a code above 255, the entry is `undefined`.
     if (table[text.charCodeAt(i)] !== 1) return false;
   }
   return true;
 }
 
 /**
- * Reads the canonical decimal `0|[1-9][0-9]{0,15}` up to 2⁵³ − 1, or returns -1: no sign, no
- * leading zero, no space, so two readers always see the same number.
+ * Parses the canonical decimal `0|[1-9][0-9]{0,15}` up to 2⁵³ − 1; returns -1 for any other text.
+ * Without sign, leading zeros and spaces, all readers of a message see the same number.
  */
 export function parseDecimal(text: string): number {
   const digits = text.length;
@@ -60,7 +60,7 @@ export function parseDecimal(text: string): number {
     if (digit < 0 || digit > 9) return -1;
     value = value * 10 + digit;
   }
-  // 16 digits are at most 10¹⁶ − 1: beyond the exact integers, but not by so much that the sum
-  // could round down to a safe one.
+  // 16 digits are at most 10¹⁶ − 1. Sums above 2⁵³ − 1 are inexact, but never round down to a safe
+  // integer.
   return value <= MAX_LENGTH ? value : -1;
 }
