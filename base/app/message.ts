@@ -354,7 +354,10 @@ export class Request {
    * The body, or `null`. If the body is not read to its end, the session ends after the response.
    */
   readonly body: BodyIn;
-  /** The components that {@linkcode shiftPath} has removed from the path; at first `[]`. */
+  /**
+   * The components that {@linkcode Request.prototype.shiftPath} has removed from the path; at first
+   * `[]`.
+   */
   readonly mount: string[];
   /** The remaining components of the path: `/foo/` is `["foo", ""]`, `/` is `[]`. */
   readonly path: string[];
