@@ -194,7 +194,7 @@ Deno.test("the page for users of Python Degu names its versions, their defaults,
   assertEquals(cellsOf("Python Degu 0.1"), [
     "Python Degu 0.18 and 0.19",
     "0.3 to 0.11, where they differ",
-    "here",
+    "Degu for Deno",
   ]);
   assertMatch(
     cellsOf("`def app(session, request, api)`").at(-1)!,
