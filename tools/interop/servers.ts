@@ -282,7 +282,7 @@ const REFUSED_RESPONSES = {
   "a 416 with `content-range: bytes */10`": "/unsatisfied",
   "a body with neither length nor chunks": "/until-close",
   "HTTP/1.0": "/http-1.0",
-  "a header with `@`, `#` or another character that Degu lacks": "/at",
+  "a header with `@`, `#` or another refused character": "/at",
   "a header without a value": "/no-value",
   "a header whose name has more than 32 characters": "/long-name",
   "a header whose name has a `_`": "/underscore",
@@ -304,7 +304,7 @@ export async function tryRefused(served: Served, pki: TempPKI, dir: string): Pro
     requests.push([`curl ${line}`, ...ending === null ? [] : [outcome]]);
   }
   if (requests.some((row) => row.length === 1)) console.log("curl: not installed");
-  tables.push({ header: ["request", "what the server logs"], rows: requests, notes: [] });
+  tables.push({ header: ["request", "log"], rows: requests, notes: [] });
 
   await using server = await startServer(NODE, served, pki, dir);
   if (server === null) console.log("Node: not installed");
