@@ -12,13 +12,12 @@ import { decodeText, EMPTY } from "../internal/bytes.ts";
 import { quote } from "../internal/quote.ts";
 import { parseTime } from "./conditions.ts";
 import { SHA256_HEX } from "./digest.ts";
+import { LINE_FEED, LineBuffer, MAX_LINE_BYTES } from "./lines.ts";
 import { parseMode } from "./modes.ts";
 
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";
 /** Only smaller files travel in bundles: the reader of a bundle holds at most one file. */
 export const BUNDLED_BELOW_BYTES = 65536;
-/** The most bytes of a line, with its line feed. */
-export const MAX_LINE_BYTES = 65536;
 /**
  * The most bytes of a line in a request for files. The line of the answer has the same path and
  * more keys, and must not be too long either.
@@ -93,8 +92,6 @@ export interface BundleFormat<R> {
   readonly hasContent: boolean;
   readonly check: (value: Record<string, unknown>) => R;
 }
-
-const LINE_FEED = 0x0a;
 
 export const GET_ANSWER: BundleFormat<FoundRecord> = { hasContent: true, check: checkFound };
 export const DIGEST_ANSWER: BundleFormat<FoundRecord> = { hasContent: false, check: checkFound };
@@ -181,38 +178,10 @@ export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], voi
   }
 }
 
-/** The beginning of a line, or of a content, until the rest has arrived. */
-class HeldBytes {
-  #buffer: Uint8Array<ArrayBuffer> = EMPTY;
-  length = 0;
-
-  add(part: Uint8Array): void {
-    const length = this.length + part.length;
-    if (length > this.#buffer.length) {
-      const larger = new Uint8Array(length * 2);
-      larger.set(this.#buffer.subarray(0, this.length));
-      this.#buffer = larger;
-    }
-    this.#buffer.set(part, this.length);
-    this.length = length;
-  }
-
-  /**
-   * Returns the whole, of which this part is the rest; the bytes are valid until more is held.
-   */
-  take(part: Uint8Array): Uint8Array {
-    if (this.length === 0) return part;
-    this.add(part);
-    const whole = this.#buffer.subarray(0, this.length);
-    this.length = 0;
-    return whole;
-  }
-}
-
 /** Parses a bundle that arrives in pieces, and buffers at most one record. */
 export class BundleParser<R> {
   readonly #format: BundleFormat<R>;
-  readonly #held = new HeldBytes();
+  readonly #buffer = new LineBuffer();
   /** The record whose content is next. */
   #record: R | null = null;
   #size = 0;
@@ -231,23 +200,18 @@ export class BundleParser<R> {
     for (let at = 0; at < piece.length;) {
       if (this.#hasEnded) throw new BundleError("bytes follow the end");
       if (this.#record === null) {
-        const stop = piece.indexOf(LINE_FEED, at);
-        const part = piece.subarray(at, stop < 0 ? undefined : stop);
-        if (this.#held.length + part.length >= MAX_LINE_BYTES) {
-          throw new BundleError(`a line has more than ${MAX_LINE_BYTES} bytes`);
-        }
-        at += part.length;
-        if (stop < 0) return this.#held.add(part);
-        at++;
-        this.#readLine(this.#held.take(part));
+        const taken = this.#buffer.takeLine(piece, at, lineTooLongError);
+        if (taken === null) return;
+        at = taken.end;
+        this.#readLine(taken.line);
       }
       if (this.#record === null) continue;
-      const part = piece.subarray(at, at + this.#size - this.#held.length);
+      const part = piece.subarray(at, at + this.#size - this.#buffer.length);
       at += part.length;
-      if (this.#held.length + part.length < this.#size) return this.#held.add(part);
+      if (this.#buffer.length + part.length < this.#size) return this.#buffer.add(part);
       const record: R = this.#record;
       this.#record = null;
-      yield { record, content: this.#held.take(part) };
+      yield { record, content: this.#buffer.take(part) };
     }
   }
 
@@ -271,6 +235,10 @@ export class BundleParser<R> {
     this.#record = check(value as Record<string, unknown>);
     this.#size = hasContent && "size" in value ? value.size as number : 0;
   }
+}
+
+function lineTooLongError(): BundleError {
+  return new BundleError(`a line has more than ${MAX_LINE_BYTES} bytes`);
 }
 
 function parseLine(line: Uint8Array): unknown {

@@ -4,9 +4,11 @@
  */
 
 import { Buffer } from "node:buffer";
+import { decodeText } from "../internal/bytes.ts";
 import { quote } from "../internal/quote.ts";
 import { parseTime } from "./conditions.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
+import { LineBuffer, MAX_LINE_BYTES } from "./lines.ts";
 import { formatMode, parseMode } from "./modes.ts";
 import { TransferError, withNeed } from "./transfer_error.ts";
 
@@ -67,19 +69,9 @@ const MAX_PATH_BYTES = 4096;
  */
 const MAX_NAME_CHARACTERS = 255;
 /**
- * The most characters of an entry, with the white space before it: a path takes six for each byte,
- * if all are escaped. Without a limit a peer could fill the memory, and a list of white space would
- * never end.
+ * Parses a list that arrives in pieces, and buffers at most one entry. A list is an array in JSON of
+ * which each element is a line.
  */
-const MAX_ENTRY_CHARACTERS = 65536;
-
-/**
- * The next entry, or any other character but white space. An object inside an entry would end the
- * token early, and `JSON.parse` refuses what was cut.
- */
-const TOKEN = /[ \t\r\n]*([^ \t\r\n{]|\{[^"}]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^"}]*)*\})/y;
-
-/** Parses a JSON array of entries that arrives in pieces, and buffers at most one entry. */
 export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   /**
    * Makes an entry of an element; `null` of the last element of a tree, which says that the list
@@ -87,15 +79,9 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
    */
   readonly #check: (element: Record<string, unknown>) => Entry | null;
   readonly #isTree: boolean;
-  readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  /** The characters that have arrived and are not read yet: the beginning of a token. */
-  #rest = "";
-  /**
-   * The number of characters from which on they are read again: the time for a token that arrives
-   * byte by byte would otherwise grow with the square of its length.
-   */
-  #enough = 0;
-  #expected: readonly string[] = ["["];
+  readonly #buffer = new LineBuffer();
+  /** The next line: one of these brackets, or an element. */
+  #expected: readonly ("[" | "]" | "an entry")[] = ["["];
 
   private constructor(isTree: boolean, check: (element: Record<string, unknown>) => Entry | null) {
     this.#isTree = isTree;
@@ -117,70 +103,53 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
    * @throws {TransferError} if the piece does not continue a list.
    */
   *push(piece: Uint8Array): Generator<Entry, void, void> {
-    // A regular expression has no room for a token of megabytes.
-    for (let at = 0; at < piece.length; at += MAX_ENTRY_CHARACTERS) {
-      this.#rest += this.#decode(piece.subarray(at, at + MAX_ENTRY_CHARACTERS));
-      if (this.#rest.length < this.#enough) continue;
-      yield* this.#readAll();
-      this.#enough = this.#rest.length * 2;
-    }
-  }
-
-  /**
-   * Yields the entries that are left.
-   *
-   * @throws {TransferError} unless the list is complete.
-   */
-  *end(): Generator<Entry, void, void> {
-    this.#rest += this.#decode();
-    yield* this.#readAll();
-    if (this.#expected.length > 0 || this.#rest.includes("{")) throw badList("it ends early");
-  }
-
-  *#readAll(): Generator<Entry, void, void> {
-    const text = this.#rest;
-    for (let at = 0;;) {
-      TOKEN.lastIndex = at;
-      const token = TOKEN.exec(text)?.[1];
-      const stop = token === undefined ? text.length : TOKEN.lastIndex;
-      if (stop - at > MAX_ENTRY_CHARACTERS) {
-        throw badEntry(`it has more than ${MAX_ENTRY_CHARACTERS} characters`);
-      }
-      if (token === undefined) {
-        this.#rest = text.slice(at);
-        return;
-      }
-      at = stop;
-      const entry = this.#read(token);
+    for (let at = 0; at < piece.length;) {
+      const taken = this.#buffer.takeLine(piece, at, lineTooLongError);
+      if (taken === null) return;
+      at = taken.end;
+      const entry = this.#read(taken.line);
       if (entry !== null) yield entry;
     }
   }
 
-  #decode(piece?: Uint8Array): string {
-    try {
-      return this.#decoder.decode(piece, { stream: piece !== undefined });
-    } catch (cause) {
-      throw badEntry("it is not UTF-8", { cause });
-    }
+  /** @throws {TransferError} unless the list is complete. */
+  end(): void {
+    if (this.#expected.length > 0 || this.#buffer.length > 0) throw badList("it ends early");
   }
 
-  /** Reads a token; returns the entry that it is, if it is one. */
-  #read(token: string): Entry | null {
-    const kind = token.startsWith("{") ? "entry" : token;
-    if (!this.#expected.includes(kind)) {
-      if (this.#isTree && token === "]") {
-        throw badList("it ends without saying that it is complete");
-      }
+  /** Reads a line; returns the entry that it has, if it has one. */
+  #read(line: Uint8Array): Entry | null {
+    const text = decodeLine(line);
+    const isElement = text.startsWith("{");
+    if (!this.#expected.some((expected) => expected === (isElement ? "an entry" : text))) {
       const expected = this.#expected.join(" or ") || "nothing";
-      throw badList(`it has ${quote(token)} where ${expected} belongs`);
+      throw badList(`it has ${quote(text)} where ${expected} belongs`);
     }
-    const entry = kind === "entry" ? this.#check(parseElement(token)) : null;
-    if (kind === "]") this.#expected = [];
-    else if (kind === ",") this.#expected = ["entry"];
-    else if (kind === "[") this.#expected = this.#isTree ? ["entry"] : ["entry", "]"];
-    else if (entry === null) this.#expected = ["]"];
-    else this.#expected = this.#isTree ? [","] : [",", "]"];
+    if (!isElement) {
+      const isEmpty = text === "[" && !this.#isTree;
+      this.#expected = text === "]" ? [] : isEmpty ? ["an entry", "]"] : ["an entry"];
+      return null;
+    }
+    const isLast = !text.endsWith(",");
+    const entry = this.#check(parseElement(isLast ? text : text.slice(0, -1)));
+    if (this.#isTree && isLast && entry !== null) {
+      throw badList("it ends without saying that it is complete");
+    }
+    if (entry === null && !isLast) throw badList("it goes on behind its last element");
+    this.#expected = isLast ? ["]"] : ["an entry"];
     return entry;
+  }
+}
+
+function lineTooLongError(): TransferError {
+  return badEntry(`it has more than ${MAX_LINE_BYTES} bytes`);
+}
+
+function decodeLine(line: Uint8Array): string {
+  try {
+    return decodeText(line);
+  } catch (cause) {
+    throw badEntry("it is not UTF-8", { cause });
   }
 }
 

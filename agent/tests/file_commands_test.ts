@@ -660,7 +660,7 @@ Deno.test("a list that never ends is given up", async () => {
   const entry = { kind: "file", size: 0, modified: "2020-01-01T00:00:00.000Z" };
   const endless = ReadableStream.from((function* () {
     for (;;) {
-      const begin = sent === 0 ? "[" : "";
+      const begin = sent === 0 ? "[\n" : "";
       const text = `${begin}${JSON.stringify({ ...entry, name: `${sent++}` })},\n`;
       yield new TextEncoder().encode(`${text.length.toString(16)}\r\n${text}\r\n`);
     }

@@ -247,5 +247,5 @@ export async function* entriesOf<Entry extends DirectoryEntry>(
     const cut = new TransferError("BAD_LIST", `${problem}; call again`, options);
     throw asTransient(cut);
   }
-  yield* parser.end();
+  parser.end();
 }

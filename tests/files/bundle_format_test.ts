@@ -8,10 +8,10 @@ import {
   formatRecord,
   type FoundRecord,
   GET_ANSWER,
-  MAX_LINE_BYTES,
   PUT_ANSWER,
   PUT_REQUEST,
 } from "@degu/internal/files/bundle.ts";
+import { MAX_LINE_BYTES } from "@degu/internal/files/lines.ts";
 import { parseBundle } from "@degu/testing/bundles.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { concat } from "@degu/testing/streams.ts";

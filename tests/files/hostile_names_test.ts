@@ -21,6 +21,7 @@ import { makeTree } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
+import { listText } from "./directory_entries.ts";
 
 const TEXT = new TextEncoder().encode("evil");
 const ENTRY = { kind: "file", size: TEXT.length, modified: "2024-05-06T07:08:09.123Z" };
@@ -110,7 +111,7 @@ function serveHostile() {
     ...[directory(`d${i}`), file(`d${i}`, name), directory(`e${i}`), directory(`e${i}`, name)],
     file(`e${i}`, name, "x"),
   ]);
-  const list = JSON.stringify([...named, file("ok"), { end: true }]);
+  const list = listText([...named, file("ok"), { end: true }]);
   return serve(async ({ method, query, body }) => {
     if (query === "tree") return [200, "OK", { "content-type": "application/json" }, encode(list)];
     if (query === "bundle=get") {

@@ -24,6 +24,7 @@ import {
   type TreeDirection,
 } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { listText } from "./directory_entries.ts";
 
 const encoder = new TextEncoder();
 
@@ -92,8 +93,7 @@ function refusal(status: number, { method }: Request): Answer {
 }
 
 function list(...entries: readonly unknown[]): Answer {
-  const lines = [...entries, { end: true }].map((entry) => JSON.stringify(entry));
-  return streamed("application/json", [`[${lines}]`]);
+  return streamed("application/json", [listText([...entries, { end: true }])]);
 }
 
 function bundle(...records: readonly string[]): Answer {
@@ -112,8 +112,8 @@ const pathOf = (...path: unknown[]) => list({ path, ...ENTRY });
 
 /** Lists of a server, all of which are refused. */
 const BAD_LISTS: Readonly<Record<string, Answer>> = {
-  "empty, and without its end": streamed("application/json", ["[]"]),
-  "without its end": streamed("application/json", [`[${JSON.stringify(A)}]`]),
+  "empty, and without its end": streamed("application/json", [listText([])]),
+  "without its end": streamed("application/json", [listText([A])]),
   "a path out of the target": pathOf("..", "a"),
   "the directory above": pathOf(".."),
   "a name with a slash": pathOf("a/b"),

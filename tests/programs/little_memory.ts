@@ -64,13 +64,13 @@ function serveTree(directories: string[], element: (i: number) => object, count:
       "content-type: application/json\r\nconnection: close\r\ntransfer-encoding: chunked";
     await write(`HTTP/1.1 200 OK\r\n${head}\r\n\r\n`);
     const writeChunk = (text: string) => write(`${text.length.toString(16)}\r\n${text}\r\n`);
-    await writeChunk("[");
+    await writeChunk("[\n");
     for (let depth = 1; depth <= directories.length; depth++) {
       const directory = { path: directories.slice(0, depth), kind: "directory", ...COMMON };
-      await writeChunk(`${JSON.stringify(directory)},`);
+      await writeChunk(`${JSON.stringify(directory)},\n`);
     }
-    for (let i = 0; i < count; i++) await writeChunk(`${JSON.stringify(element(i))},`);
-    await writeChunk('{"end":true}]');
+    for (let i = 0; i < count; i++) await writeChunk(`${JSON.stringify(element(i))},\n`);
+    await writeChunk('{"end":true}\n]\n');
     await write("0\r\n\r\n");
   })();
   const client = new Client(["127.0.0.1", listener.addr.port]);

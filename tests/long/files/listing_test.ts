@@ -9,7 +9,7 @@ Deno.test("a tree has at most 1,000,000 entries", async () => {
   const text = `${JSON.stringify(element)},\n`.repeat(1000);
   const thousand = new TextEncoder().encode(text);
   const pieces = Array.from({ length: 1001 }, () => thousand);
-  const body = chunked(new TextEncoder().encode("["), ...pieces);
+  const body = chunked(new TextEncoder().encode("[\n"), ...pieces);
   await using serving = serve(() => [200, "OK", { "content-type": "application/json" }, body]);
   let count = 0;
   const list = async () => {
