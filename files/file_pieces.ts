@@ -185,7 +185,7 @@ export function openSmall(
  * The times of a file that has changed within two seconds show no further change: such a file is
  * read twice, and both times must give the same bytes.
  */
-export function readOpenSmall(file: number, state: BigIntStats, buffer: Uint8Array): boolean {
+function readOpenSmall(file: number, state: BigIntStats, buffer: Uint8Array): boolean {
   const size = Number(state.size);
   if (!state.isFile() || size > buffer.length) return false;
   const bytes = buffer.subarray(0, size);

@@ -5,12 +5,13 @@
  * several times as much.
  */
 
-import { type BigIntStats, fstatSync } from "node:fs";
+import type { BigIntStats } from "node:fs";
 import type { Request } from "../../server.ts";
 import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
 import { isTooLong } from "../../base/body/bodies.ts";
 import { EMPTY } from "../../internal/bytes.ts";
-import { isMissing, isOverload } from "../../internal/disk/names.ts";
+import { nameProblem } from "../../internal/disk/file_names.ts";
+import { isOverload } from "../../internal/disk/names.ts";
 import { Turns } from "../../internal/disk/files.ts";
 import {
   type AbsentStatus,
@@ -23,9 +24,9 @@ import {
 import { sha256Of } from "../digest.ts";
 import { isName, MAX_DEPTH } from "../file_name.ts";
 import { bitsOf, formatMode, wantsMode } from "../modes.ts";
-import { readOpenSmall, readSmall } from "../file_pieces.ts";
+import { readSmall } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { openBelow, refusalToRead } from "./below_root.ts";
+import { refusalToRead } from "./below_root.ts";
 import { belongsInLog, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
 import { isReservedName, prefixOf } from "../reserved.ts";
 import type { Parent } from "../root.ts";
@@ -111,9 +112,14 @@ class BundleReader {
         await this.#turns.next(this.#request.root.path);
         this.#entered = null;
       }
-      if (this.#readGroup()) continue;
-      await this.#readAlone();
-      this.#entered = null;
+      const path = this.#paths[this.#next++]!;
+      let status = this.#read(path);
+      for (let reading = 1; status === 409 && reading < MAX_READINGS; reading++) {
+        await this.#turns.next(this.#request.root.path);
+        this.#entered = null;
+        status = this.#read(path);
+      }
+      if (status !== null) this.buffer.add({ path, status });
     }
     return this.#next === this.#paths.length;
   }
@@ -124,88 +130,43 @@ class BundleReader {
     return sizes;
   }
 
-  /**
-   * Reads the next files that are in one directory, in one turn, up to one that is to be read
-   * alone.
-   *
-   * @returns False if nothing was read.
-   */
-  #readGroup(): boolean {
-    const first = this.#next;
-    const parent = this.#paths[first]!.slice(0, -1);
-    const names = [...this.#names, ...parent];
-    if (names.length >= MAX_DEPTH || !names.every(isName)) return false;
+  /** Adds a file to the buffer; returns `null`, or the status of a file that can't be read. */
+  #read(path: readonly string[]): AbsentStatus | null {
+    const names = [...this.#names, ...path];
     try {
-      this.#entered = this.#request.root.findParent(names, { known: this.#entered });
-    } catch {
-      return false;
-    }
-    const { path, missing } = this.#entered;
-    if (missing.length > 0) return false;
-    while (this.#next < this.#paths.length && !this.buffer.isFull) {
-      const wanted = this.#paths[this.#next]!;
-      if (!isEntryOf(wanted, parent) || !this.#readFile(path, wanted)) break;
-      this.#next++;
-      if (this.#turns.isOver) break;
-    }
-    return this.#next > first;
-  }
-
-  /**
-   * Reads a file in a directory that was checked, or tells that nothing has its name; false if the
-   * file is to be read alone: any other status is told only then.
-   */
-  #readFile(directory: string, wanted: readonly string[]): boolean {
-    const name = wanted.at(-1)!;
-    if (!isServedName(name)) return false;
-    const path = prefixOf(directory) + name;
-    try {
-      const seen = Deno.lstatSync(path);
+      const name = names.pop()!;
+      const directory = this.#enter(names);
+      if (!isServedName(name)) return 404;
+      const file = prefixOf(directory) + name;
+      const seen = Deno.lstatSync(file);
       // Special files are not opened: opening a device can have effects.
-      if (!seen.isFile) return false;
-      const state = readSmall(path, seen, this.#content);
-      if (state === null) return false;
-      this.#addFile(wanted, state);
-      return true;
+      if (!seen.isFile) return 404;
+      if (seen.size >= BUNDLED_BELOW_BYTES) return 413;
+      const state = readSmall(file, seen, this.#content);
+      if (state === null) return 409;
+      this.#addFile(path, state);
+      return null;
     } catch (error) {
-      if (!isMissing(error)) return false;
-      const status = this.#statusOf(notFound(), [...this.#names, ...wanted]);
-      this.buffer.add({ path: wanted, status });
-      return true;
+      return this.#statusOf(error, [...this.#names, ...path]);
     }
   }
 
-  /** Reads the next file as a single GET does. */
-  async #readAlone(): Promise<void> {
-    const wanted = this.#paths[this.#next++]!;
-    const status = await this.#readBelow(wanted);
-    if (status !== null) this.buffer.add({ path: wanted, status });
-  }
-
-  /** Reads a file; returns `null`, or the reason why it was not read. */
-  async #readBelow(wanted: readonly string[]): Promise<AbsentStatus | null> {
-    const names = [...this.#names, ...wanted];
-    if (names.length > MAX_DEPTH || !names.every(isName)) return 404;
-    try {
-      for (let reading = 0; reading < MAX_READINGS; reading++) {
-        const found = await openBelow(this.#request.root, names);
-        if (found === "directory") return 404;
-        if (found === null) return this.#statusOf(notFound(), names);
-        const { handle, size } = found;
-        try {
-          if (size >= BUNDLED_BELOW_BYTES) return 413;
-          const state = fstatSync(handle.fd, { bigint: true });
-          if (!readOpenSmall(handle.fd, state, this.#content)) continue;
-          this.#addFile(wanted, state);
-          return null;
-        } finally {
-          await handle.close();
-        }
+  /**
+   * Returns the path of a directory; files of the same one in a row share its checks.
+   *
+   * @throws {Refusal} of status 404 if there is none that a peer may see.
+   */
+  #enter(names: readonly string[]): string {
+    if (this.#entered === null || !isSamePath(this.#entered.names, names)) {
+      if (names.length >= MAX_DEPTH || !names.every(isName)) throw notFound();
+      try {
+        this.#entered = this.#request.root.findParent(names, { known: this.#entered });
+      } catch (error) {
+        throw error instanceof Refusal ? notFound() : error;
       }
-      return 409;
-    } catch (error) {
-      return this.#statusOf(error, names);
     }
+    if (this.#entered.missing.length > 0) throw notFound();
+    return this.#entered.path;
   }
 
   #addFile(path: readonly string[], state: BigIntStats): void {
@@ -232,12 +193,11 @@ class BundleReader {
   }
 }
 
-/** Whether a file or directory that is served can have this name. */
+/** Whether a file that is served can have this name. */
 function isServedName(name: string): boolean {
-  return isName(name) && !isReservedName(name);
+  return isName(name) && !isReservedName(name) && nameProblem(name) === null;
 }
 
-function isEntryOf(path: readonly string[], directory: readonly string[]): boolean {
-  return path.length === directory.length + 1 &&
-    directory.every((name, i) => path[i] === name);
+function isSamePath(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((name, i) => other[i] === name);
 }
