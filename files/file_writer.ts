@@ -2,10 +2,9 @@
 
 import type { Hash } from "node:crypto";
 import type { BodyIn, ByteSink } from "../base.ts";
-import { writeAll } from "../base/body/byte_io.ts";
 import { EMPTY } from "../internal/bytes.ts";
 import { ChunkedValidator, type ChunkHeader } from "../base/wire/chunk.ts";
-import type { EarlySync } from "../internal/disk/files.ts";
+import type { Temporary } from "../internal/disk/temporary.ts";
 import { DIGEST_KEY } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -17,9 +16,7 @@ const CHUNKED_BYTES = 262144;
 /** The file that a body is written to, and its limits. */
 export interface BodyFile {
   /** The open file, at the position of the first byte. */
-  readonly file: Pick<Deno.FsFile, "write">;
-  /** Is told of each write, and syncs while more arrives. */
-  readonly sync: EarlySync;
+  readonly file: Pick<Temporary, "write" | "idle">;
   /** Called with the number of bytes of each write. */
   readonly written?: (count: number) => void;
   /** The position of the first byte. */
@@ -121,7 +118,7 @@ class FileWriter implements ByteSink {
 
   async drain(): Promise<void> {
     while (this.#writing !== null) await this.#writing;
-    await this.#destined.sync.idle();
+    await this.#destined.file.idle();
     if (this.#failure !== null) throw this.#failure.error;
   }
 
@@ -155,8 +152,7 @@ class FileWriter implements ByteSink {
   }
 
   async #writeAll(bytes: Uint8Array): Promise<void> {
-    await writeAll(this.#destined.file, bytes);
-    this.#destined.sync.add(bytes.length);
+    await this.#destined.file.write(bytes);
     this.#destined.written?.(bytes.length);
   }
 }

@@ -10,9 +10,8 @@
 import type { FileHandle } from "node:fs/promises";
 import type { Hash } from "node:crypto";
 import type { HeaderDict } from "../base.ts";
-import { writeAll } from "../base/body/byte_io.ts";
 import { parseDecimal } from "../base/wire/character_tables.ts";
-import type { EarlySync } from "../internal/disk/files.ts";
+import type { Temporary } from "../internal/disk/temporary.ts";
 import { readPieces } from "./file_pieces.ts";
 import { fileUri, namesOf } from "./file_name.ts";
 
@@ -70,22 +69,25 @@ export function parseReuse(value: string): Reused | null {
 /** Copies the beginning of a file to an empty one, which is at that position then. */
 export async function copyBeginning(
   from: FileHandle,
-  to: Deno.FsFile,
-  { length, hash, sync, signal, unreadable }: {
+  to: Temporary,
+  { length, hash, signal, unreadable }: {
     readonly length: number;
     /** Hashes the bytes. */
     readonly hash: Hash;
-    readonly sync: EarlySync | null;
     readonly signal: AbortSignal | undefined;
     /** Makes the error for a file that can't be read so far, because of an error or its end. */
     readonly unreadable: (error?: unknown) => Error;
   },
 ): Promise<void> {
-  for await (const piece of readBeginning(from, length, unreadable)) {
-    signal?.throwIfAborted();
-    hash.update(piece);
-    await writeAll(to, piece);
-    sync?.add(piece.length);
+  await to.continueFrom(0);
+  try {
+    for await (const piece of readBeginning(from, length, unreadable)) {
+      signal?.throwIfAborted();
+      hash.update(piece);
+      await to.write(piece);
+    }
+  } finally {
+    await to.idle();
   }
 }
 

@@ -8,7 +8,7 @@ import { deletingProblem } from "../../internal/disk/deleting.ts";
 import type { Hash } from "node:crypto";
 import { type BigIntStats, fstatSync } from "node:fs";
 import { cancelQuietly } from "../../base/body/bodies.ts";
-import { EarlySync, setMode, setModified } from "../../internal/disk/files.ts";
+import { setMode, setModified } from "../../internal/disk/files.ts";
 import {
   isFileSystemError,
   syncAllIfPossible,
@@ -107,12 +107,10 @@ async function receiveWhole(
     unfinished.makeDirectory();
     const modes = mode === null ? {} : modeOfWritten(mode, unfinished.findGranted());
     using temporary = unfinished.create(modes);
-    const { file, path } = temporary;
     const start = reused?.length ?? 0;
-    const sync = new EarlySync(path, 0);
-    const copied = reused && await reused.copyTo(temporary, sync);
+    const copied = reused && await reused.copyTo(temporary);
     const hash = copied ?? (digest === null && length === null ? null : newHash());
-    const whole = { file, sync, start, limit: write.maxBytes, length, hash };
+    const whole = { file: temporary, start, limit: write.maxBytes, length, hash };
     const lastChunkDigest = await receiveBody(body, whole);
     const sha256 = length === null ? digest : lastChunkDigest;
     if (hash !== null) checkDigest(hash, sha256);
@@ -161,16 +159,14 @@ async function continuePart(
   const begin = reused === null ? offset : 0;
   unfinished.checkSpace(length, begin, partSize(part));
   using temporary = await unfinished.openPart(part, upload.mode);
-  const sync = new EarlySync(part, begin);
   // If this fails, nothing is kept: what was copied can be copied again.
-  const copied = reused && await reused.copyTo(temporary, sync);
+  const copied = reused && await reused.copyTo(temporary);
   try {
-    const { file } = temporary;
     const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
     // If another process had the part, the new one is empty, and so too short.
-    const hash = copied ?? await hashStart(file, offset, changed, superseded);
+    const hash = copied ?? await hashStart(temporary.file, offset, changed, superseded);
     if (copied === null) await temporary.continueFrom(offset);
-    const destined = { file, sync, start: offset, limit: length, length, hash };
+    const destined = { file: temporary, start: offset, limit: length, length, hash };
     const lastChunkDigest = await receiveBody(body, destined);
     const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
     return await finish(write, upload, digest, temporary);
@@ -180,7 +176,7 @@ async function continuePart(
     const isInterrupted = superseded.aborted || isFull || refusalOf(error) === null;
     // A file that has its name already is not cut.
     if (isInterrupted && temporary.isThere) {
-      if (isFull) await temporary.keepSynced(sync.synced);
+      if (isFull) await temporary.keepSynced();
       temporary.isKept = temporary.file.statSync().size > 0;
       unfinished.makeRoom(part);
     }
@@ -242,13 +238,11 @@ async function openReused(
   return {
     length,
     /** Copies the beginning to an empty file; resolves to its hash. */
-    async copyTo(temporary: Temporary, sync: EarlySync): Promise<Hash> {
-      await temporary.continueFrom(0);
-      const { file } = temporary;
+    async copyTo(temporary: Temporary): Promise<Hash> {
       const hash = newHash();
       const signal = endOf(write, superseded);
       try {
-        await copyBeginning(handle, file, { length, hash, sync, signal, unreadable: other });
+        await copyBeginning(handle, temporary, { length, hash, signal, unreadable: other });
         if (isOverwritten(state, fstatSync(handle.fd, { bigint: true }))) throw other();
         return hash;
       } finally {

@@ -8,7 +8,7 @@ import { cancelQuietly, cancelUnused } from "../../base/body/bodies.ts";
 import { quote } from "../../internal/quote.ts";
 import { isContentRange } from "../../base/wire/range.ts";
 import { type Connector, isTransient, type Requester } from "../../client.ts";
-import { EarlySync, setMode, setModified } from "../../internal/disk/files.ts";
+import { setMode, setModified } from "../../internal/disk/files.ts";
 import { fileErrorCode } from "../../internal/disk/names.ts";
 import { checkSpace, isDiskFull, type Shortage } from "../../internal/disk/space.ts";
 import { hashStart, newHash, WANT_SHA256 } from "../digest.ts";
@@ -215,8 +215,6 @@ class FileDownload {
   readonly #task: DownloadTask;
   /** Bytes of the file; `null` until they are known. */
   total: number | null = null;
-  /** Knows how far the part is on the disk; `null` if nothing was written yet. */
-  #sync: EarlySync | null = null;
 
   constructor(task: DownloadTask) {
     this.#task = task;
@@ -394,21 +392,17 @@ class FileDownload {
   async #copy(file: FileHandle, length: number, version: PartVersion | null): Promise<Hash> {
     await this.#task.part.open(version);
     const { temporary } = this.#task.part;
-    await temporary.continueFrom(0);
     const hash = newHash();
-    const sync = this.#sync = new EarlySync(temporary.path, 0);
     const { signal } = this.#task.settings;
     const unreadable = () => new Unreadable();
     try {
-      await copyBeginning(file, temporary.file, { length, hash, sync, signal, unreadable });
+      await copyBeginning(file, temporary, { length, hash, signal, unreadable });
     } catch (error) {
       if (!(error instanceof Unreadable)) {
         // What was copied can be copied again.
         await this.#task.part.clear();
         throw error;
       }
-    } finally {
-      await sync.idle();
     }
     return hash;
   }
@@ -447,7 +441,10 @@ class FileDownload {
       );
     }
     const arrived = { version: { ...version, etag }, hash, meter };
-    await this.#receive(arrived, response, () => this.#task.part.temporary.continueFrom(start));
+    await this.#receive(arrived, response, async () => {
+      // A beginning that was copied was written just now, and may not be on the disk yet.
+      if (meter.reused === 0) await this.#task.part.temporary.continueFrom(start);
+    });
     return arrived;
   }
 
@@ -506,16 +503,12 @@ class FileDownload {
       throw error;
     }
     const part = this.#task.part.temporary;
-    // A beginning that was copied is not on the disk yet.
-    const sync = (reused > 0 ? this.#sync : null) ?? new EarlySync(part.path, start);
-    this.#sync = sync;
     try {
       const written = (count: number) => meter.add(count);
-      const { file } = part;
-      const destined = { file, start, limit: total, length: null, hash, sync, written };
+      const destined = { file: part, start, limit: total, length: null, hash, written };
       await receiveBody(body, destined);
     } catch (error) {
-      if (isDiskFull(error)) await part.keepSynced(sync.synced);
+      if (isDiskFull(error)) await part.keepSynced();
       if (!await this.#isChanged(error, version, total)) throw error;
       this.#task.part.temporary.isKept = false;
       throw changedWhileMoved(quote(this.#task.uri), { cause: error });
@@ -547,9 +540,7 @@ class FileDownload {
       version.sha256 !== null ? version : askDigest(this.#task.client, this.#task.uri, total),
     ]);
     if (synced.status === "rejected") {
-      if (isDiskFull(synced.reason)) {
-        await this.#task.part.temporary.keepSynced(this.#sync?.synced ?? 0);
-      }
+      if (isDiskFull(synced.reason)) await this.#task.part.temporary.keepSynced();
       throw synced.reason;
     }
     if (other.status === "rejected") throw other.reason;

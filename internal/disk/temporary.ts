@@ -15,7 +15,7 @@
  * - A private file, of an identity or a device, lies beside its name, with mode 0600.
  */
 
-import { closeLocked, lockIfFree, setMode } from "./files.ts";
+import { closeLocked, EarlySync, lockIfFree, setMode } from "./files.ts";
 import { isAt, removeIfPresent, removeIfPresentSync, statOrNull } from "./names.ts";
 
 /** The differences between temporary files. */
@@ -64,6 +64,8 @@ export class Temporary implements Disposable {
    */
   isKept: boolean;
   #isOpen = true;
+  /** Syncs the file while {@linkcode write} is called. */
+  #earlySync: EarlySync | null = null;
   /** Whether a sync has failed: the system reports a loss once, and the next sync succeeds. */
   #isLossy = false;
 
@@ -138,6 +140,21 @@ export class Temporary implements Disposable {
   async continueFrom(position: number): Promise<void> {
     await this.file.truncate(position);
     await this.file.seek(position, Deno.SeekMode.Start);
+    this.#earlySync = new EarlySync(this.path, position);
+  }
+
+  /** Writes all of the bytes, and syncs at intervals, in the background. */
+  async write(bytes: Uint8Array): Promise<void> {
+    for (let count = 0; count < bytes.length;) {
+      count += await this.file.write(bytes.subarray(count));
+    }
+    this.#earlySync ??= new EarlySync(this.path, 0);
+    this.#earlySync.add(bytes.length);
+  }
+
+  /** Resolves when no sync is in progress in the background. */
+  async idle(): Promise<void> {
+    await this.#earlySync?.idle();
   }
 
   sync(): Promise<void> {
@@ -150,12 +167,10 @@ export class Temporary implements Disposable {
   /**
    * Makes sure, after the disk was full, that the file has only bytes that are on the disk: a
    * failed sync may have lost some.
-   *
-   * @param synced The position up to which everything is known to be there.
    */
-  async keepSynced(synced: number): Promise<void> {
+  async keepSynced(): Promise<void> {
     await this.sync().catch(() => {});
-    if (this.#isLossy) await this.file.truncate(synced);
+    if (this.#isLossy) await this.file.truncate(this.#earlySync?.synced ?? 0);
     try {
       // The file may already have the mode of the one that it was to replace.
       if (this.isThere) setMode(this.path, 0o600);

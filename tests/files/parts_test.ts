@@ -4,7 +4,6 @@ import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import type { PeerCertificate, Session } from "@degu/degu/server";
 import { identifyPeer } from "@degu/internal/base/app/session.ts";
-import { EarlySync } from "@degu/internal/internal/disk/files.ts";
 import { type BodyFile, receiveBody } from "@degu/internal/files/file_writer.ts";
 import { removeUnheld } from "@degu/internal/files/leftovers.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
@@ -423,8 +422,7 @@ Deno.test("a failed write ends the body, and nothing goes on in the background",
     settled++;
   };
   const destined: BodyFile = {
-    file: { write: () => Promise.reject(failure) },
-    sync: Object.assign(new EarlySync("/none", 0), { idle }),
+    file: { write: () => Promise.reject(failure), idle },
     start: 0,
     limit: Infinity,
     length: null,

@@ -153,8 +153,9 @@ function connectionOptions(random: Random): string {
 
 /** A list, and what can stand in one. */
 function list(random: Random): string {
-  const part = () => random.pick(["{", "}", '"', "\\", " ", ",", "[", "]", "a", '"path":["a"]']);
-  return `[{"path":["${Array.from({ length: random.below(20) }, part).join("")}`;
+  const part = () =>
+    random.pick(["{", "}", '"', "\\", " ", "\n", ",", "[", "]", "a", '"path":["a"]']);
+  return `[\n{"path":["${Array.from({ length: random.below(20) }, part).join("")}`;
 }
 
 function pumped(random: Random): string {
