@@ -47,10 +47,6 @@ export interface Walk {
   readonly isLocal?: boolean;
   /** Whether entries have the permission bits of files. */
   readonly hasModes?: boolean;
-  /**
-   * Whether directories are only read, to find out whether they can be, and no entry is described.
-   */
-  readonly isShallow?: boolean;
 }
 
 /** A directory that is listed. */
@@ -140,7 +136,7 @@ export async function* readPlace(
   walk: Walk,
   place: Place,
 ): AsyncGenerator<FoundEntry[], void, void> {
-  const { root, turns, isShallow = false } = walk;
+  const { root, turns } = walk;
   const { path, modified } = place;
   const name = place.names.at(-1) ?? "";
   const itself: FoundEntry[] = place.above === null
@@ -149,8 +145,7 @@ export async function* readPlace(
   const doubtful = new Set<string>();
   const missing: string[] = [];
   try {
-    const all = await readNames(path);
-    for (const names of nameBatches(isShallow ? [] : all)) {
+    for (const names of nameBatches(await readNames(path))) {
       const entries = describeAll(walk, place, names, doubtful, missing);
       if (entries === null) return checkRemoved(place);
       yield [...itself.splice(0), ...entries];

@@ -50,17 +50,7 @@ export async function listBelow(
 
 async function* listTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
   for await (const entries of readPlace(walk, first)) {
-    const texts: string[] = [];
-    for (const { place, ...entry } of entries) {
-      if (place === undefined) {
-        texts.push(formatEntry({ name: entry.name }, entry));
-        continue;
-      }
-      for await (const [itself] of readPlace({ ...walk, isShallow: true }, place)) {
-        texts.push(formatEntry({ name: entry.name }, itself!));
-      }
-    }
-    yield texts;
+    yield entries.map((entry) => formatEntry({ name: entry.name }, entry));
   }
 }
 

@@ -343,7 +343,7 @@ Deno.test({
       ...Array.from({ length: 100 }, (_, i): Sent => [`box/${i}`, `${i}`]),
     ];
     const content = new Uint8Array(5);
-    const [list, tree, got, put, ...others] = await answersOf(dir.path, AS_USER, [
+    const [list, tree, got, put, ...refused] = await answersOf(dir.path, AS_USER, [
       ["GET", "/"],
       ["GET", "/?tree"],
       ["POST", "/?bundle=get", formatPaths(paths)],
@@ -362,18 +362,23 @@ Deno.test({
     for (const name of ["", "d-r", "d-x", "closed", "box"]) {
       await Deno.chmod(`${dir.path}/${name}`, 0o700);
     }
-    assertEquals(others.map(([status]) => status), [403, 403, 403, 403, 403, 403, 204]);
+    assertEquals(refused.map(([status]) => status), [403, 403, 403, 403, 403, 403, 204]);
     const seen = ([, text]: readonly [number, Uint8Array] = [0, new Uint8Array(0)]) =>
       JSON.parse(new TextDecoder().decode(text)).flatMap((
         { name, path, kind, reason, end }: Record<string, string & string[]>,
       ) => end ? [] : `${name ?? path?.join("/")} ${reason ?? kind}`).toSorted();
     const below = ["closed", "d"].map((name) => `${name}/a file`);
-    const top = [
-      ...["box", "d-r", "d-x", "secret"].map((name) => `${name} unreadable`),
-      "link link",
+    // The list of a directory reads none of those in it.
+    const unread = ["box", "d-r", "d-x"];
+    const others = [
+      ...["secret unreadable", "link link"],
       ...["closed directory", "d directory", "fixed file", "mine file", "public file"],
-    ].toSorted();
-    assertEquals([seen(list), seen(tree)], [top, [...top, ...below].toSorted()]);
+    ];
+    const expected = [
+      [...unread.map((name) => `${name} directory`), ...others],
+      [...unread.map((name) => `${name} unreadable`), ...others, ...below],
+    ];
+    assertEquals([seen(list), seen(tree)], expected.map((lines) => lines.toSorted()));
     const statuses = <R extends { readonly status: number }>(
       format: BundleFormat<R>,
       answer: readonly [number, Uint8Array],
