@@ -65,15 +65,11 @@ export interface FileRequest extends FilesSettings {
   readonly warn: (refusal: Refusal, path?: string) => void;
 }
 
-/**
- * Checks, right before a change that can't be undone, that the peer is still trusted. A session of
- * another version of this package may lack the method: its peer counts as not trusted.
- */
+/** Checks, right before a change that can't be undone, that the peer is still trusted. */
 export async function checkTrust(session: Session | undefined): Promise<void> {
-  if (session === undefined) return;
-  const { isTrusted }: Partial<Session> = session;
-  const answer: unknown = await isTrusted?.call(session).catch(() => false);
-  if (answer !== true) throw new Refusal(403, "the peer is no longer trusted");
+  if (await session?.isTrusted().catch(() => false) === false) {
+    throw new Refusal(403, "the peer is no longer trusted");
+  }
 }
 
 /** The answer to a PUT after which something has its name. */
