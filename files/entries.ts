@@ -69,8 +69,8 @@ const MAX_PATH_BYTES = 4096;
  */
 const MAX_NAME_CHARACTERS = 255;
 /**
- * Parses a list that arrives in pieces, and buffers at most one entry. A list is an array in JSON of
- * which each element is a line.
+ * Parses a list that arrives in pieces, and buffers at most one entry. A list is an array in JSON
+ * of which each element is a line.
  */
 export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   /**
