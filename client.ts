@@ -43,14 +43,14 @@ import type { Method } from "./base/wire/preamble.ts";
 import { type Address, checkAddress } from "./base/address.ts";
 import { hostOf } from "./net/addresses.ts";
 import { checkRequest } from "./net/check_request.ts";
-import { connectSocket, joinSignals, type SocketMaker, untilAborted } from "./net/connect.ts";
+import { connectSocket, type Dialer, joinSignals, untilAborted } from "./net/connect.ts";
 import {
   closeAfterResponse,
-  closeOn,
+  closeOnAbort,
   Connection,
   DEFAULT_TIMEOUT,
-  explainRefusal,
   setDefaultHeaders,
+  setRefusalHint,
 } from "./net/client_connection.ts";
 import {
   checkClientOptions,
@@ -59,9 +59,9 @@ import {
   makeBaseHeaders,
   type SSLClientOptions,
 } from "./net/client_options.ts";
-import { holdClock } from "./net/deadline.ts";
+import { keepTimerRunning } from "./net/deadline.ts";
 import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
-import { keepSmallBody } from "./net/prefetched_body.ts";
+import { prefetchSmallBody } from "./net/prefetched_body.ts";
 import { type Connector, type Requester, RequestShortcuts } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
@@ -119,7 +119,7 @@ export * from "./base/errors.ts";
 export type { Socket } from "./base/app/app.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 
-const PLAIN: SocketMaker = { defaultPort: 80, moreOptions: [], connect: connectSocket };
+const PLAIN: Dialer = { defaultPort: 80, moreOptions: [], connect: connectSocket };
 
 /**
  * A client of one server: its address, and how to connect to it. A client holds no connection
@@ -165,7 +165,7 @@ export class Client extends RequestShortcuts implements Connector {
   readonly timeout: number | null;
   /** The classes for the bodies of responses. */
   readonly bodies: Bodies;
-  readonly #sockets: SocketMaker;
+  readonly #sockets: Dialer;
   readonly #baseHeaders: HeaderDict | null;
 
   /**
@@ -183,11 +183,11 @@ export class Client extends RequestShortcuts implements Connector {
    *
    * @internal
    */
-  constructor(address: Address, options: ClientOptions, given: InternalArgument<SocketMaker>);
+  constructor(address: Address, options: ClientOptions, given: InternalArgument<Dialer>);
   constructor(
     address: Address,
     options: ClientOptions = {},
-    given?: InternalArgument<SocketMaker>,
+    given?: InternalArgument<Dialer>,
   ) {
     super();
     const sockets = InternalArgument.read(given, PLAIN);
@@ -250,7 +250,7 @@ export class Client extends RequestShortcuts implements Connector {
     const { headers, signal, onConnect, unframedNull } = this.options;
     let socket: Socket, connection;
     // The clock of connecting goes on as that of the connection.
-    const clock = holdClock(this.timeout);
+    const clock = keepTimerRunning(this.timeout);
     // A `using` declaration would take longer than all the rest of this method.
     try {
       socket = await this.createSocket({ signal: given });
@@ -266,9 +266,9 @@ export class Client extends RequestShortcuts implements Connector {
     }
     const { trust, refusalHint } = socket;
     if (headers !== undefined) setDefaultHeaders(connection, headers);
-    if (signal !== undefined) closeOn(connection, signal);
-    if (trust !== undefined) closeOn(connection, trust);
-    if (refusalHint !== undefined) explainRefusal(connection, refusalHint);
+    if (signal !== undefined) closeOnAbort(connection, signal);
+    if (trust !== undefined) closeOnAbort(connection, trust);
+    if (refusalHint !== undefined) setRefusalHint(connection, refusalHint);
     if (onConnect === undefined) return connection;
     const joined = joinSignals(signal, given, trust);
     try {
@@ -315,7 +315,7 @@ export class Client extends RequestShortcuts implements Connector {
     closeAfterResponse(connection, this.timeout);
     try {
       const response = await connection.request(method, uri, headers, body, options);
-      return keepSmallBody(response, options?.signal, this.timeout, connection.sock);
+      return prefetchSmallBody(response, options?.signal, this.timeout, connection.sock);
     } catch (error) {
       connection.close();
       throw error;
@@ -414,7 +414,7 @@ export class SSLClient extends Client {
     const context = asClientSslctx(sslctx);
     const name = findSslHost(options?.sslHost, checkAddress(address, "client"), context);
     const protocol = checkProtocol(options?.protocol);
-    const maker: SocketMaker = {
+    const maker: Dialer = {
       defaultPort: 443,
       moreOptions: ["sslHost", "protocol"],
       connect: (where, bounds) => connectTls(where, context, name, bounds, protocol),

@@ -34,11 +34,16 @@ import {
 } from "./base/address.ts";
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./internal/printable.ts";
-import { holdClock } from "./net/deadline.ts";
-import { type Exchange, makeReport } from "./net/exchange_recorder.ts";
+import { keepTimerRunning } from "./net/deadline.ts";
+import { type Exchange, makeExchangeReporter } from "./net/exchange_recorder.ts";
 import { INTERNAL, InternalArgument } from "./base/internal_argument.ts";
 import { BothFamilies, needsBothFamilies } from "./net/both_families.ts";
-import { type Accepted, type Listener, type ListenerMaker, PlainListener } from "./net/listener.ts";
+import {
+  type AcceptedConnection,
+  type Listener,
+  type ListenerMaker,
+  PlainListener,
+} from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import {
   checkServerOptions,
@@ -48,7 +53,7 @@ import {
 import { serveUntilSignal, startServer, type UntilSignalOptions } from "./net/serving.ts";
 import { Slots } from "./net/slots.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
-import { ContextInForce, TlsListener } from "./net/tls/listener.ts";
+import { CurrentTlsContext, TlsListener } from "./net/tls/listener.ts";
 import { checkProtocol } from "./net/tls/policy.ts";
 
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
@@ -196,7 +201,7 @@ export class Server implements AsyncDisposable {
       logger,
       sessions,
       lingering: new Set(),
-      report: makeReport(onExchange, logger),
+      report: makeExchangeReporter(onExchange, logger),
       unframedNull,
       stopping: false,
     };
@@ -335,9 +340,9 @@ export class Server implements AsyncDisposable {
     const context = this.#context;
     const slots = this.#slots;
     // Without this hold a connection that is alone would start a clock for its deadline.
-    using _ = holdClock(context.timeout);
+    using _ = keepTimerRunning(context.timeout);
     while (!context.stopping) {
-      let accepted: Accepted;
+      let accepted: AcceptedConnection;
       try {
         accepted = await this.#listener.accept();
       } catch (error) {
@@ -363,7 +368,7 @@ export class Server implements AsyncDisposable {
     }
   }
 
-  #start({ name, address, socket, isTrusted }: Accepted): void {
+  #start({ name, address, socket, isTrusted }: AcceptedConnection): void {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(INTERNAL, name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
@@ -451,7 +456,7 @@ export class Server implements AsyncDisposable {
 export class SSLServer extends Server {
   /** The options that were given. */
   declare readonly options: Readonly<SSLServerOptions>;
-  readonly #context: ContextInForce;
+  readonly #context: CurrentTlsContext;
 
   /**
    * Makes a server, and begins to bind its address; the files are read before.
@@ -470,7 +475,7 @@ export class SSLServer extends Server {
     app: App,
     options: SSLServerOptions = {},
   ) {
-    const context = new ContextInForce(asServerSslctx(sslctx));
+    const context = new CurrentTlsContext(asServerSslctx(sslctx));
     const protocol = checkProtocol(options?.protocol);
     const maker: ListenerMaker = {
       moreOptions: ["protocol"],

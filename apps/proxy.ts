@@ -5,7 +5,7 @@ import { makeOutputFromInput } from "../base/body/bodies.ts";
 import { copyOptions, wrongTypeError } from "../internal/checks.ts";
 import { type Request, Response, type ResponseTuple, thrownResponse } from "../base/app/message.ts";
 import { hasBrokenBody } from "../net/incoming_body.ts";
-import { makeSafeLogger, type SafeLogger, warnAbout } from "../net/logger.ts";
+import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../net/logger.ts";
 import { messageOf } from "../net/error_text.ts";
 import type { Session } from "../base/app/session.ts";
 import {
@@ -142,7 +142,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       // When a client leaves, its request is aborted.
       const left = session.signal.aborted;
       const line = `${session}: a request could not be relayed: ${messageOf(error)}`;
-      if (!left) warnAbout(session, this.#logger, line, error);
+      if (!left) logPeerWarning(session, this.#logger, line, error);
       return isLate(error) ? [504, "Gateway Timeout", {}, null] : [502, "Bad Gateway", {}, null];
     }
   }

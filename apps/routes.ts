@@ -129,14 +129,14 @@ export function routes<Key extends string>(
 ): AppObject {
   checkObject("table", table);
   const byShape = new Map<string, Route>();
-  const askers = new Map<App, OnConnect>();
+  const connectHandlers = new Map<App, OnConnect>();
   const apps = new Set<App>();
   for (const [key, app] of Object.entries<App>(table)) {
     const label = `table[${quote(key)}]`;
     const { handle, onConnect } = readApp(app, label);
     addRoute(byShape, key, handle, label);
     apps.add(app);
-    if (onConnect !== null) askers.set(app, onConnect);
+    if (onConnect !== null) connectHandlers.set(app, onConnect);
   }
   if (byShape.size === 0) throw notAllowedError("table", "must have a route; got none");
   const all = [...byShape.values()].sort((a, b) => a.order < b.order ? -1 : 1);
@@ -160,10 +160,10 @@ export function routes<Key extends string>(
       for (const app of apps) disposing.defer(() => disposeApp(app));
     },
   };
-  if (askers.size === 0) return app;
+  if (connectHandlers.size === 0) return app;
   app.onConnect = async (session, sock) => {
     let joined: PeerIdentity | null = null;
-    for (const onConnect of askers.values()) {
+    for (const onConnect of connectHandlers.values()) {
       const decision = parseConnectResult(await onConnect(session, sock));
       if (decision === false) return false;
       if (decision === true) continue;

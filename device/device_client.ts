@@ -21,7 +21,7 @@ import { quote } from "../internal/quote.ts";
 import { checkAddresses } from "../net/addresses.ts";
 import { joinSignals } from "../net/connect.ts";
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
-import { plainMessageOf, withMessage } from "../net/error_text.ts";
+import { copyWithMessage, plainMessageOf } from "../net/error_text.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
@@ -272,7 +272,7 @@ export function mostInformative(cause: AggregateError, sought: SoughtPeer): Erro
   const error = best instanceof TlsError
     ? new TlsError(best.code, message, { cause, address: best.address })
     : isNotPermitted(best)
-    ? withMessage(best, message, cause)
+    ? copyWithMessage(best, message, cause)
     : connectionErrorDetails.add(
       new DeviceError("UNREACHABLE", message, { cause }),
       describeConnectionError(best) ?? { fault: "unreachable" },

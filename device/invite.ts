@@ -33,7 +33,7 @@ import {
   readAuthorityDer,
 } from "./identity/authority.ts";
 import { LineRateLimiter } from "../net/logger.ts";
-import { plainMessageOf, reworded } from "../net/error_text.ts";
+import { plainMessageOf, withNewMessage } from "../net/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import {
   encodeLine,
@@ -251,7 +251,7 @@ export class Invitation implements AsyncDisposable {
       const bound = given === null ? await invitation.#listenEverywhere() : await Promise.all(
         given.map((each, i) =>
           invitation.#listen(each).catch((error) => {
-            throw reworded(error, ({ message }) => `listen[${i}]: ${message}`);
+            throw withNewMessage(error, ({ message }) => `listen[${i}]: ${message}`);
           })
         ),
       );

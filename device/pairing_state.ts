@@ -28,7 +28,7 @@
  * many tries there were.
  */
 
-import { impossibleEvent, type Table } from "../net/connection_states.ts";
+import { invalidTransitionError, type Transitions } from "../net/connection_states.ts";
 
 /**
  * The most numbers of one invitation, and of one `degu pair`, that are not confirmed: each gives
@@ -53,7 +53,7 @@ export type LineEvent =
   | "ends";
 
 /** The state of a line that follows an event. */
-export const LINE: Table<LineState, LineEvent, "ends"> = {
+export const LINE: Transitions<LineState, LineEvent, "ends"> = {
   open: { secret: "claimed", confirmed: "storing", ends: "over" },
   claimed: { refused: "open", answered: "answered", ends: "over" },
   answered: { returned: "storing", ends: "over" },
@@ -77,7 +77,7 @@ export type NumberState =
 export type NumberEvent = "answered" | "revealed" | "accepted" | "returned" | "stores" | "ends";
 
 /** The state of a number that follows an event. */
-export const NUMBER: Table<NumberState, NumberEvent, "ends"> = {
+export const NUMBER: Transitions<NumberState, NumberEvent, "ends"> = {
   opened: { answered: "answered", ends: "over" },
   answered: { revealed: "asked", ends: "over" },
   asked: { accepted: "accepted", returned: "returned", ends: "over" },
@@ -92,12 +92,12 @@ export const NUMBER: Table<NumberState, NumberEvent, "ends"> = {
 
 /** What is in one of the states of a table. */
 export class PairingState<State extends string, Event extends string> {
-  readonly #table: Table<State, Event, never>;
+  readonly #table: Transitions<State, Event, never>;
   readonly #report: (bug: Error) => void;
   #now: State;
 
   /** @param report Gets the error for an event that the table does not name, which is thrown. */
-  constructor(table: Table<State, Event, never>, first: State, report: (bug: Error) => void) {
+  constructor(table: Transitions<State, Event, never>, first: State, report: (bug: Error) => void) {
     this.#table = table;
     this.#now = first;
     this.#report = report;
@@ -111,7 +111,7 @@ export class PairingState<State extends string, Event extends string> {
   on(event: Event): State {
     const next = this.#table[this.#now][event];
     if (next === undefined) {
-      const bug = impossibleEvent(event, this.#now, "pairing");
+      const bug = invalidTransitionError(event, this.#now, "pairing");
       this.#report(bug);
       throw bug;
     }

@@ -14,7 +14,7 @@ import {
 import { addressText } from "../base/address.ts";
 import { pause } from "../internal/pause.ts";
 import type { DeviceAuthority } from "./identity/authority.ts";
-import { closeOn } from "../net/client_connection.ts";
+import { closeOnAbort } from "../net/client_connection.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
@@ -112,7 +112,7 @@ export async function connectToInviter(
     return attemptAgain(attempt, wasClosed, MAX_ATTEMPTS, signal);
   }, signal);
   const connection = new Connection(socket, null, undefined, seconds);
-  closeOn(connection, signal);
+  closeOnAbort(connection, signal);
   return { address, connection };
 }
 

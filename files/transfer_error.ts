@@ -14,7 +14,7 @@ import {
 } from "../client.ts";
 import { isBusyStatus } from "../internal/statuses.ts";
 import { makeStatusError } from "../net/expect_ok.ts";
-import { asTransient } from "../net/retry.ts";
+import { markTransient } from "../net/retry.ts";
 import type { TreeResult } from "./options.ts";
 
 /**
@@ -204,7 +204,7 @@ function statusError(
   const [problem] = text.split("; ", 1);
   const error = makeStatusError({ ...response, message, problem, method, uri });
   // A transfer may be repeated, whatever its method is.
-  return isBusyStatus(error.status) ? asTransient(error) : error;
+  return isBusyStatus(error.status) ? markTransient(error) : error;
 }
 
 /** The error for a status that has a code. */
@@ -220,7 +220,7 @@ function refusedError(
   const { problem } = cause;
   const at = code === "DISK_FULL" ? { at: "remote", needed, free } as const : {};
   const error = new TransferError(code, cause.message, { cause, problem, ...at });
-  return isTransient(cause) ? asTransient(error) : error;
+  return isTransient(cause) ? markTransient(error) : error;
 }
 
 /** Creates the error for a file that the other end has refused unread, for lack of space. */

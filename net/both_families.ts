@@ -2,7 +2,7 @@
 
 import type { Address } from "../base/address.ts";
 import { parseHost } from "../base/host.ts";
-import type { Accepted, Listener } from "./listener.ts";
+import type { AcceptedConnection, Listener } from "./listener.ts";
 
 /**
  * Whether an address is for IPv4 as well, and the system has a socket for each of the two. Other
@@ -19,7 +19,7 @@ export class BothFamilies implements Listener {
   readonly #listen: (address: Address) => Listener;
   readonly #listeners: Listener[] = [];
   /** The connections that are waited for, one for each listener. */
-  readonly #waiting = new Map<Listener, Promise<Accepted>>();
+  readonly #waiting = new Map<Listener, Promise<AcceptedConnection>>();
   /** The listeners of those that have come, or failed, in this order. */
   readonly #arrived: Listener[] = [];
   #onArrival: () => void = () => {};
@@ -56,7 +56,7 @@ export class BothFamilies implements Listener {
     }
   }
 
-  async accept(): Promise<Accepted> {
+  async accept(): Promise<AcceptedConnection> {
     // `Promise.race` would add a reaction to the wait of the idle listener for each connection.
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onArrival = resolve;

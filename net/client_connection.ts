@@ -32,33 +32,33 @@ import {
   parseResponsePreamble,
   receivedFraming,
 } from "../base/wire/preamble.ts";
-import { explainFailure, isReset, noResponse } from "./client_errors.ts";
-import { checkTimeout, holdClock, releaseLater } from "./deadline.ts";
+import { isResetError, noResponseError, requestErrorFor } from "./client_errors.ts";
+import { checkTimeout, keepTimerRunning, releaseAfterTick } from "./deadline.ts";
 import { withDefaults } from "./default_headers.ts";
-import { type BodyOver, makeIncomingBody } from "./incoming_body.ts";
+import { makeIncomingBody, type OnBodyEnd } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { RequestShortcuts } from "./requester.ts";
-import { Rest } from "./idle_read.ts";
+import { IdleRead } from "./idle_read.ts";
 import {
-  CLIENT,
+  CLIENT_TRANSITIONS,
   type ClientEvent,
   type ClientState,
-  impossibleEvent,
+  invalidTransitionError,
 } from "./connection_states.ts";
 import { Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
 
-const unusedTransports = new FinalizationRegistry<Transport>((transport) => transport.close());
+const collectedConnections = new FinalizationRegistry<Transport>((transport) => transport.close());
 
 /**
  * Closes the socket of a connection that was garbage collected. No closure here may refer to the
  * connection.
  */
-function closeWhenForgotten(connection: Connection, transport: Transport): void {
-  unusedTransports.register(connection, transport, transport);
-  transport.addCloseListener(() => unusedTransports.unregister(transport));
+function closeWhenCollected(connection: Connection, transport: Transport): void {
+  collectedConnections.register(connection, transport, transport);
+  transport.addCloseListener(() => collectedConnections.unregister(transport));
 }
 
 /** The name of the functions of connections that only this package can call. */
@@ -74,23 +74,23 @@ interface ConnectionInternals {
    * Makes a connection close when a signal is aborted; the signal does not keep the connection
    * alive. For clients.
    */
-  closeOn(connection: Connection, signal: AbortSignal): void;
+  closeOnAbort(connection: Connection, signal: AbortSignal): void;
   /** Sets the headers of all requests over a connection that don't have them. For clients. */
   setDefaultHeaders(connection: Connection, headers: HeaderDict): void;
   /**
    * Adds a hint to the error of a client that the server refuses: why, and what to do. For clients.
    */
-  explainRefusal(connection: Connection, hint: string): void;
+  setRefusalHint(connection: Connection, hint: string): void;
   /**
    * Reports whether a connection can make another request: it is open, and its last response was
    * read. A connection of another class tells only whether it is open. For pools.
    */
-  isLasting(connection: { readonly closed: boolean }): boolean;
+  isReusable(connection: { readonly closed: boolean }): boolean;
   /**
    * Calls a function when a connection closes, in whatever way; never for a connection of another
    * class.
    */
-  whenClosed(connection: object, listener: () => void): void;
+  onClose(connection: object, listener: () => void): void;
 }
 
 const unframedResponses = new WeakMap<Response, Connection>();
@@ -136,7 +136,7 @@ export class Connection extends RequestShortcuts implements Disposable {
   /** The classes that the bodies of responses are made from. */
   readonly bodies: Bodies;
   readonly #transport: Transport;
-  readonly #rest: Rest;
+  readonly #idleRead: IdleRead;
   readonly #unframedNull: boolean;
   #defaultHeaders: HeaderDict | null = null;
   #state: ClientState = "idle";
@@ -180,9 +180,9 @@ export class Connection extends RequestShortcuts implements Disposable {
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
     this.#transport = new Transport(sock, timeout, checkResponsePrefix);
-    this.#rest = new Rest(this.#transport, sock);
+    this.#idleRead = new IdleRead(this.#transport, sock);
     this.#unframedNull = unframedNull;
-    closeWhenForgotten(this, this.#transport);
+    closeWhenCollected(this, this.#transport);
   }
 
   /**
@@ -222,7 +222,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       this.#checkReady(method, uri, body);
       const transport = this.#transport;
       // Getters of the headers and the body run now, and may try to make another request.
-      this.#on("request");
+      this.#transition("request");
       let content, framing, length, isLast;
       try {
         const defaults = this.#defaultHeaders;
@@ -241,7 +241,7 @@ export class Connection extends RequestShortcuts implements Disposable {
           this.#abort.begin(signal);
         }
       } catch (error) {
-        this.#on("undone");
+        this.#transition("undone");
         throw error;
       }
       return this.#exchange(method, uri, length, content, framing, isLast, signal);
@@ -257,7 +257,7 @@ export class Connection extends RequestShortcuts implements Disposable {
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   #checkReady(method: Method, uri: string, body: BodyOut): void {
-    if (this.#transport.closed) throw this.#explain(new ConnectionClosedError(), method);
+    if (this.#transport.closed) throw this.#requestError(new ConnectionClosedError(), method);
     const isUnread = this.#state === "unread";
     if (this.#state !== "idle" && !isUnread) {
       throw new DeguError("another request is in flight on this connection");
@@ -283,20 +283,20 @@ export class Connection extends RequestShortcuts implements Disposable {
     try {
       // A read that is issued before the request is sent finds the bytes that the runtime has by
       // then: they can't be the response. Such a read settles within two turns.
-      this.#rest.look();
+      this.#idleRead.probe();
       await null;
       await null;
       if (signal !== undefined && signal.aborted) throw signal.reason;
       if (transport.closed) throw new ConnectionClosedError();
-      this.#rest.wake();
+      this.#idleRead.stop();
       // From here on the request can't be undone.
       if (isLast) this.#isLast = true;
       try {
         const rest = transport.endSend(await transport.beginSend(length, body, framing));
         if (rest !== null) await rest;
       } catch (thrown) {
-        const error = transport.breakWith(thrown);
-        if (transport.sent !== "refused" || !isReset(error)) throw error;
+        const error = transport.failWith(thrown);
+        if (transport.sent !== "refused" || !isResetError(error)) throw error;
         // A server that refuses a body responds and closes.
         this.#writeError = error;
         this.#isLast = true;
@@ -304,13 +304,13 @@ export class Connection extends RequestShortcuts implements Disposable {
       let end;
       while ((end = transport.searchPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
-        if (!hasReceived) throw noResponse();
+        if (!hasReceived) throw noResponseError();
       }
       const preamble = parseResponsePreamble(method, reader.bytes, reader.start, end);
       if (this.#writeError !== null && preamble.status < 400) throw this.#writeError;
       reader.start = end;
       transport.awaitsResponse = false;
-      this.#on("preamble");
+      this.#transition("preamble");
       const { status, reason, headers } = preamble;
       this.#lastStatus = status;
       const announced = receivedFraming(method, preamble);
@@ -318,10 +318,12 @@ export class Connection extends RequestShortcuts implements Disposable {
       // Without framing the end is unknown (RFC 9112 §6.3, case 8). With `unframedNull` there is no
       // body.
       const isUnframed = announced === "unframed";
-      if (isUnframed && (!this.#unframedNull || reader.buffered > 0)) throw unframedBody(status);
+      if (isUnframed && (!this.#unframedNull || reader.buffered > 0)) {
+        throw unframedBodyError(status);
+      }
       const bodyFraming = isUnframed ? null : announced;
-      this.#on("response");
-      const bodyOver = this.#bodyOver;
+      this.#transition("response");
+      const bodyOver = this.#onBodyEnd;
       const received = makeIncomingBody(this.bodies, transport, bodyOver, "response", bodyFraming);
       if (received === null) bodyOver("consumed");
       else if (signal !== undefined) this.#abort!.interrupt(received);
@@ -331,7 +333,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       if (!response.ok) setAnsweredRequest(response, method, uri);
       return response;
     } catch (error) {
-      throw this.#fail(error, method, body, signal);
+      throw this.#failRequest(error, method, body, signal);
     }
   }
 
@@ -339,10 +341,10 @@ export class Connection extends RequestShortcuts implements Disposable {
    * Enters the state that follows an event. If the table has none, this closes the connection and
    * throws.
    */
-  #on(event: ClientEvent): void {
-    const next = CLIENT[this.#state][event];
+  #transition(event: ClientEvent): void {
+    const next = CLIENT_TRANSITIONS[this.#state][event];
     if (next === undefined) {
-      const error = impossibleEvent(event, this.#state);
+      const error = invalidTransitionError(event, this.#state);
       this.#transport.close(error);
       throw error;
     }
@@ -350,16 +352,16 @@ export class Connection extends RequestShortcuts implements Disposable {
   }
 
   /** Reacts to the end of a response's body. A method of this class would be public. */
-  readonly #bodyOver: BodyOver = (end, error) => {
+  readonly #onBodyEnd: OnBodyEnd = (end, error) => {
     if (end !== "consumed") return this.#transport.close(end === "broken" ? error : undefined);
-    this.#on("bodyRead");
+    this.#transition("bodyRead");
     this.#abort?.end();
     if (this.#isLast) this.#transport.close();
-    else this.#rest.begin();
+    else this.#idleRead.start();
   };
 
   /** Ends an exchange that has failed; returns the error to report. */
-  #fail(
+  #failRequest(
     thrown: unknown,
     method: Method,
     body: BodyOut,
@@ -371,24 +373,24 @@ export class Connection extends RequestShortcuts implements Disposable {
       // The connection is closed already, or no byte was sent and the connection stays as it was.
       error = signal.reason;
     } else {
-      error = this.#explain(transport.breakWith(thrown), method);
+      error = this.#requestError(transport.failWith(thrown), method);
       transport.close(error);
     }
     cancelUnused(body, error);
-    if (transport.closed) this.#on("fails");
+    if (transport.closed) this.#transition("fails");
     else {
-      this.#on("undone");
-      this.#rest.begin();
+      this.#transition("undone");
+      this.#idleRead.start();
     }
     return error;
   }
 
   /** The error to report for an error of a request, or of the connection that it needs. */
-  #explain(error: unknown, method: Method): unknown {
+  #requestError(error: unknown, method: Method): unknown {
     const transport = this.#transport;
-    const ended = this.#rest.takeFailure();
+    const ended = this.#idleRead.takeError();
     const isUnanswered = this.#state === "requesting" && transport.reader.buffered === 0;
-    return explainFailure(ended ?? error, {
+    return requestErrorFor(ended ?? error, {
       phase: ended !== null ? "resting" : isUnanswered ? "asking" : "answered",
       method,
       isEnded: ended !== null || !transport.closed && transport.failure !== null,
@@ -424,19 +426,19 @@ export class Connection extends RequestShortcuts implements Disposable {
       const transport = connection.#transport;
       if (transport.closed) return;
       // The next connection of the same client often follows at once.
-      const hold = holdClock(timeout);
-      transport.addCloseListener(() => releaseLater(hold));
+      const hold = keepTimerRunning(timeout);
+      transport.addCloseListener(() => releaseAfterTick(hold));
     },
-    closeOn: (connection, signal) => connection.#transport.closeOn(signal),
+    closeOnAbort: (connection, signal) => connection.#transport.closeOnAbort(signal),
     setDefaultHeaders: (connection, headers) => {
       connection.#defaultHeaders = headers;
     },
-    explainRefusal: (connection, hint) => {
+    setRefusalHint: (connection, hint) => {
       connection.#refusalHint = hint;
     },
-    isLasting: (connection) =>
+    isReusable: (connection) =>
       !connection.closed && (!(#state in connection) || connection.#state === "idle"),
-    whenClosed: (connection, listener) => {
+    onClose: (connection, listener) => {
       if (#transport in connection) connection.#transport.addCloseListener(listener);
     },
   };
@@ -444,15 +446,15 @@ export class Connection extends RequestShortcuts implements Disposable {
 
 export const {
   closeAfterResponse,
-  closeOn,
+  closeOnAbort,
   setDefaultHeaders,
-  explainRefusal,
-  isLasting,
-  whenClosed,
+  setRefusalHint,
+  isReusable,
+  onClose,
 } = Connection[INTERNALS];
 
 /** The error for a response whose body would end only with the connection. */
-function unframedBody(status: number): ProtocolError {
+function unframedBodyError(status: number): ProtocolError {
   return new ProtocolError(
     "UNFRAMED_BODY",
     `the response (status ${status}) has neither content-length nor transfer-encoding, so nothing ` +

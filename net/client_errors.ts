@@ -33,20 +33,20 @@ const PERHAPS_REFUSED =
   "refuse this client's certificate";
 
 /** The error for a server that has ended the connection in place of a response. */
-export function noResponse(): EmptyPreambleError {
+export function noResponseError(): EmptyPreambleError {
   return new EmptyPreambleError(NO_RESPONSE);
 }
 
 /** Whether the request that failed with this error may have been acted on. */
-export function isUnanswered(error: unknown): boolean {
+export function mayHaveBeenProcessed(error: unknown): boolean {
   return transience.of(error) === "unanswered";
 }
 
 /**
  * Takes the mark from the error of a request that can be repeated without harm; returns the error.
  */
-export function asRepeatable(error: unknown): unknown {
-  if (isUnanswered(error)) transience.remove(error as object);
+export function clearMaybeProcessed(error: unknown): unknown {
+  if (mayHaveBeenProcessed(error)) transience.remove(error as object);
   return error;
 }
 
@@ -54,7 +54,7 @@ export function asRepeatable(error: unknown): unknown {
  * The error to report for a request that has failed with an error of its connection or of its body.
  * The error is marked if the request may have been acted on.
  */
-export function explainFailure(thrown: unknown, failed: FailedRequest): unknown {
+export function requestErrorFor(thrown: unknown, failed: FailedRequest): unknown {
   const error = explain(thrown, failed);
   // The requests of safe methods change nothing (RFC 9110 §9.2.1).
   const isSafe = failed.method === "GET" || failed.method === "HEAD";
@@ -75,7 +75,7 @@ function explain(
     const { code, message, cause, address } = error;
     return new TlsError(code, `${message}; ${hint}`, { cause, address });
   }
-  const wasReset = isReset(error);
+  const wasReset = isResetError(error);
   // If the server has refused the body, any other error follows from this refusal.
   if (!wasReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
   const ended = (message: string) => {
@@ -92,6 +92,6 @@ function explain(
 }
 
 /** True for the errors of a socket that its peer closed or reset. */
-export function isReset(error: unknown): boolean {
+export function isResetError(error: unknown): boolean {
   return describeConnectionError(error)?.fault === "reset";
 }

@@ -6,10 +6,10 @@ import { connectionErrorDetails } from "../base/connection_error_details.ts";
 import { pause } from "../internal/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
-import { reworded, systemCode } from "./error_text.ts";
+import { systemCode, withNewMessage } from "./error_text.ts";
 
 /** The bounds of an attempt. */
-export interface ConnectBounds {
+export interface ConnectLimits {
   /** Seconds, or `null`. */
   readonly timeout: number | null;
   readonly signal: AbortSignal | undefined;
@@ -18,13 +18,13 @@ export interface ConnectBounds {
 /**
  * The maker of a client's sockets, the only difference between the classes of clients.
  */
-export interface SocketMaker {
+export interface Dialer {
   /** The port that is left out of `host`. */
   readonly defaultPort: number;
   /** The names of the options that only clients with these sockets have. */
   readonly moreOptions: readonly string[];
   /** Connects a socket to the client's address. */
-  connect(address: Address, bounds: ConnectBounds): Promise<Socket>;
+  connect(address: Address, bounds: ConnectLimits): Promise<Socket>;
 }
 
 /** The advice for an error, by its code. */
@@ -49,30 +49,30 @@ function unresolvedHint(address: Address): string {
 }
 
 /** The error for a name that can't be looked up, with advice; any other error as it is. */
-export function explainName(error: unknown, address: Address): unknown {
+export function withLookupAdvice(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED.test(error.message)) return error;
   const what = `can't connect to ${addressText(address)}: the name can't be looked up`;
-  const named = reworded(error, () => `${what}; ${unresolvedHint(address)}`) as Error;
+  const named = withNewMessage(error, () => `${what}; ${unresolvedHint(address)}`) as Error;
   return connectionErrorDetails.add(named, { fault: "unknown name", address });
 }
 
 /** Adds the address, and advice, to an error of the system that names neither. */
-function explainConnecting(error: unknown, address: Address): unknown {
-  const named = explainName(error, address);
+function withConnectAdvice(error: unknown, address: Address): unknown {
+  const named = withLookupAdvice(error, address);
   if (named !== error) return named;
   const hints = CONNECTING_ADVICE[String(systemCode(error))] ?? ["", ""];
   const what = isUnixAddress(address) ? hints[1] : hints[0];
-  return reworded(error, ({ message }) => {
+  return withNewMessage(error, ({ message }) => {
     return `can't connect to ${addressText(address)}: ${message}${what === "" ? "" : `; ${what}`}`;
   });
 }
 
 export async function connectSocket(
   address: Address,
-  bounds: ConnectBounds,
+  bounds: ConnectLimits,
 ): Promise<Deno.TcpConn | Deno.UnixConn> {
   const endpoint = endpointOf(address);
-  const conn = await connecting<Deno.TcpConn | Deno.UnixConn>(
+  const conn = await withConnectErrors<Deno.TcpConn | Deno.UnixConn>(
     address,
     bounds,
     async (signal) => {
@@ -84,7 +84,7 @@ export async function connectSocket(
         // Deno rejects some attempts at once (no such socket, no route): a loop of attempts would
         // leave no turn to anything else.
         await pause(0, signal);
-        throw explainConnecting(error, address);
+        throw withConnectAdvice(error, address);
       }
     },
   );
@@ -93,15 +93,15 @@ export async function connectSocket(
   return conn;
 }
 
-/** Runs an attempt to connect, as {@linkcode bounded} does; its errors carry the address. */
-export async function connecting<T extends { close(): void }>(
+/** Runs an attempt to connect by {@linkcode withTimeoutAndSignal}; adds the address to errors. */
+export async function withConnectErrors<T extends { close(): void }>(
   address: Address,
-  bounds: ConnectBounds,
+  bounds: ConnectLimits,
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const text = addressText(address);
   try {
-    return await bounded(() => `connecting to ${text}`, bounds, attempt);
+    return await withTimeoutAndSignal(() => `connecting to ${text}`, bounds, attempt);
   } catch (error) {
     throw withAddress(error, address, bounds, true);
   }
@@ -111,7 +111,7 @@ export async function connecting<T extends { close(): void }>(
 export function withAddress(
   error: unknown,
   address: Address,
-  { signal }: ConnectBounds,
+  { signal }: ConnectLimits,
   isConnecting: boolean,
 ): unknown {
   if (!(error instanceof Error) || signal?.aborted && error === signal.reason) return error;
@@ -135,9 +135,9 @@ const ignore = () => {};
  *
  * @param what Names the attempt in the error.
  */
-export async function bounded<T extends { close(): void }>(
+export async function withTimeoutAndSignal<T extends { close(): void }>(
   what: () => string,
-  { timeout, signal }: ConnectBounds,
+  { timeout, signal }: ConnectLimits,
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   signal?.throwIfAborted();

@@ -30,16 +30,16 @@ import {
   closeIfUnframed,
   type Connection,
   DEFAULT_TIMEOUT,
-  isLasting,
-  whenClosed,
+  isReusable,
+  onClose,
 } from "./client_connection.ts";
 import { joinSignals } from "./connect.ts";
 import { checkTimeout, Deadline, MAX_INTERVAL } from "./deadline.ts";
-import { keepSmallBody } from "./prefetched_body.ts";
+import { prefetchSmallBody } from "./prefetched_body.ts";
 import { type RequestOptions, requestSignal } from "./request_signal.ts";
-import { type Connected, type Connector, RequestShortcuts } from "./requester.ts";
-import { asRepeatable, isUnanswered } from "./client_errors.ts";
-import { asFinal } from "./retry.ts";
+import { type AnyConnection, type Connector, RequestShortcuts } from "./requester.ts";
+import { clearMaybeProcessed, mayHaveBeenProcessed } from "./client_errors.ts";
+import { markFinal } from "./retry.ts";
 
 /** How many connections a pool keeps, and for how long. */
 export interface ConnectionPoolOptions {
@@ -87,7 +87,7 @@ export interface PoolPeer {
  */
 interface Slot {
   /** `null` until there is an unused one, or a new one is open. */
-  connection: Connected | null;
+  connection: AnyConnection | null;
   /** The body of the response; `null` before the response. */
   body: BodyIn;
 }
@@ -143,7 +143,7 @@ export function peerOfConnection(connection: object): PoolPeer {
 export class ConnectionPool extends RequestShortcuts implements AsyncDisposable {
   readonly #connector: Connector;
   /** Whether a request that a server may have acted on can be made once more. */
-  readonly #repeatsAny: boolean;
+  readonly #allowsUnsafeRetries: boolean;
   readonly #maxConnections: number;
   readonly #idle: IdleConnections;
   readonly #slots = new Set<Slot>();
@@ -176,7 +176,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     this.#timeout = timeoutOf(connector);
     this.#connector = connector;
     this.#maxConnections = maxConnections;
-    this.#repeatsAny = repeat === "any";
+    this.#allowsUnsafeRetries = repeat === "any";
     this.#idle = new IdleConnections(idleTimeout);
   }
 
@@ -215,7 +215,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * ```
    */
   async peer(options?: RequestOptions): Promise<PoolPeer> {
-    return peerOfConnection(await this.#any(requestSignal(options)));
+    return peerOfConnection(await this.#peek(requestSignal(options)));
   }
 
   /**
@@ -241,10 +241,10 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     try {
       const signal = requestSignal(options);
       const check = () => checkRequest(method, uri, headers, body);
-      const taken = this.#takeSlot(signal, check);
+      const taken = this.#acquireSlot(signal, check);
       slot = taken instanceof Promise ? await taken : taken;
       const given = signal === undefined ? undefined : { signal };
-      const make = (connection: Connected) => {
+      const make = (connection: AnyConnection) => {
         return connection.request(method, uri, headers, body, given);
       };
       const response = await this.#exchange(slot, check, make, body, signal);
@@ -253,14 +253,14 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       this.#watchUnread();
       closeIfUnframed(response);
       const { sock = {} } = used.connection as Partial<Connection>;
-      const kept = keepSmallBody(response, signal, this.#timeout, sock);
-      whenOver(used.body, () => this.#leave(used));
+      const kept = prefetchSmallBody(response, signal, this.#timeout, sock);
+      whenOver(used.body, () => this.#releaseSlot(used));
       return kept;
     } catch (thrown) {
       const error = this.#closing.signal.aborted ? this.#closing.signal.reason : thrown;
-      if (slot !== null) this.#leave(slot);
+      if (slot !== null) this.#releaseSlot(slot);
       cancelUnused(body, error);
-      throw this.#repeatsAny ? asRepeatable(error) : error;
+      throw this.#allowsUnsafeRetries ? clearMaybeProcessed(error) : error;
     }
   }
 
@@ -272,7 +272,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   async #exchange(
     slot: Slot,
     check: () => void,
-    make: (connection: Connected) => Promise<Response>,
+    make: (connection: AnyConnection) => Promise<Response>,
     body: BodyOut,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
@@ -283,7 +283,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       try {
         return await make(used);
       } catch (error) {
-        const isAllowed = this.#repeatsAny || !isUnanswered(error);
+        const isAllowed = this.#allowsUnsafeRetries || !mayHaveBeenProcessed(error);
         if (!isAllowed || !isStale(error) || !isRepeatable(body)) throw error;
       } finally {
         release();
@@ -301,7 +301,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    *
    * @param check Checks the request before it waits for a slot.
    */
-  #takeSlot(signal: AbortSignal | undefined, check: () => void): Slot | Promise<Slot> {
+  #acquireSlot(signal: AbortSignal | undefined, check: () => void): Slot | Promise<Slot> {
     this.#closing.signal.throwIfAborted();
     signal?.throwIfAborted();
     if (this.#slots.size < this.#maxConnections) return this.#addSlot();
@@ -349,7 +349,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /** Frees a connection for the request that has waited longest. */
-  #leave(slot: Slot): void {
+  #releaseSlot(slot: Slot): void {
     if (!this.#slots.delete(slot)) return;
     const { connection } = slot;
     if (connection !== null) {
@@ -363,32 +363,32 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     }
   }
 
-  async #connect(slot: Slot, signal: AbortSignal | undefined): Promise<Connected> {
+  async #connect(slot: Slot, signal: AbortSignal | undefined): Promise<AnyConnection> {
     const closing = this.#closing.signal;
     const connection = await this.#connector.connect({ signal: joinSignals(signal, closing) });
     slot.connection = connection;
     if (closing.aborted) throw closing.reason;
-    whenClosed(connection, () => this.#forget(connection));
+    onClose(connection, () => this.#forget(connection));
     return connection;
   }
 
   /** Finds a connection; if there is none, this opens one, which the next request takes. */
-  async #any(signal: AbortSignal | undefined): Promise<Connected> {
+  async #peek(signal: AbortSignal | undefined): Promise<AnyConnection> {
     for (const { connection } of this.#slots) if (connection?.closed === false) return connection;
-    const slot = await this.#takeSlot(signal, () => {});
+    const slot = await this.#acquireSlot(signal, () => {});
     try {
       slot.connection = this.#idle.take();
       return slot.connection ?? await this.#connect(slot, signal);
     } finally {
-      this.#leave(slot);
+      this.#releaseSlot(slot);
     }
   }
 
   /** Forgets a connection that was closed, even if nobody reads the rest of its response. */
-  #forget(connection: Connected): void {
+  #forget(connection: AnyConnection): void {
     this.#idle.drop(connection);
     for (const slot of this.#slots) {
-      if (slot.body !== null && slot.connection === connection) this.#leave(slot);
+      if (slot.body !== null && slot.connection === connection) this.#releaseSlot(slot);
     }
   }
 
@@ -429,7 +429,7 @@ function timeoutOf(connector: Connector): number | null {
 
 /** Makes the error of a request that waited for unread responses. A retry would wait as long. */
 function unreadError(count: number): Error {
-  return asFinal(
+  return markFinal(
     new Deno.errors.TimedOut(
       `${count} of ${count} responses are unread: read each body, or call response.discard()`,
     ),
@@ -450,19 +450,19 @@ function isStale(error: unknown): boolean {
 class IdleConnections {
   /** Seconds after which a connection is closed, or `null`. */
   readonly #seconds: number | null;
-  #connections: Connected[] = [];
+  #connections: AnyConnection[] = [];
   /**
    * One deadline for each connection, started again whenever the connection is unused: a timer for
    * each wait would take longer than all the rest of a request.
    */
-  readonly #deadlines = new WeakMap<Connected, Deadline>();
+  readonly #deadlines = new WeakMap<AnyConnection, Deadline>();
 
   constructor(seconds: number | null) {
     this.#seconds = seconds;
   }
 
   /** The connection that was used last, since it is the least likely to be closed by now. */
-  take(): Connected | null {
+  take(): AnyConnection | null {
     while (this.#connections.length > 0) {
       const connection = this.#connections.pop()!;
       this.#deadlines.get(connection)?.stopWait();
@@ -473,8 +473,8 @@ class IdleConnections {
   }
 
   /** Keeps a connection if it will make another request, and closes it otherwise. */
-  put(connection: Connected): void {
-    if (!isLasting(connection)) return this.drop(connection);
+  put(connection: AnyConnection): void {
+    if (!isReusable(connection)) return this.drop(connection);
     this.#connections.push(connection);
     if (this.#seconds === null) return;
     let deadline = this.#deadlines.get(connection);
@@ -486,7 +486,7 @@ class IdleConnections {
   }
 
   /** Closes a connection, and forgets it. */
-  drop(connection: Connected): void {
+  drop(connection: AnyConnection): void {
     this.#deadlines.get(connection)?.close();
     const at = this.#connections.indexOf(connection);
     if (at >= 0) this.#connections.splice(at, 1);

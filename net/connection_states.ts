@@ -45,9 +45,10 @@
  * For each state of one end of a connection, the state that follows an event. The events of
  * `Always` may happen at any time, so the types demand them of every state.
  */
-export type Table<State extends string, Event extends string, Always extends Event> = Readonly<
-  Record<State, Readonly<Partial<Record<Event, State>> & Record<Always, State>>>
->;
+export type Transitions<State extends string, Event extends string, Always extends Event> =
+  Readonly<
+    Record<State, Readonly<Partial<Record<Event, State>> & Record<Always, State>>>
+  >;
 
 /** The states of a server's end, see above. */
 export type ServerState =
@@ -73,7 +74,7 @@ export type ServerEvent =
   | "ends";
 
 /** The state of a server's end that follows an event. */
-export const SERVER: Table<ServerState, ServerEvent, "appCloses" | "ends"> = {
+export const SERVER_TRANSITIONS: Transitions<ServerState, ServerEvent, "appCloses" | "ends"> = {
   idle: {
     request: "answering",
     requestWithBody: "unread",
@@ -107,7 +108,7 @@ export type ClientState = "idle" | "requesting" | "responding" | "unread" | "ove
 export type ClientEvent = "request" | "undone" | "preamble" | "response" | "bodyRead" | "fails";
 
 /** The state of a client's end that follows an event. */
-export const CLIENT: Table<ClientState, ClientEvent, "fails"> = {
+export const CLIENT_TRANSITIONS: Transitions<ClientState, ClientEvent, "fails"> = {
   // A caller's class of bodies may read the whole body in its constructor, and then throw: `fails`
   // comes late. The constructor may even make the next request, which fails in its turn.
   idle: { request: "requesting", fails: "over" },
@@ -124,7 +125,7 @@ export const CLIENT: Table<ClientState, ClientEvent, "fails"> = {
  *
  * @param what What is in this state.
  */
-export function impossibleEvent(event: string, state: string, what = "connection"): Error {
+export function invalidTransitionError(event: string, state: string, what = "connection"): Error {
   return new Error(
     `a bug of Degu, please report it: "${event}" can't happen to a ${what} that is "${state}"`,
   );

@@ -44,7 +44,7 @@ export function checkTimeout(timeout: number | null, label = "timeout"): void {
 }
 
 /** A timer that ticks for all deadlines with the same time-out, as long as there are any. */
-class Clock {
+class CoarseTimer {
   tick = 0;
   readonly #milliseconds: number;
   readonly #timer: Interval;
@@ -57,7 +57,7 @@ class Clock {
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds;
     this.#timer = startInterval(() => this.#advance(), milliseconds);
-    clocks.set(milliseconds, this);
+    timers.set(milliseconds, this);
   }
 
   add(deadline: Deadline): void {
@@ -68,7 +68,7 @@ class Clock {
   delete(deadline: Deadline): void {
     if (!this.#deadlines.delete(deadline) || this.#deadlines.size > 0) return;
     clearInterval(this.#timer);
-    clocks.delete(this.#milliseconds);
+    timers.delete(this.#milliseconds);
   }
 
   #advance(): void {
@@ -78,13 +78,13 @@ class Clock {
 }
 
 /** The clocks that tick, by their interval in milliseconds. */
-const clocks = new Map<number, Clock>();
+const timers = new Map<number, CoarseTimer>();
 
 /**
  * Keeps the clock of a time-out ticking while no deadline needs it, until it is disposed of. To
  * stop a clock and start another takes a tenth of the time of a connection that makes one request.
  */
-export function holdClock(timeout: number | null): Disposable {
+export function keepTimerRunning(timeout: number | null): Disposable {
   return new Deadline(timeout, () => {});
 }
 
@@ -93,7 +93,7 @@ export function holdClock(timeout: number | null): Disposable {
  * request at once has made it. With a connection for each request, a client takes 7 % more
  * processor time if the clock is let go at once.
  */
-export function releaseLater(hold: Disposable): void {
+export function releaseAfterTick(hold: Disposable): void {
   setImmediate(() => hold[Symbol.dispose]());
 }
 
@@ -108,7 +108,7 @@ export class Deadline implements Disposable, SwapRemoveEntry {
   #wait = -1;
   /** The tick at which the write began; -1 while there is none. */
   #write = -1;
-  readonly #clock: Clock | null = null;
+  readonly #coarseTimer: CoarseTimer | null = null;
   readonly #onExpire: (isWrite: boolean) => void;
 
   /** @param onExpire Gets whether a write has taken too long. */
@@ -116,8 +116,8 @@ export class Deadline implements Disposable, SwapRemoveEntry {
     this.#onExpire = onExpire;
     if (timeout === null) return;
     const milliseconds = Math.min(timeout * 1000 / TICKS, MAX_INTERVAL);
-    this.#clock = clocks.get(milliseconds) ?? new Clock(milliseconds);
-    this.#clock.add(this);
+    this.#coarseTimer = timers.get(milliseconds) ?? new CoarseTimer(milliseconds);
+    this.#coarseTimer.add(this);
   }
 
   /** Called at each tick: if one of the waits has taken too long, ends both, and says so. */
@@ -132,7 +132,7 @@ export class Deadline implements Disposable, SwapRemoveEntry {
   #isOver(since: number): boolean {
     // The first tick came less than an interval after the beginning of the wait, so the time-out
     // is over only with one tick more than it has intervals.
-    return since >= 0 && this.#clock!.tick - since > TICKS;
+    return since >= 0 && this.#coarseTimer!.tick - since > TICKS;
   }
 
   get isWaiting(): boolean {
@@ -141,7 +141,7 @@ export class Deadline implements Disposable, SwapRemoveEntry {
 
   /** Begins or restarts the wait. */
   startWait(): void {
-    this.#wait = this.#clock === null ? 0 : this.#clock.tick;
+    this.#wait = this.#coarseTimer === null ? 0 : this.#coarseTimer.tick;
   }
 
   stopWait(): void {
@@ -149,7 +149,7 @@ export class Deadline implements Disposable, SwapRemoveEntry {
   }
 
   startWrite(): void {
-    this.#write = this.#clock === null ? 0 : this.#clock.tick;
+    this.#write = this.#coarseTimer === null ? 0 : this.#coarseTimer.tick;
   }
 
   stopWrite(): void {
@@ -158,7 +158,7 @@ export class Deadline implements Disposable, SwapRemoveEntry {
 
   /** Ends the waits for good, and the clock, unless other deadlines need it. */
   close(): void {
-    this.#clock?.delete(this);
+    this.#coarseTimer?.delete(this);
   }
 
   [Symbol.dispose](): void {

@@ -26,7 +26,7 @@ const answers = new Map(
 );
 
 /** The bytes of an answer: a preamble, and no body, so that it fits every method. */
-export function errorAnswer(status: ErrorStatus): Uint8Array {
+export function formatErrorResponse(status: ErrorStatus): Uint8Array {
   return answers.get(status)!;
 }
 

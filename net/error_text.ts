@@ -39,18 +39,18 @@ export function plainMessageOf(error: unknown): string {
  * error as its `cause`. Any other value is returned unchanged: the error of a missing permission,
  * for one, says what to do.
  */
-export function reworded(error: unknown, reword: (error: Error) => string): unknown {
+export function withNewMessage(error: unknown, reword: (error: Error) => string): unknown {
   if (!(error instanceof Error)) return error;
   // A name that can't be resolved is an error without a class and without a code.
   if (!("code" in error) && error.constructor !== Error) return error;
-  return withMessage(error, reword(error), error);
+  return copyWithMessage(error, reword(error), error);
 }
 
 /**
  * An error with another message and the same `code`. The class, too, is the same if it is Deno's
  * own.
  */
-export function withMessage(error: Error, message: string, cause: Error): Error {
+export function copyWithMessage(error: Error, message: string, cause: Error): Error {
   const Class = Object.values(Deno.errors).find((each) => error.constructor === each) ?? Error;
   const code = "code" in error ? { code: error.code } : undefined;
   return Object.assign(new Class(message, { cause }), code);

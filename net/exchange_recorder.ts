@@ -40,16 +40,16 @@ export interface Exchange {
   readonly error: unknown;
 }
 
-export type ReportExchange = (exchange: Exchange) => void;
+export type ExchangeReporter = (exchange: Exchange) => void;
 
 /**
  * Makes the function that gets the figures of a server's exchanges; `null` if there is no
  * `onExchange`. An error of `onExchange` is logged, and doesn't reach the connection.
  */
-export function makeReport(
+export function makeExchangeReporter(
   onExchange: ((exchange: Exchange) => unknown) | undefined,
   logger: SafeLogger,
-): ReportExchange | null {
+): ExchangeReporter | null {
   if (onExchange === undefined) return null;
   const fail = (error: unknown) =>
     logger.error(`an error of onExchange: ${stackOf(error)}`, { error });
@@ -68,9 +68,9 @@ export function makeReport(
  * Follows one exchange from now on, and counts the bytes of the response's body that the socket
  * takes.
  */
-export class ExchangeWatch {
+export class ExchangeRecorder {
   readonly #start = performance.now();
-  readonly #report: ReportExchange;
+  readonly #report: ExchangeReporter;
   readonly #session: Session;
   readonly #request: Request;
   #ended = false;
@@ -81,7 +81,7 @@ export class ExchangeWatch {
   #firstByteAt: number | null = null;
   #lastByteAt: number | null = null;
 
-  constructor(report: ReportExchange, session: Session, request: Request) {
+  constructor(report: ExchangeReporter, session: Session, request: Request) {
     this.#report = report;
     this.#session = session;
     this.#request = request;

@@ -5,30 +5,30 @@ import { EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { Transport } from "./transport.ts";
 
 /** The size of the buffer of a connection that rests, if its messages are small. */
-const RESTING_BYTES = 1024;
+const IDLE_BUFFER_BYTES = 1024;
 
 /**
  * The rest of a client's connection: a read that no request waits for. Bytes that arrive, and the
  * end of the peer, close the connection at once.
  */
-export class Rest {
+export class IdleRead {
   readonly #transport: Transport;
   readonly #socket: Socket;
   /** While `asleep`, the pending read does not keep the process alive; while `looking`, it does. */
   #state: "awake" | "looking" | "asleep" = "awake";
-  #failure: unknown = null;
+  #error: unknown = null;
 
   constructor(transport: Transport, socket: Socket) {
     this.#transport = transport;
     this.#socket = socket;
-    transport.rest = this;
+    transport.idleRead = this;
   }
 
   /**
    * Begins the rest, if the socket can read without keeping the process alive. Nothing else may
-   * touch the transport's reader before {@linkcode wake}.
+   * touch the transport's reader before {@linkcode stop}.
    */
-  begin(): void {
+  start(): void {
     this.#transport.awaitsResponse = false;
     const before = this.#state;
     if (this.#transport.closed || before === "asleep" || this.#socket.unref === undefined) return;
@@ -38,42 +38,42 @@ export class Rest {
   }
 
   /** Begins to read, unless that has begun, for a request that comes at once. */
-  look(): void {
+  probe(): void {
     if (this.#transport.closed || this.#state !== "awake") return;
     this.#state = "looking";
     this.#read();
   }
 
   /** Ends the rest, as a request is sent: from now on the pending read is that of its response. */
-  wake(): void {
+  stop(): void {
     if (this.#state === "asleep") this.#socket.ref?.();
     this.#state = "awake";
     this.#transport.awaitsResponse = true;
   }
 
   /** What has closed the connection while it rested, told once; else `null`. */
-  takeFailure(): unknown {
-    const failure = this.#failure;
-    this.#failure = null;
+  takeError(): unknown {
+    const failure = this.#error;
+    this.#error = null;
     return failure;
   }
 
   #read(): void {
     const { reader } = this.#transport;
-    if (reader.buffered > 0) return this.arrived(null);
+    if (reader.buffered > 0) return this.onRead(null);
     if (reader.ahead !== null) return;
-    reader.fit(RESTING_BYTES);
+    reader.fit(IDLE_BUFFER_BYTES);
     reader.readAhead(this.#socket, false);
   }
 
   /** Closes the connection, since the read of the rest has ended with bytes, an end or an error. */
-  arrived(error: unknown): void {
+  onRead(error: unknown): void {
     if (this.#state === "awake") return;
     const isExcess = this.#transport.reader.buffered > 0;
-    this.#failure = error ??
+    this.#error = error ??
       (isExcess
         ? new ProtocolError("EXCESS_BYTES", "the peer sent bytes that no request has asked for")
         : new EmptyPreambleError());
-    this.#transport.close(this.#failure);
+    this.#transport.close(this.#error);
   }
 }

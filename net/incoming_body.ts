@@ -11,7 +11,7 @@ import type { Transport } from "./transport.ts";
  * what could not be read to its end closes the connection, unless this end can still answer. The
  * body keeps this function alive, and with it the connection.
  */
-export type BodyOver = (end: BodyEnd, error?: unknown) => void;
+export type OnBodyEnd = (end: BodyEnd, error?: unknown) => void;
 
 /**
  * Makes the body of a message whose preamble has arrived. The classes of bodies may be a caller's.
@@ -19,12 +19,12 @@ export type BodyOver = (end: BodyEnd, error?: unknown) => void;
 export function makeIncomingBody(
   bodies: Bodies,
   transport: Transport,
-  bodyOver: BodyOver,
+  onBodyEnd: OnBodyEnd,
   kind: "request" | "response",
   framing: Framing,
 ): BodyIn {
   if (framing === null) return null;
-  const source = new ConnectionSource(transport, bodyOver, kind);
+  const source = new ConnectionSource(transport, onBodyEnd, kind);
   if (framing === "chunked") return new bodies.ChunkedBody(source);
   return new bodies.Body(source, framing);
 }
@@ -46,13 +46,13 @@ class ConnectionSource implements BodySource {
    * What learns of the end; `null` once the body is over, so that the body doesn't keep its
    * connection alive.
    */
-  #bodyOver: BodyOver | null;
+  #onBodyEnd: OnBodyEnd | null;
 
-  constructor(transport: Transport, bodyOver: BodyOver, kind: "request" | "response") {
+  constructor(transport: Transport, onBodyEnd: OnBodyEnd, kind: "request" | "response") {
     this.kind = kind;
     this.buffer = transport.reader;
     this.#transport = transport;
-    this.#bodyOver = bodyOver;
+    this.#onBodyEnd = onBodyEnd;
   }
 
   read(into: Uint8Array): Promise<number | null> {
@@ -60,8 +60,8 @@ class ConnectionSource implements BodySource {
   }
 
   over(end: BodyEnd, error?: unknown): void {
-    const bodyOver = this.#bodyOver;
-    this.#bodyOver = null;
+    const bodyOver = this.#onBodyEnd;
+    this.#onBodyEnd = null;
     if (end === "consumed") this.buffer.shrink();
     if (end === "broken" && error instanceof Error) brokenBodyErrors.add(error);
     bodyOver?.(end, error);

@@ -16,13 +16,13 @@ const LINGER_BYTES = 1048576;
  * Milliseconds that a peer gets to read the last response, once this end has stopped reading: a
  * peer that sends a large body begins to read when its writes block.
  */
-const LAST_CHANCE_MILLISECONDS = 20;
+const DRAIN_MILLISECONDS = 20;
 /**
  * How many such waits a peer gets over TLS. When a write fails, a peer loses bytes that it has not
  * decrypted yet, and decrypting takes a busy peer longer. Many short waits are better than a long
  * one: on a busy machine, where this process waits for the processor, the peer does, too.
  */
-const LAST_CHANCES_ENCRYPTED = 10;
+const TLS_DRAIN_ROUNDS = 10;
 /** The most connections that linger without a slot of the server. */
 const MAX_LINGERING = 64;
 
@@ -39,7 +39,7 @@ export async function linger(transport: Transport, socket: Socket): Promise<void
     await socket.closeWrite?.();
     transport.deadline.close();
     let bytesLeft = LINGER_BYTES;
-    let dropped: number | null = await transport.dropArrived();
+    let dropped: number | null = await transport.discardBuffered();
     while (dropped !== null && bytesLeft > dropped) {
       bytesLeft -= dropped;
       dropped = await transport.read(DROPPED);
@@ -47,9 +47,9 @@ export async function linger(transport: Transport, socket: Socket): Promise<void
     if (dropped === null) return;
     clearTimeout(timer);
     const encrypted = socket.protocol !== undefined;
-    for (let left = encrypted ? LAST_CHANCES_ENCRYPTED : 1; left > 0 && !transport.closed; left--) {
+    for (let left = encrypted ? TLS_DRAIN_ROUNDS : 1; left > 0 && !transport.closed; left--) {
       const chance = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, LAST_CHANCE_MILLISECONDS);
+        timer = setTimeout(resolve, DRAIN_MILLISECONDS);
       });
       await Promise.race([closed.promise, chance]);
     }

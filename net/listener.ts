@@ -10,10 +10,10 @@ import {
 import { pause } from "../internal/pause.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
 import type { SafeLogger } from "./logger.ts";
-import { reworded, systemCode } from "./error_text.ts";
+import { systemCode, withNewMessage } from "./error_text.ts";
 
 /** A connection that was accepted. */
-export interface Accepted {
+export interface AcceptedConnection {
   /** The name of the peer in logs. */
   readonly name: string;
   /** The address of the peer; `null` for Unix sockets and abstract names. */
@@ -34,7 +34,7 @@ export interface Listener {
    * Waits for the next connection, for one caller at a time. Rejects once the listener was closed,
    * and never before.
    */
-  accept(): Promise<Accepted>;
+  accept(): Promise<AcceptedConnection>;
   /** Frees the address, and ends the handshakes in progress. */
   close(): void;
   /** Resolves once the handshakes that {@linkcode close} ends have ended. */
@@ -42,7 +42,7 @@ export interface Listener {
 }
 
 /** The properties of a server that its listener needs. */
-export interface ListenerSide {
+export interface ListenerOptions {
   /** Seconds that a handshake may take, or `null`. */
   readonly timeout: number | null;
   readonly logger: SafeLogger;
@@ -53,7 +53,7 @@ export interface ListenerMaker {
   /** The names of the options that only servers with these listeners have. */
   readonly moreOptions: readonly string[];
   /** Binds a checked address, or throws. */
-  listen(address: Address, side: ListenerSide): Listener;
+  listen(address: Address, side: ListenerOptions): Listener;
 }
 
 /** Plain peers are not authenticated: nothing that they were accepted for can change. */
@@ -102,7 +102,7 @@ export class PlainListener implements Listener {
     this.#log = log;
   }
 
-  async accept(): Promise<Accepted> {
+  async accept(): Promise<AcceptedConnection> {
     const socket = await this.acceptConn();
     const address = peerAddress(this.address, socket.remoteAddr);
     const name = peerName(this.address, address, ++this.#count);
@@ -152,7 +152,7 @@ function listenAt(address: Address): Deno.TcpListener | Deno.UnixListener {
     if (endpoint.transport === "tcp") return Deno.listen(endpoint);
     return endpoint.path === "" ? listenOnFreeName() : Deno.listen(endpoint);
   } catch (error) {
-    throw explainBinding(error, address);
+    throw withBindAdvice(error, address);
   }
 }
 
@@ -166,15 +166,15 @@ export function bindingError(error: unknown, address: Address): unknown {
   } catch (own) {
     return own;
   }
-  return explainBinding(error, address);
+  return withBindAdvice(error, address);
 }
 
 /** An error of the system, reworded to name the address. */
-function explainBinding(error: unknown, address: Address): unknown {
+function withBindAdvice(error: unknown, address: Address): unknown {
   const [host, path] = LISTENING_ADVICE[String(systemCode(error))] ?? ["", ""];
   const isPort = typeof address !== "string" && !(address instanceof Uint8Array);
   const hint = isPort ? host : typeof address === "string" ? path : "";
-  return reworded(
+  return withNewMessage(
     error,
     ({ message }) =>
       `can't listen at ${addressText(address)}: ${message}${hint === "" ? "" : `; ${hint}`}`,

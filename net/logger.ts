@@ -262,7 +262,7 @@ function ignoreFailure(call: () => unknown): void {
  * Writes a line that a peer has caused to the logger of an app. If the app has none, the line goes
  * to the log of the server, which limits such lines. The line may quote text that the peer chose.
  */
-export function warnAbout(
+export function logPeerWarning(
   session: Session | undefined,
   logger: SafeLogger<"warn"> | null,
   text: string,

@@ -9,7 +9,7 @@ import type { Framing } from "../base/wire/headers.ts";
 /** The part of a transport that its sinks need. */
 interface MessageOutput {
   /** Puts bytes behind a preamble of so many bytes; `null` if one write can't take both. */
-  join(preamble: number, bytes: Uint8Array): Uint8Array | null;
+  appendToPreamble(preamble: number, bytes: Uint8Array): Uint8Array | null;
   /** Writes a preamble of so many bytes alone. */
   writePreamble(length: number): Promise<void>;
   /** Writes all of the bytes. */
@@ -125,7 +125,7 @@ export class MessageSink implements ByteSink {
    */
   #join(bytes: Uint8Array): Uint8Array | null {
     if (this.#preamble === 0) return null;
-    const joined = this.#out.join(this.#preamble, bytes);
+    const joined = this.#out.appendToPreamble(this.#preamble, bytes);
     if (joined === null) this.#flush();
     else this.#preamble = 0;
     return joined;

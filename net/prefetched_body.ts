@@ -21,7 +21,7 @@ const MAX_BYTES = 65536;
  * @param timeout Seconds that the body may take while the program doesn't wait for it, or `null`.
  * @param socket The socket of the connection.
  */
-export function keepSmallBody(
+export function prefetchSmallBody(
   response: Response,
   signal: AbortSignal | undefined,
   timeout: number | null,
@@ -37,7 +37,7 @@ export function keepSmallBody(
   if (arrived !== null) {
     filled = new Body(new MemorySource(arrived, "response"), body.contentLength);
   } else {
-    const source = new FilledSource(reader, body.contentLength, timeout, socket);
+    const source = new PrefetchedSource(reader, body.contentLength, timeout, socket);
     filled = new Body(source, body.contentLength);
     source.fill(signal, readerOf(filled).interruption);
   }
@@ -49,7 +49,7 @@ export function keepSmallBody(
  * The bytes of another body, which is read in the background. While the program doesn't wait for
  * them, reading keeps no process alive, and ends after the time-out, however slowly bytes arrive.
  */
-class FilledSource implements BodySource {
+class PrefetchedSource implements BodySource {
   readonly kind = "response";
   readonly buffer: ReadBuffer = new ReadBuffer(this);
   readonly #reader: BodyReader;

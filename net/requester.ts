@@ -182,7 +182,7 @@ export interface Connector {
 }
 
 /** A connection of any connector. */
-export type Connected = Awaited<ReturnType<Connector["connect"]>>;
+export type AnyConnection = Awaited<ReturnType<Connector["connect"]>>;
 
 /** Whether connections can be made. */
 export function isConnector(target: Requester | Connector): target is Connector {

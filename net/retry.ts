@@ -250,12 +250,12 @@ function checkOptions(options: RetryOptions) {
 }
 
 /** Marks an error as transient; returns the error. */
-export function asTransient<E extends Error>(error: E): E {
+export function markTransient<E extends Error>(error: E): E {
   return transience.add(error, true);
 }
 
 /** Marks an error that another attempt would meet again as not transient; returns the error. */
-export function asFinal<E extends Error>(error: E): E {
+export function markFinal<E extends Error>(error: E): E {
   return transience.add(error, false);
 }
 

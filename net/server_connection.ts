@@ -49,19 +49,19 @@ import {
 } from "../base/wire/preamble.ts";
 import { type Interval, startInterval } from "./deadline.ts";
 import {
-  errorAnswer,
   type ErrorStatus,
+  formatErrorResponse,
   isBrokenFraming,
   statusOfPreamble,
 } from "./error_responses.ts";
-import { ExchangeWatch, type ReportExchange } from "./exchange_recorder.ts";
-import { type BodyOver, hasBrokenBody, makeIncomingBody } from "./incoming_body.ts";
+import { ExchangeRecorder, type ExchangeReporter } from "./exchange_recorder.ts";
+import { hasBrokenBody, makeIncomingBody, type OnBodyEnd } from "./incoming_body.ts";
 import { addLingering, linger } from "./lingering.ts";
-import type { ListenerSide } from "./listener.ts";
+import type { ListenerOptions } from "./listener.ts";
 import type { LogDetails } from "./logger.ts";
 import {
-  impossibleEvent,
-  SERVER,
+  invalidTransitionError,
+  SERVER_TRANSITIONS,
   type ServerEvent,
   type ServerState,
 } from "./connection_states.ts";
@@ -81,7 +81,7 @@ const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
 type LineCategory = "debug" | "warn" | "error" | LogDetails["kind"];
 
 /** Why a response is the last one of its session. */
-interface LastResponse {
+interface CloseReason {
   readonly at: LineCategory;
   readonly why: string;
   readonly line?: string;
@@ -90,7 +90,7 @@ interface LastResponse {
 }
 
 /** A request, from the end of its preamble to the end of its response. */
-interface Answering {
+interface ServerExchange {
   readonly request: Request;
   /** The method and the body of the request, which the app may change in its `Request`. */
   readonly method: Method;
@@ -100,7 +100,7 @@ interface Answering {
   /** What the app has returned. */
   returned: unknown;
   /** Why the session ends, if the response has told the client that. */
-  told: LastResponse | null;
+  announcedClose: CloseReason | null;
   /** What is being sent: it was valid, so only the source of its body can fail. */
   answer: OutgoingResponse | null;
 }
@@ -113,13 +113,13 @@ interface Answering {
 const WATCH_MILLISECONDS = 300;
 
 /** The properties that all connections of a server share. */
-export interface ServerContext extends AppParts, ListenerSide {
+export interface ServerContext extends AppParts, ListenerOptions {
   /** The sessions that were accepted and have not ended. */
   readonly sessions: Set<Session>;
   /** The connections that have been refused, and only wait for their peers to read the answer. */
   readonly lingering: Set<ServerConnection>;
   /** Takes the figures of exchanges; `null` if nobody wants them. */
-  readonly report: ReportExchange | null;
+  readonly report: ExchangeReporter | null;
   /** Whether a body of `null` is sent without framing. */
   readonly unframedNull: boolean;
   /** True once no further request will be answered. */
@@ -136,25 +136,25 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   readonly #isTrusted: () => boolean;
   #state: ServerState = "idle";
   /** Takes the figures of the exchange; `null` if nobody wants them. */
-  #figures: ExchangeWatch | null = null;
-  #watching: Interval | undefined;
+  #recorder: ExchangeRecorder | null = null;
+  #watchTimer: Interval | undefined;
   /** Whether `onExchange` runs: if it asks for the signal, nobody has to watch the peer. */
   #isReporting = false;
-  #peerLeft = false;
+  #hasPeerLeft = false;
   /** The body of unknown length that is being sent, which ends with its client. */
-  #streaming: unknown = null;
+  #streamingBody: unknown = null;
   /**
    * Resolves when the slot is free: at the end, or earlier once the session is closed while the app
    * still works, or once the peer only has to read why it was refused.
    */
-  readonly #served = Promise.withResolvers<void>();
-  #over: Promise<void> | null = null;
+  readonly #slotFreed = Promise.withResolvers<void>();
+  #serving: Promise<void> | null = null;
   /** The lingering after the session; `null` before. */
-  #lingered: Promise<void> | null = null;
+  #lingering: Promise<void> | null = null;
   /** The time at which the last wait for a request began; `Infinity` before the first one. */
   #waitStart = Infinity;
   /** The error with which the peer broke the body of a request that is still to be answered. */
-  #broken: unknown = null;
+  #bodyError: unknown = null;
   /** The `expect` of the request whose body is unread, if the request had one. */
   #expectation: unknown = undefined;
 
@@ -174,7 +174,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.session = session;
     this.#isTrusted = isTrusted;
     this.#transport = new Transport(socket, context.timeout, checkRequestPrefix);
-    this.#transport.addCloseListener(() => this.#end());
+    this.#transport.addCloseListener(() => this.#finishSession());
     setSessionCallbacks(session, this);
   }
 
@@ -182,40 +182,40 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * Enters the state that follows an event. If the table has none, this ends the connection and
    * throws.
    */
-  #on(event: ServerEvent): void {
-    const next = SERVER[this.#state][event];
+  #transition(event: ServerEvent): void {
+    const next = SERVER_TRANSITIONS[this.#state][event];
     if (next === undefined) {
-      const error = impossibleEvent(event, this.#state);
+      const error = invalidTransitionError(event, this.#state);
       this.#endSession("error", messageOf(error), stackOf(error), error);
       this.#transport.close(error);
       // The slot is free at once, even if the app never returns.
-      this.#served.resolve();
+      this.#slotFreed.resolve();
       throw error;
     }
     this.#state = next;
   }
 
   /** Ends the session: the last response has been sent, or the connection has been closed. */
-  #end(): void {
-    this.#on("ends");
-    clearInterval(this.#watching);
+  #finishSession(): void {
+    this.#transition("ends");
+    clearInterval(this.#watchTimer);
     const session = this.session;
     this.#context.sessions.delete(session);
     const { closed, failure } = this.#transport;
     // The reason is made on demand: most apps don't look at it, and an error costs more than a
     // request.
-    let reason = failure ?? this.#broken;
+    let reason = failure ?? this.#bodyError;
     const makeReason = () =>
       reason ??= this.#state === "endedByPeer"
         ? new EmptyPreambleError()
         : new ConnectionClosedError(`the session has ended: ${session.message}`);
-    if (this.#figures !== null) this.#endExchange(closed ? makeReason() : null);
+    if (this.#recorder !== null) this.#endExchange(closed ? makeReason() : null);
     abortSession(session, makeReason);
   }
 
   #endExchange(error: unknown): void {
     this.#isReporting = true;
-    this.#figures?.end(error);
+    this.#recorder?.end(error);
     this.#isReporting = false;
   }
 
@@ -224,16 +224,16 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * and while a body is read, a pending read notices the end of the peer.
    */
   onSignalRequested(): void {
-    if (this.#watching !== undefined || this.#isReporting) return;
+    if (this.#watchTimer !== undefined || this.#isReporting) return;
     const onEnd = () => {
-      this.#peerLeft = true;
+      this.#hasPeerLeft = true;
       const reason = new ConnectionClosedError("the peer has closed the connection");
       abortSession(this.session, () => reason);
       // The body's source may wait for ever, and would keep the slot. The watch goes on, for a body
       // that begins later.
-      cancelQuietly(this.#streaming, reason);
+      cancelQuietly(this.#streamingBody, reason);
     };
-    this.#watching = startInterval(() => this.#transport.watch(onEnd), WATCH_MILLISECONDS);
+    this.#watchTimer = startInterval(() => this.#transport.watch(onEnd), WATCH_MILLISECONDS);
   }
 
   /**
@@ -243,12 +243,12 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   onSessionClosed(reason: unknown): void {
     const transport = this.#transport;
     const before = this.#state;
-    this.#on("appCloses");
+    this.#transition("appCloses");
     if (this.#state !== before) {
       this.#endSession("debug", `closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
     }
-    if (transport.closed) this.#served.resolve();
+    if (transport.closed) this.#slotFreed.resolve();
   }
 
   onLogLine(logLine: string, error?: unknown): void {
@@ -276,12 +276,12 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const broken = closed && failure !== null;
     endSession(this.session, broken ? messageOf(failure) : "closed by the server");
     this.#transport.close();
-    this.#served.resolve();
+    this.#slotFreed.resolve();
   }
 
   /** Resolves when the session has ended or was closed; the app may never return. Never rejects. */
   get ended(): Promise<void> {
-    return this.#served.promise;
+    return this.#slotFreed.promise;
   }
 
   /**
@@ -289,33 +289,33 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * app included. Never rejects. A further call returns the same promise.
    */
   serve(): Promise<void> {
-    return this.#over ??= this.#serve();
+    return this.#serving ??= this.#serve();
   }
 
   async #serve(): Promise<void> {
     try {
       if (await this.#accept()) {
         const isRefused = await this.#serveRequests();
-        await (this.#lingered ?? this.#linger({ keepsSlot: !isRefused }));
+        await (this.#lingering ?? this.#linger({ keepsSlot: !isRefused }));
       }
     } catch (error) {
-      this.#report(this.#transport.breakWith(error));
+      this.#logConnectionError(this.#transport.failWith(error));
     } finally {
       this.#transport.close();
-      disposeStore(this.session, (error) => this.#reportApp(error, "session.store"));
-      this.#served.resolve();
+      disposeStore(this.session, (error) => this.#logAppError(error, "session.store"));
+      this.#slotFreed.resolve();
       this.#context.lingering.delete(this);
     }
   }
 
   /** Ends the session, and waits until the peer could read the last response. */
   #linger({ keepsSlot }: { readonly keepsSlot: boolean }): Promise<void> {
-    this.#end();
+    this.#finishSession();
     if (!keepsSlot) {
       addLingering(this.#context.lingering, this);
-      this.#served.resolve();
+      this.#slotFreed.resolve();
     }
-    return this.#lingered = linger(this.#transport, this.#socket);
+    return this.#lingering = linger(this.#transport, this.#socket);
   }
 
   async #accept(): Promise<boolean> {
@@ -327,7 +327,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         refusal = await this.#applyDecision(await onConnect(this.session, this.#socket));
       }
     } catch (error) {
-      this.#fail(error, "onConnect");
+      this.#logFailure(error, "onConnect");
       return false;
     }
     const { closed, failure } = this.#transport;
@@ -371,19 +371,19 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     for (;;) {
       let preamble;
       try {
-        while ((preamble = this.#takeRequest()) === null) {
+        while ((preamble = this.#parseRequest()) === null) {
           const hasReceived = transport.endReceive(await transport.beginReceive());
           // An idle session may have been ended meanwhile.
-          if (this.#lingered !== null) return false;
+          if (this.#lingering !== null) return false;
           if (hasReceived) continue;
-          this.#on("peerEnds");
+          this.#transition("peerEnds");
           this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
           transport.close();
           return false;
         }
       } catch (error) {
-        if (this.#lingered !== null) return false;
-        return await this.#refuseRequest(error);
+        if (this.#lingering !== null) return false;
+        return await this.#respondToInvalidPreamble(error);
       }
       const answering = this.#beginExchange(preamble);
       const { request, body } = answering;
@@ -397,16 +397,16 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         }
         const rest = transport.endSend(await this.#beginResponse(answering));
         if (rest !== null) await rest;
-        this.#streaming = null;
+        this.#streamingBody = null;
       } catch (error) {
-        return await this.#refuseToAnswer(answering, error);
+        return await this.#failResponse(answering, error);
       }
       if (this.#finishExchange(answering)) return false;
     }
   }
 
   /** Takes a request out of the bytes that have arrived; `null` if more must be received. */
-  #takeRequest(): RequestPreamble | null {
+  #parseRequest(): RequestPreamble | null {
     const { reader } = this.#transport;
     const end = this.#transport.searchPreamble();
     if (end < 0) return null;
@@ -416,30 +416,30 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /** Answers bytes that are no request, if they are HTTP. */
-  #refuseRequest(error: unknown): Promise<true> {
+  #respondToInvalidPreamble(error: unknown): Promise<true> {
     const transport = this.#transport;
     const { bytes, start, end } = transport.reader;
-    const failure = transport.breakWith(error);
+    const failure = transport.failWith(error);
     const status = statusOfPreamble(failure, bytes.subarray(start, end));
     if (status === null) throw failure;
-    transport.beginAnswer(null);
-    this.#report(failure);
-    return this.#refuse(status);
+    transport.startResponse(null);
+    this.#logConnectionError(failure);
+    return this.#sendErrorResponse(status);
   }
 
   /** Makes what the app gets. */
-  #beginExchange({ method, uri, headers, framing, path, query }: RequestPreamble): Answering {
+  #beginExchange({ method, uri, headers, framing, path, query }: RequestPreamble): ServerExchange {
     const transport = this.#transport;
     const { report } = this.#context;
-    if (framing === null) this.#on("request");
+    if (framing === null) this.#transition("request");
     else {
-      this.#on("requestWithBody");
+      this.#transition("requestWithBody");
       this.#expectation = headers["expect"];
     }
-    const body = makeIncomingBody(api, transport, this.#bodyOver, "request", framing);
+    const body = makeIncomingBody(api, transport, this.#onBodyEnd, "request", framing);
     const request = new Request(INTERNAL, method, uri, headers, body, [], path, query);
-    this.#figures = report === null ? null : new ExchangeWatch(report, this.session, request);
-    transport.beginAnswer(this.#figures);
+    this.#recorder = report === null ? null : new ExchangeRecorder(report, this.session, request);
+    transport.startResponse(this.#recorder);
     return {
       request,
       method,
@@ -447,13 +447,13 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       // The headers are read before the app gets them, which may change them.
       isLast: hasConnectionClose(headers),
       returned: undefined,
-      told: null,
+      announcedClose: null,
       answer: null,
     };
   }
 
   /** Begins to send what the app has returned. */
-  #beginResponse(answering: Answering): Promise<number | void> {
+  #beginResponse(answering: ServerExchange): Promise<number | void> {
     const { method, body } = answering;
     const transport = this.#transport;
     const answer = parseAppResult(answering.returned);
@@ -465,8 +465,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const framing = responseFraming(method, body, answer, unframedNull);
     // A body that writes itself, as in a proxy, may read the request's body while it is sent.
     const mayReadRequest = isWritable(answer.body) && body !== null && !readerOf(body).isStopped;
-    answering.told = this.#whyLast(answering, answer, mayReadRequest);
-    const added = answering.told === null ? null : makeCloseHeader(headers);
+    answering.announcedClose = this.#findCloseReason(answering, answer, mayReadRequest);
+    const added = answering.announcedClose === null ? null : makeCloseHeader(headers);
     const buffer = transport.beginMessage();
     const length = formatResponsePreamble(
       buffer,
@@ -478,14 +478,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       added,
     );
     transport.endPreamble(buffer, length);
-    this.#figures?.respond(status, length);
+    this.#recorder?.respond(status, length);
     const isHead = method === "HEAD";
     const sending = transport.beginSend(length, isHead ? null : answer.body, framing);
     answering.answer = answer;
     if (isHead) {
       cancelUnused(answer.body, bodyToHeadError());
     } else if (framing === "chunked") {
-      this.#streaming = answer.body;
+      this.#streamingBody = answer.body;
       this.onSignalRequested();
     }
     return sending;
@@ -495,13 +495,13 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * Ends an exchange whose response can't be sent, or not to its end; returns whether an error was
    * sent in its place.
    */
-  async #refuseToAnswer(answering: Answering, error: unknown): Promise<boolean> {
+  async #failResponse(answering: ServerExchange, error: unknown): Promise<boolean> {
     const { answer, returned, body, request } = answering;
     cancelAppResult(returned, body, error);
-    const failure = this.#transport.breakWith(error);
-    const status = this.#fail(failure, "the app", request, answer !== null);
+    const failure = this.#transport.failWith(error);
+    const status = this.#logFailure(failure, "the app", request, answer !== null);
     if (status !== null) {
-      await this.#refuse(status);
+      await this.#sendErrorResponse(status);
       cancelQuietly(body, unreadError(status));
     }
     this.#endExchange(failure);
@@ -510,16 +510,16 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /** Ends an exchange whose response was sent; returns whether it was the last one. */
-  #finishExchange(answering: Answering): boolean {
+  #finishExchange(answering: ServerExchange): boolean {
     const { closed, failure } = this.#transport;
     const answer = answering.answer!;
     // While the response was sent, a body may have been read, and the server begun to stop.
-    const last = this.#whyLast(answering, answer) ?? answering.told;
+    const last = this.#findCloseReason(answering, answer) ?? answering.announcedClose;
     countRequest(this.session);
     // If the connection was closed during the last bytes, the reason has been reported already.
     if (closed) throw failure ?? new ConnectionClosedError();
     if (last === null) {
-      this.#on("answered");
+      this.#transition("answered");
       this.#waitStart = performance.now();
       this.#endExchange(null);
       return false;
@@ -536,16 +536,16 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    *
    * @param mayReadRequest Whether the response's own body may still read the request's body.
    */
-  #whyLast(
-    { isLast }: Answering,
+  #findCloseReason(
+    { isLast }: ServerExchange,
     { status, headers }: OutgoingResponse,
     mayReadRequest = false,
-  ): LastResponse | null {
+  ): CloseReason | null {
     if (this.#state === "broken") {
-      const why = messageOf(this.#broken);
-      return { at: "protocol", why, line: why, error: this.#broken };
+      const why = messageOf(this.#bodyError);
+      return { at: "protocol", why, line: why, error: this.#bodyError };
     }
-    const last = (at: LineCategory, why: string): LastResponse => ({ at, why });
+    const last = (at: LineCategory, why: string): CloseReason => ({ at, why });
     // Any peer can send a body that its app does not want, so such a body is no error of the app.
     if (!mayReadRequest && this.#state === "unread") {
       return last("body", `the body of a request was left unread (status ${status})`);
@@ -571,21 +571,26 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * @param isSending True if the answer was valid: only the source of its body can have failed.
    * @returns The status that can be sent in place of the response, or `null` for none.
    */
-  #fail(error: unknown, where: string, request?: Request, isSending = false): ErrorStatus | null {
+  #logFailure(
+    error: unknown,
+    where: string,
+    request?: Request,
+    isSending = false,
+  ): ErrorStatus | null {
     const { closed, failure, sent } = this.#transport;
     if (closed || failure !== null) {
-      this.#report(failure ?? error);
+      this.#logConnectionError(failure ?? error);
       return null;
     }
     // If the peer has left, two failures are no mistake of the app: an operation that rejected for
     // this reason, and a failure of the source of a body, whose rest nobody wants.
-    if (this.#peerLeft && (isSending || error instanceof ConnectionClosedError)) {
+    if (this.#hasPeerLeft && (isSending || error instanceof ConnectionClosedError)) {
       this.#endSession("debug", `the peer has left; the response ended with ${messageOf(error)}`);
       return null;
     }
-    const isOfRequest = this.#state === "broken" && error === this.#broken;
+    const isOfRequest = this.#state === "broken" && error === this.#bodyError;
     if (isOfRequest) {
-      this.#report(error);
+      this.#logConnectionError(error);
     } else if (request !== undefined && isTooLong(request.body, error)) {
       // Any peer can send such a body, so this is no error of the app.
       this.#endSession(
@@ -597,22 +602,22 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       const why = `the source of a response's body broke off: ${messageOf(error)}`;
       this.#endSession("warn", why, why, error);
     } else {
-      this.#reportApp(error, where, request);
+      this.#logAppError(error, where, request);
     }
     if (sent !== "nothing") return null;
     return isOfRequest ? 400 : 500;
   }
 
   /** Answers what can't be accepted, or sent. Nothing behind it is processed. */
-  async #refuse(status: ErrorStatus): Promise<true> {
-    const bytes = errorAnswer(status);
+  async #sendErrorResponse(status: ErrorStatus): Promise<true> {
+    const bytes = formatErrorResponse(status);
     this.#transport.exchange?.respond(status, bytes.length);
     await this.#transport.write(bytes);
     return true;
   }
 
   /** Reports a failure of the peer, the network or the deadline. */
-  #report(error: unknown): void {
+  #logConnectionError(error: unknown): void {
     if (this.#state === "closedByApp") return;
     const { closed, failure } = this.#transport;
     if (closed && failure === null) return this.#endSession("debug", "closed by the server");
@@ -629,7 +634,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#endSession(at, why, why, broke);
   }
 
-  #reportApp(error: unknown, where: string, request?: Request): void {
+  #logAppError(error: unknown, where: string, request?: Request): void {
     const what = request === undefined ? "" : `\n    for ${request.method} ${quote(request.uri)}`;
     const why = `an error of ${where}: `;
     this.#endSession("app", why + messageOf(error), why + stackOf(error) + what, error);
@@ -652,18 +657,18 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     logger[level](text, { kind: isLevel ? "other" : at, who, error });
   }
 
-  readonly #bodyOver: BodyOver = (end, error) => {
+  readonly #onBodyEnd: OnBodyEnd = (end, error) => {
     const { closed, sent } = this.#transport;
     if (end === "consumed") {
-      this.#on("bodyRead");
+      this.#transition("bodyRead");
       this.#expectation = undefined;
     } else if (end === "canceled") {
       // Nobody waits for the rest any more; an error may still be the answer.
       this.#transport.deadline.stopWait();
     } else if (!closed && sent === "nothing" && isBrokenFraming(error)) {
       // An answer is still possible: the peer has only sent nonsense.
-      this.#on("bodyBreaks");
-      this.#broken = error;
+      this.#transition("bodyBreaks");
+      this.#bodyError = error;
     } else {
       this.#transport.close(error);
     }

@@ -17,7 +17,7 @@ import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { type CheckPrefix, findPreambleEnd, preambleTooLargeError } from "../base/wire/preamble.ts";
 import { Deadline } from "./deadline.ts";
-import type { ExchangeWatch } from "./exchange_recorder.ts";
+import type { ExchangeRecorder } from "./exchange_recorder.ts";
 import { MessageSink } from "./message_sink.ts";
 
 /** The size of a first buffer for messages that leave: large enough for most. */
@@ -51,7 +51,7 @@ type CloseListener = (failure: unknown) => void;
  * `rest = transport.endSend(await transport.beginSend(…))`, then `if (rest !== null) await rest`.
  *
  * Hot path: one read and one write for each message. An async wrapper around either costs as much
- * as parsing, so begin… returns the socket's promise, and end… or {@linkcode breakWith} follows.
+ * as parsing, so begin… returns the socket's promise, and end… or {@linkcode failWith} follows.
  */
 export class Transport implements AheadSource {
   /** Bytes that arrived and were not consumed yet. */
@@ -59,14 +59,14 @@ export class Transport implements AheadSource {
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
   /** Counts the bytes of the message that the socket takes; `null` if nobody wants the figures. */
-  exchange: ExchangeWatch | null = null;
+  exchange: ExchangeRecorder | null = null;
   /** Whether a client has begun a request that is not answered yet. */
   awaitsResponse = false;
   /**
    * What learns of the reads that were issued ahead: the rest of a client's connection. A function
    * here, another one for each connection, made a request with its own connection a tenth slower.
    */
-  rest: { arrived(error: unknown): void } | null = null;
+  idleRead: { onRead(error: unknown): void } | null = null;
   readonly #socket: Socket;
   readonly #checkPrefix: CheckPrefix;
   readonly #closeListeners: CloseListener[] = [];
@@ -155,7 +155,7 @@ export class Transport implements AheadSource {
    * Closes when a signal is aborted, with the signal's reason. The signal keeps nothing but this
    * object alive.
    */
-  closeOn(signal: AbortSignal): void {
+  closeOnAbort(signal: AbortSignal): void {
     const abort = () => this.close(signal.reason);
     if (signal.aborted) return abort();
     signal.addEventListener("abort", abort);
@@ -168,7 +168,7 @@ export class Transport implements AheadSource {
    *
    * @returns The error to report: the connection's own if that was closed before.
    */
-  breakWith(error: unknown): unknown {
+  failWith(error: unknown): unknown {
     const isOfWrite = this.#sending !== null;
     if (isOfWrite) this.#sent = "refused";
     return this.#keepFailure(error, isOfWrite || this.#receiving !== "nothing");
@@ -210,7 +210,7 @@ export class Transport implements AheadSource {
 
   /**
    * Begins to read more of a preamble; {@linkcode endReceive} takes the result of the promise, and
-   * {@linkcode breakWith} its error.
+   * {@linkcode failWith} its error.
    *
    * The wait for the first byte is bounded, and from that byte on the wait for the whole preamble:
    * a peer gains nothing by sending a byte a second.
@@ -279,7 +279,7 @@ export class Transport implements AheadSource {
   }
 
   arrivedAhead(error: unknown): void {
-    this.rest?.arrived(error);
+    this.idleRead?.onRead(error);
   }
 
   /**
@@ -296,7 +296,7 @@ export class Transport implements AheadSource {
   /**
    * Waits for a read that is pending, and drops all bytes that have arrived; returns their number.
    */
-  async dropArrived(): Promise<number> {
+  async discardBuffered(): Promise<number> {
     // A read of a body may still be pending, and a socket allows only one read at a time.
     await this.#reading;
     const count = await this.reader.settleAhead();
@@ -310,7 +310,7 @@ export class Transport implements AheadSource {
   }
 
   /** Begins to answer a request: nothing of the answer has been sent yet. */
-  beginAnswer(exchange: ExchangeWatch | null): void {
+  startResponse(exchange: ExchangeRecorder | null): void {
     this.exchange = exchange;
     this.#sent = "nothing";
   }
@@ -341,7 +341,7 @@ export class Transport implements AheadSource {
   /**
    * Begins to send a message whose preamble is made. A small body, or the part of a body that is
    * available now, goes out in the same write. {@linkcode endSend} takes the result of the promise,
-   * and {@linkcode breakWith} its error.
+   * and {@linkcode failWith} its error.
    */
   beginSend(
     length: number,
@@ -353,7 +353,7 @@ export class Transport implements AheadSource {
     } else {
       if (!(body instanceof Uint8Array)) return this.#sendBody(length, body, framing);
       checkUnchanged(body, framing as number);
-      this.#sending = this.join(length, body, framing as number);
+      this.#sending = this.appendToPreamble(length, body, framing as number);
       if (this.#sending === null) return this.#sendLarge(length, viewOf(body));
     }
     return this.#beginWrite(this.#sending);
@@ -363,7 +363,11 @@ export class Transport implements AheadSource {
    * Puts `count` bytes behind a preamble of `length` bytes, to go out in the same write; `null` if
    * the bytes are too many for one write.
    */
-  join(length: number, bytes: Uint8Array, count: number = bytes.length): Uint8Array | null {
+  appendToPreamble(
+    length: number,
+    bytes: Uint8Array,
+    count: number = bytes.length,
+  ): Uint8Array | null {
     const whole = length + count;
     if (whole > JOINED_BYTES) return null;
     if (whole > this.#out.length) {

@@ -10,7 +10,7 @@ import { wildcardHint } from "@degu/internal/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
-import { explainName } from "@degu/internal/net/connect.ts";
+import { withLookupAdvice } from "@degu/internal/net/connect.ts";
 import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
 import { partInUse } from "@degu/internal/files/transfer/part_file.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
@@ -369,7 +369,7 @@ Deno.test("a peer that hangs does not answer; where nobody listens, it does not 
 Deno.test("a name that can't be looked up is said to be one", () => {
   for (const code of ["EAI_AGAIN", "ENOTFOUND"]) {
     const unknown = withCode(new Error(`getaddrinfo ${code} laptop.local`), code);
-    const attempt = explainName(unknown, ["laptop.local", 7443]);
+    const attempt = withLookupAdvice(unknown, ["laptop.local", 7443]);
     const cause = new AggregateError([attempt]);
     const error = new DeviceError("UNREACHABLE", "for programs", { cause });
     const said = "no address answers: the name laptop.local can't be looked up; check the name";

@@ -4,7 +4,7 @@ import type { Api, ResponseTuple } from "../../base.ts";
 import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { MAX_LENGTH } from "../../base/wire/limits.ts";
-import { makeSafeLogger, type SafeLogger, warnAbout } from "../../net/logger.ts";
+import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../../net/logger.ts";
 import { messageOf } from "../../net/error_text.ts";
 import { BundleError } from "../bundle.ts";
 import { KnownDigests } from "../digest.ts";
@@ -254,10 +254,10 @@ export class FilesApp implements AppObject {
       const where = path === undefined ? "" : `${path}: `;
       const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
       const who = session === undefined ? "a peer" : session.user ?? session;
-      warnAbout(session, this.#logger, `${who}: ${what}`, refusal.cause);
+      logPeerWarning(session, this.#logger, `${who}: ${what}`, refusal.cause);
     };
     const failed = (error: unknown) => {
-      warnAbout(session, this.#logger, `onFile: ${messageOf(error)}`, error);
+      logPeerWarning(session, this.#logger, `onFile: ${messageOf(error)}`, error);
     };
     const report: FileRequest["report"] = (action, path, bytes, complete, status) => {
       try {

@@ -21,7 +21,7 @@ import {
 import { connectorOf, peerOfConnection } from "../../net/connection_pool.ts";
 import { requestSignal } from "../../net/request_signal.ts";
 import { checkRequester, isConnector } from "../../net/requester.ts";
-import { asRepeatable } from "../../net/client_errors.ts";
+import { clearMaybeProcessed } from "../../net/client_errors.ts";
 import { parseMode } from "../modes.ts";
 
 /** What the program `degu` wants of the transfers of a client, or over a pool, beside options. */
@@ -144,7 +144,7 @@ export class TransferClient implements Disposable {
       this.granted = parseMode(response.headers["file-mode-mask"]) ?? this.granted;
       return response;
     } catch (error) {
-      throw this.#isRepeatable ? asRepeatable(error) : error;
+      throw this.#isRepeatable ? clearMaybeProcessed(error) : error;
     }
   }
 

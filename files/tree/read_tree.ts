@@ -4,7 +4,7 @@ import { BodyError, type HeaderDict, type Response } from "../../base.ts";
 import { notAllowedError } from "../../internal/checks.ts";
 import { quote } from "../../internal/quote.ts";
 import { Turns } from "../../internal/disk/files.ts";
-import { asTransient } from "../../net/retry.ts";
+import { markTransient } from "../../net/retry.ts";
 import { parseDate } from "../conditions.ts";
 import { directoryUriOf } from "../file_name.ts";
 import {
@@ -245,7 +245,7 @@ export async function* entriesOf<Entry extends DirectoryEntry>(
       "meanwhile, the disk there failed, or the connection broke off";
     const options = { cause: error, problem };
     const cut = new TransferError("BAD_LIST", `${problem}; call again`, options);
-    throw asTransient(cut);
+    throw markTransient(cut);
   }
   parser.end();
 }

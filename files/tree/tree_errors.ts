@@ -3,7 +3,7 @@
 import type { DirectoryEntry } from "../entries.ts";
 import { TransferError } from "../transfer_error.ts";
 import type { TreeResult } from "../options.ts";
-import { asTransient } from "../../net/retry.ts";
+import { markTransient } from "../../net/retry.ts";
 import { quotePath, type Reason, type TreeNode } from "./tree.ts";
 
 function copyError(
@@ -105,7 +105,7 @@ export function incompleteError(
     ? ""
     : ` (deletionsSkipped: "${deletionsSkipped}")`;
   const error = new TransferError("INCOMPLETE", `${problem}${skipped}`, { cause, result });
-  return failed > 0 && isTransient ? asTransient(error) : error;
+  return failed > 0 && isTransient ? markTransient(error) : error;
 }
 
 /** The error of a file or directory whose own directory is not there. */

@@ -26,9 +26,9 @@ const MAX_CHAIN = 32;
 const MAX_SIGNATURES = 128;
 const MAX_SIGNERS = 1000;
 /** How many certificates are remembered: some megabytes at most. */
-const MAX_KNOWN = 1000;
+const MAX_CACHED = 1000;
 /** The size of the largest certificate that is remembered, in bytes. */
-const MAX_KNOWN_BYTES = 2048;
+const MAX_CACHED_BYTES = 2048;
 
 type Purpose = keyof typeof PURPOSE;
 
@@ -155,7 +155,7 @@ function isForPurpose({ purposes }: Certificate, purpose: Purpose | undefined): 
     purposes.includes(PURPOSE[purpose]) || purposes.includes(ANY_PURPOSE);
 }
 
-const knownCertificates = new Map<string, Certificate>();
+const certificateCache = new Map<string, Certificate>();
 
 /**
  * Parses a certificate, or returns the remembered certificate with exactly the same bytes, since
@@ -165,13 +165,13 @@ const knownCertificates = new Map<string, Certificate>();
  * @throws {RangeError} if the bytes aren't a certificate in DER.
  */
 export function readCertificate(der: Uint8Array): Certificate {
-  if (der.length > MAX_KNOWN_BYTES) return parseCertificate(der);
+  if (der.length > MAX_CACHED_BYTES) return parseCertificate(der);
   const key = der.toHex();
-  const found = knownCertificates.get(key);
+  const found = certificateCache.get(key);
   if (found !== undefined) return found;
   const read = parseCertificate(der);
-  knownCertificates.set(key, read);
-  evictOldest(knownCertificates, MAX_KNOWN);
+  certificateCache.set(key, read);
+  evictOldest(certificateCache, MAX_CACHED);
   return read;
 }
 

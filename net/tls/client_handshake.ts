@@ -13,17 +13,17 @@ import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../internal/quote.ts";
 import { endpointOf } from "../addresses.ts";
 import {
-  bounded,
-  type ConnectBounds,
-  connecting,
+  type ConnectLimits,
   connectSocket,
-  explainName,
   withAddress,
+  withConnectErrors,
+  withLookupAdvice,
+  withTimeoutAndSignal,
 } from "../connect.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { handshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { hostAddress, identifyServer, skipDescriptions } from "./peer.ts";
+import { disablePeerCertificateObjects, hostAddress, identifyServer } from "./peer.ts";
 import { checkNegotiated } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
 import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
@@ -73,13 +73,13 @@ export async function connectTls(
   address: Address,
   sslctx: ClientSslctx,
   sslHost: string | null,
-  bounds: ConnectBounds,
+  bounds: ConnectLimits,
   protocol: string | null,
 ): Promise<TlsSocket> {
   const rawStream = await connectStream(address, bounds);
   const who = addressText(address);
   try {
-    return await bounded(() => `the TLS handshake with ${who}`, bounds, async () => {
+    return await withTimeoutAndSignal(() => `the TLS handshake with ${who}`, bounds, async () => {
       try {
         return await handshake(rawStream, sslctx, sslHost, protocol);
       } catch (error) {
@@ -93,7 +93,7 @@ export async function connectTls(
 }
 
 /** `node:net` can't reach an address with a scope. */
-async function connectStream(address: Address, bounds: ConnectBounds): Promise<RawStream> {
+async function connectStream(address: Address, bounds: ConnectLimits): Promise<RawStream> {
   const endpoint = endpointOf(address);
   if (endpoint.transport === "tcp" && endpoint.hostname.includes("%")) {
     return makeDuplex(await connectSocket(address, bounds));
@@ -101,11 +101,11 @@ async function connectStream(address: Address, bounds: ConnectBounds): Promise<R
   const where = endpoint.transport === "tcp"
     ? { host: endpoint.hostname, port: endpoint.port, noDelay: true }
     : { path: endpoint.path };
-  return await connecting(address, bounds, async (signal) => {
+  return await withConnectErrors(address, bounds, async (signal) => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const socket = loadBuiltin("node:net").connect(where);
     signal.addEventListener("abort", () => socket.destroy());
-    socket.on("error", (error) => reject(explainName(translateError(error), address)));
+    socket.on("error", (error) => reject(withLookupAdvice(translateError(error), address)));
     socket.once("connect", resolve);
     await promise;
     return makeNetStream(socket);
@@ -131,7 +131,7 @@ async function handshake(
     checkServerIdentity: () => undefined,
     ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
   });
-  skipDescriptions(socket);
+  disablePeerCertificateObjects(socket);
   const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
   socket.once("secureConnect", () => {
     try {

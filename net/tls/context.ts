@@ -359,7 +359,7 @@ export interface ServerMaterial {
   /**
    * Whether a client needs a certificate; if not, a certificate that is not good counts as none.
    */
-  readonly insists: boolean;
+  readonly requiresCertificate: boolean;
   /** The authorities whose clients are accepted; none if every client is, or none yet. */
   readonly authorities: Authorities;
 }
@@ -401,7 +401,7 @@ function makeServerSslctx(
       requestCert: trust !== null,
       rejectUnauthorized: verify,
     },
-    insists: verify,
+    requiresCertificate: verify,
     authorities: new Authorities(trust?.authorities ?? []),
   });
   return sslctx;

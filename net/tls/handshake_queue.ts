@@ -11,7 +11,7 @@
 
 import { DeguError, TlsError } from "../../base/errors.ts";
 import { MAX_INTERVAL } from "../deadline.ts";
-import type { Accepted, ListenerSide } from "../listener.ts";
+import type { AcceptedConnection, ListenerOptions } from "../listener.ts";
 import type { SafeLogger } from "../logger.ts";
 import type { RawStream } from "./raw_stream.ts";
 
@@ -26,9 +26,9 @@ const MAX_DONE = 64;
  * long. However often strangers connect, a handshake has enough time, and so few are begun that
  * they take only a part of the processor.
  */
-const LEAST_MILLISECONDS = 250;
+const MIN_HANDSHAKE_MILLISECONDS = 250;
 
-export interface Arrival {
+export interface PendingConnection {
   /** The name of the peer in logs. */
   readonly name: string;
   readonly rawStream: Pick<RawStream, "hasReceived" | "close">;
@@ -36,7 +36,7 @@ export interface Arrival {
 
 interface Handshake {
   readonly since: number;
-  readonly rawStream: Arrival["rawStream"];
+  readonly rawStream: PendingConnection["rawStream"];
   /** Rejects to end the handshake. */
   readonly end: PromiseWithResolvers<never>;
   /** True once the handshake was ended for a reason that is no fault of the peer. */
@@ -44,31 +44,31 @@ interface Handshake {
 }
 
 /** The connections of a listener, from their arrival until a server takes them. */
-export class Admission<T extends Arrival> {
+export class HandshakeQueue<T extends PendingConnection> {
   readonly #timeout: number | null;
   readonly #logger: SafeLogger;
-  readonly #handshake: (arrival: T) => Promise<Accepted>;
+  readonly #handshake: (arrival: T) => Promise<AcceptedConnection>;
   /** The connections whose handshake has not begun, the oldest first. */
   readonly #waiting: T[] = [];
   /** The handshakes that have begun, the oldest first. */
   readonly #inProgress = new Set<Handshake>();
   /** The connections whose handshake is done, and that no server has taken, the oldest first. */
-  readonly #done: Accepted[] = [];
+  readonly #done: AcceptedConnection[] = [];
   /** The functions that do handshakes, until they have ended. */
   readonly #running = new Set<Promise<void>>();
   /** Whether a server has asked for a connection: no handshake begins before. */
   #begun = false;
   #closed = false;
   /** The server's call that waits for a connection. */
-  #taker: PromiseWithResolvers<Accepted> | null = null;
+  #taker: PromiseWithResolvers<AcceptedConnection> | null = null;
   /** The timer for the time-out of handshakes. */
   #expiry: ReturnType<typeof setTimeout> | undefined;
   /** The timer for the moment at which a handshake may be closed for a connection that waits. */
   #room: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
-    { timeout, logger }: ListenerSide,
-    handshake: (arrival: T) => Promise<Accepted>,
+    { timeout, logger }: ListenerOptions,
+    handshake: (arrival: T) => Promise<AcceptedConnection>,
   ) {
     this.#timeout = timeout;
     this.#logger = logger;
@@ -102,7 +102,7 @@ export class Admission<T extends Arrival> {
    * Waits for the next connection whose handshake is done; for one caller at a time. The first call
    * begins the handshakes. Rejects once closed, and never before.
    */
-  accept(): Promise<Accepted> {
+  accept(): Promise<AcceptedConnection> {
     this.#begun = true;
     this.#begin();
     const next = this.#done.shift();
@@ -147,7 +147,7 @@ export class Admission<T extends Arrival> {
     if (this.#inProgress.size < MAX_IN_PROGRESS) return true;
     const [oldest] = this.#inProgress;
     const next = this.#inProgress.values().find(isSilent) ?? oldest!;
-    const left = next.since + LEAST_MILLISECONDS - performance.now();
+    const left = next.since + MIN_HANDSHAKE_MILLISECONDS - performance.now();
     if (left > 0) {
       this.#room ??= setTimeout(() => {
         this.#room = undefined;
@@ -190,7 +190,7 @@ export class Admission<T extends Arrival> {
     }
   }
 
-  #finish({ name }: T, accepted: Accepted): void {
+  #finish({ name }: T, accepted: AcceptedConnection): void {
     if (this.#taker !== null) {
       this.#taker.resolve(accepted);
       this.#taker = null;
@@ -233,6 +233,6 @@ function evict(handshake: Handshake, reason: string): void {
   handshake.end.reject(new DeguError(reason));
 }
 
-function isSilent({ rawStream }: { readonly rawStream: Arrival["rawStream"] }): boolean {
+function isSilent({ rawStream }: { readonly rawStream: PendingConnection["rawStream"] }): boolean {
   return !rawStream.hasReceived;
 }

@@ -8,14 +8,14 @@ import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts"
 import { boundAddress, type Endpoint, endpointOf, peerAddress, peerName } from "../addresses.ts";
 import { type Interval, startInterval } from "../deadline.ts";
 import {
-  type Accepted,
+  type AcceptedConnection,
   bindingError,
   type Listener,
-  type ListenerSide,
+  type ListenerOptions,
   PlainListener,
 } from "../listener.ts";
 import type { SafeLogger } from "../logger.ts";
-import { Admission } from "./handshake_queue.ts";
+import { HandshakeQueue } from "./handshake_queue.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
 import { translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
@@ -31,7 +31,7 @@ type NamedConnection = RawConnection & { readonly name: string };
 /**
  * The context of a running server, which its listeners share; a new context takes effect at once.
  */
-export class ContextInForce {
+export class CurrentTlsContext {
   #sslctx: ServerSslctx;
   readonly #openedListeners: (() => void)[] = [];
 
@@ -54,7 +54,7 @@ export class ContextInForce {
   }
 
   /** Calls a function whenever a new context accepts every client, and the old one did not. */
-  onOpened(listener: () => void): void {
+  onOpenToAll(listener: () => void): void {
     this.#openedListeners.push(listener);
   }
 }
@@ -66,9 +66,9 @@ export class ContextInForce {
 export class TlsListener implements Listener {
   readonly ready: Promise<void>;
   readonly #raw: RawListener;
-  readonly #context: ContextInForce;
+  readonly #context: CurrentTlsContext;
   readonly #handshake: ServerHandshake;
-  readonly #admission: Admission<NamedConnection>;
+  readonly #admission: HandshakeQueue<NamedConnection>;
   #count = 0;
 
   /**
@@ -78,18 +78,18 @@ export class TlsListener implements Listener {
    */
   constructor(
     address: Address,
-    side: ListenerSide,
-    context: ContextInForce,
+    side: ListenerOptions,
+    context: CurrentTlsContext,
     protocol: string | null,
   ) {
     this.#context = context;
     this.#handshake = makeServerHandshake(context, protocol);
-    this.#admission = new Admission(side, (connection) => this.#open(connection));
+    this.#admission = new HandshakeQueue(side, (connection) => this.#open(connection));
     this.#raw = listenRaw(address, side.logger, (connection) => this.#receive(connection));
     const warn = () => side.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
     this.ready = this.#raw.ready.then(() => {
       if (!context.sslctx.verify) warn();
-      context.onOpened(warn);
+      context.onOpenToAll(warn);
     });
     // serveForever() and `ready` report the error.
     this.ready.catch(() => {});
@@ -99,7 +99,7 @@ export class TlsListener implements Listener {
     return this.#raw.address;
   }
 
-  accept(): Promise<Accepted> {
+  accept(): Promise<AcceptedConnection> {
     this.#raw.start();
     return this.#admission.accept();
   }
@@ -122,7 +122,7 @@ export class TlsListener implements Listener {
     this.#admission.push(connection);
   }
 
-  async #open({ name, address, rawStream }: NamedConnection): Promise<Accepted> {
+  async #open({ name, address, rawStream }: NamedConnection): Promise<AcceptedConnection> {
     const socket = await this.#handshake(rawStream);
     const isTrusted = () => isStillTrusted(socket.peerCertificate, this.#context.material);
     return { name, address, socket, isTrusted };

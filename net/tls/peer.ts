@@ -46,7 +46,7 @@ export function identifyClient(
   try {
     return verifyClient(socket, begun, inForce);
   } catch (error) {
-    if (inForce.insists) throw error;
+    if (inForce.requiresCertificate) throw error;
     return null;
   }
 }
@@ -59,9 +59,11 @@ function verifyClient(
   if (!begun.options.requestCert) {
     throw new TlsError("NO_CERTIFICATE", "the client was not asked for a certificate");
   }
-  const shown = verifyShown("client", socket);
+  const shown = verifyPresented("client", socket);
   const { leaf, between } = shown;
-  if (socket.isSessionReused()) return describeCertificate(leaf, recallAuthority(shown, inForce));
+  if (socket.isSessionReused()) {
+    return describeCertificate(leaf, authorityOfResumedSession(shown, inForce));
+  }
   const verified = findIssuingAuthority("client", begun.authorities, shown);
   rememberVerified(leaf.certificate256, verified.publicKey256);
   const authority = begun === inForce
@@ -75,11 +77,11 @@ function verifyClient(
  * The authority of a resumed session. The library has not verified the certificate: an authority
  * that is trusted now must have verified it before.
  */
-function recallAuthority(
-  { leaf, between }: ShownCertificates,
+function authorityOfResumedSession(
+  { leaf, between }: PresentedCertificates,
   inForce: ServerMaterial,
 ): PeerAuthority {
-  const keys = recallVerified(leaf.certificate256);
+  const keys = verifiedIssuersOf(leaf.certificate256);
   if (keys.values().some((publicKey256) => inForce.authorities.trusts(publicKey256))) {
     const authority = inForce.authorities.find(leaf, between, "clientAuth");
     if (authority !== null) return authority;
@@ -103,7 +105,9 @@ export function isStillTrusted(
 ): boolean {
   if (!inForce.options.requestCert) return true;
   const authority = certificate?.authority ?? null;
-  return authority === null ? !inForce.insists : inForce.authorities.trusts(authority.publicKey256);
+  return authority === null
+    ? !inForce.requiresCertificate
+    : inForce.authorities.trusts(authority.publicKey256);
 }
 
 /**
@@ -119,7 +123,7 @@ export function identifyServer(
   host: string | null,
 ): PeerCertificate {
   if (socket.isSessionReused()) throw new TlsError("POLICY", "the session was resumed");
-  const shown = verifyShown("server", socket);
+  const shown = verifyPresented("server", socket);
   const problem = host === null ? null : nameProblem(shown.leaf, host);
   if (problem !== null) throw new TlsError("WRONG_NAME", `the server's certificate ${problem}`);
   const authority = authorities && findIssuingAuthority("server", authorities, shown);
@@ -127,7 +131,7 @@ export function identifyServer(
 }
 
 /** The certificates that a peer has shown: its own, and the others in DER. */
-interface ShownCertificates {
+interface PresentedCertificates {
   readonly leaf: Certificate;
   readonly between: readonly Uint8Array[];
 }
@@ -136,7 +140,7 @@ interface ShownCertificates {
  * Reads the certificate of a peer, which the TLS library must have verified, and checks that it is
  * good for this end now.
  */
-function verifyShown(whose: "client" | "server", socket: TLSSocket): ShownCertificates {
+function verifyPresented(whose: "client" | "server", socket: TLSSocket): PresentedCertificates {
   // A resumed session may come without a certificate, and the library accepts that.
   if (!socket.authorized) {
     throw new TlsError("UNTRUSTED", `the ${whose}'s certificate was not verified`);
@@ -157,7 +161,7 @@ function verifyShown(whose: "client" | "server", socket: TLSSocket): ShownCertif
 function findIssuingAuthority(
   whose: "client" | "server",
   authorities: Authorities,
-  { leaf, between }: ShownCertificates,
+  { leaf, between }: PresentedCertificates,
 ): PeerAuthority {
   const authority = authorities.find(leaf, between, `${whose}Auth`);
   if (authority !== null) return authority;
@@ -227,7 +231,7 @@ export function presentedChain(socket: TLSSocket): Uint8Array[] {
  * The library describes them in the handshake, for its own check of the server's name, and with
  * them every trusted certificate: 30 µs for each. Degu reads everything from the bytes.
  */
-export function skipDescriptions(socket: TLSSocket): void {
+export function disablePeerCertificateObjects(socket: TLSSocket): void {
   // Without the property the library describes them as always.
   if (typeof (socket as TLSSocket & WithHandle)._handle?.getPeerCertificateChain !== "function") {
     return;
@@ -248,14 +252,14 @@ export function skipDescriptions(socket: TLSSocket): void {
 const verifiedClients = new Map<string, Set<string>>();
 
 export function rememberVerified(certificate256: string, publicKey256: string): void {
-  verifiedClients.set(certificate256, recallVerified(certificate256).add(publicKey256));
+  verifiedClients.set(certificate256, verifiedIssuersOf(certificate256).add(publicKey256));
   evictOldest(verifiedClients, MAX_VERIFIED);
 }
 
 /**
  * The keys of the authorities that vouched for a certificate; none for an unverified certificate.
  */
-export function recallVerified(certificate256: string): Set<string> {
+export function verifiedIssuersOf(certificate256: string): Set<string> {
   const keys = verifiedClients.get(certificate256);
   if (keys === undefined) return new Set();
   // Re-inserted as the most recently used.

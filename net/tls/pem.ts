@@ -59,7 +59,7 @@ const CERTIFICATE_BEGIN = /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/g;
 /** The names of files in a directory of authorities; OpenSSL names them by hash and number. */
 const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
 /** The most authorities of one name that the TLS library tries for a signature. */
-const MAX_NAMESAKES = 100;
+const MAX_SAME_SUBJECT = 100;
 
 /** The options of the identity that was given: as text, otherwise as files. */
 export function identityOptions(
@@ -139,11 +139,11 @@ export function readAuthorities({ ca, caFile, caPath }: PemConfig): Trust {
   const [error] = unusable.values();
   if (authorities.size === 0 && error !== undefined) throw error;
   for (const { length, 0: first } of groupBySubject(authorities.values()).values()) {
-    if (length <= MAX_NAMESAKES) continue;
+    if (length <= MAX_SAME_SUBJECT) continue;
     const name = quote(first!.subject);
     warnings.push(
       `${length} authorities have the name ${name}, and the TLS library tries only the first ` +
-        `${MAX_NAMESAKES} of them: give each its own name`,
+        `${MAX_SAME_SUBJECT} of them: give each its own name`,
     );
   }
   return { authorities: [...authorities.values()], warnings };

@@ -11,8 +11,8 @@ export interface RawStream {
   readonly stream: Duplex;
   readonly conn: Deno.TcpConn | Deno.UnixConn | null;
   readonly hasReceived: boolean;
-  hold(): void;
-  release(): void;
+  pause(): void;
+  resume(): void;
   /**
    * From now on, frees the memory of a piece once TLS has decrypted it, or it was sent. Only for
    * use after the handshake, and once.
@@ -56,8 +56,8 @@ export function makeNetStream(stream: NetSocket): RawStream {
     get hasReceived() {
       return stream.bytesRead > 0;
     },
-    hold: () => void handle()?.readStop(),
-    release: () => void handle()?.readStart(),
+    pause: () => void handle()?.readStop(),
+    resume: () => void handle()?.readStart(),
     reuseMemory: () => freeReads(handle()),
     close: () => void stream.destroy(),
     reset: () => void stream.resetAndDestroy(),
@@ -136,8 +136,8 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     get hasReceived() {
       return hasReceived;
     },
-    hold: () => held ??= Promise.withResolvers(),
-    release,
+    pause: () => held ??= Promise.withResolvers(),
+    resume: release,
     reuseMemory: () => void (reuses = true),
     close: () => void stream.destroy(),
     // Deno can't reset its connections.

@@ -5,7 +5,7 @@ import { TlsError } from "../../base/errors.ts";
 import type { ServerMaterial } from "./context.ts";
 import { tlsErrorOf } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { identifyClient, skipDescriptions } from "./peer.ts";
+import { disablePeerCertificateObjects, identifyClient } from "./peer.ts";
 import { checkNegotiated } from "./policy.ts";
 import type { RawStream } from "./raw_stream.ts";
 import { TlsSocket } from "./socket.ts";
@@ -51,7 +51,7 @@ export function makeServerHandshake(
       if (own.length < MAX_IDLE) own.push(server);
       socket.on("error", () => {});
       // Deno 2.9 never ends describing two trusted certificates that have signed each other.
-      skipDescriptions(socket);
+      disablePeerCertificateObjects(socket);
       try {
         checkNegotiated(socket, protocol);
         resolve(new TlsSocket(socket, rawStream, identifyClient(socket, begun, context.material)));

@@ -7,9 +7,9 @@ import { connectionError } from "./errors.ts";
 import { destroyTogether, freeMemory, type RawStream } from "./raw_stream.ts";
 
 /** Reading pauses above this many unread bytes, so a fast peer can't fill the memory. */
-const HOLD_BYTES = 163840;
+const HIGH_WATER_MARK = 163840;
 /** Reading resumes below this many unread bytes. */
-const RELEASE_BYTES = 32768;
+const LOW_WATER_MARK = 32768;
 /** A peer that sends more than this ignores back-pressure and is disconnected. */
 const MAX_BYTES = 16777216;
 /**
@@ -43,13 +43,13 @@ export class TlsSocket implements Socket {
   readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
   #taken = 0;
   #buffered = 0;
-  #held = false;
+  #isPaused = false;
   #ended = false;
   #closed = false;
   #failure: unknown = null;
   #reader: Waiting | null = null;
   /** Whether a read keeps the process alive. */
-  #isAwake = true;
+  #isReferenced = true;
   #into: Uint8Array = new Uint8Array(0);
   readonly #writers = new Set<Waiting>();
 
@@ -99,19 +99,19 @@ export class TlsSocket implements Socket {
     this.#into = into;
     return new Promise((resolve, reject) => {
       this.#reader = { resolve, reject };
-      if (this.#isAwake) this.#socket.ref();
+      if (this.#isReferenced) this.#socket.ref();
     });
   }
 
   /** From now on a pending read keeps the process alive. */
   ref(): void {
-    this.#isAwake = true;
+    this.#isReferenced = true;
     if (this.#reader !== null) this.#socket.ref();
   }
 
   /** From now on a pending read doesn't keep the process alive. */
   unref(): void {
-    this.#isAwake = false;
+    this.#isReferenced = false;
     // Otherwise the socket is so already, unless a write is under way.
     if (this.#reader !== null) this.#rest();
   }
@@ -164,10 +164,10 @@ export class TlsSocket implements Socket {
     this.#buffered += piece.length;
     this.#endReading()?.resolve(this.#take(this.#into));
     const cost = this.#unreadCost;
-    if (cost <= HOLD_BYTES) return;
-    if (!this.#held) {
-      this.#held = true;
-      this.#rawStream.hold();
+    if (cost <= HIGH_WATER_MARK) return;
+    if (!this.#isPaused) {
+      this.#isPaused = true;
+      this.#rawStream.pause();
     } else if (cost > MAX_BYTES) {
       this.#fail(new Deno.errors.ConnectionAborted("the peer can't be held back"));
       this.close();
@@ -190,9 +190,9 @@ export class TlsSocket implements Socket {
         freeMemory(piece);
       }
     }
-    if (this.#held && this.#unreadCost < RELEASE_BYTES) {
-      this.#held = false;
-      this.#rawStream.release();
+    if (this.#isPaused && this.#unreadCost < LOW_WATER_MARK) {
+      this.#isPaused = false;
+      this.#rawStream.resume();
     }
     return filled;
   }
@@ -228,7 +228,7 @@ export class TlsSocket implements Socket {
   }
 
   get #isAwaited(): boolean {
-    return this.#isAwake && this.#reader !== null || this.#writers.size > 0;
+    return this.#isReferenced && this.#reader !== null || this.#writers.size > 0;
   }
 
   #rest(): void {

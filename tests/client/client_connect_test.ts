@@ -28,7 +28,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { bounded, connectSocket } from "@degu/internal/net/connect.ts";
+import { connectSocket, withTimeoutAndSignal } from "@degu/internal/net/connect.ts";
 
 // How a client connects: what `connect()` and the one-shot `request()` do, refuse and close.
 
@@ -435,10 +435,14 @@ Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result 
   let rejected;
   {
     using time = new FakeTime();
-    const attempt = bounded(() => "trying", { timeout: 2.5, signal: undefined }, (signal) => {
-      seen = signal;
-      return late.promise;
-    });
+    const attempt = withTimeoutAndSignal(
+      () => "trying",
+      { timeout: 2.5, signal: undefined },
+      (signal) => {
+        seen = signal;
+        return late.promise;
+      },
+    );
     rejected = assertRejects(() => attempt, Deno.errors.TimedOut, "trying took over 2.5 s");
     time.tick(2500);
     assert(!seen?.aborted);

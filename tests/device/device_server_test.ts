@@ -31,7 +31,7 @@ import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
-import { ContextInForce } from "@degu/internal/net/tls/listener.ts";
+import { CurrentTlsContext } from "@degu/internal/net/tls/listener.ts";
 import {
   assert,
   assertEquals,
@@ -192,7 +192,7 @@ Deno.test("a server whose address is in use, or whose device is closed before it
   // None of them follows changes of the peers.
   let followed = 0;
   {
-    using _counted = patch(ContextInForce.prototype, "replace", () => () => void followed++);
+    using _counted = patch(CurrentTlsContext.prototype, "replace", () => () => void followed++);
     await record(camera, viewer);
   }
   assertEquals(followed, 1);

@@ -5,7 +5,7 @@
 import type { App, Socket } from "@degu/internal/base/app/app.ts";
 import type { Address } from "@degu/internal/base/address.ts";
 import { InternalArgument } from "@degu/internal/base/internal_argument.ts";
-import type { Accepted, Listener } from "@degu/internal/net/listener.ts";
+import type { AcceptedConnection, Listener } from "@degu/internal/net/listener.ts";
 import { type Logger, Server, type ServerOptions } from "@degu/degu/server";
 import { failAtBugs } from "../support/bugs.ts";
 import { cut } from "../support/streams.ts";
@@ -125,7 +125,7 @@ export class MemoryListener implements Listener {
   readonly ready: Promise<void> = Promise.resolve();
   readonly address: Address = ["127.0.0.1", 1];
   readonly #waiting: Socket[] = [];
-  #accept: PromiseWithResolvers<Accepted> | null = null;
+  #accept: PromiseWithResolvers<AcceptedConnection> | null = null;
 
   /** Lets a socket connect. */
   offer(socket: Socket): void {
@@ -133,7 +133,7 @@ export class MemoryListener implements Listener {
     this.#match();
   }
 
-  accept(): Promise<Accepted> {
+  accept(): Promise<AcceptedConnection> {
     this.#accept = Promise.withResolvers();
     const { promise } = this.#accept;
     this.#match();

@@ -16,7 +16,7 @@ import {
 import { Client, Connection, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { type App, Server } from "@degu/degu/server";
-import { explainRefusal } from "@degu/internal/net/client_connection.ts";
+import { setRefusalHint } from "@degu/internal/net/client_connection.ts";
 import { createFetch } from "@degu/degu";
 import { connect } from "@degu/testing/connected.ts";
 import { assertProtocolRejection, rejectionOf, shown } from "@degu/testing/expectations.ts";
@@ -311,7 +311,7 @@ Deno.test("what may be a refusal over TLS is explained, or the error refers to t
   /** Requests something over a connection, explained or not. */
   const ask = async (client: Client, isExplained: boolean) => {
     using connection = await client.connect();
-    if (isExplained) explainRefusal(connection, HINT);
+    if (isExplained) setRefusalHint(connection, HINT);
     return await rejectionOf(connection.get("/"), "a client that is refused");
   };
   for (const isExplained of [false, true]) {
@@ -333,7 +333,7 @@ Deno.test("what may be a refusal over TLS is explained, or the error refers to t
   }
   await t.step("the end of a connection after a response is no refusal", async () => {
     using connection = await endpoint.client.connect();
-    explainRefusal(connection, HINT);
+    setRefusalHint(connection, HINT);
     await connection.get("/");
     endpoint.server.close();
     const error = await assertRejects(() => connection.get("/"), Error);

@@ -2,10 +2,10 @@
 import { EmptyPreambleError, ProtocolError, TlsError } from "@degu/degu/base";
 import { isTransient } from "@degu/degu";
 import {
-  asRepeatable,
-  explainFailure,
+  clearMaybeProcessed,
   type FailedRequest,
-  noResponse,
+  noResponseError,
+  requestErrorFor,
 } from "@degu/internal/net/client_errors.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
@@ -27,7 +27,7 @@ const encrypted = { isEncrypted: true, hint: "renew it" };
 const byThisEnd = { isEnded: false };
 
 const reset = new ConnectionReset("reset");
-const end = noResponse();
+const end = noResponseError();
 const cable = new Error("the cable was cut");
 const broken = new BrokenPipe("EPIPE");
 const alert = new TlsError("REFUSED_BY_PEER", "CertificateRequired");
@@ -124,7 +124,7 @@ const rows: readonly (readonly [
 Deno.test("the error of a request says what its connection knows, and is transient unless the request may have been acted on", async (t) => {
   await eachRow(t, rows, (_name, error, known, told, transient) => {
     for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
-      const explained = explainFailure(error, { ...UNANSWERED, ...known, method });
+      const explained = requestErrorFor(error, { ...UNANSWERED, ...known, method });
       assertInstanceOf(explained, Error);
       if (typeof told === "string") assertEquals(explained.message, told);
       else assertStrictEquals(explained, told);
@@ -132,7 +132,7 @@ Deno.test("the error of a request says what its connection knows, and is transie
       const expected = transient === "always" || transient !== "never" && isSafe;
       assertEquals(isTransient(explained), expected, method);
       // The next method takes the same error.
-      asRepeatable(explained);
+      clearMaybeProcessed(explained);
     }
   });
 });

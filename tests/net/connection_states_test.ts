@@ -3,7 +3,11 @@ import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { bodies, Body, type HeaderDict } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import type { AppFunction, Logger } from "@degu/degu/server";
-import { CLIENT, impossibleEvent, SERVER } from "@degu/internal/net/connection_states.ts";
+import {
+  CLIENT_TRANSITIONS,
+  invalidTransitionError,
+  SERVER_TRANSITIONS,
+} from "@degu/internal/net/connection_states.ts";
 import { never } from "@degu/testing/aborts.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
@@ -17,7 +21,7 @@ const PUT = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
 
 /** How an impossible event is reported. */
 function bugOf(event: string, state: string): string {
-  return `${impossibleEvent(event, state)}`;
+  return `${invalidTransitionError(event, state)}`;
 }
 
 /** Takes an event out of a table until it is disposed of, so that the event becomes an impossible one. */
@@ -56,7 +60,7 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
     ["idle", "peerEnds", GET],
   ];
   await eachRow(t, rows, async (state, event, sent) => {
-    using _ = without(SERVER, state, event);
+    using _ = without(SERVER_TRANSITIONS, state, event);
     const { errors, heard, logger } = errorsOnly();
     let calls = 0;
     const app: AppFunction = (...args) => (calls++, readsAll(...args));
@@ -81,7 +85,7 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
 });
 
 Deno.test("server: an impossible event frees the slot at once, though the app never returns", async () => {
-  using _ = without(SERVER, "unread", "bodyRead");
+  using _ = without(SERVER_TRANSITIONS, "unread", "bodyRead");
   const socket = new RecordingSocket();
   const app: AppFunction = async ({ body }) => {
     await body!.bytes().catch(() => {});
@@ -106,7 +110,7 @@ Deno.test("client: an event that a state doesn't name closes the connection, and
   ];
   await eachRow(t, rows, async (state, event, headers = {}) => {
     using ends = await connect();
-    using _ = without(CLIENT, state, event);
+    using _ = without(CLIENT_TRANSITIONS, state, event);
     const call = async () => await (await ends.conn.get("/", headers)).body!.bytes();
     const failing = rejectionOf(call(), "the call");
     if (state !== "idle" && event !== "undone") {

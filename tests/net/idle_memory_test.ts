@@ -1,5 +1,5 @@
 /** The memory of a connection that waits for its next message. */
-import { Rest } from "@degu/internal/net/idle_read.ts";
+import { IdleRead } from "@degu/internal/net/idle_read.ts";
 import { Transport } from "@degu/internal/net/transport.ts";
 import type { Socket } from "@degu/degu";
 import { assertEquals } from "@std/assert";
@@ -19,7 +19,7 @@ Deno.test("the buffer of a connection that waits for its next preamble is no lar
   const transport = new Transport(socket, null);
   // As after a body that was large.
   transport.reader.grow(65536);
-  new Rest(transport, socket).begin();
+  new IdleRead(transport, socket).start();
   assertEquals(offered, [16384]);
   transport.close();
 });

@@ -1,8 +1,8 @@
 /** Mistakes of the library that its servers report: they fail the test, the fuzzer or the soak in which they happen. */
 
-import { impossibleEvent } from "@degu/internal/net/connection_states.ts";
+import { invalidTransitionError } from "@degu/internal/net/connection_states.ts";
 
-const BUG = impossibleEvent("", "").message.split(",")[0]!;
+const BUG = invalidTransitionError("", "").message.split(",")[0]!;
 
 /** Fails, as an error that nobody catches, if a line of a log is about a mistake of the library. */
 export function failAtBugs(line: string): void {

@@ -20,10 +20,10 @@ import { encodeDer, TAG } from "@degu/internal/net/tls/der.ts";
 import { isUsableKey, publicKeyOf, verifySignature } from "@degu/internal/net/tls/keys.ts";
 import {
   checkCertificate,
+  disablePeerCertificateObjects,
   hostAddress,
   nameProblem,
   presentedChain,
-  skipDescriptions,
 } from "@degu/internal/net/tls/peer.ts";
 import { EXTENSIONS, makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf, publicKey256 as publicKey256OfNode } from "@degu/testing/certificates.ts";
@@ -584,7 +584,7 @@ Deno.test("a socket shows the certificates that the peer sent, in their order, a
     return { socket, checked, [Symbol.dispose]: () => void socket.destroy() };
   };
   using described = await connect(() => {});
-  using bare = await connect(skipDescriptions);
+  using bare = await connect(disablePeerCertificateObjects);
   const chain = presentedChain(bare.socket).map((der) => Uint8Array.from(der));
   assertEquals(chain.slice(0, 2), [own, stranger].map(derOf));
   assert(bare.socket.authorized);
@@ -593,6 +593,6 @@ Deno.test("a socket shows the certificates that the peer sent, in their order, a
   const { socket } = described;
   const foreign = { getPeerCertificate: () => socket.getPeerCertificate(true) } as tls.TLSSocket;
   assertEquals(presentedChain(foreign).map((der) => Uint8Array.from(der)), chain);
-  skipDescriptions(foreign);
+  disablePeerCertificateObjects(foreign);
   assert(foreign.getPeerCertificate().raw !== undefined, "it is left as it is");
 });

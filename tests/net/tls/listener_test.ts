@@ -154,26 +154,26 @@ test("nothing is read while it is held, and nothing is lost", async (rawStream, 
   const received = collect(rawStream.stream);
   // A socket begins to read in the next turn.
   await turnOfEventLoop();
-  rawStream.hold();
+  rawStream.pause();
   // A read of Deno's may be under way: it is the last.
   await peer.send("h");
   await received.upTo(rawStream.conn === null ? 0 : 1);
   await peer.send("ello");
   for (let i = 0; i < 3; i++) await turnOfEventLoop();
   assertEquals(received.text(), rawStream.conn === null ? "" : "h");
-  rawStream.release();
+  rawStream.resume();
   assertEquals(await received.upTo(5), "hello");
 });
 
 test("close() works while it is held, and may be called again", async (rawStream, peer) => {
   rawStream.stream.resume();
-  rawStream.hold();
+  rawStream.pause();
   const closed = once(rawStream.stream, "close");
   rawStream.close();
   await within(closed, "the stream is closed");
   assertEquals((await peer.readToEnd()).received, "");
-  rawStream.hold();
-  rawStream.release();
+  rawStream.pause();
+  rawStream.resume();
   rawStream.reuseMemory();
 });
 

@@ -545,11 +545,11 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
       ...raw,
       hold() {
         isHeld = true;
-        raw.hold();
+        raw.pause();
       },
       release() {
         isHeld = false;
-        raw.release();
+        raw.resume();
       },
     };
     const handshake = Promise.withResolvers<TlsSocket>();

@@ -2,7 +2,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import type { ServerSslconfig } from "@degu/degu/server";
-import { recallVerified, rememberVerified } from "@degu/internal/net/tls/peer.ts";
+import { rememberVerified, verifiedIssuersOf } from "@degu/internal/net/tls/peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
@@ -162,7 +162,7 @@ opensslTest("a session of a node:tls server is resumed once it is verified", asy
 });
 
 Deno.test("of 10,000 verified certificates the least recently used one is dropped", () => {
-  const keysOf = (name: string) => [...recallVerified(name)];
+  const keysOf = (name: string) => [...verifiedIssuersOf(name)];
   const used = "the first, which is used again";
   rememberVerified(used, "its authority");
   rememberVerified("the second", "another authority");
