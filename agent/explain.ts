@@ -126,9 +126,18 @@ function systemDirectoryOf(quotedPath: string): string {
   return quotedPath.split("/").slice(0, 2).join("/").replaceAll('"', "");
 }
 
+export const NOT_CONFIRMED_HERE =
+  "not confirmed here; if the two numbers differ, somebody may stand between the devices: use the line " +
+  'that "degu invite" or "degu send" prints';
+
+export function notConfirmedThere(name: string): string {
+  return `the answer at ${name} was no, or it has left`;
+}
+
+export const RUN_BOTH_AGAIN = "run both commands again";
+
 /** What to do about a failed pairing, by its finer reason or its code. */
 const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> = {
-  "local": ': use the line that "degu send" prints',
   "timed out": "; try again, and answer at both devices",
   "asking": ": if nobody of you has started that, answer no there; then run the same command again",
   "used up": ", and run that again",
@@ -141,9 +150,8 @@ const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> 
 
 function pairingProblem(error: PairingError): string {
   const { code, reason, problem, peerName } = error;
-  if (reason === "remote") {
-    return `the answer at ${peerName} was no, or it has left: run both commands again`;
-  }
+  if (reason === "local") return NOT_CONFIRMED_HERE;
+  if (reason === "remote") return `${notConfirmedThere(`${peerName}`)}: ${RUN_BOTH_AGAIN}`;
   if (reason === "no device") {
     return "no device waits there: check that the two are on the same network, and that the command " +
       "there still runs";

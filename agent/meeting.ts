@@ -15,10 +15,11 @@ import { pause } from "./pause.ts";
 import type { SentAddress } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
+import { NOT_CONFIRMED_HERE, notConfirmedThere, RUN_BOTH_AGAIN } from "./explain.ts";
 import { FAILED, Failure, REFUSED, usageError } from "./failure.ts";
 import { announceInvitation, countDown, isNear, openInvitation, thisIs } from "./inviting.ts";
 import { isFound } from "./joining.ts";
-import { findOffers, isCalled, type Offer, PAIR_SERVICE, shortId } from "./mdns.ts";
+import { findOffers, type Offer, PAIR_SERVICE, shortId } from "./mdns.ts";
 import { MAX_NUMBERS, type NumberQuestions } from "./numbers.ts";
 
 /** How long both announce and look before a number is shown: all that are near are known then. */
@@ -33,45 +34,10 @@ const NEXT_JOIN_MILLISECONDS = 1000;
 /** How long an invitation stays after a no: a joiner that has just confirmed is told. */
 const TOLD_MILLISECONDS = 2000;
 const WHOLE_SECONDS = 600;
-const RUN_BOTH_AGAIN = 'run "degu pair" on both again';
 const USE_A_LINE = 'pair by a line, with "degu invite" on one and "degu join -" on the other';
 
-const NOT_CONFIRMED_HERE =
-  `not confirmed here; if the two numbers differ, somebody may stand between the devices: ${USE_A_LINE}`;
-/** The two ends wait for 120 s; the end whose time is over first tells the other one nothing. */
-const ANSWER_MILLISECONDS = 119_000;
-
-const NOT_CONFIRMED = {
-  "remote": (name: string) => `the answer at ${name} was no, or it has left`,
-  "timed out": (name: string) => `120 s have passed without a yes here and at ${name}`,
-};
-
-/**
- * The error of a device that has joined another one by a number, in the words of `degu pair`.
- *
- * @param name The other device.
- */
-export function pairingFailure(error: unknown, name: string): unknown {
-  if (!(error instanceof PairingError)) return usageError(error);
-  const { code } = error;
-  const fail = (problem: string) => new Failure(problem, REFUSED, { cause: error });
-  if (code === "ANSWER_LOST") {
-    return fail(
-      `${name} has left before its last answer came, so it may trust this device already: ${RUN_BOTH_AGAIN}, or ` +
-        '"degu forget" this one there',
-    );
-  }
-  if (code !== "NOT_CONFIRMED") return usageError(error);
-  const { reason } = error;
-  if (reason === "local") return fail(NOT_CONFIRMED_HERE);
-  const why = NOT_CONFIRMED[reason === "timed out" ? reason : "remote"];
-  return fail(`${why(name)}: ${RUN_BOTH_AGAIN}`);
-}
-
-/** The operand and the options of `degu pair`. */
+/** The options of `degu pair`. */
 export interface MeetOptions {
-  /** A name, or the first 16 characters of an id; `undefined` for the only device that is near. */
-  readonly name: string | undefined;
   readonly peerName: string | undefined;
   readonly serving: SentAddress[] | undefined;
   readonly listen: SentAddress[] | undefined;
@@ -82,10 +48,9 @@ export async function meet(
   context: Context,
   device: Device,
   questions: NumberQuestions,
-  meant: MeetOptions,
+  options: MeetOptions,
 ): Promise<Peer> {
-  const meeting = new Meeting(context, device, questions, meant);
-  const { name: _, ...options } = meant;
+  const meeting = new Meeting(context, device, questions, options);
   const confirm = (question: PairingQuestion) => meeting.askAboutJoiner(question);
   const all = { ...options, seconds: WHOLE_SECONDS, confirm };
   await using invitation = await openInvitation(context, device, all);
@@ -103,7 +68,7 @@ class Meeting {
   readonly #context: Context;
   readonly #device: Device;
   readonly #questions: NumberQuestions;
-  readonly #meant: MeetOptions;
+  readonly #options: MeetOptions;
   /** When the first number may be shown. */
   #lookedAt = -Infinity;
   readonly #over = new AbortController();
@@ -131,11 +96,11 @@ class Meeting {
   /** The codes of failed attempts that were printed. */
   readonly #said = new Set<string>();
 
-  constructor(context: Context, device: Device, questions: NumberQuestions, meant: MeetOptions) {
+  constructor(context: Context, device: Device, questions: NumberQuestions, options: MeetOptions) {
     this.#context = context;
     this.#device = device;
     this.#questions = questions;
-    this.#meant = meant;
+    this.#options = options;
     this.#ends = AbortSignal.any([context.signal, this.#over.signal]);
   }
 
@@ -192,13 +157,11 @@ class Meeting {
     const logger = loggerOf(this.#context);
     const options = { signal: this.#ends, seconds: WHOLE_SECONDS, logger };
     await findOffers(PAIR_SERVICE, options, undefined, (offers) => {
-      const meant = offers.filter((each) =>
-        each.id !== shortId(this.#device.id) && isCalled(each, this.#meant.name)
-      );
+      const others = offers.filter(({ id }) => id !== shortId(this.#device.id));
       const now = performance.now();
       for (const each of this.#heard.values()) each.until = Math.min(each.until, now);
-      for (const offer of meant) this.#heard.set(offer.id, { offer, until: Infinity });
-      if (meant.length > 0) this.#found.resolve();
+      for (const offer of others) this.#heard.set(offer.id, { offer, until: Infinity });
+      if (others.length > 0) this.#found.resolve();
     });
   }
 
@@ -240,10 +203,7 @@ class Meeting {
     this.#chosen = await this.#questions.choose(list, question, this.#ends);
     this.#ends.throwIfAborted();
     if (this.#chosen !== null) return this.#noteAbsence(this.#chosen);
-    throw new Failure(
-      `${count} devices were found: run "degu pair NAME" with the name of one, or with the 16 ` +
-        "characters behind it",
-    );
+    throw new Failure(`${count} devices were found, and none was chosen: run "degu pair" again`);
   }
 
   /** Tells that a device has left while a person was choosing it. */
@@ -303,7 +263,7 @@ class Meeting {
   /** Tries each address; resolves to `null` if none has led to a number. */
   async #tryToJoin({ name, id, addresses }: Offer): Promise<Peer | null> {
     const { output } = this.#context;
-    const { peerName, serving } = this.#meant;
+    const { peerName, serving } = this.#options;
     for (const address of addresses) {
       if (this.#question !== null) return null;
       const attempt = this.#attempt = new AbortController();
@@ -323,7 +283,7 @@ class Meeting {
         this.#ends.throwIfAborted();
         const isFinal = isAsked || error instanceof Deno.errors.NotCapable ||
           error instanceof PairingError && error.code === "NAME_TAKEN";
-        if (isFinal) throw pairingFailure(error, name);
+        if (isFinal) throw usageError(error);
         const code = error instanceof PairingError ? error.code : "UNREACHABLE";
         if (this.#said.has(code)) continue;
         this.#said.add(code);
@@ -346,7 +306,7 @@ class Meeting {
   /** Asks about a device that has joined this one. */
   async askAboutJoiner(question: PairingQuestion): Promise<boolean> {
     await this.#waitForLook(question.signal);
-    if (question.signal.aborted || !isCalled(question, this.#meant.name)) return false;
+    if (question.signal.aborted) return false;
     try {
       if (this.#question === null) await this.#choose();
     } catch (error) {
@@ -365,11 +325,9 @@ class Meeting {
     this.#numbers++;
     this.#conceal();
     const { signal } = question;
-    const begun = performance.now();
-    const isLate = () => performance.now() - begun > ANSWER_MILLISECONDS;
     // A question whose answer is not wanted any more rejects.
     const isYes = await this.#questions.confirm(question).catch(() => false);
-    const onEnd = () => this.#unconfirmed(question, ended, isLate());
+    const onEnd = () => this.#unconfirmed(question, ended);
     if (signal.aborted) onEnd();
     else if (isYes) signal.addEventListener("abort", onEnd, { once: true });
     else this.#refuse(delay);
@@ -385,14 +343,13 @@ class Meeting {
   #unconfirmed(
     { name, id, signal: { reason } }: PairingQuestion,
     ended: PromiseWithResolvers<void>,
-    isLate: boolean,
   ): void {
     if (this.#ends.aborted) return;
     if (reason instanceof PairingError && reason.code !== "NOT_CONFIRMED") {
-      return this.#failed.reject(pairingFailure(reason, name));
+      return this.#failed.reject(reason);
     }
-    const why = NOT_CONFIRMED[isLate ? "timed out" : "remote"](name);
-    const isOther = this.#meant.name !== undefined || this.#chosen !== null ||
+    const why = notConfirmedThere(name);
+    const isOther = this.#chosen !== null ||
       (this.#heard.size === 0 ? this.#isAddressShown : this.#heard.has(shortId(id)));
     if (isOther) return this.#failed.reject(new Failure(`${why}: ${RUN_BOTH_AGAIN}`, REFUSED));
     if (this.#numbers === MAX_NUMBERS) {

@@ -1,13 +1,6 @@
 /** `degu pair`: pairs with another device of this network, on which the same is typed. */
 
-import { type Address, formatAddress } from "@degu/degu/base";
-import {
-  type Device,
-  isDeviceName,
-  type JoinOptions,
-  type PairingQuestion,
-  type Peer,
-} from "@degu/degu/device";
+import { formatAddress } from "@degu/degu/base";
 import {
   type PairingOptions,
   parseInvitingAddress,
@@ -19,7 +12,7 @@ import { openOrMakeDevice } from "../own_device.ts";
 import { Failure, USAGE } from "../failure.ts";
 import { thisIs } from "../inviting.ts";
 import { joinAt } from "../joining.ts";
-import { meet, pairingFailure } from "../meeting.ts";
+import { meet } from "../meeting.ts";
 import { NumberQuestions } from "../numbers.ts";
 
 interface Options extends PairingOptions {
@@ -33,10 +26,6 @@ export function addPair(program: AgentCommand): void {
       "Pairs two devices in one network, for good: run it on both. They find each other, show the same number, and " +
         "ask whether it is the same. Makes the device where there is none. From other networks, and in scripts, " +
         "degu invite and degu join pair by a line.",
-    )
-    .argument(
-      "[name]",
-      "the other device, in place of a choice: its name, or the characters behind it",
     )
     .meets()
     .option(
@@ -53,27 +42,8 @@ export function addPair(program: AgentCommand): void {
     .does(runPair);
 }
 
-/** Pairs with the device at an address, which waits there. */
-async function joinThere(
-  context: Context,
-  device: Device,
-  questions: NumberQuestions,
-  address: Address,
-  options: JoinOptions,
-): Promise<Peer> {
-  let name = "the other device";
-  const confirm = (question: PairingQuestion) => {
-    name = question.name;
-    return questions.confirm(question);
-  };
-  return await joinAt(context, device, { confirm }, [address], options).catch((error) => {
-    throw pairingFailure(error, name);
-  });
-}
-
 async function runPair(
   context: Context,
-  given: string | undefined,
   { as, serving: givenServing, listen }: Options,
 ): Promise<void> {
   const { output, options: { address } } = context;
@@ -85,28 +55,16 @@ async function runPair(
       USAGE,
     );
   }
-  if (given !== undefined && !isDeviceName(given)) {
-    throw new Failure(
-      `NAME: must be the name of a device, or the characters behind it; got ${
-        JSON.stringify(given)
-      }: ` +
-        "a line is for degu join",
-      USAGE,
-    );
-  }
-  if (address !== undefined && (given !== undefined || listen !== undefined)) {
-    throw new Failure(
-      "--address says where the other device is: leave out NAME and --listen",
-      USAGE,
-    );
+  if (address !== undefined && listen !== undefined) {
+    throw new Failure("--address says where the other device is: leave out --listen", USAGE);
   }
   await using device = await openOrMakeDevice(context);
   const serving = await servingAddresses(output, device, givenServing);
   const options = { peerName: as, serving };
   if (address !== undefined) output.note(thisIs(device));
   const { name, id, addresses } = address === undefined
-    ? await meet(context, device, questions, { name: given, listen, ...options })
-    : await joinThere(context, device, questions, address, options);
+    ? await meet(context, device, questions, { listen, ...options })
+    : await joinAt(context, device, questions, [address], options);
   output.result(`paired with ${name} ${id}`, { name, id, addresses: addresses.map(formatAddress) });
   output.note(
     'to take its files, "degu serve --inbox ~/Inbox" has to run here ("degu service install --inbox ~/Inbox" keeps ' +

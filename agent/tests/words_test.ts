@@ -6,7 +6,6 @@ import { ProtocolError, TlsError } from "@degu/degu";
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import { explain, explainingLogger, explainLine } from "@degu/internal/agent/explain.ts";
-import { pairingFailure } from "@degu/internal/agent/meeting.ts";
 import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { progressLine } from "@degu/internal/agent/progress_bar.ts";
@@ -212,7 +211,8 @@ Deno.test("what the library says to programs is said to people in their words", 
     [
       "a no here to receive",
       pairing("NOT_CONFIRMED", "local", "not confirmed here"),
-      'not confirmed here: use the line that "degu send" prints',
+      "not confirmed here; if the two numbers differ, somebody may stand between the devices: use the line " +
+      'that "degu invite" or "degu send" prints',
     ],
     [
       "a last answer that is lost",
@@ -297,31 +297,6 @@ Deno.test("a line of the log names the peer and the file where they are known", 
     `viewer left in the middle of ${file}`,
     "viewer: a newer request",
   ]);
-});
-
-Deno.test("degu pair says whose no it was, who has left, and that nobody has answered", async (t) => {
-  const both = 'run "degu pair" on both again';
-  const no = (reason: PairingReason) => pairing("NOT_CONFIRMED", reason, "");
-  const rows: [rule: string, error: PairingError, said: string][] = [
-    [
-      "a no here",
-      no("local"),
-      "not confirmed here; if the two numbers differ, somebody may stand between the devices: pair by a " +
-      'line, with "degu invite" on one and "degu join -" on the other',
-    ],
-    ["a no there", no("remote"), `the answer at desk was no, or it has left: ${both}`],
-    ["no answer", no("timed out"), `120 s have passed without a yes here and at desk: ${both}`],
-    [
-      "killed after the yes here",
-      answerLost(""),
-      `desk has left before its last answer came, so it may trust this device already: ${both}, or ` +
-      '"degu forget" this one there',
-    ],
-  ];
-  await eachRow(t, rows, (_rule, error, said) => {
-    assertEquals(explain(pairingFailure(error, "desk")), said);
-    return Promise.resolve();
-  });
 });
 
 Deno.test("operands the wrong way round, and what can't be listed or read, are said with what to type", async (t) => {

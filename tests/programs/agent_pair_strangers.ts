@@ -115,8 +115,8 @@ const end = async (name: string, agent: RunningAgent) => {
   await using init = type(three, "degu init --name two");
   await init.ended();
   await using _two = type(two, "degu pair");
-  await using _other = type(three, "degu pair one");
-  await using agent = type(one, "degu pair two");
+  await using _other = type(three, "degu pair");
+  await using agent = type(one, "degu pair");
   await agent.line("Type its number");
   agent.feed("\x04");
   await end("two of a name", agent);
