@@ -233,7 +233,7 @@ export function explainLine(
   const said = ENDS[`${code}`];
   if (said !== undefined) return `${who}${said}`;
   if (error instanceof PairingError && error.code === "NOT_OPEN") return ASKED_BY_STRANGER;
-  const problem = systemProblem(line, undefined);
+  const problem = systemProblem(line, code);
   return problem === null
     ? inUnits(line)
     : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;

@@ -4,7 +4,8 @@ import { giveNewName, presenceOf, syncIfPossible } from "@degu/degu/agent_suppor
 import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
 import { join } from "./paths.ts";
-import { errorCodeOf, FAILED, Failure } from "./failure.ts";
+import { explain } from "./explain.ts";
+import { codeOf, type ErrorCode, FAILED, Failure } from "./failure.ts";
 
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */
 export const RESERVED = ".degu-files";
@@ -36,14 +37,11 @@ interface InboxRefusal {
   readonly response: ResponseTuple;
 }
 
-/** The answers to errors of the system. */
-const SYSTEM_REFUSALS: readonly (readonly [codes: RegExp, response: ResponseTuple])[] = [
-  [/^(ENOSPC|EDQUOT)$/, [507, "Insufficient Storage", {}, null]],
-  [/^(EACCES|EPERM|EROFS|ELOOP)$/, [403, "Forbidden", {}, null]],
-  // Another process has changed the inbox meanwhile.
-  [/^(ENOENT|ENOTDIR|EISDIR|EEXIST|EBUSY)$/, [409, "Conflict", {}, null]],
-  [/^(EMFILE|ENFILE)$/, [503, "Service Unavailable", { "retry-after": "1" }, null]],
-];
+/** The responses to errors of the system; others are bugs, or happen once. */
+const SYSTEM_RESPONSES: Partial<Record<ErrorCode, ResponseTuple>> = {
+  FULL: [507, "Insufficient Storage", {}, null],
+  NOT_PERMITTED: [403, "Forbidden", {}, null],
+};
 
 /** The refusal of a request for which the inbox can't be used; `null` for bugs. */
 export function refusalOf(error: unknown): InboxRefusal | null {
@@ -52,9 +50,8 @@ export function refusalOf(error: unknown): InboxRefusal | null {
     const headers = { "root-gone": "?1" };
     return { message: error.message, response: [503, "Service Unavailable", headers, null] };
   }
-  const code = error instanceof Deno.errors.NotCapable ? "EACCES" : `${errorCodeOf(error)}`;
-  const [, response] = SYSTEM_REFUSALS.find(([codes]) => codes.test(code)) ?? [];
-  return response === undefined ? null : { message: `${error}`, response };
+  const response = SYSTEM_RESPONSES[codeOf(error)];
+  return response === undefined ? null : { message: explain(error), response };
 }
 
 /** The form in which names of devices and of their directories are compared. */

@@ -121,17 +121,12 @@ export async function jsonOf(response: Response, maxBytes: number): ReturnType<R
 async function untilKnown({ pairedAt }: Peer, client: Client, signal: AbortSignal): Promise<void> {
   const age = Date.now() - pairedAt.getTime();
   if (age < 0 || age >= NEW_MILLISECONDS) return;
-  const begun = performance.now();
-  const left = () => NEW_MILLISECONDS - age - (performance.now() - begun);
-  const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), left());
+  const timeout = AbortSignal.timeout(NEW_MILLISECONDS - age);
   try {
-    const options = { signal: AbortSignal.any([signal, late.signal]) };
+    const options = { signal: AbortSignal.any([signal, timeout]) };
     await using _response = await client.request("GET", "/", {}, null, options);
   } catch (error) {
     // The requests of the command will meet any other error, too, and report it.
-    if (exitCodeOf(error) === REFUSED) await pause(left(), signal);
-  } finally {
-    clearTimeout(timer);
+    if (exitCodeOf(error) === REFUSED) await pause(Infinity, signal, timeout);
   }
 }

@@ -8,15 +8,7 @@ import { isReservedName } from "@degu/degu/files";
  * `Permission denied (os error 13): stat '/x'`, `EACCES: permission denied, open '/x'`.
  */
 export const SYSTEM_ERROR =
-  /(?:\b[A-Z]\w+: )?(?:\b[^:]* \(os error (\d+)\)|\b(E[A-Z]+): [^,]*)[:,] (\w+) '(.*?)'(?: -> '(.*)')?$/s;
-
-/** The codes of Linux by their numbers, for lines of the log without a code. */
-const LINUX_CODES: Readonly<Record<string, string>> = {
-  ...{ 1: "EPERM", 2: "ENOENT", 5: "EIO", 6: "ENXIO", 13: "EACCES", 16: "EBUSY", 17: "EEXIST" },
-  ...{ 20: "ENOTDIR", 21: "EISDIR", 23: "ENFILE", 24: "EMFILE", 26: "ETXTBSY", 28: "ENOSPC" },
-  ...{ 30: "EROFS", 36: "ENAMETOOLONG", 40: "ELOOP", 74: "EBADMSG", 116: "ESTALE" },
-  ...{ 117: "EUCLEAN", 121: "EREMOTEIO", 122: "EDQUOT" },
-};
+  /(?:\b[A-Z]\w+: )?(?:\b[^:]* \(os error \d+\)|\bE[A-Z]+: [^,]*)[:,] (\w+) '(.*?)'(?: -> '(.*)')?$/s;
 
 /** Problems and advice, by the code of the system. */
 const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice: string])[] = [
@@ -53,12 +45,11 @@ const WRITING_OPERATIONS =
 /**
  * Names the user, the operation and the path, and gives advice; `null` for a text without a path.
  */
-export function systemProblem(text: string, given: unknown): [reason: string, hint: string] | null {
-  const [, number = "", named, operation = "", from, to] = SYSTEM_ERROR.exec(text) ?? [];
+export function systemProblem(text: string, code: unknown): [reason: string, hint: string] | null {
+  const [, operation = "", from, to] = SYSTEM_ERROR.exec(text) ?? [];
   const path = to ?? from;
   if (path === undefined) return null;
-  const code = named ?? (typeof given === "string" ? given : LINUX_CODES[number] ?? "");
-  const [, problem, advice] = PATH_PROBLEMS.find(([codes]) => codes.test(code)) ?? [];
+  const [, problem, advice] = PATH_PROBLEMS.find(([codes]) => codes.test(`${code}`)) ?? [];
   if (problem === undefined || advice === undefined) return null;
   // A reserved name means nothing to people, so the directory around it is named.
   const names = path.split("/");
@@ -69,7 +60,7 @@ export function systemProblem(text: string, given: unknown): [reason: string, hi
     : operation === "open"
     ? "open"
     : "read";
-  const words = { USER: userName(), DO: verb, PATH: JSON.stringify(shown), CODE: code };
+  const words = { USER: userName(), DO: verb, PATH: JSON.stringify(shown), CODE: `${code}` };
   return [
     problem.replace(/USER|DO|PATH|CODE/g, (word) => words[word as keyof typeof words]),
     advice,

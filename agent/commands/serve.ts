@@ -16,7 +16,7 @@ import { pause } from "../pause.ts";
 import { DEFAULT_PORT, isForOthers, listen, parseListenAddress } from "../addresses.ts";
 import { type AgentCommand, type Context, parseOnce, repeated } from "../command.ts";
 import { loggerOf, openOrMakeDevice } from "../own_device.ts";
-import { explainingLogger, explainLine, type PeerRequest } from "../explain.ts";
+import { explainingLogger, type PeerRequest } from "../explain.ts";
 import { Inbox, refusalOf } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
 import {
@@ -83,7 +83,7 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   using events = new ServeEvents(output);
   // Strangers can cause these lines, so their number is limited.
   using refused = standardLogger({ print: (line) => output.warn(line) });
-  const filesLogger = { warn: (line: string) => refused.info(explainLine(line)) };
+  const filesLogger = explainingLogger((_level, line) => refused.info(line));
   const requests = new PeerRequests();
   const handle = makeServeApp(served, filesLogger, (area, event) => events.add(area, event), {
     modes: options.modes !== false,
@@ -176,7 +176,7 @@ interface InboxOptions extends Pick<FilesOptions, "modes" | "write"> {
  */
 export function makeServeApp(
   { name, share, inbox }: Served,
-  logger: Pick<Logger, "warn">,
+  logger: Pick<Logger, "warn" | "record">,
   onFile: (area: Area, event: FileEvent) => void,
   { isForAll = false, write = true, modes = true }: InboxOptions = {},
 ): AppFunction {
