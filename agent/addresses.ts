@@ -11,7 +11,7 @@ import {
   type ScopedAddress,
 } from "@degu/degu/base";
 import type { Device, DeviceServer } from "@degu/degu/device";
-import { FAILED, Failure } from "./failure.ts";
+import { Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
 import { userName } from "./system_errors.ts";
 
@@ -136,7 +136,7 @@ export async function atEveryAddress<T>(
 export function listenError(addresses: readonly Address[], error: unknown): unknown {
   const texts = addresses.map(formatAddress);
   const said = texts.join(", or ");
-  const fail = (message: string) => new Failure(message, FAILED, { cause: error });
+  const fail = (message: string) => new Failure(message, null, { cause: error });
   const { AddrInUse, AddrNotAvailable, PermissionDenied } = Deno.errors;
   const other = `--listen ${texts[0]!.replace(/\d+$/, "7444")}`;
   if (error instanceof AddrNotAvailable && texts.some((text) => !text.startsWith("[::]"))) {

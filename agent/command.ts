@@ -3,7 +3,7 @@
 import { Command, InvalidArgumentError } from "commander";
 import type { Address } from "@degu/degu/base";
 import { parseAddressOption, parseServingAddress } from "./addresses.ts";
-import { Failure, USAGE } from "./failure.ts";
+import { Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
 
 /** The context in which every command runs. */
@@ -158,5 +158,5 @@ export function parseSeconds(text: string): number {
 /** Refuses an option that does nothing without directories: nobody would see that. */
 export function checkSettled(settled: number | undefined, recursive: boolean): void {
   if (settled === undefined || recursive) return;
-  throw new Failure("--settled is for directories: add -r", USAGE);
+  throw new Failure("--settled is for directories: add -r", "USAGE");
 }

@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { nameProblem } from "@degu/degu/agent_support";
 import { download } from "@degu/degu/files";
 import { join, resolve } from "./paths.ts";
-import { FAILED, Failure } from "./failure.ts";
+import { Failure } from "./failure.ts";
 import { ifThere } from "./local_paths.ts";
 import type { RemoteEntry, RemoteFiles } from "./remote_files.ts";
 import type { FileJob } from "./transfers.ts";
@@ -29,7 +29,7 @@ export async function findTarget(path: string, several: boolean): Promise<LocalT
   if (info === null && !(await ifThere(Deno.stat(parent)))?.isDirectory) {
     const problem =
       `there is no directory ${parent} on this device: make it first, with "mkdir -p"`;
-    throw new Failure(problem, FAILED, { code: "NOT_THERE", path: parent });
+    throw new Failure(problem, "NOT_THERE", { path: parent });
   }
   return { path, isDirectory };
 }

@@ -7,7 +7,7 @@ import { TransferError, type TransferErrorCode } from "@degu/degu/files";
 // The whole of files.ts would be loaded by commands that move no file, too.
 
 export const FAILED = 1;
-export const USAGE = 2;
+const USAGE = 2;
 /** A device is not paired with the other one, or the other one has refused. */
 export const REFUSED = 3;
 export const INTERRUPTED = 130;
@@ -30,27 +30,22 @@ export const ERROR_CODES = {
 export type ErrorCode = keyof typeof ERROR_CODES;
 
 export interface FailureOptions extends ErrorOptions {
-  /** The code; if left out, that of the exit code or of the cause. */
-  readonly code?: ErrorCode;
   readonly path?: string | undefined;
   readonly peer?: string | undefined;
 }
 
 /** A command failed; the message says what to do next. */
 export class Failure extends Error {
-  readonly exitCode: 1 | 2 | 3;
   readonly code: ErrorCode;
   readonly path: string | undefined;
   readonly peer: string | undefined;
 
-  constructor(message: string, exitCode: 1 | 2 | 3 = FAILED, options: FailureOptions = {}) {
+  /** @param code The code; `null` for that of the cause, or for `"FAILED"`. */
+  constructor(message: string, code: ErrorCode | null = null, options: FailureOptions = {}) {
     super(message, options);
-    this.exitCode = exitCode;
-    const { code, path, peer } = options;
-    const byExitCode = exitCode === USAGE ? "USAGE" : exitCode === REFUSED ? "REFUSED" : null;
-    this.code = code ?? byExitCode ?? codeOf(options.cause);
-    this.path = path;
-    this.peer = peer;
+    this.code = code ?? codeOf(options.cause);
+    this.path = options.path;
+    this.peer = options.peer;
   }
 }
 
@@ -64,7 +59,7 @@ export class Interrupted extends Error {
 
 /** The exit code of a command that ends with this error: that of the error's code. */
 export function exitCodeOf(error: unknown): number {
-  return error instanceof Failure ? error.exitCode : ERROR_CODES[codeOf(error)];
+  return ERROR_CODES[codeOf(error)];
 }
 
 /** Whether a peer has refused this device, or the other way round. */
@@ -183,5 +178,5 @@ export function usageError(error: unknown): unknown {
   const { argument = "", problem } = describeArgumentError(error) ?? {};
   const option = OPTIONS_OF_ARGUMENTS[argument];
   const text = option === undefined ? error.message : `--${option}: ${problem}`;
-  return new Failure(text, USAGE, { cause: error });
+  return new Failure(text, "USAGE", { cause: error });
 }

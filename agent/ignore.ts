@@ -8,7 +8,7 @@ import ignore from "ignore";
 import { bareName } from "@degu/degu/agent_support";
 import { join, realPathSync } from "./paths.ts";
 import { explain } from "./explain.ts";
-import { FAILED, Failure } from "./failure.ts";
+import { Failure } from "./failure.ts";
 import { RESERVED } from "./inbox.ts";
 
 /** The file whose lines say what to leave out of its directory. */
@@ -72,8 +72,7 @@ export class IgnoreList {
       : bytes.length === this.#bytes.length && bytes.every((byte, i) => byte === this.#bytes![i]);
     if (isSame) return;
     const problem = "has changed since it was read: run the same command again";
-    throw new Failure(`${JSON.stringify(this.#path)} ${problem}`, FAILED, {
-      code: "CHANGED",
+    throw new Failure(`${JSON.stringify(this.#path)} ${problem}`, "CHANGED", {
       path: this.#path,
     });
   }
@@ -112,7 +111,7 @@ function isThere(path: string): boolean {
 function unreadableIgnoreList(error: unknown): unknown {
   // A missing permission of Deno concerns the whole command.
   if (error instanceof Deno.errors.NotCapable) return error;
-  return new Failure(explain(error), FAILED, { cause: error });
+  return new Failure(explain(error), null, { cause: error });
 }
 
 function isNotThere(error: unknown): boolean {

@@ -5,7 +5,7 @@ import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
 import { join } from "./paths.ts";
 import { explain } from "./explain.ts";
-import { codeOf, type ErrorCode, FAILED, Failure } from "./failure.ts";
+import { codeOf, type ErrorCode, Failure } from "./failure.ts";
 
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */
 export const RESERVED = ".degu-files";
@@ -88,12 +88,12 @@ export class Inbox {
         throw new Failure(
           `--inbox: ${path} belongs to no peer, and each peer has a directory of its own there: move it away, name ` +
             `another directory, or use --inbox-for-all ${this.path}, where each peer sees and changes everything`,
-          FAILED,
-          { code: "ALREADY_THERE", path },
+          "ALREADY_THERE",
+          { path },
         );
       }
       const problem = problemOf(path);
-      if (problem !== null) throw new Failure(`--inbox: ${problem}`, FAILED, { path });
+      if (problem !== null) throw new Failure(`--inbox: ${problem}`, null, { path });
     }
   }
 

@@ -96,7 +96,7 @@ export class ShownInvitation implements AsyncDisposable {
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof Deno.errors.TimedOut)) throw error;
-      throw new Failure(this.#given.late, undefined, { cause: error });
+      throw new Failure(this.#given.late, null, { cause: error });
     }
   }
 

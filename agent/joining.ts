@@ -12,7 +12,7 @@ import {
 } from "@degu/degu/device";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
-import { Failure, USAGE, usageError } from "./failure.ts";
+import { Failure, usageError } from "./failure.ts";
 import { findOffers, isCalled, type Offer, SEND_SERVICE, shortId } from "./mdns.ts";
 import type { NumberQuestions } from "./numbers.ts";
 import type { Output } from "./output.ts";
@@ -77,7 +77,7 @@ function nobodyToAsk(found: string): Failure {
   return new Failure(
     `${found}a number can be compared on a terminal only, and without --json: give the line that "degu send" ` +
       "prints there, or - to read it from stdin",
-    USAGE,
+    "USAGE",
   );
 }
 
@@ -160,7 +160,7 @@ async function readLine(output: Output, given: AbortSignal, seconds: number): Pr
       if (done) break;
       text += value;
       if (text.length > MAX_INPUT_LENGTH) {
-        throw new Failure("stdin is not the line of an invitation", USAGE);
+        throw new Failure("stdin is not the line of an invitation", "USAGE");
       }
     }
   } finally {
@@ -170,7 +170,7 @@ async function readLine(output: Output, given: AbortSignal, seconds: number): Pr
   if (text.trim() !== "") return text.trim();
   throw new Failure(
     "stdin is empty: give - the line that the other device has printed",
-    USAGE,
+    "USAGE",
   );
 }
 

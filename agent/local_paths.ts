@@ -5,7 +5,7 @@ import { basename, dirname } from "node:path";
 import type { TreeEntry } from "@degu/degu/files";
 import { join, realPath, relative, resolve } from "./paths.ts";
 import { explain } from "./explain.ts";
-import { FAILED, Failure } from "./failure.ts";
+import { Failure } from "./failure.ts";
 
 /** The device's directory: its keys must never leave this machine, and no peer may change them. */
 export type OwnDirectory = Awaited<ReturnType<typeof ownDirectory>>;
@@ -76,7 +76,7 @@ export function wildcardHint(path: string): string | null {
 export function notHere(path: string): Failure {
   const hint = wildcardHint(path) ?? "check the name, and the directory that you are in";
   const problem = `${JSON.stringify(path)} is not there: ${hint}`;
-  return new Failure(problem, FAILED, { code: "NOT_THERE", path });
+  return new Failure(problem, "NOT_THERE", { path });
 }
 
 /** Whether one of two real paths is the other one or inside it. */
@@ -104,7 +104,7 @@ export async function ifThere<T>(result: Promise<T>): Promise<T | null> {
     }
     // A missing permission of Deno concerns the whole command.
     if (error instanceof Deno.errors.NotCapable) throw error;
-    throw new Failure(explain(error), FAILED, { cause: error });
+    throw new Failure(explain(error), null, { cause: error });
   }
 }
 

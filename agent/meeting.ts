@@ -16,7 +16,7 @@ import type { SentAddress } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
 import { NOT_CONFIRMED_HERE, notConfirmedThere, RUN_BOTH_AGAIN } from "./explain.ts";
-import { FAILED, Failure, REFUSED, usageError } from "./failure.ts";
+import { Failure, usageError } from "./failure.ts";
 import { announceInvitation, countDown, isNear, openInvitation, thisIs } from "./inviting.ts";
 import { isFound } from "./joining.ts";
 import { findOffers, type Offer, PAIR_SERVICE, shortId } from "./mdns.ts";
@@ -132,7 +132,7 @@ class Meeting {
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof Deno.errors.TimedOut)) throw error;
-      throw new Failure(`nobody has come in ten minutes: ${RUN_BOTH_AGAIN}`, FAILED, {
+      throw new Failure(`nobody has come in ten minutes: ${RUN_BOTH_AGAIN}`, null, {
         cause: error,
       });
     } finally {
@@ -336,7 +336,7 @@ class Meeting {
 
   async #refuse(delay: number): Promise<void> {
     await pause(delay, this.#context.signal);
-    this.#failed.reject(new Failure(NOT_CONFIRMED_HERE, REFUSED));
+    this.#failed.reject(new Failure(NOT_CONFIRMED_HERE, "REFUSED"));
   }
 
   /** The other end has ended a question. */
@@ -351,10 +351,10 @@ class Meeting {
     const why = notConfirmedThere(name);
     const isOther = this.#chosen !== null ||
       (this.#heard.size === 0 ? this.#isAddressShown : this.#heard.has(shortId(id)));
-    if (isOther) return this.#failed.reject(new Failure(`${why}: ${RUN_BOTH_AGAIN}`, REFUSED));
+    if (isOther) return this.#failed.reject(new Failure(`${why}: ${RUN_BOTH_AGAIN}`, "REFUSED"));
     if (this.#numbers === MAX_NUMBERS) {
       const problem = `${MAX_NUMBERS} numbers were shown, and none was confirmed: ${USE_A_LINE}`;
-      return this.#failed.reject(new Failure(problem, REFUSED));
+      return this.#failed.reject(new Failure(problem, "REFUSED"));
     }
     this.#context.output.note(`${why}; the device that you mean may still come`);
     this.#question = null;
@@ -370,7 +370,7 @@ class Meeting {
     if (!this.#isUsedUp || isNear || isJoining || this.#ends.aborted) return;
     const problem =
       `${MAX_NUMBERS} numbers were not confirmed, so no other device can ask: ${USE_A_LINE}`;
-    this.#failed.reject(new Failure(problem, REFUSED));
+    this.#failed.reject(new Failure(problem, "REFUSED"));
   }
 }
 

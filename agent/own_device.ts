@@ -6,7 +6,7 @@ import type { Logger } from "@degu/degu/server";
 import { join, resolve } from "./paths.ts";
 import type { Context } from "./command.ts";
 import { explainingLogger } from "./explain.ts";
-import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
+import { Failure } from "./failure.ts";
 
 /** The directory of the person; `null` where it is not known. */
 export function personalDirectory(): string | null {
@@ -17,7 +17,7 @@ export function personalDirectory(): string | null {
 /** Where the device is; the environment is read only without `--home`. */
 export function findHome(given: string | undefined): string {
   // An empty value usually comes from an unset variable in a script.
-  if (given === "") throw new Failure("--home: must be a directory; it is empty", USAGE);
+  if (given === "") throw new Failure("--home: must be a directory; it is empty", "USAGE");
   if (given !== undefined) return resolve(given);
   const isWindows = Deno.build.os === "windows";
   const state = Deno.env.get(isWindows ? "LOCALAPPDATA" : "XDG_STATE_HOME");
@@ -36,7 +36,7 @@ export async function openDevice(context: Context): Promise<Device> {
   const device = await openIfMade(context);
   if (device !== null) return device;
   const message = `there is no device in ${context.home} yet: "degu pair" makes one, and pairs it`;
-  throw new Failure(message, REFUSED, { code: "NOT_PAIRED" });
+  throw new Failure(message, "NOT_PAIRED");
 }
 
 /** Opens the device; makes it first where there is none, with the name of this machine. */
@@ -59,7 +59,7 @@ function nameHere(home: string): string {
     const message =
       `there is no device in ${home} yet: make one with "degu init", or allow it its ` +
       "name with --allow-sys=hostname";
-    throw new Failure(message, FAILED, { cause: error });
+    throw new Failure(message, null, { cause: error });
   }
 }
 
@@ -85,7 +85,7 @@ export async function openIfMade(context: Context): Promise<Device | null> {
     if (error instanceof RangeError) return null;
     if (!(error instanceof Deno.errors.NotADirectory)) throw error;
     const message = `--home: ${context.home} is a file, or leads through one: name a directory`;
-    throw new Failure(message, FAILED, { cause: error, path: context.home });
+    throw new Failure(message, null, { cause: error, path: context.home });
   }
 }
 

@@ -6,7 +6,7 @@ import type { Device, DeviceClientOptions, Peer } from "@degu/degu/device";
 import { pause } from "./pause.ts";
 import { isForOthers } from "./addresses.ts";
 import type { Context } from "./command.ts";
-import { exitCodeOf, FAILED, Failure, NoAddress, REFUSED } from "./failure.ts";
+import { exitCodeOf, Failure, NoAddress, REFUSED } from "./failure.ts";
 import { findAddresses } from "./mdns.ts";
 import { mayUseMdns } from "./mdns_permissions.ts";
 import { loggerOf } from "./own_device.ts";
@@ -29,8 +29,7 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
   const hint = (await device.peers()).length === 0
     ? 'this device is not paired with any yet: run "degu pair" on both'
     : '"degu peers" lists those that there are';
-  throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED, {
-    code: "NOT_PAIRED",
+  throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
     peer: peerName,
   });
 }
@@ -87,8 +86,8 @@ export async function openClient(
         looks ? ", and it was not found in this network" : ""
       }: ` +
         'run "degu serve" there, or give its address with --address',
-      FAILED,
-      { code: "NO_ADDRESS", peer: peer.name },
+      "NO_ADDRESS",
+      { peer: peer.name },
     );
   }
   return await device.client(peer, { ...options, ...STORING, addresses });

@@ -4,7 +4,7 @@ import { type Command, CommanderError } from "commander";
 import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
 import { findHome } from "./own_device.ts";
 import { errorObject, explain } from "./explain.ts";
-import { exitCodeOf, FAILED, Failure, INTERRUPTED, Interrupted, USAGE } from "./failure.ts";
+import { exitCodeOf, FAILED, Failure, INTERRUPTED, Interrupted } from "./failure.ts";
 import { Output, OutputClosed, type Streams, writeToStream } from "./output.ts";
 
 /** The version in `deno.json`, which a published program doesn't load. */
@@ -88,7 +88,7 @@ export async function runAgent(
     output = new Output(options, streams);
     output.interrupt = interrupt;
     if (options.verbose && options.quiet) {
-      throw new Failure("--verbose and --quiet contradict each other: leave one out", USAGE);
+      throw new Failure("--verbose and --quiet contradict each other: leave one out", "USAGE");
     }
     const home = findHome(options.home);
     context = { home, output, signal, options };
@@ -219,7 +219,7 @@ function wrongUsage(error: CommanderError, command: Command): Error {
     names.unshift(above.name());
   }
   const name = names.join(" ");
-  return new Failure(`${problem}; "${name} --help" explains it`, USAGE);
+  return new Failure(`${problem}; "${name} --help" explains it`, "USAGE");
 }
 
 /** The signals that end programs. Windows sends the last two for Ctrl-Break and a closed window. */

@@ -15,7 +15,7 @@ import {
 } from "@degu/degu/files";
 import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
-import { FAILED, Failure, hasStatus, isOfTransfer, USAGE } from "./failure.ts";
+import { Failure, hasStatus, isOfTransfer } from "./failure.ts";
 import { wildcardHint } from "./local_paths.ts";
 import { explainTransfer } from "./transfer_errors.ts";
 import { type Open, PeerConnections } from "./peer_connections.ts";
@@ -38,7 +38,7 @@ export function isRemotePath(text: string): boolean {
 
 /** Reads `PEER:[PATH]`. Leading slashes, repeated slashes and `.` are ignored. */
 export function parseRemotePath(text: string): RemotePath {
-  const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, USAGE);
+  const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, "USAGE");
   if (!isRemotePath(text)) {
     throw fail(
       ` is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg, or ${
@@ -212,7 +212,7 @@ export class RemoteFiles implements Disposable {
       if (!isOfTransfer(error)) throw error;
       const about = names.length === 0 ? this.peer : this.#quoted(names);
       const problem = `${about}: ${explainTransfer(error, "get")}`;
-      throw new Failure(problem, FAILED, { cause: error, path: this.name(names), peer: this.peer });
+      throw new Failure(problem, null, { cause: error, path: this.name(names), peer: this.peer });
     });
   }
 
@@ -298,8 +298,7 @@ export class RemoteFiles implements Disposable {
   }
 
   #notThere(message: string, names: readonly string[]): Failure {
-    const options = { code: "NOT_THERE", path: this.name(names), peer: this.peer } as const;
-    return new Failure(message, FAILED, options);
+    return new Failure(message, "NOT_THERE", { path: this.name(names), peer: this.peer });
   }
 
   /**

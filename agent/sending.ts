@@ -6,7 +6,7 @@ import { escapeName, type FileEvent, FilesApp, isReservedName } from "@degu/degu
 import type { AppFunction, Logger, ResponseTuple, Session } from "@degu/degu/server";
 import { realPath, resolve } from "./paths.ts";
 import { pause } from "./pause.ts";
-import { Failure, USAGE } from "./failure.ts";
+import { Failure } from "./failure.ts";
 import { ifThere, notHere, overlap } from "./local_paths.ts";
 
 /** A file or directory that is sent, as the receiver is told. */
@@ -53,14 +53,14 @@ export async function findSources(
     if (holder !== undefined) {
       throw new Failure(
         `${given} has the directory of the device in it, ${holder}, or is in that: its keys must not leave it`,
-        USAGE,
+        "USAGE",
       );
     }
     if (name === "" || isReservedName(name)) {
-      throw new Failure(`${given} has no name that can be sent: name what is in it`, USAGE);
+      throw new Failure(`${given} has no name that can be sent: name what is in it`, "USAGE");
     }
     if (found.has(name)) {
-      throw new Failure(`${found.get(name)!.path} has the same name: send ${given} apart`, USAGE);
+      throw new Failure(`${found.get(name)!.path} has the same name: send ${given} apart`, "USAGE");
     }
     const kind = isFile ? "file" : "directory";
     found.set(name, { name, kind, size: isFile ? size : 0, path });

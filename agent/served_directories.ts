@@ -2,7 +2,7 @@
 
 import { join, realPath } from "./paths.ts";
 import { explain } from "./explain.ts";
-import { codeOf, FAILED, Failure, USAGE } from "./failure.ts";
+import { codeOf, Failure } from "./failure.ts";
 import { Inbox } from "./inbox.ts";
 import { canBeWritten, ifThere, overlap } from "./local_paths.ts";
 import type { Output } from "./output.ts";
@@ -22,10 +22,10 @@ export interface ServedOptions {
 /** Refuses options with which nothing would be served. */
 export function checkServesAny({ share, inbox, inboxForAll, newOnly }: ServedOptions): void {
   if ([share, inbox, inboxForAll].some((each) => each !== undefined)) return;
-  if (newOnly) throw new Failure("--new-only is for an inbox: add --inbox", USAGE);
+  if (newOnly) throw new Failure("--new-only is for an inbox: add --inbox", "USAGE");
   throw new Failure(
     "nothing is to be served: add --share DIR, which peers can read, or --inbox, into which they can put files",
-    USAGE,
+    "USAGE",
   );
 }
 
@@ -40,7 +40,7 @@ function keysInside(option: string, dir: string, device: string): Failure {
   return new Failure(
     `${option}: ${dir} has the directory of the device in it, ${device}, or is in that, so peers could read its ` +
       "keys: serve another directory, or move the device and say where it is with --home",
-    USAGE,
+    "USAGE",
   );
 }
 
@@ -69,7 +69,7 @@ export async function checkDirectories(
       throw new Failure(
         `--share: ${share} has the inbox in it, ${path}, or is in that, so peers could read the files of others: ` +
           "share another directory, or use --inbox-for-all",
-        USAGE,
+        "USAGE",
       );
     }
     await new Inbox(path).check();
@@ -89,7 +89,7 @@ export async function checkServed(
   const path = await labelled(option, ifThere(realPath(dir)));
   if (path === null) {
     const problem = `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`;
-    throw new Failure(problem, FAILED, { code: "NOT_THERE", path: dir });
+    throw new Failure(problem, "NOT_THERE", { path: dir });
   }
   if (!(await Deno.stat(path)).isDirectory) {
     throw new Failure(`${option}: ${dir} is no directory: name the one that it is in`);
@@ -118,7 +118,7 @@ function labelled<T>(option: string, result: Promise<T>): Promise<T> {
 
 function labelledError(option: string, error: unknown): unknown {
   if (error instanceof Deno.errors.NotCapable) return error;
-  return new Failure(`${option}: ${explain(error)}`, FAILED, { cause: error });
+  return new Failure(`${option}: ${explain(error)}`, null, { cause: error });
 }
 
 /**

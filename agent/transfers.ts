@@ -17,17 +17,7 @@ import {
 } from "@degu/degu/files";
 import { join } from "./paths.ts";
 import type { Context } from "./command.ts";
-import {
-  codeOf,
-  type ErrorCode,
-  exitCodeOf,
-  FAILED,
-  Failure,
-  isAway,
-  isCut,
-  isOfTransfer,
-  REFUSED,
-} from "./failure.ts";
+import { codeOf, type ErrorCode, FAILED, Failure, isAway, isCut, isOfTransfer } from "./failure.ts";
 import { BREAKS_OFF, endsCommand, explainTransfer, type FileAction } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore.ts";
 import type { OwnDirectory } from "./local_paths.ts";
@@ -427,14 +417,13 @@ export class Transfers implements Disposable {
     const problem = isUndeletable ? `${said}; leave out --delete` : said;
     const remote = this.direction === "get" ? from : to;
     const hint = isTransient(error) && !this.#isDryRun ? `; ${this.#again}` : "";
-    const exitCode = !breaksOff && exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
+    const code = isUndeletable ? "NOT_PERMITTED" : breaksOff ? "FAILED" : null;
     const options = {
       cause: breaksOff ? undefined : error,
-      ...isUndeletable ? { code: "NOT_PERMITTED" } as const : {},
       path: from,
       peer: remote.split(":")[0]!,
     };
-    return new Failure(`${from}: ${problem}${hint}`, exitCode, options);
+    return new Failure(`${from}: ${problem}${hint}`, code, options);
   }
 
   /** Prints the summary; returns the exit code. */

@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { resolve } from "../paths.ts";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
-import { Failure, USAGE } from "../failure.ts";
+import { Failure } from "../failure.ts";
 import { directoryPathIn, downloadJobOf, findTarget, pathIn } from "../download_target.ts";
 import { ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
@@ -56,12 +56,12 @@ async function runGet(
   if (local !== undefined && !hasTarget) {
     throw new Failure(
       `${JSON.stringify(local)} is on this device: to send it, type degu put ${paths.join(" ")}`,
-      USAGE,
+      "USAGE",
     );
   }
   const sources = given.map(parseRemotePath);
   if (sources.length === 0) {
-    throw new Failure(`what to get? write PEER:PATH before ${JSON.stringify(last)}`, USAGE);
+    throw new Failure(`what to get? write PEER:PATH before ${JSON.stringify(last)}`, "USAGE");
   }
   await using device = await openDevice(context);
   const target = await findTarget(hasTarget ? last : ".", sources.length > 1);

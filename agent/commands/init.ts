@@ -3,7 +3,7 @@
 import { Device } from "@degu/degu/device";
 import type { AgentCommand, Context } from "../command.ts";
 import { defaultName, loggerOf, openIfMade } from "../own_device.ts";
-import { FAILED, Failure, usageError } from "../failure.ts";
+import { Failure, usageError } from "../failure.ts";
 
 export function addInit(program: AgentCommand): void {
   program.command("init")
@@ -26,8 +26,8 @@ async function init(context: Context, given: { readonly name?: string }): Promis
     throw new Failure(
       `there is a device in ${home} already: ${there.name} ${there.id}; give another directory with --home ` +
         "to make another one",
-      FAILED,
-      { code: "ALREADY_THERE", path: home },
+      "ALREADY_THERE",
+      { path: home },
     );
   }
   try {

@@ -9,7 +9,7 @@ import {
 } from "../addresses.ts";
 import { type AgentCommand, type Context, repeated } from "../command.ts";
 import { openOrMakeDevice } from "../own_device.ts";
-import { Failure, USAGE } from "../failure.ts";
+import { Failure } from "../failure.ts";
 import { thisIs } from "../inviting.ts";
 import { joinAt } from "../joining.ts";
 import { meet } from "../meeting.ts";
@@ -52,11 +52,11 @@ async function runPair(
     throw new Failure(
       "a number can be compared on a terminal only, and without --json: pair by a line, with degu invite on one " +
         "device and degu join on the other",
-      USAGE,
+      "USAGE",
     );
   }
   if (address !== undefined && listen !== undefined) {
-    throw new Failure("--address says where the other device is: leave out --listen", USAGE);
+    throw new Failure("--address says where the other device is: leave out --listen", "USAGE");
   }
   await using device = await openOrMakeDevice(context);
   const serving = await servingAddresses(output, device, givenServing);

@@ -6,7 +6,7 @@ import { describeArgumentError, formatAddress } from "@degu/degu/base";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { openPeer } from "../peer_client.ts";
-import { Failure, USAGE } from "../failure.ts";
+import { Failure } from "../failure.ts";
 import { nameKey } from "../inbox.ts";
 
 export function addId(program: AgentCommand): void {
@@ -76,7 +76,7 @@ async function rename(context: Context, oldName: string, newName: string): Promi
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     const problem = describeArgumentError(error)?.problem ?? error.message;
-    throw new Failure(`NAME: ${problem}`, USAGE, { cause: error });
+    throw new Failure(`NAME: ${problem}`, "USAGE", { cause: error });
   }
 }
 

@@ -6,7 +6,7 @@ import { upload } from "@degu/degu/files";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { ALREADY_THERE } from "../explain.ts";
-import { FAILED, Failure, USAGE } from "../failure.ts";
+import { Failure } from "../failure.ts";
 import {
   checkDeleting,
   ifThere,
@@ -118,7 +118,7 @@ function moveJobOf(path: string, names: readonly string[], options: TreeJob["opt
   if (names.at(-1) !== name) {
     throw new Failure(
       `--move keeps the names of files: rename it first, or write a slash behind the name of a directory`,
-      USAGE,
+      "USAGE",
     );
   }
   const [root, top] = [dirname(path), names.slice(0, -1)];
@@ -151,15 +151,15 @@ function readOperands(paths: readonly string[]): RemotePath {
       : parseRemotePath(first).names.length === 0
       ? `the peer stands last: degu put ${[...other, last].join(" ")} ${first}`
       : `to get a file from a peer: degu get ${paths.join(" ")}`;
-    throw new Failure(`where to? ${advice}`, USAGE);
+    throw new Failure(`where to? ${advice}`, "USAGE");
   }
-  if (sources.length === 0) throw new Failure(`what to put? write it before ${last}`, USAGE);
+  if (sources.length === 0) throw new Failure(`what to put? write it before ${last}`, "USAGE");
   const remote = sources.find(isRemotePath);
   if (remote === undefined) return parseRemotePath(last);
   throw new Failure(
     `${JSON.stringify(remote)} is on another device: get it first; for a file of this name write ` +
       JSON.stringify(`./${remote}`),
-    USAGE,
+    "USAGE",
   );
 }
 
@@ -205,7 +205,7 @@ async function uploadJobOf(
     move: async (to, options) => {
       if (there?.kind === "directory") throw new Failure(`a directory is there: ${name}/`);
       const isOther = there !== null && there.size !== size;
-      if (isOther && !replace) throw new Failure(ALREADY_THERE, FAILED, { code: "ALREADY_THERE" });
+      if (isOther && !replace) throw new Failure(ALREADY_THERE, "ALREADY_THERE");
       const result = await upload(to, path, files.uri(names), { ...options, replace });
       const wasThere = there !== null && (!replace || (!isOther && result.bytes === 0));
       return wasThere ? null : result;

@@ -9,7 +9,7 @@ import { pause } from "../pause.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS, jsonOf } from "../peer_client.ts";
 import { explain } from "../explain.ts";
-import { FAILED, Failure, isAway, USAGE } from "../failure.ts";
+import { Failure, isAway } from "../failure.ts";
 import { joinByLine, joinSender, UNSEEN_SECONDS } from "../joining.ts";
 import { directoryPathIn, downloadJobOf, findTarget, pathIn } from "../download_target.ts";
 import { canBeWritten, ifThere, ownDirectory } from "../local_paths.ts";
@@ -61,7 +61,7 @@ async function runReceive(
     operands.filter((each) => (each === "-" || each.startsWith("degu:")) === wanted)
   ) as [string[], string[]];
   if (lines.length > 1 || dirs.length > 1 || lines.length > 0 && from !== undefined) {
-    throw new Failure("give one directory at most, and one line, or --from", USAGE);
+    throw new Failure("give one directory at most, and one line, or --from", "USAGE");
   }
   const [line] = lines;
   const questions = line === undefined ? NumberQuestions.on(output) : null;
@@ -118,7 +118,7 @@ async function runReceive(
     await transfers.copy([[files, jobs]]).catch((error) => {
       if (!(error instanceof Failure) || !isAway(error.cause)) throw error;
       // The usual advice for a peer that is off speaks of "degu serve", which does not run there.
-      throw new Failure(`${sender.name} has gone: ${RUN_BOTH_AGAIN}`, FAILED, {
+      throw new Failure(`${sender.name} has gone: ${RUN_BOTH_AGAIN}`, null, {
         cause: error.cause,
       });
     });

@@ -3,7 +3,7 @@
 import { deleteFile, listTree, TransferError, type TreeEntry } from "@degu/degu/files";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
-import { codeOf, FAILED, Failure, hasStatus, isOfTransfer, USAGE } from "../failure.ts";
+import { codeOf, FAILED, Failure, hasStatus, isOfTransfer } from "../failure.ts";
 import { checkDeleting } from "../local_paths.ts";
 import { checkNotReserved } from "../remote_files.ts";
 import { explainTransfer } from "../transfer_errors.ts";
@@ -29,7 +29,7 @@ function readArgument(text: string): RemotePath {
   if (path.names.length > 0) return path;
   throw new Failure(
     `the inbox itself stays: name what is in it, as "degu ls --inbox ${path.peer}:" lists it`,
-    USAGE,
+    "USAGE",
   );
 }
 

@@ -8,7 +8,7 @@ import { AgentCommand, type Context, type Run } from "../command.ts";
 import { openDevice, openOrMakeDevice } from "../own_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { explain } from "../explain.ts";
-import { FAILED, Failure, USAGE } from "../failure.ts";
+import { FAILED, Failure } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { HOSTS } from "../mdns_permissions.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
@@ -88,7 +88,7 @@ async function install(
 async function write(path: string, text: string): Promise<void> {
   if (!await isOwnOrMissing(path)) {
     const message = `${path} is there, and not by "degu service install": remove or rename it`;
-    throw new Failure(message, FAILED, { code: "ALREADY_THERE", path });
+    throw new Failure(message, "ALREADY_THERE", { path });
   }
   await Deno.writeTextFile(path, text);
 }
@@ -137,10 +137,10 @@ async function systemctl(...args: string[]): Promise<string> {
     throw new Failure(`systemctl --user ${args[0]}: ${problem}`);
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) {
-      throw new Failure(MAY_NOT_RUN, FAILED, { cause: error, code: "NOT_PERMITTED" });
+      throw new Failure(MAY_NOT_RUN, "NOT_PERMITTED", { cause: error });
     }
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Failure("there is no systemd on this machine", FAILED, { cause: error });
+    throw new Failure("there is no systemd on this machine", null, { cause: error });
   }
 }
 
@@ -175,7 +175,7 @@ async function serveUnits(
   const inboxOption = options.inboxForAll === undefined ? "inbox" : "inboxForAll";
   const { listen = [], announce = true } = options;
   if (listen.some(isUnixAddress)) {
-    throw new Failure("--listen: a service listens at IP addresses", USAGE);
+    throw new Failure("--listen: a service listens at IP addresses", "USAGE");
   }
   const addresses = listen.map(formatAddress);
   // The service announces itself only where others can reach it.
@@ -223,7 +223,7 @@ async function syncUnits(
   const [from = "", to = ""] = command.args;
   const isToHere = isRemotePath(from);
   if (isToHere === isRemotePath(to)) {
-    throw new Failure("write PEER:DIR DIR, or DIR PEER:DIR", USAGE);
+    throw new Failure("write PEER:DIR DIR, or DIR PEER:DIR", "USAGE");
   }
   const [remote, local] = isToHere ? [from, to] : [to, from];
   const path = parseRemotePath(remote);
@@ -328,7 +328,7 @@ function moduleOf(version: string): string {
 /** A word of a command line of systemd, which expands what follows a percent or dollar sign. */
 function quotedWord(text: string): string {
   // A line end in a word would begin another line of the unit.
-  if (/\p{Cc}/u.test(text)) throw new Failure(`${text} can't be in a unit of systemd`, USAGE);
+  if (/\p{Cc}/u.test(text)) throw new Failure(`${text} can't be in a unit of systemd`, "USAGE");
   const literal = text.replaceAll("%", "%%").replaceAll("$", "$$$$");
   const escaped = literal.replaceAll(/["\\]/g, "\\$&");
   return /^[^\s"'\\;]+$/.test(text) ? literal : `"${escaped}"`;

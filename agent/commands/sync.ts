@@ -5,7 +5,7 @@ import type { TreeEntry } from "@degu/degu/files";
 import { type AgentCommand, type Context, parseSeconds, repeated } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { openPeer } from "../peer_client.ts";
-import { FAILED, Failure, USAGE } from "../failure.ts";
+import { Failure } from "../failure.ts";
 import { checkNotReserved } from "../remote_files.ts";
 import { IGNORE_FILE, IgnoreList, isIgnoreFile } from "../ignore.ts";
 import { checkDeleting, ifThere, ownDirectory, wildcardHint } from "../local_paths.ts";
@@ -93,21 +93,21 @@ async function sync(
       isToHere
         ? "one of the two directories has to be on this device"
         : "one of the two directories has to be on another device: write PEER:DIR",
-      USAGE,
+      "USAGE",
     );
   }
   const path = parseRemotePath(isToHere ? from : to);
   const root = isToHere ? to : from;
   const { delete: deletes = false, deleteAll = false, dryRun = false, every, maxDelete } = options;
   if (maxDelete !== undefined && !deletes) {
-    throw new Failure("--max-delete limits --delete: add it", USAGE);
+    throw new Failure("--max-delete limits --delete: add it", "USAGE");
   }
-  if (deleteAll && !deletes) throw new Failure("--delete-all extends --delete: add it", USAGE);
+  if (deleteAll && !deletes) throw new Failure("--delete-all extends --delete: add it", "USAGE");
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");
   checkMove(options, isToHere);
   if (every === undefined) return await syncOnce(context, path, root, isToHere, options);
-  if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", USAGE);
+  if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
   {
     // A missing device or peer would fail in every run.
     await using device = await openDevice(context);
@@ -176,11 +176,11 @@ function checkMove(options: SyncOptions, isToHere: boolean): void {
   if (isToHere) {
     throw new Failure(
       '--move empties a directory of this device: run it there, or copy first, and then run "degu rm -r"',
-      USAGE,
+      "USAGE",
     );
   }
   const other = options.delete ? "--delete" : options.checksum ? "--checksum" : null;
-  if (other !== null) throw new Failure(`--move and ${other} can't be combined`, USAGE);
+  if (other !== null) throw new Failure(`--move and ${other} can't be combined`, "USAGE");
 }
 
 function parseCount(text: string): number {
@@ -200,7 +200,7 @@ async function checkLocal(root: string, isTarget: boolean): Promise<void> {
   if (info === null) {
     const problem = `there is no directory ${JSON.stringify(root)} on this device`;
     const advice = wildcardHint(root) ?? "check the name, and whether its disk is mounted";
-    throw new Failure(`${problem}: ${advice}`, FAILED, { code: "NOT_THERE", path: root });
+    throw new Failure(`${problem}: ${advice}`, "NOT_THERE", { path: root });
   }
   if (info.isDirectory) return;
   const advice = isTarget ? "name a directory" : 'put a file with "degu put"';

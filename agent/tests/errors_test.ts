@@ -443,7 +443,7 @@ const CODE_ROWS: readonly (readonly [
   ["a file on the way", withCode(new Error(), "ENOTDIR"), "NOT_THERE"],
   ["a damaged disk", withCode(new Error(), "EIO"), "FAILED"],
   ["no way to the host", withCode(new Error(), "EHOSTUNREACH"), "NO_ADDRESS"],
-  ["the code of the cause", new Failure("", 1, { cause: new TimedOut() }), "NO_ADDRESS"],
+  ["the code of the cause", new Failure("", null, { cause: new TimedOut() }), "NO_ADDRESS"],
   ["a peer that is off", new DeviceError("UNREACHABLE", ""), "NO_ADDRESS"],
   ["a peer that was forgotten meanwhile", new DeviceError("FORGOTTEN", ""), "NOT_PAIRED"],
   ...Object.entries(PAIRING_CODES).map(([code, expected]) => {

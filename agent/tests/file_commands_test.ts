@@ -569,7 +569,7 @@ Deno.test("PEER:[PATH] is parsed as a peer, names, and whether a directory is me
     assertThrows(() => parseRemotePath(text), Failure, "PEER:PATH");
   }
   for (const text of ["c:..", "c:a/../b", "c:a\0", `c:${"é".repeat(128)}`, "c:\ud800"]) {
-    assertEquals(assertThrows(() => parseRemotePath(text), Failure).exitCode, 2, text);
+    assertEquals(assertThrows(() => parseRemotePath(text), Failure).code, "USAGE", text);
   }
 });
 
@@ -583,7 +583,7 @@ Deno.test("any path is refused as wrong usage, or has names that stay below what
       try {
         path = parseRemotePath(peer + parts.join("/"));
       } catch (error) {
-        return assert(error instanceof Failure && error.exitCode === 2, `${error}`);
+        return assert(error instanceof Failure && error.code === "USAGE", `${error}`);
       }
       for (const name of path.names) {
         assert(!["", ".", ".."].includes(name) && !/[/\0]/.test(name), name);

@@ -327,8 +327,8 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
   const both = "nothing listens at 10.0.0.1:1; there is no way to 10.0.0.2:2";
   const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
     [new Failure("as it is"), 1, "as it is", /^$/],
-    [new Failure("as it is", 2), 2, "as it is", /^$/],
-    [new Failure("as it is", 3), 3, "as it is", /^$/],
+    [new Failure("as it is", "USAGE"), 2, "as it is", /^$/],
+    [new Failure("as it is", "REFUSED"), 3, "as it is", /^$/],
     [new DeguError("as it is"), 1, "as it is", /^$/],
     [new Interrupted(), 130, "interrupted", /^$/],
     [

@@ -146,7 +146,7 @@ Deno.test("a directory is served unless it contains a device's keys, under any n
       "keys",
       path,
     );
-    assertEquals(error.exitCode, 2);
+    assertEquals(error.code, "USAGE");
   }
 });
 
