@@ -7,7 +7,7 @@ interface Row {
   readonly cells: readonly string[];
 }
 
-const COLUMNS = ["section", "requirement", "role", "Degu", "why", "test"];
+const COLUMNS = ["section", "requirement", "role", "Degu", "reason", "test"];
 const SCOPE: Record<string, RegExp> = {
   "RFC 9112": /^§[2-9](\.\d+)*$/,
   "RFC 9110": /^§(5|6\.4|7\.6|8\.6|9\.3|15)(\.\d+)*$/,
