@@ -37,7 +37,11 @@ function readArguments(args: unknown[]): { options: Record<string, unknown>; fn:
 }
 
 /** The arguments for a test that is in the table, or that has steps there. */
-function convert(args: unknown[], above: string, noteFailure?: () => void): unknown[] {
+function convert(
+  args: unknown[],
+  above: string,
+  noteFailure?: (error: unknown) => void,
+): unknown[] {
   const { options, fn } = readArguments(args);
   const name = above + options.name;
   const reason = reasons.get(name);
@@ -45,20 +49,21 @@ function convert(args: unknown[], above: string, noteFailure?: () => void): unkn
     return [{ ...options, name: `${options.name}: ${reason}`, ignore: true, fn: () => {} }];
   }
   const run = async (context: Context) => {
-    let hasFailed = false;
-    const note = () => {
-      hasFailed = true;
-      noteFailure?.();
+    const errors: unknown[] = [];
+    const note = (error: unknown) => {
+      errors.push(error);
+      noteFailure?.(error);
     };
     const isExpected = reason !== undefined;
     try {
       await fn(withSteps(context, `${name} ... `, isExpected || noteFailure ? note : undefined));
     } catch (error) {
       if (!isExpected && !noteFailure) throw error;
-      note();
+      note(error);
     }
     if (!isExpected) return;
-    console.log(hasFailed ? `can't pass: ${reason}` : `PASSES: ${name}`);
+    if (errors.length === 0) console.log(`PASSES: ${name}`);
+    else console.log(`can't pass: ${reason}:`, ...errors.map((error) => `\n  ${error}`));
   };
   const lenient = reason === undefined && !noteFailure
     ? {}
@@ -66,7 +71,11 @@ function convert(args: unknown[], above: string, noteFailure?: () => void): unkn
   return [{ ...options, ...lenient, fn: run }];
 }
 
-function withSteps(context: Context, above: string, noteFailure?: () => void): Context {
+function withSteps(
+  context: Context,
+  above: string,
+  noteFailure?: (error: unknown) => void,
+): Context {
   return new Proxy(context, {
     get(target, key) {
       const value = Reflect.get(target, key);
