@@ -10,6 +10,7 @@ import { join, realPathSync } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { RESERVED } from "./inbox.ts";
+import { isMissing } from "./local_paths.ts";
 
 /** The file whose lines say what to leave out of its directory. */
 export const IGNORE_FILE = ".deguignore";
@@ -91,7 +92,7 @@ function readList(path: string): Uint8Array | null {
     return Deno.readFileSync(path);
   } catch (error) {
     if (error instanceof Failure) throw error;
-    if (!isNotThere(error)) throw unreadableIgnoreList(error);
+    if (!isMissing(error)) throw unreadableIgnoreList(error);
     // A link to nothing, as to a disk that is not mounted, is a list that can't be read.
     if (isThere(path)) throw badIgnoreList(path);
     return null;
@@ -103,7 +104,7 @@ function isThere(path: string): boolean {
     Deno.lstatSync(path);
     return true;
   } catch (error) {
-    if (isNotThere(error)) return false;
+    if (isMissing(error)) return false;
     throw unreadableIgnoreList(error);
   }
 }
@@ -112,10 +113,6 @@ function unreadableIgnoreList(error: unknown): unknown {
   // A missing permission of Deno concerns the whole command.
   if (error instanceof Deno.errors.NotCapable) return error;
   return new Failure(explain(error), null, { cause: error });
-}
-
-function isNotThere(error: unknown): boolean {
-  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
 }
 
 function linesOf(bytes: Uint8Array, path: string): string[] {

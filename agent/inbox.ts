@@ -3,6 +3,7 @@
 import { giveNewName, presenceOf, syncIfPossible } from "@degu/degu/agent_support";
 import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
+import { isMissing } from "./local_paths.ts";
 import { join } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { codeOf, type ErrorCode, Failure } from "./failure.ts";
@@ -223,10 +224,6 @@ function lstatOrNull(path: string): Deno.FileInfo | null {
     if (isMissing(error)) return null;
     throw error;
   }
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
 }
 
 function ownOf({ id, name }: Pick<Peer, "id" | "name">, all: Ownership[]): Ownership | null {

@@ -90,6 +90,12 @@ export function isIn(path: string, dir: string): boolean {
   return path === dir || path.startsWith(inside);
 }
 
+/** Whether an error says that nothing has a path, or, on Windows, that nothing can have it. */
+export function isMissing(error: unknown): boolean {
+  const { code } = error as { readonly code?: unknown };
+  return code === "ENOENT" || code === "ENOTDIR";
+}
+
 /**
  * Resolves to the result of a look at a path, or to `null` if nothing is there.
  *
@@ -99,9 +105,7 @@ export async function ifThere<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-      return null;
-    }
+    if (isMissing(error)) return null;
     // A missing permission of Deno concerns the whole command.
     if (error instanceof Deno.errors.NotCapable) throw error;
     throw new Failure(explain(error), null, { cause: error });

@@ -107,6 +107,22 @@ Deno.test("a device that is stopped at the number ends the other one, which says
   assertStringIncludes(stdout, "the answer at two was no, or it has left");
 });
 
+Deno.test("in a console of Windows Ctrl-C is a key, and interrupts: at the question, and before it", async () => {
+  using _system = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
+  for (const shown of ["Type y or yes", " asks. If it is the one"]) {
+    await using homes = await AgentHomes.create("one", "two");
+    const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
+    const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
+    const two = homes.start("two", ["pair", "--address", address, ...SERVING], TERMINAL);
+    await Promise.all([one, two].map((each) => each.line(shown)));
+    two.feed("y\x03");
+    assertEquals((await two.ended()).code, 130);
+    const { code, stdout } = await one.ended();
+    assertEquals(code, 3, stdout);
+    assertStringIncludes(stdout, "the answer at two was no, or it has left");
+  }
+});
+
 Deno.test("what is typed before the question, in pieces or lines, answers nothing; an erased key does not count", async () => {
   await using test = await asking();
   // Each is on the screen for two seconds before it asks.

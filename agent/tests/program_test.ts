@@ -59,7 +59,10 @@ Deno.test("without any permission it prints the commands, its version, and which
   for (const command of COMMANDS) assertStringIncludes(asked!.stdout, `  ${command.name()} `);
   assertStringIncludes(asked!.stdout, "The first minute");
   assertEquals(missing?.code, 1);
-  assertMatch(missing!.stderr, /XDG_STATE_HOME.*docs\/permissions\.md has the flags/);
+  assertMatch(
+    missing!.stderr,
+    /(XDG_STATE_HOME|LOCALAPPDATA).*docs\/permissions\.md has the flags/,
+  );
   const [, { version }] = await readPackages();
   for (const flag of ["--version", "-V"]) {
     assertEquals(await runAgentHere([flag]), { code: 0, stdout: `${version}\n`, stderr: "" });
@@ -269,7 +272,7 @@ Deno.test("if there is no device, or no such peer, the error says what to do", a
   const none = `there is no device in ${
     homes.at("one")
   } yet: "degu pair" makes one, and pairs it\n`;
-  for (const args of [["id"], ["peers"], ["ping", "x"], ["ls", "x:"]]) {
+  for (const args of [["id"], ["peers"], ["ping", "x"], ["ls", "xy:"]]) {
     await homes.fail("one", 3, none, args);
   }
   await homes.init("camera", "viewer");

@@ -1,12 +1,13 @@
 /** What a person reads who has typed something else than the program expects: what it is, and the way out. */
 import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentHomes } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { assertEquals } from "@std/assert";
 
 Deno.test("what is wrong with a command line is said with the way out, in words that need no other program", async (t) => {
   await using files = await AgentFiles.start();
-  const { here, share, homes } = files;
+  const { here, share } = files;
   await fill(here, { "file": "1", "dir/a": "1" });
   await fill(share, { "file": "1" });
   const help = (command: string) => `; "degu ${command} --help" explains it`;
@@ -111,5 +112,10 @@ Deno.test("what is wrong with a command line is said with the way out, in words 
     const stderr = await files.fail(code, said, ...args);
     assertEquals(stderr, `degu: error: ${said}\n`);
   });
-  await homes.fail("here/file", 1, /^degu: error: --home: .*\/here\/file is a file, or/, ["peers"]);
+});
+
+Deno.test("a file in place of the device's directory is said to be one", async () => {
+  await using homes = await AgentHomes.create();
+  await fill(homes.path, { "file": "1" });
+  await homes.fail("file", 1, /^degu: error: --home: .*\/file is a file, or/, ["peers"]);
 });

@@ -68,7 +68,7 @@ class Place implements AsyncDisposable {
   /** Waits until a part of a file has arrived in out. */
   async untilSomeArrived(): Promise<void> {
     for await (const { paths } of Deno.watchFs(this.at("out"))) {
-      const part = paths.find((path) => /\/\.large\.[0-9a-f]{32}\.degu-part$/.test(path));
+      const part = paths.find((path) => /[\\/]\.large\.[0-9a-f]{32}\.degu-part$/.test(path));
       if (part !== undefined && (await Deno.stat(part)).size > LARGE / 10) return;
     }
   }

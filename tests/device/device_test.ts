@@ -18,6 +18,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
+import { closeLocked } from "@degu/internal/internal/disk/files.ts";
 import { join } from "@degu/internal/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 import { pathToFileURL } from "node:url";
@@ -253,13 +254,13 @@ Deno.test("a change waits for a change by another process", async () => {
   await using setup = await setUpPeers("one");
   const { camera, others: [one] } = setup;
   const peer = await record(camera, one!);
-  using lock = await Deno.open(join(camera.dir, "lock"), { write: true });
+  const lock = await Deno.open(join(camera.dir, "lock"), { write: true });
   await lock.lock(true);
   let done = false;
   const renaming = camera.rename(peer, "two").then(() => done = true);
   assertEquals(namesOf(await camera.peers()), ["one"]);
   assertEquals(done, false);
-  await lock.unlock();
+  closeLocked(lock);
   await within(renaming, "the name is changed");
 });
 

@@ -326,12 +326,12 @@ Deno.test("invalid options are refused, and leave no port open; an error names t
     [
       { listen: [["127.0.0.1", 0], addressOf(invitation)] },
       Deno.errors.AddrInUse,
-      `listen[1]: can't listen at ${addressOf(invitation).join(":")}: Address already in use`,
+      `listen[1]: can't listen at ${addressOf(invitation).join(":")}: `,
     ],
     [
       { listen: [["192.0.2.1", 0]] }, // RFC 5737: of no machine
       Deno.errors.AddrNotAvailable,
-      "listen[0]: can't listen at 192.0.2.1:0: Cannot assign requested address",
+      "listen[0]: can't listen at 192.0.2.1:0: ",
     ],
     [{ listen: [["localhost", 0]] }, RangeError, "listen[0][0]: must be an IPv4 or IPv6 address"],
     [{ listen: [good, ["127.0.0.1", 65536]] }, RangeError, "listen[1][1]: must be an integer"],

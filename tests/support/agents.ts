@@ -81,7 +81,7 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
     isTerminal,
   });
   const streams: Streams = {
-    stdin: { readable: input.readable, isTerminal, setRaw: () => {} },
+    stdin: { readable: input.readable, isTerminal, setRaw },
     stdout: streamOf(stdout, "stdout"),
     stderr: streamOf(stderr, "stderr"),
     noColor,
@@ -91,8 +91,9 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
     },
   };
   const interruption = new AbortController();
+  const interrupt = () => interruption.abort(new Interrupted());
   const run = async () => {
-    const caught = { signal: interruption.signal, [Symbol.dispose]: () => {} };
+    const caught = { signal: interruption.signal, interrupt, [Symbol.dispose]: () => {} };
     const code = await runProgram(args, streams, caught);
     for (const each of [stdout, stderr]) each.end();
     await input.readable.cancel().catch(() => {}); // nothing may read the input
@@ -103,9 +104,14 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
     stdout,
     stderr: isTerminal() ? Shown.from(new Blob().stream()) : stderr,
     code: run(),
-    kill: () => interruption.abort(new Interrupted()),
+    kill: interrupt,
   }, stdin);
 }
+
+/** Refuses what `Deno.stdin` refuses on Windows. */
+const setRaw: typeof Deno.stdin.setRaw = (_mode, options) => {
+  if (options?.cbreak && Deno.build.os === "windows") throw new Deno.errors.NotSupported("cbreak");
+};
 
 /** The command that runs the program, for the directory of the project. */
 export function agentCommand(args: readonly string[], flags: readonly string[] = []): string[] {
