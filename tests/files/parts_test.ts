@@ -280,8 +280,11 @@ Deno.test("where a file system has no locks, parts are written, and left-over on
 Deno.test("a part that is closed can be removed while this process starts others", async () => {
   await using dir = await tempDir();
   const files = new UnfinishedFiles(dir.path);
+  const [shell, ...args] = Deno.build.os === "windows"
+    ? ["cmd", "/c", "exit"]
+    : ["bash", "-c", ":"];
   const script = `postMessage("ready");
-while (true) await new Deno.Command("bash", { args: ["-c", ":"] }).output();`;
+while (true) await new Deno.Command("${shell}", { args: ${JSON.stringify(args)} }).output();`;
   const url = `data:text/javascript,${encodeURIComponent(script)}`;
   const worker = new Worker(url, { type: "module" });
   try {

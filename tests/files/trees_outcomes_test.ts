@@ -437,7 +437,9 @@ const stock = await tempDir();
 /** Links, enough for all rows, and a FIFO: only a process of its own can make them. */
 const links = [...rows, ...rows].flatMap(([, source, target]) => entriesOf(`${source} ${target}`))
   .flatMap(({ link }, i) => link === null ? [] : { path: `${stock.path}/${i}`, link });
-await makeLinks(Object.fromEntries(links.map(({ path, link }) => [path, link])));
+// On Windows those rows alone fail.
+const hasLinks = Deno.build.os !== "windows";
+if (hasLinks) await makeLinks(Object.fromEntries(links.map(({ path, link }) => [path, link])));
 const hasFifo = await makeFifo(`${stock.path}/fifo`);
 addEventListener("unload", () => Deno.removeSync(stock.path, { recursive: true }));
 
