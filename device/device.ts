@@ -149,7 +149,6 @@ export class Device implements AsyncDisposable {
    *
    * @param nameOrId The name or the id of a peer.
    * @throws {TypeError} if it is not a string.
-   * @throws {DeviceError} if another version of Degu has written the file of the peer.
    */
   async peer(nameOrId: string): Promise<Peer | null> {
     return await this.#services.peers.find(nameOrId);
@@ -183,7 +182,7 @@ export class Device implements AsyncDisposable {
    * @returns The renamed peer.
    * @throws {TypeError} if an argument has the wrong type.
    * @throws {RangeError} if the name is taken or not valid.
-   * @throws {DeviceError} if the peer is unknown, or another version of Degu has written its file.
+   * @throws {DeviceError} if the peer is unknown.
    */
   async rename(peer: Peer | string, name: string): Promise<Peer> {
     return await this.#services.peers.rename(peer, name);
@@ -338,8 +337,7 @@ export class Device implements AsyncDisposable {
    * @param options As for every client, other addresses, and a search for further ones.
    * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
-   * @throws {DeviceError} if the peer is unknown, another version of Degu has written its file, or
-   * no address is known.
+   * @throws {DeviceError} if the peer is unknown, or no address of it is known.
    */
   async client(peer: Peer | string, options: DeviceClientOptions = {}): Promise<Client> {
     this.#checkOpen();

@@ -103,8 +103,6 @@ export class PairingError extends DeguError {
  * Why there is no connection to a peer.
  *
  * - `"UNKNOWN"`: this device has no such peer, to connect to or to rename.
- * - `"OTHER_VERSION"`: another version of Degu has written the file of the peer, in a form that
- *   this one doesn't read.
  * - `"FORGOTTEN"`: this device has forgotten the peer.
  * - `"NO_ADDRESS"`: no address of the peer is known.
  * - `"UNREACHABLE"`: no address of the peer answers; `cause` is an `AggregateError` with the error
@@ -113,7 +111,6 @@ export class PairingError extends DeguError {
  */
 export type DeviceErrorCode =
   | "UNKNOWN"
-  | "OTHER_VERSION"
   | "FORGOTTEN"
   | "NO_ADDRESS"
   | "UNREACHABLE"

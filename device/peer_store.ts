@@ -158,19 +158,11 @@ export class PeerStore {
     return [...this.#current];
   }
 
-  /**
-   * The peer with this id, or else with this name, as now on the disk; `null` for none.
-   *
-   * @throws {DeviceError} if the file of the peer has another version.
-   */
+  /** The peer with this id, or else with this name, as now on the disk; `null` for none. */
   async find(nameOrId: string): Promise<Peer | null> {
     checkString("peer", nameOrId);
     const id = await this.idOf(nameOrId);
-    const peer = id === null ? null : await this.read(id);
-    if (peer !== null) return peer;
-    const error = this.#missing(nameOrId);
-    if (error.code === "OTHER_VERSION") throw error;
-    return null;
+    return id === null ? null : await this.read(id);
   }
 
   /**
@@ -181,7 +173,7 @@ export class PeerStore {
   async findOrFail(peer: Peer | string): Promise<Peer> {
     const id = await this.idOf(peer);
     const known = id === null ? null : await this.read(id);
-    if (known === null) throw this.#missing(peer);
+    if (known === null) throw unknownPeer(peer);
     return known;
   }
 
@@ -203,19 +195,9 @@ export class PeerStore {
     return all.find(({ name }) => nameKey(name) === nameKey(peer))?.id ?? null;
   }
 
-  /** The peers whose files have another version, as they were last read. */
-  #ofOtherVersions(): PeerOfOtherVersion[] {
+  /** The peers whose files have another version: they keep their names. */
+  #ofOtherVersions(): Pick<Peer, "id" | "name">[] {
     return [...this.#problems.values()].flatMap(({ peer }) => peer ?? []);
-  }
-
-  /** The error of a call that needs a peer, of which no file can be used. */
-  #missing(peer: Peer | string): DeviceError {
-    const isMeant = ({ id, name }: PeerOfOtherVersion) =>
-      typeof peer === "string" ? id === peer || nameKey(name) === nameKey(peer) : id === peer.id;
-    const other = this.#ofOtherVersions().find(isMeant);
-    return other === undefined
-      ? unknownPeer(peer)
-      : new DeviceError("OTHER_VERSION", otherVersionProblem(other));
   }
 
   /**
@@ -262,7 +244,7 @@ export class PeerStore {
     const id = await this.idOf(peer);
     return await this.#change(async (peers) => {
       const known = peers.find((each) => each.id === id);
-      if (known === undefined) throw this.#missing(peer);
+      if (known === undefined) throw unknownPeer(peer);
       checkPeerName("name", name, [...peers, ...this.#ofOtherVersions()], known.id);
       const renamed = Object.freeze({ ...known, name });
       await this.#write(renamed);
@@ -333,7 +315,7 @@ export class PeerStore {
       const other = findOtherVersion(id, text);
       if (other !== null) {
         this.#lastRead.delete(name);
-        this.#report(name, { text: otherVersionProblem(other), peer: other });
+        this.#report(name, other);
         return null;
       }
       const peer = parsePeer(id, text);
@@ -386,18 +368,7 @@ export class PeerStore {
 interface FileProblem {
   readonly text: string;
   /** The peer, if the file has another version. */
-  readonly peer?: PeerOfOtherVersion;
-}
-
-/** A peer whose file another version of Degu has written. */
-interface PeerOfOtherVersion extends Pick<Peer, "id" | "name"> {
-  readonly version: number;
-}
-
-function otherVersionProblem({ id, name, version }: PeerOfOtherVersion): string {
-  return `the peer ${quote(name)} can't be used: its file ${quote(peerFileName(id))} has version ` +
-    `${version}, and this version of Degu reads version ${VERSION}; use the version that has written ` +
-    "it, or pair the two again";
+  readonly peer?: Pick<Peer, "id" | "name">;
 }
 
 function unknownPeer(peer: Peer | string): DeviceError {
@@ -480,14 +451,21 @@ function formatPeer({ name, addresses, found, pairedAt, ca }: StoredPeer): strin
 }
 
 /**
- * The peer of a file, if the file says that it has another version; else `null`. Nothing of it is
- * trusted: its name is only for messages.
+ * Finds the problem of a file that says that it has another version; else `null`. Its peer is not
+ * trusted, and keeps its name.
  */
-function findOtherVersion(id: string, text: string): PeerOfOtherVersion | null {
+function findOtherVersion(id: string, text: string): FileProblem | null {
   try {
-    const { version, name } = JSON.parse(text);
+    const { version, name: given } = JSON.parse(text);
     if (!isOtherVersion(version, VERSION)) return null;
-    return { id, name: typeof name === "string" && isDeviceName(name) ? name : id, version };
+    const name = typeof given === "string" && isDeviceName(given) ? given : id;
+    return {
+      text:
+        `the peer ${quote(name)} can't be used: its file ${quote(peerFileName(id))} has version ` +
+        `${version}, and this version of Degu reads version ${VERSION}; use the version that has ` +
+        "written it, or pair the two again",
+      peer: { id, name },
+    };
   } catch {
     return null;
   }

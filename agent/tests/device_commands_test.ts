@@ -65,7 +65,7 @@ Deno.test("a device and a peer of another version are said to be that, by both n
   assertEquals([listed.code, listed.stdout], [0, ""]);
   assertStringIncludes(listed.stderr, problem);
   for (const args of [["ls", "viewer:"], ["ping", "viewer"], ["rename", "viewer", "x"]]) {
-    await homes.fail("camera", 1, problem, args);
+    await homes.fail("camera", 3, problem, args);
   }
   const device = `${homes.at("camera")}/device.json`;
   await Deno.writeTextFile(device, '{"version":3}');

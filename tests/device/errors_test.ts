@@ -296,13 +296,6 @@ const DEVICE: Record<
     ],
     ["a new name", ({ viewer }) => viewer.rename("nobody", "somebody"), /^no peer has the name/],
   ],
-  OTHER_VERSION: [
-    ["a client", async ({ viewer, camera }) => {
-      const text = '{"version":2,"name":"camera"}';
-      await Deno.writeTextFile(`${viewer.dir}/peers/${camera.id}.json`, text);
-      await viewer.client("camera");
-    }, /^the peer "camera" can't be used: its file "\w{52}\.json" has version 2, and this version/],
-  ],
   FORGOTTEN: [
     ["a client of a peer that was forgotten", async ({ viewer, camera }) => {
       const client = await viewer.client("camera");
