@@ -7,11 +7,9 @@ import { lockPathOf } from "../internal/disk/files.ts";
 import type { Temporary } from "../internal/disk/temporary.ts";
 import { pause } from "../internal/pause.ts";
 import { ifPresent, namesIn, randomSuffix, removeIfPossible } from "../internal/disk/names.ts";
-import { basename, join } from "../internal/disk/paths.ts";
+import { join } from "../internal/disk/paths.ts";
 
 const MAX_RECORD_BYTES = 512;
-/** A new record is locked a moment after its file was created. */
-const UNLOCKED_MILLISECONDS = 60_000;
 /** The names of records of an address. */
 const ADDRESS_NAME = /^[0-9a-f]{16}$/;
 const POLL_MILLISECONDS = 20;
@@ -103,14 +101,13 @@ export class ServingRecords {
   async #read(name: string): Promise<string | null> {
     const path = join(this.#dir, name);
     // Opening a FIFO would block.
-    if (!(await Deno.lstat(path)).isFile) return null;
+    if (!ADDRESS_NAME.test(name) || !(await Deno.lstat(path)).isFile) return null;
     using file = await Deno.open(path);
-    if (!ADDRESS_NAME.test(name) && !isOld(await file.stat())) return null;
     if (await isUnlocked(path, file)) {
       await removeIfPossible(path);
+      await removeIfPossible(lockPathOf(path));
       return null;
     }
-    if (!ADDRESS_NAME.test(name)) return null;
     const bytes = new Uint8Array(MAX_RECORD_BYTES);
     const length = await file.read(bytes) ?? 0;
     return new TextDecoder().decode(bytes.subarray(0, length));
@@ -121,7 +118,7 @@ export class ServingRecords {
 async function isUnlocked(path: string, opened: Deno.FsFile): Promise<boolean> {
   const lockPath = lockPathOf(path);
   // The lock is shared: others who check at the same time must not be mistaken for the owner.
-  if (lockPath === path || !ADDRESS_NAME.test(basename(path))) return await opened.tryLock(false);
+  if (lockPath === path) return await opened.tryLock(false);
   const file = await ifPresent(Deno.open(lockPath));
   try {
     return file === null || await file.tryLock(false);
@@ -131,7 +128,3 @@ async function isUnlocked(path: string, opened: Deno.FsFile): Promise<boolean> {
 }
 
 const NEW_FILE: Deno.OpenOptions = { createNew: true, write: true, mode: 0o600 };
-
-function isOld({ mtime }: Deno.FileInfo): boolean {
-  return mtime !== null && Math.abs(Date.now() - mtime.getTime()) > UNLOCKED_MILLISECONDS;
-}

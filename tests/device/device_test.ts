@@ -20,7 +20,6 @@ import {
 } from "@std/assert";
 import { closeLocked } from "@degu/internal/internal/disk/files.ts";
 import { join } from "@degu/internal/internal/disk/paths.ts";
-import { FakeTime } from "@std/testing/time";
 import { pathToFileURL } from "node:url";
 
 Deno.test("Device.open creates a device once, and later opens it", async () => {
@@ -328,25 +327,6 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   await serving;
   assertEquals(await camera.serving(), []);
   assertEquals(await entries(join(camera.dir, "serving")), []);
-  // What was left before it had its name is removed a minute later, by any clock; what is locked never.
-  const rows: [name: string, age: number, isLocked: boolean, isKept: boolean][] = [
-    [".0123456789abcdef", 60_000, false, true],
-    [".0123456789abcdef", 60_001, false, false],
-    [".0123456789abcdef", -60_001, false, false],
-    [".0123456789abcdef", 60_001, true, true],
-  ];
-  for (const [name, age, isLocked, isKept] of rows) {
-    const path = join(camera.dir, "serving", name);
-    await Deno.writeTextFile(path, "127.0.0.1:9");
-    const now = Date.now();
-    await Deno.utime(path, new Date(now - age), new Date(now - age));
-    using file = await Deno.open(path);
-    if (isLocked) await file.lock(true);
-    using _time = new FakeTime(now);
-    assertEquals(await camera.serving(), []);
-    assertEquals(await entries(join(camera.dir, "serving")), isKept ? [name] : [], `${age}`);
-  }
-  await Deno.remove(join(camera.dir, "serving", ".0123456789abcdef"));
   const records = new ServingRecords(camera.dir);
   const addresses = [3, 1, 5, 2, 6, 4].map((last): Address => [`10.0.0.${last}`, 80]);
   const added = await Promise.all(addresses.map((address) => records.add(address)));
