@@ -94,7 +94,7 @@ const REFUSED_CODES: ReadonlySet<TransferErrorCode> = new Set([
 
 /** The codes of failed pairings; all others mean that this device was refused. */
 const PAIRING_CODES: Partial<Record<PairingErrorCode, ErrorCode>> = {
-  ...{ NOT_A_LINE: "USAGE", GARBLED: "USAGE", OLDER: "USAGE", NEWER: "USAGE", EXPIRED: "USAGE" },
+  ...{ NOT_A_LINE: "USAGE", GARBLED: "USAGE", OTHER_VERSION: "USAGE", EXPIRED: "USAGE" },
   ...{ OWN: "USAGE", NAME_TAKEN: "USAGE", UNREACHABLE: "NO_ADDRESS" },
 };
 

@@ -7,7 +7,7 @@ import { DeguError, type DeguErrorOptions } from "../base.ts";
  *
  * - `"NOT_A_LINE"`: the text is not the line of an invitation.
  * - `"GARBLED"`: a part of the line is missing, or was changed on the way.
- * - `"OLDER"`, `"NEWER"`: the line is of another version of Degu than this program.
+ * - `"OTHER_VERSION"`: another version of Degu has made the line.
  * - `"EXPIRED"`: the line expired more than a day ago, by the clock of this device.
  * - `"OWN"`: the other device is this one, or a copy of its directory.
  * - `"NOT_OPEN"`: the invitation has expired, was closed or was used, or takes no more numbers.
@@ -22,8 +22,7 @@ import { DeguError, type DeguErrorOptions } from "../base.ts";
 export type PairingErrorCode =
   | "NOT_A_LINE"
   | "GARBLED"
-  | "OLDER"
-  | "NEWER"
+  | "OTHER_VERSION"
   | "EXPIRED"
   | "OWN"
   | "NOT_OPEN"

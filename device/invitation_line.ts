@@ -82,8 +82,8 @@ export interface ParsedInvitation {
  * @param line The {@linkcode Invitation.prototype.line | line} of the other device.
  * @throws {TypeError} if the line is not a string.
  * @throws {PairingError} with the code `"NOT_A_LINE"` if it is something else; `"GARBLED"` if a
- * part is missing or was changed; `"NEWER"` or `"OLDER"` if it is of another version; `"EXPIRED"`
- * if it expired more than a day ago. The message quotes nothing of the line.
+ * part is missing or was changed; `"OTHER_VERSION"` if another version of Degu has made it;
+ * `"EXPIRED"` if it expired more than a day ago. The message quotes nothing of the line.
  *
  * @example
  * ```ts
@@ -132,17 +132,11 @@ export function decodeLine(line: string): InvitationLine {
   const rest = bytes.subarray(1 + CHECKSUM_BYTES);
   // The checksum has the same position, and covers the same bytes, in every version.
   if (!isIntact(bytes, version, rest)) throw garbled();
-  if (version > VERSION) {
+  if (version !== VERSION) {
     throw new PairingError(
-      "NEWER",
-      `line: it is of a newer version, ${version}; this program supports version ${VERSION}: update it`,
-    );
-  }
-  if (version < VERSION) {
-    throw new PairingError(
-      "OLDER",
-      `line: it is of an older version, ${version}; this program supports version ${VERSION}: update the ` +
-        "program that has made it",
+      "OTHER_VERSION",
+      `line: it has version ${version}, and this program reads version ${VERSION}: use the same ` +
+        "version of Degu on both devices",
     );
   }
   const read = readContent(rest);

@@ -38,8 +38,8 @@ export function addressFinder(
         `must be at most ${MAX_ADDRESSES} addresses; got ${given.length}`,
       );
     }
-    addressesToSend(given);
-    return () => Promise.resolve(addressesToSend(given));
+    const sent = addressesToSend(given);
+    return () => Promise.resolve(sent);
   }
   return async () => {
     const addresses = await records.addresses();

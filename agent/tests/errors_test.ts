@@ -384,8 +384,7 @@ Deno.test("a part that another download has locked is named", () => {
 const PAIRING_CODES: Record<PairingErrorCode, keyof typeof ERROR_CODES> = {
   NOT_A_LINE: "USAGE",
   GARBLED: "USAGE",
-  OLDER: "USAGE",
-  NEWER: "USAGE",
+  OTHER_VERSION: "USAGE",
   EXPIRED: "USAGE",
   OWN: "USAGE",
   NAME_TAKEN: "USAGE",

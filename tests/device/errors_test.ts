@@ -68,15 +68,10 @@ const PAIRING: Record<
     ({ viewer, invitation }) => viewer.join(invitation.line.slice(0, -1)),
     /garbled: .*copy the whole line again/,
   ]],
-  OLDER: [[
-    "a line of version 1",
-    async ({ viewer }) => await viewer.join(await lineOfVersion(1)),
-    /older version, 1; .*: update the program that has made it/,
-  ]],
-  NEWER: [[
+  OTHER_VERSION: [[
     "a line of version 3",
     async ({ viewer }) => await viewer.join(await lineOfVersion(3)),
-    /newer version, 3; .*: update it/,
+    /version 3, and this program reads version 2: use the same version/,
   ]],
   EXPIRED: [["a line that expired more than a day ago", async ({ viewer, invitation }) => {
     using _clock = setClockAhead(25 * 3_600_000);
@@ -99,6 +94,10 @@ const PAIRING: Record<
       await invitation.close();
       await viewer.join(invitation.line);
     }, /not open any more: .*check the peers of/],
+    ["the inviter hangs up on the secret", async ({ camera, viewer }) => {
+      await using inviter = await startInviter(camera, (_request, socket) => (socket.end(), null));
+      await viewer.join(inviter.line);
+    }, /another device has used it/],
     ["a number of an invitation that was closed", async ({ viewer, invitation }) => {
       await invitation.close();
       await viewer.joinByNumber(invitation, yes);
@@ -226,6 +225,7 @@ const PAIRING: Record<
 /** The finer reasons, by the name of the row. */
 const REASONS: Readonly<Record<string, readonly PairingReason[]>> = {
   "an invitation that was closed": ["line over"],
+  "the inviter hangs up on the secret": ["line over"],
   "a number of an invitation that was closed": ["no device"],
   "no number is left": ["used up"],
   "nobody answers at the address of a line": ["line over"],

@@ -6,7 +6,6 @@ import {
   numberOf as libraryNumberOf,
 } from "@degu/internal/device/pairing_messages.ts";
 import { fastTimeouts, runningTimeouts } from "@degu/testing/clock.ts";
-import { tempDir } from "@degu/testing/directories.ts";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
@@ -15,7 +14,6 @@ import { serveNodeTls } from "@degu/testing/raw_tls.ts";
 import { answerOf } from "./pairing_inviter.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { cpSync } from "node:fs";
 import net from "node:net";
 import {
   abortOf,
@@ -25,7 +23,7 @@ import {
   introductionOf,
   makeDevices,
   openInvitation,
-  PairingDevice,
+  type PairingDevice,
   person,
   plainOf,
   RawJoiner,
@@ -422,19 +420,6 @@ Deno.test("a secret with a hostile introduction ends the question, too, and the 
   await stranger.answer(403);
   await abortOf(signal);
   await assertLineIsGood(camera, viewer, invitation);
-});
-
-Deno.test("a device can't join itself, or a copy of its directory, by a number", async () => {
-  await using setup = await openAsking([]);
-  await using copyDir = await tempDir();
-  const { camera, invitation, inviter } = setup;
-  cpSync(camera.dir, copyDir.path, { recursive: true });
-  await using twin = await PairingDevice.open(copyDir.path, "camera");
-  for (const device of [camera, twin]) {
-    const joining = device.joinByNumber(invitation, unasked);
-    await assertRejects(() => joining, PairingError, "can't be paired with itself");
-  }
-  assertEquals(inviter.questions, []);
 });
 
 Deno.test("without confirm the plain port gives the authority, and nothing else", async () => {
