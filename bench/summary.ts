@@ -15,15 +15,15 @@ const besideRsync = (name: string) => ["degu sync", null, null, null, name] as c
 const large = ["degu", "bare script", null, null, "rsync --fsync over ssh"] as const;
 
 const quotes: readonly Quote[] = [
-  ["POST of 108 bytes and as much back, one connection", "1-tcp", ...all],
+  ["POST of 108 bytes, response of 108 bytes, one connection", "1-tcp", ...all],
   ["the same, eight connections", "2-tcp", ...all],
   ["GET with twelve headers each way", "3-tcp", ...all],
-  ["the POST over TLS with certificates on both ends (1)", "6-sequence-tcp", ...all],
-  ["the POST, a connection for each", "14-tcp", ...all],
-  ["a full handshake with certificates, and the POST", "15-full", ...all],
+  ["the POST over TLS with client certificates (1)", "6-sequence-tcp", ...all],
+  ["the POST, a connection for each request", "14-tcp", ...all],
+  ["a full handshake with client certificates, and the POST", "15-full", ...all],
   ["the server alone under `wrk`, eight connections", "7-8", "degu", "raw", "Deno.serve", all[3]],
   ["a GET at half of the highest rate", "17-get-half-p50", "degu", "raw", "Deno.serve", all[3]],
-  ["the POST, 20 ms after the last one", "19-tcp-20", ...all],
+  ["the POST, 20 ms after the last request", "19-tcp-20", ...all],
   ["the same over TLS (1)", "19-tls-20", ...all],
   ["the same through a proxy", "19-proxy-20", "degu", "raw", "fetch + Deno.serve"],
   ["download of 1 GiB, `writeTo`", "4-download-body", ...bulk],
@@ -40,13 +40,17 @@ const quotes: readonly Quote[] = [
   ["get 10,000 files of 1 to 4 KiB", "11-tree-get", ...besideRsync("rsync --fsync over ssh")],
   ["put them", "11-tree-put", ...besideRsync("rsync --fsync over ssh")],
   ["get them again, unchanged", "11-tree-get-again", ...besideRsync("rsync over ssh")],
-  ["a line more in a log of 100 MB", "20-log", ...besideRsync("rsync, its daemon")],
-  ["what passed on the wire", "20-log-bytes", ...besideRsync("rsync, its daemon")],
-  ["1,000 photos of 1 MB, renamed directory", "20-photos", ...besideRsync("rsync, its daemon")],
-  ["what passed on the wire", "20-photos-bytes", ...besideRsync("rsync, its daemon")],
+  ["put a log of 100 MB with a new line", "20-log", ...besideRsync("rsync, its daemon")],
+  ["its bytes on the wire", "20-log-bytes", ...besideRsync("rsync, its daemon")],
+  [
+    "put 1,000 photos of 1 MB in a renamed directory",
+    "20-photos",
+    ...besideRsync("rsync, its daemon"),
+  ],
+  ["their bytes on the wire", "20-photos-bytes", ...besideRsync("rsync, its daemon")],
   ["memory of an idle connection at the server", "16-plain-server", ...all],
   ["the same over TLS", "16-tls-server", ...all],
-  ["a program that only imports", "18-import", "@degu/degu", "nothing", null, "node:http"],
+  ["start of a program that only imports", "18-import", "@degu/degu", "nothing", null, "node:http"],
 ];
 
 /** The text of a cell where there is no figure. */
