@@ -8,10 +8,10 @@ import {
   type BodyOut,
   cancelUnused,
   isRepeatable,
-  keepUnused,
+  onBodyEnd,
   readerOf,
   type RequestBody,
-  whenOver,
+  retainBody,
 } from "../base/body/bodies.ts";
 import {
   checkInteger,
@@ -254,7 +254,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
       closeIfUnframed(response);
       const { sock = {} } = used.connection as Partial<Connection>;
       const kept = prefetchSmallBody(response, signal, this.#timeout, sock);
-      whenOver(used.body, () => this.#releaseSlot(used));
+      onBodyEnd(used.body, () => this.#releaseSlot(used));
       return kept;
     } catch (thrown) {
       const error = this.#closing.signal.aborted ? this.#closing.signal.reason : thrown;
@@ -279,7 +279,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     const used = slot.connection = this.#idle.take();
     if (used !== null) {
       // A new connection needs the same body.
-      const release = keepUnused(body);
+      const release = retainBody(body);
       try {
         return await make(used);
       } catch (error) {

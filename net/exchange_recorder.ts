@@ -120,7 +120,7 @@ export class ExchangeRecorder {
       uri,
       request,
       status: first === null ? null : this.#status,
-      requestBytes: body === null ? 0 : readerOf(body).bytes,
+      requestBytes: body === null ? 0 : readerOf(body).bytesRead,
       responseBytes: this.#bytes,
       firstByteSeconds: first === null ? null : (first - start) / 1000,
       totalSeconds: (end - start) / 1000,

@@ -61,8 +61,8 @@ export class IdleRead {
   #read(): void {
     const { reader } = this.#transport;
     if (reader.buffered > 0) return this.onRead(null);
-    if (reader.ahead !== null) return;
-    reader.fit(IDLE_BUFFER_BYTES);
+    if (reader.pendingRead !== null) return;
+    reader.shrinkToUse(IDLE_BUFFER_BYTES);
     reader.readAhead(this.#socket, false);
   }
 

@@ -1,7 +1,7 @@
 /** The bodies of messages that arrive, and the connection as their source. */
 
 import type { Bodies, BodyIn } from "../base/body/bodies.ts";
-import type { BodyEnd, BodySource } from "../base/body/body_source.ts";
+import type { BodyOutcome, BodySource } from "../base/body/body_source.ts";
 import type { ReadBuffer } from "../base/body/byte_io.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
@@ -11,7 +11,7 @@ import type { Transport } from "./transport.ts";
  * what could not be read to its end closes the connection, unless this end can still answer. The
  * body keeps this function alive, and with it the connection.
  */
-export type OnBodyEnd = (end: BodyEnd, error?: unknown) => void;
+export type OnBodyEnd = (outcome: BodyOutcome, error?: unknown) => void;
 
 /**
  * Makes the body of a message whose preamble has arrived. The classes of bodies may be a caller's.
@@ -59,11 +59,11 @@ class ConnectionSource implements BodySource {
     return this.#transport.read(into);
   }
 
-  over(end: BodyEnd, error?: unknown): void {
-    const bodyOver = this.#onBodyEnd;
+  onEnd(outcome: BodyOutcome, error?: unknown): void {
+    const onBodyEnd = this.#onBodyEnd;
     this.#onBodyEnd = null;
-    if (end === "consumed") this.buffer.shrink();
-    if (end === "broken" && error instanceof Error) brokenBodyErrors.add(error);
-    bodyOver?.(end, error);
+    if (outcome === "consumed") this.buffer.shrink();
+    if (outcome === "broken" && error instanceof Error) brokenBodyErrors.add(error);
+    onBodyEnd?.(outcome, error);
   }
 }

@@ -5,7 +5,7 @@ import type { Response } from "../base/app/message.ts";
 import { readerOf } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import type { BodyReader } from "../base/body/body_reader.ts";
-import { type BodyEnd, type BodySource, MemorySource } from "../base/body/body_source.ts";
+import { type BodyOutcome, type BodySource, MemorySource } from "../base/body/body_source.ts";
 import type { Interruption } from "../base/body/body_state.ts";
 import { ReadBuffer } from "../base/body/byte_io.ts";
 import { Deadline } from "./deadline.ts";
@@ -32,7 +32,7 @@ export function prefetchSmallBody(
     body.contentLength <= MAX_BYTES;
   if (!isSmall) return response;
   const reader = readerOf(body);
-  const arrived = reader.takeArrived();
+  const arrived = reader.takeBuffered();
   let filled;
   if (arrived !== null) {
     filled = new Body(new MemorySource(arrived, "response"), body.contentLength);
@@ -129,7 +129,7 @@ class PrefetchedSource implements BodySource {
     else this.#socket.unref?.();
   }
 
-  async over(end: BodyEnd, error?: unknown): Promise<void> {
-    if (end === "canceled") await this.#reader.cancel(error);
+  async onEnd(outcome: BodyOutcome, error?: unknown): Promise<void> {
+    if (outcome === "canceled") await this.#reader.cancel(error);
   }
 }

@@ -3,11 +3,11 @@
 import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
 import {
-  type AheadSource,
   changedLengthError,
   checkCount,
   checkUnchanged,
-  notWritten,
+  dropWritten,
+  type ReadAheadSource,
   ReadBuffer,
 } from "../base/body/byte_io.ts";
 import { EMPTY, realLength, viewOf } from "../internal/bytes.ts";
@@ -53,7 +53,7 @@ type CloseListener = (failure: unknown) => void;
  * Hot path: one read and one write for each message. An async wrapper around either costs as much
  * as parsing, so begin… returns the socket's promise, and end… or {@linkcode failWith} follows.
  */
-export class Transport implements AheadSource {
+export class Transport implements ReadAheadSource {
   /** Bytes that arrived and were not consumed yet. */
   readonly reader: ReadBuffer = new ReadBuffer(this);
   /** Bounds each wait for the peer. */
@@ -217,13 +217,13 @@ export class Transport implements AheadSource {
    */
   beginReceive(): Promise<number | null> {
     const { reader, deadline } = this;
-    const { ahead } = reader;
-    this.#receiving = ahead === null ? "read" : "read ahead";
+    const { pendingRead } = reader;
+    this.#receiving = pendingRead === null ? "read" : "read ahead";
     reader.checkFailure();
     if (!deadline.isWaiting) deadline.startWait();
-    if (ahead !== null) return ahead;
-    if (reader.buffered === 0) reader.fit();
-    return this.#reading = this.#socket.read(reader.room());
+    if (pendingRead !== null) return pendingRead;
+    if (reader.buffered === 0) reader.shrinkToUse();
+    return this.#reading = this.#socket.read(reader.makeRoom());
   }
 
   /**
@@ -236,8 +236,8 @@ export class Transport implements AheadSource {
     // Bytes that arrive after the connection closed are dropped.
     this.reader.checkFailure();
     // The reader has taken the bytes of a read that was issued ahead.
-    const arrived = this.#receiving === "read" ? this.reader.filled(count) : count ?? 0;
-    if (arrived === 0) {
+    const receivedBytes = this.#receiving === "read" ? this.reader.addRead(count) : count ?? 0;
+    if (receivedBytes === 0) {
       // `#receiving` keeps its value: like an error of the socket, the end breaks the connection.
       if (this.#searched === 0) return false;
       throw new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
@@ -250,8 +250,8 @@ export class Transport implements AheadSource {
   /** Reads without using the reader, which must be empty; the deadline bounds the wait. */
   async read(into: Uint8Array): Promise<number | null> {
     const { reader } = this;
-    if (reader.ahead !== null) {
-      await this.awaitAhead();
+    if (reader.pendingRead !== null) {
+      await this.waitForReadAhead();
       if (reader.buffered > 0) return reader.take(into);
     }
     this.deadline.startWait();
@@ -268,17 +268,17 @@ export class Transport implements AheadSource {
   }
 
   /** Waits for the read issued ahead, if there is one; the deadline bounds that wait, too. */
-  async awaitAhead(): Promise<void> {
+  async waitForReadAhead(): Promise<void> {
     this.deadline.startWait();
     try {
-      await this.reader.settleAhead();
+      await this.reader.settleReadAhead();
       this.deadline.stopWait();
     } catch (error) {
       throw this.#keepFailure(error, true);
     }
   }
 
-  arrivedAhead(error: unknown): void {
+  onReadAhead(error: unknown): void {
     this.idleRead?.onRead(error);
   }
 
@@ -299,7 +299,7 @@ export class Transport implements AheadSource {
   async discardBuffered(): Promise<number> {
     // A read of a body may still be pending, and a socket allows only one read at a time.
     await this.#reading;
-    const count = await this.reader.settleAhead();
+    const count = await this.reader.settleReadAhead();
     this.reader.start = this.reader.end;
     return count;
   }
@@ -403,7 +403,7 @@ export class Transport implements AheadSource {
   endSend(written: number | void): Promise<void> | null {
     // A larger message was written piece by piece.
     if (this.#sending === null) return null;
-    const rest = notWritten(this.#sending, this.#sending.length, written);
+    const rest = dropWritten(this.#sending, this.#sending.length, written);
     this.exchange?.add(this.#sending.length - rest.length);
     this.#sending = null;
     this.deadline.stopWrite();
@@ -419,7 +419,7 @@ export class Transport implements AheadSource {
     let { length } = bytes;
     try {
       while (length > 0) {
-        const rest = notWritten(bytes, length, await this.#beginWrite(bytes));
+        const rest = dropWritten(bytes, length, await this.#beginWrite(bytes));
         this.exchange?.add(length - rest.length);
         bytes = rest;
         ({ length } = bytes);

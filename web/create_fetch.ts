@@ -1,7 +1,7 @@
 /** `fetch` over a client. */
 
 import type { Response as AppResponse } from "../base/app/message.ts";
-import { type BodyOut, cancelUnused, whenOver } from "../base/body/bodies.ts";
+import { type BodyOut, cancelUnused, onBodyEnd } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { checkBoolean, copyOptions, wrongArgumentError } from "../internal/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
@@ -327,7 +327,7 @@ function requesterOf(target: Requester | Connector): Requester {
       const close = () => connection.close();
       try {
         const response = await connection.request(method, uri, headers, body, options);
-        whenOver(response.body, close);
+        onBodyEnd(response.body, close);
         return response;
       } catch (error) {
         close();

@@ -21,8 +21,8 @@ export type BodyIn = null | Body | ChunkedBody;
 
 /**
  * The body of a message to be sent. A string is sent as UTF-8. A `Blob` and `URLSearchParams` set
- * the `content-type`, unless the headers have one or the `Blob` has no type. What a stream or an
- * asynchronous generator yields is sent at once, in chunks.
+ * the `content-type`, unless the headers have one or the `Blob` has no type. Each item of a stream
+ * or an asynchronous generator is sent at once, in chunks.
  */
 export type BodyOut =
   | null
@@ -41,12 +41,10 @@ export type BodyOut =
 /** The body that a request with this method may have: `null` unless the method is PUT or POST. */
 export type RequestBody<M extends Method> = M extends "PUT" | "POST" ? BodyOut : null;
 
-/** A body that needs no encoding any more. */
+/** The result of {@linkcode encodeBody}: bytes, or a body that writes itself. */
 export type EncodedBody = null | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
 
-/**
- * The four body classes; for the `bodies` option of a client, or classes that extend them.
- */
+/** The four body classes, or classes that extend them, for the `bodies` option of a client. */
 export interface Bodies {
   /** A body of known length, from a stream, a file or another source of bytes. */
   readonly Body: typeof Body;
@@ -61,13 +59,13 @@ export interface Bodies {
 /** The four body classes of this package. */
 export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, ChunkedBodyIter });
 
-/** Checks the `bodies` option: no class may be missing, and each must extend that of its name. */
+/** Checks the `bodies` option: each class must be that of its name, or extend it. */
 export function checkBodies(given: Bodies): void {
   for (const name of ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const) {
-    const ours = bodies[name];
-    const used: unknown = given?.[name];
-    if (used === ours) continue;
-    if (typeof used === "function" && used.prototype instanceof ours) continue;
+    const standardClass = bodies[name];
+    const givenClass: unknown = given?.[name];
+    if (givenClass === standardClass) continue;
+    if (typeof givenClass === "function" && givenClass.prototype instanceof standardClass) continue;
     throw wrongTypeError(
       "bodies",
       `an object with classes, and ${name} one that extends ours`,
@@ -80,8 +78,8 @@ export function checkBodies(given: Bodies): void {
 export type WritableBody = Exclude<EncodedBody, null | Uint8Array>;
 
 /**
- * Encodes a text and a body of the platform, and makes chunks of a stream or a generator; any other
- * body is returned as it is.
+ * Encodes a text and a body of the platform, and makes chunks of a stream or a generator; returns
+ * any other body unchanged.
  *
  * @throws {RangeError} if the text has a lone surrogate.
  * @throws {TypeError} if other code has locked the stream, or an `ArrayBuffer` was transferred.
@@ -96,13 +94,13 @@ export function encodeBody(body: BodyOut, owner = ""): EncodedBody {
 const FORM = "application/x-www-form-urlencoded;charset=UTF-8";
 
 /**
- * Adds the content-type of a `Blob` that has one, and of `URLSearchParams`. Headers that have a
- * content-type, which may be `undefined`, are returned as they are.
+ * Adds the content-type of `URLSearchParams`, or of a `Blob` with a type. Returns headers with a
+ * content-type unchanged, even if it is `undefined`.
  *
  * @throws {RangeError} if the type of a `Blob` can't be the value of a header.
  */
 export function withContentType(headers: HeaderDict, body: unknown, owner = ""): HeaderDict {
-  // Most bodies have no type, and these lines are passed for each message.
+  // Fast path: most bodies have no type, and every message calls this function.
   if (typeof body !== "object" || body === null || body instanceof Uint8Array) return headers;
   const type = body instanceof Blob ? body.type : body instanceof URLSearchParams ? FORM : "";
   if (type === "") return headers;
@@ -117,8 +115,8 @@ export function withContentType(headers: HeaderDict, body: unknown, owner = ""):
 }
 
 /**
- * Whether a request with this body may be made again by itself. What a stream or a generator has
- * yielded is gone.
+ * Reports whether a request with this body can be sent again. A stream or a generator can't yield
+ * its items again.
  */
 export function isRepeatable(body: BodyOut): boolean {
   if (typeof body !== "object" || body === null || body instanceof Uint8Array) return true;
@@ -126,8 +124,8 @@ export function isRepeatable(body: BodyOut): boolean {
 }
 
 /**
- * Checks a body that a caller or an app wants to send, and returns its framing. Headers of a
- * message with this body must announce no other framing.
+ * Checks a body to be sent, and returns its framing. The headers of its message must not announce
+ * another framing.
  *
  * @throws {TypeError} if the value is not a body.
  * @throws {RangeError} if the body is an array of more than 16777216 bytes.
@@ -155,7 +153,9 @@ export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
   return state.framing;
 }
 
-/** The error of a body that can't be sent; what has ended it is the cause. */
+/**
+ * Makes the error for a body that was used before; the cause is the error that stopped the body.
+ */
 function usedBodyError({ interruption: { failure } }: BodyState, owner: string): BodyError {
   const problem = `${owner}body: has been used before`;
   const options = failure === null ? { problem } : { problem, cause: failure.error };
@@ -181,7 +181,7 @@ export function nullFraming(headers: HeaderDict, unframedNull: boolean): 0 | nul
   return unframedNull && headers["content-length"] === undefined ? null : 0;
 }
 
-/** Whether a value is a body of one of the four classes, or of a class that extends one. */
+/** Reports whether a value is a body of one of the four classes, or of a class that extends one. */
 export function isWritable(value: unknown): value is WritableBody {
   return stateOf(value) !== null;
 }
@@ -201,27 +201,27 @@ function foreignBodyError(label: string, body: object): TypeError {
   );
 }
 
-const keptBodies = new WeakSet<object>();
+const retainedBodies = new WeakSet<object>();
 
 /**
- * Makes {@linkcode cancelUnused} leave a body as it is until the returned function is called: a
- * request that fails before it has used the body can then be made again, with the same body.
+ * Protects a body from {@linkcode cancelUnused} until the returned function is called, so that a
+ * retry can send it.
  */
-export function keepUnused(body: BodyOut): () => void {
+export function retainBody(body: BodyOut): () => void {
   if (typeof body !== "object" || body === null) return () => {};
-  keptBodies.add(body);
-  return () => keptBodies.delete(body);
+  retainedBodies.add(body);
+  return () => retainedBodies.delete(body);
 }
 
 /**
- * Cancels a body that was handed over and will not be sent, unless its use has begun or
- * {@linkcode keepUnused} keeps it. Never throws.
+ * Cancels a body that will not be sent, unless an operation on it has begun or
+ * {@linkcode retainBody} protects it. Never throws.
  */
 export function cancelUnused(body: unknown, reason: unknown): void {
   try {
-    const given = isStreamed(body) ? chunkedBodyOf(body) : body;
-    if (isWritable(given) && !keptBodies.has(body as object) && !given.used) {
-      cancelQuietly(given, reason);
+    const writable = isStreamed(body) ? chunkedBodyOf(body) : body;
+    if (isWritable(writable) && !retainedBodies.has(body as object) && !writable.used) {
+      cancelQuietly(writable, reason);
     }
   } catch {
     // Other code has locked the stream, and reads it.
@@ -234,26 +234,27 @@ export function cancelQuietly(body: unknown, reason: unknown): void {
 }
 
 /**
- * Writes a body to the sink of a message, in the way of our class: a class that extends ours can't
- * change the framing.
+ * Writes a body to the sink of a message by the method of the standard class, so that a class that
+ * extends it can't change the framing.
  *
- * @param isRest Whether a received body of which a part was read may be sent: then the rest is.
+ * @param allowsPartlyRead Whether to write the remaining bytes of a received body that was partly
+ * read, in place of an error.
  */
 export function writeMessageBody(
   body: WritableBody,
   sink: ByteSink,
-  isRest = false,
+  allowsPartlyRead = false,
 ): Promise<number> {
-  return stateOf(body)!.writeTo(sink, isRest);
+  return stateOf(body)!.writeTo(sink, allowsPartlyRead);
 }
 
-/** The most bytes of an unwanted body that are read to keep its connection. */
+/** The maximum number of bytes that are read and discarded to keep a connection open. */
 const MAX_DISCARDED_BYTES = 65536;
 const DISCARD_MILLISECONDS = 1000;
 
 /**
- * Reads the rest of a received body and drops it, so that its connection can be used again; cancels
- * a body whose rest is long or late, or that another part of the program uses. Never rejects.
+ * Reads and drops the remaining bytes of a received body, so that its connection can be reused.
+ * Cancels a body that has too many bytes, that takes too long, or that is in use. Never rejects.
  */
 export async function discardBody(body: Body | ChunkedBody): Promise<void> {
   const reader = readerOf(body);
@@ -261,10 +262,10 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
   const isLong = reader instanceof LengthReader && reader.remaining > MAX_DISCARDED_BYTES;
   if (isLong) return await body.cancel();
   const timer = setTimeout(() => body.cancel(), DISCARD_MILLISECONDS);
-  let bytesLeft = MAX_DISCARDED_BYTES;
+  let remainingBytes = MAX_DISCARDED_BYTES;
   const write = (bytes: Uint8Array) => {
-    bytesLeft -= bytes.length;
-    return bytesLeft < 0 ? Promise.reject(new BodyError("too long")) : Promise.resolve();
+    remainingBytes -= bytes.length;
+    return remainingBytes < 0 ? Promise.reject(new BodyError("too long")) : Promise.resolve();
   };
   try {
     await reader.writeTo({ write }, true);
@@ -276,7 +277,7 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
 }
 
 /**
- * The reader of a body, whatever a class that extends the body's does.
+ * Returns the reader of a body, also of a body whose class extends a standard class.
  *
  * @throws {TypeError} if the body was made by another copy of this package, or elsewhere.
  */
@@ -286,20 +287,20 @@ export function readerOf(body: NonNullable<BodyIn>): BodyReader {
   throw foreignBodyError("response.body", body);
 }
 
-/** Whether an error says that this body has more bytes than were wanted. */
+/** Reports whether an error is that of a read of this body that exceeded its limit. */
 export function isTooLong(body: BodyIn, error: unknown): boolean {
   return isTooLongFor(stateOf(body), error);
 }
 
 /**
- * Calls a function when a received body is over, which it may be already: consumed, canceled,
- * failed or aborted.
+ * Calls a function when a received body has ended: consumed, canceled, failed or aborted. Calls it
+ * at once if the body has ended already.
  *
  * @throws {TypeError} if the body was made by another copy of this package, or elsewhere.
  */
-export function whenOver(body: BodyIn, listener: () => void): void {
+export function onBodyEnd(body: BodyIn, listener: () => void): void {
   if (body === null) listener();
-  else readerOf(body).whenOver(listener);
+  else readerOf(body).onEnd(listener);
 }
 
 /**

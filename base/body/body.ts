@@ -1,41 +1,45 @@
 /**
- * The classes of bodies that are read; and, for the bodies of all classes, where the bytes go.
+ * The classes of readable bodies, and an overview of received and sent bodies.
  *
- * **A body that arrives** is made once its preamble was read (`net/incoming_body.ts`). It has two
+ * **A received body** is made when its preamble has been read (`net/incoming_body.ts`). It has two
  * parts:
  *
- * - The *source* gives bytes (`body_source.ts`): here a connection, otherwise a file, a stream or
- *   memory. Bytes that have arrived wait in its buffer, perhaps with the next message behind them.
- * - The *reader* (`body_reader.ts`) knows where the body ends: after `contentLength` bytes, or with
- *   the last chunk. The reader takes bytes out of the buffer, then straight from the socket into
- *   the memory that the program gets, and none beyond the body. As a state (`body_state.ts`), the
- *   reader knows who may read: one operation at a time, until the body is over.
+ * - The *source* (`body_source.ts`) returns bytes: of a connection, a file, a stream or memory. Its
+ *   buffer holds bytes that were received, possibly including bytes of the next message.
+ * - The *reader* (`body_reader.ts`) finds the end of the body: after `contentLength` bytes, or with
+ *   the last chunk. The reader takes bytes from the buffer, then reads from the socket into the
+ *   memory that the program gets, and never reads beyond the body. As a state (`body_state.ts`),
+ *   the reader allows one operation at a time, until the body has ended.
  *
  * An operation (`text`, `writeTo`, a loop, …) begins, reads until the reader is done, and ends. The
- * operation waits only for bytes that are not there: each wait takes a
- * turn of the event loop, 7 % of an exchange of small messages.
+ * operation doesn't await buffered bytes: each await costs a tick of the event loop, which is 7 %
+ * of an exchange of small messages.
  *
- * A body is over once, and one place (`BodyState.#over`) tells the source how:
+ * A body ends once, and `BodyState.#finish` reports the outcome to the source:
  *
- * - *consumed*: the last byte was read. The connection goes on with the next message.
- * - *canceled*: nobody wants the rest. A program has called `cancel` or left a loop, a sink has
- *   failed, the body has more bytes than its reader allows, or a request was answered unread. A
- *   client closes its connection. A server can still answer, then lingers: what arrives is dropped,
- *   since closing at once would reset the connection, and the peer would lose the answer.
- * - *broken*: the source has failed, since the peer has left, is silent, or sends invalid chunks.
- *   The connection closes; for invalid chunks a server answers 400 first, if it can.
+ * - *consumed*: the last byte was read. The connection continues with the next message.
+ * - *canceled*: the program doesn't need the remaining bytes. It has called `cancel` or left a
+ *   loop, a sink has failed, the body exceeds the limit of a read, or an app returned a response
+ *   without reading the request. A client closes its connection. A server sends its response, then
+ *   lingers: it drops the remaining bytes, because a close with unread bytes would reset the
+ *   connection, and the peer would lose the response.
+ * - *broken*: the source has failed, because the peer disconnected, sent no bytes in time, or sent
+ *   invalid chunks. The connection is closed; after invalid chunks, a server first sends a 400 if
+ *   it can.
  *
- * Canceled or broken, a body rejects the operation that waits, and every later one; as it does when
- * the signal of its request is aborted. A request with more bytes than its app allows (`TOO_LONG`)
- * is answered with 413; if its content-length says so, the body can still be read in another way.
- * `Response.discard` drops a short rest, so that the body is consumed, and cancels a long one.
+ * A canceled or broken body rejects the pending operation and every later operation, as does a body
+ * whose request's signal was aborted. If a request body exceeds the app's limit (`TOO_LONG`), the
+ * response is 413; if its content-length shows that, the body can still be read in another way.
+ * `Response.discard` reads a few remaining bytes, which consumes the body, and cancels a longer
+ * one.
  *
- * **A body that leaves** is a text or an array, which `net/transport.ts` writes together with the
- * preamble; or it is of one of the four classes, and writes itself into a `MessageSink`: from its
- * source as above, which in a proxy is another connection, or from an iterable (`body_iter.ts`),
- * which streams and generators are made into (`stream_body.ts`). The sink joins the first piece
- * with the preamble, and counts all against the content-length. The last piece is written only once
- * the source has ended where it must: whatever goes wrong cuts a message, and never completes it.
+ * **A sent body** is a text or an array, which `net/transport.ts` writes together with the
+ * preamble; or a body of one of the four classes, which writes itself to a `MessageSink`: from a
+ * source as above, which in a proxy is another connection, or from an iterable (`body_iter.ts`).
+ * Streams and generators are converted to iterables of chunks (`stream_body.ts`). The sink joins
+ * the first piece with the preamble, and compares the number of bytes with the content-length. The
+ * last piece is written only when the source has ended where it must, so that an error always
+ * leaves the message incomplete.
  */
 
 import { decodeText } from "../../internal/bytes.ts";
@@ -46,18 +50,18 @@ import {
   type BodyReader,
   type BodyReadOptions,
   ChunkedReader,
+  copyIfShared,
   LengthReader,
-  ownBytes,
 } from "./body_reader.ts";
 import { type BodyInput, openSource } from "./body_source.ts";
 import type { BodyState } from "./body_state.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { openFile } from "./file_source.ts";
 
-/** The name of the function that finds the state of a body. */
+/** The key of the function that returns the state of a body. */
 const STATE_OF: unique symbol = Symbol("stateOf");
 
-/** Checks a content-length that a caller gives: an integer from 0 to 2⁵³ − 1. */
+/** Checks that a content-length is an integer from 0 to 2⁵³ − 1. */
 export function checkContentLength(contentLength: number): void {
   if (!Number.isSafeInteger(contentLength) || contentLength < 0) {
     checkInteger("contentLength", contentLength, 0, MAX_LENGTH);
@@ -73,20 +77,20 @@ export abstract class MessageBody {
     this.#state = state;
   }
 
-  /** True once any operation has begun. */
+  /** Whether an operation has begun. */
   get used(): boolean {
     return this.#state.used;
   }
 
   /**
-   * Writes the whole body to a stream, a file or a connection, which is left open and unlocked. The
-   * last byte is written only after the source has ended where it must. A chunked body is written
-   * **encoded**; of a received body, the data alone is
+   * Writes the whole body to a stream, a file or a connection, which stays open and is unlocked
+   * again. The last byte is written only after the source has ended where it must. A chunked body
+   * is written **encoded**; for the data of a received body, use
    * {@linkcode ReadableBody.prototype.readable}.
    *
    * @param sink The destination of the bytes.
-   * @returns The number of bytes written: the content-length, or with the lines of the chunks.
-   * @throws {BodyError} if the source gives more or fewer bytes, or what is no chunk, or if another
+   * @returns The number of bytes written: the content-length, or the size of the encoded chunks.
+   * @throws {BodyError} if the source has more or fewer bytes, or an invalid chunk, or if another
    * operation has begun before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
@@ -94,13 +98,12 @@ export abstract class MessageBody {
   }
 
   /**
-   * Cancels the body, or the rest of it: the stream, the iterator, or the connection that it comes
-   * from. Operations that wait for the body reject at once with the reason, or with a
-   * {@linkcode BodyError} whose `cause` is the reason; so does every later operation. If the body
-   * is being sent, the message is cut off. A server that cancels the body of a request keeps the
-   * connection open for an error response.
+   * Cancels the body or its remaining bytes, and so its stream, iterator or connection. Pending and
+   * later operations reject with the reason, or with a {@linkcode BodyError} whose `cause` is the
+   * reason. If the body is being sent, the message stays incomplete. A server that cancels the body
+   * of a request keeps the connection open for an error response.
    *
-   * @param reason The error of waiting operations, or the `cause` of their error.
+   * @param reason The error of pending operations, or the `cause` of their error.
    */
   cancel(reason?: unknown): Promise<void> {
     return this.#state.cancel(reason);
@@ -113,8 +116,8 @@ export abstract class MessageBody {
 }
 
 /**
- * Returns the state of a body of this copy of the package, whatever a class that extends ours does;
- * `null` for anything else.
+ * Returns the state of a body of this copy of the package, also of a body whose class extends a
+ * standard class; `null` for any other value.
  */
 export function stateOf(value: unknown): BodyState | null {
   return typeof value === "object" && value !== null ? MessageBody[STATE_OF](value) : null;
@@ -122,7 +125,6 @@ export function stateOf(value: unknown): BodyState | null {
 
 /** A body that can be read: a `Body` or a `ChunkedBody`. It can be consumed once. */
 export abstract class ReadableBody extends MessageBody {
-  // A class that extends this one can't see these fields, and keeps its own.
   readonly #reader: BodyReader;
   #stream: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
 
@@ -143,32 +145,32 @@ export abstract class ReadableBody extends MessageBody {
   }
 
   /**
-   * Reads the data that is left, if it is not too long.
+   * Reads the remaining data, up to a limit.
    *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws {BodyError} with the code `"TOO_LONG"` if more are left. The body is then canceled if
-   * it is chunked or that of a response; any other one stays as it was. With the code `null` if the
-   * body is in use, has failed, or was consumed before.
+   * @param options The limit: `maxBytes`, by default 16777216.
+   * @throws {BodyError} with the code `"TOO_LONG"` if more bytes remain. A chunked body, or that of
+   * a response, is then canceled; any other body is unchanged. With the code `null` if the body is
+   * in use, has failed, or was consumed before.
    */
   bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#reader.readRest(options, ownBytes);
+    return this.#reader.readRemaining(options, copyIfShared);
   }
 
   /**
-   * Reads the data that is left, if it is not too long, as UTF-8 text. A byte order mark is kept.
+   * Reads the remaining data, up to a limit, as UTF-8 text. A byte order mark is kept.
    *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @param options The limit: `maxBytes`, by default 16777216.
    * @throws {TypeError} if the data is not valid UTF-8; else as
    * {@linkcode ReadableBody.prototype.bytes} does.
    */
   text(options?: BodyReadOptions): Promise<string> {
-    return this.#reader.readRest(options, decodeText);
+    return this.#reader.readRemaining(options, decodeText);
   }
 
   /**
-   * Reads the data that is left, if it is not too long, and parses it as JSON.
+   * Reads the remaining data, up to a limit, and parses it as JSON.
    *
-   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @param options The limit: `maxBytes`, by default 16777216.
    * @throws {SyntaxError} if the data is not JSON; else as
    * {@linkcode ReadableBody.prototype.text} does.
    */
@@ -176,7 +178,7 @@ export abstract class ReadableBody extends MessageBody {
     return JSON.parse(await this.text(options));
   }
 
-  /** Cancels the rest, if there is any: {@linkcode MessageBody.prototype.cancel}. */
+  /** Cancels the body, unless it was consumed: {@linkcode MessageBody.prototype.cancel}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.cancel();
   }
@@ -186,10 +188,10 @@ export abstract class ReadableBody extends MessageBody {
  * A body of known length: a body to send, from a stream, a file or another source, or a received
  * body. The body can be consumed once.
  *
- * From a file, or any other {@linkcode ByteSource}, exactly `contentLength` bytes are read, from
- * its current position on, and the file is left open. A stream must end where the body does. A
- * source with too few bytes causes a {@linkcode BodyError}; a received body that is cut off causes
- * a `ProtocolError`.
+ * Of a file, or any other {@linkcode ByteSource}, exactly `contentLength` bytes are read, from its
+ * current position on, and the file stays open. A stream must end where the body ends. A source
+ * with too few bytes causes a {@linkcode BodyError}; a received body that is cut off causes a
+ * `ProtocolError`.
  *
  * @example
  * ```ts
@@ -226,12 +228,12 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
   }
 
   /**
-   * Opens a file, and makes a body of its present bytes. The file is closed when the body is
-   * consumed, canceled or disposed of, or fails. Needs `--allow-read` of the file.
+   * Opens a file, and makes a body of the bytes that it has now. The file is closed when the body
+   * is consumed, canceled or disposed of, or fails. Needs `--allow-read` of the file.
    *
    * @param path The path, or a `file:` URL, of a regular file.
    * @throws {TypeError} if the path is neither a string nor a URL.
-   * @throws {RangeError} if something else than a file has the path.
+   * @throws {RangeError} if the path is not that of a regular file.
    * @throws the error of the system if the file can't be opened.
    *
    * @example
@@ -253,21 +255,21 @@ export class Body extends ReadableBody implements AsyncIterable<Uint8Array> {
   }
 
   /**
-   * Reads the next `size` bytes, fewer only at the end; without a size, all bytes that are left.
-   * The first read after the last byte returns an empty array.
+   * Reads the next `size` bytes, fewer only at the end; without a size, all remaining bytes. The
+   * first read after the last byte returns an empty array.
    *
    * @param size 0 to 16777216.
-   * @throws {RangeError} if the size is out of range, or more than 16777216 bytes are left; the
-   * body stays as it was.
+   * @throws {RangeError} if the size is out of range, or more than 16777216 bytes remain; the body
+   * is unchanged.
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   read(size?: number): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#reader.readRest("read", ownBytes, size);
+    return this.#reader.readRemaining("read", copyIfShared, size);
   }
 
   /**
    * Iterates over the body in pieces of up to 64 KiB, each a separate array. Leaving the loop early
-   * cancels the rest.
+   * cancels the body.
    */
   [Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
     return this.#reader.pieces();
@@ -297,8 +299,8 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
   readonly #reader: ChunkedReader;
 
   /**
-   * Makes a body from a source of encoded chunks. A stream must end with the last chunk. From a
-   * file, or any other source of bytes, nothing is read beyond the last chunk.
+   * Makes a body from a source of encoded chunks. A stream must end with the last chunk. A file, or
+   * any other source of bytes, isn't read beyond the last chunk.
    *
    * @param source The source of the encoded bytes.
    * @throws {TypeError} if the source is not a free stream, a file or a {@linkcode ByteSource}.
@@ -320,18 +322,19 @@ export class ChunkedBody extends ReadableBody implements AsyncIterable<Chunk> {
   }
 
   /**
-   * Reads the data of all chunks that are left. The first read after the last chunk returns an
-   * empty array.
+   * Reads the data of all remaining chunks. The first read after the last chunk returns an empty
+   * array.
    *
-   * @throws {RangeError} if more than 16777216 bytes are left; the rest is then canceled.
+   * @throws {RangeError} if more than 16777216 bytes remain; the body is then canceled.
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   read(): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#reader.readRest("read", ownBytes);
+    return this.#reader.readRemaining("read", copyIfShared);
   }
 
   /**
-   * Iterates over the chunks, the empty last one included. Leaving the loop early cancels the rest.
+   * Iterates over the chunks, including the empty last chunk. Leaving the loop early cancels the
+   * body.
    */
   [Symbol.asyncIterator](): AsyncGenerator<Chunk<Uint8Array<ArrayBuffer>>, void, void> {
     return this.#reader.chunks();

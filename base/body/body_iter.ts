@@ -1,8 +1,8 @@
-/** Bodies from iterables, to be sent. */
+/** Bodies to be sent, from iterables. */
 
 import { checkContentLength, MessageBody } from "./body.ts";
 import { BodyState } from "./body_state.ts";
-import type { BodyEnd } from "./body_source.ts";
+import type { BodyOutcome } from "./body_source.ts";
 import { checkUnchanged, type OpenSink } from "./byte_io.ts";
 import { viewOf } from "../../internal/bytes.ts";
 import { wrongTypeError } from "../../internal/checks.ts";
@@ -13,12 +13,12 @@ import { typeName } from "../../internal/quote.ts";
 type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 
-/** A single pass over an iterable, whose iterator is closed however the pass ends. */
-abstract class Items<T> extends BodyState {
+/** Writes the items of an iterable once, and closes its iterator. */
+abstract class IterableWriter<T> extends BodyState {
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
-  /** What the iterator is doing; it opens when it is asked for the first item. */
-  #phase: "waiting" | "asked" | "ended" = "waiting";
+  /** Whether a call of `next()` is pending. The first call opens the iterator. */
+  #phase: "idle" | "pending" | "ended" = "idle";
 
   constructor(source: AnyIterable<T>, framing: number | "chunked") {
     super(framing);
@@ -32,20 +32,20 @@ abstract class Items<T> extends BodyState {
     this.#iterable = source;
   }
 
-  /** Asks for the next item, and waits for it until the body is stopped. */
+  /** Requests the next item, and waits for it until the body is stopped. */
   protected next(): Promise<IteratorResult<T>> {
     return this.wait(this.#next());
   }
 
   async #next(): Promise<IteratorResult<T>> {
-    this.#phase = "asked";
+    this.#phase = "pending";
     try {
       this.#iterator ??= this.#open();
       const result = await this.#iterator.next();
-      this.#phase = result.done === true ? "ended" : "waiting";
+      this.#phase = result.done === true ? "ended" : "idle";
       return result;
     } catch (error) {
-      // An iterator that throws has ended by itself.
+      // An iterator that throws has ended.
       this.#phase = "ended";
       throw error;
     }
@@ -60,62 +60,61 @@ abstract class Items<T> extends BodyState {
 
   /** Closes the iterator, unless it has ended. */
   protected override async closeSource(
-    _end: BodyEnd,
+    _outcome: BodyOutcome,
     _error?: unknown,
     reason?: unknown,
   ): Promise<void> {
     if (this.#phase === "ended") return;
     try {
       // The iterator of a stream cancels the stream with this reason.
-      const returning = (this.#iterator ?? this.#open()).return?.(reason);
-      // A generator can return only after the pending item, which may never come.
-      if (this.#phase === "asked") Promise.resolve(returning).catch(() => {});
-      else await returning;
+      const closing = (this.#iterator ?? this.#open()).return?.(reason);
+      // A generator returns only after the pending item, which may never come.
+      if (this.#phase === "pending") Promise.resolve(closing).catch(() => {});
+      else await closing;
     } catch {
-      // An iterator that fails to close changes nothing: the body is over.
+      // The body has ended, with or without an error of its iterator.
     }
   }
 }
 
-/** Counts bytes against a content-length, and holds the last ones back until the source ends. */
-export class LengthGate {
+/** Compares bytes with a content-length, and retains the last bytes until the source has ended. */
+export class ContentLengthChecker {
   readonly #contentLength: number;
-  readonly #holdsLast: boolean;
-  #left: number;
-  #last: Uint8Array | null = null;
+  readonly #retainsLast: boolean;
+  #remaining: number;
+  #lastBytes: Uint8Array | null = null;
 
-  /** Checks the length. */
-  constructor(contentLength: number, holdsLast = true) {
+  constructor(contentLength: number, retainsLast = true) {
     checkContentLength(contentLength);
-    this.#contentLength = this.#left = contentLength;
-    this.#holdsLast = holdsLast;
+    this.#contentLength = this.#remaining = contentLength;
+    this.#retainsLast = retainsLast;
   }
 
-  /** Counts an item; returns the bytes to pass on at once, or `null` if there are none yet. */
-  take(item: Uint8Array): Uint8Array | null {
+  /** Counts the bytes of an item; returns the bytes to forward now, or `null`. */
+  count(item: Uint8Array): Uint8Array | null {
     const bytes = viewOf(item);
-    if (bytes.length > this.#left) {
+    if (bytes.length > this.#remaining) {
       throw new BodyError(
         `the source has more than the content-length of ${this.#contentLength} bytes`,
       );
     }
     if (bytes.length === 0) return null;
-    this.#left -= bytes.length;
-    if (this.#left > 0 || !this.#holdsLast) return bytes;
+    this.#remaining -= bytes.length;
+    if (this.#remaining > 0 || !this.#retainsLast) return bytes;
     // The source may reuse the memory for the next item, so the bytes are copied.
-    this.#last = bytes.slice();
+    this.#lastBytes = bytes.slice();
     return null;
   }
 
-  /** The last bytes, if there are any; throws if the source had too few. */
-  end(): Uint8Array | null {
-    if (this.#left === 0) return this.#last;
-    throw new BodyError(`the source ended ${this.#left} bytes before the content-length`);
+  /** Returns the retained bytes, or `null`; throws if the source had too few bytes. */
+  finish(): Uint8Array | null {
+    if (this.#remaining === 0) return this.#lastBytes;
+    throw new BodyError(`the source ended ${this.#remaining} bytes before the content-length`);
   }
 }
 
-/** The byte arrays of a body of known length. */
-class Pieces extends Items<Uint8Array> {
+/** Writes the byte arrays of a body of known length. */
+class PieceWriter extends IterableWriter<Uint8Array> {
   readonly #contentLength: number;
 
   constructor(source: AnyIterable<Uint8Array>, contentLength: number) {
@@ -124,18 +123,18 @@ class Pieces extends Items<Uint8Array> {
   }
 
   protected override async writePieces(out: OpenSink): Promise<number> {
-    const gate = new LengthGate(this.#contentLength);
+    const checker = new ContentLengthChecker(this.#contentLength);
     for (;;) {
       const { done, value } = await this.next();
       if (done) break;
       if (!(value instanceof Uint8Array)) {
         throw new BodyError(`the source's items must be Uint8Arrays; got ${typeName(value)}`);
       }
-      const bytes = gate.take(value);
+      const bytes = checker.count(value);
       if (bytes !== null) await out.write(out.keepsBytes ? bytes.slice() : bytes);
     }
-    const last = gate.end();
-    if (last !== null) await out.write(last);
+    const lastBytes = checker.finish();
+    if (lastBytes !== null) await out.write(lastBytes);
     this.end(true);
     return this.#contentLength;
   }
@@ -144,8 +143,8 @@ class Pieces extends Items<Uint8Array> {
 /**
  * A body of known length from an iterable of byte arrays. The body can be sent once.
  *
- * The items must have exactly `contentLength` bytes in all. The last item is written only after the
- * iterable has ended, so an iterable with a wrong length never makes a complete message.
+ * The items must have exactly `contentLength` bytes in total. The last item is written only after
+ * the iterable has ended, so an iterable with a wrong length never makes a complete message.
  *
  * @example
  * ```ts
@@ -168,7 +167,7 @@ export class BodyIter extends MessageBody {
   readonly chunked = false as const;
 
   /**
-   * Makes a body from an iterable whose items have `contentLength` bytes in all.
+   * Makes a body from an iterable whose items have `contentLength` bytes in total.
    *
    * @param source The bytes, in pieces of any size.
    * @param contentLength The number of bytes in the whole body.
@@ -177,19 +176,19 @@ export class BodyIter extends MessageBody {
    */
   constructor(source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, contentLength: number) {
     checkContentLength(contentLength);
-    super(new Pieces(source, contentLength));
+    super(new PieceWriter(source, contentLength));
     this.contentLength = contentLength;
   }
 }
 
-/** A chunk of up to this many bytes is written together with its line. */
-const STAGED_BYTES = 131072;
+/** The maximum size of a chunk that is written by one write, together with its line. */
+const MAX_JOINED_BYTES = 131072;
 const CRLF = new Uint8Array([0x0d, 0x0a]);
 
 /** Writes an encoded chunk; returns its number of bytes. */
 async function writeChunk(out: OpenSink, chunk: PreparedChunk): Promise<number> {
   const total = chunk.line.length + chunk.size + CRLF.length;
-  if (out.keepsBytes || total <= STAGED_BYTES) {
+  if (out.keepsBytes || total <= MAX_JOINED_BYTES) {
     checkUnchanged(chunk.data, chunk.size);
     await out.write(encodeChunk(chunk));
   } else {
@@ -201,21 +200,21 @@ async function writeChunk(out: OpenSink, chunk: PreparedChunk): Promise<number> 
   return total;
 }
 
-/** The chunks of a body. */
-class Chunks extends Items<Chunk> {
+/** Writes the chunks of a body. */
+class ChunkWriter extends IterableWriter<Chunk> {
   protected override async writePieces(out: OpenSink): Promise<number> {
     let written = 0;
-    let last: PreparedChunk | null = null;
+    let lastChunk: PreparedChunk | null = null;
     for (;;) {
       const { done, value } = await this.next();
       if (done) break;
-      if (last !== null) throw new BodyError("the source has a chunk after the empty one");
+      if (lastChunk !== null) throw new BodyError("the source has a chunk after the empty one");
       const chunk = prepareSourceChunk(value);
-      if (chunk.size === 0) last = chunk;
+      if (chunk.size === 0) lastChunk = chunk;
       else written += await writeChunk(out, chunk);
     }
-    if (last === null) throw new BodyError("the source ended without an empty chunk");
-    written += await writeChunk(out, last);
+    if (lastChunk === null) throw new BodyError("the source ended without an empty chunk");
+    written += await writeChunk(out, lastChunk);
     this.end(true);
     return written;
   }
@@ -224,8 +223,8 @@ class Chunks extends Items<Chunk> {
 /**
  * A chunked body from an iterable of chunks. The body can be sent once.
  *
- * The last chunk, and no other, must have empty data. This chunk is written only after the iterable
- * has ended, so an iterable that fails never makes a complete message.
+ * Only the last chunk must have empty data. It is written after the iterable has ended, so an
+ * iterable that fails never makes a complete message.
  *
  * @example
  * ```ts
@@ -251,10 +250,10 @@ export class ChunkedBodyIter extends MessageBody {
   /**
    * Makes a body from an iterable of chunks.
    *
-   * @param source The chunks; the last one, and no other, is empty.
+   * @param source The chunks; only the last chunk is empty.
    * @throws {TypeError} if the source is not an iterable.
    */
   constructor(source: Iterable<Chunk> | AsyncIterable<Chunk>) {
-    super(new Chunks(source, "chunked"));
+    super(new ChunkWriter(source, "chunked"));
   }
 }

@@ -1,4 +1,4 @@
-/** The reader of a body, pulled by every operation; `body.ts` tells where the bytes go. */
+/** The readers of bodies, of known length and chunked. `body.ts` has an overview. */
 
 import { EMPTY } from "../../internal/bytes.ts";
 import { checkInteger, copyOptions } from "../../internal/checks.ts";
@@ -7,48 +7,53 @@ import { BodyError, ProtocolError } from "../errors.ts";
 import { type Chunk, ChunkScanner, incompleteChunksError } from "../wire/chunk.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
-import { type BodyEnd, type BodySource, SOURCE_KINDS } from "./body_source.ts";
+import { type BodyOutcome, type BodySource, SOURCE_KINDS } from "./body_source.ts";
 import { BodyState } from "./body_state.ts";
 import { Collector, type OpenSink, type ReadBuffer } from "./byte_io.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Converts bytes in the turn in which they were read: the next read changes a shared buffer. */
-export type Convert<Value> = (bytes: Bytes, isOwn: boolean) => Value;
+/**
+ * Converts bytes, before the next read changes the buffer.
+ *
+ * @param hasOwnMemory Whether the bytes are outside of the buffer.
+ */
+export type Convert<Value> = (bytes: Bytes, hasOwnMemory: boolean) => Value;
 
-/** The bytes themselves, for the program to keep. */
-export const ownBytes: Convert<Bytes> = (bytes, isOwn) => isOwn ? bytes : bytes.slice();
+/** Returns the bytes in memory that the program can keep. */
+export const copyIfShared: Convert<Bytes> = (bytes, hasOwnMemory) =>
+  hasOwnMemory ? bytes : bytes.slice();
 
-/** What a sink does with pieces of a body, and the best number of bytes for one. */
-type PieceUse = Pick<OpenSink, "keepsBytes" | "pieceBytes">;
+/** Whether a sink keeps the pieces of a body, and its preferred number of bytes of a piece. */
+type SinkPreferences = Pick<OpenSink, "keepsBytes" | "pieceBytes">;
 
-/** Pieces for a program. */
-const KEPT: PieceUse = { keepsBytes: true };
+/** The preferences of a program, which may keep each piece. */
+const KEEP_BYTES: SinkPreferences = { keepsBytes: true };
 
 /**
- * The largest piece of an iterated or streamed body, and the first piece of a body that is passed
- * on.
+ * The maximum size of a piece of an iterated or streamed body, and of the first piece for a sink.
  */
 const PIECE_BYTES = 65536;
-/** The factor by which the next piece may be larger than one that was full. */
-const GROWTH = 4;
+/** The factor by which the buffer grows after a piece that has filled more than half of it. */
+const GROWTH_FACTOR = 4;
 
 /**
- * Reads a body from its source, in the framing of a subclass: first what has arrived in the buffer,
- * then straight from the source, and no byte behind the body. After any error a reader must not be
- * used again.
+ * Reads a body from its source, in the framing of a subclass: first the buffered bytes, then
+ * directly from the source, and never beyond the body. After an error, a reader must not be used
+ * again.
  *
- * Each read returns a promise only if bytes are still to come, since each wait takes a turn.
+ * Reads return a promise only if they must wait for bytes, because each await costs a tick of the
+ * event loop.
  */
 export abstract class BodyReader extends BodyState {
-  /** True once the last byte has been read, and the source ends there if it must. */
-  done = false;
+  /** Whether the last byte was read, and the source has ended if it must end with the body. */
+  isDone = false;
   protected readonly source: BodySource;
   protected readonly buffer: ReadBuffer;
-  /** The number of bytes in the last view of the buffer that a sink got. */
-  #viewed = 0;
+  /** The size of the last piece that was a view of the buffer. */
+  #lastViewBytes = 0;
 
-  /** Makes a reader that starts at the source's current position. */
+  /** @param source The source, whose current position is the start of the body. */
   constructor(source: BodySource, framing: NonNullable<Framing>) {
     super(framing);
     this.source = source;
@@ -57,186 +62,196 @@ export abstract class BodyReader extends BodyState {
 
   // ───────────────────────── the framing
 
-  /** The number of bytes that have been read, as they were sent. */
-  abstract readonly bytes: number;
-  /** The number of bytes that are left; `Infinity` if nobody knows. */
+  /** The number of bytes that were read, including the framing of chunks. */
+  abstract readonly bytesRead: number;
+  /** The number of remaining bytes; `Infinity` if it is unknown. */
   abstract readonly remaining: number;
-  /** The number of bytes of data that come next, with nothing between them. */
-  protected abstract readonly run: number;
-  /** True once the last byte has been taken out of the source. */
+  /** The number of bytes of data before the next framing of chunks. */
+  protected abstract readonly contiguousBytes: number;
+  /** Whether the last byte was read from the source. */
   protected abstract readonly isAtEnd: boolean;
-  /** The most bytes that the buffer may read from the source now. */
-  protected abstract readonly mostToFill: number;
-  /** Takes data that has arrived; of chunks, of all that are in the buffer. */
+  /** The maximum number of bytes that the buffer may now read from the source. */
+  protected abstract readonly maxFill: number;
+  /** Copies buffered data to an array, without the framing of chunks; returns its size. */
   protected abstract take(into: Uint8Array): number;
-  /** Counts bytes of data that were taken out of the source. */
+  /** Counts bytes of data that were read without {@linkcode take} and {@linkcode scan}. */
   protected abstract skip(count: number): void;
   /**
-   * Checks and counts encoded bytes that are in the buffer; returns how many are complete.
+   * Checks buffered bytes, including the framing of chunks; returns the number of valid bytes.
    *
-   * @param most How many bytes are wanted; checked bytes of chunks may be more.
+   * @param maxBytes The maximum number of bytes, which a chunked body may exceed.
    */
-  protected abstract scan(most: number): number;
+  protected abstract scan(maxBytes: number): number;
   /** Makes the error for a source that ends too early. */
   protected abstract incompleteBodyError(): Error;
 
   // ───────────────────────── bytes
 
-  /** Reads data into an array, at least one byte unless none is left or the array is empty. */
+  /** Reads data into an array: at least one byte, except at the end or for an empty array. */
   protected read(into: Uint8Array): number | Promise<number> {
     const count = this.take(into);
     return count === 0 && into.length > 0 && !this.isAtEnd
       ? this.#receive(into)
-      : this.confirm(count);
+      : this.checkEnd(count);
   }
 
   async #receive(into: Uint8Array): Promise<number> {
-    while (this.run === 0) {
+    while (this.contiguousBytes === 0) {
       await this.fill();
       const count = this.take(into);
-      if (count > 0 || this.isAtEnd) return this.confirm(count);
+      if (count > 0 || this.isAtEnd) return this.checkEnd(count);
     }
-    // A stopped body may still read in the background, and would get bytes that follow the body.
-    this.checkAlive();
-    // The buffer is empty, and the data goes past it.
-    const count = await this.source.read(into.subarray(0, this.run));
+    // Stop reading if the body was stopped meanwhile: the bytes would belong to the next message.
+    this.checkNotStopped();
+    // The buffer is empty: read directly into the array.
+    const count = await this.source.read(into.subarray(0, this.contiguousBytes));
     if (count === null) throw this.incompleteBodyError();
     this.skip(count);
-    return this.confirm(count);
+    return this.checkEnd(count);
   }
 
-  protected async fill(most = Infinity): Promise<void> {
-    this.checkAlive();
-    const count = await this.buffer.fill(Math.min(most, this.mostToFill));
+  protected async fill(maxBytes = Infinity): Promise<void> {
+    this.checkNotStopped();
+    const count = await this.buffer.fill(Math.min(maxBytes, this.maxFill));
     if (count === 0) throw this.incompleteBodyError();
   }
 
   /**
-   * Passes on what a read has returned: at once, unless the last byte is among it and the source
-   * must end there.
+   * Returns the result of a read. After the last byte, if the source must end with the body,
+   * returns a promise that waits for the end of the source.
    */
-  protected confirm<Value>(read: Value): Value | Promise<Value> {
-    if (!this.isAtEnd) return read;
-    if (SOURCE_KINDS[this.source.kind].behind === "nothing") return this.#expectEnd(read);
-    this.done = true;
-    return read;
+  protected checkEnd<Value>(result: Value): Value | Promise<Value> {
+    if (!this.isAtEnd) return result;
+    if (SOURCE_KINDS[this.source.kind].followedBy === "nothing") {
+      return this.#awaitSourceEnd(result);
+    }
+    this.isDone = true;
+    return result;
   }
 
-  async #expectEnd<Value>(read: Value): Promise<Value> {
+  async #awaitSourceEnd<Value>(result: Value): Promise<Value> {
     const { buffer, source } = this;
     if (buffer.buffered > 0 || await source.read(new Uint8Array(1)) !== null) {
       throw new BodyError("the source has more bytes than the body");
     }
-    this.done = true;
-    return read;
+    this.isDone = true;
+    return result;
   }
 
   /**
-   * Reads the next piece as the body was sent. The piece is valid until the next call; if the sink
-   * keeps bytes, for as long as it likes.
+   * Reads the next piece, including the framing of chunks. The piece is valid until the next call,
+   * or forever if the sink keeps bytes.
    */
-  nextPiece(use: PieceUse): Bytes | Promise<Bytes> {
-    const { keepsBytes } = use;
+  nextPiece(preferences: SinkPreferences): Bytes | Promise<Bytes> {
+    const { keepsBytes } = preferences;
     const count = this.scan(keepsBytes ? PIECE_BYTES : Infinity);
-    if (count === 0 && !this.isAtEnd) return this.#receivePiece(use);
+    if (count === 0 && !this.isAtEnd) return this.#receivePiece(preferences);
     const piece = this.buffer.view(count);
-    this.#viewed = count;
-    return this.confirm(keepsBytes ? piece.slice() : piece);
+    this.#lastViewBytes = count;
+    return this.checkEnd(keepsBytes ? piece.slice() : piece);
   }
 
-  async #receivePiece(use: PieceUse): Promise<Bytes> {
-    const { keepsBytes, pieceBytes } = use;
+  async #receivePiece(preferences: SinkPreferences): Promise<Bytes> {
+    const { keepsBytes, pieceBytes } = preferences;
     const { buffer, remaining } = this;
     if (keepsBytes && remaining < Infinity) {
       const piece = new Uint8Array(Math.min(PIECE_BYTES, remaining));
-      return partOf(piece, await this.#receive(piece));
+      return copySmallPart(piece, await this.#receive(piece));
     }
-    const { usualBytes, mostBytes } = SOURCE_KINDS[this.source.kind];
-    const most = keepsBytes ? PIECE_BYTES : Math.min(pieceBytes ?? usualBytes, mostBytes);
+    const { defaultBytes, maxBytes } = SOURCE_KINDS[this.source.kind];
+    const maxPieceBytes = keepsBytes ? PIECE_BYTES : Math.min(pieceBytes ?? defaultBytes, maxBytes);
     const { length } = buffer.bytes;
-    // A source that fills the buffer probably has more; a slow source doesn't get much memory.
-    const first = remaining < Infinity ? PIECE_BYTES : 0;
-    const wanted = this.#viewed * 2 > length ? length * GROWTH : first;
-    buffer.grow(Math.min(wanted, most, remaining));
+    // A source that fills the buffer probably has more bytes. A slow source gets little memory.
+    const initialCapacity = remaining < Infinity ? PIECE_BYTES : 0;
+    const capacity = this.#lastViewBytes * 2 > length ? length * GROWTH_FACTOR : initialCapacity;
+    buffer.grow(Math.min(capacity, maxPieceBytes, remaining));
     let count = 0;
     while (count === 0 && !this.isAtEnd) {
-      await this.fill(most);
-      count = this.scan(most);
+      await this.fill(maxPieceBytes);
+      count = this.scan(maxPieceBytes);
     }
     const piece = buffer.view(count);
-    this.#viewed = count;
-    return this.confirm(keepsBytes ? piece.slice() : piece);
+    this.#lastViewBytes = count;
+    return this.checkEnd(keepsBytes ? piece.slice() : piece);
   }
 
   // ───────────────────────── operations
 
-  /** Whether no byte has been read, and no operation waits for one. */
+  /** Whether no byte was read, and no operation waits for bytes. */
   get isUnread(): boolean {
-    return this.bytes === 0 && this.interruption.waiting === null;
+    return this.bytesRead === 0 && this.interruption.rejectPending === null;
   }
 
-  /** Reads data for the operation that has begun. */
+  /** Reads data for the pending operation. */
   #readInto(into: Uint8Array): number | Promise<number> {
     return this.pull(() => this.read(into));
   }
 
   /**
-   * Reads the data that is left, or `size` bytes of it, and converts it, if possible in the
-   * source's buffer: a copy is the greatest cost of a small body.
+   * Reads and converts the remaining data, or `size` bytes of it. If possible, converts bytes in
+   * the buffer of the source, because a copy is the greatest cost of a small body.
    *
-   * @param options The most bytes that the caller wants; `"read"` for the limit of `read()`.
+   * @param options The limit of the caller; `"read"` for that of `read()`.
    */
-  async readRest<Value>(
+  async readRemaining<Value>(
     options: BodyReadOptions | undefined | "read",
     convert: Convert<Value>,
     size?: number,
   ): Promise<Value> {
     if (size !== undefined) checkInteger("size", size, 0, MAX_READ_BYTES);
-    const limit = options === "read" ? null : limitOf(options);
+    const limit = options === "read" ? null : maxBytesOf(options);
     if (!this.beginRead()) return convert(EMPTY, false);
-    const most = limit ?? MAX_READ_BYTES;
-    const wanted = Math.min(size ?? Infinity, this.remaining);
-    if (wanted > most && wanted < Infinity) {
-      const error = tooLongError(this, limit, `${wanted}`);
-      this.undo();
-      const isUnwanted = limit !== null && SOURCE_KINDS[this.source.kind].tooLong === "is canceled";
-      if (isUnwanted) this.cancel(error);
+    const maxBytes = limit ?? MAX_READ_BYTES;
+    const requestedBytes = Math.min(size ?? Infinity, this.remaining);
+    if (requestedBytes > maxBytes && requestedBytes < Infinity) {
+      const error = tooLongError(this, limit, `${requestedBytes}`);
+      this.rollback();
+      const shouldCancel = limit !== null && SOURCE_KINDS[this.source.kind].onTooLong === "cancel";
+      if (shouldCancel) this.cancel(error);
       throw error;
     }
-    const isOwn = wanted > this.buffer.buffered;
-    let bytes = isOwn ? this.#collectRest(wanted, most, limit) : this.#viewRest(wanted);
-    // Awaiting bytes that are there already would take a turn, too.
+    const hasOwnMemory = requestedBytes > this.buffer.buffered;
+    let bytes = hasOwnMemory
+      ? this.#collectRemaining(requestedBytes, maxBytes, limit)
+      : this.#viewRemaining(requestedBytes);
+    // Don't await buffered bytes: an await costs a tick of the event loop.
     if (bytes instanceof Promise) bytes = await bytes;
     try {
-      return convert(bytes, isOwn);
+      return convert(bytes, hasOwnMemory);
     } finally {
-      // The operation ends when the bytes are converted, since then the connection may read into
-      // their buffer. A read of no bytes at the end is the last read that is allowed.
-      this.end(this.done, wanted === 0);
+      // End the operation after the conversion, because the connection may then overwrite the
+      // buffer. A read of no bytes at the end is the last read that is allowed.
+      this.end(this.isDone, requestedBytes === 0);
     }
   }
 
-  #viewRest(count: number): Bytes | Promise<Bytes> {
+  #viewRemaining(count: number): Bytes | Promise<Bytes> {
     const bytes = this.buffer.view(count);
     this.skip(count);
-    const confirmed = this.confirm(bytes);
-    return confirmed instanceof Promise ? this.pull(() => confirmed) : confirmed;
+    const result = this.checkEnd(bytes);
+    return result instanceof Promise ? this.pull(() => result) : result;
   }
 
-  async #collectRest(wanted: number, most: number, limit: number | null): Promise<Bytes> {
-    // Room for one byte more than is allowed shows whether there are too many.
-    const collector = wanted < Infinity ? new Collector(wanted) : Collector.upTo(most + 1);
-    while (collector.missing > 0 && !this.done) {
-      collector.add(await this.#readInto(collector.room()));
+  async #collectRemaining(
+    requestedBytes: number,
+    maxBytes: number,
+    limit: number | null,
+  ): Promise<Bytes> {
+    // One more byte than the limit shows whether the body exceeds it.
+    const collector = requestedBytes < Infinity
+      ? new Collector(requestedBytes)
+      : Collector.upTo(maxBytes + 1);
+    while (collector.missing > 0 && !this.isDone) {
+      collector.add(await this.#readInto(collector.makeRoom()));
     }
-    if (collector.length <= most) return collector.collected();
+    if (collector.length <= maxBytes) return collector.collected();
     const error = tooLongError(this, limit, "more");
     this.cancel(error);
     throw error;
   }
 
-  /** Takes the bytes of an untouched body of known length that have all arrived; else `null`. */
-  takeArrived(): Bytes | null {
+  /** Reads an untouched body whose bytes are all buffered; returns `null` for any other body. */
+  takeBuffered(): Bytes | null {
     const { remaining, buffer } = this;
     if (buffer.buffered < remaining) return null;
     this.beginRead();
@@ -246,20 +261,19 @@ export abstract class BodyReader extends BodyState {
     return bytes;
   }
 
-  /** Iterates over the body; leaving the loop early cancels the rest. */
+  /** Iterates over the body; leaving the loop early shouldCancel the body. */
   async *iterate<Item extends { readonly length: number }>(
     next: () => Item | Promise<Item>,
   ): AsyncGenerator<Item, void, void> {
     this.beginWhole("iterate");
     try {
-      while (!this.done) {
+      while (!this.isDone) {
         let item = this.pull(next);
-        // Only an item that is still to come is awaited: an await takes a turn, in which the
-        // exchange of an empty body may end, and the end of an exchange stops a body that is in
-        // use.
+        // Don't await a buffered item: the exchange could end during the await, which stops a body
+        // in use.
         if (item instanceof Promise) item = await item;
-        if (this.done) this.end(true);
-        // The only piece of an empty body is empty.
+        if (this.isDone) this.end(true);
+        // An empty body has one piece, which is empty.
         if (item.length > 0) yield item;
       }
     } finally {
@@ -269,7 +283,7 @@ export abstract class BodyReader extends BodyState {
 
   /** Iterates over pieces of up to 64 KiB, each a separate array. */
   pieces(): AsyncGenerator<Bytes, void, void> {
-    return this.iterate(() => this.nextPiece(KEPT));
+    return this.iterate(() => this.nextPiece(KEEP_BYTES));
   }
 
   /** Makes a byte stream of the data of a whole body. */
@@ -289,26 +303,26 @@ export abstract class BodyReader extends BodyState {
         const { buffer, byteOffset, byteLength } = request.view!;
         const count = await this.#pull(new Uint8Array(buffer, byteOffset, byteLength));
         if (count > 0) request.respond(count);
-        if (this.done) closeByteStream(controller);
+        if (this.isDone) closeByteStream(controller);
       },
       cancel: (reason) => this.cancel(reason),
     });
   }
 
-  /** Reads for a stream, and ends its operation with the last byte; waits as an iteration does. */
+  /** Reads data for a stream; after the last byte, ends its operation. */
   async #pull(into: Uint8Array): Promise<number> {
     let count = this.#readInto(into);
     if (count instanceof Promise) count = await count;
-    if (this.done) this.end(true);
+    if (this.isDone) this.end(true);
     return count;
   }
 
   protected override async writePieces(out: OpenSink): Promise<number> {
     const next = () => this.nextPiece(out);
     let written = 0;
-    while (!this.done) {
+    while (!this.isDone) {
       let piece = this.pull(next);
-      // The first piece is written in this turn if it is there, together with a preamble.
+      // Don't await a buffered piece, so that it is sent together with the preamble.
       if (piece instanceof Promise) piece = await piece;
       written += piece.length;
       if (piece.length > 0) await out.write(piece);
@@ -318,34 +332,34 @@ export abstract class BodyReader extends BodyState {
   }
 
   protected override closeSource(
-    end: BodyEnd,
+    outcome: BodyOutcome,
     error?: unknown,
     reason?: unknown,
   ): Promise<void> | void {
-    return this.source.over(end, error, reason);
+    return this.source.onEnd(outcome, error, reason);
   }
 }
 
-/** Reads as many bytes as the content-length says (RFC 9112 §6.2). */
+/** Reads a body with a content-length (RFC 9112 §6.2). */
 export class LengthReader extends BodyReader {
   remaining: number;
   readonly #length: number;
 
-  /** Makes a reader of `contentLength` bytes from the source's current position on. */
+  /** @param source The source, whose current position is the start of the body. */
   constructor(source: BodySource, contentLength: number) {
     super(source, contentLength);
     this.#length = this.remaining = contentLength;
   }
 
-  get bytes(): number {
+  get bytesRead(): number {
     return this.#length - this.remaining;
   }
 
-  protected get run(): number {
+  protected get contiguousBytes(): number {
     return this.remaining;
   }
 
-  protected get mostToFill(): number {
+  protected get maxFill(): number {
     return this.remaining;
   }
 
@@ -364,15 +378,15 @@ export class LengthReader extends BodyReader {
     this.remaining -= count;
   }
 
-  protected scan(most: number): number {
-    const count = Math.min(this.buffer.buffered, this.remaining, most);
+  protected scan(maxBytes: number): number {
+    const count = Math.min(this.buffer.buffered, this.remaining, maxBytes);
     this.remaining -= count;
     return count;
   }
 
   protected incompleteBodyError(): Error {
     const { remaining } = this;
-    if (SOURCE_KINDS[this.source.kind].behind !== "messages") {
+    if (SOURCE_KINDS[this.source.kind].followedBy !== "messages") {
       return new BodyError(`the source ended ${remaining} bytes before the content-length`);
     }
     const problem = `the peer closed ${remaining} bytes before the end of the body`;
@@ -381,26 +395,26 @@ export class LengthReader extends BodyReader {
   }
 }
 
-/** Reads chunks (RFC 9112 §7.1), their data, or the encoded bytes, checked. */
+/** Reads a chunked body (RFC 9112 §7.1): its chunks, its data, or its encoded bytes. */
 export class ChunkedReader extends BodyReader {
   readonly remaining = Infinity;
   readonly #scanner = new ChunkScanner();
 
-  /** Makes a reader that starts at the source's current position. */
+  /** @param source The source, whose current position is the start of the body. */
   constructor(source: BodySource) {
     super(source, "chunked");
   }
 
-  get bytes(): number {
+  get bytesRead(): number {
     return this.#scanner.consumed;
   }
 
-  protected get run(): number {
+  protected get contiguousBytes(): number {
     return this.#scanner.phase === "data" ? this.#scanner.remaining : 0;
   }
 
-  protected get mostToFill(): number {
-    return SOURCE_KINDS[this.source.kind].behind === "of others"
+  protected get maxFill(): number {
+    return SOURCE_KINDS[this.source.kind].followedBy === "foreign bytes"
       ? this.#scanner.minRemainingBytes(this.buffer.buffered)
       : Infinity;
   }
@@ -431,7 +445,7 @@ export class ChunkedReader extends BodyReader {
     this.#scanner.skipData(count);
   }
 
-  /** Puts the sizes of chunks into lower case, the only case that is sent. */
+  /** Also converts the sizes of chunks to lower case, because Degu sends only that. */
   protected scan(): number {
     const { bytes, start, end } = this.buffer;
     const scanner = this.#scanner;
@@ -440,7 +454,7 @@ export class ChunkedReader extends BodyReader {
       const { phase } = scanner;
       const next = scanner.advance(bytes, at, end);
       if (next === -1) return at - start;
-      if (phase === "line") lowerSize(bytes, at, next);
+      if (phase === "line") lowerCaseSize(bytes, at, next);
       at = next;
     }
   }
@@ -449,38 +463,38 @@ export class ChunkedReader extends BodyReader {
     return incompleteChunksError();
   }
 
-  /** Reads the next chunk for the operation that has begun, and ends that. */
+  /** Reads the next chunk. */
   async readChunk(): Promise<Chunk<Bytes>> {
     this.beginChunk();
     const chunk = await this.pull(() => this.#nextChunk());
-    this.end(this.done);
+    this.end(this.isDone);
     return chunk;
   }
 
-  /** Iterates over the chunks, the empty last one included. */
+  /** Iterates over the chunks, including the empty last chunk. */
   chunks(): AsyncGenerator<Chunk<Bytes>, void, void> {
     return this.iterate(() => this.#nextChunk());
   }
 
   async #nextChunk(): Promise<Chunk<Bytes>> {
-    while (!this.#passPart()) await this.fill();
+    while (!this.#skipFraming()) await this.fill();
     const { size, extension } = this.#scanner.header;
-    const isThere = size <= this.buffer.buffered;
-    const data = isThere ? this.buffer.view(size).slice() : await this.#collect(size);
-    if (isThere) this.skip(size);
-    while (!this.#passPart()) await this.fill();
-    return this.confirm([extension, data]);
+    const isBuffered = size <= this.buffer.buffered;
+    const data = isBuffered ? this.buffer.view(size).slice() : await this.#collectData(size);
+    if (isBuffered) this.skip(size);
+    while (!this.#skipFraming()) await this.fill();
+    return this.checkEnd([extension, data]);
   }
 
-  /** Reads the data of a chunk that has not all arrived. */
-  async #collect(size: number): Promise<Bytes> {
+  /** Reads the data of a chunk that is not completely buffered. */
+  async #collectData(size: number): Promise<Bytes> {
     const collector = new Collector(size);
-    while (collector.missing > 0) collector.add(await this.read(collector.room()));
+    while (collector.missing > 0) collector.add(await this.read(collector.makeRoom()));
     return collector.collected();
   }
 
-  /** Passes the line or the end of a chunk; false if not all of it has arrived. */
-  #passPart(): boolean {
+  /** Skips the line or the end of a chunk; returns false if it is not completely buffered. */
+  #skipFraming(): boolean {
     const { buffer } = this;
     const next = this.#scanner.advance(buffer.bytes, buffer.start, buffer.end);
     if (next === -1) return false;
@@ -489,15 +503,17 @@ export class ChunkedReader extends BodyReader {
   }
 }
 
-const SEMICOLON = 0x3b, CR = 0x0d, LOWER = 0x20;
+const SEMICOLON = 0x3b, CR = 0x0d, LOWER_CASE_BIT = 0x20;
 
-/** Sets the bit that makes a letter lower case; digits have it already. */
-function lowerSize(bytes: Uint8Array, at: number, end: number): void {
-  for (; at < end && bytes[at] !== SEMICOLON && bytes[at] !== CR; at++) bytes[at]! |= LOWER;
+/** Converts the hexadecimal size in a chunk's line to lower case. Digits don't change. */
+function lowerCaseSize(bytes: Uint8Array, at: number, end: number): void {
+  for (; at < end && bytes[at] !== SEMICOLON && bytes[at] !== CR; at++) {
+    bytes[at]! |= LOWER_CASE_BIT;
+  }
 }
 
-/** The first bytes of a piece, copied if they would keep much more memory alive. */
-function partOf(piece: Bytes, count: number): Bytes {
+/** Returns the first bytes of a piece; a copy if they are less than half of its memory. */
+function copySmallPart(piece: Bytes, count: number): Bytes {
   return count * 2 < piece.length ? piece.slice(0, count) : piece.subarray(0, count);
 }
 
@@ -507,56 +523,56 @@ function closeByteStream(controller: ReadableByteStreamController): void {
   controller.byobRequest?.respond(0);
 }
 
-// ───────────────────────── no more than is wanted
+// ───────────────────────── the limit of a read
 
-/** How much of a body is read at once. */
+/** The limit of a read. */
 export interface BodyReadOptions {
   /**
-   * The most bytes, 0 to 16777216. A longer body is a {@linkcode BodyError} with the code
-   * `"TOO_LONG"`; if it is that of a response, it is then canceled.
+   * The maximum number of bytes, 0 to 16777216. A longer body causes a {@linkcode BodyError} with
+   * the code `"TOO_LONG"`; the body of a response is then canceled.
    *
    * @default {16777216}
    */
   maxBytes?: number | undefined;
 }
 
-/** The most bytes that the options of a read allow. */
-function limitOf(options: BodyReadOptions | undefined): number {
+/** Returns the limit in the options of a read. */
+function maxBytesOf(options: BodyReadOptions | undefined): number {
   if (options === undefined) return MAX_READ_BYTES;
   const { maxBytes = MAX_READ_BYTES } = copyOptions(options, ["maxBytes"]);
   checkInteger("maxBytes", maxBytes, 0, MAX_READ_BYTES);
   return maxBytes;
 }
 
-/** The readers of bodies that had more bytes than were wanted, by the error that said so. */
-const tooLongBodies = new WeakMap<Error, BodyReader>();
+/** The reader of the body for each error of a read that exceeded its limit. */
+const readersByTooLongError = new WeakMap<Error, BodyReader>();
 
 /**
- * The error for a body with more bytes than are wanted.
+ * Makes the error for a body that exceeds the limit of a read.
  *
- * @param limit The limit of the caller; `null` for the limit of `read()`.
- * @param left The number of bytes that are left, as far as it is known.
+ * @param limit The limit of the caller; `null` for that of `read()`.
+ * @param actualBytes The number of remaining bytes as text; `"more"` if it is unknown.
  */
 function tooLongError(
   reader: BodyReader,
   limit: number | null,
-  left: string,
+  actualBytes: string,
 ): RangeError | BodyError {
   const error = limit === null
     ? new RangeError(
-      `one read returns at most ${MAX_READ_BYTES} bytes; ${left} are left: give a size, iterate, ` +
+      `one read returns at most ${MAX_READ_BYTES} bytes; ${actualBytes} are left: give a size, iterate, ` +
         "or use writeTo",
     )
     : new BodyError(
-      `the body has ${left} bytes, and at most ${limit} are wanted: raise maxBytes, iterate, or use ` +
+      `the body has ${actualBytes} bytes, and at most ${limit} are wanted: raise maxBytes, iterate, or use ` +
         "writeTo",
       { code: "TOO_LONG" },
     );
-  tooLongBodies.set(error, reader);
+  readersByTooLongError.set(error, reader);
   return error;
 }
 
-/** Whether an error says that the body of this reader has more bytes than were wanted. */
+/** Reports whether an error is that of a read of this body that exceeded its limit. */
 export function isTooLongFor(reader: BodyState | null, error: unknown): boolean {
-  return reader !== null && error instanceof Error && tooLongBodies.get(error) === reader;
+  return reader !== null && error instanceof Error && readersByTooLongError.get(error) === reader;
 }

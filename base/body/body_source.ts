@@ -1,4 +1,4 @@
-/** The sources of bodies: connections, files, streams, and other objects that give bytes. */
+/** The sources of bodies: connections, files, streams and other objects that return bytes. */
 
 import { viewOf } from "../../internal/bytes.ts";
 import { wrongArgumentError, wrongTypeError } from "../../internal/checks.ts";
@@ -12,72 +12,72 @@ import {
   ReadBuffer,
 } from "./byte_io.ts";
 
-const RECEIVED_SIZES = { usualBytes: 65536, mostBytes: MAX_PIECE_BYTES };
-/** From memory and disks: a larger buffer would not fit into the cache of a processor. */
-const GIVEN_SIZES = { usualBytes: 524288, mostBytes: 524288 };
+const SOCKET_READ_SIZES = { defaultBytes: 65536, maxBytes: MAX_PIECE_BYTES };
+/** For memory and disks: a larger buffer would not fit into the cache of a processor. */
+const LOCAL_READ_SIZES = { defaultBytes: 524288, maxBytes: 524288 };
 
 /**
- * What is true of each kind of source:
+ * The properties of each kind of source:
  *
- * - `behind`: what follows the body. `"messages"` of the peer may be in the buffer already. Bytes
- *   `"of others"`, as in a file, must not be read. Where `"nothing"` follows, the source must end
- *   with the body.
- * - `tooLong`: what happens to a body of known length with more bytes than its reader wants. The
- *   body of a response would keep its connection; a request's may still be read in another way.
- * - `usualBytes` and `mostBytes`: the most bytes of one read if the sink has no wish, and if it has
- *   one. Larger reads from a socket are slower, as what the kernel has copied leaves the cache
- *   before it is used; but from one connection to another, fewer turns of the event loop matter
- *   more.
+ * - `followedBy`: the bytes after the body. `"messages"`: the buffer may already have bytes of the
+ *   peer's next message. `"foreign bytes"`: the file may have other bytes, which must not be read.
+ *   `"nothing"`: the source must end with the body.
+ * - `onTooLong`: whether to keep or to cancel a body of known length that exceeds the limit of a
+ *   read. An unread response would block its connection; a request can be read in another way.
+ * - `defaultBytes` and `maxBytes`: the maximum size of one read, without and with a preference of
+ *   the sink. Larger reads from a socket are slower, because the bytes leave the processor's cache
+ *   before they are used. From one connection to another, larger reads are faster, because they
+ *   need fewer ticks of the event loop.
  */
 export const SOURCE_KINDS = {
-  request: { behind: "messages", tooLong: "is left", ...RECEIVED_SIZES },
-  response: { behind: "messages", tooLong: "is canceled", ...RECEIVED_SIZES },
-  file: { behind: "of others", tooLong: "is left", ...GIVEN_SIZES },
-  stream: { behind: "nothing", tooLong: "is left", ...GIVEN_SIZES },
+  request: { followedBy: "messages", onTooLong: "keep", ...SOCKET_READ_SIZES },
+  response: { followedBy: "messages", onTooLong: "cancel", ...SOCKET_READ_SIZES },
+  file: { followedBy: "foreign bytes", onTooLong: "keep", ...LOCAL_READ_SIZES },
+  stream: { followedBy: "nothing", onTooLong: "keep", ...LOCAL_READ_SIZES },
 } as const;
 
-/** How a body ends: with its last byte, by an error of its source, or because nobody wants it. */
-export type BodyEnd = "consumed" | "broken" | "canceled";
+/** The outcome of a body: read to its last byte, failed by its source, or canceled. */
+export type BodyOutcome = "consumed" | "broken" | "canceled";
 
 /** A source of bytes for one body. */
 export interface BodySource extends ByteSource {
-  /** What the source is, which decides what {@linkcode SOURCE_KINDS} says. */
+  /** The key of the source's properties in {@linkcode SOURCE_KINDS}. */
   readonly kind: keyof typeof SOURCE_KINDS;
-  /** The bytes that have arrived and were not asked for yet. */
+  /** The bytes that were received, but not consumed. */
   readonly buffer: ReadBuffer;
-  /** Reads more bytes, while the buffer is empty. */
+  /** Reads bytes into an array other than the buffer, which must be empty. */
   read(into: Uint8Array): Promise<number | null>;
   /**
-   * Called once, when the body is over. Never rejects.
+   * Called once, when the body ends. Never rejects.
    *
-   * @param error The error with which the body has ended, unless it was consumed.
-   * @param reason What the caller gave as the reason, if the body was canceled.
+   * @param error The error that ended the body, unless it was consumed.
+   * @param reason The reason of the caller, if the body was canceled.
    */
-  over(end: BodyEnd, error?: unknown, reason?: unknown): Promise<void> | void;
+  onEnd(outcome: BodyOutcome, error?: unknown, reason?: unknown): Promise<void> | void;
 }
 
 /** The sources that a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
 export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
 
-/** Makes the source of a body from the argument of the body's constructor. */
+/** Makes the source of a body of the argument of the body's constructor. */
 export function openSource(input: BodyInput): BodySource {
-  // No other code has a buffer of this class.
+  // Only this package has buffers of this class, so the input is a BodySource.
   if ((input as BodySource | null)?.buffer instanceof ReadBuffer) return input as BodySource;
   if (typeof (input as ReadableStream | null)?.getReader === "function") {
     return new StreamSource(input as ReadableStream<Uint8Array>);
   }
   if (typeof (input as ByteSource | null)?.read === "function") {
-    return new PlainSource(input as ByteSource);
+    return new PositionedSource(input as ByteSource);
   }
   throw wrongTypeError("source", "a ReadableStream, a Deno.FsFile or a ByteSource", input);
 }
 
-/** Bytes that are all in memory. */
+/** A source of bytes in memory. */
 export class MemorySource implements BodySource {
   readonly kind: "request" | "response";
   readonly buffer: ReadBuffer = new ReadBuffer(this);
 
-  /** Owns the bytes. */
+  /** @param bytes The bytes, which the caller must not change afterward. */
   constructor(bytes: Uint8Array<ArrayBuffer>, kind: "request" | "response") {
     this.kind = kind;
     this.buffer.bytes = bytes;
@@ -88,20 +88,20 @@ export class MemorySource implements BodySource {
     return Promise.resolve(null);
   }
 
-  over(): void {}
+  onEnd(): void {}
 }
 
-/** A file or another source with a position: exactly the bytes of the body are read from it. */
-export class PlainSource implements BodySource {
+/** A file or another source with a position, of which only the bytes of the body are read. */
+export class PositionedSource implements BodySource {
   readonly kind = "file";
   readonly buffer: ReadBuffer = new ReadBuffer(this);
-  readonly over: () => void;
+  readonly onEnd: () => void;
   readonly #input: ByteSource;
 
-  /** @param over Closes a file that belongs to its body; other files are left open. */
-  constructor(input: ByteSource, over: () => void = () => {}) {
+  /** @param onEnd Closes a file that belongs to the body. Other files stay open. */
+  constructor(input: ByteSource, onEnd: () => void = () => {}) {
     this.#input = input;
-    this.over = over;
+    this.onEnd = onEnd;
   }
 
   async read(into: Uint8Array): Promise<number | null> {
@@ -109,15 +109,15 @@ export class PlainSource implements BodySource {
   }
 }
 
-/** A stream of byte arrays, which must end where the body does. */
+/** A stream of byte arrays, which must end with the body. */
 class StreamSource implements BodySource {
   readonly kind = "stream";
   readonly buffer: ReadBuffer = new ReadBuffer(this);
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
-  /** The item that is being read, and its length when it came: its buffer may be transferred. */
+  /** The current item, and its initial length, because its buffer may be transferred. */
   #item: Uint8Array | null = null;
-  #length = 0;
+  #itemLength = 0;
   #position = 0;
 
   constructor(stream: ReadableStream<Uint8Array>) {
@@ -130,7 +130,7 @@ class StreamSource implements BodySource {
   async read(into: Uint8Array): Promise<number | null> {
     const item = this.#item ?? await this.#nextItem();
     if (item === null) return null;
-    checkUnchanged(item, this.#length);
+    checkUnchanged(item, this.#itemLength);
     const part = item.subarray(this.#position, this.#position + into.length);
     into.set(part);
     this.#position += part.length;
@@ -138,7 +138,7 @@ class StreamSource implements BodySource {
     return part.length;
   }
 
-  /** The next item that is not empty, or `null` at the end. */
+  /** Returns the next item that is not empty, or `null` at the end. */
   async #nextItem(): Promise<Uint8Array | null> {
     this.#position = 0;
     this.#streamReader ??= this.#stream.getReader();
@@ -152,18 +152,18 @@ class StreamSource implements BodySource {
         throw new BodyError(`the stream's pieces must be Uint8Arrays; got ${typeName(value)}`);
       }
       const item = viewOf(value);
-      this.#length = item.length;
+      this.#itemLength = item.length;
       if (item.length > 0) return item;
     }
   }
 
-  async over(end: BodyEnd, error?: unknown): Promise<void> {
-    if (end === "consumed") return;
+  async onEnd(outcome: BodyOutcome, error?: unknown): Promise<void> {
+    if (outcome === "consumed") return;
     try {
       await (this.#streamReader ?? this.#stream).cancel(error);
       this.#streamReader?.releaseLock();
     } catch {
-      // The stream has failed, or other code has locked it: in both cases it is no longer ours.
+      // The stream has failed, or other code has locked it.
     }
   }
 }

@@ -1,63 +1,63 @@
 /**
- * The rules about who may use a body, and when; `body.ts` tells where its bytes go.
+ * The state of a body: which operations may begin. `body.ts` has an overview.
  *
- * Operations run one at a time. An operation begins, may wait for the source or a sink, and ends,
- * with bytes left or with the last byte. Its end puts the body into the next phase, and
- * {@linkcode PHASES} says which operations may begin in each phase. After the last byte a body is
- * `consumed`: it allows one more read, of no bytes, and has `ended` then.
+ * One operation runs at a time. An operation begins, may wait for the source or a sink, and ends,
+ * before or after the last byte. Its end determines the next phase of the body, and
+ * {@linkcode READ_REFUSALS} has the operations that each phase refuses. After the last byte, a body
+ * is `consumed`: it allows one more read, which returns no bytes, and is `ended` afterward.
  *
- * In any phase a body may be stopped: by an error of its source, by a cancellation, or by the
- * signal of its request. The operation that waits then rejects at once, and no other may begin
- * ({@linkcode Interruption}).
+ * In any phase a body can be stopped: by an error of its source, by a cancellation, or by the
+ * signal of its request. The pending operation then rejects at once, and no other operation can
+ * begin ({@linkcode Interruption}).
  */
 
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
-import type { BodyEnd } from "./body_source.ts";
+import type { BodyOutcome } from "./body_source.ts";
 import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
 
-const READ = "has been read in part", CONSUMED = "has been consumed";
+const PARTLY_READ = "has been read in part", CONSUMED = "has been consumed";
 
 /**
- * For each phase of a body, what speaks against a read of the rest, of the next chunk, or of the
- * whole body; `null` if the operation may begin.
+ * For each phase, the reason to reject `read()`, `readChunk()` or a whole-body operation; `null` if
+ * the operation is allowed.
  */
-const PHASES = {
+const READ_REFUSALS = {
   "untouched": { read: null, chunk: null, whole: null },
-  "read in part": { read: null, chunk: null, whole: READ },
+  "read in part": { read: null, chunk: null, whole: PARTLY_READ },
   "consumed": { read: null, chunk: CONSUMED, whole: CONSUMED },
   "ended": { read: CONSUMED, chunk: CONSUMED, whole: CONSUMED },
 } as const;
 
 /**
- * The part of a state that stops a body. The signal of a request may live forever, and refers to
- * this object alone. This object refers to the body only while the body waits, so a body that
- * nobody has any more can be collected.
+ * The part of a state that stops a body. The signal of a request, which may live forever,
+ * references only this object. This object references the body only while the body waits, so that
+ * an abandoned body can be garbage-collected.
  */
 export class Interruption {
-  /** The error that has stopped the body, and whether it is the reason of an aborted request. */
+  /** The error that stopped the body; `isAbort` if the signal of the request was aborted. */
   failure: { readonly error: unknown; readonly isAbort: boolean } | null = null;
   /** Rejects the promise that the body waits for. */
-  waiting: ((reason: unknown) => void) | null = null;
-  /** Called once the body was consumed or stopped. */
+  rejectPending: ((reason: unknown) => void) | null = null;
+  /** Called when the body was consumed or stopped. */
   listener: (() => void) | null = null;
 
-  /** Stops the body for the reason of its request's signal, whose connection has been closed. */
+  /** Stops the body with the reason of its request's signal; the connection is closed already. */
   abort(reason: unknown): void {
     this.stop(reason, true);
-    this.tellListener();
+    this.notifyListener();
   }
 
-  /** Rejects the operation that waits; only the first error counts. */
+  /** Rejects the pending operation. Only the first call sets the error of later operations. */
   stop(error: unknown, isAbort: boolean): void {
     this.failure ??= { error, isAbort };
-    const { waiting } = this;
-    this.waiting = null;
-    waiting?.(error);
+    const { rejectPending } = this;
+    this.rejectPending = null;
+    rejectPending?.(error);
   }
 
-  /** Calls the listener, once. */
-  tellListener(): void {
+  /** Calls the listener; a second call has no effect. */
+  notifyListener(): void {
     const { listener } = this;
     this.listener = null;
     listener?.();
@@ -65,16 +65,16 @@ export class Interruption {
 }
 
 /**
- * The state of a body, and what may be done with the body. A reader (`body_reader.ts`) and a pass
- * over an iterable (`body_iter.ts`) extend this class.
+ * The state of a body, which decides which operations may begin. The reader of a received body
+ * (`body_reader.ts`) and the writer of an iterable (`body_iter.ts`) extend this class.
  */
 export abstract class BodyState {
   /** The content-length, or `"chunked"`. */
   readonly framing: NonNullable<Framing>;
-  /** What can stop the body from outside, without keeping the body alive. */
+  /** Stops the body from outside, and doesn't keep it alive. */
   readonly interruption: Interruption = new Interruption();
-  #phase: keyof typeof PHASES = "untouched";
-  /** The operation that has begun and not ended, as errors name it. */
+  #phase: keyof typeof READ_REFUSALS = "untouched";
+  /** The pending operation, by its name in errors; `null` if there is none. */
   #operation: string | null = null;
 
   /** Makes the state of an untouched body. */
@@ -82,9 +82,9 @@ export abstract class BodyState {
     this.framing = framing;
   }
 
-  /** Tells the source how the body is over: {@linkcode BodySource.over}. */
+  /** Reports the outcome of the body to its source: {@linkcode BodySource.onEnd}. */
   protected abstract closeSource(
-    end: BodyEnd,
+    outcome: BodyOutcome,
     error?: unknown,
     reason?: unknown,
   ): Promise<void> | void;
@@ -92,13 +92,13 @@ export abstract class BodyState {
   /** Writes the body, ends the operation, and resolves to the number of bytes written. */
   protected abstract writePieces(out: OpenSink): Promise<number>;
 
-  /** True once any operation has begun. */
+  /** Whether an operation has begun. */
   get used(): boolean {
     return this.#phase !== "untouched" || this.#operation !== null ||
       this.interruption.failure?.isAbort === false;
   }
 
-  /** True once the last byte has been read; of an empty body from the start. */
+  /** Whether the last byte was read. Always true for an empty body. */
   get isConsumed(): boolean {
     return this.#hasEnded || this.framing === 0;
   }
@@ -107,17 +107,17 @@ export abstract class BodyState {
     return this.#phase === "consumed" || this.#phase === "ended";
   }
 
-  /** Whether the body has failed or was canceled, so that no byte of it can be read. */
+  /** Whether the body has failed or was canceled, so that its bytes can't be read. */
   get isStopped(): boolean {
     return this.interruption.failure !== null;
   }
 
   /**
-   * Begins a read of the rest. False for the only read of a consumed body, which returns no bytes
-   * and has ended already.
+   * Begins a read of the remaining bytes. Returns false for the one read that a consumed body
+   * allows: it returns no bytes, and has ended already.
    */
   beginRead(): boolean {
-    this.#begin("read", PHASES[this.#phase].read);
+    this.#begin("read", READ_REFUSALS[this.#phase].read);
     if (this.#phase !== "consumed") return true;
     this.#phase = "ended";
     this.#operation = null;
@@ -126,101 +126,101 @@ export abstract class BodyState {
 
   /** Begins a read of the next chunk. */
   beginChunk(): void {
-    this.#begin("read a chunk of", PHASES[this.#phase].chunk);
+    this.#begin("read a chunk of", READ_REFUSALS[this.#phase].chunk);
   }
 
   /** Begins an operation on the whole body. */
   beginWhole(operation: string): void {
-    this.#begin(operation, PHASES[this.#phase].whole);
+    this.#begin(operation, READ_REFUSALS[this.#phase].whole);
   }
 
   #begin(operation: string, refusal: string | null): void {
     const { failure } = this.interruption;
     if (failure?.isAbort) throw failure.error;
-    const why = failure !== null
+    const problem = failure !== null
       ? "has failed or was canceled"
       : this.#operation !== null
       ? `is in use (${this.#operation})`
       : refusal;
-    if (why !== null) {
+    if (problem !== null) {
       const options = failure === null ? undefined : { cause: failure.error };
-      throw new BodyError(`can't ${operation} a body that ${why}`, options);
+      throw new BodyError(`can't ${operation} a body that ${problem}`, options);
     }
     this.#operation = operation;
   }
 
-  /** Withdraws an operation that consumed nothing. */
-  undo(): void {
+  /** Withdraws an operation that has not consumed any bytes. */
+  rollback(): void {
     this.#operation = null;
   }
 
   /**
    * Ends an operation; throws if the body was stopped since the operation began.
    *
-   * @param isAtEnd Whether the last byte has been read.
-   * @param isEmpty Whether the operation was a read of no bytes.
+   * @param isAtEnd Whether the last byte was read.
+   * @param isEmpty Whether the operation has read no bytes.
    */
   end(isAtEnd: boolean, isEmpty = false): void {
-    this.checkAlive();
+    this.checkNotStopped();
     this.#operation = null;
     this.#phase = !isAtEnd ? "read in part" : isEmpty ? "ended" : "consumed";
-    if (isAtEnd) this.#over("consumed");
+    if (isAtEnd) this.#finish("consumed");
   }
 
   /**
-   * The one place where a body is over: tells the source, which frees or closes its connection, and
-   * then whoever waits for that.
+   * Ends the body: notifies the source, which releases or closes its connection, and then the
+   * listener.
    */
-  #over(end: BodyEnd, error?: unknown, reason?: unknown): Promise<void> | void {
-    const closing = this.closeSource(end, error, reason);
-    this.interruption.tellListener();
+  #finish(outcome: BodyOutcome, error?: unknown, reason?: unknown): Promise<void> | void {
+    const closing = this.closeSource(outcome, error, reason);
+    this.interruption.notifyListener();
     return closing;
   }
 
   /**
-   * Cancels the rest of the body, which fails with the reason, or with an error that has the reason
-   * as its `cause` if the reason isn't an error.
+   * Cancels the body. Its operations reject with the reason, or with an error whose `cause` is the
+   * reason if the reason isn't an error.
    */
   async cancel(reason: unknown): Promise<void> {
     if (this.#hasEnded) return;
-    // A body that was stopped before has no rest, but counts as used from now on.
+    // Set the operation also if the body was stopped before: then the body counts as used.
     this.#operation ??= "cancel";
     if (this.isStopped) return;
     const error = reason instanceof Error
       ? reason
       : new BodyError("the body was canceled", { cause: reason });
     this.interruption.stop(error, false);
-    await this.#over("canceled", error, reason);
+    await this.#finish("canceled", error, reason);
   }
 
-  /** Calls a function when the body is over, which it may be already. */
-  whenOver(listener: () => void): void {
+  /** Calls a function when the body has ended; at once if it has ended already. */
+  onEnd(listener: () => void): void {
     const { interruption } = this;
     if (this.isConsumed || this.isStopped) return listener();
-    const { listener: first } = interruption;
-    interruption.listener = first === null ? listener : () => {
-      first();
+    const { listener: earlierListener } = interruption;
+    interruption.listener = earlierListener === null ? listener : () => {
+      earlierListener();
       listener();
     };
   }
 
-  /** Throws the error with which the body was stopped since the operation began. */
-  checkAlive(): void {
+  /** Throws the error that stopped the body since the operation began, if there is one. */
+  checkNotStopped(): void {
     const { failure } = this.interruption;
     if (failure !== null) throw failure.error;
   }
 
-  /** Waits for a sink, or for an iterable, until the body is stopped. */
+  /** Waits for a sink or an iterable, but not longer than until the body is stopped. */
   wait<T>(promise: Promise<T>): Promise<T> {
     return this.#wait(promise, false);
   }
 
   /**
-   * Reads from the source, and waits in the same way, unless the bytes are there. An error of the
-   * source stops the body.
+   * Reads from the source; waits as {@linkcode wait} does if `read` returns a promise. An error of
+   * the source stops the body.
    */
   protected pull<T>(read: () => T | Promise<T>): T | Promise<T> {
-    this.checkAlive();
+    this.checkNotStopped();
     let result: T | Promise<T>;
     try {
       result = read();
@@ -234,42 +234,43 @@ export abstract class BodyState {
     const { interruption } = this;
     return new Promise((resolve, reject) => {
       promise.then((value) => {
-        interruption.waiting = null;
+        interruption.rejectPending = null;
         resolve(value);
       }, (error) => {
-        interruption.waiting = null;
-        // An error of the source that comes later no longer concerns the body.
+        interruption.rejectPending = null;
+        // The body was stopped before, and has rejected already.
         if (interruption.failure !== null) return;
         if (isSource) {
           interruption.stop(error, false);
-          this.#over("broken", error);
+          this.#finish("broken", error);
         }
         reject(error);
       });
       // If the body was stopped, this call throws, which rejects the promise.
-      this.checkAlive();
-      interruption.waiting = reject;
+      this.checkNotStopped();
+      interruption.rejectPending = reject;
     });
   }
 
   /**
-   * Writes the whole body to a sink, which is always released. Runs synchronously up to the first
-   * write, so the preamble and the beginning of the body go out together. An error cancels the
-   * body, and no write is waited for once the body is stopped.
+   * Writes the whole body to a sink, and releases the sink. Runs synchronously up to the first
+   * write, so that the preamble and the first bytes of the body are sent together. An error cancels
+   * the body. A stopped body doesn't wait for a pending write.
    *
-   * @param isRest Whether the rest of a body will do, of which a part was read.
+   * @param allowsPartlyRead Whether to write the remaining bytes of a body that was partly read, in
+   * place of an error.
    */
   async writeTo(
     sink: WritableStream<Uint8Array> | ByteSink,
-    isRest = false,
+    allowsPartlyRead = false,
   ): Promise<number> {
-    if (isRest) this.#begin("discard", PHASES[this.#phase].chunk);
+    if (allowsPartlyRead) this.#begin("discard", READ_REFUSALS[this.#phase].chunk);
     else this.beginWhole("write");
     let out: OpenSink;
     try {
       out = openSink(sink);
     } catch (error) {
-      this.undo();
+      this.rollback();
       throw error;
     }
     try {
@@ -282,7 +283,7 @@ export abstract class BodyState {
     }
   }
 
-  /** Ends an iteration; leaving the loop early cancels the rest. */
+  /** Ends an iteration; if the loop was left early, cancels the body. */
   endIteration(): void {
     if (!this.#hasEnded) this.cancel(new BodyError("the iteration was abandoned"));
   }

@@ -1,4 +1,4 @@
-/** Moving bytes: sources, sinks, a buffer that reads ahead, and a buffer that collects. */
+/** Sources and sinks of bytes, a read-ahead buffer, and a collector of a known maximum size. */
 
 import { EMPTY, realLength } from "../../internal/bytes.ts";
 import { wrongTypeError } from "../../internal/checks.ts";
@@ -11,40 +11,41 @@ export interface ByteSource {
   read(into: Uint8Array): Promise<number | null>;
 }
 
-/** A source whose reads can be issued before anything waits for them. */
-export interface AheadSource extends ByteSource {
-  /** Waits for the read that was issued ahead, with the time limit of any other read. */
-  awaitAhead?(): Promise<void>;
-  /** Called when a read that was issued ahead has settled; `null` if it has not failed. */
-  arrivedAhead?(error: unknown): void;
+/** A source that can be read ahead: its reads can be issued before their bytes are needed. */
+export interface ReadAheadSource extends ByteSource {
+  /** Waits for the pending read-ahead, with the time-out of any other read. */
+  waitForReadAhead?(): Promise<void>;
+  /** Called when a read-ahead has settled, with its error or `null`. */
+  onReadAhead?(error: unknown): void;
 }
 
 /** A sink of bytes: a connection, a file, or any other object with this method. */
 export interface ByteSink {
   /**
    * Writes bytes, which are valid only until the promise settles, and whose buffer must not be
-   * transferred. If the promise resolves to a number, that many bytes were written, and the rest is
-   * passed again.
+   * transferred. If the promise resolves to a number, that many bytes were written, and the other
+   * bytes are passed again.
    */
   write(bytes: Uint8Array): Promise<number | void>;
-  /** The best number of bytes for one write, if it matters; at most 2097152 count. */
+  /** The preferred number of bytes of one write, up to 2097152. */
   readonly pieceBytes?: number;
 }
 
 /** Writes all of the bytes, in as many writes as the sink needs. */
 export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void> {
-  let rest = bytes;
+  let remaining = bytes;
   do {
-    const { length } = rest;
-    rest = notWritten(rest, length, await sink.write(rest));
-  } while (rest.length > 0);
+    const { length } = remaining;
+    remaining = dropWritten(remaining, length, await sink.write(remaining));
+  } while (remaining.length > 0);
 }
 
 /**
- * The bytes that a write of `length` bytes has left, after it resolved to `written`; throws if that
- * is impossible.
+ * Returns the bytes that a write of `length` bytes, which resolved to `written`, has not written.
+ *
+ * @throws {BodyError} if `written` is not a possible number of bytes.
  */
-export function notWritten(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
+export function dropWritten(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
   if (written === undefined || written === length) return EMPTY;
   if (!Number.isInteger(written) || written < 1 || written > length) {
     throw new BodyError(`the sink claims to have written ${written} of ${length} bytes`);
@@ -67,8 +68,8 @@ export function changedLengthError(bytes: Uint8Array, announced: number): BodyEr
 }
 
 /**
- * Checks the number of bytes that a source claims to have read: at least 1. `null`, the end of the
- * source, becomes 0.
+ * Checks the number of bytes that a source claims to have read, which must be at least 1. Returns 0
+ * for `null`, the end of the source.
  */
 export function checkCount(count: number | null, room: number): number {
   if (count === null) return 0;
@@ -78,9 +79,9 @@ export function checkCount(count: number | null, room: number): number {
   return count;
 }
 
-/** A stream or a sink that a body is written to. */
+/** An open sink: a stream with a locked writer, or another sink. */
 export interface OpenSink extends ByteSink {
-  /** True if the sink may keep the bytes after the write has settled. */
+  /** Whether the sink may keep the bytes after the write has settled. */
   readonly keepsBytes: boolean;
   /** Writes all of the bytes. */
   write(bytes: Uint8Array): Promise<void>;
@@ -115,42 +116,43 @@ function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefi
     : undefined;
 }
 
-/** The largest number of bytes that are passed on at a time. */
+/** The maximum number of bytes of one write. */
 export const MAX_PIECE_BYTES = 2097152;
-const CAPACITY = 65536;
-/** The initial size of a buffer, in bytes. */
-const FIRST_BYTES = 2048;
-/** The growth factor of a filled buffer, and the factor by which a buffer may be too large. */
-const GROWTH = 4;
+const DEFAULT_CAPACITY = 65536;
+const INITIAL_BYTES = 2048;
+/** The growth factor of a filled buffer, and the factor by which an idle buffer shrinks. */
+const GROWTH_FACTOR = 4;
 
 /**
- * The bytes of a source that have been read and not consumed yet, from `start` to `end`. The buffer
- * begins small, grows when a read fills it, and shrinks between messages that need less.
+ * A buffer with the bytes of a source that were read, but not consumed, from `start` to `end`. The
+ * buffer is small at first, grows when a read fills it, and shrinks between smaller messages.
  */
 export class ReadBuffer {
   /** The buffer; allocated on first use. */
   bytes: Uint8Array<ArrayBuffer> = EMPTY;
   /** The position of the first unconsumed byte. */
   start = 0;
-  /** The position behind the last unconsumed byte. */
+  /** The position after the last unconsumed byte. */
   end = 0;
-  readonly #source: AheadSource;
-  readonly #first: number;
-  readonly #usual: number;
-  /** The largest extent to which the current message has filled the buffer. */
-  #peak = 0;
-  /** Whether a body has enlarged the buffer. */
+  readonly #source: ReadAheadSource;
+  readonly #initialCapacity: number;
+  readonly #capacity: number;
+  /** The maximum of `end` during the current message. */
+  #maxEnd = 0;
+  /** Whether {@linkcode grow} has enlarged the buffer. */
   #isGrown = false;
-  /** The pending read of {@linkcode readAhead}; until it settles, the buffer must not move. */
-  #ahead: Promise<number | null> | null = null;
-  /** The error of that read, or of {@linkcode close}. */
+  /**
+   * The pending read of {@linkcode readAhead}. Until it settles, the buffer must not be replaced.
+   */
+  #pendingRead: Promise<number | null> | null = null;
+  /** The error of a read-ahead, or the argument of {@linkcode close}. */
   #failure: { readonly error: unknown } | null = null;
 
-  /** Makes an empty buffer, which grows up to the length of the longest item that it must hold. */
-  constructor(source: AheadSource, capacity = CAPACITY) {
+  /** @param capacity The size up to which reads enlarge the buffer. */
+  constructor(source: ReadAheadSource, capacity = DEFAULT_CAPACITY) {
     this.#source = source;
-    this.#first = Math.min(capacity, FIRST_BYTES);
-    this.#usual = capacity;
+    this.#initialCapacity = Math.min(capacity, INITIAL_BYTES);
+    this.#capacity = capacity;
   }
 
   /** The number of buffered bytes. */
@@ -159,14 +161,14 @@ export class ReadBuffer {
   }
 
   /**
-   * Makes room behind `end`, and returns that part of the buffer: not empty, unless the buffer is
-   * full. Must not be called while a read {@linkcode ahead} is pending.
+   * Makes room after `end`, and returns that part of the buffer, which is empty only if the buffer
+   * is full. Must not be called during a {@linkcode pendingRead}.
    */
-  room(): Uint8Array {
+  makeRoom(): Uint8Array {
     const { length } = this.bytes;
-    // A source that has filled the buffer probably has more.
-    if (this.end === length && length < this.#usual) {
-      this.#moveTo(this.#largerBytes);
+    // A source that has filled the buffer probably has more bytes.
+    if (this.end === length && length < this.#capacity) {
+      this.#replaceBuffer(this.#enlargedCapacity);
     } else if (this.start === this.end) {
       this.start = this.end = 0;
     } else if (this.end === length) {
@@ -177,124 +179,128 @@ export class ReadBuffer {
     return this.end === 0 ? this.bytes : this.bytes.subarray(this.end);
   }
 
-  /** Makes room behind `end`, too, but moves no byte within the buffer: into a new one instead. */
-  #roomBehind(): Uint8Array {
+  /**
+   * Makes room after `end` as {@linkcode makeRoom} does, but moves bytes only to a new buffer, so
+   * that views of the current buffer stay valid.
+   */
+  #makeRoomInPlace(): Uint8Array {
     const { length } = this.bytes;
-    if (this.end === length || length > this.#usual) this.#moveTo(this.#idleBytes);
+    if (this.end === length || length > this.#capacity) this.#replaceBuffer(this.#fittingCapacity);
     return this.bytes.subarray(this.end);
   }
 
-  /** Enlarges the buffer, for a body that fills it again and again. */
+  /** Enlarges the buffer for a large body. */
   grow(capacity: number): void {
-    if (capacity <= this.bytes.length || this.#ahead !== null) return;
+    if (capacity <= this.bytes.length || this.#pendingRead !== null) return;
     this.#isGrown = true;
-    this.#moveTo(capacity);
+    this.#replaceBuffer(capacity);
   }
 
-  /** Undoes {@linkcode grow}, once that body has ended. */
+  /** Reverts {@linkcode grow} after the body. */
   shrink(): void {
-    if (!this.#isGrown || this.#ahead !== null) return;
+    if (!this.#isGrown || this.#pendingRead !== null) return;
     this.#isGrown = false;
-    if (this.buffered <= this.#usual) this.#moveTo(this.#idleBytes);
-    this.#peak = this.end;
+    if (this.buffered <= this.#capacity) this.#replaceBuffer(this.#fittingCapacity);
+    this.#maxEnd = this.end;
   }
 
   /**
-   * Shrinks the buffer, which must be empty, to the size that the last message has needed: between
-   * two messages, before a read that may wait for long. After a message that has filled the buffer,
-   * {@linkcode room} makes it larger.
+   * Shrinks the buffer, which must be empty, if the last message needed less. Called between two
+   * messages, before a read that may wait for a long time. {@linkcode makeRoom} enlarges the buffer
+   * again.
    *
-   * @param least The smallest size.
+   * @param minCapacity The smallest size.
    */
-  fit(least: number = this.#first): void {
+  shrinkToUse(minCapacity: number = this.#initialCapacity): void {
     const { length } = this.bytes;
-    if (this.#ahead !== null) return;
-    if (this.#peak * GROWTH <= length && length > least) {
-      this.#moveTo(Math.max(Math.floor(length / GROWTH), least));
+    if (this.#pendingRead !== null) return;
+    if (this.#maxEnd * GROWTH_FACTOR <= length && length > minCapacity) {
+      this.#replaceBuffer(Math.max(Math.floor(length / GROWTH_FACTOR), minCapacity));
     }
-    this.#peak = 0;
+    this.#maxEnd = 0;
   }
 
-  get #largerBytes(): number {
-    return Math.min(Math.max(this.bytes.length * GROWTH, this.#first), this.#usual);
+  get #enlargedCapacity(): number {
+    return Math.min(
+      Math.max(this.bytes.length * GROWTH_FACTOR, this.#initialCapacity),
+      this.#capacity,
+    );
   }
 
-  /** The usual size of a buffer; the least size if so few bytes are buffered. */
-  get #idleBytes(): number {
-    return this.buffered < this.#first ? this.#first : this.#usual;
+  /** The size of a new buffer for the buffered bytes: the initial size if they fit into it. */
+  get #fittingCapacity(): number {
+    return this.buffered < this.#initialCapacity ? this.#initialCapacity : this.#capacity;
   }
 
-  /** Moves the buffered bytes to a new buffer, in which they must fit. */
-  #moveTo(capacity: number): void {
-    const another = new Uint8Array(capacity);
-    this.end = this.buffered === 0 ? 0 : this.take(another);
+  /** Moves the buffered bytes to a new buffer, into which they must fit. */
+  #replaceBuffer(capacity: number): void {
+    const newBytes = new Uint8Array(capacity);
+    this.end = this.buffered === 0 ? 0 : this.take(newBytes);
     this.start = 0;
-    this.bytes = another;
+    this.bytes = newBytes;
   }
 
-  /** The read that was issued ahead and has not settled; `null` if there is none. */
-  get ahead(): Promise<number | null> | null {
-    return this.#ahead;
+  /** The read-ahead that has not settled; `null` if there is none. */
+  get pendingRead(): Promise<number | null> | null {
+    return this.#pendingRead;
   }
 
   /**
-   * Issues a read of `source` before anything waits for it. The bytes are in the buffer once the
-   * read has settled. `null` while another read is pending, or if the buffer holds as many bytes as
-   * it usually can.
+   * Issues a read of `source`, whose bytes are needed later. The bytes are in the buffer when the
+   * read has settled. Returns `null` if another read is pending, or the buffer is full.
    *
-   * @param lent Whether views of consumed bytes may still be in use: those bytes stay where they
-   * are.
+   * @param hasViews Whether views of consumed bytes may still be in use, so that the bytes of the
+   * buffer must not be moved.
    */
-  readAhead(source: ByteSource, lent: boolean): Promise<number | null> | null {
-    if (this.#ahead !== null || this.buffered >= this.#usual) return null;
-    const room = lent ? this.#roomBehind() : this.room();
+  readAhead(source: ByteSource, hasViews: boolean): Promise<number | null> | null {
+    if (this.#pendingRead !== null || this.buffered >= this.#capacity) return null;
+    const room = hasViews ? this.#makeRoomInPlace() : this.makeRoom();
     try {
-      this.#ahead = Promise.resolve(source.read(room));
+      this.#pendingRead = Promise.resolve(source.read(room));
     } catch (error) {
-      this.#ahead = Promise.reject(error);
+      this.#pendingRead = Promise.reject(error);
     }
-    this.#ahead.then(this.#endAhead, this.#failAhead);
-    return this.#ahead;
+    this.#pendingRead.then(this.#onReadAheadEnd, this.#onReadAheadError);
+    return this.#pendingRead;
   }
 
-  readonly #endAhead = (count: number | null): void => {
-    this.#ahead = null;
+  readonly #onReadAheadEnd = (count: number | null): void => {
+    this.#pendingRead = null;
     if (this.#failure !== null) return;
     try {
-      this.filled(count);
+      this.addRead(count);
     } catch (error) {
       this.#failure = { error };
     }
-    this.#source.arrivedAhead?.(this.#failure?.error ?? null);
+    this.#source.onReadAhead?.(this.#failure?.error ?? null);
   };
 
-  // A socket may report a reset only once, so the error is kept for the next read.
-  readonly #failAhead = (error: unknown): void => {
-    this.#ahead = null;
+  // Keep the error for the next read, because a socket may report a reset only once.
+  readonly #onReadAheadError = (error: unknown): void => {
+    this.#pendingRead = null;
     if (this.#failure !== null) return;
     this.#failure = { error };
-    this.#source.arrivedAhead?.(error);
+    this.#source.onReadAhead?.(error);
   };
 
-  /** Waits for the read that was issued ahead, if any; resolves to the number of buffered bytes. */
-  async settleAhead(): Promise<number> {
+  /** Waits for a pending read-ahead; resolves to the number of buffered bytes. */
+  async settleReadAhead(): Promise<number> {
     try {
-      await this.#ahead;
+      await this.#pendingRead;
     } catch {
-      // `#failAhead` has kept the error.
+      // checkFailure() throws the error.
     }
     this.checkFailure();
     return this.buffered;
   }
 
-  /** Throws the error of a read that was issued ahead, or the one given to {@linkcode close}. */
+  /** Throws the error of a read-ahead, or that of {@linkcode close}, if there is one. */
   checkFailure(): void {
     if (this.#failure !== null) throw this.#failure.error ?? new ConnectionClosedError();
   }
 
   /**
-   * Drops the buffered bytes, and makes every further read fail. The bytes of a pending read are
-   * ignored.
+   * Drops the buffered bytes and those of a pending read, and makes every later read fail.
    *
    * @param error The error of later reads; `null` for a {@linkcode ConnectionClosedError}.
    */
@@ -305,39 +311,39 @@ export class ReadBuffer {
 
   /** Reads up to `limit` more bytes; resolves to their number, or to 0 at the end of the source. */
   async fill(limit = Infinity): Promise<number> {
-    if (this.#ahead !== null) {
-      const before = this.buffered;
-      await (this.#source.awaitAhead?.() ?? this.settleAhead());
+    if (this.#pendingRead !== null) {
+      const previousCount = this.buffered;
+      await (this.#source.waitForReadAhead?.() ?? this.settleReadAhead());
       this.checkFailure();
-      return this.buffered - before;
+      return this.buffered - previousCount;
     }
     this.checkFailure();
-    let room = this.room();
+    let room = this.makeRoom();
     if (room.length > limit) room = room.subarray(0, limit);
     const count = await this.#source.read(room);
     this.checkFailure();
-    return this.filled(count, room.length);
+    return this.addRead(count, room.length);
   }
 
   /**
-   * Counts the bytes that a read has put into the {@linkcode room}, or into its first `room` bytes;
-   * returns their number.
+   * Counts the bytes that a read has written to the array of {@linkcode makeRoom}, or to its first
+   * `room` bytes; returns their number.
    */
-  filled(count: number | null, room: number = this.bytes.length - this.end): number {
-    const added = checkCount(count, room);
-    this.end += added;
-    this.#peak = Math.max(this.#peak, this.end);
-    return added;
+  addRead(count: number | null, room: number = this.bytes.length - this.end): number {
+    const addedCount = checkCount(count, room);
+    this.end += addedCount;
+    this.#maxEnd = Math.max(this.#maxEnd, this.end);
+    return addedCount;
   }
 
-  /** Consumes up to `most` bytes; returns a view of the buffer, which the next read changes. */
-  view(most: number): Uint8Array<ArrayBuffer> {
+  /** Consumes up to `maxBytes` bytes; returns a view of the buffer, which the next read changes. */
+  view(maxBytes: number): Uint8Array<ArrayBuffer> {
     const { start } = this;
-    this.start = Math.min(start + most, this.end);
+    this.start = Math.min(start + maxBytes, this.end);
     return this.bytes.subarray(start, this.start);
   }
 
-  /** Consumes as many bytes as fit into the array and copies them there; returns their number. */
+  /** Consumes as many bytes as fit into an array, and copies them to it; returns their number. */
   take(into: Uint8Array): number {
     const bytes = this.view(into.length);
     into.set(bytes);
@@ -345,36 +351,40 @@ export class ReadBuffer {
   }
 }
 
-/** The growth factor for an announced size, relative to the bytes that have arrived. */
-const ANNOUNCED_GROWTH = 8;
-/** The growth factor for an unknown size: smaller, since old and new memory are held at once. */
-const UNKNOWN_GROWTH = 2;
-/** The first memory for an unknown size, in bytes. */
-const UNKNOWN_BYTES = 4096;
+/** The growth factor for an announced size, relative to the collected bytes. */
+const ANNOUNCED_GROWTH_FACTOR = 8;
+/** The growth factor for an unknown size: smaller, because old and new memory exist together. */
+const UNKNOWN_GROWTH_FACTOR = 2;
+/** The initial allocation for an unknown size. */
+const UNKNOWN_INITIAL_BYTES = 4096;
 
 /**
- * Collects up to `size` bytes. The memory grows with the bytes that arrive, not with the announced
- * size.
+ * Collects up to `size` bytes. The memory grows with the collected bytes, so that a peer can't
+ * allocate memory by announcing a size.
  */
 export class Collector {
   #bytes: Uint8Array<ArrayBuffer>;
   #length = 0;
   readonly #size: number;
-  readonly #growth: number;
+  readonly #growthFactor: number;
 
   /**
-   * @param first The first memory, in bytes, unless `size` is smaller.
-   * @param growth The factor by which the memory grows each time.
+   * @param initialBytes The initial allocation, unless `size` is smaller.
+   * @param growthFactor The factor by which the memory grows each time.
    */
-  constructor(size: number, first = MAX_INITIAL_ALLOCATION, growth = ANNOUNCED_GROWTH) {
+  constructor(
+    size: number,
+    initialBytes = MAX_INITIAL_ALLOCATION,
+    growthFactor = ANNOUNCED_GROWTH_FACTOR,
+  ) {
     this.#size = size;
-    this.#growth = growth;
-    this.#bytes = new Uint8Array(Math.min(size, first));
+    this.#growthFactor = growthFactor;
+    this.#bytes = new Uint8Array(Math.min(size, initialBytes));
   }
 
-  /** Makes a collector for an unknown number of bytes, up to `most`. */
-  static upTo(most: number): Collector {
-    return new Collector(most, UNKNOWN_BYTES, UNKNOWN_GROWTH);
+  /** Makes a collector for an unknown number of bytes, up to `maxBytes`. */
+  static upTo(maxBytes: number): Collector {
+    return new Collector(maxBytes, UNKNOWN_INITIAL_BYTES, UNKNOWN_GROWTH_FACTOR);
   }
 
   /** The number of collected bytes. */
@@ -387,21 +397,21 @@ export class Collector {
     return this.#size - this.#length;
   }
 
-  /** The room for the next bytes; never empty while some are missing. */
-  room(): Uint8Array<ArrayBuffer> {
+  /** Returns the memory for the next bytes, which is empty only if all bytes are collected. */
+  makeRoom(): Uint8Array<ArrayBuffer> {
     if (this.#length === this.#bytes.length) {
-      const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * this.#growth));
+      const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * this.#growthFactor));
       larger.set(this.#bytes);
       this.#bytes = larger;
     }
     return this.#length === 0 ? this.#bytes : this.#bytes.subarray(this.#length);
   }
 
-  /** Copies bytes, which must not be more than are missing. */
+  /** Copies up to {@linkcode missing} bytes. */
   append(bytes: Uint8Array): void {
     let at = 0;
     while (at < bytes.length) {
-      const room = this.room();
+      const room = this.makeRoom();
       const piece = bytes.subarray(at, at + room.length);
       room.set(piece);
       this.add(piece.length);
@@ -409,12 +419,12 @@ export class Collector {
     }
   }
 
-  /** Adds bytes that were put into the {@linkcode room}. */
+  /** Counts bytes that were written to the array of {@linkcode makeRoom}. */
   add(count: number): void {
     this.#length += count;
   }
 
-  /** The bytes collected so far, in an array of their own. */
+  /** Returns the collected bytes, in memory that the collector doesn't use afterward. */
   collected(): Uint8Array<ArrayBuffer> {
     return this.#length === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#length);
   }

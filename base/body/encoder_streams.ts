@@ -1,6 +1,6 @@
 /** Transform streams for the two framings of a body: known length and chunked. */
 
-import { LengthGate } from "./body_iter.ts";
+import { ContentLengthChecker } from "./body_iter.ts";
 import { Collector } from "./byte_io.ts";
 import {
   type Chunk,
@@ -13,29 +13,29 @@ import {
 import { checkUint8Array } from "../../internal/checks.ts";
 import { BodyError } from "../errors.ts";
 
-/** Passes bytes on; errors at the first byte too many, or at the end if some are missing. */
+/** Forwards bytes; fails at the first excess byte, or at the end if bytes are missing. */
 function checkLength(
   contentLength: number,
-  holdsLast: boolean,
+  retainsLast: boolean,
 ): Transformer<Uint8Array, Uint8Array> {
-  const gate = new LengthGate(contentLength, holdsLast);
+  const checker = new ContentLengthChecker(contentLength, retainsLast);
   return {
     transform(item, controller) {
       checkUint8Array("chunk", item);
-      const bytes = gate.take(item);
+      const bytes = checker.count(item);
       if (bytes !== null) controller.enqueue(bytes);
     },
     flush(controller) {
-      const last = gate.end();
-      if (last !== null) controller.enqueue(last);
+      const lastBytes = checker.finish();
+      if (lastBytes !== null) controller.enqueue(lastBytes);
     },
   };
 }
 
 /**
- * A transform stream for bytes to send. The stream errors unless exactly `contentLength` bytes
- * pass. The last piece is passed on at the end, so a source with a wrong length never makes a
- * complete message.
+ * A transform stream for bytes to send. The stream errors unless exactly `contentLength` bytes are
+ * written to it. The last piece is forwarded when the source has ended, so a source with a wrong
+ * length never makes a complete message.
  *
  * @example
  * ```ts
@@ -51,7 +51,7 @@ export class LengthEncoderStream extends TransformStream<Uint8Array, Uint8Array>
   /**
    * Makes the stream.
    *
-   * @param contentLength The number of bytes that must pass.
+   * @param contentLength The number of bytes that must be written.
    * @throws {TypeError} if the length is not a number.
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */
@@ -61,14 +61,14 @@ export class LengthEncoderStream extends TransformStream<Uint8Array, Uint8Array>
 }
 
 /**
- * A transform stream for received bytes. The stream errors unless exactly `contentLength` bytes
- * pass. Unlike {@linkcode LengthEncoderStream}, it passes the last piece on at once.
+ * A transform stream for received bytes. The stream errors unless exactly `contentLength` bytes are
+ * written to it. Unlike {@linkcode LengthEncoderStream}, it forwards the last piece at once.
  */
 export class LengthDecoderStream extends TransformStream<Uint8Array, Uint8Array> {
   /**
    * Makes the stream.
    *
-   * @param contentLength The number of bytes that must pass.
+   * @param contentLength The number of bytes that must be written.
    * @throws {TypeError} if the length is not a number.
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */
@@ -98,26 +98,26 @@ export class ChunkedEncoderStream
    * Makes the stream, which errors at a chunk that can't be sent or that follows the last chunk.
    */
   constructor() {
-    let last: PreparedChunk | null = null;
+    let lastChunk: PreparedChunk | null = null;
     super({
       transform(item, controller) {
         if (item instanceof Uint8Array && item.length === 0) return;
-        if (last !== null) throw new BodyError("a chunk after the last one");
+        if (lastChunk !== null) throw new BodyError("a chunk after the last one");
         const chunk = prepareSourceChunk(item instanceof Uint8Array ? [null, item] : item);
-        // The last chunk is held back until the end: no chunk may follow a complete message.
-        if (chunk.size === 0) last = chunk;
+        // Retain the last chunk until the end: it would complete a message that may still fail.
+        if (chunk.size === 0) lastChunk = chunk;
         else controller.enqueue(encodeChunk(chunk));
       },
       flush(controller) {
-        controller.enqueue(encodeChunk(last ?? prepareChunk([null, new Uint8Array(0)])));
+        controller.enqueue(encodeChunk(lastChunk ?? prepareChunk([null, new Uint8Array(0)])));
       },
     });
   }
 }
 
 /**
- * A transform stream from the chunked coding to chunks, the empty last one included. Bytes that
- * break the coding cause a `ProtocolError`, bytes after the last chunk a `BodyError`.
+ * A transform stream from the chunked coding to chunks, including the empty last chunk. Invalid
+ * bytes cause a `ProtocolError`, bytes after the last chunk a `BodyError`.
  *
  * @example
  * ```ts

@@ -1,25 +1,22 @@
-/**
- * A file that a body opens and closes itself. This is the one place of base/ that uses Deno: no
- * bytes of a message are read here.
- */
+/** Files that a body opens and closes. No other module of base/ calls Deno. */
 
 import { notAllowedError, wrongTypeError } from "../../internal/checks.ts";
-import { type BodySource, PlainSource } from "./body_source.ts";
+import { type BodySource, PositionedSource } from "./body_source.ts";
 
-/** Opens a regular file, and measures it. */
+/** Opens a regular file, and returns its size. */
 export async function openFile(
   path: string | URL,
 ): Promise<{ readonly source: BodySource; readonly size: number }> {
   if (typeof path !== "string" && !(path instanceof URL)) {
     throw wrongTypeError("path", "a string or a file: URL", path);
   }
-  // Opening a FIFO would wait for a writer, and a device can have effects.
+  // Check before opening: to open a FIFO waits for a writer, and a device can have effects.
   checkFile(path, await Deno.stat(path));
   const file = await Deno.open(path, { read: true });
   try {
     const info = await file.stat();
     checkFile(path, info);
-    return { source: new PlainSource(file, () => file.close()), size: info.size };
+    return { source: new PositionedSource(file, () => file.close()), size: info.size };
   } catch (error) {
     file.close();
     throw error;

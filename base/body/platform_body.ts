@@ -1,20 +1,20 @@
-/** Bodies of the platform, to be sent: a `Blob`, an `ArrayBuffer` and `URLSearchParams`. */
+/** Bodies of the web platform: `Blob`, `ArrayBuffer` and `URLSearchParams`. */
 
 import { wrongArgumentError } from "../../internal/checks.ts";
 import { Body } from "./body.ts";
 import type { ByteSource } from "./byte_io.ts";
 import { encodeText } from "../../internal/bytes.ts";
 
-/** A body of the platform, which can be sent any number of times. */
+/** A body of the web platform, which can be sent repeatedly. */
 type PlatformBody = Blob | ArrayBuffer | URLSearchParams;
 
-/** Whether a value is a body of the platform. */
+/** Reports whether a value is a body of the web platform. */
 export function isPlatformBody(value: unknown): value is PlatformBody {
   return value instanceof Blob || value instanceof ArrayBuffer || value instanceof URLSearchParams;
 }
 
 /**
- * Makes a `Body` of a `Blob`, and bytes of anything else.
+ * Makes a `Body` of a `Blob`, and bytes of an `ArrayBuffer` or `URLSearchParams`.
  *
  * @throws {TypeError} if the memory of an `ArrayBuffer` was transferred.
  */
@@ -28,7 +28,7 @@ export function encodePlatformBody(body: PlatformBody, owner: string): Uint8Arra
   );
 }
 
-/** The bytes of a `Blob`, which arrive in as large pieces as the reader wants. */
+/** The bytes of a `Blob`. Each read fills the whole array of the reader. */
 class BlobSource implements ByteSource {
   readonly #blob: Blob;
   #position = 0;

@@ -1,4 +1,4 @@
-/** Streams and generators as bodies to be sent: in chunks, the last of which is added. */
+/** Streams and generators as bodies to be sent, in chunks. */
 
 import { wrongArgumentError } from "../../internal/checks.ts";
 import { ChunkedBodyIter } from "./body_iter.ts";
@@ -8,47 +8,47 @@ import { typeName } from "../../internal/quote.ts";
 import type { Chunk } from "../wire/chunk.ts";
 import { MAX_CHUNK_BYTES } from "../wire/limits.ts";
 
-/** A body of unknown length: what it yields is sent at once, strings as UTF-8. */
+/** A body of unknown length: each item is sent at once, strings as UTF-8. */
 export type StreamedBody = ReadableStream<Uint8Array> | AsyncIterable<Uint8Array | string>;
 
-/** Whether a value is a stream or another asynchronous iterable, and no body of any package. */
+/** Reports whether a value is a stream or another asynchronous iterable, and not a body. */
 export function isStreamed(value: unknown): value is StreamedBody {
   if (typeof value !== "object" || value === null || "writeTo" in value) return false;
   const { getReader, [Symbol.asyncIterator]: iterate } = value as Partial<ReadableStream>;
   return typeof getReader === "function" || typeof iterate === "function";
 }
 
-/** The body of each source: the second time, a source that was sent or canceled counts as used. */
+/** The body of each source, so that a source counts as used when it is sent a second time. */
 const chunkedBodies = new WeakMap<StreamedBody, ChunkedBodyIter>();
 
 /**
- * The chunked body of a stream or iterable: the same one for each call.
+ * Returns the chunked body of a stream or iterable: the same body for each call.
  *
  * @throws {TypeError} if other code has locked the stream.
  */
 export function chunkedBodyOf(source: StreamedBody, owner = ""): ChunkedBodyIter {
-  const known = chunkedBodies.get(source);
-  if (known !== undefined) return known;
+  const cached = chunkedBodies.get(source);
+  if (cached !== undefined) return cached;
   if ((source as Partial<ReadableStream>).locked === true) {
     throw wrongArgumentError(`${owner}body`, `must be an unlocked stream; got a locked one`);
   }
-  const body = new ChunkedBodyIter(new Chunks(source));
+  const body = new ChunkedBodyIter(new ChunkIterator(source));
   chunkedBodies.set(source, body);
   return body;
 }
 
-/** The chunks of a source, and the empty chunk after them. */
-class Chunks implements AsyncIterableIterator<Chunk, undefined> {
+/** Iterates over the items of a source as chunks, and adds the empty last chunk. */
+class ChunkIterator implements AsyncIterableIterator<Chunk, undefined> {
   readonly #read: () => Promise<IteratorResult<unknown> | ReadableStreamReadResult<unknown>>;
   readonly #cancel: (reason: unknown) => unknown;
-  /** What is left of the last item; `null` at the end. */
-  #rest: Uint8Array | null = EMPTY;
+  /** The remaining bytes of the last item; `null` after the source has ended. */
+  #remainder: Uint8Array | null = EMPTY;
 
   constructor(source: StreamedBody) {
     if ("getReader" in source) {
       const reader = source.getReader();
       this.#read = () => reader.read();
-      // The iterator of a stream could cancel it only after a pending item has come.
+      // Not by the iterator of the stream, which would cancel only after a pending item.
       this.#cancel = (reason) => reader.cancel(reason);
     } else {
       const iterator = source[Symbol.asyncIterator]();
@@ -58,17 +58,17 @@ class Chunks implements AsyncIterableIterator<Chunk, undefined> {
   }
 
   async next(): Promise<IteratorResult<Chunk, undefined>> {
-    if (this.#rest === null) return { done: true, value: undefined };
-    while (this.#rest.length === 0) {
+    if (this.#remainder === null) return { done: true, value: undefined };
+    while (this.#remainder.length === 0) {
       const { done, value } = await this.#read();
       if (done) {
-        this.#rest = null;
+        this.#remainder = null;
         return { done: false, value: [null, EMPTY] };
       }
-      this.#rest = this.#toBytes(value);
+      this.#remainder = this.#toBytes(value);
     }
-    const data = this.#rest.subarray(0, MAX_CHUNK_BYTES);
-    this.#rest = this.#rest.subarray(data.length);
+    const data = this.#remainder.subarray(0, MAX_CHUNK_BYTES);
+    this.#remainder = this.#remainder.subarray(data.length);
     return { done: false, value: [null, data] };
   }
 
@@ -80,7 +80,7 @@ class Chunks implements AsyncIterableIterator<Chunk, undefined> {
         `the items of a stream or generator must be Uint8Arrays or strings; got ${typeName(item)}`,
       );
     } catch (error) {
-      // An iterator that throws counts as ended, and nobody will ask it to close the source.
+      // The consumer treats an iterator that throws as ended, and doesn't close it.
       void this.return(error).catch(() => {});
       throw error;
     }

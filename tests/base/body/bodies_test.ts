@@ -17,12 +17,12 @@ import {
   cancelUnused,
   checkBodies,
   type EncodedBody,
+  onBodyEnd,
   outgoingFraming,
   readerOf,
-  whenOver,
 } from "@degu/internal/base/body/bodies.ts";
 import type { BodyState, Interruption } from "@degu/internal/base/body/body_state.ts";
-import type { BodyEnd, BodySource } from "@degu/internal/base/body/body_source.ts";
+import type { BodyOutcome, BodySource } from "@degu/internal/base/body/body_source.ts";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
@@ -98,7 +98,7 @@ Deno.test("a body of another copy of the package is a TypeError that says so", a
       TypeError,
       `got ${what} of another copy of it: import the class`,
     );
-    assertThrows(() => whenOver(make() as Body, () => {}), TypeError, "another copy");
+    assertThrows(() => onBodyEnd(make() as Body, () => {}), TypeError, "another copy");
   }
   const wrongClass = { ...bodies, Body: OtherBody };
   assertThrows(() => checkBodies(wrongClass), TypeError, "Body one that extends ours");
@@ -142,12 +142,15 @@ for (const [kind, make] of Object.entries(received)) {
     Deno.test(`a ${kind} that is ${how} is ${consumed ? "" : "not "}consumed`, async () => {
       const body = make();
       await use(body);
-      const { bytes, isConsumed } = readerOf(body);
+      const { bytesRead, isConsumed } = readerOf(body);
       assertEquals(isConsumed, consumed);
       // As they were sent: of a chunked body with the lines of chunks.
       const [part, whole] = kind === "Body" ? [2, 5] : [10, 15];
       const isPart = how.startsWith("read in part");
-      assertEquals(bytes, how === "untouched" || how === "cancelled" ? 0 : isPart ? part : whole);
+      assertEquals(
+        bytesRead,
+        how === "untouched" || how === "cancelled" ? 0 : isPart ? part : whole,
+      );
     });
   }
 }
@@ -212,18 +215,18 @@ Deno.test("each listener to the end of a body is called once, however the body e
     for (const [way, end] of Object.entries(ways)) {
       const body = make();
       const told: string[] = [];
-      for (const name of ["first", "second", "third"]) whenOver(body, () => told.push(name));
+      for (const name of ["first", "second", "third"]) onBodyEnd(body, () => told.push(name));
       assertEquals(told, [], way);
       await end(body);
       await turnOfEventLoop();
       assertEquals(told, ["first", "second", "third"], way);
-      whenOver(body, () => told.push("late"));
+      onBodyEnd(body, () => told.push("late"));
       assertEquals(told.length, 4, way);
     }
   }
   const told: null[] = [];
-  whenOver(null, () => told.push(null));
-  whenOver(new Body(streamOf(), 0), () => told.push(null));
+  onBodyEnd(null, () => told.push(null));
+  onBodyEnd(new Body(streamOf(), 0), () => told.push(null));
   assertEquals(told.length, 2);
 });
 
@@ -504,8 +507,8 @@ class Connected implements BodySource {
     return this.#pieces.read(into);
   }
 
-  over(end: BodyEnd): void {
-    this.told.push(end);
+  onEnd(outcome: BodyOutcome): void {
+    this.told.push(outcome);
   }
 }
 
@@ -548,7 +551,7 @@ Deno.test("an abort rejects the pending operation once, and later ones, with the
     interruption.abort(reason);
     assertStrictEquals(await waiting, reason);
     assertEquals(interruption.failure, { error: reason, isAbort: true });
-    for (const later of [() => state.beginRead(), () => state.checkAlive()]) {
+    for (const later of [() => state.beginRead(), () => state.checkNotStopped()]) {
       assertStrictEquals(thrownBy(later, "an aborted body"), reason);
     }
     const wait = state.wait(Promise.resolve());

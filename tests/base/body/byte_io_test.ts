@@ -135,7 +135,7 @@ Deno.test("ReadBuffer does not grow or shrink while a read is pending", async ()
   reader.readAhead(source, false);
   const grown = reader.bytes;
   reader.shrink();
-  reader.fit();
+  reader.shrinkToUse();
   assertStrictEquals(reader.bytes, grown);
   await source.give("def");
   assertEquals(textIn(reader), "abcdef");
@@ -145,12 +145,17 @@ Deno.test("a read-ahead is in the buffer once it has settled, and no other read 
   const source = new ManualSource();
   const reader = new ReadBuffer(source, 8);
   const reading = reader.readAhead(source, false);
-  assertStrictEquals(reader.ahead, reading);
+  assertStrictEquals(reader.pendingRead, reading);
   assertEquals(reader.readAhead(source, false), null);
   const filling = reader.fill();
   await source.give("abc");
-  assertEquals([await reading, await filling, reader.ahead, textIn(reader)], [3, 3, null, "abc"]);
-  assertEquals([await reader.settleAhead(), source.rooms.length], [3, 1]);
+  assertEquals([await reading, await filling, reader.pendingRead, textIn(reader)], [
+    3,
+    3,
+    null,
+    "abc",
+  ]);
+  assertEquals([await reader.settleReadAhead(), source.rooms.length], [3, 1]);
 });
 
 Deno.test("a read-ahead does not move views that are on loan", async () => {
@@ -183,9 +188,9 @@ Deno.test("the failure of a read-ahead is kept for the next read", async () => {
     await fault(source);
     const thrown = thrownBy(() => reader.checkFailure(), "a failed reader");
     assert(thrown === failure || thrown instanceof BodyError);
-    assertEquals(reader.ahead, null, "it has settled");
+    assertEquals(reader.pendingRead, null, "it has settled");
     assertStrictEquals(await rejectionOf(reader.fill(), "a read"), thrown);
-    assertStrictEquals(await rejectionOf(reader.settleAhead(), "a wait"), thrown);
+    assertStrictEquals(await rejectionOf(reader.settleReadAhead(), "a wait"), thrown);
   }
   const throws = { read: () => thrower(failure) };
   const reader = new ReadBuffer(throws, 8);
@@ -211,7 +216,7 @@ class Messages {
 
   /** Receives a message of so many bytes as a whole. */
   async receive(size: number): Promise<number> {
-    this.reader.fit();
+    this.reader.shrinkToUse();
     this.#left = size;
     while (this.#left > 0) await this.reader.fill();
     const { length } = this.reader.bytes;
@@ -272,7 +277,7 @@ async function sizesFor(pieceBytes?: number): Promise<number[]> {
   });
   const reader = new ChunkedReader(source);
   const sizes: number[] = [];
-  while (!reader.done) {
+  while (!reader.isDone) {
     sizes.push(
       (await reader.nextPiece({ keepsBytes: false, ...pieceBytes && { pieceBytes } })).length,
     );
@@ -297,6 +302,6 @@ Deno.test("ChunkedReader does not enlarge its buffer for a source that does not 
   const list = Array.from({ length: 100 }, () => chunk);
   const source = openSource(streamOf(...list, latin1("0\r\n\r\n")));
   const reader = new ChunkedReader(source);
-  while (!reader.done) await reader.nextPiece({ keepsBytes: false, pieceBytes: 16777216 });
+  while (!reader.isDone) await reader.nextPiece({ keepsBytes: false, pieceBytes: 16777216 });
   assertEquals(source.buffer.bytes.length, 2048);
 });
