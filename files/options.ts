@@ -54,12 +54,11 @@ export interface TransferOptions {
   replace?: boolean | undefined;
   /**
    * The modification time that the file gets: by default that of the source, if the server tells
-   * it, also for an identical file, of which nothing is transferred. With `"now"` a file that is
-   * written gets the present time, and an identical one keeps its own; with a `Date` it gets that.
+   * it, also for an identical file, of which nothing is transferred.
    *
    * @default {the time of the source}
    */
-  modified?: Date | "now" | undefined;
+  modified?: Date | undefined;
   /**
    * Whether the file gets the permission bits of the source, less those that a new file does not
    * get there: a private file stays private, and a program executable. The owner can always read
@@ -146,7 +145,7 @@ export interface TransferSettings {
    * The time that the file gets, as a copy of the caller's date, which could change after the
    * check; `null` for that of the source.
    */
-  readonly modified: Date | "now" | null;
+  readonly modified: Date | null;
   readonly onProgress: ((progress: TransferProgress) => void) | undefined;
   /** Called when bytes are about to be moved, with the number of those that are there already. */
   readonly onBegin?: (resumedFrom: number, reused: number) => void;
@@ -179,10 +178,9 @@ export function pathOf(name: "file" | "dir", given: string | URL): string {
   return withSlashes(path);
 }
 
-function copyDate(modified: Date | "now" | undefined): Date | "now" | null {
+function copyDate(modified: Date | undefined): Date | null {
   if (modified === undefined) return null;
-  if (modified === "now") return "now";
-  if (!(modified instanceof Date)) throw wrongTypeError("modified", 'a Date or "now"', modified);
+  if (!(modified instanceof Date)) throw wrongTypeError("modified", "a Date", modified);
   const copy = new Date(modified);
   if (Number.isNaN(copy.getTime())) throw notAllowedError("modified", "must be a valid date");
   return copy;

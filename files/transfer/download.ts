@@ -25,7 +25,7 @@ import {
 } from "../options.ts";
 import { parseStamp } from "../conditions.ts";
 import { uriOf } from "../file_name.ts";
-import { copyBeginning, isGrown, MIN_REUSED_BYTES, placeOf } from "../reuse.ts";
+import { copyBeginning, isGrown, placeOf } from "../reuse.ts";
 import {
   alreadyExists,
   changedHere,
@@ -256,8 +256,7 @@ class FileDownload {
 
   /** The time that a file gets of which the server has this version; `null` for the present one. */
   #modifiedOf(version: Version): Date | null {
-    const { modified } = this.#task.settings;
-    return modified === "now" ? null : modified ?? version.modified;
+    return this.#task.settings.modified ?? version.modified;
   }
 
   /**
@@ -348,7 +347,7 @@ class FileDownload {
     const now = parseStamp(stamp);
     if (placeOf(reuse) === null || now === null || !this.#task.seen?.isFile) return null;
     const { size, mtime } = this.#task.seen;
-    const mayBegin = size >= MIN_REUSED_BYTES && isGrown({ size, modified: Number(mtime) }, now);
+    const mayBegin = isGrown({ size, modified: Number(mtime) }, now);
     return mayBegin ? { path: this.#task.file, length: size } : null;
   }
 

@@ -241,8 +241,7 @@ export class FileUpload {
 
   /** The modification time that the file gets; `null` for that of its last byte. */
   get #modified(): Date | null {
-    const { modified } = this.#settings;
-    return modified === "now" ? null : modified ?? this.#source.seen.info.mtime;
+    return this.#settings.modified ?? this.#source.seen.info.mtime;
   }
 
   /** A file that was just changed may be changed again without another `upload-version`. */

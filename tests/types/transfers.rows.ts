@@ -61,7 +61,7 @@ if (failed > 0) console.error(failed);`,
   [
     "a time as a number",
     `await upload(client, "/tmp/a", "/a", { modified: Date.now() });`,
-    `await upload(client, "/tmp/a", "/a", { modified: "now" });`,
+    `await upload(client, "/tmp/a", "/a", { modified: new Date() });`,
     "Type 'number' is not assignable to type",
   ],
   [
