@@ -174,8 +174,6 @@ export class FilesApp implements AppObject {
   /** The directory above, in which the directory may be made again; `null` if it may not be. */
   readonly #parent: FileIdentity | null;
   #makingAgain: Promise<void> | null = null;
-  /** The value of `file-mode-mask`; `undefined` until a peer has asked for it. */
-  #modeMask: string | null | undefined;
 
   /**
    * Serves a directory. Its path is resolved once, here; its content may change later.
@@ -231,18 +229,16 @@ export class FilesApp implements AppObject {
     const mask = this.#findModeMask();
     if (mask === null) return answer;
     const [status, reason, headers, body] = answer;
-    return [status, reason, { ...headers, "file-mode-mask": mask }, body];
+    return [status, reason, { ...headers, "file-mode-mask": formatMode(mask) }, body];
   }
 
-  /** Which permission bits a new file gets, found out once; `null` if files have none here. */
-  #findModeMask(): string | null {
-    if (this.#modeMask !== undefined) return this.#modeMask;
+  /** Which permission bits a new file gets; `null` if files have none here. */
+  #findModeMask(): number | null {
     try {
-      const granted = this.#settings.unfinished.findGranted();
-      return this.#modeMask = granted === null ? null : formatMode(granted);
+      return this.#settings.unfinished.findGranted();
     } catch {
       // Whatever the disk refuses now, each file is told when it is written.
-      return formatMode(0o777);
+      return 0o777;
     }
   }
 

@@ -33,6 +33,7 @@ export class UnfinishedFiles {
   /** What the parts of a client took when they were listed last, with those that came then. */
   #share = { client: "", at: 0, taken: 0 };
   readonly #report: (message: string) => void;
+  #granted: number | null | undefined;
   /** When old files were last looked for, in milliseconds since 1970. */
   #sweptAt = -Infinity;
 
@@ -85,14 +86,15 @@ export class UnfinishedFiles {
   }
 
   /**
-   * Finds out which permission bits a new file gets here of all that it asks for; `null` if files
-   * have none. A directory that was not there is not there afterwards.
+   * Finds out once which permission bits a new file gets of all that it asks for; `null` if files
+   * have none. A directory that was missing is removed again.
    */
   findGranted(): number | null {
+    if (this.#granted !== undefined) return this.#granted;
     const isMissing = statOrNull(this.path) === null;
     this.makeDirectory();
     try {
-      return grantedBits(this.#newPath());
+      return this.#granted = grantedBits(this.#newPath());
     } finally {
       if (isMissing) this.#removeEmpty();
     }
@@ -121,7 +123,7 @@ export class UnfinishedFiles {
       removeIfPresentSync(path);
       return false;
     };
-    const modes = modeOfWritten(mode, grantedBits(this.#newPath()));
+    const modes = modeOfWritten(mode, this.findGranted());
     const part = await Temporary.open(path, lock, modes);
     if (part === null) throw inUseRefusal(`other processes write to ${path}`);
     part.isKept = false;
