@@ -1,5 +1,5 @@
 /** download: whole files, options, broken connections, failures, and what other calls ask of a server. */
-import { type BodyOut, ChunkedBodyIter, type HeaderDict, ProtocolError } from "@degu/degu/base";
+import { type BodyOut, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import {
   deleteFile,
@@ -307,30 +307,6 @@ for (const direction of ["download", "upload"] as const) {
     assertEquals([await visible(to), await partsOf(files.there)], [["file"], []]);
   });
 }
-
-Deno.test("a file that is overwritten while it is sent is an error, and the next call gets it", async () => {
-  let change = () => {};
-  await using files = await serveFiles((dir) => {
-    const app = new FilesApp(dir);
-    return async (request) => {
-      const response = await app.handle(request);
-      change();
-      return response;
-    };
-  });
-  const path = `${files.there}/file`;
-  await Deno.writeFile(path, randomBytes(SIZE));
-  await Deno.utime(path, new Date(1e12), new Date(1e12));
-  const content = randomBytes(SIZE);
-  change = () => Deno.writeFileSync(path, content);
-  const downloading = () => download(files.client, "/file", `${files.here}/file`);
-  const error = await assertRejects(downloading, ProtocolError);
-  assertEquals(error.code, "BODY_INCOMPLETE");
-  change = () => {};
-  assertEquals((await downloading()).resumedFrom, 0);
-  assertEquals(await Deno.readFile(`${files.here}/file`), content);
-  assertEquals(await entries(files.here), ["file"]);
-});
 
 // download: failures, and what they leave behind.
 

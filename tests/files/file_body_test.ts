@@ -44,7 +44,6 @@ import fc from "fast-check";
 import { Buffer } from "node:buffer";
 import { lstatSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { checkLinear } from "../fuzz/linear.ts";
 
 // FilesApp: ranges of files, and the pieces that are sent.
 
@@ -395,25 +394,6 @@ Deno.test("a want-repr-digest header is read with its preferences", () => {
     ...["\t", "\xa0", "\n"].flatMap((it) => [`md5=1,${it}sha-256=1`, `sha-256=1${it},a=1`]),
   ];
   for (const value of wrong) assertRangeError(() => parseWantReprDigest(value), value);
-});
-
-Deno.test("the time to parse digests grows linearly with their length", async () => {
-  for (const parse of [parseReprDigest, parseWantReprDigest]) {
-    const target = { long: 32_000, make: (text: string) => () => parse(text) };
-    const digests = "sha-512=:" + "A".repeat(4);
-    const cases = [
-      ["a", " ", "b"],
-      ["a=1", " ", ",b=1"],
-      ["a=1,", " ", "b=1"],
-      ["", ",", ""],
-      ["", " ,", ""],
-      ["a", "a", ""],
-      [digests, "AAAA", ""],
-      [digests, "AAAA", "="],
-      [digests, "=", ":"],
-    ] as const;
-    for (const [before, part, after] of cases) await checkLinear(target, before, part, after);
-  }
 });
 
 // Digests of served files.
