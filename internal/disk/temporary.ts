@@ -57,8 +57,6 @@ export class Temporary implements Disposable {
   readonly newMode: number | null;
   readonly hasOwnMode: boolean;
   readonly isLocked: boolean;
-  /** Whether the file was there already, and not created. */
-  readonly isFound: boolean;
   /**
    * Whether the file stays when it is disposed of: for a later call, or since it has its name.
    */
@@ -87,7 +85,7 @@ export class Temporary implements Disposable {
     this.newMode = newMode;
     this.hasOwnMode = hasOwnMode;
     this.isLocked = isLocked;
-    this.isFound = this.isKept = how.createNew !== true;
+    this.isKept = how.createNew !== true;
     unfinished.add(this);
   }
 
@@ -127,7 +125,7 @@ export class Temporary implements Disposable {
         // The previous holder of the lock may have just renamed or removed the file.
         isOurs = await lock(temporary.file) && temporary.isThere && temporary.state!.isFile;
         if (!isOurs) continue;
-        temporary.isKept = temporary.isFound;
+        temporary.isKept = !isNew;
         return temporary;
       } finally {
         if (!isOurs) temporary[Symbol.dispose]();
@@ -184,11 +182,6 @@ export class Temporary implements Disposable {
     return this.state === null || isAt(this.path, this.state);
   }
 
-  /** Removes the file, if it is still there. */
-  remove(): void {
-    if (this.isThere) removeIfPresentSync(this.path);
-  }
-
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
@@ -202,7 +195,7 @@ export class Temporary implements Disposable {
     // locked file is removed first, so that nobody else can take it over.
     if (!this.isLocked) this.close();
     try {
-      if (!this.isKept) this.remove();
+      if (!this.isKept && this.isThere) removeIfPresentSync(this.path);
     } catch {
       // The error that made the file superfluous is the one to report.
     } finally {

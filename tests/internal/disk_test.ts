@@ -55,8 +55,8 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
   const [path, other] = [join(dir.path, "part"), join(dir.path, "other")];
   const open = async (isNew: boolean, content: string, lock = lockFile) => {
     using opened = await Temporary.open(path, lock);
-    const { file, isFound, isThere } = opened!;
-    const found = [isFound, isThere, await Deno.readTextFile(path)];
+    const { file, isKept, isThere } = opened!;
+    const found = [isKept, isThere, await Deno.readTextFile(path)];
     assertEquals(found, [!isNew, true, content]);
     opened!.isKept = true;
     await file.write(new TextEncoder().encode("content"));
