@@ -35,8 +35,8 @@ export interface FilesSettings {
   readonly list: boolean;
   /** The methods that the app allows, as in `allow` (RFC 9110 §10.2.1). */
   readonly allow: string;
-  /** Whether files are only added: none is replaced. */
-  readonly isAddOnly: boolean;
+  /** Whether peers may write; with `"add"` files are only added, and none is replaced. */
+  readonly write: boolean | "add";
   /** Whether files get the permission bits that a peer sends. */
   readonly takesModes: boolean;
   /** Whether peers may have the beginnings of files compared and copied. */

@@ -167,8 +167,6 @@ const WRITING = "GET, HEAD, PUT, DELETE";
  */
 export class FilesApp implements AppObject {
   readonly #settings: FilesSettings;
-  /** Whether peers may write. */
-  readonly #write: boolean | "add";
   readonly #logger: SafeLogger<"warn"> | null;
   readonly #onFile: ((event: FileEvent) => void) | undefined;
   /** The directory above, in which the directory may be made again; `null` if it may not be. */
@@ -203,14 +201,13 @@ export class FilesApp implements AppObject {
       unfinished,
       list,
       allow: !write ? READING : write === "add" ? ADDING : WRITING,
-      isAddOnly: write === "add",
+      write,
       takesModes: modes,
       reuse,
       maxBytes: maxBytes ?? MAX_LENGTH,
       digests: new KnownDigests(),
     };
     this.#onFile = onFile;
-    this.#write = write;
     if (write !== false) unfinished.sweep();
   }
 
@@ -225,7 +222,8 @@ export class FilesApp implements AppObject {
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     const answer = await this.#answer(request, session);
-    if (!this.#write || !this.#settings.takesModes || !wantsMask(request.headers)) return answer;
+    const { write, takesModes } = this.#settings;
+    if (write === false || !takesModes || !wantsMask(request.headers)) return answer;
     const mask = this.#findModeMask();
     if (mask === null) return answer;
     const [status, reason, headers, body] = answer;
@@ -311,15 +309,16 @@ export class FilesApp implements AppObject {
 
   /** The function that carries out a request; `null` if there is none for its method and query. */
   #actionOf({ method, headers, query }: Request): typeof get | null {
+    const { write } = this.#settings;
     if (method === "GET") return get;
-    if (method === "HEAD") return this.#write && asksForOffset(headers) ? answerOffset : get;
+    if (method === "HEAD") return write !== false && asksForOffset(headers) ? answerOffset : get;
     if (method === "POST" && (query === "bundle=get" || query === "bundle=digest")) {
       return getBundle;
     }
-    if (!this.#write) return null;
+    if (write === false) return null;
     if (method === "POST") return query === "bundle=put" ? putBundle : null;
     if (method === "PUT") return put;
-    return this.#write === "add" ? null : remove;
+    return write === "add" ? null : remove;
   }
 }
 

@@ -73,7 +73,7 @@ async function putMode(
   preconditionOf(write.request.headers)(existing);
   if (existing === null) throw notFound();
   if (Number(existing.size) !== length) throw new Refusal(412, `${path} has another length`);
-  if (!write.isAddOnly) giveMode(write, path, mode);
+  if (write.write !== "add") giveMode(write, path, mode);
   return writtenAnswer(false, {});
 }
 
@@ -125,7 +125,7 @@ async function receiveRest(write: FileRequest, upload: UploadRest): Promise<Resp
   const { offset, length } = upload;
   const existing = checkDestination(write, upload, length);
   // An app that only adds files confirms one that is there already.
-  if (write.isAddOnly && offset === length) preconditionOf(write.request.headers)(existing);
+  if (write.write === "add" && offset === length) preconditionOf(write.request.headers)(existing);
   else conditionOf(write)(existing);
   const part = partOf(write, upload);
   try {
@@ -305,7 +305,7 @@ async function confirmUpload(
   { digest, state }: FileHere,
   { modified, mode }: UploadHeaders,
 ): Promise<ResponseTuple> {
-  if ((modified !== null || mode !== null) && !write.isAddOnly) {
+  if ((modified !== null || mode !== null) && write.write !== "add") {
     await checkTrust(write.session);
     const { path, existing } = write.root.findFile(write.target.names);
     conditionOf(write)(existing);

@@ -103,7 +103,7 @@ class BundleWriter {
     const names = [...this.#request.target.names, ...record.path];
     const isDirectory = "kind" in record;
     const isOnlyNew = "if-none-match" in record;
-    const { isAddOnly } = this.#request;
+    const isAddOnly = this.#request.write === "add";
     const condition = "seen" in record ? conditionOf(record.seen!, isAddOnly) : undefined;
     const hasCondition = isOnlyNew || condition !== undefined;
     const isNew = isOnlyNew || isAddOnly && !isDirectory;

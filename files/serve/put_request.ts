@@ -191,12 +191,12 @@ export function checkDestination(
 
 /** The condition of a request that writes or deletes, and that of an app that only adds files. */
 export function conditionOf(
-  { request: { headers }, target, isAddOnly, allow }: FileRequest,
+  { request: { headers }, target, write, allow }: FileRequest,
 ): Condition {
   const precondition = preconditionOf(headers);
   return (existing) => {
     // A file is in the way of a directory for every app.
-    const isKept = isAddOnly && !target.isDirectory && existing?.isDirectory() === false;
+    const isKept = write === "add" && !target.isDirectory && existing?.isDirectory() === false;
     if (!isKept) return precondition(existing);
     const status = hasCondition(headers) ? 412 : 409;
     throw new Refusal(status, "a file is there, and files are only added", { allow });
