@@ -8,7 +8,8 @@ import { Failure } from "../failure.ts";
 import { directoryPathIn, downloadJobOf, findTarget, pathIn } from "../download_target.ts";
 import { ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
-import { type FileJob, type PeerJobs, Transfers, type TreeJob } from "../transfers.ts";
+import { type FileJob, type PeerJobs, Transfers } from "../transfers.ts";
+import type { TreeJob } from "../tree_copy.ts";
 
 export function addGet(program: AgentCommand): void {
   program.command("get")

@@ -21,7 +21,8 @@ import {
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
-import { type FileJob, Transfers, type TreeJob } from "../transfers.ts";
+import { type FileJob, Transfers } from "../transfers.ts";
+import type { TreeJob } from "../tree_copy.ts";
 
 export function addPut(program: AgentCommand): void {
   program.command("put")

@@ -6,7 +6,6 @@ import { ProtocolError, TlsError } from "@degu/degu";
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import { explain, explainingLogger, explainLine } from "@degu/internal/agent/explain.ts";
-import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { progressLine } from "@degu/internal/agent/progress_bar.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
@@ -18,7 +17,7 @@ import {
 } from "@degu/internal/files/tree/tree_errors.ts";
 import { TreeNode } from "@degu/internal/files/tree/tree.ts";
 import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
-import { Transfers } from "@degu/internal/agent/transfers.ts";
+import { TransferReport } from "@degu/internal/agent/transfer_report.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -95,8 +94,6 @@ Deno.test("files for which a disk has too little space are one line behind the f
     ["two", name(2), ["p/0: full", "1 other file: too little space is free, too"]],
     ["a tree", name(300), ["p/0: full", "299 other files: too little space is free, too"]],
   ];
-  await using files = await AgentFiles.start();
-  const own = await ownDirectory(files.here);
   await eachRow(t, rows, (_rule, names, said) => {
     const [stdout, stderr] = [new Written(), new Written()];
     const { stdin, consoleSize } = Deno;
@@ -104,9 +101,9 @@ Deno.test("files for which a disk has too little space are one line behind the f
       ...{ stdin, stdout, stderr, consoleSize, noColor: true },
     });
     const context = { output, signal: new AbortController().signal, home: "", options: {} };
-    const transfers = new Transfers(context, "put", own);
-    for (const name of names) transfers.fail(name, "full", "FULL", { path: name });
-    assertEquals(transfers.finish(), 1);
+    const report = new TransferReport(context);
+    for (const name of names) report.fail(name, "full", "FULL", { path: name });
+    assertEquals(report.finish(), 1);
     const lines = said.map((each) => `degu: error: ${each}`);
     const summary = names.length > 1 ? [`degu: error: ${names.length} errors: see above`] : [];
     assertEquals(stderr.lines, [...lines, ...summary]);

@@ -1,0 +1,187 @@
+/** What a command prints of its copies: a progress bar, messages, counts and a summary. */
+
+import type { TransferResult } from "@degu/degu/files";
+import type { Context } from "./command.ts";
+import { type ErrorCode, FAILED, Failure } from "./failure.ts";
+import { errorObject, explain } from "./explain.ts";
+import { counted, formatBytes, formatDuration, type Output } from "./output.ts";
+import { type CommandProgress, showProgress } from "./progress_bar.ts";
+
+/** The names of a file or tree in messages, at the source and at the target. */
+export interface TransferNames {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** The messages, the bar and the counts of the copies of one command. */
+export class TransferReport implements Disposable {
+  /** The numbers of the bar. Every transfer updates them. */
+  readonly progress: CommandProgress = {
+    ...{ name: "", files: 0, totalFiles: 0 },
+    ...{ bytes: 0, totalBytes: 0, moved: 0 },
+  };
+  readonly #output: Output;
+  readonly #isDryRun: boolean;
+  readonly #isVerbose: boolean;
+  readonly #startedAt = performance.now();
+  readonly #skipped = new Set<string>();
+  readonly #unsettled = new Set<string>();
+  /** The skipped links and special files, with the kind of each. */
+  readonly #others = new Map<string, string>();
+  /** The files for which there is too little space; all but the first are one line, at the end. */
+  #full = 0;
+  readonly #counts = { copied: 0, moved: 0, removed: 0, unchanged: 0, deleted: 0, failed: 0 };
+  #bar: Disposable | null;
+
+  constructor({ output, options: { verbose = false } }: Context, isDryRun = false) {
+    this.#output = output;
+    this.#isVerbose = verbose;
+    this.#isDryRun = isDryRun;
+    this.#bar = output.json ? null : showProgress(output, this.progress);
+  }
+
+  /** Counts and reports an entry that is not copied, once. */
+  skip(name: string, why: string): void {
+    if (this.#skipped.has(name)) return;
+    this.#skipped.add(name);
+    this.#output.warn(`${name}: skipped: ${why}`);
+  }
+
+  /** Counts a link or a special file; all of them are one line, at the end. */
+  skipOther(name: string, kind: string): void {
+    this.#skipped.add(name);
+    if (this.#isVerbose) this.#output.hint(`${name}: skipped: ${kind}`);
+    else this.#others.set(name, kind);
+  }
+
+  /** Counts a file that is still being written; all of them are one line, at the end. */
+  skipUnsettled(name: string): void {
+    this.#skipped.add(name);
+    this.#unsettled.add(name);
+  }
+
+  fail(
+    name: string,
+    message: string,
+    code: ErrorCode,
+    object: Readonly<Record<string, unknown>>,
+  ): void {
+    this.#counts.failed++;
+    // On a full disk thousands of files may fail: the first is named, the others are counted.
+    if (code !== "FULL" || this.#full++ === 0) this.#output.error(`${name}: ${message}`);
+    if (this.#output.json) this.#output.result("", { ...object, error: { code, message } });
+  }
+
+  /** Counts a file that is the same at both ends; with names, also reports it. */
+  unchanged(names: TransferNames | null): void {
+    this.#counts.unchanged++;
+    if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
+  }
+
+  /**
+   * Counts and reports a copied file; in a dry run, a file that would be copied.
+   *
+   * @param isNamed Whether a person has named the file, and not only its directory.
+   */
+  copied({ from, to }: TransferNames, result: TransferResult, isNamed: boolean): void {
+    this.#counts.copied++;
+    const { bytes, total, resumedFrom, reused, sha256 } = result;
+    if (this.#isDryRun) {
+      const object = { action: "copy", from, to, size: total, dryRun: true };
+      return this.#result(`would copy ${from} to ${to}`, object);
+    }
+    if (!isNamed && !this.#isVerbose && !this.#output.json) return;
+    this.#result(to, { from, to, bytes, total, resumedFrom, reused, sha256 });
+  }
+
+  /** Counts a file that was removed from this device, because it is at the target. */
+  removed(name: string): void {
+    this.#counts.removed++;
+    if (this.#output.json) this.#result("", { removed: name });
+  }
+
+  moved(bytes: number): void {
+    this.#counts.moved += bytes;
+  }
+
+  deleted(name: string): void {
+    this.#counts.deleted++;
+    const [text, dryRun] = this.#isDryRun ? ["would delete", { dryRun: true }] : ["deleted", {}];
+    this.#result(`${text} ${name}`, { action: "delete", path: name, ...dryRun });
+  }
+
+  /** Prints a result to stdout; with `--quiet`, only if `--json` is given, too. */
+  #result(text: string, object: Record<string, unknown>): void {
+    if (!this.#output.quiet || this.#output.json) this.#output.result(text, object);
+  }
+
+  /** Reports the error after which one of several peers is given up. */
+  failPeer(peer: string, error: unknown): void {
+    this.#counts.failed++;
+    const isNamed = error instanceof Failure && error.path !== undefined;
+    this.#output.error(isNamed ? explain(error) : `${peer}: ${explain(error)}`);
+    if (this.#output.json) this.#output.result("", { error: errorObject(error, peer) });
+  }
+
+  /** Prints the summary; returns the exit code. */
+  finish(): number {
+    this.summarize(false);
+    return this.#counts.failed === 0 ? 0 : FAILED;
+  }
+
+  /** @param isEnded Whether an error has ended the command early. */
+  summarize(isEnded: boolean): void {
+    this[Symbol.dispose]();
+    const [other, ...otherOthers] = this.#others;
+    if (other !== undefined) {
+      const [name, kind] = other;
+      const count = otherOthers.length;
+      const more = count === 1 ? "another such entry" : `${count} other such entries`;
+      this.#output.hint(
+        count === 0
+          ? `${name}: skipped: ${kind}`
+          : `${name}, and ${more}: skipped: links and special files are not copied`,
+      );
+    }
+    const [first, ...others] = this.#unsettled;
+    if (first !== undefined) {
+      const more = others.length === 0 ? "" : `, and ${counted(others.length, "other file")}`;
+      this.#output.warn(
+        `${first}${more}: skipped: still being written, or modified just now; a later run copies it`,
+      );
+    }
+    const { copied, moved, removed, unchanged, deleted, failed } = this.#counts;
+    const seconds = (performance.now() - this.#startedAt) / 1000;
+    const time = moved > 0 ? ` in ${formatDuration(seconds)}` : "";
+    const [would, size] = this.#isDryRun
+      ? ["would be ", ""]
+      : ["", `, ${formatBytes(moved)}${time}`];
+    const isInVain = !this.#isDryRun && copied === 0 && (failed > 0 || isEnded);
+    const isNothing = !isEnded && copied + unchanged + deleted + failed + this.#skipped.size === 0;
+    const parts = [
+      isNothing
+        ? "no file to copy"
+        : isInVain
+        ? ""
+        : `${counted(copied, "file")} ${would}copied${size}`,
+      removed > 0 ? `${removed} removed here` : "",
+      unchanged > 0 ? `${unchanged} up to date` : "",
+      deleted > 0 ? `${deleted} ${would}deleted` : "",
+      this.#skipped.size > 0 ? `${this.#skipped.size} skipped` : "",
+    ].filter((part) => part !== "");
+    // A single failure without any other result was printed already.
+    const failures = failed > 1 || failed === 1 && parts.length > 0
+      ? `${counted(failed, "error")}: see above`
+      : "";
+    this.#output.summary(parts.join("; "), failures, copied + deleted > 0);
+  }
+
+  [Symbol.dispose](): void {
+    this.#bar?.[Symbol.dispose]();
+    this.#bar = null;
+    if (this.#full > 1) {
+      this.#output.error(`${counted(this.#full - 1, "other file")}: too little space is free, too`);
+    }
+    this.#full = 0;
+  }
+}

@@ -1,0 +1,195 @@
+/** The copy of one tree, and what is reported of its entries. */
+
+import type { ConnectionPool } from "@degu/degu/client";
+import {
+  downloadTree,
+  type TreeEntry,
+  type TreeEvent,
+  type TreeResult,
+  uploadTree,
+  type UploadTreeOptions,
+} from "@degu/degu/files";
+import { join } from "./paths.ts";
+import { codeOf, isCut } from "./failure.ts";
+import { BREAKS_OFF, explainTransfer, type FileAction } from "./transfer_errors.ts";
+import type { RemoteFiles } from "./remote_files.ts";
+import type { TransferNames, TransferReport } from "./transfer_report.ts";
+
+export interface TreeJob {
+  /** The path on the other device. */
+  readonly names: readonly string[];
+  /** The path on this device. */
+  readonly root: string;
+  /** Whether `--json` also names files that are up to date. */
+  readonly listsUnchanged: boolean;
+  /** Called when both ends are listed, and nothing is changed yet. */
+  readonly onPlan?: () => void;
+  /** The names of the files in `root` that are copied, and nothing else; if left out, all. */
+  readonly only?: ReadonlySet<string>;
+  readonly options: Omit<UploadTreeOptions, "signal" | "onEvent">;
+}
+
+type Failed = TreeEvent & { readonly type: "failed" };
+/** A final event about a file or directory in a tree. */
+type FinalEvent = TreeEvent & {
+  readonly type: "copied" | "unchanged" | "deleted" | "removed" | "skipped";
+};
+
+/** The reasons to skip entries of a tree that are neither files nor directories. */
+const OTHER_KINDS: Readonly<Record<string, string>> = {
+  link: "a symbolic link, which is not followed",
+  special: "neither a file nor a directory",
+};
+
+const IS_RESERVED = "its name is reserved for unfinished files";
+
+/** The reason to skip a file that a person has named. */
+const IS_UNSETTLED =
+  "it was modified or renamed just now, and perhaps is still being written: run the same command " +
+  "again later";
+
+/** A tree that is copied: what the events of the call say. */
+export class TreeCopy {
+  /** Whether the source or the target has any entry. */
+  hasEntries = false;
+  readonly #report: TransferReport;
+  readonly #direction: "get" | "put";
+  readonly #files: RemoteFiles;
+  readonly #job: TreeJob;
+  /** Files that a person has named, of which nothing was reported yet. */
+  readonly #unreported: Set<string>;
+
+  constructor(
+    report: TransferReport,
+    direction: "get" | "put",
+    files: RemoteFiles,
+    job: TreeJob,
+  ) {
+    this.#report = report;
+    this.#direction = direction;
+    this.#files = files;
+    this.#job = job;
+    this.#unreported = new Set(job.only);
+  }
+
+  namesOf(path: readonly string[]): TransferNames {
+    const { names, root } = this.#job;
+    // A name of a peer is shown as it is, also where a disk would take a backslash for a slash.
+    const local = path.length === 0 ? join(root) : `${join(root, "/")}${path.join("/")}`;
+    const remote = this.#files.name([...names, ...path]);
+    const isGet = this.#direction === "get";
+    return isGet ? { from: remote, to: local } : { from: local, to: remote };
+  }
+
+  /**
+   * Copies the tree.
+   *
+   * @param moved Called after each progress.
+   */
+  copy(
+    pool: ConnectionPool,
+    retries: number,
+    moved: () => void,
+    signal: AbortSignal,
+  ): Promise<TreeResult> {
+    const { names, root, options, onPlan } = this.#job;
+    const { progress } = this.#report;
+    const before = { files: progress.files, bytes: progress.bytes };
+    let furthest = 0;
+    const filter = (entry: TreeEntry) => {
+      const isIncluded = options.filter?.(entry) ?? true;
+      // Entries with reserved names have the reason `name`, too: no entry with this reason is
+      // copied.
+      this.hasEntries ||= isIncluded && entry.reason !== "name";
+      return isIncluded;
+    };
+    const onEvent = (event: TreeEvent) => {
+      if ("path" in event) this.#noteReport(event.path);
+      if (event.type === "plan") {
+        progress.totalFiles = before.files + event.files;
+        progress.totalBytes = before.bytes + event.bytes;
+        onPlan?.();
+      } else if (event.type === "progress") {
+        // After a connection was lost, what is at the target is counted anew.
+        progress.moved += Math.max(0, event.bytes - furthest);
+        furthest = Math.max(furthest, event.bytes);
+        progress.bytes = before.bytes + event.bytes;
+        // What could not be reused travels after all.
+        progress.totalBytes = before.bytes + event.total;
+      } else if (event.type === "failed") {
+        if (isCut(event.error)) {
+          this.#reportFailure(event, `${BREAKS_OFF}: run the same command again`);
+        } else this.#reportFailure(event, explainTransfer(event.error, this.#actionOf(event)));
+      } else if (event.type !== "retry") {
+        this.#reportEvent(event);
+      }
+      // A tree that is up to date may have a hundred thousand of these events.
+      if (event.type !== "unchanged" && event.type !== "retry") moved();
+    };
+    const all = { ...options, filter, retries, signal, onEvent, partial: true };
+    const uri = this.#files.uri([...names, ""]);
+    return this.#direction === "get"
+      ? downloadTree(pool, uri, root, all)
+      : uploadTree(pool, root, uri, all);
+  }
+
+  #reportEvent(event: FinalEvent): void {
+    const { type, path } = event;
+    const report = this.#report;
+    if (type === "unchanged" && !this.#job.listsUnchanged) return report.unchanged(null);
+    const { from, to } = this.namesOf(path);
+    if (type === "deleted") {
+      // The file or directory that replaces it has the same name, and is reported, too.
+      return report.deleted(event.kind === "directory" ? `${to}/` : to);
+    }
+    if (type === "removed") return report.removed(from);
+    const { progress } = report;
+    progress.name = from;
+    const isNamed = this.#job.only !== undefined;
+    if (type === "unchanged") report.unchanged({ from, to });
+    else if (type === "skipped") {
+      const { reason } = event;
+      const kind = OTHER_KINDS[reason];
+      const isUnsettled = reason === "still being written";
+      if (isNamed) {
+        const problem = isUnsettled ? IS_UNSETTLED : `it is ${kind ?? reason} by now`;
+        report.fail(from, problem, "CHANGED", { from, to });
+      } else if (isUnsettled) report.skipUnsettled(from);
+      else if (kind !== undefined) report.skipOther(from, kind);
+      else report.skip(from, reason === "reserved" ? IS_RESERVED : reason);
+    } else {
+      progress.files++;
+      progress.totalFiles = Math.max(progress.totalFiles, progress.files);
+      report.moved(event.bytes);
+      report.copied({ from, to }, event, isNamed);
+    }
+  }
+
+  #noteReport([name]: readonly string[]): void {
+    if (name === undefined) this.#unreported.clear();
+    else this.#unreported.delete(name);
+  }
+
+  /** Reports the files that a person has named, and that were gone meanwhile. */
+  reportMissing(): void {
+    for (const name of this.#unreported) {
+      const { from, to } = this.namesOf([name]);
+      this.#report.fail(from, "it is not there any more", "NOT_THERE", { from, to });
+    }
+  }
+
+  #actionOf({ at }: Failed): FileAction {
+    return at === "source" ? this.#direction : "delete";
+  }
+
+  #reportFailure({ path, error, at }: Failed, problem: string): void {
+    const report = this.#report;
+    const { from, to } = this.namesOf(path);
+    const code = path.length === 0 || isCut(error) ? "FAILED" : codeOf(error);
+    if (at === "source") {
+      report.fail(from, problem, code, { from, to });
+    } else {
+      report.fail(to, problem, code, { action: "delete", path: to });
+    }
+  }
+}
