@@ -127,7 +127,7 @@ function serveHostile() {
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
-test("no list makes a download write outside; each name that the disk can't hold fails alone", async (holdsNames) => {
+test("no list makes a download write outside; each name that the disk can't hold fails alone, and keeps what would be deleted", async (holdsNames) => {
   await using tree = await makeTree();
   await using serving = serveHostile();
   const beside = async () => [await entries(tree.path), await content(`${tree.path}/outside`)];
@@ -136,12 +136,12 @@ test("no list makes a download write outside; each name that the disk can't hold
   const onEvent = (event: TreeEvent) => {
     if (event.type === "failed") failed.set(event.path.join("/"), event.error);
   };
-  const options = { partial: true, onEvent };
+  const options = { partial: true, delete: true, onEvent };
   const result = await downloadTree(serving.makeClient(), "/", tree.root, options);
   assertEquals(await Deno.readTextFile(`${tree.root}/ok`), "evil");
   assertEquals(await beside(), before);
   if (holdsNames) return;
-  assertEquals(result.files, 1);
+  assertEquals([result.files, result.deletionsSkipped], [1, "failed"]);
   assertEquals(failed.size, LISTED_NAMES.length * 4);
   for (const [path, error] of failed) {
     assert(error instanceof TransferError, `${path}: ${error}`);

@@ -263,4 +263,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "upload: two spellings of a name are two files where the disk keeps both",
     "download: two spellings of a name are two files where the disk keeps both",
   ],
+  "Wine makes no junctions": [
+    "a junction is a link: it is not followed, written through, or copied",
+  ],
 };

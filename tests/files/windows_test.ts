@@ -1,0 +1,179 @@
+/** What disks of Windows do otherwise: files that are replaced, junctions, and cases of names. */
+import type { Client } from "@degu/degu";
+import { download, downloadTree, TransferError, type TreeEvent, upload } from "@degu/degu/files";
+import { BUNDLE_TYPE, parsePaths } from "@degu/internal/files/bundle.ts";
+import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
+import { bundleBytes, type Sent } from "@degu/testing/bundles.ts";
+import { fastTimeouts } from "@degu/testing/clock.ts";
+import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
+
+import { patch } from "@degu/testing/patching.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { both, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { chmodSync } from "node:fs";
+import { listText } from "./directory_entries.ts";
+
+// Files that are replaced: what Windows refuses at first.
+
+const LARGE = "l".repeat(70_000);
+
+/** Copies the file `file` of a tree alone. */
+function copyFile(direction: TreeDirection, client: Client, dir: string): Promise<unknown> {
+  const uri = "/tree/file";
+  return direction === "download"
+    ? download(client, uri, `${dir}/file`)
+    : upload(client, `${dir}/file`, uri);
+}
+
+for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
+  both(`a ${size} file that is read-only is replaced, alone and in a tree`, async (direction) => {
+    for (const isAlone of [true, false]) {
+      await using trees = await makeTrees(direction, { file: text }, { file: "old" });
+      chmodSync(`${trees.target}/file`, 0o444);
+      if (isAlone) {
+        const dir = direction === "download" ? trees.target : trees.source;
+        await copyFile(direction, trees.client, dir);
+      } else assertEquals((await trees.copy()).errors, {});
+      assertEquals(await content(trees.target), { file: text });
+    }
+  });
+
+  both(
+    `a ${size} file that another program has open is replaced once it is closed, or fails alone`,
+    async (direction) => {
+      for (const attempts of [3, Infinity]) {
+        for (const isAlone of [true, false]) {
+          const old = { file: "old", other: "old", superfluous: "1" };
+          await using trees = await makeTrees(direction, { file: text, other: text }, old);
+          using held = hold(`${trees.target}/file`, attempts);
+          const isReplaced = attempts < Infinity;
+          if (isAlone) {
+            const dir = direction === "download" ? trees.target : trees.source;
+            const copying = copyFile(direction, trees.client, dir);
+            if (isReplaced) await copying;
+            else await assertRejects(() => copying);
+          } else {
+            const { outcomes, result } = await trees.copy({ delete: true });
+            assertEquals(outcomes, { file: isReplaced ? "copied" : "failed", other: "copied" });
+            assertEquals(result.deletionsSkipped, isReplaced ? null : "failed");
+          }
+          assert(isReplaced ? held.attempts === 4 : held.attempts >= 20, `${held.attempts}`);
+          const { file, other, superfluous } = await content(trees.target);
+          assertEquals(file, isReplaced ? text : "old");
+          assertEquals(other, isAlone ? "old" : text);
+          assertEquals(superfluous === undefined, !isAlone && isReplaced);
+        }
+      }
+    },
+  );
+}
+
+/** Refuses a number of times that a file is replaced, as Windows does while another program has it open. */
+function hold(path: string, attempts: number) {
+  const stack = new DisposableStack();
+  stack.use(patch(Deno, "build", (build) => ({ ...build, os: "windows" as const })));
+  stack.use(patch(deletingOnWindows, "isTried", () => true));
+  stack.use(fastTimeouts((milliseconds) => milliseconds === 30));
+  const held = { attempts: 0, [Symbol.dispose]: () => stack.dispose() };
+  stack.use(patch(Deno, "renameSync", (rename) => (from, to) => {
+    if (to === path && ++held.attempts <= attempts) {
+      throw Object.assign(new Deno.errors.PermissionDenied("Access denied"), { code: "EACCES" });
+    }
+    rename(from, to);
+  }));
+  return held;
+}
+
+Deno.test({
+  name: "a file that is open is replaced once it is closed",
+  ignore: Deno.build.os !== "windows",
+  async fn() {
+    await using trees = await makeTrees("download", { file: "newer" }, { file: "old" });
+    const open = Deno.openSync(`${trees.target}/file`);
+    let isOpen = true;
+    using _closing = patch(Deno, "renameSync", (rename) => (from, to) => {
+      try {
+        rename(from, to);
+      } finally {
+        if (isOpen) open.close();
+        isOpen = false;
+      }
+    });
+    assertEquals((await trees.copy()).outcomes, { file: "copied" });
+    assertEquals(await content(trees.target), { file: "newer" });
+  },
+});
+
+Deno.test({
+  name: "a junction is a link: it is not followed, written through, or copied",
+  ignore: Deno.build.os !== "windows",
+  async fn() {
+    await using trees = await makeTrees("upload", { "sub/x": "1", "y": "2" }, { "sub": null });
+    await using outside = await tempDir();
+    await Deno.remove(`${trees.target}/sub`);
+    for (const path of [`${trees.source}/junction`, `${trees.target}/sub`]) {
+      await Deno.symlink(outside.path, path, { type: "junction" });
+    }
+    const { outcomes } = await trees.copy({ delete: true });
+    assertEquals([outcomes["junction"], outcomes["y"]], ["skipped: link", "copied"]);
+    assert(outcomes["sub/x"] !== "copied");
+    assertEquals(await entries(outside.path), []);
+  },
+});
+
+// Names that differ by case alone.
+
+const ENTRY = { kind: "file", modified: "2024-05-06T07:08:09.123Z" };
+
+/** A server whose list has these paths, each a file with its path as content, or a directory. */
+function serveList(paths: readonly string[]) {
+  const entries = paths.map((path) =>
+    path.endsWith("/")
+      ? { path: path.slice(0, -1).split("/"), ...ENTRY, kind: "directory", size: 0 }
+      : { path: path.split("/"), ...ENTRY, size: path.length }
+  );
+  const list = listText([...entries, { end: true }]);
+  return serve(async ({ query, body }) => {
+    if (query === "tree") {
+      const bytes = new TextEncoder().encode(list);
+      return [200, "OK", { "content-type": "application/json" }, bytes];
+    }
+    if (query !== "bundle=get") return [404, "Not Found", {}, null];
+    const records = [...parsePaths(await body!.bytes())].map((path): Sent => {
+      return ["", path.join("/"), { status: 200, path, modified: ENTRY.modified }];
+    });
+    return [200, "OK", { "content-type": BUNDLE_TYPE }, bundleBytes(records)];
+  });
+}
+
+Deno.test({
+  name: "of names that differ by case alone one is copied, the others fail, and nothing is deleted",
+  ignore: Deno.build.os !== "windows",
+  async fn() {
+    const paths = ["b", "B", "D/", "D/x", "d/", "d/y", "a", "sub/", "sub/N", "sub/n", "sub/NN"];
+    await using serving = serveList(paths);
+    await using dir = await tempDir();
+    await fill(dir.path, { "superfluous": "1" });
+    // A second run finds what the first one has copied.
+    for (const copied of [5, 0]) {
+      const codes: Record<string, unknown> = {};
+      const onEvent = (event: TreeEvent) => {
+        if (event.type !== "failed") return;
+        codes[event.path.join("/")] = event.error instanceof TransferError && event.error.code;
+      };
+      const options = { partial: true, delete: true, onEvent };
+      const result = await downloadTree(serving.makeClient(), "/", dir.path, options);
+      assertEquals([result.files, result.deletionsSkipped], [copied, "failed"]);
+      const left = await content(dir.path);
+      for (const name of ["b", "d", "d/y", "sub/n"]) {
+        assertEquals(codes[name], "SAME_NAME");
+        assertEquals(name in left, false);
+      }
+      assertEquals(left, {
+        ...{ "B": "B", "D": null, "D/x": "D/x", "a": "a", "superfluous": "1" },
+        ...{ "sub": null, "sub/N": "sub/N", "sub/NN": "sub/NN" },
+      });
+    }
+  },
+});
