@@ -64,14 +64,10 @@ export function ownDevice(argument: "line" | "addresses"): PairingError {
 }
 
 /** Creates the error of a joiner to whom the last answer does not come. */
-export function answerLost(
-  problem: string,
-  options?: ErrorOptions,
-  separator = ":",
-): PairingError {
+export function answerLost(problem: string, options?: ErrorOptions): PairingError {
   const advice =
-    " that device may have stored this one, which has not stored it; join again with a new invitation";
-  return new PairingError("ANSWER_LOST", problem + separator + advice, { ...options, problem });
+    ": that device may have stored this one, which has not stored it; join again with a new invitation";
+  return new PairingError("ANSWER_LOST", problem + advice, { ...options, problem });
 }
 
 /** The most seconds that joining by a line takes, whatever the other device does. */

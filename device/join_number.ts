@@ -193,7 +193,7 @@ class JoinersTry implements Disposable {
     this.#signal = AbortSignal.any([cancelled, this.#over.signal]);
     this.#timer = setTimeout(() => {
       const error = this.#hasConfirmed
-        ? answerLost(UNCONFIRMED["timed out"][0], undefined, ";")
+        ? answerLost(UNCONFIRMED["timed out"][0])
         : this.#unconfirmed("timed out");
       this.#over.abort(error);
     }, CONFIRM_SECONDS * 1000);

@@ -681,7 +681,7 @@ Deno.test("whoever has confirmed goes by the answer to that alone; where it is l
   const rows = [
     ["the plain connection ends first", "camera"],
     ["it is lost", "ANSWER_LOST: the last answer of camera did not arrive: that device may have"],
-    ["it is late", "ANSWER_LOST: no answer within 120 s; that device may have stored this one"],
+    ["it is late", "ANSWER_LOST: no answer within 120 s: that device may have stored this one"],
   ] as const;
   for (const [how, expected] of rows) {
     using _timeouts = fastTimeouts(
