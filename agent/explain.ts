@@ -139,9 +139,9 @@ export const RUN_BOTH_AGAIN = "run both commands again";
 /** What to do about a failed pairing, by its finer reason or its code. */
 const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> = {
   "timed out": "; try again, and answer at both devices",
-  "asking": ": if nobody of you has started that, answer no there; then run the same command again",
-  "used up": ", and run that again",
-  "line over":
+  "busy": ": if nobody of you has started that, answer no there; then run the same command again",
+  "no numbers left": ", and run that again",
+  "line unusable":
     '; run "degu invite" there again; if nobody of you has used it, "degu peers" there ' +
     "lists who has",
   "ANSWER_LOST":
@@ -152,7 +152,7 @@ function pairingProblem(error: PairingError): string {
   const { code, reason, problem, peerName } = error;
   if (reason === "local") return NOT_CONFIRMED_HERE;
   if (reason === "remote") return `${notConfirmedThere(`${peerName}`)}: ${RUN_BOTH_AGAIN}`;
-  if (reason === "no device") {
+  if (reason === "no invitation") {
     return "no device waits there: check that the two are on the same network, and that the command " +
       "there still runs";
   }

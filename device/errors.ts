@@ -11,12 +11,12 @@ import { DeguError, type DeguErrorOptions } from "../base.ts";
  * - `"EXPIRED"`: the line expired more than a day ago, by the clock of this device.
  * - `"OWN"`: the other device is this one, or a copy of its directory.
  * - `"NOT_OPEN"`: the invitation has expired, was closed or was used, or takes no more numbers.
- * - `"UNREACHABLE"`: nothing answers at the addresses of the other device.
- * - `"REFUSED"`: the other device has refused what this one sent; its log says why.
+ * - `"UNREACHABLE"`: the other device doesn't answer at any of its addresses.
+ * - `"REFUSED"`: the other device has refused the message of this one; its log says why.
  * - `"BAD_ANSWER"`: the answer of the other device breaks the protocol.
  * - `"ANSWER_LOST"`: the last answer did not arrive: the other device may have stored this one.
  * - `"NOT_CONFIRMED"`: a person at one of the devices has not confirmed the number.
- * - `"BUSY"`: the other device is asking about another one, or strangers crowd its port.
+ * - `"BUSY"`: the other device is asking about a third one, or its port is overloaded.
  * - `"NAME_TAKEN"`: another peer has the name `peerName`.
  */
 export type PairingErrorCode =
@@ -35,24 +35,25 @@ export type PairingErrorCode =
   | "NAME_TAKEN";
 
 /**
- * The finer reason of a `PairingError`.
+ * A more specific reason than the `code` of a `PairingError`.
  *
  * - `"local"`: the person at this device has not confirmed the number.
- * - `"remote"`: the person at the other device has not confirmed it, or that device has left.
- * - `"timed out"`: no answer came in time.
- * - `"asking"`: the other device is asking about another one.
- * - `"used up"`: the other device takes no more numbers.
- * - `"no device"`: no device invites at the addresses.
- * - `"line over"`: the invitation of the line has ended, or its device can't be reached.
+ * - `"remote"`: the person at the other device has not confirmed the number, or that device has
+ *   left.
+ * - `"timed out"`: no person has answered in time.
+ * - `"busy"`: the other device is asking about a third one.
+ * - `"no numbers left"`: the other device takes no more numbers.
+ * - `"no invitation"`: no device invites at the addresses.
+ * - `"line unusable"`: the invitation of the line has ended, or its device can't be reached.
  */
 export type PairingReason =
   | "local"
   | "remote"
   | "timed out"
-  | "asking"
-  | "used up"
-  | "no device"
-  | "line over";
+  | "busy"
+  | "no numbers left"
+  | "no invitation"
+  | "line unusable";
 
 /**
  * Two devices were not paired, because of the line or of the other device.
@@ -74,7 +75,7 @@ export class PairingError extends DeguError {
   override readonly name: string = "PairingError";
   /** The reason, in capitals: `"NOT_OPEN"`. Stable, unlike the message. */
   override readonly code: PairingErrorCode;
-  /** The finer reason of some codes; else `null`. */
+  /** A more specific reason than some codes; `null` for the others. */
   readonly reason: PairingReason | null;
   /**
    * The name that another peer has, if the code is `"NAME_TAKEN"`; that of the other device, if it
@@ -104,8 +105,8 @@ export class PairingError extends DeguError {
  * - `"UNKNOWN"`: this device has no such peer, to connect to or to rename.
  * - `"FORGOTTEN"`: this device has forgotten the peer.
  * - `"NO_ADDRESS"`: no address of the peer is known.
- * - `"UNREACHABLE"`: no address of the peer answers; `cause` is an `AggregateError` with the error
- *   of each. Calling again may succeed.
+ * - `"UNREACHABLE"`: no address of the peer answers; `cause` is an `AggregateError` with the
+ *   error of each address. Calling again may succeed.
  * - `"CLOSED"`: the device was closed.
  */
 export type DeviceErrorCode =

@@ -56,7 +56,7 @@ export interface JoinOptions {
 
 export const JOIN_OPTIONS = ["peerName", "serving", "signal"];
 /** Creates the error of a device that is to be paired with itself. */
-export function ownDevice(argument: "line" | "addresses"): PairingError {
+export function ownDeviceError(argument: "line" | "addresses"): PairingError {
   const problem =
     "it is this device itself, or a copy of its directory: a device can't be paired with itself, and each " +
     "device needs a directory of its own";
@@ -64,7 +64,7 @@ export function ownDevice(argument: "line" | "addresses"): PairingError {
 }
 
 /** Creates the error of a joiner to whom the last answer does not come. */
-export function answerLost(problem: string, options?: ErrorOptions): PairingError {
+export function answerLostError(problem: string, options?: ErrorOptions): PairingError {
   const advice =
     ": that device may have stored this one, which has not stored it; join again with a new invitation";
   return new PairingError("ANSWER_LOST", problem + advice, { ...options, problem });
@@ -85,7 +85,7 @@ export async function joinDevice(
   const findAddresses = addressFinder(services, serving);
   const { keyHash, addresses, secret } = decodeLine(line);
   const id = deviceId(keyHash);
-  if (id === identity.authority.id) throw ownDevice("line");
+  if (id === identity.authority.id) throw ownDeviceError("line");
   if (peerName !== undefined) await peers.checkFree(peerName, id);
   const introduction = encodeMessage({
     secret,
@@ -143,7 +143,7 @@ export async function joinDevice(
     const proof = encodeMessage({ value: answer.value });
     const { status } = await sendMessage(connection, VALUE_URI, proof).catch((cause) => {
       if (!timeLimit.signal.aborted) joined.throwIfAborted();
-      throw answerLost(`the last answer of ${who} did not arrive`, { cause });
+      throw answerLostError(`the last answer of ${who} did not arrive`, { cause });
     });
     if (status !== 204) throw refused();
     const peer = await storePairing(services, {
@@ -233,7 +233,7 @@ function explainStep(
     "this line is not open any more: it has expired, was closed, or another device has used it";
   const fail = (code: PairingErrorCode, problem: string) => {
     const advice = `; check the peers of ${who}, and forget any that you don't recognize`;
-    return new PairingError(code, problem + advice, { reason: "line over", problem, cause });
+    return new PairingError(code, problem + advice, { reason: "line unusable", problem, cause });
   };
   // A port that is crowded by strangers is more likely than one that another program now uses.
   if (errors.some(isCut)) {

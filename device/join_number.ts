@@ -17,7 +17,7 @@ import { joinSignals, untilAborted } from "../net/connect.ts";
 import { plainMessageOf } from "../net/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
-import { answerLost, JOIN_OPTIONS, type JoinOptions, ownDevice } from "./join.ts";
+import { answerLostError, JOIN_OPTIONS, type JoinOptions, ownDeviceError } from "./join.ts";
 import { addressesToStore, addressFinder } from "./pairing_addresses.ts";
 import {
   type COMMITMENT,
@@ -55,7 +55,7 @@ export interface JoinByNumberOptions extends JoinOptions {
 const WHY_REFUSED = {
   busy: {
     code: "BUSY",
-    reason: "asking",
+    reason: "busy",
     why: "is asking about another device",
     advice: ": if you did not start that, answer no there, and try again",
   },
@@ -63,7 +63,7 @@ const WHY_REFUSED = {
   // too, and is not recommended.
   closed: {
     code: "NOT_OPEN",
-    reason: "used up",
+    reason: "no numbers left",
     why: "takes no more numbers: see what it says there",
     advice: ", and invite again",
   },
@@ -107,7 +107,7 @@ export async function joinByNumber(
   // The number is valid only while this connection is open.
   using _plain = answered.connection;
   const { address, offer, authority } = answered;
-  if (authority.id === identity.authority.id) throw ownDevice("addresses");
+  if (authority.id === identity.authority.id) throw ownDeviceError("addresses");
   using opened = new JoinersTry(answered, signal);
   await opened.reveal();
   await opened.ask(confirm);
@@ -145,7 +145,7 @@ async function commit(
         const response = await readBody(answer);
         if (status === 409) {
           const { reason } = decodeMessage(response, REFUSAL);
-          if (reason === "self") throw ownDevice("addresses");
+          if (reason === "self") throw ownDeviceError("addresses");
           const { code, why, advice, ...options } = WHY_REFUSED[reason];
           const problem = `the device at ${addressText(address)} ${why}`;
           throw new PairingError(code, problem + advice, { ...options, problem });
@@ -171,7 +171,7 @@ async function commit(
   const problem = "no device invites at these addresses";
   const advice =
     ": check that the two are on the same network, and that the invitation is still open";
-  const options = { reason: "no device", problem, cause } as const;
+  const options = { reason: "no invitation", problem, cause } as const;
   throw new PairingError(codeOfAttempts(cause), problem + advice, options);
 }
 
@@ -193,7 +193,7 @@ class JoinersTry implements Disposable {
     this.#signal = AbortSignal.any([cancelled, this.#over.signal]);
     this.#timer = setTimeout(() => {
       const error = this.#hasConfirmed
-        ? answerLost(UNCONFIRMED["timed out"][0])
+        ? answerLostError(UNCONFIRMED["timed out"][0])
         : this.#unconfirmed("timed out");
       this.#over.abort(error);
     }, CONFIRM_SECONDS * 1000);
@@ -248,7 +248,7 @@ class JoinersTry implements Disposable {
     const problem = `the last answer of ${this.#answered.offer.name} did not arrive`;
     const message = encodeMessage({});
     const send = () => sendMessage(secure, CONFIRMED_URI, message);
-    this.#check(await this.#step(send, (cause) => answerLost(problem, { cause })));
+    this.#check(await this.#step(send, (cause) => answerLostError(problem, { cause })));
   }
 
   [Symbol.dispose](): void {

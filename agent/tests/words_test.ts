@@ -10,7 +10,7 @@ import { Output } from "@degu/internal/agent/output.ts";
 import { progressLine } from "@degu/internal/agent/progress_bar.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
-import { answerLost, ownDevice } from "@degu/internal/device/join.ts";
+import { answerLostError, ownDeviceError } from "@degu/internal/device/join.ts";
 import {
   differsAtTargetError,
   unreadableEntryError,
@@ -173,31 +173,31 @@ Deno.test("what the library says to programs is said to people in their words", 
     ],
     [
       "its own line",
-      ownDevice("line"),
+      ownDeviceError("line"),
       "it is this device itself, or a copy of its directory: a device can't be paired with itself, and " +
       "each device needs a directory of its own",
     ],
     [
       "a line that is over",
-      pairing("NOT_OPEN", "line over", "this line is not open any more"),
+      pairing("NOT_OPEN", "line unusable", "this line is not open any more"),
       'this line is not open any more; run "degu invite" there again; if nobody of you has used it, ' +
       '"degu peers" there lists who has',
     ],
     [
       "nobody waits at --address",
-      pairing("NOT_OPEN", "no device", "no device invites there"),
+      pairing("NOT_OPEN", "no invitation", "no device invites there"),
       "no device waits there: check that the two are on the same network, and that the command there " +
       "still runs",
     ],
     [
       "a second receiver",
-      pairing("BUSY", "asking", "desk is asking about another device"),
+      pairing("BUSY", "busy", "desk is asking about another device"),
       "desk is asking about another device: if nobody of you has started that, answer no there; " +
       `then ${again}`,
     ],
     [
       "five numbers that were not confirmed",
-      pairing("NOT_OPEN", "used up", "desk takes no more numbers"),
+      pairing("NOT_OPEN", "no numbers left", "desk takes no more numbers"),
       "desk takes no more numbers, and run that again",
     ],
     [
@@ -213,7 +213,7 @@ Deno.test("what the library says to programs is said to people in their words", 
     ],
     [
       "a last answer that is lost",
-      answerLost("the last answer of desk did not arrive"),
+      answerLostError("the last answer of desk did not arrive"),
       "the last answer of desk did not arrive, so it may trust this device already: pair the two " +
       'again, or "degu forget" this one there',
     ],

@@ -224,17 +224,17 @@ const PAIRING: Record<
 
 /** The finer reasons, by the name of the row. */
 const REASONS: Readonly<Record<string, readonly PairingReason[]>> = {
-  "an invitation that was closed": ["line over"],
-  "the inviter hangs up on the secret": ["line over"],
-  "a number of an invitation that was closed": ["no device"],
-  "no number is left": ["used up"],
-  "nobody answers at the address of a line": ["line over"],
-  "nobody answers at an address": ["no device"],
-  "a name that can't be looked up": ["no device"],
+  "an invitation that was closed": ["line unusable"],
+  "the inviter hangs up on the secret": ["line unusable"],
+  "a number of an invitation that was closed": ["no invitation"],
+  "no number is left": ["no numbers left"],
+  "nobody answers at the address of a line": ["line unusable"],
+  "nobody answers at an address": ["no invitation"],
+  "a name that can't be looked up": ["no invitation"],
   "a no here": ["local"],
   "a no there": ["remote"],
   "nobody says anything": ["timed out", "remote"],
-  "another one is asked about": ["asking"],
+  "another one is asked about": ["busy"],
 };
 
 for (const [code, rows] of Object.entries(PAIRING)) {
