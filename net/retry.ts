@@ -10,12 +10,12 @@
  * | `net/connection_pool.ts`    | a request, if its connection had closed  | once            |
  * | `device/reach_inviter.ts`   | a connection that an inviter cuts        | 9 times         |
  * | `files/transfer/upload.ts`  | a `PUT`, if the server has another part  | once            |
- * | `files/tree/upload_tree.ts` | the reading of a small file that changes | once            |
- * | `files/tree/copies.ts`      | a request for several small files        | once            |
- * | `files/tree/copies.ts`      | a file that is cut or changes            | once            |
+ * | `files/tree/local_tree.ts`  | the reading of a small file that changes | once            |
+ * | `files/tree/file_copier.ts` | a request for several small files        | once            |
+ * | `files/tree/file_copier.ts` | a file that is cut or changes            | once            |
  * | `files/tree/deletions.ts`   | the naming of a received file            | once            |
- * | `files/tree/transfer.ts`    | a list of a tree that changes meanwhile  | 3 times         |
- * | `files/tree/transfer.ts`    | the whole tree, by `retryIf`             | `retries` times |
+ * | `files/tree/copy_tree.ts`   | a list of a tree that changes meanwhile  | 3 times         |
+ * | `files/tree/copy_tree.ts`   | the whole tree, by `retryIf`             | `retries` times |
  * | a program                   | a call of its own, by `retry`            | `retries` times |
  * | `agent/peer_connections.ts` | a call of a command, by `retry`          | `retries` times |
  * | `agent/peer_connections.ts` | a call over a silent connection          | at each silence |

@@ -6,37 +6,48 @@
 import type { Connector, Requester } from "../../client.ts";
 import { TransferClient } from "../transfer/client.ts";
 import { endsAll, isCut } from "../transfer_error.ts";
-import type { TreeEnds } from "./ends.ts";
+import { LocalTree } from "./local_tree.ts";
 import type { TreeSettings } from "./options.ts";
+import { RemoteState, RemoteTree } from "./remote_tree.ts";
 import type { TreeReport } from "./report.ts";
+import type { TreeSource, TreeTarget } from "./sides.ts";
+
+/** A connection, with the two sides as they are used over it. */
+export interface TreeWorker {
+  readonly client: TransferClient;
+  readonly source: TreeSource;
+  readonly target: TreeTarget;
+}
 
 export class TreeAttempt implements Disposable {
   readonly settings: TreeSettings;
-  readonly ends: TreeEnds;
   readonly report: TreeReport;
-  readonly #clients: TransferClient[];
+  readonly #workers: TreeWorker[] = [];
 
+  /** @param label Names the peer in errors, and says whether it is the source. */
   constructor(
-    label: string,
+    label: "from" | "to",
     peer: Requester | Connector,
     settings: TreeSettings,
-    ends: TreeEnds,
     report: TreeReport,
   ) {
     this.settings = settings;
-    this.ends = ends;
     this.report = report;
     const { connections, signal } = settings;
-    const first = new TransferClient(label, peer, { signal });
-    this.#clients = [first];
-    while (first.canReconnect && this.#clients.length < connections) {
-      this.#clients.push(new TransferClient(label, peer, { signal }));
-    }
+    const isDownload = label === "from";
+    const local = new LocalTree(settings, !isDownload);
+    const state = new RemoteState();
+    do {
+      const client = new TransferClient(label, peer, { signal });
+      const remote = new RemoteTree(client, settings, isDownload, state);
+      const [source, target] = isDownload ? [remote, local] : [local, remote];
+      this.#workers.push({ client, source, target });
+    } while (this.first.client.canReconnect && this.#workers.length < connections);
   }
 
   /** The connection of all that is done one after the other. */
-  get first(): TransferClient {
-    return this.#clients[0]!;
+  get first(): TreeWorker {
+    return this.#workers[0]!;
   }
 
   /**
@@ -46,12 +57,12 @@ export class TreeAttempt implements Disposable {
    */
   async run<Job>(
     queues: readonly (readonly Job[])[],
-    run: (client: TransferClient, job: Job) => Promise<void>,
+    run: (worker: TreeWorker, job: Job) => Promise<void>,
   ): Promise<void> {
     const shared = queues.map((jobs) => jobs.values());
-    await this.together(this.#clients.map((client, i) => async () => {
+    await this.together(this.#workers.map((worker, i) => async () => {
       for (const jobs of i % 2 === 0 ? shared : shared.toReversed()) {
-        for (const job of jobs) await run(client, job);
+        for (const job of jobs) await run(worker, job);
       }
     }));
   }
@@ -73,7 +84,7 @@ export class TreeAttempt implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const client of this.#clients) client[Symbol.dispose]();
+    for (const { client } of this.#workers) client[Symbol.dispose]();
   }
 }
 

@@ -1,17 +1,16 @@
 /**
- * The end of a call with `delete`, once everything else is at the target: what only the target has
- * is deleted, and so is what has the place of something of another kind, which gets its name then.
+ * The end of a call with `delete`, once everything else is at the target: entries that only the
+ * target has are deleted, also those whose names something of another kind gets.
  *
- * Such a late file is received first, as a part; then what is in its way is deleted with all the
- * rest, under the same rules; then the part gets its name. Whatever stops the call, one of the two
- * is there.
+ * The files of such a group are received first. Then the entries are deleted, by the same rules as
+ * all others. Then the files get their names. If the call is interrupted, the target has either.
  */
 
 import type { TreeResult } from "../options.ts";
-import type { TransferClient } from "../transfer/client.ts";
 import { isCut } from "../transfer_error.ts";
-import { rethrowIfFatal, type TreeAttempt } from "./attempt.ts";
-import type { ReceivedPart, TreeCopies } from "./copies.ts";
+import { rethrowIfFatal, type TreeAttempt, type TreeWorker } from "./attempt.ts";
+import type { FileCopier, NameConflict, ReceivedFile } from "./file_copier.ts";
+import type { NameConflicts } from "./name_conflicts.ts";
 import {
   type CopyTask,
   type DeferredGroup,
@@ -19,7 +18,6 @@ import {
   failuresOf,
   type Plan,
 } from "./plan.ts";
-import type { NameConflicts } from "./name_conflicts.ts";
 import { directoryAbove, TreeNode } from "./tree.ts";
 import {
   missingDirectoryError,
@@ -28,26 +26,24 @@ import {
   unnameableError,
 } from "./tree_errors.ts";
 
-/**
- * The directories in which nothing may be deleted, each with a node of the source that the target
- * lists by another name; `null` if it can't be listed.
- */
+/** The directories in which nothing may be deleted: see {@linkcode TreeDeletions}. */
 type Respelled = ReadonlyMap<DeletionScope, TreeNode | null>;
 
 export class TreeDeletions {
   readonly #attempt: TreeAttempt;
   readonly #plan: Plan;
-  readonly #copies: TreeCopies;
+  readonly #copier: FileCopier;
   readonly #names: NameConflicts;
-  /** The late files that have arrived, and have no names yet. */
-  readonly #received = new Map<CopyTask, ReceivedPart>();
+  /** The files of groups that have arrived, and have no names yet. */
+  readonly #received = new Map<CopyTask, ReceivedFile>();
+  readonly #conflicts: NameConflict[] = [];
   /** The entries that could not be deleted, each of which was reported. */
   readonly #undeleted = new Set<TreeNode>();
 
-  constructor(attempt: TreeAttempt, plan: Plan, copies: TreeCopies, names: NameConflicts) {
+  constructor(attempt: TreeAttempt, plan: Plan, copier: FileCopier, names: NameConflicts) {
     this.#attempt = attempt;
     this.#plan = plan;
-    this.#copies = copies;
+    this.#copier = copier;
     this.#names = names;
   }
 
@@ -60,7 +56,7 @@ export class TreeDeletions {
     const plan = this.#plan;
     const why = this.#whyNot(tooMany);
     if (why !== null) {
-      for (const late of plan.deferred) this.#fail(late);
+      for (const group of plan.deferred) this.#fail(group);
       if (why === "limit") {
         report.failed(TreeNode.root(), overLimitError(tooMany!, maxDelete), "target");
       }
@@ -70,11 +66,12 @@ export class TreeDeletions {
     const [kept, deferred] = [true, false].map((isKept) => {
       return plan.deferred.filter(({ scope }) => respelled.has(scope) === isKept);
     }) as [DeferredGroup[], DeferredGroup[]];
-    for (const late of kept) this.#fail(late);
+    for (const group of kept) this.#fail(group);
     if (!dryRun && !await this.#receive(deferred)) return "failed";
     await this.#deleteAll(respelled);
     for (const node of plan.unnameable) report.failed(node, unnameableError(node), "target");
-    for (const late of deferred) await this.#place(late);
+    for (const group of deferred) await this.#place(group);
+    await this.#names.settle(this.#conflicts);
     return [...respelled.values()].some((node) => node !== null) ? "spelling" : null;
   }
 
@@ -89,32 +86,32 @@ export class TreeDeletions {
   }
 
   /**
-   * Finds the directories in which nothing may be deleted, since the target lists a wanted node by
-   * another name, or not at all: any superfluous entry may be that node. The first such node comes
-   * with each directory; `null` with a directory that can't be listed.
+   * Finds the directories in which nothing may be deleted, because the disk of the target changed a
+   * name in them: any extra entry could be the renamed one. Maps each to the first such node, or to
+   * `null` if it can't be listed.
    */
   async #findRespelled(): Promise<Respelled> {
-    const { ends, report, settings } = this.#attempt;
+    const { report, settings } = this.#attempt;
     // Only copying shows by which names the disk of the target lists files.
     if (settings.dryRun) return new Map();
     const { deletions, keptDirectories } = this.#plan;
     const respelled = new Map<DeletionScope, TreeNode | null>();
     const scopes = new Set<DeletionScope>();
     for (const { node, scope } of deletions) if (!keptDirectories.has(node)) scopes.add(scope);
-    await this.#attempt.run([[...scopes]], async (client, scope) => {
+    await this.#attempt.run([[...scopes]], async ({ client, target }, scope) => {
       const { directory, wanted, maybePresent } = scope;
       try {
-        const entries = await ends.list(client, directory.path);
+        const entries = await target.listDirectory(directory.path);
         const names = entries && new Set(entries.map(({ name }) => name));
-        let other = names && wanted.find(({ name }) => !names.has(name));
+        let renamed = names && wanted.find(({ name }) => !names.has(name));
         for (const skipped of maybePresent) {
-          if (other === undefined && await ends.has(client, skipped)) other = skipped;
+          if (renamed === undefined && await target.stat(skipped) !== null) renamed = skipped;
         }
-        if (other !== undefined) respelled.set(scope, other);
+        if (renamed !== undefined) respelled.set(scope, renamed);
       } catch (error) {
         rethrowIfFatal(error, client);
         respelled.set(scope, null);
-        // What is in the way in the directory is told by itself.
+        // What is in the way in the directory is reported by itself.
         report.failed(directory, error, "target");
       }
     });
@@ -133,19 +130,19 @@ export class TreeDeletions {
     // Directories after their entries; all of equal depth at the same time.
     for (const nodes of byDepth(chosen)) {
       if (settings.dryRun) nodes.forEach((node) => report.deleted(node));
-      else await this.#attempt.run([nodes], (client, node) => this.#deleteOne(client, node));
+      else await this.#attempt.run([nodes], (worker, node) => this.#deleteOne(worker, node));
     }
     for (const [{ directory }, node] of respelled) {
       if (node !== null) report.failed(directory, renamedByDiskError(node), "target");
     }
   }
 
-  async #deleteOne(client: TransferClient, node: TreeNode): Promise<void> {
+  async #deleteOne({ client, target }: TreeWorker, node: TreeNode): Promise<void> {
     if (this.#plan.keptDirectories.has(node)) return;
-    const { ends, report } = this.#attempt;
-    report.deleting(node);
+    const { report } = this.#attempt;
+    report.noteDeletion(node);
     try {
-      await ends.remove(client, node);
+      await target.remove(node);
     } catch (error) {
       rethrowIfFatal(error, client);
       this.#undeleted.add(node);
@@ -160,72 +157,72 @@ export class TreeDeletions {
     this.#plan.keep(node);
   }
 
-  /** Receives late files; false if one of them has failed. */
+  /** Receives the files of groups; false if one of them has failed. */
   async #receive(deferred: readonly DeferredGroup[]): Promise<boolean> {
     const copies = deferred.flatMap(({ copies }) => copies);
     const failed = new Set<TreeNode>();
-    await this.#attempt.run([copies], async (client, copy) => {
-      const received = await this.#copies.copyPart(client, copy);
-      if (received === null) failed.add(copy.node);
-      else this.#received.set(copy, received);
+    await this.#attempt.run([copies], async (worker, task) => {
+      const received = await this.#copier.receive(worker, task);
+      if (received === null) failed.add(task.node);
+      else this.#received.set(task, received);
     });
     if (failed.size === 0) return true;
-    for (const late of deferred) this.#fail(late, failed);
+    for (const group of deferred) this.#fail(group, failed);
     return false;
   }
 
-  /** Gives late files their names, unless what is in their way could not be deleted. */
-  async #place(late: DeferredGroup): Promise<void> {
-    const { obstacle, copies, newDirectories } = late;
+  /** Gives the files of a group their names, unless their obstacle could not be deleted. */
+  async #place(group: DeferredGroup): Promise<void> {
+    const { obstacle, copies, newDirectories } = group;
     if (this.#plan.keptDirectories.has(obstacle)) {
       // Where the obstacle itself could not be deleted, its path has failed already.
-      const told = newDirectories[0] ?? copies[0]!.node;
-      return this.#fail(late, new Set(this.#undeleted.has(obstacle) ? [told] : []));
+      const reported = newDirectories[0] ?? copies[0]!.node;
+      return this.#fail(group, new Set(this.#undeleted.has(obstacle) ? [reported] : []));
     }
-    if (this.#attempt.settings.dryRun) return this.#copies.reportDryRun(copies);
+    if (this.#attempt.settings.dryRun) return this.#copier.reportDryRun(copies);
     const failed = await this.#names.makeDirectories(newDirectories);
-    const placed = copies.filter((copy) => {
-      const above = directoryAbove(copy.node, failed);
+    const placed = copies.filter((task) => {
+      const above = directoryAbove(task.node, failed);
       if (above === null) return true;
-      this.#giveUp(copy);
-      this.#attempt.report.failed(copy.node, missingDirectoryError(copy.node, failed.get(above)));
+      this.#giveUp(task);
+      this.#attempt.report.failed(task.node, missingDirectoryError(task.node, failed.get(above)));
       return false;
     });
-    await this.#attempt.run([placed], (client, copy) => this.#placeOne(client, copy));
+    await this.#attempt.run([placed], (worker, task) => this.#placeOne(worker, task));
   }
 
-  async #placeOne(client: TransferClient, copy: CopyTask): Promise<void> {
-    const { part, meter } = this.#received.get(copy)!;
+  async #placeOne(worker: TreeWorker, task: CopyTask): Promise<void> {
+    const { client, target } = worker;
+    const { result, meter } = this.#received.get(task)!;
     for (let attempt = 1;; attempt++) {
       try {
-        if (await part.place(client)) this.#copies.copied(copy.node, part.result, meter);
-        else {
-          meter(0);
-          await this.#copies.copySingle(client, { ...copy, late: null });
-        }
+        if (await target.place(task)) return this.#copier.copied(task.node, result, meter);
+        meter(0);
+        this.#conflicts.push(...await this.#copier.copySingle(worker, { ...task, group: null }));
         return;
       } catch (error) {
         if (attempt === 1 && client.canReconnect && isCut(error)) continue;
         rethrowIfFatal(error, client);
         meter(0);
-        return this.#attempt.report.failed(copy.node, error);
+        return this.#attempt.report.failed(task.node, error);
       }
     }
   }
 
-  /** Reports what can't get the name of something that stays, unless that was told already. */
-  #fail(late: DeferredGroup, told: ReadonlySet<TreeNode> = new Set()): void {
-    for (const copy of late.copies) this.#giveUp(copy);
-    for (const [node, error] of failuresOf(late)) {
-      if (!told.has(node)) this.#attempt.report.failed(node, error);
+  /** Reports what can't get the name of something that stays, unless that was done already. */
+  #fail(group: DeferredGroup, reported: ReadonlySet<TreeNode> = new Set()): void {
+    for (const task of group.copies) this.#giveUp(task);
+    for (const [node, error] of failuresOf(group)) {
+      if (!reported.has(node)) this.#attempt.report.failed(node, error);
     }
   }
 
-  /** Removes the part of a file that does not get its name. */
-  #giveUp(copy: CopyTask): void {
-    const received = this.#received.get(copy);
-    received?.meter(0);
-    received?.part.discard();
+  /** Removes the bytes of a file that does not get its name. */
+  #giveUp(task: CopyTask): void {
+    const received = this.#received.get(task);
+    if (received === undefined) return;
+    received.meter(0);
+    this.#attempt.first.target.discard(task);
   }
 }
 

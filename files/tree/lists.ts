@@ -4,8 +4,8 @@ import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { type DirectoryEntry, EntryParser, type TreeEntry } from "../entries.ts";
 import { directoryUriOf } from "../file_name.ts";
 import { TransferClient } from "../transfer/client.ts";
-import { addEntry, entriesOf, entriesOfTree, requestList, treeUriOf } from "./read_tree.ts";
-import { TreeNode } from "./tree.ts";
+import { entriesOf, entriesOfTree, requestList, treeUriOf } from "./remote_list.ts";
+import { addEntry, TreeNode } from "./tree.ts";
 
 /**
  * Lists a directory that a `FilesApp` with `list: true` serves, in no particular order. Entries are

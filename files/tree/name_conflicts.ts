@@ -1,19 +1,18 @@
 /**
- * Names that are taken at the target, by something that its list did not have.
+ * Names that are taken at the target, although its list did not have them.
  *
- * Its disk may ignore case, compose letters otherwise, or drop dots at the end: it shows that by
- * names that are taken, and were not listed. Or something came, or changed, since the list. Missing
- * directories are made here, too, since that shows which names are one directory there.
+ * The disk of the target may ignore case, compose letters otherwise, or drop dots at the end of
+ * a name. Or another program has added or changed something since the list. Missing directories
+ * are also made here: that shows which names are one directory at the target.
  */
 
 import { StatusError } from "../../client.ts";
 import { isSameTime } from "../conditions.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { rethrowIfFatal, type TreeAttempt } from "./attempt.ts";
-import { BATCH_FILES, type TreeCopies } from "./copies.ts";
-import type { DirectoryOutcome, Outcomes } from "./ends.ts";
-import { type CopyTask, isNew } from "./plan.ts";
-import { findTaken, requestStamp, uriOfNode } from "./requests.ts";
+import type { FileCopier, NameConflict } from "./file_copier.ts";
+import type { CopyTask } from "./plan.ts";
+import { ABSENT } from "./sides.ts";
 import { comparableName, directoryAbove, TreeNode } from "./tree.ts";
 import {
   blockedByOtherKindError,
@@ -30,53 +29,53 @@ export type FirstStamps = Map<string, Pick<TreeNode, "size" | "modified"> | null
 
 export class NameConflicts {
   readonly #attempt: TreeAttempt;
-  readonly #copies: TreeCopies;
+  readonly #copier: FileCopier;
   readonly #firstStamps: FirstStamps;
-  /** Whether the target is there, and can't be listed: any name may be there. */
+  /** Whether the target exists, and can't be listed: it may have any name. */
   isUnlisted = false;
   /** Directories of the source that the target lists by other names. */
   readonly #respelled = new Set<TreeNode>();
 
   /** @param firstStamps Shared by all attempts of a call. */
-  constructor(attempt: TreeAttempt, copies: TreeCopies, firstStamps: FirstStamps) {
+  constructor(attempt: TreeAttempt, copier: FileCopier, firstStamps: FirstStamps) {
     this.#attempt = attempt;
-    this.#copies = copies;
+    this.#copier = copier;
     this.#firstStamps = firstStamps;
   }
 
-  /** Whether the target has had a file all along, and lists it by another name. */
+  /** Whether the target lists a file, or a directory that it is in, by another name. */
   #isRespelled({ node, target }: CopyTask): boolean {
     const isOther = target !== null && target.name !== node.name;
     return isOther || directoryAbove(node, this.#respelled) !== null;
   }
 
   /**
-   * The entries that the target lists for nodes whose names are taken there: of their own names, or
-   * else of the only name that is alike and that the source does not have; `null` if there is none,
-   * or if the source has another name that is alike and not listed: then the disk there takes two
+   * Finds the entries that the target lists for nodes whose names are taken: that of the same name,
+   * or else of the only similar name that the source does not have. The entry is `null` if there is
+   * none, or if the source has another similar name that is not listed: then the disk takes two
    * names for the same. The result lacks nodes whose directory can't be listed.
    */
-  async #listedAs(
+  async #findEntries(
     nodes: readonly TreeNode[],
   ): Promise<ReadonlyMap<TreeNode, DirectoryEntry | null>> {
-    const found = new Map<TreeNode, DirectoryEntry | null>();
-    for (const [parent, some] of Map.groupBy(nodes, ({ parent }) => parent!)) {
+    const entriesByNode = new Map<TreeNode, DirectoryEntry | null>();
+    for (const [parent, siblings] of Map.groupBy(nodes, ({ parent }) => parent!)) {
       const entries = await this.#entriesOf(parent);
       if (entries === null) continue;
       const listed = new Map(entries.map((entry) => [entry.name, entry]));
-      const others = entries.filter(({ name }) => parent.get(name) === null);
-      const othersAlike = Map.groupBy(others, ({ name }) => comparableName(name));
+      const extra = entries.filter(({ name }) => parent.get(name) === null);
+      const extraByName = Map.groupBy(extra, ({ name }) => comparableName(name));
       const unlisted = [...parent.children!.values()].filter(({ name }) => !listed.has(name));
-      const unlistedAlike = Map.groupBy(unlisted, ({ name }) => comparableName(name));
-      for (const node of some) {
+      const unlistedByName = Map.groupBy(unlisted, ({ name }) => comparableName(name));
+      for (const node of siblings) {
         const key = comparableName(node.name);
-        const rivals = unlistedAlike.get(key)?.filter((each) => each !== node) ?? [];
-        const [only, another] = othersAlike.get(key) ?? [];
-        const entry = listed.get(node.name) ?? (another === undefined ? only : undefined);
-        found.set(node, rivals.length > 0 ? null : entry ?? null);
+        const rivals = unlistedByName.get(key)?.filter((rival) => rival !== node) ?? [];
+        const similar = extraByName.get(key) ?? [];
+        const entry = listed.get(node.name) ?? (similar.length === 1 ? similar[0] : undefined);
+        entriesByNode.set(node, rivals.length > 0 ? null : entry ?? null);
       }
     }
-    return found;
+    return entriesByNode;
   }
 
   /**
@@ -87,42 +86,29 @@ export class NameConflicts {
    * of each. Of several in one another the outermost is reported.
    */
   async makeDirectories(missing: readonly TreeNode[]): Promise<ReadonlyMap<TreeNode, unknown>> {
-    const { first, ends } = this.#attempt;
-    const there: TreeNode[] = [];
+    const { client, target } = this.#attempt.first;
+    const existing: TreeNode[] = [];
     const created: TreeNode[] = [];
     const failed = new Map<TreeNode, unknown>();
-    for await (const [node, { error, isNew }] of this.#requestDirectories(missing)) {
-      if (error !== null) this.#failDirectory(node, error, failed);
-      else (isNew ? created : there).push(node);
-    }
-    // If the target could not be listed, its directories may have been there before.
-    for (const [node, as] of this.isUnlisted ? [] : await this.#listedAs(there)) {
-      if (as !== null) {
-        if (as.name !== node.name) this.#respelled.add(node);
-        continue;
+    for await (const [node, { error, isNew }] of target.mkdir(missing)) {
+      if (error === null) (isNew ? created : existing).push(node);
+      else {
+        rethrowIfFatal(error, client);
+        this.#failDirectory(node, error, failed);
       }
-      this.#failDirectory(node, sameNameError(node), failed);
+    }
+    // If the target could not be listed, it may have had its directories before.
+    for (const [node, entry] of this.isUnlisted ? [] : await this.#findEntries(existing)) {
+      if (entry === null) this.#failDirectory(node, sameNameError(node), failed);
+      else if (entry.name !== node.name) this.#respelled.add(node);
     }
     // If the disk takes the names of two directories for one, the second fails, and what was made
     // in it lies in the first one: that is removed.
     for (const node of created.reverse()) {
       if (directoryAbove(node, failed) === null) continue;
-      await ends.remove(first, node).catch((error) => rethrowIfFatal(error, first));
+      await target.remove(node).catch((error) => rethrowIfFatal(error, client));
     }
     return failed;
-  }
-
-  /** Makes directories; throws an error that concerns all of them. */
-  async *#requestDirectories(nodes: readonly TreeNode[]): Outcomes<TreeNode, DirectoryOutcome> {
-    const { first, ends } = this.#attempt;
-    for (let start = 0; start < nodes.length; start += BATCH_FILES) {
-      for await (
-        const each of ends.makeDirectories(first, nodes.slice(start, start + BATCH_FILES))
-      ) {
-        if (each[1].error !== null) rethrowIfFatal(each[1].error, first);
-        yield each;
-      }
-    }
   }
 
   #failDirectory(node: TreeNode, error: unknown, failed: Map<TreeNode, unknown>): void {
@@ -134,48 +120,44 @@ export class NameConflicts {
    * Finds the files of the target that moved files may replace: those that had their names before
    * the call sent anything. A file that is the same already need not be sent.
    */
-  async findReplaced(copies: readonly CopyTask[]): Promise<CopyTask[]> {
-    await this.#findStamps(copies.filter(({ node }) => !this.#firstStamps.has(keyOf(node))));
-    const found: CopyTask[] = [];
+  async findReplaced(tasks: readonly CopyTask[]): Promise<CopyTask[]> {
+    await this.#findStamps(
+      tasks.map(({ node }) => node).filter((node) => !this.#firstStamps.has(keyOf(node))),
+    );
+    const replacing: CopyTask[] = [];
     const sameSizes: CopyTask[] = [];
-    for (const copy of copies) {
-      const { node } = copy;
+    for (const task of tasks) {
+      const { node } = task;
       const stamp = this.#firstStamps.get(keyOf(node)) ?? null;
       if (stamp === null) {
-        found.push(copy);
+        replacing.push(task);
         continue;
       }
       const target = new TreeNode(node.parent, node.name, "file", stamp.size, stamp.modified);
-      const replacing: CopyTask = { ...copy, target, replaces: "target" };
-      if (stamp.size === node.size) sameSizes.push(replacing);
-      else found.push(replacing);
+      const isSameSize = stamp.size === node.size;
+      (isSameSize ? sameSizes : replacing).push({ ...task, target, condition: "listed" });
     }
-    await this.#copies.compareEach(sameSizes, (copy, isSame) => {
-      found.push(isSame ? { ...copy, replaces: "same" } : copy);
+    await this.#copier.compareEach(sameSizes, (task, isSame) => {
+      replacing.push(isSame ? { ...task, condition: "same" } : task);
     });
-    return found;
+    return replacing;
   }
 
   /** Finds the sizes and times of the files of the target that have the names of moved files. */
-  async #findStamps(copies: readonly CopyTask[]): Promise<void> {
-    const { first, settings: { uri } } = this.#attempt;
-    const taken: TreeNode[] = [];
-    for (let start = 0; start < copies.length; start += BATCH_FILES) {
-      const batch = copies.slice(start, start + BATCH_FILES);
-      for (const { node } of await findTaken(first, uri, batch)) taken.push(node);
-    }
-    for (const { node } of copies) this.#firstStamps.set(keyOf(node), null);
+  async #findStamps(nodes: readonly TreeNode[]): Promise<void> {
+    const { target } = this.#attempt.first;
+    const digests = await target.digests(nodes);
+    const taken = nodes.filter((_, i) => digests[i] !== ABSENT);
+    for (const node of nodes) this.#firstStamps.set(keyOf(node), null);
     for (const [parent, nodes] of Map.groupBy(taken, ({ parent }) => parent!)) {
       const entries = await this.#entriesOf(parent);
       const listed = entries && new Map(entries.map((entry) => [entry.name, entry]));
       for (const node of nodes) {
-        // Without a list, nothing tells whether the target has the file by another name.
-        const stamp = listed === null
-          ? await requestStamp(first, uriOfNode(uri, node))
-          : this.#ownEntry(node, listed);
-        if (stamp === null) continue;
-        const { size, modified } = stamp;
-        this.#firstStamps.set(keyOf(node), { size, modified: Number(modified) });
+        // Without a list, nothing shows whether the target has the file by another name.
+        const entry = listed === null ? await target.stat(node) : this.#ownEntry(node, listed);
+        if (entry?.kind !== "file") continue;
+        const { size, modified } = entry;
+        this.#firstStamps.set(keyOf(node), { size, modified: modified.getTime() });
       }
     }
   }
@@ -192,9 +174,8 @@ export class NameConflicts {
 
   /** Lists a directory of the target; `null` if it can't be listed. */
   async #entriesOf({ path }: TreeNode): Promise<readonly DirectoryEntry[] | null> {
-    const { ends, first } = this.#attempt;
     try {
-      return await ends.list(first, path);
+      return await this.#attempt.first.target.listDirectory(path);
     } catch (error) {
       // A server that has no list.
       if (error instanceof StatusError && error.status < 500) return null;
@@ -202,13 +183,12 @@ export class NameConflicts {
     }
   }
 
-  /** Decides about the files whose names were taken, each after the other. */
-  async decide(): Promise<void> {
-    while (this.#copies.taken.length > 0) {
-      const taken = this.#copies.taken.splice(0);
-      const named = new Map(taken.map(({ copy, sha256 }) => [copy, sha256]));
-      const changed = await this.#findChanged(await this.#findListed(named));
-      await this.#copies.copyInTurn(changed);
+  /** Decides about the files whose names are taken, and writes those that may be written. */
+  async settle(conflicts: readonly NameConflict[]): Promise<void> {
+    for (let open = conflicts; open.length > 0;) {
+      const digests = new Map(open.map(({ task, sha256 }) => [task, sha256]));
+      const tasks = await this.#findChanged(await this.#findListed(digests));
+      open = await this.#copier.copyInTurn(tasks);
     }
   }
 
@@ -220,38 +200,35 @@ export class NameConflicts {
    * @returns The files that have to be compared, with their SHA-256 if it is known.
    */
   async #findListed(
-    copies: ReadonlyMap<CopyTask, string | null>,
+    digests: ReadonlyMap<CopyTask, string | null>,
   ): Promise<ReadonlyMap<CopyTask, string | null>> {
-    // If the target could not be listed, its files may have been there before.
-    if (this.isUnlisted) return copies;
-    const { ends, report, settings: { move, compare } } = this.#attempt;
-    const taken = [...copies.keys()].filter(isNew);
-    const found = await this.#listedAs(taken.map(({ node }) => node));
+    // If the target could not be listed, it may have had its files before.
+    if (this.isUnlisted) return digests;
+    const { first: { target }, report, settings: { move, compare } } = this.#attempt;
+    const isNew = ({ condition }: CopyTask) => condition === "new";
+    const newNodes = [...digests.keys()].filter(isNew).map(({ node }) => node);
+    const entries = await this.#findEntries(newNodes);
     const listed = new Map<CopyTask, string | null>();
-    for (const [copy, sha256] of copies) {
-      const { node } = copy;
-      if (!isNew(copy)) {
-        listed.set(copy, sha256);
-        continue;
-      }
-      const there = found.get(node);
+    for (const [task, sha256] of digests) {
+      const { node } = task;
+      const entry = entries.get(node);
       // Without a list, only its content tells whether this call has written the file.
-      if (move && there === undefined) listed.set(copy, sha256);
-      else if (there?.kind === "file") {
-        const { name, size, modified } = there;
-        const as = new TreeNode(node.parent, name, "file", size, modified.getTime());
-        const found = { ...copy, target: as };
-        const isSame = size === node.size && isSameTime(as.modified, node.modified);
-        if (isSame && !move && compare === "time" && this.#isRespelled(found)) {
+      if (!isNew(task) || move && entry === undefined) listed.set(task, sha256);
+      else if (entry?.kind === "file") {
+        const { name, size, modified } = entry;
+        const file = new TreeNode(node.parent, name, "file", size, modified.getTime());
+        const listedTask = { ...task, target: file };
+        const isSame = size === node.size && isSameTime(file.modified, node.modified);
+        if (isSame && !move && compare === "time" && this.#isRespelled(listedTask)) {
           this.#unchanged(node);
-        } else listed.set(found, sha256);
+        } else listed.set(listedTask, sha256);
       } else {
-        ends.discard?.(copy);
-        const error = there === undefined
-          ? differsAtTargetError(node, ends)
-          : there === null
+        target.discard(task);
+        const error = entry === undefined
+          ? differsAtTargetError(node, target)
+          : entry === null
           ? sameNameError(node)
-          : blockedByOtherKindError(node, there);
+          : blockedByOtherKindError(node, entry);
         report.failed(node, error);
       }
     }
@@ -269,36 +246,35 @@ export class NameConflicts {
    * attempt whose answer was lost may have placed it, or another program. What has changed since it
    * was compared, or came since the target was listed, is not replaced.
    *
-   * With `move`, the equal file may be this very one, which is decided when its turn comes. No
-   * other file is replaced then: it came after this call had looked, or the target lists it by
-   * another spelling, and this call may have moved it there, from another name here.
+   * With `move`, an equal file may be the source file itself, so it is checked again before it is
+   * written. No other file is replaced then: it came after this call had looked, or the target
+   * lists it by another spelling, and this call may have moved it there, from another name.
    *
-   * @param copies The files, with their SHA-256 if it is known.
+   * @param digests The files, with their SHA-256 if it is known.
    * @returns The files that are to be written.
    */
-  async #findChanged(copies: ReadonlyMap<CopyTask, string | null>): Promise<CopyTask[]> {
-    const { ends, report, settings: { move, replace } } = this.#attempt;
+  async #findChanged(digests: ReadonlyMap<CopyTask, string | null>): Promise<CopyTask[]> {
+    const { first: { target }, report, settings: { move, replace } } = this.#attempt;
     const changed: CopyTask[] = [];
-    await this.#copies.compareEach([...copies.keys()], (copy, isSame) => {
-      const { node } = copy;
-      const isRespelled = this.#isRespelled(copy);
-      const hasBeenThere = !move && (this.isUnlisted || isRespelled);
-      const mayReplace = replace && isNew(copy) && hasBeenThere;
-      const sha256 = copies.get(copy)!;
-      const { size } = node;
-      const result = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256 };
+    await this.#copier.compareEach([...digests.keys()], (task, isSame) => {
+      const { node } = task;
+      const isRespelled = this.#isRespelled(task);
+      const mayBeOlder = !move && (this.isUnlisted || isRespelled);
+      const mayReplace = replace && task.condition === "new" && mayBeOlder;
       if (isSame && !move) {
-        ends.discard?.(copy);
-        if (isRespelled) this.#unchanged(node);
-        else this.#copies.copied(node, result);
-      } else if (isSame || mayReplace) {
-        changed.push({ ...copy, replaces: isSame ? "same" : "target" });
+        target.discard(task);
+        if (isRespelled) return this.#unchanged(node);
+        const { size } = node;
+        const sha256 = digests.get(task)!;
+        this.#copier.copied(node, { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256 });
+      } else if (isSame) {
+        changed.push({ ...task, condition: "same" });
+      } else if (mayReplace) {
+        changed.push({ ...task, condition: task.target === null ? "any" : "listed" });
       } else {
         const isOther = replace && !(move && isRespelled);
-        const error = isOther
-          ? changedMeanwhileError(node, ends)
-          : differsAtTargetError(node, ends);
-        report.failed(node, error);
+        const toError = isOther ? changedMeanwhileError : differsAtTargetError;
+        report.failed(node, toError(node, target));
       }
     });
     return changed;

@@ -1,4 +1,4 @@
-/** A directory whose files are removed here once they are at the target: uploads with `move`. */
+/** A source whose files are removed once they are at the target: uploads with `move`. */
 
 import { checkRemovable, Turns } from "../../internal/disk/files.ts";
 import { isMissing, syncAllIfPossible } from "../../internal/disk/names.ts";
@@ -14,13 +14,21 @@ import { isWithin, type TreeNode } from "./tree.ts";
 /** How far the clock of a disk may be ahead: a file with a later time was not written just now. */
 export const MAX_SKEW_MILLISECONDS = 300_000;
 
-/**
- * The outcome of a file that is at the target: it was removed here, or was gone already; it stays,
- * since it may have changed meanwhile; or it can't be removed.
- */
+/** The outcome of a file that is at the target. */
 type Removal =
-  | { readonly is: "removed" | "gone" | "kept" }
-  | { readonly is: "failed"; readonly error: unknown };
+  | { readonly kind: "removed" }
+  /** Another program has removed it. */
+  | { readonly kind: "gone" }
+  /** It may have changed since it was read. */
+  | { readonly kind: "kept" }
+  | { readonly kind: "failed"; readonly error: unknown };
+
+const KEPT: Removal = { kind: "kept" };
+
+interface OpenFile {
+  readonly seen: SeenFile;
+  readonly close: () => void | Promise<void>;
+}
 
 /**
  * The source of files that are moved. Each stays open from its reading to its removal, so that no
@@ -30,10 +38,8 @@ export class Outbox implements AsyncDisposable {
   readonly #settings: TreeSettings;
   readonly #root: Root;
   readonly #turns = new Turns();
-  /** How the files are closed that were read, and may be removed. */
-  readonly #open = new Map<TreeNode, () => void | Promise<void>>();
-  /** Files that this call has given their names at the target, as they were when they were read. */
-  readonly #written = new Map<TreeNode, SeenFile>();
+  /** The files that were read, as they were before that. */
+  readonly #open = new Map<TreeNode, OpenFile>();
   /** The directories from which files can be removed. */
   readonly #removable = new Set<TreeNode>();
   /** The directories from which files were removed. */
@@ -66,42 +72,31 @@ export class Outbox implements AsyncDisposable {
     }
   }
 
-  /** Keeps a file open that was read. */
-  hold(node: TreeNode, close: () => void | Promise<void>): void {
-    this.#open.set(node, close);
+  /** Keeps a file open that is read. */
+  hold(node: TreeNode, seen: SeenFile, close: () => void | Promise<void>): void {
+    this.#open.set(node, { seen, close });
   }
 
   isOpen(node: TreeNode): boolean {
     return this.#open.has(node);
   }
 
-  /** Notes that a file has its name at the target. */
-  written(node: TreeNode, seen: SeenFile): void {
-    this.#written.set(node, seen);
-  }
-
-  /** Closes the files that do not have their names at the target. */
-  async closeUnwritten(nodes: Iterable<TreeNode>): Promise<void> {
-    for (const node of nodes) if (!this.#written.has(node)) await this.close(node);
-  }
-
   /** Closes a file, which is not removed any more. */
   async close(node: TreeNode): Promise<void> {
-    const close = this.#open.get(node);
+    const file = this.#open.get(node);
     this.#open.delete(node);
-    this.#written.delete(node);
-    await close?.();
+    await file?.close();
   }
 
-  /** Removes the files that certainly are what was copied, and closes all of them. */
+  /** Removes files that are at the target, if they certainly are what was copied. */
   async *remove(
     nodes: readonly TreeNode[],
   ): AsyncGenerator<readonly [TreeNode, Removal], void, void> {
     for (const node of nodes) {
       if (this.#turns.isOver) await this.#turns.next(this.#root.path);
       this.#settings.signal.throwIfAborted();
-      const seen = this.#written.get(node);
-      const removal: Removal = seen === undefined ? { is: "kept" } : this.#removeOne(node, seen);
+      const file = this.#open.get(node);
+      const removal = file === undefined ? KEPT : this.#removeOne(node, file.seen);
       await this.close(node);
       yield [node, removal];
     }
@@ -110,17 +105,17 @@ export class Outbox implements AsyncDisposable {
   #removeOne(node: TreeNode, seen: SeenFile): Removal {
     const path = this.#root.pathOf(node.path);
     try {
-      if (this.#isRecent(seen)) return { is: "kept" };
+      if (this.#isRecent(seen)) return KEPT;
       const now = Deno.lstatSync(path);
-      // The server gives each copy its name by a rename, which here looks like another file.
+      // If the server serves this directory, its rename of the copy has put another file here.
       const isCopy = now.ino !== seen.info.ino && isLike(now, seen.info);
-      if (isCopy) return { is: "failed", error: ownTargetError(path) };
-      if (!isAsSeen(now, seen)) return { is: "kept" };
+      if (isCopy) return { kind: "failed", error: ownTargetError(path) };
+      if (!isAsSeen(now, seen)) return KEPT;
       Deno.removeSync(path);
       this.#emptied.add(dirname(path));
-      return { is: "removed" };
+      return { kind: "removed" };
     } catch (error) {
-      return isMissing(error) ? { is: "gone" } : { is: "failed", error };
+      return isMissing(error) ? { kind: "gone" } : { kind: "failed", error };
     }
   }
 
@@ -133,7 +128,7 @@ export class Outbox implements AsyncDisposable {
     });
   }
 
-  /** Syncs the removals: after a power failure, a file would replace its successor there. */
+  /** Syncs the removals: a file that comes back after a power failure would be moved again. */
   async finish(): Promise<void> {
     await syncAllIfPossible(this.#emptied);
   }

@@ -4,6 +4,7 @@
  */
 
 import { checkBoolean } from "../../internal/checks.ts";
+import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { coarserTimes, isSameTime } from "../conditions.ts";
 import { isGrown, MIN_REUSED_BYTES } from "../reuse.ts";
 import type { PlanRules } from "./options.ts";
@@ -20,29 +21,28 @@ import {
 /** The reason to skip a file that may still be being written. */
 export const UNSETTLED = "still being written";
 
-/**
- * What a file may replace:
- *
- * - `"nothing"`: the list of the target has no such name. Where something has it nevertheless, the
- *   target takes two names for the same;
- * - `"target"`: the entry of the target, or, if no list has told of any, whatever is there;
- * - `"same"`: only a file with the same content.
- */
-type Replaced = "nothing" | "target" | "same";
+/** What a file may replace. */
+export type Condition =
+  /**
+   * Nothing: the list of the target has no such name. If something has the name nevertheless, the
+   * disk takes two names for the same, or the list is out of date.
+   */
+  | "new"
+  /** Only the file that the target lists, as it was listed. */
+  | "listed"
+  /** Only a file with the same content. */
+  | "same"
+  /** Whatever has the name: no list says what that is, or it can't be read. */
+  | "any";
 
 /** A file that is to be copied. */
 export interface CopyTask {
   readonly node: TreeNode;
-  /** What the target lists for it, perhaps in another spelling; `null` if there is nothing. */
+  /** The entry that the target lists, perhaps by another spelling; `null` if it has none. */
   readonly target: TreeNode | null;
-  readonly replaces: Replaced;
-  /** What the file belongs to if it gets its name only after a deletion; else `null`. */
-  readonly late: DeferredGroup | null;
-}
-
-/** Whether nothing may have the name of a file. */
-export function isNew({ replaces }: CopyTask): boolean {
-  return replaces === "nothing";
+  readonly condition: Condition;
+  /** The group of a file that gets its name only after a deletion; else `null`. */
+  readonly group: DeferredGroup | null;
 }
 
 /** The path that a file gets at the target. */
@@ -50,9 +50,15 @@ export function targetPath({ node, target }: CopyTask): readonly string[] {
   return target === null ? node.path : [...node.parent!.path, target.name];
 }
 
-/** The file of the target that a copy may replace; `null` if there is none, or none is known. */
-export function replacedBy(copy: CopyTask): TreeNode | null {
-  return !isNew(copy) && copy.target?.kind === "file" ? copy.target : null;
+/** The file of the target that may be replaced; `null` if that is none, or unknown. */
+export function listedFileOf({ condition, target }: CopyTask): TreeNode | null {
+  return condition !== "new" && target?.kind === "file" ? target : null;
+}
+
+/** Whether a file can travel in a bundle: it is small, and the target knows what it may replace. */
+export function isSmall({ condition, group, node }: CopyTask): boolean {
+  const isKnown = condition === "new" || condition === "listed";
+  return node.size < BUNDLED_BELOW_BYTES && group === null && isKnown;
 }
 
 /**
@@ -97,10 +103,10 @@ interface BlockedDirectory {
 interface NodePair {
   readonly source: TreeNode | null;
   readonly target: TreeNode | null;
-  /** The directory above because of which nothing here can be copied; `null` if there is none. */
+  /** The parent directory that can't be made, so that nothing below it is copied. */
   readonly blocked: BlockedDirectory | null;
-  /** What the pair belongs to if it is in a directory whose name a file of the target has. */
-  late: DeferredGroup | null;
+  /** The deferred group of this pair, if a file of the target blocks one of its parents. */
+  group: DeferredGroup | null;
 }
 
 /** All that makes the target like the source. */
@@ -140,16 +146,16 @@ export class Plan {
   ) {
     this.#rules = rules;
     this.#isUnsettled = isUnsettled;
-    this.#compare({ source, target, blocked: null, late: null }, null);
+    this.#compare({ source, target, blocked: null, group: null }, null);
   }
 
   /** Notes a file that is the same at both ends, perhaps but for its permission bits. */
-  addUnchanged(copy: CopyTask): void {
-    const { node, target } = copy;
+  addUnchanged(task: CopyTask): void {
+    const { node, target } = task;
     this.unchanged.push(node);
     const { modes, replace } = this.#rules;
     const isKnown = node.mode !== null && target !== null && target.mode !== null;
-    if (modes && replace && isKnown && node.mode !== target.mode) this.modeChanges.push(copy);
+    if (modes && replace && isKnown && node.mode !== target.mode) this.modeChanges.push(task);
   }
 
   fail(node: TreeNode, error: unknown): void {
@@ -170,8 +176,8 @@ export class Plan {
 
   /** Fails whatever needs a deletion, since nothing is deleted. */
   cancelDeletions(): void {
-    for (const late of this.deferred.splice(0)) {
-      for (const [node, error] of failuresOf(late)) this.fail(node, error);
+    for (const group of this.deferred.splice(0)) {
+      for (const [node, error] of failuresOf(group)) this.fail(node, error);
     }
   }
 
@@ -179,23 +185,24 @@ export class Plan {
   #decideContent(node: TreeNode, target: TreeNode | null): void {
     const { compare, replace } = this.#rules;
     if (target === null) {
-      return void this.copies.push({ node, target, replaces: "nothing", late: null });
+      return void this.copies.push({ node, target, condition: "new", group: null });
     }
-    const copy: CopyTask = { node, target, replaces: "target", late: null };
-    // Whether an unreadable entry is a file, only the attempt tells.
-    const isFile = target.kind === "file" || target.reason === "unreadable";
-    if (!isFile) {
+    // Only the attempt shows whether an unreadable entry is a file.
+    const isUnreadable = target.reason === "unreadable";
+    const condition = isUnreadable ? "any" : "listed";
+    const task: CopyTask = { node, target, condition, group: null };
+    if (target.kind !== "file" && !isUnreadable) {
       if (target.reason === "link") this.linked++;
       return this.fail(node, blockedByOtherKindError(node, target));
     }
-    const hasSize = target.kind === "file" && target.size === node.size;
-    if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
-      this.addUnchanged(copy);
-    } else if (hasSize && (compare === "digest" || (compare === "time" && !replace))) {
-      if (node.size === 0) this.addUnchanged(copy);
-      else this.compares.push(copy);
+    const isSameSize = target.kind === "file" && target.size === node.size;
+    if (isSameSize && compare === "time" && isSameTime(target.modified, node.modified)) {
+      this.addUnchanged(task);
+    } else if (isSameSize && (compare === "digest" || (compare === "time" && !replace))) {
+      if (node.size === 0) this.addUnchanged(task);
+      else this.compares.push(task);
     } else if (replace) {
-      this.copies.push(copy);
+      this.copies.push(task);
     } else {
       this.fail(node, differsAtTargetError(node, this.#rules));
     }
@@ -237,15 +244,15 @@ export class Plan {
   }
 
   /** The entries of a directory: those of the source by name, then those of the target alone. */
-  *#pairsIn({ source, target, blocked, late }: NodePair): Generator<NodePair, void, void> {
-    const found = new Set<TreeNode | null>();
+  *#pairsIn({ source, target, blocked, group }: NodePair): Generator<NodePair, void, void> {
+    const paired = new Set<TreeNode | null>();
     for (const child of [...source?.children?.values() ?? []].sort(byName)) {
-      const there = child.reason === "name" ? null : target?.get(child.name) ?? null;
-      found.add(there);
-      yield { source: child, target: target && there, blocked, late };
+      const counterpart = child.reason === "name" ? null : target?.get(child.name) ?? null;
+      paired.add(counterpart);
+      yield { source: child, target: counterpart, blocked, group };
     }
     for (const child of target?.children?.values() ?? []) {
-      if (!found.has(child)) yield { source: null, target: child, blocked, late };
+      if (!paired.has(child)) yield { source: null, target: child, blocked, group };
     }
   }
 
@@ -275,7 +282,7 @@ export class Plan {
     const { source, target, blocked } = pair;
     if (source === null) return target!.kind === "directory";
     const isSkipped = this.#isSkipped(source);
-    // The entry of the target must not be deleted, whatever its name there.
+    // The entry of the target must not be deleted, whatever its name is.
     if (isSkipped && target !== null) wanted.push(source);
     if (source.kind === "other") this.#leaveOut(source);
     else if (source.kind === "directory") return this.#decideDirectory(pair, wanted, scope);
@@ -305,18 +312,18 @@ export class Plan {
     wanted: TreeNode[],
     scope: DeletionScope,
   ): boolean {
-    const { source, target, blocked, late } = pair;
+    const { source, target, blocked, group } = pair;
     const node = source!;
     wanted.push(node);
     if (blocked !== null) return true;
     if (target?.kind === "directory") return true;
     if (target === null) {
-      (late ?? this).newDirectories.push(node);
+      (group ?? this).newDirectories.push(node);
       return true;
     }
     if (target.kind === "file" && this.#mayGiveWay(target)) {
-      pair.late = this.#addLate(target, scope, [target]);
-      pair.late.newDirectories.push(node);
+      pair.group = this.#addGroup(target, scope, [target]);
+      pair.group.newDirectories.push(node);
       return true;
     }
     const own: BlockedDirectory = {
@@ -329,23 +336,23 @@ export class Plan {
     return false;
   }
 
-  #decideFile({ source, target, late }: NodePair, scope: DeletionScope): void {
+  #decideFile({ source, target, group }: NodePair, scope: DeletionScope): void {
     const node = source!;
-    if (late !== null) return void late.copies.push(deferredTask(node, late));
+    if (group !== null) return void group.copies.push(deferredTask(node, group));
     if (target?.kind !== "directory") return this.#decideContent(node, target);
     const nodes: TreeNode[] = [];
     if (!this.#mayGiveWay(target) || !this.#collect(target, nodes)) {
       return this.fail(node, blockedByOtherKindError(node, target));
     }
-    const own = this.#addLate(target, scope, nodes);
+    const own = this.#addGroup(target, scope, nodes);
     own.copies.push(deferredTask(node, own));
   }
 
-  #addLate(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): DeferredGroup {
-    const late = { obstacle, scope, copies: [], newDirectories: [] };
-    this.deferred.push(late);
+  #addGroup(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): DeferredGroup {
+    const group = { obstacle, scope, copies: [], newDirectories: [] };
+    this.deferred.push(group);
     for (const node of nodes) this.deletions.push({ node, scope });
-    return late;
+    return group;
   }
 
   /** Whether something of another kind may give way. */
@@ -365,8 +372,8 @@ export class Plan {
   }
 }
 
-function deferredTask(node: TreeNode, late: DeferredGroup): CopyTask {
-  return { node, target: null, replaces: "nothing", late };
+function deferredTask(node: TreeNode, group: DeferredGroup): CopyTask {
+  return { node, target: null, condition: "new", group };
 }
 
 /** What fails if an entry of another kind stays at the target: the file, or the directory. */
@@ -384,7 +391,7 @@ export function failuresOf(
   ];
 }
 
-/** By file of the source: the file of the target whose bytes may be its beginning. */
+/** By file of the source: the file of the target that may have its first bytes. */
 export type BasisFiles = ReadonlyMap<TreeNode, TreeNode>;
 
 /**
@@ -397,21 +404,21 @@ export function findBasisFiles(
   source: TreeNode,
   target: TreeNode,
 ): BasisFiles {
-  const found = new Map<TreeNode, TreeNode>();
+  const basisFiles = new Map<TreeNode, TreeNode>();
   const large = copies.filter(({ node }) => node.size >= MIN_REUSED_BYTES);
-  if (large.length === 0) return found;
+  if (large.length === 0) return basisFiles;
   const sizes = new Set(large.map(({ node }) => node.size));
   const alikes = new Map<string, SameSizeAndTime>();
   collect(target, source, sizes, alikes);
-  for (const { node, target: there } of large) {
+  for (const { node, target: listed } of large) {
     const times = [node.modified, ...coarserTimes(node.modified)];
     const alike = times.map((time) => alikes.get(keyOf(node.size, time))).find(Boolean);
     const other = alike?.named.get(node.name) ?? alike?.first;
     // The file at the same path was compared before, and has other bytes.
-    if (other !== undefined && other !== there) found.set(node, other);
-    else if (there?.kind === "file" && isGrown(there, node)) found.set(node, there);
+    if (other !== undefined && other !== listed) basisFiles.set(node, other);
+    else if (listed?.kind === "file" && isGrown(listed, node)) basisFiles.set(node, listed);
   }
-  return found;
+  return basisFiles;
 }
 
 /** Files of the target with the same size and time. */

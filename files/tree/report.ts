@@ -8,11 +8,11 @@ import type { BasisFiles } from "./plan.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
 
-/** How many resumed bytes more are a progress, for which retries are counted anew. */
+/** How many more resumed bytes reset the count of retries. */
 const PROGRESS_BYTES = 65536;
 
-/** A file that a call has begun to move. */
-interface BegunTransfer {
+/** A file that a call has begun to copy. */
+interface BegunCopy {
   /** Bytes that were at the target before the call. */
   readonly resumedFrom: number;
   readonly reused: number;
@@ -23,7 +23,7 @@ interface BegunTransfer {
 export class TreeReport {
   #settings: TreeSettings;
   /** Resets the count of retries. */
-  #advanced: (progress?: RetryProgress) => void = () => {};
+  #onProgress: (progress?: RetryProgress) => void = () => {};
   readonly counts = {
     files: 0,
     bytes: 0,
@@ -36,9 +36,9 @@ export class TreeReport {
   };
   /** The number of failures of this attempt. */
   failures = 0;
-  /** The first error that was told; `null` before it. */
+  /** The first error that was reported; `null` before it. */
   firstError: { readonly error: unknown } | null = null;
-  /** Whether all errors that were told are transient. */
+  /** Whether all errors that were reported are transient. */
   isTransient = true;
   /** The first error of this attempt by which the transfer of a single file broke off. */
   brokenOff: { readonly error: unknown } | null = null;
@@ -52,16 +52,16 @@ export class TreeReport {
   /** The bytes of the files that were copied. */
   #complete = 0;
   readonly #pace = new Pace();
-  /** Files that have been told, by path, and those that are to be copied; empty without retries. */
+  /** The paths of files that were reported, or are to be copied; empty without retries. */
   readonly #reported = new Set<string>();
   readonly #planned = new Set<string>();
-  /** What this call has begun to move, and has not arrived yet, by path. */
-  readonly #begun = new Map<string, BegunTransfer>();
+  /** By path: files that this call has begun to copy, and that have not arrived yet. */
+  readonly #begun = new Map<string, BegunCopy>();
   /** The bytes that this call has resumed: unlike others, they are not sent again. */
   #resumed = 0;
-  /** What this call has asked the target to delete, without an answer yet. */
+  /** Entries of the target whose deletion was requested, and not confirmed yet. */
   readonly #pendingDeletions = new Set<TreeNode>();
-  /** What this attempt has skipped, and what has failed; told at the end of the last attempt. */
+  /** What this attempt has skipped, and what has failed: reported after the last attempt. */
   #deferredEvents: TreeEvent[] = [];
 
   constructor(settings: TreeSettings) {
@@ -69,42 +69,42 @@ export class TreeReport {
   }
 
   /** Begins an attempt. */
-  begin(settings: TreeSettings, advanced: (progress?: RetryProgress) => void): void {
+  begin(settings: TreeSettings, onProgress: (progress?: RetryProgress) => void): void {
     this.#settings = settings;
-    this.#advanced = advanced;
+    this.#onProgress = onProgress;
     this.#deferredEvents = [];
     this.failures = 0;
     this.brokenOff = null;
     this.#bytes = this.#complete;
   }
 
-  /** Tells what was held back, at the end of the last attempt. */
+  /** Reports the deferred events, at the end of the last attempt. */
   end(): void {
-    for (const event of this.#deferredEvents.splice(0)) this.#tell(event);
+    for (const event of this.#deferredEvents.splice(0)) this.#emit(event);
   }
 
-  /** Tells that another attempt follows an error. */
+  /** Reports that another attempt follows an error. */
   retry({ number, error, seconds }: RetryEvent): void {
-    this.#tell({ type: "retry", number, error, seconds });
+    this.#emit({ type: "retry", number, error, seconds });
   }
 
   event(event: TreeEvent): void {
     // No event follows an error.
     this.#settings.signal.throwIfAborted();
     const { type } = event;
-    const isHeld = this.#settings.retries > 0 && (type === "skipped" || type === "failed");
-    if (isHeld) this.#deferredEvents.push(event);
-    else this.#tell(event);
+    const isDeferred = this.#settings.retries > 0 && (type === "skipped" || type === "failed");
+    if (isDeferred) this.#deferredEvents.push(event);
+    else this.#emit(event);
   }
 
-  #tell(event: TreeEvent): void {
+  #emit(event: TreeEvent): void {
     const { onEvent, abort } = this.#settings;
     const { type } = event;
     if (type === "failed") {
       this.firstError ??= { error: event.error };
       this.isTransient &&= isTransient(event.error);
     }
-    // Without anybody who hears of it, a file would be left behind in silence.
+    // Without a listener and a line in the log, a file would be left out unnoticed.
     if (type === "failed" && onEvent === undefined) {
       processLogger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
     }
@@ -127,7 +127,7 @@ export class TreeReport {
     }
   }
 
-  /** Tells what is to be copied, once; later attempts only change the sum. */
+  /** Reports what is to be copied, once; later attempts only change the sum. */
   plan(nodes: readonly TreeNode[], basisFiles: BasisFiles): void {
     this.#basisFiles = basisFiles;
     const bytes = nodes.reduce((bytes, node) => bytes + node.size - this.#reusedFor(node), 0);
@@ -146,27 +146,27 @@ export class TreeReport {
   }
 
   /**
-   * Notes that a file is about to be moved, of which so many bytes are at the target; returns how
+   * Notes that a file is about to be copied, of which so many bytes are at the target; returns how
    * many of these this call has reused.
    */
-  began({ path }: TreeNode, resumedFrom: number, reused: number): number {
+  noteBegin({ path }: TreeNode, resumedFrom: number, reused: number): number {
     const key = path.join("/");
-    const before = this.#begun.get(key);
-    const furthest = Math.max(before?.furthest ?? 0, resumedFrom);
-    this.#resumed += furthest - (before?.furthest ?? 0);
-    this.#advanced({ bytes: Math.floor(this.#resumed / PROGRESS_BYTES), resumedFrom: 0 });
-    const isResumed = before !== undefined && before.resumedFrom < resumedFrom;
-    const begun = isResumed ? { ...before, furthest } : { resumedFrom, reused, furthest };
+    const earlier = this.#begun.get(key);
+    const furthest = Math.max(earlier?.furthest ?? 0, resumedFrom);
+    this.#resumed += furthest - (earlier?.furthest ?? 0);
+    this.#onProgress({ bytes: Math.floor(this.#resumed / PROGRESS_BYTES), resumedFrom: 0 });
+    const isResumed = earlier !== undefined && earlier.resumedFrom < resumedFrom;
+    const begun = isResumed ? { ...earlier, furthest } : { resumedFrom, reused, furthest };
     this.#begun.set(key, begun);
     return begun.reused;
   }
 
-  /** Forgets that a file was begun, since the other end refused it before any byte arrived. */
-  refused({ path }: TreeNode): void {
+  /** Forgets that a file was begun, which the target refused before any byte arrived. */
+  forgetBegin({ path }: TreeNode): void {
     this.#begun.delete(path.join("/"));
   }
 
-  /** The result of the whole call for a file that several attempts may have moved. */
+  /** The result of the whole call for a file, which several attempts may have copied. */
   resultOf({ path }: TreeNode, last: TransferResult): TransferResult {
     if (this.#begun.size === 0) return last;
     const key = path.join("/");
@@ -182,36 +182,37 @@ export class TreeReport {
     this.counts.reused += result.reused;
     this.#complete += node.size - result.reused;
     // A moved file is gone at the source: a file of the same name is another one.
-    const wasReported = this.#wasReported(node) && !this.#settings.move;
+    const wasReported = !this.#markReported(node) && !this.#settings.move;
     // Each attempt copies a file that changes all the time, which is no progress.
     if (wasReported) return;
-    this.#advanced();
+    this.#onProgress();
     this.event({ type: "copied", path: node.path, ...result });
   }
 
   unchanged(node: TreeNode): void {
     const { path, size } = node;
-    if (this.#planned.has(path.join("/")) && !this.#reported.has(path.join("/"))) {
+    const key = path.join("/");
+    if (this.#planned.has(key) && !this.#reported.has(key)) {
       // An earlier attempt has copied the file, and its answer was lost.
-      const late = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256: null };
-      const result = this.resultOf(node, late);
+      const identical = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256: null };
+      const result = this.resultOf(node, identical);
       this.meter(node)(size - result.reused, result.reused);
       return this.copied(node, result);
     }
-    if (!this.#wasReported(node)) this.event({ type: "unchanged", path });
+    if (this.#markReported(node)) this.event({ type: "unchanged", path });
   }
 
-  /** Whether an earlier attempt has told a file; from now on it has. */
-  #wasReported({ path }: TreeNode): boolean {
-    if (this.#settings.retries === 0) return false;
+  /** Notes that a file is reported; returns false if an earlier attempt has reported it. */
+  #markReported({ path }: TreeNode): boolean {
+    if (this.#settings.retries === 0) return true;
     const key = path.join("/");
-    const wasReported = this.#reported.has(key);
+    const isFirst = !this.#reported.has(key);
     this.#reported.add(key);
-    return wasReported;
+    return isFirst;
   }
 
   failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
-    // What has failed since the call was aborted is not told.
+    // What has failed since the call was aborted is not reported.
     this.#settings.signal.throwIfAborted();
     this.#pendingDeletions.delete(node);
     this.failures++;
@@ -221,15 +222,15 @@ export class TreeReport {
   }
 
   /** Notes that an entry of the target is about to be deleted. */
-  deleting(node: TreeNode): void {
+  noteDeletion(node: TreeNode): void {
     this.#pendingDeletions.add(node);
   }
 
-  /** Tells, by a new list of the target, which deletions have lost only their answers. */
-  listed(target: TreeNode | null): void {
+  /** Reports the deletions of which only the answers were lost, by a new list of the target. */
+  noteList(target: TreeNode | null): void {
     for (const node of this.#pendingDeletions) {
-      const there = node.path.reduce<TreeNode | null>((at, name) => at && at.get(name), target);
-      if (there === null) this.deleted(node);
+      const entry = node.path.reduce<TreeNode | null>((at, name) => at && at.get(name), target);
+      if (entry === null) this.deleted(node);
     }
     this.#pendingDeletions.clear();
   }
@@ -238,23 +239,22 @@ export class TreeReport {
     this.#pendingDeletions.delete(node);
     const kind = node.kind === "directory" ? "directory" : "file";
     this.event({ type: "deleted", path: node.path, kind });
-    this.#advanced();
+    this.#onProgress();
   }
 
   /**
-   * Makes a function that counts the bytes of a file at the target. The function is called with the
-   * number of bytes whenever that changes, and with 0 if the file has failed; and with the number
-   * of bytes that do not travel, once that is known.
+   * Makes a function that reports the progress of one file: the bytes at the target so far, 0 after
+   * a failure, and, once known, the reused bytes.
    */
   meter(node: TreeNode): (bytes: number, reused?: number) => void {
     let counted = 0;
-    let left = this.#reusedFor(node);
-    return (bytes, reused = left) => {
-      this.#total += left - reused;
-      left = reused;
-      const now = Math.min(bytes, node.size - reused);
-      this.#bytes += now - counted;
-      counted = now;
+    let expectedReused = this.#reusedFor(node);
+    return (bytes, reused = expectedReused) => {
+      this.#total += expectedReused - reused;
+      expectedReused = reused;
+      const bytesAtTarget = Math.min(bytes, node.size - reused);
+      this.#bytes += bytesAtTarget - counted;
+      counted = bytesAtTarget;
       if (this.#pace.isDue()) this.progress();
     };
   }

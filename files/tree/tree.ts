@@ -4,7 +4,10 @@
  */
 
 import { quote } from "../../internal/quote.ts";
-import type { DirectoryEntry, TreeEntry } from "../entries.ts";
+import { badList, type DirectoryEntry, type TreeEntry } from "../entries.ts";
+import { fileUri } from "../file_name.ts";
+import { isReservedName } from "../reserved.ts";
+import type { TransferError } from "../transfer_error.ts";
 
 /** The reasons of entries that can't be copied: those of lists, and a reserved name. */
 export type Reason = NonNullable<DirectoryEntry["reason"]> | "reserved";
@@ -20,7 +23,7 @@ export class TreeNode {
   readonly reason: Reason | null;
   /** The permission bits of a file; `null` if they are not known. */
   readonly mode: number | null;
-  /** The entries of a directory; `null` if there are none. */
+  /** The entries of a directory; `null` if it has none. */
   children: Map<string, TreeNode> | null = null;
 
   /** A root has no parent, and no name. */
@@ -77,15 +80,57 @@ export class TreeNode {
     return true;
   }
 
-  /** The entry of a name that can be requested; `null` if there is none. */
+  /** Returns the entry of a name; `null` if no entry that can be requested has it. */
   get(name: string): TreeNode | null {
     return this.children?.get(name) ?? null;
   }
 }
 
-/** Whether a time lies in a span, to which its last moment belongs, and not its first one. */
+/**
+ * Adds an entry of a list to its tree; false if the entry of a target is left out, as its name is
+ * reserved.
+ *
+ * @throws {TransferError} unless its directory was added before, and its path was not.
+ */
+export function addEntry(
+  root: TreeNode,
+  entry: TreeEntry,
+  isSource = true,
+  mode: number | null = null,
+): boolean {
+  const { path, name, kind, size, modified, reason } = entry;
+  let parent: TreeNode | null = root;
+  for (let depth = 0; depth < path.length - 1; depth++) {
+    parent = parent?.get(path[depth]!) ?? null;
+  }
+  if (parent?.kind !== "directory") throw missingParentError(path);
+  const time = modified.getTime();
+  const isReserved = reason !== "name" && isReservedName(name);
+  if (isReserved && !isSource) return false;
+  const node = isReserved
+    ? new TreeNode(parent, name, "other", 0, time, "reserved")
+    : new TreeNode(parent, name, kind, size, time, reason ?? null, mode);
+  if (!parent.add(node) && reason !== "name") throw duplicateEntryError(path);
+  return true;
+}
+
+function duplicateEntryError(path: readonly string[]): TransferError {
+  return badList(`it has ${JSON.stringify(path.join("/"))} twice`);
+}
+
+function missingParentError(path: readonly string[]): TransferError {
+  const text = JSON.stringify(path.join("/"));
+  return badList(`${text} is in no directory that was listed before`);
+}
+
+/** Whether a time lies in a span that includes its last moment, and not its first one. */
 export function isWithin(time: number, after: number, until: number): boolean {
   return time > after && time <= until;
+}
+
+/** The URI of a path in the tree of a URI, with a final `/` only for a directory. */
+export function uriOfPath(tree: string, path: readonly string[], isDirectory = false): string {
+  return tree + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
 }
 
 export function quotePath(path: readonly string[]): string {

@@ -16,7 +16,7 @@ function copyError(
   return new TransferError(code, text, { ...options, problem });
 }
 
-/** What to do, for programs; whoever knows the reason says it to people in other words. */
+/** What to do, in the words of the library. */
 interface Advice extends ErrorOptions {
   readonly advice?: string;
 }
@@ -115,7 +115,7 @@ export function missingDirectoryError(node: TreeNode, cause: unknown): TransferE
   return copyError(code, node, problem, { cause });
 }
 
-/** The error of what can't get the name of something that is not deleted. */
+/** The error of an entry whose name is blocked by one that was not deleted. */
 export function blockedByKeptEntryError(node: TreeNode, { kind }: TreeNode): TransferError {
   const problem =
     `a ${kind} has this name at the target, and stays, as this call deletes nothing ` +
@@ -123,7 +123,7 @@ export function blockedByKeptEntryError(node: TreeNode, { kind }: TreeNode): Tra
   return copyError("IN_THE_WAY", node, problem);
 }
 
-/** The error of what can't get the name of an entry of another kind. */
+/** The error of an entry whose name an entry of another kind has. */
 export function blockedByOtherKindError(
   node: TreeNode,
   { kind, reason }: Pick<DirectoryEntry, "kind"> & { readonly reason?: Reason | null },

@@ -748,6 +748,16 @@ Deno.test("move: of the target only the directories are listed in which a name i
   assertEquals(await content(trees.target), { x: "new", d: null, "d/y": "y", "d/z": "z" });
 });
 
+Deno.test("move: a large file whose name is free costs no list, and no digest", async () => {
+  const requests: string[] = [];
+  await using trees = await makeOutbox({ large: LARGE }, {}, ({ method, headers }) => {
+    requests.push(`${method} ${headers["want-repr-digest"] ?? ""}`.trim());
+    return null;
+  });
+  assertEquals((await trees.copy(MOVE)).result.removed, 1);
+  assertEquals(requests, ["PUT", "POST", "HEAD", "PUT"]);
+});
+
 Deno.test("move: what onEvent throws rejects the call, and the files that were not told of stay", async () => {
   await using trees = await makeOutbox({ a: LARGE, b: LARGE, c: "1" });
   const thrown = new Error("enough");

@@ -1,6 +1,12 @@
 /**
- * The copying of trees, the same in both directions: both ends are compared, files that differ are
- * copied over several connections, superfluous entries are deleted, and all of it is reported.
+ * The copying of a tree from a source to a target, which are a directory of this device and one of
+ * a server, or the reverse.
+ *
+ * Both sides are listed, and a plan says for each path what the target has, and what it gets.
+ * The target gets the files from the source, many small ones or a large one at a time, each on
+ * a condition; a name that is taken nevertheless is looked up, and its file put once more, or it
+ * fails. At the end the target removes what the source does not have, and files for which
+ * something had to be removed get their names.
  *
  * An error of one file fails that file alone. An error that concerns all files rejects the whole:
  * the peer is gone, a disk is full, the signal is aborted, a callback throws.
@@ -15,21 +21,19 @@ import {
 } from "../../client.ts";
 import { retryIf } from "../../net/retry.ts";
 import type { TreeEntry } from "../entries.ts";
-import { modeOfCopy } from "../modes.ts";
 import { pathOf, type TreeResult } from "../options.ts";
 import { traitsOf } from "../transfer/client.ts";
 import { isOvertaken, unexpectedResponse } from "../transfer_error.ts";
 import { rethrowIfFatal, TreeAttempt } from "./attempt.ts";
-import { TreeCopies } from "./copies.ts";
 import { TreeDeletions } from "./deletions.ts";
-import type { TreeEnds } from "./ends.ts";
-import { type ListedTree, treeUriOf } from "./read_tree.ts";
+import { FileCopier } from "./file_copier.ts";
 import { checkTreeOptions, type TreeSettings, type UploadTreeOptions } from "./options.ts";
 import { MAX_SKEW_MILLISECONDS } from "./outbox.ts";
-import { type CopyTask, findBasisFiles, Plan } from "./plan.ts";
-import { TreeReport } from "./report.ts";
-import { isSmall } from "./requests.ts";
 import { type FirstStamps, NameConflicts } from "./name_conflicts.ts";
+import { type CopyTask, findBasisFiles, isSmall, Plan } from "./plan.ts";
+import { treeUriOf } from "./remote_list.ts";
+import { TreeReport } from "./report.ts";
+import type { ListedTree } from "./sides.ts";
 import { directoryAbove, isWithin, type TreeNode } from "./tree.ts";
 import { differsAtTargetError, incompleteError, missingDirectoryError } from "./tree_errors.ts";
 
@@ -39,15 +43,14 @@ const MAX_LISTS = 4;
 /**
  * Checks the arguments, and copies a tree.
  *
- * @param label The name of the client or connection in errors.
+ * @param label Names the peer in errors, and says whether it is the source.
  */
-export async function transferTree(
+export async function copyTree(
   label: "from" | "to",
   peer: Requester | Connector,
   dir: string | URL,
   uri: string | readonly string[],
   options: UploadTreeOptions,
-  makeEnds: (settings: TreeSettings) => TreeEnds,
 ): Promise<TreeResult> {
   const path = pathOf("dir", dir);
   const checkedUri = treeUriOf(uri);
@@ -80,13 +83,14 @@ export async function transferTree(
     const settings = { ...makeSettings(), filter };
     restart = advanced;
     report.begin(settings, advanced);
-    using attempt = new TreeAttempt(label, peer, settings, makeEnds(settings), report);
+    using attempt = new TreeAttempt(label, peer, settings, report);
     settings.signal.throwIfAborted();
     try {
-      deletionsSkipped = await new TreeTransfer(attempt, firstStamps).run();
+      deletionsSkipped = await new TreeCopy(attempt, firstStamps).run();
     } finally {
-      ({ isUsable } = attempt.first);
-      await attempt.ends.outbox?.[Symbol.asyncDispose]();
+      const { client, source } = attempt.first;
+      ({ isUsable } = client);
+      await source.outbox?.[Symbol.asyncDispose]();
     }
     // Another attempt may bring the file. Without one, the file has failed alone.
     if (report.brokenOff === null) return;
@@ -112,54 +116,54 @@ export async function transferTree(
   throw incompleteError(result, report);
 }
 
-class TreeTransfer {
+class TreeCopy {
   readonly #attempt: TreeAttempt;
-  readonly #copies: TreeCopies;
+  readonly #copier: FileCopier;
   readonly #names: NameConflicts;
 
   constructor(attempt: TreeAttempt, firstStamps: FirstStamps) {
     this.#attempt = attempt;
-    this.#copies = new TreeCopies(attempt);
-    this.#names = new NameConflicts(attempt, this.#copies, firstStamps);
+    this.#copier = new FileCopier(attempt);
+    this.#names = new NameConflicts(attempt, this.#copier, firstStamps);
   }
 
   /** @returns Why superfluous entries of the target were not deleted. */
   async run(): Promise<TreeResult["deletionsSkipped"]> {
-    const { first, ends, report, settings } = this.#attempt;
-    const [source, target] = await this.#attempt.together<ListedTree | null>([
-      () => this.#readList(() => ends.readSource(first)),
-      () => this.#readList(() => ends.readTarget(first)),
+    const { first: { source, target }, report, settings } = this.#attempt;
+    const [sourceTree, targetTree] = await this.#attempt.together([
+      () => this.#readList(() => source.list()),
+      () => this.#readList(() => target.list()),
     ]) as [ListedTree, ListedTree | null];
-    report.listed(target?.root ?? null);
+    report.noteList(targetTree?.root ?? null);
     // A server that only adds files replaces none, as with `replace: false`.
-    const { onlyAdds } = ends;
+    const { onlyAdds } = target;
     const replace = settings.replace && !onlyAdds;
     const rules = { ...settings, replace, onlyAdds };
-    const plan = new Plan(source.root, target?.root ?? null, rules, this.#unsettledIn(source));
+    const isUnsettled = this.#makeUnsettledCheck(sourceTree);
+    const plan = new Plan(sourceTree.root, targetTree?.root ?? null, rules, isUnsettled);
     const deleted = plan.deleted + report.counts.deleted;
     const isOverLimit = deleted > settings.maxDelete;
     if (isOverLimit || plan.isIncomplete) plan.cancelDeletions();
-    await this.#copies.compareEach(plan.compares, (copy, isSame) => {
-      if (isSame) plan.addUnchanged(copy);
-      else if (replace) plan.copies.push(copy);
-      else plan.fail(copy.node, differsAtTargetError(copy.node, ends));
+    await this.#copier.compareEach(plan.compares, (task, isSame) => {
+      if (isSame) plan.addUnchanged(task);
+      else if (replace) plan.copies.push(task);
+      else plan.fail(task.node, differsAtTargetError(task.node, target));
     });
-    const modeChanges = this.#findOtherModes(plan);
-    const server = source.server ?? target?.server ?? null;
-    if (target !== null && server !== null && server.place !== null) {
-      this.#copies.basisFiles = findBasisFiles(plan.copies, source.root, target.root);
+    const server = sourceTree.server ?? targetTree?.server ?? null;
+    if (targetTree !== null && server !== null && server.rootPath !== null) {
+      this.#copier.basisFiles = findBasisFiles(plan.copies, sourceTree.root, targetTree.root);
     }
-    this.#announce(plan, modeChanges);
-    if (settings.dryRun) this.#copies.reportDryRun(plan.copies);
-    else await this.#carryOut(plan, target?.root ?? null);
-    await this.#giveModes(modeChanges);
+    this.#announce(plan);
+    if (settings.dryRun) this.#copier.reportDryRun(plan.copies);
+    else await this.#copyFiles(plan, targetTree === null);
+    await this.#changeModes(plan.modeChanges);
     let deletionsSkipped: TreeResult["deletionsSkipped"] = null;
     if (settings.delete) {
-      const deletions = new TreeDeletions(this.#attempt, plan, this.#copies, this.#names);
+      const deletions = new TreeDeletions(this.#attempt, plan, this.#copier, this.#names);
       deletionsSkipped = await deletions.carryOut(isOverLimit ? deleted : null);
-      await this.#names.decide();
     }
-    await ends.finish();
+    await source.finish();
+    await target.finish();
     return deletionsSkipped;
   }
 
@@ -169,60 +173,36 @@ class TreeTransfer {
       try {
         return await read();
       } catch (error) {
-        const { first, settings } = this.#attempt;
+        const { first: { client }, settings } = this.#attempt;
         settings.signal.throwIfAborted();
-        const isLast = lists === MAX_LISTS || !first.isUsable;
+        const isLast = lists === MAX_LISTS || !client.isUsable;
         if (isLast || !isOvertaken(error)) throw error;
       }
     }
   }
 
-  /** Makes a function that tells whether a file of the source may still be being written. */
-  #unsettledIn({ listed }: ListedTree): (file: TreeNode) => boolean {
-    const { ends, settings: { settled, uri, move } } = this.#attempt;
+  /** Makes a function that returns whether a file of the source may still be being written. */
+  #makeUnsettledCheck({ listed }: ListedTree): (file: TreeNode) => boolean {
+    const { first: { source: { outbox } }, settings: { settled, uri } } = this.#attempt;
     if (settled === 0) return () => false;
     if (listed !== null) {
       const after = listed.began - settled * 1000;
-      const until = move ? listed.ended + MAX_SKEW_MILLISECONDS : listed.ended;
+      const until = outbox === null ? listed.ended : listed.ended + MAX_SKEW_MILLISECONDS;
       const isRecent = (time: number) => isWithin(time, after, until);
-      return (file) => isRecent(file.modified) || move && isRecent(ends.outbox!.changedAt(file));
+      return (file) =>
+        isRecent(file.modified) || outbox !== null && isRecent(outbox.changedAt(file));
     }
     const problem =
       "the list has no date, which `settled` needs; is it a FilesApp of this version?";
     throw unexpectedResponse("GET", uri, problem);
   }
 
-  /** Finds the unchanged files that are to get other permission bits. */
-  #findOtherModes({ modeChanges }: Plan): ReadonlyMap<TreeNode, CopyTask> {
-    const { ends, settings } = this.#attempt;
-    const isWanted = modeChanges.length > 0 && !settings.dryRun;
-    const granted = isWanted ? ends.findGranted() : null;
-    if (granted === null) return new Map();
-    const others = modeChanges.filter(({ node, target }) => {
-      return modeOfCopy(node.mode!, granted) !== target!.mode;
-    });
-    return new Map(others.map((copy) => [copy.node, copy]));
-  }
-
-  async #giveModes(others: ReadonlyMap<TreeNode, CopyTask>): Promise<void> {
-    const { ends, report } = this.#attempt;
-    await this.#attempt.run([[...others.values()]], async (client, copy) => {
-      const { node } = copy;
-      try {
-        await ends.giveMode(client, copy);
-      } catch (error) {
-        rethrowIfFatal(error, client);
-        return report.failed(node, error);
-      }
-      report.unchanged(node);
-    });
-  }
-
-  #announce(plan: Plan, modeChanges: ReadonlyMap<TreeNode, CopyTask>): void {
-    const { report } = this.#attempt;
-    const late = plan.deferred.flatMap(({ copies }) => copies);
-    const planned = [...plan.copies, ...late].map(({ node }) => node);
-    report.plan(planned, this.#copies.basisFiles);
+  #announce(plan: Plan): void {
+    const { report, settings } = this.#attempt;
+    const deferred = plan.deferred.flatMap(({ copies }) => copies);
+    const planned = [...plan.copies, ...deferred].map(({ node }) => node);
+    report.plan(planned, this.#copier.basisFiles);
+    const modeChanges = new Set(settings.dryRun ? [] : plan.modeChanges.map(({ node }) => node));
     for (const node of plan.unchanged) if (!modeChanges.has(node)) report.unchanged(node);
     for (const { node: { path }, reason } of plan.skipped) {
       report.event({ type: "skipped", path, reason });
@@ -230,24 +210,42 @@ class TreeTransfer {
     for (const { node, error } of plan.failed) report.failed(node, error);
   }
 
-  async #carryOut(plan: Plan, target: TreeNode | null): Promise<void> {
-    const { first, ends, report, settings } = this.#attempt;
-    // An outbox that is empty asks for nothing.
+  async #copyFiles(plan: Plan, isMissing: boolean): Promise<void> {
+    const { first: { target }, report, settings } = this.#attempt;
+    // An outbox that is empty makes no request.
     const isIdle = plan.copies.length + plan.newDirectories.length === 0;
     if (isIdle && settings.move) return;
-    this.#names.isUnlisted = await ends.begin(first, target === null);
+    this.#names.isUnlisted = await target.begin(isMissing);
     const failed = await this.#names.makeDirectories(plan.newDirectories);
-    const copies: CopyTask[] = [];
-    for (const copy of plan.copies) {
-      const { node } = copy;
+    const tasks: CopyTask[] = [];
+    for (const task of plan.copies) {
+      const { node } = task;
       const above = directoryAbove(node, failed);
       if (above !== null) report.failed(node, missingDirectoryError(node, failed.get(above)));
-      else if (this.#names.isUnlisted && !isSmall(copy)) {
-        copies.push({ ...copy, replaces: "target" });
-      } else copies.push(copy);
+      else if (this.#names.isUnlisted && settings.replace && !isSmall(task)) {
+        tasks.push({ ...task, condition: "any" });
+      } else tasks.push(task);
     }
     const isReplacing = settings.move && settings.replace;
-    await this.#copies.copyAll(isReplacing ? await this.#names.findReplaced(copies) : copies);
-    await this.#names.decide();
+    const conflicts = await this.#copier.copyAll(
+      isReplacing ? await this.#names.findReplaced(tasks) : tasks,
+    );
+    await this.#names.settle(conflicts);
+  }
+
+  /** Gives unchanged files the permission bits of the source. */
+  async #changeModes(tasks: readonly CopyTask[]): Promise<void> {
+    const { report, settings } = this.#attempt;
+    if (settings.dryRun) return;
+    await this.#attempt.run([tasks], async ({ client, target }, task) => {
+      const { node } = task;
+      try {
+        await target.setMode(task);
+      } catch (error) {
+        rethrowIfFatal(error, client);
+        return report.failed(node, error);
+      }
+      report.unchanged(node);
+    });
   }
 }
