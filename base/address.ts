@@ -1,4 +1,4 @@
-/** Addresses: as values, as text, and the rules for their parts. */
+/** Addresses: parsing, formatting, and the rules for their parts. */
 
 import {
   checkInteger,
@@ -29,23 +29,23 @@ export type Address = HostAddress | ScopedAddress | string | Uint8Array;
 
 const UNIX = "unix:";
 const HOST_AND_PORT = /^(?:\[([^[\]]*)\]|([^:[\]]*)):([0-9]+)$/;
-/** A scope by its number; anything else after `%` is the name of an interface. */
+/** The zone of an IPv6 address as a number. Any other zone is the name of an interface. */
 const SCOPE_NUMBER = /^(?:0|[1-9][0-9]*)$/;
-/** Characters that would be invisible in a log line, or would end it. */
+/** Characters that are invisible in a log, or end a line. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
 
 /**
  * Formats an address as text: the inverse of {@linkcode parseAddress}. Logs and session names use
  * it.
  *
- * A numeric scope looks the same in a pair and in a four-tuple, and is parsed as a four-tuple. A
- * four-tuple with scope 0, which means none, is parsed as a pair. The length of a prefix, which a
- * client accepts in a four-tuple, is left out.
+ * Parsing the text returns a four-tuple if the scope is a number, also if the address was a pair. A
+ * four-tuple with scope 0, which means no scope, becomes a pair. The prefix length, which a client
+ * accepts in a four-tuple, is removed.
  *
  * @param address The address of a server or a client.
- * @throws {TypeError} if the address has none of its forms.
- * @throws {RangeError} if a part is not allowed, or can't be written as text: flowinfo other than
- * 0, and the host `unix`; `UNIX` is the same name.
+ * @throws {TypeError} if the value is not an address.
+ * @throws {RangeError} if a part is not allowed, or can't be written as text: a flowinfo other than
+ * 0, and the host `unix`. Write `UNIX`, which is the same name.
  *
  * @example
  * ```ts
@@ -61,8 +61,8 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
 export function formatAddress(address: Address): string {
   if (address instanceof Uint8Array) return addressText(checkAbstractName(address));
   if (typeof address === "string") return addressText(checkSocketPath(address));
-  const [given, port, flowinfo, scopeid] = checkTuple(address);
-  const host = flowinfo === undefined ? given : withoutPrefix(given);
+  const [hostText, port, flowinfo, scopeid] = checkTuple(address);
+  const host = flowinfo === undefined ? hostText : withoutPrefix(hostText);
   checkHost(host, flowinfo !== undefined, scopeid);
   checkPort(port, 0);
   if (flowinfo) {
@@ -79,15 +79,15 @@ export function formatAddress(address: Address): string {
 /**
  * Parses an address as written in a configuration or on a command line.
  *
- * The forms are `127.0.0.1:80`, `camera.local:80`, `[::1]:80`, `[fe80::1%eth0]:80`; with a scope by
- * number, `[fe80::1%3]:80`, a four-tuple; `unix:/run/a.socket`, and `unix:@name` for an abstract
- * name. In the last two, `%`, control characters and other invisible characters are written as
- * `%25`, `%0A` and so on. The port may be 0, for a server.
+ * The forms are `127.0.0.1:80`, `camera.local:80`, `[::1]:80`, `[fe80::1%eth0]:80`;
+ * `[fe80::1%3]:80`, which becomes a four-tuple; `unix:/run/a.socket`, and `unix:@name` for an
+ * abstract name. In the last two, `%`, control characters and other invisible characters are
+ * escaped as `%25`, `%0A` and so on. The port may be 0, for a server.
  *
  * @param text The address as text.
  * @throws {TypeError} if the text is not a string.
- * @throws {RangeError} if the text is not an address, or differs from the text that
- * {@linkcode formatAddress} writes; the message says what is wrong.
+ * @throws {RangeError} if the text is not an address, or not in the form of
+ * {@linkcode formatAddress}; the message has the reason.
  *
  * @example
  * ```ts
@@ -106,8 +106,8 @@ export function parseAddress(text: string): Address {
 }
 
 /**
- * Checks an address and copies it, as the constructors of clients and servers do, so that a program
- * can refuse a wrong configuration at once. No name is resolved, and no connection is made.
+ * Checks and copies an address, as the constructors of clients and servers do, so that a program
+ * can refuse an invalid configuration early. The function doesn't resolve names or connect.
  *
  * @param address The address.
  * @param side The side that will use the address. A `"client"` connects to it: the host may be a
@@ -115,8 +115,8 @@ export function parseAddress(text: string): Address {
  * may be 0.
  * @returns The address, a frozen copy of a tuple and a copy of an abstract name.
  * @throws {TypeError} if an argument has the wrong type.
- * @throws {RangeError} if the address is not allowed, or `side` is another text; the message says
- * what is wrong.
+ * @throws {RangeError} if the address is not allowed, or `side` is another text; the message has
+ * the reason.
  *
  * @example
  * ```ts
@@ -146,10 +146,10 @@ export function checkAddress(address: Address, side: "client" | "server"): Addre
   if (typeof address === "string") return checkSocketPath(address);
   const [host, port, flowinfo, scopeid] = checkTuple(address);
   const isScoped = flowinfo !== undefined;
-  // A program may pass an interface's address as the system prints it, with its prefix length.
-  const checked = isClient && isScoped ? withoutPrefix(host) : host;
-  if (isIPv6(withoutZone(checked))) {
-    checkScope(checked, scopeid);
+  // A program may pass the address of an interface as the system prints it, with a prefix length.
+  const bareHost = isClient && isScoped ? withoutPrefix(host) : host;
+  if (isIPv6(withoutZone(bareHost))) {
+    checkScope(bareHost, scopeid);
   } else if (isClient) {
     if (!isNameOrIPv4(host)) throw invalidHostError(host, "an IP address or a DNS name");
   } else if (isScoped || !isIPv4(host)) {
@@ -158,29 +158,29 @@ export function checkAddress(address: Address, side: "client" | "server"): Addre
   return makeTuple(host, checkPort(port, isClient ? 1 : 0), flowinfo, scopeid);
 }
 
-/** The text of a checked address, for logs. Flowinfo has no text, and is left out. */
+/** Formats a checked address for logs, without its flowinfo, which has no text. */
 export function addressText(address: Address): string {
   if (typeof address === "string" || address instanceof Uint8Array) {
     return UNIX + socketName(address);
   }
-  const [given, port, , scopeid = 0] = address;
-  const host = withoutPrefix(given);
+  const [hostText, port, , scopeid = 0] = address;
+  const host = withoutPrefix(hostText);
   const zone = scopeid === 0 ? zoneOf(host) : String(scopeid);
   const scoped = zone === null || zone === "0" ? withoutZone(host) : `${withoutZone(host)}%${zone}`;
   return scoped.includes(":") ? `[${scoped}]:${port}` : `${scoped}:${port}`;
 }
 
-/** The path or the name of a Unix socket as text, `/run/a.socket` or `@name`; else the address. */
+/** Formats the path or the abstract name of a Unix socket, and any other address as an address. */
 export function socketName(address: Address): string {
   if (typeof address === "string") return address.replace(INVISIBLE, encodeURIComponent);
   if (!(address instanceof Uint8Array)) return addressText(address);
-  // For an empty name the kernel chooses one, which is not known here.
+  // The kernel chooses a name in place of an empty name.
   if (address.length === 0) return "";
   const name = new TextDecoder("utf-8", { ignoreBOM: true }).decode(address.subarray(1));
   return `@${name.replace(INVISIBLE, encodeURIComponent)}`;
 }
 
-/** Checks a host for either end; a host in a pair may be a name. */
+/** Checks the host of a client's or a server's address; in a pair, the host may be a name. */
 function checkHost(host: string, isScoped: boolean, scopeid: number | undefined): void {
   if (isIPv6(withoutZone(host))) {
     checkScope(host, scopeid);
@@ -232,14 +232,14 @@ function unescape(text: string): string {
   }
 }
 
-/** The error for text without the form of an address. */
+/** Makes the error for text that is not an address. */
 function invalidAddressError(text: string): RangeError {
   // The text before an at sign may be a password.
   const got = text.includes("@") ? "" : `; got ${quote(text)}`;
-  return notAllowedError("address", `${problemOf(text)}${got}`);
+  return notAllowedError("address", `${describeInvalidAddress(text)}${got}`);
 }
 
-function problemOf(text: string): string {
+function describeInvalidAddress(text: string): string {
   if (text.startsWith("/")) return "the path of a Unix socket must be written unix:/path";
   if (text.startsWith("@")) return "an abstract name must be written unix:@name";
   if (text.includes("://")) return "must be host:port, not a URL";
@@ -260,25 +260,23 @@ function problemOf(text: string): string {
 const MAX_PATH_BYTES = 107;
 const MAX_NAME_BYTES = 108;
 const MAX_PORT = 65535;
-/** The largest number of an interface. */
+/** The largest index of an interface. */
 const MAX_UINT32 = 2 ** 32 - 1;
 const MAX_DNS_NAME_LENGTH = 253;
-/**
- * The underscore is accepted because some host names have it, although RFC 1123 §2.1 forbids it.
- */
+/** A label of a DNS name. The underscore is common, although RFC 1123 §2.1 forbids it. */
 const DNS_LABEL = /^[0-9A-Za-z_-]{1,63}$/;
 /**
- * The zone of an IPv6 address: the name or the number of an interface. A number with leading zeros
- * would be a second text for the same zone.
+ * The zone of an IPv6 address: the name or the index of an interface. Leading zeros are refused,
+ * because each zone must have one spelling.
  */
 const ZONE = /^(?!0[0-9]+$)[-.0-9A-Z_a-z]+$/;
-const PREFIX = /\/[0-9]{1,3}$/;
+const PREFIX_LENGTH = /\/[0-9]{1,3}$/;
 const encoder = new TextEncoder();
 
 /**
- * The form in which DNS names are compared: in lower case, without a trailing dot; `null` if the
- * text is not a DNS name. A name whose last label is a number, decimal or hexadecimal, is taken for
- * an IPv4 address by systems and by URLs (WHATWG URL §3.5), and is none here.
+ * Returns the canonical form of a DNS name, in lower case and without a trailing dot; `null` if the
+ * text is not a DNS name. A text whose last label is a decimal or hexadecimal number is not a name:
+ * systems and URLs parse it as an IPv4 address (WHATWG URL §3.5).
  */
 export function canonicalDnsName(text: string): string | null {
   const name = text.endsWith(".") ? text.slice(0, -1) : text;
@@ -286,30 +284,29 @@ export function canonicalDnsName(text: string): string | null {
   const labels = name.split(".");
   const isName = labels.every((label) => DNS_LABEL.test(label)) &&
     !/^(?:[0-9]+|0[Xx][0-9A-Fa-f]*)$/.test(labels.at(-1) ?? "");
-  // The check comes first, because other letters become ASCII in lower case: the Kelvin sign
-  // becomes k.
+  // Check before converting: the lower case of the Kelvin sign, which is not allowed, is k.
   return isName ? name.toLowerCase() : null;
 }
 
-/** True for a host that needs no zone: a DNS name or an IPv4 address. */
+/** Reports whether a host is a DNS name or an IPv4 address, which have no zone. */
 function isNameOrIPv4(host: string): boolean {
   return isIPv4(host) || canonicalDnsName(host) !== null;
 }
 
 /**
- * Removes the length of a prefix, `/64`, from an IPv6 address. Systems print an interface's address
- * with it, so a client accepts it in a four-tuple.
+ * Removes the prefix length, `/64`, from an IPv6 address. A client accepts it in a four-tuple,
+ * because systems print the address of an interface with it.
  */
 export function withoutPrefix(host: string): string {
-  return host.replace(PREFIX, "");
+  return host.replace(PREFIX_LENGTH, "");
 }
 
-/** True for the name of an interface, or its number. */
+/** Reports whether a text is the name or the index of an interface. */
 export function isZone(text: string): boolean {
   return ZONE.test(text) && !(SCOPE_NUMBER.test(text) && Number(text) > MAX_UINT32);
 }
 
-/** Checks the scope of an IPv6 address: the zone after it or the number given with it. */
+/** Checks the scope of an IPv6 address: the zone in the text, or the separate number. */
 export function checkScope(host: string, scopeid = 0): void {
   const zone = zoneOf(host);
   if (zone !== null && !ZONE.test(zone)) {
@@ -325,8 +322,8 @@ export function checkScope(host: string, scopeid = 0): void {
   if (zone !== null && scopeid !== 0 && zone !== String(scopeid)) {
     throw notAllowedError("address", `must give the scope once; got ${quote(host)} and ${scopeid}`);
   }
-  const scoped = scopeid !== 0 || (zone !== null && zone !== "0");
-  if (scoped || !isLinkLocal(host)) return;
+  const isScoped = scopeid !== 0 || (zone !== null && zone !== "0");
+  if (isScoped || !isLinkLocal(host)) return;
   throw notAllowedError(
     "address[0]",
     `must have a scope, the interface of a link-local address; got ${quote(host)}: ` +
@@ -334,17 +331,17 @@ export function checkScope(host: string, scopeid = 0): void {
   );
 }
 
-/** The error for text that is not a host, with a guess at what the text is. */
-export function invalidHostError(host: string, wanted: string): RangeError {
-  const mistake = mistakeOf(host);
+/** Makes the error for text that is not a host, with a hint at the probable mistake. */
+export function invalidHostError(host: string, expected: string): RangeError {
+  const mistake = guessMistake(host);
   const hint = mistake === null ? "" : `; this looks like ${mistake}`;
   // The text before an at sign may be a password.
   const got = host.includes("@") ? "" : `; got ${quote(host)}`;
-  return notAllowedError("address[0]", `must be ${wanted}${got}${hint}`);
+  return notAllowedError("address[0]", `must be ${expected}${got}${hint}`);
 }
 
-/** The kind of value that was probably given in place of a host; `null` without a good guess. */
-function mistakeOf(host: string): string | null {
+/** Returns what the text probably is in place of a host; `null` if that is unclear. */
+function guessMistake(host: string): string | null {
   if (host.includes("://")) return "a URL: give its host, and the port as the second item";
   if (host.includes("@")) return "a host with a user: give the host alone";
   if (host.startsWith("[")) return "an IPv6 address in brackets: leave them out";
@@ -359,7 +356,7 @@ function mistakeOf(host: string): string | null {
   return host.includes(":") ? "an IPv6 address, but is none" : null;
 }
 
-/** Checks and copies an abstract name; the kernel chooses a name in place of an empty one. */
+/** Checks and copies an abstract name, which may be empty: then the kernel chooses a name. */
 export function checkAbstractName(name: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(name);
   if (copy.length > MAX_NAME_BYTES) {
@@ -383,12 +380,12 @@ export function checkAbstractName(name: Uint8Array): Uint8Array {
 }
 
 export function checkSocketPath(path: string): string {
-  const problem = pathProblem(path);
+  const problem = socketPathProblem(path);
   if (problem === null) return path;
   throw notAllowedError("address", `the path of a Unix socket ${problem}; got ${quote(path)}`);
 }
 
-function pathProblem(path: string): string | null {
+function socketPathProblem(path: string): string | null {
   if (!path.startsWith("/")) {
     return 'must be absolute, and a host is given with its port, as in ["127.0.0.1", 8080]';
   }
@@ -404,16 +401,16 @@ function pathProblem(path: string): string | null {
   return null;
 }
 
-/** The parts of a tuple; flowinfo and scopeid are undefined in a pair. */
-export type Parts = [host: string, port: number, flowinfo?: number, scopeid?: number];
+/** The items of an address tuple; a pair has no flowinfo and no scopeid. */
+export type AddressParts = [host: string, port: number, flowinfo?: number, scopeid?: number];
 
-/** Checks the length of a tuple, and its items except for the text of the host and the port. */
-function checkTuple(address: Address): Parts {
+/** Checks the length of a tuple and the types of its items, and the range of the last two. */
+function checkTuple(address: Address): AddressParts {
   if (!Array.isArray(address)) {
-    const wanted = "[host, port], [host, port, flowinfo, scopeid], a string or a Uint8Array";
-    throw wrongTypeError("address", wanted, address);
+    const expected = "[host, port], [host, port, flowinfo, scopeid], a string or a Uint8Array";
+    throw wrongTypeError("address", expected, address);
   }
-  const parts = [...address] as unknown as Parts;
+  const parts = [...address] as unknown as AddressParts;
   if (parts.length !== 2 && parts.length !== 4) {
     throw wrongArgumentError("address", `must have 2 or 4 items; got ${parts.length}`);
   }
@@ -425,8 +422,8 @@ function checkTuple(address: Address): Parts {
   return [host, port, flowinfo, scopeid];
 }
 
-function checkPort(port: number, least: number): number {
-  checkInteger("address[1]", port, least, MAX_PORT);
+function checkPort(port: number, min: number): number {
+  checkInteger("address[1]", port, min, MAX_PORT);
   return port;
 }
 
@@ -441,41 +438,41 @@ function makeTuple(
     : Object.freeze([host, port, flowinfo, scopeid!] as const);
 }
 
-/** The same scope with another port, and perhaps another host. */
+/** Copies an address with another port, and optionally another host. */
 export function withPort(
   [host, , flowinfo, scopeid]: HostAddress | ScopedAddress,
   port: number,
-  otherHost = host,
+  newHost = host,
 ): HostAddress | ScopedAddress {
-  return makeTuple(otherHost, port, flowinfo, scopeid);
+  return makeTuple(newHost, port, flowinfo, scopeid);
 }
 
-/** True for the path or the abstract name of a Unix socket. */
+/** Reports whether an address is the path or the abstract name of a Unix socket. */
 export function isUnixAddress(address: Address): address is string | Uint8Array {
   return typeof address === "string" || address instanceof Uint8Array;
 }
 
-/** True for an IPv4 address in dotted decimal. */
+/** Reports whether a host is an IPv4 address in dotted decimal. */
 export function isIPv4(host: string): boolean {
   const parts = host.split(".");
   return parts.length === 4 &&
     parts.every((part) => /^(0|[1-9][0-9]{0,2})$/.test(part) && Number(part) <= 255);
 }
 
-/** True for an IPv6 address without a zone. */
+/** Reports whether a host is an IPv6 address without a zone. */
 export function isIPv6(host: string): boolean {
   return /^[0-9A-Fa-f:.]+$/.test(host) && host.includes(":") && URL.canParse(`http://[${host}]/`);
 }
 
-/** The form in which IP addresses are compared (RFC 5952); `null` for any other text. */
+/** Returns the canonical form of an IP address (RFC 5952); `null` for any other text. */
 export function canonicalIPAddress(text: string): string | null {
   if (isIPv4(text)) return text;
   return isIPv6(text) ? new URL(`http://[${text}]/`).hostname.slice(1, -1) : null;
 }
 
 /**
- * The text of an IP address of 4 or 16 bytes, in the form of {@linkcode canonicalIPAddress}; `null`
- * for any other number of bytes.
+ * Formats an IP address of 4 or 16 bytes in the form of {@linkcode canonicalIPAddress}. Returns
+ * `null` for any other number of bytes.
  */
 export function formatIPAddress(bytes: Uint8Array): string | null {
   if (bytes.length === 4) return bytes.join(".");
@@ -485,7 +482,7 @@ export function formatIPAddress(bytes: Uint8Array): string | null {
   return canonicalIPAddress(groups.join(":"));
 }
 
-/** The 4 or 16 bytes of an IP address, given in its canonical form. */
+/** Returns the 4 or 16 bytes of an IP address in canonical form. */
 export function bytesOfIPAddress(canonical: string): number[] {
   if (isIPv4(canonical)) return canonical.split(".").map(Number);
   const [front = "", back = ""] = canonical.split("::");
@@ -501,13 +498,13 @@ export function withoutZone(host: string): string {
   return percent < 0 ? host : host.slice(0, percent);
 }
 
-/** The zone of an IPv6 address; `null` for an address without a zone. */
+/** Returns the zone of an IPv6 address; `null` for an address without a zone. */
 export function zoneOf(host: string): string | null {
   const percent = host.indexOf("%");
   return percent < 0 ? null : host.slice(percent + 1);
 }
 
-/** True for an IPv6 address that is valid on one link only (RFC 4291 §2.5.6). */
+/** Reports whether an IPv6 address is valid only on one link (RFC 4291 §2.5.6). */
 export function isLinkLocal(host: string): boolean {
   return /^fe[89ab][0-9a-f]:/i.test(host);
 }

@@ -1,11 +1,11 @@
-/** What errors say of an argument or an option. */
+/** The name of the argument or option in an error, and its problem. */
 
 import { type ArgumentErrorDescription, argumentErrorDetails } from "../internal/error_details.ts";
 
 /**
- * Describes the error of an argument or option that is not allowed or has a wrong type: its name,
- * and the problem. It reads a property that isn't enumerable, `Symbol.for("degu.argument")`, so the
- * error may come from another copy of this package.
+ * Describes the error for an argument or option with a wrong type or a value that isn't allowed.
+ * The error may come from another copy of this package, because the function reads its hidden
+ * property `Symbol.for("degu.argument")`.
  *
  * @param error A thrown value.
  * @returns `null` for any other value.

@@ -1,6 +1,6 @@
 /**
- * The errors of this library, besides those for arguments: a `TypeError` for a wrong type, and a
- * `RangeError` for a value that is not allowed.
+ * The errors of this library. The errors for arguments are not among them: a `TypeError` for a
+ * wrong type, and a `RangeError` for a value that is not allowed.
  */
 
 import { type Transience, TRANSIENT } from "../internal/error_details.ts";
@@ -8,10 +8,10 @@ import { isBusyStatus } from "../internal/statuses.ts";
 import type { Address } from "./address.ts";
 import { CONNECTION, type ConnectionErrorDetails } from "./connection_error_details.ts";
 
-/** The cause of an error, and its problem without the rest of the message. */
+/** The cause of an error, and its problem without advice. */
 export interface DeguErrorOptions extends ErrorOptions {
   /**
-   * The problem alone, without the path at the start of the message and the advice at its end.
+   * The problem, without the path at the start of the message and the advice at its end.
    *
    * @default {the message}
    */
@@ -26,8 +26,8 @@ export class DeguError extends Error {
   /** The name of the class. */
   override readonly name: string = "DeguError";
   /**
-   * The reason, in capitals, from the union of the class; `null` if there is none. Stable, unlike
-   * the message.
+   * The reason, in capitals, one of the values of the class; `null` without one. Stable, unlike the
+   * message.
    */
   readonly code: string | null = null;
   readonly #problem: string | undefined;
@@ -35,8 +35,8 @@ export class DeguError extends Error {
   /**
    * Makes an error.
    *
-   * @param message The problem, and what to do.
-   * @param options The `cause`, and the problem alone.
+   * @param message The problem, and advice.
+   * @param options The `cause`, and the problem without advice.
    */
   constructor(message?: string, options?: DeguErrorOptions) {
     super(message, options);
@@ -44,7 +44,7 @@ export class DeguError extends Error {
   }
 
   /**
-   * The problem alone, without the path at the start of the message and the advice at its end, for
+   * The problem, without the path at the start of the message and the advice at its end, for
    * programs that add their own. The text may change, like the message.
    */
   get problem(): string {
@@ -91,7 +91,7 @@ export type ProtocolErrorCode =
   | "EXCESS_BYTES"
   | "UNFRAMED_BODY";
 
-/** The codes of a message that broke off. */
+/** The codes of an incomplete message. */
 const CUT_MESSAGE_CODES: ReadonlySet<ProtocolErrorCode> = new Set([
   "EMPTY_PREAMBLE",
   "PREAMBLE_INCOMPLETE",
@@ -99,7 +99,7 @@ const CUT_MESSAGE_CODES: ReadonlySet<ProtocolErrorCode> = new Set([
 ]);
 
 /**
- * The peer sent bytes that break the grammar. Their connection is closed.
+ * The peer sent invalid bytes. The connection is closed.
  *
  * @example
  * ```ts
@@ -124,7 +124,7 @@ export class ProtocolError extends DeguError {
    * Makes an error with a stable code and a message that quotes the bytes, escaped and cut.
    *
    * @param code The broken rule.
-   * @param message The problem, and what is needed.
+   * @param message The problem, and the requirement.
    */
   constructor(code: ProtocolErrorCode, message: string) {
     super(message);
@@ -149,24 +149,24 @@ export class EmptyPreambleError extends ProtocolError {
 }
 
 /**
- * The reason why there is no TLS connection.
+ * The reason why a TLS connection failed.
  *
  * - `"UNTRUSTED"`: the peer's certificate was not verified. If the TLS library reports no reason,
- *   any is possible, and the message lists the likely ones.
- * - `"EXPIRED"`, `"NOT_YET_VALID"`: the certificate is not valid now, by the clock of this end.
- * - `"WRONG_PURPOSE"`: the certificate is not for this end of a connection, or belongs to an
+ *   the message lists the likely reasons.
+ * - `"EXPIRED"`, `"NOT_YET_VALID"`: the certificate is not valid now, by the local clock.
+ * - `"WRONG_PURPOSE"`: the certificate is not for a client or not for a server, or belongs to an
  *   authority.
  * - `"WRONG_NAME"`: the certificate is not for the host.
  * - `"WEAK"`: the key of the certificate, or a signature, is too weak.
  * - `"KEY_TOO_LARGE"`: the RSA key of the certificate has more than 4096 bits, which Deno can't
- *   read. The certificate can also be this end's own, or the only authority of a configuration.
+ *   read. The certificate can also be the local one, or the only authority of a configuration.
  * - `"NO_CERTIFICATE"`: the peer sent no certificate.
  * - `"REFUSED_BY_PEER"`: the peer sent an alert, which the message names.
- * - `"POLICY"`: the two ends have no version or cipher suite in common, or the session can't be
- *   resumed.
+ * - `"POLICY"`: client and server have no version or cipher suite in common, or the session can't
+ *   be resumed.
  * - `"NOT_TLS"`: the peer's bytes are not TLS.
- * - `"CLOSED"`: the peer closed or reset the connection without a reason, or bytes were damaged on
- *   the way.
+ * - `"CLOSED"`: the peer closed or reset the connection without a reason, or bytes were corrupted
+ *   in transit.
  */
 export type TlsErrorCode =
   | "UNTRUSTED"
@@ -183,8 +183,8 @@ export type TlsErrorCode =
   | "CLOSED";
 
 /**
- * A TLS handshake failed, or TLS itself afterwards, or the key of a configuration can't be used.
- * `cause` is the error of the socket or of the TLS library, if there is one.
+ * A TLS handshake failed, or an established TLS connection, or the key of a configuration can't be
+ * used. `cause` is the error of the socket or of the TLS library, if there is one.
  *
  * @example
  * ```ts
@@ -229,7 +229,7 @@ export class TlsError extends DeguError {
 }
 
 /**
- * A body was used in a state that does not allow it, it is too long, or its source misbehaved.
+ * A body was used in a state that does not allow it, it is too long, or its source is invalid.
  *
  * @example
  * ```ts
@@ -256,13 +256,13 @@ export class BodyError extends DeguError {
 }
 
 /**
- * A connection was used after this end had closed it, or refused it in `onConnect`. Not transient:
- * whoever closed the connection wanted it closed.
+ * A connection was used after the program had closed it, or after `onConnect` had refused it. Not
+ * transient, because the program closed the connection on purpose.
  */
 export class ConnectionClosedError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "ConnectionClosedError";
-  /** `"CLOSED"` if this end has closed the connection, `"REFUSED"` if its `onConnect` has. */
+  /** `"CLOSED"` if the program closed the connection, `"REFUSED"` if `onConnect` did. */
   override readonly code: "CLOSED" | "REFUSED";
 
   /** @internal */

@@ -1,4 +1,4 @@
-/** Hosts: their kind, their canonical form, and from where they can be reached. */
+/** Hosts: their type, their canonical form, and from where they can be reached. */
 
 import {
   bytesOfIPAddress,
@@ -14,11 +14,11 @@ import { checkString } from "../internal/checks.ts";
 
 /** The result of {@linkcode parseHost}. */
 export interface ParsedHost {
-  /** The kind of the host: an IP address or a DNS name. */
+  /** The type of the host: an IP address or a DNS name. */
   readonly type: "IPv4" | "IPv6" | "name";
   /**
-   * The form in which hosts are compared: of an IPv6 address that of RFC 5952, without the zone; of
-   * a name the lower case, without the trailing dot.
+   * The canonical form, for comparison: an IPv6 address as in RFC 5952, without the zone; a name in
+   * lower case, without the trailing dot.
    */
   readonly text: string;
   /** The name or number of an interface, the part after `%`; `null` if it is missing or `0`. */
@@ -34,24 +34,24 @@ export interface ParsedHost {
    * - `"any"`: every other host
    *
    * An IPv4 address that is mapped into an IPv6 address, `::ffff:127.0.0.1`, has the reach of the
-   * IPv4 address. `0.0.0.0` and `::` have the reach `"any"`: a server listens at every address
-   * there, but a client that connects there reaches its own machine. A name with the reach `"any"`
-   * may resolve to any address, also to one of the machine itself.
+   * IPv4 address. `0.0.0.0` and `::` have the reach `"any"`, because a server with such a host
+   * listens at every address; a client that connects to it reaches its own machine. A name with the
+   * reach `"any"` may resolve to any address, including the machine's own addresses.
    */
   readonly reach: "loopback" | "link" | "any";
 }
 
 /**
- * Parses the host of an address: finds out whether the host is an IPv4 address, an IPv6 address or
- * a DNS name, from where it can be reached, and its canonical form. No name is resolved.
+ * Parses the host of an address: its type, its canonical form, and from where it can be reached.
+ * The function doesn't resolve names.
  *
- * IPv4 addresses have four decimal numbers without leading zeros. IPv6 addresses have no brackets,
- * and no length of a prefix. A text whose last label is a number is no name, since systems read
- * such a text as an IPv4 address.
+ * IPv4 addresses have four decimal numbers without leading zeros. IPv6 addresses have no brackets
+ * and no prefix length. A text whose last label is a number is not a name, because systems parse it
+ * as an IPv4 address.
  *
  * @param text The host, the first item of an {@linkcode Address}.
- * @returns The host; `null` for any other text, as `URL.parse` does. {@linkcode checkAddress} says
- * what is wrong with it.
+ * @returns The host; `null` for any other text, as `URL.parse` does. {@linkcode checkAddress}
+ * throws an error with the reason.
  * @throws {TypeError} if the text is not a string.
  *
  * @example
