@@ -1,6 +1,6 @@
 /**
  * The parts that client and server share: bodies, ranges, URIs, addresses and errors. The module
- * opens no socket.
+ * doesn't open sockets.
  *
  * - Bodies: {@linkcode Body}, {@linkcode ChunkedBody}, {@linkcode BodyIter} and
  *   {@linkcode ChunkedBodyIter}, which are together {@linkcode bodies};
@@ -13,10 +13,10 @@
  *   {@linkcode parseHost}, {@linkcode printable}.
  * - Errors: {@linkcode DeguError}, {@linkcode BodyError}, {@linkcode ConnectionClosedError},
  *   {@linkcode ProtocolError}, {@linkcode EmptyPreambleError}, {@linkcode TlsError}; and
- *   {@linkcode ResponseError}, which an app throws to answer. {@linkcode describeArgumentError}
- *   names the argument that is wrong.
+ *   {@linkcode ResponseError}, by which an app throws a response. {@linkcode describeArgumentError}
+ *   returns the name of the argument in an error.
  *
- * Every other name is a type that these refer to.
+ * All other names are types that these use.
  *
  * @example
  * ```ts

@@ -1,7 +1,7 @@
 /**
  * For tests and demos: temporary servers and certificates, and helpers to build and parse messages.
  *
- * - {@linkcode callApp} calls an app without a server, and {@linkcode TempDevices} are paired
+ * - {@linkcode callApp} calls an app without a server, and {@linkcode TempDevices} makes paired
  *   devices.
  * - {@linkcode TempServer} and {@linkcode TempSSLServer} run an app in a worker,
  *   {@linkcode TempPKI} makes certificates, and {@linkcode mkreq} makes a request for an app.
@@ -11,7 +11,7 @@
  * - and formatted by {@linkcode formatRequest}, {@linkcode formatResponse},
  *   {@linkcode formatHeaders} and {@linkcode formatChunk}.
  *
- * Every other name is a type that these refer to.
+ * All other names are types that these use.
  *
  * @example
  * ```ts

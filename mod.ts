@@ -3,17 +3,18 @@
  *
  * - An app is a function from a request to a response, which a {@linkcode Server} or an
  *   {@linkcode SSLServer} serves.
- * - {@linkcode reply} and {@linkcode json} make answers. {@linkcode routes}, {@linkcode wrapApp},
+ * - {@linkcode reply} and {@linkcode json} make responses. {@linkcode routes}, {@linkcode wrapApp},
  *   {@linkcode ProxyApp} and {@linkcode accessLog} help to write an app.
- * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests. {@linkcode expectOk} makes a
- *   {@linkcode StatusError} of a status that is no success, and {@linkcode retry} repeats after
+ * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests. {@linkcode expectOk} throws a
+ *   {@linkcode StatusError} for a status that is not a success, and {@linkcode retry} retries after
  *   errors that are {@linkcode isTransient}.
- * - {@linkcode repeat} runs an action again and again, and {@linkcode terminationSignal} says when
- *   the program is told to end.
- * - {@linkcode fromFetchHandler} and {@linkcode createFetch} are the bridge to `fetch`.
+ * - {@linkcode repeat} runs an action repeatedly, and {@linkcode terminationSignal} returns a
+ *   signal that is aborted when the system asks the program to end.
+ * - {@linkcode fromFetchHandler} and {@linkcode createFetch} connect apps and clients with `fetch`.
  *
  * The other functions and classes are those of `@degu/degu/base`, `@degu/degu/client` and
- * `@degu/degu/server`. This module has what a program calls; the other types have these three.
+ * `@degu/degu/server`. This module has the names that programs call; those three also have the
+ * other types.
  *
  * @example
  * ```ts

@@ -1,4 +1,4 @@
-/** Calling an app without a server. */
+/** A call of an app without a server. */
 
 import { type App, callHandle, readApp } from "../base/app/app.ts";
 import {
@@ -22,17 +22,17 @@ import {
   receivedFraming,
 } from "../base/wire/preamble.ts";
 
-/** The client of the request that the app gets. */
+/** The session of the request that the app gets. */
 export interface CallAppOptions {
   /**
-   * The session of the request, or what its app sees of one.
+   * The session of the request, or the properties of a new session.
    *
-   * @default {a new one without an address}
+   * @default {a new session without an address}
    */
   session?: Session | CallAppSession | undefined;
 }
 
-/** What an app sees of a session that no server has made. */
+/** The properties of a session without a server. */
 export interface CallAppSession {
   /**
    * The address of the peer.
@@ -53,35 +53,35 @@ export interface CallAppSession {
    */
   user?: string | null | undefined;
   /**
-   * The values that the app keeps for the connection. Nothing in them is disposed of.
+   * The values that the app keeps for the connection. They are not disposed of.
    *
    * @default {an empty map}
    */
   store?: Map<string, unknown> | undefined;
   /**
-   * Reports whether the peer is trusted; anything but `true`, and an error, means no.
+   * Reports whether the peer is trusted. Any result but `true`, and an error, means that it isn't.
    *
    * @default {always true}
    */
   isTrusted?: (() => boolean | Promise<boolean>) | undefined;
 }
 
-/** The requests that the session of a call may make. */
+/** `maxRequests` of the session. */
 const MAX_REQUESTS = 1000;
 
 /**
- * Calls an app without a server, checks its answer as a server would, and returns the response that
- * a client would get: for tests of apps. No bytes are `null`, and the headers frame the body; only
- * the `connection: close` that a server adds is missing. The `onConnect` of the app is not asked. A
- * body that is too long for the app is answered with 413, one that is no JSON for `request.json()`
- * with 400, and a thrown `ResponseError` with its response.
+ * Calls an app without a server, checks its response as a server would, and returns the response
+ * that a client would get: for tests of apps. The body of an empty response is `null`, and the
+ * headers have the framing of the body, but not the `connection: close` that a server may add. The
+ * `onConnect` of the app is not called. The response is 413 if the body of the request exceeds the
+ * app's limit, 400 if `request.json()` fails, and that of a thrown `ResponseError`.
  *
  * @param app The app.
  * @param request The request, as `mkreq` makes it.
  * @param options The session.
- * @throws {TypeError} if an argument, an option or a part of the answer is of a wrong type.
- * @throws {RangeError} if a part of the answer has a value that is not allowed.
- * @throws what the app throws, unless it is a `ResponseError`.
+ * @throws {TypeError} if an argument, an option or a part of the response has a wrong type.
+ * @throws {RangeError} if a part of the response has a value that is not allowed.
+ * @throws the error that the app throws, unless it is a `ResponseError`.
  *
  * @example
  * ```ts
@@ -117,31 +117,31 @@ export async function callApp(
   if (!(request instanceof Request)) {
     throw wrongTypeError("request", "a Request of this package, as mkreq() makes it", request);
   }
-  const { session: given = {} } = copyOptions(options, ["session"]);
-  const session = given instanceof Session ? given : makeSession(given);
-  // An app can replace the fields of its request.
+  const { session: sessionOption = {} } = copyOptions(options, ["session"]);
+  const session = sessionOption instanceof Session ? sessionOption : makeSession(sessionOption);
+  // Read now, because an app can replace the fields of its request.
   const { method, body } = request;
-  const returned = await callHandle(parts, request, session);
+  const appResult = await callHandle(parts, request, session);
   try {
-    const answer = parseAppResult(returned);
-    const { status, reason, headers } = answer;
-    const framing = responseFraming(method, body, answer, false);
-    const sent = new Uint8Array(MAX_PREAMBLE_BYTES);
-    const length = formatResponsePreamble(sent, status, reason, headers, framing, "response.");
-    const preamble = parseResponsePreamble(method, sent, 0, length);
+    const response = parseAppResult(appResult);
+    const { status, reason, headers } = response;
+    const framing = responseFraming(method, body, response, false);
+    const bytes = new Uint8Array(MAX_PREAMBLE_BYTES);
+    const length = formatResponsePreamble(bytes, status, reason, headers, framing, "response.");
+    const preamble = parseResponsePreamble(method, bytes, 0, length);
     const hasBody = receivedFraming(method, preamble) !== null;
-    if (!hasBody) cancelUnused(answer.body, bodyToHeadError());
-    const received = hasBody ? receivedBody(answer.body) : null;
-    return new Response(status, reason, preamble.headers, received);
+    if (!hasBody) cancelUnused(response.body, bodyToHeadError());
+    const responseBody = hasBody ? receivedBody(response.body) : null;
+    return new Response(status, reason, preamble.headers, responseBody);
   } catch (error) {
-    cancelAppResult(returned, body, error);
+    cancelAppResult(appResult, body, error);
     throw error;
   }
 }
 
-function makeSession(given: CallAppSession): Session {
+function makeSession(fields: CallAppSession): Session {
   const { address = null, peerCertificate = null, user = null, store, isTrusted } = copyOptions(
-    given,
+    fields,
     ["address", "peerCertificate", "user", "store", "isTrusted"],
     "session",
   );

@@ -1,4 +1,4 @@
-/** A throw-away public key infrastructure, for tests and demos of TLS with a private authority. */
+/** A temporary public key infrastructure, for tests and demos of TLS with a private authority. */
 
 import { join } from "node:path";
 import { checkArray, checkBoolean, checkString, copyOptions } from "../internal/checks.ts";
@@ -10,7 +10,7 @@ import {
 } from "../net/tls/certificate_writer.ts";
 import { randomSuffix } from "../internal/disk/names.ts";
 
-/** The owners of certificates, and their names. */
+/** Whether clients have certificates, and the names of the server. */
 export interface TempPKIOptions {
   /**
    * Whether to make a second authority, for clients, and a certificate of a client.
@@ -32,7 +32,7 @@ export interface TempPKIOptions {
  * default.
  */
 export interface TempClientPKI extends TempPKI {
-  /** For a server that accepts the clients of this PKI and no others. */
+  /** For a server that accepts only the clients of this PKI. */
   readonly serverSslconfig: {
     readonly certFile: string;
     readonly keyFile: string;
@@ -47,9 +47,7 @@ export interface TempClientPKI extends TempPKI {
   };
 }
 
-/**
- * A key that keeps other code from calling the constructor in place of {@linkcode TempPKI.create}.
- */
+/** Only {@linkcode TempPKI.create} has this argument of the constructor. */
 const CREATED = Symbol("created");
 
 const SERVER_NAMES = ["localhost", "127.0.0.1", "::1"] as const;
@@ -67,13 +65,13 @@ const FILES = {
  * A private authority for servers and another for clients, with a certificate of each, in a
  * temporary directory that is removed on dispose. Keys are ECDSA P-256, certificates don't expire,
  * the directory has mode 0700 and its files mode 0600. The private keys of the two authorities are
- * never written anywhere, so no certificate can be added later.
+ * not stored, so they can't issue more certificates.
  *
  * The four configurations are plain JSON with absolute paths, so they can be sent to a worker. The
  * files that they name exist until the directory is removed.
  *
  * Clients don't check the server's name (`checkHostname: false`): the authority that they trust has
- * issued a single certificate, so no other server can answer in its place. Therefore the same
+ * issued only one certificate, so another server can't impersonate it. Therefore the same
  * configuration works over Unix sockets, which have no name to check. The certificate is issued for
  * `localhost`, `127.0.0.1`, `::1` and the `names` of the options, so over TCP
  * `{ ...pki.clientSslconfig, checkHostname: true }` works as well.
@@ -99,7 +97,7 @@ const FILES = {
  */
 export class TempPKI implements AsyncDisposable {
   /**
-   * For a server that accepts the clients of this PKI and no others; see
+   * For a server that accepts only the clients of this PKI; see
    * {@linkcode TempPKI.create}.
    */
   readonly serverSslconfig:
@@ -151,7 +149,7 @@ export class TempPKI implements AsyncDisposable {
   }
 
   /**
-   * Makes the authorities, certificates and files. A failure leaves nothing behind.
+   * Makes the authorities, certificates and files. After an error, the directory is removed.
    *
    * With `clientPki: false` clients have no identity: `serverSslconfig` is
    * `anonymousServerSslconfig` and `clientSslconfig` is `anonymousClientSslconfig`.
@@ -178,8 +176,7 @@ export class TempPKI implements AsyncDisposable {
     options?: TempPKIOptions & { clientPki?: true | undefined },
   ): Promise<TempClientPKI>;
   /**
-   * Makes a PKI of either kind; only the value of `clientPki` says whether clients have a
-   * certificate.
+   * Makes a PKI with or without certificates of clients, as `clientPki` says.
    *
    * @param options The names of the server, and whether clients have an identity.
    * @throws {TypeError} if an option is unknown or has the wrong type.
@@ -191,10 +188,12 @@ export class TempPKI implements AsyncDisposable {
     checkBoolean("clientPki", clientPki);
     checkArray("names", names);
     names.forEach((name, index) => checkString(`names[${index}]`, name));
-    const given = [...SERVER_NAMES, ...names].map((name) => parseAlternativeName("names", name));
-    const alternativeNames = [...new Map(given.map((name) => [name.value, name])).values()];
-    const server = makePair("server", alternativeNames);
-    const client = clientPki ? makePair("client", []) : null;
+    const parsedNames = [...SERVER_NAMES, ...names].map((name) =>
+      parseAlternativeName("names", name)
+    );
+    const alternativeNames = [...new Map(parsedNames.map((name) => [name.value, name])).values()];
+    const server = makeCertificates("server", alternativeNames);
+    const client = clientPki ? makeCertificates("client", []) : null;
     const files = {
       [FILES.serverCa]: server.ca,
       [FILES.server]: server.certificate,
@@ -217,7 +216,7 @@ export class TempPKI implements AsyncDisposable {
     return new TempPKI(CREATED, dir, clientPki);
   }
 
-  /** Removes the directory and its files; a second call does nothing. */
+  /** Removes the directory and its files; a second call has no effect. */
   close(): Promise<void> {
     this.#removal ??= this.#remove();
     return this.#removal;
@@ -233,17 +232,14 @@ export class TempPKI implements AsyncDisposable {
       await Deno.remove(this.#dir, { recursive: true });
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return;
-      this.#removal = null; // a further call tries again
+      this.#removal = null; // the next call tries again
       throw error;
     }
   }
 }
 
-/**
- * Makes an authority, and a certificate of a server or a client; the key of the authority is
- * dropped.
- */
-function makePair(role: "server" | "client", alternativeNames: readonly AlternativeName[]) {
+/** Makes an authority, whose key isn't returned, and a certificate of a server or a client. */
+function makeCertificates(role: "server" | "client", alternativeNames: readonly AlternativeName[]) {
   const commonName = `TempPKI ${role} CA ${randomSuffix()}`;
   const authority = createAuthority({ commonName });
   const leaf = createLeaf(authority, {

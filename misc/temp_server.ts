@@ -1,4 +1,4 @@
-/** Throw-away servers, each in its own worker. */
+/** Temporary servers, each in its own worker. */
 
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
@@ -41,7 +41,7 @@ export class TempServer implements AsyncDisposable {
   readonly #thread: WorkerThread;
 
   private constructor(thread: WorkerThread, address: Address) {
-    adopt(this, thread);
+    registerThread(this, thread);
     this.#thread = thread;
     this.address = address;
   }
@@ -52,8 +52,8 @@ export class TempServer implements AsyncDisposable {
    *
    * @param address The address to listen on, or `{ address, options, signal }`: the address, the
    * server's options, and a signal that aborts the start (`start` rejects with its reason) or,
-   * later, closes the server. The options are cloned, so functions, `logger` and `onExchange`, are
-   * not possible.
+   * later, closes the server. The options are cloned, so they can't have functions: `logger` and
+   * `onExchange` are not possible.
    * @param build A function that the worker calls with the arguments and that returns the app: a
    * self-contained function, which is sent as its source, or an export of a module by the module's
    * absolute URL (`import.meta.resolve("./app.ts")`) and its name; `null` if the only argument is
@@ -81,7 +81,8 @@ export class TempServer implements AsyncDisposable {
   }
 
   /**
-   * Closes the server and ends the worker; then the address is free again, unless the app hangs.
+   * Closes the server and ends the worker. The address is then free, unless the app blocks its
+   * thread.
    */
   close(): Promise<void> {
     return this.#thread.close();
@@ -116,7 +117,7 @@ export class TempSSLServer implements AsyncDisposable {
   readonly #thread: WorkerThread;
 
   private constructor(thread: WorkerThread, address: Address) {
-    adopt(this, thread);
+    registerThread(this, thread);
     this.#thread = thread;
     this.address = address;
   }
@@ -142,7 +143,8 @@ export class TempSSLServer implements AsyncDisposable {
   }
 
   /**
-   * Closes the server and ends the worker; then the address is free again, unless the app hangs.
+   * Closes the server and ends the worker. The address is then free, unless the app blocks its
+   * thread.
    */
   close(): Promise<void> {
     return this.#thread.close();
@@ -164,8 +166,8 @@ async function startThread(
   build: Build | null,
   args: readonly unknown[],
 ): Promise<[WorkerThread, Address]> {
-  const { address, options, signal } = readTempAddress(target);
-  const app = referToApp(build, args);
+  const { address, options, signal } = parseTempAddress(target);
+  const app = describeApp(build, args);
   signal?.throwIfAborted();
   const thread = await WorkerThread.start();
   const serving = thread.serve(app, address, options, sslconfig);
@@ -182,11 +184,11 @@ async function startThread(
   }
 }
 
-/** Closes the worker of a server that was collected, since nobody could close it any more. */
+/** Closes the worker of a server that was garbage-collected before the program closed it. */
 const abandonedServers = new FinalizationRegistry<WorkerThread>((thread) => thread.close());
 
-/** Ties a worker to its server; refuses a server that was made by `new`, which has none. */
-function adopt(owner: TempServer | TempSSLServer, thread: WorkerThread): void {
+/** Registers the worker of a server; refuses a server that the program made by `new`. */
+function registerThread(owner: TempServer | TempSSLServer, thread: WorkerThread): void {
   if (thread instanceof WorkerThread) return abandonedServers.register(owner, thread);
   throw new TypeError(
     "a temporary server is made by TempServer.start() or TempSSLServer.start(), which resolve " +
@@ -194,12 +196,12 @@ function adopt(owner: TempServer | TempSSLServer, thread: WorkerThread): void {
   );
 }
 
-function readTempAddress(target: TempAddress): {
+function parseTempAddress(target: TempAddress): {
   address: Address;
   options: Record<string, unknown>;
   signal: AbortSignal | undefined;
 } {
-  // A value that is no object is left to the server, which reports a wrong address.
+  // If the value isn't an object, the server checks it, and reports an invalid address.
   const isAddress = typeof target !== "object" || target === null || Array.isArray(target) ||
     target instanceof Uint8Array;
   if (isAddress) return { address: target as Address, options: {}, signal: undefined };
@@ -216,7 +218,7 @@ function readTempAddress(target: TempAddress): {
   return { address, options: { ...options }, signal };
 }
 
-function referToApp(build: Build | null, args: readonly unknown[]): AppSource {
+function describeApp(build: Build | null, args: readonly unknown[]): AppSource {
   if (build === null) {
     if (args.length === 1) return { from: describeFunction("app", args[0]), args: null };
     throw wrongArgumentError(
@@ -243,18 +245,18 @@ function referToApp(build: Build | null, args: readonly unknown[]): AppSource {
  */
 function describeFunction(label: string, value: unknown): AppSource["from"] {
   if (typeof value === "function") return sourceOf(label, value);
-  const named = readModuleExport(label, value);
-  if (named !== null) return named;
-  const wanted = "a self-contained function, or { module, name } of one that a module exports";
-  throw wrongTypeError(label, wanted, value);
+  const moduleExport = parseModuleExport(label, value);
+  if (moduleExport !== null) return moduleExport;
+  const expected = "a self-contained function, or { module, name } of one that a module exports";
+  throw wrongTypeError(label, expected, value);
 }
 
 /**
- * Reads the name of an export; `null` if the value doesn't have that form.
+ * Parses the name of a module's export; returns `null` for any other value.
  *
  * @throws {RangeError} if the module has no absolute URL.
  */
-function readModuleExport(label: string, value: unknown): ModuleExport | null {
+function parseModuleExport(label: string, value: unknown): ModuleExport | null {
   const { module, name } = (value ?? {}) as Partial<{ module: string | URL; name: string }>;
   if (!(typeof module === "string" || module instanceof URL) || typeof name !== "string") {
     return null;

@@ -1,4 +1,4 @@
-/** Parsers and formatters of parts of messages, and makers of requests, for tests and demos. */
+/** Parsers and formatters of messages and their parts, for tests and demos. */
 
 import { decodeAscii } from "../internal/bytes.ts";
 import { announcedFraming, receivedBody, Request } from "../base/app/message.ts";
@@ -62,7 +62,7 @@ export interface ParsedRequest {
   headers: HeaderDict;
   /** The components of the path. */
   path: string[];
-  /** The text behind the `?`, or `null`. */
+  /** The text after the `?`, or `null`. */
   query: string | null;
 }
 
@@ -76,11 +76,11 @@ export interface ParsedResponse {
   headers: HeaderDict;
 }
 
-// All functions here are synchronous, so a single buffer serves every call.
+// One buffer for all calls, because the functions of this module are synchronous.
 const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
-/** Copies a preamble into the buffer and appends its end on the wire; returns the whole length. */
-function terminate(preamble: Uint8Array, end: string): number {
+/** Copies a preamble to the buffer, and appends `end`; returns the length of both. */
+function copyWithEnd(preamble: Uint8Array, end: string): number {
   if (preamble.length + 4 > MAX_PREAMBLE_BYTES) throw preambleTooLargeError();
   scratch.set(preamble);
   for (let i = 0; i < end.length; i++) scratch[preamble.length + i] = end.charCodeAt(i);
@@ -88,12 +88,12 @@ function terminate(preamble: Uint8Array, end: string): number {
 }
 
 /**
- * Parses header lines, separated by CR LF, without a CR LF at either end; no line at all gives
- * `{}`.
+ * Parses header lines that are separated by CR LF, without a CR LF at the start and at the end. For
+ * an empty array, returns `{}`.
  *
  * @param block The bytes of the header lines.
- * @param isResponse Whether the rules of a response apply; else those of a PUT or POST request.
- * @throws {ProtocolError} if the grammar is broken.
+ * @param isResponse Whether the rules of a response apply, or those of a PUT or POST request.
+ * @throws {ProtocolError} if the bytes are invalid.
  *
  * @example
  * ```ts
@@ -107,7 +107,7 @@ function terminate(preamble: Uint8Array, end: string): number {
 export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict {
   checkUint8Array("block", block);
   checkBoolean("isResponse", isResponse);
-  const end = terminate(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
+  const end = copyWithEnd(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
   const text = decodeAscii(scratch.subarray(0, end));
   const context = isResponse ? "response" : "request";
   return parseHeaderLines(scratch, 0, end, text, 0, context).headers;
@@ -133,11 +133,11 @@ export function formatHeaders(headers: HeadersToSend): Uint8Array {
  * Parses a request preamble without its final CR LF CR LF.
  *
  * @param preamble The bytes of the preamble.
- * @throws {ProtocolError} if the grammar is broken.
+ * @throws {ProtocolError} if the bytes are invalid.
  */
 export function parseRequest(preamble: Uint8Array): ParsedRequest {
   checkUint8Array("preamble", preamble);
-  const end = terminate(preamble, "\r\n\r\n");
+  const end = copyWithEnd(preamble, "\r\n\r\n");
   const { method, uri, headers, path, query } = parseRequestPreamble(scratch, 0, end);
   return { method, uri, headers, path, query };
 }
@@ -147,12 +147,12 @@ export function parseRequest(preamble: Uint8Array): ParsedRequest {
  *
  * @param method The method of the request that the response answers.
  * @param preamble The bytes of the preamble.
- * @throws {ProtocolError} if the grammar is broken.
+ * @throws {ProtocolError} if the bytes are invalid.
  */
 export function parseResponse(method: Method, preamble: Uint8Array): ParsedResponse {
   checkMethod(method);
   checkUint8Array("preamble", preamble);
-  const end = terminate(preamble, "\r\n\r\n");
+  const end = copyWithEnd(preamble, "\r\n\r\n");
   const { status, reason, headers } = parseResponsePreamble(method, scratch, 0, end);
   return { status, reason, headers };
 }
@@ -163,7 +163,8 @@ export function parseResponse(method: Method, preamble: Uint8Array): ParsedRespo
  * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
  * @param uri The path, which starts with `/`, and the query.
  * @param headers The headers by lower-case name.
- * @param body The body, whose header is added or checked; left out, the headers go out as given.
+ * @param body The body, whose framing header is added or checked. Without this argument, the
+ * headers are formatted unchanged.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a value is not allowed.
  *
@@ -190,11 +191,11 @@ export function formatRequest(
   if (body && !mayHaveBody(method)) {
     throw notAllowedError("body", `must be null in a ${method} request; got ${typeName(body)}`);
   }
-  const all = withContentType(headers, body);
+  const allHeaders = withContentType(headers, body);
   const framing = body === undefined
     ? undefined
-    : requestFraming(method, encodeBody(body), all, false);
-  return scratch.slice(0, formatRequestPreamble(scratch, method, uri, all, null, framing));
+    : requestFraming(method, encodeBody(body), allHeaders, false);
+  return scratch.slice(0, formatRequestPreamble(scratch, method, uri, allHeaders, null, framing));
 }
 
 /**
@@ -203,7 +204,8 @@ export function formatRequest(
  * @param status The status, 100 to 599.
  * @param reason The reason phrase.
  * @param headers The headers by lower-case name.
- * @param body The body, whose header is added or checked; left out, the headers go out as given.
+ * @param body The body, whose framing header is added or checked. Without this argument, the
+ * headers are formatted unchanged.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a value is not allowed.
  */
@@ -213,18 +215,18 @@ export function formatResponse(
   headers: HeadersToSend,
   body?: BodyOut,
 ): Uint8Array {
-  const all = withContentType(headers, body);
+  const allHeaders = withContentType(headers, body);
   const framing = body === undefined
     ? undefined
-    : announcedFraming("GET", status, all, encodeBody(body));
-  return scratch.slice(0, formatResponsePreamble(scratch, status, reason, all, framing));
+    : announcedFraming("GET", status, allHeaders, encodeBody(body));
+  return scratch.slice(0, formatResponsePreamble(scratch, status, reason, allHeaders, framing));
 }
 
 /**
  * Splits a URI into the components of its path and its query.
  *
  * @param uri The target of a request.
- * @throws {ProtocolError} if the grammar is broken.
+ * @throws {ProtocolError} if the bytes are invalid.
  */
 export function parseUri(uri: string): UriParts {
   checkString("uri", uri);
@@ -235,7 +237,7 @@ export function parseUri(uri: string): UriParts {
  * Parses the value of a `range` header.
  *
  * @param value The value, such as `bytes=2-4`.
- * @throws {ProtocolError} if the grammar is broken.
+ * @throws {ProtocolError} if the bytes are invalid.
  */
 export function parseRange(value: string): Range {
   checkString("value", value);
@@ -246,7 +248,7 @@ export function parseRange(value: string): Range {
  * Parses the value of a `content-range` header.
  *
  * @param value The value, such as `bytes 2-4/10`.
- * @throws {ProtocolError} if the grammar is broken.
+ * @throws {ProtocolError} if the bytes are invalid.
  */
 export function parseContentRange(value: string): ContentRange {
   checkString("value", value);
@@ -257,7 +259,7 @@ export function parseContentRange(value: string): ContentRange {
  * Parses the line before a chunk's data, without its CR LF.
  *
  * @param line The bytes of the line.
- * @throws {ProtocolError} if the grammar is broken.
+ * @throws {ProtocolError} if the bytes are invalid.
  */
 export function parseChunkHeader(
   line: Uint8Array,
@@ -284,10 +286,10 @@ export function formatChunk(chunk: Chunk): Uint8Array {
  * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
  * @param uri The path, which starts with `/`, and the query.
  * @param headers The headers by lower-case name.
- * @param body The body, or `null` for none. A text, bytes, a `Blob` and `URLSearchParams` arrive as
- * a `Body`, and the request has their `content-length` and `content-type`, as a client sends them;
- * if they are empty, the body is `null`.
- * @param shift The number of components of the path that are in `mount` already.
+ * @param body The body, or `null` for no body. A text, bytes, a `Blob` and `URLSearchParams` become
+ * a `Body`, and the request has the `content-length` and `content-type` that a client would send.
+ * If they are empty, the body is `null`.
+ * @param shift The number of path components to move to `mount`.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a value is not allowed.
  *
@@ -315,15 +317,15 @@ export function mkreq(
   const framing = outgoingFraming(encoded);
   const { path, query } = parseUri(uri);
   checkInteger("shift", shift, 0, path.length);
-  let received: BodyIn;
-  let all: HeaderDict = withContentType(headers, body);
-  if (encoded === body && !(encoded instanceof Uint8Array)) received = encoded as BodyIn;
-  else if (framing === 0) received = null;
+  let requestBody: BodyIn;
+  let allHeaders: HeaderDict = withContentType(headers, body);
+  if (encoded === body && !(encoded instanceof Uint8Array)) requestBody = encoded as BodyIn;
+  else if (framing === 0) requestBody = null;
   else {
-    received = receivedBody(encoded);
-    all = { "content-length": framing as number, ...all };
+    requestBody = receivedBody(encoded);
+    allHeaders = { "content-length": framing as number, ...allHeaders };
   }
-  const request = new Request(INTERNAL, method, uri, all, received, [], path, query);
+  const request = new Request(INTERNAL, method, uri, allHeaders, requestBody, [], path, query);
   for (let i = 0; i < shift; i++) request.shiftPath();
   return request;
 }

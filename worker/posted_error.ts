@@ -1,9 +1,6 @@
-/** Errors that a worker posts. */
+/** Errors that a worker posts to the thread that started it. */
 
-/**
- * An error in a form for posting. Cloning keeps its message, its stack and its causes, but neither
- * a class nor a name of Deno's.
- */
+/** An error to be cloned. Cloning keeps its message, stack and causes, but not a class of Deno. */
 export interface PostedError {
   readonly error: Error;
   readonly name: string;
@@ -11,7 +8,7 @@ export interface PostedError {
   readonly errors?: unknown[];
 }
 
-/** Prepares an error, or any other thrown value, for posting; never throws. */
+/** Prepares a thrown value for posting. Never throws. */
 export function toPostedError(thrown: unknown): PostedError {
   try {
     if (!(thrown instanceof Error)) {
@@ -20,7 +17,7 @@ export function toPostedError(thrown: unknown): PostedError {
         name: "Error",
       };
     }
-    // JavaScript lets all of these properties be of any type.
+    // In JavaScript, these properties can have any type.
     const name = String(thrown.name);
     try {
       const error = structuredClone(thrown);
@@ -32,12 +29,12 @@ export function toPostedError(thrown: unknown): PostedError {
       return { error, name };
     }
   } catch {
-    // A getter may have thrown.
-    return { error: new Error("what was thrown can't be read"), name: "Error" };
+    // A getter has thrown.
+    return { error: new Error("the thrown value can't be read"), name: "Error" };
   }
 }
 
-/** Gives a posted error its name back, and its class if that is a class of Deno. */
+/** Restores the name of a posted error, and its class if that is a class of Deno. */
 export function fromPostedError({ error, name, errors }: PostedError): Error {
   const define = (property: string, value: unknown) =>
     Object.defineProperty(error, property, { value, writable: true, configurable: true });

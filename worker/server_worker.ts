@@ -1,6 +1,6 @@
 /**
- * A worker with a server, and the messages between both ends. Importing this module has no effect
- * in the main thread.
+ * A worker with a server, and the messages between the worker and the thread that started it.
+ * Importing this module has no effect in the main thread.
  */
 
 import { wrongArgumentError } from "../internal/checks.ts";
@@ -15,7 +15,7 @@ import { type PostedError, toPostedError } from "./posted_error.ts";
 
 // ───────────────────────── the messages
 
-/** An export of a module, by the module's absolute URL. */
+/** An export of a module, with the module's absolute URL. */
 export interface ModuleExport {
   readonly module: string;
   readonly name: string;
@@ -29,14 +29,14 @@ export interface AppSource {
 }
 
 /**
- * The data that a worker starts with. The port is separate because the app may use the worker's
- * own: neither may receive the other's messages, some of which contain the private key.
+ * The initial data of a worker. The messages, some of which have the private key, need a port of
+ * their own, because the app may listen at the worker's standard port.
  */
 export interface ServerWorkerData {
   deguPort?: MessagePort;
 }
 
-/** The requests to a worker, in this order: to make an app, to serve it, to end the server. */
+/** A command to a worker, in this order: load the app, serve it, close the server. */
 export type Command =
   | { readonly type: "load"; readonly app: AppSource }
   /** `sslconfig` is `null` for a plain server. */
@@ -48,35 +48,35 @@ export type Command =
   }
   | { readonly type: "close" };
 
-/** The reports of a worker. */
+/** A report of a worker. */
 export type WorkerReport =
-  /** A request is carried out; the address after `listen` is that of the server. */
+  /** A command was executed; `address` is that of the server after `listen`. */
   | { readonly type: Command["type"]; readonly address: Address | null }
-  /** A request has failed, or an error was not caught: the worker can't be used any more. */
+  /** A command failed, or an error was not caught: the worker can't be used any more. */
   | { readonly type: "failed"; readonly error: PostedError };
 
 // ───────────────────────── the app
 
-/** Loads the function or the export, and calls it if there are arguments. */
+/** Makes the app: loads the function or the export, and calls it unless it is the app itself. */
 async function makeApp({ from, args }: AppSource): Promise<App> {
-  // The text of a function is all that a worker can get of one: only data passes between threads.
+  // A function is sent to the worker as its source, because threads exchange only data.
   const value = typeof from === "string"
     ? new Function(`"use strict"; return (${from}\n);`)()
     : await loadModuleExport(from);
   if (args === null) return value as App; // the server checks the app
-  const what = typeof from === "string" ? "the function" : `the export "${from.name}"`;
+  const label = typeof from === "string" ? "the function" : `the export "${from.name}"`;
   if (typeof value !== "function") {
     throw wrongArgumentError(
       "build",
-      `${what} must be a function or a class; got ${typeName(value)}`,
+      `${label} must be a function or a class; got ${typeName(value)}`,
     );
   }
   const isClass = /^class\b/.test(Function.prototype.toString.call(value));
-  const built = isClass ? Reflect.construct(value, args) : await value(...args);
-  if (!Array.isArray(built)) return built as App;
+  const app = isClass ? Reflect.construct(value, args) : await value(...args);
+  if (!Array.isArray(app)) return app as App;
   throw wrongArgumentError(
     "build",
-    `${what} returned an array, as an app does, and not an app; if it is the app itself, ` +
+    `${label} returned an array, as an app does, and not an app; if it is the app itself, ` +
       "put null before it: start(address, null, app)",
   );
 }
@@ -91,14 +91,13 @@ async function loadModuleExport({ module, name }: ModuleExport): Promise<unknown
 
 // ───────────────────────── the worker
 
-/** The exit code of a worker that an error has ended. */
-const CRASHED = 1;
+const CRASH_EXIT_CODE = 1;
 
 const port = takePort(workerData);
 if (port !== null) run(port);
 
 function run(port: MessagePort): void {
-  // Every web worker has this property.
+  // Web workers have this property.
   Object.assign(globalThis, { self: globalThis });
   const report = (report: WorkerReport) => port.postMessage(report);
   const fail = (error: unknown) => report({ type: "failed", error: toPostedError(error) });
@@ -106,7 +105,7 @@ function run(port: MessagePort): void {
     if (event.defaultPrevented) return;
     event.preventDefault(); // otherwise Deno prints the error
     fail(event instanceof ErrorEvent ? event.error : (event as PromiseRejectionEvent).reason);
-    Deno.exit(CRASHED);
+    Deno.exit(CRASH_EXIT_CODE);
   };
   const listenForErrors = () => {
     for (const type of ["error", "unhandledrejection"]) {
@@ -126,7 +125,7 @@ function run(port: MessagePort): void {
       await server?.[Symbol.asyncDispose]();
       return null;
     }
-    // The listener is added after those of the app, which may handle the event.
+    // Add the listener again, after the listeners of the app, which may handle the event.
     listenForErrors();
     const { address, options, sslconfig } = command;
     server = sslconfig === null
@@ -141,10 +140,10 @@ function run(port: MessagePort): void {
   });
 }
 
-/** Takes the port out of the app's reach; `null` in another thread. */
+/** Takes the port from the worker's data, so that the app can't use it; `null` in other threads. */
 function takePort(data: unknown): MessagePort | null {
-  const given = (data ?? {}) as ServerWorkerData;
-  const port = given.deguPort ?? null;
-  delete given.deguPort;
+  const workerData = (data ?? {}) as ServerWorkerData;
+  const port = workerData.deguPort ?? null;
+  delete workerData.deguPort;
   return port;
 }

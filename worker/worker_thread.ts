@@ -1,4 +1,4 @@
-/** A worker with a server, from the view of the thread that has started it. */
+/** The thread of a worker with a server, for the thread that starts it. */
 
 import type { MessagePort, Worker } from "node:worker_threads";
 import type { Address } from "../base/address.ts";
@@ -9,14 +9,11 @@ import type { ServerSslconfig } from "../net/tls/context.ts";
 import { fromPostedError } from "./posted_error.ts";
 import type { AppSource, Command, ServerWorkerData, WorkerReport } from "./server_worker.ts";
 
-/**
- * Never called. The import lets `deno cache` and other tools that analyze the code find the module,
- * which is started by its URL.
- */
+/** Never called. With this import, `deno cache` finds the module, which is started by its URL. */
 const _importWorker = () => import("./server_worker.ts");
 
 const WORKER_NAME = "the worker of a TempServer";
-/** After `close()`, an app may keep its worker too busy to notice. */
+/** After this time, `close()` terminates a worker whose app blocks the thread. */
 const TERMINATE_AFTER_MILLISECONDS = 2000;
 
 type Pending = PromiseWithResolvers<Address | null>;
@@ -25,12 +22,12 @@ type Pending = PromiseWithResolvers<Address | null>;
 export class WorkerThread {
   readonly #worker: Worker;
   readonly #port: MessagePort;
-  /** The requests that are not carried out yet. */
-  readonly #pending = new Map<Command["type"], Pending>();
+  /** The commands that were not executed yet. */
+  readonly #pendingCommands = new Map<Command["type"], Pending>();
   readonly #portClosed = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
-  /** Why the worker is not used any more; its later reports are ignored. */
-  #end: Error | null = null;
+  /** The error that ended the use of the worker, whose later reports are ignored. */
+  #finalError: Error | null = null;
   #isServing = false;
   #closing: Promise<void> | null = null;
 
@@ -43,7 +40,7 @@ export class WorkerThread {
       this.#fail(thrown instanceof Error ? thrown : new DeguError(String(thrown)));
     });
     worker.on("exit", async (code) => {
-      // The worker's last reports come before its end of the port closes.
+      // Wait for the last reports of the worker, which arrive before its port closes.
       await this.#portClosed.promise;
       this.#endWith(
         `has ended by itself, as with Deno.exit() or self.close(), with exit code ${code}`,
@@ -51,21 +48,23 @@ export class WorkerThread {
     });
   }
 
-  /** Starts a worker, which does nothing yet. */
+  /** Starts a worker, which waits for the first command. */
   static async start(): Promise<WorkerThread> {
     const { MessageChannel, Worker } = await import("node:worker_threads");
     const url = new URL("./server_worker.ts", import.meta.url);
     // Workers start only from file: and data: URLs, so a published package imports the module from
     // a data: URL.
     const isFile = url.protocol === "file:";
-    const from = isFile ? url : new URL(`data:text/javascript,import ${JSON.stringify(url.href)};`);
+    const moduleUrl = isFile
+      ? url
+      : new URL(`data:text/javascript,import ${JSON.stringify(url.href)};`);
     const { port1, port2 } = new MessageChannel();
     const workerData: ServerWorkerData = { deguPort: port2 };
-    const worker = new Worker(from, { workerData, transferList: [port2] });
+    const worker = new Worker(moduleUrl, { workerData, transferList: [port2] });
     return new WorkerThread(worker, port1);
   }
 
-  /** Resolves when the worker has ended, for whatever reason. */
+  /** Resolves when the worker has ended, also after an error. */
   get ended(): Promise<void> {
     return this.#ended.promise;
   }
@@ -80,21 +79,21 @@ export class WorkerThread {
     options: ServerOptions,
     sslconfig: ServerSslconfig | null,
   ): Promise<Address> {
-    await this.#request({ type: "load", app });
+    await this.#execute({ type: "load", app });
     this.#isServing = true;
-    return (await this.#request({ type: "listen", address, options, sslconfig }))!;
+    return (await this.#execute({ type: "listen", address, options, sslconfig }))!;
   }
 
-  /** Ends the server, and then the worker. */
+  /** Closes the server, and then terminates the worker. */
   close(): Promise<void> {
     return this.#closing ??= this.#close();
   }
 
   async #close(): Promise<void> {
-    // A worker that was told to listen may hold a socket, which only the worker can close.
-    if (this.#isServing && this.#end === null) {
+    // A serving worker may have a socket, which only the worker can close.
+    if (this.#isServing && this.#finalError === null) {
       const closed = Promise.withResolvers<void>();
-      this.#request({ type: "close" }).then(() => closed.resolve(), () => closed.resolve());
+      this.#execute({ type: "close" }).then(() => closed.resolve(), () => closed.resolve());
       const timer = setTimeout(closed.resolve, TERMINATE_AFTER_MILLISECONDS);
       await closed.promise;
       clearTimeout(timer);
@@ -105,21 +104,22 @@ export class WorkerThread {
   }
 
   /**
-   * Resolves when the request is carried out; rejects with the error with which the worker ends.
+   * Sends a command, and resolves when it was executed. Rejects with the error that ends the
+   * worker.
    */
-  #request(command: Command): Promise<Address | null> {
-    if (this.#end !== null) return Promise.reject(this.#end);
-    const answer: Pending = Promise.withResolvers();
-    this.#pending.set(command.type, answer);
+  #execute(command: Command): Promise<Address | null> {
+    if (this.#finalError !== null) return Promise.reject(this.#finalError);
+    const pending: Pending = Promise.withResolvers();
+    this.#pendingCommands.set(command.type, pending);
     this.#port.postMessage(command);
-    return answer.promise;
+    return pending.promise;
   }
 
   #receive(report: WorkerReport): void {
-    if (this.#end !== null) return;
+    if (this.#finalError !== null) return;
     if (report.type === "failed") return this.#fail(fromPostedError(report.error));
-    this.#pending.get(report.type)?.resolve(report.address);
-    this.#pending.delete(report.type);
+    this.#pendingCommands.get(report.type)?.resolve(report.address);
+    this.#pendingCommands.delete(report.type);
   }
 
   #fail(error: Error): void {
@@ -127,16 +127,16 @@ export class WorkerThread {
     void this.#worker.terminate();
   }
 
-  #endWith(what: string, error: Error = new DeguError(`${WORKER_NAME} ${what}`)): void {
-    if (this.#end !== null) return;
-    this.#end = error;
-    // Closing the port hands over the reports that have arrived, which are too late.
+  #endWith(reason: string, error: Error = new DeguError(`${WORKER_NAME} ${reason}`)): void {
+    if (this.#finalError !== null) return;
+    this.#finalError = error;
+    // Closing the port delivers the reports that have arrived; they are ignored.
     this.#port.close();
-    // Nobody waits for a server that has started, so nobody else would tell of its end.
-    if (this.#pending.size === 0 && this.#closing === null) {
-      processLogger.error(`${WORKER_NAME} ${what}`);
+    // If no command is pending, no promise rejects, so the log must have the end of the worker.
+    if (this.#pendingCommands.size === 0 && this.#closing === null) {
+      processLogger.error(`${WORKER_NAME} ${reason}`);
     }
-    for (const { reject } of this.#pending.values()) reject(error);
+    for (const { reject } of this.#pendingCommands.values()) reject(error);
     this.#ended.resolve();
   }
 }

@@ -48,9 +48,9 @@ Deno.test("whatever was thrown arrives as an error that shows it, as far as it c
     ["text", "text"],
     [changed("name", { value: () => 5 }), "odd"],
     [changed("stack", { value: Symbol("s") }), "odd"],
-    [changed("message", { get: fail }), "what was thrown can't be read"],
-    [proxy, "what was thrown can't be read"],
-    [{ [Symbol.for("Deno.customInspect")]: fail }, "what was thrown can't be read"],
+    [changed("message", { get: fail }), "the thrown value can't be read"],
+    [proxy, "the thrown value can't be read"],
+    [{ [Symbol.for("Deno.customInspect")]: fail }, "the thrown value can't be read"],
   ];
   for (const [thrown, message] of rows) {
     const arrived = cross(thrown);
