@@ -1,6 +1,6 @@
 /**
- * Checks before publishing that a tag, CHANGELOG.md and the deno.json of each package name the same
- * version, and that a package which needs another one names exactly this version of it:
+ * Checks before publishing that a tag, CHANGELOG.md and the deno.json of each package have the same
+ * version, and that a package imports exactly this version of another package:
  * `deno run --allow-read tools/check_version.ts v1.2.3`.
  */
 
@@ -12,16 +12,18 @@ const packages = await readPackages();
 const [{ version }] = packages;
 const problems: string[] = [];
 if (tag !== `v${version}`) {
-  problems.push(`the tag is ${JSON.stringify(tag)}, and deno.json has the version ${version}`);
+  problems.push(`the tag is ${JSON.stringify(tag)}, but deno.json has the version ${version}`);
 }
-for (const { directory, version: other, imports } of packages) {
-  if (other !== version) {
-    problems.push(`${directory}deno.json has the version ${other}, and deno.json ${version}`);
+for (const { directory, version: packageVersion, imports } of packages) {
+  if (packageVersion !== version) {
+    problems.push(
+      `${directory}deno.json has the version ${packageVersion}, but deno.json ${version}`,
+    );
   }
   for (const { name } of packages) {
-    const pinned = `jsr:${name}@${version}`;
-    if (name in imports && imports[name] !== pinned) {
-      problems.push(`${directory}deno.json has ${imports[name]} in place of ${pinned}`);
+    const expected = `jsr:${name}@${version}`;
+    if (name in imports && imports[name] !== expected) {
+      problems.push(`${directory}deno.json has ${imports[name]} in place of ${expected}`);
     }
   }
 }

@@ -1,36 +1,36 @@
 /**
- * Runs the suite with coverage, workers and subprocesses included, and prints the coverage of the
- * protocol, the sockets, the client and the server. Fails if a test fails, or if the lines or
- * branches of these files together are covered less than the thresholds in deno.json.
+ * Runs the suite with coverage, including workers and subprocesses, and prints the coverage of
+ * base/, net/, the client and the server. Fails if a test fails, or if the coverage of lines or
+ * branches is below the thresholds in deno.json.
  *
- * Arguments go to the `test` task.
+ * Passes its arguments to the `test` task.
  */
 
 import { PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
-const COUNTED = `^${RegExp.escape(PROJECT_ROOT.href)}(base/.+|net/.+|client|server)[.]ts$`;
+const INCLUDED_FILES = `^${RegExp.escape(PROJECT_ROOT.href)}(base/.+|net/.+|client|server)[.]ts$`;
 
 const directory = await Deno.makeTempDir({ prefix: "degu_coverage_" });
 try {
   const coverageFlags = [`--coverage=${directory}`, "--coverage-raw-data-only"];
   const testsExitCode = await runDeno(["task", "test", ...coverageFlags, ...Deno.args]);
-  await removeUnfinished(directory);
-  const exitCode = await runDeno(["coverage", `--include=${COUNTED}`, directory]);
+  await removeIncompleteFiles(directory);
+  const exitCode = await runDeno(["coverage", `--include=${INCLUDED_FILES}`, directory]);
   if (testsExitCode !== 0) console.log("FAIL: the suite did not pass");
   Deno.exitCode = testsExitCode || exitCode;
 } finally {
   await Deno.remove(directory, { recursive: true });
 }
 
-/** A process that a test ends by a signal may have been writing its coverage. */
-async function removeUnfinished(directory: string): Promise<void> {
+/** Removes the incomplete files of processes that a test has killed. */
+async function removeIncompleteFiles(directory: string): Promise<void> {
   for await (const { name } of Deno.readDir(directory)) {
     const path = `${directory}/${name}`;
     try {
       JSON.parse(await Deno.readTextFile(path));
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error;
-      console.log(`left out ${name}: the process was ended while it wrote it`);
+      console.log(`skipped ${name}: the process was killed while writing the file`);
       await Deno.remove(path);
     }
   }

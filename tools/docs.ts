@@ -1,6 +1,6 @@
 /**
- * Checks the comments of all public modules of all packages, and builds the reference as HTML. A type counts as
- * documented if any of the modules exports it: no module lists the types of another one again.
+ * Checks the comments of all public modules of all packages, and builds the reference as HTML. A
+ * type counts as documented if one of the modules exports it.
  */
 
 import { readEntries } from "./packages.ts";
@@ -13,7 +13,7 @@ const entries = [...(await readEntries()).values()];
 if (await runDeno(["doc", "--lint", ...entries]) !== 0) Deno.exit(1);
 
 const output = new URL(OUTPUT, PROJECT_ROOT);
-// Pages of an earlier build would stay.
+// Remove the pages of an earlier build.
 await Deno.remove(output, { recursive: true }).catch((error) => {
   if (!(error instanceof Deno.errors.NotFound)) throw error;
 });

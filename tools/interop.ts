@@ -1,6 +1,6 @@
 /**
- * `deno task interop`: runs other programs against Degu, as clients, as servers and as proxies,
- * prints the tables, and fails where those of docs/interop.md differ. Arguments name the parts:
+ * `deno task interop`: runs other programs with Degu, as clients, servers and proxies, prints the
+ * tables, and fails if those of docs/interop.md differ. The arguments are the parts to run:
  * clients, refused, servers, proxies.
  */
 
@@ -22,7 +22,7 @@ const differences: string[] = [];
 
 const dir = await Deno.makeTempDir({ prefix: "degu-interop-" });
 try {
-  // Servers that give up root must be able to enter the directory.
+  // Servers that drop root privileges must be able to enter the directory.
   await Deno.chmod(dir, 0o755);
   await Deno.mkdir(`${dir}/files`);
   await Deno.writeTextFile(`${dir}/files/digits`, "0123456789");

@@ -1,7 +1,4 @@
-/**
- * The mutants of a module: small changes of its code, each of which a test should detect, if anybody
- * can see a difference.
- */
+/** The mutants of a module: small changes of its code, which a test should detect. */
 
 import ts from "npm:typescript@5.9.3";
 
@@ -36,7 +33,7 @@ const OPERATORS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
   [ts.SyntaxKind.BarToken, "&"],
 ]);
 
-/** The mutants of a module, in the order of its text. */
+/** Returns the mutants of a module, in the order of its text. */
 export function mutantsOf(path: string, text: string): Mutant[] {
   const source = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true);
   const mutants: Mutant[] = [];
@@ -45,7 +42,7 @@ export function mutantsOf(path: string, text: string): Mutant[] {
     mutants.push({ path, line, before: text.slice(start, end), after, start, end });
   };
   const visit = (node: ts.Node): void => {
-    if (isOutside(node)) return;
+    if (isExcluded(node)) return;
     mutate(node, source, add);
     ts.forEachChild(node, visit);
   };
@@ -53,17 +50,19 @@ export function mutantsOf(path: string, text: string): Mutant[] {
   return mutants.sort((a, b) => a.start - b.start || a.end - b.end);
 }
 
-/** Types don't run, and error texts are checked by the tests of messages. */
-function isOutside(node: ts.Node): boolean {
+/**
+ * Reports whether a node is excluded: types don't run, and texts of errors have tests of their own.
+ */
+function isExcluded(node: ts.Node): boolean {
   return ts.isTypeNode(node) || ts.isInterfaceDeclaration(node) ||
     ts.isTypeAliasDeclaration(node) || ts.isImportDeclaration(node) ||
     ts.isExportDeclaration(node) || ts.isTemplateExpression(node) ||
     (ts.isNewExpression(node) && /Error$/.test(node.expression.getText()));
 }
 
-type Add = (start: number, end: number, after: string) => void;
+type AddMutant = (start: number, end: number, after: string) => void;
 
-function mutate(node: ts.Node, source: ts.SourceFile, add: Add): void {
+function mutate(node: ts.Node, source: ts.SourceFile, add: AddMutant): void {
   if (ts.isBinaryExpression(node)) {
     const { operatorToken } = node;
     const after = OPERATORS.get(operatorToken.kind);
@@ -74,7 +73,7 @@ function mutate(node: ts.Node, source: ts.SourceFile, add: Add): void {
   const condition = conditionOf(node);
   if (condition !== undefined && !isConstant(condition)) {
     const [start, end] = [condition.getStart(source), condition.end];
-    // An endless loop is detected only by its time-out, which is too slow.
+    // Don't make endless loops, which only a slow time-out would detect.
     if (!isLoop(node)) add(start, end, "true");
     add(start, end, "false");
   }

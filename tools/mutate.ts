@@ -1,5 +1,5 @@
 /**
- * Mutation testing: changes the code in one spot at a time and checks whether a test notices; see
+ * Mutation testing: changes the code in one spot at a time, and checks whether a test fails. See
  * `--help`.
  */
 
@@ -11,31 +11,29 @@ import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
 
 const USAGE = `deno task mutate [--count N] [--seed N] [--seconds N] [--tests PATH] [PATH…]
 
-Takes N mutants (400) of base/, net/, client.ts and server.ts, or of the given paths: the same
-for the same seed, and from each module in proportion to its size. After --seconds no further
-mutant is begun. A mutant is killed when a test module that runs its line fails, or takes far
-longer than before. With paths, the tests of their rooms run (tests/base/ for base/wire);
---tests names others. For a path without a slash (files, not files/) all tests run. A path may end
-with the number of a line: base/wire/uri.ts:80.
+Tests N mutants (400) of base/, net/, client.ts and server.ts, or of the given paths. The sample is
+the same for the same seed, and takes from each module in proportion to its size. After --seconds,
+no further mutant starts. A mutant is killed if a test module that runs its line fails, or takes
+much longer than without the mutant. With paths, the tests of their folders run (tests/base/ for
+base/wire); --tests names other tests. With a path without a slash (files, not files/) all tests
+run. A path may end with the number of a line: base/wire/uri.ts:80.
 
-Prints the mutants that survive. A person judges which of them need a test: many change nothing
-that anybody sees, or speed alone.`;
+Prints the mutants that survive. Decide which of them need a test: many have no visible effect, or
+change only the speed.`;
 
-/** The members of the workspace that are packages, each with tests of its own. */
+/** The directories of the packages below the root, each with its own tests. */
 const MEMBERS = (await readPackages()).map(({ directory }) => directory).filter(Boolean);
 const TESTS = ["", ...MEMBERS].map((directory) => `${directory}tests/`);
 const CORE = ["base/", "net/", "client.ts", "server.ts"];
 
-/**
- * The time for the first batch of tests, in seconds as measured before; most mutants go no further.
- */
-const FIRST_SECONDS = 6;
+/** The total duration of the tests in the first batch, which kills most mutants. */
+const FIRST_BATCH_SECONDS = 6;
 
 /**
- * The time for all tests of a mutant, in seconds, beyond which tests of other rooms don't count;
- * those of the mutant's own room always do, however slow the machine is.
+ * The total duration of all tests of a mutant. Beyond it, only the tests of the mutant's own folder
+ * run.
  */
-const ALL_SECONDS = 60;
+const MAX_TOTAL_SECONDS = 60;
 
 function readOptions() {
   const number = (fallback: string) => ({ type: "string", default: fallback }) as const;
@@ -60,32 +58,32 @@ function readOptions() {
   if (!(count > 0 && seed > 0 && seconds > 0)) {
     throw new RangeError("--count, --seed and --seconds take a number above 0");
   }
-  const rooms = paths.filter((path) => path.includes("/"));
-  const all = rooms.length === 0 || rooms.length < paths.length;
-  const nearest = all
+  const folders = paths.filter((path) => path.includes("/"));
+  const runsAll = folders.length === 0 || folders.length < paths.length;
+  const defaultTests = runsAll
     ? TESTS
-    : rooms.map((path) => `${inTests(path).split("/").slice(0, 2).join("/")}/`);
-  const { tests = nearest } = values;
+    : folders.map((path) => `${testPathOf(path).split("/").slice(0, 2).join("/")}/`);
+  const { tests = defaultTests } = values;
   return { count, seed, seconds, tests, paths: paths.length === 0 ? CORE : paths };
 }
 
 /**
- * Tests of the layout and the permissions, and the fuzzers, read or run everything, and are no
- * tests of a module; the long ones take too long.
+ * Reports whether a test module is excluded: a slow one, or one that reads or runs all modules,
+ * such as the tests of the layout and the permissions, and the fuzzers.
  */
-function isLeftOut(path: string): boolean {
+function isExcluded(path: string): boolean {
   const inFolder = path.slice(TESTS.find((folder) => path.startsWith(folder))?.length ?? 0);
   return /^(long\/|project\/(layout|permissions|examples|fuzz)_)/.test(inFolder);
 }
 
-/** A path as the folders of tests have it: the tests of `files/` are in `tests/files/`. */
-function inTests(path: string): string {
+/** Returns the path of the tests for a path: `tests/files/` for `files/`. */
+function testPathOf(path: string): string {
   const member = MEMBERS.find((directory) => path.startsWith(directory)) ?? "";
   return `${member}tests/${path.slice(member.length)}`;
 }
 
-/** The paths of existing files that git knows. */
-async function trackedFiles(): Promise<string[]> {
+/** Lists the existing files that git doesn't ignore. */
+async function listSourceFiles(): Promise<string[]> {
   const list = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
   const stdout = await mustRun(list, { cwd: PROJECT_ROOT });
   const isFile = async (path: string) => {
@@ -96,8 +94,8 @@ async function trackedFiles(): Promise<string[]> {
   return (await Promise.all(paths.map(isFile))).flat();
 }
 
-/** A sample of evenly spaced items, the same for the same seed (xorshift32). */
-function sample(all: readonly Mutant[], count: number, seed: number): Mutant[] {
+/** Returns evenly spaced mutants, the same for the same seed (xorshift32), in random order. */
+function sample(mutants: readonly Mutant[], count: number, seed: number): Mutant[] {
   let state = (seed * 2654435761) >>> 0 || 1;
   const random = () => {
     state ^= state << 13;
@@ -105,13 +103,14 @@ function sample(all: readonly Mutant[], count: number, seed: number): Mutant[] {
     state ^= state << 5;
     return (state >>> 0) / 2 ** 32;
   };
-  const step = Math.max(1, all.length / count);
+  const step = Math.max(1, mutants.length / count);
   const sampled: Mutant[] = [];
-  for (let at = 0; at < all.length; at += step) {
-    const mutant = all[Math.floor(at + random() * Math.min(step, all.length - at))];
+  for (let start = 0; start < mutants.length; start += step) {
+    const span = Math.min(step, mutants.length - start);
+    const mutant = mutants[Math.floor(start + random() * span)];
     if (mutant !== undefined) sampled.push(mutant);
   }
-  // A random order lets an interrupted run see a part of everything.
+  // In random order, an interrupted run has tested a part of each module.
   return sampled.map((mutant) => [random(), mutant] as const).sort(([a], [b]) => a - b)
     .map(([, mutant]) => mutant);
 }
@@ -129,12 +128,12 @@ class Checkout implements AsyncDisposable {
     // The `test` task has the permissions and sanitizers of `deno test`, and skips the type check.
     const { tasks } = JSON.parse(await Deno.readTextFile(`${root}deno.json`));
     const [, flags = ""] = tasks.test.command.split("tools/test.ts ");
-    const own = flags.split(" ").filter((flag: string) => flag !== "--parallel")
+    const testFlags = flags.split(" ").filter((flag: string) => flag !== "--parallel")
       .map((flag: string) => flag.replace(/^(--allow-run=.*)\bdeno\b/, `$1${Deno.execPath()}`));
-    return new Checkout(root, [...(await findStandardLibrary()).flags, ...own]);
+    return new Checkout(root, [...(await findStandardLibrary()).flags, ...testFlags]);
   }
 
-  /** Runs test modules until the first failure; returns whether all passed in time. */
+  /** Runs test modules until the first failure; returns whether all have passed in time. */
   async test(paths: readonly string[], seconds: number, coverage?: string): Promise<boolean> {
     const covering = coverage === undefined
       ? []
@@ -142,7 +141,7 @@ class Checkout implements AsyncDisposable {
     const child = new Deno.Command(Deno.execPath(), {
       args: ["test", "--quiet", "--fail-fast", ...this.flags, ...covering, ...paths],
       cwd: this.root,
-      // The programs that a test starts write what they run into the same directory.
+      // The programs that a test starts write their coverage to the same directory.
       env: {
         TMPDIR: "/tmp",
         NO_COLOR: "1",
@@ -163,61 +162,62 @@ class Checkout implements AsyncDisposable {
   }
 }
 
-/** A test module: its duration, and the lines and modules of the library that it runs. */
+/** A test module: its duration, and the modules and lines of the library that it runs. */
 interface TestModule {
   readonly path: string;
   readonly seconds: number;
-  readonly places: ReadonlySet<string>;
+  /** Modules, `base/wire/uri.ts`, and lines, `base/wire/uri.ts:80`. */
+  readonly coverage: ReadonlySet<string>;
 }
 
-/** Runs a test module by itself with coverage. A failing module is left out and reported. */
-async function mapCoverage(checkout: Checkout, path: string): Promise<TestModule[]> {
+/** Runs a test module with coverage. Reports and skips a module that fails. */
+async function measureCoverage(checkout: Checkout, path: string): Promise<TestModule[]> {
   const directory = await Deno.makeTempDir({ prefix: "degu_mutate_coverage_" });
   try {
-    const begin = performance.now();
+    const startTime = performance.now();
     if (!await checkout.test([path], 180, directory)) {
-      console.log(`left out: ${path} failed before anything was changed`);
+      console.log(`skipped: ${path} failed without a mutant`);
       return [];
     }
-    const seconds = (performance.now() - begin) / 1000;
+    const seconds = (performance.now() - startTime) / 1000;
     const coverage = [Deno.execPath(), "coverage", "--quiet", "--lcov", directory];
     const { stdout } = await runCommand(coverage, { cwd: checkout.root });
-    const places = new Set<string>();
+    const covered = new Set<string>();
     let module = "";
     for (const row of stdout.split("\n")) {
       if (row.startsWith("SF:")) module = row.slice(3 + checkout.root.length);
       const [, line, count] = /^DA:(\d+),(\d+)/.exec(row) ?? [];
-      if (line !== undefined && count !== "0") places.add(`${module}:${line}`).add(module);
+      if (line !== undefined && count !== "0") covered.add(`${module}:${line}`).add(module);
     }
-    return [{ path, seconds, places }];
+    return [{ path, seconds, coverage: covered }];
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
 }
 
 /**
- * The tests that run a mutant's line: the nearest and quickest, then all others. Coverage misses
- * lines, so the tests of the module itself always count; if no test runs this line, the tests of
- * the module's other lines count.
+ * Returns the tests that run a mutant's line: the nearest and fastest, then all others. The tests
+ * of the mutant's module are always included, because coverage misses lines. If no test runs the
+ * line, all tests that run the module are included.
  */
 function batchesFor({ path, line }: Mutant, tests: readonly TestModule[]): TestModule[][] {
-  const tested = inTests(path);
-  const room = tested.slice(0, tested.lastIndexOf("/") + 1);
-  const own = `${room}${path.slice(path.lastIndexOf("/") + 1, -".ts".length)}_`;
+  const testPath = testPathOf(path);
+  const folder = testPath.slice(0, testPath.lastIndexOf("/") + 1);
+  const modulePrefix = `${folder}${path.slice(path.lastIndexOf("/") + 1, -".ts".length)}_`;
   const distance = (test: TestModule) =>
-    test.path.startsWith(own) ? 0 : test.path.startsWith(room) ? 1 : 2;
-  const ofModule = tests.filter(({ places }) => places.has(path));
-  const ofLine = ofModule.filter(({ places }) => places.has(`${path}:${line}`));
-  const chosen = ofLine.length === 0
-    ? ofModule
-    : ofModule.filter((test) => distance(test) === 0 || ofLine.includes(test));
-  chosen.sort((a, b) => distance(a) - distance(b) || a.seconds - b.seconds);
+    test.path.startsWith(modulePrefix) ? 0 : test.path.startsWith(folder) ? 1 : 2;
+  const moduleTests = tests.filter(({ coverage }) => coverage.has(path));
+  const lineTests = moduleTests.filter(({ coverage }) => coverage.has(`${path}:${line}`));
+  const selected = lineTests.length === 0
+    ? moduleTests
+    : moduleTests.filter((test) => distance(test) === 0 || lineTests.includes(test));
+  selected.sort((a, b) => distance(a) - distance(b) || a.seconds - b.seconds);
   const batches: [TestModule[], TestModule[]] = [[], []];
   let sum = 0;
-  for (const [i, test] of chosen.entries()) {
+  for (const [i, test] of selected.entries()) {
     sum += test.seconds;
-    if (i === 0 || sum <= FIRST_SECONDS) batches[0].push(test);
-    else if (sum <= ALL_SECONDS || distance(test) < 2) batches[1].push(test);
+    if (i === 0 || sum <= FIRST_BATCH_SECONDS) batches[0].push(test);
+    else if (sum <= MAX_TOTAL_SECONDS || distance(test) < 2) batches[1].push(test);
   }
   return batches.filter((batch) => batch.length > 0);
 }
@@ -233,8 +233,8 @@ async function survives(
   await Deno.writeTextFile(path, original.slice(0, start) + after + original.slice(end));
   try {
     for (const batch of batchesFor(mutant, tests)) {
-      const before = batch.reduce((sum, { seconds }) => sum + seconds, 0);
-      if (!await checkout.test(batch.map(({ path }) => path), 10 + 3 * before)) return false;
+      const usualSeconds = batch.reduce((sum, { seconds }) => sum + seconds, 0);
+      if (!await checkout.test(batch.map(({ path }) => path), 10 + 3 * usualSeconds)) return false;
     }
     return true;
   } finally {
@@ -242,13 +242,13 @@ async function survives(
   }
 }
 
-/** Distributes the waiting items: every checkout takes one at a time. */
-async function share<T>(
+/** Distributes items among checkouts, each of which processes one at a time. */
+async function distribute<T>(
   checkouts: readonly Checkout[],
-  waiting: readonly T[],
+  queue: readonly T[],
   work: (checkout: Checkout, item: T) => Promise<void>,
 ): Promise<void> {
-  const items = waiting.values();
+  const items = queue.values();
   await Promise.all(checkouts.map(async (checkout) => {
     for (const item of items) await work(checkout, item);
   }));
@@ -256,46 +256,52 @@ async function share<T>(
 
 async function main(): Promise<void> {
   const { count, seed, seconds, tests, paths } = readOptions();
-  const begin = performance.now();
-  const elapsed = () => (performance.now() - begin) / 1000;
-  const files = await trackedFiles();
+  const startTime = performance.now();
+  const elapsedSeconds = () => (performance.now() - startTime) / 1000;
+  const files = await listSourceFiles();
   const isIn = (prefixes: readonly string[]) => (path: string) =>
     prefixes.some((prefix) => path.startsWith(prefix));
-  const all: Mutant[] = [];
+  const allMutants: Mutant[] = [];
   const isMutated = isIn(paths.map((path) => path.replace(/:.*/, "")));
-  for (const path of files.filter((each) => each.endsWith(".ts") && isMutated(each))) {
-    all.push(...mutantsOf(path, await Deno.readTextFile(new URL(path, PROJECT_ROOT))));
+  for (const path of files.filter((file) => file.endsWith(".ts") && isMutated(file))) {
+    allMutants.push(...mutantsOf(path, await Deno.readTextFile(new URL(path, PROJECT_ROOT))));
   }
-  const isMeant = ({ path, line }: Mutant) =>
+  const isSelected = ({ path, line }: Mutant) =>
     isIn(paths)(path) || paths.includes(`${path}:${line}`);
-  const mutants = sample(all.filter(isMeant), count, seed);
-  console.log(`${mutants.length} of ${all.length} mutants, seed ${seed}`);
+  const mutants = sample(allMutants.filter(isSelected), count, seed);
+  console.log(`${mutants.length} of ${allMutants.length} mutants, seed ${seed}`);
 
   await using first = await Checkout.make(files);
   await using second = await Checkout.make(files);
   const modules: TestModule[] = [];
-  const testPaths = files.filter((each) => each.endsWith("_test.ts") && !isLeftOut(each))
+  const testPaths = files.filter((path) => path.endsWith("_test.ts") && !isExcluded(path))
     .filter(isIn(tests));
-  await share([first, second], testPaths, async (checkout, path) => {
-    modules.push(...await mapCoverage(checkout, path));
+  await distribute([first, second], testPaths, async (checkout, path) => {
+    modules.push(...await measureCoverage(checkout, path));
   });
-  console.log(`${modules.length} test modules, ${Math.round(elapsed())} s`);
+  console.log(`${modules.length} test modules, ${Math.round(elapsedSeconds())} s`);
 
   const survivors: Mutant[] = [];
-  let tried = 0;
-  await share([first, second], mutants, async (checkout, mutant) => {
-    if (elapsed() > seconds) return;
+  let testedCount = 0;
+  await distribute([first, second], mutants, async (checkout, mutant) => {
+    if (elapsedSeconds() > seconds) return;
     if (await survives(checkout, mutant, modules)) {
       survivors.push(mutant);
-      console.log(`survived (${tried + 1}., ${Math.round(elapsed())} s): ${textOf(mutant)}`);
+      console.log(
+        `survived (${testedCount + 1}., ${Math.round(elapsedSeconds())} s): ${
+          describeMutant(mutant)
+        }`,
+      );
     }
-    tried++;
+    testedCount++;
   });
-  console.log(`\n${survivors.length} of ${tried} mutants survive, ${Math.round(elapsed())} s`);
-  for (const text of survivors.map(textOf).sort()) console.log(`  ${text}`);
+  console.log(
+    `\n${survivors.length} of ${testedCount} mutants survive, ${Math.round(elapsedSeconds())} s`,
+  );
+  for (const text of survivors.map(describeMutant).sort()) console.log(`  ${text}`);
 }
 
-function textOf({ path, line, before, after }: Mutant): string {
+function describeMutant({ path, line, before, after }: Mutant): string {
   const oneLine = (code: string) => code.replaceAll(/\s+/g, " ");
   return `${path}:${line}  ${oneLine(before)}  →  ${oneLine(after) || "(nothing)"}`;
 }

@@ -1,10 +1,10 @@
-/** The packages of this workspace: the list for the tests, the tools, and publishing. */
+/** The packages of this workspace, for the tests, the tools, and publishing. */
 
 import { PROJECT_ROOT } from "./standard_library.ts";
 
 /** A package, as its `deno.json` describes it. */
 export interface Package {
-  /** The path from the project's directory: empty, or with a slash at its end. */
+  /** The path from the project's directory: empty, or with a slash at the end. */
   readonly directory: string;
   readonly name: string;
   readonly version: string;
@@ -14,10 +14,10 @@ export interface Package {
   readonly include: readonly string[];
 }
 
-/** What the program imports of the library and no other program can; it is no interface. */
+/** The entry that only the program `degu` can import. It is not a public interface. */
 export const AGENT_SUPPORT = "agent_support.ts";
 
-/** The `deno.json` of the root and of each member, by directory; those of tests have only imports. */
+/** Reads the `deno.json` of the root and of each member, by directory. */
 export async function readConfigurations(): Promise<Map<string, Configuration>> {
   const configurations = new Map<string, Configuration>();
   const root = await readJson("deno.json");
@@ -29,7 +29,7 @@ export async function readConfigurations(): Promise<Map<string, Configuration>> 
   return configurations;
 }
 
-/** The package of the root, then each member that has exports, in the order of publishing. */
+/** Reads the package of the root, then each member with exports, in the order of publishing. */
 export async function readPackages(): Promise<[library: Package, agent: Package, ...Package[]]> {
   const packages: Package[] = [];
   for (
@@ -51,32 +51,36 @@ export async function readPackages(): Promise<[library: Package, agent: Package,
   return packages as [Package, Package];
 }
 
-/** The entries of all packages that are an interface, with their names. */
+/** Reads the public entries of all packages, by name. */
 export async function readEntries(): Promise<Map<string, string>> {
-  const entries = (await readPackages()).flatMap((each) => [...each.entries]);
+  const entries = (await readPackages()).flatMap(({ entries }) => [...entries]);
   return new Map(entries.filter(([, path]) => path !== AGENT_SUPPORT));
 }
 
-/** The paths of the files that a package publishes, from the project's directory, sorted. */
-export async function publishedFiles({ directory, include }: Package): Promise<string[]> {
-  const top = await Array.fromAsync(Deno.readDir(new URL(directory, PROJECT_ROOT)));
-  const found = await Promise.all(top.map(async ({ name, isDirectory }) => {
+/** Lists the files that a package publishes: sorted paths from the project's directory. */
+export async function listPublishedFiles({ directory, include }: Package): Promise<string[]> {
+  const rootEntries = await Array.fromAsync(Deno.readDir(new URL(directory, PROJECT_ROOT)));
+  const paths = await Promise.all(rootEntries.map(async ({ name, isDirectory }) => {
     const isIncluded = include.includes(name) ||
       !isDirectory && name.endsWith(".ts") && include.includes("*.ts");
     if (!isIncluded) return [];
-    return isDirectory ? await filesUnder(`${directory}${name}/`) : [`${directory}${name}`];
+    return isDirectory ? await listFiles(`${directory}${name}/`) : [`${directory}${name}`];
   }));
-  return found.flat().toSorted();
+  return paths.flat().toSorted();
 }
 
-/** The paths of a folder's files; a folder has a slash at its end, unless it is the project's. */
-export async function filesUnder(folder: string): Promise<string[]> {
-  const found: string[] = [];
+/**
+ * Lists the files below a folder: sorted paths from the project's directory.
+ *
+ * @param folder The path with a slash at the end; empty for the project's directory.
+ */
+export async function listFiles(folder: string): Promise<string[]> {
+  const paths: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(new URL(folder, PROJECT_ROOT))) {
-    if (isDirectory) found.push(...await filesUnder(`${folder}${name}/`));
-    else found.push(`${folder}${name}`);
+    if (isDirectory) paths.push(...await listFiles(`${folder}${name}/`));
+    else paths.push(`${folder}${name}`);
   }
-  return found.toSorted();
+  return paths.toSorted();
 }
 
 interface Configuration {

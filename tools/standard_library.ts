@@ -1,14 +1,15 @@
 /**
- * The source of the tests' `@std` packages: JSR if it can be reached, otherwise the stand-ins in
- * tests/support/offline. As a program it runs `deno` with its own arguments and these packages:
- * `tools/standard_library.ts check .`. In `--allow-run`, `deno` stands for the running executable.
+ * The source of the tests' `@std` packages: JSR if it is reachable, otherwise the stand-ins in
+ * tests/support/offline. As a program, this module runs `deno` with its arguments and these
+ * packages: `tools/standard_library.ts check .`. In `--allow-run`, `deno` means the running
+ * executable.
  */
 
-import { setTimeout as after } from "node:timers/promises";
+import { setTimeout as delay } from "node:timers/promises";
 
-/** If packets are dropped, nothing else shows that JSR is unreachable. */
+/** The time-out of a connection, for networks that drop packets. */
 const CONNECT_SECONDS = 2;
-/** For all packages, from a JSR that is reachable but slow. */
+/** The time-out for all packages. */
 const LOAD_SECONDS = 60;
 
 const OFFLINE_IMPORT_MAP = "tests/support/offline/import_map.json";
@@ -24,25 +25,24 @@ interface StandardLibrary {
 
 /**
  * Determines whether every JSR package that deno.json maps is available, from the cache or the
- * network. Takes no time if the network reports JSR as unreachable, and two seconds if it reports
- * nothing; waits for a slow JSR.
+ * network. Returns at once if the network reports that JSR is unreachable, after two seconds
+ * without a connection, and otherwise waits for JSR.
  *
- * The variable `DEGU_STD` decides instead: `jsr` for the real packages, `offline` for the
- * stand-ins.
+ * The variable `DEGU_STD` overrides this: `jsr` for the real packages, `offline` for the stand-ins.
  *
- * @throws {Error} if `DEGU_STD` is `jsr` and JSR does not answer, or has an unknown value
+ * @throws {Error} if `DEGU_STD` is `jsr` and JSR is unreachable, or if it has an unknown value
  */
 export async function findStandardLibrary(): Promise<StandardLibrary> {
   const env = Deno.env.toObject();
-  const wanted = env["DEGU_STD"] ?? "";
-  if (!["", "jsr", "offline"].includes(wanted)) {
-    throw new Error(`DEGU_STD must be "jsr", "offline" or not set; got ${JSON.stringify(wanted)}`);
+  const choice = env["DEGU_STD"] ?? "";
+  if (!["", "jsr", "offline"].includes(choice)) {
+    throw new Error(`DEGU_STD must be "jsr", "offline" or not set; got ${JSON.stringify(choice)}`);
   }
-  const obstacle = wanted === "offline" ? "DEGU_STD says so" : await whatKeepsUs(env);
-  if (obstacle === null) return { description: "@std packages: JSR", flags: [] };
-  if (wanted === "jsr") throw new Error(`DEGU_STD is "jsr", but ${obstacle}`);
+  const reason = choice === "offline" ? "DEGU_STD is offline" : await findUnreachableReason(env);
+  if (reason === null) return { description: "@std packages: JSR", flags: [] };
+  if (choice === "jsr") throw new Error(`DEGU_STD is "jsr", but ${reason}`);
   return {
-    description: `@std packages: ${obstacle}, taking ${OFFLINE_IMPORT_MAP}`,
+    description: `@std packages: ${reason}, using ${OFFLINE_IMPORT_MAP}`,
     flags: ["--import-map", OFFLINE_IMPORT_MAP],
   };
 }
@@ -62,34 +62,36 @@ export async function chooseStandardLibrary(): Promise<readonly string[]> {
   }
 }
 
-/** Loads the packages into the cache; returns the reason if this fails, otherwise `null`. */
-async function whatKeepsUs(env: Record<string, string>): Promise<string | null> {
+/** Loads the packages into the cache; returns the reason if that fails, otherwise `null`. */
+async function findUnreachableReason(env: Record<string, string>): Promise<string | null> {
   const { imports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)));
   const packages = Object.values<string>(imports).filter((target) => target.startsWith("jsr:"));
-  const over = new AbortController();
+  const abortController = new AbortController();
   const loading = new Deno.Command(Deno.execPath(), {
     args: ["cache", "--quiet", "--no-config", ...packages],
     env,
-    signal: over.signal,
+    signal: abortController.signal,
     stdin: "null",
     stdout: "null",
     stderr: "null",
   }).output();
-  const loaded = loading.then(({ success }) => success ? null : "JSR is out of reach");
-  const bounds = [after(LOAD_SECONDS * 1000, `JSR did not answer within ${LOAD_SECONDS} s`, over)];
-  // With a proxy, our own connections prove nothing: the proxy connects instead of us.
+  const loaded = loading.then(({ success }) => success ? null : "JSR is unreachable");
+  const timeouts = [
+    delay(LOAD_SECONDS * 1000, `JSR did not respond within ${LOAD_SECONDS} s`, abortController),
+  ];
+  // With a proxy, a direct connection says nothing about JSR.
   const hasProxy = Object.keys(env).some((name) => /^(https?|all)_proxy$/i.test(name) && env[name]);
-  if (!hasProxy) bounds.push(noConnection(env, over.signal));
+  if (!hasProxy) timeouts.push(waitForNoConnection(env, abortController.signal));
   try {
-    return await Promise.race([loaded, ...bounds]);
+    return await Promise.race([loaded, ...timeouts]);
   } finally {
-    over.abort();
+    abortController.abort();
     await loading;
   }
 }
 
-/** Resolves if no connection to JSR is made in time; Deno itself reports any other failure. */
-async function noConnection(
+/** Resolves after the time-out if there is no connection to JSR. Deno reports any other error. */
+async function waitForNoConnection(
   env: Record<string, string>,
   signal: AbortSignal,
 ): Promise<string> {
@@ -100,20 +102,22 @@ async function noConnection(
   };
   const attempt = Deno.connect({ ...address, signal }).then((conn) => conn.close(), () => {});
   const never = new Promise<never>(() => {});
-  const late = after(CONNECT_SECONDS * 1000, "JSR is out of reach", { signal });
-  return await Promise.race([late, attempt]) ?? never;
+  const timeout = delay(CONNECT_SECONDS * 1000, "JSR is unreachable", { signal });
+  return await Promise.race([timeout, attempt]) ?? never;
 }
 
 /**
- * Runs the same Deno executable in the project's directory, with our standard streams, and by
- * another command if one is given; returns the exit code.
+ * Runs the same Deno executable in the project's directory, with the standard streams of this
+ * process; returns the exit code.
+ *
+ * @param wrapper A command whose last arguments are the executable and its arguments.
  */
 export async function runDeno(
   args: readonly string[],
-  by: readonly string[] = [],
+  wrapper: readonly string[] = [],
 ): Promise<number> {
-  const [program = "", ...all] = [...by, Deno.execPath(), ...args];
-  const options: Deno.CommandOptions = { args: all, cwd: PROJECT_ROOT, stdin: "null" };
+  const [program = "", ...programArgs] = [...wrapper, Deno.execPath(), ...args];
+  const options: Deno.CommandOptions = { args: programArgs, cwd: PROJECT_ROOT, stdin: "null" };
   return (await new Deno.Command(program, options).spawn().status).code;
 }
 

@@ -1,26 +1,26 @@
 /**
  * Runs the suite: the tests, and every code block of the doc comments and the documentation.
  *
- * All arguments go to `deno test`. Given files run alone, each in a worker of its own. In a given
- * folder, and in the whole suite if nothing is given, modules share workers, and so do code blocks:
- * each worker has to load the library and compile it. Only the long tests, which wait
- * more than they compute, have workers of their own. Types are not checked: `deno task check` does
- * that, for all code blocks, too. In `--allow-run`, `deno` stands for the running executable, which need not be on the
- * PATH, and a program that is not installed is left out: Deno would warn of it in every worker.
+ * Passes its arguments to `deno test`. Each file among the arguments runs in its own worker. In the
+ * whole suite, and in a folder among the arguments, modules share workers, and so do code blocks,
+ * because each worker must load and compile the library. Only the long tests, which mostly wait,
+ * have their own workers. `deno task check` checks the types, also of all code blocks. In
+ * `--allow-run`, `deno` means the running executable, which may be outside of the PATH. Programs
+ * that are not installed are removed from this flag, because Deno would warn of them in every
+ * worker.
  */
 
 import { isSupportedDeno, MIN_DENO_VERSION } from "../net/deno_version.ts";
-import { filesUnder, publishedFiles, readPackages } from "./packages.ts";
+import { listFiles, listPublishedFiles, readPackages } from "./packages.ts";
 import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
 /**
- * The number of modules that share a worker: with 12 instead of 3 the suite takes a quarter less
- * processor time, but every processor needs work.
+ * The number of modules that share a worker. With 12 instead of 3, the suite needs a quarter less
+ * processor time; with more, some processors would be idle.
  */
 const MODULES_PER_WORKER = 12;
 /**
- * The number of workers for a folder: with fewer, a processor would have no work while another
- * worker waits.
+ * The number of workers for a folder. With fewer, a processor would be idle while a worker waits.
  */
 const FOLDER_WORKERS = 4;
 /** The limit of the RAM disk. The suite needs a fifth of it. */
@@ -28,19 +28,19 @@ const RAM_DISK = "1g";
 const packages = await readPackages();
 /** The folders of tests. */
 const TESTS = packages.map(({ directory }) => `${directory}tests/`);
-/** What runs only if it is named: `deno task test:long` does. */
+/** The folders of tests that run only if they are named, as `deno task test:long` does. */
 const LONG_TESTS = TESTS.map((folder) => `${folder}long/`);
-/** The folders with slow modules, which are spread over all workers except the last. */
+/** The folders with slow modules, which are distributed among all workers except the last ones. */
 const SLOW_TESTS = [
   ...TESTS.slice(1),
   ...["tests/examples/", "tests/integration/", "tests/project/"],
 ];
-const LAST_WORKERS = 3;
-/** The number of workers for code blocks: two instead of six take a fifth less processor time. */
+const WORKERS_WITHOUT_SLOW_TESTS = 3;
+/** The number of workers for code blocks. Two instead of six need a fifth less processor time. */
 const CODE_BLOCK_WORKERS = 2;
 
 if (!isSupportedDeno(Deno.version.deno)) {
-  // An older Deno fails tests, and may abort in the middle of the suite.
+  // With an older Deno, tests fail, and the suite may abort.
   console.error(
     `This is Deno ${Deno.version.deno}, but the suite needs ${MIN_DENO_VERSION} or later: ` +
       'run "deno upgrade" or "npm install --global deno".',
@@ -48,7 +48,7 @@ if (!isSupportedDeno(Deno.version.deno)) {
   Deno.exit(1);
 }
 const flags = await chooseStandardLibrary();
-const args = Deno.args.map(nameInstalled);
+const args = Deno.args.map(removeMissingPrograms);
 const directory = await Deno.makeTempDir({ prefix: "degu_" });
 let code: number;
 try {
@@ -58,34 +58,34 @@ try {
 }
 Deno.exit(code);
 
-/** Runs `deno test` with what is named, or with everything; returns the exit code. */
+/** Runs `deno test` with the paths of the arguments, or the whole suite; returns the exit code. */
 async function run(): Promise<number> {
-  const named = await pathsIn(Deno.args);
-  const targets = named.size > 0
-    ? (await Promise.all(innermost([...named.values()]).map(targetsOf))).flat()
+  const paths = await findTargets(Deno.args);
+  const targets = paths.size > 0
+    ? (await Promise.all(dropOuterFolders([...paths.values()]).map(expandTarget))).flat()
     : [...await writeTestGroups(), ...await writeCodeBlocks()];
   const end = args.includes("--") ? args.indexOf("--") : args.length;
-  const options = args.slice(0, end).filter((_, i) => !named.has(i));
-  const all = ["test", ...flags, ...options, ...targets, ...args.slice(end)];
-  // Tests of long/ are about disks, and some need more space than there is memory.
-  const onDisk = [...named.values()].some(({ path }) => isIn(folderOf(path), LONG_TESTS));
-  return await runDeno(all, onDisk ? [] : await ramDisk());
+  const options = args.slice(0, end).filter((_, i) => !paths.has(i));
+  const testArgs = ["test", ...flags, ...options, ...targets, ...args.slice(end)];
+  // Some tests of long/ need real disks, or more space than a RAM disk has.
+  const needsDisk = [...paths.values()].some(({ path }) => isIn(folderOf(path), LONG_TESTS));
+  return await runDeno(testArgs, needsDisk ? [] : await findRamDiskCommand());
 }
 
 /**
- * A command that runs another one with a RAM disk as directory for temporary files: a test waits
- * for no disk, and leaves nothing behind. Only this command sees the mount, which ends with it. It
- * is no command, and tests take the disk of `TMPDIR`, where the system lets this user mount nothing
- * (in most containers), or where there is no unshare.
+ * Returns a command that runs another command with a RAM disk as directory for temporary files, so
+ * that tests don't wait for a disk, and leave no files. The mount is visible only to this command,
+ * and ends with it. Returns an empty command if the user can't mount (as in most containers), or
+ * `unshare` isn't installed: then tests use the disk of `TMPDIR`.
  */
-async function ramDisk(): Promise<string[]> {
+async function findRamDiskCommand(): Promise<string[]> {
   const path = `${directory}/t`;
   await Deno.mkdir(path);
   const mount = `mount -t tmpfs -o size=${RAM_DISK} tmpfs "$0" && export TMPDIR="$0" && exec`;
   const uid = Deno.uid();
   const command = uid === 0
     ? ["unshare", "--mount", "sh", "-c", `${mount} "$@"`, path]
-    // The first namespace may mount; the second has this user again, without any privilege.
+    // Mounting needs root in a first namespace. A second namespace restores the unprivileged user.
     : [
       ...["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"],
       ...[`${mount} unshare --user --map-user=${uid} --map-group=${Deno.gid()} "$@"`, path],
@@ -98,16 +98,19 @@ async function ramDisk(): Promise<string[]> {
 }
 
 /**
- * Leaves out a folder beside what it holds, and the folders of long tests beside one of them:
- * `deno task test:long FILE` runs the file alone.
+ * Removes a folder if another target is inside, and the folders of long tests if another target is
+ * a long test: `deno task test:long FILE` runs only the file.
  */
-function innermost(all: readonly Target[]): Target[] {
-  const isInside = (one: Target, folder: string) =>
-    folderOf(one.path).startsWith(folder) && folderOf(one.path) !== folder;
+function dropOuterFolders(targets: readonly Target[]): Target[] {
+  const isInside = ({ path }: Target, folder: string) =>
+    folderOf(path).startsWith(folder) && folderOf(path) !== folder;
   const isLongFolder = ({ path }: Target) => LONG_TESTS.includes(folderOf(path));
-  const hasLong = all.some((each) => !isLongFolder(each) && isIn(folderOf(each.path), LONG_TESTS));
-  return all.filter((one) =>
-    !(hasLong && isLongFolder(one)) && !all.some((other) => isInside(other, folderOf(one.path)))
+  const hasLongTest = targets.some((target) =>
+    !isLongFolder(target) && isIn(folderOf(target.path), LONG_TESTS)
+  );
+  return targets.filter((target) =>
+    !(hasLongTest && isLongFolder(target)) &&
+    !targets.some((other) => isInside(other, folderOf(target.path)))
   );
 }
 
@@ -116,13 +119,13 @@ function folderOf(path: string): string {
 }
 
 /**
- * What `deno test` runs for a path that was given: a folder is replaced by modules that import its
- * own.
+ * Returns the paths that `deno test` runs for a target. A folder is replaced by modules that each
+ * import some modules of the folder.
  */
-async function targetsOf({ path, isDirectory }: Target): Promise<string[]> {
+async function expandTarget({ path, isDirectory }: Target): Promise<string[]> {
   const folder = folderOf(path);
   if (!isDirectory || isIn(folder, LONG_TESTS)) return [path];
-  const modules = (await filesUnder(folder)).filter(isQuickTest);
+  const modules = (await listFiles(folder)).filter(isQuickTest);
   if (modules.length === 0) return [path];
   const groups = new Array<string>(Math.min(FOLDER_WORKERS, modules.length)).fill("");
   for (const [i, module] of modules.entries()) groups[i % groups.length] += importOf(module);
@@ -135,14 +138,16 @@ function importOf(module: string): string {
 
 /** Writes modules that each import some test modules, and returns their paths. */
 async function writeTestGroups(): Promise<string[]> {
-  const modules = (await Promise.all(TESTS.map(filesUnder)))
+  const modules = (await Promise.all(TESTS.map(listFiles)))
     .flat()
     .filter(isQuickTest)
     .sort((a, b) => Number(isIn(b, SLOW_TESTS)) - Number(isIn(a, SLOW_TESTS)));
   const groups = new Array<string>(Math.ceil(modules.length / MODULES_PER_WORKER)).fill("");
-  // Modules of one folder take about the same time, so they go to different workers.
+  // Modules of one folder take about the same time, so distribute them among the workers.
   for (const [i, module] of modules.entries()) {
-    const count = isIn(module, SLOW_TESTS) ? groups.length - LAST_WORKERS : groups.length;
+    const count = isIn(module, SLOW_TESTS)
+      ? groups.length - WORKERS_WITHOUT_SLOW_TESTS
+      : groups.length;
     groups[i % count] += importOf(module);
   }
   return await writeGroups("tests", groups);
@@ -163,15 +168,15 @@ async function writeGroups(name: string, groups: readonly string[]): Promise<str
 async function writeCodeBlocks(): Promise<string[]> {
   const groups = new Array<string>(CODE_BLOCK_WORKERS).fill("");
   let count = 0;
-  const published = (await Promise.all(packages.map(publishedFiles))).flat();
+  const published = (await Promise.all(packages.map(listPublishedFiles))).flat();
   for (const path of published.filter((path) => /\.(ts|md)$/.test(path))) {
-    for (const { line, code } of await codeBlocks(path)) {
+    for (const { line, code } of await readCodeBlocks(path)) {
       const module = `./block-${++count}.ts`;
       await Deno.writeTextFile(`${directory}/${module}`, code);
       let test = `import "${module}";\n`;
       if (!code.includes("Deno.test(")) {
-        // The imports of a block are loaded before it runs: resources that a module keeps open are
-        // not the block's.
+        // Load the imports of a block before it runs, so that resources that a module keeps open
+        // don't count as leaks of the block.
         test = code.match(/(?<= from |^import )"[^"]+";/gm)!.map((name) =>
           `import ${name}\n`
         ).join("") +
@@ -183,14 +188,14 @@ async function writeCodeBlocks(): Promise<string[]> {
   return await writeGroups("code", groups);
 }
 
-/** The code blocks of a page or of a module's doc comments, with the lines at which they begin. */
-async function codeBlocks(path: string): Promise<{ line: number; code: string }[]> {
+/** Reads the code blocks of a page or of a module's doc comments, with their first lines. */
+async function readCodeBlocks(path: string): Promise<{ line: number; code: string }[]> {
   const url = new URL(path, PROJECT_ROOT);
   const text = await Deno.readTextFile(url);
   const plain = path.endsWith(".ts") ? text.replaceAll(/^ *\* ?/gm, "") : text;
   return Array.from(plain.matchAll(/^```ts\n(.*?)^```$/gms), ({ 1: code, index }) => ({
     line: plain.slice(0, index).split("\n").length,
-    // The module lies in another place than the page.
+    // Resolve URLs, because the module isn't in the directory of the page.
     code: code!.replaceAll(
       /import\.meta\.(?:url|resolve\("(\.[^"]*)"\))/g,
       (_, relative = "") => `"${new URL(relative, url)}"`,
@@ -211,9 +216,9 @@ interface Target {
   readonly isDirectory: boolean;
 }
 
-/** The arguments that are paths of files and folders, by their places. */
-async function pathsIn(args: readonly string[]): Promise<Map<number, Target>> {
-  const found = new Map<number, Target>();
+/** Finds the arguments that are paths of files and folders, by their indexes. */
+async function findTargets(args: readonly string[]): Promise<Map<number, Target>> {
+  const targets = new Map<number, Target>();
   for (const [i, arg] of args.entries()) {
     const path = arg.replace(/^\.\//, "");
     if (path === "--") break;
@@ -221,19 +226,19 @@ async function pathsIn(args: readonly string[]): Promise<Map<number, Target>> {
     const info = await Deno.stat(new URL(path, PROJECT_ROOT)).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
-    if (info !== undefined) found.set(i, { path, isDirectory: info.isDirectory });
+    if (info !== undefined) targets.set(i, { path, isDirectory: info.isDirectory });
   }
-  return found;
+  return targets;
 }
 
-/** Removes missing programs from `--allow-run`, and reports them. */
-function nameInstalled(arg: string): string {
+/** Removes missing programs from the flag `--allow-run`, and prints their names. */
+function removeMissingPrograms(arg: string): string {
   const [flag, programs] = arg.split("=", 2);
   if (flag !== "--allow-run" || programs === undefined) return arg;
   const names = programs.split(",");
   const missing = names.filter((name) => name !== "deno" && !isInstalled(name));
   if (missing.length > 0) {
-    console.log(`Not installed, so what needs them is not tested: ${missing.join(", ")}`);
+    console.log(`Not installed, so tests that need them are skipped: ${missing.join(", ")}`);
   }
   const installed = names.filter((name) => !missing.includes(name));
   return `${flag}=${installed.map((name) => name === "deno" ? Deno.execPath() : name)}`;

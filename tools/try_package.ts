@@ -1,16 +1,14 @@
 /**
- * Publishes the packages to a registry on loopback, installs them from there in a fresh project, as
- * their users do, and runs programs with them: `deno task package`.
+ * Publishes the packages to a registry on loopback, installs them in a new project, as users do,
+ * and runs programs with them: `deno task package`.
  *
- * The registry takes the place of JSR. What it serves is exactly what `deno publish` has uploaded,
- * with the specifiers that this has written: the program has to find the version of the library
- * that it names. A project in a temporary directory fills an empty cache of its own. Then the
- * registry is closed, and each program runs from the cache alone, with the permissions that it
- * needs and no others; so does `degu`, installed as its page says.
+ * The registry replaces JSR, and serves exactly the files that `deno publish` has uploaded, with
+ * the specifiers that it has rewritten. A project in a temporary directory fills its own empty
+ * cache. Then the registry is closed, and each program runs from the cache, with only the
+ * permissions that it needs. So does `degu`, which is installed as its page says.
  *
- * At last a program that imports every public module through `links`, which makes Deno check the
- * packages' own code with the options of the program, is type-checked under each set of compiler
- * options that a program may have.
+ * Finally, a program that imports every public module through `links` is type-checked with each set
+ * of compiler options. With `links`, Deno also checks the code of the packages with these options.
  */
 
 import { assertEquals } from "../tests/support/offline/assert.ts";
@@ -18,7 +16,7 @@ import { mustRun, runCommand } from "../tests/support/commands.ts";
 import { type Package, readEntries, readPackages } from "./packages.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 
-/** A program of the fresh project, and its way to run. */
+/** A program of the new project. */
 interface Program {
   readonly name: string;
   readonly source: string;
@@ -30,11 +28,11 @@ const SECONDS = 120;
 const PROGRAMS = new URL("tools/package/programs/", PROJECT_ROOT);
 const NET = "--allow-net=127.0.0.1";
 
-/** The one warning: a worker imports the module of an app by its absolute URL. */
+/** The expected warning: a worker imports the module of an app by its absolute URL. */
 const KNOWN_WARNING =
   /^warning\[unanalyzable-dynamic-import\].*\n *--> .*\/worker\/server_worker\.ts:/m;
 
-/** The stricter options, all together, besides the plain ones. */
+/** Options besides `strict` that make the type check stricter. */
 const STRICTER = [
   "exactOptionalPropertyTypes",
   "noUncheckedIndexedAccess",
@@ -45,16 +43,16 @@ const STRICTER = [
 ];
 /** The types of a browser and of Deno, a common combination with web frameworks. */
 const LIB = ["dom", "dom.iterable", "dom.asynciterable", "deno.ns", "deno.unstable"];
-const all = Object.fromEntries(["strict", ...STRICTER].map((name) => [name, true]));
+const allStrict = Object.fromEntries(["strict", ...STRICTER].map((name) => [name, true]));
 /** The sets of compiler options under which the library's own code is type-checked. */
 const COMPILER_OPTIONS: readonly Readonly<Record<string, unknown>>[] = [
   {},
   { strict: true },
   ...STRICTER.map((name) => ({ [name]: true })),
-  all,
+  allStrict,
   { lib: ["dom", "deno.ns", "deno.unstable"] },
   { lib: LIB },
-  { lib: LIB, ...all },
+  { lib: LIB, ...allStrict },
 ];
 
 const packages = await readPackages();
@@ -84,7 +82,7 @@ async function tryPackages(): Promise<void> {
   {
     await using registry = serveRegistry();
     registryUrl = `http://127.0.0.1:${registry.addr.port}/`;
-    for (const each of packages) await publish(each, registryUrl);
+    for (const item of packages) await publish(item, registryUrl);
     await runDeno(["check", ...programs.map(({ name }) => name)], registryUrl);
     await installProgram(registryUrl);
   }
@@ -97,7 +95,7 @@ async function tryPackages(): Promise<void> {
   await checkLinked();
 }
 
-/** Publishes a package; throws if that fails or warns of anything else. */
+/** Publishes a package; throws if that fails, or prints an unexpected warning. */
 async function publish({ directory, name }: Package, registryUrl: string): Promise<void> {
   const { success, stdout, stderr } = await runCommand(
     [Deno.execPath(), "publish", "--allow-dirty", "--no-provenance", "--token=any"],
@@ -114,34 +112,43 @@ async function publish({ directory, name }: Package, registryUrl: string): Promi
   console.log(`PASS deno publish of ${name}`);
 }
 
-/** Serves a registry with the interface of JSR, as far as `deno publish` and imports need it. */
+/** Serves a registry with the part of JSR's interface that `deno publish` and imports need. */
 function serveRegistry(): Deno.HttpServer<Deno.NetAddr> {
   const root = `${dir}/published`;
   const missing = () => Response.json({ code: "packageVersionNotFound" }, { status: 404 });
   return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
     const { pathname } = new URL(request.url);
-    const [, ofApi, isVersion] =
+    const [, publishedName, isVersion] =
       /^\/api\/scopes\/degu\/packages\/(\w+)(\/versions\/[\d.]+)?$/.exec(pathname) ?? [];
-    if (ofApi !== undefined) {
-      const described = { scope: "degu", name: ofApi, description: "", latestVersion: null };
+    if (publishedName !== undefined) {
+      const described = {
+        scope: "degu",
+        name: publishedName,
+        description: "",
+        latestVersion: null,
+      };
       if (!isVersion) return Response.json(described);
       if (request.method !== "POST") return missing();
       await unpack(
         new Uint8Array(await request.arrayBuffer()),
-        `${root}/@degu/${ofApi}/${version}`,
+        `${root}/@degu/${publishedName}/${version}`,
       );
       const task = { id: crypto.randomUUID(), status: "success", error: null };
-      const published = { packageScope: "degu", packageName: ofApi, packageVersion: version };
+      const published = {
+        packageScope: "degu",
+        packageName: publishedName,
+        packageVersion: version,
+      };
       return Response.json({ ...task, ...published });
     }
     const [, name, file = ""] = /^\/(@degu\/\w+)\/(.+)$/.exec(pathname) ?? [];
-    const published = packages.find((each) => each.name === name);
+    const published = packages.find((item) => item.name === name);
     if (published === undefined) return missing();
     if (file === "meta.json") {
       return Response.json({ versions: { [version]: {} }, latest: version });
     }
     if (file === `${version}_meta.json`) {
-      return Response.json(await manifestOf(published, `${root}/${name}/${version}`));
+      return Response.json(await makeManifest(published, `${root}/${name}/${version}`));
     }
     const bytes = await Deno.readFile(`${root}/${name}/${file}`).catch(() => null);
     const headers = { "content-type": "application/typescript" };
@@ -155,10 +162,10 @@ async function unpack(archive: Uint8Array, directory: string): Promise<void> {
   await mustRun(["tar", "-xzf", `${directory}.tgz`, "-C", directory]);
 }
 
-/** What JSR tells of a version: its entries, and the size and checksum of each file. */
-async function manifestOf({ directory, name, entries }: Package, path: string): Promise<unknown> {
+/** Makes JSR's manifest of a version: its entries, and the size and checksum of each file. */
+async function makeManifest({ directory, name, entries }: Package, path: string): Promise<unknown> {
   const manifest: Record<string, unknown> = {};
-  for (const file of await filesIn(path)) {
+  for (const file of await listFiles(path)) {
     const bytes = await Deno.readFile(`${path}/${file}`);
     const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
     manifest[`/${file}`] = { size: bytes.length, checksum: `sha256-${hash}` };
@@ -172,13 +179,13 @@ async function manifestOf({ directory, name, entries }: Package, path: string): 
   return { manifest, exports };
 }
 
-async function filesIn(directory: string, prefix = ""): Promise<string[]> {
-  const found: string[] = [];
+async function listFiles(directory: string, prefix = ""): Promise<string[]> {
+  const paths: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(`${directory}/${prefix}`)) {
-    if (isDirectory) found.push(...await filesIn(directory, `${prefix}${name}/`));
-    else found.push(`${prefix}${name}`);
+    if (isDirectory) paths.push(...await listFiles(directory, `${prefix}${name}/`));
+    else paths.push(`${prefix}${name}`);
   }
-  return found;
+  return paths;
 }
 
 /** Installs the program from the registry, with the command of its page. */
@@ -189,7 +196,7 @@ async function installProgram(registryUrl: string): Promise<void> {
   await runDeno([...args, `--root=${dir}/installed`], registryUrl);
 }
 
-/** Runs the installed program from the cache: two devices are paired by a line. */
+/** Runs the installed program from the cache. */
 async function runInstalled(registryUrl: string): Promise<void> {
   const run = (...args: string[]) =>
     runInProject([`${dir}/installed/bin/degu`, ...args], registryUrl);
@@ -217,13 +224,13 @@ async function checkLinked(): Promise<void> {
 }
 
 /**
- * The programs of tools/package/programs, those of the README that end, and a program that loads every public
- * module.
+ * Returns the programs of tools/package/programs, the programs of the README that end by
+ * themselves, and a program that loads every public module.
  */
 async function findPrograms(): Promise<Program[]> {
   const tmp = [`--allow-read=${dir}/tmp`, `--allow-write=${dir}/tmp`];
-  const everywhere = [NET, ...tmp, "--allow-sys=uid"];
-  const own = async (name: string, flags: Program["flags"]) => ({
+  const standardFlags = [NET, ...tmp, "--allow-sys=uid"];
+  const readProgram = async (name: string, flags: Program["flags"]) => ({
     name,
     source: await Deno.readTextFile(new URL(name, PROGRAMS)),
     flags,
@@ -231,25 +238,25 @@ async function findPrograms(): Promise<Program[]> {
   const readme = await Deno.readTextFile(new URL("README.md", PROJECT_ROOT));
   const examples = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = ""]) => code);
   if (examples.length === 0) throw new Error("README.md has no example");
-  // A server ends by a signal alone; tests/project/readme_project_test.ts starts those of README.md.
+  // Servers run until a signal; tests/project/readme_project_test.ts runs those of README.md.
   const blocks = examples.filter((code) => !code.includes("serveUntilSignal"));
   return [
     { name: "entries.ts", source: await importAll(), flags: [] },
-    ...blocks.map((source, i) => ({ name: `readme_${i + 1}.ts`, source, flags: everywhere })),
-    await own("app.ts", null),
-    await own("temp_server.ts", [NET, `--allow-read=${dir}/project`]),
-    await own("files.ts", [NET, ...tmp]),
-    await own("devices.ts", everywhere),
+    ...blocks.map((source, i) => ({ name: `readme_${i + 1}.ts`, source, flags: standardFlags })),
+    await readProgram("app.ts", null),
+    await readProgram("temp_server.ts", [NET, `--allow-read=${dir}/project`]),
+    await readProgram("files.ts", [NET, ...tmp]),
+    await readProgram("devices.ts", standardFlags),
   ];
 }
 
-/** A program without any permission that loads every public module. */
+/** Returns a program that loads every public module, which needs no permission. */
 async function importAll(): Promise<string> {
   const names = [...(await readEntries()).keys()];
   return names.map((name) => `import ${JSON.stringify(name)};`).join("\n");
 }
 
-/** Writes the project's `deno.json`; the assertions of the examples are a file of the project. */
+/** Writes the `deno.json` of the project, which maps `@std/assert` to a file of the project. */
 async function writeConfiguration(options: Readonly<Record<string, unknown>>): Promise<void> {
   const imports = {
     "@std/assert": "./std/assert.ts",
@@ -259,12 +266,12 @@ async function writeConfiguration(options: Readonly<Record<string, unknown>>): P
   await Deno.writeTextFile(`${dir}/project/deno.json`, JSON.stringify(configuration));
 }
 
-/** Runs Deno in the fresh project; prints its output if it fails. */
+/** Runs Deno in the new project; throws an error with its output if it fails. */
 async function runDeno(args: readonly string[], registryUrl = ""): Promise<void> {
   await runInProject([Deno.execPath(), ...args], registryUrl);
 }
 
-/** Runs a command in the fresh project, and returns what it prints. */
+/** Runs a command in the new project, and returns its output. */
 async function runInProject(command: readonly string[], registryUrl: string): Promise<string> {
   return await mustRun(command, {
     cwd: `${dir}/project`,

@@ -5,8 +5,8 @@ import { replaceFigures } from "@degu/internal/bench/summary.ts";
 import { readConfigurations, readEntries, readPackages } from "@degu/internal/tools/packages.ts";
 import {
   codeOf,
-  filesUnder,
   libraryFiles,
+  listFiles,
   publishedPages,
   read,
   readTasks,
@@ -50,12 +50,12 @@ Deno.test("a module that is published can't import by the names that only tests 
 
 Deno.test("each npm package has an exact version, and those of the library stand in a deno.json", async () => {
   const packages: string[] = [];
-  for (const path of await filesUnder("", "deno.json")) {
+  for (const path of await listFiles("", "deno.json")) {
     packages.push(...Object.values<string>(JSON.parse(await read(path)).imports ?? {}));
   }
   const library = new Set(await libraryFiles());
   // What a single test or tool needs stands there: `deno task` loads all packages of deno.json.
-  for (const path of await filesUnder("", ".ts")) {
+  for (const path of await listFiles("", ".ts")) {
     const inPlace = [...(await codeOf(path)).matchAll(/\b(?:from|import) ?\(?"(npm:[^"]+)"/g)];
     if (library.has(path)) assertEquals(inPlace, [], path);
     packages.push(...inPlace.map(([, target]) => target!));
@@ -220,7 +220,7 @@ Deno.test("the reference of each public module is linked from a page of docs/", 
 Deno.test("each picture has a title and a description, and is on a page with alternative text", async () => {
   const pages = await publishedPages();
   const text = (await Promise.all(pages.map(read))).join("\n");
-  for (const path of await filesUnder("docs/pictures", ".svg")) {
+  for (const path of await listFiles("docs/pictures", ".svg")) {
     const name = path.slice("docs/pictures/".length);
     const [, alternative = ""] = new RegExp(`!\\[([^\\]]*)\\]\\(\\S*${name}\\)`).exec(text) ?? [];
     assert(alternative.length > 60, `${name} is on no page, or has no alternative`);

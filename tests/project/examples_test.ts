@@ -1,13 +1,14 @@
 /**
  * Each program in examples/ that ends by itself runs with the permissions in its first line, and
- * needs them. Those that serve until they are told to end have tests of their own in tests/examples.
+ * needs them. Those that serve until they are told to end have tests of their own in
+ * tests/examples.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { obstacleTo, runCommand } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, runExample, startExample } from "@degu/testing/examples.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
-import { filesUnder, read, ROOT } from "@degu/testing/tree.ts";
+import { listFiles, read, ROOT } from "@degu/testing/tree.ts";
 
 const DIRECTORY = "examples/";
 /** How the first line of a module begins that others import; why it is there follows. */
@@ -77,7 +78,7 @@ const SERVING: Readonly<Record<string, string>> = {
   "recorder.ts": "tests/long/examples/recorder_test.ts",
 };
 
-for (const path of await filesUnder(DIRECTORY.slice(0, -1), ".ts")) {
+for (const path of await listFiles(DIRECTORY.slice(0, -1), ".ts")) {
   const [firstLine = ""] = (await read(path)).split("\n", 1);
   if (path.slice(DIRECTORY.length) in SERVING) continue;
   if (firstLine.startsWith(NO_PROGRAM)) {
@@ -133,7 +134,7 @@ Deno.test({
 Deno.test("nothing that an example makes beside the sources can be committed: .gitignore has its directory", async () => {
   const ignored = (await read(".gitignore")).split("\n");
   const made = new Set<string>();
-  for (const path of await filesUnder(DIRECTORY.slice(0, -1), ".ts")) {
+  for (const path of await listFiles(DIRECTORY.slice(0, -1), ".ts")) {
     const [firstLine = ""] = (await read(path)).split("\n", 1);
     const [, directories = ""] = / --allow-write=(\S+)/.exec(firstLine) ?? [];
     for (const each of directories.split(",")) if (/^[\w-]+$/.test(each)) made.add(`${each}/`);

@@ -3,11 +3,11 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { AGENT_SUPPORT, readPackages } from "@degu/internal/tools/packages.ts";
 import {
   codeOf,
-  filesUnder,
   graphOf,
   importedNames,
   libraryFiles,
   libraryImports,
+  listFiles,
   read,
   ROOT,
 } from "@degu/testing/tree.ts";
@@ -47,7 +47,9 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["agent/", "agent/ @degu/degu node: commander ignore multicast-dns"],
 ];
 
-/** How many names of base/ and net/ each folder imports that no user of the package can import so. */
+/**
+ * How many names of base/ and net/ each folder imports that no user of the package can import so.
+ */
 const deepImports = {
   "device/": 34,
   "files/": 26,
@@ -63,7 +65,7 @@ Deno.test("the top level has no symbolic links", async () => {
 Deno.test("the library exports exactly the modules at the top level, and the program its main module", async () => {
   const [library, agent] = await readPackages();
   assertEquals([...agent.entries], [["@degu/agent", "agent/main.ts"]]);
-  const top = await filesUnder("", ".ts", false);
+  const top = await listFiles("", ".ts", false);
   assertEquals([...library.entries.values()].toSorted(), top.toSorted());
   for (const [name, path] of library.entries) {
     assertEquals(path, name === "@degu/degu" ? "mod.ts" : `${name.slice("@degu/degu/".length)}.ts`);
@@ -145,7 +147,7 @@ Deno.test("no module imports itself through others, including types", async () =
 });
 
 Deno.test("base/ uses nothing of Deno but types, and a body that opens its file", async () => {
-  for (const path of await filesUnder("base", ".ts")) {
+  for (const path of await listFiles("base", ".ts")) {
     const used = [...(await codeOf(path)).matchAll(/(?<!")\bDeno\.(\w+)/g)].map(([, name]) => name);
     const allowed = path === "base/body/file_source.ts"
       ? ["FsFile", "FileInfo", "stat", "open"]

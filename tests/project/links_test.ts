@@ -1,16 +1,18 @@
-/** The links of the documentation and of the doc comments are valid, and none leaves the package. */
+/**
+ * The links of the documentation and of the doc comments are valid, and none leaves the package.
+ */
 import { assert, assertEquals } from "@std/assert";
-import { publishedFiles, readPackages } from "@degu/internal/tools/packages.ts";
-import { filesUnder, libraryFiles, read, ROOT } from "@degu/testing/tree.ts";
+import { listPublishedFiles, readPackages } from "@degu/internal/tools/packages.ts";
+import { libraryFiles, listFiles, read, ROOT } from "@degu/testing/tree.ts";
 
 const packages = await readPackages();
-const published = await Promise.all(packages.map(publishedFiles));
+const published = await Promise.all(packages.map(listPublishedFiles));
 /** A file of a version of a package, on the site of JSR. */
 const ADDRESS = /^https:\/\/jsr\.io\/(@degu\/\w+)\/(\d[^/]*)\/([^#]+)(#.*)?$/;
 const folders = await Promise.all(
-  ["agent", "docs", "tests", "bench"].map((name) => filesUnder(name, ".md")),
+  ["agent", "docs", "tests", "bench"].map((name) => listFiles(name, ".md")),
 );
-const pages = [...await filesUnder("", ".md", false), ...folders.flat()];
+const pages = [...await listFiles("", ".md", false), ...folders.flat()];
 
 Deno.test("every relative link of a page leads to an existing file and anchor", async () => {
   const broken: string[] = [];

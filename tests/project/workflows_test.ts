@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { load as parse } from "js-yaml";
 import { MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
-import { filesUnder, read, readTasks } from "@degu/testing/tree.ts";
+import { listFiles, read, readTasks } from "@degu/testing/tree.ts";
 
 interface Workflow {
   readonly on: Record<string, { readonly tags?: readonly string[] } | null>;
@@ -42,7 +42,7 @@ function commandsOf({ steps = [] }: Job): string[] {
 
 Deno.test("every workflow has read-only permissions, time limits, and tasks that exist", async () => {
   const tasks = await readTasks();
-  for (const path of await filesUnder(".github/workflows", ".yml")) {
+  for (const path of await listFiles(".github/workflows", ".yml")) {
     const { permissions, jobs } = parse(await read(path)) as Workflow;
     assertEquals(permissions, { contents: "read" }, path);
     for (const [name, job] of Object.entries(jobs)) {

@@ -1,6 +1,6 @@
 /** The files of the project, and the imports of its modules. */
 
-import { publishedFiles, readConfigurations, readPackages } from "../../tools/packages.ts";
+import { listPublishedFiles, readConfigurations, readPackages } from "../../tools/packages.ts";
 import { mustRun } from "./commands.ts";
 
 export const ROOT: URL = new URL("../../", import.meta.url);
@@ -28,12 +28,12 @@ export async function readTasks(): Promise<Readonly<Record<string, { readonly co
 }
 
 /** The paths, relative to the project, of the files in a directory. */
-export async function filesUnder(dir: string, extension: string, deep = true): Promise<string[]> {
+export async function listFiles(dir: string, extension: string, deep = true): Promise<string[]> {
   const paths: string[] = [];
   for await (const entry of Deno.readDir(new URL(dir === "" ? "./" : `${dir}/`, ROOT))) {
     const path = dir === "" ? entry.name : `${dir}/${entry.name}`;
     if (entry.isFile && path.endsWith(extension)) paths.push(path);
-    if (entry.isDirectory && deep) paths.push(...await filesUnder(path, extension));
+    if (entry.isDirectory && deep) paths.push(...await listFiles(path, extension));
   }
   return paths.toSorted();
 }
@@ -50,7 +50,7 @@ export async function libraryFiles(): Promise<string[]> {
 }
 
 async function allPublished(): Promise<string[]> {
-  return (await Promise.all((await readPackages()).map(publishedFiles))).flat();
+  return (await Promise.all((await readPackages()).map(listPublishedFiles))).flat();
 }
 
 /** The lines of a module outside of comments. */
