@@ -429,6 +429,8 @@ both("a source that changes after it was compared is copied as it is then", asyn
   assertEquals(copied(), sha256Of(OTHER));
 });
 
+const HAS_LINKS = Deno.build.os !== "windows";
+
 /** An app that serves a directory `tree` with a file `old`, and things that no peer may read. */
 async function makeApp(options: FilesOptions = {}) {
   const files = await serveFiles();
@@ -443,7 +445,8 @@ async function makeApp(options: FilesOptions = {}) {
     "root-too": [BYTES, OLD],
   });
   await Deno.chmod(`${dir}/closed`, 0);
-  await makeLinks({ [`${dir}/link`]: "old", [`${dir}/way`]: "sub", [`${dir}/out`]: "../outside" });
+  const links = { [`${dir}/link`]: "old", [`${dir}/way`]: "sub", [`${dir}/out`]: "../outside" };
+  if (HAS_LINKS) await makeLinks(links);
   const log: string[] = [];
   const logger = { warn: (line: string) => void log.push(line) };
   const app = new FilesApp(dir, { write: true, reuse: true, logger, ...options });
@@ -483,7 +486,8 @@ const REFUSED: readonly (readonly [what: string, reuse: string, status: number])
 ];
 
 for (const [what, reuse, status] of REFUSED) {
-  Deno.test(`a peer can't reuse ${what}: ${status}`, async () => {
+  const ignore = !HAS_LINKS && what.includes("link");
+  Deno.test(`a peer can't reuse ${what}: ${status}`, { ignore }, async () => {
     await using files = await makeApp();
     const before = read(files.there);
     const [answered, , headers] = await files.app.handle(mkreq("PUT", "/new", announced(reuse)));

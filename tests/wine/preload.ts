@@ -72,7 +72,7 @@ function convert(
     }
     if (!isExpected) return;
     if (errors.length === 0) console.log(`PASSES: ${name}`);
-    else console.log(`can't pass: ${reason}:`, ...errors.map((error) => `\n  ${error}`));
+    else console.log(`can't pass: ${name}: ${reason}:`, ...errors.map((error) => `\n  ${error}`));
   };
   const lenient = reason === undefined && !noteFailure
     ? {}
