@@ -458,7 +458,7 @@ both(
   "a file below the size that docs/trees.md names travels with others, and one of that size alone",
   async (direction) => {
     const size = 1024 *
-      await stated("docs/trees.md", /Files of less than (\d+) KiB\*\* travel many/);
+      await stated("docs/trees.md", /Files of less than (\d+) KiB\*\* are sent many/);
     const texts = { a: "a".repeat(size - 1), b: "b".repeat(size - 1), c: "c".repeat(size) };
     const asked: string[] = [];
     await using trees = await makeTrees(direction, texts, {}, (app) => (request, ...rest) => {
