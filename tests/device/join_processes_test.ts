@@ -79,7 +79,7 @@ Deno.test("right after a pairing each device can connect to the other, also wher
 });
 
 Deno.test("a server that takes no notice of a new peer holds up a pairing for as long as docs/device.md says", async () => {
-  const seconds = await stated("docs/device.md", /waits for that, for up to ([\d.]+) s/);
+  const seconds = await stated("docs/device.md", /accept the new peer, for up to ([\d.]+) s/);
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const path = join(camera.dir, "serving", "0123456789abcdef");
