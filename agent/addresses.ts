@@ -18,11 +18,11 @@ import { userName } from "./system_errors.ts";
 export const DEFAULT_PORT = 7443;
 
 /** An address that can be sent to another machine. */
-export type SentAddress = HostAddress | ScopedAddress;
+export type HostOrScopedAddress = HostAddress | ScopedAddress;
 
 export interface PairingOptions {
   readonly as?: string;
-  readonly serving?: SentAddress[];
+  readonly serving?: HostOrScopedAddress[];
 }
 
 export function isUnixAddress(address: Address): address is string | Uint8Array {
@@ -30,12 +30,12 @@ export function isUnixAddress(address: Address): address is string | Uint8Array 
 }
 
 /** Whether other machines can reach a server at an address. */
-export function isForOthers(address: Address): address is SentAddress {
+export function isForOthers(address: Address): address is HostOrScopedAddress {
   return !isUnixAddress(address) && parseHost(address[0])?.reach !== "loopback";
 }
 
 /** The address beside another one: with the next port, or any free one. */
-export function withNextPort([host, port, ...scope]: SentAddress): SentAddress {
+export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostOrScopedAddress {
   const next = port === 0 ? 0 : port + 1;
   return scope.length === 0 ? [host, next] : [host, next, scope[0], scope[1]];
 }
@@ -79,14 +79,14 @@ export function parseListenAddress(text: string): Address {
 }
 
 /** Reads an address of this machine that another one can connect to. */
-export function parseInvitingAddress(text: string): SentAddress {
+export function parseInvitingAddress(text: string): HostOrScopedAddress {
   const address = parseListenAddress(text);
   if (!isUnixAddress(address)) return address;
   throw new InvalidArgumentError("must be an IP address; got a Unix socket");
 }
 
 /** Reads an address at which another device finds this one later. */
-export function parseServingAddress(text: string): SentAddress {
+export function parseServingAddress(text: string): HostOrScopedAddress {
   const address = parseAddressOption(text);
   if (isUnixAddress(address)) {
     throw new InvalidArgumentError("must be an IP address or a DNS name; got a Unix socket");
@@ -105,8 +105,8 @@ export function parseServingAddress(text: string): SentAddress {
 export async function servingAddresses(
   output: Output,
   device: Device,
-  given: SentAddress[] | undefined,
-): Promise<SentAddress[] | undefined> {
+  given: HostOrScopedAddress[] | undefined,
+): Promise<HostOrScopedAddress[] | undefined> {
   if (given !== undefined || (await device.serving()).length > 0) return given;
   const permission = { name: "sys", kind: "networkInterfaces" } as const;
   if (Deno.permissions.querySync(permission).state === "granted") return [["::", DEFAULT_PORT]];
@@ -118,7 +118,7 @@ export async function servingAddresses(
 }
 
 /** Opens something that listens at every address: on a machine without IPv6, with IPv4 alone. */
-export async function atEveryAddress<T>(
+export async function openAtEveryAddress<T>(
   open: (address: [host: string, port: number]) => Promise<T>,
   port: number,
 ): Promise<T> {
@@ -133,7 +133,7 @@ export async function atEveryAddress<T>(
 }
 
 /** The error of addresses at which nothing can listen; of several, nobody knows which is meant. */
-export function listenError(addresses: readonly Address[], error: unknown): unknown {
+export function toListenFailure(addresses: readonly Address[], error: unknown): unknown {
   const texts = addresses.map(formatAddress);
   const said = texts.join(", or ");
   const fail = (message: string) => new Failure(message, null, { cause: error });
@@ -163,9 +163,9 @@ export async function listen(
 ): Promise<DeviceServer[]> {
   const bind = (address: Address) =>
     start(address).catch((error) => {
-      throw listenError([address], error);
+      throw toListenFailure([address], error);
     });
   return given === undefined
-    ? [await atEveryAddress(bind, port)]
+    ? [await openAtEveryAddress(bind, port)]
     : await Promise.all(given.map(bind));
 }

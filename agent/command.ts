@@ -57,19 +57,19 @@ export class AgentCommand extends Command {
     return new AgentCommand(name, this.run);
   }
 
-  does<Args extends unknown[]>(action: Action<Args>): this {
+  setHandler<Args extends unknown[]>(action: Action<Args>): this {
     return this.action(this.run(action));
   }
 
   /** Adds an example: a line to type, and the effect of that line. */
-  example(line: string, does: string): this {
+  addExample(line: string, does: string): this {
     const heading = this.#heading;
     this.#heading = "";
     return this.addHelpText("after", `${heading}  ${line}\n      ${does}`);
   }
 
   /** Adds the options of commands that connect to a peer. */
-  connects(): this {
+  addPeerOptions(): this {
     return this
       .option(
         "--address <address>",
@@ -83,7 +83,7 @@ export class AgentCommand extends Command {
   }
 
   /** Adds the option of commands that copy directories. */
-  settles(): this {
+  addSettledOption(): this {
     return this.option(
       "--settled <seconds>",
       "in directories, skip files that were modified less than so many seconds ago: they may still be written to",
@@ -92,7 +92,7 @@ export class AgentCommand extends Command {
   }
 
   /** Adds the option of commands that name each file of a directory only if asked to. */
-  namesFiles(): this {
+  addVerboseOption(): this {
     return this.option(
       "--verbose",
       "name each file of a directory that is copied, and each link that is not",
@@ -100,7 +100,7 @@ export class AgentCommand extends Command {
   }
 
   /** Adds the option of commands that can wait for a peer. */
-  waits(): this {
+  addWaitOption(): this {
     return this.option(
       "--wait <seconds>",
       "if the peer is off, wait for it quietly, up to so many seconds",
@@ -109,7 +109,7 @@ export class AgentCommand extends Command {
   }
 
   /** Adds the option of commands that look for another device, which need not be a peer. */
-  meets(): this {
+  addAddressOption(): this {
     return this.option(
       "--address <address>",
       "where the other device is, with the port that it shows: HOST:PORT",
@@ -118,7 +118,7 @@ export class AgentCommand extends Command {
   }
 
   /** Adds the options of all commands that pair. */
-  pairs(): this {
+  addPairingOptions(): this {
     return this
       .option("--as <name>", "what the other device is called here (default: its own name)")
       .option(

@@ -5,7 +5,7 @@ import { nameProblem } from "@degu/degu/agent_support";
 import { download } from "@degu/degu/files";
 import { join, resolve } from "./paths.ts";
 import { Failure } from "./failure.ts";
-import { ifThere } from "./local_paths.ts";
+import { nullIfNotFound } from "./local_paths.ts";
 import type { RemoteEntry, RemoteFiles } from "./remote_files.ts";
 import type { FileJob } from "./transfers.ts";
 
@@ -22,11 +22,11 @@ interface LocalTarget {
 export async function findTarget(path: string, several: boolean): Promise<LocalTarget> {
   // With all permissions, Deno passes the slash at the end on to the system, which then finds no
   // file.
-  const info = await ifThere(Deno.stat(resolve(path)));
+  const info = await nullIfNotFound(Deno.stat(resolve(path)));
   const isDirectory = info?.isDirectory || several || path.endsWith("/");
-  if (isDirectory && info?.isDirectory === false) throw notDirectory(path);
+  if (isDirectory && info?.isDirectory === false) throw notDirectoryFailure(path);
   const parent = dirname(path);
-  if (info === null && !(await ifThere(Deno.stat(parent)))?.isDirectory) {
+  if (info === null && !(await nullIfNotFound(Deno.stat(parent)))?.isDirectory) {
     const problem =
       `there is no directory ${parent} on this device: make it first, with "mkdir -p"`;
     throw new Failure(problem, "NOT_THERE", { path: parent });
@@ -44,13 +44,15 @@ export async function directoryPathIn(
   name: string | undefined,
 ): Promise<string> {
   const whole = name === undefined ? path : pathIn(path, name);
-  if (name !== undefined && (await ifThere(Deno.lstat(whole)))?.isSymlink) {
+  if (name !== undefined && (await nullIfNotFound(Deno.lstat(whole)))?.isSymlink) {
     throw new Failure(
       `${whole} is a symbolic link, which is not followed below the target: remove it, or choose another target`,
     );
   }
   for (const each of new Set([path, whole])) {
-    if ((await ifThere(Deno.stat(each)))?.isDirectory === false) throw notDirectory(each);
+    if ((await nullIfNotFound(Deno.stat(each)))?.isDirectory === false) {
+      throw notDirectoryFailure(each);
+    }
   }
   return whole;
 }
@@ -66,7 +68,7 @@ export function pathIn(directory: string, name: string): string {
   throw new Failure(`the disk can't hold the name ${JSON.stringify(name)}: it ${problem}`);
 }
 
-function notDirectory(path: string): Failure {
+function notDirectoryFailure(path: string): Failure {
   return new Failure(`${path} is not a directory: choose another target`);
 }
 
@@ -84,7 +86,7 @@ export function downloadJobOf(
     size,
     move: async (from, options) => {
       await Deno.mkdir(dirname(path), { recursive: true });
-      const info = await ifThere(Deno.stat(path));
+      const info = await nullIfNotFound(Deno.stat(path));
       const result = await download(from, uri, path, { ...options, replace });
       return info?.size === size && result.bytes === 0 ? null : result;
     },

@@ -12,7 +12,7 @@ import { type ConnectionFault, describeConnectionError } from "@degu/degu/client
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
-import { codeOf, errorCodeOf, Failure, type FailureOptions, noAddressAnswers } from "./failure.ts";
+import { codeOf, errorCodeOf, Failure, type FailureOptions, isUnreachable } from "./failure.ts";
 import { HOSTS, mayUseMdns } from "./mdns_permissions.ts";
 import { MAX_NUMBERS } from "./numbers.ts";
 import { formatBytes } from "./output.ts";
@@ -46,7 +46,7 @@ const REFUSED_HINT =
   'check that "degu serve" runs there; if its address has changed, give the new one with --address';
 
 /** What is said where a peer could not be looked for. */
-const NOT_LOOKED_FOR = `, or let it be looked for, with --allow-net=${
+const DISCOVERY_ADVICE = `, or let it be looked for, with --allow-net=${
   HOSTS.join(",")
 } --allow-sys=networkInterfaces`;
 
@@ -89,7 +89,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
         }, in which Deno lets no program read or write without --allow-all: choose another path`,
       ];
   }
-  if (noAddressAnswers(error)) {
+  if (isUnreachable(error)) {
     const attempts = attemptsOf(error);
     const reasons = attempts.map(attemptProblem).join("; ");
     // A peer that hangs is connected: its kernel accepts, but its program sends nothing.
@@ -101,7 +101,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
         ? UNKNOWN_HOST_HINT
         : `${
           attempts.every((each) => hasFault(each, "refused")) ? REFUSED_HINT : UNREACHABLE_HINT
-        }${mayUseMdns() ? "" : NOT_LOOKED_FOR}`,
+        }${mayUseMdns() ? "" : DISCOVERY_ADVICE}`,
     ];
   }
   if (error instanceof TransferError && error.code === "ROOT_GONE") {
@@ -196,18 +196,18 @@ function attemptsOf(error: Error): readonly unknown[] {
   return errors.length > 0 ? errors : [error];
 }
 
-export const ALREADY_HERE = "another file of this name is here already: replace it with --force";
-export const ALREADY_THERE = "another file of this name is there: replace it with --force";
+export const EXISTS_LOCALLY = "another file of this name is here already: replace it with --force";
+export const EXISTS_AT_PEER = "another file of this name is there: replace it with --force";
 
 /** Why `degu serve` has refused a connection or lost one, by the code of its error. */
-const ENDS: Readonly<Record<string, string>> = {
+const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
   NOT_TLS: ": refused: it is another program, such as a browser",
   NO_CERTIFICATE: ": refused: it is another program, without the certificate of a device",
   UNTRUSTED: ': refused: it is a device that is not paired with this one; "degu pair" pairs them',
 } satisfies Partial<Record<TlsErrorCode | ProtocolErrorCode, string>>;
 
 /** A stranger may have asked, and as long as its question is open, no other device can ask. */
-const ASKED_BY_STRANGER =
+const NUMBERS_USED_UP =
   `${MAX_NUMBERS} devices have asked, and no number was confirmed, so no other one can ask: use a ` +
   "line, or run the same command again; if you did not start them, somebody else in this network did";
 
@@ -215,7 +215,7 @@ const ASKED_BY_STRANGER =
  * Says a line of the library's log for people: in the same words if it ends with an error of the
  * system, and with what to do here.
  */
-export function explainLine(
+export function rewordLogLine(
   line: string,
   { who, error }: Partial<LogDetails> = {},
   file?: string,
@@ -230,9 +230,9 @@ export function explainLine(
   }
   const code = errorCodeOf(error);
   if (code === "BODY_INCOMPLETE") return `${who} left in the middle of ${file ?? "a file"}`;
-  const said = ENDS[`${code}`];
+  const said = CONNECTION_END_TEXTS[`${code}`];
   if (said !== undefined) return `${who}${said}`;
-  if (error instanceof PairingError && error.code === "NOT_OPEN") return ASKED_BY_STRANGER;
+  if (error instanceof PairingError && error.code === "NOT_OPEN") return NUMBERS_USED_UP;
   const problem = systemProblem(line, code);
   return problem === null
     ? inUnits(line)
@@ -261,10 +261,10 @@ export function explainingLogger(
       return;
     }
     const request = who === null ? undefined : requestOf(who);
-    if (request === undefined) return write(level, explainLine(message, details), details);
+    if (request === undefined) return write(level, rewordLogLine(message, details), details);
     const { peer, file } = request;
     const line = message.startsWith(`${who}: `) ? `${peer}${message.slice(who!.length)}` : message;
-    write(level, explainLine(line, { ...details, who: peer }, file), details);
+    write(level, rewordLogLine(line, { ...details, who: peer }, file), details);
   };
   const log = (level: LogLevel) => (message: string) => {
     record(level, message, { kind: "other", who: null, error: undefined });

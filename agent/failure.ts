@@ -50,10 +50,10 @@ export class Failure extends Error {
 }
 
 /** No address of a peer is known; a search may find one later. */
-export class NoAddress extends Failure {}
+export class NoAddressFailure extends Failure {}
 
 /** The abort reason of a command that SIGINT or SIGTERM has interrupted. */
-export class Interrupted extends Error {
+export class InterruptedError extends Error {
   override readonly message = "interrupted";
 }
 
@@ -112,7 +112,7 @@ export function errorCodeOf(error: unknown): unknown {
 }
 
 /** Whether a transfer has failed for a reason other than its connection or an argument. */
-export function isOfTransfer(error: unknown): error is TransferError | StatusError {
+export function isTransferError(error: unknown): error is TransferError | StatusError {
   return error instanceof TransferError || error instanceof StatusError;
 }
 
@@ -122,14 +122,14 @@ export function hasStatus(error: unknown, status: number): boolean {
 }
 
 /** Whether the connection broke off; a refusal by the peer is no such error. */
-export function isCut(error: unknown): boolean {
-  return !isOfTransfer(error) && isTransient(error);
+export function isConnectionLost(error: unknown): boolean {
+  return !isTransferError(error) && isTransient(error);
 }
 
 /** The code of an error, for programs. */
 export function codeOf(error: unknown): ErrorCode {
   if (error instanceof Failure) return error.code;
-  if (error instanceof Interrupted) return "INTERRUPTED";
+  if (error instanceof InterruptedError) return "INTERRUPTED";
   if (error instanceof PairingError) return PAIRING_CODES[error.code] ?? "REFUSED";
   if (isForgotten(error)) return "NOT_PAIRED";
   if (isRefusal(error)) return "REFUSED";
@@ -140,7 +140,7 @@ export function codeOf(error: unknown): ErrorCode {
     return isRefused ? codeOf(cause) : TRANSFER_CODES[code] ?? codeOf(cause);
   }
   // Any other error of TLS means that no service for this program answers.
-  if (error instanceof TlsError || noAddressAnswers(error)) return "NO_ADDRESS";
+  if (error instanceof TlsError || isUnreachable(error)) return "NO_ADDRESS";
   if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
   const system = `${errorCodeOf(error)}`;
   return SYSTEM_CODES.find(([each]) => each.test(system))?.[1] ?? "FAILED";
@@ -150,7 +150,7 @@ export function codeOf(error: unknown): ErrorCode {
  * Whether an error means that nothing answers at an address, or that the host answers, but nothing
  * there is a service for this program.
  */
-export function noAddressAnswers(error: unknown): boolean {
+export function isUnreachable(error: unknown): boolean {
   if (error instanceof DeviceError && error.code === "UNREACHABLE") return true;
   // A peer that hangs up in place of an answer is there.
   if (error instanceof EmptyPreambleError) return false;
@@ -159,8 +159,8 @@ export function noAddressAnswers(error: unknown): boolean {
 }
 
 /** Whether a peer is off, or not where it is looked for. */
-export function isAway(error: unknown): boolean {
-  return noAddressAnswers(error) || error instanceof NoAddress;
+export function isPeerOffline(error: unknown): boolean {
+  return isUnreachable(error) || error instanceof NoAddressFailure;
 }
 
 /** The options of the command line that are arguments of the library. */
@@ -172,7 +172,7 @@ const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {
  * The library's error about an argument, with the argument's name on the command line; any other
  * error as it is.
  */
-export function usageError(error: unknown): unknown {
+export function toUsageFailure(error: unknown): unknown {
   const isName = error instanceof PairingError && error.code === "NAME_TAKEN";
   if (!(error instanceof RangeError || isName)) return error;
   const { argument = "", problem } = describeArgumentError(error) ?? {};

@@ -28,7 +28,7 @@ const OPTIONS = { ignorecase: false, allowRelativePaths: true };
 /** The patterns of a directory of this device. The last one that matches a path decides. */
 export class IgnoreList {
   /** The path of a list that has no effect, since a peer may have written it; `null` without. */
-  readonly ofPeers: string | null = null;
+  readonly ignoredPeerFile: string | null = null;
   readonly #path: string;
   readonly #bytes: Uint8Array | null = null;
   #rules = ignore(OPTIONS);
@@ -42,7 +42,7 @@ export class IgnoreList {
    */
   constructor(dir: string, more: readonly string[]) {
     this.#path = join(dir, IGNORE_FILE);
-    if (isThere(this.#path) && isInInbox(dir)) this.ofPeers = this.#path;
+    if (isThere(this.#path) && isInInbox(dir)) this.ignoredPeerFile = this.#path;
     else this.#bytes = readList(this.#path);
     if (this.#bytes !== null) this.#rules.add(linesOf(this.#bytes, this.#path));
     this.#rules.add(more);
@@ -66,7 +66,7 @@ export class IgnoreList {
    * @throws {Failure} if it has other bytes: an editor may have been saving it when it was read.
    */
   checkUnchanged(): void {
-    if (this.ofPeers !== null) return;
+    if (this.ignoredPeerFile !== null) return;
     const bytes = readList(this.#path);
     const isSame = bytes === null || this.#bytes === null
       ? bytes === this.#bytes
@@ -88,13 +88,13 @@ export function isIgnoreFile(name: string): boolean {
 function readList(path: string): Uint8Array | null {
   try {
     const { isFile, size } = Deno.statSync(path);
-    if (!isFile || size > MAX_BYTES) throw badIgnoreList(path);
+    if (!isFile || size > MAX_BYTES) throw invalidListFailure(path);
     return Deno.readFileSync(path);
   } catch (error) {
     if (error instanceof Failure) throw error;
-    if (!isMissing(error)) throw unreadableIgnoreList(error);
+    if (!isMissing(error)) throw toListFailure(error);
     // A link to nothing, as to a disk that is not mounted, is a list that can't be read.
-    if (isThere(path)) throw badIgnoreList(path);
+    if (isThere(path)) throw invalidListFailure(path);
     return null;
   }
 }
@@ -105,11 +105,11 @@ function isThere(path: string): boolean {
     return true;
   } catch (error) {
     if (isMissing(error)) return false;
-    throw unreadableIgnoreList(error);
+    throw toListFailure(error);
   }
 }
 
-function unreadableIgnoreList(error: unknown): unknown {
+function toListFailure(error: unknown): unknown {
   // A missing permission of Deno concerns the whole command.
   if (error instanceof Deno.errors.NotCapable) return error;
   return new Failure(explain(error), null, { cause: error });
@@ -120,18 +120,18 @@ function linesOf(bytes: Uint8Array, path: string): string[] {
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw badIgnoreList(path);
+    throw invalidListFailure(path);
   }
   const lines = text.replace(/\r?\n$/, "").split(/\r?\n/);
   // UTF-16 without a mark for the order of its bytes is UTF-8 with zeros.
   const isBad = text.includes("\0") || lines.length > MAX_LINES ||
     lines.some((line) => line.length > MAX_CHARACTERS);
-  if (isBad) throw badIgnoreList(path);
+  if (isBad) throw invalidListFailure(path);
   return lines;
 }
 
 /** Ignoring a list that can't be read would copy or delete too much. */
-function badIgnoreList(path: string): Failure {
+function invalidListFailure(path: string): Failure {
   return new Failure(
     `${
       JSON.stringify(path)

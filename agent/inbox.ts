@@ -27,7 +27,7 @@ interface Ownership {
 const OWNER_NAME = /^owner-(.+)$/;
 
 /** What a person's own programs leave in a directory, and the system in the root of a disk. */
-const NOT_OF_PEERS = /^(\..*|lost\+found)$/s;
+const FOREIGN_NAMES = /^(\..*|lost\+found)$/s;
 
 /** The inbox, or the directory of a peer, is not what it has to be; the peer is not told why. */
 class InboxError extends Error {}
@@ -187,7 +187,7 @@ export class Inbox {
 
   /** The names of what is in the inbox, but for what no peer can have caused. */
   async #names(): Promise<string[]> {
-    return (await namesIn(this.path)).filter((name) => !NOT_OF_PEERS.test(name));
+    return (await namesIn(this.path)).filter((name) => !FOREIGN_NAMES.test(name));
   }
 }
 

@@ -8,15 +8,15 @@ import {
   PairingError,
   type Peer,
 } from "@degu/degu/device";
-import { atEveryAddress, isForOthers, listenError } from "./addresses.ts";
+import { isForOthers, openAtEveryAddress, toListenFailure } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
-import { Failure, usageError } from "./failure.ts";
+import { Failure, toUsageFailure } from "./failure.ts";
 import { Announcement, type PAIR_SERVICE, SEND_SERVICE } from "./mdns.ts";
 import { mayUseMdns } from "./mdns_permissions.ts";
-import type { NumberQuestions } from "./numbers.ts";
+import type { NumberPrompt } from "./numbers.ts";
 
-export interface Inviting {
+export interface InvitationPrompt {
   readonly options: Omit<InviteOptions, "confirm" | "signal">;
   /** The command for the other device. */
   readonly command: string;
@@ -32,15 +32,15 @@ export class ShownInvitation implements AsyncDisposable {
   readonly invitation: Invitation;
   readonly #context: Context;
   readonly #device: Device;
-  readonly #given: Inviting;
-  readonly #questions: NumberQuestions | null;
+  readonly #given: InvitationPrompt;
+  readonly #questions: NumberPrompt | null;
   readonly #announcement: AsyncDisposable | null;
 
   private constructor(
     context: Context,
     device: Device,
-    given: Inviting,
-    questions: NumberQuestions | null,
+    given: InvitationPrompt,
+    questions: NumberPrompt | null,
     invitation: Invitation,
   ) {
     this.invitation = invitation;
@@ -57,8 +57,8 @@ export class ShownInvitation implements AsyncDisposable {
   static async open(
     context: Context,
     device: Device,
-    questions: NumberQuestions | null,
-    given: Inviting,
+    questions: NumberPrompt | null,
+    given: InvitationPrompt,
   ): Promise<ShownInvitation> {
     const confirm = questions === null ? undefined : confirmWith(questions, context);
     const invitation = await openInvitation(context, device, { ...given.options, confirm });
@@ -70,7 +70,7 @@ export class ShownInvitation implements AsyncDisposable {
     const { output } = this.#context;
     const { invitation: { addresses: [first], line, expires } } = this;
     const { command } = this.#given;
-    output.note(thisIs(this.#device));
+    output.note(describeThisDevice(this.#device));
     if (this.#questions !== null) {
       output.note(
         `on the other device, in the same network, run "${command}", and compare a number; ` +
@@ -88,7 +88,7 @@ export class ShownInvitation implements AsyncDisposable {
   async paired(): Promise<Peer> {
     const { signal } = this.#context;
     const { invitation } = this;
-    using _countdown = countDown(this.#context, invitation);
+    using _countdown = showCountdown(this.#context, invitation);
     try {
       // A peer that is being stored when the command is interrupted is stored and printed: it is
       // trusted from now on.
@@ -107,7 +107,7 @@ export class ShownInvitation implements AsyncDisposable {
 }
 
 /** What the other device shows of this one when it asks. */
-export function thisIs({ name, id }: Device): string {
+export function describeThisDevice({ name, id }: Device): string {
   return `this is ${name} ${id.slice(0, 8)}…`;
 }
 
@@ -122,14 +122,14 @@ export async function openInvitation(
     const isByLine = options.confirm === undefined;
     if (isByLine || listen !== undefined) return await open(listen);
     // The plain port is the same at every address, so that it can be announced.
-    return await atEveryAddress((address) => open([address]), 0);
+    return await openAtEveryAddress((address) => open([address]), 0);
   } catch (error) {
-    throw usageError(listen === undefined ? error : listenError(listen, error));
+    throw toUsageFailure(listen === undefined ? error : toListenFailure(listen, error));
   }
 }
 
 /** Whether devices of the network can reach an invitation. */
-export function isNear({ addresses }: Invitation): boolean {
+export function isReachableFromNetwork({ addresses }: Invitation): boolean {
   return addresses.some(isForOthers);
 }
 
@@ -142,24 +142,24 @@ export function announceInvitation(
 ): AsyncDisposable | null {
   const [port, ...others] = new Set(invitation.addresses.map(([, port]) => Number(port)));
   // A service has one port.
-  const isAnnounced = isNear(invitation) && others.length === 0 && mayUseMdns();
+  const isAnnounced = isReachableFromNetwork(invitation) && others.length === 0 && mayUseMdns();
   return isAnnounced
     ? new Announcement({ name, id, port: port!, type, logger: loggerOf(context) })
     : null;
 }
 
 /** Shows the time that is left, until disposed of. */
-export function countDown({ output }: Context, { expires }: Invitation): Disposable {
+export function showCountdown({ output }: Context, { expires }: Invitation): Disposable {
   const end = performance.now() + expires.getTime() - Date.now();
   // A line that the terminal has wrapped can't be removed, so the beginning is cut off.
   return output.animate(
     1000,
-    () => countdownText(end - performance.now()).slice(1 - output.columns),
+    () => formatCountdown(end - performance.now()).slice(1 - output.columns),
   );
 }
 
 /** Asks a person about a number, and says why if the pairing ends before the answer. */
-function confirmWith({ confirm }: NumberQuestions, { output, signal: ends }: Context) {
+function confirmWith({ confirm }: NumberPrompt, { output, signal: ends }: Context) {
   return (asked: Parameters<typeof confirm>[0]) => {
     const { name, signal } = asked;
     const answer = confirm(asked);
@@ -179,7 +179,7 @@ function confirmWith({ confirm }: NumberQuestions, { output, signal: ends }: Con
   };
 }
 
-export function countdownText(milliseconds: number): string {
+export function formatCountdown(milliseconds: number): string {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
   const minutes = Math.floor(seconds / 60);
   return `waiting for the other device: ${minutes}:${String(seconds % 60).padStart(2, "0")} left`;

@@ -12,15 +12,21 @@ import {
 } from "@degu/degu/device";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
-import { Failure, usageError } from "./failure.ts";
-import { findOffers, isCalled, type Offer, SEND_SERVICE, shortId } from "./mdns.ts";
-import type { NumberQuestions } from "./numbers.ts";
+import { Failure, toUsageFailure } from "./failure.ts";
+import {
+  type DiscoveredService,
+  discoverServices,
+  matchesName,
+  SEND_SERVICE,
+  shortId,
+} from "./mdns.ts";
+import type { NumberPrompt } from "./numbers.ts";
 import type { Output } from "./output.ts";
 
 /** How long a device that sends may offer something before it is asked. */
-const LOOK_SECONDS = 3;
+const COLLECT_SECONDS = 3;
 /** How long a line on stdin, or a sender, may take where no person sees that nothing comes. */
-export const UNSEEN_SECONDS = 600;
+export const UNATTENDED_TIMEOUT_SECONDS = 600;
 const AGAIN = "run the same command again";
 
 /**
@@ -37,7 +43,7 @@ export async function joinByLine(
 ): Promise<Peer> {
   const line = given === "-" ? await readLine(output, signal, seconds) : given;
   return await device.join(line, { ...options, signal }).catch((error) => {
-    throw usageError(error);
+    throw toUsageFailure(error);
   });
 }
 
@@ -49,31 +55,35 @@ export async function joinByLine(
 export async function joinSender(
   context: Context,
   device: Device,
-  questions: NumberQuestions | null,
+  questions: NumberPrompt | null,
   name: string | undefined,
   options: JoinOptions,
 ): Promise<Peer> {
   const { options: { address } } = context;
   if (address !== undefined) {
-    if (questions === null) throw nobodyToAsk("");
-    return await joinAt(context, device, questions, [address], options);
+    if (questions === null) throw noTerminalFailure("");
+    return await joinByNumber(context, device, questions, [address], options);
   }
   const offer = await lookForSender(context, name, questions !== null);
-  if (questions === null) throw nobodyToAsk(`${offer.name} ${offer.id} sends, but `);
+  if (questions === null) throw noTerminalFailure(`${offer.name} ${offer.id} sends, but `);
   const confirm: ConfirmNumber = async (question) =>
-    isFound(question, offer.id, context.output) && await questions.confirm(question);
-  return await joinAt(context, device, { confirm }, offer.addresses, options);
+    isExpectedDevice(question, offer.id, context.output) && await questions.confirm(question);
+  return await joinByNumber(context, device, { confirm }, offer.addresses, options);
 }
 
 /** Whether the device that was found answers; another one that does is named. */
-export function isFound({ name, id }: PairingQuestion, found: string, output: Output): boolean {
+export function isExpectedDevice(
+  { name, id }: PairingQuestion,
+  found: string,
+  output: Output,
+): boolean {
   if (shortId(id) === found) return true;
   output.warn(`${name} ${id} answers, which is another device than was found`);
   return false;
 }
 
 /** What comes from stdin compares nothing, so a "yes" in it would let in whoever is there. */
-function nobodyToAsk(found: string): Failure {
+function noTerminalFailure(found: string): Failure {
   return new Failure(
     `${found}a number can be compared on a terminal only, and without --json: give the line that "degu send" ` +
       "prints there, or - to read it from stdin",
@@ -82,7 +92,7 @@ function nobodyToAsk(found: string): Failure {
 }
 
 /** Joins the device at these addresses when a person has compared the number. */
-export async function joinAt(
+export async function joinByNumber(
   { signal }: Context,
   device: Device,
   { confirm }: { readonly confirm: ConfirmNumber },
@@ -90,7 +100,7 @@ export async function joinAt(
   options: JoinOptions,
 ): Promise<Peer> {
   return await device.join(addresses, { ...options, signal, confirm }).catch((error) => {
-    throw usageError(error);
+    throw toUsageFailure(error);
   });
 }
 
@@ -99,7 +109,7 @@ async function lookForSender(
   context: Context,
   name: string | undefined,
   isWatched: boolean,
-): Promise<Offer> {
+): Promise<DiscoveredService> {
   const { output } = context;
   output.note(
     `looking for it in this network, ${
@@ -109,13 +119,15 @@ async function lookForSender(
   );
   const late = new AbortController();
   const end = () => late.abort(new Failure(`no device has sent for ten minutes: ${AGAIN}`));
-  const timer = isWatched ? undefined : setTimeout(end, UNSEEN_SECONDS * 1000);
+  const timer = isWatched ? undefined : setTimeout(end, UNATTENDED_TIMEOUT_SECONDS * 1000);
   const signal = AbortSignal.any([context.signal, late.signal]);
-  const options = { signal, seconds: LOOK_SECONDS, logger: loggerOf(context) };
-  let found: Offer[] = [];
+  const options = { signal, seconds: COLLECT_SECONDS, logger: loggerOf(context) };
+  let found: DiscoveredService[] = [];
   try {
     while (found.length === 0) {
-      found = (await findOffers(SEND_SERVICE, options)).filter((each) => isCalled(each, name));
+      found = (await discoverServices(SEND_SERVICE, options)).filter((each) =>
+        matchesName(each, name)
+      );
     }
   } finally {
     clearTimeout(timer);
@@ -130,7 +142,7 @@ async function lookForSender(
 }
 
 /** After this silence behind a part of a line, the person is asked for the rest of it. */
-const QUIET_MS = 500;
+const INCOMPLETE_LINE_MILLISECONDS = 500;
 /** The limit of the input, far above the length of any invitation with white space. */
 const MAX_INPUT_LENGTH = 65536;
 
@@ -155,7 +167,7 @@ async function readLine(output: Output, given: AbortSignal, seconds: number): Pr
   try {
     while (!isEnd(text)) {
       // A line that a terminal has wrapped is pasted as several lines, which arrive at once.
-      const timer = text.includes("\n") ? setTimeout(ask, QUIET_MS) : undefined;
+      const timer = text.includes("\n") ? setTimeout(ask, INCOMPLETE_LINE_MILLISECONDS) : undefined;
       const { done, value } = await reader.read().finally(() => clearTimeout(timer));
       if (done) break;
       text += value;

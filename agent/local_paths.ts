@@ -8,10 +8,10 @@ import { explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
 
 /** The device's directory: its keys must never leave this machine, and no peer may change them. */
-export type OwnDirectory = Awaited<ReturnType<typeof ownDirectory>>;
+export type DeviceDirectory = Awaited<ReturnType<typeof findDeviceDirectory>>;
 
 /** Finds the device's directory by its inode, so another spelling of its path changes nothing. */
-export async function ownDirectory(home: string) {
+export async function findDeviceDirectory(home: string) {
   const own = await realPath(home);
   const { dev, ino } = await Deno.stat(own);
   const isOwn = (path: string) => {
@@ -39,7 +39,7 @@ export async function ownDirectory(home: string) {
     },
     /** Refuses a path that is, or is in, the device's directory. The path need not exist yet. */
     check: async (path: string) => {
-      if (isIn(await futureRealPath(path), own)) throw keysAt(path);
+      if (isIn(await futureRealPath(path), own)) throw deviceDirectoryFailure(path);
     },
   };
 }
@@ -50,7 +50,7 @@ export function checkDeleting(what: string): void {
   if (problem !== null) throw new Failure(`${what}: ${problem}: nothing is deleted`);
 }
 
-function keysAt(path: string): Failure {
+function deviceDirectoryFailure(path: string): Failure {
   return new Failure(
     `${path} is the directory of the device, or in it: its keys must not leave it; choose another one`,
   );
@@ -58,7 +58,7 @@ function keysAt(path: string): Failure {
 
 /** The real path of a file, or the real path that a missing file would have. */
 async function futureRealPath(path: string): Promise<string> {
-  const real = await ifThere(realPath(path));
+  const real = await nullIfNotFound(realPath(path));
   if (real !== null) return real;
   const whole = resolve(path);
   const parent = dirname(whole);
@@ -73,7 +73,7 @@ export function wildcardHint(path: string): string | null {
 }
 
 /** The failure of a command whose source is not on this device. */
-export function notHere(path: string): Failure {
+export function missingSourceFailure(path: string): Failure {
   const hint = wildcardHint(path) ?? "check the name, and the directory that you are in";
   const problem = `${JSON.stringify(path)} is not there: ${hint}`;
   return new Failure(problem, "NOT_THERE", { path });
@@ -101,7 +101,7 @@ export function isMissing(error: unknown): boolean {
  *
  * @throws {Failure} if the system refuses to look.
  */
-export async function ifThere<T>(result: Promise<T>): Promise<T | null> {
+export async function nullIfNotFound<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;
   } catch (error) {
@@ -113,7 +113,7 @@ export async function ifThere<T>(result: Promise<T>): Promise<T | null> {
 }
 
 /** Checks that files can be made in a directory: makes one with a reserved name, and removes it. */
-export async function canBeWritten(dir: string): Promise<void> {
+export async function checkWritable(dir: string): Promise<void> {
   const path = join(dir, `.${crypto.randomUUID()}.degu-part`);
   (await Deno.open(path, { write: true, createNew: true })).close();
   await Deno.remove(path);

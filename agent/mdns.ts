@@ -9,9 +9,9 @@ import { isDeviceName } from "@degu/degu/device";
 import { type Logger, standardLogger } from "@degu/degu/server";
 import { pause } from "./pause.ts";
 import {
+  type DnsRecord,
   type InterfaceAddress,
   isInNetworks,
-  type KnownRecord,
   type Link,
   Links,
   NETWORK,
@@ -70,7 +70,7 @@ function hostName(id: string): string {
   return `degu-${shortId(id)}.local`;
 }
 
-export function recordsOf(service: Service, addresses: readonly InterfaceAddress[]): KnownRecord[] {
+export function recordsOf(service: Service, addresses: readonly InterfaceAddress[]): DnsRecord[] {
   const [name, host] = [instanceName(service), hostName(service.id)];
   const { type = SERVICE } = service;
   const srv = { priority: 0, weight: 0, port: service.port, target: host };
@@ -87,7 +87,7 @@ export function recordsOf(service: Service, addresses: readonly InterfaceAddress
     { name: SERVICE_TYPES, type: "PTR", ttl: OTHER_SECONDS, data: type },
     { name, type: "TXT", ttl: OTHER_SECONDS, flush: true, data: [id] },
     { name, type: "SRV", ttl: HOST_SECONDS, flush: true, data: srv },
-    ...useful.slice(0, MAX_ANNOUNCED).map(({ family, address }): KnownRecord => {
+    ...useful.slice(0, MAX_ANNOUNCED).map(({ family, address }): DnsRecord => {
       const type = family === "IPv4" ? "A" : "AAAA";
       return { name: host, type, ttl: HOST_SECONDS, flush: true, data: address };
     }),
@@ -97,10 +97,10 @@ export function recordsOf(service: Service, addresses: readonly InterfaceAddress
 /** The pause between the two announcements (RFC 6762 §8.3). */
 const SECOND_ANNOUNCEMENT_MILLISECONDS = 1000;
 /** The least pause between two responses on one link: queries can't provoke a flood (§6). */
-const GAP_MILLISECONDS = 1000;
+const MIN_RESPONSE_INTERVAL_MILLISECONDS = 1000;
 /** The random delay of a response, because other devices may answer at the same time (§6). */
-const LEAST_DELAY_MILLISECONDS = 20;
-const MOST_DELAY_MILLISECONDS = 120;
+const MIN_DELAY_MILLISECONDS = 20;
+const MAX_DELAY_MILLISECONDS = 120;
 
 /**
  * The announcement of this device on every interface, until disposed of. Only questions about this
@@ -159,14 +159,14 @@ export class Announcement implements AsyncDisposable {
         (question.type === type || question.type === "ANY") && isSameDnsName(question.name, name)
       )
     );
-    const range = MOST_DELAY_MILLISECONDS - LEAST_DELAY_MILLISECONDS;
-    if (isAsked) this.#respond(link, LEAST_DELAY_MILLISECONDS + Math.random() * range);
+    const range = MAX_DELAY_MILLISECONDS - MIN_DELAY_MILLISECONDS;
+    if (isAsked) this.#respond(link, MIN_DELAY_MILLISECONDS + Math.random() * range);
   }
 
   /** Sends all records after a delay, or later if the last response is too recent. */
   #respond(link: Link, delay: number): void {
     if (this.#due.has(link)) return;
-    const next = (this.#sentAt.get(link) ?? -Infinity) + GAP_MILLISECONDS;
+    const next = (this.#sentAt.get(link) ?? -Infinity) + MIN_RESPONSE_INTERVAL_MILLISECONDS;
     const send = async () => {
       this.#due.delete(link);
       this.#sentAt.set(link, performance.now());
@@ -185,7 +185,7 @@ export class Announcement implements AsyncDisposable {
 // What is heard of others.
 
 /** The default duration of a search. */
-const DEFAULT_SECONDS = 3;
+const DEFAULT_SEARCH_SECONDS = 3;
 /** The pause before the query is repeated, and the factor by which it grows (RFC 6762 §5.2). */
 const FIRST_PAUSE_MILLISECONDS = 250;
 const PAUSE_FACTOR = 2;
@@ -193,7 +193,7 @@ const PAUSE_FACTOR = 2;
  * The duration of listening after the first address. The device itself may be the last to answer:
  * after a recent response it waits a second (RFC 6762 §6).
  */
-const SETTLE_MILLISECONDS = 1200;
+const MORE_ADDRESSES_MILLISECONDS = 1200;
 
 interface FindOptions {
   readonly signal?: AbortSignal | undefined;
@@ -213,7 +213,7 @@ export async function findAddresses(
   options: FindOptions = {},
   network: Network = NETWORK,
 ): Promise<Address[]> {
-  const hints = new Hints(id, `-${shortId(id)}.${SERVICE}`);
+  const hints = new AddressHints(id, `-${shortId(id)}.${SERVICE}`);
   await search(SERVICE, options, network, (records, addresses) => {
     hints.add(records, addresses);
     return hints.addresses().length > 0;
@@ -222,7 +222,7 @@ export async function findAddresses(
 }
 
 /** A device that offers something to whoever is near. */
-export interface Offer {
+export interface DiscoveredService {
   readonly name: string;
   /** The first 16 characters of its id, as it says. */
   readonly id: string;
@@ -230,8 +230,8 @@ export interface Offer {
 }
 
 /** Whether a person has named a device, by its name or the beginning of its id, or none. */
-export function isCalled(
-  { name, id }: Pick<Offer, "name" | "id">,
+export function matchesName(
+  { name, id }: Pick<DiscoveredService, "name" | "id">,
   given: string | undefined,
 ): boolean {
   const wanted = given?.toLowerCase();
@@ -248,13 +248,13 @@ const MAX_OFFERS = 32;
  *
  * @param onOffers Called with those that are known so far, whenever something is heard.
  */
-export async function findOffers(
+export async function discoverServices(
   type: string,
   options: FindOptions,
   network: Network = NETWORK,
-  onOffers: (offers: Offer[]) => void = () => {},
-): Promise<Offer[]> {
-  const found = new Map<string, { name: string; id: string; hints: Hints }>();
+  onOffers: (offers: DiscoveredService[]) => void = () => {},
+): Promise<DiscoveredService[]> {
+  const found = new Map<string, { name: string; id: string; hints: AddressHints }>();
   const offers = () =>
     Array.from(found.values(), ({ hints, ...offer }) => {
       return { ...offer, addresses: hints.addresses() };
@@ -269,7 +269,7 @@ export async function findOffers(
       const key = label.toLowerCase();
       // A time of 0 is the end of a service (RFC 6762 §10.1).
       if (ttl === 0) found.delete(key);
-      else keepNew(found, key, { name, id, hints: new Hints(id, instance) }, MAX_OFFERS);
+      else addIfNew(found, key, { name, id, hints: new AddressHints(id, instance) }, MAX_OFFERS);
     }
     for (const { hints } of found.values()) hints.add(records, addresses);
     onOffers(offers());
@@ -285,9 +285,9 @@ export async function findOffers(
  */
 async function search(
   type: string,
-  { signal, seconds = DEFAULT_SECONDS, logger = standardLogger() }: FindOptions,
+  { signal, seconds = DEFAULT_SEARCH_SECONDS, logger = standardLogger() }: FindOptions,
   network: Network,
-  onRecords: (records: readonly KnownRecord[], own: readonly InterfaceAddress[]) => boolean,
+  onRecords: (records: readonly DnsRecord[], own: readonly InterfaceAddress[]) => boolean,
 ): Promise<void> {
   signal?.throwIfAborted();
   checkPermissions(network.port);
@@ -299,7 +299,7 @@ async function search(
   const onPacket = ({ type, answers, additionals }: Packet, { addresses }: Link) => {
     if (type !== "response") return;
     const isEnough = onRecords([...answers, ...additionals], addresses);
-    if (isEnough && timers.length === 1) timers.push(endAfter(SETTLE_MILLISECONDS));
+    if (isEnough && timers.length === 1) timers.push(endAfter(MORE_ADDRESSES_MILLISECONDS));
   };
   const onLink = (link: Link) => void link.send(query);
   try {
@@ -325,7 +325,7 @@ const MAX_HEARD_ADDRESSES = 16;
  * Ports and addresses heard for a device. Anyone may claim to be the device, so a new claim doesn't
  * replace an older one. Records of other names are not kept.
  */
-export class Hints {
+export class AddressHints {
   readonly #suffix: string;
   readonly #host: string;
   readonly #ports = new Map<number, null>();
@@ -338,19 +338,19 @@ export class Hints {
   }
 
   /** @param own The addresses of the interface that has received the records. */
-  add(records: readonly KnownRecord[], own: readonly InterfaceAddress[]): void {
+  add(records: readonly DnsRecord[], own: readonly InterfaceAddress[]): void {
     for (const record of records) {
       const name = dnsName(record.name);
       if (record.ttl === 0 || name === null) continue;
       if (record.type === "SRV" && name.endsWith(this.#suffix)) {
         const { target, port } = record.data;
         if (dnsName(target) === this.#host && port > 0) {
-          keepNew(this.#ports, port, null, MAX_PORTS);
+          addIfNew(this.#ports, port, null, MAX_PORTS);
         }
       } else if ((record.type === "A" || record.type === "AAAA") && name === this.#host) {
         const host = parseHost(record.data);
         if (host !== null && isUsable(host, own)) {
-          keepNew(this.#hosts, host.text, host.reach, MAX_HOST_ADDRESSES);
+          addIfNew(this.#hosts, host.text, host.reach, MAX_HOST_ADDRESSES);
         }
       }
     }
@@ -369,7 +369,7 @@ export class Hints {
 }
 
 /** Adds an entry unless it is known. */
-function keepNew<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
+function addIfNew<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
   if (kept.has(key)) return;
   kept.set(key, value);
   // Strangers could otherwise fill it without limit.

@@ -29,7 +29,7 @@ type RecordData =
   | { readonly type: "SRV"; readonly data: { readonly port: number; readonly target: string } };
 
 /** A record of a type that is used here. Those of other types may arrive, and are not read. */
-export type KnownRecord = RecordData & {
+export type DnsRecord = RecordData & {
   readonly name: string;
   /** The time to keep the record, in seconds. */
   readonly ttl: number;
@@ -40,25 +40,25 @@ export type KnownRecord = RecordData & {
 export interface Packet {
   readonly type: "query" | "response";
   readonly questions: readonly { readonly name: string; readonly type: string }[];
-  readonly answers: readonly KnownRecord[];
-  readonly additionals: readonly KnownRecord[];
+  readonly answers: readonly DnsRecord[];
+  readonly additionals: readonly DnsRecord[];
 }
 
-type Outgoing = Pick<Packet, "type"> & Partial<Packet>;
+type OutgoingPacket = Pick<Packet, "type"> & Partial<Packet>;
 
 /** The part of `multicast-dns` that is used here: the package has no types of its own. */
 interface Multicast {
   on(event: "packet", listener: (packet: Packet) => void): void;
   on(event: "ready", listener: () => void): void;
   on(event: "error" | "warning", listener: (error: unknown) => void): void;
-  query(packet: Outgoing, done: (error: unknown) => void): void;
-  respond(packet: Outgoing, done: (error: unknown) => void): void;
+  query(packet: OutgoingPacket, done: (error: unknown) => void): void;
+  respond(packet: OutgoingPacket, done: (error: unknown) => void): void;
   destroy(done: () => void): void;
 }
 
 type MakeMulticast = (options: Record<string, unknown>) => Multicast;
 
-interface LinkUse {
+interface LinkOptions {
   readonly network: Network;
   readonly logger: Logger;
   onPacket(packet: Packet, link: Link): void;
@@ -68,18 +68,18 @@ interface LinkUse {
 
 /** An instance of the library for each interface, until disposed of. */
 export class Links implements AsyncDisposable {
-  readonly #use: LinkUse;
+  readonly #use: LinkOptions;
   readonly #make: MakeMulticast;
   readonly #open = new Map<string, Link>();
   #timer: ReturnType<typeof setInterval> | undefined;
   #closed: Promise<unknown> = Promise.resolve();
 
-  private constructor(use: LinkUse, make: MakeMulticast) {
+  private constructor(use: LinkOptions, make: MakeMulticast) {
     this.#use = use;
     this.#make = make;
   }
 
-  static async open(use: LinkUse): Promise<Links> {
+  static async open(use: LinkOptions): Promise<Links> {
     const { default: make } = await import("multicast-dns");
     const links = new Links(use, make as unknown as MakeMulticast);
     links.#update();
@@ -113,7 +113,7 @@ export class Links implements AsyncDisposable {
   }
 
   /** Sends a packet on every link; never rejects. */
-  async send(packet: Outgoing): Promise<void> {
+  async send(packet: OutgoingPacket): Promise<void> {
     await Promise.all(Array.from(this.#open.values(), (link) => link.send(packet)));
   }
 
@@ -150,7 +150,7 @@ export class Link {
    */
   readonly #bound: Promise<boolean>;
 
-  constructor(addresses: readonly InterfaceAddress[], use: LinkUse, make: MakeMulticast) {
+  constructor(addresses: readonly InterfaceAddress[], use: LinkOptions, make: MakeMulticast) {
     const { network: { port }, logger, onPacket, onLink } = use;
     const { name, address } = addresses.find(({ family }) => family === "IPv4")!;
     this.addresses = addresses;
@@ -182,7 +182,7 @@ export class Link {
    * Sends a packet once the socket is bound. A packet that can't be sent is dropped, and the reason
    * logged. Never rejects.
    */
-  async send(packet: Outgoing): Promise<void> {
+  async send(packet: OutgoingPacket): Promise<void> {
     if (!await this.#bound) return;
     const { promise, resolve } = Promise.withResolvers<unknown>();
     if (packet.type === "query") this.#multicast.query(packet, resolve);
@@ -213,7 +213,7 @@ const MAX_PACKET_BYTES = 9000;
 const BYTES_PER_SECOND = 50_000;
 const BURST_BYTES = 100_000;
 /** The least number of bytes that a packet counts as. */
-const LEAST_BYTES = 200;
+const MIN_PACKET_COST_BYTES = 200;
 
 /**
  * Makes a filter that tells whether a packet may be decoded now. The filter refuses packets that
@@ -233,7 +233,7 @@ export function makePacketFilter(
     const now = performance.now();
     left = Math.min(BURST_BYTES, left + (now - since) / 1000 * BYTES_PER_SECOND);
     since = now;
-    const cost = Math.max(size, LEAST_BYTES);
+    const cost = Math.max(size, MIN_PACKET_COST_BYTES);
     if (left < cost) return false;
     left -= cost;
     return true;

@@ -12,63 +12,69 @@ import {
   type Peer,
 } from "@degu/degu/device";
 import { pause } from "./pause.ts";
-import type { SentAddress } from "./addresses.ts";
+import type { HostOrScopedAddress } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
 import { NOT_CONFIRMED_HERE, notConfirmedThere, RUN_BOTH_AGAIN } from "./explain.ts";
-import { Failure, usageError } from "./failure.ts";
-import { announceInvitation, countDown, isNear, openInvitation, thisIs } from "./inviting.ts";
-import { isFound } from "./joining.ts";
-import { findOffers, type Offer, PAIR_SERVICE, shortId } from "./mdns.ts";
-import { MAX_NUMBERS, type NumberQuestions } from "./numbers.ts";
+import { Failure, toUsageFailure } from "./failure.ts";
+import {
+  announceInvitation,
+  describeThisDevice,
+  isReachableFromNetwork,
+  openInvitation,
+  showCountdown,
+} from "./inviting.ts";
+import { isExpectedDevice } from "./joining.ts";
+import { type DiscoveredService, discoverServices, PAIR_SERVICE, shortId } from "./mdns.ts";
+import { MAX_NUMBERS, type NumberPrompt } from "./numbers.ts";
 
 /** How long both announce and look before a number is shown: all that are near are known then. */
-const LOOK_MILLISECONDS = 3000;
+const DISCOVERY_MILLISECONDS = 3000;
 /** After so long without another device, the address is shown: the network may pass on nothing. */
-const ALONE_MILLISECONDS = 10_000;
+const SHOW_ADDRESS_AFTER_MILLISECONDS = 10_000;
 /** After so long without a number, the device with the larger id joins, too. */
-const REACH_MILLISECONDS = 5000;
+const CONNECT_MILLISECONDS = 5000;
 /** The least time to reach one address of the other device. */
-const LEAST_REACH_MILLISECONDS = 1000;
-const NEXT_JOIN_MILLISECONDS = 1000;
+const MIN_CONNECT_MILLISECONDS = 1000;
+const REJOIN_MILLISECONDS = 1000;
 /** How long an invitation stays after a no: a joiner that has just confirmed is told. */
-const TOLD_MILLISECONDS = 2000;
-const WHOLE_SECONDS = 600;
+const REFUSAL_DELAY_MILLISECONDS = 2000;
+const TOTAL_TIMEOUT_SECONDS = 600;
 const USE_A_LINE = 'pair by a line, with "degu invite" on one and "degu join -" on the other';
 
 /** The options of `degu pair`. */
-export interface MeetOptions {
+export interface PairSessionOptions {
   readonly peerName: string | undefined;
-  readonly serving: SentAddress[] | undefined;
-  readonly listen: SentAddress[] | undefined;
+  readonly serving: HostOrScopedAddress[] | undefined;
+  readonly listen: HostOrScopedAddress[] | undefined;
 }
 
 /** Pairs with the device on which a person runs the same command. */
-export async function meet(
+export async function pairByDiscovery(
   context: Context,
   device: Device,
-  questions: NumberQuestions,
-  options: MeetOptions,
+  questions: NumberPrompt,
+  options: PairSessionOptions,
 ): Promise<Peer> {
-  const meeting = new Meeting(context, device, questions, options);
+  const meeting = new PairSession(context, device, questions, options);
   const confirm = (question: PairingQuestion) => meeting.askAboutJoiner(question);
-  const all = { ...options, seconds: WHOLE_SECONDS, confirm };
+  const all = { ...options, seconds: TOTAL_TIMEOUT_SECONDS, confirm };
   await using invitation = await openInvitation(context, device, all);
   return await meeting.run(invitation);
 }
 
 /** A device that has announced itself. */
-interface HeardDevice {
-  readonly offer: Offer;
+interface DiscoveredDevice {
+  readonly offer: DiscoveredService;
   /** When its announcement ended; `Infinity` while it announces itself. */
   until: number;
 }
 
-class Meeting {
+class PairSession {
   readonly #context: Context;
   readonly #device: Device;
-  readonly #questions: NumberQuestions;
-  readonly #options: MeetOptions;
+  readonly #questions: NumberPrompt;
+  readonly #options: PairSessionOptions;
   /** When the first number may be shown. */
   #lookedAt = -Infinity;
   readonly #over = new AbortController();
@@ -79,7 +85,7 @@ class Meeting {
   #announcement: AsyncDisposable | null = null;
   #concealed: PromiseLike<void> | undefined;
   /** The devices that have announced themselves, by their ids. */
-  readonly #heard = new Map<string, HeardDevice>();
+  readonly #heard = new Map<string, DiscoveredDevice>();
   #found = Promise.withResolvers<void>();
   #isAddressShown = false;
   #numbers = 0;
@@ -96,7 +102,12 @@ class Meeting {
   /** The codes of failed attempts that were printed. */
   readonly #said = new Set<string>();
 
-  constructor(context: Context, device: Device, questions: NumberQuestions, options: MeetOptions) {
+  constructor(
+    context: Context,
+    device: Device,
+    questions: NumberPrompt,
+    options: PairSessionOptions,
+  ) {
     this.#context = context;
     this.#device = device;
     this.#questions = questions;
@@ -107,11 +118,11 @@ class Meeting {
   async run(invitation: Invitation): Promise<Peer> {
     this.#invitation = invitation;
     const { signal, output } = this.#context;
-    output.note(`${thisIs(this.#device)}; run "degu pair" on the other device, too`);
-    using _countdown = countDown(this.#context, invitation);
+    output.note(`${describeThisDevice(this.#device)}; run "degu pair" on the other device, too`);
+    using _countdown = showCountdown(this.#context, invitation);
     this.#announce();
-    const near = isNear(invitation);
-    if (near) this.#lookedAt = performance.now() + LOOK_MILLISECONDS;
+    const near = isReachableFromNetwork(invitation);
+    if (near) this.#lookedAt = performance.now() + DISCOVERY_MILLISECONDS;
     invitation.exhausted.then(async () => {
       await this.#waitForLook();
       this.#isUsedUp = true;
@@ -124,7 +135,7 @@ class Meeting {
     const join = async () => {
       if (near) joined.resolve(await this.#join());
     };
-    const tasks = [look(), join(), this.#showAddress(near ? ALONE_MILLISECONDS : 0)];
+    const tasks = [look(), join(), this.#showAddress(near ? SHOW_ADDRESS_AFTER_MILLISECONDS : 0)];
     // An interrupted command ends with its invitation, whose peer may be just being stored.
     for (const each of tasks) each.catch((error) => signal.aborted || this.#failed.reject(error));
     try {
@@ -155,8 +166,8 @@ class Meeting {
 
   async #look(): Promise<void> {
     const logger = loggerOf(this.#context);
-    const options = { signal: this.#ends, seconds: WHOLE_SECONDS, logger };
-    await findOffers(PAIR_SERVICE, options, undefined, (offers) => {
+    const options = { signal: this.#ends, seconds: TOTAL_TIMEOUT_SECONDS, logger };
+    await discoverServices(PAIR_SERVICE, options, undefined, (offers) => {
       const others = offers.filter(({ id }) => id !== shortId(this.#device.id));
       const now = performance.now();
       for (const each of this.#heard.values()) each.until = Math.min(each.until, now);
@@ -169,8 +180,8 @@ class Meeting {
    * The devices that are near, or the chosen one. One that shows a number is not announced any
    * more, and was near all the same.
    */
-  #near(): HeardDevice[] {
-    const since = performance.now() - LOOK_MILLISECONDS;
+  #near(): DiscoveredDevice[] {
+    const since = performance.now() - DISCOVERY_MILLISECONDS;
     return [...this.#heard.values()].filter(({ offer, until }) =>
       until >= since && this.#isChosen(offer.id)
     );
@@ -182,7 +193,7 @@ class Meeting {
   }
 
   /** The only device that is near, or that a person has chosen; `null` if it is not announced. */
-  async #choose(): Promise<Offer | null> {
+  async #choose(): Promise<DiscoveredService | null> {
     const near = this.#near();
     if (near.length > 1) await (this.#choosing ??= this.#askWhich(near.length));
     const [only] = this.#near();
@@ -231,7 +242,7 @@ class Meeting {
     let isTurn = false;
     for (;;) {
       await this.#wait(this.#found.promise);
-      if (!looked) await wait(LOOK_MILLISECONDS);
+      if (!looked) await wait(DISCOVERY_MILLISECONDS);
       looked = true;
       if (this.#question !== null) {
         isTurn = false;
@@ -246,10 +257,10 @@ class Meeting {
       } else if (isTurn || shortId(this.#device.id) < offer.id) {
         const peer = await this.#tryToJoin(offer);
         if (peer !== null) return peer;
-        await wait(NEXT_JOIN_MILLISECONDS);
+        await wait(REJOIN_MILLISECONDS);
       } else {
         // The other device joins, unless it can't reach this one.
-        await wait(REACH_MILLISECONDS);
+        await wait(CONNECT_MILLISECONDS);
         isTurn = true;
       }
     }
@@ -261,19 +272,19 @@ class Meeting {
   }
 
   /** Tries each address; resolves to `null` if none has led to a number. */
-  async #tryToJoin({ name, id, addresses }: Offer): Promise<Peer | null> {
+  async #tryToJoin({ name, id, addresses }: DiscoveredService): Promise<Peer | null> {
     const { output } = this.#context;
     const { peerName, serving } = this.#options;
     for (const address of addresses) {
       if (this.#question !== null) return null;
       const attempt = this.#attempt = new AbortController();
-      const limit = Math.max(LEAST_REACH_MILLISECONDS, REACH_MILLISECONDS / addresses.length);
+      const limit = Math.max(MIN_CONNECT_MILLISECONDS, CONNECT_MILLISECONDS / addresses.length);
       const timer = setTimeout(() => attempt.abort(), limit);
       let isAsked = false;
       const confirm = async (question: PairingQuestion) => {
         clearTimeout(timer);
         this.#attempt = null;
-        isAsked = isFound(question, id, output);
+        isAsked = isExpectedDevice(question, id, output);
         return isAsked && await this.#ask(question);
       };
       const signal = AbortSignal.any([this.#ends, attempt.signal]);
@@ -283,7 +294,7 @@ class Meeting {
         this.#ends.throwIfAborted();
         const isFinal = isAsked || error instanceof Deno.errors.NotCapable ||
           error instanceof PairingError && error.code === "NAME_TAKEN";
-        if (isFinal) throw usageError(error);
+        if (isFinal) throw toUsageFailure(error);
         const code = error instanceof PairingError ? error.code : "UNREACHABLE";
         if (this.#said.has(code)) continue;
         this.#said.add(code);
@@ -314,7 +325,7 @@ class Meeting {
       return false;
     }
     if (question.signal.aborted || !this.#isChosen(shortId(question.id))) return false;
-    return await this.#ask(question, TOLD_MILLISECONDS);
+    return await this.#ask(question, REFUSAL_DELAY_MILLISECONDS);
   }
 
   /** @param delay The milliseconds between a no and the end of the command. */
@@ -365,9 +376,9 @@ class Meeting {
 
   /** Ends the command if no device can join this one any more, and this one can join none. */
   #endIfUsedUp(): void {
-    const isNear = this.#heard.values().some(({ until }) => until === Infinity);
+    const isReachableFromNetwork = this.#heard.values().some(({ until }) => until === Infinity);
     const isJoining = this.#question !== null || this.#attempt !== null;
-    if (!this.#isUsedUp || isNear || isJoining || this.#ends.aborted) return;
+    if (!this.#isUsedUp || isReachableFromNetwork || isJoining || this.#ends.aborted) return;
     const problem =
       `${MAX_NUMBERS} numbers were not confirmed, so no other device can ask: ${USE_A_LINE}`;
     this.#failed.reject(new Failure(problem, "REFUSED"));

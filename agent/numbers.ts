@@ -8,14 +8,14 @@ import type { Output } from "./output.ts";
  * Keys that are typed so soon after a question answer nothing: a stranger's question could take the
  * place of the one that a person is answering.
  */
-const DEAF_MILLISECONDS = 2000;
+const IGNORE_INPUT_MILLISECONDS = 2000;
 
 /**
  * The deafness is measured in ticks, and ends with one that was not late: the process has run all
  * the time then. Otherwise what was typed while it was stopped could still wait to be read.
  */
 const TICK_MILLISECONDS = 200;
-const LATE_MILLISECONDS = 100;
+const MAX_TICK_DELAY_MILLISECONDS = 100;
 
 /**
  * The most numbers that a command shows without a yes: each gives whoever stands between two
@@ -31,7 +31,7 @@ const CTRL_D = "\x04";
 const MAX_ANSWER = 20;
 
 /** The questions of one command, which has the terminal for itself. */
-export class NumberQuestions {
+export class NumberPrompt {
   readonly #output: Output;
   /** Gets what is typed, a key at a time, and the end; `null` while nothing is listened to. */
   #onKey: ((key: string) => void) | null = null;
@@ -45,10 +45,10 @@ export class NumberQuestions {
    * Called once, since the input can be read only once; `null` where nobody can be asked: without a
    * terminal, or with `--json`.
    */
-  static on(output: Output): NumberQuestions | null {
+  static on(output: Output): NumberPrompt | null {
     const { stdin, stdout, stderr } = output.streams;
     const isTerminal = [stdin, stdout, stderr].every((each) => each.isTerminal());
-    return isTerminal && !output.json ? new NumberQuestions(output) : null;
+    return isTerminal && !output.json ? new NumberPrompt(output) : null;
   }
 
   /** Only `y` and `yes` are yes. */
@@ -63,7 +63,7 @@ export class NumberQuestions {
     return this.#listen(async () => {
       this.#output.ask(`${name} ${id} asks. If it is the one that you mean, it shows this number:`);
       this.#output.ask(`  ${shown}`);
-      await beDeaf(signal);
+      await ignoreInput(signal);
       this.#output.ask(`does ${name} show ${shown}, too? Type y or yes if so, and press Enter:`);
       const answer = await this.#readLine(signal);
       return answer === "y" || answer === "yes";
@@ -88,7 +88,7 @@ export class NumberQuestions {
           this.#output.ask(`${`${i + 1}`.padStart(3)}  ${line}`);
         }
         // What was typed before the list is no answer to it.
-        if (isDeaf) await beDeaf(signal);
+        if (isDeaf) await ignoreInput(signal);
         this.#output.ask(question);
         const answer = await this.#readLine(signal);
         if (answer === null) return null;
@@ -159,14 +159,14 @@ export class NumberQuestions {
 }
 
 /** Waits until an answer can count; throws the reason of the signal. */
-async function beDeaf(signal: AbortSignal): Promise<void> {
+async function ignoreInput(signal: AbortSignal): Promise<void> {
   let now = performance.now();
-  const end = now + DEAF_MILLISECONDS;
+  const end = now + IGNORE_INPUT_MILLISECONDS;
   for (let isLate = false; now < end || isLate;) {
     const begun = now;
     await pause(TICK_MILLISECONDS, signal);
     signal.throwIfAborted();
     now = performance.now();
-    isLate = now - begun > TICK_MILLISECONDS + LATE_MILLISECONDS;
+    isLate = now - begun > TICK_MILLISECONDS + MAX_TICK_DELAY_MILLISECONDS;
   }
 }

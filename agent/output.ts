@@ -5,7 +5,7 @@ import { printable } from "@degu/degu/base";
 /**
  * The reader of the output has closed it, as `head` does, so the command ends without a message.
  */
-export class OutputClosed extends Error {}
+export class OutputClosedError extends Error {}
 
 type Stream = Pick<typeof Deno.stdout, "writeSync" | "isTerminal">;
 
@@ -179,7 +179,9 @@ export function writeToStream(stream: Pick<Stream, "writeSync">, text: string): 
   try {
     while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
   } catch (error) {
-    if (error instanceof Deno.errors.BrokenPipe) throw new OutputClosed("the output was closed");
+    if (error instanceof Deno.errors.BrokenPipe) {
+      throw new OutputClosedError("the output was closed");
+    }
     throw error;
   }
 }

@@ -9,7 +9,7 @@ import { explainingLogger } from "./explain.ts";
 import { Failure } from "./failure.ts";
 
 /** The directory of the person; `null` where it is not known. */
-export function personalDirectory(): string | null {
+export function homeDirectory(): string | null {
   const home = Deno.env.get(Deno.build.os === "windows" ? "USERPROFILE" : "HOME");
   return home !== undefined && isAbsolute(home) ? home : null;
 }
@@ -26,30 +26,30 @@ export function findHome(given: string | undefined): string {
   if (isWindows) {
     throw new Failure("LOCALAPPDATA is not set: use --home DIR to say where the device is");
   }
-  const home = personalDirectory();
+  const home = homeDirectory();
   if (home !== null) return `${home}/.local/state/degu`;
   throw new Failure("HOME is not set: use --home DIR to say where the device is");
 }
 
 /** Opens the device. Dispose of it. */
 export async function openDevice(context: Context): Promise<Device> {
-  const device = await openIfMade(context);
+  const device = await openIfCreated(context);
   if (device !== null) return device;
   const message = `there is no device in ${context.home} yet: "degu pair" makes one, and pairs it`;
   throw new Failure(message, "NOT_PAIRED");
 }
 
 /** Opens the device; makes it first where there is none, with the name of this machine. */
-export async function openOrMakeDevice(context: Context): Promise<Device> {
-  const there = await openIfMade(context);
+export async function openOrCreateDevice(context: Context): Promise<Device> {
+  const there = await openIfCreated(context);
   if (there !== null) return there;
   const { home, output } = context;
-  const device = await Device.open(home, { name: nameHere(home), logger: loggerOf(context) });
+  const device = await Device.open(home, { name: machineName(home), logger: loggerOf(context) });
   output.note(`created the device ${device.name} ${device.id} in ${home}`);
   return device;
 }
 
-function nameHere(home: string): string {
+function machineName(home: string): string {
   try {
     return defaultName();
   } catch (error) {
@@ -78,7 +78,7 @@ export function defaultName(hostname: string = Deno.hostname()): string {
   return isDeviceName(name) ? name : FALLBACK;
 }
 
-export async function openIfMade(context: Context): Promise<Device | null> {
+export async function openIfCreated(context: Context): Promise<Device | null> {
   try {
     return await Device.open(context.home, { logger: loggerOf(context) });
   } catch (error) {

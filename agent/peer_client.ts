@@ -6,7 +6,7 @@ import type { Device, DeviceClientOptions, Peer } from "@degu/degu/device";
 import { pause } from "./pause.ts";
 import { isForOthers } from "./addresses.ts";
 import type { Context } from "./command.ts";
-import { exitCodeOf, Failure, NoAddress, REFUSED } from "./failure.ts";
+import { exitCodeOf, Failure, NoAddressFailure, REFUSED } from "./failure.ts";
 import { findAddresses } from "./mdns.ts";
 import { mayUseMdns } from "./mdns_permissions.ts";
 import { loggerOf } from "./own_device.ts";
@@ -18,10 +18,10 @@ import { loggerOf } from "./own_device.ts";
 export const CONNECT_SECONDS = 5;
 
 /** A peer that has not answered for so long is also looked for. */
-const LOOK_AFTER_SECONDS = 2;
+const FIND_AFTER_SECONDS = 2;
 
 /** So long after a pairing, a server of the other device may not know this one yet. */
-const NEW_MILLISECONDS = 2000;
+const TRUST_DELAY_MILLISECONDS = 2000;
 
 export async function openPeer(device: Device, peerName: string): Promise<Peer> {
   const peer = await device.peer(peerName);
@@ -55,7 +55,7 @@ export async function openClient(
     const addresses = isAgain ? [address, ...peer.addresses] : [address];
     const stores = isStorable(address) ? STORING : {};
     const client = await device.client(peer, { ...options, ...stores, addresses });
-    if (!isAgain) await untilKnown(peer, client, given.signal ?? signal);
+    if (!isAgain) await waitUntilTrusted(peer, client, given.signal ?? signal);
     return client;
   }
   const looks = find !== false && mayUseMdns();
@@ -71,9 +71,9 @@ export async function openClient(
     });
   };
   if (peer.addresses.length > 0) {
-    const search = looks ? { find: look, findAfter: isAgain ? 0 : LOOK_AFTER_SECONDS } : {};
+    const search = looks ? { find: look, findAfter: isAgain ? 0 : FIND_AFTER_SECONDS } : {};
     if (!isAgain) {
-      await untilKnown(peer, await device.client(peer, options), given.signal ?? signal);
+      await waitUntilTrusted(peer, await device.client(peer, options), given.signal ?? signal);
     }
     return await device.client(peer, { ...options, ...search });
   }
@@ -81,7 +81,7 @@ export async function openClient(
   const addresses = await look(bounded);
   bounded.throwIfAborted();
   if (addresses.length === 0) {
-    throw new NoAddress(
+    throw new NoAddressFailure(
       `no address of ${peer.name} is known${
         looks ? ", and it was not found in this network" : ""
       }: ` +
@@ -103,7 +103,7 @@ function isStorable(address: Address): boolean {
 }
 
 /** The JSON of an answer; `null` for one that came whole and has none. */
-export async function jsonOf(response: Response, maxBytes: number): ReturnType<Response["json"]> {
+export async function readJson(response: Response, maxBytes: number): ReturnType<Response["json"]> {
   if (!response.ok) return null;
   return await response.json({ maxBytes }).catch((error) => {
     if (error instanceof SyntaxError || error instanceof BodyError && error.code === "TOO_LONG") {
@@ -117,10 +117,14 @@ export async function jsonOf(response: Response, maxBytes: number): ReturnType<R
  * Asks a peer that has just been paired for nothing. If it refuses, its server has not looked at
  * its peers since then, as it does twice a second, so the command begins when it has.
  */
-async function untilKnown({ pairedAt }: Peer, client: Client, signal: AbortSignal): Promise<void> {
+async function waitUntilTrusted(
+  { pairedAt }: Peer,
+  client: Client,
+  signal: AbortSignal,
+): Promise<void> {
   const age = Date.now() - pairedAt.getTime();
-  if (age < 0 || age >= NEW_MILLISECONDS) return;
-  const timeout = AbortSignal.timeout(NEW_MILLISECONDS - age);
+  if (age < 0 || age >= TRUST_DELAY_MILLISECONDS) return;
+  const timeout = AbortSignal.timeout(TRUST_DELAY_MILLISECONDS - age);
   try {
     const options = { signal: AbortSignal.any([signal, timeout]) };
     await using _response = await client.request("GET", "/", {}, null, options);

@@ -11,13 +11,13 @@ import {
 } from "@degu/degu/client";
 import { retry, type RetryEvent, type RetryProgress } from "@degu/degu/files";
 import { reasonOf } from "./explain.ts";
-import { isAway } from "./failure.ts";
+import { isPeerOffline } from "./failure.ts";
 
 /**
  * How many calls `each` makes at a time: while one waits for the disk, another is being
  * transferred.
  */
-const AT_A_TIME = 4;
+const MAX_CONCURRENT_CALLS = 4;
 
 const DEFAULT_RETRIES = 3;
 
@@ -29,10 +29,10 @@ export type OnProgress = (progress?: RetryProgress) => void;
  * peer answers there, the calls go on there, and the next silence has to be twice as long: the peer
  * may only be busy, as with the hash of a large file, which begins anew each time.
  */
-const SILENCE_MILLISECONDS = 10_000;
+const STALL_MILLISECONDS = 10_000;
 
 /** The pause between two attempts to reach a peer that is waited for. */
-const BETWEEN_ATTEMPTS_MILLISECONDS = 2000;
+const RECONNECT_MILLISECONDS = 2000;
 
 export interface PeerConnectionsOptions {
   /** The most retries of a call without progress. */
@@ -77,7 +77,7 @@ class SharedClient {
 }
 
 /** Notices when nothing has moved for a while, as long as calls are under way. */
-class SilenceWatch {
+class StallDetector {
   /** Milliseconds without progress that are a silence. */
   limit: number;
   readonly #onSilence: (ended: AbortSignal) => void;
@@ -136,7 +136,7 @@ export class PeerConnections implements Disposable {
   readonly #signal: AbortSignal;
   readonly #note: (text: string) => void;
   readonly #retries: number;
-  readonly #silence: SilenceWatch;
+  readonly #silence: StallDetector;
   readonly #wait: number;
   /** The client of all new connections, from the first on. */
   #current: SharedClient | null = null;
@@ -156,12 +156,12 @@ export class PeerConnections implements Disposable {
     note: (text: string) => void,
     options: PeerConnectionsOptions = {},
   ) {
-    const { retries = DEFAULT_RETRIES, silence = SILENCE_MILLISECONDS, wait = 0 } = options;
+    const { retries = DEFAULT_RETRIES, silence = STALL_MILLISECONDS, wait = 0 } = options;
     this.#open = open;
     this.#signal = signal;
     this.#note = note;
     this.#retries = retries;
-    this.#silence = new SilenceWatch(silence, (ended) => this.#onSilence(ended));
+    this.#silence = new StallDetector(silence, (ended) => this.#onSilence(ended));
     this.#wait = wait * 1000;
     setTransferTraits(this.#pool, {
       onTreeRetry: (event, restart) => this.#onTreeRetry(event, restart),
@@ -213,13 +213,11 @@ export class PeerConnections implements Disposable {
         signal.throwIfAborted();
         if (shared.isDropped) continue;
         const left = Math.max(begin, this.#movedAt ?? begin) + this.#wait - performance.now();
-        if (!isAway(error) || left <= 0) throw error;
+        if (!isPeerOffline(error) || left <= 0) throw error;
         // A search may find other addresses next time.
         this.#drop(shared);
         this.#waiting++;
-        await pause(Math.min(left, BETWEEN_ATTEMPTS_MILLISECONDS), signal).finally(() =>
-          this.#waiting--
-        );
+        await pause(Math.min(left, RECONNECT_MILLISECONDS), signal).finally(() => this.#waiting--);
       }
     }
   }
@@ -247,7 +245,7 @@ export class PeerConnections implements Disposable {
   /** Notes that a call is made again; throws its error if the call must not be. */
   #onRetry({ error, number, seconds }: RetryEvent): void {
     // A peer that was off from the start isn't tried again; waiting for one is not retrying.
-    if (isAway(error) && (this.#wait > 0 || this.#movedAt === null)) throw error;
+    if (isPeerOffline(error) && (this.#wait > 0 || this.#movedAt === null)) throw error;
     if (this.#wait > 0) return;
     const now = performance.now();
     // Several calls may have lost their connections at the same moment.
@@ -290,7 +288,7 @@ export class PeerConnections implements Disposable {
     };
     // The first error is the one that `each` rejects with.
     const running = () => run().catch((error) => stopping.abort(error));
-    await Promise.all(Array.from({ length: AT_A_TIME }, running));
+    await Promise.all(Array.from({ length: MAX_CONCURRENT_CALLS }, running));
     either.throwIfAborted();
   }
 

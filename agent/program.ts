@@ -4,8 +4,8 @@ import { type Command, CommanderError } from "commander";
 import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
 import { findHome } from "./own_device.ts";
 import { errorObject, explain } from "./explain.ts";
-import { exitCodeOf, FAILED, Failure, INTERRUPTED, Interrupted } from "./failure.ts";
-import { Output, OutputClosed, type Streams, writeToStream } from "./output.ts";
+import { exitCodeOf, FAILED, Failure, INTERRUPTED, InterruptedError } from "./failure.ts";
+import { Output, OutputClosedError, type Streams, writeToStream } from "./output.ts";
 
 /** The version in `deno.json`, which a published program doesn't load. */
 const VERSION = "0.1.0";
@@ -50,7 +50,7 @@ const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise
 ];
 
 /** The command that is made of all others. */
-const MADE_OF_ALL = "completions";
+const NEEDS_ALL_COMMANDS = "completions";
 
 const DESCRIPTION =
   `Files between your own devices, over mutual TLS: no cloud, no account, no third party.
@@ -102,7 +102,7 @@ export async function runAgent(
   } catch (thrown) {
     const error = signal.aborted ? signal.reason : thrown;
     if (error instanceof CommanderError) return 0;
-    if (error instanceof OutputClosed) return FAILED;
+    if (error instanceof OutputClosedError) return FAILED;
     output.error(explain(error));
     try {
       if (output.json) output.result("", { error: errorObject(error, context?.peer) });
@@ -147,13 +147,14 @@ export async function makeProgram(
   program.helpCommand("help [command]", "explain a command");
   refuseWrongUsage(program);
   await addCommands(program, program.parseOptions([...args]).operands[0] ?? "");
-  for (const command of withSubcommands(program)) refuseWrongUsage(command);
+  for (const command of listCommands(program)) refuseWrongUsage(command);
   return program;
 }
 
 /** Adds one command; all, if there is none of that name. */
 async function addCommands(program: AgentCommand, name: string): Promise<void> {
-  const isAlone = name !== MADE_OF_ALL && COMMANDS.some(([, group]) => Object.hasOwn(group, name));
+  const isAlone = name !== NEEDS_ALL_COMMANDS &&
+    COMMANDS.some(([, group]) => Object.hasOwn(group, name));
   const loading = COMMANDS.map(async ([heading, group]) => {
     const loads = Object.entries(group).filter(([each]) => !isAlone || each === name);
     return [heading, await Promise.all(loads.map(([, load]) => load()))] as const;
@@ -166,12 +167,12 @@ async function addCommands(program: AgentCommand, name: string): Promise<void> {
 
 function refuseWrongUsage(command: Command): void {
   command.exitOverride((error) => {
-    throw wrongUsage(error, command);
+    throw usageFailure(error, command);
   });
 }
 
-function withSubcommands(command: Command): Command[] {
-  return [command, ...command.commands.flatMap(withSubcommands)];
+function listCommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(listCommands)];
 }
 
 /**
@@ -210,7 +211,7 @@ function problemOf({ code, message }: CommanderError, command: Command): string 
 }
 
 /** The error of a wrong command line; an exit code of 0 means a request for help or the version. */
-function wrongUsage(error: CommanderError, command: Command): Error {
+function usageFailure(error: CommanderError, command: Command): Error {
   const { exitCode } = error;
   if (exitCode === 0) return error;
   const problem = problemOf(error, command);
@@ -241,7 +242,7 @@ export function catchSignals(): CaughtSignals {
   const controller = new AbortController();
   const listener = () => {
     if (controller.signal.aborted) Deno.exit(INTERRUPTED);
-    controller.abort(new Interrupted());
+    controller.abort(new InterruptedError());
   };
   for (const signal of TERMINATION_SIGNALS) Deno.addSignalListener(signal, listener);
   return {

@@ -15,7 +15,7 @@ import {
 } from "@degu/degu/files";
 import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
-import { Failure, hasStatus, isOfTransfer } from "./failure.ts";
+import { Failure, hasStatus, isTransferError } from "./failure.ts";
 import { wildcardHint } from "./local_paths.ts";
 import { explainTransfer } from "./transfer_errors.ts";
 import { type Open, PeerConnections } from "./peer_connections.ts";
@@ -209,7 +209,7 @@ export class RemoteFiles implements Disposable {
       return entries;
     }).catch((error) => {
       if (hasStatus(error, 404)) return null;
-      if (!isOfTransfer(error)) throw error;
+      if (!isTransferError(error)) throw error;
       const about = names.length === 0 ? this.peer : this.#quoted(names);
       const problem = `${about}: ${explainTransfer(error, "get")}`;
       throw new Failure(problem, null, { cause: error, path: this.name(names), peer: this.peer });
@@ -236,7 +236,7 @@ export class RemoteFiles implements Disposable {
   }
 
   /** Checks that no parent of a target path is a file. */
-  async checkWay(names: readonly string[]): Promise<void> {
+  async checkParents(names: readonly string[]): Promise<void> {
     for (let depth = 1; depth < names.length; depth++) {
       const entry = await this.find(names.slice(0, depth));
       if (entry === null) return;

@@ -3,8 +3,8 @@
 import { repeat } from "@degu/degu";
 import type { Context } from "./command.ts";
 import { errorObject, explain } from "./explain.ts";
-import { exitCodeOf, isAway } from "./failure.ts";
-import { Output, OutputClosed } from "./output.ts";
+import { exitCodeOf, isPeerOffline } from "./failure.ts";
+import { Output, OutputClosedError } from "./output.ts";
 
 /**
  * Repeats a command until it is interrupted. A run that fails does not end it.
@@ -28,7 +28,7 @@ export async function repeatRuns(
       exitCode = await runOnce(each);
     } catch (error) {
       isInterrupted = signal.aborted;
-      if (isInterrupted || error instanceof OutputClosed) throw error;
+      if (isInterrupted || error instanceof OutputClosedError) throw error;
       exitCode = exitCodeOf(error);
       output.failed(error, each.peer);
     }
@@ -85,7 +85,7 @@ class RunOutput extends Output {
     const cause = error instanceof Error ? error.cause : undefined;
     const text = explain(error);
     // A peer that is off fails in several ways, one after the other.
-    const key = isAway(error) || isAway(cause) ? "away" : text;
+    const key = isPeerOffline(error) || isPeerOffline(cause) ? "away" : text;
     if (this.#isNew(key, text)) {
       super.error(text);
       if (this.json) super.result("", { error: errorObject(error, peer) });

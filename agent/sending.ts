@@ -7,7 +7,7 @@ import type { AppFunction, Logger, ResponseTuple, Session } from "@degu/degu/ser
 import { realPath, resolve } from "./paths.ts";
 import { pause } from "./pause.ts";
 import { Failure } from "./failure.ts";
-import { ifThere, notHere, overlap } from "./local_paths.ts";
+import { missingSourceFailure, nullIfNotFound, overlap } from "./local_paths.ts";
 
 /** A file or directory that is sent, as the receiver is told. */
 export interface SentEntry {
@@ -31,7 +31,7 @@ const ANSWER_MILLISECONDS = 5000;
 const SILENCE_MILLISECONDS = 20_000;
 const CHECK_MILLISECONDS = 1000;
 /** How long a receiver may take to leave once it has heard that the sender stops. */
-const LAST_MILLISECONDS = 1000;
+const CLOSE_MILLISECONDS = 1000;
 
 /**
  * Looks at what is to be sent.
@@ -45,8 +45,8 @@ export async function findSources(
   const found = new Map<string, Source>();
   for (const given of paths) {
     const name = basename(resolve(given));
-    const path = await ifThere(realPath(given));
-    if (path === null) throw notHere(given);
+    const path = await nullIfNotFound(realPath(given));
+    if (path === null) throw missingSourceFailure(given);
     const { isFile, isDirectory, size } = await Deno.stat(path);
     if (!isFile && !isDirectory) throw new Failure(`${given} is neither a file nor a directory`);
     const holder = own.find((dir) => overlap(path, dir));
@@ -69,7 +69,7 @@ export async function findSources(
 }
 
 /** A sending to one receiver. */
-export class Sending {
+export class SendSession {
   /** Resolves when the receiver has said that it has everything. */
   readonly done: Promise<void>;
   /** Serves exactly the sources, for reading. */
@@ -137,7 +137,7 @@ export class Sending {
   /** Tells the receiver that the sender stops, and waits a moment until it has left. */
   async end(): Promise<void> {
     this.#over.abort();
-    const late = AbortSignal.timeout(LAST_MILLISECONDS);
+    const late = AbortSignal.timeout(CLOSE_MILLISECONDS);
     await Promise.all(Array.from(this.#sessions, ({ signal }) => pause(Infinity, signal, late)));
   }
 }

@@ -4,15 +4,15 @@ import { join, realPath } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { codeOf, Failure } from "./failure.ts";
 import { Inbox } from "./inbox.ts";
-import { canBeWritten, ifThere, overlap } from "./local_paths.ts";
+import { checkWritable, nullIfNotFound, overlap } from "./local_paths.ts";
 import type { Output } from "./output.ts";
-import { personalDirectory } from "./own_device.ts";
+import { homeDirectory } from "./own_device.ts";
 
 /** The inbox of `--inbox` without a value; shells don't expand it in `--inbox=~/Inbox`, either. */
 export const DEFAULT_INBOX = "~/Inbox";
 
 /** The options that name the directories. */
-export interface ServedOptions {
+export interface DirectoryOptions {
   readonly share?: string;
   readonly inbox?: string;
   readonly inboxForAll?: string;
@@ -20,7 +20,7 @@ export interface ServedOptions {
 }
 
 /** Refuses options with which nothing would be served. */
-export function checkServesAny({ share, inbox, inboxForAll, newOnly }: ServedOptions): void {
+export function checkServesAny({ share, inbox, inboxForAll, newOnly }: DirectoryOptions): void {
   if ([share, inbox, inboxForAll].some((each) => each !== undefined)) return;
   if (newOnly) throw new Failure("--new-only is for an inbox: add --inbox", "USAGE");
   throw new Failure(
@@ -31,12 +31,12 @@ export function checkServesAny({ share, inbox, inboxForAll, newOnly }: ServedOpt
 
 function inboxPath(given: string): string {
   if (given !== DEFAULT_INBOX) return given;
-  const person = personalDirectory();
+  const person = homeDirectory();
   if (person !== null) return join(person, "Inbox");
   throw new Failure("HOME is not set: name the directory, as in --inbox DIR");
 }
 
-function keysInside(option: string, dir: string, device: string): Failure {
+function containsDeviceFailure(option: string, dir: string, device: string): Failure {
   return new Failure(
     `${option}: ${dir} has the directory of the device in it, ${device}, or is in that, so peers could read its ` +
       "keys: serve another directory, or move the device and say where it is with --home",
@@ -50,7 +50,7 @@ function keysInside(option: string, dir: string, device: string): Failure {
  * @returns Their real paths.
  */
 export async function checkDirectories(
-  { share: shared, inbox: ofEach, inboxForAll: forAll }: ServedOptions,
+  { share: shared, inbox: ofEach, inboxForAll: forAll }: DirectoryOptions,
   home: string,
   output: Output,
 ): Promise<{ readonly share: string | null; readonly inbox: string | null }> {
@@ -86,7 +86,7 @@ export async function checkServed(
   home: string,
   option = "--share",
 ): Promise<string> {
-  const path = await labelled(option, ifThere(realPath(dir)));
+  const path = await withOptionName(option, nullIfNotFound(realPath(dir)));
   if (path === null) {
     const problem = `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`;
     throw new Failure(problem, "NOT_THERE", { path: dir });
@@ -95,28 +95,28 @@ export async function checkServed(
     throw new Failure(`${option}: ${dir} is no directory: name the one that it is in`);
   }
   // A missing permission is reported now, not at the first request of a peer.
-  await labelled(option, canBeUsed(path));
+  await withOptionName(option, checkUsable(path));
   const own = await realPath(home);
-  if (overlap(path, own)) throw keysInside(option, dir, own);
+  if (overlap(path, own)) throw containsDeviceFailure(option, dir, own);
   return path;
 }
 
-async function canBeUsed(dir: string): Promise<void> {
+async function checkUsable(dir: string): Promise<void> {
   for await (const { name } of Deno.readDir(dir)) {
     // Permission to list a directory doesn't include permission to use its files.
-    await ifThere(Deno.lstat(join(dir, name)));
+    await nullIfNotFound(Deno.lstat(join(dir, name)));
     return;
   }
 }
 
 /** Names the option in the error of a promise that rejects. */
-function labelled<T>(option: string, result: Promise<T>): Promise<T> {
+function withOptionName<T>(option: string, result: Promise<T>): Promise<T> {
   return result.catch((error) => {
-    throw labelledError(option, error);
+    throw toOptionFailure(option, error);
   });
 }
 
-function labelledError(option: string, error: unknown): unknown {
+function toOptionFailure(option: string, error: unknown): unknown {
   if (error instanceof Deno.errors.NotCapable) return error;
   return new Failure(`${option}: ${explain(error)}`, null, { cause: error });
 }
@@ -141,14 +141,14 @@ export async function checkInbox(
   const isMade = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
     const { AlreadyExists, NotFound, NotADirectory } = Deno.errors;
     const isKnown = [AlreadyExists, NotFound, NotADirectory].some((each) => error instanceof each);
-    if (!isKnown) throw labelledError(option, error);
+    if (!isKnown) throw toOptionFailure(option, error);
     return false; // the check below reports the known errors
   });
   try {
     const path = await checkServed(dir, home, option);
-    await canBeWritten(path).catch((error) => {
+    await checkWritable(path).catch((error) => {
       // A peer may have filled the disk, and the inbox must still be served after that.
-      if (codeOf(error) !== "FULL") throw labelledError(option, error);
+      if (codeOf(error) !== "FULL") throw toOptionFailure(option, error);
       output.warn(`${option}: ${explain(error)}`);
     });
     await check?.(path);

@@ -2,13 +2,13 @@
 
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files";
-import { ALREADY_HERE, ALREADY_THERE, explain } from "./explain.ts";
+import { EXISTS_AT_PEER, EXISTS_LOCALLY, explain } from "./explain.ts";
 import { formatBytes } from "./output.ts";
 
 const AGAIN = "run the same command again";
 
 /** The reason why a file is not put in the place of another file. */
-const CHANGED_THERE = `what is there changed meanwhile, and stays: look at it, and ${AGAIN}`;
+const CHANGED_AT_PEER = `what is there changed meanwhile, and stays: look at it, and ${AGAIN}`;
 
 /** The reason of a peer that runs `degu serve --new-only`. */
 export const ONLY_NEW =
@@ -18,7 +18,7 @@ export const ONLY_NEW =
 export const BREAKS_OFF = "the connection breaks off again and again";
 
 /** A reserved name is never the reason: see {@linkcode checkNotReserved}. */
-const REFUSED_THERE = 'the peer may not write there: see what "degu serve" prints on it';
+const NOT_WRITABLE_BY_PEER = 'the peer may not write there: see what "degu serve" prints on it';
 
 export type FileAction = "get" | "put" | "delete";
 
@@ -30,22 +30,22 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
   },
   put: {
     400: `it was refused: if it changed while it was sent, ${AGAIN}`,
-    403: REFUSED_THERE,
+    403: NOT_WRITABLE_BY_PEER,
     404: "the peer refuses the name, or takes no files any more",
     405: "the peer takes no files any more",
     // What was in the way before has been said by then: the peer is asked for its list first.
     409:
       `another command is sending it, or something has just come in its way there: ${AGAIN} in a moment, which then says what`,
     // With --force, too, a file is replaced only as it was seen.
-    412: CHANGED_THERE,
+    412: CHANGED_AT_PEER,
     413: "it is larger than the peer accepts",
     414: "its path is too long for the peer",
   },
   delete: {
-    403: REFUSED_THERE,
+    403: NOT_WRITABLE_BY_PEER,
     404: "it is not there any more",
     409: "the directory is not empty: remove first what is in it",
-    412: CHANGED_THERE,
+    412: CHANGED_AT_PEER,
   },
 };
 
@@ -66,7 +66,7 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
     ...COPY_PROBLEMS,
     UNREADABLE: "it can't be read: change its permissions, or see the disk",
   },
-  delete: { CHANGED: CHANGED_THERE },
+  delete: { CHANGED: CHANGED_AT_PEER },
 };
 
 /** What a file needs and what is free, at the end whose disk is full; `null` for other errors. */
@@ -101,7 +101,7 @@ export function explainTransfer(error: unknown, action: FileAction): string {
 
 function transferProblem(error: TransferError, action: FileAction): string {
   const { code, cause, limit, problem } = error;
-  if (code === "EXISTS") return action === "get" ? ALREADY_HERE : ALREADY_THERE;
+  if (code === "EXISTS") return action === "get" ? EXISTS_LOCALLY : EXISTS_AT_PEER;
   if (code === "ONLY_ADDS") return ONLY_NEW;
   if (code === "ROOT_GONE") return explain(error);
   if (code === "OVER_LIMIT") {

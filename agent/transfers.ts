@@ -12,12 +12,12 @@ import {
 } from "@degu/degu/files";
 import { join } from "./paths.ts";
 import type { Context } from "./command.ts";
-import { codeOf, type ErrorCode, Failure, isAway, isOfTransfer } from "./failure.ts";
+import { codeOf, type ErrorCode, Failure, isPeerOffline, isTransferError } from "./failure.ts";
 import { BREAKS_OFF, endsCommand, explainTransfer } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore.ts";
-import type { OwnDirectory } from "./local_paths.ts";
+import type { DeviceDirectory } from "./local_paths.ts";
 import { explain } from "./explain.ts";
-import { type Output, OutputClosed } from "./output.ts";
+import { type Output, OutputClosedError } from "./output.ts";
 import type { OnProgress } from "./peer_connections.ts";
 import { TreeCopy, type TreeJob } from "./tree_copy.ts";
 import { type TransferNames, TransferReport } from "./transfer_report.ts";
@@ -58,7 +58,7 @@ export class Transfers implements Disposable {
   readonly #report: TransferReport;
   readonly #output: Output;
   readonly #signal: AbortSignal;
-  readonly #own: OwnDirectory;
+  readonly #own: DeviceDirectory;
   readonly #isDryRun: boolean;
   readonly #again: string;
   /** The source of each target that this command writes. */
@@ -68,7 +68,7 @@ export class Transfers implements Disposable {
   constructor(
     context: Context,
     direction: "get" | "put",
-    own: OwnDirectory,
+    own: DeviceDirectory,
     { isDryRun = false, again = RUN_AGAIN }: TransfersOptions = {},
   ) {
     this.#report = new TransferReport(context, isDryRun);
@@ -135,7 +135,7 @@ export class Transfers implements Disposable {
         await this.forPeer(files.peer, isOnlyPeer, () => this.#copyAll(files, ofPeer));
       }
     } catch (error) {
-      if (!(error instanceof OutputClosed)) this.#report.summarize(true);
+      if (!(error instanceof OutputClosedError)) this.#report.summarize(true);
       throw error;
     }
   }
@@ -241,7 +241,7 @@ export class Transfers implements Disposable {
       }
     } catch (error) {
       this.#checkInterrupted();
-      if (!endsCommand(error) && !isOfTransfer(error)) throw error;
+      if (!endsCommand(error) && !isTransferError(error)) throw error;
       throw await this.#ending(files, tree.namesOf([]), error);
     }
   }
@@ -310,7 +310,7 @@ const LOST_PEER: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "
  * connection may break off at certain contents.
  */
 async function isAnswering(files: RemoteFiles, error: unknown): Promise<boolean> {
-  const isLost = isAway(error) || error instanceof TlsError || codeOf(error) === "FULL";
+  const isLost = isPeerOffline(error) || error instanceof TlsError || codeOf(error) === "FULL";
   return !isLost && (await files.ask())?.ok === true;
 }
 

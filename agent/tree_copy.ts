@@ -10,7 +10,7 @@ import {
   type UploadTreeOptions,
 } from "@degu/degu/files";
 import { join } from "./paths.ts";
-import { codeOf, isCut } from "./failure.ts";
+import { codeOf, isConnectionLost } from "./failure.ts";
 import { BREAKS_OFF, explainTransfer, type FileAction } from "./transfer_errors.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 import type { TransferNames, TransferReport } from "./transfer_report.ts";
@@ -36,15 +36,15 @@ type FinalEvent = TreeEvent & {
 };
 
 /** The reasons to skip entries of a tree that are neither files nor directories. */
-const OTHER_KINDS: Readonly<Record<string, string>> = {
+const SKIPPED_KINDS: Readonly<Record<string, string>> = {
   link: "a symbolic link, which is not followed",
   special: "neither a file nor a directory",
 };
 
-const IS_RESERVED = "its name is reserved for unfinished files";
+const RESERVED_REASON = "its name is reserved for unfinished files";
 
 /** The reason to skip a file that a person has named. */
-const IS_UNSETTLED =
+const UNSETTLED_PROBLEM =
   "it was modified or renamed just now, and perhaps is still being written: run the same command " +
   "again later";
 
@@ -117,7 +117,7 @@ export class TreeCopy {
         // What could not be reused travels after all.
         progress.totalBytes = before.bytes + event.total;
       } else if (event.type === "failed") {
-        if (isCut(event.error)) {
+        if (isConnectionLost(event.error)) {
           this.#reportFailure(event, `${BREAKS_OFF}: run the same command again`);
         } else this.#reportFailure(event, explainTransfer(event.error, this.#actionOf(event)));
       } else if (event.type !== "retry") {
@@ -149,14 +149,14 @@ export class TreeCopy {
     if (type === "unchanged") report.unchanged({ from, to });
     else if (type === "skipped") {
       const { reason } = event;
-      const kind = OTHER_KINDS[reason];
+      const kind = SKIPPED_KINDS[reason];
       const isUnsettled = reason === "still being written";
       if (isNamed) {
-        const problem = isUnsettled ? IS_UNSETTLED : `it is ${kind ?? reason} by now`;
+        const problem = isUnsettled ? UNSETTLED_PROBLEM : `it is ${kind ?? reason} by now`;
         report.fail(from, problem, "CHANGED", { from, to });
       } else if (isUnsettled) report.skipUnsettled(from);
       else if (kind !== undefined) report.skipOther(from, kind);
-      else report.skip(from, reason === "reserved" ? IS_RESERVED : reason);
+      else report.skip(from, reason === "reserved" ? RESERVED_REASON : reason);
     } else {
       progress.files++;
       progress.totalFiles = Math.max(progress.totalFiles, progress.files);
@@ -185,7 +185,7 @@ export class TreeCopy {
   #reportFailure({ path, error, at }: Failed, problem: string): void {
     const report = this.#report;
     const { from, to } = this.namesOf(path);
-    const code = path.length === 0 || isCut(error) ? "FAILED" : codeOf(error);
+    const code = path.length === 0 || isConnectionLost(error) ? "FAILED" : codeOf(error);
     if (at === "source") {
       report.fail(from, problem, code, { from, to });
     } else {

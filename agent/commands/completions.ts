@@ -16,10 +16,10 @@ export function addCompletions(program: AgentCommand): void {
       "Prints a script with which a shell completes commands, options, peers, and files of this device.",
     )
     .addArgument(new Argument("<shell>", "which one").choices(Object.keys(SCRIPTS)))
-    .example('echo "source <(degu completions bash)" >> ~/.bashrc', "bash")
-    .example('echo "source <(degu completions zsh)" >> ~/.zshrc', "zsh, after compinit")
-    .example("degu completions fish > ~/.config/fish/completions/degu.fish", "fish")
-    .does(({ output }, shell: string) => {
+    .addExample('echo "source <(degu completions bash)" >> ~/.bashrc', "bash")
+    .addExample('echo "source <(degu completions zsh)" >> ~/.zshrc', "zsh, after compinit")
+    .addExample("degu completions fish > ~/.config/fish/completions/degu.fish", "fish")
+    .setHandler(({ output }, shell: string) => {
       const options = program.createHelp().visibleOptions(program);
       const script = SCRIPTS[shell]!(typedCommands(program), options);
       output.result(script.trimEnd().split("\n"), { shell, script });

@@ -6,7 +6,7 @@ import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { Failure } from "../failure.ts";
 import { directoryPathIn, downloadJobOf, findTarget, pathIn } from "../download_target.ts";
-import { ownDirectory } from "../local_paths.ts";
+import { findDeviceDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 import { type FileJob, type PeerJobs, Transfers } from "../transfers.ts";
 import type { TreeJob } from "../tree_copy.ts";
@@ -26,18 +26,18 @@ continues what was cut, even after Ctrl-C.`,
     .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
     .option("-r, --recursive", "get directories with everything in them")
     .option("--inbox", "get them from its inbox, if it has both")
-    .namesFiles()
-    .settles()
-    .waits()
-    .connects()
-    .example("degu get laptop:report.pdf", "into the current directory")
-    .example("degu get -r laptop:photos/2025 pictures", "a directory, as pictures/2025")
-    .example("degu get laptop:a.txt laptop:b.txt texts/", "several; the directory is made")
-    .example(
+    .addVerboseOption()
+    .addSettledOption()
+    .addWaitOption()
+    .addPeerOptions()
+    .addExample("degu get laptop:report.pdf", "into the current directory")
+    .addExample("degu get -r laptop:photos/2025 pictures", "a directory, as pictures/2025")
+    .addExample("degu get laptop:a.txt laptop:b.txt texts/", "several; the directory is made")
+    .addExample(
       "degu get --inbox laptop:report.pdf",
       "what was put to a peer that also shares a directory",
     )
-    .does(runGet);
+    .setHandler(runGet);
 }
 
 async function runGet(
@@ -66,7 +66,7 @@ async function runGet(
   }
   await using device = await openDevice(context);
   const target = await findTarget(hasTarget ? last : ".", sources.length > 1);
-  const own = await ownDirectory(context.home);
+  const own = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "get", own);
   await own.check(target.isDirectory ? target.path : dirname(target.path));
   using opened = new DisposableStack();

@@ -2,8 +2,8 @@
 
 import { Device } from "@degu/degu/device";
 import type { AgentCommand, Context } from "../command.ts";
-import { defaultName, loggerOf, openIfMade } from "../own_device.ts";
-import { Failure, usageError } from "../failure.ts";
+import { defaultName, loggerOf, openIfCreated } from "../own_device.ts";
+import { Failure, toUsageFailure } from "../failure.ts";
 
 export function addInit(program: AgentCommand): void {
   program.command("init")
@@ -13,14 +13,14 @@ export function addInit(program: AgentCommand): void {
         "devices know it. pair, invite, join and serve make it by themselves, with the name of this machine.",
     )
     .option("--name <name>", "what other devices call it (default: the name of this machine)")
-    .example("degu init", "names it like this machine")
-    .example("degu init --name anna-laptop", "letters, digits, - and _")
-    .does(init);
+    .addExample("degu init", "names it like this machine")
+    .addExample("degu init --name anna-laptop", "letters, digits, - and _")
+    .setHandler(init);
 }
 
 async function init(context: Context, given: { readonly name?: string }): Promise<void> {
   const { home, output } = context;
-  await using there = await openIfMade(context);
+  await using there = await openIfCreated(context);
   // A new device would be unknown to all peers of the device that is already there.
   if (there !== null) {
     throw new Failure(
@@ -36,7 +36,7 @@ async function init(context: Context, given: { readonly name?: string }): Promis
     const { name, id } = device;
     output.result(`${name} ${id}`, { name, id, home });
   } catch (error) {
-    throw usageError(error);
+    throw toUsageFailure(error);
   }
   output.note(
     `created ${home}; to pair, run "degu pair" on this device and on the other one`,

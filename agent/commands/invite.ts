@@ -1,19 +1,19 @@
 /** `degu invite`: lets one other device pair with this one. */
 
 import {
+  type HostOrScopedAddress,
   type PairingOptions,
   parseInvitingAddress,
-  type SentAddress,
   servingAddresses,
 } from "../addresses.ts";
 import { type AgentCommand, type Context, parseSeconds, repeated } from "../command.ts";
-import { openOrMakeDevice } from "../own_device.ts";
+import { openOrCreateDevice } from "../own_device.ts";
 import { ShownInvitation } from "../inviting.ts";
-import { OutputClosed } from "../output.ts";
+import { OutputClosedError } from "../output.ts";
 
 interface Options extends PairingOptions {
   readonly seconds?: number;
-  readonly listen?: SentAddress[];
+  readonly listen?: HostOrScopedAddress[];
 }
 
 export function addInvite(program: AgentCommand): void {
@@ -30,15 +30,18 @@ export function addInvite(program: AgentCommand): void {
       "where to wait for the other device; can be repeated (default: every address, any port)",
       repeated(parseInvitingAddress),
     )
-    .pairs()
-    .example("degu invite", "prints the line for degu join -")
-    .example("degu invite | ssh other degu join -", "pairs with a machine that you have a shell on")
-    .does(runInvite);
+    .addPairingOptions()
+    .addExample("degu invite", "prints the line for degu join -")
+    .addExample(
+      "degu invite | ssh other degu join -",
+      "pairs with a machine that you have a shell on",
+    )
+    .setHandler(runInvite);
 }
 
 async function runInvite(context: Context, options: Options): Promise<void> {
   const { output } = context;
-  await using device = await openOrMakeDevice(context);
+  await using device = await openOrCreateDevice(context);
   const { as, seconds, listen } = options;
   const serving = await servingAddresses(output, device, options.serving);
   await using shown = await ShownInvitation.open(context, device, null, {
@@ -52,6 +55,6 @@ async function runInvite(context: Context, options: Options): Promise<void> {
     output.result(`paired with ${name} ${id}`, { name, id });
   } catch (error) {
     // If the other device reads the line from a pipe, its end of the pipe may be closed by now.
-    if (!(error instanceof OutputClosed)) throw error;
+    if (!(error instanceof OutputClosedError)) throw error;
   }
 }

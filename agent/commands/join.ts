@@ -3,7 +3,7 @@
 import { formatAddress } from "@degu/degu/base";
 import { type PairingOptions, servingAddresses } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
-import { openOrMakeDevice } from "../own_device.ts";
+import { openOrCreateDevice } from "../own_device.ts";
 import { joinByLine } from "../joining.ts";
 
 export function addJoin(program: AgentCommand): void {
@@ -16,10 +16,10 @@ export function addJoin(program: AgentCommand): void {
     )
     .usage("[OPTION]... LINE|-")
     .argument("<line>", 'what "degu invite" has printed, or - to read it from stdin')
-    .pairs()
-    .example("degu join -", "then paste the line")
-    .example("degu join --as laptop - < line.txt", "from a file, under another name")
-    .does(join);
+    .addPairingOptions()
+    .addExample("degu join -", "then paste the line")
+    .addExample("degu join --as laptop - < line.txt", "from a file, under another name")
+    .setHandler(join);
 }
 
 async function join(
@@ -28,7 +28,7 @@ async function join(
   { as, serving: givenServing }: PairingOptions,
 ): Promise<void> {
   const { output } = context;
-  await using device = await openOrMakeDevice(context);
+  await using device = await openOrCreateDevice(context);
   const serving = await servingAddresses(output, device, givenServing);
   const options = { peerName: as, serving };
   const { name, id, addresses } = await joinByLine(context, device, line, options);

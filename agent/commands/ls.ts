@@ -16,11 +16,14 @@ export function addLs(program: AgentCommand): void {
     .argument("<peer:path>", "the directory; PEER: is all of it")
     .option("--inbox", "list its inbox, if it has both")
     .option("-l, --long", "print sizes and times, too")
-    .connects()
-    .example("degu ls laptop:", "what it shares")
-    .example("degu ls -l laptop:photos/2025", "with sizes and times")
-    .example("degu ls --inbox laptop:", "what has been put to a peer that also shares a directory")
-    .does(ls);
+    .addPeerOptions()
+    .addExample("degu ls laptop:", "what it shares")
+    .addExample("degu ls -l laptop:photos/2025", "with sizes and times")
+    .addExample(
+      "degu ls --inbox laptop:",
+      "what has been put to a peer that also shares a directory",
+    )
+    .setHandler(ls);
 }
 
 async function ls(

@@ -2,21 +2,21 @@
 
 import { formatAddress } from "@degu/degu/base";
 import {
+  type HostOrScopedAddress,
   type PairingOptions,
   parseInvitingAddress,
-  type SentAddress,
   servingAddresses,
 } from "../addresses.ts";
 import { type AgentCommand, type Context, repeated } from "../command.ts";
-import { openOrMakeDevice } from "../own_device.ts";
+import { openOrCreateDevice } from "../own_device.ts";
 import { Failure } from "../failure.ts";
-import { thisIs } from "../inviting.ts";
-import { joinAt } from "../joining.ts";
-import { meet } from "../meeting.ts";
-import { NumberQuestions } from "../numbers.ts";
+import { describeThisDevice } from "../inviting.ts";
+import { joinByNumber } from "../joining.ts";
+import { pairByDiscovery } from "../meeting.ts";
+import { NumberPrompt } from "../numbers.ts";
 
 interface Options extends PairingOptions {
-  readonly listen?: SentAddress[];
+  readonly listen?: HostOrScopedAddress[];
 }
 
 export function addPair(program: AgentCommand): void {
@@ -27,19 +27,19 @@ export function addPair(program: AgentCommand): void {
         "ask whether it is the same. Makes the device where there is none. From other networks, and in scripts, " +
         "degu invite and degu join pair by a line.",
     )
-    .meets()
+    .addAddressOption()
     .option(
       "--listen <address>",
       "where to wait for the other device; can be repeated (default: every address, any ports)",
       repeated(parseInvitingAddress),
     )
-    .pairs()
-    .example("degu pair", "on both devices, then compare the number")
-    .example(
+    .addPairingOptions()
+    .addExample("degu pair", "on both devices, then compare the number")
+    .addExample(
       "degu pair --address 192.168.1.7:40001",
       "where multicast does not pass; the other device shows it",
     )
-    .does(runPair);
+    .setHandler(runPair);
 }
 
 async function runPair(
@@ -47,7 +47,7 @@ async function runPair(
   { as, serving: givenServing, listen }: Options,
 ): Promise<void> {
   const { output, options: { address } } = context;
-  const questions = NumberQuestions.on(output);
+  const questions = NumberPrompt.on(output);
   if (questions === null) {
     throw new Failure(
       "a number can be compared on a terminal only, and without --json: pair by a line, with degu invite on one " +
@@ -58,13 +58,13 @@ async function runPair(
   if (address !== undefined && listen !== undefined) {
     throw new Failure("--address says where the other device is: leave out --listen", "USAGE");
   }
-  await using device = await openOrMakeDevice(context);
+  await using device = await openOrCreateDevice(context);
   const serving = await servingAddresses(output, device, givenServing);
   const options = { peerName: as, serving };
-  if (address !== undefined) output.note(thisIs(device));
+  if (address !== undefined) output.note(describeThisDevice(device));
   const { name, id, addresses } = address === undefined
-    ? await meet(context, device, questions, { listen, ...options })
-    : await joinAt(context, device, questions, [address], options);
+    ? await pairByDiscovery(context, device, questions, { listen, ...options })
+    : await joinByNumber(context, device, questions, [address], options);
   output.result(`paired with ${name} ${id}`, { name, id, addresses: addresses.map(formatAddress) });
   output.note(
     'to take its files, "degu serve --inbox ~/Inbox" has to run here ("degu service install --inbox ~/Inbox" keeps ' +

@@ -15,8 +15,8 @@ export function addId(program: AgentCommand): void {
     .description(
       "Prints the name and the id of this device, to compare with what the other device shows.",
     )
-    .example("degu id", "name and id")
-    .does(printId);
+    .addExample("degu id", "name and id")
+    .setHandler(printId);
 }
 
 async function printId(context: Context): Promise<void> {
@@ -32,9 +32,9 @@ export function addPeers(program: AgentCommand): void {
       "Lists the devices that this one is paired with: name, id, and where each can be found. They can do what " +
         '"degu serve" offers; nobody else can connect.',
     )
-    .example("degu peers", "a line for each")
-    .example("degu peers --json", "an object for each, with the time of the pairing")
-    .does(listPeers);
+    .addExample("degu peers", "a line for each")
+    .addExample("degu peers --json", "an object for each, with the time of the pairing")
+    .setHandler(listPeers);
 }
 
 async function listPeers(context: Context): Promise<void> {
@@ -60,8 +60,8 @@ export function addRename(program: AgentCommand): void {
     )
     .argument("<peer>", "its name or id")
     .argument("<name>", "the new name: 1 to 63 letters, digits, - and _")
-    .example("degu rename localhost-2 annas-phone", "from now on degu ls annas-phone:")
-    .does(rename);
+    .addExample("degu rename localhost-2 annas-phone", "from now on degu ls annas-phone:")
+    .setHandler(rename);
 }
 
 async function rename(context: Context, oldName: string, newName: string): Promise<void> {
@@ -88,8 +88,8 @@ export function addForget(program: AgentCommand): void {
         "again. The other device is not told: forget this one there, too.",
     )
     .argument("<peer>", "its name or id")
-    .example("degu forget old-phone", "after it was lost, sold or stolen")
-    .does(forget);
+    .addExample("degu forget old-phone", "after it was lost, sold or stolen")
+    .setHandler(forget);
 }
 
 async function forget(context: Context, peerName: string): Promise<void> {

@@ -4,9 +4,9 @@ import { type Address, formatAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
-import { jsonOf, openClient } from "../peer_client.ts";
+import { openClient, readJson } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
-import type { About } from "./serve.ts";
+import type { ServerInfo } from "./serve.ts";
 
 /** No valid answer is longer. */
 const MAX_ANSWER_BYTES = 4096;
@@ -18,10 +18,10 @@ export function addPing(program: AgentCommand): void {
       "Connects to a peer, and says over which address, how fast it answers, and what it serves.",
     )
     .argument("<peer>", "its name or id")
-    .connects()
-    .example("degu ping laptop", "at the addresses that are known")
-    .example("degu ping --address 192.168.1.9 laptop", "at another address")
-    .does(ping);
+    .addPeerOptions()
+    .addExample("degu ping laptop", "at the addresses that are known")
+    .addExample("degu ping --address 192.168.1.9 laptop", "at another address")
+    .setHandler(ping);
 }
 
 async function ping(context: Context, peerName: string): Promise<void> {
@@ -45,8 +45,10 @@ async function ping(context: Context, peerName: string): Promise<void> {
   );
 }
 
-async function askAbout(connection: Connection): Promise<Pick<About, "share" | "inbox">> {
-  const about = await jsonOf(await connection.get("/"), MAX_ANSWER_BYTES) as Partial<About> | null;
+async function askAbout(connection: Connection): Promise<Pick<ServerInfo, "share" | "inbox">> {
+  const about = await readJson(await connection.get("/"), MAX_ANSWER_BYTES) as
+    | Partial<ServerInfo>
+    | null;
   if (typeof about?.share === "boolean") return { share: about.share, inbox: about.inbox === true };
   throw new Failure(
     'the pairing works, but what answers there is not "degu serve": look at what runs there, or at another port',

@@ -5,14 +5,14 @@ import { isDeviceName } from "@degu/degu/device";
 import { upload } from "@degu/degu/files";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
-import { ALREADY_THERE } from "../explain.ts";
+import { EXISTS_AT_PEER } from "../explain.ts";
 import { Failure } from "../failure.ts";
 import {
   checkDeleting,
-  ifThere,
-  notHere,
-  type OwnDirectory,
-  ownDirectory,
+  type DeviceDirectory,
+  findDeviceDirectory,
+  missingSourceFailure,
+  nullIfNotFound,
 } from "../local_paths.ts";
 import {
   checkNotReserved,
@@ -39,15 +39,15 @@ into PATH, and keeps its name. Without PATH, files go into the inbox itself. Ano
     .option("-r, --recursive", "put directories with everything in them")
     .option("--force", "replace other files of the same name")
     .option("--move", "remove each file here once the peer has verified and stored it")
-    .namesFiles()
-    .settles()
-    .waits()
-    .connects()
-    .example("degu put report.pdf laptop:", "into its inbox")
-    .example("degu put report.pdf laptop:report-2.pdf", "with another name")
-    .example("degu put -r photos laptop:", "a directory")
-    .example("degu put -r --move outbox laptop:", "a directory, whose files are removed here")
-    .does(runPut);
+    .addVerboseOption()
+    .addSettledOption()
+    .addWaitOption()
+    .addPeerOptions()
+    .addExample("degu put report.pdf laptop:", "into its inbox")
+    .addExample("degu put report.pdf laptop:report-2.pdf", "with another name")
+    .addExample("degu put -r photos laptop:", "a directory")
+    .addExample("degu put -r --move outbox laptop:", "a directory, whose files are removed here")
+    .setHandler(runPut);
 }
 
 async function runPut(
@@ -66,7 +66,7 @@ async function runPut(
   const given = paths.slice(0, -1);
   const isOnly = given.length === 1;
   await using device = await openDevice(context);
-  const own = await ownDirectory(context.home);
+  const own = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "put", own);
   // Mistakes on this side are found before the peer is asked.
   const find = (path: string) => findSource(path, own, recursive, move);
@@ -76,7 +76,7 @@ async function runPut(
   // A peer that takes no files is reported as such, and not as a missing directory.
   if (await files.list([]) === null) throw await files.missing(target.names);
   const there = await files.find(target.names);
-  if (there === null) await files.checkWay(target.names);
+  if (there === null) await files.checkParents(target.names);
   const top = there?.names ?? target.names;
   const isFile = there?.kind === "file";
   const notDirectory = new Failure(`${files.name(top)} is a file: name a directory`);
@@ -109,7 +109,7 @@ async function runPut(
     }
     return move ? moveJobOf(path, names, options) : await uploadJobOf(files, source, names, force);
   });
-  await transfers.copy([[files, together(jobs)]]);
+  await transfers.copy([[files, mergeMoveJobs(jobs)]]);
   return transfers.finish();
 }
 
@@ -127,7 +127,7 @@ function moveJobOf(path: string, names: readonly string[], options: TreeJob["opt
 }
 
 /** Joins the jobs that move files of one directory into one directory. */
-function together(jobs: readonly (FileJob | TreeJob)[]): (FileJob | TreeJob)[] {
+function mergeMoveJobs(jobs: readonly (FileJob | TreeJob)[]): (FileJob | TreeJob)[] {
   const joined = new Map<string, FileJob | TreeJob>();
   for (const [i, job] of jobs.entries()) {
     const isMove = "only" in job && job.only !== undefined;
@@ -172,13 +172,13 @@ interface Source {
 /** Finds a file or directory to send, following links. */
 async function findSource(
   path: string,
-  own: OwnDirectory,
+  own: DeviceDirectory,
   recursive: boolean,
   moves: boolean,
 ): Promise<Source> {
-  const info = await ifThere(Deno.stat(path));
+  const info = await nullIfNotFound(Deno.stat(path));
   if (info === null) {
-    throw notHere(path);
+    throw missingSourceFailure(path);
   }
   await own.check(path);
   if (!info.isFile && !info.isDirectory) {
@@ -206,7 +206,7 @@ async function uploadJobOf(
     move: async (to, options) => {
       if (there?.kind === "directory") throw new Failure(`a directory is there: ${name}/`);
       const isOther = there !== null && there.size !== size;
-      if (isOther && !replace) throw new Failure(ALREADY_THERE, "ALREADY_THERE");
+      if (isOther && !replace) throw new Failure(EXISTS_AT_PEER, "ALREADY_THERE");
       const result = await upload(to, path, files.uri(names), { ...options, replace });
       const wasThere = there !== null && (!replace || (!isOther && result.bytes === 0));
       return wasThere ? null : result;

@@ -7,13 +7,13 @@ import { escapeName, isReservedName } from "@degu/degu/files";
 import { realPath } from "../paths.ts";
 import { pause } from "../pause.ts";
 import type { AgentCommand, Context } from "../command.ts";
-import { CONNECT_SECONDS, jsonOf } from "../peer_client.ts";
+import { CONNECT_SECONDS, readJson } from "../peer_client.ts";
 import { explain } from "../explain.ts";
-import { Failure, isAway } from "../failure.ts";
-import { joinByLine, joinSender, UNSEEN_SECONDS } from "../joining.ts";
+import { Failure, isPeerOffline } from "../failure.ts";
+import { joinByLine, joinSender, UNATTENDED_TIMEOUT_SECONDS } from "../joining.ts";
 import { directoryPathIn, downloadJobOf, findTarget, pathIn } from "../download_target.ts";
-import { canBeWritten, ifThere, ownDirectory } from "../local_paths.ts";
-import { NumberQuestions } from "../numbers.ts";
+import { checkWritable, findDeviceDirectory, nullIfNotFound } from "../local_paths.ts";
+import { NumberPrompt } from "../numbers.ts";
 import { formatBytes } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
 import { RemoteFiles } from "../remote_files.ts";
@@ -43,12 +43,12 @@ export function addReceive(program: AgentCommand): void {
       "--force",
       "replace other files of the same name; accept names that begin with a dot, and add to directories",
     )
-    .namesFiles()
-    .meets()
-    .example("degu receive", "into the current directory")
-    .example("degu receive --from laptop ~/Downloads", "where several devices send")
-    .example("degu receive -", "then paste the line")
-    .does(runReceive);
+    .addVerboseOption()
+    .addAddressOption()
+    .addExample("degu receive", "into the current directory")
+    .addExample("degu receive --from laptop ~/Downloads", "where several devices send")
+    .addExample("degu receive -", "then paste the line")
+    .setHandler(runReceive);
 }
 
 async function runReceive(
@@ -64,19 +64,19 @@ async function runReceive(
     throw new Failure("give one directory at most, and one line, or --from", "USAGE");
   }
   const [line] = lines;
-  const questions = line === undefined ? NumberQuestions.on(output) : null;
+  const questions = line === undefined ? NumberPrompt.on(output) : null;
   const target = await findTarget(dirs[0] ?? ".", true);
   // The target is checked first, so that nobody compares numbers for a command that then fails.
-  const isThere = await ifThere(Deno.stat(target.path)) !== null;
-  await canBeWritten(isThere ? target.path : dirname(target.path));
+  const isThere = await nullIfNotFound(Deno.stat(target.path)) !== null;
+  await checkWritable(isThere ? target.path : dirname(target.path));
   await using own = await TemporaryDevice.open(context);
   const { device } = own;
   // The received files must not change the permanent device.
-  const kept = await ownDirectory(await ifThere(realPath(home)) ?? device.dir);
+  const kept = await findDeviceDirectory(await nullIfNotFound(realPath(home)) ?? device.dir);
   await kept.check(target.path);
 
   const sender = line !== undefined
-    ? await joinByLine(context, device, line, { serving: [] }, UNSEEN_SECONDS)
+    ? await joinByLine(context, device, line, { serving: [] }, UNATTENDED_TIMEOUT_SECONDS)
     : await joinSender(context, device, questions, from, { serving: [] });
   output.note(`receiving from ${sender.name} ${sender.id}`);
 
@@ -100,7 +100,7 @@ async function runReceive(
   });
   try {
     const entries = await connections.call(fetchEntries);
-    for (const line of offerLines(sender.name, entries)) output.note(line);
+    for (const line of formatOffer(sender.name, entries)) output.note(line);
     using transfers = new Transfers({ ...context, signal }, "get", kept, { again: RUN_BOTH_AGAIN });
     const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
       const { name, kind, size } = entry;
@@ -112,11 +112,13 @@ async function runReceive(
       }
       const root = await directoryPathIn(target, name);
       await kept.check(root);
-      if (!force && await ifThere(Deno.lstat(root)) !== null) throw new Failure(DIRECTORY_EXISTS);
+      if (!force && await nullIfNotFound(Deno.lstat(root)) !== null) {
+        throw new Failure(DIRECTORY_EXISTS);
+      }
       return { names, root, listsUnchanged: true, options: { replace: force } };
     });
     await transfers.copy([[files, jobs]]).catch((error) => {
-      if (!(error instanceof Failure) || !isAway(error.cause)) throw error;
+      if (!(error instanceof Failure) || !isPeerOffline(error.cause)) throw error;
       // The usual advice for a peer that is off speaks of "degu serve", which does not run there.
       throw new Failure(`${sender.name} has gone: ${RUN_BOTH_AGAIN}`, null, {
         cause: error.cause,
@@ -124,7 +126,7 @@ async function runReceive(
     });
     const code = transfers.finish();
     if (code === 0) {
-      await tellDone(connections).catch((error) => {
+      await reportDone(connections).catch((error) => {
         output.warn(`everything has arrived, but ${sender.name} was not told: ${explain(error)}`);
       });
     }
@@ -154,7 +156,7 @@ const DIRECTORY_EXISTS =
 const MAX_ANNOUNCED = 20;
 
 /** The lines that announce what is sent, before anything is written. */
-function offerLines(from: string, entries: readonly SentEntry[]): string[] {
+function formatOffer(from: string, entries: readonly SentEntry[]): string[] {
   const lines = entries.slice(0, MAX_ANNOUNCED).map(({ name, kind, size }) =>
     `  ${kind === "directory" ? `${name}/` : `${name} (${formatBytes(size)})`}`
   );
@@ -174,7 +176,7 @@ async function watchSender(
       using connection = await client.connect(options);
       let status = 204;
       while (status === 204) {
-        const again = pause(ASK_AGAIN_MILLISECONDS, finished);
+        const again = pause(POLL_SENDER_MILLISECONDS, finished);
         ({ status } = await connection.get(END_URI, {}, options));
         // Our sender answers after a while, so another request follows at once.
         if (status === 204) await again;
@@ -183,17 +185,17 @@ async function watchSender(
     } catch {
       // The transfers find out whether the sender is still there.
     }
-    await pause(ASK_AGAIN_MILLISECONDS, finished);
+    await pause(POLL_SENDER_MILLISECONDS, finished);
   }
 }
 
-const ASK_AGAIN_MILLISECONDS = 1000;
+const POLL_SENDER_MILLISECONDS = 1000;
 /** The longest list, of more files than a command line can have. */
 const MAX_LIST_BYTES = 8_000_000;
 
 async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
   await using response = await pool.get("/");
-  const entries = await jsonOf(response, MAX_LIST_BYTES);
+  const entries = await readJson(response, MAX_LIST_BYTES);
   const found = new Map<string, SentEntry>();
   for (const entry of Array.isArray(entries) ? entries : [null]) {
     const { name, kind, size } = entry ?? {};
@@ -215,7 +217,7 @@ function isReceivableName(name: unknown): name is string {
   }
 }
 
-async function tellDone(connections: PeerConnections): Promise<void> {
+async function reportDone(connections: PeerConnections): Promise<void> {
   // A call that is retried does no harm: the sender may be told twice.
   await connections.call(async (pool) => {
     await using response = await pool.post(DONE_URI);

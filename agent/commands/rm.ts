@@ -3,7 +3,7 @@
 import { deleteFile, listTree, TransferError, type TreeEntry } from "@degu/degu/files";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
-import { codeOf, FAILED, Failure, hasStatus, isOfTransfer } from "../failure.ts";
+import { codeOf, FAILED, Failure, hasStatus, isTransferError } from "../failure.ts";
 import { checkDeleting } from "../local_paths.ts";
 import { checkNotReserved } from "../remote_files.ts";
 import { explainTransfer } from "../transfer_errors.ts";
@@ -17,11 +17,14 @@ export function addRm(program: AgentCommand): void {
     )
     .argument("<peer:path...>", "what to remove")
     .option("-r, --recursive", "remove directories with everything in them")
-    .connects()
-    .example("degu rm laptop:report.pdf", "what was put there")
-    .example("degu rm laptop:photos/1.jpg laptop:photos/", "a file, and then the empty directory")
-    .example("degu rm -r laptop:photos", "a directory with everything in it")
-    .does(rm);
+    .addPeerOptions()
+    .addExample("degu rm laptop:report.pdf", "what was put there")
+    .addExample(
+      "degu rm laptop:photos/1.jpg laptop:photos/",
+      "a file, and then the empty directory",
+    )
+    .addExample("degu rm -r laptop:photos", "a directory with everything in it")
+    .setHandler(rm);
 }
 
 function readArgument(text: string): RemotePath {
@@ -61,7 +64,7 @@ async function rm(
       } catch (error) {
         // A failure about one path leaves the other paths to be removed.
         if (error instanceof Failure) fail(name, error.message, error);
-        else if (!isOfTransfer(error)) throw error;
+        else if (!isTransferError(error)) throw error;
         else if (hasStatus(error, 404)) {
           fail(name, (await files.missing(names, directory)).message, error);
         } else {
@@ -127,7 +130,7 @@ async function removeTree(
       // A peer that lets nothing be removed would say so for each file.
       const isForAll = hasStatus(error, 405) ||
         error instanceof TransferError && error.code === "ONLY_ADDS";
-      if (!isOfTransfer(error) || isForAll) throw error;
+      if (!isTransferError(error) || isForAll) throw error;
       // After a 404 the file is gone, most likely by an attempt whose answer was lost.
       if (hasStatus(error, 404)) context.output.result(`removed ${name}`, { removed: name });
       else fail(isConflict(error) ? IN_USE : explainTransfer(error, "delete"), error);

@@ -3,14 +3,19 @@
 import type { Address } from "@degu/degu/base";
 import type { Device, Peer } from "@degu/degu/device";
 import { realPath } from "../paths.ts";
-import { listen, parseInvitingAddress, type SentAddress, withNextPort } from "../addresses.ts";
+import {
+  type HostOrScopedAddress,
+  listen,
+  parseInvitingAddress,
+  withNextPort,
+} from "../addresses.ts";
 import { type AgentCommand, type Context, parseSeconds } from "../command.ts";
 import { loggerOf, TemporaryDevice } from "../own_device.ts";
 import { Failure } from "../failure.ts";
 import { ShownInvitation } from "../inviting.ts";
-import { ifThere } from "../local_paths.ts";
-import { NumberQuestions } from "../numbers.ts";
-import { findSources, Sending } from "../sending.ts";
+import { nullIfNotFound } from "../local_paths.ts";
+import { NumberPrompt } from "../numbers.ts";
+import { findSources, SendSession } from "../sending.ts";
 import { ServeEvents } from "../serve_events.ts";
 
 export function addSend(program: AgentCommand): void {
@@ -32,13 +37,13 @@ export function addSend(program: AgentCommand): void {
       "where to wait for the other device (default: every address, any ports)",
       parseInvitingAddress,
     )
-    .example("degu send report.pdf", "then degu receive on the other device")
-    .example("degu send photos notes.txt", "a directory and a file")
-    .does(send);
+    .addExample("degu send report.pdf", "then degu receive on the other device")
+    .addExample("degu send photos notes.txt", "a directory and a file")
+    .setHandler(send);
 }
 
 interface Options {
-  readonly listen?: SentAddress;
+  readonly listen?: HostOrScopedAddress;
   readonly seconds?: number;
 }
 
@@ -50,10 +55,10 @@ async function send(
   const { home, output, signal } = context;
   await using own = await TemporaryDevice.open(context);
   const { device } = own;
-  const homes = [device.dir, await ifThere(realPath(home))].filter((each) => each !== null);
+  const homes = [device.dir, await nullIfNotFound(realPath(home))].filter((each) => each !== null);
   const sources = await findSources(files, homes);
   using events = new ServeEvents(output);
-  const sending = new Sending(
+  const sending = new SendSession(
     sources,
     loggerOf(context),
     (name, event) => events.add(name, event),
@@ -89,7 +94,7 @@ async function invite(
   device: Device,
   { listen, seconds }: { readonly [K in keyof Options]: Options[K] | undefined },
 ): Promise<Peer> {
-  const questions = NumberQuestions.on(context.output);
+  const questions = NumberPrompt.on(context.output);
   await using shown = await ShownInvitation.open(context, device, questions, {
     options: { listen: listen === undefined ? undefined : [withNextPort(listen)], seconds },
     command: "degu receive",

@@ -15,7 +15,7 @@ import { join } from "../paths.ts";
 import { pause } from "../pause.ts";
 import { DEFAULT_PORT, isForOthers, listen, parseListenAddress } from "../addresses.ts";
 import { type AgentCommand, type Context, parseOnce, repeated } from "../command.ts";
-import { loggerOf, openOrMakeDevice } from "../own_device.ts";
+import { loggerOf, openOrCreateDevice } from "../own_device.ts";
 import { explainingLogger, type PeerRequest } from "../explain.ts";
 import { Inbox, refusalOf } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
@@ -23,13 +23,13 @@ import {
   checkDirectories,
   checkServesAny,
   DEFAULT_INBOX,
-  type ServedOptions,
+  type DirectoryOptions,
 } from "../served_directories.ts";
 import { Announcement } from "../mdns.ts";
 import { HOSTS, mayUseMdns } from "../mdns_permissions.ts";
 import type { Area } from "../remote_files.ts";
 
-export interface ServeOptions extends ServedOptions {
+export interface ServeOptions extends DirectoryOptions {
   readonly listen?: Address[];
   readonly announce?: boolean;
   readonly modes?: boolean;
@@ -63,20 +63,23 @@ export function addServe(program: AgentCommand): void {
     )
     .option("--no-announce", "don't let peers find this device on the local network (mDNS)")
     .option("--no-modes", "don't let peers decide which files in the inbox can be run")
-    .example("degu serve --share ~/Pictures", "to read")
-    .example("degu serve --inbox", "to write, each into its own directory of ~/Inbox")
-    .example("degu serve --share ~/Shared --inbox-for-all ~/Shared", "one directory for everything")
-    .example(
+    .addExample("degu serve --share ~/Pictures", "to read")
+    .addExample("degu serve --inbox", "to write, each into its own directory of ~/Inbox")
+    .addExample(
+      "degu serve --share ~/Shared --inbox-for-all ~/Shared",
+      "one directory for everything",
+    )
+    .addExample(
       "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
       "both, at one address",
     )
-    .does(serve);
+    .setHandler(serve);
 }
 
 async function serve(context: Context, options: ServeOptions): Promise<void> {
   checkServesAny(options);
   const { home, output, signal } = context;
-  await using device = await openOrMakeDevice(context);
+  await using device = await openOrCreateDevice(context);
   const { share, inbox } = await checkDirectories(options, home, output);
   const served = { name: device.name, share, inbox };
   const isForAll = options.inboxForAll !== undefined;
@@ -158,10 +161,10 @@ function portForOthers(servers: readonly DeviceServer[]): number | null {
   return first?.[1] ?? null;
 }
 
-export type Served = Readonly<Record<Area, string | null> & { name: string }>;
+export type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }>;
 
 /** The answer for the path `/`. */
-export type About = Readonly<Record<Area, boolean> & { name: string }>;
+export type ServerInfo = Readonly<Record<Area, boolean> & { name: string }>;
 
 /** What peers may do in the inbox, and whether it is one directory for all of them. */
 interface InboxOptions extends Pick<FilesOptions, "modes" | "write"> {
@@ -175,12 +178,12 @@ interface InboxOptions extends Pick<FilesOptions, "modes" | "write"> {
  * @param options `modes` and `write` are those of the inbox.
  */
 export function makeServeApp(
-  { name, share, inbox }: Served,
+  { name, share, inbox }: ServedDirectories,
   logger: Pick<Logger, "warn" | "record">,
   onFile: (area: Area, event: FileEvent) => void,
   { isForAll = false, write = true, modes = true }: InboxOptions = {},
 ): AppFunction {
-  const about: About = { name, share: share !== null, inbox: inbox !== null };
+  const about: ServerInfo = { name, share: share !== null, inbox: inbox !== null };
   const bytes = new TextEncoder().encode(JSON.stringify(about));
   const apps = new Map<string | null, Pick<AppObject, "handle">>();
   const files = (area: Area, dir: string, top: readonly string[], options: FilesOptions) => {

@@ -5,11 +5,11 @@ import { type Address, formatAddress } from "@degu/degu/base";
 import { join, realPath } from "../paths.ts";
 import { DEFAULT_PORT, isForOthers, isUnixAddress } from "../addresses.ts";
 import { AgentCommand, type Context, type Run } from "../command.ts";
-import { openDevice, openOrMakeDevice } from "../own_device.ts";
+import { openDevice, openOrCreateDevice } from "../own_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure } from "../failure.ts";
-import { ifThere, ownDirectory } from "../local_paths.ts";
+import { findDeviceDirectory, nullIfNotFound } from "../local_paths.ts";
 import { HOSTS } from "../mdns_permissions.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
 import { checkDirectories, checkServesAny } from "../served_directories.ts";
@@ -22,9 +22,9 @@ export function addService(program: AgentCommand): void {
     .description(
       "Writes, enables and starts a systemd service of this user, with only the permissions that it needs.",
     )
-    .example("degu service install --share ~/Pictures --inbox ~/Inbox", "as degu serve")
-    .example("degu service install sync --delete ~/Documents desk:Documents", "as degu sync")
-    .example("degu service remove", "stops and removes all of them");
+    .addExample("degu service install --share ~/Pictures --inbox ~/Inbox", "as degu serve")
+    .addExample("degu service install sync --delete ~/Documents desk:Documents", "as degu sync")
+    .addExample("degu service remove", "stops and removes all of them");
   const installing: Run = () =>
     program.run((context, ...args: unknown[]) =>
       install(context, args.at(-1) as Command, moduleOf(program.version()!))
@@ -45,7 +45,7 @@ what it writes; where there is no systemd, only prints it.`,
   service.command("remove")
     .summary("stop and remove what was installed")
     .description("Stops the services that it has installed, and removes them.")
-    .does(removeUnits);
+    .setHandler(removeUnits);
 }
 
 /** Units by their names. */
@@ -95,13 +95,13 @@ async function write(path: string, text: string): Promise<void> {
 
 /** Whether a unit is missing, or this program has written it. */
 async function isOwnOrMissing(path: string): Promise<boolean> {
-  return (await ifThere(Deno.readTextFile(path)) ?? FIRST_LINE).startsWith(FIRST_LINE);
+  return (await nullIfNotFound(Deno.readTextFile(path)) ?? FIRST_LINE).startsWith(FIRST_LINE);
 }
 
 async function removeUnits({ output }: Context): Promise<void> {
   const dir = await unitDirectory();
   const names: string[] = [];
-  if (await ifThere(Deno.stat(dir)) !== null) {
+  if (await nullIfNotFound(Deno.stat(dir)) !== null) {
     for await (const { name, isFile } of Deno.readDir(dir)) {
       const isUnit = isFile && /^degu(-sync-.*)?\.(service|timer)$/.test(name);
       if (isUnit && await isOwnOrMissing(join(dir, name))) names.push(name);
@@ -152,7 +152,7 @@ async function unitDirectory(): Promise<string> {
 }
 
 /** The permissions of a service, and the arguments of the program. */
-interface Job {
+interface UnitSpec {
   readonly read: readonly string[];
   readonly write: readonly string[];
   /** If left out, all addresses. */
@@ -169,7 +169,7 @@ async function serveUnits(
   const options = command.opts<ServeOptions>();
   checkServesAny(options);
   const { home, output } = context;
-  await using _device = await openOrMakeDevice(context);
+  await using _device = await openOrCreateDevice(context);
   const { share, inbox } = await checkDirectories(options, home, output);
   const inboxes = inbox === null ? [] : [inbox];
   const inboxOption = options.inboxForAll === undefined ? "inbox" : "inboxForAll";
@@ -179,8 +179,8 @@ async function serveUnits(
   }
   const addresses = listen.map(formatAddress);
   // The service announces itself only where others can reach it.
-  const isNear = listen.length === 0 || listen.some(isForOthers);
-  const announces = announce && isNear;
+  const isReachableFromNetwork = listen.length === 0 || listen.some(isForOthers);
+  const announces = announce && isReachableFromNetwork;
   const job = {
     read: [home, ...new Set([share ?? [], inboxes].flat())],
     write: [home, ...inboxes],
@@ -229,11 +229,11 @@ async function syncUnits(
   const path = parseRemotePath(remote);
   await using device = await openDevice(context);
   const peer = await openPeer(device, path.peer);
-  const dir = await ifThere(realPath(local));
+  const dir = await nullIfNotFound(realPath(local));
   if (dir === null) {
     throw new Failure(`there is no directory ${local} on this device: make it first`);
   }
-  const own = await ownDirectory(context.home);
+  const own = await findDeviceDirectory(context.home);
   await own.check(dir);
   const { address, find = true, move = false } = command.opts<
     { address?: Address; find?: boolean; move?: boolean }
@@ -295,14 +295,14 @@ function unitSection(description: string): string {
   return `${FIRST_LINE}[Unit]\nDescription=${description}\n`;
 }
 
-function commandLine(program: readonly string[], job: Job): string {
+function commandLine(program: readonly string[], job: UnitSpec): string {
   const { read, write, net, sys, args } = job;
   for (const path of [...read, ...write]) {
     if (path.includes(",")) {
       throw new Failure(`Deno can't be given a permission for ${path}: its name has a comma`);
     }
   }
-  const of = (...words: readonly string[]) => words.map(quotedWord).join(" ");
+  const of = (...words: readonly string[]) => words.map(quoteWord).join(" ");
   // The permissions of a compiled program are those that it was compiled with.
   if (Deno.build.standalone) return [of(...program), of(...args)].join(" \\\n  ");
   return [
@@ -326,7 +326,7 @@ function moduleOf(version: string): string {
 }
 
 /** A word of a command line of systemd, which expands what follows a percent or dollar sign. */
-function quotedWord(text: string): string {
+function quoteWord(text: string): string {
   // A line end in a word would begin another line of the unit.
   if (/\p{Cc}/u.test(text)) throw new Failure(`${text} can't be in a unit of systemd`, "USAGE");
   const literal = text.replaceAll("%", "%%").replaceAll("$", "$$$$");

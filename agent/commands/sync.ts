@@ -8,7 +8,12 @@ import { openPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { checkNotReserved } from "../remote_files.ts";
 import { IGNORE_FILE, IgnoreList, isIgnoreFile } from "../ignore.ts";
-import { checkDeleting, ifThere, ownDirectory, wildcardHint } from "../local_paths.ts";
+import {
+  checkDeleting,
+  findDeviceDirectory,
+  nullIfNotFound,
+  wildcardHint,
+} from "../local_paths.ts";
 import { repeatRuns } from "../runs.ts";
 import {
   isRemotePath,
@@ -49,23 +54,23 @@ the inbox of a peer. The contents of the first directory go into the second one;
     .option("--inbox", "copy from its inbox instead of its share")
     .option("--every <seconds>", "run again so many seconds after each run", parseEvery)
     .option("--dry-run", "say what would be done, and change nothing")
-    .namesFiles()
-    .settles()
-    .waits()
-    .connects()
-    .example("degu sync laptop:photos photos", "from there to here")
-    .example(
+    .addVerboseOption()
+    .addSettledOption()
+    .addWaitOption()
+    .addPeerOptions()
+    .addExample("degu sync laptop:photos photos", "from there to here")
+    .addExample(
       "degu sync --dry-run --delete photos laptop:photos",
       "what would be copied and deleted there",
     )
-    .example("degu sync --inbox laptop:photos photos", "back again what was synced there")
-    .example(
+    .addExample("degu sync --inbox laptop:photos photos", "back again what was synced there")
+    .addExample(
       "degu sync --exclude '*.tmp' --exclude /build/ project laptop:project",
       "without these",
     )
-    .example("degu sync --every 60 photos laptop:photos", "until it is interrupted")
-    .example("degu sync --every 10 --move outbox laptop:", "what is put into the directory")
-    .does(sync);
+    .addExample("degu sync --every 60 photos laptop:photos", "until it is interrupted")
+    .addExample("degu sync --every 10 --move outbox laptop:", "what is put into the directory")
+    .setHandler(sync);
 }
 
 interface SyncOptions {
@@ -127,20 +132,20 @@ async function syncOnce(
   const { checksum = false, delete: deletes = false, dryRun = false, exclude = [] } = given;
   const { deleteAll = false, inbox = false, maxDelete, move = false, settled } = given;
   await using device = await openDevice(context);
-  const own = await ownDirectory(context.home);
+  const own = await findDeviceDirectory(context.home);
   await own.check(root);
   using transfers = new Transfers(context, isToHere ? "get" : "put", own, { isDryRun: dryRun });
   await checkLocal(root, isToHere);
   const list = new IgnoreList(root, exclude);
-  if (list.ofPeers !== null) {
-    context.output.warn(`${list.ofPeers} has no effect: peers write there; use --exclude`);
+  if (list.ignoredPeerFile !== null) {
+    context.output.warn(`${list.ignoredPeerFile} has no effect: peers write there; use --exclude`);
   }
   const area = isToHere && !inbox ? "share" : "inbox";
   using files = await RemoteFiles.open(context, device, path.peer, area);
   if (!isToHere && await files.list([]) === null) throw await files.missing(path.names);
   if (!isToHere) checkNotReserved(path.names, files.name(path.names));
   const found = isToHere ? await files.findOrFail(path.names) : await files.find(path.names);
-  if (found === null) await files.checkWay(path.names);
+  if (found === null) await files.checkParents(path.names);
   const names = found?.names ?? path.names;
   if (found !== null && found.kind !== "directory") {
     const what = found.kind === "file" ? "a file" : OTHER_REASONS[found.reason!];
@@ -195,7 +200,7 @@ function parseEvery(text: string): number {
 }
 
 async function checkLocal(root: string, isTarget: boolean): Promise<void> {
-  const info = await ifThere(Deno.stat(root));
+  const info = await nullIfNotFound(Deno.stat(root));
   if (info === null && isTarget) return;
   if (info === null) {
     const problem = `there is no directory ${JSON.stringify(root)} on this device`;

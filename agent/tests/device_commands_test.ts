@@ -1,6 +1,6 @@
 /** degu init, id, peers, rename, forget, invite, join and completions. */
 import { defaultName } from "@degu/internal/agent/own_device.ts";
-import { countdownText } from "@degu/internal/agent/inviting.ts";
+import { formatCountdown } from "@degu/internal/agent/inviting.ts";
 import { isDeviceName } from "@degu/internal/device/identity/names.ts";
 import {
   agentCommand,
@@ -559,7 +559,7 @@ async function interruptOnTerminal(
 
 Deno.test("a countdown shows the remaining minutes and seconds", () => {
   const left = [600_000, 599_999, 61_000, 1, 0, -5].map((milliseconds) =>
-    /other device: (.*) left/.exec(countdownText(milliseconds))?.[1]
+    /other device: (.*) left/.exec(formatCountdown(milliseconds))?.[1]
   );
   assertEquals(left, ["10:00", "10:00", "1:01", "0:01", "0:00", "0:00"]);
 });

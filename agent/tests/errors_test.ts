@@ -3,8 +3,8 @@
  */
 import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError, type TransferErrorCode } from "@degu/degu/files";
-import { listenError, parseListenAddress } from "@degu/internal/agent/addresses.ts";
-import { explain, explainLine } from "@degu/internal/agent/explain.ts";
+import { parseListenAddress, toListenFailure } from "@degu/internal/agent/addresses.ts";
+import { explain, rewordLogLine } from "@degu/internal/agent/explain.ts";
 import { codeOf, ERROR_CODES, exitCodeOf, Failure } from "@degu/internal/agent/failure.ts";
 import { wildcardHint } from "@degu/internal/agent/local_paths.ts";
 import { checkNotReserved } from "@degu/internal/agent/remote_files.ts";
@@ -113,16 +113,16 @@ Deno.test("a line of the log names the path at this end, in the same words", () 
   const line = 'two: PUT "/inbox/new": PermissionDenied: Permission denied (os error 13): ' +
     "rename '/i/.degu-files/part' -> '/i/new'";
   assertMatch(
-    explainLine(line, { error: withCode(new PermissionDenied(), "EACCES") }),
+    rewordLogLine(line, { error: withCode(new PermissionDenied(), "EACCES") }),
     /^two: PUT "\/inbox\/new": [^:]+ may not write "\/i\/new"; change/,
   );
   const read = "two: GET \"/share/a\": a: Error: EIO: i/o error, read '/share/a'";
   assertEquals(
-    explainLine(read, { error: withCode(new Error(), "EIO") }),
+    rewordLogLine(read, { error: withCode(new Error(), "EIO") }),
     'two: GET "/share/a": a: the disk does not give "/share/a" (EIO); see what the log of the system ' +
       "says of the disk",
   );
-  assertEquals(explainLine("invitation: 3 wrong so far"), "invitation: 3 wrong so far");
+  assertEquals(rewordLogLine("invitation: 3 wrong so far"), "invitation: 3 wrong so far");
 });
 
 Deno.test({
@@ -178,14 +178,14 @@ Deno.test("what can't be listened at is said with its address, and another one",
     ["not here", new Deno.errors.AddrNotAvailable(), /^127\.0\.0\.1:80 is not an address of this/],
   ];
   for (const [rule, error, said] of rows) {
-    const failure = listenError([["127.0.0.1", 80]], error);
+    const failure = toListenFailure([["127.0.0.1", 80]], error);
     assert(failure instanceof Failure, rule);
     assertMatch(failure.message, said, rule);
   }
   // Of a port for everybody, and of a socket, nothing is known.
   for (const address of [["127.0.0.1", 7443], "/run/x"] as const) {
     const error = new PermissionDenied("no");
-    assertEquals(listenError([address], error), error);
+    assertEquals(toListenFailure([address], error), error);
   }
 });
 

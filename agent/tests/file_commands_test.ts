@@ -2,7 +2,7 @@
 import { ChunkedBody } from "@degu/degu/base";
 import { escapeName } from "@degu/degu/files";
 import { Failure } from "@degu/internal/agent/failure.ts";
-import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
+import { findDeviceDirectory } from "@degu/internal/agent/local_paths.ts";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import {
   formatRemotePath,
@@ -602,7 +602,7 @@ Deno.test("the directory is known by whatever path, and so is what is in it, or 
   const { path } = dir;
   await fill(path, { "state/home/peers": null, "state/home-2": null });
   await makeLinks({ [`${path}/link`]: `${path}/state/home` });
-  const own = await ownDirectory(`${path}/link`);
+  const own = await findDeviceDirectory(`${path}/link`);
   const inside = ["link", "link/peers", "state/home", "state/../state/home/peers"];
   for (const each of [...inside, "state/home/new", "link/new/deep"]) {
     await assertRejects(() => own.check(`${path}/${each}`), Failure, "keys", each);
@@ -621,7 +621,7 @@ for (const direction of ["download", "upload"] as const) {
       await using trees = await makeTrees(direction, from, { ...target, "old": "2" });
       const root = direction === "download" ? trees.target : trees.source;
       const before = await content(`${trees.target}/state`).catch(() => null);
-      const own = await ownDirectory(`${root}/state/own`);
+      const own = await findDeviceDirectory(`${root}/state/own`);
       const told = new Set<string>();
       const filter = await own.filter(root, (path) => told.add(path.join("/")));
       const { result, outcomes } = await trees.copy({ filter, delete: true });

@@ -1,18 +1,18 @@
 /** mDNS: packets, interfaces, announcing and finding. */
 import type { Address } from "@degu/degu/base";
 import {
+  AddressHints,
   Announcement,
+  discoverServices,
   findAddresses,
-  findOffers,
-  Hints,
   PAIR_SERVICE,
   recordsOf,
   SERVICE,
   type Service,
 } from "@degu/internal/agent/mdns.ts";
 import {
+  type DnsRecord,
   type InterfaceAddress,
-  type KnownRecord,
   linksOf,
   makePacketFilter,
   type Network,
@@ -30,7 +30,7 @@ import dnsPacket from "dns-packet";
 interface Packet {
   readonly type: "query" | "response";
   readonly questions?: readonly { readonly name: string; readonly type: string }[];
-  readonly answers?: readonly KnownRecord[];
+  readonly answers?: readonly DnsRecord[];
 }
 type Incoming = Required<Packet>;
 
@@ -370,7 +370,7 @@ async function search(seconds: number) {
   return {
     stranger,
     found: within(found, "found"),
-    say: (answers: readonly KnownRecord[]) => stranger.send({ type: "response", answers }),
+    say: (answers: readonly DnsRecord[]) => stranger.send({ type: "response", answers }),
     [Symbol.asyncDispose]: () => stranger[Symbol.asyncDispose](),
   };
 }
@@ -420,10 +420,10 @@ const OWN = [
   of("eth0", "2001:db8::9", "ffff:ffff:ffff:ffff::"),
 ];
 
-const hintsOfCamera = () => new Hints(CAMERA.id, INSTANCE.slice("camera".length));
+const hintsOfCamera = () => new AddressHints(CAMERA.id, INSTANCE.slice("camera".length));
 
 /** What a search believes of these records. */
-function believed(heard: readonly (readonly KnownRecord[])[]) {
+function believed(heard: readonly (readonly DnsRecord[])[]) {
   const hints = hintsOfCamera();
   for (const each of heard) hints.add(each, OWN);
   return hints.addresses();
@@ -465,7 +465,7 @@ Deno.test("an address is a hint only if it is private, of the link, or in a netw
 Deno.test("an address that can't belong to another device is no hint, port 0 is none, and there are at most 16", () => {
   const [target] = records([ADDRESS]).slice(-1);
   const address = (data: string) =>
-    ({ ...target!, type: data.includes(":") ? "AAAA" : "A", data }) as KnownRecord;
+    ({ ...target!, type: data.includes(":") ? "AAAA" : "A", data }) as DnsRecord;
   const useless = ["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255"]
     .concat(["::", "::1", "ff02::1", "::ffff:127.0.0.1", "fe80::1", "nonsense"]);
   assertEquals(believed([records([]), useless.map(address)]), []);
@@ -498,7 +498,7 @@ Deno.test("what one says of a device does not replace what another one has said"
 Deno.test("an offer has usable addresses only, and one without is none; a server is no offer", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
-  const finding = findOffers(PAIR_SERVICE, { seconds: 1, logger: SILENT }, network);
+  const finding = discoverServices(PAIR_SERVICE, { seconds: 1, logger: SILENT }, network);
   const isAsked = ({ questions }: Incoming) => questions.some(({ name }) => name === PAIR_SERVICE);
   await stranger.hears("the question", isAsked);
   const say = (letter: string, type: string, ...addresses: string[]) => {
@@ -526,7 +526,7 @@ Deno.test("names that no device has are no hints", () => {
   // Of other types nothing is read.
   for (const type of ["NSEC", "OPT", "UNKNOWN_999"]) {
     const retyped = (of: string) =>
-      all.map((each) => each.type === of ? { ...each, type } as unknown as KnownRecord : each);
+      all.map((each) => each.type === of ? { ...each, type } as unknown as DnsRecord : each);
     assertEquals([believed([retyped("SRV")]), believed([retyped("A")])], [[], []]);
   }
   for (const target of ["\ufffd.local", "degu-c.local"]) {

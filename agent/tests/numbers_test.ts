@@ -1,5 +1,10 @@
 /** Pairing by a number, with the program: two people, or one with two screens, who compare it. */
-import { Announcement, findOffers, PAIR_SERVICE, SEND_SERVICE } from "@degu/internal/agent/mdns.ts";
+import {
+  Announcement,
+  discoverServices,
+  PAIR_SERVICE,
+  SEND_SERVICE,
+} from "@degu/internal/agent/mdns.ts";
 import { decodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
 import { agentCommand, AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
 import { loopbackNetwork, SILENT } from "@degu/testing/mdns.ts";
@@ -284,7 +289,7 @@ Deno.test("what is offered is found with its name and its 16 characters, each ty
   await using stack = new AsyncDisposableStack();
   for (const service of services) stack.use(new Announcement(service, network));
   const find = async (type: string) => {
-    const found = await findOffers(type, { seconds: 2.5, logger }, network);
+    const found = await discoverServices(type, { seconds: 2.5, logger }, network);
     return found.map(({ name, id, addresses }) => [name, id, addresses.map(([, port]) => port)])
       .sort();
   };
@@ -301,7 +306,7 @@ Deno.test("an offer that ends while others are looked for is told, and is not fo
   const seen: number[] = [];
   const ended = Promise.withResolvers<void>();
   const options = { seconds: 60, logger: SILENT, signal: stop.signal };
-  const finding = findOffers(PAIR_SERVICE, options, network, ({ length }) => {
+  const finding = discoverServices(PAIR_SERVICE, options, network, ({ length }) => {
     if (seen.at(-1) === length) return;
     seen.push(length);
     if (length === 1) one[Symbol.asyncDispose]();

@@ -118,7 +118,7 @@ for (let i = 0; i < 100; i++) output.note("x".repeat(4096));
 try {
   for (;;) output.result("x".repeat(4096), {});
 } catch (error) {
-  Deno.exit(error.constructor.name === "OutputClosed" ? 7 : 8);
+  Deno.exit(error.constructor.name === "OutputClosedError" ? 7 : 8);
 }`;
   const child = await spawnScript(script, ["--no-check"]);
   await child.stderr.cancel();

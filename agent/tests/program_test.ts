@@ -4,7 +4,7 @@ import { type Address, DeguError, EmptyPreambleError, TlsError } from "@degu/deg
 import { DeviceError } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import {
-  atEveryAddress,
+  openAtEveryAddress,
   parseAddressOption,
   parseInvitingAddress,
   parseListenAddress,
@@ -12,8 +12,8 @@ import {
 } from "@degu/internal/agent/addresses.ts";
 import { openClient } from "@degu/internal/agent/peer_client.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
-import { ALREADY_THERE, explain, reasonOf } from "@degu/internal/agent/explain.ts";
-import { exitCodeOf, Failure, Interrupted } from "@degu/internal/agent/failure.ts";
+import { EXISTS_AT_PEER, explain, reasonOf } from "@degu/internal/agent/explain.ts";
+import { exitCodeOf, Failure, InterruptedError } from "@degu/internal/agent/failure.ts";
 import {
   endsCommand,
   explainTransfer,
@@ -149,7 +149,7 @@ Deno.test("a machine without IPv6 listens with IPv4 alone; what else fails is no
   const errors = [new Failure(""), new RangeError(), new Deno.errors.NotCapable(), new Error()];
   for (const error of errors) {
     const tried: string[] = [];
-    const opened = atEveryAddress(([host, port]) => {
+    const opened = openAtEveryAddress(([host, port]) => {
       tried.push(`${host} ${port}`);
       return host === "::" ? Promise.reject(error) : Promise.resolve("open");
     }, 7);
@@ -333,7 +333,7 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
     [new Failure("as it is", "USAGE"), 2, "as it is", /^$/],
     [new Failure("as it is", "REFUSED"), 3, "as it is", /^$/],
     [new DeguError("as it is"), 1, "as it is", /^$/],
-    [new Interrupted(), 130, "interrupted", /^$/],
+    [new InterruptedError(), 130, "interrupted", /^$/],
     [
       new TlsError("UNTRUSTED", "why", { address: ["::1", 7443] }),
       3,
@@ -422,7 +422,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
     [status(404), "get", "it is not there any more"],
     [status(303), "get", `it is a directory by now: ${again}`],
     [status(418), "get", `the peer has answered with status 418; ${version}`],
-    [refused(412, "put"), "put", ALREADY_THERE],
+    [refused(412, "put"), "put", EXISTS_AT_PEER],
     [refused(412, "delete"), "delete", `${changed} ${again}`],
     [changedThere("/a", { status: 412 }), "put", `${changed} ${again}`],
     [refused(409, "put"), "put", `${busy}: ${again} in a moment, which then says what`],
@@ -474,7 +474,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
 Deno.test("the next file is tried if only this one has failed", () => {
   const goesOn = [
     ...[403, 404, 412, 413].map(status),
-    new Failure(ALREADY_THERE),
+    new Failure(EXISTS_AT_PEER),
     new Deno.errors.PermissionDenied(),
     new TransferError("CHANGED", ""),
   ];

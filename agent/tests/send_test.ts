@@ -1,5 +1,5 @@
 /** degu send and degu receive: once, without pairing. */
-import { DONE_URI, END_URI, findSources, Sending } from "@degu/internal/agent/sending.ts";
+import { DONE_URI, END_URI, findSources, SendSession } from "@degu/internal/agent/sending.ts";
 import { createHash } from "node:crypto";
 import { json, reply } from "@degu/degu";
 import { Device } from "@degu/degu/device";
@@ -235,7 +235,7 @@ Deno.test("where nobody comes in time, or it is interrupted before, the sender f
 Deno.test("nothing but what was named can be read, and nothing written", async () => {
   await using place = await Place.make({ file: "file", other: "other", "dir/x": "x" });
   const sources = await findSources([place.at("src/file"), place.at("src/dir")], []);
-  const sending = new Sending(sources, { warn: () => {} }, () => {});
+  const sending = new SendSession(sources, { warn: () => {} }, () => {});
   const statusOf = async (method: "GET" | "PUT" | "DELETE" | "POST", uri: string) => {
     const body = method === "PUT" ? new Body(new Blob(["x"]).stream(), 1) : null;
     await using response = await callApp(sending.app, mkreq(method, uri, {}, body));
@@ -350,7 +350,7 @@ Deno.test("a sender that fails when it is told that all has arrived is said to h
 Deno.test("that all has arrived is said once more after a lost connection", async () => {
   await using place = await Place.make({ file: "x" });
   await using device = await Device.open(place.at("sender"), { name: "sender" });
-  const sending = new Sending(
+  const sending = new SendSession(
     await findSources([place.at("src/file")], []),
     { warn: () => {} },
     () => {},

@@ -5,7 +5,7 @@ import { Device } from "@degu/degu/device";
 import { downloadTree, type FileEvent, uploadTree } from "@degu/degu/files";
 import { makeServeApp } from "@degu/internal/agent/commands/serve.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
-import { type Output, OutputClosed } from "@degu/internal/agent/output.ts";
+import { type Output, OutputClosedError } from "@degu/internal/agent/output.ts";
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
 import { checkInbox, checkServed } from "@degu/internal/agent/served_directories.ts";
 import { entries, fill, tempDir } from "@degu/testing/directories.ts";
@@ -325,7 +325,7 @@ function printed(
     note: add,
     warn: add,
     result: (_text: string, object: unknown) => {
-      if (how === "closed") throw new OutputClosed("the output was closed");
+      if (how === "closed") throw new OutputClosedError("the output was closed");
       add(object);
     },
   } as unknown as Output;

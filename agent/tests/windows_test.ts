@@ -1,7 +1,7 @@
 /** What the program does otherwise on Windows, as far as that shows on every system. */
 import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
 import { pathIn } from "@degu/internal/agent/download_target.ts";
-import { findHome, personalDirectory } from "@degu/internal/agent/own_device.ts";
+import { findHome, homeDirectory } from "@degu/internal/agent/own_device.ts";
 import { isRemotePath, parseRemotePath } from "@degu/internal/agent/remote_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
@@ -42,7 +42,7 @@ Deno.test("on Windows the device is in the local data of the profile, and no oth
     read.push(name);
     return values[name];
   });
-  assertEquals([findHome(undefined), personalDirectory()], ["/local/degu", "/profile"]);
+  assertEquals([findHome(undefined), homeDirectory()], ["/local/degu", "/profile"]);
   assertEquals(read, ["LOCALAPPDATA", "USERPROFILE"]);
   delete values["LOCALAPPDATA"];
   assertThrows(() => findHome(undefined), Error, "LOCALAPPDATA is not set: use --home DIR");

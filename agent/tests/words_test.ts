@@ -5,7 +5,7 @@
 import { ProtocolError, TlsError } from "@degu/degu";
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
-import { explain, explainingLogger, explainLine } from "@degu/internal/agent/explain.ts";
+import { explain, explainingLogger, rewordLogLine } from "@degu/internal/agent/explain.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { progressLine } from "@degu/internal/agent/progress_bar.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
@@ -268,7 +268,7 @@ Deno.test("what the log says of others is said to people in their words", async 
     ],
   ];
   await eachRow(t, rows, (_rule, line, said, error) => {
-    assertEquals(explainLine(line, error === null ? undefined : { who: from, error }), said);
+    assertEquals(rewordLogLine(line, error === null ? undefined : { who: from, error }), said);
     return Promise.resolve();
   });
 });

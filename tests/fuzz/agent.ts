@@ -1,7 +1,7 @@
 /** What strangers send to the agent by mDNS. */
 
-import { Hints, SERVICE } from "@degu/internal/agent/mdns.ts";
-import type { KnownRecord } from "@degu/internal/agent/mdns_links.ts";
+import { AddressHints, SERVICE } from "@degu/internal/agent/mdns.ts";
+import type { DnsRecord } from "@degu/internal/agent/mdns_links.ts";
 import { Buffer } from "node:buffer";
 import { formatAddress, parseAddress } from "@degu/degu/base";
 import { fromLatin1, latin1 } from "../support/wire_grammar.ts";
@@ -10,8 +10,8 @@ import type { Random } from "./random.ts";
 import coder from "dns-packet";
 
 interface Packet {
-  readonly answers: readonly KnownRecord[];
-  readonly additionals: readonly KnownRecord[];
+  readonly answers: readonly DnsRecord[];
+  readonly additionals: readonly DnsRecord[];
 }
 
 // The package has no types of its own.
@@ -34,7 +34,7 @@ const HOSTS = [
 ];
 const HOSTS6 = ["fe80::1", "::1", "::", "ff02::fb", "2001:db8::7", "::ffff:10.0.0.1", "fc00::9"];
 
-function makeRecord(random: Random): KnownRecord {
+function makeRecord(random: Random): DnsRecord {
   const [name, target] = [random.pick(NAMES), random.pick(NAMES)];
   const data = random.pick(
     [
@@ -48,7 +48,7 @@ function makeRecord(random: Random): KnownRecord {
   return { name, ttl: random.pick([0, 1, 120, 2 ** 31 - 1]), ...data };
 }
 
-/** `Hints`: whatever a packet says, what comes of it can be connected to. */
+/** `AddressHints`: whatever a packet says, what comes of it can be connected to. */
 export const mdnsPackets: Fuzzer = {
   name: "mdns-packet",
   grammar(random) {
@@ -64,7 +64,7 @@ export const mdnsPackets: Fuzzer = {
     } catch {
       return "rejected"; // as the library does, which reports a warning then
     }
-    const hints = new Hints(ID, `-${SHORT}.${SERVICE}`);
+    const hints = new AddressHints(ID, `-${SHORT}.${SERVICE}`);
     for (let again = 0; again < 2; again++) {
       hints.add([...packet.answers, ...packet.additionals], []);
     }

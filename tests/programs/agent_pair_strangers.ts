@@ -6,7 +6,7 @@
 import type { Address } from "@degu/degu";
 import { Client } from "@degu/degu/client";
 import { Device, PairingError } from "@degu/degu/device";
-import { findOffers, PAIR_SERVICE } from "@degu/internal/agent/mdns.ts";
+import { discoverServices, PAIR_SERVICE } from "@degu/internal/agent/mdns.ts";
 import { commitmentTo, encodeMessage, makeRandom } from "@degu/internal/device/pairing_messages.ts";
 import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
@@ -26,7 +26,7 @@ async function disturb(): Promise<void> {
   const stop = new AbortController();
   const found = Promise.withResolvers<readonly Address[]>();
   const options = { seconds: 60, signal: stop.signal };
-  const finding = findOffers(PAIR_SERVICE, options, undefined, (offers) => {
+  const finding = discoverServices(PAIR_SERVICE, options, undefined, (offers) => {
     const offer = offers.find(({ name }) => name === "one");
     if (offer !== undefined && offers.length >= Number(count)) found.resolve(offer.addresses);
   }).catch(() => {});

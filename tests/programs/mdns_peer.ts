@@ -5,8 +5,8 @@
 
 import {
   Announcement,
+  discoverServices,
   findAddresses,
-  findOffers,
   PAIR_SERVICE,
 } from "@degu/internal/agent/mdns.ts";
 
@@ -14,7 +14,7 @@ const [task = "", id = ""] = Deno.args;
 if (task === "find") {
   console.log(JSON.stringify(await findAddresses(id)));
 } else if (task === "offers") {
-  console.log(JSON.stringify(await findOffers(PAIR_SERVICE, {})));
+  console.log(JSON.stringify(await discoverServices(PAIR_SERVICE, {})));
 } else {
   const type = task === "offer" ? { type: PAIR_SERVICE } : {};
   await using announced = new Announcement({

@@ -6,7 +6,7 @@ import { parseAddress } from "@degu/degu/base";
 import { makeDevice, recordAt } from "./device_pairs.ts";
 import { denoRun, startCommand } from "./commands.ts";
 import { tempDir } from "./directories.ts";
-import { Interrupted } from "@degu/internal/agent/failure.ts";
+import { InterruptedError } from "@degu/internal/agent/failure.ts";
 import type { Streams } from "@degu/internal/agent/output.ts";
 import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
 import { Shown } from "./processes.ts";
@@ -91,7 +91,7 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
     },
   };
   const interruption = new AbortController();
-  const interrupt = () => interruption.abort(new Interrupted());
+  const interrupt = () => interruption.abort(new InterruptedError());
   const run = async () => {
     const caught = { signal: interruption.signal, interrupt, [Symbol.dispose]: () => {} };
     const code = await runProgram(args, streams, caught);
