@@ -1,4 +1,4 @@
-/** Addresses that a person gives, and those that another device is given. */
+/** Addresses of the command line, and addresses for other devices. */
 
 import { InvalidArgumentError } from "commander";
 import {
@@ -34,7 +34,7 @@ export function isForOthers(address: Address): address is HostOrScopedAddress {
   return !isUnixAddress(address) && parseHost(address[0])?.reach !== "loopback";
 }
 
-/** The address beside another one: with the next port, or any free one. */
+/** Returns the same address with the next port; port 0 stays. */
 export function withNextPort([host, port, ...scope]: HostOrScopedAddress): HostOrScopedAddress {
   const next = port === 0 ? 0 : port + 1;
   return scope.length === 0 ? [host, next] : [host, next, scope[0], scope[1]];
@@ -51,7 +51,7 @@ export function parseAddressOption(text: string): Address {
     const described = describeArgumentError(error);
     if (described === null) throw error;
     const { argument, problem } = described;
-    // The library's problem has an example for programs; people get one for the command line.
+    // Replace the example for programs by one for the command line.
     const advised = problem.replace(/: write \[.*/s, ": write it as in fe80::1%eth0");
     throw new InvalidArgumentError(argument === "address[1]" ? `the port ${advised}` : advised);
   }
@@ -96,11 +96,10 @@ export function parseServingAddress(text: string): HostOrScopedAddress {
 }
 
 /**
- * The addresses to send to a new peer: those given; else those where `degu serve` runs, which are
- * looked up when they are sent; else the default port of every address of this machine, where
- * `degu serve` may be started later.
+ * Finds the addresses to send to a new peer: those of the option; else those of a running `degu
+ * serve`, which the library looks up later; else the default port of every address of this machine.
  *
- * @returns `undefined` for those that are looked up.
+ * @returns `undefined` if the library looks them up.
  */
 export async function servingAddresses(
   output: Output,
@@ -117,7 +116,7 @@ export async function servingAddresses(
   return undefined;
 }
 
-/** Opens something that listens at every address: on a machine without IPv6, with IPv4 alone. */
+/** Opens a listener at every address; on a machine without IPv6 only with IPv4. */
 export async function openAtEveryAddress<T>(
   open: (address: [host: string, port: number]) => Promise<T>,
   port: number,
@@ -125,14 +124,14 @@ export async function openAtEveryAddress<T>(
   try {
     return await open(["::", port]);
   } catch (error) {
-    // These would fail again.
+    // A second attempt would fail with the same error.
     const final = [Failure, RangeError, Deno.errors.NotCapable];
     if (final.some((each) => error instanceof each)) throw error;
     return await open(["0.0.0.0", port]);
   }
 }
 
-/** The error of addresses at which nothing can listen; of several, nobody knows which is meant. */
+/** Converts the error of listening at one of these addresses to a failure with advice. */
 export function toListenFailure(addresses: readonly Address[], error: unknown): unknown {
   const texts = addresses.map(formatAddress);
   const said = texts.join(", or ");
@@ -155,7 +154,7 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
   return error;
 }
 
-/** Resolves when the servers serve; without addresses there is one, at every address. */
+/** Starts a server for each address; without addresses one server, at every address. */
 export async function listen(
   start: (address: Address) => Promise<DeviceServer>,
   given: Address[] | undefined,

@@ -14,7 +14,7 @@ export interface Context {
   /** Is aborted by the first SIGINT or SIGTERM: commands clean up and reject with its reason. */
   readonly signal: AbortSignal;
   readonly options: CommonOptions;
-  /** The name of the peer that was asked for last, to which an error without a peer belongs. */
+  /** The name of the last requested peer. It is the peer of errors without one. */
   peer?: string;
 }
 
@@ -28,23 +28,20 @@ export interface CommonOptions {
   readonly find?: boolean;
   /** Seconds to wait for a peer that is off. */
   readonly wait?: number;
-  /** Whether each file of a directory is named. */
+  /** Whether to print each file of a directory. */
   readonly verbose?: boolean;
 }
 
-/**
- * The work of a command, with its operands and its options. The result is the exit code, if it is
- * not 0.
- */
+/** Runs a command with its operands and options. Resolves to the exit code, if it is not 0. */
 type Action<Args extends unknown[]> = (context: Context, ...args: Args) => Promise<number | void>;
 
 export type Run = <Args extends unknown[]>(
   action: Action<Args>,
 ) => (...args: Args) => Promise<void>;
 
-/** A command of the program, with what several of them have. */
+/** A command of the program. Its methods add options that several commands have. */
 export class AgentCommand extends Command {
-  /** Runs what a command does. */
+  /** Wraps the action of a command. */
   readonly run: Run;
   #heading = "\nExamples:\n";
 
@@ -91,7 +88,7 @@ export class AgentCommand extends Command {
     );
   }
 
-  /** Adds the option of commands that name each file of a directory only if asked to. */
+  /** Adds the option to print each file of a directory. */
   addVerboseOption(): this {
     return this.option(
       "--verbose",
@@ -108,7 +105,7 @@ export class AgentCommand extends Command {
     );
   }
 
-  /** Adds the option of commands that look for another device, which need not be a peer. */
+  /** Adds the address of a device that is not a peer yet. */
   addAddressOption(): this {
     return this.option(
       "--address <address>",
@@ -137,8 +134,7 @@ export function repeated<T>(parse: (text: string) => T): (text: string, before?:
 }
 
 /**
- * Reads an option that may be given once: otherwise the first of two directories would be ignored
- * silently.
+ * Reads an option that may be given once. Commander would ignore the first of two values silently.
  */
 export function parseOnce(text: string, before?: string): string {
   if (before === undefined) return text;
@@ -155,7 +151,7 @@ export function parseSeconds(text: string): number {
   );
 }
 
-/** Refuses an option that does nothing without directories: nobody would see that. */
+/** Refuses `--settled` without directories, where it has no effect. */
 export function checkSettled(settled: number | undefined, recursive: boolean): void {
   if (settled === undefined || recursive) return;
   throw new Failure("--settled is for directories: add -r", "USAGE");

@@ -1,4 +1,4 @@
-/** Where the files of a peer go on this device, and the copying of one to its place. */
+/** The targets of downloads on this device. */
 
 import { dirname } from "node:path";
 import { nameProblem } from "@degu/degu/agent_support";
@@ -15,13 +15,9 @@ interface LocalTarget {
   readonly isDirectory: boolean;
 }
 
-/**
- * Decides between the two meanings of a target: a directory to put files into, or the new name of
- * the only file.
- */
+/** Finds out whether a target is a directory for the files, or the new name of the only file. */
 export async function findTarget(path: string, several: boolean): Promise<LocalTarget> {
-  // With all permissions, Deno passes the slash at the end on to the system, which then finds no
-  // file.
+  // With all permissions, Deno passes a trailing slash to the system, which then finds no file.
   const info = await nullIfNotFound(Deno.stat(resolve(path)));
   const isDirectory = info?.isDirectory || several || path.endsWith("/");
   if (isDirectory && info?.isDirectory === false) throw notDirectoryFailure(path);
@@ -35,7 +31,7 @@ export async function findTarget(path: string, several: boolean): Promise<LocalT
 }
 
 /**
- * The path of the copy of a directory; `name` is `undefined` for everything that is shared. A
+ * Finds the path for the copy of a directory; `name` is `undefined` for the whole share. A
  * directory always goes below the target, so repeating a command has the same result. The target
  * may be a link; a directory below it may not.
  */
@@ -72,7 +68,7 @@ function notDirectoryFailure(path: string): Failure {
   return new Failure(`${path} is not a directory: choose another target`);
 }
 
-/** Copies a file of a peer to a path, unless the same one is there. */
+/** Makes the job that copies a file of a peer to a path, unless the target has the same content. */
 export function downloadJobOf(
   files: RemoteFiles,
   { names, size }: Pick<RemoteEntry, "names" | "size">,

@@ -1,4 +1,4 @@
-/** The words of errors: what went wrong, and what to do. */
+/** Error messages for users: the reason, and the advice. */
 
 import {
   EmptyPreambleError,
@@ -18,7 +18,7 @@ import { MAX_NUMBERS } from "./numbers.ts";
 import { formatBytes } from "./output.ts";
 import { SYSTEM_ERROR, systemProblem } from "./system_errors.ts";
 
-/** What a line says after an address and a colon, in place of the words of OpenSSL. */
+/** The reasons that replace the message of OpenSSL behind an address. */
 const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
   UNTRUSTED: "another device answers there, or the peer has a new identity",
   NOT_TLS: "another program answers there",
@@ -41,11 +41,11 @@ const UNREACHABLE_HINT =
   'check that "degu serve" runs there, that the two are in one network, and that ' +
   "no firewall is in between; if its address has changed, give the new one with --address";
 
-/** What is said where a machine has answered, and nothing listens there. */
+/** The advice if a machine has refused the connection. */
 const REFUSED_HINT =
   'check that "degu serve" runs there; if its address has changed, give the new one with --address';
 
-/** What is said where a peer could not be looked for. */
+/** The advice if the permissions for mDNS are missing. */
 const DISCOVERY_ADVICE = `, or let it be looked for, with --allow-net=${
   HOSTS.join(",")
 } --allow-sys=networkInterfaces`;
@@ -60,13 +60,13 @@ export function errorObject(error: unknown, peer: string | undefined): Record<st
   return { code: codeOf(error), message: explain(error), path, peer: about };
 }
 
-/** The reason for an error, with advice. */
+/** Returns the reason for an error, with advice. */
 export function explain(error: unknown): string {
   const [reason, hint] = reasonAndHint(error);
   return hint === undefined ? reason : `${reason}; ${hint}`;
 }
 
-/** The reason for an error, for a message that doesn't require any action yet. */
+/** Returns the reason for an error, without advice. */
 export function reasonOf(error: unknown): string {
   return reasonAndHint(error)[0];
 }
@@ -92,7 +92,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
   if (isUnreachable(error)) {
     const attempts = attemptsOf(error);
     const reasons = attempts.map(attemptProblem).join("; ");
-    // A peer that hangs is connected: its kernel accepts, but its program sends nothing.
+    // The kernel of a hanging peer accepts connections, but its program does not send data.
     const hangs = (each: unknown) =>
       each instanceof Deno.errors.TimedOut && !describeConnectionError(each)!.isConnecting;
     return attempts.some(hangs) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
@@ -136,7 +136,7 @@ export function notConfirmedThere(name: string): string {
 
 export const RUN_BOTH_AGAIN = "run both commands again";
 
-/** What to do about a failed pairing, by its finer reason or its code. */
+/** The advice for a failed pairing, by its reason or its code. */
 const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> = {
   "timed out": "; try again, and answer at both devices",
   "busy": ": if nobody of you has started that, answer no there; then run the same command again",
@@ -189,7 +189,7 @@ function hasFault(error: unknown, fault: ConnectionFault): boolean {
   return describeConnectionError(error)?.fault === fault;
 }
 
-/** The errors of all addresses, without the library's advice, which is meant for programs. */
+/** Returns the errors of all addresses. */
 function attemptsOf(error: Error): readonly unknown[] {
   const { cause } = error;
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [];
@@ -199,22 +199,19 @@ function attemptsOf(error: Error): readonly unknown[] {
 export const EXISTS_LOCALLY = "another file of this name is here already: replace it with --force";
 export const EXISTS_AT_PEER = "another file of this name is there: replace it with --force";
 
-/** Why `degu serve` has refused a connection or lost one, by the code of its error. */
+/** The log texts for refused connections, by the code of the error. */
 const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
   NOT_TLS: ": refused: it is another program, such as a browser",
   NO_CERTIFICATE: ": refused: it is another program, without the certificate of a device",
   UNTRUSTED: ': refused: it is a device that is not paired with this one; "degu pair" pairs them',
 } satisfies Partial<Record<TlsErrorCode | ProtocolErrorCode, string>>;
 
-/** A stranger may have asked, and as long as its question is open, no other device can ask. */
+/** Strangers can use up the numbers of an invitation. */
 const NUMBERS_USED_UP =
   `${MAX_NUMBERS} devices have asked, and no number was confirmed, so no other one can ask: use a ` +
   "line, or run the same command again; if you did not start them, somebody else in this network did";
 
-/**
- * Says a line of the library's log for people: in the same words if it ends with an error of the
- * system, and with what to do here.
- */
+/** Rewords a log line of the library for users, and adds advice. */
 export function rewordLogLine(
   line: string,
   { who, error }: Partial<LogDetails> = {},
@@ -239,14 +236,14 @@ export function rewordLogLine(
     : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
 }
 
-/** A peer, and what it has asked for last. */
+/** The last request of a peer. */
 export interface PeerRequest {
   readonly peer: string;
   readonly file: string | undefined;
 }
 
 /**
- * Makes a logger that gets each line of the library's log in the words of the program.
+ * Makes a logger that rewords each log line of the library.
  *
  * @param requestOf Finds the peer behind a connection, by its name in the log.
  */
@@ -256,7 +253,7 @@ export function explainingLogger(
 ): Required<Logger> {
   const record: Required<Logger>["record"] = (level, message, details) => {
     const { who, error } = details;
-    // A peer tries several addresses, and leaves where it is not the first to get through.
+    // A peer tries several addresses at once, and closes all but the first connection.
     if (details.kind === "handshake" && error instanceof TlsError && error.code === "CLOSED") {
       return;
     }
@@ -275,7 +272,7 @@ export function explainingLogger(
   };
 }
 
-/** Writes the figures of a line on space for people. */
+/** Formats the byte counts of a log line about free space. */
 function inUnits(text: string): string {
   return text.replace(
     /(\d+)(?: bytes)?(?= are (?:needed|free)| of interrupted)/g,

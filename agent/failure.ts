@@ -4,11 +4,11 @@ import { describeArgumentError, EmptyPreambleError, TlsError } from "@degu/degu/
 import { describeConnectionError, isTransient, StatusError } from "@degu/degu/client";
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError, type TransferErrorCode } from "@degu/degu/files";
-// The whole of files.ts would be loaded by commands that move no file, too.
+// Commands that transfer no file would also load all of files.ts.
 
 export const FAILED = 1;
 const USAGE = 2;
-/** A device is not paired with the other one, or the other one has refused. */
+/** The two devices are not paired, or the other device has refused this one. */
 export const REFUSED = 3;
 export const INTERRUPTED = 130;
 
@@ -34,7 +34,7 @@ export interface FailureOptions extends ErrorOptions {
   readonly peer?: string | undefined;
 }
 
-/** A command failed; the message says what to do next. */
+/** The failure of a command. The message advises the user. */
 export class Failure extends Error {
   readonly code: ErrorCode;
   readonly path: string | undefined;
@@ -49,7 +49,7 @@ export class Failure extends Error {
   }
 }
 
-/** No address of a peer is known; a search may find one later. */
+/** The failure of a peer without a known address. A later search may find one. */
 export class NoAddressFailure extends Failure {}
 
 /** The abort reason of a command that SIGINT or SIGTERM has interrupted. */
@@ -62,9 +62,9 @@ export function exitCodeOf(error: unknown): number {
   return ERROR_CODES[codeOf(error)];
 }
 
-/** Whether a peer has refused this device, or the other way round. */
+/** Whether a peer has refused this device, or this device the peer. */
 function isRefusal(error: unknown): boolean {
-  // A closed connection and an answer without TLS say nothing about trust: no device has refused.
+  // A closed connection, and a response without TLS, are no refusals by a device.
   return error instanceof EmptyPreambleError ||
     error instanceof TlsError && error.code !== "CLOSED" && error.code !== "NOT_TLS";
 }
@@ -87,7 +87,7 @@ const TRANSFER_CODES: Partial<Record<TransferErrorCode, ErrorCode>> = {
   ...{ SAME_NAME: "ALREADY_THERE", ONLY_ADDS: "ALREADY_THERE", OVER_LIMIT: "ALREADY_THERE" },
 };
 
-/** The codes of transfers that a peer has refused: the status says more. */
+/** The codes of transfers for which the status of the peer is more specific. */
 const REFUSED_CODES: ReadonlySet<TransferErrorCode> = new Set([
   ...["TARGET_CHANGED", "IN_THE_WAY", "ONLY_ADDS"] as const,
 ]);
@@ -121,7 +121,7 @@ export function hasStatus(error: unknown, status: number): boolean {
   return error instanceof StatusError && error.status === status;
 }
 
-/** Whether the connection broke off; a refusal by the peer is no such error. */
+/** Whether the connection was lost. */
 export function isConnectionLost(error: unknown): boolean {
   return !isTransferError(error) && isTransient(error);
 }
@@ -139,26 +139,23 @@ export function codeOf(error: unknown): ErrorCode {
     const isRefused = cause instanceof StatusError && REFUSED_CODES.has(code);
     return isRefused ? codeOf(cause) : TRANSFER_CODES[code] ?? codeOf(cause);
   }
-  // Any other error of TLS means that no service for this program answers.
+  // After any other error of TLS, another program answers.
   if (error instanceof TlsError || isUnreachable(error)) return "NO_ADDRESS";
   if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
   const system = `${errorCodeOf(error)}`;
   return SYSTEM_CODES.find(([each]) => each.test(system))?.[1] ?? "FAILED";
 }
 
-/**
- * Whether an error means that nothing answers at an address, or that the host answers, but nothing
- * there is a service for this program.
- */
+/** Whether no server of this program answers at the addresses. */
 export function isUnreachable(error: unknown): boolean {
   if (error instanceof DeviceError && error.code === "UNREACHABLE") return true;
-  // A peer that hangs up in place of an answer is there.
+  // A peer that closes the connection without a response is running.
   if (error instanceof EmptyPreambleError) return false;
   const described = describeConnectionError(error);
   return described !== null && described.fault !== "broken";
 }
 
-/** Whether a peer is off, or not where it is looked for. */
+/** Whether a peer is off, or has no known address. */
 export function isPeerOffline(error: unknown): boolean {
   return isUnreachable(error) || error instanceof NoAddressFailure;
 }
@@ -169,8 +166,8 @@ const OPTIONS_OF_ARGUMENTS: Readonly<Record<string, string>> = {
 };
 
 /**
- * The library's error about an argument, with the argument's name on the command line; any other
- * error as it is.
+ * Converts the library's error about an argument to a failure that names the option; returns any
+ * other error unchanged.
  */
 export function toUsageFailure(error: unknown): unknown {
   const isName = error instanceof PairingError && error.code === "NAME_TAKEN";

@@ -1,6 +1,6 @@
 /**
- * What to leave out of a directory: lines as in `.gitignore`, from the command line and from a file
- * in that directory.
+ * The patterns of files to leave out of a directory, as in `.gitignore`: from the command line, and
+ * from a file in the directory.
  */
 
 import { dirname } from "node:path";
@@ -27,7 +27,7 @@ const OPTIONS = { ignorecase: false, allowRelativePaths: true };
 
 /** The patterns of a directory of this device. The last one that matches a path decides. */
 export class IgnoreList {
-  /** The path of a list that has no effect, since a peer may have written it; `null` without. */
+  /** The path of a list that is ignored because a peer may have written it; else `null`. */
   readonly ignoredPeerFile: string | null = null;
   readonly #path: string;
   readonly #bytes: Uint8Array | null = null;
@@ -38,7 +38,7 @@ export class IgnoreList {
    * Reads the list in a directory, which may be missing.
    *
    * @param more Lines that come after those of the list.
-   * @throws {Failure} if there is a list that can't be read.
+   * @throws {Failure} if the list can't be read.
    */
   constructor(dir: string, more: readonly string[]) {
     this.#path = join(dir, IGNORE_FILE);
@@ -48,10 +48,7 @@ export class IgnoreList {
     this.#rules.add(more);
   }
 
-  /**
-   * Whether a path itself is left out. The caller doesn't ask for paths in a directory that is left
-   * out.
-   */
+  /** Whether a path matches. The caller doesn't pass paths in a directory that is left out. */
   ignores(path: readonly string[], isDirectory: boolean): boolean {
     // The library takes a backslash for a slash on Windows, where no name has one: such a name of a
     // peer fails when it is copied.
@@ -63,7 +60,7 @@ export class IgnoreList {
   /**
    * Looks at the list again.
    *
-   * @throws {Failure} if it has other bytes: an editor may have been saving it when it was read.
+   * @throws {Failure} if the bytes differ: an editor may have been saving the list.
    */
   checkUnchanged(): void {
     if (this.ignoredPeerFile !== null) return;
@@ -79,12 +76,14 @@ export class IgnoreList {
   }
 }
 
-/** Whether a disk may take a name for that of the list: some ignore case, and more. */
+/**
+ * Whether a disk may open the list by this name. Some disks ignore case and invisible characters.
+ */
 export function isIgnoreFile(name: string): boolean {
   return bareName(name).toUpperCase().toLowerCase() === IGNORE_FILE;
 }
 
-/** Reads a list; `null` if nothing has its name. */
+/** Reads a list; `null` if it is missing. */
 function readList(path: string): Uint8Array | null {
   try {
     const { isFile, size } = Deno.statSync(path);
@@ -93,7 +92,7 @@ function readList(path: string): Uint8Array | null {
   } catch (error) {
     if (error instanceof Failure) throw error;
     if (!isMissing(error)) throw toListFailure(error);
-    // A link to nothing, as to a disk that is not mounted, is a list that can't be read.
+    // A dangling link, as to a disk that is not mounted, is an unreadable list.
     if (isThere(path)) throw invalidListFailure(path);
     return null;
   }
@@ -130,7 +129,7 @@ function linesOf(bytes: Uint8Array, path: string): string[] {
   return lines;
 }
 
-/** Ignoring a list that can't be read would copy or delete too much. */
+/** Without the patterns, the command would copy or delete too much. */
 function invalidListFailure(path: string): Failure {
   return new Failure(
     `${
@@ -141,8 +140,8 @@ function invalidListFailure(path: string): Failure {
 }
 
 /**
- * Whether peers write into a directory: a server of files has a directory of its own in each one
- * that takes them. The directories above are asked as far as this program may read.
+ * Whether a directory is in an inbox: a server has its reserved directory in each inbox. Looks at
+ * the parent directories as far as the permissions allow.
  */
 function isInInbox(dir: string): boolean {
   for (let at = realPathSync(dir);; at = dirname(at)) {

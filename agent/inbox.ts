@@ -1,4 +1,4 @@
-/** The inbox of `degu serve`: a directory in it for each peer, which no other peer sees. */
+/** The inbox of `degu serve`, with a private directory for each peer. */
 
 import { giveNewName, presenceOf, syncIfPossible } from "@degu/degu/agent_support";
 import type { Peer } from "@degu/degu/device";
@@ -11,7 +11,7 @@ import { codeOf, type ErrorCode, Failure } from "./failure.ts";
 /** The directory of a `FilesApp` for unfinished files, which no peer can list, read or write. */
 export const RESERVED = ".degu-files";
 
-/** The record of a directory's owner: a single one for good, also after a `degu forget`. */
+/** The owner of a directory, for good: also after a `degu forget`. */
 interface Ownership {
   readonly id: string;
   /** The name that the peer had. */
@@ -21,24 +21,27 @@ interface Ownership {
 }
 
 /**
- * The names of the records, one for each directory. They lie in the reserved directory of the
- * inbox: with `--inbox-for-all` no peer can read or write them, either.
+ * The names of the records, one for each directory. Peers can't access the reserved directory that
+ * has them, not even with `--inbox-for-all`.
  */
 const OWNER_NAME = /^owner-(.+)$/;
 
-/** What a person's own programs leave in a directory, and the system in the root of a disk. */
+/** Names that a file manager or the system creates in a directory. */
 const FOREIGN_NAMES = /^(\..*|lost\+found)$/s;
 
-/** The inbox, or the directory of a peer, is not what it has to be; the peer is not told why. */
+/**
+ * The inbox, or the directory of a peer, is missing or of another kind. The peer does not get the
+ * reason.
+ */
 class InboxError extends Error {}
 
-/** The refusal of a request to the inbox: what the log says, and what the peer gets. */
+/** The refusal of a request to the inbox: the log message, and the response. */
 interface InboxRefusal {
   readonly message: string;
   readonly response: ResponseTuple;
 }
 
-/** The responses to errors of the system; others are bugs, or happen once. */
+/** The responses to errors of the system. Other errors are answered with 500. */
 const SYSTEM_RESPONSES: Partial<Record<ErrorCode, ResponseTuple>> = {
   FULL: [507, "Insufficient Storage", {}, null],
   NOT_PERMITTED: [403, "Forbidden", {}, null],
@@ -47,7 +50,7 @@ const SYSTEM_RESPONSES: Partial<Record<ErrorCode, ResponseTuple>> = {
 /** The refusal of a request for which the inbox can't be used; `null` for bugs. */
 export function refusalOf(error: unknown): InboxRefusal | null {
   if (error instanceof InboxError) {
-    // As from a FilesApp whose directory is not there.
+    // The same response as that of a FilesApp without its directory.
     const headers = { "root-gone": "?1" };
     return { message: error.message, response: [503, "Service Unavailable", headers, null] };
   }
@@ -75,10 +78,10 @@ export class Inbox {
   }
 
   /**
-   * Checks that everything in the inbox is the directory of a peer: peers would neither find nor
-   * see anything else, such as the files of an inbox for all.
+   * Checks that everything in the inbox is the directory of a peer. Peers would not see other
+   * files, such as those of an inbox for all.
    *
-   * @throws {Failure} if something is not.
+   * @throws {Failure} otherwise.
    */
   async check(): Promise<void> {
     const names = await this.#names();
@@ -105,11 +108,11 @@ export class Inbox {
   }
 
   /**
-   * Finds the directory of a peer under its name, or chooses one, which is still to be made: never
-   * one that another device has had, nor one that is recorded for nobody.
+   * Finds the name of the directory of a peer, or records a free name: never the directory of
+   * another device, and never one with a damaged record.
    *
    * @returns The name of the directory.
-   * @throws {InboxError} if the inbox is not there.
+   * @throws {InboxError} if the inbox is missing.
    */
   async directoryOf(peer: Pick<Peer, "id" | "name">): Promise<string> {
     for (;;) {
@@ -119,16 +122,16 @@ export class Inbox {
       if (own !== null) return own.directory;
       const names = [...all.map(({ directory }) => directory), ...await this.#names()];
       const directory = freeName(peer.name, new Set(names.map(nameKey)));
-      // Another process may be faster, for this peer or for another one.
+      // Another process may have recorded the same name, so read again.
       await this.#record({ id: peer.id, name: peer.name, directory });
     }
   }
 
   /**
-   * Makes the directory of a peer if it is missing: nobody has asked for it yet, or a person has
+   * Creates the directory of a peer if it is missing: at the first request, or after the user has
    * moved it away. Resolves once its name is on the disk.
    *
-   * @throws {InboxError} if the inbox is not there, or something else has the name.
+   * @throws {InboxError} if the inbox is missing, or another file has the name.
    */
   async make(directory: string): Promise<void> {
     if (!this.#isThere()) throw isGone(this.path);
@@ -141,11 +144,11 @@ export class Inbox {
       const syncing = syncIfPossible(this.path).finally(() => this.#syncing.delete(syncing));
       this.#syncing.add(syncing);
     }
-    // Another request may have made it in this moment.
+    // Another request may have just created the directory.
     await Promise.all(this.#syncing);
   }
 
-  /** Records whose a directory will be, unless that is recorded. */
+  /** Records the owner of a directory, unless a record exists. */
   async #record(ownership: Ownership): Promise<void> {
     await Deno.mkdir(this.#records, { mode: 0o700 }).catch((error) => {
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
@@ -163,7 +166,7 @@ export class Inbox {
     } finally {
       await Deno.remove(aside).catch(() => {});
     }
-    // After a power failure, files without a record would be nobody's.
+    // After a power failure, files without a record would have no owner.
     for (const path of [this.#records, this.path]) await syncIfPossible(path);
   }
 
@@ -185,7 +188,7 @@ export class Inbox {
     return found;
   }
 
-  /** The names of what is in the inbox, but for what no peer can have caused. */
+  /** Lists the names in the inbox, without those that no peer can have created. */
   async #names(): Promise<string[]> {
     return (await namesIn(this.path)).filter((name) => !FOREIGN_NAMES.test(name));
   }
@@ -207,7 +210,7 @@ function freeName(name: string, taken: ReadonlySet<string>): string {
   return free;
 }
 
-/** The names in a directory; none if it is missing. */
+/** Lists the names in a directory; an empty list if the directory is missing. */
 async function namesIn(path: string): Promise<string[]> {
   try {
     return await Array.fromAsync(Deno.readDir(path), ({ name }) => name);
@@ -230,7 +233,9 @@ function ownOf({ id, name }: Pick<Peer, "id" | "name">, all: Ownership[]): Owner
   return all.find((each) => each.id === id && nameKey(each.name) === nameKey(name)) ?? null;
 }
 
-/** What is wrong with the directory of a peer, which may be missing; `null` if nothing is. */
+/**
+ * Returns the problem of the directory of a peer, which may be missing; `null` without a problem.
+ */
 function problemOf(path: string, info = lstatOrNull(path)): string | null {
   if (info === null || info.isDirectory) return null;
   const what = info.isSymlink ? "a link, which is not followed" : "not a directory";

@@ -1,4 +1,4 @@
-/** An invitation that a person sees: its line, how to do without it, and the time that is left. */
+/** The invitation on the screen: its line, the ways to join, and the remaining time. */
 
 import { formatAddress } from "@degu/degu/base";
 import {
@@ -20,7 +20,7 @@ export interface InvitationPrompt {
   readonly options: Omit<InviteOptions, "confirm" | "signal">;
   /** The command for the other device. */
   readonly command: string;
-  /** The message for the case that nobody has come. */
+  /** The message if no device joins in time. */
   readonly late: string;
 }
 
@@ -65,7 +65,7 @@ export class ShownInvitation implements AsyncDisposable {
     return new ShownInvitation(context, device, given, questions, invitation);
   }
 
-  /** Prints how the other device can come: by a number, and then by the line. */
+  /** Prints how the other device can join: first by a number, then by the line. */
   show(): void {
     const { output } = this.#context;
     const { invitation: { addresses: [first], line, expires } } = this;
@@ -84,14 +84,14 @@ export class ShownInvitation implements AsyncDisposable {
     output.result(line, { line, expires: expires.toISOString() });
   }
 
-  /** Waits for the other device, and shows the time that is left. */
+  /** Waits for the other device, and shows the remaining time. */
   async paired(): Promise<Peer> {
     const { signal } = this.#context;
     const { invitation } = this;
     using _countdown = showCountdown(this.#context, invitation);
     try {
-      // A peer that is being stored when the command is interrupted is stored and printed: it is
-      // trusted from now on.
+      // A peer that is being stored at an interruption is still printed, because this device trusts
+      // it from now on.
       return await invitation.paired;
     } catch (error) {
       signal.throwIfAborted();
@@ -106,7 +106,7 @@ export class ShownInvitation implements AsyncDisposable {
   }
 }
 
-/** What the other device shows of this one when it asks. */
+/** Returns the name and the beginning of the id of this device, as the other device shows them. */
 export function describeThisDevice({ name, id }: Device): string {
   return `this is ${name} ${id.slice(0, 8)}…`;
 }
@@ -148,7 +148,7 @@ export function announceInvitation(
     : null;
 }
 
-/** Shows the time that is left, until disposed of. */
+/** Shows the remaining time, until disposed of. */
 export function showCountdown({ output }: Context, { expires }: Invitation): Disposable {
   const end = performance.now() + expires.getTime() - Date.now();
   // A line that the terminal has wrapped can't be removed, so the beginning is cut off.
@@ -158,13 +158,13 @@ export function showCountdown({ output }: Context, { expires }: Invitation): Dis
   );
 }
 
-/** Asks a person about a number, and says why if the pairing ends before the answer. */
+/** Asks the user about a number, and prints the reason if the pairing ends before the reply. */
 function confirmWith({ confirm }: NumberPrompt, { output, signal: ends }: Context) {
   return (asked: Parameters<typeof confirm>[0]) => {
     const { name, signal } = asked;
     const answer = confirm(asked);
     const onEnd = async () => {
-      await Promise.allSettled([answer]); // while the question is open nothing else is printed
+      await Promise.allSettled([answer]); // the open question delays other output
       if (ends.aborted) return;
       const { reason } = signal;
       const why = reason instanceof PairingError && reason.reason === "local"

@@ -1,4 +1,4 @@
-/** Joins another device: by the line of its invitation, or by a number. */
+/** Joins another device by the line of its invitation, or by a number. */
 
 import type { Address } from "@degu/degu/base";
 import {
@@ -23,16 +23,16 @@ import {
 import type { NumberPrompt } from "./numbers.ts";
 import type { Output } from "./output.ts";
 
-/** How long a device that sends may offer something before it is asked. */
+/** How long to collect senders before joining one. */
 const COLLECT_SECONDS = 3;
-/** How long a line on stdin, or a sender, may take where no person sees that nothing comes. */
+/** The time-out for a line on stdin, or a sender, without a terminal. */
 export const UNATTENDED_TIMEOUT_SECONDS = 600;
 const AGAIN = "run the same command again";
 
 /**
  * Joins with a line, or with `-` for that on stdin.
  *
- * @param seconds How long a line may take that no person pastes at a terminal.
+ * @param seconds The time-out for a line that is not pasted at a terminal.
  */
 export async function joinByLine(
   { output, signal }: Context,
@@ -48,9 +48,9 @@ export async function joinByLine(
 }
 
 /**
- * Looks for the device that sends, and joins it when a person has compared the number.
+ * Finds the sender, and joins it after the user has confirmed the number.
  *
- * @param questions `null` where nobody can be asked: then the device is only found.
+ * @param questions `null` without a terminal: then fails after the sender is found.
  */
 export async function joinSender(
   context: Context,
@@ -71,7 +71,7 @@ export async function joinSender(
   return await joinByNumber(context, device, { confirm }, offer.addresses, options);
 }
 
-/** Whether the device that was found answers; another one that does is named. */
+/** Whether the device that responds is the discovered one; warns of another device. */
 export function isExpectedDevice(
   { name, id }: PairingQuestion,
   found: string,
@@ -82,7 +82,7 @@ export function isExpectedDevice(
   return false;
 }
 
-/** What comes from stdin compares nothing, so a "yes" in it would let in whoever is there. */
+/** A "yes" from a pipe would confirm any device without a comparison. */
 function noTerminalFailure(found: string): Failure {
   return new Failure(
     `${found}a number can be compared on a terminal only, and without --json: give the line that "degu send" ` +
@@ -91,7 +91,7 @@ function noTerminalFailure(found: string): Failure {
   );
 }
 
-/** Joins the device at these addresses when a person has compared the number. */
+/** Joins the device at these addresses after the user has confirmed the number. */
 export async function joinByNumber(
   { signal }: Context,
   device: Device,
@@ -104,7 +104,7 @@ export async function joinByNumber(
   });
 }
 
-/** Waits until a device sends, or the command is interrupted; without a person ten minutes. */
+/** Waits for a sender, until the command is interrupted; without a terminal for ten minutes. */
 async function lookForSender(
   context: Context,
   name: string | undefined,
@@ -141,7 +141,7 @@ async function lookForSender(
   );
 }
 
-/** After this silence behind a part of a line, the person is asked for the rest of it. */
+/** The pause after a part of a line before the prompt for the rest. */
 const INCOMPLETE_LINE_MILLISECONDS = 500;
 /** The limit of the input, far above the length of any invitation with white space. */
 const MAX_INPUT_LENGTH = 65536;
@@ -190,7 +190,7 @@ function isEnd(text: string): boolean {
   return text.includes("\n") && (isWholeLine(text) || /\n\s*\n$/.test(text));
 }
 
-/** Reports whether a text is complete: more characters would not change the result or the error. */
+/** Whether a text is complete: more characters would not change the result or the error. */
 function isWholeLine(text: string): boolean {
   try {
     parseInvitation(text);

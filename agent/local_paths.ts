@@ -1,4 +1,4 @@
-/** Paths on this device, and the directory in which it keeps its keys. */
+/** Paths on this device, and the directory of its keys. */
 
 import { deletingProblem, nameProblem } from "@degu/degu/agent_support";
 import { basename, dirname } from "node:path";
@@ -7,10 +7,12 @@ import { join, realPath, relative, resolve } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
 
-/** The device's directory: its keys must never leave this machine, and no peer may change them. */
+/** The device's directory. Its keys must never leave this machine, and no peer may change them. */
 export type DeviceDirectory = Awaited<ReturnType<typeof findDeviceDirectory>>;
 
-/** Finds the device's directory by its inode, so another spelling of its path changes nothing. */
+/**
+ * Finds the device's directory. Compares inodes, so that every spelling of its path is recognized.
+ */
 export async function findDeviceDirectory(home: string) {
   const own = await realPath(home);
   const { dev, ino } = await Deno.stat(own);
@@ -23,14 +25,14 @@ export async function findDeviceDirectory(home: string) {
     }
   };
   return {
-    /** Makes a filter that leaves the device's directory out of a tree, which may not exist yet. */
+    /** Makes a filter that leaves the device's directory out of a tree. The tree need not exist. */
     filter: async (root: string, onLeftOut: (path: readonly string[]) => void) => {
       const real = await futureRealPath(root);
       const names = isIn(own, real) ? relative(real, own).split("/") : [];
       return ({ path, kind }: TreeEntry) => {
-        // Nothing is looked up by a name that can't be on this disk.
+        // A name that can't be on this disk must not be looked up.
         if (path.some((name) => nameProblem(name) !== null)) return true;
-        // The other end may have a file of this name, which would replace the directory.
+        // A file of this name at the other end would replace the directory.
         const isCandidate = kind === "directory" || path.length === names.length;
         if (!isCandidate || !isOwn(join(real, ...path))) return true;
         onLeftOut(path);
@@ -44,7 +46,7 @@ export async function findDeviceDirectory(home: string) {
   };
 }
 
-/** Refuses what a command or an option deletes, on a system where that was not tried. */
+/** Refuses a command or an option that deletes, on a system where deleting was not tried. */
 export function checkDeleting(what: string): void {
   const problem = deletingProblem();
   if (problem !== null) throw new Failure(`${what}: ${problem}: nothing is deleted`);
@@ -56,7 +58,7 @@ function deviceDirectoryFailure(path: string): Failure {
   );
 }
 
-/** The real path of a file, or the real path that a missing file would have. */
+/** Returns the real path that a file has, or would have. */
 async function futureRealPath(path: string): Promise<string> {
   const real = await nullIfNotFound(realPath(path));
   if (real !== null) return real;
@@ -97,22 +99,22 @@ export function isMissing(error: unknown): boolean {
 }
 
 /**
- * Resolves to the result of a look at a path, or to `null` if nothing is there.
+ * Resolves to the result of a file operation, or to `null` if the path does not exist.
  *
- * @throws {Failure} if the system refuses to look.
+ * @throws {Failure} if the operation fails otherwise.
  */
 export async function nullIfNotFound<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;
   } catch (error) {
     if (isMissing(error)) return null;
-    // A missing permission of Deno concerns the whole command.
+    // A missing permission of Deno ends the whole command.
     if (error instanceof Deno.errors.NotCapable) throw error;
     throw new Failure(explain(error), null, { cause: error });
   }
 }
 
-/** Checks that files can be made in a directory: makes one with a reserved name, and removes it. */
+/** Checks that a directory is writable: creates a file with a reserved name, and removes it. */
 export async function checkWritable(dir: string): Promise<void> {
   const path = join(dir, `.${crypto.randomUUID()}.degu-part`);
   (await Deno.open(path, { write: true, createNew: true })).close();

@@ -1,6 +1,6 @@
 /**
- * Announces this device to the networks of this machine, and looks for others, with mDNS and DNS-SD
- * (RFC 6762, RFC 6763).
+ * Announces this device on the local networks, and discovers others, with mDNS and DNS-SD (RFC
+ * 6762, RFC 6763).
  */
 
 import { Buffer } from "node:buffer";
@@ -27,7 +27,7 @@ export const SEND_SERVICE = "_degu-send._tcp.local";
 /** The name under which the types of services are listed (RFC 6763 §9). */
 const SERVICE_TYPES = "_services._dns-sd._udp.local";
 
-// What is said of a device.
+// Announcing.
 
 /** The announced service, with the name and the id of the device. */
 export interface Service {
@@ -76,7 +76,7 @@ export function recordsOf(service: Service, addresses: readonly InterfaceAddress
   const srv = { priority: 0, weight: 0, port: service.port, target: host };
   // The library wants a Buffer.
   const id = Buffer.from(`id=${shortId(service.id)}`);
-  // An address with a scope means nothing to others.
+  // Other machines can't use an address with a scope.
   const useful = addresses.filter(({ address }) => {
     const host = parseHost(address);
     if (host === null || host.type === "name" || host.reach === "loopback") return false;
@@ -182,7 +182,7 @@ export class Announcement implements AsyncDisposable {
   }
 }
 
-// What is heard of others.
+// Searching.
 
 /** The default duration of a search. */
 const DEFAULT_SEARCH_SECONDS = 3;
@@ -190,8 +190,8 @@ const DEFAULT_SEARCH_SECONDS = 3;
 const FIRST_PAUSE_MILLISECONDS = 250;
 const PAUSE_FACTOR = 2;
 /**
- * The duration of listening after the first address. The device itself may be the last to answer:
- * after a recent response it waits a second (RFC 6762 §6).
+ * The time to wait for more addresses. The device itself may respond last: after a recent response
+ * it waits a second (RFC 6762 §6).
  */
 const MORE_ADDRESSES_MILLISECONDS = 1200;
 
@@ -204,9 +204,9 @@ interface FindOptions {
 }
 
 /**
- * Looks for a device on every interface, until an answer comes. **The addresses are hints**: anyone
- * on the link can send them, and only the certificate proves the identity of a device. At most 16
- * addresses are returned, the most useful first.
+ * Searches every interface for a device, until a response arrives. **The addresses are hints**: any
+ * machine on the link can send them, and only the certificate proves the identity of a device.
+ * Returns at most 16 addresses, the most useful first.
  */
 export async function findAddresses(
   id: string,
@@ -221,7 +221,7 @@ export async function findAddresses(
   return hints.addresses();
 }
 
-/** A device that offers something to whoever is near. */
+/** The announcement of another device. */
 export interface DiscoveredService {
   readonly name: string;
   /** The first 16 characters of its id, as it says. */
@@ -229,7 +229,7 @@ export interface DiscoveredService {
   readonly addresses: readonly Address[];
 }
 
-/** Whether a person has named a device, by its name or the beginning of its id, or none. */
+/** Whether a name or the beginning of an id matches a device; `undefined` matches every device. */
 export function matchesName(
   { name, id }: Pick<DiscoveredService, "name" | "id">,
   given: string | undefined,
@@ -239,14 +239,14 @@ export function matchesName(
     shortId(id) === shortId(wanted);
 }
 
-/** The limit of memory: a person can't choose among more. */
+/** The limit of services in memory. */
 const MAX_OFFERS = 32;
 
 /**
- * Looks for services of a type, for the whole time. **Names, ids and addresses are hints**, as
- * those of {@linkcode findAddresses}.
+ * Searches for services of a type, until the time is up. **Names, ids and addresses are hints**, as
+ * in {@linkcode findAddresses}.
  *
- * @param onOffers Called with those that are known so far, whenever something is heard.
+ * @param onOffers Called with all known services after each response.
  */
 export async function discoverServices(
   type: string,
@@ -279,9 +279,9 @@ export async function discoverServices(
 }
 
 /**
- * Asks for a type of services on every interface until the time is over.
+ * Queries a type of services on every interface until the time is up.
  *
- * @param onRecords Returns whether enough was found, so that only late answers are waited for.
+ * @param onRecords Returns whether the search may end soon.
  */
 async function search(
   type: string,
@@ -318,12 +318,12 @@ async function search(
 /** Limits of memory, since anyone can send anything; the oldest entry is dropped first. */
 const MAX_PORTS = 4;
 const MAX_HOST_ADDRESSES = 16;
-/** Every address is tried, so there must not be many. */
+/** The limit of addresses to try. */
 const MAX_HEARD_ADDRESSES = 16;
 
 /**
- * Ports and addresses heard for a device. Anyone may claim to be the device, so a new claim doesn't
- * replace an older one. Records of other names are not kept.
+ * The received ports and addresses of a device. Any machine may claim to be the device, so a new
+ * claim doesn't replace an older one. Ignores records of other names.
  */
 export class AddressHints {
   readonly #suffix: string;
@@ -368,11 +368,11 @@ export class AddressHints {
   }
 }
 
-/** Adds an entry unless it is known. */
+/** Adds an entry unless the key exists. */
 function addIfNew<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
   if (kept.has(key)) return;
   kept.set(key, value);
-  // Strangers could otherwise fill it without limit.
+  // Otherwise strangers could fill the memory.
   if (kept.size > most) kept.delete(kept.keys().next().value!);
 }
 
@@ -381,7 +381,7 @@ function isSameDnsName(text: string, name: string): boolean {
   return dnsName(text) === dnsName(name);
 }
 
-/** A name in the form for comparisons; `null` for text that is none. */
+/** Returns a DNS name in the form for comparisons; `null` for other text. */
 function dnsName(text: string): string | null {
   const host = parseHost(text);
   return host?.type === "name" ? host.text : null;
@@ -395,10 +395,10 @@ const SPECIAL_ADDRESSES = /^(?:::|64:ff9b:|fe[89ab]|ff)/;
 const METADATA_ADDRESSES = ["169.254.169.254", "fd00:ec2::254"];
 
 /**
- * Whether an address can belong to another machine of the local network. Anyone can claim any
- * address for a device, and this device would connect there.
+ * Whether an address can belong to another machine of the local network. Any machine can claim any
+ * address for a device, and this device would connect to it.
  *
- * @param own The addresses of the interface that has heard of it.
+ * @param own The addresses of the interface that has received it.
  */
 function isUsable(
   { type, text, zone, bytes, reach }: ParsedHost,

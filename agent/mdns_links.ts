@@ -6,7 +6,7 @@ import { parseHost } from "@degu/degu/base";
 import type { Logger } from "@degu/degu/server";
 import { ANY_HOST, PORT } from "./mdns_permissions.ts";
 
-/** The interval of looking for new interfaces and addresses: a peer is to be found again soon. */
+/** The interval of the search for new interfaces and addresses. */
 const POLL_MILLISECONDS = 5000;
 
 /** An address of an interface, with the fields that this program uses. */
@@ -28,7 +28,7 @@ type RecordData =
   | { readonly type: "TXT"; readonly data: readonly Uint8Array[] }
   | { readonly type: "SRV"; readonly data: { readonly port: number; readonly target: string } };
 
-/** A record of a type that is used here. Those of other types may arrive, and are not read. */
+/** A DNS record of a supported type. Records of other types are ignored. */
 export type DnsRecord = RecordData & {
   readonly name: string;
   /** The time to keep the record, in seconds. */
@@ -46,7 +46,7 @@ export interface Packet {
 
 type OutgoingPacket = Pick<Packet, "type"> & Partial<Packet>;
 
-/** The part of `multicast-dns` that is used here: the package has no types of its own. */
+/** The used part of `multicast-dns`, which has no types. */
 interface Multicast {
   on(event: "packet", listener: (packet: Packet) => void): void;
   on(event: "ready", listener: () => void): void;
@@ -125,8 +125,8 @@ export class Links implements AsyncDisposable {
 }
 
 /**
- * The addresses of each interface that has one of IPv4; the loopback interface only where no other
- * one is there.
+ * Groups the addresses by interface. Leaves out interfaces without an IPv4 address, and the
+ * loopback interface unless it is alone.
  */
 export function linksOf(all: readonly InterfaceAddress[]): readonly InterfaceAddress[][] {
   const links = [...Map.groupBy(all, ({ name }) => name).values()]

@@ -1,5 +1,6 @@
 /**
- * The permissions for mDNS, without its sockets: every command may have to tell which are missing.
+ * The permissions for mDNS, without its sockets: messages of every command may name the missing
+ * ones.
  */
 
 /** Where packets of mDNS over IPv4 are received, and its group (RFC 6762 §3). */
@@ -22,12 +23,14 @@ function mayUse(hosts: readonly string[]): boolean {
   );
 }
 
-/** Whether mDNS is permitted; nothing is asked for. */
+/** Whether mDNS is permitted. Deno does not prompt. */
 export function mayUseMdns(): boolean {
   return Deno.permissions.querySync(INTERFACES).state === "granted" && mayUse(HOSTS);
 }
 
-/** Deno may ask the user on a terminal for the interfaces; a host that is missing is an error. */
+/**
+ * Checks the permissions for mDNS. Deno may prompt for the interfaces; a missing host is an error.
+ */
 export function checkPermissions(port: number): void {
   if (Deno.permissions.requestSync(INTERFACES).state !== "granted") {
     throw new Deno.errors.NotCapable(
@@ -36,7 +39,7 @@ export function checkPermissions(port: number): void {
     );
   }
   const hosts = hostsOf(port);
-  // A socket that is not permitted would end the process.
+  // An error of an unpermitted socket would end the process.
   if (mayUse(hosts)) return;
   throw new Deno.errors.NotCapable(
     `mDNS needs net access to ${hosts.join(" and ")}; run again with --allow-net=${

@@ -1,6 +1,6 @@
 /**
- * Two devices of one network that pair: both announce themselves and look for the other one, one
- * joins the other, and people compare a number.
+ * Pairs two devices in one network: both announce themselves and search for the other device, one
+ * joins the other, and users compare a number.
  */
 
 import { formatAddress } from "@degu/degu/base";
@@ -28,16 +28,19 @@ import { isExpectedDevice } from "./joining.ts";
 import { type DiscoveredService, discoverServices, PAIR_SERVICE, shortId } from "./mdns.ts";
 import { MAX_NUMBERS, type NumberPrompt } from "./numbers.ts";
 
-/** How long both announce and look before a number is shown: all that are near are known then. */
+/** The duration of the discovery before the first number, so that all nearby devices are known. */
 const DISCOVERY_MILLISECONDS = 3000;
-/** After so long without another device, the address is shown: the network may pass on nothing. */
+/**
+ * The time without another device after which the address is printed: the network may block
+ * multicast.
+ */
 const SHOW_ADDRESS_AFTER_MILLISECONDS = 10_000;
-/** After so long without a number, the device with the larger id joins, too. */
+/** The time after which the device with the larger id also joins. */
 const CONNECT_MILLISECONDS = 5000;
-/** The least time to reach one address of the other device. */
+/** The shortest time-out for one address of the other device. */
 const MIN_CONNECT_MILLISECONDS = 1000;
 const REJOIN_MILLISECONDS = 1000;
-/** How long an invitation stays after a no: a joiner that has just confirmed is told. */
+/** How long the invitation stays open after a no, so that the joiner gets the refusal. */
 const REFUSAL_DELAY_MILLISECONDS = 2000;
 const TOTAL_TIMEOUT_SECONDS = 600;
 const USE_A_LINE = 'pair by a line, with "degu invite" on one and "degu join -" on the other';
@@ -49,7 +52,7 @@ export interface PairSessionOptions {
   readonly listen: HostOrScopedAddress[] | undefined;
 }
 
-/** Pairs with the device on which a person runs the same command. */
+/** Pairs with a device that runs the same command. */
 export async function pairByDiscovery(
   context: Context,
   device: Device,
@@ -63,10 +66,10 @@ export async function pairByDiscovery(
   return await meeting.run(invitation);
 }
 
-/** A device that has announced itself. */
+/** A device that was announced. */
 interface DiscoveredDevice {
   readonly offer: DiscoveredService;
-  /** When its announcement ended; `Infinity` while it announces itself. */
+  /** The end of the announcement; `Infinity` while it lasts. */
   until: number;
 }
 
@@ -75,31 +78,31 @@ class PairSession {
   readonly #device: Device;
   readonly #questions: NumberPrompt;
   readonly #options: PairSessionOptions;
-  /** When the first number may be shown. */
+  /** The time of the first number. */
   #lookedAt = -Infinity;
   readonly #over = new AbortController();
-  /** Aborted when the two are paired, or can't be. */
+  /** Aborted when the session ends. */
   readonly #ends: AbortSignal;
   readonly #failed = Promise.withResolvers<never>();
   #invitation!: Invitation;
   #announcement: AsyncDisposable | null = null;
   #concealed: PromiseLike<void> | undefined;
-  /** The devices that have announced themselves, by their ids. */
+  /** The announced devices, by their short ids. */
   readonly #heard = new Map<string, DiscoveredDevice>();
   #found = Promise.withResolvers<void>();
   #isAddressShown = false;
   #numbers = 0;
-  /** Whether no device can join this one any more, because its numbers are used up. */
+  /** Whether the numbers of the invitation are used up, so that no device can join. */
   #isUsedUp = false;
-  /** The 16 characters of the device that a person has chosen; `null` while there is no choice. */
+  /** The short id of the chosen device; `null` before the choice. */
   #chosen: string | null = null;
-  /** Resolves when a person has chosen; `null` where there was nothing to choose. */
+  /** Resolves when the user has chosen; `null` if no choice was necessary. */
   #choosing: Promise<void> | null = null;
-  /** Resolves when the open question is over; there is one at a time. */
+  /** Resolves when the open question ends. At most one question is open. */
   #question: PromiseWithResolvers<void> | null = null;
-  /** An attempt to join that has not led to a number yet. */
+  /** Aborts an attempt to join that has not reached a number. */
   #attempt: AbortController | null = null;
-  /** The codes of failed attempts that were printed. */
+  /** The codes of failed attempts that are already printed. */
   readonly #said = new Set<string>();
 
   constructor(
@@ -136,7 +139,7 @@ class PairSession {
       if (near) joined.resolve(await this.#join());
     };
     const tasks = [look(), join(), this.#showAddress(near ? SHOW_ADDRESS_AFTER_MILLISECONDS : 0)];
-    // An interrupted command ends with its invitation, whose peer may be just being stored.
+    // After an interruption the invitation decides: its peer may be just being stored.
     for (const each of tasks) each.catch((error) => signal.aborted || this.#failed.reject(error));
     try {
       return await Promise.race([invitation.paired, joined.promise, this.#failed.promise]);
@@ -153,7 +156,7 @@ class PairSession {
     }
   }
 
-  /** A device that shows a number is not announced: others would only disturb. */
+  /** Announces the invitation, except while a number is shown, so that no third device joins. */
   #announce(): void {
     const given = [this.#context, this.#device, this.#invitation, PAIR_SERVICE] as const;
     this.#announcement = announceInvitation(...given);
@@ -177,8 +180,8 @@ class PairSession {
   }
 
   /**
-   * The devices that are near, or the chosen one. One that shows a number is not announced any
-   * more, and was near all the same.
+   * Lists the nearby devices, or the chosen device. A device withdraws its announcement while it
+   * shows a number, but still counts for a moment.
    */
   #near(): DiscoveredDevice[] {
     const since = performance.now() - DISCOVERY_MILLISECONDS;
@@ -187,12 +190,12 @@ class PairSession {
     );
   }
 
-  /** Whether a person may mean the device with these 16 characters, as far as it has chosen. */
+  /** Whether the device with this short id can be the chosen one. */
   #isChosen(id: string): boolean {
     return this.#chosen === null || this.#chosen === id;
   }
 
-  /** The only device that is near, or that a person has chosen; `null` if it is not announced. */
+  /** Finds the only nearby device, or the chosen one; `null` if it is not announced. */
   async #choose(): Promise<DiscoveredService | null> {
     const near = this.#near();
     if (near.length > 1) await (this.#choosing ??= this.#askWhich(near.length));
@@ -200,7 +203,7 @@ class PairSession {
     return only?.until === Infinity ? only.offer : null;
   }
 
-  /** Lists the devices that are near, and asks which one is meant. */
+  /** Lists the nearby devices, and asks for one. */
   async #askWhich(count: number): Promise<void> {
     const list = () =>
       new Map(
@@ -217,7 +220,7 @@ class PairSession {
     throw new Failure(`${count} devices were found, and none was chosen: run "degu pair" again`);
   }
 
-  /** Tells that a device has left while a person was choosing it. */
+  /** Prints that the chosen device has disappeared meanwhile. */
   #noteAbsence(id: string): void {
     if (this.#near().length > 0) return;
     const { name } = this.#heard.get(id)!.offer;
@@ -235,7 +238,7 @@ class PairSession {
     );
   }
 
-  /** Joins the other device again and again, as long as no other question is open. */
+  /** Repeats joining the other device while no question is open. */
   async #join(): Promise<Peer> {
     const wait = (milliseconds: number) => pause(milliseconds, this.#ends);
     let looked = false;
@@ -259,7 +262,7 @@ class PairSession {
         if (peer !== null) return peer;
         await wait(REJOIN_MILLISECONDS);
       } else {
-        // The other device joins, unless it can't reach this one.
+        // Let the other device join first. It may be unable to connect.
         await wait(CONNECT_MILLISECONDS);
         isTurn = true;
       }
@@ -271,7 +274,7 @@ class PairSession {
     this.#ends.throwIfAborted();
   }
 
-  /** Tries each address; resolves to `null` if none has led to a number. */
+  /** Tries each address; resolves to `null` if no attempt has reached a number. */
   async #tryToJoin({ name, id, addresses }: DiscoveredService): Promise<Peer | null> {
     const { output } = this.#context;
     const { peerName, serving } = this.#options;
@@ -309,12 +312,12 @@ class PairSession {
     return null;
   }
 
-  /** Waits until all devices that are near are known. */
+  /** Waits for the end of the discovery. */
   #waitForLook(signal?: AbortSignal): Promise<void> {
     return pause(Math.max(0, this.#lookedAt - performance.now()), this.#ends, signal);
   }
 
-  /** Asks about a device that has joined this one. */
+  /** Asks the user about a device that has joined this one. */
   async askAboutJoiner(question: PairingQuestion): Promise<boolean> {
     await this.#waitForLook(question.signal);
     if (question.signal.aborted) return false;
@@ -336,7 +339,7 @@ class PairSession {
     this.#numbers++;
     this.#conceal();
     const { signal } = question;
-    // A question whose answer is not wanted any more rejects.
+    // An aborted question rejects.
     const isYes = await this.#questions.confirm(question).catch(() => false);
     const onEnd = () => this.#unconfirmed(question, ended);
     if (signal.aborted) onEnd();
@@ -350,7 +353,7 @@ class PairSession {
     this.#failed.reject(new Failure(NOT_CONFIRMED_HERE, "REFUSED"));
   }
 
-  /** The other end has ended a question. */
+  /** Handles a question that the other device has ended. */
   #unconfirmed(
     { name, id, signal: { reason } }: PairingQuestion,
     ended: PromiseWithResolvers<void>,
@@ -374,7 +377,7 @@ class PairSession {
     this.#endIfUsedUp();
   }
 
-  /** Ends the command if no device can join this one any more, and this one can join none. */
+  /** Ends the command if the numbers are used up, and no device is left to join. */
   #endIfUsedUp(): void {
     const isReachableFromNetwork = this.#heard.values().some(({ until }) => until === Infinity);
     const isJoining = this.#question !== null || this.#attempt !== null;
@@ -385,7 +388,7 @@ class PairSession {
   }
 }
 
-/** Why an attempt to join has failed, before the address. */
+/** The texts of failed attempts to join, in front of the address. */
 const JOIN_REASONS: Readonly<Record<string, string>> = {
   BUSY: "asks about another device: if nobody has started that, the answer there is no; at",
   NOT_OPEN: "takes no number now, or a firewall is in between: trying again, at",

@@ -1,25 +1,25 @@
-/** Asks a person at the terminal whether another device shows the same number. */
+/** Asks the user whether another device shows the same number. */
 
 import { pause } from "./pause.ts";
 import type { PairingQuestion } from "@degu/degu/device";
 import type { Output } from "./output.ts";
 
 /**
- * Keys that are typed so soon after a question answer nothing: a stranger's question could take the
- * place of the one that a person is answering.
+ * The time after a question in which keys are ignored: a stranger's question could replace the
+ * question that the user is answering.
  */
 const IGNORE_INPUT_MILLISECONDS = 2000;
 
 /**
- * The deafness is measured in ticks, and ends with one that was not late: the process has run all
- * the time then. Otherwise what was typed while it was stopped could still wait to be read.
+ * Keys are ignored for several ticks, until a tick ends on time. After a late tick the process was
+ * stopped, and keys of that time are still unread.
  */
 const TICK_MILLISECONDS = 200;
 const MAX_TICK_DELAY_MILLISECONDS = 100;
 
 /**
- * The most numbers that a command shows without a yes: each gives whoever stands between two
- * devices one chance in a million. An invitation has the same limit.
+ * The limit of numbers without a yes: each gives an attacker between the devices one chance in a
+ * million. An invitation has the same limit.
  */
 export const MAX_NUMBERS = 5;
 
@@ -30,10 +30,10 @@ const CTRL_D = "\x04";
 /** Longer than any answer that counts. */
 const MAX_ANSWER = 20;
 
-/** The questions of one command, which has the terminal for itself. */
+/** The questions of one command on its terminal. */
 export class NumberPrompt {
   readonly #output: Output;
-  /** Gets what is typed, a key at a time, and the end; `null` while nothing is listened to. */
+  /** Receives each key, and the end of the input; `null` without a question. */
   #onKey: ((key: string) => void) | null = null;
   #input: "unread" | "open" | "over" = "unread";
 
@@ -42,7 +42,7 @@ export class NumberPrompt {
   }
 
   /**
-   * Called once, since the input can be read only once; `null` where nobody can be asked: without a
+   * Makes the prompt of a command, once: stdin can be read only once. Returns `null` without a
    * terminal, or with `--json`.
    */
   static on(output: Output): NumberPrompt | null {
@@ -71,7 +71,7 @@ export class NumberPrompt {
   }
 
   /**
-   * Asks which line of a list a person means, until the answer is its number.
+   * Asks for a line of a list, until the reply is the number of a line.
    *
    * @param list Makes the list, which may change between two answers.
    * @returns The line; `null` if the input or the question ends.
@@ -87,7 +87,7 @@ export class NumberPrompt {
         for (const [i, line] of [...lines.values()].entries()) {
           this.#output.ask(`${`${i + 1}`.padStart(3)}  ${line}`);
         }
-        // What was typed before the list is no answer to it.
+        // Ignore what was typed before the list.
         if (isDeaf) await ignoreInput(signal);
         this.#output.ask(question);
         const answer = await this.#readLine(signal);
@@ -99,14 +99,14 @@ export class NumberPrompt {
     });
   }
 
-  /** Lets keys be read, and nothing but questions be printed, as long as a question is open. */
+  /** Reads keys, and buffers other messages, during a question. */
   async #listen<T>(question: () => Promise<T>): Promise<T> {
     const { stdin } = this.#output.streams;
     using _held = this.#output.hold();
     this.#read();
-    // In line mode, a line that is begun before the question would be an answer. A read that has
-    // begun before a change of the mode would not see Ctrl-D, so the mode stays.
-    // The console of Windows has no such mode: there Ctrl-C is a key.
+    // In line mode, the beginning of a line from before the question would count. A pending read
+    // would miss Ctrl-D after a change of the mode, so the mode stays. The console of Windows has
+    // no `cbreak`: it delivers Ctrl-C as a key.
     stdin.setRaw(true, { cbreak: Deno.build.os !== "windows" });
     try {
       return await question();
@@ -116,7 +116,7 @@ export class NumberPrompt {
     }
   }
 
-  /** Reads a line, and shows it; `null` if the input or the question ends. */
+  /** Reads and echoes a line; `null` if the input or the question ends. */
   async #readLine(signal: AbortSignal): Promise<string | null> {
     if (this.#input === "over" || signal.aborted) return null;
     const { promise, resolve } = Promise.withResolvers<string | null>();
@@ -138,7 +138,7 @@ export class NumberPrompt {
     return answer;
   }
 
-  /** Reads to the end of the command: what is typed between two questions must not answer one. */
+  /** Reads until the command ends, so that keys between two questions are dropped. */
   async #read(): Promise<void> {
     if (this.#input !== "unread") return;
     this.#input = "open";
@@ -151,14 +151,14 @@ export class NumberPrompt {
         }
       }
     } catch {
-      // The terminal is gone.
+      // The terminal was closed.
     }
     this.#input = "over";
     this.#onKey?.(CTRL_D);
   }
 }
 
-/** Waits until an answer can count; throws the reason of the signal. */
+/** Waits until keys count; throws the reason of the signal. */
 async function ignoreInput(signal: AbortSignal): Promise<void> {
   let now = performance.now();
   const end = now + IGNORE_INPUT_MILLISECONDS;

@@ -3,7 +3,8 @@
 import { printable } from "@degu/degu/base";
 
 /**
- * The reader of the output has closed it, as `head` does, so the command ends without a message.
+ * The error of an output whose reader has closed it, as `head` does. The command ends without a
+ * message.
  */
 export class OutputClosedError extends Error {}
 
@@ -22,22 +23,21 @@ const RED = 31;
 const encoder = new TextEncoder();
 
 /**
- * Prints results and messages. Control and format characters, which a peer may have put into a
- * name, are escaped. Failing to print a result is an error; failing to print a message is not.
+ * Prints results and messages. Escapes control and format characters, which a peer may put into a
+ * name. Throws if a result can't be printed; ignores the failure of a message.
  */
 export class Output {
   readonly json: boolean;
   readonly quiet: boolean;
-  /** Whether stderr is a terminal that is worth drawing on. */
+  /** Whether to draw progress on stderr. */
   readonly draws: boolean;
   readonly streams: Streams;
-  /** Interrupts the command, where the terminal passes Ctrl-C on as a key. */
+  /** Interrupts the command. Called on systems whose terminal delivers Ctrl-C as a key. */
   interrupt: () => void = () => {};
   readonly #colors: boolean;
   #isDrawn = false;
   /**
-   * The lines that are held back while a question is open: their number, and the last one's
-   * printer.
+   * The lines that are buffered during a question: their number, and the printer of the last line.
    */
   #held: { count: number; print: (more: string) => void } | null = null;
 
@@ -66,19 +66,19 @@ export class Output {
     if (!this.quiet) this.#message(text);
   }
 
-  /** Prints one line to stderr, for a person who has to answer. */
+  /** Prints one line to stderr, as a question to the user. */
   ask(text: string): void {
     this.#print(text);
   }
 
-  /** Shows what a person types, where the terminal doesn't. */
+  /** Echoes the input, because a terminal in raw mode does not. */
   echo(text: string): void {
     this.#writeMessage(text);
   }
 
   /**
-   * Until disposed of, only questions, errors and results are printed: whatever strangers can
-   * cause must not scroll a question off the screen. The rest is one line then.
+   * Buffers notes and warnings until disposed of, then prints them as one line: messages that
+   * strangers cause must not scroll a question off the screen.
    */
   hold(): Disposable {
     this.draw("");
@@ -105,13 +105,13 @@ export class Output {
     this.#print(text, "error", RED);
   }
 
-  /** Prints what a command has done, and how much of it has failed; each may be empty. */
+  /** Prints the results of a command, and its failures; either may be empty. */
   summary(done: string, failures: string, _hasChanged: boolean): void {
     if (done !== "") this.note(done);
     if (failures !== "") this.error(failures);
   }
 
-  /** Prints a message, or holds it back. */
+  /** Prints or buffers a message. */
   #message(text: string, kind?: string, color?: number): void {
     if (this.#held === null) return this.#print(text, kind, color);
     this.#held.count++;
@@ -126,8 +126,8 @@ export class Output {
   }
 
   /**
-   * Draws a line on the terminal, if there is one. The line disappears before anything else is
-   * printed or drawn. The cursor stays visible, because a signal may end the process at any moment.
+   * Draws a line on a terminal. Any other output first removes the line. The cursor stays visible,
+   * because a signal may end the process at any moment.
    *
    * @param line Narrower than the terminal, because a wrapped line can't be removed; empty to
    * remove the line.
@@ -139,7 +139,7 @@ export class Output {
   }
 
   /**
-   * Draws a line repeatedly, until disposed of; without a terminal or with `--quiet` does nothing.
+   * Draws a line repeatedly, until disposed of. Has no effect without a terminal or with `--quiet`.
    */
   animate(milliseconds: number, line: () => string): Disposable {
     if (!this.draws) return { [Symbol.dispose]: () => {} };
@@ -159,8 +159,8 @@ export class Output {
     try {
       writeToStream(this.streams.stderr, text);
     } catch {
-      // The reader is gone or the disk is full. The work continues; no other place could report
-      // this.
+      // The reader has closed the pipe, or the disk is full. The work continues without the
+      // message.
     }
   }
 
@@ -186,7 +186,7 @@ export function writeToStream(stream: Pick<Stream, "writeSync">, text: string): 
   }
 }
 
-/** Characters that JSON doesn't escape, and that a terminal doesn't show or takes for commands. */
+/** Characters that JSON doesn't escape, and that a terminal hides or executes. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /**

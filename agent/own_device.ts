@@ -1,4 +1,4 @@
-/** The device of a command: where it is, and how it is opened; or one for this command alone. */
+/** Opens the device of a command: the permanent device, or a temporary one. */
 
 import { isAbsolute } from "node:path";
 import { Device, isDeviceName } from "@degu/degu/device";
@@ -8,13 +8,13 @@ import type { Context } from "./command.ts";
 import { explainingLogger } from "./explain.ts";
 import { Failure } from "./failure.ts";
 
-/** The directory of the person; `null` where it is not known. */
+/** Returns the home directory of the user; `null` if it is unknown. */
 export function homeDirectory(): string | null {
   const home = Deno.env.get(Deno.build.os === "windows" ? "USERPROFILE" : "HOME");
   return home !== undefined && isAbsolute(home) ? home : null;
 }
 
-/** Where the device is; the environment is read only without `--home`. */
+/** Finds the directory of the device; reads the environment only without `--home`. */
 export function findHome(given: string | undefined): string {
   // An empty value usually comes from an unset variable in a script.
   if (given === "") throw new Failure("--home: must be a directory; it is empty", "USAGE");
@@ -39,7 +39,7 @@ export async function openDevice(context: Context): Promise<Device> {
   throw new Failure(message, "NOT_PAIRED");
 }
 
-/** Opens the device; makes it first where there is none, with the name of this machine. */
+/** Opens the device; first creates a missing device, with the name of this machine. */
 export async function openOrCreateDevice(context: Context): Promise<Device> {
   const there = await openIfCreated(context);
   if (there !== null) return there;
@@ -54,8 +54,7 @@ function machineName(home: string): string {
     return defaultName();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    // The name is needed only because there is no device here, often because --home names another
-    // directory.
+    // Only a missing device needs the name, often because of a wrong --home.
     const message =
       `there is no device in ${home} yet: make one with "degu init", or allow it its ` +
       "name with --allow-sys=hostname";
@@ -89,14 +88,14 @@ export async function openIfCreated(context: Context): Promise<Device | null> {
   }
 }
 
-/** The library's log lines as messages of the program. */
+/** Makes a logger that prints the library's warnings and errors. */
 export function loggerOf({ output }: Context): Logger {
   return explainingLogger((level, line) => {
     if (level === "warn" || level === "error") output.warn(line);
   });
 }
 
-/** A device for one command, in a private temporary directory that goes with it. */
+/** A device for one command, in a private temporary directory. */
 export class TemporaryDevice implements AsyncDisposable {
   readonly device: Device;
   readonly #dir: string;

@@ -1,4 +1,4 @@
-/** A peer that a command asks: who it is, and where it answers. */
+/** The client of a peer: finds the peer, and its addresses. */
 
 import { type Address, BodyError, formatAddress, parseHost } from "@degu/degu/base";
 import type { Client, ClientOptions, Response } from "@degu/degu/client";
@@ -12,15 +12,15 @@ import { mayUseMdns } from "./mdns_permissions.ts";
 import { loggerOf } from "./own_device.ts";
 
 /**
- * How long to wait for an address: an address at which nothing answers looks like a slow one, and
- * people wait for it. All addresses are tried side by side.
+ * The time-out for one address. All addresses are tried concurrently, and a user waits for the
+ * slowest.
  */
 export const CONNECT_SECONDS = 5;
 
-/** A peer that has not answered for so long is also looked for. */
+/** The delay after which a silent peer is also searched for by mDNS. */
 const FIND_AFTER_SECONDS = 2;
 
-/** So long after a pairing, a server of the other device may not know this one yet. */
+/** The time after a pairing in which a running server may not trust this device yet. */
 const TRUST_DELAY_MILLISECONDS = 2000;
 
 export async function openPeer(device: Device, peerName: string): Promise<Peer> {
@@ -35,7 +35,7 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
 }
 
 /**
- * Makes a client of a peer, which is also looked for in the local network.
+ * Makes a client of a peer, which also searches the local network for the peer.
  *
  * @param given Options of the client.
  * @param isAgain Whether the peer is silent at an address, so that all others are tried, too.
@@ -59,12 +59,12 @@ export async function openClient(
     return client;
   }
   const looks = find !== false && mayUseMdns();
-  // Whoever is found has to prove its identity, and what can't be found fails like the rest.
+  // A found device has to prove its identity. A failed search only finds no addresses.
   const look = async (signal: AbortSignal) => {
     if (!looks) return [];
     const found = await findAddresses(peer.id, { signal, logger: loggerOf(context) })
       .catch(() => []);
-    // For others Deno would ask on the terminal.
+    // Deno would prompt for addresses without a permission.
     return found.filter((each) => {
       const host = formatAddress(each);
       return Deno.permissions.querySync({ name: "net", host }).state === "granted";
@@ -93,16 +93,16 @@ export async function openClient(
   return await device.client(peer, { ...options, ...STORING, addresses });
 }
 
-/** With a search, also one that finds nothing, the address at which the peer answers is stored. */
+/** Any `find` option lets the library store the address at which the peer answers. */
 const STORING: Pick<DeviceClientOptions, "find"> = { find: () => Promise.resolve([]) };
 
-/** Whether an address leads to the same device later: one of this machine is often a tunnel. */
+/** Whether an address can be stored. An address of this machine is often the end of a tunnel. */
 function isStorable(address: Address): boolean {
   if (!isForOthers(address)) return false;
   return !["0.0.0.0", "::"].includes(parseHost(address[0])?.text ?? "");
 }
 
-/** The JSON of an answer; `null` for one that came whole and has none. */
+/** Reads the JSON of a response; `null` for a complete response with other content. */
 export async function readJson(response: Response, maxBytes: number): ReturnType<Response["json"]> {
   if (!response.ok) return null;
   return await response.json({ maxBytes }).catch((error) => {
@@ -114,8 +114,8 @@ export async function readJson(response: Response, maxBytes: number): ReturnType
 }
 
 /**
- * Asks a peer that has just been paired for nothing. If it refuses, its server has not looked at
- * its peers since then, as it does twice a second, so the command begins when it has.
+ * Waits until the server of a new peer trusts this device. A server reads its peers twice a second,
+ * and refuses this device until then.
  */
 async function waitUntilTrusted(
   { pairedAt }: Peer,
@@ -129,7 +129,7 @@ async function waitUntilTrusted(
     const options = { signal: AbortSignal.any([signal, timeout]) };
     await using _response = await client.request("GET", "/", {}, null, options);
   } catch (error) {
-    // The requests of the command will meet any other error, too, and report it.
+    // The requests of the command will report any other error.
     if (exitCodeOf(error) === REFUSED) await pause(Infinity, signal, timeout);
   }
 }

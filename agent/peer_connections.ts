@@ -1,4 +1,4 @@
-/** Calls to one peer: over connections that are kept, and retried when a connection is lost. */
+/** The calls to one peer: reuses connections, and retries calls after a lost connection. */
 
 import { pause } from "./pause.ts";
 import { setTransferTraits } from "@degu/degu/agent_support";
@@ -13,10 +13,7 @@ import { retry, type RetryEvent, type RetryProgress } from "@degu/degu/files";
 import { reasonOf } from "./explain.ts";
 import { isPeerOffline } from "./failure.ts";
 
-/**
- * How many calls `each` makes at a time: while one waits for the disk, another is being
- * transferred.
- */
+/** The number of concurrent calls: while one waits for the disk, another transfers. */
 const MAX_CONCURRENT_CALLS = 4;
 
 const DEFAULT_RETRIES = 3;
@@ -25,32 +22,32 @@ const DEFAULT_RETRIES = 3;
 export type OnProgress = (progress?: RetryProgress) => void;
 
 /**
- * After this long without any progress, another connection is tried beside the silent ones. If the
- * peer answers there, the calls go on there, and the next silence has to be twice as long: the peer
- * may only be busy, as with the hash of a large file, which begins anew each time.
+ * The time without progress after which another connection is tried beside the stalled ones. If the
+ * peer responds on it, the calls continue on it, and the next limit is twice as long: a busy peer
+ * that hashes a large file has to start again each time.
  */
 const STALL_MILLISECONDS = 10_000;
 
-/** The pause between two attempts to reach a peer that is waited for. */
+/** The pause between two attempts to connect to a peer that is off. */
 const RECONNECT_MILLISECONDS = 2000;
 
 export interface PeerConnectionsOptions {
   /** The most retries of a call without progress. */
   readonly retries?: number | undefined;
-  /** Milliseconds without progress, after which the peer is silent. */
+  /** Milliseconds without progress that are a stall. */
   readonly silence?: number | undefined;
-  /** Seconds to wait, without a note, for a peer at whose addresses nothing answers. */
+  /** Seconds to wait silently for a peer that is off. */
   readonly wait?: number | undefined;
 }
 
 /**
  * Makes a client of a peer, with these options.
  *
- * @param isAgain Whether the peer is silent elsewhere, so that each known address is tried.
+ * @param isAgain Whether another connection has stalled, so that all known addresses are tried.
  */
 export type Open = (options: ClientOptions, isAgain: boolean) => Promise<Client>;
 
-/** A client of a peer, where it is now, until it is dropped. */
+/** A client that all calls share, until it is dropped. */
 class SharedClient {
   readonly client: Promise<Client>;
   readonly #dropped = new AbortController();
@@ -58,7 +55,7 @@ class SharedClient {
   constructor(open: Open, signal: AbortSignal, isAgain = false) {
     const either = AbortSignal.any([signal, this.#dropped.signal]);
     this.client = open({ signal: either }, isAgain);
-    // A call that was interrupted does not wait for it any more.
+    // After an interruption no call awaits this promise.
     this.client.catch(() => {});
   }
 
@@ -68,26 +65,25 @@ class SharedClient {
 
   /** Ends all connections, also those that are being opened. */
   drop(): void {
-    // A transfer of several files takes this class of error for a lost connection, and not for the
-    // failure of one file.
+    // The library treats this class of error as a lost connection, not as the failure of one file.
     this.#dropped.abort(
       new Deno.errors.ConnectionAborted("another connection has taken its place"),
     );
   }
 }
 
-/** Notices when nothing has moved for a while, as long as calls are under way. */
+/** Detects that running calls have no progress for a while. */
 class StallDetector {
-  /** Milliseconds without progress that are a silence. */
+  /** Milliseconds without progress that are a stall. */
   limit: number;
   readonly #onSilence: (ended: AbortSignal) => void;
   #calls = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #startedAt = 0;
-  /** Aborted when the silence ends; `null` while there is none. */
+  /** Aborted when the stall ends; `null` without a stall. */
   #silent: AbortController | null = null;
 
-  /** @param onSilence Gets a signal that is aborted when the silence has ended. */
+  /** @param onSilence Gets a signal that is aborted when the stall has ended. */
   constructor(limit: number, onSilence: (ended: AbortSignal) => void) {
     this.limit = limit;
     this.#onSilence = onSilence;
@@ -106,7 +102,7 @@ class StallDetector {
 
   /** Called after each progress. */
   heard(): void {
-    // The timer is not set again for each of thousands of small files a second.
+    // Thousands of small files a second must not reset the timer each time.
     const isRecent = performance.now() - this.#startedAt <= this.limit / 100;
     if (!isRecent || this.#silent !== null) this.restart();
   }
@@ -124,13 +120,11 @@ class StallDetector {
   }
 }
 
-/**
- * The connections to one peer, as many as there are simultaneous calls; closed when disposed of.
- */
+/** The connections to one peer, one for each simultaneous call; closed when disposed of. */
 export class PeerConnections implements Disposable {
-  /** Opens connections to the peer, wherever it is by then. */
+  /** Opens connections at the current addresses of the peer. */
   readonly connector: Connector = { connect: (options) => this.#connect(options) };
-  /** The connections of all calls. To copy, list or delete twice does no harm. */
+  /** The connections of all calls, which are all idempotent. */
   readonly #pool = new ConnectionPool(this.connector, { maxConnections: Infinity, repeat: "any" });
   readonly #open: Open;
   readonly #signal: AbortSignal;
@@ -144,12 +138,12 @@ export class PeerConnections implements Disposable {
   #movedAt: number | null = null;
   /** The time until which further retries are not noted. */
   #notedUntil = 0;
-  /** How many connections wait for a peer that is off. */
+  /** The number of connections that wait for a peer that is off. */
   #waiting = 0;
-  /** Whether a silent client was replaced, and no tree has gone on since. */
+  /** Whether a stalled client was replaced since the last retry of a tree. */
   #isReplaced = false;
 
-  /** @param note Called with a text when a call is retried, and after a silence. */
+  /** @param note Called with a text when a call is retried, and after a stall. */
   constructor(
     open: Open,
     signal: AbortSignal,
@@ -169,8 +163,8 @@ export class PeerConnections implements Disposable {
   }
 
   /**
-   * Makes a call, which connects when it is ready. If a connection is lost, the call is made again
-   * after a moment. A peer that is off is not tried again, but may be waited for.
+   * Makes a call, which connects itself. Retries it after a lost connection. A peer that is off is
+   * not retried, but `wait` applies.
    */
   call<T>(action: (pool: ConnectionPool, moved: OnProgress) => Promise<T>): Promise<T> {
     return this.#silence.during(async () => {
@@ -187,7 +181,7 @@ export class PeerConnections implements Disposable {
   }
 
   /**
-   * Copies a tree, which goes on by itself after an error.
+   * Copies a tree, which the library retries itself.
    *
    * @param copy Gets its option `retries`, and a function to call after each progress.
    */
@@ -201,7 +195,7 @@ export class PeerConnections implements Disposable {
     return this.#current ??= new SharedClient(this.#open, this.#signal);
   }
 
-  /** Opens a connection to the peer where it is now; waits for one that is off, if it is to. */
+  /** Opens a connection to the peer; waits for a peer that is off, up to `wait` seconds. */
   async #connect(options?: Parameters<Connector["connect"]>[0]): Promise<Connection> {
     const { signal: given = this.#signal } = options ?? {};
     const signal = AbortSignal.any([this.#signal, given]);
@@ -214,7 +208,7 @@ export class PeerConnections implements Disposable {
         if (shared.isDropped) continue;
         const left = Math.max(begin, this.#movedAt ?? begin) + this.#wait - performance.now();
         if (!isPeerOffline(error) || left <= 0) throw error;
-        // A search may find other addresses next time.
+        // A new client searches again, and may find other addresses.
         this.#drop(shared);
         this.#waiting++;
         await pause(Math.min(left, RECONNECT_MILLISECONDS), signal).finally(() => this.#waiting--);
@@ -222,7 +216,7 @@ export class PeerConnections implements Disposable {
     }
   }
 
-  /** Makes a call, and retries it as long as the peer is there. */
+  /** Makes a call, and retries it while the peer responds. */
   async #retry<T>(
     shared: SharedClient,
     action: (pool: ConnectionPool, moved: OnProgress) => Promise<T>,
@@ -242,13 +236,13 @@ export class PeerConnections implements Disposable {
     return result;
   }
 
-  /** Notes that a call is made again; throws its error if the call must not be. */
+  /** Prints that a call is retried; throws its error if it must not be. */
   #onRetry({ error, number, seconds }: RetryEvent): void {
-    // A peer that was off from the start isn't tried again; waiting for one is not retrying.
+    // A peer that was off from the start is not retried, and waiting is no retry.
     if (isPeerOffline(error) && (this.#wait > 0 || this.#movedAt === null)) throw error;
     if (this.#wait > 0) return;
     const now = performance.now();
-    // Several calls may have lost their connections at the same moment.
+    // Several calls may lose their connections at the same moment: print one line.
     if (now < this.#notedUntil) return;
     this.#notedUntil = now + seconds * 1000 / 2;
     const again = `trying again in ${seconds} s (${number} of ${this.#retries})`;
@@ -257,7 +251,7 @@ export class PeerConnections implements Disposable {
 
   #onTreeRetry(event: RetryEvent, restart: () => void): void {
     if (!this.#isReplaced) return this.#onRetry(event);
-    // The peer has answered at a new connection: it was at work, and its silence was no failure.
+    // The peer responds on a new connection, so the stall does not count as a failure.
     this.#isReplaced = false;
     restart();
   }
@@ -272,7 +266,7 @@ export class PeerConnections implements Disposable {
     this.#silence.heard();
   }
 
-  /** Does some work for each item, for a few items at a time; the first error ends it. */
+  /** Processes the items, a few at a time; stops at the first error. */
   async each<T>(
     items: Iterable<T>,
     work: (item: T, signal: AbortSignal) => Promise<void>,
@@ -300,18 +294,18 @@ export class PeerConnections implements Disposable {
 
   #onSilence(ended: AbortSignal): void {
     const shared = this.#current;
-    // Without a request under way, the calls have work to do on this device.
+    // Without a running request, the calls are busy on this device.
     const isBusy = this.#pool.inUse > 0 && this.#waiting === 0;
     if (shared === null || !isBusy) return this.#silence.restart();
-    // A call that must not be made twice keeps its connection.
+    // A call without retries keeps its connection.
     const goesOn = this.#retries > 0 ? "connecting again" : "still waiting";
     this.#note(`nothing has arrived for ${this.#silence.limit / 1000} s; ${goesOn}`);
     if (this.#retries > 0) this.#replace(shared, ended);
   }
 
   /**
-   * Connects beside a silent client until the silence ends. If the peer answers there, the silent
-   * client is dropped, and its calls go on.
+   * Connects beside a stalled client until the stall ends. If the peer responds on the new
+   * connection, drops the stalled client; its calls continue.
    */
   async #replace(silent: SharedClient, ended: AbortSignal): Promise<void> {
     const either = AbortSignal.any([this.#signal, ended]);

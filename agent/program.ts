@@ -49,7 +49,7 @@ const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise
   }],
 ];
 
-/** The command that is made of all others. */
+/** The script of this command lists all commands. */
 const NEEDS_ALL_COMMANDS = "completions";
 
 const DESCRIPTION =
@@ -77,7 +77,7 @@ export async function runAgent(
   caught: ReturnType<typeof catchSignals> = catchSignals(),
 ): Promise<number> {
   let exitCode = 0;
-  // A wrong command line has no options yet.
+  // The errors of a wrong command line are printed before its options are parsed.
   let output = new Output({ json: args.includes("--json") }, streams);
   let context: Context | undefined;
   using signals = caught;
@@ -107,7 +107,8 @@ export async function runAgent(
     try {
       if (output.json) output.result("", { error: errorObject(error, context?.peer) });
     } catch {
-      // The output was closed, or can't be written: the message and the exit code say what failed.
+      // The output was closed or is not writable. The message and the exit code still report the
+      // error.
     }
     return exitCodeOf(error);
   }
@@ -116,8 +117,7 @@ export async function runAgent(
 /**
  * Makes the program.
  *
- * @param args The command line, of whose command alone the program then knows; if left out, or if
- * it names none, the program has all commands.
+ * @param args The command line: only its command is added. Without a command, all are added.
  */
 export async function makeProgram(
   run: Run,
@@ -151,7 +151,7 @@ export async function makeProgram(
   return program;
 }
 
-/** Adds one command; all, if there is none of that name. */
+/** Adds the command of this name, or all commands if no command has the name. */
 async function addCommands(program: AgentCommand, name: string): Promise<void> {
   const isAlone = name !== NEEDS_ALL_COMMANDS &&
     COMMANDS.some(([, group]) => Object.hasOwn(group, name));
@@ -175,10 +175,7 @@ function listCommands(command: Command): Command[] {
   return [command, ...command.commands.flatMap(listCommands)];
 }
 
-/**
- * The problem of a wrong command line, with a suggestion, or with the way to name a file like an
- * option.
- */
+/** Returns the problem of a wrong command line, with a suggestion. */
 function problemOf({ code, message }: CommanderError, command: Command): string {
   if (message === "(outputHelp)") return "a command is missing, or there is none of that name";
   const line = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
@@ -210,7 +207,7 @@ function problemOf({ code, message }: CommanderError, command: Command): string 
     );
 }
 
-/** The error of a wrong command line; an exit code of 0 means a request for help or the version. */
+/** Converts the error of commander; an exit code of 0 is a request for the help or the version. */
 function usageFailure(error: CommanderError, command: Command): Error {
   const { exitCode } = error;
   if (exitCode === 0) return error;

@@ -80,7 +80,7 @@ export function formatRemotePath(
   return `${peer}:${names.join("/")}${directory && names.length > 0 ? "/" : ""}`;
 }
 
-/** Refuses a path with a reserved name, at which nothing can be put or removed. */
+/** Refuses a path with a reserved name, which can be neither written nor removed. */
 export function checkNotReserved(names: readonly string[], shown: string): void {
   const reserved = names.find(isReservedName);
   if (reserved === undefined) return;
@@ -95,7 +95,7 @@ export function checkNotReserved(names: readonly string[], shown: string): void 
 /** The directories of a peer: the share is for reading, the inbox takes files. */
 export type Area = "share" | "inbox";
 
-/** The list of a peer is kept in memory, and a malicious one could be endless. */
+/** The list of a peer is kept in memory, and a malicious peer could send an endless one. */
 const MAX_ENTRIES = 1_000_000;
 
 export interface RemoteEntry extends DirectoryEntry {
@@ -115,7 +115,7 @@ export class RemoteFiles implements Disposable {
   readonly peer: string;
   readonly connections: PeerConnections;
   area: Area;
-  /** Called when the inbox is taken for a share that is not there; `null` if it never is. */
+  /** Called when the inbox replaces a missing share; `null` if it must not. */
   readonly #onInbox: (() => void) | null;
   readonly #signal: AbortSignal;
   readonly #maxEntries: number;
@@ -173,7 +173,7 @@ export class RemoteFiles implements Disposable {
     return formatRemotePath(this.peer, names, directory);
   }
 
-  /** Lists a directory by name; `null` if there is no such directory. */
+  /** Lists a directory by name; `null` if it is missing. */
   async list(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const key = names.join("/");
     const known = this.#listed.get(key);
@@ -184,7 +184,7 @@ export class RemoteFiles implements Disposable {
     if (listed !== null || !isFirst || this.#onInbox === null || this.area === "inbox") {
       return listed;
     }
-    // A missing directory is the only reason to ask whether the whole share is missing.
+    // Only a missing directory can mean that the whole share is missing.
     if (await this.list([]) !== null) return null;
     const inbox = new RemoteFiles(this.connections, this.peer, "inbox", this.#signal);
     if (await inbox.list([]) === null) return null;
@@ -217,8 +217,8 @@ export class RemoteFiles implements Disposable {
   }
 
   /**
-   * Finds the entry of a path; `null` if there is none. The last name may be spelled in another
-   * Unicode normalization, if a single entry matches.
+   * Finds the entry of a path; `null` if it is missing. The last name may be in another Unicode
+   * normalization form, if a single entry matches.
    */
   async find(names: readonly string[]): Promise<RemoteEntry | null> {
     const name = names.at(-1);
@@ -246,7 +246,7 @@ export class RemoteFiles implements Disposable {
     }
   }
 
-  /** Finds the file or directory of a path, and fails if there is none. */
+  /** Finds the file or directory of a path; fails if it is missing. */
   async findOrFail(names: readonly string[]): Promise<RemoteEntry> {
     const entry = await this.find(names);
     if (entry === null) throw await this.missing(names);
@@ -255,9 +255,9 @@ export class RemoteFiles implements Disposable {
   }
 
   /**
-   * The error for a missing path, with the command that lists the nearest directory.
+   * Makes the failure of a missing path, with the command that lists the nearest directory.
    *
-   * @param directory Whether a directory was asked for.
+   * @param directory Whether the path must be a directory.
    */
   async missing(names: readonly string[], directory = false): Promise<Failure> {
     const last = directory ? names.length : names.length - 1;
@@ -287,12 +287,12 @@ export class RemoteFiles implements Disposable {
     return this.#notThere(`${this.#quoted(names)} is not there: ${advice}`, names);
   }
 
-  /** Asks about the whole directory; `null` if the peer does not answer. */
+  /** Requests the whole directory; `null` if the peer does not respond. */
   async ask(): Promise<Response | null> {
     try {
       return await this.connections.call((client) => client.request("HEAD", this.uri([""])));
     } catch {
-      // The error that is to be explained says more.
+      // The caller reports the original error.
       return null;
     }
   }
@@ -302,7 +302,8 @@ export class RemoteFiles implements Disposable {
   }
 
   /**
-   * The error for a path in the wrong area: a file that was put is in the inbox, not in the share.
+   * Makes the failure of a path in the wrong area: an uploaded file is in the inbox, not in the
+   * share.
    */
   async #inOtherArea(names: readonly string[]): Promise<Failure | null> {
     const area = this.area === "share" ? "inbox" : "share";

@@ -1,4 +1,4 @@
-/** Runs of a command that goes on until it is interrupted, and what is printed of them. */
+/** The repeated runs of a command, and their output. */
 
 import { repeat } from "@degu/degu";
 import type { Context } from "./command.ts";
@@ -43,8 +43,8 @@ export async function repeatRuns(
 }
 
 /**
- * The output of the runs: a problem is printed by the first run that has it, and again when it is
- * over. A run that has changed nothing prints nothing else. With `--verbose` each file is named.
+ * The output of the runs. Prints a problem in its first run, and again when it has ended. A run
+ * without changes prints only problems. `--verbose` prints each file.
  */
 class RunOutput extends Output {
   readonly #output: Output;
@@ -80,17 +80,17 @@ class RunOutput extends Output {
     }
   }
 
-  /** Reports the error that has ended a run, at which this peer was asked. */
+  /** Reports the error that ended a run. `peer` is the peer that the run used. */
   failed(error: unknown, peer: string | undefined): void {
     const cause = error instanceof Error ? error.cause : undefined;
     const text = explain(error);
-    // A peer that is off fails in several ways, one after the other.
+    // A peer that is off fails with different errors, one after the other.
     const key = isPeerOffline(error) || isPeerOffline(cause) ? "away" : text;
     if (this.#isNew(key, text)) {
       super.error(text);
       if (this.json) super.result("", { error: errorObject(error, peer) });
     }
-    // The rest of the run did not run, so it is not known which earlier problems are over.
+    // The rest of the run was skipped, so earlier problems may still exist.
     this.#now = new Map([...this.#before, ...this.#now]);
   }
 
@@ -101,7 +101,7 @@ class RunOutput extends Output {
     [this.#before, this.#now] = [this.#now, new Map()];
   }
 
-  /** Notes a problem; returns whether neither this run nor the one before has had it. */
+  /** Records a problem; returns whether this run and the previous run did not have it. */
   #isNew(key: string, text = key): boolean {
     const known = this.#now.get(key) ?? this.#before.get(key);
     this.#now.set(key, known ?? text);

@@ -1,4 +1,6 @@
-/** The app of `degu send`: files, a wait for the end, and a request that says all has arrived. */
+/**
+ * The app of `degu send`: the files, a long poll for the end, and a request that reports success.
+ */
 
 import { basename, dirname } from "node:path";
 import { json, reply } from "@degu/degu";
@@ -9,32 +11,32 @@ import { pause } from "./pause.ts";
 import { Failure } from "./failure.ts";
 import { missingSourceFailure, nullIfNotFound, overlap } from "./local_paths.ts";
 
-/** A file or directory that is sent, as the receiver is told. */
+/** A file or directory to send, as the receiver gets it. */
 export interface SentEntry {
   readonly name: string;
   readonly kind: "file" | "directory";
   readonly size: number;
 }
 
-/** An entry, and where it is. */
+/** An entry with its path. */
 interface Source extends SentEntry {
   readonly path: string;
 }
 
-/** Where a receiver asks whether the sender stops: 200 when it does, 204 if not for a while. */
+/** The URI of the long poll: 200 when the sender stops, 204 after a while. */
 export const END_URI = "/end";
-/** Where a receiver says that everything has arrived. */
+/** The URI at which the receiver reports success. */
 export const DONE_URI = "/done";
 
 const ANSWER_MILLISECONDS = 5000;
-/** A receiver that has asked for nothing for so long is gone. */
+/** The time without a request after which the receiver has disconnected. */
 const SILENCE_MILLISECONDS = 20_000;
 const CHECK_MILLISECONDS = 1000;
-/** How long a receiver may take to leave once it has heard that the sender stops. */
+/** The time for the receiver to disconnect after the sender has stopped. */
 const CLOSE_MILLISECONDS = 1000;
 
 /**
- * Looks at what is to be sent.
+ * Finds the files and directories to send.
  *
  * @param own The directories of this device, whose keys must not leave this machine.
  */
@@ -68,17 +70,17 @@ export async function findSources(
   return [...found.values()];
 }
 
-/** A sending to one receiver. */
+/** The transfer to one receiver. */
 export class SendSession {
-  /** Resolves when the receiver has said that it has everything. */
+  /** Resolves when the receiver has reported success. */
   readonly done: Promise<void>;
-  /** Serves exactly the sources, for reading. */
+  /** The app that serves exactly the sources, for reading. */
   readonly app: AppFunction;
   readonly #done = Promise.withResolvers<void>();
   readonly #over = new AbortController();
-  /** The sessions in which the receiver has asked for the end. */
+  /** The sessions with a long poll. */
   readonly #sessions = new Set<Session>();
-  /** When the receiver has last asked for anything. */
+  /** The time of the last request. */
   #heardAt = -Infinity;
 
   constructor(
@@ -125,7 +127,7 @@ export class SendSession {
     return reply(this.#over.signal.aborted ? 200 : 204);
   }
 
-  /** Resolves when the receiver, which has just been let in, is silent for too long. */
+  /** Waits until the receiver, which has just been paired, is silent for too long. */
   async gone(signal: AbortSignal): Promise<void> {
     const begun = performance.now();
     const silence = () => performance.now() - Math.max(this.#heardAt, begun);
@@ -134,7 +136,7 @@ export class SendSession {
     }
   }
 
-  /** Tells the receiver that the sender stops, and waits a moment until it has left. */
+  /** Answers the long poll, and waits a moment until the receiver has disconnected. */
   async end(): Promise<void> {
     this.#over.abort();
     const late = AbortSignal.timeout(CLOSE_MILLISECONDS);

@@ -1,4 +1,4 @@
-/** What a serving command says of the files that peers get, put and delete. */
+/** The reports of a serving command on the files that peers get, put and delete. */
 
 import { peerOf } from "@degu/degu/device";
 import type { FileEvent } from "@degu/degu/files";
@@ -49,14 +49,14 @@ export class ServeEvents implements Disposable {
     this.#activities.set(id, activity);
     const sum = activity.sums.get(action) ?? { files: 0, bytes: 0, last: "" };
     activity.sums.set(action, sum);
-    // A resumed file takes several exchanges.
+    // A resumed file has several events.
     if (sum.last !== path) sum.files++;
     sum.last = path;
     sum.bytes += bytes;
     activity.count++;
     if (!complete) activity.cut++;
     clearTimeout(activity.timer);
-    // A download that the end of the server has cut is reported after that end.
+    // A shutdown can cut a download after this was disposed of; report it at once.
     if (this.#isDisposed) this.#flush(id);
     else activity.timer = setTimeout(() => this.#flush(id), SILENCE_MILLISECONDS);
   }

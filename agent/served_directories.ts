@@ -1,4 +1,4 @@
-/** The directories that `degu serve` serves: checked before anything is served. */
+/** The checks of the directories of `degu serve`, before it listens. */
 
 import { join, realPath } from "./paths.ts";
 import { explain } from "./explain.ts";
@@ -19,7 +19,7 @@ export interface DirectoryOptions {
   readonly newOnly?: boolean;
 }
 
-/** Refuses options with which nothing would be served. */
+/** Refuses options without a share and an inbox. */
 export function checkServesAny({ share, inbox, inboxForAll, newOnly }: DirectoryOptions): void {
   if ([share, inbox, inboxForAll].some((each) => each !== undefined)) return;
   if (newOnly) throw new Failure("--new-only is for an inbox: add --inbox", "USAGE");
@@ -94,7 +94,7 @@ export async function checkServed(
   if (!(await Deno.stat(path)).isDirectory) {
     throw new Failure(`${option}: ${dir} is no directory: name the one that it is in`);
   }
-  // A missing permission is reported now, not at the first request of a peer.
+  // Report a missing permission now, not at the first request of a peer.
   await withOptionName(option, checkUsable(path));
   const own = await realPath(home);
   if (overlap(path, own)) throw containsDeviceFailure(option, dir, own);
@@ -122,8 +122,8 @@ function toOptionFailure(option: string, error: unknown): unknown {
 }
 
 /**
- * Checks the directory of an inbox in the same way. A missing directory is made, for its owner
- * alone; its parents are not, since a typing error in a path should not make a tree.
+ * Checks the directory of an inbox in the same way. Creates a missing directory for its owner
+ * alone, but not its parents: a typing error in a path should not create a tree.
  *
  * @param options The option that has named it, and a further check.
  */
@@ -136,8 +136,7 @@ export async function checkInbox(
     readonly check?: (path: string) => Promise<void>;
   } = {},
 ): Promise<string> {
-  // Making the directory also shows now, not at the first upload, whether its parent may be
-  // written.
+  // Creating the directory also finds a missing permission now, not at the first upload.
   const isMade = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
     const { AlreadyExists, NotFound, NotADirectory } = Deno.errors;
     const isKnown = [AlreadyExists, NotFound, NotADirectory].some((each) => error instanceof each);
@@ -147,7 +146,7 @@ export async function checkInbox(
   try {
     const path = await checkServed(dir, home, option);
     await checkWritable(path).catch((error) => {
-      // A peer may have filled the disk, and the inbox must still be served after that.
+      // Serve the inbox also if a peer has filled the disk.
       if (codeOf(error) !== "FULL") throw toOptionFailure(option, error);
       output.warn(`${option}: ${explain(error)}`);
     });

@@ -1,4 +1,4 @@
-/** Errors of the system, in words for people. */
+/** Problems and advice for errors of the operating system. */
 
 import { dirname } from "node:path";
 import { isReservedName } from "@degu/degu/files";
@@ -43,7 +43,7 @@ const WRITING_OPERATIONS =
   /^(mkdir|rename|remove|unlink|rmdir|write|f?truncate|chmod|f?utime|symlink|link|copy|copyfile)$/;
 
 /**
- * Names the user, the operation and the path, and gives advice; `null` for a text without a path.
+ * Describes the user, the operation and the path, with advice; `null` for a text without a path.
  */
 export function systemProblem(text: string, code: unknown): [reason: string, hint: string] | null {
   const [, operation = "", from, to] = SYSTEM_ERROR.exec(text) ?? [];
@@ -51,7 +51,7 @@ export function systemProblem(text: string, code: unknown): [reason: string, hin
   if (path === undefined) return null;
   const [, problem, advice] = PATH_PROBLEMS.find(([codes]) => codes.test(`${code}`)) ?? [];
   if (problem === undefined || advice === undefined) return null;
-  // A reserved name means nothing to people, so the directory around it is named.
+  // Users don't know reserved names: show the directory around it.
   const names = path.split("/");
   const reserved = names.findIndex(isReservedName);
   const shown = reserved < 0 ? path : names.slice(0, reserved).join("/") || dirname(path);

@@ -1,4 +1,4 @@
-/** The words of failed transfers: why a file was not copied or removed, and what to do. */
+/** Messages for failed transfers: the reason, and the advice. */
 
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "@degu/degu/files";
@@ -14,10 +14,10 @@ const CHANGED_AT_PEER = `what is there changed meanwhile, and stays: look at it,
 export const ONLY_NEW =
   'the peer only takes new files ("degu serve --new-only"): what is there stays as it is';
 
-/** The reason of a file at which each connection ends, while the peer answers. */
+/** The reason if every connection ends at one file, while the peer responds. */
 export const BREAKS_OFF = "the connection breaks off again and again";
 
-/** A reserved name is never the reason: see {@linkcode checkNotReserved}. */
+/** The reason can't be a reserved name, which {@linkcode checkNotReserved} refuses. */
 const NOT_WRITABLE_BY_PEER = 'the peer may not write there: see what "degu serve" prints on it';
 
 export type FileAction = "get" | "put" | "delete";
@@ -33,10 +33,10 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
     403: NOT_WRITABLE_BY_PEER,
     404: "the peer refuses the name, or takes no files any more",
     405: "the peer takes no files any more",
-    // What was in the way before has been said by then: the peer is asked for its list first.
+    // An older file was reported before, from the list of the peer.
     409:
       `another command is sending it, or something has just come in its way there: ${AGAIN} in a moment, which then says what`,
-    // With --force, too, a file is replaced only as it was seen.
+    // Even with --force, a file is replaced only if it has not changed since the list.
     412: CHANGED_AT_PEER,
     413: "it is larger than the peer accepts",
     414: "its path is too long for the peer",
@@ -69,7 +69,7 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
   delete: { CHANGED: CHANGED_AT_PEER },
 };
 
-/** What a file needs and what is free, at the end whose disk is full; `null` for other errors. */
+/** Describes the needed and the free space of a full disk; `null` for other errors. */
 function spaceProblem(error: unknown): string | null {
   if (!(error instanceof TransferError) || error.code !== "DISK_FULL") return null;
   const { needed, free, kept } = error;
@@ -82,14 +82,14 @@ function spaceProblem(error: unknown): string | null {
     : isEmpty
     ? `no space is left ${where}, or a quota is reached`
     : `only ${isFree} free ${where}, or a quota is reached`;
-  // The peer says what is free, and not what it keeps: only its own lines do.
+  // The peer sends its free space, but logs the size of partial uploads only locally.
   const keeps = !isHere
     ? '"degu serve" prints there what cut uploads keep'
     : kept && `${kept.path} keeps the ${formatBytes(kept.bytes)} that have arrived`;
   return `${problem}: free some ${isHere ? "" : "there "}and ${AGAIN}${keeps ? `; ${keeps}` : ""}`;
 }
 
-/** The reason why a file could not be copied or removed, with advice. */
+/** Returns the reason why a file could not be copied or removed, with advice. */
 export function explainTransfer(error: unknown, action: FileAction): string {
   return spaceProblem(error) ??
     (error instanceof TransferError

@@ -1,4 +1,4 @@
-/** What a command prints of its copies: a progress bar, messages, counts and a summary. */
+/** The report of a command on its copies: a progress bar, messages, counts and a summary. */
 
 import type { TransferResult } from "@degu/degu/files";
 import type { Context } from "./command.ts";
@@ -28,7 +28,10 @@ export class TransferReport implements Disposable {
   readonly #unsettled = new Set<string>();
   /** The skipped links and special files, with the kind of each. */
   readonly #others = new Map<string, string>();
-  /** The files for which there is too little space; all but the first are one line, at the end. */
+  /**
+   * The number of files that are too large for the free space. The first has its own line; the
+   * others share one at the end.
+   */
   #full = 0;
   readonly #counts = { copied: 0, moved: 0, removed: 0, unchanged: 0, deleted: 0, failed: 0 };
   #bar: Disposable | null;
@@ -40,21 +43,21 @@ export class TransferReport implements Disposable {
     this.#bar = output.json ? null : showProgress(output, this.progress);
   }
 
-  /** Counts and reports an entry that is not copied, once. */
+  /** Counts and reports a skipped entry, once. */
   skip(name: string, why: string): void {
     if (this.#skipped.has(name)) return;
     this.#skipped.add(name);
     this.#output.warn(`${name}: skipped: ${why}`);
   }
 
-  /** Counts a link or a special file; all of them are one line, at the end. */
+  /** Counts a link or a special file. All of them share one line at the end. */
   skipOther(name: string, kind: string): void {
     this.#skipped.add(name);
     if (this.#isVerbose) this.#output.hint(`${name}: skipped: ${kind}`);
     else this.#others.set(name, kind);
   }
 
-  /** Counts a file that is still being written; all of them are one line, at the end. */
+  /** Counts a file that is still being written. All of them share one line at the end. */
   skipUnsettled(name: string): void {
     this.#skipped.add(name);
     this.#unsettled.add(name);
@@ -67,7 +70,7 @@ export class TransferReport implements Disposable {
     object: Readonly<Record<string, unknown>>,
   ): void {
     this.#counts.failed++;
-    // On a full disk thousands of files may fail: the first is named, the others are counted.
+    // On a full disk, thousands of files may fail: report the first, and count the others.
     if (code !== "FULL" || this.#full++ === 0) this.#output.error(`${name}: ${message}`);
     if (this.#output.json) this.#output.result("", { ...object, error: { code, message } });
   }
@@ -81,7 +84,7 @@ export class TransferReport implements Disposable {
   /**
    * Counts and reports a copied file; in a dry run, a file that would be copied.
    *
-   * @param isNamed Whether a person has named the file, and not only its directory.
+   * @param isNamed Whether the command line names the file itself, not only its directory.
    */
   copied({ from, to }: TransferNames, result: TransferResult, isNamed: boolean): void {
     this.#counts.copied++;
@@ -94,7 +97,7 @@ export class TransferReport implements Disposable {
     this.#result(to, { from, to, bytes, total, resumedFrom, reused, sha256 });
   }
 
-  /** Counts a file that was removed from this device, because it is at the target. */
+  /** Counts a file that was moved to the target, and removed from this device. */
   removed(name: string): void {
     this.#counts.removed++;
     if (this.#output.json) this.#result("", { removed: name });
@@ -110,12 +113,12 @@ export class TransferReport implements Disposable {
     this.#result(`${text} ${name}`, { action: "delete", path: name, ...dryRun });
   }
 
-  /** Prints a result to stdout; with `--quiet`, only if `--json` is given, too. */
+  /** Prints a result to stdout; with `--quiet`, only as JSON. */
   #result(text: string, object: Record<string, unknown>): void {
     if (!this.#output.quiet || this.#output.json) this.#output.result(text, object);
   }
 
-  /** Reports the error after which one of several peers is given up. */
+  /** Reports the error of one of several peers. */
   failPeer(peer: string, error: unknown): void {
     this.#counts.failed++;
     const isNamed = error instanceof Failure && error.path !== undefined;

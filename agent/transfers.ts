@@ -25,14 +25,14 @@ import type { RemoteFiles } from "./remote_files.ts";
 
 export interface FileJob extends TransferNames {
   readonly size: number;
-  /** Copies the file; resolves to `null` if the target already had it. */
+  /** Copies the file; resolves to `null` if the target already has it. */
   move(pool: ConnectionPool, options: TransferOptions): Promise<TransferResult | null>;
 }
 
-/** What is copied from or to one peer. */
+/** The files and trees to copy from or to one peer. */
 export type PeerJobs = readonly [files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]];
 
-/** The reasons why `--delete` has deleted nothing in the end. */
+/** The reasons why `--delete` did not delete anything. */
 const KEPT_REASONS = {
   incomplete:
     "nothing is deleted, because not everything could be listed: what seems to be missing may be there; " +
@@ -43,7 +43,7 @@ const KEPT_REASONS = {
     "--delete-all",
 };
 
-/** What to do after an interruption. */
+/** The advice after an interruption. */
 const RUN_AGAIN =
   "run the same command again to continue; a file that is small, or was just changed, starts over";
 
@@ -81,8 +81,8 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Prepares the arguments of the command line. A failure with one of several arguments is
-   * reported, and the others continue, unless they would fail in the same way.
+   * Prepares the arguments of the command line. Reports a failure of one of several arguments, and
+   * continues with the others, unless they would fail in the same way.
    */
   async prepare<From, To>(
     given: readonly From[],
@@ -106,8 +106,8 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Reserves the absolute path of a target for a source; fails if another source goes there, or
-   * into a directory there: its files could be replaced.
+   * Reserves the absolute path of a target for a source. Fails if another source has the same
+   * target, or one of its parents or children, whose files it could replace.
    */
   take(path: string, source: string): void {
     // Windows ignores case.
@@ -125,9 +125,9 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Copies files, then trees, of one peer after the other. After a failure the rest is still
-   * copied, unless it would fail as well: the only peer can't be reached, a disk is full, the
-   * command was interrupted. Then a summary of what was copied is printed before this rejects.
+   * Copies files, then trees, of one peer after the other. Continues after a failure, unless the
+   * rest would also fail: the only peer is unreachable, a disk is full, or the command was
+   * interrupted. Then prints a summary, and rejects.
    */
   async copy(jobs: readonly PeerJobs[], isOnlyPeer = true): Promise<void> {
     try {
@@ -140,7 +140,10 @@ export class Transfers implements Disposable {
     }
   }
 
-  /** Does the work for one peer. If it is lost, that is reported, and other peers continue. */
+  /**
+   * Does the work for one peer. Reports the loss of one of several peers, and continues with the
+   * others.
+   */
   async forPeer(peer: string, isOnly: boolean, work: () => Promise<void>): Promise<void> {
     try {
       await work();
@@ -189,7 +192,7 @@ export class Transfers implements Disposable {
     try {
       result = await files.connections.call(attempt);
     } catch (error) {
-      // What a failed file has at the target counts for nothing.
+      // Don't count the partial bytes of a failed file.
       progress.bytes -= there;
       progress.totalBytes -= size;
       signal.throwIfAborted();
@@ -204,7 +207,7 @@ export class Transfers implements Disposable {
     }
     progress.bytes += size - there;
     progress.files++;
-    // Outside of the `try`, because a closed output is no failure of this file.
+    // Outside of the `try`: a closed output is no failure of this file.
     if (result === null) this.#report.unchanged({ from, to });
     else this.#report.copied({ from, to }, result, true);
   }
@@ -236,7 +239,7 @@ export class Transfers implements Disposable {
         const { from } = tree.namesOf([]);
         if (tree.hasEntries) this.#report.fail(from, KEPT_REASONS.empty, "FAILED", { path: from });
       } else if (deletionsSkipped === "incomplete" || deletionsSkipped === "failed") {
-        // What else has kept deletions is a failed event, which names its path.
+        // Other reasons have a failed event, which names the path.
         this.#output.warn(KEPT_REASONS[deletionsSkipped]);
       }
     } catch (error) {
@@ -247,8 +250,8 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Whether an entry is the list of what to leave out at the top of the target of a download: what
-   * counts there is not for peers to write. A peer's list that differs is reported.
+   * Whether an entry is the ignore list at the top of the target of a download, which peers must
+   * not write. Reports a different list of the peer.
    */
   #isList(files: RemoteFiles, { names, root }: TreeJob, entry: TreeEntry): boolean {
     const { path, size, modified } = entry;
@@ -269,13 +272,13 @@ export class Transfers implements Disposable {
     this.#signal.throwIfAborted();
   }
 
-  /** Makes the error that ends the command. */
+  /** Makes the failure that ends the command. */
   async #ending(
     files: RemoteFiles,
     { from, to }: TransferNames,
     error: unknown,
   ): Promise<Failure> {
-    // A connection that ends without an answer looks like a refusal, also if the network ends it.
+    // A connection without a response looks like a refusal, even if the network has closed it.
     const breaksOff = error instanceof EmptyPreambleError && await files.ask() !== null;
     const said = breaksOff ? BREAKS_OFF : explainTransfer(error, this.direction);
     // A peer that only takes new files refuses a tree with this option before it is copied.
@@ -302,12 +305,12 @@ export class Transfers implements Disposable {
   }
 }
 
-/** The codes of errors after which a peer is lost. */
+/** The codes of errors after which other peers continue. */
 const LOST_PEER: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "REFUSED"]);
 
 /**
- * Whether a peer still answers, so that an error which looks like its loss is about one file: a
- * connection may break off at certain contents.
+ * Whether a peer still responds after a lost connection, so that only one file has failed: some
+ * networks reset connections at certain contents.
  */
 async function isAnswering(files: RemoteFiles, error: unknown): Promise<boolean> {
   const isLost = isPeerOffline(error) || error instanceof TlsError || codeOf(error) === "FULL";

@@ -1,4 +1,4 @@
-/** The copy of one tree, and what is reported of its entries. */
+/** The copy of one tree, and the reports on its entries. */
 
 import type { ConnectionPool } from "@degu/degu/client";
 import {
@@ -22,9 +22,9 @@ export interface TreeJob {
   readonly root: string;
   /** Whether `--json` also names files that are up to date. */
   readonly listsUnchanged: boolean;
-  /** Called when both ends are listed, and nothing is changed yet. */
+  /** Called after both ends are listed, and before the first change. */
   readonly onPlan?: () => void;
-  /** The names of the files in `root` that are copied, and nothing else; if left out, all. */
+  /** The names of the files in `root` to copy; if left out, all files. */
   readonly only?: ReadonlySet<string>;
   readonly options: Omit<UploadTreeOptions, "signal" | "onEvent">;
 }
@@ -43,12 +43,12 @@ const SKIPPED_KINDS: Readonly<Record<string, string>> = {
 
 const RESERVED_REASON = "its name is reserved for unfinished files";
 
-/** The reason to skip a file that a person has named. */
+/** The reason to skip a file of the command line. */
 const UNSETTLED_PROBLEM =
   "it was modified or renamed just now, and perhaps is still being written: run the same command " +
   "again later";
 
-/** A tree that is copied: what the events of the call say. */
+/** The copy of a tree: reports the events of the library. */
 export class TreeCopy {
   /** Whether the source or the target has any entry. */
   hasEntries = false;
@@ -56,7 +56,7 @@ export class TreeCopy {
   readonly #direction: "get" | "put";
   readonly #files: RemoteFiles;
   readonly #job: TreeJob;
-  /** Files that a person has named, of which nothing was reported yet. */
+  /** The files of the command line without a report. */
   readonly #unreported: Set<string>;
 
   constructor(
@@ -74,7 +74,7 @@ export class TreeCopy {
 
   namesOf(path: readonly string[]): TransferNames {
     const { names, root } = this.#job;
-    // A name of a peer is shown as it is, also where a disk would take a backslash for a slash.
+    // `join` would convert a backslash in a name of a peer.
     const local = path.length === 0 ? join(root) : `${join(root, "/")}${path.join("/")}`;
     const remote = this.#files.name([...names, ...path]);
     const isGet = this.#direction === "get";
@@ -110,11 +110,11 @@ export class TreeCopy {
         progress.totalBytes = before.bytes + event.bytes;
         onPlan?.();
       } else if (event.type === "progress") {
-        // After a connection was lost, what is at the target is counted anew.
+        // After a lost connection, the library counts the bytes at the target again.
         progress.moved += Math.max(0, event.bytes - furthest);
         furthest = Math.max(furthest, event.bytes);
         progress.bytes = before.bytes + event.bytes;
-        // What could not be reused travels after all.
+        // A file that could not be reused is transferred, so the total grows.
         progress.totalBytes = before.bytes + event.total;
       } else if (event.type === "failed") {
         if (isConnectionLost(event.error)) {
@@ -139,7 +139,7 @@ export class TreeCopy {
     if (type === "unchanged" && !this.#job.listsUnchanged) return report.unchanged(null);
     const { from, to } = this.namesOf(path);
     if (type === "deleted") {
-      // The file or directory that replaces it has the same name, and is reported, too.
+      // A file or directory that replaces this one is also reported, by the same name.
       return report.deleted(event.kind === "directory" ? `${to}/` : to);
     }
     if (type === "removed") return report.removed(from);
@@ -170,7 +170,7 @@ export class TreeCopy {
     else this.#unreported.delete(name);
   }
 
-  /** Reports the files that a person has named, and that were gone meanwhile. */
+  /** Reports the files of the command line that were removed meanwhile. */
   reportMissing(): void {
     for (const name of this.#unreported) {
       const { from, to } = this.namesOf([name]);

@@ -52,12 +52,12 @@ function valueOf({ flags, required, optional }: Option): "directory" | "text" | 
   return PLACEHOLDERS[/[<[](.*)[\]>]/.exec(flags)![1]!]?.[0] === "directory" ? "directory" : "text";
 }
 
-/** A command as it is typed, and what may follow it. */
+/** A command, and its completions. */
 interface TypedCommand {
-  /** What is typed up to here: `" service install"`; empty for `degu` itself. */
+  /** The words of the command: `" service install"`; empty for `degu` itself. */
   readonly words: string;
   readonly summary: string;
-  /** Its options, without those of every command. */
+  /** The options of this command, without the global options. */
   readonly options: readonly Option[];
   /** The names of the commands in it, and the words that an operand can be. */
   readonly choices: readonly string[];
@@ -68,7 +68,7 @@ interface TypedCommand {
 /**
  * A command and those in it.
  *
- * @param others The names beside it, which `help` explains.
+ * @param others The sibling commands, which are operands of `help`.
  */
 function typedCommands(
   command: Command,
@@ -77,7 +77,7 @@ function typedCommands(
 ): TypedCommand[] {
   const visible = command.createHelp().visibleCommands(command);
   const names = visible.map((each) => each.name());
-  // A hidden command runs where none is named, so its options are typed behind this one.
+  // A hidden command is the default, so its options also belong to this command.
   const unnamed = command.commands.filter((each) => !visible.includes(each));
   const all = words === "" ? [] : [command, ...unnamed].flatMap(({ options }) => options);
   const operands = command.registeredArguments;

@@ -21,7 +21,7 @@ export function addInit(program: AgentCommand): void {
 async function init(context: Context, given: { readonly name?: string }): Promise<void> {
   const { home, output } = context;
   await using there = await openIfCreated(context);
-  // A new device would be unknown to all peers of the device that is already there.
+  // A new device would be unknown to all peers of the existing one.
   if (there !== null) {
     throw new Failure(
       `there is a device in ${home} already: ${there.name} ${there.id}; give another directory with --home ` +

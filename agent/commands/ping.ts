@@ -8,7 +8,7 @@ import { openClient, readJson } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import type { ServerInfo } from "./serve.ts";
 
-/** No valid answer is longer. */
+/** The limit of a valid response. */
 const MAX_ANSWER_BYTES = 4096;
 
 export function addPing(program: AgentCommand): void {
@@ -56,8 +56,8 @@ async function askAbout(connection: Connection): Promise<Pick<ServerInfo, "share
 }
 
 /**
- * The address of the other end of a connection. Sockets don't tell the scope of an address, so a
- * known address with the same host and port is preferred.
+ * Formats the remote address of a connection. Sockets don't return the scope of an address, so
+ * prefers a stored address with the same host and port.
  */
 function addressOf(remote: unknown, known: readonly Address[]): string {
   const { hostname, port } = remote as Deno.NetAddr;

@@ -68,12 +68,12 @@ async function runPut(
   await using device = await openDevice(context);
   const own = await findDeviceDirectory(context.home);
   using transfers = new Transfers(context, "put", own);
-  // Mistakes on this side are found before the peer is asked.
+  // Check the local arguments before the first request.
   const find = (path: string) => findSource(path, own, recursive, move);
   const sources = await transfers.prepare(given, isOnly, String, find);
   if (sources.length === 0) return transfers.finish();
   using files = await RemoteFiles.open(context, device, target.peer, "inbox");
-  // A peer that takes no files is reported as such, and not as a missing directory.
+  // Report a peer without an inbox as such, not as a missing directory.
   if (await files.list([]) === null) throw await files.missing(target.names);
   const there = await files.find(target.names);
   if (there === null) await files.checkParents(target.names);
@@ -126,7 +126,7 @@ function moveJobOf(path: string, names: readonly string[], options: TreeJob["opt
   return { names: top, root, listsUnchanged: true, only: new Set([name]), options };
 }
 
-/** Joins the jobs that move files of one directory into one directory. */
+/** Merges the jobs that move files from one directory into one directory. */
 function mergeMoveJobs(jobs: readonly (FileJob | TreeJob)[]): (FileJob | TreeJob)[] {
   const joined = new Map<string, FileJob | TreeJob>();
   for (const [i, job] of jobs.entries()) {

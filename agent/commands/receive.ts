@@ -66,7 +66,7 @@ async function runReceive(
   const [line] = lines;
   const questions = line === undefined ? NumberPrompt.on(output) : null;
   const target = await findTarget(dirs[0] ?? ".", true);
-  // The target is checked first, so that nobody compares numbers for a command that then fails.
+  // Check the target before the user compares numbers.
   const isThere = await nullIfNotFound(Deno.stat(target.path)) !== null;
   await checkWritable(isThere ? target.path : dirname(target.path));
   await using own = await TemporaryDevice.open(context);
@@ -90,7 +90,7 @@ async function runReceive(
     // Each `degu send` has new keys, by which the part of a cut file would not be found again: the
     // part is looked for under this name.
     serverName: "degu send",
-    // Nobody knows the sender afterwards: nothing that it has sent can be run by accident.
+    // The sender is unknown afterwards, so its files must not be executable.
     withheldBits: 0o111,
   });
   using files = new RemoteFiles(connections, sender.name, "share", signal);
@@ -119,7 +119,7 @@ async function runReceive(
     });
     await transfers.copy([[files, jobs]]).catch((error) => {
       if (!(error instanceof Failure) || !isPeerOffline(error.cause)) throw error;
-      // The usual advice for a peer that is off speaks of "degu serve", which does not run there.
+      // The usual advice names "degu serve", which the sender does not run.
       throw new Failure(`${sender.name} has gone: ${RUN_BOTH_AGAIN}`, null, {
         cause: error.cause,
       });
@@ -138,8 +138,8 @@ async function runReceive(
 }
 
 /**
- * A home directory has files of such names that decide who may log in, and what a shell does. Some
- * disks ignore characters that are not seen, as before the dot of a name.
+ * In a home directory, such files control logins and shells. Some disks ignore invisible characters
+ * before the dot of a name.
  */
 const BEGINS_WITH_DOT =
   "its name begins with a dot, and programs obey some of these files: ask why it is sent, and receive it with --force";
@@ -147,15 +147,15 @@ const BEGINS_WITH_DOT =
 const RUN_BOTH_AGAIN =
   'run "degu send" there and "degu receive" here again: a file that was begun continues, a directory with --force';
 
-/** A file of the sender could do harm among files that are here, such as those of a program. */
+/** A file of the sender could do harm among existing files, such as those of a program. */
 const DIRECTORY_EXISTS =
   "there is such a directory here already: receive into another one, or add to it with --force, which also " +
   "continues what was cut";
 
-/** How many entries are announced one by one. */
+/** The limit of listed entries. */
 const MAX_ANNOUNCED = 20;
 
-/** The lines that announce what is sent, before anything is written. */
+/** Formats the list of the offered files, which is printed before the first write. */
 function formatOffer(from: string, entries: readonly SentEntry[]): string[] {
   const lines = entries.slice(0, MAX_ANNOUNCED).map(({ name, kind, size }) =>
     `  ${kind === "directory" ? `${name}/` : `${name} (${formatBytes(size)})`}`
@@ -164,7 +164,7 @@ function formatOffer(from: string, entries: readonly SentEntry[]): string[] {
   return [`${from} sends:`, ...lines, ...(more > 0 ? [`  and ${more} more`] : [])];
 }
 
-/** Asks again and again whether the sender stops, so that it also sees when this device does. */
+/** Polls the sender, so that each end notices when the other one stops. */
 async function watchSender(
   client: Client,
   finished: AbortSignal,
@@ -178,12 +178,12 @@ async function watchSender(
       while (status === 204) {
         const again = pause(POLL_SENDER_MILLISECONDS, finished);
         ({ status } = await connection.get(END_URI, {}, options));
-        // Our sender answers after a while, so another request follows at once.
+        // The sender delays its response, so the next request follows at once.
         if (status === 204) await again;
       }
       if (status === 200) return onEnd();
     } catch {
-      // The transfers find out whether the sender is still there.
+      // The transfers detect a sender that has disconnected.
     }
     await pause(POLL_SENDER_MILLISECONDS, finished);
   }
@@ -208,7 +208,7 @@ async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
   return [...found.values()];
 }
 
-/** Whether what a sender says can be the name of a file in the target. */
+/** Whether a value of the sender can be the name of a file in the target. */
 function isReceivableName(name: unknown): name is string {
   try {
     return escapeName(name as string) !== "" && !isReservedName(name as string);
@@ -218,7 +218,7 @@ function isReceivableName(name: unknown): name is string {
 }
 
 async function reportDone(connections: PeerConnections): Promise<void> {
-  // A call that is retried does no harm: the sender may be told twice.
+  // The request may be repeated.
   await connections.call(async (pool) => {
     await using response = await pool.post(DONE_URI);
     if (!response.ok) throw new Failure(`it answered with status ${response.status}`);

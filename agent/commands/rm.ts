@@ -52,7 +52,7 @@ async function rm(
   };
   await using device = await openDevice(context);
   for (const [peer, some] of Map.groupBy(paths, ({ peer }) => peer)) {
-    // A second attempt would not find a file that the first attempt has removed.
+    // A retry would not find a file that the first attempt has removed.
     using files = await RemoteFiles.open(context, device, peer, "inbox", recursive ? undefined : 0);
     for (const { names, directory } of some) {
       const name = files.name(names, directory);
@@ -90,18 +90,21 @@ async function runRemove(
   output.result(`removed ${name}`, { removed: name });
 }
 
-/** Whether a directory stays because of what is in it. */
+/** Whether a directory is not empty. */
 function isConflict(error: unknown): boolean {
   return hasStatus(error instanceof TransferError ? error.cause : error, 409);
 }
 
 const NOT_EMPTY = "the directory is not empty: -r removes it with everything in it";
 
-/** The reason why a directory stays although its list is empty. */
+/** The reason why an empty directory can't be removed. */
 const IN_USE =
   "there is something new in it, or an upload to it is under way: run the same command again later";
 
-/** Removes a tree from its leaves up; a file that can't be removed stays, with its directories. */
+/**
+ * Removes a tree, the deepest entries first. Keeps a file that can't be removed, and its
+ * directories.
+ */
 async function removeTree(
   context: Context,
   files: RemoteFiles,
@@ -127,11 +130,11 @@ async function removeTree(
     try {
       await runRemove(context, files, names, kind === "directory");
     } catch (error) {
-      // A peer that lets nothing be removed would say so for each file.
+      // A peer that refuses every removal would refuse each file.
       const isForAll = hasStatus(error, 405) ||
         error instanceof TransferError && error.code === "ONLY_ADDS";
       if (!isTransferError(error) || isForAll) throw error;
-      // After a 404 the file is gone, most likely by an attempt whose answer was lost.
+      // A 404 most likely means that the response to the first attempt was lost.
       if (hasStatus(error, 404)) context.output.result(`removed ${name}`, { removed: name });
       else fail(isConflict(error) ? IN_USE : explainTransfer(error, "delete"), error);
     }

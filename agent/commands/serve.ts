@@ -137,7 +137,7 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
 class PeerRequests {
   readonly #byConnection = new Map<string, PeerRequest>();
 
-  /** Notes a request; without a URI, a new connection. */
+  /** Records a request; without a URI, a new connection. */
   add(session: Session, uri?: string): void {
     const who = `${session}`;
     this.#byConnection.delete(who);
@@ -152,10 +152,10 @@ class PeerRequests {
   }
 }
 
-/** The most connections that are remembered: the log names one only after its end. */
+/** The limit of recorded connections: a log line refers to a connection after it has ended. */
 const MAX_CONNECTIONS = 1000;
 
-/** A TCP port at which other machines reach this one; `null` without. */
+/** Finds a TCP port at which other machines reach this one. */
 function portForOthers(servers: readonly DeviceServer[]): number | null {
   const [first] = servers.map(({ address }) => address).filter(isForOthers);
   return first?.[1] ?? null;
@@ -163,10 +163,10 @@ function portForOthers(servers: readonly DeviceServer[]): number | null {
 
 export type ServedDirectories = Readonly<Record<Area, string | null> & { name: string }>;
 
-/** The answer for the path `/`. */
+/** The response for the path `/`. */
 export type ServerInfo = Readonly<Record<Area, boolean> & { name: string }>;
 
-/** What peers may do in the inbox, and whether it is one directory for all of them. */
+/** The permissions of peers in the inbox, and whether all of them share it. */
 interface InboxOptions extends Pick<FilesOptions, "modes" | "write"> {
   readonly isForAll?: boolean;
 }
@@ -223,8 +223,8 @@ export function makeServeApp(
   };
 }
 
-/** Removes what was left unfinished a day ago, also by peers that don't come back. */
+/** Removes unfinished uploads that are older than a day, also of peers that don't return. */
 async function sweep(inbox: string): Promise<void> {
-  // Each app does so when it is made.
+  // The constructor of each app removes them.
   for (const dir of await new Inbox(inbox).directories()) new FilesApp(dir, { write: true });
 }

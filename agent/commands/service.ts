@@ -84,7 +84,7 @@ async function install(
   return 0;
 }
 
-/** Writes a unit, but never over one that a person has written. */
+/** Writes a unit, but never replaces one of the user. */
 async function write(path: string, text: string): Promise<void> {
   if (!await isOwnOrMissing(path)) {
     const message = `${path} is there, and not by "degu service install": remove or rename it`;
@@ -121,7 +121,7 @@ const NOT_LOGGED_IN =
   "the systemd of this user does not run: log in as this user, and not by su or sudo, or run " +
   '"loginctl enable-linger"';
 
-/** Without a terminal, or with `--no-prompt`, Deno asks for nothing. */
+/** Without a terminal, or with `--no-prompt`, Deno does not prompt. */
 const MAY_NOT_RUN =
   "degu may not run systemctl: run this command in a terminal, and type y when Deno asks for it, or add " +
   "--allow-run=systemctl to the flags with which degu is installed";
@@ -144,7 +144,10 @@ async function systemctl(...args: string[]): Promise<string> {
   }
 }
 
-/** The directory of the user's own units; systemd knows it, whatever the environment has. */
+/**
+ * Finds the directory of the user's units. Only systemd knows it for sure, since the environment
+ * may differ.
+ */
 async function unitDirectory(): Promise<string> {
   const paths = await systemctl("show", "--property=UnitPath", "--value");
   return paths.split(" ").find((path) => path.endsWith("/systemd/user.control"))!
@@ -269,7 +272,7 @@ WantedBy=timers.target
   return new Map([[`${name}.service`, service], [`${name}.timer`, timer]]);
 }
 
-/** The options of a command as they were given, but for those whose real paths are known. */
+/** Formats the options of a command, with these real paths. */
 function optionWords(
   command: Command,
   paths: Readonly<Record<string, string | null>> = {},
@@ -288,7 +291,7 @@ function optionWords(
   });
 }
 
-/** The first line of each unit of ours: a file without it is neither replaced nor removed. */
+/** The first line of each generated unit. Other files are neither replaced nor removed. */
 const FIRST_LINE = "# Written by degu service install; degu service remove takes it away.\n";
 
 function unitSection(description: string): string {
@@ -318,14 +321,14 @@ function commandLine(program: readonly string[], job: UnitSpec): string {
   ].join(" \\\n  ");
 }
 
-/** Where the program is: a published version, a checkout, or the file of a compiled one. */
+/** Returns the specifier of the program: of a published version, a checkout, or a compiled file. */
 function moduleOf(version: string): string {
   if (Deno.build.standalone) return Deno.execPath();
   const { protocol, pathname } = new URL("../main.ts", import.meta.url);
   return protocol === "file:" ? decodeURIComponent(pathname) : `jsr:@degu/agent@${version}`;
 }
 
-/** A word of a command line of systemd, which expands what follows a percent or dollar sign. */
+/** Quotes a word for systemd, which expands percent and dollar signs. */
 function quoteWord(text: string): string {
   // A line end in a word would begin another line of the unit.
   if (/\p{Cc}/u.test(text)) throw new Failure(`${text} can't be in a unit of systemd`, "USAGE");

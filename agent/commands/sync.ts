@@ -158,7 +158,7 @@ async function syncOnce(
     ? {
       ...both,
       move,
-      // The list stays: without it the next run would move what this one leaves out.
+      // Keep the list: without it the next run would move the files that this run leaves out.
       filter: (entry: TreeEntry) =>
         !(entry.path.length === 1 && isIgnoreFile(entry.path[0]!)) && filter(entry),
     } as const
@@ -175,7 +175,7 @@ async function syncOnce(
   return transfers.finish();
 }
 
-/** Refuses options that contradict `--move`, which knows nothing of the second directory. */
+/** Refuses options that contradict `--move`, which does not list the second directory. */
 function checkMove(options: SyncOptions, isToHere: boolean): void {
   if (options.move !== true) return;
   if (isToHere) {
