@@ -104,9 +104,9 @@ export function parseServingAddress(text: string): HostOrScopedAddress {
 export async function servingAddresses(
   output: Output,
   device: Device,
-  given: HostOrScopedAddress[] | undefined,
+  optionAddresses: HostOrScopedAddress[] | undefined,
 ): Promise<HostOrScopedAddress[] | undefined> {
-  if (given !== undefined || (await device.serving()).length > 0) return given;
+  if (optionAddresses !== undefined || (await device.serving()).length > 0) return optionAddresses;
   const permission = { name: "sys", kind: "networkInterfaces" } as const;
   if (Deno.permissions.querySync(permission).state === "granted") return [["::", DEFAULT_PORT]];
   output.note(
@@ -125,8 +125,8 @@ export async function openAtEveryAddress<T>(
     return await open(["::", port]);
   } catch (error) {
     // A second attempt would fail with the same error.
-    const final = [Failure, RangeError, Deno.errors.NotCapable];
-    if (final.some((each) => error instanceof each)) throw error;
+    const finalErrors = [Failure, RangeError, Deno.errors.NotCapable];
+    if (finalErrors.some((each) => error instanceof each)) throw error;
     return await open(["0.0.0.0", port]);
   }
 }
@@ -134,21 +134,21 @@ export async function openAtEveryAddress<T>(
 /** Converts the error of listening at one of these addresses to a failure with advice. */
 export function toListenFailure(addresses: readonly Address[], error: unknown): unknown {
   const texts = addresses.map(formatAddress);
-  const said = texts.join(", or ");
+  const listText = texts.join(", or ");
   const fail = (message: string) => new Failure(message, null, { cause: error });
   const { AddrInUse, AddrNotAvailable, PermissionDenied } = Deno.errors;
-  const other = `--listen ${texts[0]!.replace(/\d+$/, "7444")}`;
+  const otherOption = `--listen ${texts[0]!.replace(/\d+$/, "7444")}`;
   if (error instanceof AddrNotAvailable && texts.some((text) => !text.startsWith("[::]"))) {
-    return fail(`${said} is not an address of this machine: use one that is, or 0.0.0.0`);
+    return fail(`${listText} is not an address of this machine: use one that is, or 0.0.0.0`);
   }
   if (error instanceof AddrInUse) {
-    const advice = `If it is another program, take another port, as in ${other}`;
-    return fail(`${said} is in use: does another "degu serve" run? ${advice}`);
+    const advice = `If it is another program, take another port, as in ${otherOption}`;
+    return fail(`${listText} is in use: does another "degu serve" run? ${advice}`);
   }
-  const isLow = addresses.some(([, port]) => typeof port === "number" && port < 1024);
-  if (error instanceof PermissionDenied && isLow) {
+  const isPrivileged = addresses.some(([, port]) => typeof port === "number" && port < 1024);
+  if (error instanceof PermissionDenied && isPrivileged) {
     return fail(
-      `${userName()} may not listen at ${said}: ports below 1024 are for root; take another one, as in ${other}`,
+      `${userName()} may not listen at ${listText}: ports below 1024 are for root; take another one, as in ${otherOption}`,
     );
   }
   return error;
@@ -157,14 +157,14 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
 /** Starts a server for each address; without addresses one server, at every address. */
 export async function listen(
   start: (address: Address) => Promise<DeviceServer>,
-  given: Address[] | undefined,
+  addresses: Address[] | undefined,
   port: number = DEFAULT_PORT,
 ): Promise<DeviceServer[]> {
   const bind = (address: Address) =>
     start(address).catch((error) => {
       throw toListenFailure([address], error);
     });
-  return given === undefined
+  return addresses === undefined
     ? [await openAtEveryAddress(bind, port)]
-    : await Promise.all(given.map(bind));
+    : await Promise.all(addresses.map(bind));
 }

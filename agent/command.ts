@@ -129,17 +129,17 @@ export class AgentCommand extends Command {
 // ───────────────────────── the values of options
 
 /** Reads an option that may be given several times. */
-export function repeated<T>(parse: (text: string) => T): (text: string, before?: T[]) => T[] {
-  return (text, before = []) => [...before, parse(text)];
+export function repeated<T>(parse: (text: string) => T): (text: string, previous?: T[]) => T[] {
+  return (text, previous = []) => [...previous, parse(text)];
 }
 
 /**
  * Reads an option that may be given once. Commander would ignore the first of two values silently.
  */
-export function parseOnce(text: string, before?: string): string {
-  if (before === undefined) return text;
+export function parseOnce(text: string, previous?: string): string {
+  if (previous === undefined) return text;
   throw new InvalidArgumentError(
-    `it can be given only once, and ${JSON.stringify(before)} is given already`,
+    `it can be given only once, and ${JSON.stringify(previous)} is given already`,
   );
 }
 

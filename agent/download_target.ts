@@ -16,10 +16,10 @@ interface LocalTarget {
 }
 
 /** Finds out whether a target is a directory for the files, or the new name of the only file. */
-export async function findTarget(path: string, several: boolean): Promise<LocalTarget> {
+export async function findTarget(path: string, hasSeveralSources: boolean): Promise<LocalTarget> {
   // With all permissions, Deno passes a trailing slash to the system, which then finds no file.
   const info = await nullIfNotFound(Deno.stat(resolve(path)));
-  const isDirectory = info?.isDirectory || several || path.endsWith("/");
+  const isDirectory = info?.isDirectory || hasSeveralSources || path.endsWith("/");
   if (isDirectory && info?.isDirectory === false) throw notDirectoryFailure(path);
   const parent = dirname(path);
   if (info === null && !(await nullIfNotFound(Deno.stat(parent)))?.isDirectory) {
@@ -39,18 +39,18 @@ export async function directoryPathIn(
   { path }: LocalTarget,
   name: string | undefined,
 ): Promise<string> {
-  const whole = name === undefined ? path : pathIn(path, name);
-  if (name !== undefined && (await nullIfNotFound(Deno.lstat(whole)))?.isSymlink) {
+  const targetPath = name === undefined ? path : pathIn(path, name);
+  if (name !== undefined && (await nullIfNotFound(Deno.lstat(targetPath)))?.isSymlink) {
     throw new Failure(
-      `${whole} is a symbolic link, which is not followed below the target: remove it, or choose another target`,
+      `${targetPath} is a symbolic link, which is not followed below the target: remove it, or choose another target`,
     );
   }
-  for (const each of new Set([path, whole])) {
+  for (const each of new Set([path, targetPath])) {
     if ((await nullIfNotFound(Deno.stat(each)))?.isDirectory === false) {
       throw notDirectoryFailure(each);
     }
   }
-  return whole;
+  return targetPath;
 }
 
 /**

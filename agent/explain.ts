@@ -54,10 +54,10 @@ const HANGING_HINT = 'it may be busy, or hang: try again later, or start "degu s
 
 /** An error as `--json` prints it; without a peer of its own it is about `peer`. */
 export function errorObject(error: unknown, peer: string | undefined): Record<string, unknown> {
-  const { path, peer: own }: FailureOptions = error instanceof Failure ? error : {};
+  const { path, peer: failurePeer }: FailureOptions = error instanceof Failure ? error : {};
   // A failure with a path names the peer of the path; without a peer, the path is on this device.
-  const about = own ?? (path === undefined ? peer : undefined);
-  return { code: codeOf(error), message: explain(error), path, peer: about };
+  const shownPeer = failurePeer ?? (path === undefined ? peer : undefined);
+  return { code: codeOf(error), message: explain(error), path, peer: shownPeer };
 }
 
 /** Returns the reason for an error, with advice. */
@@ -93,9 +93,9 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
     const attempts = attemptsOf(error);
     const reasons = attempts.map(attemptProblem).join("; ");
     // The kernel of a hanging peer accepts connections, but its program does not send data.
-    const hangs = (each: unknown) =>
+    const isHanging = (each: unknown) =>
       each instanceof Deno.errors.TimedOut && !describeConnectionError(each)!.isConnecting;
-    return attempts.some(hangs) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
+    return attempts.some(isHanging) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
       `no address answers: ${reasons}`,
       attempts.some((each) => hasFault(each, "unknown name"))
         ? UNKNOWN_HOST_HINT
@@ -172,17 +172,17 @@ const UNKNOWN_HOST_HINT =
 
 function attemptProblem(error: unknown): string {
   const message = error instanceof Error ? error.message : `${error}`;
-  const described = describeConnectionError(error);
-  if (described === null) return message;
-  const { fault, address, silentSeconds, unreadSeconds } = described;
+  const description = describeConnectionError(error);
+  if (description === null) return message;
+  const { fault, address, silentSeconds, unreadSeconds } = description;
   if (unreadSeconds !== null) return `it took over ${unreadSeconds} s to read what was sent`;
   if (address === null) {
     return silentSeconds === null ? message : `it was silent for ${silentSeconds} s`;
   }
   if (fault === "unknown name") return `the name ${address[0]} can't be looked up`;
-  const where = formatAddress(address);
-  if (fault === "refused") return `nothing listens at ${where}`;
-  return fault === "unreachable" ? `there is no way to ${where}` : message;
+  const addressText = formatAddress(address);
+  if (fault === "refused") return `nothing listens at ${addressText}`;
+  return fault === "unreachable" ? `there is no way to ${addressText}` : message;
 }
 
 function hasFault(error: unknown, fault: ConnectionFault): boolean {
@@ -217,18 +217,18 @@ export function rewordLogLine(
   { who, error }: Partial<LogDetails> = {},
   file?: string,
 ): string {
-  const at = file === undefined ? "" : ` at ${file}`;
+  const fileText = file === undefined ? "" : ` at ${file}`;
   const { silentSeconds = null, unreadSeconds = null } = describeConnectionError(error) ?? {};
   if (silentSeconds !== null) {
-    return `${who} was silent for ${silentSeconds} s${at}, so its connection was closed`;
+    return `${who} was silent for ${silentSeconds} s${fileText}, so its connection was closed`;
   }
   if (unreadSeconds !== null) {
-    return `${who} took over ${unreadSeconds} s to read what was sent${at}, so its connection was closed`;
+    return `${who} took over ${unreadSeconds} s to read what was sent${fileText}, so its connection was closed`;
   }
   const code = errorCodeOf(error);
   if (code === "BODY_INCOMPLETE") return `${who} left in the middle of ${file ?? "a file"}`;
-  const said = CONNECTION_END_TEXTS[`${code}`];
-  if (said !== undefined) return `${who}${said}`;
+  const endText = CONNECTION_END_TEXTS[`${code}`];
+  if (endText !== undefined) return `${who}${endText}`;
   if (error instanceof PairingError && error.code === "NOT_OPEN") return NUMBERS_USED_UP;
   const problem = systemProblem(line, code);
   return problem === null

@@ -10,7 +10,7 @@ import { join, realPathSync } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { Failure } from "./failure.ts";
 import { RESERVED } from "./inbox.ts";
-import { isMissing } from "./local_paths.ts";
+import { isNotFound } from "./local_paths.ts";
 
 /** The file whose lines say what to leave out of its directory. */
 export const IGNORE_FILE = ".deguignore";
@@ -32,20 +32,20 @@ export class IgnoreList {
   readonly #path: string;
   readonly #bytes: Uint8Array | null = null;
   #rules = ignore(OPTIONS);
-  #asked = 0;
+  #checkCount = 0;
 
   /**
    * Reads the list in a directory, which may be missing.
    *
-   * @param more Lines that come after those of the list.
+   * @param patterns Lines that come after those of the list.
    * @throws {Failure} if the list can't be read.
    */
-  constructor(dir: string, more: readonly string[]) {
+  constructor(dir: string, patterns: readonly string[]) {
     this.#path = join(dir, IGNORE_FILE);
-    if (isThere(this.#path) && isInInbox(dir)) this.ignoredPeerFile = this.#path;
+    if (exists(this.#path) && isInInbox(dir)) this.ignoredPeerFile = this.#path;
     else this.#bytes = readList(this.#path);
     if (this.#bytes !== null) this.#rules.add(linesOf(this.#bytes, this.#path));
-    this.#rules.add(more);
+    this.#rules.add(patterns);
   }
 
   /** Whether a path matches. The caller doesn't pass paths in a directory that is left out. */
@@ -53,7 +53,7 @@ export class IgnoreList {
     // The library takes a backslash for a slash on Windows, where no name has one: such a name of a
     // peer fails when it is copied.
     if (Deno.build.os === "windows" && path.some((name) => name.includes("\\"))) return false;
-    if (++this.#asked % MAX_REMEMBERED === 0) this.#rules = ignore(OPTIONS).add(this.#rules);
+    if (++this.#checkCount % MAX_REMEMBERED === 0) this.#rules = ignore(OPTIONS).add(this.#rules);
     return this.#rules.ignores(`${path.join("/")}${isDirectory ? "/" : ""}`);
   }
 
@@ -91,19 +91,19 @@ function readList(path: string): Uint8Array | null {
     return Deno.readFileSync(path);
   } catch (error) {
     if (error instanceof Failure) throw error;
-    if (!isMissing(error)) throw toListFailure(error);
+    if (!isNotFound(error)) throw toListFailure(error);
     // A dangling link, as to a disk that is not mounted, is an unreadable list.
-    if (isThere(path)) throw invalidListFailure(path);
+    if (exists(path)) throw invalidListFailure(path);
     return null;
   }
 }
 
-function isThere(path: string): boolean {
+function exists(path: string): boolean {
   try {
     Deno.lstatSync(path);
     return true;
   } catch (error) {
-    if (isMissing(error)) return false;
+    if (isNotFound(error)) return false;
     throw toListFailure(error);
   }
 }
@@ -144,10 +144,10 @@ function invalidListFailure(path: string): Failure {
  * the parent directories as far as the permissions allow.
  */
 function isInInbox(dir: string): boolean {
-  for (let at = realPathSync(dir);; at = dirname(at)) {
-    const path = join(at, RESERVED);
+  for (let parent = realPathSync(dir);; parent = dirname(parent)) {
+    const path = join(parent, RESERVED);
     if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return false;
-    if (isThere(path)) return true;
-    if (dirname(at) === at) return false;
+    if (exists(path)) return true;
+    if (dirname(parent) === parent) return false;
   }
 }

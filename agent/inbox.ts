@@ -3,7 +3,7 @@
 import { giveNewName, presenceOf, syncIfPossible } from "@degu/degu/agent_support";
 import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
-import { isMissing } from "./local_paths.ts";
+import { isNotFound } from "./local_paths.ts";
 import { join } from "./paths.ts";
 import { explain } from "./explain.ts";
 import { codeOf, type ErrorCode, Failure } from "./failure.ts";
@@ -65,16 +65,16 @@ export function nameKey(name: string): string {
 
 export class Inbox {
   readonly path: string;
-  readonly #records: string;
-  readonly #isThere: () => boolean;
+  readonly #recordsDirectory: string;
+  readonly #isPresent: () => boolean;
   /** Syncs of the names in the inbox that are under way. */
-  readonly #syncing = new Set<Promise<void>>();
+  readonly #pendingSyncs = new Set<Promise<void>>();
 
   /** @param path The real path of the inbox, which exists. */
   constructor(path: string) {
     this.path = path;
-    this.#records = join(path, RESERVED);
-    this.#isThere = presenceOf(path);
+    this.#recordsDirectory = join(path, RESERVED);
+    this.#isPresent = presenceOf(path);
   }
 
   /**
@@ -84,8 +84,10 @@ export class Inbox {
    * @throws {Failure} otherwise.
    */
   async check(): Promise<void> {
-    const names = await this.#names();
-    const owned = new Set((await this.#read()).map(({ directory }) => nameKey(directory)));
+    const names = await this.#listNames();
+    const owned = new Set(
+      (await this.#readOwnerships()).map(({ directory }) => nameKey(directory)),
+    );
     for (const name of names) {
       const path = join(this.path, name);
       if (!owned.has(nameKey(name))) {
@@ -103,7 +105,7 @@ export class Inbox {
 
   /** The paths of the directories that peers have. */
   async directories(): Promise<string[]> {
-    const paths = (await this.#read()).map(({ directory }) => join(this.path, directory));
+    const paths = (await this.#readOwnerships()).map(({ directory }) => join(this.path, directory));
     return paths.filter((path) => lstatOrNull(path)?.isDirectory);
   }
 
@@ -116,14 +118,14 @@ export class Inbox {
    */
   async directoryOf(peer: Pick<Peer, "id" | "name">): Promise<string> {
     for (;;) {
-      if (!this.#isThere()) throw isGone(this.path);
-      const all = await this.#read();
-      const own = ownOf(peer, all);
-      if (own !== null) return own.directory;
-      const names = [...all.map(({ directory }) => directory), ...await this.#names()];
-      const directory = freeName(peer.name, new Set(names.map(nameKey)));
+      if (!this.#isPresent()) throw missingInboxError(this.path);
+      const ownerships = await this.#readOwnerships();
+      const ownership = findOwnership(peer, ownerships);
+      if (ownership !== null) return ownership.directory;
+      const names = [...ownerships.map(({ directory }) => directory), ...await this.#listNames()];
+      const directory = findFreeName(peer.name, new Set(names.map(nameKey)));
       // Another process may have recorded the same name, so read again.
-      await this.#record({ id: peer.id, name: peer.name, directory });
+      await this.#writeRecord({ id: peer.id, name: peer.name, directory });
     }
   }
 
@@ -134,80 +136,83 @@ export class Inbox {
    * @throws {InboxError} if the inbox is missing, or another file has the name.
    */
   async make(directory: string): Promise<void> {
-    if (!this.#isThere()) throw isGone(this.path);
+    if (!this.#isPresent()) throw missingInboxError(this.path);
     const path = join(this.path, directory);
     const info = lstatOrNull(path);
     const problem = problemOf(path, info);
     if (problem !== null) throw new InboxError(problem);
     if (info === null) {
       Deno.mkdirSync(path, { recursive: true, mode: 0o700 });
-      const syncing = syncIfPossible(this.path).finally(() => this.#syncing.delete(syncing));
-      this.#syncing.add(syncing);
+      const syncing = syncIfPossible(this.path).finally(() => this.#pendingSyncs.delete(syncing));
+      this.#pendingSyncs.add(syncing);
     }
     // Another request may have just created the directory.
-    await Promise.all(this.#syncing);
+    await Promise.all(this.#pendingSyncs);
   }
 
   /** Records the owner of a directory, unless a record exists. */
-  async #record(ownership: Ownership): Promise<void> {
-    await Deno.mkdir(this.#records, { mode: 0o700 }).catch((error) => {
+  async #writeRecord(ownership: Ownership): Promise<void> {
+    await Deno.mkdir(this.#recordsDirectory, { mode: 0o700 }).catch((error) => {
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
     });
-    const aside = join(this.#records, `.${crypto.randomUUID()}`);
+    const temporaryPath = join(this.#recordsDirectory, `.${crypto.randomUUID()}`);
     try {
       const text = `${JSON.stringify(ownership)}\n`;
-      await Deno.writeTextFile(aside, text, { createNew: true, mode: 0o600 });
+      await Deno.writeTextFile(temporaryPath, text, { createNew: true, mode: 0o600 });
       {
         // Windows syncs only a file that is open for writing.
-        using file = await Deno.open(aside, { write: true });
+        using file = await Deno.open(temporaryPath, { write: true });
         await file.sync();
       }
-      giveNewName(aside, join(this.#records, `owner-${nameKey(ownership.directory)}`));
+      giveNewName(
+        temporaryPath,
+        join(this.#recordsDirectory, `owner-${nameKey(ownership.directory)}`),
+      );
     } finally {
-      await Deno.remove(aside).catch(() => {});
+      await Deno.remove(temporaryPath).catch(() => {});
     }
     // After a power failure, files without a record would have no owner.
-    for (const path of [this.#records, this.path]) await syncIfPossible(path);
+    for (const path of [this.#recordsDirectory, this.path]) await syncIfPossible(path);
   }
 
-  async #read(): Promise<Ownership[]> {
-    const found: Ownership[] = [];
-    for (const each of await namesIn(this.#records)) {
+  async #readOwnerships(): Promise<Ownership[]> {
+    const ownerships: Ownership[] = [];
+    for (const each of await namesIn(this.#recordsDirectory)) {
       const [, directory] = OWNER_NAME.exec(each) ?? [];
       if (directory === undefined) continue;
-      const text = await Deno.readTextFile(join(this.#records, each));
+      const text = await Deno.readTextFile(join(this.#recordsDirectory, each));
       try {
-        const { id, name, directory: spelled } = JSON.parse(text);
-        if (nameKey(spelled) !== directory) throw new Error("of another directory");
-        found.push({ id: `${id}`, name: `${name}`, directory: spelled });
+        const { id, name, directory: spelling } = JSON.parse(text);
+        if (nameKey(spelling) !== directory) throw new Error("of another directory");
+        ownerships.push({ id: `${id}`, name: `${name}`, directory: spelling });
       } catch {
         // The record is damaged: its directory belongs to no peer, and no other peer gets it.
-        found.push({ id: "", name: "", directory });
+        ownerships.push({ id: "", name: "", directory });
       }
     }
-    return found;
+    return ownerships;
   }
 
   /** Lists the names in the inbox, without those that no peer can have created. */
-  async #names(): Promise<string[]> {
+  async #listNames(): Promise<string[]> {
     return (await namesIn(this.path)).filter((name) => !FOREIGN_NAMES.test(name));
   }
 }
 
-function isGone(path: string): InboxError {
+function missingInboxError(path: string): InboxError {
   return new InboxError(`${path}, which is served, is not there; is its disk mounted?`);
 }
 
 const MAX_NAME_LENGTH = 63;
 
 /** The name of a peer, or the name with `-2`, `-3` and so on, shortened to fit. */
-function freeName(name: string, taken: ReadonlySet<string>): string {
-  let free = name;
-  for (let number = 2; taken.has(nameKey(free)); number++) {
+function findFreeName(name: string, usedNames: ReadonlySet<string>): string {
+  let candidate = name;
+  for (let number = 2; usedNames.has(nameKey(candidate)); number++) {
     const suffix = `-${number}`;
-    free = name.slice(0, MAX_NAME_LENGTH - suffix.length) + suffix;
+    candidate = name.slice(0, MAX_NAME_LENGTH - suffix.length) + suffix;
   }
-  return free;
+  return candidate;
 }
 
 /** Lists the names in a directory; an empty list if the directory is missing. */
@@ -215,7 +220,7 @@ async function namesIn(path: string): Promise<string[]> {
   try {
     return await Array.fromAsync(Deno.readDir(path), ({ name }) => name);
   } catch (error) {
-    if (isMissing(error)) return [];
+    if (isNotFound(error)) return [];
     throw error;
   }
 }
@@ -224,12 +229,15 @@ function lstatOrNull(path: string): Deno.FileInfo | null {
   try {
     return Deno.lstatSync(path);
   } catch (error) {
-    if (isMissing(error)) return null;
+    if (isNotFound(error)) return null;
     throw error;
   }
 }
 
-function ownOf({ id, name }: Pick<Peer, "id" | "name">, all: Ownership[]): Ownership | null {
+function findOwnership(
+  { id, name }: Pick<Peer, "id" | "name">,
+  all: Ownership[],
+): Ownership | null {
   return all.find((each) => each.id === id && nameKey(each.name) === nameKey(name)) ?? null;
 }
 
@@ -238,6 +246,6 @@ function ownOf({ id, name }: Pick<Peer, "id" | "name">, all: Ownership[]): Owner
  */
 function problemOf(path: string, info = lstatOrNull(path)): string | null {
   if (info === null || info.isDirectory) return null;
-  const what = info.isSymlink ? "a link, which is not followed" : "not a directory";
-  return `${path} is ${what}: put the directory of the peer there, or remove it`;
+  const kindText = info.isSymlink ? "a link, which is not followed" : "not a directory";
+  return `${path} is ${kindText}: put the directory of the peer there, or remove it`;
 }

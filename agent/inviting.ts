@@ -21,7 +21,7 @@ export interface InvitationPrompt {
   /** The command for the other device. */
   readonly command: string;
   /** The message if no device joins in time. */
-  readonly late: string;
+  readonly timeoutMessage: string;
 }
 
 /**
@@ -32,21 +32,21 @@ export class ShownInvitation implements AsyncDisposable {
   readonly invitation: Invitation;
   readonly #context: Context;
   readonly #device: Device;
-  readonly #given: InvitationPrompt;
+  readonly #prompt: InvitationPrompt;
   readonly #questions: NumberPrompt | null;
   readonly #announcement: AsyncDisposable | null;
 
   private constructor(
     context: Context,
     device: Device,
-    given: InvitationPrompt,
+    prompt: InvitationPrompt,
     questions: NumberPrompt | null,
     invitation: Invitation,
   ) {
     this.invitation = invitation;
     this.#context = context;
     this.#device = device;
-    this.#given = given;
+    this.#prompt = prompt;
     this.#questions = questions;
     this.#announcement = questions === null
       ? null
@@ -58,18 +58,18 @@ export class ShownInvitation implements AsyncDisposable {
     context: Context,
     device: Device,
     questions: NumberPrompt | null,
-    given: InvitationPrompt,
+    prompt: InvitationPrompt,
   ): Promise<ShownInvitation> {
     const confirm = questions === null ? undefined : confirmWith(questions, context);
-    const invitation = await openInvitation(context, device, { ...given.options, confirm });
-    return new ShownInvitation(context, device, given, questions, invitation);
+    const invitation = await openInvitation(context, device, { ...prompt.options, confirm });
+    return new ShownInvitation(context, device, prompt, questions, invitation);
   }
 
   /** Prints how the other device can join: first by a number, then by the line. */
   show(): void {
     const { output } = this.#context;
     const { invitation: { addresses: [first], line, expires } } = this;
-    const { command } = this.#given;
+    const { command } = this.#prompt;
     output.note(describeThisDevice(this.#device));
     if (this.#questions !== null) {
       output.note(
@@ -77,9 +77,9 @@ export class ShownInvitation implements AsyncDisposable {
           `if that finds nothing: "${command} --address ${formatAddress(first!)}"`,
       );
     }
-    const where = this.#questions === null ? "on the other device" : "from elsewhere";
+    const location = this.#questions === null ? "on the other device" : "from elsewhere";
     output.note(
-      `${where} run "${command} -" and give it this line, which is secret until it has been used`,
+      `${location} run "${command} -" and give it this line, which is secret until it has been used`,
     );
     output.result(line, { line, expires: expires.toISOString() });
   }
@@ -96,7 +96,7 @@ export class ShownInvitation implements AsyncDisposable {
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof Deno.errors.TimedOut)) throw error;
-      throw new Failure(this.#given.late, null, { cause: error });
+      throw new Failure(this.#prompt.timeoutMessage, null, { cause: error });
     }
   }
 
@@ -159,23 +159,23 @@ export function showCountdown({ output }: Context, { expires }: Invitation): Dis
 }
 
 /** Asks the user about a number, and prints the reason if the pairing ends before the reply. */
-function confirmWith({ confirm }: NumberPrompt, { output, signal: ends }: Context) {
-  return (asked: Parameters<typeof confirm>[0]) => {
-    const { name, signal } = asked;
-    const answer = confirm(asked);
+function confirmWith({ confirm }: NumberPrompt, { output, signal: commandSignal }: Context) {
+  return (question: Parameters<typeof confirm>[0]) => {
+    const { name, signal } = question;
+    const reply = confirm(question);
     const onEnd = async () => {
-      await Promise.allSettled([answer]); // the open question delays other output
-      if (ends.aborted) return;
+      await Promise.allSettled([reply]); // the open question delays other output
+      if (commandSignal.aborted) return;
       const { reason } = signal;
-      const why = reason instanceof PairingError && reason.reason === "local"
+      const reasonText = reason instanceof PairingError && reason.reason === "local"
         ? "the answer here was no"
         : reason instanceof Deno.errors.TimedOut
         ? reason.message
         : "it has left, or the answer there was no";
-      output.note(`${name} has not come in: ${why}`);
+      output.note(`${name} has not come in: ${reasonText}`);
     };
     signal.addEventListener("abort", onEnd, { once: true });
-    return answer;
+    return reply;
   };
 }
 

@@ -37,11 +37,11 @@ const AGAIN = "run the same command again";
 export async function joinByLine(
   { output, signal }: Context,
   device: Device,
-  given: string,
+  lineOrDash: string,
   options: JoinOptions,
   seconds = Infinity,
 ): Promise<Peer> {
-  const line = given === "-" ? await readLine(output, signal, seconds) : given;
+  const line = lineOrDash === "-" ? await readLine(output, signal, seconds) : lineOrDash;
   return await device.join(line, { ...options, signal }).catch((error) => {
     throw toUsageFailure(error);
   });
@@ -64,28 +64,28 @@ export async function joinSender(
     if (questions === null) throw noTerminalFailure("");
     return await joinByNumber(context, device, questions, [address], options);
   }
-  const offer = await lookForSender(context, name, questions !== null);
-  if (questions === null) throw noTerminalFailure(`${offer.name} ${offer.id} sends, but `);
+  const sender = await findSender(context, name, questions !== null);
+  if (questions === null) throw noTerminalFailure(`${sender.name} ${sender.id} sends, but `);
   const confirm: ConfirmNumber = async (question) =>
-    isExpectedDevice(question, offer.id, context.output) && await questions.confirm(question);
-  return await joinByNumber(context, device, { confirm }, offer.addresses, options);
+    isExpectedDevice(question, sender.id, context.output) && await questions.confirm(question);
+  return await joinByNumber(context, device, { confirm }, sender.addresses, options);
 }
 
 /** Whether the device that responds is the discovered one; warns of another device. */
 export function isExpectedDevice(
   { name, id }: PairingQuestion,
-  found: string,
+  expectedId: string,
   output: Output,
 ): boolean {
-  if (shortId(id) === found) return true;
+  if (shortId(id) === expectedId) return true;
   output.warn(`${name} ${id} answers, which is another device than was found`);
   return false;
 }
 
 /** A "yes" from a pipe would confirm any device without a comparison. */
-function noTerminalFailure(found: string): Failure {
+function noTerminalFailure(prefix: string): Failure {
   return new Failure(
-    `${found}a number can be compared on a terminal only, and without --json: give the line that "degu send" ` +
+    `${prefix}a number can be compared on a terminal only, and without --json: give the line that "degu send" ` +
       "prints there, or - to read it from stdin",
     "USAGE",
   );
@@ -105,7 +105,7 @@ export async function joinByNumber(
 }
 
 /** Waits for a sender, until the command is interrupted; without a terminal for ten minutes. */
-async function lookForSender(
+async function findSender(
   context: Context,
   name: string | undefined,
   isWatched: boolean,
@@ -117,26 +117,29 @@ async function lookForSender(
     }: run "degu send FILE" ` +
       "there",
   );
-  const late = new AbortController();
-  const end = () => late.abort(new Failure(`no device has sent for ten minutes: ${AGAIN}`));
-  const timer = isWatched ? undefined : setTimeout(end, UNATTENDED_TIMEOUT_SECONDS * 1000);
-  const signal = AbortSignal.any([context.signal, late.signal]);
+  const timeoutController = new AbortController();
+  const onTimeout = () =>
+    timeoutController.abort(new Failure(`no device has sent for ten minutes: ${AGAIN}`));
+  const timeoutTimer = isWatched
+    ? undefined
+    : setTimeout(onTimeout, UNATTENDED_TIMEOUT_SECONDS * 1000);
+  const signal = AbortSignal.any([context.signal, timeoutController.signal]);
   const options = { signal, seconds: COLLECT_SECONDS, logger: loggerOf(context) };
-  let found: DiscoveredService[] = [];
+  let senders: DiscoveredService[] = [];
   try {
-    while (found.length === 0) {
-      found = (await discoverServices(SEND_SERVICE, options)).filter((each) =>
+    while (senders.length === 0) {
+      senders = (await discoverServices(SEND_SERVICE, options)).filter((each) =>
         matchesName(each, name)
       );
     }
   } finally {
-    clearTimeout(timer);
+    clearTimeout(timeoutTimer);
   }
-  const [only, ...others] = found;
-  if (others.length === 0) return only!;
-  for (const { name, id } of found) output.ask(`${name} ${id}`);
+  const [sender, ...otherSenders] = senders;
+  if (otherSenders.length === 0) return sender!;
+  for (const { name, id } of senders) output.ask(`${name} ${id}`);
   throw new Failure(
-    `${found.length} devices were found: run "degu receive --from NAME" with the name of one, or with the 16 ` +
+    `${senders.length} devices were found: run "degu receive --from NAME" with the name of one, or with the 16 ` +
       "characters behind it",
   );
 }
@@ -151,23 +154,31 @@ const MAX_INPUT_LENGTH = 65536;
  * at an empty line, or at the end of the input. The writer need not close the pipe, so
  * `degu invite` can write into it.
  */
-async function readLine(output: Output, given: AbortSignal, seconds: number): Promise<string> {
+async function readLine(
+  output: Output,
+  commandSignal: AbortSignal,
+  seconds: number,
+): Promise<string> {
   const { stdin } = output.streams;
   const isPasted = stdin.isTerminal() && !output.json;
   if (isPasted) output.note("paste the line of the invitation, then press Enter:");
-  const late = new AbortController();
+  const timeoutController = new AbortController();
   const problem = `no line has come on stdin in ten minutes: ${AGAIN}`;
-  const end = () => late.abort(new Failure(problem));
-  const timer = isPasted || seconds === Infinity ? undefined : setTimeout(end, seconds * 1000);
-  const signal = AbortSignal.any([given, late.signal]);
+  const onTimeout = () => timeoutController.abort(new Failure(problem));
+  const timer = isPasted || seconds === Infinity
+    ? undefined
+    : setTimeout(onTimeout, seconds * 1000);
+  const signal = AbortSignal.any([commandSignal, timeoutController.signal]);
   const reader = stdin.readable.pipeThrough(new TextDecoderStream(), { signal }).getReader();
-  const ask = () =>
+  const promptForRest = () =>
     output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
   let text = "";
   try {
     while (!isEnd(text)) {
       // A line that a terminal has wrapped is pasted as several lines, which arrive at once.
-      const timer = text.includes("\n") ? setTimeout(ask, INCOMPLETE_LINE_MILLISECONDS) : undefined;
+      const timer = text.includes("\n")
+        ? setTimeout(promptForRest, INCOMPLETE_LINE_MILLISECONDS)
+        : undefined;
       const { done, value } = await reader.read().finally(() => clearTimeout(timer));
       if (done) break;
       text += value;

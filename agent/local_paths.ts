@@ -14,42 +14,42 @@ export type DeviceDirectory = Awaited<ReturnType<typeof findDeviceDirectory>>;
  * Finds the device's directory. Compares inodes, so that every spelling of its path is recognized.
  */
 export async function findDeviceDirectory(home: string) {
-  const own = await realPath(home);
-  const { dev, ino } = await Deno.stat(own);
-  const isOwn = (path: string) => {
+  const devicePath = await realPath(home);
+  const { dev, ino } = await Deno.stat(devicePath);
+  const isDeviceDirectory = (path: string) => {
     try {
-      const there = Deno.lstatSync(path);
-      return ino !== null && there.ino === ino && there.dev === dev;
+      const existing = Deno.lstatSync(path);
+      return ino !== null && existing.ino === ino && existing.dev === dev;
     } catch {
       return false;
     }
   };
   return {
     /** Makes a filter that leaves the device's directory out of a tree. The tree need not exist. */
-    filter: async (root: string, onLeftOut: (path: readonly string[]) => void) => {
-      const real = await futureRealPath(root);
-      const names = isIn(own, real) ? relative(real, own).split("/") : [];
+    filter: async (root: string, onSkipped: (path: readonly string[]) => void) => {
+      const realRoot = await futureRealPath(root);
+      const names = isIn(devicePath, realRoot) ? relative(realRoot, devicePath).split("/") : [];
       return ({ path, kind }: TreeEntry) => {
         // A name that can't be on this disk must not be looked up.
         if (path.some((name) => nameProblem(name) !== null)) return true;
         // A file of this name at the other end would replace the directory.
         const isCandidate = kind === "directory" || path.length === names.length;
-        if (!isCandidate || !isOwn(join(real, ...path))) return true;
-        onLeftOut(path);
+        if (!isCandidate || !isDeviceDirectory(join(realRoot, ...path))) return true;
+        onSkipped(path);
         return false;
       };
     },
     /** Refuses a path that is, or is in, the device's directory. The path need not exist yet. */
     check: async (path: string) => {
-      if (isIn(await futureRealPath(path), own)) throw deviceDirectoryFailure(path);
+      if (isIn(await futureRealPath(path), devicePath)) throw deviceDirectoryFailure(path);
     },
   };
 }
 
 /** Refuses a command or an option that deletes, on a system where deleting was not tried. */
-export function checkDeleting(what: string): void {
+export function checkDeleting(name: string): void {
   const problem = deletingProblem();
-  if (problem !== null) throw new Failure(`${what}: ${problem}: nothing is deleted`);
+  if (problem !== null) throw new Failure(`${name}: ${problem}: nothing is deleted`);
 }
 
 function deviceDirectoryFailure(path: string): Failure {
@@ -60,11 +60,13 @@ function deviceDirectoryFailure(path: string): Failure {
 
 /** Returns the real path that a file has, or would have. */
 async function futureRealPath(path: string): Promise<string> {
-  const real = await nullIfNotFound(realPath(path));
-  if (real !== null) return real;
-  const whole = resolve(path);
-  const parent = dirname(whole);
-  return parent === whole ? whole : join(await futureRealPath(parent), basename(whole));
+  const existingPath = await nullIfNotFound(realPath(path));
+  if (existingPath !== null) return existingPath;
+  const absolutePath = resolve(path);
+  const parent = dirname(absolutePath);
+  return parent === absolutePath
+    ? absolutePath
+    : join(await futureRealPath(parent), basename(absolutePath));
 }
 
 /** The advice for a path with unexpanded wildcards; `null` for any other path. */
@@ -88,12 +90,12 @@ export function overlap(one: string, other: string): boolean {
 
 /** Whether a real path is a directory or inside it. */
 export function isIn(path: string, dir: string): boolean {
-  const inside = dir.endsWith("/") ? dir : `${dir}/`;
-  return path === dir || path.startsWith(inside);
+  const prefix = dir.endsWith("/") ? dir : `${dir}/`;
+  return path === dir || path.startsWith(prefix);
 }
 
 /** Whether an error says that nothing has a path, or, on Windows, that nothing can have it. */
-export function isMissing(error: unknown): boolean {
+export function isNotFound(error: unknown): boolean {
   const { code } = error as { readonly code?: unknown };
   return code === "ENOENT" || code === "ENOTDIR";
 }
@@ -107,7 +109,7 @@ export async function nullIfNotFound<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;
   } catch (error) {
-    if (isMissing(error)) return null;
+    if (isNotFound(error)) return null;
     // A missing permission of Deno ends the whole command.
     if (error instanceof Deno.errors.NotCapable) throw error;
     throw new Failure(explain(error), null, { cause: error });

@@ -77,7 +77,7 @@ export function recordsOf(service: Service, addresses: readonly InterfaceAddress
   // The library wants a Buffer.
   const id = Buffer.from(`id=${shortId(service.id)}`);
   // Other machines can't use an address with a scope.
-  const useful = addresses.filter(({ address }) => {
+  const usable = addresses.filter(({ address }) => {
     const host = parseHost(address);
     if (host === null || host.type === "name" || host.reach === "loopback") return false;
     return host.zone === null && !(host.type === "IPv6" && host.reach === "link");
@@ -87,7 +87,7 @@ export function recordsOf(service: Service, addresses: readonly InterfaceAddress
     { name: SERVICE_TYPES, type: "PTR", ttl: OTHER_SECONDS, data: type },
     { name, type: "TXT", ttl: OTHER_SECONDS, flush: true, data: [id] },
     { name, type: "SRV", ttl: HOST_SECONDS, flush: true, data: srv },
-    ...useful.slice(0, MAX_ANNOUNCED).map(({ family, address }): DnsRecord => {
+    ...usable.slice(0, MAX_ANNOUNCED).map(({ family, address }): DnsRecord => {
       const type = family === "IPv4" ? "A" : "AAAA";
       return { name: host, type, ttl: HOST_SECONDS, flush: true, data: address };
     }),
@@ -110,12 +110,12 @@ export class Announcement implements AsyncDisposable {
   /** Resolves to the announced name after the first announcement on a link; may stay pending. */
   readonly announced: Promise<string>;
   readonly #service: Service;
-  readonly #closing = new AbortController();
+  readonly #closeController = new AbortController();
   /** The timers of the responses that are to be sent. */
-  readonly #due = new Map<Link, ReturnType<typeof setTimeout>>();
+  readonly #responseTimers = new Map<Link, ReturnType<typeof setTimeout>>();
   /** The times of the last responses. */
-  readonly #sentAt = new WeakMap<Link, number>();
-  readonly #onSent: (name: string) => void;
+  readonly #lastResponseAt = new WeakMap<Link, number>();
+  readonly #onAnnounced: (name: string) => void;
   readonly #ended: Promise<void>;
 
   constructor(
@@ -124,7 +124,7 @@ export class Announcement implements AsyncDisposable {
   ) {
     checkPermissions(network.port);
     this.#service = service;
-    ({ promise: this.announced, resolve: this.#onSent } = Promise.withResolvers<string>());
+    ({ promise: this.announced, resolve: this.#onAnnounced } = Promise.withResolvers<string>());
     this.#ended = this.#announce(network, logger).catch((error) =>
       logger.warn(`the announcement has ended: ${error}`)
     );
@@ -137,8 +137,8 @@ export class Announcement implements AsyncDisposable {
       onPacket: (packet, link) => this.#onPacket(packet, link),
       onLink: (link) => void this.#onLink(link),
     });
-    await pause(Infinity, this.#closing.signal);
-    this.#due.values().forEach(clearTimeout);
+    await pause(Infinity, this.#closeController.signal);
+    this.#responseTimers.values().forEach(clearTimeout);
     // The addresses stay: other programs may announce them, too.
     const [pointer, , ...unique] = recordsOf(this.#service, []);
     const answers = [pointer!, ...unique].map((record) => ({ ...record, ttl: 0 }));
@@ -147,12 +147,12 @@ export class Announcement implements AsyncDisposable {
 
   async #onLink(link: Link): Promise<void> {
     this.#respond(link, 0);
-    await pause(SECOND_ANNOUNCEMENT_MILLISECONDS, this.#closing.signal);
-    if (!this.#closing.signal.aborted) this.#respond(link, 0);
+    await pause(SECOND_ANNOUNCEMENT_MILLISECONDS, this.#closeController.signal);
+    if (!this.#closeController.signal.aborted) this.#respond(link, 0);
   }
 
   #onPacket({ type, questions }: Packet, link: Link): void {
-    if (type !== "query" || this.#closing.signal.aborted) return;
+    if (type !== "query" || this.#closeController.signal.aborted) return;
     const records = recordsOf(this.#service, link.addresses);
     const isAsked = questions.some((question) =>
       records.some(({ name, type }) =>
@@ -165,19 +165,23 @@ export class Announcement implements AsyncDisposable {
 
   /** Sends all records after a delay, or later if the last response is too recent. */
   #respond(link: Link, delay: number): void {
-    if (this.#due.has(link)) return;
-    const next = (this.#sentAt.get(link) ?? -Infinity) + MIN_RESPONSE_INTERVAL_MILLISECONDS;
+    if (this.#responseTimers.has(link)) return;
+    const earliestAt = (this.#lastResponseAt.get(link) ?? -Infinity) +
+      MIN_RESPONSE_INTERVAL_MILLISECONDS;
     const send = async () => {
-      this.#due.delete(link);
-      this.#sentAt.set(link, performance.now());
+      this.#responseTimers.delete(link);
+      this.#lastResponseAt.set(link, performance.now());
       await link.send({ type: "response", answers: recordsOf(this.#service, link.addresses) });
-      this.#onSent(instanceName(this.#service).split(".")[0]!);
+      this.#onAnnounced(instanceName(this.#service).split(".")[0]!);
     };
-    this.#due.set(link, setTimeout(send, Math.max(delay, next - performance.now())));
+    this.#responseTimers.set(
+      link,
+      setTimeout(send, Math.max(delay, earliestAt - performance.now())),
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort();
+    this.#closeController.abort();
     await this.#ended;
   }
 }
@@ -232,50 +236,55 @@ export interface DiscoveredService {
 /** Whether a name or the beginning of an id matches a device; `undefined` matches every device. */
 export function matchesName(
   { name, id }: Pick<DiscoveredService, "name" | "id">,
-  given: string | undefined,
+  wantedName: string | undefined,
 ): boolean {
-  const wanted = given?.toLowerCase();
-  return !wanted || shortName(name.toLowerCase()) === shortName(wanted) ||
-    shortId(id) === shortId(wanted);
+  const lowerName = wantedName?.toLowerCase();
+  return !lowerName || shortName(name.toLowerCase()) === shortName(lowerName) ||
+    shortId(id) === shortId(lowerName);
 }
 
 /** The limit of services in memory. */
-const MAX_OFFERS = 32;
+const MAX_SERVICES = 32;
 
 /**
  * Searches for services of a type, until the time is up. **Names, ids and addresses are hints**, as
  * in {@linkcode findAddresses}.
  *
- * @param onOffers Called with all known services after each response.
+ * @param onServices Called with all known services after each response.
  */
 export async function discoverServices(
   type: string,
   options: FindOptions,
   network: Network = NETWORK,
-  onOffers: (offers: DiscoveredService[]) => void = () => {},
+  onServices: (listUsable: DiscoveredService[]) => void = () => {},
 ): Promise<DiscoveredService[]> {
-  const found = new Map<string, { name: string; id: string; hints: AddressHints }>();
-  const offers = () =>
-    Array.from(found.values(), ({ hints, ...offer }) => {
+  const services = new Map<string, { name: string; id: string; hints: AddressHints }>();
+  const listUsable = () =>
+    Array.from(services.values(), ({ hints, ...offer }) => {
       return { ...offer, addresses: hints.addresses() };
     }).filter(({ addresses }) => addresses.length > 0);
   await search(type, options, network, (records, addresses) => {
     for (const { name: instance, type: kind, ttl } of records) {
       const [label = "", ...rest] = instance.split(".");
       const [, name, id] = /^(.{1,46})-([a-z2-7]{16})$/.exec(label) ?? [];
-      const isOffer = kind === "SRV" && rest.join(".") === type &&
+      const isService = kind === "SRV" && rest.join(".") === type &&
         id !== undefined && name !== undefined && isDeviceName(name);
-      if (!isOffer) continue;
+      if (!isService) continue;
       const key = label.toLowerCase();
       // A time of 0 is the end of a service (RFC 6762 §10.1).
-      if (ttl === 0) found.delete(key);
-      else addIfNew(found, key, { name, id, hints: new AddressHints(id, instance) }, MAX_OFFERS);
+      if (ttl === 0) services.delete(key);
+      else {addIfNew(
+          services,
+          key,
+          { name, id, hints: new AddressHints(id, instance) },
+          MAX_SERVICES,
+        );}
     }
-    for (const { hints } of found.values()) hints.add(records, addresses);
-    onOffers(offers());
+    for (const { hints } of services.values()) hints.add(records, addresses);
+    onServices(listUsable());
     return false;
   });
-  return offers();
+  return listUsable();
 }
 
 /**
@@ -293,20 +302,20 @@ async function search(
   checkPermissions(network.port);
   // The only question: devices send all their records in one response.
   const query = { type: "query", questions: [{ name: type, type: "PTR" }] } as const;
-  const ending = new AbortController();
-  const endAfter = (milliseconds: number) => setTimeout(() => ending.abort(), milliseconds);
+  const endController = new AbortController();
+  const endAfter = (milliseconds: number) => setTimeout(() => endController.abort(), milliseconds);
   const timers = [endAfter(seconds * 1000)];
   const onPacket = ({ type, answers, additionals }: Packet, { addresses }: Link) => {
     if (type !== "response") return;
-    const isEnough = onRecords([...answers, ...additionals], addresses);
-    if (isEnough && timers.length === 1) timers.push(endAfter(MORE_ADDRESSES_MILLISECONDS));
+    const mayEnd = onRecords([...answers, ...additionals], addresses);
+    if (mayEnd && timers.length === 1) timers.push(endAfter(MORE_ADDRESSES_MILLISECONDS));
   };
   const onLink = (link: Link) => void link.send(query);
   try {
     await using links = await Links.open({ network, logger, onPacket, onLink });
     for (let wait = FIRST_PAUSE_MILLISECONDS;; wait *= PAUSE_FACTOR) {
-      await pause(wait, ending.signal, signal);
-      if (ending.signal.aborted || signal?.aborted) break;
+      await pause(wait, endController.signal, signal);
+      if (endController.signal.aborted || signal?.aborted) break;
       await links.send(query);
     }
   } finally {
@@ -369,11 +378,11 @@ export class AddressHints {
 }
 
 /** Adds an entry unless the key exists. */
-function addIfNew<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
-  if (kept.has(key)) return;
-  kept.set(key, value);
+function addIfNew<K, V>(map: Map<K, V>, key: K, value: V, maxSize: number): void {
+  if (map.has(key)) return;
+  map.set(key, value);
   // Otherwise strangers could fill the memory.
-  if (kept.size > most) kept.delete(kept.keys().next().value!);
+  if (map.size > maxSize) map.delete(map.keys().next().value!);
 }
 
 /** Whether a name equals a name of a device, in either case (RFC 6762 §16). */

@@ -68,59 +68,63 @@ interface LinkOptions {
 
 /** An instance of the library for each interface, until disposed of. */
 export class Links implements AsyncDisposable {
-  readonly #use: LinkOptions;
-  readonly #make: MakeMulticast;
-  readonly #open = new Map<string, Link>();
-  #timer: ReturnType<typeof setInterval> | undefined;
-  #closed: Promise<unknown> = Promise.resolve();
+  readonly #options: LinkOptions;
+  readonly #makeMulticast: MakeMulticast;
+  readonly #openLinks = new Map<string, Link>();
+  #pollTimer: ReturnType<typeof setInterval> | undefined;
+  #linksClosed: Promise<unknown> = Promise.resolve();
 
-  private constructor(use: LinkOptions, make: MakeMulticast) {
-    this.#use = use;
-    this.#make = make;
+  private constructor(options: LinkOptions, make: MakeMulticast) {
+    this.#options = options;
+    this.#makeMulticast = make;
   }
 
-  static async open(use: LinkOptions): Promise<Links> {
+  static async open(options: LinkOptions): Promise<Links> {
     const { default: make } = await import("multicast-dns");
-    const links = new Links(use, make as unknown as MakeMulticast);
+    const links = new Links(options, make as unknown as MakeMulticast);
     links.#update();
-    links.#timer = setInterval(() => {
+    links.#pollTimer = setInterval(() => {
       try {
         links.#update();
       } catch (error) {
-        use.logger.debug(`mDNS: ${error}`);
+        options.logger.debug(`mDNS: ${error}`);
       }
     }, POLL_MILLISECONDS);
     return links;
   }
 
   #update(): void {
-    const found = new Map(
-      linksOf(this.#use.network.findInterfaces()).map((own) => [JSON.stringify(own), own]),
+    const current = new Map(
+      linksOf(this.#options.network.findInterfaces()).map((
+        addresses,
+      ) => [JSON.stringify(addresses), addresses]),
     );
-    for (const [key, link] of this.#open) {
-      if (found.has(key)) continue;
-      this.#open.delete(key);
+    for (const [key, link] of this.#openLinks) {
+      if (current.has(key)) continue;
+      this.#openLinks.delete(key);
       this.#close(link);
     }
-    for (const [key, own] of found) {
-      if (!this.#open.has(key)) this.#open.set(key, new Link(own, this.#use, this.#make));
+    for (const [key, addresses] of current) {
+      if (!this.#openLinks.has(key)) {
+        this.#openLinks.set(key, new Link(addresses, this.#options, this.#makeMulticast));
+      }
     }
   }
 
   #close(link: Link): void {
     const closed = link.close();
-    this.#closed = this.#closed.then(() => closed);
+    this.#linksClosed = this.#linksClosed.then(() => closed);
   }
 
   /** Sends a packet on every link; never rejects. */
   async send(packet: OutgoingPacket): Promise<void> {
-    await Promise.all(Array.from(this.#open.values(), (link) => link.send(packet)));
+    await Promise.all(Array.from(this.#openLinks.values(), (link) => link.send(packet)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#timer);
-    for (const link of this.#open.values()) this.#close(link);
-    await this.#closed;
+    clearInterval(this.#pollTimer);
+    for (const link of this.#openLinks.values()) this.#close(link);
+    await this.#linksClosed;
   }
 }
 
@@ -128,13 +132,13 @@ export class Links implements AsyncDisposable {
  * Groups the addresses by interface. Leaves out interfaces without an IPv4 address, and the
  * loopback interface unless it is alone.
  */
-export function linksOf(all: readonly InterfaceAddress[]): readonly InterfaceAddress[][] {
-  const links = [...Map.groupBy(all, ({ name }) => name).values()]
-    .filter((own) => own.some(({ family }) => family === "IPv4"));
-  const outward = links.filter((own) =>
-    !own.some(({ address }) => parseHost(address)?.reach === "loopback")
+export function linksOf(addresses: readonly InterfaceAddress[]): readonly InterfaceAddress[][] {
+  const links = [...Map.groupBy(addresses, ({ name }) => name).values()]
+    .filter((ofLink) => ofLink.some(({ family }) => family === "IPv4"));
+  const outwardLinks = links.filter((ofLink) =>
+    !ofLink.some(({ address }) => parseHost(address)?.reach === "loopback")
   );
-  return outward.length > 0 ? outward : links;
+  return outwardLinks.length > 0 ? outwardLinks : links;
 }
 
 /** An interface, with the library's instance for it. */
@@ -224,18 +228,21 @@ export function makePacketFilter(
   port: number,
   accept: (host: string) => boolean,
 ): (size: number, from: Pick<RemoteInfo, "port" | "address">) => boolean {
-  let left = BURST_BYTES;
-  let since = performance.now();
+  let remainingBytes = BURST_BYTES;
+  let refilledAt = performance.now();
   return (size, from) => {
     // A response from another port is to be ignored (RFC 6762 §6). A query from another port asks
     // for a response to its sender alone, and a forged address could direct that at a victim.
     if (from.port !== port || size > MAX_PACKET_BYTES || !accept(from.address)) return false;
     const now = performance.now();
-    left = Math.min(BURST_BYTES, left + (now - since) / 1000 * BYTES_PER_SECOND);
-    since = now;
+    remainingBytes = Math.min(
+      BURST_BYTES,
+      remainingBytes + (now - refilledAt) / 1000 * BYTES_PER_SECOND,
+    );
+    refilledAt = now;
     const cost = Math.max(size, MIN_PACKET_COST_BYTES);
-    if (left < cost) return false;
-    left -= cost;
+    if (remainingBytes < cost) return false;
+    remainingBytes -= cost;
     return true;
   };
 }

@@ -61,16 +61,16 @@ export async function pairByDiscovery(
 ): Promise<Peer> {
   const meeting = new PairSession(context, device, questions, options);
   const confirm = (question: PairingQuestion) => meeting.askAboutJoiner(question);
-  const all = { ...options, seconds: TOTAL_TIMEOUT_SECONDS, confirm };
-  await using invitation = await openInvitation(context, device, all);
+  const inviteOptions = { ...options, seconds: TOTAL_TIMEOUT_SECONDS, confirm };
+  await using invitation = await openInvitation(context, device, inviteOptions);
   return await meeting.run(invitation);
 }
 
 /** A device that was announced. */
 interface DiscoveredDevice {
-  readonly offer: DiscoveredService;
+  readonly service: DiscoveredService;
   /** The end of the announcement; `Infinity` while it lasts. */
-  until: number;
+  endedAt: number;
 }
 
 class PairSession {
@@ -79,31 +79,31 @@ class PairSession {
   readonly #questions: NumberPrompt;
   readonly #options: PairSessionOptions;
   /** The time of the first number. */
-  #lookedAt = -Infinity;
-  readonly #over = new AbortController();
+  #discoveryEndsAt = -Infinity;
+  readonly #closeController = new AbortController();
   /** Aborted when the session ends. */
-  readonly #ends: AbortSignal;
-  readonly #failed = Promise.withResolvers<never>();
+  readonly #closeSignal: AbortSignal;
+  readonly #failure = Promise.withResolvers<never>();
   #invitation!: Invitation;
   #announcement: AsyncDisposable | null = null;
-  #concealed: PromiseLike<void> | undefined;
+  #announcementEnded: PromiseLike<void> | undefined;
   /** The announced devices, by their short ids. */
-  readonly #heard = new Map<string, DiscoveredDevice>();
-  #found = Promise.withResolvers<void>();
+  readonly #discovered = new Map<string, DiscoveredDevice>();
+  #deviceDiscovered = Promise.withResolvers<void>();
   #isAddressShown = false;
-  #numbers = 0;
+  #numberCount = 0;
   /** Whether the numbers of the invitation are used up, so that no device can join. */
-  #isUsedUp = false;
+  #areNumbersUsedUp = false;
   /** The short id of the chosen device; `null` before the choice. */
-  #chosen: string | null = null;
+  #chosenId: string | null = null;
   /** Resolves when the user has chosen; `null` if no choice was necessary. */
-  #choosing: Promise<void> | null = null;
+  #choiceMade: Promise<void> | null = null;
   /** Resolves when the open question ends. At most one question is open. */
-  #question: PromiseWithResolvers<void> | null = null;
+  #openQuestion: PromiseWithResolvers<void> | null = null;
   /** Aborts an attempt to join that has not reached a number. */
-  #attempt: AbortController | null = null;
+  #attemptController: AbortController | null = null;
   /** The codes of failed attempts that are already printed. */
-  readonly #said = new Set<string>();
+  readonly #printedCodes = new Set<string>();
 
   constructor(
     context: Context,
@@ -115,7 +115,7 @@ class PairSession {
     this.#device = device;
     this.#questions = questions;
     this.#options = options;
-    this.#ends = AbortSignal.any([context.signal, this.#over.signal]);
+    this.#closeSignal = AbortSignal.any([context.signal, this.#closeController.signal]);
   }
 
   async run(invitation: Invitation): Promise<Peer> {
@@ -124,25 +124,29 @@ class PairSession {
     output.note(`${describeThisDevice(this.#device)}; run "degu pair" on the other device, too`);
     using _countdown = showCountdown(this.#context, invitation);
     this.#announce();
-    const near = isReachableFromNetwork(invitation);
-    if (near) this.#lookedAt = performance.now() + DISCOVERY_MILLISECONDS;
+    const isReachable = isReachableFromNetwork(invitation);
+    if (isReachable) this.#discoveryEndsAt = performance.now() + DISCOVERY_MILLISECONDS;
     invitation.exhausted.then(async () => {
-      await this.#waitForLook();
-      this.#isUsedUp = true;
-      this.#endIfUsedUp();
+      await this.#waitForDiscovery();
+      this.#areNumbersUsedUp = true;
+      this.#failIfUsedUp();
     });
-    const joined = Promise.withResolvers<Peer>();
-    const look = async () => {
-      if (near) await this.#look();
+    const joinedPeer = Promise.withResolvers<Peer>();
+    const discover = async () => {
+      if (isReachable) await this.#discover();
     };
     const join = async () => {
-      if (near) joined.resolve(await this.#join());
+      if (isReachable) joinedPeer.resolve(await this.#join());
     };
-    const tasks = [look(), join(), this.#showAddress(near ? SHOW_ADDRESS_AFTER_MILLISECONDS : 0)];
+    const tasks = [
+      discover(),
+      join(),
+      this.#showAddress(isReachable ? SHOW_ADDRESS_AFTER_MILLISECONDS : 0),
+    ];
     // After an interruption the invitation decides: its peer may be just being stored.
-    for (const each of tasks) each.catch((error) => signal.aborted || this.#failed.reject(error));
+    for (const each of tasks) each.catch((error) => signal.aborted || this.#failure.reject(error));
     try {
-      return await Promise.race([invitation.paired, joined.promise, this.#failed.promise]);
+      return await Promise.race([invitation.paired, joinedPeer.promise, this.#failure.promise]);
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof Deno.errors.TimedOut)) throw error;
@@ -150,32 +154,35 @@ class PairSession {
         cause: error,
       });
     } finally {
-      this.#over.abort();
-      this.#conceal();
-      await Promise.allSettled([...tasks, this.#concealed]);
+      this.#closeController.abort();
+      this.#stopAnnouncing();
+      await Promise.allSettled([...tasks, this.#announcementEnded]);
     }
   }
 
   /** Announces the invitation, except while a number is shown, so that no third device joins. */
   #announce(): void {
-    const given = [this.#context, this.#device, this.#invitation, PAIR_SERVICE] as const;
-    this.#announcement = announceInvitation(...given);
+    const args = [this.#context, this.#device, this.#invitation, PAIR_SERVICE] as const;
+    this.#announcement = announceInvitation(...args);
   }
 
-  #conceal(): void {
-    this.#concealed = this.#announcement?.[Symbol.asyncDispose]() ?? this.#concealed;
+  #stopAnnouncing(): void {
+    this.#announcementEnded = this.#announcement?.[Symbol.asyncDispose]() ??
+      this.#announcementEnded;
     this.#announcement = null;
   }
 
-  async #look(): Promise<void> {
+  async #discover(): Promise<void> {
     const logger = loggerOf(this.#context);
-    const options = { signal: this.#ends, seconds: TOTAL_TIMEOUT_SECONDS, logger };
-    await discoverServices(PAIR_SERVICE, options, undefined, (offers) => {
-      const others = offers.filter(({ id }) => id !== shortId(this.#device.id));
+    const options = { signal: this.#closeSignal, seconds: TOTAL_TIMEOUT_SECONDS, logger };
+    await discoverServices(PAIR_SERVICE, options, undefined, (services) => {
+      const others = services.filter(({ id }) => id !== shortId(this.#device.id));
       const now = performance.now();
-      for (const each of this.#heard.values()) each.until = Math.min(each.until, now);
-      for (const offer of others) this.#heard.set(offer.id, { offer, until: Infinity });
-      if (others.length > 0) this.#found.resolve();
+      for (const each of this.#discovered.values()) each.endedAt = Math.min(each.endedAt, now);
+      for (const service of others) {
+        this.#discovered.set(service.id, { service, endedAt: Infinity });
+      }
+      if (others.length > 0) this.#deviceDiscovered.resolve();
     });
   }
 
@@ -183,54 +190,54 @@ class PairSession {
    * Lists the nearby devices, or the chosen device. A device withdraws its announcement while it
    * shows a number, but still counts for a moment.
    */
-  #near(): DiscoveredDevice[] {
-    const since = performance.now() - DISCOVERY_MILLISECONDS;
-    return [...this.#heard.values()].filter(({ offer, until }) =>
-      until >= since && this.#isChosen(offer.id)
+  #listNearby(): DiscoveredDevice[] {
+    const earliestEnd = performance.now() - DISCOVERY_MILLISECONDS;
+    return [...this.#discovered.values()].filter(({ service, endedAt }) =>
+      endedAt >= earliestEnd && this.#isChosen(service.id)
     );
   }
 
   /** Whether the device with this short id can be the chosen one. */
   #isChosen(id: string): boolean {
-    return this.#chosen === null || this.#chosen === id;
+    return this.#chosenId === null || this.#chosenId === id;
   }
 
   /** Finds the only nearby device, or the chosen one; `null` if it is not announced. */
-  async #choose(): Promise<DiscoveredService | null> {
-    const near = this.#near();
-    if (near.length > 1) await (this.#choosing ??= this.#askWhich(near.length));
-    const [only] = this.#near();
-    return only?.until === Infinity ? only.offer : null;
+  async #findChosen(): Promise<DiscoveredService | null> {
+    const nearby = this.#listNearby();
+    if (nearby.length > 1) await (this.#choiceMade ??= this.#askForChoice(nearby.length));
+    const [device] = this.#listNearby();
+    return device?.endedAt === Infinity ? device.service : null;
   }
 
   /** Lists the nearby devices, and asks for one. */
-  async #askWhich(count: number): Promise<void> {
+  async #askForChoice(count: number): Promise<void> {
     const list = () =>
       new Map(
-        this.#near().map(({ offer: { name, id, addresses } }) => [
+        this.#listNearby().map(({ service: { name, id, addresses } }) => [
           id,
           `${name} ${id} at ${formatAddress(addresses[0]!)}`,
         ]),
       );
     this.#context.output.ask(`${count} other devices run "degu pair":`);
     const question = "which one do you mean? Type its number, and press Enter:";
-    this.#chosen = await this.#questions.choose(list, question, this.#ends);
-    this.#ends.throwIfAborted();
-    if (this.#chosen !== null) return this.#noteAbsence(this.#chosen);
+    this.#chosenId = await this.#questions.choose(list, question, this.#closeSignal);
+    this.#closeSignal.throwIfAborted();
+    if (this.#chosenId !== null) return this.#noteDisappearance(this.#chosenId);
     throw new Failure(`${count} devices were found, and none was chosen: run "degu pair" again`);
   }
 
   /** Prints that the chosen device has disappeared meanwhile. */
-  #noteAbsence(id: string): void {
-    if (this.#near().length > 0) return;
-    const { name } = this.#heard.get(id)!.offer;
+  #noteDisappearance(id: string): void {
+    if (this.#listNearby().length > 0) return;
+    const { name } = this.#discovered.get(id)!.service;
     this.#context.output.note(`${name} is not found any more: run "degu pair" there again`);
   }
 
   async #showAddress(milliseconds: number): Promise<void> {
-    await pause(milliseconds, this.#ends);
-    const isAlone = this.#heard.size === 0 && this.#question === null;
-    if (!isAlone || this.#ends.aborted) return;
+    await pause(milliseconds, this.#closeSignal);
+    const isAlone = this.#discovered.size === 0 && this.#openQuestion === null;
+    if (!isAlone || this.#closeSignal.aborted) return;
     this.#isAddressShown = true;
     const address = formatAddress(this.#invitation.addresses[0]!);
     this.#context.output.note(
@@ -240,38 +247,38 @@ class PairSession {
 
   /** Repeats joining the other device while no question is open. */
   async #join(): Promise<Peer> {
-    const wait = (milliseconds: number) => pause(milliseconds, this.#ends);
-    let looked = false;
-    let isTurn = false;
+    const wait = (milliseconds: number) => pause(milliseconds, this.#closeSignal);
+    let hasDiscovered = false;
+    let isOurTurn = false;
     for (;;) {
-      await this.#wait(this.#found.promise);
-      if (!looked) await wait(DISCOVERY_MILLISECONDS);
-      looked = true;
-      if (this.#question !== null) {
-        isTurn = false;
-        await this.#wait(this.#question.promise);
+      await this.#waitFor(this.#deviceDiscovered.promise);
+      if (!hasDiscovered) await wait(DISCOVERY_MILLISECONDS);
+      hasDiscovered = true;
+      if (this.#openQuestion !== null) {
+        isOurTurn = false;
+        await this.#waitFor(this.#openQuestion.promise);
       }
-      this.#ends.throwIfAborted();
-      const offer = await this.#choose();
-      if (offer === null) {
-        this.#endIfUsedUp();
-        this.#found = Promise.withResolvers();
-        looked = isTurn = false;
-      } else if (isTurn || shortId(this.#device.id) < offer.id) {
-        const peer = await this.#tryToJoin(offer);
+      this.#closeSignal.throwIfAborted();
+      const service = await this.#findChosen();
+      if (service === null) {
+        this.#failIfUsedUp();
+        this.#deviceDiscovered = Promise.withResolvers();
+        hasDiscovered = isOurTurn = false;
+      } else if (isOurTurn || shortId(this.#device.id) < service.id) {
+        const peer = await this.#tryToJoin(service);
         if (peer !== null) return peer;
         await wait(REJOIN_MILLISECONDS);
       } else {
         // Let the other device join first. It may be unable to connect.
         await wait(CONNECT_MILLISECONDS);
-        isTurn = true;
+        isOurTurn = true;
       }
     }
   }
 
-  async #wait(event: Promise<void>): Promise<void> {
-    await Promise.race([event, pause(Infinity, this.#ends)]);
-    this.#ends.throwIfAborted();
+  async #waitFor(event: Promise<void>): Promise<void> {
+    await Promise.race([event, pause(Infinity, this.#closeSignal)]);
+    this.#closeSignal.throwIfAborted();
   }
 
   /** Tries each address; resolves to `null` if no attempt has reached a number. */
@@ -279,52 +286,55 @@ class PairSession {
     const { output } = this.#context;
     const { peerName, serving } = this.#options;
     for (const address of addresses) {
-      if (this.#question !== null) return null;
-      const attempt = this.#attempt = new AbortController();
-      const limit = Math.max(MIN_CONNECT_MILLISECONDS, CONNECT_MILLISECONDS / addresses.length);
-      const timer = setTimeout(() => attempt.abort(), limit);
-      let isAsked = false;
+      if (this.#openQuestion !== null) return null;
+      const attemptController = this.#attemptController = new AbortController();
+      const timeoutMilliseconds = Math.max(
+        MIN_CONNECT_MILLISECONDS,
+        CONNECT_MILLISECONDS / addresses.length,
+      );
+      const timeoutTimer = setTimeout(() => attemptController.abort(), timeoutMilliseconds);
+      let hasNumber = false;
       const confirm = async (question: PairingQuestion) => {
-        clearTimeout(timer);
-        this.#attempt = null;
-        isAsked = isExpectedDevice(question, id, output);
-        return isAsked && await this.#ask(question);
+        clearTimeout(timeoutTimer);
+        this.#attemptController = null;
+        hasNumber = isExpectedDevice(question, id, output);
+        return hasNumber && await this.#ask(question);
       };
-      const signal = AbortSignal.any([this.#ends, attempt.signal]);
+      const signal = AbortSignal.any([this.#closeSignal, attemptController.signal]);
       try {
         return await this.#device.join([address], { peerName, serving, signal, confirm });
       } catch (error) {
-        this.#ends.throwIfAborted();
-        const isFinal = isAsked || error instanceof Deno.errors.NotCapable ||
+        this.#closeSignal.throwIfAborted();
+        const isFinal = hasNumber || error instanceof Deno.errors.NotCapable ||
           error instanceof PairingError && error.code === "NAME_TAKEN";
         if (isFinal) throw toUsageFailure(error);
         const code = error instanceof PairingError ? error.code : "UNREACHABLE";
-        if (this.#said.has(code)) continue;
-        this.#said.add(code);
+        if (this.#printedCodes.has(code)) continue;
+        this.#printedCodes.add(code);
         output.note(
           `${name} ${JOIN_REASONS[code] ?? JOIN_REASONS.UNREACHABLE} ${formatAddress(address)}`,
         );
       } finally {
-        clearTimeout(timer);
-        if (this.#attempt === attempt) this.#attempt = null;
+        clearTimeout(timeoutTimer);
+        if (this.#attemptController === attemptController) this.#attemptController = null;
       }
     }
     return null;
   }
 
   /** Waits for the end of the discovery. */
-  #waitForLook(signal?: AbortSignal): Promise<void> {
-    return pause(Math.max(0, this.#lookedAt - performance.now()), this.#ends, signal);
+  #waitForDiscovery(signal?: AbortSignal): Promise<void> {
+    return pause(Math.max(0, this.#discoveryEndsAt - performance.now()), this.#closeSignal, signal);
   }
 
   /** Asks the user about a device that has joined this one. */
   async askAboutJoiner(question: PairingQuestion): Promise<boolean> {
-    await this.#waitForLook(question.signal);
+    await this.#waitForDiscovery(question.signal);
     if (question.signal.aborted) return false;
     try {
-      if (this.#question === null) await this.#choose();
+      if (this.#openQuestion === null) await this.#findChosen();
     } catch (error) {
-      if (!this.#ends.aborted) this.#failed.reject(error);
+      if (!this.#closeSignal.aborted) this.#failure.reject(error);
       return false;
     }
     if (question.signal.aborted || !this.#isChosen(shortId(question.id))) return false;
@@ -333,58 +343,64 @@ class PairSession {
 
   /** @param delay The milliseconds between a no and the end of the command. */
   async #ask(question: PairingQuestion, delay = 0): Promise<boolean> {
-    if (this.#question !== null || this.#ends.aborted) return false;
-    const ended = this.#question = Promise.withResolvers<void>();
-    this.#attempt?.abort();
-    this.#numbers++;
-    this.#conceal();
+    if (this.#openQuestion !== null || this.#closeSignal.aborted) return false;
+    const questionEnded = this.#openQuestion = Promise.withResolvers<void>();
+    this.#attemptController?.abort();
+    this.#numberCount++;
+    this.#stopAnnouncing();
     const { signal } = question;
     // An aborted question rejects.
     const isYes = await this.#questions.confirm(question).catch(() => false);
-    const onEnd = () => this.#unconfirmed(question, ended);
+    const onEnd = () => this.#onUnconfirmed(question, questionEnded);
     if (signal.aborted) onEnd();
     else if (isYes) signal.addEventListener("abort", onEnd, { once: true });
-    else this.#refuse(delay);
+    else this.#failAfterRefusal(delay);
     return isYes && !signal.aborted;
   }
 
-  async #refuse(delay: number): Promise<void> {
+  async #failAfterRefusal(delay: number): Promise<void> {
     await pause(delay, this.#context.signal);
-    this.#failed.reject(new Failure(NOT_CONFIRMED_HERE, "REFUSED"));
+    this.#failure.reject(new Failure(NOT_CONFIRMED_HERE, "REFUSED"));
   }
 
   /** Handles a question that the other device has ended. */
-  #unconfirmed(
+  #onUnconfirmed(
     { name, id, signal: { reason } }: PairingQuestion,
-    ended: PromiseWithResolvers<void>,
+    questionEnded: PromiseWithResolvers<void>,
   ): void {
-    if (this.#ends.aborted) return;
+    if (this.#closeSignal.aborted) return;
     if (reason instanceof PairingError && reason.code !== "NOT_CONFIRMED") {
-      return this.#failed.reject(reason);
+      return this.#failure.reject(reason);
     }
-    const why = notConfirmedThere(name);
-    const isOther = this.#chosen !== null ||
-      (this.#heard.size === 0 ? this.#isAddressShown : this.#heard.has(shortId(id)));
-    if (isOther) return this.#failed.reject(new Failure(`${why}: ${RUN_BOTH_AGAIN}`, "REFUSED"));
-    if (this.#numbers === MAX_NUMBERS) {
+    const reasonText = notConfirmedThere(name);
+    const isMeant = this.#chosenId !== null ||
+      (this.#discovered.size === 0 ? this.#isAddressShown : this.#discovered.has(shortId(id)));
+    if (isMeant) {
+      return this.#failure.reject(new Failure(`${reasonText}: ${RUN_BOTH_AGAIN}`, "REFUSED"));
+    }
+    if (this.#numberCount === MAX_NUMBERS) {
       const problem = `${MAX_NUMBERS} numbers were shown, and none was confirmed: ${USE_A_LINE}`;
-      return this.#failed.reject(new Failure(problem, "REFUSED"));
+      return this.#failure.reject(new Failure(problem, "REFUSED"));
     }
-    this.#context.output.note(`${why}; the device that you mean may still come`);
-    this.#question = null;
-    ended.resolve();
+    this.#context.output.note(`${reasonText}; the device that you mean may still come`);
+    this.#openQuestion = null;
+    questionEnded.resolve();
     this.#announce();
-    this.#endIfUsedUp();
+    this.#failIfUsedUp();
   }
 
   /** Ends the command if the numbers are used up, and no device is left to join. */
-  #endIfUsedUp(): void {
-    const isReachableFromNetwork = this.#heard.values().some(({ until }) => until === Infinity);
-    const isJoining = this.#question !== null || this.#attempt !== null;
-    if (!this.#isUsedUp || isReachableFromNetwork || isJoining || this.#ends.aborted) return;
+  #failIfUsedUp(): void {
+    const isReachableFromNetwork = this.#discovered.values().some(({ endedAt }) =>
+      endedAt === Infinity
+    );
+    const isJoining = this.#openQuestion !== null || this.#attemptController !== null;
+    if (
+      !this.#areNumbersUsedUp || isReachableFromNetwork || isJoining || this.#closeSignal.aborted
+    ) return;
     const problem =
       `${MAX_NUMBERS} numbers were not confirmed, so no other device can ask: ${USE_A_LINE}`;
-    this.#failed.reject(new Failure(problem, "REFUSED"));
+    this.#failure.reject(new Failure(problem, "REFUSED"));
   }
 }
 

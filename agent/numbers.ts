@@ -35,7 +35,7 @@ export class NumberPrompt {
   readonly #output: Output;
   /** Receives each key, and the end of the input; `null` without a question. */
   #onKey: ((key: string) => void) | null = null;
-  #input: "unread" | "open" | "over" = "unread";
+  #inputState: "unread" | "open" | "ended" = "unread";
 
   private constructor(output: Output) {
     this.#output = output;
@@ -45,7 +45,7 @@ export class NumberPrompt {
    * Makes the prompt of a command, once: stdin can be read only once. Returns `null` without a
    * terminal, or with `--json`.
    */
-  static on(output: Output): NumberPrompt | null {
+  static make(output: Output): NumberPrompt | null {
     const { stdin, stdout, stderr } = output.streams;
     const isTerminal = [stdin, stdout, stderr].every((each) => each.isTerminal());
     return isTerminal && !output.json ? new NumberPrompt(output) : null;
@@ -53,20 +53,20 @@ export class NumberPrompt {
 
   /** Only `y` and `yes` are yes. */
   readonly confirm = async (question: PairingQuestion): Promise<boolean> => {
-    const isYes = await this.#ask(question);
+    const isYes = await this.#askAbout(question);
     if (isYes) this.#output.note(`waiting for the answer at ${question.name}`);
     return isYes;
   };
 
-  #ask({ number, name, id, signal }: PairingQuestion): Promise<boolean> {
-    const shown = `${number.slice(0, 3)} ${number.slice(3)}`;
+  #askAbout({ number, name, id, signal }: PairingQuestion): Promise<boolean> {
+    const groups = `${number.slice(0, 3)} ${number.slice(3)}`;
     return this.#listen(async () => {
       this.#output.ask(`${name} ${id} asks. If it is the one that you mean, it shows this number:`);
-      this.#output.ask(`  ${shown}`);
+      this.#output.ask(`  ${groups}`);
       await ignoreInput(signal);
-      this.#output.ask(`does ${name} show ${shown}, too? Type y or yes if so, and press Enter:`);
-      const answer = await this.#readLine(signal);
-      return answer === "y" || answer === "yes";
+      this.#output.ask(`does ${name} show ${groups}, too? Type y or yes if so, and press Enter:`);
+      const reply = await this.#readLine(signal);
+      return reply === "y" || reply === "yes";
     });
   }
 
@@ -82,18 +82,18 @@ export class NumberPrompt {
     signal: AbortSignal,
   ): Promise<T | null> {
     return this.#listen(async () => {
-      for (let isDeaf = true;; isDeaf = false) {
+      for (let isFirst = true;; isFirst = false) {
         const lines = list();
         for (const [i, line] of [...lines.values()].entries()) {
           this.#output.ask(`${`${i + 1}`.padStart(3)}  ${line}`);
         }
         // Ignore what was typed before the list.
-        if (isDeaf) await ignoreInput(signal);
+        if (isFirst) await ignoreInput(signal);
         this.#output.ask(question);
-        const answer = await this.#readLine(signal);
-        if (answer === null) return null;
-        const chosen = [...lines.keys()][Number(answer) - 1];
-        if (/^\d+$/.test(answer) && chosen !== undefined) return chosen;
+        const reply = await this.#readLine(signal);
+        if (reply === null) return null;
+        const chosen = [...lines.keys()][Number(reply) - 1];
+        if (/^\d+$/.test(reply) && chosen !== undefined) return chosen;
         this.#output.ask(`type a number from 1 to ${lines.size}`);
       }
     });
@@ -102,8 +102,8 @@ export class NumberPrompt {
   /** Reads keys, and buffers other messages, during a question. */
   async #listen<T>(question: () => Promise<T>): Promise<T> {
     const { stdin } = this.#output.streams;
-    using _held = this.#output.hold();
-    this.#read();
+    using _buffer = this.#output.bufferMessages();
+    this.#readKeys();
     // In line mode, the beginning of a line from before the question would count. A pending read
     // would miss Ctrl-D after a change of the mode, so the mode stays. The console of Windows has
     // no `cbreak`: it delivers Ctrl-C as a key.
@@ -118,7 +118,7 @@ export class NumberPrompt {
 
   /** Reads and echoes a line; `null` if the input or the question ends. */
   async #readLine(signal: AbortSignal): Promise<string | null> {
-    if (this.#input === "over" || signal.aborted) return null;
+    if (this.#inputState === "ended" || signal.aborted) return null;
     const { promise, resolve } = Promise.withResolvers<string | null>();
     signal.addEventListener("abort", () => resolve(null), { once: true });
     let typed = "";
@@ -139,9 +139,9 @@ export class NumberPrompt {
   }
 
   /** Reads until the command ends, so that keys between two questions are dropped. */
-  async #read(): Promise<void> {
-    if (this.#input !== "unread") return;
-    this.#input = "open";
+  async #readKeys(): Promise<void> {
+    if (this.#inputState !== "unread") return;
+    this.#inputState = "open";
     const { readable } = this.#output.streams.stdin;
     try {
       for await (const text of readable.pipeThrough(new TextDecoderStream())) {
@@ -153,7 +153,7 @@ export class NumberPrompt {
     } catch {
       // The terminal was closed.
     }
-    this.#input = "over";
+    this.#inputState = "ended";
     this.#onKey?.(CTRL_D);
   }
 }
@@ -163,10 +163,10 @@ async function ignoreInput(signal: AbortSignal): Promise<void> {
   let now = performance.now();
   const end = now + IGNORE_INPUT_MILLISECONDS;
   for (let isLate = false; now < end || isLate;) {
-    const begun = now;
+    const tickStartedAt = now;
     await pause(TICK_MILLISECONDS, signal);
     signal.throwIfAborted();
     now = performance.now();
-    isLate = now - begun > TICK_MILLISECONDS + MAX_TICK_DELAY_MILLISECONDS;
+    isLate = now - tickStartedAt > TICK_MILLISECONDS + MAX_TICK_DELAY_MILLISECONDS;
   }
 }

@@ -30,16 +30,16 @@ export class Output {
   readonly json: boolean;
   readonly quiet: boolean;
   /** Whether to draw progress on stderr. */
-  readonly draws: boolean;
+  readonly isInteractive: boolean;
   readonly streams: Streams;
   /** Interrupts the command. Called on systems whose terminal delivers Ctrl-C as a key. */
   interrupt: () => void = () => {};
   readonly #colors: boolean;
-  #isDrawn = false;
+  #hasLine = false;
   /**
    * The lines that are buffered during a question: their number, and the printer of the last line.
    */
-  #held: { count: number; print: (more: string) => void } | null = null;
+  #buffered: { count: number; print: (more: string) => void } | null = null;
 
   constructor(
     { json = false, quiet = false }: { readonly json?: boolean; readonly quiet?: boolean },
@@ -50,15 +50,15 @@ export class Output {
     this.streams = streams;
     const isTerminal = streams.stderr.isTerminal();
     this.#colors = !streams.noColor && isTerminal;
-    this.draws = isTerminal && !quiet;
+    this.isInteractive = isTerminal && !quiet;
   }
 
   /** Prints a result to stdout: lines for people, or with `--json` an object for programs. */
   result(lines: string | readonly string[], object: Record<string, unknown>): void {
     this.draw("");
     if (this.json) return writeToStream(this.streams.stdout, `${printableJson(object)}\n`);
-    const all = typeof lines === "string" ? [lines] : lines;
-    writeToStream(this.streams.stdout, all.map((line) => `${printable(line)}\n`).join(""));
+    const allLines = typeof lines === "string" ? [lines] : lines;
+    writeToStream(this.streams.stdout, allLines.map((line) => `${printable(line)}\n`).join(""));
   }
 
   /** Prints one line to stderr, unless `--quiet` is given. */
@@ -80,14 +80,14 @@ export class Output {
    * Buffers notes and warnings until disposed of, then prints them as one line: messages that
    * strangers cause must not scroll a question off the screen.
    */
-  hold(): Disposable {
+  bufferMessages(): Disposable {
     this.draw("");
-    const held = this.#held = { count: 0, print: (_more: string) => {} };
+    const buffered = this.#buffered = { count: 0, print: (_more: string) => {} };
     return {
       [Symbol.dispose]: () => {
-        this.#held = null;
-        const others = counted(held.count - 1, "other message");
-        held.print(held.count < 2 ? "" : `; ${others} came while the question was open`);
+        this.#buffered = null;
+        const others = counted(buffered.count - 1, "other message");
+        buffered.print(buffered.count < 2 ? "" : `; ${others} came while the question was open`);
       },
     };
   }
@@ -113,14 +113,14 @@ export class Output {
 
   /** Prints or buffers a message. */
   #message(text: string, kind?: string, color?: number): void {
-    if (this.#held === null) return this.#print(text, kind, color);
-    this.#held.count++;
-    this.#held.print = (more) => this.#print(text + more, kind, color);
+    if (this.#buffered === null) return this.#print(text, kind, color);
+    this.#buffered.count++;
+    this.#buffered.print = (more) => this.#print(text + more, kind, color);
   }
 
   #print(text: string, kind?: string, color?: number): void {
-    const shown = kind !== undefined && this.#colors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
-    const prefix = shown === undefined ? "" : `degu: ${shown}: `;
+    const kindText = kind !== undefined && this.#colors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
+    const prefix = kindText === undefined ? "" : `degu: ${kindText}: `;
     this.draw("");
     this.#writeMessage(`${prefix}${printable(text)}\n`);
   }
@@ -133,8 +133,8 @@ export class Output {
    * remove the line.
    */
   draw(line: string): void {
-    if (!this.draws || this.#held !== null || (line === "" && !this.#isDrawn)) return;
-    this.#isDrawn = line !== "";
+    if (!this.isInteractive || this.#buffered !== null || (line === "" && !this.#hasLine)) return;
+    this.#hasLine = line !== "";
     this.#writeMessage(`\r\x1b[K${line}`);
   }
 
@@ -142,7 +142,7 @@ export class Output {
    * Draws a line repeatedly, until disposed of. Has no effect without a terminal or with `--quiet`.
    */
   animate(milliseconds: number, line: () => string): Disposable {
-    if (!this.draws) return { [Symbol.dispose]: () => {} };
+    if (!this.isInteractive) return { [Symbol.dispose]: () => {} };
     const draw = () => this.draw(line());
     draw();
     const timer = setInterval(draw, milliseconds);
@@ -221,8 +221,12 @@ export function formatBytes(bytes: number): string {
 
 /** Seconds as `"1:05"`, `"1:02:03"`. */
 export function formatDuration(seconds: number): string {
-  const whole = Math.round(seconds);
-  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  const shown = parts[0] === 0 ? parts.slice(1) : parts;
-  return shown.map((part, i) => i === 0 ? `${part}` : `${part}`.padStart(2, "0")).join(":");
+  const wholeSeconds = Math.round(seconds);
+  const parts = [
+    Math.floor(wholeSeconds / 3600),
+    Math.floor(wholeSeconds / 60) % 60,
+    wholeSeconds % 60,
+  ];
+  const shownParts = parts[0] === 0 ? parts.slice(1) : parts;
+  return shownParts.map((part, i) => i === 0 ? `${part}` : `${part}`.padStart(2, "0")).join(":");
 }

@@ -15,14 +15,16 @@ export function homeDirectory(): string | null {
 }
 
 /** Finds the directory of the device; reads the environment only without `--home`. */
-export function findHome(given: string | undefined): string {
+export function findHome(homeOption: string | undefined): string {
   // An empty value usually comes from an unset variable in a script.
-  if (given === "") throw new Failure("--home: must be a directory; it is empty", "USAGE");
-  if (given !== undefined) return resolve(given);
+  if (homeOption === "") throw new Failure("--home: must be a directory; it is empty", "USAGE");
+  if (homeOption !== undefined) return resolve(homeOption);
   const isWindows = Deno.build.os === "windows";
-  const state = Deno.env.get(isWindows ? "LOCALAPPDATA" : "XDG_STATE_HOME");
+  const stateDirectory = Deno.env.get(isWindows ? "LOCALAPPDATA" : "XDG_STATE_HOME");
   // The specification of these variables says to ignore relative paths.
-  if (state !== undefined && isAbsolute(state)) return join(state, "degu");
+  if (stateDirectory !== undefined && isAbsolute(stateDirectory)) {
+    return join(stateDirectory, "degu");
+  }
   if (isWindows) {
     throw new Failure("LOCALAPPDATA is not set: use --home DIR to say where the device is");
   }
@@ -41,8 +43,8 @@ export async function openDevice(context: Context): Promise<Device> {
 
 /** Opens the device; first creates a missing device, with the name of this machine. */
 export async function openOrCreateDevice(context: Context): Promise<Device> {
-  const there = await openIfCreated(context);
-  if (there !== null) return there;
+  const existing = await openIfCreated(context);
+  if (existing !== null) return existing;
   const { home, output } = context;
   const device = await Device.open(home, { name: machineName(home), logger: loggerOf(context) });
   output.note(`created the device ${device.name} ${device.id} in ${home}`);

@@ -5,9 +5,9 @@
  */
 export function pause(
   milliseconds: number,
-  ...given: readonly (AbortSignal | undefined)[]
+  ...anySignals: readonly (AbortSignal | undefined)[]
 ): Promise<void> {
-  const signals = given.filter((signal) => signal !== undefined);
+  const signals = anySignals.filter((signal) => signal !== undefined);
   return new Promise((resolve) => {
     if (signals.some(({ aborted }) => aborted)) return resolve();
     const end = () => {

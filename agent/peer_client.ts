@@ -44,46 +44,52 @@ export async function openClient(
   context: Context,
   device: Device,
   peerName: string,
-  given: ClientOptions = {},
-  isAgain = false,
+  clientOptions: ClientOptions = {},
+  isReconnect = false,
 ): Promise<Client> {
   const peer = await openPeer(device, peerName);
   context.peer = peer.name;
   const { signal, options: { address, find } } = context;
-  const options = { signal, connectTimeout: CONNECT_SECONDS, ...given };
+  const options = { signal, connectTimeout: CONNECT_SECONDS, ...clientOptions };
   if (address !== undefined) {
-    const addresses = isAgain ? [address, ...peer.addresses] : [address];
-    const stores = isStorable(address) ? STORING : {};
-    const client = await device.client(peer, { ...options, ...stores, addresses });
-    if (!isAgain) await waitUntilTrusted(peer, client, given.signal ?? signal);
+    const addresses = isReconnect ? [address, ...peer.addresses] : [address];
+    const storing = isStorable(address) ? STORING : {};
+    const client = await device.client(peer, { ...options, ...storing, addresses });
+    if (!isReconnect) await waitUntilTrusted(peer, client, clientOptions.signal ?? signal);
     return client;
   }
-  const looks = find !== false && mayUseMdns();
+  const mayDiscover = find !== false && mayUseMdns();
   // A found device has to prove its identity. A failed search only finds no addresses.
-  const look = async (signal: AbortSignal) => {
-    if (!looks) return [];
-    const found = await findAddresses(peer.id, { signal, logger: loggerOf(context) })
+  const discover = async (signal: AbortSignal) => {
+    if (!mayDiscover) return [];
+    const discovered = await findAddresses(peer.id, { signal, logger: loggerOf(context) })
       .catch(() => []);
     // Deno would prompt for addresses without a permission.
-    return found.filter((each) => {
+    return discovered.filter((each) => {
       const host = formatAddress(each);
       return Deno.permissions.querySync({ name: "net", host }).state === "granted";
     });
   };
   if (peer.addresses.length > 0) {
-    const search = looks ? { find: look, findAfter: isAgain ? 0 : FIND_AFTER_SECONDS } : {};
-    if (!isAgain) {
-      await waitUntilTrusted(peer, await device.client(peer, options), given.signal ?? signal);
+    const search = mayDiscover
+      ? { find: discover, findAfter: isReconnect ? 0 : FIND_AFTER_SECONDS }
+      : {};
+    if (!isReconnect) {
+      await waitUntilTrusted(
+        peer,
+        await device.client(peer, options),
+        clientOptions.signal ?? signal,
+      );
     }
     return await device.client(peer, { ...options, ...search });
   }
-  const bounded = given.signal ?? signal;
-  const addresses = await look(bounded);
-  bounded.throwIfAborted();
+  const searchSignal = clientOptions.signal ?? signal;
+  const addresses = await discover(searchSignal);
+  searchSignal.throwIfAborted();
   if (addresses.length === 0) {
     throw new NoAddressFailure(
       `no address of ${peer.name} is known${
-        looks ? ", and it was not found in this network" : ""
+        mayDiscover ? ", and it was not found in this network" : ""
       }: ` +
         'run "degu serve" there, or give its address with --address',
       "NO_ADDRESS",

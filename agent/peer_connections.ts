@@ -35,7 +35,7 @@ export interface PeerConnectionsOptions {
   /** The most retries of a call without progress. */
   readonly retries?: number | undefined;
   /** Milliseconds without progress that are a stall. */
-  readonly silence?: number | undefined;
+  readonly stallMilliseconds?: number | undefined;
   /** Seconds to wait silently for a peer that is off. */
   readonly wait?: number | undefined;
 }
@@ -43,30 +43,30 @@ export interface PeerConnectionsOptions {
 /**
  * Makes a client of a peer, with these options.
  *
- * @param isAgain Whether another connection has stalled, so that all known addresses are tried.
+ * @param isReconnect Whether another connection has stalled, so that all known addresses are tried.
  */
-export type Open = (options: ClientOptions, isAgain: boolean) => Promise<Client>;
+export type Open = (options: ClientOptions, isReconnect: boolean) => Promise<Client>;
 
 /** A client that all calls share, until it is dropped. */
 class SharedClient {
   readonly client: Promise<Client>;
-  readonly #dropped = new AbortController();
+  readonly #dropController = new AbortController();
 
-  constructor(open: Open, signal: AbortSignal, isAgain = false) {
-    const either = AbortSignal.any([signal, this.#dropped.signal]);
-    this.client = open({ signal: either }, isAgain);
+  constructor(open: Open, signal: AbortSignal, isReconnect = false) {
+    const anySignal = AbortSignal.any([signal, this.#dropController.signal]);
+    this.client = open({ signal: anySignal }, isReconnect);
     // After an interruption no call awaits this promise.
     this.client.catch(() => {});
   }
 
   get isDropped(): boolean {
-    return this.#dropped.signal.aborted;
+    return this.#dropController.signal.aborted;
   }
 
   /** Ends all connections, also those that are being opened. */
   drop(): void {
     // The library treats this class of error as a lost connection, not as the failure of one file.
-    this.#dropped.abort(
+    this.#dropController.abort(
       new Deno.errors.ConnectionAborted("another connection has taken its place"),
     );
   }
@@ -76,46 +76,46 @@ class SharedClient {
 class StallDetector {
   /** Milliseconds without progress that are a stall. */
   limit: number;
-  readonly #onSilence: (ended: AbortSignal) => void;
-  #calls = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #startedAt = 0;
+  readonly #onStall: (ended: AbortSignal) => void;
+  #callCount = 0;
+  #stallTimer: ReturnType<typeof setTimeout> | undefined;
+  #timerStartedAt = 0;
   /** Aborted when the stall ends; `null` without a stall. */
-  #silent: AbortController | null = null;
+  #stallController: AbortController | null = null;
 
   /** @param onSilence Gets a signal that is aborted when the stall has ended. */
   constructor(limit: number, onSilence: (ended: AbortSignal) => void) {
     this.limit = limit;
-    this.#onSilence = onSilence;
+    this.#onStall = onSilence;
   }
 
-  async during<T>(call: () => Promise<T>): Promise<T> {
-    this.#calls++;
+  async watch<T>(call: () => Promise<T>): Promise<T> {
+    this.#callCount++;
     this.restart();
     try {
       return await call();
     } finally {
-      this.#calls--;
+      this.#callCount--;
       this.restart();
     }
   }
 
   /** Called after each progress. */
-  heard(): void {
+  onProgress(): void {
     // Thousands of small files a second must not reset the timer each time.
-    const isRecent = performance.now() - this.#startedAt <= this.limit / 100;
-    if (!isRecent || this.#silent !== null) this.restart();
+    const isRecent = performance.now() - this.#timerStartedAt <= this.limit / 100;
+    if (!isRecent || this.#stallController !== null) this.restart();
   }
 
   restart(): void {
-    clearTimeout(this.#timer);
-    this.#silent?.abort();
-    this.#silent = null;
-    if (this.#calls === 0) return;
-    this.#startedAt = performance.now();
-    this.#timer = setTimeout(() => {
-      this.#silent = new AbortController();
-      this.#onSilence(this.#silent.signal);
+    clearTimeout(this.#stallTimer);
+    this.#stallController?.abort();
+    this.#stallController = null;
+    if (this.#callCount === 0) return;
+    this.#timerStartedAt = performance.now();
+    this.#stallTimer = setTimeout(() => {
+      this.#stallController = new AbortController();
+      this.#onStall(this.#stallController.signal);
     }, this.limit);
   }
 }
@@ -130,18 +130,18 @@ export class PeerConnections implements Disposable {
   readonly #signal: AbortSignal;
   readonly #note: (text: string) => void;
   readonly #retries: number;
-  readonly #silence: StallDetector;
-  readonly #wait: number;
+  readonly #stall: StallDetector;
+  readonly #waitMilliseconds: number;
   /** The client of all new connections, from the first on. */
-  #current: SharedClient | null = null;
+  #currentClient: SharedClient | null = null;
   /** The time of the last progress of any call; `null` before the first. */
-  #movedAt: number | null = null;
+  #lastProgressAt: number | null = null;
   /** The time until which further retries are not noted. */
-  #notedUntil = 0;
+  #silentUntil = 0;
   /** The number of connections that wait for a peer that is off. */
-  #waiting = 0;
+  #waitingCount = 0;
   /** Whether a stalled client was replaced since the last retry of a tree. */
-  #isReplaced = false;
+  #hasReplacedClient = false;
 
   /** @param note Called with a text when a call is retried, and after a stall. */
   constructor(
@@ -150,13 +150,13 @@ export class PeerConnections implements Disposable {
     note: (text: string) => void,
     options: PeerConnectionsOptions = {},
   ) {
-    const { retries = DEFAULT_RETRIES, silence = STALL_MILLISECONDS, wait = 0 } = options;
+    const { retries = DEFAULT_RETRIES, stallMilliseconds = STALL_MILLISECONDS, wait = 0 } = options;
     this.#open = open;
     this.#signal = signal;
     this.#note = note;
     this.#retries = retries;
-    this.#silence = new StallDetector(silence, (ended) => this.#onSilence(ended));
-    this.#wait = wait * 1000;
+    this.#stall = new StallDetector(stallMilliseconds, (ended) => this.#onStall(ended));
+    this.#waitMilliseconds = wait * 1000;
     setTransferTraits(this.#pool, {
       onTreeRetry: (event, restart) => this.#onTreeRetry(event, restart),
     });
@@ -166,15 +166,15 @@ export class PeerConnections implements Disposable {
    * Makes a call, which connects itself. Retries it after a lost connection. A peer that is off is
    * not retried, but `wait` applies.
    */
-  call<T>(action: (pool: ConnectionPool, moved: OnProgress) => Promise<T>): Promise<T> {
-    return this.#silence.during(async () => {
+  call<T>(action: (pool: ConnectionPool, onProgress: OnProgress) => Promise<T>): Promise<T> {
+    return this.#stall.watch(async () => {
       for (;;) {
-        const shared = this.#shared();
+        const client = this.#getClient();
         try {
-          return await this.#retry(shared, action);
+          return await this.#retry(client, action);
         } catch (error) {
           this.#signal.throwIfAborted();
-          if (!shared.isDropped) throw error;
+          if (!client.isDropped) throw error;
         }
       }
     });
@@ -186,146 +186,151 @@ export class PeerConnections implements Disposable {
    * @param copy Gets its option `retries`, and a function to call after each progress.
    */
   copyTree<T>(
-    copy: (pool: ConnectionPool, retries: number, moved: () => void) => Promise<T>,
+    copy: (pool: ConnectionPool, retries: number, onProgress: () => void) => Promise<T>,
   ): Promise<T> {
-    return this.#silence.during(() => copy(this.#pool, this.#retries, () => this.#moved()));
+    return this.#stall.watch(() => copy(this.#pool, this.#retries, () => this.#onProgress()));
   }
 
-  #shared(): SharedClient {
-    return this.#current ??= new SharedClient(this.#open, this.#signal);
+  #getClient(): SharedClient {
+    return this.#currentClient ??= new SharedClient(this.#open, this.#signal);
   }
 
   /** Opens a connection to the peer; waits for a peer that is off, up to `wait` seconds. */
   async #connect(options?: Parameters<Connector["connect"]>[0]): Promise<Connection> {
-    const { signal: given = this.#signal } = options ?? {};
-    const signal = AbortSignal.any([this.#signal, given]);
-    for (const begin = performance.now();;) {
-      const shared = this.#shared();
+    const { signal: attemptSignal = this.#signal } = options ?? {};
+    const signal = AbortSignal.any([this.#signal, attemptSignal]);
+    for (const startedAt = performance.now();;) {
+      const client = this.#getClient();
       try {
-        return await (await shared.client).connect(options);
+        return await (await client.client).connect(options);
       } catch (error) {
         signal.throwIfAborted();
-        if (shared.isDropped) continue;
-        const left = Math.max(begin, this.#movedAt ?? begin) + this.#wait - performance.now();
-        if (!isPeerOffline(error) || left <= 0) throw error;
+        if (client.isDropped) continue;
+        const remaining = Math.max(startedAt, this.#lastProgressAt ?? startedAt) +
+          this.#waitMilliseconds - performance.now();
+        if (!isPeerOffline(error) || remaining <= 0) throw error;
         // A new client searches again, and may find other addresses.
-        this.#drop(shared);
-        this.#waiting++;
-        await pause(Math.min(left, RECONNECT_MILLISECONDS), signal).finally(() => this.#waiting--);
+        this.#drop(client);
+        this.#waitingCount++;
+        await pause(Math.min(remaining, RECONNECT_MILLISECONDS), signal).finally(() =>
+          this.#waitingCount--
+        );
       }
     }
   }
 
   /** Makes a call, and retries it while the peer responds. */
   async #retry<T>(
-    shared: SharedClient,
-    action: (pool: ConnectionPool, moved: OnProgress) => Promise<T>,
+    client: SharedClient,
+    action: (pool: ConnectionPool, onProgress: OnProgress) => Promise<T>,
   ): Promise<T> {
-    const attempt = (moved: OnProgress) =>
+    const attempt = (onProgress: OnProgress) =>
       action(this.#pool, (progress) => {
-        this.#moved();
-        moved(progress);
+        this.#onProgress();
+        onProgress(progress);
       });
     const onRetry = (event: RetryEvent) => {
-      if (shared.isDropped) throw event.error;
+      if (client.isDropped) throw event.error;
       this.#onRetry(event);
     };
     const options = { retries: this.#retries, signal: this.#signal, onRetry };
     const result = await retry(attempt, options);
-    this.#moved();
+    this.#onProgress();
     return result;
   }
 
   /** Prints that a call is retried; throws its error if it must not be. */
   #onRetry({ error, number, seconds }: RetryEvent): void {
     // A peer that was off from the start is not retried, and waiting is no retry.
-    if (isPeerOffline(error) && (this.#wait > 0 || this.#movedAt === null)) throw error;
-    if (this.#wait > 0) return;
+    if (isPeerOffline(error) && (this.#waitMilliseconds > 0 || this.#lastProgressAt === null)) {
+      throw error;
+    }
+    if (this.#waitMilliseconds > 0) return;
     const now = performance.now();
     // Several calls may lose their connections at the same moment: print one line.
-    if (now < this.#notedUntil) return;
-    this.#notedUntil = now + seconds * 1000 / 2;
-    const again = `trying again in ${seconds} s (${number} of ${this.#retries})`;
-    this.#note(`${reasonOf(error)}; ${again}`);
+    if (now < this.#silentUntil) return;
+    this.#silentUntil = now + seconds * 1000 / 2;
+    const retryText = `trying again in ${seconds} s (${number} of ${this.#retries})`;
+    this.#note(`${reasonOf(error)}; ${retryText}`);
   }
 
   #onTreeRetry(event: RetryEvent, restart: () => void): void {
-    if (!this.#isReplaced) return this.#onRetry(event);
+    if (!this.#hasReplacedClient) return this.#onRetry(event);
     // The peer responds on a new connection, so the stall does not count as a failure.
-    this.#isReplaced = false;
+    this.#hasReplacedClient = false;
     restart();
   }
 
   #drop(shared: SharedClient): void {
     shared.drop();
-    if (this.#current === shared) this.#current = null;
+    if (this.#currentClient === shared) this.#currentClient = null;
   }
 
-  #moved(): void {
-    this.#movedAt = performance.now();
-    this.#silence.heard();
+  #onProgress(): void {
+    this.#lastProgressAt = performance.now();
+    this.#stall.onProgress();
   }
 
   /** Processes the items, a few at a time; stops at the first error. */
-  async each<T>(
+  async forEachConcurrently<T>(
     items: Iterable<T>,
     work: (item: T, signal: AbortSignal) => Promise<void>,
   ): Promise<void> {
-    const stopping = new AbortController();
-    const either = AbortSignal.any([this.#signal, stopping.signal]);
-    const waiting = Iterator.from(items);
+    const stopController = new AbortController();
+    const anySignal = AbortSignal.any([this.#signal, stopController.signal]);
+    const remaining = Iterator.from(items);
     const run = async () => {
-      for (const item of waiting) {
-        if (either.aborted) return;
-        await work(item, either);
+      for (const item of remaining) {
+        if (anySignal.aborted) return;
+        await work(item, anySignal);
       }
     };
     // The first error is the one that `each` rejects with.
-    const running = () => run().catch((error) => stopping.abort(error));
+    const running = () => run().catch((error) => stopController.abort(error));
     await Promise.all(Array.from({ length: MAX_CONCURRENT_CALLS }, running));
-    either.throwIfAborted();
+    anySignal.throwIfAborted();
   }
 
   [Symbol.dispose](): void {
-    this.#silence.restart();
-    if (this.#current !== null) this.#drop(this.#current);
+    this.#stall.restart();
+    if (this.#currentClient !== null) this.#drop(this.#currentClient);
     this.#pool.close();
   }
 
-  #onSilence(ended: AbortSignal): void {
-    const shared = this.#current;
+  #onStall(ended: AbortSignal): void {
+    const client = this.#currentClient;
     // Without a running request, the calls are busy on this device.
-    const isBusy = this.#pool.inUse > 0 && this.#waiting === 0;
-    if (shared === null || !isBusy) return this.#silence.restart();
+    const isBusy = this.#pool.inUse > 0 && this.#waitingCount === 0;
+    if (client === null || !isBusy) return this.#stall.restart();
     // A call without retries keeps its connection.
-    const goesOn = this.#retries > 0 ? "connecting again" : "still waiting";
-    this.#note(`nothing has arrived for ${this.#silence.limit / 1000} s; ${goesOn}`);
-    if (this.#retries > 0) this.#replace(shared, ended);
+    const action = this.#retries > 0 ? "connecting again" : "still waiting";
+    this.#note(`nothing has arrived for ${this.#stall.limit / 1000} s; ${action}`);
+    if (this.#retries > 0) this.#replace(client, ended);
   }
 
   /**
    * Connects beside a stalled client until the stall ends. If the peer responds on the new
    * connection, drops the stalled client; its calls continue.
    */
-  async #replace(silent: SharedClient, ended: AbortSignal): Promise<void> {
-    const either = AbortSignal.any([this.#signal, ended]);
-    while (!either.aborted && this.#current === silent) {
-      const shared = new SharedClient(this.#open, this.#signal, true);
-      const drop = () => shared.drop();
+  async #replace(stalled: SharedClient, ended: AbortSignal): Promise<void> {
+    const anySignal = AbortSignal.any([this.#signal, ended]);
+    while (!anySignal.aborted && this.#currentClient === stalled) {
+      const replacement = new SharedClient(this.#open, this.#signal, true);
+      const drop = () => replacement.drop();
       ended.addEventListener("abort", drop);
-      const answers = await shared.client.then((client) => client.request("GET", "/"))
+      const responds = await replacement.client.then((client) => client.request("GET", "/"))
         .then(({ body }) => body?.cancel()).then(() => true, () => false);
       ended.removeEventListener("abort", drop);
-      if (answers && !ended.aborted && this.#current === silent) {
-        this.#silence.limit *= 2;
-        this.#current = shared;
-        this.#isReplaced = true;
-        silent.drop();
+      if (responds && !ended.aborted && this.#currentClient === stalled) {
+        this.#stall.limit *= 2;
+        this.#currentClient = replacement;
+        this.#hasReplacedClient = true;
+        stalled.drop();
       } else {
-        shared.drop();
-        await pause(this.#silence.limit, either);
+        replacement.drop();
+        await pause(this.#stall.limit, anySignal);
       }
     }
-    if (!either.aborted) this.#silence.restart();
+    if (!anySignal.aborted) this.#stall.restart();
   }
 }

@@ -10,44 +10,45 @@ import { Output, OutputClosedError, type Streams, writeToStream } from "./output
 /** The version in `deno.json`, which a published program doesn't load. */
 const VERSION = "0.1.0";
 
-type Add = (program: AgentCommand) => void;
+type AddCommand = (program: AgentCommand) => void;
 
 /**
  * The commands by the headings of the help, each with the way to load the function that adds it. A
  * command line loads the module of its own command alone: all of them take as long as the rest of a
  * short command.
  */
-const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise<Add>>>][] = [
-  ["Pairing:", {
-    pair: async () => (await import("./commands/pair.ts")).addPair,
-    invite: async () => (await import("./commands/invite.ts")).addInvite,
-    join: async () => (await import("./commands/join.ts")).addJoin,
-    peers: async () => (await import("./commands/peers.ts")).addPeers,
-    rename: async () => (await import("./commands/peers.ts")).addRename,
-    forget: async () => (await import("./commands/peers.ts")).addForget,
-  }],
-  ["Files:", {
-    serve: async () => (await import("./commands/serve.ts")).addServe,
-    ls: async () => (await import("./commands/ls.ts")).addLs,
-    get: async () => (await import("./commands/get.ts")).addGet,
-    put: async () => (await import("./commands/put.ts")).addPut,
-    rm: async () => (await import("./commands/rm.ts")).addRm,
-    sync: async () => (await import("./commands/sync.ts")).addSync,
-    service: async () => (await import("./commands/service.ts")).addService,
-  }],
-  ["Once, without pairing:", {
-    send: async () => (await import("./commands/send.ts")).addSend,
-    receive: async () => (await import("./commands/receive.ts")).addReceive,
-  }],
-  ["This device:", {
-    init: async () => (await import("./commands/init.ts")).addInit,
-    id: async () => (await import("./commands/peers.ts")).addId,
-    completions: async () => (await import("./commands/completions.ts")).addCompletions,
-  }],
-  ["When it fails:", {
-    ping: async () => (await import("./commands/ping.ts")).addPing,
-  }],
-];
+const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise<AddCommand>>>][] =
+  [
+    ["Pairing:", {
+      pair: async () => (await import("./commands/pair.ts")).addPair,
+      invite: async () => (await import("./commands/invite.ts")).addInvite,
+      join: async () => (await import("./commands/join.ts")).addJoin,
+      peers: async () => (await import("./commands/peers.ts")).addPeers,
+      rename: async () => (await import("./commands/peers.ts")).addRename,
+      forget: async () => (await import("./commands/peers.ts")).addForget,
+    }],
+    ["Files:", {
+      serve: async () => (await import("./commands/serve.ts")).addServe,
+      ls: async () => (await import("./commands/ls.ts")).addLs,
+      get: async () => (await import("./commands/get.ts")).addGet,
+      put: async () => (await import("./commands/put.ts")).addPut,
+      rm: async () => (await import("./commands/rm.ts")).addRm,
+      sync: async () => (await import("./commands/sync.ts")).addSync,
+      service: async () => (await import("./commands/service.ts")).addService,
+    }],
+    ["Once, without pairing:", {
+      send: async () => (await import("./commands/send.ts")).addSend,
+      receive: async () => (await import("./commands/receive.ts")).addReceive,
+    }],
+    ["This device:", {
+      init: async () => (await import("./commands/init.ts")).addInit,
+      id: async () => (await import("./commands/peers.ts")).addId,
+      completions: async () => (await import("./commands/completions.ts")).addCompletions,
+    }],
+    ["When it fails:", {
+      ping: async () => (await import("./commands/ping.ts")).addPing,
+    }],
+  ];
 
 /** The script of this command lists all commands. */
 const NEEDS_ALL_COMMANDS = "completions";
@@ -69,18 +70,18 @@ To send a file once, pair nothing:
 /**
  * Runs the program; resolves to its exit code.
  *
- * @param caught The signal that aborts the program; if left out, the signals of the process.
+ * @param interrupts The signal that aborts the program; if left out, the signals of the process.
  */
 export async function runAgent(
   args: readonly string[],
   streams: Streams = Deno,
-  caught: ReturnType<typeof catchSignals> = catchSignals(),
+  interrupts: ReturnType<typeof catchSignals> = catchSignals(),
 ): Promise<number> {
   let exitCode = 0;
   // The errors of a wrong command line are printed before its options are parsed.
   let output = new Output({ json: args.includes("--json") }, streams);
   let context: Context | undefined;
-  using signals = caught;
+  using signals = interrupts;
   const { signal, interrupt = () => {} } = signals;
   const run: Run = (action) => async (...args) => {
     const command = args.at(-1) as Command; // commander passes the command behind the options
@@ -153,15 +154,15 @@ export async function makeProgram(
 
 /** Adds the command of this name, or all commands if no command has the name. */
 async function addCommands(program: AgentCommand, name: string): Promise<void> {
-  const isAlone = name !== NEEDS_ALL_COMMANDS &&
+  const isSingle = name !== NEEDS_ALL_COMMANDS &&
     COMMANDS.some(([, group]) => Object.hasOwn(group, name));
   const loading = COMMANDS.map(async ([heading, group]) => {
-    const loads = Object.entries(group).filter(([each]) => !isAlone || each === name);
-    return [heading, await Promise.all(loads.map(([, load]) => load()))] as const;
+    const loaders = Object.entries(group).filter(([each]) => !isSingle || each === name);
+    return [heading, await Promise.all(loaders.map(([, load]) => load()))] as const;
   });
-  for (const [heading, adds] of await Promise.all(loading)) {
+  for (const [heading, addFunctions] of await Promise.all(loading)) {
     program.commandsGroup(heading);
-    for (const add of adds) add(program);
+    for (const add of addFunctions) add(program);
   }
 }
 
@@ -179,22 +180,25 @@ function listCommands(command: Command): Command[] {
 function problemOf({ code, message }: CommanderError, command: Command): string {
   if (message === "(outputHelp)") return "a command is missing, or there is none of that name";
   const line = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
-  const [first = "", second = ""] = Array.from(line.matchAll(/'(.*?)'/gs), ([, text = ""]) => text);
-  const [option = ""] = first.split(" ");
+  const [firstQuoted = "", secondQuoted = ""] = Array.from(
+    line.matchAll(/'(.*?)'/gs),
+    ([, text = ""]) => text,
+  );
+  const [option = ""] = firstQuoted.split(" ");
   switch (code) {
     case "commander.missingArgument":
-      return `${first.toUpperCase()} is missing`;
+      return `${firstQuoted.toUpperCase()} is missing`;
     case "commander.excessArguments": {
-      const others = command.args.slice(command.registeredArguments.length);
-      const shown = others.map((each) => JSON.stringify(each)).join(", ");
-      return `too many words: ${shown}; a name with spaces needs quotes`;
+      const extraArgs = command.args.slice(command.registeredArguments.length);
+      const extraWords = extraArgs.map((each) => JSON.stringify(each)).join(", ");
+      return `too many words: ${extraWords}; a name with spaces needs quotes`;
     }
     case "commander.optionMissingArgument":
       return `${option} needs a value: ${
-        first.replaceAll(/[<>]/g, "").replace(/ .*/, (value) => value.toUpperCase())
+        firstQuoted.replaceAll(/[<>]/g, "").replace(/ .*/, (value) => value.toUpperCase())
       }`;
     case "commander.conflictingOption":
-      return `${option} and ${second.split(" ")[0]} can't be combined`;
+      return `${option} and ${secondQuoted.split(" ")[0]} can't be combined`;
     case "commander.unknownOption":
       return command.registeredArguments.some((each) => /path|from|to|file/.test(each.name()))
         ? `${line}; if it is the name of a file, write ./ before it`

@@ -51,27 +51,27 @@ export function progressLine(
   const { name, files, totalFiles, bytes, totalBytes } = progress;
   const fraction = totalBytes === 0 ? files / totalFiles : Math.min(1, bytes / totalBytes);
   // A file that has failed is never complete.
-  const shown = Math.min(Math.floor(fraction * 100), files < totalFiles ? 99 : 100);
-  const percent = `${shown} %`.padStart(5);
+  const percentNumber = Math.min(Math.floor(fraction * 100), files < totalFiles ? 99 : 100);
+  const percent = `${percentNumber} %`.padStart(5);
   const size = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
   const speed = rate === null ? "" : `${formatBytes(rate)}/s`;
-  const left = !rate ? "" : `${formatDuration((totalBytes - bytes) / rate)} left`;
+  const remainingTime = !rate ? "" : `${formatDuration((totalBytes - bytes) / rate)} left`;
   const count = totalFiles > 1 ? `${files}/${totalFiles} ` : "";
   // The last column stays free, because some terminals wrap when it is written to; two more columns
   // are for the ^C of Ctrl-C.
-  const room = columns - 3;
+  const availableColumns = columns - 3;
   const choices = [
-    [percent, barOf(fraction, 20), size, speed, left],
-    [percent, barOf(fraction, 10), speed, left],
-    [percent, speed, left],
-    [percent, left],
+    [percent, barOf(fraction, 20), size, speed, remainingTime],
+    [percent, barOf(fraction, 10), speed, remainingTime],
+    [percent, speed, remainingTime],
+    [percent, remainingTime],
   ];
-  const ends = choices.map((parts) => parts.filter((part) => part !== "").join("  "));
-  const restOf = (end: string) => room - count.length - end.length - 2;
-  const end = ends.find((each) => restOf(each) >= MIN_NAME_COLUMNS) ?? percent;
-  const label = fitText(printable(name), Math.max(0, restOf(end)));
-  const padding = " ".repeat(Math.max(0, restOf(end) - widthOf(label)) + 2);
-  return fitText(`${count}${label}${padding}${end}`, Math.max(0, room));
+  const endings = choices.map((parts) => parts.filter((part) => part !== "").join("  "));
+  const nameColumns = (ending: string) => availableColumns - count.length - ending.length - 2;
+  const ending = endings.find((each) => nameColumns(each) >= MIN_NAME_COLUMNS) ?? percent;
+  const label = fitText(printable(name), Math.max(0, nameColumns(ending)));
+  const padding = " ".repeat(Math.max(0, nameColumns(ending) - widthOf(label)) + 2);
+  return fitText(`${count}${label}${padding}${ending}`, Math.max(0, availableColumns));
 }
 
 function barOf(fraction: number, columns: number): string {

@@ -119,7 +119,7 @@ export class RemoteFiles implements Disposable {
   readonly #onInbox: (() => void) | null;
   readonly #signal: AbortSignal;
   readonly #maxEntries: number;
-  readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
+  readonly #listCache = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
 
   /** @param connections Closed together with these files. */
   constructor(
@@ -152,7 +152,8 @@ export class RemoteFiles implements Disposable {
   ): Promise<RemoteFiles> {
     const { signal, output, options: { wait } } = context;
     await openPeer(device, peer);
-    const open: Open = (options, isAgain) => openClient(context, device, peer, options, isAgain);
+    const open: Open = (options, isReconnect) =>
+      openClient(context, device, peer, options, isReconnect);
     const note = (text: string) => output.note(text);
     const connections = new PeerConnections(open, signal, note, { retries, wait });
     if (area !== "either") return new RemoteFiles(connections, peer, area, signal);
@@ -176,13 +177,13 @@ export class RemoteFiles implements Disposable {
   /** Lists a directory by name; `null` if it is missing. */
   async list(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const key = names.join("/");
-    const known = this.#listed.get(key);
-    if (known !== undefined) return known;
-    const isFirst = this.#listed.size === 0;
-    const listed = await this.#request(names);
-    this.#listed.set(key, listed);
-    if (listed !== null || !isFirst || this.#onInbox === null || this.area === "inbox") {
-      return listed;
+    const cached = this.#listCache.get(key);
+    if (cached !== undefined) return cached;
+    const isFirst = this.#listCache.size === 0;
+    const entries = await this.#request(names);
+    this.#listCache.set(key, entries);
+    if (entries !== null || !isFirst || this.#onInbox === null || this.area === "inbox") {
+      return entries;
     }
     // Only a missing directory can mean that the whole share is missing.
     if (await this.list([]) !== null) return null;
@@ -190,7 +191,7 @@ export class RemoteFiles implements Disposable {
     if (await inbox.list([]) === null) return null;
     this.area = "inbox";
     this.#onInbox();
-    this.#listed.clear();
+    this.#listCache.clear();
     return await this.list(names);
   }
 
@@ -223,15 +224,15 @@ export class RemoteFiles implements Disposable {
   async find(names: readonly string[]): Promise<RemoteEntry | null> {
     const name = names.at(-1);
     if (name === undefined) {
-      const isThere = await this.list([]) !== null;
+      const exists = await this.list([]) !== null;
       const root = { name: "", kind: "directory", size: 0, modified: new Date(0) } as const;
-      return isThere ? { ...root, names: [] } : null;
+      return exists ? { ...root, names: [] } : null;
     }
     const parent = names.slice(0, -1);
-    const listed = await this.list(parent);
-    const alike = (entry: DirectoryEntry) => entry.name.normalize() === name.normalize();
-    const [first, ...others] = [...listed?.values() ?? []].filter(alike);
-    const entry = listed?.get(name) ?? (others.length === 0 ? first : undefined);
+    const entries = await this.list(parent);
+    const hasSameName = (entry: DirectoryEntry) => entry.name.normalize() === name.normalize();
+    const [match, ...otherMatches] = [...entries?.values() ?? []].filter(hasSameName);
+    const entry = entries?.get(name) ?? (otherMatches.length === 0 ? match : undefined);
     return entry === undefined ? null : { ...entry, names: [...parent, entry.name] };
   }
 
@@ -249,7 +250,7 @@ export class RemoteFiles implements Disposable {
   /** Finds the file or directory of a path; fails if it is missing. */
   async findOrFail(names: readonly string[]): Promise<RemoteEntry> {
     const entry = await this.find(names);
-    if (entry === null) throw await this.missing(names);
+    if (entry === null) throw await this.missingFailure(names);
     if (entry.kind !== "other") return entry;
     throw new Failure(`${this.#quoted(names)} is ${OTHER_REASONS[entry.reason!]}`);
   }
@@ -259,36 +260,36 @@ export class RemoteFiles implements Disposable {
    *
    * @param directory Whether the path must be a directory.
    */
-  async missing(names: readonly string[], directory = false): Promise<Failure> {
-    const last = directory ? names.length : names.length - 1;
-    for (let depth = 1; depth <= last; depth++) {
+  async missingFailure(names: readonly string[], directory = false): Promise<Failure> {
+    const lastDepth = directory ? names.length : names.length - 1;
+    for (let depth = 1; depth <= lastDepth; depth++) {
       const entry = await this.find(names.slice(0, depth));
       if (entry === null) break;
       if (entry.kind !== "file") continue;
       const advice = depth < names.length ? "nothing is in it" : "leave out the slash at the end";
-      return this.#notThere(`${this.#quoted(entry.names)} is a file: ${advice}`, names);
+      return this.#notFoundFailure(`${this.#quoted(entry.names)} is a file: ${advice}`, names);
     }
-    const elsewhere = names.length > 0 && await this.#inOtherArea(names);
-    if (elsewhere) return elsewhere;
+    const otherAreaFailure = names.length > 0 && await this.#otherAreaFailure(names);
+    if (otherAreaFailure) return otherAreaFailure;
     const isInbox = this.area === "inbox";
     if (await this.list([]) === null) {
       const [problem, option] = isInbox
         ? ["takes no files", "--inbox"]
         : ["shares no directory", "--share"];
       const message = `${this.peer} ${problem}: it has to run "degu serve ${option} DIR"`;
-      return this.#notThere(message, names);
+      return this.#notFoundFailure(message, names);
     }
     let depth = 0;
     while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;
-    const at = this.name(names.slice(0, depth), true);
-    const list = `degu ls ${isInbox ? "--inbox " : ""}${at}`;
+    const nearest = this.name(names.slice(0, depth), true);
+    const list = `degu ls ${isInbox ? "--inbox " : ""}${nearest}`;
     const hint = wildcardHint(names.join("/"));
     const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists what is there`;
-    return this.#notThere(`${this.#quoted(names)} is not there: ${advice}`, names);
+    return this.#notFoundFailure(`${this.#quoted(names)} is not there: ${advice}`, names);
   }
 
   /** Requests the whole directory; `null` if the peer does not respond. */
-  async ask(): Promise<Response | null> {
+  async requestRoot(): Promise<Response | null> {
     try {
       return await this.connections.call((client) => client.request("HEAD", this.uri([""])));
     } catch {
@@ -297,7 +298,7 @@ export class RemoteFiles implements Disposable {
     }
   }
 
-  #notThere(message: string, names: readonly string[]): Failure {
+  #notFoundFailure(message: string, names: readonly string[]): Failure {
     return new Failure(message, "NOT_THERE", { path: this.name(names), peer: this.peer });
   }
 
@@ -305,16 +306,19 @@ export class RemoteFiles implements Disposable {
    * Makes the failure of a path in the wrong area: an uploaded file is in the inbox, not in the
    * share.
    */
-  async #inOtherArea(names: readonly string[]): Promise<Failure | null> {
+  async #otherAreaFailure(names: readonly string[]): Promise<Failure | null> {
     const area = this.area === "share" ? "inbox" : "share";
     const parent = names.slice(0, -1);
-    const other = new RemoteFiles(this.connections, this.peer, area, this.#signal);
-    if ((await other.list(parent))?.has(names.at(-1)!) !== true) return null;
-    const [problem, list, advice] = area === "inbox"
+    const otherFiles = new RemoteFiles(this.connections, this.peer, area, this.#signal);
+    if ((await otherFiles.list(parent))?.has(names.at(-1)!) !== true) return null;
+    const [problem, listCommand, advice] = area === "inbox"
       ? ["is not in the share: it is in the inbox", "ls --inbox", "; add --inbox to read it there"]
       : ["is not in the inbox: it is in the share", "ls", ""];
-    const shown = `as "degu ${list} ${this.name(parent, true)}" shows`;
-    return this.#notThere(`${this.#quoted(names)} ${problem}, ${shown}${advice}`, names);
+    const listAdvice = `as "degu ${listCommand} ${this.name(parent, true)}" shows`;
+    return this.#notFoundFailure(
+      `${this.#quoted(names)} ${problem}, ${listAdvice}${advice}`,
+      names,
+    );
   }
 
   #quoted(names: readonly string[]): string {

@@ -49,9 +49,9 @@ export async function repeatRuns(
 class RunOutput extends Output {
   readonly #output: Output;
   /** The texts of the problems of the last run, by a key that equal problems share. */
-  #before = new Map<string, string>();
+  #previousProblems = new Map<string, string>();
   /** The texts of the problems of the run under way, by the same keys. */
-  #now = new Map<string, string>();
+  #currentProblems = new Map<string, string>();
 
   constructor(output: Output, isVerbose: boolean) {
     super({ json: output.json, quiet: !isVerbose }, output.streams);
@@ -91,20 +91,20 @@ class RunOutput extends Output {
       if (this.json) super.result("", { error: errorObject(error, peer) });
     }
     // The rest of the run was skipped, so earlier problems may still exist.
-    this.#now = new Map([...this.#before, ...this.#now]);
+    this.#currentProblems = new Map([...this.#previousProblems, ...this.#currentProblems]);
   }
 
   endRun(): void {
-    for (const [key, text] of this.#before) {
-      if (text !== "" && !this.#now.has(key)) this.#output.note(`over: ${text}`);
+    for (const [key, text] of this.#previousProblems) {
+      if (text !== "" && !this.#currentProblems.has(key)) this.#output.note(`over: ${text}`);
     }
-    [this.#before, this.#now] = [this.#now, new Map()];
+    [this.#previousProblems, this.#currentProblems] = [this.#currentProblems, new Map()];
   }
 
   /** Records a problem; returns whether this run and the previous run did not have it. */
   #isNew(key: string, text = key): boolean {
-    const known = this.#now.get(key) ?? this.#before.get(key);
-    this.#now.set(key, known ?? text);
-    return known === undefined;
+    const previousText = this.#currentProblems.get(key) ?? this.#previousProblems.get(key);
+    this.#currentProblems.set(key, previousText ?? text);
+    return previousText === undefined;
   }
 }

@@ -44,30 +44,33 @@ export async function findSources(
   paths: readonly string[],
   own: readonly string[],
 ): Promise<Source[]> {
-  const found = new Map<string, Source>();
-  for (const given of paths) {
-    const name = basename(resolve(given));
-    const path = await nullIfNotFound(realPath(given));
-    if (path === null) throw missingSourceFailure(given);
+  const sources = new Map<string, Source>();
+  for (const operand of paths) {
+    const name = basename(resolve(operand));
+    const path = await nullIfNotFound(realPath(operand));
+    if (path === null) throw missingSourceFailure(operand);
     const { isFile, isDirectory, size } = await Deno.stat(path);
-    if (!isFile && !isDirectory) throw new Failure(`${given} is neither a file nor a directory`);
-    const holder = own.find((dir) => overlap(path, dir));
-    if (holder !== undefined) {
+    if (!isFile && !isDirectory) throw new Failure(`${operand} is neither a file nor a directory`);
+    const deviceDirectory = own.find((dir) => overlap(path, dir));
+    if (deviceDirectory !== undefined) {
       throw new Failure(
-        `${given} has the directory of the device in it, ${holder}, or is in that: its keys must not leave it`,
+        `${operand} has the directory of the device in it, ${deviceDirectory}, or is in that: its keys must not leave it`,
         "USAGE",
       );
     }
     if (name === "" || isReservedName(name)) {
-      throw new Failure(`${given} has no name that can be sent: name what is in it`, "USAGE");
+      throw new Failure(`${operand} has no name that can be sent: name what is in it`, "USAGE");
     }
-    if (found.has(name)) {
-      throw new Failure(`${found.get(name)!.path} has the same name: send ${given} apart`, "USAGE");
+    if (sources.has(name)) {
+      throw new Failure(
+        `${sources.get(name)!.path} has the same name: send ${operand} apart`,
+        "USAGE",
+      );
     }
     const kind = isFile ? "file" : "directory";
-    found.set(name, { name, kind, size: isFile ? size : 0, path });
+    sources.set(name, { name, kind, size: isFile ? size : 0, path });
   }
-  return [...found.values()];
+  return [...sources.values()];
 }
 
 /** The transfer to one receiver. */
@@ -77,11 +80,11 @@ export class SendSession {
   /** The app that serves exactly the sources, for reading. */
   readonly app: AppFunction;
   readonly #done = Promise.withResolvers<void>();
-  readonly #over = new AbortController();
+  readonly #endController = new AbortController();
   /** The sessions with a long poll. */
   readonly #sessions = new Set<Session>();
   /** The time of the last request. */
-  #heardAt = -Infinity;
+  #lastRequestAt = -Infinity;
 
   constructor(
     sources: readonly Source[],
@@ -105,14 +108,14 @@ export class SendSession {
         return await app.handle(request, session);
       });
     }
-    const listed = sources.map(({ path: _, ...entry }): SentEntry => entry);
+    const entries = sources.map(({ path: _, ...entry }): SentEntry => entry);
     this.app = (request, session) => {
-      this.#heardAt = performance.now();
+      this.#lastRequestAt = performance.now();
       const { method, uri, body } = request;
       const [first, second] = [request.shiftPath(), request.shiftPath()];
       const app = first === "share" ? apps.get(second) : undefined;
       if (app !== undefined) return app(request, session);
-      if (method === "GET" && uri === "/") return json(listed);
+      if (method === "GET" && uri === "/") return json(entries);
       if (method === "GET" && uri === END_URI) return this.#waitForEnd(session);
       if (method !== "POST" || uri !== DONE_URI || body !== null) return reply(404);
       this.#done.resolve();
@@ -123,23 +126,25 @@ export class SendSession {
   async #waitForEnd(session: Session): Promise<ResponseTuple> {
     this.#sessions.add(session);
     session.signal.addEventListener("abort", () => this.#sessions.delete(session), { once: true });
-    await pause(ANSWER_MILLISECONDS, this.#over.signal, session.signal);
-    return reply(this.#over.signal.aborted ? 200 : 204);
+    await pause(ANSWER_MILLISECONDS, this.#endController.signal, session.signal);
+    return reply(this.#endController.signal.aborted ? 200 : 204);
   }
 
   /** Waits until the receiver, which has just been paired, is silent for too long. */
-  async gone(signal: AbortSignal): Promise<void> {
-    const begun = performance.now();
-    const silence = () => performance.now() - Math.max(this.#heardAt, begun);
-    while (!signal.aborted && silence() <= SILENCE_MILLISECONDS) {
+  async waitUntilSilent(signal: AbortSignal): Promise<void> {
+    const startedAt = performance.now();
+    const silentMilliseconds = () => performance.now() - Math.max(this.#lastRequestAt, startedAt);
+    while (!signal.aborted && silentMilliseconds() <= SILENCE_MILLISECONDS) {
       await pause(CHECK_MILLISECONDS, signal);
     }
   }
 
   /** Answers the long poll, and waits a moment until the receiver has disconnected. */
   async end(): Promise<void> {
-    this.#over.abort();
-    const late = AbortSignal.timeout(CLOSE_MILLISECONDS);
-    await Promise.all(Array.from(this.#sessions, ({ signal }) => pause(Infinity, signal, late)));
+    this.#endController.abort();
+    const timeoutSignal = AbortSignal.timeout(CLOSE_MILLISECONDS);
+    await Promise.all(
+      Array.from(this.#sessions, ({ signal }) => pause(Infinity, signal, timeoutSignal)),
+    );
   }
 }

@@ -29,10 +29,10 @@ export function checkServesAny({ share, inbox, inboxForAll, newOnly }: Directory
   );
 }
 
-function inboxPath(given: string): string {
-  if (given !== DEFAULT_INBOX) return given;
-  const person = homeDirectory();
-  if (person !== null) return join(person, "Inbox");
+function inboxPath(inboxOption: string): string {
+  if (inboxOption !== DEFAULT_INBOX) return inboxOption;
+  const home = homeDirectory();
+  if (home !== null) return join(home, "Inbox");
   throw new Failure("HOME is not set: name the directory, as in --inbox DIR");
 }
 
@@ -50,15 +50,16 @@ function containsDeviceFailure(option: string, dir: string, device: string): Fai
  * @returns Their real paths.
  */
 export async function checkDirectories(
-  { share: shared, inbox: ofEach, inboxForAll: forAll }: DirectoryOptions,
+  { share: shareOption, inbox: inboxOfEach, inboxForAll: inboxOfAll }: DirectoryOptions,
   home: string,
   output: Output,
 ): Promise<{ readonly share: string | null; readonly inbox: string | null }> {
-  const given = forAll ?? ofEach;
-  const checkShare = async () => shared === undefined ? null : await checkServed(shared, home);
-  if (given === undefined) return { share: await checkShare(), inbox: null };
-  const dir = inboxPath(given);
-  if (forAll !== undefined) {
+  const inboxOption = inboxOfAll ?? inboxOfEach;
+  const checkShare = async () =>
+    shareOption === undefined ? null : await checkServed(shareOption, home);
+  if (inboxOption === undefined) return { share: await checkShare(), inbox: null };
+  const dir = inboxPath(inboxOption);
+  if (inboxOfAll !== undefined) {
     const inbox = await checkInbox(dir, home, output, { option: "--inbox-for-all" });
     // If both are one directory, it may have just been made.
     return { share: await checkShare(), inbox };
@@ -96,8 +97,8 @@ export async function checkServed(
   }
   // Report a missing permission now, not at the first request of a peer.
   await withOptionName(option, checkUsable(path));
-  const own = await realPath(home);
-  if (overlap(path, own)) throw containsDeviceFailure(option, dir, own);
+  const devicePath = await realPath(home);
+  if (overlap(path, devicePath)) throw containsDeviceFailure(option, dir, devicePath);
   return path;
 }
 

@@ -53,14 +53,16 @@ export function systemProblem(text: string, code: unknown): [reason: string, hin
   if (problem === undefined || advice === undefined) return null;
   // Users don't know reserved names: show the directory around it.
   const names = path.split("/");
-  const reserved = names.findIndex(isReservedName);
-  const shown = reserved < 0 ? path : names.slice(0, reserved).join("/") || dirname(path);
-  const verb = reserved >= 0 || WRITING_OPERATIONS.test(operation)
+  const reservedIndex = names.findIndex(isReservedName);
+  const shownPath = reservedIndex < 0
+    ? path
+    : names.slice(0, reservedIndex).join("/") || dirname(path);
+  const verb = reservedIndex >= 0 || WRITING_OPERATIONS.test(operation)
     ? "write"
     : operation === "open"
     ? "open"
     : "read";
-  const words = { USER: userName(), DO: verb, PATH: JSON.stringify(shown), CODE: `${code}` };
+  const words = { USER: userName(), DO: verb, PATH: JSON.stringify(shownPath), CODE: `${code}` };
   return [
     problem.replace(/USER|DO|PATH|CODE/g, (word) => words[word as keyof typeof words]),
     advice,

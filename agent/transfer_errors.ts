@@ -72,21 +72,22 @@ const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCod
 /** Describes the needed and the free space of a full disk; `null` for other errors. */
 function spaceProblem(error: unknown): string | null {
   if (!(error instanceof TransferError) || error.code !== "DISK_FULL") return null;
-  const { needed, free, kept } = error;
-  const isHere = error.at === "local";
-  const where = isHere ? "here" : "there";
-  const isFree = free === null ? "less is" : `${formatBytes(free)} are`;
-  const isEmpty = free === null || free === 0;
+  const { needed, free, kept: partialFile } = error;
+  const isLocal = error.at === "local";
+  const location = isLocal ? "here" : "there";
+  const freeText = free === null ? "less is" : `${formatBytes(free)} are`;
+  const isFull = free === null || free === 0;
   const problem = needed !== null
-    ? `needs ${formatBytes(needed)}, and ${isFree} free ${where}`
-    : isEmpty
-    ? `no space is left ${where}, or a quota is reached`
-    : `only ${isFree} free ${where}, or a quota is reached`;
+    ? `needs ${formatBytes(needed)}, and ${freeText} free ${location}`
+    : isFull
+    ? `no space is left ${location}, or a quota is reached`
+    : `only ${freeText} free ${location}, or a quota is reached`;
   // The peer sends its free space, but logs the size of partial uploads only locally.
-  const keeps = !isHere
-    ? '"degu serve" prints there what cut uploads keep'
-    : kept && `${kept.path} keeps the ${formatBytes(kept.bytes)} that have arrived`;
-  return `${problem}: free some ${isHere ? "" : "there "}and ${AGAIN}${keeps ? `; ${keeps}` : ""}`;
+  const partialText = !isLocal ? '"degu serve" prints there what cut uploads keep' : partialFile &&
+    `${partialFile.path} keeps the ${formatBytes(partialFile.bytes)} that have arrived`;
+  return `${problem}: free some ${isLocal ? "" : "there "}and ${AGAIN}${
+    partialText ? `; ${partialText}` : ""
+  }`;
 }
 
 /** Returns the reason why a file could not be copied or removed, with advice. */
@@ -108,8 +109,8 @@ function transferProblem(error: TransferError, action: FileAction): string {
     return `${problem}, more than --max-delete ${limit} allows; look at them with --dry-run, without ` +
       "--max-delete, then raise it";
   }
-  const known = CODE_PROBLEMS[action][code];
-  if (known !== undefined) return known;
+  const codeProblem = CODE_PROBLEMS[action][code];
+  if (codeProblem !== undefined) return codeProblem;
   if (cause instanceof StatusError) return statusProblem(cause, action);
   return `${problem}${adviceOf(error)}`;
 }

@@ -27,12 +27,12 @@ export class TransferReport implements Disposable {
   readonly #skipped = new Set<string>();
   readonly #unsettled = new Set<string>();
   /** The skipped links and special files, with the kind of each. */
-  readonly #others = new Map<string, string>();
+  readonly #skippedKinds = new Map<string, string>();
   /**
    * The number of files that are too large for the free space. The first has its own line; the
    * others share one at the end.
    */
-  #full = 0;
+  #tooLargeCount = 0;
   readonly #counts = { copied: 0, moved: 0, removed: 0, unchanged: 0, deleted: 0, failed: 0 };
   #bar: Disposable | null;
 
@@ -44,17 +44,17 @@ export class TransferReport implements Disposable {
   }
 
   /** Counts and reports a skipped entry, once. */
-  skip(name: string, why: string): void {
+  skip(name: string, reason: string): void {
     if (this.#skipped.has(name)) return;
     this.#skipped.add(name);
-    this.#output.warn(`${name}: skipped: ${why}`);
+    this.#output.warn(`${name}: skipped: ${reason}`);
   }
 
   /** Counts a link or a special file. All of them share one line at the end. */
   skipOther(name: string, kind: string): void {
     this.#skipped.add(name);
     if (this.#isVerbose) this.#output.hint(`${name}: skipped: ${kind}`);
-    else this.#others.set(name, kind);
+    else this.#skippedKinds.set(name, kind);
   }
 
   /** Counts a file that is still being written. All of them share one line at the end. */
@@ -71,7 +71,7 @@ export class TransferReport implements Disposable {
   ): void {
     this.#counts.failed++;
     // On a full disk, thousands of files may fail: report the first, and count the others.
-    if (code !== "FULL" || this.#full++ === 0) this.#output.error(`${name}: ${message}`);
+    if (code !== "FULL" || this.#tooLargeCount++ === 0) this.#output.error(`${name}: ${message}`);
     if (this.#output.json) this.#output.result("", { ...object, error: { code, message } });
   }
 
@@ -135,41 +135,43 @@ export class TransferReport implements Disposable {
   /** @param isEnded Whether an error has ended the command early. */
   summarize(isEnded: boolean): void {
     this[Symbol.dispose]();
-    const [other, ...otherOthers] = this.#others;
-    if (other !== undefined) {
-      const [name, kind] = other;
-      const count = otherOthers.length;
-      const more = count === 1 ? "another such entry" : `${count} other such entries`;
+    const [firstSkipped, ...moreSkipped] = this.#skippedKinds;
+    if (firstSkipped !== undefined) {
+      const [name, kind] = firstSkipped;
+      const count = moreSkipped.length;
+      const moreText = count === 1 ? "another such entry" : `${count} other such entries`;
       this.#output.hint(
         count === 0
           ? `${name}: skipped: ${kind}`
-          : `${name}, and ${more}: skipped: links and special files are not copied`,
+          : `${name}, and ${moreText}: skipped: links and special files are not copied`,
       );
     }
-    const [first, ...others] = this.#unsettled;
-    if (first !== undefined) {
-      const more = others.length === 0 ? "" : `, and ${counted(others.length, "other file")}`;
+    const [firstUnsettled, ...moreUnsettled] = this.#unsettled;
+    if (firstUnsettled !== undefined) {
+      const moreText = moreUnsettled.length === 0
+        ? ""
+        : `, and ${counted(moreUnsettled.length, "other file")}`;
       this.#output.warn(
-        `${first}${more}: skipped: still being written, or modified just now; a later run copies it`,
+        `${firstUnsettled}${moreText}: skipped: still being written, or modified just now; a later run copies it`,
       );
     }
     const { copied, moved, removed, unchanged, deleted, failed } = this.#counts;
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const time = moved > 0 ? ` in ${formatDuration(seconds)}` : "";
-    const [would, size] = this.#isDryRun
+    const [prefix, size] = this.#isDryRun
       ? ["would be ", ""]
       : ["", `, ${formatBytes(moved)}${time}`];
-    const isInVain = !this.#isDryRun && copied === 0 && (failed > 0 || isEnded);
-    const isNothing = !isEnded && copied + unchanged + deleted + failed + this.#skipped.size === 0;
+    const hasNoCopies = !this.#isDryRun && copied === 0 && (failed > 0 || isEnded);
+    const isEmpty = !isEnded && copied + unchanged + deleted + failed + this.#skipped.size === 0;
     const parts = [
-      isNothing
+      isEmpty
         ? "no file to copy"
-        : isInVain
+        : hasNoCopies
         ? ""
-        : `${counted(copied, "file")} ${would}copied${size}`,
+        : `${counted(copied, "file")} ${prefix}copied${size}`,
       removed > 0 ? `${removed} removed here` : "",
       unchanged > 0 ? `${unchanged} up to date` : "",
-      deleted > 0 ? `${deleted} ${would}deleted` : "",
+      deleted > 0 ? `${deleted} ${prefix}deleted` : "",
       this.#skipped.size > 0 ? `${this.#skipped.size} skipped` : "",
     ].filter((part) => part !== "");
     // A single failure without any other result was printed already.
@@ -182,9 +184,11 @@ export class TransferReport implements Disposable {
   [Symbol.dispose](): void {
     this.#bar?.[Symbol.dispose]();
     this.#bar = null;
-    if (this.#full > 1) {
-      this.#output.error(`${counted(this.#full - 1, "other file")}: too little space is free, too`);
+    if (this.#tooLargeCount > 1) {
+      this.#output.error(
+        `${counted(this.#tooLargeCount - 1, "other file")}: too little space is free, too`,
+      );
     }
-    this.#full = 0;
+    this.#tooLargeCount = 0;
   }
 }

@@ -49,7 +49,7 @@ const RUN_AGAIN =
 
 interface TransfersOptions {
   readonly isDryRun?: boolean;
-  readonly again?: string;
+  readonly retryAdvice?: string;
 }
 
 /** Copies files and trees from or to a peer: counts, prints and draws the events. */
@@ -58,26 +58,26 @@ export class Transfers implements Disposable {
   readonly #report: TransferReport;
   readonly #output: Output;
   readonly #signal: AbortSignal;
-  readonly #own: DeviceDirectory;
+  readonly #deviceDirectory: DeviceDirectory;
   readonly #isDryRun: boolean;
-  readonly #again: string;
+  readonly #retryAdvice: string;
   /** The source of each target that this command writes. */
-  readonly #taken = new Map<string, string>();
+  readonly #sourcesByTarget = new Map<string, string>();
   /** A source that goes into each directory. */
-  readonly #holding = new Map<string, string>();
+  readonly #sourcesByDirectory = new Map<string, string>();
   constructor(
     context: Context,
     direction: "get" | "put",
-    own: DeviceDirectory,
-    { isDryRun = false, again = RUN_AGAIN }: TransfersOptions = {},
+    deviceDirectory: DeviceDirectory,
+    { isDryRun = false, retryAdvice = RUN_AGAIN }: TransfersOptions = {},
   ) {
     this.#report = new TransferReport(context, isDryRun);
     this.#output = context.output;
     this.#signal = context.signal;
     this.#isDryRun = isDryRun;
-    this.#again = again;
+    this.#retryAdvice = retryAdvice;
     this.direction = direction;
-    this.#own = own;
+    this.#deviceDirectory = deviceDirectory;
   }
 
   /**
@@ -85,13 +85,13 @@ export class Transfers implements Disposable {
    * continues with the others, unless they would fail in the same way.
    */
   async prepare<From, To>(
-    given: readonly From[],
+    args: readonly From[],
     isOnly: boolean,
     nameOf: (from: From) => string,
     step: (from: From) => Promise<To>,
   ): Promise<To[]> {
     const prepared: To[] = [];
-    for (const each of given) {
+    for (const each of args) {
       try {
         prepared.push(await step(each));
       } catch (error) {
@@ -109,19 +109,21 @@ export class Transfers implements Disposable {
    * Reserves the absolute path of a target for a source. Fails if another source has the same
    * target, or one of its parents or children, whose files it could replace.
    */
-  take(path: string, source: string): void {
+  claimTarget(path: string, source: string): void {
     // Windows ignores case.
     const target = Deno.build.os === "windows" ? path.toLowerCase() : path;
-    const places = [target];
-    for (let dir = dirname(target); dir !== places.at(-1); dir = dirname(dir)) places.push(dir);
-    const taken = places.find((each) => this.#taken.has(each));
-    const other = taken === undefined ? this.#holding.get(target) : this.#taken.get(taken);
-    if (other !== undefined) {
-      const problem = `${other} has the same ${taken === target ? "name" : "place"}`;
+    const paths = [target];
+    for (let dir = dirname(target); dir !== paths.at(-1); dir = dirname(dir)) paths.push(dir);
+    const claimedPath = paths.find((each) => this.#sourcesByTarget.has(each));
+    const otherSource = claimedPath === undefined
+      ? this.#sourcesByDirectory.get(target)
+      : this.#sourcesByTarget.get(claimedPath);
+    if (otherSource !== undefined) {
+      const problem = `${otherSource} has the same ${claimedPath === target ? "name" : "place"}`;
       throw new Failure(`${problem}: ${this.direction} the two into different directories`);
     }
-    for (const each of places.slice(1)) this.#holding.set(each, source);
-    this.#taken.set(target, source);
+    for (const each of paths.slice(1)) this.#sourcesByDirectory.set(each, source);
+    this.#sourcesByTarget.set(target, source);
   }
 
   /**
@@ -162,29 +164,32 @@ export class Transfers implements Disposable {
     this.#report.progress.totalFiles += fileJobs.length;
     for (const { size } of fileJobs) this.#report.progress.totalBytes += size;
     try {
-      await connections.each(fileJobs, (job, signal) => this.#moveOne(files, job, signal));
+      await connections.forEachConcurrently(
+        fileJobs,
+        (job, signal) => this.#copyFile(files, job, signal),
+      );
     } finally {
       this.#checkInterrupted();
     }
     for (const job of jobs) if ("root" in job) await this.#copyTree(files, job);
   }
 
-  async #moveOne(files: RemoteFiles, job: FileJob, signal: AbortSignal): Promise<void> {
+  async #copyFile(files: RemoteFiles, job: FileJob, signal: AbortSignal): Promise<void> {
     const { progress } = this.#report;
     const { from, to, size } = job;
     progress.name = from;
-    let there = 0;
-    const attempt = (pool: ConnectionPool, moved: OnProgress) => {
-      let before = 0;
+    let bytesAtTarget = 0;
+    const attempt = (pool: ConnectionPool, onProgress: OnProgress) => {
+      let transferred = 0;
       return job.move(pool, {
         signal,
-        onProgress: (now) => {
-          const { bytes, resumedFrom, reused } = now;
-          moved(now);
-          progress.bytes += resumedFrom + reused + bytes - there;
-          progress.moved += bytes - before;
-          this.#report.moved(bytes - before);
-          [there, before] = [resumedFrom + reused + bytes, bytes];
+        onProgress: (progressNow) => {
+          const { bytes, resumedFrom, reused } = progressNow;
+          onProgress(progressNow);
+          progress.bytes += resumedFrom + reused + bytes - bytesAtTarget;
+          progress.moved += bytes - transferred;
+          this.#report.moved(bytes - transferred);
+          [bytesAtTarget, transferred] = [resumedFrom + reused + bytes, bytes];
         },
       });
     };
@@ -193,19 +198,21 @@ export class Transfers implements Disposable {
       result = await files.connections.call(attempt);
     } catch (error) {
       // Don't count the partial bytes of a failed file.
-      progress.bytes -= there;
+      progress.bytes -= bytesAtTarget;
       progress.totalBytes -= size;
       signal.throwIfAborted();
-      const breaksOff = endsCommand(error) && await isAnswering(files, error);
-      if (endsCommand(error) && !breaksOff) throw await this.#ending(files, { from, to }, error);
-      const problem = breaksOff
-        ? `${BREAKS_OFF}; ${this.#again}`
+      const isFileProblem = endsCommand(error) && await isAnswering(files, error);
+      if (endsCommand(error) && !isFileProblem) {
+        throw await this.#makeFinalFailure(files, { from, to }, error);
+      }
+      const problem = isFileProblem
+        ? `${BREAKS_OFF}; ${this.#retryAdvice}`
         : explainTransfer(error, this.direction);
       const isInTheWay = error instanceof TransferError && error.code === "IN_THE_WAY";
-      const code = breaksOff || isInTheWay ? "FAILED" : codeOf(error);
+      const code = isFileProblem || isInTheWay ? "FAILED" : codeOf(error);
       return this.#report.fail(from, problem, code, { from, to });
     }
-    progress.bytes += size - there;
+    progress.bytes += size - bytesAtTarget;
     progress.files++;
     // Outside of the `try`: a closed output is no failure of this file.
     if (result === null) this.#report.unchanged({ from, to });
@@ -214,15 +221,15 @@ export class Transfers implements Disposable {
 
   /** Copies a tree, without this device's directory. */
   async #copyTree(files: RemoteFiles, job: TreeJob): Promise<void> {
-    const isNotOwn = await this.#own.filter(job.root, (path) => {
+    const isNotDeviceDirectory = await this.#deviceDirectory.filter(job.root, (path) => {
       this.#report.skip(join(job.root, ...path), "the directory of this device");
     });
     const { progress } = this.#report;
     const { options } = job;
     const isWanted = (path: readonly string[]) => job.only?.has(path[0]!) ?? true;
     const filter = (entry: TreeEntry) =>
-      isWanted(entry.path) && (options.filter?.(entry) ?? true) && isNotOwn(entry) &&
-      !this.#isList(files, job, entry);
+      isWanted(entry.path) && (options.filter?.(entry) ?? true) && isNotDeviceDirectory(entry) &&
+      !this.#isIgnoreList(files, job, entry);
     const tree = new TreeCopy(this.#report, this.direction, files, {
       ...job,
       options: { ...options, filter },
@@ -230,8 +237,8 @@ export class Transfers implements Disposable {
     // Files that have failed earlier no longer count as work to do.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
-      const result = await files.connections.copyTree((pool, retries, moved) =>
-        tree.copy(pool, retries, moved, this.#signal)
+      const result = await files.connections.copyTree((pool, retries, onProgress) =>
+        tree.copy(pool, retries, onProgress, this.#signal)
       );
       tree.reportMissing();
       const { deletionsSkipped } = result;
@@ -245,7 +252,7 @@ export class Transfers implements Disposable {
     } catch (error) {
       this.#checkInterrupted();
       if (!endsCommand(error) && !isTransferError(error)) throw error;
-      throw await this.#ending(files, tree.namesOf([]), error);
+      throw await this.#makeFinalFailure(files, tree.namesOf([]), error);
     }
   }
 
@@ -253,7 +260,7 @@ export class Transfers implements Disposable {
    * Whether an entry is the ignore list at the top of the target of a download, which peers must
    * not write. Reports a different list of the peer.
    */
-  #isList(files: RemoteFiles, { names, root }: TreeJob, entry: TreeEntry): boolean {
+  #isIgnoreList(files: RemoteFiles, { names, root }: TreeJob, entry: TreeEntry): boolean {
     const { path, size, modified } = entry;
     if (this.direction === "put" || path.length > 1 || !isIgnoreFile(path[0]!)) return false;
     const info = infoOf(join(root, ...path));
@@ -268,31 +275,31 @@ export class Transfers implements Disposable {
 
   #checkInterrupted(): void {
     if (!this.#signal.aborted) return;
-    if (!this.#isDryRun) this.#output.note(this.#again);
+    if (!this.#isDryRun) this.#output.note(this.#retryAdvice);
     this.#signal.throwIfAborted();
   }
 
   /** Makes the failure that ends the command. */
-  async #ending(
+  async #makeFinalFailure(
     files: RemoteFiles,
     { from, to }: TransferNames,
     error: unknown,
   ): Promise<Failure> {
     // A connection without a response looks like a refusal, even if the network has closed it.
-    const breaksOff = error instanceof EmptyPreambleError && await files.ask() !== null;
-    const said = breaksOff ? BREAKS_OFF : explainTransfer(error, this.direction);
+    const isReset = error instanceof EmptyPreambleError && await files.requestRoot() !== null;
+    const explanation = isReset ? BREAKS_OFF : explainTransfer(error, this.direction);
     // A peer that only takes new files refuses a tree with this option before it is copied.
-    const isUndeletable = error instanceof TransferError && error.code === "ONLY_ADDS";
-    const problem = isUndeletable ? `${said}; leave out --delete` : said;
+    const isAddOnly = error instanceof TransferError && error.code === "ONLY_ADDS";
+    const problem = isAddOnly ? `${explanation}; leave out --delete` : explanation;
     const remote = this.direction === "get" ? from : to;
-    const hint = isTransient(error) && !this.#isDryRun ? `; ${this.#again}` : "";
-    const code = isUndeletable ? "NOT_PERMITTED" : breaksOff ? "FAILED" : null;
+    const advice = isTransient(error) && !this.#isDryRun ? `; ${this.#retryAdvice}` : "";
+    const code = isAddOnly ? "NOT_PERMITTED" : isReset ? "FAILED" : null;
     const options = {
-      cause: breaksOff ? undefined : error,
+      cause: isReset ? undefined : error,
       path: from,
       peer: remote.split(":")[0]!,
     };
-    return new Failure(`${from}: ${problem}${hint}`, code, options);
+    return new Failure(`${from}: ${problem}${advice}`, code, options);
   }
 
   /** Prints the summary; returns the exit code. */
@@ -314,7 +321,7 @@ const LOST_PEER: ReadonlySet<ErrorCode> = new Set(["NO_ADDRESS", "NOT_PAIRED", "
  */
 async function isAnswering(files: RemoteFiles, error: unknown): Promise<boolean> {
   const isLost = isPeerOffline(error) || error instanceof TlsError || codeOf(error) === "FULL";
-  return !isLost && (await files.ask())?.ok === true;
+  return !isLost && (await files.requestRoot())?.ok === true;
 }
 
 function infoOf(path: string): Deno.FileInfo | null {

@@ -89,13 +89,13 @@ export class TreeCopy {
   copy(
     pool: ConnectionPool,
     retries: number,
-    moved: () => void,
+    onProgress: () => void,
     signal: AbortSignal,
   ): Promise<TreeResult> {
     const { names, root, options, onPlan } = this.#job;
     const { progress } = this.#report;
-    const before = { files: progress.files, bytes: progress.bytes };
-    let furthest = 0;
+    const start = { files: progress.files, bytes: progress.bytes };
+    let maxBytes = 0;
     const filter = (entry: TreeEntry) => {
       const isIncluded = options.filter?.(entry) ?? true;
       // Entries with reserved names have the reason `name`, too: no entry with this reason is
@@ -106,16 +106,16 @@ export class TreeCopy {
     const onEvent = (event: TreeEvent) => {
       if ("path" in event) this.#noteReport(event.path);
       if (event.type === "plan") {
-        progress.totalFiles = before.files + event.files;
-        progress.totalBytes = before.bytes + event.bytes;
+        progress.totalFiles = start.files + event.files;
+        progress.totalBytes = start.bytes + event.bytes;
         onPlan?.();
       } else if (event.type === "progress") {
         // After a lost connection, the library counts the bytes at the target again.
-        progress.moved += Math.max(0, event.bytes - furthest);
-        furthest = Math.max(furthest, event.bytes);
-        progress.bytes = before.bytes + event.bytes;
+        progress.moved += Math.max(0, event.bytes - maxBytes);
+        maxBytes = Math.max(maxBytes, event.bytes);
+        progress.bytes = start.bytes + event.bytes;
         // A file that could not be reused is transferred, so the total grows.
-        progress.totalBytes = before.bytes + event.total;
+        progress.totalBytes = start.bytes + event.total;
       } else if (event.type === "failed") {
         if (isConnectionLost(event.error)) {
           this.#reportFailure(event, `${BREAKS_OFF}: run the same command again`);
@@ -124,13 +124,13 @@ export class TreeCopy {
         this.#reportEvent(event);
       }
       // A tree that is up to date may have a hundred thousand of these events.
-      if (event.type !== "unchanged" && event.type !== "retry") moved();
+      if (event.type !== "unchanged" && event.type !== "retry") onProgress();
     };
-    const all = { ...options, filter, retries, signal, onEvent, partial: true };
+    const treeOptions = { ...options, filter, retries, signal, onEvent, partial: true };
     const uri = this.#files.uri([...names, ""]);
     return this.#direction === "get"
-      ? downloadTree(pool, uri, root, all)
-      : uploadTree(pool, root, uri, all);
+      ? downloadTree(pool, uri, root, treeOptions)
+      : uploadTree(pool, root, uri, treeOptions);
   }
 
   #reportEvent(event: FinalEvent): void {

@@ -68,25 +68,27 @@ interface TypedCommand {
 /**
  * A command and those in it.
  *
- * @param others The sibling commands, which are operands of `help`.
+ * @param siblings The sibling commands, which are operands of `help`.
  */
 function typedCommands(
   command: Command,
   words = "",
-  others: readonly string[] = [],
+  siblings: readonly string[] = [],
 ): TypedCommand[] {
   const visible = command.createHelp().visibleCommands(command);
   const names = visible.map((each) => each.name());
   // A hidden command is the default, so its options also belong to this command.
-  const unnamed = command.commands.filter((each) => !visible.includes(each));
-  const all = words === "" ? [] : [command, ...unnamed].flatMap(({ options }) => options);
+  const hiddenCommands = command.commands.filter((each) => !visible.includes(each));
+  const allOptions = words === ""
+    ? []
+    : [command, ...hiddenCommands].flatMap(({ options }) => options);
   const operands = command.registeredArguments;
   const choices = command.name() === "help"
-    ? others
+    ? siblings
     : [...names, ...operands.flatMap(({ argChoices = [] }) => argChoices)];
   const kinds = new Set(operands.flatMap((each) => PLACEHOLDERS[each.name()] ?? []));
   const summary = command.summary() || command.description();
-  const options = all.filter(({ hidden }) => !hidden);
+  const options = allOptions.filter(({ hidden }) => !hidden);
   return [
     { words, summary, options, choices, kinds: [...kinds] },
     ...visible.flatMap((each) => typedCommands(each, `${words} ${each.name()}`, names)),

@@ -52,56 +52,58 @@ async function runGet(
   checkSettled(settled, recursive);
   const last = paths.at(-1)!;
   const hasTarget = !isRemotePath(last);
-  const given = hasTarget ? paths.slice(0, -1) : paths;
-  const local = given.find((each) => !isRemotePath(each));
-  if (local !== undefined && !hasTarget) {
+  const sourceOperands = hasTarget ? paths.slice(0, -1) : paths;
+  const localOperand = sourceOperands.find((each) => !isRemotePath(each));
+  if (localOperand !== undefined && !hasTarget) {
     throw new Failure(
-      `${JSON.stringify(local)} is on this device: to send it, type degu put ${paths.join(" ")}`,
+      `${JSON.stringify(localOperand)} is on this device: to send it, type degu put ${
+        paths.join(" ")
+      }`,
       "USAGE",
     );
   }
-  const sources = given.map(parseRemotePath);
+  const sources = sourceOperands.map(parseRemotePath);
   if (sources.length === 0) {
     throw new Failure(`what to get? write PEER:PATH before ${JSON.stringify(last)}`, "USAGE");
   }
   await using device = await openDevice(context);
   const target = await findTarget(hasTarget ? last : ".", sources.length > 1);
-  const own = await findDeviceDirectory(context.home);
-  using transfers = new Transfers(context, "get", own);
-  await own.check(target.isDirectory ? target.path : dirname(target.path));
-  using opened = new DisposableStack();
-  const found: PeerJobs[] = [];
+  const deviceDirectory = await findDeviceDirectory(context.home);
+  using transfers = new Transfers(context, "get", deviceDirectory);
+  await deviceDirectory.check(target.isDirectory ? target.path : dirname(target.path));
+  using stack = new DisposableStack();
+  const peerJobs: PeerJobs[] = [];
   const byPeer = Map.groupBy(sources, ({ peer }) => peer);
   const isOnlyPeer = byPeer.size === 1;
-  const find = async (peer: string, some: readonly RemotePath[]) => {
-    const files = opened.use(
+  const findJobs = async (peer: string, peerSources: readonly RemotePath[]) => {
+    const files = stack.use(
       await RemoteFiles.open(context, device, peer, inbox ? "inbox" : "either"),
     );
     const isOnly = sources.length === 1;
     const nameOf = ({ names, directory }: RemotePath) => files.name(names, directory);
-    const jobs = await transfers.prepare(some, isOnly, nameOf, async (
+    const jobs = await transfers.prepare(peerSources, isOnly, nameOf, async (
       { names, directory },
     ): Promise<FileJob | TreeJob> => {
-      const found = await files.findOrFail(names);
-      const shown = files.name(found.names, found.kind === "directory");
-      if (found.kind === "file") {
-        if (directory) throw new Failure(`${shown} is a file: leave out the slash at the end`);
-        const path = target.isDirectory ? pathIn(target.path, found.name) : target.path;
-        transfers.take(resolve(path), shown);
-        return downloadJobOf(files, found, path);
+      const entry = await files.findOrFail(names);
+      const sourceName = files.name(entry.names, entry.kind === "directory");
+      if (entry.kind === "file") {
+        if (directory) throw new Failure(`${sourceName} is a file: leave out the slash at the end`);
+        const path = target.isDirectory ? pathIn(target.path, entry.name) : target.path;
+        transfers.claimTarget(resolve(path), sourceName);
+        return downloadJobOf(files, entry, path);
       }
-      if (!recursive) throw new Failure(`${shown} is a directory: get it with -r`);
-      const root = await directoryPathIn(target, found.names.at(-1));
-      transfers.take(resolve(root), shown);
-      await own.check(root);
-      return { names: found.names, root, listsUnchanged: true, options: { settled } };
+      if (!recursive) throw new Failure(`${sourceName} is a directory: get it with -r`);
+      const root = await directoryPathIn(target, entry.names.at(-1));
+      transfers.claimTarget(resolve(root), sourceName);
+      await deviceDirectory.check(root);
+      return { names: entry.names, root, listsUnchanged: true, options: { settled } };
     });
-    found.push([files, jobs]);
+    peerJobs.push([files, jobs]);
   };
-  for (const [peer, some] of byPeer) {
-    await transfers.forPeer(peer, isOnlyPeer, () => find(peer, some));
+  for (const [peer, peerSources] of byPeer) {
+    await transfers.forPeer(peer, isOnlyPeer, () => findJobs(peer, peerSources));
   }
   // Files are copied only when every argument was looked up.
-  await transfers.copy(found, isOnlyPeer);
+  await transfers.copy(peerJobs, isOnlyPeer);
   return transfers.finish();
 }

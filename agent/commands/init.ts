@@ -18,20 +18,20 @@ export function addInit(program: AgentCommand): void {
     .setHandler(init);
 }
 
-async function init(context: Context, given: { readonly name?: string }): Promise<void> {
+async function init(context: Context, initOptions: { readonly name?: string }): Promise<void> {
   const { home, output } = context;
-  await using there = await openIfCreated(context);
+  await using existing = await openIfCreated(context);
   // A new device would be unknown to all peers of the existing one.
-  if (there !== null) {
+  if (existing !== null) {
     throw new Failure(
-      `there is a device in ${home} already: ${there.name} ${there.id}; give another directory with --home ` +
+      `there is a device in ${home} already: ${existing.name} ${existing.id}; give another directory with --home ` +
         "to make another one",
       "ALREADY_THERE",
       { path: home },
     );
   }
   try {
-    const options = { name: given.name ?? defaultName(), logger: loggerOf(context) };
+    const options = { name: initOptions.name ?? defaultName(), logger: loggerOf(context) };
     await using device = await Device.open(home, options);
     const { name, id } = device;
     output.result(`${name} ${id}`, { name, id, home });

@@ -44,13 +44,13 @@ async function runInvite(context: Context, options: Options): Promise<void> {
   await using device = await openOrCreateDevice(context);
   const { as, seconds, listen } = options;
   const serving = await servingAddresses(output, device, options.serving);
-  await using shown = await ShownInvitation.open(context, device, null, {
+  await using invitation = await ShownInvitation.open(context, device, null, {
     options: { peerName: as, seconds, listen, serving },
     command: "degu join",
-    late: 'nobody has joined in time: run "degu invite" again for a new line',
+    timeoutMessage: 'nobody has joined in time: run "degu invite" again for a new line',
   });
-  shown.show();
-  const { name, id } = await shown.paired();
+  invitation.show();
+  const { name, id } = await invitation.paired();
   try {
     output.result(`paired with ${name} ${id}`, { name, id });
   } catch (error) {

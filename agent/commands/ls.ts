@@ -28,10 +28,10 @@ export function addLs(program: AgentCommand): void {
 
 async function ls(
   context: Context,
-  given: string,
+  operand: string,
   { inbox = false, long = false },
 ): Promise<void> {
-  const path = parseRemotePath(given);
+  const path = parseRemotePath(operand);
   await using device = await openDevice(context);
   using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "either", 0);
   const entries = await findListed(files, path);
@@ -41,26 +41,26 @@ async function ls(
       context.output.warn(`${name} is ${OTHER_REASONS[reason!]}`);
       continue;
     }
-    const shown = kind === "directory" ? `${name}/` : name;
+    const shownName = kind === "directory" ? `${name}/` : name;
     const sizeText = (kind === "directory" ? "" : formatBytes(size)).padStart(width);
-    const text = long ? `${sizeText}  ${formatTime(modified)}  ${shown}` : shown;
+    const text = long ? `${sizeText}  ${formatTime(modified)}  ${shownName}` : shownName;
     context.output.result(text, { name, kind, size, modified: modified.toISOString(), reason });
   }
 }
 
 /** Lists the directory that a path leads to, in the order of the names, or the file. */
 async function findListed(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
-  let listed = await files.list(path.names);
-  if (listed === null) {
-    const found = await files.findOrFail(path.names);
-    if (found.kind === "file") {
-      if (!path.directory) return [found];
-      throw await files.missing(path.names, true);
+  let entries = await files.list(path.names);
+  if (entries === null) {
+    const entry = await files.findOrFail(path.names);
+    if (entry.kind === "file") {
+      if (!path.directory) return [entry];
+      throw await files.missingFailure(path.names, true);
     }
     // The peer may spell the name in another Unicode normalization.
-    listed = await files.list(found.names);
+    entries = await files.list(entry.names);
   }
-  return [...listed?.values() ?? []].sort((a, b) => a.name < b.name ? -1 : 1);
+  return [...entries?.values() ?? []].sort((a, b) => a.name < b.name ? -1 : 1);
 }
 
 /** A time in the local time zone, to the minute. */

@@ -47,7 +47,7 @@ async function runPair(
   { as, serving: givenServing, listen }: Options,
 ): Promise<void> {
   const { output, options: { address } } = context;
-  const questions = NumberPrompt.on(output);
+  const questions = NumberPrompt.make(output);
   if (questions === null) {
     throw new Failure(
       "a number can be compared on a terminal only, and without --json: pair by a line, with degu invite on one " +

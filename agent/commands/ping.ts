@@ -29,14 +29,14 @@ async function ping(context: Context, peerName: string): Promise<void> {
   await using device = await openDevice(context);
   const client = await openClient(context, device, peerName);
   const { name, id, addresses } = (await device.peer(peerName))!;
-  const begin = performance.now();
+  const startedAt = performance.now();
   using connection = await client.connect();
-  const connected = performance.now();
-  const { share, inbox } = await askAbout(connection);
-  const answered = performance.now();
+  const connectedAt = performance.now();
+  const { share, inbox } = await requestInfo(connection);
+  const answeredAt = performance.now();
   const address = addressOf(connection.sock.remoteAddr, addresses);
-  const connectMs = rounded(connected - begin);
-  const answerMs = rounded(answered - connected);
+  const connectMs = rounded(connectedAt - startedAt);
+  const answerMs = rounded(answeredAt - connectedAt);
   const serves = [share ? "a share" : [], inbox ? "an inbox" : []].flat().join(" and ") ||
     "no files";
   output.result(
@@ -45,7 +45,7 @@ async function ping(context: Context, peerName: string): Promise<void> {
   );
 }
 
-async function askAbout(connection: Connection): Promise<Pick<ServerInfo, "share" | "inbox">> {
+async function requestInfo(connection: Connection): Promise<Pick<ServerInfo, "share" | "inbox">> {
   const about = await readJson(await connection.get("/"), MAX_ANSWER_BYTES) as
     | Partial<ServerInfo>
     | null;
@@ -59,10 +59,12 @@ async function askAbout(connection: Connection): Promise<Pick<ServerInfo, "share
  * Formats the remote address of a connection. Sockets don't return the scope of an address, so
  * prefers a stored address with the same host and port.
  */
-function addressOf(remote: unknown, known: readonly Address[]): string {
+function addressOf(remote: unknown, storedAddresses: readonly Address[]): string {
   const { hostname, port } = remote as Deno.NetAddr;
-  const same = known.find(([host, at]) => host === hostname && at === port);
-  if (same !== undefined) return formatAddress(same);
+  const storedAddress = storedAddresses.find(([host, storedPort]) =>
+    host === hostname && storedPort === port
+  );
+  if (storedAddress !== undefined) return formatAddress(storedAddress);
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 

@@ -63,45 +63,45 @@ async function runPut(
   if (move) checkDeleting("--move");
   checkSettled(settled, recursive || move);
   const target = readOperands(paths);
-  const given = paths.slice(0, -1);
-  const isOnly = given.length === 1;
+  const sourceOperands = paths.slice(0, -1);
+  const isOnly = sourceOperands.length === 1;
   await using device = await openDevice(context);
-  const own = await findDeviceDirectory(context.home);
-  using transfers = new Transfers(context, "put", own);
+  const deviceDirectory = await findDeviceDirectory(context.home);
+  using transfers = new Transfers(context, "put", deviceDirectory);
   // Check the local arguments before the first request.
-  const find = (path: string) => findSource(path, own, recursive, move);
-  const sources = await transfers.prepare(given, isOnly, String, find);
+  const findOperand = (path: string) => findSource(path, deviceDirectory, recursive, move);
+  const sources = await transfers.prepare(sourceOperands, isOnly, String, findOperand);
   if (sources.length === 0) return transfers.finish();
   using files = await RemoteFiles.open(context, device, target.peer, "inbox");
   // Report a peer without an inbox as such, not as a missing directory.
-  if (await files.list([]) === null) throw await files.missing(target.names);
-  const there = await files.find(target.names);
-  if (there === null) await files.checkParents(target.names);
-  const top = there?.names ?? target.names;
-  const isFile = there?.kind === "file";
-  const notDirectory = new Failure(`${files.name(top)} is a file: name a directory`);
-  const isDirectory = target.directory || !isOnly || there?.kind === "directory";
+  if (await files.list([]) === null) throw await files.missingFailure(target.names);
+  const existing = await files.find(target.names);
+  if (existing === null) await files.checkParents(target.names);
+  const targetNames = existing?.names ?? target.names;
+  const isFile = existing?.kind === "file";
+  const notDirectory = new Failure(`${files.name(targetNames)} is a file: name a directory`);
+  const isDirectory = target.directory || !isOnly || existing?.kind === "directory";
   if (isDirectory && isFile) throw notDirectory;
   const jobs = await transfers.prepare(sources, isOnly, ({ path }) => path, async (source) => {
     const { path, info } = source;
     if (info.isDirectory && isFile) throw notDirectory;
     // A directory always goes below the target, so repeating a command has the same result.
     const names = info.isDirectory
-      ? [...top, ...nameOf(path)]
+      ? [...targetNames, ...nameOf(path)]
       : isDirectory
-      ? [...top, basename(path)]
-      : top;
+      ? [...targetNames, basename(path)]
+      : targetNames;
     checkNotReserved(names, files.name(names));
-    transfers.take(`/${names.join("/")}`, path);
+    transfers.claimTarget(`/${names.join("/")}`, path);
     const options = move
       ? { replace: force, settled, move } as const
       : { replace: force, settled } as const;
     if (info.isDirectory) {
-      const there = await files.find(names);
-      if (there?.kind === "file") {
+      const existing = await files.find(names);
+      if (existing?.kind === "file") {
         throw new Failure(
           `${
-            files.name(there.names)
+            files.name(existing.names)
           } is a file: put the directory elsewhere, or remove the file with "degu rm"`,
         );
       }
@@ -128,15 +128,15 @@ function moveJobOf(path: string, names: readonly string[], options: TreeJob["opt
 
 /** Merges the jobs that move files from one directory into one directory. */
 function mergeMoveJobs(jobs: readonly (FileJob | TreeJob)[]): (FileJob | TreeJob)[] {
-  const joined = new Map<string, FileJob | TreeJob>();
+  const merged = new Map<string, FileJob | TreeJob>();
   for (const [i, job] of jobs.entries()) {
     const isMove = "only" in job && job.only !== undefined;
     const key = isMove ? JSON.stringify([job.root, job.names]) : `${i}`;
-    const first = joined.get(key);
-    const isSame = isMove && first !== undefined && "only" in first;
-    joined.set(key, isSame ? { ...job, only: job.only.union(first.only!) } : job);
+    const first = merged.get(key);
+    const canMerge = isMove && first !== undefined && "only" in first;
+    merged.set(key, canMerge ? { ...job, only: job.only.union(first.only!) } : job);
   }
-  return [...joined.values()];
+  return [...merged.values()];
 }
 
 function readOperands(paths: readonly string[]): RemotePath {
@@ -144,13 +144,13 @@ function readOperands(paths: readonly string[]): RemotePath {
   const sources = paths.slice(0, -1);
   if (!isRemotePath(last)) {
     const first = sources.find(isRemotePath);
-    const other = sources.filter((each) => each !== first);
+    const otherSources = sources.filter((each) => each !== first);
     const advice = first === undefined
       ? sources.length > 0 && isDeviceName(last)
         ? `if ${last} is the peer, write ${last}: with its colon, and if not, PEER: behind it`
         : `write PEER: behind ${JSON.stringify(last)}`
       : parseRemotePath(first).names.length === 0
-      ? `the peer stands last: degu put ${[...other, last].join(" ")} ${first}`
+      ? `the peer stands last: degu put ${[...otherSources, last].join(" ")} ${first}`
       : `to get a file from a peer: degu get ${paths.join(" ")}`;
     throw new Failure(`where to? ${advice}`, "USAGE");
   }
@@ -172,19 +172,19 @@ interface Source {
 /** Finds a file or directory to send, following links. */
 async function findSource(
   path: string,
-  own: DeviceDirectory,
+  deviceDirectory: DeviceDirectory,
   recursive: boolean,
-  moves: boolean,
+  isMove: boolean,
 ): Promise<Source> {
   const info = await nullIfNotFound(Deno.stat(path));
   if (info === null) {
     throw missingSourceFailure(path);
   }
-  await own.check(path);
+  await deviceDirectory.check(path);
   if (!info.isFile && !info.isDirectory) {
     throw new Failure(`${path} is neither a file nor a directory`);
   }
-  if (moves && info.isFile && (await Deno.lstat(path)).isSymlink) {
+  if (isMove && info.isFile && (await Deno.lstat(path)).isSymlink) {
     throw new Failure(`${path} is a symbolic link: name the file that it leads to`);
   }
   if (info.isFile || recursive) return { path, info };
@@ -198,18 +198,18 @@ async function uploadJobOf(
   replace: boolean,
 ): Promise<FileJob> {
   const name = files.name(names);
-  const there = (await files.list(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
+  const existing = (await files.list(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
   return {
     from: path,
     to: name,
     size,
     move: async (to, options) => {
-      if (there?.kind === "directory") throw new Failure(`a directory is there: ${name}/`);
-      const isOther = there !== null && there.size !== size;
-      if (isOther && !replace) throw new Failure(EXISTS_AT_PEER, "ALREADY_THERE");
+      if (existing?.kind === "directory") throw new Failure(`a directory is there: ${name}/`);
+      const hasOtherSize = existing !== null && existing.size !== size;
+      if (hasOtherSize && !replace) throw new Failure(EXISTS_AT_PEER, "ALREADY_THERE");
       const result = await upload(to, path, files.uri(names), { ...options, replace });
-      const wasThere = there !== null && (!replace || (!isOther && result.bytes === 0));
-      return wasThere ? null : result;
+      const wasUpToDate = existing !== null && (!replace || (!hasOtherSize && result.bytes === 0));
+      return wasUpToDate ? null : result;
     },
   };
 }

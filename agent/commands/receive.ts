@@ -64,24 +64,26 @@ async function runReceive(
     throw new Failure("give one directory at most, and one line, or --from", "USAGE");
   }
   const [line] = lines;
-  const questions = line === undefined ? NumberPrompt.on(output) : null;
+  const questions = line === undefined ? NumberPrompt.make(output) : null;
   const target = await findTarget(dirs[0] ?? ".", true);
   // Check the target before the user compares numbers.
-  const isThere = await nullIfNotFound(Deno.stat(target.path)) !== null;
-  await checkWritable(isThere ? target.path : dirname(target.path));
-  await using own = await TemporaryDevice.open(context);
-  const { device } = own;
+  const exists = await nullIfNotFound(Deno.stat(target.path)) !== null;
+  await checkWritable(exists ? target.path : dirname(target.path));
+  await using temporary = await TemporaryDevice.open(context);
+  const { device } = temporary;
   // The received files must not change the permanent device.
-  const kept = await findDeviceDirectory(await nullIfNotFound(realPath(home)) ?? device.dir);
-  await kept.check(target.path);
+  const deviceDirectory = await findDeviceDirectory(
+    await nullIfNotFound(realPath(home)) ?? device.dir,
+  );
+  await deviceDirectory.check(target.path);
 
   const sender = line !== undefined
     ? await joinByLine(context, device, line, { serving: [] }, UNATTENDED_TIMEOUT_SECONDS)
     : await joinSender(context, device, questions, from, { serving: [] });
   output.note(`receiving from ${sender.name} ${sender.id}`);
 
-  const stop = new AbortController();
-  const signal = AbortSignal.any([context.signal, stop.signal]);
+  const stopController = new AbortController();
+  const signal = AbortSignal.any([context.signal, stopController.signal]);
   const open = (options: ClientOptions) => {
     return device.client(sender, { connectTimeout: CONNECT_SECONDS, ...options });
   };
@@ -94,14 +96,16 @@ async function runReceive(
     withheldBits: 0o111,
   });
   using files = new RemoteFiles(connections, sender.name, "share", signal);
-  const finished = new AbortController();
-  const watching = watchSender(await open({ signal }), finished.signal, () => {
-    stop.abort(new Failure(`${sender.name} has stopped sending`));
+  const finishController = new AbortController();
+  const polling = pollSender(await open({ signal }), finishController.signal, () => {
+    stopController.abort(new Failure(`${sender.name} has stopped sending`));
   });
   try {
     const entries = await connections.call(fetchEntries);
     for (const line of formatOffer(sender.name, entries)) output.note(line);
-    using transfers = new Transfers({ ...context, signal }, "get", kept, { again: RUN_BOTH_AGAIN });
+    using transfers = new Transfers({ ...context, signal }, "get", deviceDirectory, {
+      retryAdvice: RUN_BOTH_AGAIN,
+    });
     const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
       const { name, kind, size } = entry;
       const names = [name];
@@ -111,7 +115,7 @@ async function runReceive(
         return downloadJobOf(files, { names, size }, path, force);
       }
       const root = await directoryPathIn(target, name);
-      await kept.check(root);
+      await deviceDirectory.check(root);
       if (!force && await nullIfNotFound(Deno.lstat(root)) !== null) {
         throw new Failure(DIRECTORY_EXISTS);
       }
@@ -132,8 +136,8 @@ async function runReceive(
     }
     return code;
   } finally {
-    finished.abort();
-    await watching;
+    finishController.abort();
+    await polling;
   }
 }
 
@@ -160,12 +164,12 @@ function formatOffer(from: string, entries: readonly SentEntry[]): string[] {
   const lines = entries.slice(0, MAX_ANNOUNCED).map(({ name, kind, size }) =>
     `  ${kind === "directory" ? `${name}/` : `${name} (${formatBytes(size)})`}`
   );
-  const more = entries.length - lines.length;
-  return [`${from} sends:`, ...lines, ...(more > 0 ? [`  and ${more} more`] : [])];
+  const moreCount = entries.length - lines.length;
+  return [`${from} sends:`, ...lines, ...(moreCount > 0 ? [`  and ${moreCount} more`] : [])];
 }
 
 /** Polls the sender, so that each end notices when the other one stops. */
-async function watchSender(
+async function pollSender(
   client: Client,
   finished: AbortSignal,
   onEnd: () => void,
@@ -176,10 +180,10 @@ async function watchSender(
       using connection = await client.connect(options);
       let status = 204;
       while (status === 204) {
-        const again = pause(POLL_SENDER_MILLISECONDS, finished);
+        const nextPoll = pause(POLL_SENDER_MILLISECONDS, finished);
         ({ status } = await connection.get(END_URI, {}, options));
         // The sender delays its response, so the next request follows at once.
-        if (status === 204) await again;
+        if (status === 204) await nextPoll;
       }
       if (status === 200) return onEnd();
     } catch {
@@ -196,16 +200,16 @@ const MAX_LIST_BYTES = 8_000_000;
 async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
   await using response = await pool.get("/");
   const entries = await readJson(response, MAX_LIST_BYTES);
-  const found = new Map<string, SentEntry>();
+  const entriesByName = new Map<string, SentEntry>();
   for (const entry of Array.isArray(entries) ? entries : [null]) {
     const { name, kind, size } = entry ?? {};
-    const isEntry = isReceivableName(name) && !found.has(name) &&
+    const isEntry = isReceivableName(name) && !entriesByName.has(name) &&
       ["file", "directory"].includes(kind) &&
       Number.isSafeInteger(size) && size >= 0;
     if (!isEntry) throw new Failure('that device answers, but not as "degu send" does');
-    found.set(name, entry);
+    entriesByName.set(name, entry);
   }
-  return [...found.values()];
+  return [...entriesByName.values()];
 }
 
 /** Whether a value of the sender can be the name of a file in the target. */

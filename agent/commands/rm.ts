@@ -38,12 +38,12 @@ function readArgument(text: string): RemotePath {
 
 async function rm(
   context: Context,
-  given: readonly string[],
+  operands: readonly string[],
   { recursive = false },
 ): Promise<number> {
   const { output } = context;
   checkDeleting("rm");
-  const paths = given.map(readArgument);
+  const paths = operands.map(readArgument);
   let exitCode = 0;
   const fail = (name: string, message: string, error: unknown) => {
     exitCode = FAILED;
@@ -51,10 +51,10 @@ async function rm(
     if (output.json) output.result("", { path: name, error: { code: codeOf(error), message } });
   };
   await using device = await openDevice(context);
-  for (const [peer, some] of Map.groupBy(paths, ({ peer }) => peer)) {
+  for (const [peer, peerPaths] of Map.groupBy(paths, ({ peer }) => peer)) {
     // A retry would not find a file that the first attempt has removed.
     using files = await RemoteFiles.open(context, device, peer, "inbox", recursive ? undefined : 0);
-    for (const { names, directory } of some) {
+    for (const { names, directory } of peerPaths) {
       const name = files.name(names, directory);
       try {
         checkNotReserved(names, name);
@@ -66,7 +66,7 @@ async function rm(
         if (error instanceof Failure) fail(name, error.message, error);
         else if (!isTransferError(error)) throw error;
         else if (hasStatus(error, 404)) {
-          fail(name, (await files.missing(names, directory)).message, error);
+          fail(name, (await files.missingFailure(names, directory)).message, error);
         } else {
           const isFull = isConflict(error);
           const problem = isFull ? NOT_EMPTY : explainTransfer(error, "delete");
@@ -117,13 +117,15 @@ async function removeTree(
     client,
   ) => Array.fromAsync(listTree(client, files.uri([...top, ""]), { signal })));
   entries.push({ path: [], kind: "directory" });
-  const staying = new Set<string>();
+  const keptDirectories = new Set<string>();
   const removeOne = async ({ path, kind, reason }: typeof entries[number]) => {
-    if (staying.has(path.join("/"))) return;
+    if (keptDirectories.has(path.join("/"))) return;
     const names = [...top, ...path];
     const name = files.name(names, kind === "directory");
     const fail = (problem: string, error?: unknown) => {
-      for (let depth = 0; depth < path.length; depth++) staying.add(path.slice(0, depth).join("/"));
+      for (let depth = 0; depth < path.length; depth++) {
+        keptDirectories.add(path.slice(0, depth).join("/"));
+      }
       onFailed(name, `${name}: ${problem}`, error);
     };
     if (kind === "other") return fail(`it stays, because it is ${OTHER_REASONS[reason!]}`);
@@ -142,5 +144,5 @@ async function removeTree(
   const depthOf = ({ kind, path }: typeof entries[number]) =>
     kind === "directory" ? path.length : Infinity;
   const levels = [...Map.groupBy(entries, depthOf)].sort(([a], [b]) => b - a);
-  for (const [, level] of levels) await connections.each(level, removeOne);
+  for (const [, level] of levels) await connections.forEachConcurrently(level, removeOne);
 }

@@ -50,39 +50,43 @@ interface Options {
 async function send(
   context: Context,
   files: string[],
-  { listen: given, seconds }: Options,
+  { listen: listenAddress, seconds }: Options,
 ): Promise<void> {
   const { home, output, signal } = context;
-  await using own = await TemporaryDevice.open(context);
-  const { device } = own;
+  await using temporary = await TemporaryDevice.open(context);
+  const { device } = temporary;
   const homes = [device.dir, await nullIfNotFound(realPath(home))].filter((each) => each !== null);
   const sources = await findSources(files, homes);
   using events = new ServeEvents(output);
-  const sending = new SendSession(
+  const session = new SendSession(
     sources,
     loggerOf(context),
     (name, event) => events.add(name, event),
   );
-  const start = (address: Address) => device.serve(address, sending.app);
-  const [server] = await listen(start, given === undefined ? undefined : [given], 0);
+  const start = (address: Address) => device.serve(address, session.app);
+  const [server] = await listen(
+    start,
+    listenAddress === undefined ? undefined : [listenAddress],
+    0,
+  );
   const serving = server!.serveForever();
   try {
-    const { name, id } = await invite(context, device, { listen: given, seconds });
+    const { name, id } = await invite(context, device, { listen: listenAddress, seconds });
     output.note(`${name} ${id} is receiving`);
     const isDone = await Promise.race([
-      sending.done.then(() => true),
-      sending.gone(signal).then(() => false),
+      session.done.then(() => true),
+      session.waitUntilSilent(signal).then(() => false),
     ]);
     signal.throwIfAborted();
     if (!isDone) {
-      const again = 'run "degu send" here and "degu receive" there again';
-      throw new Failure(`${name} has left before it had everything: ${again}`);
+      const advice = 'run "degu send" here and "degu receive" there again';
+      throw new Failure(`${name} has left before it had everything: ${advice}`);
     }
-    await sending.end();
+    await session.end();
     await server!.shutdown();
     output.result(`sent to ${name} ${id}`, { name, id });
   } finally {
-    await sending.end();
+    await session.end();
     server!.close();
     await serving;
   }
@@ -94,12 +98,12 @@ async function invite(
   device: Device,
   { listen, seconds }: { readonly [K in keyof Options]: Options[K] | undefined },
 ): Promise<Peer> {
-  const questions = NumberPrompt.on(context.output);
-  await using shown = await ShownInvitation.open(context, device, questions, {
+  const questions = NumberPrompt.make(context.output);
+  await using invitation = await ShownInvitation.open(context, device, questions, {
     options: { listen: listen === undefined ? undefined : [withNextPort(listen)], seconds },
     command: "degu receive",
-    late: 'nobody has come in time: run "degu send" again',
+    timeoutMessage: 'nobody has come in time: run "degu send" again',
   });
-  shown.show();
-  return await shown.paired();
+  invitation.show();
+  return await invitation.paired();
 }

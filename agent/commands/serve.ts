@@ -81,14 +81,14 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   const { home, output, signal } = context;
   await using device = await openOrCreateDevice(context);
   const { share, inbox } = await checkDirectories(options, home, output);
-  const served = { name: device.name, share, inbox };
+  const directories = { name: device.name, share, inbox };
   const isForAll = options.inboxForAll !== undefined;
   using events = new ServeEvents(output);
   // Strangers can cause these lines, so their number is limited.
-  using refused = standardLogger({ print: (line) => output.warn(line) });
-  const filesLogger = explainingLogger((_level, line) => refused.info(line));
+  using refusalLogger = standardLogger({ print: (line) => output.warn(line) });
+  const filesLogger = explainingLogger((_level, line) => refusalLogger.info(line));
   const requests = new PeerRequests();
-  const handle = makeServeApp(served, filesLogger, (area, event) => events.add(area, event), {
+  const handle = makeServeApp(directories, filesLogger, (area, event) => events.add(area, event), {
     modes: options.modes !== false,
     write: options.newOnly === true ? "add" : true,
     isForAll,
@@ -104,14 +104,14 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
     },
   };
   if (inbox !== null && !isForAll) await sweep(inbox);
-  using limited = standardLogger({
+  using serverLogger = standardLogger({
     print: (line, level) => level === "info" ? output.note(line) : output.warn(line),
   });
-  const logger = explainingLogger(limited.record, (who) => requests.find(who));
+  const logger = explainingLogger(serverLogger.record, (who) => requests.find(who));
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
-  const serving = servers.map((server) => server.serveForever());
+  const serversEnded = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
-  output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
+  output.result(`serving on ${addresses.join(" ")}`, { addresses, ...directories });
   const port = options.announce === false ? null : portForOthers(servers);
   const isAnnounced = port !== null && mayUseMdns();
   await using announcement = isAnnounced
@@ -127,10 +127,10 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   if ((await device.peers()).length === 0) {
     output.note('no device is paired with this one yet: run "degu pair" in another terminal');
   }
-  await Promise.race([pause(Infinity, signal), Promise.all(serving)]);
+  await Promise.race([pause(Infinity, signal), Promise.all(serversEnded)]);
   output.note("ending when what is under way is done; press Ctrl-C again to end it now");
   await Promise.all(servers.map((server) => server.shutdown()));
-  await Promise.all(serving);
+  await Promise.all(serversEnded);
 }
 
 /** The last request of each connection, by the name of the connection in the log. */
@@ -183,8 +183,8 @@ export function makeServeApp(
   onFile: (area: Area, event: FileEvent) => void,
   { isForAll = false, write = true, modes = true }: InboxOptions = {},
 ): AppFunction {
-  const about: ServerInfo = { name, share: share !== null, inbox: inbox !== null };
-  const bytes = new TextEncoder().encode(JSON.stringify(about));
+  const info: ServerInfo = { name, share: share !== null, inbox: inbox !== null };
+  const bytes = new TextEncoder().encode(JSON.stringify(info));
   const apps = new Map<string | null, Pick<AppObject, "handle">>();
   const files = (area: Area, dir: string, top: readonly string[], options: FilesOptions) => {
     const report = (event: FileEvent) => onFile(area, { ...event, path: [...top, ...event.path] });

@@ -183,18 +183,18 @@ async function serveUnits(
   const addresses = listen.map(formatAddress);
   // The service announces itself only where others can reach it.
   const isReachableFromNetwork = listen.length === 0 || listen.some(isForOthers);
-  const announces = announce && isReachableFromNetwork;
-  const job = {
+  const mayAnnounce = announce && isReachableFromNetwork;
+  const spec = {
     read: [home, ...new Set([share ?? [], inboxes].flat())],
     write: [home, ...inboxes],
     net: [
       ...addresses.length > 0 ? addresses : [`[::]:${DEFAULT_PORT}`],
-      ...announces ? HOSTS : [],
+      ...mayAnnounce ? HOSTS : [],
     ],
     sys: [
       "uid",
       ...inboxes.length > 0 ? ["statfs"] : [],
-      ...announces ? ["networkInterfaces"] : [],
+      ...mayAnnounce ? ["networkInterfaces"] : [],
     ],
     args: ["serve", ...optionWords(command, { share, [inboxOption]: inbox })],
   };
@@ -202,7 +202,7 @@ async function serveUnits(
   const unit = `${unitSection(description)}Documentation=https://jsr.io/@degu/degu
 
 [Service]
-ExecStart=${commandLine([module, "--home", home], job)}
+ExecStart=${commandLine([module, "--home", home], spec)}
 Restart=on-failure
 RestartSec=5
 TimeoutStopSec=5min
@@ -224,11 +224,11 @@ async function syncUnits(
   command: Command,
 ): Promise<Units> {
   const [from = "", to = ""] = command.args;
-  const isToHere = isRemotePath(from);
-  if (isToHere === isRemotePath(to)) {
+  const isDownload = isRemotePath(from);
+  if (isDownload === isRemotePath(to)) {
     throw new Failure("write PEER:DIR DIR, or DIR PEER:DIR", "USAGE");
   }
-  const [remote, local] = isToHere ? [from, to] : [to, from];
+  const [remote, local] = isDownload ? [from, to] : [to, from];
   const path = parseRemotePath(remote);
   await using device = await openDevice(context);
   const peer = await openPeer(device, path.peer);
@@ -236,28 +236,28 @@ async function syncUnits(
   if (dir === null) {
     throw new Failure(`there is no directory ${local} on this device: make it first`);
   }
-  const own = await findDeviceDirectory(context.home);
-  await own.check(dir);
+  const deviceDirectory = await findDeviceDirectory(context.home);
+  await deviceDirectory.check(dir);
   const { address, find = true, move = false } = command.opts<
     { address?: Address; find?: boolean; move?: boolean }
   >();
-  const looks = find && address === undefined;
+  const mayDiscover = find && address === undefined;
   const addresses = address === undefined ? peer.addresses : [address];
-  const job = {
+  const spec = {
     read: [context.home, dir],
-    write: [context.home, ...isToHere || move ? [dir] : []],
+    write: [context.home, ...isDownload || move ? [dir] : []],
     // Addresses that a search finds aren't known yet, so the network permission has no list.
-    net: looks || addresses.length === 0 ? undefined : addresses.map(formatAddress),
-    sys: ["uid", ...isToHere ? ["statfs"] : [], ...looks ? ["networkInterfaces"] : []],
-    args: ["sync", ...optionWords(command), ...isToHere ? [remote, dir] : [dir, remote]],
+    net: mayDiscover || addresses.length === 0 ? undefined : addresses.map(formatAddress),
+    sys: ["uid", ...isDownload ? ["statfs"] : [], ...mayDiscover ? ["networkInterfaces"] : []],
+    args: ["sync", ...optionWords(command), ...isDownload ? [remote, dir] : [dir, remote]],
   };
-  const name = `degu-sync-${isToHere ? "from" : "to"}-${[peer.name, ...path.names].join("-")}`
+  const name = `degu-sync-${isDownload ? "from" : "to"}-${[peer.name, ...path.names].join("-")}`
     .replaceAll(/[^0-9A-Za-z_-]/g, "_");
-  const description = `Degu: ${isToHere ? "from" : "to"} ${remote.replaceAll("%", "%%")}`;
+  const description = `Degu: ${isDownload ? "from" : "to"} ${remote.replaceAll("%", "%%")}`;
   const service = `${unitSection(description)}
 [Service]
 Type=oneshot
-ExecStart=${commandLine([module, "--home", context.home, "--quiet"], job)}
+ExecStart=${commandLine([module, "--home", context.home, "--quiet"], spec)}
 `;
   const timer = `${unitSection(description)}
 [Timer]
@@ -280,14 +280,14 @@ function optionWords(
   return command.options.flatMap((option) => {
     const { long, flags, negate } = option;
     const name = option.attributeName();
-    const given = paths[name] ?? command.getOptionValue(name);
-    if (negate || given === false) return negate && given === false ? [long!] : [];
-    if (given === undefined) return [];
-    if (given === true) return [long!];
+    const value = paths[name] ?? command.getOptionValue(name);
+    if (negate || value === false) return negate && value === false ? [long!] : [];
+    if (value === undefined) return [];
+    if (value === true) return [long!];
     // An address is itself a list, with a port.
-    const values = Array.isArray(given) && typeof given[1] !== "number" ? given : [given];
+    const valueList = Array.isArray(value) && typeof value[1] !== "number" ? value : [value];
     const isAddress = flags.includes("<address>");
-    return values.flatMap((each) => [long!, isAddress ? formatAddress(each) : `${each}`]);
+    return valueList.flatMap((each) => [long!, isAddress ? formatAddress(each) : `${each}`]);
   });
 }
 
@@ -298,26 +298,26 @@ function unitSection(description: string): string {
   return `${FIRST_LINE}[Unit]\nDescription=${description}\n`;
 }
 
-function commandLine(program: readonly string[], job: UnitSpec): string {
-  const { read, write, net, sys, args } = job;
+function commandLine(program: readonly string[], spec: UnitSpec): string {
+  const { read, write, net, sys, args } = spec;
   for (const path of [...read, ...write]) {
     if (path.includes(",")) {
       throw new Failure(`Deno can't be given a permission for ${path}: its name has a comma`);
     }
   }
-  const of = (...words: readonly string[]) => words.map(quoteWord).join(" ");
+  const quoteAll = (...words: readonly string[]) => words.map(quoteWord).join(" ");
   // The permissions of a compiled program are those that it was compiled with.
-  if (Deno.build.standalone) return [of(...program), of(...args)].join(" \\\n  ");
+  if (Deno.build.standalone) return [quoteAll(...program), quoteAll(...args)].join(" \\\n  ");
   return [
-    of(Deno.execPath(), "run", "--no-prompt", "--cached-only"),
-    of(`--allow-read=${read.join(",")}`),
-    of(`--allow-write=${write.join(",")}`),
-    of(
+    quoteAll(Deno.execPath(), "run", "--no-prompt", "--cached-only"),
+    quoteAll(`--allow-read=${read.join(",")}`),
+    quoteAll(`--allow-write=${write.join(",")}`),
+    quoteAll(
       net === undefined ? "--allow-net" : `--allow-net=${net.join(",")}`,
       `--allow-sys=${sys.join(",")}`,
     ),
-    of(...program),
-    of(...args),
+    quoteAll(...program),
+    quoteAll(...args),
   ].join(" \\\n  ");
 }
 

@@ -92,17 +92,17 @@ async function sync(
   to: string,
   options: SyncOptions,
 ): Promise<number> {
-  const isToHere = isRemotePath(from);
-  if (isToHere === isRemotePath(to)) {
+  const isDownload = isRemotePath(from);
+  if (isDownload === isRemotePath(to)) {
     throw new Failure(
-      isToHere
+      isDownload
         ? "one of the two directories has to be on this device"
         : "one of the two directories has to be on another device: write PEER:DIR",
       "USAGE",
     );
   }
-  const path = parseRemotePath(isToHere ? from : to);
-  const root = isToHere ? to : from;
+  const path = parseRemotePath(isDownload ? from : to);
+  const root = isDownload ? to : from;
   const { delete: deletes = false, deleteAll = false, dryRun = false, every, maxDelete } = options;
   if (maxDelete !== undefined && !deletes) {
     throw new Failure("--max-delete limits --delete: add it", "USAGE");
@@ -110,15 +110,15 @@ async function sync(
   if (deleteAll && !deletes) throw new Failure("--delete-all extends --delete: add it", "USAGE");
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");
-  checkMove(options, isToHere);
-  if (every === undefined) return await syncOnce(context, path, root, isToHere, options);
+  checkMove(options, isDownload);
+  if (every === undefined) return await syncOnce(context, path, root, isDownload, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
   {
     // A missing device or peer would fail in every run.
     await using device = await openDevice(context);
     await openPeer(device, path.peer);
   }
-  const runOnce = (each: Context) => syncOnce(each, path, root, isToHere, options);
+  const runOnce = (each: Context) => syncOnce(each, path, root, isDownload, options);
   return await repeatRuns(context, every, runOnce);
 }
 
@@ -126,59 +126,65 @@ async function syncOnce(
   context: Context,
   path: RemotePath,
   root: string,
-  isToHere: boolean,
-  given: SyncOptions,
+  isDownload: boolean,
+  syncOptions: SyncOptions,
 ): Promise<number> {
-  const { checksum = false, delete: deletes = false, dryRun = false, exclude = [] } = given;
-  const { deleteAll = false, inbox = false, maxDelete, move = false, settled } = given;
+  const { checksum = false, delete: deletes = false, dryRun = false, exclude = [] } = syncOptions;
+  const { deleteAll = false, inbox = false, maxDelete, move = false, settled } = syncOptions;
   await using device = await openDevice(context);
-  const own = await findDeviceDirectory(context.home);
-  await own.check(root);
-  using transfers = new Transfers(context, isToHere ? "get" : "put", own, { isDryRun: dryRun });
-  await checkLocal(root, isToHere);
-  const list = new IgnoreList(root, exclude);
-  if (list.ignoredPeerFile !== null) {
-    context.output.warn(`${list.ignoredPeerFile} has no effect: peers write there; use --exclude`);
+  const deviceDirectory = await findDeviceDirectory(context.home);
+  await deviceDirectory.check(root);
+  using transfers = new Transfers(context, isDownload ? "get" : "put", deviceDirectory, {
+    isDryRun: dryRun,
+  });
+  await checkLocal(root, isDownload);
+  const ignoreList = new IgnoreList(root, exclude);
+  if (ignoreList.ignoredPeerFile !== null) {
+    context.output.warn(
+      `${ignoreList.ignoredPeerFile} has no effect: peers write there; use --exclude`,
+    );
   }
-  const area = isToHere && !inbox ? "share" : "inbox";
+  const area = isDownload && !inbox ? "share" : "inbox";
   using files = await RemoteFiles.open(context, device, path.peer, area);
-  if (!isToHere && await files.list([]) === null) throw await files.missing(path.names);
-  if (!isToHere) checkNotReserved(path.names, files.name(path.names));
-  const found = isToHere ? await files.findOrFail(path.names) : await files.find(path.names);
-  if (found === null) await files.checkParents(path.names);
-  const names = found?.names ?? path.names;
-  if (found !== null && found.kind !== "directory") {
-    const what = found.kind === "file" ? "a file" : OTHER_REASONS[found.reason!];
-    const advice = isToHere ? 'get it with "degu get"' : "name a directory";
-    throw new Failure(`${files.name(names)} is ${what}: ${advice}`);
+  if (!isDownload && await files.list([]) === null) throw await files.missingFailure(path.names);
+  if (!isDownload) checkNotReserved(path.names, files.name(path.names));
+  const remoteEntry = isDownload
+    ? await files.findOrFail(path.names)
+    : await files.find(path.names);
+  if (remoteEntry === null) await files.checkParents(path.names);
+  const names = remoteEntry?.names ?? path.names;
+  if (remoteEntry !== null && remoteEntry.kind !== "directory") {
+    const kindText = remoteEntry.kind === "file" ? "a file" : OTHER_REASONS[remoteEntry.reason!];
+    const advice = isDownload ? 'get it with "degu get"' : "name a directory";
+    throw new Failure(`${files.name(names)} is ${kindText}: ${advice}`);
   }
-  const both = { dryRun, settled };
-  const filter = ({ path, kind }: TreeEntry) => !list.ignores(path, kind === "directory");
+  const commonOptions = { dryRun, settled };
+  const filter = ({ path, kind }: TreeEntry) => !ignoreList.ignores(path, kind === "directory");
   const options = move
     ? {
-      ...both,
+      ...commonOptions,
       move,
       // Keep the list: without it the next run would move the files that this run leaves out.
       filter: (entry: TreeEntry) =>
         !(entry.path.length === 1 && isIgnoreFile(entry.path[0]!)) && filter(entry),
     } as const
     : {
-      ...both,
+      ...commonOptions,
       compare: checksum ? "digest" : "time",
       delete: deletes,
       deleteAll,
       maxDelete,
       filter,
     } as const;
-  const onPlan = () => list.checkUnchanged();
+  const onPlan = () => ignoreList.checkUnchanged();
   await transfers.copy([[files, [{ names, root, listsUnchanged: false, onPlan, options }]]]);
   return transfers.finish();
 }
 
 /** Refuses options that contradict `--move`, which does not list the second directory. */
-function checkMove(options: SyncOptions, isToHere: boolean): void {
+function checkMove(options: SyncOptions, isDownload: boolean): void {
   if (options.move !== true) return;
-  if (isToHere) {
+  if (isDownload) {
     throw new Failure(
       '--move empties a directory of this device: run it there, or copy first, and then run "degu rm -r"',
       "USAGE",

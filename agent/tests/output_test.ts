@@ -61,7 +61,7 @@ Deno.test("invisible characters become JSON escapes, which keep the same value",
 Deno.test("while a question is open only questions, errors and results are printed, then one line for the rest", () => {
   const hold = (count: number) => (output: Output) => {
     {
-      using _held = output.hold();
+      using _buffer = output.bufferMessages();
       output.draw("drawn");
       for (let i = 1; i <= count; i++) output.note(`note ${i}`);
       if (count > 0) output.warn("last");

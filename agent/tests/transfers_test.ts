@@ -250,7 +250,7 @@ function setUpCalls(
     server = {} as ServerOptions,
     endsAt = Infinity,
     onNote = () => {},
-    silence = 10_000,
+    stallMilliseconds = 10_000,
     skipped = NaN,
     retries = 3,
   } = {},
@@ -271,7 +271,7 @@ function setUpCalls(
       if (notes.push(text) === endsAt) stop.abort(new Error("stop"));
       onNote();
     },
-    { silence, retries },
+    { stallMilliseconds, retries },
   );
   return {
     serving,
@@ -356,7 +356,10 @@ Deno.test("while a peer is waited for, no silence is reported", async () => {
   });
   const connect = (options: ClientOptions) => Promise.resolve(serving.makeClient(options));
   const note = (text: string) => notes.push(text);
-  using connections = new PeerConnections(connect, stop.signal, note, { silence: 50, wait: 60 });
+  using connections = new PeerConnections(connect, stop.signal, note, {
+    stallMilliseconds: 50,
+    wait: 60,
+  });
   await assertRejects(() => connections.call(ask), Error, "stop");
   assertEquals([pauses, notes], [3, []]);
 });
@@ -383,7 +386,7 @@ function makeSilent(calls: number, onAnswer: () => unknown = () => {}) {
 
 Deno.test("a connection that is silent is dropped once the peer answers on another one, and the call goes on there", async () => {
   const { app, requests, ended } = makeSilent(1);
-  await using test = setUpCalls(app, { silence: 100 });
+  await using test = setUpCalls(app, { stallMilliseconds: 100 });
   await test.connections.call(ask);
   await within(Promise.all(ended), "the end of the silent connection");
   assertEquals(requests, ["DELETE", "GET", "DELETE"]);
@@ -411,7 +414,7 @@ Deno.test("a tree goes on where the peer answers once it is silent elsewhere, an
         pauses.note(text);
         notes.push(text);
       },
-      { silence: 54_321, retries: 1 },
+      { stallMilliseconds: 54_321, retries: 1 },
     );
     const copying = connections.copyTree((pool, retries, moved) =>
       trees.copy({ retries, connections: 1, onEvent: moved }, pool)
@@ -455,7 +458,7 @@ Deno.test("a tree that loses its connections says so, and is given up without pr
 
 Deno.test("a peer that is only busy gets twice as long each time", async () => {
   const { app, requests } = makeSilent(4);
-  await using test = setUpCalls(app, { silence: 10 });
+  await using test = setUpCalls(app, { stallMilliseconds: 10 });
   await test.connections.call(ask);
   assertEquals(requests.filter((method) => method === "DELETE").length, 5);
   assertEquals(
@@ -476,7 +479,7 @@ Deno.test("a connection on which anything moves while another one is tried, is k
     } else if (requests.length === 1) await asked.promise;
     return NOTHING;
   };
-  await using test = setUpCalls(app, { silence: 50 });
+  await using test = setUpCalls(app, { stallMilliseconds: 50 });
   await test.connections.call(ask);
   await test.connections.call(async (client) => {
     answered.resolve();
@@ -494,7 +497,7 @@ Deno.test("a silence of a call that must not be made twice is reported, and noth
     await answer.promise;
     return NOTHING;
   };
-  const options = { silence: 50, retries: 0, onNote: () => answer.resolve() };
+  const options = { stallMilliseconds: 50, retries: 0, onNote: () => answer.resolve() };
   await using test = setUpCalls(app, options);
   await test.connections.call(ask);
   assertEquals([requests, test.clients(), test.notes], [
