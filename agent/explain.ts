@@ -14,7 +14,7 @@ import { TransferError } from "@degu/degu/files";
 import type { LogDetails, Logger, LogLevel } from "@degu/degu/server";
 import { codeOf, errorCodeOf, Failure, type FailureOptions, isUnreachable } from "./failure.ts";
 import { HOSTS, mayUseMdns } from "./mdns_permissions.ts";
-import { MAX_NUMBERS } from "./numbers.ts";
+import { MAX_NUMBERS } from "./number_prompt.ts";
 import { formatBytes } from "./output.ts";
 import { SYSTEM_ERROR, systemProblem } from "./system_errors.ts";
 

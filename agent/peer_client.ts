@@ -9,7 +9,7 @@ import type { Context } from "./command.ts";
 import { exitCodeOf, Failure, NoAddressFailure, REFUSED } from "./failure.ts";
 import { findAddresses } from "./mdns.ts";
 import { mayUseMdns } from "./mdns_permissions.ts";
-import { loggerOf } from "./own_device.ts";
+import { loggerOf } from "./open_device.ts";
 
 /**
  * The time-out for one address. All addresses are tried concurrently, and a user waits for the

@@ -83,10 +83,10 @@ class StallDetector {
   /** Aborted when the stall ends; `null` without a stall. */
   #stallController: AbortController | null = null;
 
-  /** @param onSilence Gets a signal that is aborted when the stall has ended. */
-  constructor(limit: number, onSilence: (ended: AbortSignal) => void) {
+  /** @param onStall Gets a signal that is aborted when the stall has ended. */
+  constructor(limit: number, onStall: (ended: AbortSignal) => void) {
     this.limit = limit;
-    this.#onStall = onSilence;
+    this.#onStall = onStall;
   }
 
   async watch<T>(call: () => Promise<T>): Promise<T> {
@@ -130,7 +130,7 @@ export class PeerConnections implements Disposable {
   readonly #signal: AbortSignal;
   readonly #note: (text: string) => void;
   readonly #retries: number;
-  readonly #stall: StallDetector;
+  readonly #stallDetector: StallDetector;
   readonly #waitMilliseconds: number;
   /** The client of all new connections, from the first on. */
   #currentClient: SharedClient | null = null;
@@ -155,7 +155,7 @@ export class PeerConnections implements Disposable {
     this.#signal = signal;
     this.#note = note;
     this.#retries = retries;
-    this.#stall = new StallDetector(stallMilliseconds, (ended) => this.#onStall(ended));
+    this.#stallDetector = new StallDetector(stallMilliseconds, (ended) => this.#onStall(ended));
     this.#waitMilliseconds = wait * 1000;
     setTransferTraits(this.#pool, {
       onTreeRetry: (event, restart) => this.#onTreeRetry(event, restart),
@@ -167,7 +167,7 @@ export class PeerConnections implements Disposable {
    * not retried, but `wait` applies.
    */
   call<T>(action: (pool: ConnectionPool, onProgress: OnProgress) => Promise<T>): Promise<T> {
-    return this.#stall.watch(async () => {
+    return this.#stallDetector.watch(async () => {
       for (;;) {
         const client = this.#getClient();
         try {
@@ -188,7 +188,9 @@ export class PeerConnections implements Disposable {
   copyTree<T>(
     copy: (pool: ConnectionPool, retries: number, onProgress: () => void) => Promise<T>,
   ): Promise<T> {
-    return this.#stall.watch(() => copy(this.#pool, this.#retries, () => this.#onProgress()));
+    return this.#stallDetector.watch(() =>
+      copy(this.#pool, this.#retries, () => this.#onProgress())
+    );
   }
 
   #getClient(): SharedClient {
@@ -200,17 +202,17 @@ export class PeerConnections implements Disposable {
     const { signal: attemptSignal = this.#signal } = options ?? {};
     const signal = AbortSignal.any([this.#signal, attemptSignal]);
     for (const startedAt = performance.now();;) {
-      const client = this.#getClient();
+      const shared = this.#getClient();
       try {
-        return await (await client.client).connect(options);
+        return await (await shared.client).connect(options);
       } catch (error) {
         signal.throwIfAborted();
-        if (client.isDropped) continue;
+        if (shared.isDropped) continue;
         const remaining = Math.max(startedAt, this.#lastProgressAt ?? startedAt) +
           this.#waitMilliseconds - performance.now();
         if (!isPeerOffline(error) || remaining <= 0) throw error;
         // A new client searches again, and may find other addresses.
-        this.#drop(client);
+        this.#drop(shared);
         this.#waitingCount++;
         await pause(Math.min(remaining, RECONNECT_MILLISECONDS), signal).finally(() =>
           this.#waitingCount--
@@ -261,14 +263,14 @@ export class PeerConnections implements Disposable {
     restart();
   }
 
-  #drop(shared: SharedClient): void {
-    shared.drop();
-    if (this.#currentClient === shared) this.#currentClient = null;
+  #drop(client: SharedClient): void {
+    client.drop();
+    if (this.#currentClient === client) this.#currentClient = null;
   }
 
   #onProgress(): void {
     this.#lastProgressAt = performance.now();
-    this.#stall.onProgress();
+    this.#stallDetector.onProgress();
   }
 
   /** Processes the items, a few at a time; stops at the first error. */
@@ -285,14 +287,14 @@ export class PeerConnections implements Disposable {
         await work(item, anySignal);
       }
     };
-    // The first error is the one that `each` rejects with.
+    // Reject with the first error.
     const running = () => run().catch((error) => stopController.abort(error));
     await Promise.all(Array.from({ length: MAX_CONCURRENT_CALLS }, running));
     anySignal.throwIfAborted();
   }
 
   [Symbol.dispose](): void {
-    this.#stall.restart();
+    this.#stallDetector.restart();
     if (this.#currentClient !== null) this.#drop(this.#currentClient);
     this.#pool.close();
   }
@@ -301,10 +303,10 @@ export class PeerConnections implements Disposable {
     const client = this.#currentClient;
     // Without a running request, the calls are busy on this device.
     const isBusy = this.#pool.inUse > 0 && this.#waitingCount === 0;
-    if (client === null || !isBusy) return this.#stall.restart();
+    if (client === null || !isBusy) return this.#stallDetector.restart();
     // A call without retries keeps its connection.
     const action = this.#retries > 0 ? "connecting again" : "still waiting";
-    this.#note(`nothing has arrived for ${this.#stall.limit / 1000} s; ${action}`);
+    this.#note(`nothing has arrived for ${this.#stallDetector.limit / 1000} s; ${action}`);
     if (this.#retries > 0) this.#replace(client, ended);
   }
 
@@ -322,15 +324,15 @@ export class PeerConnections implements Disposable {
         .then(({ body }) => body?.cancel()).then(() => true, () => false);
       ended.removeEventListener("abort", drop);
       if (responds && !ended.aborted && this.#currentClient === stalled) {
-        this.#stall.limit *= 2;
+        this.#stallDetector.limit *= 2;
         this.#currentClient = replacement;
         this.#hasReplacedClient = true;
         stalled.drop();
       } else {
         replacement.drop();
-        await pause(this.#stall.limit, anySignal);
+        await pause(this.#stallDetector.limit, anySignal);
       }
     }
-    if (!anySignal.aborted) this.#stall.restart();
+    if (!anySignal.aborted) this.#stallDetector.restart();
   }
 }

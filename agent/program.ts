@@ -2,7 +2,7 @@
 
 import { type Command, CommanderError } from "commander";
 import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
-import { findHome } from "./own_device.ts";
+import { findHome } from "./open_device.ts";
 import { errorObject, explain } from "./explain.ts";
 import { exitCodeOf, FAILED, Failure, INTERRUPTED, InterruptedError } from "./failure.ts";
 import { Output, OutputClosedError, type Streams, writeToStream } from "./output.ts";

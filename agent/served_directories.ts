@@ -6,7 +6,7 @@ import { codeOf, Failure } from "./failure.ts";
 import { Inbox } from "./inbox.ts";
 import { checkWritable, nullIfNotFound, overlap } from "./local_paths.ts";
 import type { Output } from "./output.ts";
-import { homeDirectory } from "./own_device.ts";
+import { homeDirectory } from "./open_device.ts";
 
 /** The inbox of `--inbox` without a value; shells don't expand it in `--inbox=~/Inbox`, either. */
 export const DEFAULT_INBOX = "~/Inbox";

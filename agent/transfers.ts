@@ -14,7 +14,7 @@ import { join } from "./paths.ts";
 import type { Context } from "./command.ts";
 import { codeOf, type ErrorCode, Failure, isPeerOffline, isTransferError } from "./failure.ts";
 import { BREAKS_OFF, endsCommand, explainTransfer } from "./transfer_errors.ts";
-import { isIgnoreFile } from "./ignore.ts";
+import { isIgnoreFile } from "./ignore_list.ts";
 import type { DeviceDirectory } from "./local_paths.ts";
 import { explain } from "./explain.ts";
 import { type Output, OutputClosedError } from "./output.ts";

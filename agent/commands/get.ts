@@ -3,7 +3,7 @@
 import { dirname } from "node:path";
 import { resolve } from "../paths.ts";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
-import { openDevice } from "../own_device.ts";
+import { openDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
 import { directoryPathIn, downloadJobOf, findTarget, pathIn } from "../download_target.ts";
 import { findDeviceDirectory } from "../local_paths.ts";

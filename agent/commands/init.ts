@@ -2,7 +2,7 @@
 
 import { Device } from "@degu/degu/device";
 import type { AgentCommand, Context } from "../command.ts";
-import { defaultName, loggerOf, openIfCreated } from "../own_device.ts";
+import { defaultName, loggerOf, openIfCreated } from "../open_device.ts";
 import { Failure, toUsageFailure } from "../failure.ts";
 
 export function addInit(program: AgentCommand): void {

@@ -7,8 +7,8 @@ import {
   servingAddresses,
 } from "../addresses.ts";
 import { type AgentCommand, type Context, parseSeconds, repeated } from "../command.ts";
-import { openOrCreateDevice } from "../own_device.ts";
-import { ShownInvitation } from "../inviting.ts";
+import { openOrCreateDevice } from "../open_device.ts";
+import { ShownInvitation } from "../shown_invitation.ts";
 import { OutputClosedError } from "../output.ts";
 
 interface Options extends PairingOptions {

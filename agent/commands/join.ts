@@ -3,8 +3,8 @@
 import { formatAddress } from "@degu/degu/base";
 import { type PairingOptions, servingAddresses } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
-import { openOrCreateDevice } from "../own_device.ts";
-import { joinByLine } from "../joining.ts";
+import { openOrCreateDevice } from "../open_device.ts";
+import { joinByLine } from "../join_device.ts";
 
 export function addJoin(program: AgentCommand): void {
   program.command("join")

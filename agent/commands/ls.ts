@@ -2,7 +2,7 @@
 
 import type { DirectoryEntry } from "@degu/degu/files";
 import type { AgentCommand, Context } from "../command.ts";
-import { openDevice } from "../own_device.ts";
+import { openDevice } from "../open_device.ts";
 import { formatBytes } from "../output.ts";
 import { OTHER_REASONS, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 

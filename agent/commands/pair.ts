@@ -8,12 +8,12 @@ import {
   servingAddresses,
 } from "../addresses.ts";
 import { type AgentCommand, type Context, repeated } from "../command.ts";
-import { openOrCreateDevice } from "../own_device.ts";
+import { openOrCreateDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
-import { describeThisDevice } from "../inviting.ts";
-import { joinByNumber } from "../joining.ts";
-import { pairByDiscovery } from "../meeting.ts";
-import { NumberPrompt } from "../numbers.ts";
+import { describeThisDevice } from "../shown_invitation.ts";
+import { joinByNumber } from "../join_device.ts";
+import { pairByDiscovery } from "../pair_session.ts";
+import { NumberPrompt } from "../number_prompt.ts";
 
 interface Options extends PairingOptions {
   readonly listen?: HostOrScopedAddress[];

@@ -4,7 +4,7 @@
 
 import { describeArgumentError, formatAddress } from "@degu/degu/base";
 import type { AgentCommand, Context } from "../command.ts";
-import { openDevice } from "../own_device.ts";
+import { openDevice } from "../open_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { nameKey } from "../inbox.ts";

@@ -3,7 +3,7 @@
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import type { AgentCommand, Context } from "../command.ts";
-import { openDevice } from "../own_device.ts";
+import { openDevice } from "../open_device.ts";
 import { openClient, readJson } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import type { ServerInfo } from "./serve.ts";

@@ -4,7 +4,7 @@ import { basename, dirname } from "node:path";
 import { isDeviceName } from "@degu/degu/device";
 import { upload } from "@degu/degu/files";
 import { type AgentCommand, checkSettled, type Context } from "../command.ts";
-import { openDevice } from "../own_device.ts";
+import { openDevice } from "../open_device.ts";
 import { EXISTS_AT_PEER } from "../explain.ts";
 import { Failure } from "../failure.ts";
 import {

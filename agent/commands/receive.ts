@@ -10,15 +10,15 @@ import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS, readJson } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { Failure, isPeerOffline } from "../failure.ts";
-import { joinByLine, joinSender, UNATTENDED_TIMEOUT_SECONDS } from "../joining.ts";
+import { joinByLine, joinSender, UNATTENDED_TIMEOUT_SECONDS } from "../join_device.ts";
 import { directoryPathIn, downloadJobOf, findTarget, pathIn } from "../download_target.ts";
 import { checkWritable, findDeviceDirectory, nullIfNotFound } from "../local_paths.ts";
-import { NumberPrompt } from "../numbers.ts";
+import { NumberPrompt } from "../number_prompt.ts";
 import { formatBytes } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
 import { RemoteFiles } from "../remote_files.ts";
-import { DONE_URI, END_URI, type SentEntry } from "../sending.ts";
-import { TemporaryDevice } from "../own_device.ts";
+import { DONE_URI, END_URI, type SentEntry } from "../send_session.ts";
+import { TemporaryDevice } from "../open_device.ts";
 import { Transfers } from "../transfers.ts";
 
 interface Options {

@@ -2,7 +2,7 @@
 
 import { deleteFile, listTree, TransferError, type TreeEntry } from "@degu/degu/files";
 import type { AgentCommand, Context } from "../command.ts";
-import { openDevice } from "../own_device.ts";
+import { openDevice } from "../open_device.ts";
 import { codeOf, FAILED, Failure, hasStatus, isTransferError } from "../failure.ts";
 import { checkDeleting } from "../local_paths.ts";
 import { checkNotReserved } from "../remote_files.ts";

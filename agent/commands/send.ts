@@ -10,12 +10,12 @@ import {
   withNextPort,
 } from "../addresses.ts";
 import { type AgentCommand, type Context, parseSeconds } from "../command.ts";
-import { loggerOf, TemporaryDevice } from "../own_device.ts";
+import { loggerOf, TemporaryDevice } from "../open_device.ts";
 import { Failure } from "../failure.ts";
-import { ShownInvitation } from "../inviting.ts";
+import { ShownInvitation } from "../shown_invitation.ts";
 import { nullIfNotFound } from "../local_paths.ts";
-import { NumberPrompt } from "../numbers.ts";
-import { findSources, SendSession } from "../sending.ts";
+import { NumberPrompt } from "../number_prompt.ts";
+import { findSources, SendSession } from "../send_session.ts";
 import { ServeEvents } from "../serve_events.ts";
 
 export function addSend(program: AgentCommand): void {

@@ -15,7 +15,7 @@ import { join } from "../paths.ts";
 import { pause } from "../pause.ts";
 import { DEFAULT_PORT, isForOthers, listen, parseListenAddress } from "../addresses.ts";
 import { type AgentCommand, type Context, parseOnce, repeated } from "../command.ts";
-import { loggerOf, openOrCreateDevice } from "../own_device.ts";
+import { loggerOf, openOrCreateDevice } from "../open_device.ts";
 import { explainingLogger, type PeerRequest } from "../explain.ts";
 import { Inbox, refusalOf } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";

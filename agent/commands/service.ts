@@ -5,7 +5,7 @@ import { type Address, formatAddress } from "@degu/degu/base";
 import { join, realPath } from "../paths.ts";
 import { DEFAULT_PORT, isForOthers, isUnixAddress } from "../addresses.ts";
 import { AgentCommand, type Context, type Run } from "../command.ts";
-import { openDevice, openOrCreateDevice } from "../own_device.ts";
+import { openDevice, openOrCreateDevice } from "../open_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure } from "../failure.ts";

@@ -3,18 +3,18 @@
 import { InvalidArgumentError } from "commander";
 import type { TreeEntry } from "@degu/degu/files";
 import { type AgentCommand, type Context, parseSeconds, repeated } from "../command.ts";
-import { openDevice } from "../own_device.ts";
+import { openDevice } from "../open_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { checkNotReserved } from "../remote_files.ts";
-import { IGNORE_FILE, IgnoreList, isIgnoreFile } from "../ignore.ts";
+import { IGNORE_FILE, IgnoreList, isIgnoreFile } from "../ignore_list.ts";
 import {
   checkDeleting,
   findDeviceDirectory,
   nullIfNotFound,
   wildcardHint,
 } from "../local_paths.ts";
-import { repeatRuns } from "../runs.ts";
+import { repeatRuns } from "../repeat_runs.ts";
 import {
   isRemotePath,
   OTHER_REASONS,

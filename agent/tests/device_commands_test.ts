@@ -1,6 +1,6 @@
 /** degu init, id, peers, rename, forget, invite, join and completions. */
-import { defaultName } from "@degu/internal/agent/own_device.ts";
-import { formatCountdown } from "@degu/internal/agent/inviting.ts";
+import { defaultName } from "@degu/internal/agent/open_device.ts";
+import { formatCountdown } from "@degu/internal/agent/shown_invitation.ts";
 import { isDeviceName } from "@degu/internal/device/identity/names.ts";
 import {
   agentCommand,

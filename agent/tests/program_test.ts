@@ -242,7 +242,7 @@ Deno.test("without the permission to list them no address is sent, and a message
 
 // What every command is given.
 
-const FIND_HOME = `import { findHome } from "./agent/own_device.ts";
+const FIND_HOME = `import { findHome } from "./agent/open_device.ts";
 const found = [];
 for (const [state, home] of [["/s", "/h"], ["s", "/h"], ["", "/h"], ["", "h"], ["", ""]]) {
   Deno.env.set("XDG_STATE_HOME", state);

@@ -1,5 +1,5 @@
 /** degu send and degu receive: once, without pairing. */
-import { DONE_URI, END_URI, findSources, SendSession } from "@degu/internal/agent/sending.ts";
+import { DONE_URI, END_URI, findSources, SendSession } from "@degu/internal/agent/send_session.ts";
 import { createHash } from "node:crypto";
 import { json, reply } from "@degu/degu";
 import { Device } from "@degu/degu/device";

@@ -1,7 +1,7 @@
 /** What the program does otherwise on Windows, as far as that shows on every system. */
 import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
 import { pathIn } from "@degu/internal/agent/download_target.ts";
-import { findHome, homeDirectory } from "@degu/internal/agent/own_device.ts";
+import { findHome, homeDirectory } from "@degu/internal/agent/open_device.ts";
 import { isRemotePath, parseRemotePath } from "@degu/internal/agent/remote_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";

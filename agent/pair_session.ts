@@ -14,7 +14,7 @@ import {
 import { pause } from "./pause.ts";
 import type { HostOrScopedAddress } from "./addresses.ts";
 import type { Context } from "./command.ts";
-import { loggerOf } from "./own_device.ts";
+import { loggerOf } from "./open_device.ts";
 import { NOT_CONFIRMED_HERE, notConfirmedThere, RUN_BOTH_AGAIN } from "./explain.ts";
 import { Failure, toUsageFailure } from "./failure.ts";
 import {
@@ -23,10 +23,10 @@ import {
   isReachableFromNetwork,
   openInvitation,
   showCountdown,
-} from "./inviting.ts";
-import { isExpectedDevice } from "./joining.ts";
+} from "./shown_invitation.ts";
+import { isExpectedDevice } from "./join_device.ts";
 import { type DiscoveredService, discoverServices, PAIR_SERVICE, shortId } from "./mdns.ts";
-import { MAX_NUMBERS, type NumberPrompt } from "./numbers.ts";
+import { MAX_NUMBERS, type NumberPrompt } from "./number_prompt.ts";
 
 /** The duration of the discovery before the first number, so that all nearby devices are known. */
 const DISCOVERY_MILLISECONDS = 3000;
@@ -56,14 +56,14 @@ export interface PairSessionOptions {
 export async function pairByDiscovery(
   context: Context,
   device: Device,
-  questions: NumberPrompt,
+  prompt: NumberPrompt,
   options: PairSessionOptions,
 ): Promise<Peer> {
-  const meeting = new PairSession(context, device, questions, options);
-  const confirm = (question: PairingQuestion) => meeting.askAboutJoiner(question);
+  const session = new PairSession(context, device, prompt, options);
+  const confirm = (question: PairingQuestion) => session.askAboutJoiner(question);
   const inviteOptions = { ...options, seconds: TOTAL_TIMEOUT_SECONDS, confirm };
   await using invitation = await openInvitation(context, device, inviteOptions);
-  return await meeting.run(invitation);
+  return await session.run(invitation);
 }
 
 /** A device that was announced. */
@@ -76,7 +76,7 @@ interface DiscoveredDevice {
 class PairSession {
   readonly #context: Context;
   readonly #device: Device;
-  readonly #questions: NumberPrompt;
+  readonly #prompt: NumberPrompt;
   readonly #options: PairSessionOptions;
   /** The time of the first number. */
   #discoveryEndsAt = -Infinity;
@@ -108,12 +108,12 @@ class PairSession {
   constructor(
     context: Context,
     device: Device,
-    questions: NumberPrompt,
+    prompt: NumberPrompt,
     options: PairSessionOptions,
   ) {
     this.#context = context;
     this.#device = device;
-    this.#questions = questions;
+    this.#prompt = prompt;
     this.#options = options;
     this.#closeSignal = AbortSignal.any([context.signal, this.#closeController.signal]);
   }
@@ -221,7 +221,7 @@ class PairSession {
       );
     this.#context.output.ask(`${count} other devices run "degu pair":`);
     const question = "which one do you mean? Type its number, and press Enter:";
-    this.#chosenId = await this.#questions.choose(list, question, this.#closeSignal);
+    this.#chosenId = await this.#prompt.choose(list, question, this.#closeSignal);
     this.#closeSignal.throwIfAborted();
     if (this.#chosenId !== null) return this.#noteDisappearance(this.#chosenId);
     throw new Failure(`${count} devices were found, and none was chosen: run "degu pair" again`);
@@ -350,7 +350,7 @@ class PairSession {
     this.#stopAnnouncing();
     const { signal } = question;
     // An aborted question rejects.
-    const isYes = await this.#questions.confirm(question).catch(() => false);
+    const isYes = await this.#prompt.confirm(question).catch(() => false);
     const onEnd = () => this.#onUnconfirmed(question, questionEnded);
     if (signal.aborted) onEnd();
     else if (isYes) signal.addEventListener("abort", onEnd, { once: true });

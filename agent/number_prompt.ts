@@ -27,8 +27,8 @@ export const MAX_NUMBERS = 5;
 const CTRL_C = "\x03";
 /** The character of Ctrl-D, which does not end the input of a terminal in raw mode. */
 const CTRL_D = "\x04";
-/** Longer than any answer that counts. */
-const MAX_ANSWER = 20;
+/** Longer than any valid reply. */
+const MAX_REPLY_LENGTH = 20;
 
 /** The questions of one command on its terminal. */
 export class NumberPrompt {
@@ -128,14 +128,14 @@ export class NumberPrompt {
       else if (key === "\b" || key === "\x7f") {
         if (typed !== "") this.#output.echo("\b \b");
         typed = typed.slice(0, -1);
-      } else if (/^[ -~]$/.test(key) && typed.length < MAX_ANSWER) {
+      } else if (/^[ -~]$/.test(key) && typed.length < MAX_REPLY_LENGTH) {
         typed += key;
         this.#output.echo(key);
       }
     };
-    const answer = await promise;
+    const reply = await promise;
     this.#output.echo("\n");
-    return answer;
+    return reply;
   }
 
   /** Reads until the command ends, so that keys between two questions are dropped. */

@@ -10,11 +10,11 @@ import {
 } from "@degu/degu/device";
 import { isForOthers, openAtEveryAddress, toListenFailure } from "./addresses.ts";
 import type { Context } from "./command.ts";
-import { loggerOf } from "./own_device.ts";
+import { loggerOf } from "./open_device.ts";
 import { Failure, toUsageFailure } from "./failure.ts";
 import { Announcement, type PAIR_SERVICE, SEND_SERVICE } from "./mdns.ts";
 import { mayUseMdns } from "./mdns_permissions.ts";
-import type { NumberPrompt } from "./numbers.ts";
+import type { NumberPrompt } from "./number_prompt.ts";
 
 export interface InvitationPrompt {
   readonly options: Omit<InviteOptions, "confirm" | "signal">;

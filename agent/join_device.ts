@@ -11,7 +11,7 @@ import {
   type Peer,
 } from "@degu/degu/device";
 import type { Context } from "./command.ts";
-import { loggerOf } from "./own_device.ts";
+import { loggerOf } from "./open_device.ts";
 import { Failure, toUsageFailure } from "./failure.ts";
 import {
   type DiscoveredService,
@@ -20,7 +20,7 @@ import {
   SEND_SERVICE,
   shortId,
 } from "./mdns.ts";
-import type { NumberPrompt } from "./numbers.ts";
+import type { NumberPrompt } from "./number_prompt.ts";
 import type { Output } from "./output.ts";
 
 /** How long to collect senders before joining one. */

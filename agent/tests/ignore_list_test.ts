@@ -1,5 +1,5 @@
 /** Lines as in .gitignore: what they leave out of a tree, and which lists can be read. */
-import { IgnoreList } from "@degu/internal/agent/ignore.ts";
+import { IgnoreList } from "@degu/internal/agent/ignore_list.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
