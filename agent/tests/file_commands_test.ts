@@ -13,7 +13,7 @@ import {
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
 import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { makeLinks } from "@degu/testing/special_files.ts";
+import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
 import {
   assert,
@@ -538,6 +538,7 @@ Deno.test("rm -r removes a directory with everything in it, the innermost first,
   ]);
   assertEquals(await content(inbox), {});
   await files.fail(1, "is not there", "rm", "-r", "camera:none");
+  if (!HAS_LINKS) return;
   // What can't be removed is named, and stays with its directories.
   await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });
   await makeLinks({ [`${inbox}/top/sub/link`]: "/nowhere" });

@@ -16,7 +16,7 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
-import { makeLinks } from "@degu/testing/special_files.ts";
+import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import {
   assert,
@@ -132,14 +132,15 @@ Deno.test("a directory is served unless it contains a device's keys, under any n
   for (const path of ["state/home/inside", "state/home-2", "share"]) {
     await Deno.mkdir(at(path), { recursive: true });
   }
-  await makeLinks({ [at("link")]: at("state"), [at("other")]: at("share") });
+  if (HAS_LINKS) await makeLinks({ [at("link")]: at("state"), [at("other")]: at("share") });
   const home = at("state", "home");
   const share = await realPath(at("share"));
-  for (const path of ["share", "other"]) {
+  for (const path of HAS_LINKS ? ["share", "other"] : ["share"]) {
     assertEquals(await checkServed(at(path), home), share);
   }
   await checkServed(at("state", "home-2"), home);
-  for (const path of ["state", "state/home", "state/home/inside", "link", ".", "link/home"]) {
+  const links = HAS_LINKS ? ["link", "link/home"] : [];
+  for (const path of ["state", "state/home", "state/home/inside", ".", ...links]) {
     const error = await assertRejects(
       () => checkServed(at(path), home),
       Failure,

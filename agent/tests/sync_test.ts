@@ -5,7 +5,7 @@ import type { RunningAgent } from "@degu/testing/agents.ts";
 import { skipPauses, steppedTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
+import { HAS_LINKS, makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { content, entries, fill } from "@degu/testing/directories.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -158,10 +158,12 @@ test("--exclude and the .deguignore of the directory here leave things out, at b
   assertEquals((await content(target))["old.o"], "9");
   // A link to nothing, as to a disk that is not mounted.
   await Deno.remove(`${here}/.deguignore`);
-  await makeLinks({ [`${here}/.deguignore`]: "none" });
-  assertEquals((await sync(["--delete"])).code, 1);
-  assertEquals((await content(target))["old.o"], "9");
-  await Deno.remove(`${here}/.deguignore`);
+  if (HAS_LINKS) {
+    await makeLinks({ [`${here}/.deguignore`]: "none" });
+    assertEquals((await sync(["--delete"])).code, 1);
+    assertEquals((await content(target))["old.o"], "9");
+    await Deno.remove(`${here}/.deguignore`);
+  }
   await Deno.writeFile(`${here}/.deguignore`, new Uint8Array([0xff, 0xfe, 0x2a, 0, 0x0a, 0]));
   assertEquals((await sync(["--delete"])).code, 1);
   assertEquals((await content(target))["old.o"], "9");

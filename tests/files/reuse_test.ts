@@ -19,7 +19,7 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay, passOn, Relay } from "@degu/testing/cutting_relay.ts";
 import { entries, entriesWithParts, mode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { makeLinks } from "@degu/testing/special_files.ts";
+import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { partsOf, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { type Answer, both, changing, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
@@ -428,8 +428,6 @@ both("a source that changes after it was compared is copied as it is then", asyn
   await trees.copy();
   assertEquals(copied(), sha256Of(OTHER));
 });
-
-const HAS_LINKS = Deno.build.os !== "windows";
 
 /** An app that serves a directory `tree` with a file `old`, and things that no peer may read. */
 async function makeApp(options: FilesOptions = {}) {

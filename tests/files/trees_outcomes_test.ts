@@ -1,7 +1,7 @@
 /** downloadTree and uploadTree: what becomes of each path, in rows that both of them run. */
 import type { TransferError, TreeEntry, TreeOptions, TreeResult } from "@degu/degu/files";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
-import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { HAS_LINKS, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
 
@@ -438,8 +438,7 @@ const stock = await tempDir();
 const links = [...rows, ...rows].flatMap(([, source, target]) => entriesOf(`${source} ${target}`))
   .flatMap(({ link }, i) => link === null ? [] : { path: `${stock.path}/${i}`, link });
 // On Windows those rows alone fail.
-const hasLinks = Deno.build.os !== "windows";
-if (hasLinks) await makeLinks(Object.fromEntries(links.map(({ path, link }) => [path, link])));
+if (HAS_LINKS) await makeLinks(Object.fromEntries(links.map(({ path, link }) => [path, link])));
 const hasFifo = await makeFifo(`${stock.path}/fifo`);
 addEventListener("unload", () => Deno.removeSync(stock.path, { recursive: true }));
 

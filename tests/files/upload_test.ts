@@ -19,7 +19,7 @@ import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { HAS_LINKS, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { partsOf, randomBytes, serveFiles, visible } from "@degu/testing/transferring.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
@@ -87,8 +87,8 @@ Deno.test("what is no file of this device is refused before a connection is made
   const { client, here } = files;
   const file = `${here}/file`;
   await Deno.writeTextFile(file, "content");
-  await makeLinks({ [`${here}/link`]: "file", [`${here}/up`]: "." });
-  for (const directory of [here, `${here}/up`]) {
+  if (HAS_LINKS) await makeLinks({ [`${here}/link`]: "file", [`${here}/up`]: "." });
+  for (const directory of HAS_LINKS ? [here, `${here}/up`] : [here]) {
     const uploading = () => upload(client, directory, "/f");
     await assertRejects(uploading, Deno.errors.IsADirectory, "one by one");
   }
@@ -101,7 +101,7 @@ Deno.test("what is no file of this device is refused before a connection is made
   const signal = AbortSignal.abort(reason);
   assertEquals(await assertRejects(() => upload(client, file, "/f", { signal }), Error), reason);
   assertEquals(await visible(files.there), []);
-  assertEquals((await upload(client, `${here}/link`, "/f")).total, 7);
+  if (HAS_LINKS) assertEquals((await upload(client, `${here}/link`, "/f")).total, 7);
 });
 
 Deno.test("the URI of a directory is refused before a connection is made", async () => {

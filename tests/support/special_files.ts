@@ -11,6 +11,9 @@ function run(line: string, ...args: string[]): Promise<CommandEnd> {
   return runCommand(["bash", "-c", line, ...args]);
 }
 
+/** Whether tests can make links: on Windows that needs more than a permission, and Wine makes none. */
+export const HAS_LINKS = Deno.build.os !== "windows";
+
 /** Makes symbolic links: to a target, by path. */
 export async function makeLinks(links: Readonly<Record<string, string>>): Promise<void> {
   const line = 'while [ $# -gt 0 ]; do ln -sn -- "$2" "$1" || exit; shift 2; done';
