@@ -341,7 +341,7 @@ export function isCut(error: unknown): boolean {
 }
 
 /** Whether a list was cut, or ended here, since a directory was removed or replaced meanwhile. */
-export function isOvertaken(error: unknown): boolean {
+export function hasListChanged(error: unknown): boolean {
   if (!(error instanceof TransferError)) return false;
   return error.code === "BAD_LIST" ? isCut(error.cause) : error.code === "CHANGED";
 }
@@ -356,7 +356,7 @@ export function hasChanged(error: unknown): boolean {
 const FINAL_STATUSES: ReadonlySet<number> = new Set([401, 405]);
 
 /** Whether every other file would fail with the same error. */
-export function endsAll(error: unknown): boolean {
+export function isFatal(error: unknown): boolean {
   if (!isOfTransfer(error)) {
     return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);
   }

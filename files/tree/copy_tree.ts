@@ -23,14 +23,14 @@ import { retryIf } from "../../net/retry.ts";
 import type { TreeEntry } from "../entries.ts";
 import { pathOf, type TreeResult } from "../options.ts";
 import { traitsOf } from "../transfer/client.ts";
-import { isOvertaken, unexpectedResponse } from "../transfer_error.ts";
+import { hasListChanged, unexpectedResponse } from "../transfer_error.ts";
 import { rethrowIfFatal, TreeAttempt } from "./attempt.ts";
 import { TreeDeletions } from "./deletions.ts";
 import { FileCopier } from "./file_copier.ts";
 import { checkTreeOptions, type TreeSettings, type UploadTreeOptions } from "./options.ts";
 import { MAX_SKEW_MILLISECONDS } from "./outbox.ts";
 import { type FirstStamps, NameConflicts } from "./name_conflicts.ts";
-import { type CopyTask, findBasisFiles, isSmall, Plan } from "./plan.ts";
+import { type CopyTask, findBasisFiles, Plan } from "./plan.ts";
 import { treeUriOf } from "./remote_list.ts";
 import { TreeReport } from "./report.ts";
 import type { ListedTree } from "./sides.ts";
@@ -98,7 +98,7 @@ export async function copyTree(
     throw report.brokenOff.error;
   };
   const mayRetry = (error: unknown) =>
-    isUsable && !report.hasThrown && (isTransient(error) || isOvertaken(error));
+    isUsable && !report.hasThrown && (isTransient(error) || hasListChanged(error));
   try {
     await retryIf(attemptOnce, { when: mayRetry, retries, signal, onRetry });
   } catch (error) {
@@ -176,7 +176,7 @@ class TreeCopy {
         const { first: { client }, settings } = this.#attempt;
         settings.signal.throwIfAborted();
         const isLast = lists === MAX_LISTS || !client.isUsable;
-        if (isLast || !isOvertaken(error)) throw error;
+        if (isLast || !hasListChanged(error)) throw error;
       }
     }
   }
@@ -221,10 +221,8 @@ class TreeCopy {
     for (const task of plan.copies) {
       const { node } = task;
       const above = directoryAbove(node, failed);
-      if (above !== null) report.failed(node, missingDirectoryError(node, failed.get(above)));
-      else if (this.#names.isUnlisted && settings.replace && !isSmall(task)) {
-        tasks.push({ ...task, condition: "any" });
-      } else tasks.push(task);
+      if (above === null) tasks.push(task);
+      else report.failed(node, missingDirectoryError(node, failed.get(above)));
     }
     const isReplacing = settings.move && settings.replace;
     const conflicts = await this.#copier.copyAll(

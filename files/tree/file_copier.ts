@@ -7,7 +7,7 @@ import { StatusError } from "../../client.ts";
 import { Refusal } from "../refusal.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
-import { endsAll, hasChanged, isCut, TransferError } from "../transfer_error.ts";
+import { hasChanged, isCut, isFatal, TransferError } from "../transfer_error.ts";
 import type { TreeAttempt, TreeWorker } from "./attempt.ts";
 import { BATCH_FILES } from "./bundle_requests.ts";
 import { type BasisFiles, type CopyTask, isSmall, UNSETTLED } from "./plan.ts";
@@ -241,7 +241,7 @@ export class FileCopier {
         return await target.putSingle(task, source, settings, basis);
       } catch (error) {
         signal.throwIfAborted();
-        if (endsAll(error) || !client.isUsable) throw error;
+        if (isFatal(error) || !client.isUsable) throw error;
         if (isConflict(error) && group === null && condition !== "same") {
           meter(0);
           // The first attempt has sent no byte: nothing of the file has arrived.

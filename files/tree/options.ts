@@ -108,9 +108,9 @@ export interface TreeOptions {
    * of the tree has overtaken, 0 or more, or `Infinity`. Each time both ends are listed anew, after
    * the waits of `retry`. A file whose transfer broke off is such an error once all others were
    * copied. A complete file starts the count again, and so do 64 KiB of a file with which a later
-   * attempt goes on. The result and the events are those of the whole call: each file is told once,
-   * `"plan"` comes once, `maxDelete` counts for all of it, and what is skipped or has failed is
-   * told at the end.
+   * attempt goes on. The result and the events are those of the whole call: each file is reported
+   * once, `"plan"` comes once, `maxDelete` counts for all of it, and what is skipped or has failed
+   * is reported at the end.
    *
    * @default {0}
    */

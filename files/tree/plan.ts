@@ -32,7 +32,7 @@ export type Condition =
   | "listed"
   /** Only a file with the same content. */
   | "same"
-  /** Whatever has the name: no list says what that is, or it can't be read. */
+  /** Whatever has the name: it can't be listed, or read. */
   | "any";
 
 /** A file that is to be copied. */

@@ -28,8 +28,8 @@ import { FileUpload, nameFile } from "../transfer/upload.ts";
 import {
   changedWhileMoved,
   deletesNothing,
-  endsAll,
   hasStatus,
+  isFatal,
   isOfTransfer,
   responseError,
   TransferError,
@@ -167,7 +167,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     try {
       return (await askDigest(this.#client, this.#uriOf(path))).sha256;
     } catch (error) {
-      if (!isOfTransfer(error) || endsAll(error) || !this.#client.isUsable) throw error;
+      if (!isOfTransfer(error) || isFatal(error) || !this.#client.isUsable) throw error;
       return null;
     }
   }
@@ -331,7 +331,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const listed = listedFileOf(task);
     const seen = listed === null ? undefined : stampOf(listed.size, listed.modified);
     // The list of the target shows what may be reused; without it, the server is asked.
-    const known = move ? {} : { beginning: basis && this.#beginningOf(basis) };
+    const known = move ? {} : { beginning: basis && this.#basisOf(basis) };
     // The caller decides about a name that is taken.
     const all = { ...settings, replace: true, isRewritten, seen, ...known };
     try {
@@ -358,7 +358,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     return await askDigest(this.#client, uri);
   }
 
-  #beginningOf({ path, size }: TreeNode): Beginning {
+  #basisOf({ path, size }: TreeNode): Beginning {
     const rootPath = this.#state.server!.rootPath! + fileUri(...path).slice(1);
     return { uri: this.#uriOf(path), path: rootPath, length: size };
   }

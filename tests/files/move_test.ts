@@ -211,6 +211,7 @@ Deno.test("move: a file that was written or renamed less than 3 seconds ago, or 
     assertEquals(result.skipped, 2);
   }
   assertEquals(await content(trees.source), { written: "1", renamed: "2" });
+  assertEquals(await content(trees.target), {});
   using _clock = setClockAhead(LATER);
   assertEquals((await trees.copy(MOVE)).result.removed, 2);
 });

@@ -171,6 +171,7 @@ const ROWS: readonly Row[] = [
     rule: "a log that was renamed is read before the new log replaces it",
     source: { log: [OTHER.subarray(0, 70_000), NEW], "log.1": [BYTES, OLD] },
     target: { log: [BYTES, OLD] },
+    options: { connections: 1 },
     moves: [70_000, SIZE],
   },
   {
