@@ -1,6 +1,6 @@
 /**
- * This tree beside a commit of its history, in processor time of both ends: the cost of a rewrite,
- * which no table of peers shows. Processes of the two take turns.
+ * Compares this tree with a commit, by the processor time of client and server. Processes of the
+ * two are measured alternately.
  */
 
 import { mustRun } from "../tests/support/commands.ts";
@@ -12,20 +12,20 @@ import { startProgram } from "./process.ts";
 const program = new URL("peers/both_ends.ts", import.meta.url).pathname;
 const thisTree = new URL("../", import.meta.url);
 
-/** The groups of a comparison with a commit, named as for `git`. */
+/** Makes the groups of a comparison with a commit. */
 export async function* groupsAgainst(commit: string, setting: RowSetting): AsyncGenerator<Group> {
-  const other = await checkOut(commit, setting.directory);
+  const commitRoot = await checkOut(commit, setting.directory);
   let number = 0;
-  const roots = { "this tree": thisTree.href, [commit]: other };
+  const roots = { "this tree": thisTree.href, [commit]: commitRoot };
   for (const [name, isSlow] of Object.keys(jobs).map((name) => [name, name.includes("64")])) {
-    for (const kept of [true, false]) {
+    for (const isReused of [true, false]) {
       for (const tls of [null, setting.tls]) {
         // A handshake for each exchange takes ten times as long as all other steps.
-        const amount = (isSlow || tls !== null ? 500 : 4000) / (kept ? 1 : 2) /
+        const amount = (isSlow || tls !== null ? 500 : 4000) / (isReused ? 1 : 2) /
           (setting.quick ? 4 : 1);
         yield {
           id: String(++number),
-          title: `${name}, ${kept ? "a kept connection" : "a connection of its own"}, ` +
+          title: `${name}, ${isReused ? "a reused connection" : "its own connection"}, ` +
             (tls === null ? "TCP" : "mutual TLS"),
           unit: "µs",
           placement: "processor time of both ends in one process",
@@ -33,13 +33,17 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
           contenders: Object.entries(roots).map(([label, root]): Contender => ({
             name: label,
             async start(running) {
-              const words = [root, `${name}`, kept ? "kept" : "own", JSON.stringify(tls)];
+              const args = [root, `${name}`, isReused ? "reused" : "new", JSON.stringify(tls)];
               const run = [Deno.execPath(), "run", "--quiet", "--no-check", "-A"];
-              const command = [...pinnedTo("one", setting), ...run, "--v8-flags=--expose-gc"];
-              const { ask } = await startProgram([...command, program, ...words], running);
-              // Compilers have done most of their work after this run.
-              await ask({ command: "run", amount: 2 * amount });
-              return () => ask({ command: "run", amount });
+              const command = [
+                ...pinnedTo("first core", setting),
+                ...run,
+                "--v8-flags=--expose-gc",
+              ];
+              const { request } = await startProgram([...command, program, ...args], running);
+              // After this run, the compilers have done most of their work.
+              await request({ command: "run", amount: 2 * amount });
+              return () => request({ command: "run", amount });
             },
           })),
         };
@@ -49,18 +53,18 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
 }
 
 /**
- * The groups of rows that compare this tree with a commit in place of peers. The programs of both are
- * those of this benchmark, over the library of each.
+ * Makes the groups of rows that compare this tree with a commit, not with peers. Both run the
+ * programs of this benchmark with their own library.
  */
 export async function* rowsAgainst(
   commit: string,
   rows: readonly Row[],
   setting: RowSetting,
 ): AsyncGenerator<Group> {
-  const other = new URL(await checkOut(commit, setting.directory)).pathname;
-  await Deno.remove(`${other}bench`, { recursive: true });
-  await mustRun(["cp", "--recursive", new URL("bench", thisTree).pathname, `${other}bench`]);
-  const trees = { "this tree": thisTree.pathname, [commit]: other };
+  const commitRoot = new URL(await checkOut(commit, setting.directory)).pathname;
+  await Deno.remove(`${commitRoot}bench`, { recursive: true });
+  await mustRun(["cp", "--recursive", new URL("bench", thisTree).pathname, `${commitRoot}bench`]);
+  const trees = { "this tree": thisTree.pathname, [commit]: commitRoot };
   for (const row of rows) yield* row.groups({ ...setting, trees });
 }
 

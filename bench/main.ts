@@ -9,7 +9,7 @@ import { groupsAgainst, rowsAgainst } from "./against.ts";
 import { type Group, measureGroup } from "./measure.ts";
 import { findCores, type Row, type RowSetting } from "./pair.ts";
 import type { CertificateFiles } from "./peer.ts";
-import { ending } from "./process.ts";
+import { abortController } from "./process.ts";
 import { describeCircumstances, formatGroup, formatPage, pagePath } from "./report.ts";
 import { bulkRow } from "./rows/bulk.ts";
 import { exchangeRows } from "./rows/exchanges.ts";
@@ -43,18 +43,19 @@ const usage = `deno task bench [options]
   --quick           small amounts, in less than a minute: rows 1 to 4, unless --rows names others
   --rows 1,4,…      only these rows (default: all of them)
   --rounds N        measurements of each contender (default: 7, quick: 3)
-  --against COMMIT  instead: this tree beside a commit, by processor time; a quarter of an hour, --quick two minutes;
-                    with --rows, of ${comparedRows.join(", ")}, those rows instead
-  --save            write the tables to bench/results.md, and the figures of docs/performance.md from them;
-                    with --rows, the other rows stay as they are
+  --against COMMIT  compare this tree with a commit by processor time, in a quarter of an hour, with --quick in two
+                    minutes; with --rows, of ${comparedRows.join(", ")}, measure those rows
+  --save            write the tables to bench/results.md, and the figures to docs/performance.md; with --rows,
+                    the other rows don't change
   --help            print this
 
-Everything takes about an hour. Nothing else should run meanwhile. TMPDIR names the directory for files; /tmp without it.
+All rows take about an hour. Don't run other programs at the same time. TMPDIR is the directory for files; by default
+/tmp.
 
 ${rows.map(({ number, title }) => `Row ${String(number).padStart(2)}  ${title}`).join("\n")}
 `;
 
-/** Reads the command line; throws `TypeError` or `RangeError` with the mistake. */
+/** Parses the command line. Throws a `TypeError` or `RangeError` for invalid options. */
 function parseOptions() {
   const { values } = parseArgs({
     args: Deno.args,
@@ -71,22 +72,22 @@ function parseOptions() {
   if (!/^[1-9]\d{0,3}$/.test(rounds)) {
     throw new RangeError(`--rounds takes a number of 1 or more, not "${rounds}"`);
   }
-  const chosen = rows?.split(",").map(Number) ?? (quick ? [1, 2, 3, 4] : rowNumbers);
-  if (!chosen.every((row) => rowNumbers.includes(row))) {
+  const selectedRows = rows?.split(",").map(Number) ?? (quick ? [1, 2, 3, 4] : rowNumbers);
+  if (!selectedRows.every((row) => rowNumbers.includes(row))) {
     throw new RangeError(`--rows takes ${rowNumbers.join(", ")}, not "${rows}"`);
   }
   if (against !== undefined && save) {
     throw new RangeError("--against goes with --quick, --rows and --rounds only");
   }
   if (against !== undefined && rows !== undefined) {
-    const other = chosen.find((row) => !comparedRows.includes(row));
-    if (other !== undefined) {
-      throw new RangeError(`--against takes rows ${comparedRows.join(", ")}, not ${other}`);
+    const invalidRow = selectedRows.find((row) => !comparedRows.includes(row));
+    if (invalidRow !== undefined) {
+      throw new RangeError(`--against takes rows ${comparedRows.join(", ")}, not ${invalidRow}`);
     }
   }
   if (save && quick) throw new RangeError("--save does not go with --quick");
-  const compared = rows === undefined ? null : chosen;
-  return { quick, save, help, against, compared, rows: chosen, rounds: Number(rounds) };
+  const compared = rows === undefined ? null : selectedRows;
+  return { quick, save, help, against, compared, rows: selectedRows, rounds: Number(rounds) };
 }
 
 let options: ReturnType<typeof parseOptions>;
@@ -101,12 +102,12 @@ if (options.help) {
   Deno.exit(0);
 }
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  // Every contender then fails, and its files are removed.
-  Deno.addSignalListener(signal, () => ending.abort(new Error(`ended by ${signal}`)));
+  // Then every contender fails, and the files are removed.
+  Deno.addSignalListener(signal, () => abortController.abort(new Error(`ended by ${signal}`)));
 }
 const directory = await Deno.makeTempDir({ prefix: "degu-bench-" });
-// The failure of a peer that can't be installed is not ours.
-const isOurs = (name: string) => options.against !== undefined || name.startsWith("degu");
+// Ignore the failures of peers, which may not be installed.
+const isOwnContender = (name: string) => options.against !== undefined || name.startsWith("degu");
 let failed = false;
 try {
   await using pki = await TempPKI.create();
@@ -115,7 +116,7 @@ try {
     cores: await findCores(),
     directory,
     quick,
-    // A PKI for both ends names three files for each.
+    // With a PKI for clients, both configurations have three files.
     tls: {
       server: pki.serverSslconfig as CertificateFiles,
       client: pki.clientSslconfig as CertificateFiles & { checkHostname: false },
@@ -125,7 +126,7 @@ try {
     const results = await measureGroup(group, rounds);
     const text = formatGroup(group, results);
     console.log(text);
-    failed ||= results.some(({ name, error }) => isOurs(name) && error !== null);
+    failed ||= results.some(({ name, error }) => isOwnContender(name) && error !== null);
     return text;
   };
   if (options.against !== undefined) {
@@ -136,16 +137,16 @@ try {
       : rowsAgainst(against, rows.filter(({ number }) => compared.includes(number)), setting);
     for await (const group of groups) await measure(group);
   }
-  const chosen = options.against === undefined ? options.rows : [];
+  const selectedRows = options.against === undefined ? options.rows : [];
   const sections: string[] = [];
-  for (const row of rows.filter(({ number }) => chosen.includes(number))) {
+  for (const row of rows.filter(({ number }) => selectedRows.includes(number))) {
     const circumstances = await describeCircumstances(rounds, quick);
     let section = `## Row ${row.number}: ${row.title}\n\n${circumstances}\n`;
     console.log(section);
     for await (const group of row.groups(setting)) section += `\n${await measure(group)}`;
     sections.push(section);
   }
-  if (options.save && !ending.signal.aborted) {
+  if (options.save && !abortController.signal.aborted) {
     const results = formatPage(
       options.compared === null ? "" : await Deno.readTextFile(pagePath),
       sections,
@@ -154,10 +155,10 @@ try {
     const summary = replaceFigures(await Deno.readTextFile(summaryPath), results);
     await Deno.writeTextFile(summaryPath, summary);
   }
-  failed ||= ending.signal.aborted;
+  failed ||= abortController.signal.aborted;
 } finally {
-  ending.abort();
+  abortController.abort();
   await Deno.remove(directory, { recursive: true });
 }
-// The signal listeners would keep the process alive.
+// Exit explicitly, because the signal listeners keep the process alive.
 Deno.exit(failed ? 1 : 0);

@@ -1,5 +1,5 @@
 /**
- * Measures contenders in turns: A B C A B C …, so that other load on the machine affects all of
+ * Measures contenders alternately (A B C A B C …), so that other load on the machine affects all of
  * them.
  */
 
@@ -16,13 +16,13 @@ export interface Contender {
 }
 
 export interface Group {
-  /** Stable name of the group in results: the row's number, and more. */
+  /** The stable name of the group in results, which starts with the number of the row. */
   readonly id: string;
   readonly title: string;
   /** A number per second, which should be high, or a cost, which should be low. */
   readonly unit: string;
   readonly placement: string;
-  /** Names of contenders; the median of each other contender is divided by theirs. */
+  /** The names of contenders by whose medians those of the other contenders are divided. */
   readonly references: readonly string[];
   readonly contenders: readonly Contender[];
   readonly notes?: readonly string[];
@@ -36,15 +36,15 @@ export interface Result {
 }
 
 /**
- * Measures a group in `rounds` rounds. The failure of a contender is reported; the others go on.
+ * Measures a group in `rounds` rounds. If a contender fails, the others continue.
  */
 export async function measureGroup({ id, contenders }: Group, rounds: number): Promise<Result[]> {
-  await using all = new AsyncDisposableStack();
-  const turns: (() => Promise<void>)[] = [];
+  await using programs = new AsyncDisposableStack();
+  const steps: (() => Promise<void>)[] = [];
   const results = contenders.map(({ name }): Result => ({ name, samples: [], error: null }));
   for (const [index, result] of results.entries()) {
     report(`${id}: starting ${result.name}`);
-    const running = all.use(new AsyncDisposableStack());
+    const running = programs.use(new AsyncDisposableStack());
     const attempt = async (action: () => Promise<unknown>) => {
       if (result.error !== null) return;
       try {
@@ -56,25 +56,25 @@ export async function measureGroup({ id, contenders }: Group, rounds: number): P
     };
     let measure: Measure;
     await attempt(async () => measure = await contenders[index]!.start(running));
-    turns.push(() => attempt(async () => result.samples.push(await measure())));
+    steps.push(() => attempt(async () => result.samples.push(await measure())));
   }
   for (let round = 1; round <= rounds; round++) {
     report(`${id}: round ${round} of ${rounds}`);
-    for (const turn of turns) await turn();
+    for (const step of steps) await step();
   }
   report("");
   return results;
 }
 
-/** Shows the progress of the run on a terminal, in a line that the next report replaces. */
+/** Prints the progress on a terminal, in a line that the next report replaces. */
 function report(text: string): void {
   if (!Deno.stderr.isTerminal()) return;
   Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
 }
 
-/** The smallest of some sorted samples that at least `share` of them don't exceed. */
-export function quantileOf(sorted: ArrayLike<number>, share: number): number {
-  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)]!;
+/** Returns a quantile of sorted samples. */
+export function quantileOf(sorted: ArrayLike<number>, fraction: number): number {
+  return sorted[Math.max(0, Math.ceil(sorted.length * fraction) - 1)]!;
 }
 
 export function medianOf(samples: readonly number[]): number {

@@ -1,6 +1,6 @@
 /**
- * The setting of a row, and contenders made of a server and a client, each in a process of its own,
- * perhaps with a relay between them.
+ * The setting of a row, and contenders of a server and a client, each in its own process,
+ * optionally with a relay between them.
  */
 
 import { obstacleTo } from "../tests/support/commands.ts";
@@ -19,8 +19,8 @@ export const peers: Readonly<Record<string, PeerName>> = {
   "node:http": "node_http",
 };
 
-/** The cores of a program: the first core, the other one, or both. */
-export type Placement = "one" | "other" | "two";
+/** The cores of a program. */
+export type Placement = "first core" | "second core" | "both cores";
 
 /** The setting in which every row starts programs. */
 export interface RowSetting {
@@ -30,11 +30,11 @@ export interface RowSetting {
   /** Whether to use small sizes, for a run of a few seconds. */
   readonly quick: boolean;
   readonly tls: TlsFiles;
-  /** Directories with this project at several times, by their names in tables, in place of peers. */
+  /** Directories with commits of this project, by their names in tables; they replace the peers. */
   readonly trees?: Readonly<Record<string, string>>;
 }
 
-/** The contenders of a row: some peers, or this project at several times. */
+/** The contenders of a row: some peers, or commits of this project. */
 export function chooseContenders(
   peers: Readonly<Record<string, PeerName>>,
   { trees }: RowSetting,
@@ -56,51 +56,51 @@ export function chooseReferences(
 export interface Row {
   readonly number: number;
   readonly title: string;
-  /** The row's groups, in turn; the programs of a group end when the next group is asked for. */
+  /** Makes the groups of the row. The programs of a group end when the next group is requested. */
   groups(setting: RowSetting): AsyncIterable<Group> | Iterable<Group>;
 }
 
 /**
- * The lists of cores by placement. Without fixed cores, the scheduler changes a round trip by a
- * factor of three.
+ * The list of cores for each placement. Without fixed cores, the scheduler changes the duration of
+ * a round trip by a factor of three.
  */
 export type Cores = Readonly<Record<Placement, string>>;
 
-/** Asks `taskset` for two cores that this process may use; throws if there are none. */
+/** Finds two cores that this process may use, by `taskset`. Throws if there is only one. */
 export async function findCores(): Promise<Cores> {
   const args = ["-c", "-p", String(Deno.pid)];
   const { stdout } = await new Deno.Command("taskset", { args }).output();
   const list = /list: ([-,0-9]+)\s*$/.exec(new TextDecoder().decode(stdout))?.[1] ?? "";
-  const [other, one] = list.split(",").flatMap((range) => {
-    const [first = 0, last = first] = range.split("-").map(Number);
-    return Array.from({ length: last - first + 1 }, (_, index) => String(first + index));
+  const [second, first] = list.split(",").flatMap((range) => {
+    const [start = 0, end = start] = range.split("-").map(Number);
+    return Array.from({ length: end - start + 1 }, (_, index) => String(start + index));
   });
-  if (one === undefined) throw new Error("the benchmark needs two cores");
-  return { one, other: other!, two: `${other},${one}` };
+  if (first === undefined) throw new Error("the benchmark needs two cores");
+  return { "first core": first, "second core": second!, "both cores": `${second},${first}` };
 }
 
-/** The beginning of a command line that runs a program on these cores. */
+/** Returns the start of a command line that runs a program on these cores. */
 export function pinnedTo(placement: Placement, { cores }: RowSetting): string[] {
   return ["taskset", "-c", cores[placement]];
 }
 
-/** The name of a placement in tables; `other` has the server on one core, the load on the other. */
+/** Formats a placement for tables. With the second core, the server runs on the first core. */
 export function describePlacement(placement: Placement, { cores }: RowSetting): string {
-  const { one, other, two } = cores;
-  if (placement === "one") return `all programs on one core (${one})`;
-  if (placement === "two") return `all programs on two cores (${two})`;
-  return `server on core ${one}, load on core ${other}`;
+  const { "first core": first, "second core": second, "both cores": both } = cores;
+  if (placement === "first core") return `all programs on one core (${first})`;
+  if (placement === "both cores") return `all programs on two cores (${both})`;
+  return `server on core ${first}, load on core ${second}`;
 }
 
-/** A group that is skipped because one of some shell lines fails, with that line; else `null`. */
+/** Returns a skipped group if one of some shell commands fails; otherwise `null`. */
 export async function findSkip(
   id: string,
   title: string,
-  ...needed: readonly string[]
+  ...requiredCommands: readonly string[]
 ): Promise<Group | null> {
-  for (const line of needed) {
-    if (await obstacleTo(["sh", "-c", line]) === null) continue;
-    const notes = [`Skipped: \`${line}\` does not work here.`];
+  for (const command of requiredCommands) {
+    if (await obstacleTo(["sh", "-c", command]) === null) continue;
+    const notes = [`Skipped: \`${command}\` doesn't work on this machine.`];
     return { id, title, unit: "", placement: "", references: [], contenders: [], notes };
   }
   return null;
@@ -109,19 +109,19 @@ export async function findSkip(
 export interface Pair {
   /** The program of the server, the client and the relay. */
   readonly peer: PeerName;
-  /** The directory of the tree; this one unless it is given. */
+  /** The directory of the project; by default this project. */
   readonly tree?: string | undefined;
   readonly work: ClientWork;
   readonly isUnix?: boolean;
   readonly tls?: TlsFiles | undefined;
-  /** Whether a relay passes all bytes on between the two. */
+  /** Whether a relay forwards the bytes between client and server. */
   readonly isRelayed?: boolean | undefined;
   readonly placement: Placement;
 }
 
 let sockets = 0;
 
-/** Makes a function that starts programs of a peer, which end when `running` is disposed of. */
+/** Returns a function that starts programs of a peer, which end when `running` is disposed of. */
 function makeStarter(
   { peer, tree, tls, placement }: Pick<Pair, "peer" | "tree" | "tls" | "placement">,
   setting: RowSetting,
@@ -153,7 +153,7 @@ export async function startPair(
 
 /**
  * A contender that measures `amount` messages or bytes; the group counts units of `unit` of them.
- * Trees are compared by the microseconds of processor time that both ends need for one.
+ * Commits are compared by the processor time of client and server for a unit, in microseconds.
  */
 export function makePairContender(
   name: string,
@@ -165,17 +165,20 @@ export function makePairContender(
     name,
     async start(running) {
       const { client, server } = await startPair(pair, setting, running);
-      const run = (amount: number) => client.ask({ command: "run", amount });
+      const run = (amount: number) => client.request({ command: "run", amount });
       await run(warmUp);
       if (setting.trees !== undefined) {
-        const spent = async () => {
-          const ends = [client.ask({ command: "spent" }), server.ask({ command: "spent" })];
-          return (await Promise.all(ends)).reduce((sum, each) => sum + each);
+        const cpuSeconds = async () => {
+          const seconds = [
+            client.request({ command: "cpu-time" }),
+            server.request({ command: "cpu-time" }),
+          ];
+          return (await Promise.all(seconds)).reduce((sum, value) => sum + value);
         };
         return async () => {
-          const before = await spent();
+          const startSeconds = await cpuSeconds();
           await run(amount);
-          return (await spent() - before) * 1e6 / (amount / unit);
+          return (await cpuSeconds() - startSeconds) * 1e6 / (amount / unit);
         };
       }
       return async () => amount / unit / await run(amount);
@@ -189,12 +192,14 @@ export function startServer(
   setting: RowSetting,
   running: AsyncDisposableStack,
 ): Promise<Program> {
-  return makeStarter({ peer, placement: "one" }, setting, running)("serve", 0, { kind: "answer" });
+  return makeStarter({ peer, placement: "first core" }, setting, running)("serve", 0, {
+    kind: "answer",
+  });
 }
 
 /**
- * The command that runs a program of this directory with the permissions of peers: loopback, files,
- * environment.
+ * Returns the command that runs a program of this directory with the permissions of peers:
+ * loopback, files, environment.
  */
 export function programCommand(
   path: string,
@@ -207,7 +212,7 @@ export function programCommand(
     ...[...pinnedTo(placement, setting), Deno.execPath()],
     ...["run", "--quiet", "--no-prompt", "--no-check", "--allow-sys", "--allow-env"],
     ...["--allow-net", "--allow-read", `--allow-write=${setting.directory}`],
-    // The row on idle connections measures the memory after a collection.
+    // The row on idle connections measures the memory after a garbage collection.
     ...["--v8-flags=--expose-gc", `${directory}/${path}`],
   ];
 }

@@ -1,7 +1,7 @@
 /**
  * The common interface of all peers, and the program in every file of `peers/`. Started with
  * `serve` or `drive` and a JSON argument, the program prints `{"value": …}` when it is ready, and
- * then answers each command line on standard input with one line, until the input ends.
+ * then replies to each command line on standard input with one line, until the input ends.
  */
 
 import process from "node:process";
@@ -12,7 +12,7 @@ import { checkSame, makePayload, type MessageKind } from "./messages.ts";
 export interface CertificateFiles {
   readonly certFile: string;
   readonly keyFile: string;
-  /** The authority that the other end's certificate must come from. */
+  /** The authority of the other side's certificate. */
   readonly caFile: string;
 }
 
@@ -23,7 +23,7 @@ export interface TlsFiles {
 
 export const hostname = "127.0.0.1";
 
-/** The path of a Unix socket, or a port of {@link hostname}; 0 asks for any free one. */
+/** The path of a Unix socket, or a port of {@link hostname}; 0 means any free port. */
 export type Address = string | number;
 
 /** The address and the certificates of a server. */
@@ -37,7 +37,7 @@ export interface ExchangeWork {
   readonly kind: "exchange";
   readonly message: MessageKind;
   readonly connections: number;
-  /** Whether each message has a connection of its own; `connections` of them at a time. */
+  /** Whether each message has its own connection; `connections` of them at a time. */
   readonly single?: boolean;
   /** Whether the connection is one of a pool, if the peer has pools of its own. */
   readonly pooled?: boolean;
@@ -58,29 +58,29 @@ export interface TransferWork {
 export type ClientWork = ExchangeWork | TransferWork;
 
 /**
- * The task of a server: small messages, bodies, passing each message on to another server, or
- * answering a GET of `/` with `payloadLength` bytes, too.
+ * The task of a server: small messages, bodies, forwarding each message to another server, or
+ * responding to a GET of `/` with `payloadLength` bytes.
  */
 export type ServerWork =
   | ClientWork
   | { readonly kind: "relay"; readonly upstream: Endpoint }
   | { readonly kind: "answer" };
 
-/** A connection on which small messages go back and forth. */
+/** A connection for small messages. */
 export interface Exchange {
   /** Sends a request, checks the response's status and headers, and returns its body. */
   request(payload: Uint8Array<ArrayBuffer> | null): Promise<Uint8Array>;
   close(): void | Promise<void>;
 }
 
-/** The makers of handlers of requests, or of connections, for each kind of work. */
+/** A function for each kind of work that makes a handler of requests or connections. */
 export type Handlers<Handler> = {
   readonly [Kind in ServerWork["kind"]]?: (
     work: Extract<ServerWork, { readonly kind: Kind }>,
   ) => Handler | Promise<Handler>;
 };
 
-/** The parts of a peer; a missing part is never asked for. */
+/** The parts of a peer. A missing part is never used. */
 export interface Peer<Handler> {
   readonly handlers: Handlers<Handler>;
   /** Starts a server that lives as long as the process, and returns its address. */
@@ -89,7 +89,7 @@ export interface Peer<Handler> {
   /** Whether {@link exchange} itself opens a connection for each message if the work says so. */
   readonly opensForEach?: boolean;
   /**
-   * Sends or receives one body of so many bytes on a connection of its own, and checks its bytes.
+   * Sends or receives one body of `bytes` bytes on its own connection, and checks its bytes.
    */
   transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void>;
 }
@@ -102,54 +102,55 @@ export interface PeerArgument<Work = ServerWork> {
 /**
  * A line on a peer's standard input. `run` exchanges so many messages or bytes, and returns the
  * seconds. `pace` exchanges a message over a kept connection after a pause of so many milliseconds,
- * again and again for some seconds, and returns the seconds that a message takes, without the pause.
- * `hold` opens so many connections, uses each once and keeps it. `rest` collects the garbage and
- * returns the bytes of memory that are left. `spent` returns the seconds of processor time so far.
+ * again and again for some seconds, and returns the seconds that a message takes, without the
+ * pause. `hold` opens so many connections, uses each once and keeps it. `rest` collects the garbage
+ * and returns the bytes of memory that are left. `spent` returns the seconds of processor time so
+ * far.
  */
 export interface Command {
-  readonly command: "run" | "pace" | "hold" | "rest" | "spent";
+  readonly command: "run" | "run-paced" | "keep-open" | "memory" | "cpu-time";
   readonly amount?: number;
 }
 
-export type Answers = Partial<
+export type Replies = Partial<
   Record<Command["command"], (amount: number) => Promise<number | void>>
 >;
 
-/** Small messages on each fresh connection before the clock starts. */
+/** The number of small messages on each new connection before the measurement. */
 const settlingMessages = 20;
-/** Milliseconds of messages with pauses between them, and the least number of such messages. */
-const pacedMilliseconds = 600, leastPaced = 9;
-/** The number of collections, with turns in between for finalizers. */
+/** The total pauses of a measurement of paced messages, and the minimum number of messages. */
+const pacedMilliseconds = 600, minPacedMessages = 9;
+/** The number of garbage collections, with pauses for finalizers between them. */
 const collections = 5;
 
-/** Runs a file of `peers/` as the program that its arguments ask for. */
+/** Runs a file of `peers/` as the server or client that its arguments describe. */
 export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
   const [role, json = "{}"] = Deno.args;
   if (role === "serve") {
     const { endpoint, work }: PeerArgument = JSON.parse(json);
-    // The handler is of the same kind as the work, which no type of a table can express.
+    // The type of a table can't express that the handler has the same kind as the work.
     const makeHandler = peer.handlers[work.kind] as (work: ServerWork) => Handler;
-    await answerCommands(await peer.serve(endpoint, await makeHandler(work)), {});
+    await replyToCommands(await peer.serve(endpoint, await makeHandler(work)), {});
   }
   const { endpoint, work }: PeerArgument<ClientWork> = JSON.parse(json);
   if (work.kind === "transfer") {
     const run = (bytes: number) => time(() => peer.transfer(endpoint, work, bytes));
-    return await answerCommands(null, { run });
+    return await replyToCommands(null, { run });
   }
   const open = () => peer.exchange(endpoint, work);
-  const each = work.single && !peer.opensForEach ? () => singly(open) : open;
-  const kept: Exchange[] = [];
-  await answerCommands(null, {
-    run: (amount) => measureExchange(each, work, amount),
-    async pace(milliseconds) {
-      if (kept.length === 0) kept.push(await open());
-      return await measurePaced(kept[0]!, work, milliseconds);
+  const makeExchange = work.single && !peer.opensForEach ? () => singly(open) : open;
+  const openExchanges: Exchange[] = [];
+  await replyToCommands(null, {
+    run: (amount) => measureExchange(makeExchange, work, amount),
+    async "run-paced"(milliseconds) {
+      if (openExchanges.length === 0) openExchanges.push(await open());
+      return await measurePaced(openExchanges[0]!, work, milliseconds);
     },
-    async hold(amount) {
+    async "keep-open"(amount) {
       for (let count = 0; count < amount; count++) {
-        const opened = await open();
-        await repeat(opened, work, 1);
-        kept.push(opened);
+        const exchange = await open();
+        await repeat(exchange, work, 1);
+        openExchanges.push(exchange);
       }
     },
   });
@@ -159,24 +160,24 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
  * Prints that the program is ready, with the address of a server, then answers commands until
  * standard input ends, and exits.
  */
-export async function answerCommands(address: Address | null, answers: Answers): Promise<never> {
-  const all: Answers = { rest, spent, ...answers };
-  const say = (message: unknown) => console.log(JSON.stringify(message));
-  say({ value: address });
+export async function replyToCommands(address: Address | null, replies: Replies): Promise<never> {
+  const allReplies: Replies = { memory: measureMemory, "cpu-time": measureCpuSeconds, ...replies };
+  const send = (message: unknown) => console.log(JSON.stringify(message));
+  send({ value: address });
   for await (const line of linesOf(Deno.stdin.readable)) {
     const { command, amount = 0 }: Command = JSON.parse(line);
     try {
-      say({ value: await all[command]!(amount) ?? null });
+      send({ value: await allReplies[command]!(amount) ?? null });
     } catch (error) {
-      say({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+      send({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
     }
   }
   Deno.exit(0);
 }
 
 /** Collects the garbage; resolves to the resident memory in bytes. */
-async function rest(): Promise<number> {
-  // Every program of the benchmark is started with `--v8-flags=--expose-gc`.
+async function measureMemory(): Promise<number> {
+  // The benchmark starts every program with `--v8-flags=--expose-gc`.
   const { gc } = globalThis as unknown as { gc(): void };
   for (let count = 0; count < collections; count++) {
     gc();
@@ -185,7 +186,7 @@ async function rest(): Promise<number> {
   return Deno.memoryUsage().rss;
 }
 
-function spent(): Promise<number> {
+function measureCpuSeconds(): Promise<number> {
   const { user, system } = process.cpuUsage();
   return Promise.resolve((user + system) / 1e6);
 }
@@ -223,7 +224,7 @@ async function measureExchange(
     const seconds = await time(() =>
       Promise.all(exchanges.map((each) => repeat(each, work, share)))
     );
-    // Rounding up may have made more messages than asked for: the result is for `amount` messages.
+    // Rounding up may have sent more than `amount` messages.
     return seconds * amount / (share * exchanges.length);
   } finally {
     for (const exchange of exchanges) await exchange.close();
@@ -235,20 +236,20 @@ async function measurePaced(
   work: ExchangeWork,
   milliseconds: number,
 ): Promise<number> {
-  const all: number[] = [];
-  const messages = Math.max(leastPaced, pacedMilliseconds / milliseconds);
-  while (all.length < messages) {
+  const samples: number[] = [];
+  const messages = Math.max(minPacedMessages, pacedMilliseconds / milliseconds);
+  while (samples.length < messages) {
     await new Promise((resolve) => setTimeout(resolve, milliseconds));
-    all.push(await time(() => repeat(exchange, work, 1)));
+    samples.push(await time(() => repeat(exchange, work, 1)));
   }
-  return medianOf(all);
+  return medianOf(samples);
 }
 
 async function repeat(exchange: Exchange, work: ExchangeWork, count: number): Promise<void> {
   const payload = work.message === "post" ? makePayload() : null;
   const expected = payload ?? new Uint8Array();
   for (let index = 0; index < count; index++) {
-    // A different body each time reveals a stale answer.
+    // A different body each time reveals a stale response.
     if (payload !== null) payload[0] = index & 0xff;
     checkSame(expected, await exchange.request(payload));
   }
@@ -257,10 +258,10 @@ async function repeat(exchange: Exchange, work: ExchangeWork, count: number): Pr
 export async function* linesOf(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
 ): AsyncGenerator<string, void, undefined> {
-  let rest = "";
+  let incompleteLine = "";
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop() ?? "";
+    const lines = (incompleteLine + text).split("\n");
+    incompleteLine = lines.pop() ?? "";
     yield* lines;
   }
 }

@@ -1,26 +1,26 @@
 /**
- * Programs of a benchmark in separate processes: controlled line by line, and always ended. Their
- * errors appear on the terminal of the benchmark.
+ * Programs of a benchmark in separate processes, which get commands by lines, and always end. Their
+ * errors are printed on the terminal of the benchmark.
  */
 
 import { startCommand } from "../tests/support/commands.ts";
 import { within } from "../tests/support/raw_peer.ts";
 import { type Address, type Command, linesOf } from "./peer.ts";
 
-/** Seconds within which a program must be ready. */
-const startTimeout = 60;
-/** Seconds after which a measurement counts as failed. */
-const measurementTimeout = 120;
+/** The time-out of a program's start. */
+const startTimeoutSeconds = 60;
+/** The time-out of a measurement. */
+const measurementTimeoutSeconds = 120;
 
-/** Ends all programs, and lets no other start. */
-export const ending = new AbortController();
+/** Aborted to end all programs, and to prevent others from starting. */
+export const abortController = new AbortController();
 
 /** A program of the benchmark that answers commands. */
 export interface Program {
   /** The address of a server. */
   readonly address: Address;
   /** Sends a command and waits for the figure in its reply. */
-  ask(command: Command): Promise<number>;
+  request(command: Command): Promise<number>;
 }
 
 export async function startProgram(
@@ -30,18 +30,18 @@ export async function startProgram(
   const process = running.use(spawn(command));
   const input = process.stdin.getWriter();
   const lines = linesOf(process.stdout);
-  const readReply = async (timeout: number) => {
-    const line = await within(lines.next(), "an answer", timeout);
+  const readReply = async (timeoutSeconds: number) => {
+    const line = await within(lines.next(), "a reply", timeoutSeconds);
     if (line.done) throw new Error("the program ended");
     const reply = JSON.parse(line.value);
     if (reply.error !== undefined) throw new Error(reply.error);
     return reply.value;
   };
   return {
-    address: await readReply(startTimeout),
-    async ask(command) {
+    address: await readReply(startTimeoutSeconds),
+    async request(command) {
       await input.write(new TextEncoder().encode(JSON.stringify(command) + "\n"));
-      return await readReply(measurementTimeout);
+      return await readReply(measurementTimeoutSeconds);
     },
   };
 }
@@ -49,7 +49,7 @@ export async function startProgram(
 /** Runs a command to its end and returns its output; throws if the command fails. */
 export async function runToEnd(command: readonly string[]): Promise<string> {
   await using process = spawn(command, { stdin: "null" });
-  const { stdout, success } = await within(process.output(), "its end", measurementTimeout);
+  const { stdout, success } = await within(process.output(), "its end", measurementTimeoutSeconds);
   if (!success) throw new Error(`${command.join(" ")} failed`);
   return new TextDecoder().decode(stdout);
 }
@@ -59,7 +59,7 @@ export function spawn(
   command: readonly string[],
   options: Omit<Deno.CommandOptions, "args"> = {},
 ): Deno.ChildProcess {
-  const { signal } = ending;
+  const { signal } = abortController;
   signal.throwIfAborted();
   return startCommand(command, { env: { NO_COLOR: "1" }, stderr: "inherit", signal, ...options });
 }

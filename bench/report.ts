@@ -32,13 +32,13 @@ export async function describeCircumstances(rounds: number, quick: boolean): Pro
     `load average at the start ${load}.`;
 }
 
-/** The page of results with the sections of some rows in place of those that it had. */
+/** Replaces the sections of some rows in the page of results. */
 export function formatPage(page: string, sections: readonly string[]): string {
-  const all = new Map<number, string>();
+  const sectionsByRow = new Map<number, string>();
   for (const section of [...page.split(/^(?=## Row )/m).slice(1), ...sections]) {
-    all.set(Number(/^## Row (\d+)/.exec(section)?.[1]), section);
+    sectionsByRow.set(Number(/^## Row (\d+)/.exec(section)?.[1]), section);
   }
-  const sorted = [...all].sort(([a], [b]) => a - b).map(([, section]) => section);
+  const sorted = [...sectionsByRow].sort(([a], [b]) => a - b).map(([, section]) => section);
   return [pageHead, ...sorted].map((text) => text.trim()).join("\n\n") + "\n";
 }
 

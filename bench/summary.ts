@@ -1,4 +1,4 @@
-/** What `docs/performance.md` quotes from the results: its section “Figures”. */
+/** The section “Figures” of `docs/performance.md`, which quotes the results. */
 
 import { formatTable } from "./report.ts";
 
@@ -9,22 +9,36 @@ type Quote = readonly [work: string, group: string, ...names: readonly (string |
 
 const columns = ["Degu", "bare", "`fetch`, `Deno.serve`", "`node:http`", "`rsync`"];
 
-const all = ["degu", "raw", "fetch + Deno.serve", "node:http"] as const;
+const allPeers = ["degu", "raw", "fetch + Deno.serve", "node:http"] as const;
 const bulk = ["degu, writeTo", "raw", "fetch + Deno.serve", "node:http"] as const;
 const besideRsync = (name: string) => ["degu sync", null, null, null, name] as const;
 const large = ["degu", "bare script", null, null, "rsync --fsync over ssh"] as const;
 
 const quotes: readonly Quote[] = [
-  ["POST of 108 bytes, response of 108 bytes, one connection", "1-tcp", ...all],
-  ["the same, eight connections", "2-tcp", ...all],
-  ["GET with twelve headers each way", "3-tcp", ...all],
-  ["the POST over TLS with client certificates (1)", "6-sequence-tcp", ...all],
-  ["the POST, a connection for each request", "14-tcp", ...all],
-  ["a full handshake with client certificates, and the POST", "15-full", ...all],
-  ["the server alone under `wrk`, eight connections", "7-8", "degu", "raw", "Deno.serve", all[3]],
-  ["a GET at half of the highest rate", "17-get-half-p50", "degu", "raw", "Deno.serve", all[3]],
-  ["the POST, 20 ms after the last request", "19-tcp-20", ...all],
-  ["the same over TLS (1)", "19-tls-20", ...all],
+  ["POST of 108 bytes, response of 108 bytes, one connection", "1-tcp", ...allPeers],
+  ["the same, eight connections", "2-tcp", ...allPeers],
+  ["GET with twelve headers each way", "3-tcp", ...allPeers],
+  ["the POST over TLS with client certificates (1)", "6-sequence-tcp", ...allPeers],
+  ["the POST, a connection for each request", "14-tcp", ...allPeers],
+  ["a full handshake with client certificates, and the POST", "15-full", ...allPeers],
+  [
+    "the server alone under `wrk`, eight connections",
+    "7-8",
+    "degu",
+    "raw",
+    "Deno.serve",
+    allPeers[3],
+  ],
+  [
+    "a GET at half of the highest rate",
+    "17-get-half-p50",
+    "degu",
+    "raw",
+    "Deno.serve",
+    allPeers[3],
+  ],
+  ["the POST, 20 ms after the last request", "19-tcp-20", ...allPeers],
+  ["the same over TLS (1)", "19-tls-20", ...allPeers],
   ["the same through a proxy", "19-proxy-20", "degu", "raw", "fetch + Deno.serve"],
   ["download of 1 GiB, `writeTo`", "4-download-body", ...bulk],
   ["upload of 1 GiB, `writeTo`", "4-upload-body", ...bulk],
@@ -48,15 +62,15 @@ const quotes: readonly Quote[] = [
     ...besideRsync("rsync, its daemon"),
   ],
   ["their bytes on the wire", "20-photos-bytes", ...besideRsync("rsync, its daemon")],
-  ["memory of an idle connection at the server", "16-plain-server", ...all],
-  ["the same over TLS", "16-tls-server", ...all],
+  ["memory of an idle connection at the server", "16-plain-server", ...allPeers],
+  ["the same over TLS", "16-tls-server", ...allPeers],
   ["start of a program that only imports", "18-import", "@degu/degu", "nothing", null, "node:http"],
 ];
 
-/** The text of a cell where there is no figure. */
-const none = "–";
+/** The text of a cell without a figure. */
+const emptyCell = "–";
 
-/** Puts the figures of the results into the page. */
+/** Replaces the figures of the page by those of the results. */
 export function replaceFigures(page: string, results: string): string {
   return page.replace(/^## Figures\n[^]*?(?=^## )/m, () => formatFigures(results));
 }
@@ -82,7 +96,7 @@ function formatFigures(results: string): string {
     const figures = columns.map((_, column) => {
       const [figure, spread] = cellsOf(group.text, names[column] ?? null);
       if (spread !== undefined) run.spreads.push(Number(/\d+/.exec(spread)));
-      return figure === undefined ? none : format(figure);
+      return figure === undefined ? emptyCell : format(figure);
     });
     return [[work, unit, ...figures, letterOf([...runs.values()].indexOf(run))]];
   });
@@ -98,24 +112,24 @@ function letterOf(index: number): string {
   return String.fromCharCode("a".charCodeAt(0) + index);
 }
 
-/** The commit of a run, whose rows may begin on two days. */
+/** Returns the commit of a run, which identifies the run even if it took two days. */
 function runOf(circumstances: string): string {
   return /commit [^,]+/.exec(circumstances)?.[0] ?? "";
 }
 
-/** The cells of a contender behind its name: the median, the spread, and the ratios. */
+/** Returns the cells of a contender after its name: the median, the spread, and the ratios. */
 function cellsOf(group: string, name: string | null): string[] {
   const rows = group.split("\n").map((line) =>
-    line.split("|").slice(1, -1).map((each) => each.trim())
+    line.split("|").slice(1, -1).map((cell) => cell.trim())
   );
-  return rows.find(([first]) => first === name)?.slice(1).map((each) =>
-    each === "—" ? none : each
+  return rows.find(([first]) => first === name)?.slice(1).map((cell) =>
+    cell === "—" ? emptyCell : cell
   ) ?? [];
 }
 
-/** Rounds to three digits or to a whole number, whichever is more, with commas between thousands. */
+/** Formats a figure with at least two digits, and commas between thousands. */
 function format(figure: string): string {
   const value = Number(figure.replaceAll(/\s/g, ""));
-  if (Number.isNaN(value)) return none;
+  if (Number.isNaN(value)) return emptyCell;
   return (value >= 100 ? Math.round(value) : Number(value.toPrecision(2))).toLocaleString("en");
 }

@@ -1,14 +1,14 @@
 /**
  * Verified files over TLS without Degu: a script with the same primitives, `node:tls`
  * with certificates on both ends, SHA-256 and `Deno.FsFile`, and no protocol. The sender's digest
- * follows the file; the receiver compares it with its own, and syncs the file before it confirms, as
- * Degu does: a part at a time, while more arrives.
+ * follows the file; the receiver compares it with its own, and syncs the file before it confirms,
+ * as Degu does: a part at a time, while more arrives.
  */
 
 import { once } from "node:events";
 import { createHash } from "node:crypto";
 import * as tls from "node:tls";
-import { answerCommands, time } from "../peer.ts";
+import { replyToCommands, time } from "../peer.ts";
 import { type FilesWork, LARGE } from "./files.ts";
 import { listen, readCertificates, serverCertificates, targetOf } from "./node_http.ts";
 
@@ -131,12 +131,12 @@ if (import.meta.main) {
       socket.on("error", (error) => console.error(error));
       void answer(socket, work);
     });
-    await answerCommands(await listen(server, { address: 0 }), {});
+    await replyToCommands(await listen(server, { address: 0 }), {});
   }
   const run = async () => {
     const target = work.task === "download" ? `${work.here}/down.bin` : `${work.there}/up.bin`;
     await Deno.remove(target).catch(() => {});
     return await time(() => transfer(work));
   };
-  await answerCommands(null, { run });
+  await replyToCommands(null, { run });
 }

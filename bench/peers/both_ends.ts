@@ -1,14 +1,14 @@
 /**
- * Both ends of a connection in one process, of the library in a directory. Answers each command
- * with the microseconds of processor time that an exchange has taken. The arguments are the URL of
- * the directory, an exchange, and TLS files.
+ * A client and a server in one process, by the library in a directory. Replies to each command with
+ * the processor time of an exchange in microseconds. The arguments are the URL of the directory, an
+ * exchange, whether the connection is reused, and TLS files.
  */
 
 import type { Client, Connection, Response } from "../../client.ts";
 import type * as Library from "../../mod.ts";
 import type { App } from "../../server.ts";
 import { requestHeaders, responseHeaders } from "../messages.ts";
-import { answerCommands, hostname, type TlsFiles } from "../peer.ts";
+import { hostname, replyToCommands, type TlsFiles } from "../peer.ts";
 
 type Requester = Pick<Client | Connection, "request">;
 
@@ -48,8 +48,8 @@ export const jobs: Readonly<Record<string, Job>> = {
         { length: 4 },
         (_, i) => payload.subarray(i * 16384, (i + 1) * 16384),
       );
-      const all = [...chunks, new Uint8Array()].map((data) => [null, data] as const);
-      return [200, "OK", {}, new ChunkedBodyIter(all)];
+      const allChunks = [...chunks, new Uint8Array()].map((data) => [null, data] as const);
+      return [200, "OK", {}, new ChunkedBodyIter(allChunks)];
     },
     exchange: get,
   },
@@ -61,7 +61,7 @@ async function finish({ status, body }: Response): Promise<void> {
 }
 
 if (import.meta.main) {
-  const [root, name = "", kept, json = "null"] = Deno.args;
+  const [root, name = "", reuse, json = "null"] = Deno.args;
   const library: typeof Library = await import(`${root}mod.ts`);
   const tls: TlsFiles | null = JSON.parse(json);
   const { app, exchange } = jobs[name]!;
@@ -74,9 +74,9 @@ if (import.meta.main) {
   const client = tls === null
     ? new library.Client(server.address)
     : new library.SSLClient({ ...tls.client, checkHostname: false }, server.address);
-  const requester = kept === "kept" ? await client.connect() : client;
-  await answerCommands(null, {
-    // The shortest part counts: a disturbance only makes a part longer.
+  const requester = reuse === "reused" ? await client.connect() : client;
+  await replyToCommands(null, {
+    // Use the shortest part: other load only makes a part longer.
     async run(amount) {
       const count = Math.ceil(amount / parts);
       let least = Infinity;

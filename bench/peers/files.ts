@@ -2,7 +2,7 @@
 
 import { Client, SSLClient } from "../../client.ts";
 import { download, FilesApp, upload } from "../../files.ts";
-import { answerCommands, hostname, time, type TlsFiles } from "../peer.ts";
+import { hostname, replyToCommands, time, type TlsFiles } from "../peer.ts";
 import { serve } from "./degu.ts";
 
 export type Task =
@@ -74,7 +74,7 @@ if (import.meta.main) {
     const app = new FilesApp(work.there, { write: true });
     const logger = { debug() {}, info() {}, warn() {}, error() {} };
     const port = await serve({ address: 0, tls: work.tls }, app, { logger, maxRequests: Infinity });
-    await answerCommands(port, {});
+    await replyToCommands(port, {});
   }
-  await answerCommands(null, { run: () => measure(work) });
+  await replyToCommands(null, { run: () => measure(work) });
 }

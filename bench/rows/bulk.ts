@@ -66,18 +66,18 @@ export function* makeTransferGroups(
     // Chunks of 1 MiB take about as long as a Body.
     if (setting.quick && id === "chunked-1024k") continue;
     for (const direction of ["upload", "download"] as const) {
-      const chosen = peers.filter(({ only = direction, isPlain }) =>
+      const selectedPeers = peers.filter(({ only = direction, isPlain }) =>
         only === direction && !(isPlain && tls !== undefined)
       );
       yield {
         id: `${row}-${direction}-${id}`,
         title: `${amount / mebibyte} MiB ${direction} as ${as}`,
         unit: "MiB/s",
-        placement: describePlacement("two", setting),
+        placement: describePlacement("both cores", setting),
         references: ["raw", "fetch + Deno.serve"],
-        contenders: chosen.map(({ name, peer, isRelayed, taking = "stream" }) => {
+        contenders: selectedPeers.map(({ name, peer, isRelayed, taking = "stream" }) => {
           const work = { kind: "transfer", direction, framing, pieceLength, taking } as const;
-          const pair: Pair = { peer, isRelayed, work, tls, placement: "two" };
+          const pair: Pair = { peer, isRelayed, work, tls, placement: "both cores" };
           return makePairContender(name, pair, setting, amounts);
         }),
         notes: [

@@ -37,15 +37,21 @@ function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
   const amount = (setting.quick ? 2000 : 20_000) / (single ? 10 : 1);
   // After ten thousand messages the first round was still a quarter slower for every contender.
   const warmUp = setting.quick ? amount : amount * 2.5;
-  const chosen = chooseContenders(group.peers ?? peers, setting);
+  const selectedPeers = chooseContenders(group.peers ?? peers, setting);
   return {
     id,
     title: `${title} over ${transport === "tcp" ? "TCP" : "a Unix socket"}`,
     unit: setting.trees === undefined ? "requests/s" : "µs of processor time",
-    placement: describePlacement("one", setting),
-    references: chooseReferences(chosen, setting),
-    contenders: chosen.map(([name, of]) => {
-      const pair: Pair = { ...of, work, isUnix: transport === "unix", tls, placement: "one" };
+    placement: describePlacement("first core", setting),
+    references: chooseReferences(selectedPeers, setting),
+    contenders: selectedPeers.map(([name, of]) => {
+      const pair: Pair = {
+        ...of,
+        work,
+        isUnix: transport === "unix",
+        tls,
+        placement: "first core",
+      };
       return makePairContender(name, pair, setting, { amount, warmUp });
     }),
     notes: [
@@ -74,7 +80,7 @@ function makeRow(
 }
 
 const post = "POST 108 B → 108 B";
-const postEach = `${post}, each message with a connection of its own`;
+const postEach = `${post}, each message with its own connection`;
 
 export const exchangeRows: readonly Row[] = [
   makeRow(1, `${post}, one connection, in sequence`, {}),
@@ -85,8 +91,8 @@ export const exchangeRows: readonly Row[] = [
     title: "Rows 1 and 4 over TLS with certificates on both ends",
     *groups(setting) {
       const title = `${post} over TLS, one connection, in sequence`;
-      for (const [transport, all] of [["tcp", peers], ["unix", mutualPeers]] as const) {
-        const how = { title, transport, isTls: true, peers: all };
+      for (const [transport, transportPeers] of [["tcp", peers], ["unix", mutualPeers]] as const) {
+        const how = { title, transport, isTls: true, peers: transportPeers };
         yield makeExchangeGroup({ id: `6-sequence-${transport}`, ...how }, setting);
       }
       yield* makeTransferGroups(6, setting, setting.tls);
@@ -112,25 +118,27 @@ function* makeIdleGroups(setting: RowSetting): Generator<Group, void, undefined>
   for (const tls of [undefined, setting.tls]) {
     const kind = tls === undefined ? "plain" : "tls";
     for (const end of ["server", "client"] as const) {
-      const chosen = chooseContenders(tls === undefined ? peers : mutualPeers, setting)
+      const selectedPeers = chooseContenders(tls === undefined ? peers : mutualPeers, setting)
         // These clients open a second connection only while they make requests.
         .filter(([, { peer }]) => end === "server" || !["fetch", "node_http"].includes(peer));
       yield {
         id: `16-${kind}-${end}`,
         title: `Resident memory of one of ${amount} idle connections, ${kind}, at the ${end}`,
         unit: "KB",
-        placement: describePlacement("two", setting),
-        references: setting.trees === undefined ? ["raw"] : chooseReferences(chosen, setting),
-        contenders: chosen.map(([name, of]): Contender => {
+        placement: describePlacement("both cores", setting),
+        references: setting.trees === undefined
+          ? ["raw"]
+          : chooseReferences(selectedPeers, setting),
+        contenders: selectedPeers.map(([name, of]): Contender => {
           const work: ExchangeWork = { kind: "exchange", message: "post", connections: 1 };
-          const pair: Pair = { ...of, work, tls, placement: "two" };
+          const pair: Pair = { ...of, work, tls, placement: "both cores" };
           const measure = async () => {
             await using running = new AsyncDisposableStack();
             const { client, [end]: measured } = await startPair(pair, setting, running);
-            await client.ask({ command: "hold", amount });
-            const before = await measured.ask({ command: "rest" });
-            await client.ask({ command: "hold", amount });
-            return (await measured.ask({ command: "rest" }) - before) / amount / 1000;
+            await client.request({ command: "keep-open", amount });
+            const startBytes = await measured.request({ command: "memory" });
+            await client.request({ command: "keep-open", amount });
+            return (await measured.request({ command: "memory" }) - startBytes) / amount / 1000;
           };
           return { name, start: () => Promise.resolve(measure) };
         }),

@@ -41,7 +41,7 @@ function makeGroup(direction: Direction, places: Places, size: number, setting: 
   const tasks: Task[] = [bare, direction];
   if (isDownload) tasks.push("download, hashed meanwhile");
   const start = (task: FilesWork["task"], port: number, running: AsyncDisposableStack) => {
-    const command = programCommand("peers/files.ts", "two", setting);
+    const command = programCommand("peers/files.ts", "both cores", setting);
     return startProgram([...command, JSON.stringify({ task, port, ...places })], running);
   };
   const runCurl = async (port: number) => {
@@ -51,7 +51,7 @@ function makeGroup(direction: Direction, places: Places, size: number, setting: 
       : [`${there}/up.bin`, "--header", "Expect:", "-T", `${here}/${LARGE}`, `${uri}/up.bin`];
     await Deno.remove(target).catch(() => {});
     return await time(async () => {
-      await runToEnd([...pinnedTo("two", setting), "curl", "--silent", "--fail", ...args]);
+      await runToEnd([...pinnedTo("both cores", setting), "curl", "--silent", "--fail", ...args]);
       using file = await Deno.open(target, { write: true });
       if (isDownload) await file.sync();
     });
@@ -62,7 +62,7 @@ function makeGroup(direction: Direction, places: Places, size: number, setting: 
     async start(running) {
       const port = (await start(null, 0, running)).address as number;
       const client = task === null ? null : await start(task, port, running);
-      const transfer = () => client?.ask({ command: "run" }) ?? runCurl(port);
+      const transfer = () => client?.request({ command: "run" }) ?? runCurl(port);
       return async () => size / mebibyte / await transfer();
     },
   });
@@ -70,7 +70,7 @@ function makeGroup(direction: Direction, places: Places, size: number, setting: 
     id: `11-tcp-${direction}`,
     title: `A file of ${size / mebibyte} MiB: ${direction} over tcp`,
     unit: "MiB/s",
-    placement: describePlacement("two", setting),
+    placement: describePlacement("both cores", setting),
     references: [`degu ${bare}`],
     contenders: [...tasks, null].map(makeContender),
     notes: [

@@ -50,13 +50,13 @@ function makeGroup(direction: "download" | "upload", place: Place, setting: RowS
     async start(running) {
       const start = (task: FilesWork["task"], port: number) => {
         const work: FilesWork = { task, port, there, here, tls: setting.tls };
-        const command = programCommand(path, "two", setting);
+        const command = programCommand(path, "both cores", setting);
         return startProgram([...command, JSON.stringify(work)], running);
       };
       const server = await start(null, 0);
       const client = await start(direction, server.address as number);
-      await client.ask({ command: "run" });
-      return async () => perSecond(await client.ask({ command: "run" }));
+      await client.request({ command: "run" });
+      return async () => perSecond(await client.request({ command: "run" }));
     },
   });
   const target = isDownload ? `${here}/down.bin` : `${there}/up.bin`;
@@ -70,7 +70,7 @@ function makeGroup(direction: "download" | "upload", place: Place, setting: RowS
     id: `21-${direction}`,
     title: `A file of ${size / mebibyte} MiB: ${direction} over TLS`,
     unit: "MiB/s",
-    placement: describePlacement("two", setting),
+    placement: describePlacement("both cores", setting),
     references: ["bare script", rsync],
     contenders: [
       script("degu", "peers/files.ts"),

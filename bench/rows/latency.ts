@@ -54,18 +54,18 @@ function* makeGroups(
       title: `${percentile} of GET with 108 B, ${connections} connections, ` +
         `${rate} requests/s (a ${part} of what degu reaches)`,
       unit: "µs",
-      placement: describePlacement("other", setting),
+      placement: describePlacement("second core", setting),
       references: ["raw", "Deno.serve"],
       contenders: servers.map(([name, peer], place): Contender => ({
         name,
         async start(running) {
-          const own = reports[place]!;
-          const shown = own.values();
+          const ownReports = reports[place]!;
+          const samples = ownReports.values();
           const server = index === 0 ? await startServer(peer, setting, running) : null;
           if (server !== null) await load(server, rate, setting);
           return async () => {
-            if (server !== null) own.push(await load(server, rate, setting));
-            const { value } = shown.next();
+            if (server !== null) ownReports.push(await load(server, rate, setting));
+            const { value } = samples.next();
             if (value === undefined) throw new Error("see p50");
             return value.latencies[index]!;
           };
@@ -85,7 +85,7 @@ async function load(
   setting: RowSetting,
 ): Promise<LatencyReport> {
   const work = { port, rate, seconds: setting.quick ? 1 : 3 };
-  const command = programCommand("rows/latency.ts", "other", setting);
+  const command = programCommand("rows/latency.ts", "second core", setting);
   return JSON.parse(await runToEnd([...command, JSON.stringify(work)]));
 }
 

@@ -24,7 +24,14 @@ export const loadRow: Row = {
       if (setting.quick && connections !== 8) continue;
       const runWrk = async (url: string, seconds: number) => {
         const amounts = ["--connections", `${connections}`, "--duration", `${seconds}s`];
-        const command = [...pinnedTo("other", setting), "wrk", "--threads", "1", ...amounts, url];
+        const command = [
+          ...pinnedTo("second core", setting),
+          "wrk",
+          "--threads",
+          "1",
+          ...amounts,
+          url,
+        ];
         const report = await runToEnd(command);
         const trouble = /^\s*(Non-2xx or 3xx responses|Socket errors):.*$/m.exec(report)?.[0];
         if (trouble !== undefined) throw new Error(`wrk met trouble: ${trouble.trim()}`);
@@ -36,7 +43,7 @@ export const loadRow: Row = {
         id: `7-${connections}`,
         title: `GET of 108 B under wrk, connections: ${connections}`,
         unit: "requests/s",
-        placement: describePlacement("other", setting),
+        placement: describePlacement("second core", setting),
         references: ["raw", "Deno.serve", "node:http"],
         contenders: servers.map(([name, peer]): Contender => ({
           name,

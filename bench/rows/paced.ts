@@ -21,38 +21,40 @@ const pauses = [20, 100];
 
 type How = Partial<Omit<Pair, "peer" | "placement" | "work">> & { readonly pooled?: boolean };
 
-const ways: readonly (readonly [id: string, title: string, how: How, left?: PeerName[]])[] = [
-  ["tcp", "over TCP", {}],
-  ["unix", "over a Unix socket", { isUnix: true }],
-  ["tls", "over TLS with certificates on both ends", {}],
-  ["pool", "over TCP, through a pool", { pooled: true }],
-  ["proxy", "over TCP, through a proxy", { isRelayed: true }, ["node_http"]],
-];
+const variants:
+  readonly (readonly [id: string, title: string, how: How, excludedPeers?: PeerName[]])[] = [
+    ["tcp", "over TCP", {}],
+    ["unix", "over a Unix socket", { isUnix: true }],
+    ["tls", "over TLS with certificates on both ends", {}],
+    ["pool", "over TCP, through a pool", { pooled: true }],
+    ["proxy", "over TCP, through a proxy", { isRelayed: true }, ["node_http"]],
+  ];
 
 export const pacedRow: Row = {
   number: 19,
   title: "A POST 108 B → 108 B after a pause, over a kept connection",
   *groups(setting) {
     for (const milliseconds of setting.quick ? pauses.slice(0, 1) : pauses) {
-      for (const [id, title, { pooled = false, ...how }, left = []] of ways) {
+      for (const [id, title, { pooled = false, ...how }, excludedPeers = []] of variants) {
         const tls = id === "tls" ? setting.tls : undefined;
-        const chosen = chooseContenders(peers, setting)
-          .filter(([, { peer }]) => !left.includes(peer));
+        const selectedPeers = chooseContenders(peers, setting)
+          .filter(([, { peer }]) => !excludedPeers.includes(peer));
         const group: Group = {
           id: `19-${id}-${milliseconds}`,
           title: `POST 108 B → 108 B ${title}, ${milliseconds} ms after the last one`,
           unit: "µs",
-          placement: describePlacement("one", setting),
-          references: chooseReferences(chosen, setting),
-          contenders: chosen.map(([name, of]) => ({
+          placement: describePlacement("first core", setting),
+          references: chooseReferences(selectedPeers, setting),
+          contenders: selectedPeers.map(([name, of]) => ({
             name,
             async start(running) {
               const work = { kind: "exchange", message: "post", connections: 1, pooled } as const;
-              const pair: Pair = { ...of, work, tls, placement: "one", ...how };
+              const pair: Pair = { ...of, work, tls, placement: "first core", ...how };
               const { client } = await startPair(pair, setting, running);
               // The code of a program that has run for a while is compiled.
-              await client.ask({ command: "run", amount: 2000 });
-              return async () => await client.ask({ command: "pace", amount: milliseconds }) * 1e6;
+              await client.request({ command: "run", amount: 2000 });
+              return async () =>
+                await client.request({ command: "run-paced", amount: milliseconds }) * 1e6;
             },
           })),
           notes: tls === undefined ? [] : [tlsNote],

@@ -162,11 +162,11 @@ async function makeFiles(
     const beginning = beginningOf(path);
     if (beginning !== null) await Deno.copyFile(beginning, full);
     using file = await Deno.open(full, { write: true, create: true, append: true });
-    const left = size - (await file.stat()).size;
-    for (let at = 0; at < left; at += 65536) {
-      await file.write(crypto.getRandomValues(new Uint8Array(Math.min(65536, left - at))));
+    const missingBytes = size - (await file.stat()).size;
+    for (let at = 0; at < missingBytes; at += 65536) {
+      await file.write(crypto.getRandomValues(new Uint8Array(Math.min(65536, missingBytes - at))));
     }
-    const time = beginning === null || left === 0 ? OLD : new Date(+OLD + 86_400_000);
+    const time = beginning === null || missingBytes === 0 ? OLD : new Date(+OLD + 86_400_000);
     await file.utime(time, time);
   }
 }
