@@ -1,6 +1,6 @@
 // deno run --allow-net=127.0.0.1 examples/api.ts
 
-// A small JSON API, of lamps, to start from; api_test.ts is its test. To try it:
+// A small JSON API for lamps, as a starting point. Its test is api_test.ts. To try it:
 //   curl -T - http://127.0.0.1:8080/lamp/kitchen <<< '{"on": true}'
 //   curl http://127.0.0.1:8080/lamps
 
@@ -10,7 +10,7 @@ interface Lamp {
   readonly on: boolean;
 }
 
-/** Makes the API, with no lamp yet. */
+/** Makes the API, without lamps. */
 export function buildApi(): App {
   const lamps = new Map<string, Lamp>();
   const noLamp = () => json({ error: "no such lamp" }, 404);

@@ -1,7 +1,7 @@
 // deno run --allow-net --allow-read=. --allow-write=backup-device --allow-sys=uid examples/backup.ts
 
-// Backs up the directory that is its argument to the device that runs recorder.ts, a minute after
-// each backup the next one. What was deleted here is deleted there. It is paired once:
+// Backs up a directory to the device that runs recorder.ts, and repeats that a minute after each
+// backup. Files that were deleted in the directory are also deleted in the backup. Pair it once:
 //   degu --home backup-device init --name backup
 //   degu --home backup-device pair
 
@@ -16,21 +16,21 @@ if (directory === undefined) {
 }
 
 await using device = await Device.open(`${Deno.cwd()}/backup-device`, { name: "backup" });
-// A connection that was lost is made up for by `retries`, also in the middle of a large file; what
-// they did not bring to its end, the next backup does.
+// If the connection is lost, `retries` resumes the transfer, also in the middle of a large file. If
+// all retries fail, the next backup continues.
 const client = await device.client("recorder");
 await repeat(async (signal) => {
-  // Each file that fails by itself is named in the log, and fails the backup at its end.
+  // If single files fail, the others are copied, and the backup fails at the end.
   const options = { delete: true, settled: 10, retries: 3, signal };
   const { files, unchanged, deleted } = await uploadTree(client, directory, [], options);
   console.log(`complete: copied ${files}, unchanged ${unchanged}, deleted ${deleted}`);
 }, { seconds: Number(seconds), signal: terminationSignal(), onError });
 
-/** Leaves what was not copied to the next backup; an error that ends each backup is thrown. */
+/** Prints an error that the next backup may not have; throws any other error. */
 function onError(error: unknown, wait: number): void {
   const code = error instanceof TransferError ? error.code : null;
   const isFull = code === "DISK_FULL";
   if (!isFull && code !== "INCOMPLETE" && !isTransient(error)) throw error;
-  const what = isFull ? "the disk of the recorder is full" : printable(String(error));
-  console.error(`${what}; the next backup begins in ${wait} s`);
+  const problem = isFull ? "the disk of the recorder is full" : printable(String(error));
+  console.error(`${problem}; the next backup starts in ${wait} s`);
 }

@@ -3,13 +3,13 @@
 import { type App, Connection, SSLServer } from "@degu/degu";
 import { TempPKI } from "@degu/degu/misc";
 
-// A connection over Deno's own TLS. SSLClient is the usual way: docs/tls.md says when this one is better.
+// A connection over Deno's own TLS. Usually, use SSLClient: docs/tls.md has the exceptions.
 await using pki = await TempPKI.create();
 
-// The server asks for a certificate, and sends back what it receives.
+// The server requests a client certificate, and returns the received bytes.
 const app: App = async (request, { peerCertificate }) => {
   const body = await request.body?.bytes() ?? new Uint8Array(0);
-  return [200, "OK", { subject: peerCertificate?.subject ?? "nobody" }, body];
+  return [200, "OK", { subject: peerCertificate?.subject ?? "anonymous" }, body];
 };
 await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
 
@@ -19,11 +19,11 @@ const [ca, cert, key] = await Promise.all(
 );
 const [hostname, port] = server.address as [string, number];
 const sock = await Deno.connectTls({ hostname, port, caCerts: [ca!], cert: cert!, key: key! });
-using conn = new Connection(sock, { host: `${hostname}:${port}` }); // closes the socket, too
-await sock.handshake(); // rejects unless the server's certificate is trusted, and for this host
+using conn = new Connection(sock, { host: `${hostname}:${port}` }); // also closes the socket
+await sock.handshake(); // rejects unless the server's certificate is trusted and valid for this host
 
 const sent = crypto.getRandomValues(new Uint8Array(65536));
 const response = await conn.put("/", {}, sent);
 const received = await response.body?.bytes();
-const same = received?.every((byte, i) => byte === sent[i]) ?? false;
-console.log(response.headers["subject"], received?.length, same ? "equal" : "different");
+const isEqual = received?.every((byte, i) => byte === sent[i]) ?? false;
+console.log(response.headers["subject"], received?.length, isEqual ? "equal" : "different");

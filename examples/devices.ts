@@ -14,12 +14,12 @@ import { bytesToSend } from "./size.ts";
 const MEBIBYTE = 1024 * 1024;
 const FILE_BYTES = bytesToSend();
 
-/** Until a file has an entity tag after a change; without one a download of it can't be resumed. */
-const SETTLED_MILLISECONDS = 2500;
+/** The time after a change until a file has an entity tag, which a resumed download needs. */
+const ENTITY_TAG_MILLISECONDS = 2500;
 
-const terminal = Deno.stdout.isTerminal();
+const isTerminal = Deno.stdout.isTerminal();
 
-// Really these are two machines, each with a directory of its own that stays.
+// In practice, these are two machines with permanent directories.
 const dir = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-" });
 try {
   await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
@@ -32,7 +32,7 @@ try {
   await Deno.mkdir(served);
   await using _server = await camera.serve(["127.0.0.1", 0], new FilesApp(served, { write: true }));
 
-  // ───────────────────────── once: a person carries a line from one to the other
+  // ───────────────────────── once: a person copies a line from the camera to the viewer
 
   await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
   console.log(`\nThe line to carry, ${invitation.line.length} characters, must stay secret.`);
@@ -40,23 +40,23 @@ try {
   const peer = await invitation.paired;
   console.log(`The camera is paired with ${peer.name} (${peer.id}).\n`);
 
-  // ───────────────────────── the viewer sends a file, and gets it back
+  // ───────────────────────── the viewer uploads a file, and downloads it again
 
   const client = await viewer.client("camera");
   await writeFile(`${dir}/video`);
   const sent = await show("upload", (options) => upload(client, `${dir}/video`, "/video", options));
-  await new Promise((resolve) => setTimeout(resolve, SETTLED_MILLISECONDS));
+  await new Promise((resolve) => setTimeout(resolve, ENTITY_TAG_MILLISECONDS));
 
   const get = (options: TransferOptions) => download(client, "/video", `${dir}/copy`, options);
-  const cut = new AbortController();
-  const signal = cut.signal;
+  const abortController = new AbortController();
+  const signal = abortController.signal;
   try {
     await show("download", (options) => get({ ...options, signal }), ({ bytes, total }) => {
-      if (bytes >= total / 4) cut.abort(new Error("cut in the middle"));
+      if (bytes >= total / 4) abortController.abort(new Error("cut in the middle"));
     });
   } catch (error) {
     if (error !== signal.reason) throw error;
-    console.log(`${terminal ? "\n" : ""}download was ${signal.reason.message}.`);
+    console.log(`${isTerminal ? "\n" : ""}download was ${signal.reason.message}.`);
   }
   const received = await show("download", get);
   console.log(`\nBoth ends agree on the SHA-256: ${received.sha256 === sent.sha256}`);
@@ -77,31 +77,32 @@ async function writeFile(path: string): Promise<void> {
 }
 
 /**
- * Runs a transfer and prints how far it is, on a terminal as a bar that is drawn again and again, then its rate.
+ * Runs a transfer, and prints its progress, on a terminal as a bar that is redrawn, and then its
+ * rate.
  *
- * @param watch Called with each progress, too.
+ * @param onEachProgress Also called with each progress.
  */
 async function show(
   name: string,
   run: (options: TransferOptions) => Promise<TransferResult>,
-  watch?: (progress: TransferProgress) => void,
+  onEachProgress?: (progress: TransferProgress) => void,
 ): Promise<TransferResult> {
   const start = performance.now();
-  let last = "";
+  let lastLine = "";
   const onProgress = (progress: TransferProgress) => {
     const { bytes, total, resumedFrom } = progress;
-    const share = (resumedFrom + bytes) / total;
-    const begin = resumedFrom === 0 ? "" : `, resumed from ${mebibytes(resumedFrom)}`;
-    const amount = `${mebibytes(resumedFrom + bytes)} of ${mebibytes(total)} MiB${begin}`;
-    const bar = terminal ? `[${"#".repeat(30 * share).padEnd(30)}] ` : "";
-    last = `${name.padEnd(8)} ${bar}${amount}`;
-    print(terminal ? `\r${last}` : `${last}\n`);
-    watch?.(progress);
+    const fraction = (resumedFrom + bytes) / total;
+    const resumed = resumedFrom === 0 ? "" : `, resumed from ${mebibytes(resumedFrom)}`;
+    const amount = `${mebibytes(resumedFrom + bytes)} of ${mebibytes(total)} MiB${resumed}`;
+    const bar = isTerminal ? `[${"#".repeat(30 * fraction).padEnd(30)}] ` : "";
+    lastLine = `${name.padEnd(8)} ${bar}${amount}`;
+    print(isTerminal ? `\r${lastLine}` : `${lastLine}\n`);
+    onEachProgress?.(progress);
   };
   const result = await run({ onProgress });
   const seconds = (performance.now() - start) / 1000;
   const rate = `${mebibytes(result.bytes / seconds)} MiB/s`;
-  print(`${terminal ? `\r${last}` : name.padEnd(8)} in ${seconds.toFixed(2)} s: ${rate}\n`);
+  print(`${isTerminal ? `\r${lastLine}` : name.padEnd(8)} in ${seconds.toFixed(2)} s: ${rate}\n`);
   return result;
 }
 

@@ -1,9 +1,8 @@
 // deno run --allow-net --allow-read=gateway-device,camera.socket --allow-write=gateway-device,camera.socket --allow-sys=uid examples/gateway.ts
 
-// Lets paired devices use services of this machine, each of them only as the rules say. The
-// services need neither TLS nor rules of their own: one listens at a Unix socket, and one is a
-// fetch handler. A device is paired once, after this program has begun, which makes its device, and
-// under the name that the rules have for it:
+// Lets paired devices use services of this machine, by rules for each device. The services need
+// neither TLS nor their own rules: one listens at a Unix socket, and one is a fetch handler. Start
+// this program, which creates its device, and then pair each device once, by its name in the rules:
 //   degu --home gateway-device pair --as phone
 
 import {
@@ -35,24 +34,24 @@ const notes = fromFetchHandler(hono);
 // ───────────────────────── the rules
 
 /**
- * Makes the app for all peers: each one sees only what the rules have for its name.
+ * Makes the app for all peers. Each peer has access only to the services in its rules.
  *
- * @param upstream Makes the requests to the camera.
+ * @param upstream Sends the requests to the camera.
  */
 export function buildGateway(upstream: Requester): App {
-  // The camera learns from a header who asks, which no peer can forge.
+  // The header tells the camera the name of the peer. Peers can't forge the header.
   const camera = new ProxyApp(upstream, {
     headers: (_, session) => ({ "x-peer": peerOf(session).name }),
   });
-  const reading = (app: App) => routes({ "GET /": app, "GET /{path...}": app });
-  const writing = (app: App) => routes({ "POST /": app });
+  const allowGet = (app: App) => routes({ "GET /": app, "GET /{path...}": app });
+  const allowPost = (app: App) => routes({ "POST /": app });
   const rules = new Map<string, App>([
     ["phone", routes({ "/camera/": camera, "/notes/": notes })],
-    ["tablet", routes({ "/camera/": reading(camera) })],
-    ["doorbell", routes({ "/notes/": writing(notes) })],
+    ["tablet", routes({ "/camera/": allowGet(camera) })],
+    ["doorbell", routes({ "/notes/": allowPost(notes) })],
   ]);
-  const nothing: App = () => reply(403);
-  return perPeer(({ name }) => rules.get(name) ?? nothing);
+  const forbidden: App = () => reply(403);
+  return perPeer(({ name }) => rules.get(name) ?? forbidden);
 }
 
 if (import.meta.main) {

@@ -2,56 +2,56 @@
 
 // Sends the newest picture of a camera to up to 50 viewers, one picture for each request: to
 // browsers, curl, or this program with the argument `watch`. For other devices, call `device.serve`
-// in place of `Server.start`. No proxy may be in front: what a viewer has seen is kept for its
-// connection, and the viewers behind a proxy share connections.
+// instead of `Server.start`. Don't use a proxy in front of this server: it stores for each
+// connection which pictures were sent, and viewers behind a proxy share connections.
 
 import { type App, reply, Server, type Session } from "@degu/degu";
 import { Client, expectOk, repeat, terminationSignal } from "@degu/degu";
 
-/** The newest picture, for any number of viewers. */
+/** The newest picture, for many viewers. */
 export class Pictures {
   #newest: Uint8Array | null = null;
-  #isOver = false;
-  #change = Promise.withResolvers<void>();
-  readonly #seen = new WeakMap<Session, Uint8Array | null>();
+  #hasEnded = false;
+  #changed = Promise.withResolvers<void>();
+  readonly #lastPictures = new WeakMap<Session, Uint8Array | null>();
 
   /** Sets the newest picture. */
   set(picture: Uint8Array): void {
     this.#newest = picture;
-    this.#change.resolve();
-    this.#change = Promise.withResolvers();
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
   }
 
-  /** Tells every viewer that there are no more pictures. */
+  /** Ends the wait of all viewers: no more pictures follow. */
   end(): void {
-    this.#isOver = true;
-    this.#change.resolve();
+    this.#hasEnded = true;
+    this.#changed.resolve();
   }
 
   /**
-   * The newest picture that a viewer has not had, as soon as there is one; `null` at the end, or
-   * when the viewer has left.
+   * Waits for a picture that was not sent to this viewer, and returns the newest. Returns `null`
+   * after the end, or when the viewer has disconnected.
    */
   async next(viewer: Session): Promise<Uint8Array | null> {
     const { signal } = viewer;
-    const { promise: left, resolve: leave } = Promise.withResolvers<void>();
-    const onAbort = () => leave();
+    const { promise: disconnected, resolve } = Promise.withResolvers<void>();
+    const onAbort = () => resolve();
     signal.addEventListener("abort", onAbort);
-    while (this.#newest === (this.#seen.get(viewer) ?? null)) {
-      if (this.#isOver || signal.aborted) return null;
-      await Promise.race([this.#change.promise, left]);
+    while (this.#newest === (this.#lastPictures.get(viewer) ?? null)) {
+      if (this.#hasEnded || signal.aborted) return null;
+      await Promise.race([this.#changed.promise, disconnected]);
     }
     signal.removeEventListener("abort", onAbort);
-    this.#seen.set(viewer, this.#newest);
+    this.#lastPictures.set(viewer, this.#newest);
     return this.#newest;
   }
 }
 
 /**
- * Makes an app that answers each request with the newest picture that this connection has not had.
- * A slow viewer misses pictures, because no picture is sent before it asks for one; and it delays
- * nobody. Within a second after a viewer has left, the wait for its next picture ends, even if no
- * picture comes.
+ * Makes an app that responds to each request with the newest picture that was not yet sent over
+ * this connection. A slow viewer misses pictures, because a picture is sent only on request, and
+ * doesn't delay the others. If a viewer disconnects, the wait for its next picture ends within a
+ * second.
  */
 export function liveApp(pictures: Pictures): App {
   const headers = { "content-type": "text/plain", "cache-control": "no-store" };
@@ -61,7 +61,7 @@ export function liveApp(pictures: Pictures): App {
   };
 }
 
-/** Shows pictures until the signal is aborted, and connects again where the connection ends. */
+/** Shows pictures until the signal is aborted, and reconnects if the connection ends. */
 export async function watch(
   client: Client,
   show: (picture: Uint8Array) => unknown,
@@ -76,7 +76,7 @@ export async function watch(
   }, { seconds: 1, signal });
 }
 
-/** Takes a picture; in practice with a camera. */
+/** Takes a picture, in practice with a camera. */
 function takePicture(): Promise<Uint8Array> {
   return Promise.resolve(new TextEncoder().encode(`${new Date().toISOString()}\n`));
 }
@@ -89,7 +89,7 @@ if (import.meta.main) {
     await watch(new Client(address), (picture) => Deno.stdout.write(picture), signal);
   } else {
     const pictures = new Pictures();
-    // A viewer makes a request for each picture; by default its connection would end after 1000.
+    // A viewer sends a request for each picture. By default, a connection ends after 1000 requests.
     const options = { maxRequests: Infinity };
     await using server = await Server.start(address, liveApp(pictures), options);
     console.log(`The pictures are at http://127.0.0.1:${server.port}/; Ctrl+C ends it.`);

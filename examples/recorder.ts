@@ -1,14 +1,15 @@
 // deno run --allow-net --allow-read=recorder-device,recordings --allow-write=recorder-device,recordings --allow-sys=uid,statfs examples/recorder.ts
 
-// Keeps what paired devices send, as camera.ts and backup.ts do, each in a directory of its own in
-// "recordings". Each of them is paired once, after this program has begun, which makes its device:
+// Stores the files that paired devices send, such as camera.ts and backup.ts, in a directory for
+// each device below "recordings". Start this program, which creates its device, and then pair each
+// device once:
 //   degu --home recorder-device pair
 
 import { accessLog } from "@degu/degu";
 import { Device, perPeer } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 
-// A fixed port, because the other device stores the address when the two are paired.
+// Use a fixed port, because the other device stores the address when the devices are paired.
 const [host = "0.0.0.0", port = "7443"] = Deno.args;
 await using recorder = await Device.open(`${Deno.cwd()}/recorder-device`, { name: "recorder" });
 

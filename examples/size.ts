@@ -1,10 +1,10 @@
-// Not a program: the argument of tutorial.ts and devices.ts.
+// Not a program: tutorial.ts and devices.ts import this module.
 
 const MEBIBYTE = 1024 * 1024;
 
 /**
- * Returns how many bytes a program sends: 256 MiB, or as many MiB as its argument says. Ends the
- * program if the argument is something else.
+ * Returns the number of bytes that a program sends: its argument in MiB, by default 256. Ends the
+ * program if the argument is invalid.
  */
 export function bytesToSend(): number {
   const [size = "256"] = Deno.args;

@@ -7,16 +7,16 @@ import { bytesToSend } from "./size.ts";
 const MEBIBYTE = 1024 * 1024;
 const TRANSFER_BYTES = bytesToSend();
 
-/** The time limit of the whole program. */
-const MAX_SECONDS = 600;
+/** The time-out of the whole program. */
+const TIMEOUT_SECONDS = 600;
 setTimeout(() => {
-  console.error(`The demo has not ended within ${MAX_SECONDS} seconds.`);
+  console.error(`The demo has not ended within ${TIMEOUT_SECONDS} seconds.`);
   Deno.exit(1);
-}, MAX_SECONDS * 1000).unref();
+}, TIMEOUT_SECONDS * 1000).unref();
 
 // ───────────────────────── an app, a server for it, and a client
 
-/** Builds an app. It is sent to a worker as source code, so it must not use anything from outside. */
+/** Builds an app. A worker gets the function as source code, so it can't use other variables. */
 const buildApp = (downloadBytes: number): App => async (request, _session, api) => {
   if (request.method === "PUT" && request.body !== null) {
     let received = 0;
@@ -41,9 +41,9 @@ const client = new Client(server.address);
 console.log(`An app, served on ${client.host}:`);
 console.log(await client.request("GET", "/"));
 
-// ───────────────────────── a reverse proxy to it, and a client of that
+// ───────────────────────── a reverse proxy to the server, and a client of the proxy
 
-/** Names an export of a module, which is imported in the worker and may use anything. */
+/** An export of a module, which the worker imports, and which can use other variables. */
 const buildProxy = { module: import.meta.resolve("./proxy_app.ts"), name: "buildProxyApp" };
 
 const ipv6 = hasIPv6();
@@ -53,11 +53,11 @@ await using proxy = await TempServer.start(
   server.address,
 );
 const proxyClient = new Client(proxy.address);
-if (!ipv6) console.log("This machine has no IPv6, so the proxy takes 127.0.0.1, too.");
+if (!ipv6) console.log("This machine has no IPv6, so the proxy also uses 127.0.0.1.");
 console.log(`A reverse proxy to it, served on ${proxyClient.host}:`);
 console.log(await proxyClient.request("GET", "/"));
 
-/** Whether the loopback address of IPv6 is available. */
+/** Reports whether the loopback address of IPv6 is available. */
 function hasIPv6(): boolean {
   try {
     Deno.listen({ hostname: "::1", port: 0 }).close();
@@ -97,40 +97,40 @@ await transfer("download", async (progress) => {
 });
 
 /**
- * Runs a transfer and prints how far it is, then its rate: on a terminal in one line that is
- * written again and again, else in a line for each quarter.
+ * Runs a transfer, and prints its progress and its rate: on a terminal in a line that is rewritten,
+ * otherwise in a line for each quarter.
  *
- * @param run Reports transferred bytes to `progress`; resolves to how many arrived.
+ * @param run Reports transferred bytes to `progress`; resolves to the number of received bytes.
  */
 async function transfer(
   name: string,
   run: (progress: (bytes: number) => void) => Promise<number>,
 ): Promise<void> {
-  const terminal = Deno.stdout.isTerminal();
-  const steps = terminal ? 100 : 4;
-  let done = 0;
+  const isTerminal = Deno.stdout.isTerminal();
+  const steps = isTerminal ? 100 : 4;
+  let transferred = 0;
   let step = 0;
-  const show = (bytes: number, rest: string) => {
+  const show = (bytes: number, suffix: string) => {
     const text = `${name.padEnd(8)} ${mebibytes(bytes).padStart(4)} of ${
       mebibytes(TRANSFER_BYTES)
-    } MiB${rest}`;
-    Deno.stdout.writeSync(new TextEncoder().encode(terminal ? `\r${text}` : `${text}\n`));
+    } MiB${suffix}`;
+    Deno.stdout.writeSync(new TextEncoder().encode(isTerminal ? `\r${text}` : `${text}\n`));
   };
 
   const start = performance.now();
-  const arrived = await run((bytes) => {
-    done += bytes;
-    const reached = Math.floor(steps * done / TRANSFER_BYTES);
-    if (reached === step || reached === steps) return;
-    step = reached;
-    show(done, "");
+  const received = await run((bytes) => {
+    transferred += bytes;
+    const nextStep = Math.floor(steps * transferred / TRANSFER_BYTES);
+    if (nextStep === step || nextStep === steps) return;
+    step = nextStep;
+    show(transferred, "");
   });
   const seconds = (performance.now() - start) / 1000;
-  if (arrived !== TRANSFER_BYTES) {
-    throw new Error(`${name}: ${arrived} of ${TRANSFER_BYTES} bytes have arrived`);
+  if (received !== TRANSFER_BYTES) {
+    throw new Error(`${name}: received ${received} of ${TRANSFER_BYTES} bytes`);
   }
-  const rate = mebibytes(arrived / seconds);
-  show(arrived, ` in ${seconds.toFixed(2)} s: ${rate} MiB/s${terminal ? "\n" : ""}`);
+  const rate = mebibytes(received / seconds);
+  show(received, ` in ${seconds.toFixed(2)} s: ${rate} MiB/s${isTerminal ? "\n" : ""}`);
 }
 
 function mebibytes(bytes: number): string {

@@ -44,7 +44,7 @@ Deno.test("a backup copies what is complete, deletes, goes on when the recorder 
   assertMatch(missing.stderr, /missing/);
 
   first.close();
-  await backup.complained(/; the next backup begins in 1 s$/m);
+  await backup.complained(/; the next backup starts in 1 s$/m);
   await fillSettled(source, { "d": "third" });
   await Deno.remove(`${source}/a`);
   await using _second = await listenAgain(serve);
@@ -54,12 +54,12 @@ Deno.test("a backup copies what is complete, deletes, goes on when the recorder 
   await makeLinks({ [`${kept}/e`]: "nowhere" });
   await fillSettled(source, { "e": "fourth" });
   await backup.complained(
-    /1 entry could not be copied or deleted: .*"e": a symbolic link.*; the next backup begins in/m,
+    /1 entry could not be copied or deleted: .*"e": a symbolic link.*; the next backup starts in/m,
   );
 
   await recorder.forget("backup");
   await backup.complained(
-    /"recorder" has probably forgotten this device.*; the next backup begins in 1 s$/m,
+    /"recorder" has probably forgotten this device.*; the next backup starts in 1 s$/m,
   );
   backup.child.kill("SIGTERM");
   assert((await backup.ended()).success);
