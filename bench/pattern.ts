@@ -19,17 +19,17 @@ export class PatternSource {
 
   /** Fills `into`, or less of it at the end; `null` after the end. */
   read(into: Uint8Array): Promise<number | null> {
-    const wanted = Math.min(into.length, this.total - this.#position);
-    if (wanted === 0) return Promise.resolve(null);
+    const count = Math.min(into.length, this.total - this.#position);
+    if (count === 0) return Promise.resolve(null);
     let filled = 0;
-    while (filled < wanted) {
+    while (filled < count) {
       const offset = (this.#position + filled) % blockLength;
-      const part = block.subarray(offset, Math.min(blockLength, offset + wanted - filled));
+      const part = block.subarray(offset, Math.min(blockLength, offset + count - filled));
       into.set(part, filled);
       filled += part.length;
     }
-    this.#position += wanted;
-    return Promise.resolve(wanted);
+    this.#position += count;
+    return Promise.resolve(count);
   }
 
   /** Pieces of `length` bytes, the last one perhaps shorter, all of them views of the block. */

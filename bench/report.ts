@@ -74,8 +74,8 @@ export function formatGroup(group: Group, results: readonly Result[]): string {
 /** Formats four significant digits, with groups of thousands. */
 function formatNumber(value: number): string {
   const digits = Math.max(0, 3 - Math.floor(Math.log10(Math.max(1, Math.abs(value)))));
-  const shown = Math.min(digits, 2);
-  const options = { minimumFractionDigits: shown, maximumFractionDigits: shown };
+  const fractionDigits = Math.min(digits, 2);
+  const options = { minimumFractionDigits: fractionDigits, maximumFractionDigits: fractionDigits };
   return value.toLocaleString("en", options).replaceAll(",", " ");
 }
 

@@ -8,7 +8,7 @@ import { TempPKI } from "@degu/degu/misc";
 import { tryClients } from "./interop/clients.ts";
 import { Served } from "./interop/programs.ts";
 import { tryProxies, tryRefused, tryServers } from "./interop/servers.ts";
-import { differencesFrom, printTable } from "./interop/tables.ts";
+import { findDifferences, printTable } from "./interop/tables.ts";
 
 const PARTS = {
   clients: tryClients,
@@ -33,7 +33,7 @@ try {
     console.log(`\n## ${name}\n`);
     for (const table of await tryPart(served, pki, dir)) {
       printTable(table);
-      differences.push(...differencesFrom(page, table));
+      differences.push(...findDifferences(page, table));
     }
   }
 } finally {

@@ -3,57 +3,58 @@
  * lets two devices pair and exchange files: two of Windows, and one of each system. The first run
  * installs Wine below /tmp.
  *
- * Arguments name test modules or folders in place of all. `--no-minute` leaves the devices out,
- * `--minute` runs nothing else, and `--here` runs the tests on a real Windows.
+ * The arguments are test modules or folders; by default all. `--no-minute` skips the devices,
+ * `--minute` runs only the devices, and `--here` runs the tests on a real Windows.
  *
- * Exits with 1 if a test fails, if one passes that tests/wine/rows.ts expects to fail, or if all ran
- * and one is not there.
+ * Exits with 1 if a test fails, if a test passes that tests/wine/rows.ts expects to fail, or if all
+ * tests ran and a row of that table is not a test.
  */
 
 import { ROWS } from "../tests/wine/rows.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
-import { findWine, missingForWine, type Wine } from "./wine.ts";
+import { findWine, findWineObstacles, type Wine } from "./wine.ts";
 
 const ROOMS = ["tests/internal", "tests/device", "tests/files", "agent/tests"];
 const IMPORT_MAP = ["--import-map", "tests/support/offline/import_map.json"];
 const TEST = [
   ...["test", "--no-check", "--allow-all", "--preload", "tests/wine/preload.ts", ...IMPORT_MAP],
 ];
-/** Whether the devices of a meeting, the one that serves and the other, are of Windows. */
-const MEETINGS = [["windows", "windows"], ["windows", "linux"], ["linux", "windows"]];
-/** In network namespaces of their own; their names are files below /run. */
+/** The systems of two devices that pair: of the serving device, and of the other. */
+const SYSTEM_PAIRS = [["windows", "windows"], ["windows", "linux"], ["linux", "windows"]];
+/** Runs a command in its own network namespace, with its own /run. */
 const LAB = ["--net", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "lab"];
 
-const named = Deno.args.filter((arg) => !arg.startsWith("--"));
+const namedPaths = Deno.args.filter((arg) => !arg.startsWith("--"));
 const has = (option: string) => Deno.args.includes(`--${option}`);
-const modules = (await Promise.all((named.length > 0 ? named : ROOMS).map(modulesIn))).flat();
+const modules = (await Promise.all((namedPaths.length > 0 ? namedPaths : ROOMS).map(listModules)))
+  .flat();
 const wine = has("here") ? null : await prepare();
 let isOk = has("minute") || await runTests();
 if (wine !== null && !has("no-minute")) {
-  for (const systems of MEETINGS) isOk = await meet(wine, systems) && isOk;
+  for (const systems of SYSTEM_PAIRS) isOk = await pairDevices(wine, systems) && isOk;
 }
 if (wine !== null) await Deno.remove(wine.script);
 Deno.exit(isOk ? 0 : 1);
 
 async function prepare(): Promise<Wine> {
-  const missing = await missingForWine();
+  const missing = await findWineObstacles();
   if (missing.length === 0) return await findWine(modules);
-  console.error(`Wine can't be installed here: ${missing.join("; ")}`);
+  console.error(`Wine can't be installed: ${missing.join("; ")}`);
   Deno.exit(1);
 }
 
-/** The test modules of a folder, without the long ones; or the module itself. */
-async function modulesIn(path: string): Promise<string[]> {
+/** Lists the test modules of a folder, without the long ones; or returns the module itself. */
+async function listModules(path: string): Promise<string[]> {
   if (path.endsWith(".ts")) return [path];
-  const found: string[] = [];
+  const paths: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(new URL(`${path}/`, PROJECT_ROOT))) {
-    if (isDirectory && name !== "long") found.push(...await modulesIn(`${path}/${name}`));
-    else if (name.endsWith("_test.ts")) found.push(`${path}/${name}`);
+    if (isDirectory && name !== "long") paths.push(...await listModules(`${path}/${name}`));
+    else if (name.endsWith("_test.ts")) paths.push(`${path}/${name}`);
   }
-  return found.sort();
+  return paths.sort();
 }
 
-/** Runs the tests, and prints what they print; false if one fails, or passes unexpectedly. */
+/** Runs the tests, and prints their output; returns false if one fails, or passes unexpectedly. */
 async function runTests(): Promise<boolean> {
   const [program, ...args] = wine === null ? [Deno.execPath()] : ["sh", wine.script];
   const child = new Deno.Command(program!, {
@@ -69,22 +70,24 @@ async function runTests(): Promise<boolean> {
     text += decoder.decode(piece, { stream: true });
   }
   const { success } = await child.status;
-  // On a real Windows most of the tests in the table should pass.
+  // On a real Windows, most tests of the table should pass.
   if (wine === null) return success;
   const rows = Object.entries(ROWS).flatMap(([reason, names]) =>
     names.map((name) => [name, reason])
   );
   const passed = rows.filter(([name]) => text.includes(`PASSES: ${name}\n`));
-  const missing = named.length > 0 ? [] : rows.filter((row) => {
+  const missing = namedPaths.length > 0 ? [] : rows.filter((row) => {
     return !passed.includes(row) && !text.includes(`${row[0]}: ${row[1]}`);
   });
-  for (const [name] of passed) console.log(`passes, although tests/wine/rows.ts has it: ${name}`);
-  for (const [name] of missing) console.log(`is in tests/wine/rows.ts, and no test: ${name}`);
+  for (const [name] of passed) {
+    console.log(`passes, although tests/wine/rows.ts expects a failure: ${name}`);
+  }
+  for (const [name] of missing) console.log(`is in tests/wine/rows.ts, but is not a test: ${name}`);
   return success && passed.length === 0 && missing.length === 0;
 }
 
-/** Lets two devices pair and exchange files; false if that fails. */
-async function meet({ script }: Wine, systems: readonly string[]): Promise<boolean> {
+/** Lets two devices pair and exchange files; returns false if that fails. */
+async function pairDevices({ script }: Wine, systems: readonly string[]): Promise<boolean> {
   console.log(`\nserving on ${systems[0]}, the other device on ${systems[1]}:`);
   const program = ["run", "--allow-all", "--no-check", ...IMPORT_MAP, "tests/wine/first_minute.ts"];
   const { success } = await new Deno.Command("unshare", {

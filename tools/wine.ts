@@ -1,18 +1,18 @@
-/** Wine and Deno for Windows, in a Debian of their own below /tmp that is installed once. */
+/** Wine and Deno for Windows, in a Debian system below /tmp that is installed once. */
 
 import { PROJECT_ROOT } from "./standard_library.ts";
 
 const DIRECTORY = `/tmp/degu-wine-${Deno.version.deno}`;
 const MIRROR = "http://deb.debian.org/debian";
-/** Wine 8 of the release before can't run V8. */
+/** Wine 8, of the previous Debian release, can't run V8. */
 const SUITE = "trixie";
 const PROGRAMS = ["debootstrap", "unshare", "chroot", "mount", "npm", "tar"];
 
 /**
- * Runs Deno for Windows in namespaces of its own, with a server of Wine of its own: nothing stays
- * mounted, and nothing goes on when Deno has ended. The project is `Z:\w\degu`. The directory in
- * the variable WINE_HOME, if there is one, is `Z:\w\home`, has the local data of the profile, and is
- * where Deno starts.
+ * Runs Deno for Windows in new namespaces with a new Wine server. When Deno ends, the mounts and
+ * processes end as well. The project is `Z:\w\degu`. If the variable WINE_HOME is set, its
+ * directory is `Z:\w\home`, has the local data of the profile, and is the working directory of
+ * Deno.
  */
 const SCRIPT = String.raw`#!/bin/sh
 home=$WINE_HOME
@@ -38,7 +38,7 @@ exec chroot "$root" env -i LANG=C.UTF-8 PATH=/usr/bin:/bin HOME=/root TERM=xterm
 ' "DIRECTORY/root" "PROJECT" "$home" "$@"
 `;
 
-/** Installs Debian, Wine and its profile, without a trace outside of the directory. */
+/** Installs Debian, Wine and its profile inside the directory. */
 const INSTALL = String.raw`
 set -e
 directory=$0 mirror=$1 suite=$2 deno=$3
@@ -62,14 +62,14 @@ chroot "$root" env HOME=/root WINEDEBUG=-all XDG_RUNTIME_DIR=/tmp \
   sh -c "wine wineboot --init && wineserver --wait"
 `;
 
-/** The files of Deno for Windows, and how to run it. */
+/** Wine with Deno for Windows. */
 export interface Wine {
   /** A shell script whose arguments are those of Deno for Windows. */
   readonly script: string;
 }
 
-/** What keeps Wine from being installed here, in words for people. */
-export async function missingForWine(): Promise<string[]> {
+/** Returns the reasons why Wine can't be installed, as text for users. */
+export async function findWineObstacles(): Promise<string[]> {
   const { os, arch } = Deno.build;
   if (os !== "linux" || arch !== "x86_64") return ["it needs Linux for x86-64"];
   const missing = Deno.uid() === 0 ? [] : ["it needs root, for mounts and a chroot: use sudo"];
@@ -82,8 +82,8 @@ export async function missingForWine(): Promise<string[]> {
 }
 
 /**
- * Finds Wine, and installs it first where it is missing: about 2 GB, in two minutes. Fills the cache
- * of Deno for Windows with the packages that modules import.
+ * Finds Wine, and installs it first where it is missing: about 2 GB, in two minutes. Fills the
+ * cache of Deno for Windows with the packages that modules import.
  */
 export async function findWine(modules: readonly string[]): Promise<Wine> {
   const installed = `${DIRECTORY}/installed`;
@@ -95,8 +95,15 @@ export async function findWine(modules: readonly string[]): Promise<Wine> {
     await Deno.writeTextFile(installed, "");
   }
   const importMap = ["--import-map", "tests/support/offline/import_map.json"];
-  const all = ["install", "--quiet", "--entrypoint", ...importMap, "agent/main.ts", ...modules];
-  await run(Deno.execPath(), all, { DENO_DIR: `${DIRECTORY}/cache` });
+  const installArgs = [
+    "install",
+    "--quiet",
+    "--entrypoint",
+    ...importMap,
+    "agent/main.ts",
+    ...modules,
+  ];
+  await run(Deno.execPath(), installArgs, { DENO_DIR: `${DIRECTORY}/cache` });
   const script = `${DIRECTORY}/deno-${Deno.pid}.sh`;
   const project = PROJECT_ROOT.pathname.replace(/\/$/, "");
   await Deno.writeTextFile(
@@ -117,5 +124,5 @@ async function run(
 ): Promise<void> {
   const options: Deno.CommandOptions = { args: [...args], env, cwd: PROJECT_ROOT, stdin: "null" };
   const { success } = await new Deno.Command(program, options).spawn().status;
-  if (!success) throw new Error(`${program} ${args.slice(0, 3).join(" ")} … has failed`);
+  if (!success) throw new Error(`${program} ${args.slice(0, 3).join(" ")} … failed`);
 }

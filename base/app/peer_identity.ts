@@ -55,18 +55,18 @@ function identityProblem(given: object): string | null {
  *
  * @throws {TypeError} if the identities name different users.
  */
-export function joinIdentities(one: PeerIdentity, other: PeerIdentity): PeerIdentity {
-  if (one.user !== other.user) {
-    const users = `${quote(one.user)} and ${quote(other.user)}`;
+export function joinIdentities(identity: PeerIdentity, otherIdentity: PeerIdentity): PeerIdentity {
+  if (identity.user !== otherIdentity.user) {
+    const users = `${quote(identity.user)} and ${quote(otherIdentity.user)}`;
     throw new TypeError(`the identities of a peer must have the same user; got ${users}`);
   }
-  const signals = [one.signal, other.signal].filter((signal) => signal !== undefined);
+  const signals = [identity.signal, otherIdentity.signal].filter((signal) => signal !== undefined);
   return {
     get user() {
-      return one.user;
+      return identity.user;
     },
     ...(signals.length === 0 ? {} : { signal: AbortSignal.any(signals) }),
-    isTrusted: async () => await isTrustedBy(one) && await isTrustedBy(other),
+    isTrusted: async () => await isTrustedBy(identity) && await isTrustedBy(otherIdentity),
   };
 }
 

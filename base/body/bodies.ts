@@ -144,10 +144,10 @@ export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
   const state = stateOf(body);
   if (state === null) {
     if (isForeignBody(body)) throw foreignBodyError(`${owner}body`, body);
-    const wanted =
+    const expected =
       "null, a string, Uint8Array, ArrayBuffer, Blob, URLSearchParams, Body, BodyIter, " +
       "ChunkedBody, ChunkedBodyIter, a stream or an asynchronous generator";
-    throw wrongTypeError(`${owner}body`, wanted, body);
+    throw wrongTypeError(`${owner}body`, expected, body);
   }
   if (body.used === true) throw usedBodyError(state, owner);
   return state.framing;

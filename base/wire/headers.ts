@@ -436,10 +436,10 @@ export function formatHeaderLines(
 function checkFraming(value: unknown, framing: Framing | undefined, item: () => string): void {
   if (framing === undefined || value === framing) return;
   const body = framing === "chunked" ? "is chunked" : `has ${framing} bytes`;
-  const wanted = framing === null
+  const requirement = framing === null
     ? "be left out, because there is no body"
     : `match the body, which ${body}, or be left out`;
-  throw notAllowedError(item(), `must ${wanted}; got ${quote(String(value))}`);
+  throw notAllowedError(item(), `must ${requirement}; got ${quote(String(value))}`);
 }
 
 /**

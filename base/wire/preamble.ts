@@ -183,10 +183,10 @@ function checkRequestStart(bytes: Uint8Array, start: number, end: number): void 
   const at = start + length;
   if (length <= MAX_METHOD_BYTES && (at === end || (length > 0 && bytes[at] === SPACE))) return;
   const hint = "the client seems to speak TLS, which takes an SSLServer";
-  const what = length === 0
+  const quoted = length === 0
     ? describeStart(bytes[start]!, hint)
     : quote(bytes.slice(start, Math.min(at + 1, end)));
-  throw new ProtocolError("BAD_METHOD", `no request begins with ${what}`);
+  throw new ProtocolError("BAD_METHOD", `no request begins with ${quoted}`);
 }
 
 /**

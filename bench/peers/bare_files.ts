@@ -20,7 +20,7 @@ const syncedLength = 64 << 20;
 /** The digest of the served file, which a server knows after the first download. */
 let knownDigest: Uint8Array | null = null;
 
-async function sendFile(socket: tls.TLSSocket, path: string, known: Uint8Array | null) {
+async function sendFile(socket: tls.TLSSocket, path: string, cachedDigest: Uint8Array | null) {
   using file = await Deno.open(path);
   const hash = createHash("sha256");
   for (;;) {
@@ -29,12 +29,12 @@ async function sendFile(socket: tls.TLSSocket, path: string, known: Uint8Array |
     const length = await file.read(piece);
     if (length === null) break;
     const bytes = piece.subarray(0, length);
-    if (known === null) hash.update(bytes);
+    if (cachedDigest === null) hash.update(bytes);
     socket.write(bytes);
     // A full buffer keeps TLS at work while the next piece is read.
     if (socket.writableLength > bufferedLength) await once(socket, "drain");
   }
-  const digest = known ?? new Uint8Array(hash.digest());
+  const digest = cachedDigest ?? new Uint8Array(hash.digest());
   socket.write(digest);
   return digest;
 }
@@ -88,21 +88,23 @@ async function receiveFile(socket: tls.TLSSocket, path: string, size: number): P
   await file.sync();
 }
 
-async function answer(socket: tls.TLSSocket, { there }: FilesWork): Promise<void> {
+async function answer(socket: tls.TLSSocket, { serverDirectory }: FilesWork): Promise<void> {
   // A record arrives whole: `download`, or the size of the file that follows.
   const [piece] = await once(socket, "data");
   const request = new TextDecoder().decode(piece);
   if (request === "download") {
-    knownDigest = await sendFile(socket, `${there}/${LARGE}`, knownDigest);
+    knownDigest = await sendFile(socket, `${serverDirectory}/${LARGE}`, knownDigest);
   } else {
-    const received = receiveFile(socket, `${there}/up.bin`, Number(request));
+    const received = receiveFile(socket, `${serverDirectory}/up.bin`, Number(request));
     socket.write("go on");
     await received;
     socket.write("stored");
   }
 }
 
-async function transfer({ task, port, here, there, tls: files }: FilesWork): Promise<void> {
+async function transfer(
+  { task, port, clientDirectory, serverDirectory, tls: files }: FilesWork,
+): Promise<void> {
   const socket = tls.connect({
     ...targetOf({ address: port }),
     ...readCertificates(files!.client),
@@ -111,14 +113,14 @@ async function transfer({ task, port, here, there, tls: files }: FilesWork): Pro
   await once(socket, "secureConnect");
   if (task === "download") {
     socket.write("download");
-    const { size } = await Deno.stat(`${there}/${LARGE}`);
-    await receiveFile(socket, `${here}/down.bin`, size);
+    const { size } = await Deno.stat(`${serverDirectory}/${LARGE}`);
+    await receiveFile(socket, `${clientDirectory}/down.bin`, size);
   } else {
-    const { size } = await Deno.stat(`${here}/${LARGE}`);
+    const { size } = await Deno.stat(`${clientDirectory}/${LARGE}`);
     socket.write(`${size}`);
     await once(socket, "data");
     const stored = once(socket, "data");
-    await sendFile(socket, `${here}/${LARGE}`, null);
+    await sendFile(socket, `${clientDirectory}/${LARGE}`, null);
     await stored;
   }
   socket.destroy();
@@ -134,7 +136,9 @@ if (import.meta.main) {
     await replyToCommands(await listen(server, { address: 0 }), {});
   }
   const run = async () => {
-    const target = work.task === "download" ? `${work.here}/down.bin` : `${work.there}/up.bin`;
+    const target = work.task === "download"
+      ? `${work.clientDirectory}/down.bin`
+      : `${work.serverDirectory}/up.bin`;
     await Deno.remove(target).catch(() => {});
     return await time(() => transfer(work));
   };

@@ -79,13 +79,16 @@ if (import.meta.main) {
     // Use the shortest part: other load only makes a part longer.
     async run(amount) {
       const count = Math.ceil(amount / parts);
-      let least = Infinity;
+      let minMicroseconds = Infinity;
       for (let part = 0; part < parts; part++) {
-        const begin = processorMicroseconds();
+        const startMicroseconds = processorMicroseconds();
         for (let i = 0; i < count; i++) await exchange(requester, library);
-        least = Math.min(least, (processorMicroseconds() - begin) / count);
+        minMicroseconds = Math.min(
+          minMicroseconds,
+          (processorMicroseconds() - startMicroseconds) / count,
+        );
       }
-      return least;
+      return minMicroseconds;
     },
   });
 }

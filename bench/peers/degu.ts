@@ -66,14 +66,14 @@ async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchang
   const conn = work.single || work.pooled ? null : await client.connect();
   const pool = work.pooled ? new ConnectionPool(client) : null;
   const requester = pool ?? conn ?? client;
-  const none = new Uint8Array();
+  const empty = new Uint8Array();
   return {
     async request(payload: Uint8Array | null): Promise<Uint8Array> {
       if (payload === null) {
         const response = await requester.request("GET", "/", messages.requestHeaders, null);
         messages.checkStatus(response.status);
         messages.checkHeader(response.headers[messages.checkedHeader]);
-        return none;
+        return empty;
       }
       const response = await requester.request("POST", "/", {}, payload);
       messages.checkStatus(response.status);

@@ -10,15 +10,15 @@ export type Task =
   | "put"
   | "download"
   | "upload"
-  | "download, hashed meanwhile";
+  | "download, hashed";
 
 /** The task of a process. */
 export interface FilesWork {
   /** `null` for the server of the directory. */
   readonly task: Task | null;
   readonly port: number;
-  readonly there: string;
-  readonly here: string;
+  readonly serverDirectory: string;
+  readonly clientDirectory: string;
   /** Without it the connection is plain. */
   readonly tls?: TlsFiles;
 }
@@ -32,13 +32,13 @@ export function settle(): Promise<void> {
 }
 
 async function measure(work: FilesWork): Promise<number> {
-  const { task, there, here, port } = work;
-  for (const path of [`${here}/down.bin`, `${there}/up.bin`]) {
+  const { task, serverDirectory, clientDirectory, port } = work;
+  for (const path of [`${clientDirectory}/down.bin`, `${serverDirectory}/up.bin`]) {
     await Deno.remove(path).catch(() => {});
   }
-  if (task === "download, hashed meanwhile") {
+  if (task === "download, hashed") {
     // The new time makes the other end forget the digest.
-    await Deno.utime(`${there}/${LARGE}`, new Date(), new Date());
+    await Deno.utime(`${serverDirectory}/${LARGE}`, new Date(), new Date());
     await settle();
   }
   const options = { timeout: null };
@@ -48,20 +48,20 @@ async function measure(work: FilesWork): Promise<number> {
   return await time(() => run(work, client));
 }
 
-async function run({ task, here }: FilesWork, client: Client): Promise<unknown> {
+async function run({ task, clientDirectory }: FilesWork, client: Client): Promise<unknown> {
   if (task === "upload") {
-    return await upload(client, `${here}/${LARGE}`, "/up.bin");
+    return await upload(client, `${clientDirectory}/${LARGE}`, "/up.bin");
   }
   if (task?.startsWith("download")) {
-    return await download(client, `/${LARGE}`, `${here}/down.bin`);
+    return await download(client, `/${LARGE}`, `${clientDirectory}/down.bin`);
   }
   using conn = await client.connect();
   if (task === "get") {
-    using file = await Deno.open(`${here}/down.bin`, { write: true, createNew: true });
+    using file = await Deno.open(`${clientDirectory}/down.bin`, { write: true, createNew: true });
     await (await conn.get(`/${LARGE}`)).body!.writeTo(file);
     return await file.sync();
   }
-  using file = await Deno.open(`${here}/${LARGE}`);
+  using file = await Deno.open(`${clientDirectory}/${LARGE}`);
   const { size } = await file.stat();
   const { status } = await conn.put("/up.bin", {}, new conn.bodies.Body(file, size));
   if (status !== 201) throw new Error(`status ${status}`);
@@ -71,7 +71,7 @@ async function run({ task, here }: FilesWork, client: Client): Promise<unknown> 
 if (import.meta.main) {
   const work: FilesWork = JSON.parse(Deno.args[0] ?? "{}");
   if (work.task === null) {
-    const app = new FilesApp(work.there, { write: true });
+    const app = new FilesApp(work.serverDirectory, { write: true });
     const logger = { debug() {}, info() {}, warn() {}, error() {} };
     const port = await serve({ address: 0, tls: work.tls }, app, { logger, maxRequests: Infinity });
     await replyToCommands(port, {});

@@ -68,11 +68,11 @@ function echo(request: http.IncomingMessage, response: http.ServerResponse): voi
   collect(request, (body) => answer(response, body));
 }
 
-function collect(message: http.IncomingMessage, done: (body: Uint8Array) => void): void {
+function collect(message: http.IncomingMessage, onBody: (body: Uint8Array) => void): void {
   const pieces: Buffer[] = [];
   message.on("data", (piece: Buffer) => pieces.push(piece));
   message.on("end", () => {
-    done(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces));
+    onBody(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces));
   });
 }
 

@@ -66,7 +66,7 @@ function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
 function makeRow(
   number: number,
   title: string,
-  how: Pick<ExchangeGroup, "message" | "connections" | "single">,
+  settings: Pick<ExchangeGroup, "message" | "connections" | "single">,
   transports: readonly Transport[] = ["tcp", "unix"],
 ): Row {
   return {
@@ -74,7 +74,7 @@ function makeRow(
     title,
     groups: (setting) =>
       transports.map((transport) =>
-        makeExchangeGroup({ id: `${number}-${transport}`, title, transport, ...how }, setting)
+        makeExchangeGroup({ id: `${number}-${transport}`, title, transport, ...settings }, setting)
       ),
   };
 }
@@ -92,8 +92,8 @@ export const exchangeRows: readonly Row[] = [
     *groups(setting) {
       const title = `${post} over TLS, one connection, in sequence`;
       for (const [transport, transportPeers] of [["tcp", peers], ["unix", mutualPeers]] as const) {
-        const how = { title, transport, isTls: true, peers: transportPeers };
-        yield makeExchangeGroup({ id: `6-sequence-${transport}`, ...how }, setting);
+        const settings = { title, transport, isTls: true, peers: transportPeers };
+        yield makeExchangeGroup({ id: `6-sequence-${transport}`, ...settings }, setting);
       }
       yield* makeTransferGroups(6, setting, setting.tls);
     },

@@ -19,36 +19,53 @@ export const filesRow: Row = {
     yield* treeGroups(setting);
     const size = (setting.quick ? 128 : 4096) * mebibyte;
     const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "files" });
-    const places = { there: `${root}/there`, here: `${root}/here` };
-    for (const place of Object.values(places)) {
-      await Deno.mkdir(place);
+    const directories = { serverDirectory: `${root}/server`, clientDirectory: `${root}/client` };
+    for (const directory of Object.values(directories)) {
+      await Deno.mkdir(directory);
       const pieces = ReadableStream.from(new PatternSource(size).pieces(mebibyte));
-      await Deno.writeFile(`${place}/${LARGE}`, pieces);
+      await Deno.writeFile(`${directory}/${LARGE}`, pieces);
     }
-    yield makeGroup("download", places, size, setting);
-    yield makeGroup("upload", places, size, setting);
+    yield makeGroup("download", directories, size, setting);
+    yield makeGroup("upload", directories, size, setting);
     await Deno.remove(root, { recursive: true });
   },
 };
 
 type Direction = TransferWork["direction"];
-type Places = Pick<FilesWork, "there" | "here">;
+type Directories = Pick<FilesWork, "serverDirectory" | "clientDirectory">;
 
-function makeGroup(direction: Direction, places: Places, size: number, setting: RowSetting): Group {
-  const { there, here } = places;
+function makeGroup(
+  direction: Direction,
+  directories: Directories,
+  size: number,
+  setting: RowSetting,
+): Group {
+  const { serverDirectory, clientDirectory } = directories;
   const isDownload = direction === "download";
   const bare = isDownload ? "get" : "put";
   const tasks: Task[] = [bare, direction];
-  if (isDownload) tasks.push("download, hashed meanwhile");
+  if (isDownload) tasks.push("download, hashed");
   const start = (task: FilesWork["task"], port: number, running: AsyncDisposableStack) => {
     const command = programCommand("peers/files.ts", "both cores", setting);
-    return startProgram([...command, JSON.stringify({ task, port, ...places })], running);
+    return startProgram([...command, JSON.stringify({ task, port, ...directories })], running);
   };
   const runCurl = async (port: number) => {
     const uri = `http://${hostname}:${port}`;
     const [target, ...args] = isDownload
-      ? [`${here}/down.bin`, "--output", `${here}/down.bin`, `${uri}/${LARGE}`]
-      : [`${there}/up.bin`, "--header", "Expect:", "-T", `${here}/${LARGE}`, `${uri}/up.bin`];
+      ? [
+        `${clientDirectory}/down.bin`,
+        "--output",
+        `${clientDirectory}/down.bin`,
+        `${uri}/${LARGE}`,
+      ]
+      : [
+        `${serverDirectory}/up.bin`,
+        "--header",
+        "Expect:",
+        "-T",
+        `${clientDirectory}/${LARGE}`,
+        `${uri}/up.bin`,
+      ];
     await Deno.remove(target).catch(() => {});
     return await time(async () => {
       await runToEnd([...pinnedTo("both cores", setting), "curl", "--silent", "--fail", ...args]);
@@ -76,7 +93,7 @@ function makeGroup(direction: Direction, places: Places, size: number, setting: 
     notes: [
       "All write to a file and end with fsync; curl is followed by one. The files are in the page cache.",
       isDownload
-        ? "“hashed meanwhile”: the server has to hash the file, too, which before it has done already."
+        ? "“hashed”: the server also hashes the file; otherwise it has cached the digest."
         : "“upload” is hashed while it is sent, and while it is written.",
     ],
   };

@@ -20,36 +20,40 @@ export const largeRow: Row = {
     if (skip !== null) return yield skip;
     const size = (setting.quick ? 128 : 1024) * mebibyte;
     const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "large" });
-    const places = { there: `${root}/there`, here: `${root}/here` };
-    for (const place of Object.values(places)) {
-      await Deno.mkdir(place);
+    const directories = { serverDirectory: `${root}/server`, clientDirectory: `${root}/client` };
+    for (const directory of Object.values(directories)) {
+      await Deno.mkdir(directory);
       const pieces = ReadableStream.from(new PatternSource(size).pieces(mebibyte));
-      await Deno.writeFile(`${place}/${LARGE}`, pieces);
+      await Deno.writeFile(`${directory}/${LARGE}`, pieces);
     }
     const sshPort = await serveSsh(root);
     for (const direction of ["download", "upload"] as const) {
-      yield makeGroup(direction, { root, sshPort, size, ...places }, setting);
+      yield makeGroup(direction, { root, sshPort, size, ...directories }, setting);
     }
   },
 };
 
-interface Place {
+interface LargeTransfer {
   readonly root: string;
   readonly sshPort: number;
   readonly size: number;
-  readonly there: string;
-  readonly here: string;
+  readonly serverDirectory: string;
+  readonly clientDirectory: string;
 }
 
-function makeGroup(direction: "download" | "upload", place: Place, setting: RowSetting): Group {
-  const { root, sshPort, size, there, here } = place;
+function makeGroup(
+  direction: "download" | "upload",
+  transfer: LargeTransfer,
+  setting: RowSetting,
+): Group {
+  const { root, sshPort, size, serverDirectory, clientDirectory } = transfer;
   const isDownload = direction === "download";
   const perSecond = (seconds: number) => size / mebibyte / seconds;
   const script = (name: string, path: string): Contender => ({
     name,
     async start(running) {
       const start = (task: FilesWork["task"], port: number) => {
-        const work: FilesWork = { task, port, there, here, tls: setting.tls };
+        const work: FilesWork = { task, port, serverDirectory, clientDirectory, tls: setting.tls };
         const command = programCommand(path, "both cores", setting);
         return startProgram([...command, JSON.stringify(work)], running);
       };
@@ -59,12 +63,12 @@ function makeGroup(direction: "download" | "upload", place: Place, setting: RowS
       return async () => perSecond(await client.request({ command: "run" }));
     },
   });
-  const target = isDownload ? `${here}/down.bin` : `${there}/up.bin`;
+  const target = isDownload ? `${clientDirectory}/down.bin` : `${serverDirectory}/up.bin`;
   const command = [
     ...["rsync", "--times", "--whole-file", "--fsync", "-e", sshCommand(root, sshPort).join(" ")],
     ...isDownload
-      ? [`${hostname}:${there}/${LARGE}`, target]
-      : [`${here}/${LARGE}`, `${hostname}:${target}`],
+      ? [`${hostname}:${serverDirectory}/${LARGE}`, target]
+      : [`${clientDirectory}/${LARGE}`, `${hostname}:${target}`],
   ];
   return {
     id: `21-${direction}`,

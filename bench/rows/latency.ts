@@ -24,21 +24,23 @@ export const latencyRow: Row = {
   number: 17,
   title: "Latency of servers under a fixed rate with 8 connections: p50, p99 and p99.9",
   async *groups(setting) {
-    const most = await findMost(setting);
-    for (const [part, share] of loads) yield* makeGroups(part, Math.round(most * share), setting);
+    const maxRate = await measureMaxRate(setting);
+    for (const [part, share] of loads) {
+      yield* makeGroups(part, Math.round(maxRate * share), setting);
+    }
   },
 };
 
-/** The highest number of requests a second that this project's server answers. */
-async function findMost(setting: RowSetting): Promise<number> {
+/** Measures the maximum number of requests per second of this project's server. */
+async function measureMaxRate(setting: RowSetting): Promise<number> {
   await using running = new AsyncDisposableStack();
   const server = await startServer("degu", setting, running);
-  let most = 0;
+  let maxRate = 0;
   // Other load on the machine makes a run slower, never faster.
   for (let run = 0; run < 3; run++) {
-    most = Math.max(most, (await load(server, null, setting)).rate);
+    maxRate = Math.max(maxRate, (await load(server, null, setting)).rate);
   }
-  return most;
+  return maxRate;
 }
 
 /** A group for each percentile. The first group measures; the others show the same runs. */
@@ -56,10 +58,10 @@ function* makeGroups(
       unit: "µs",
       placement: describePlacement("second core", setting),
       references: ["raw", "Deno.serve"],
-      contenders: servers.map(([name, peer], place): Contender => ({
+      contenders: servers.map(([name, peer], serverIndex): Contender => ({
         name,
         async start(running) {
-          const ownReports = reports[place]!;
+          const ownReports = reports[serverIndex]!;
           const samples = ownReports.values();
           const server = index === 0 ? await startServer(peer, setting, running) : null;
           if (server !== null) await load(server, rate, setting);

@@ -19,23 +19,29 @@ import { tlsNote } from "./bulk.ts";
 /** Milliseconds from the end of a request to the next one. */
 const pauses = [20, 100];
 
-type How = Partial<Omit<Pair, "peer" | "placement" | "work">> & { readonly pooled?: boolean };
+type PairSettings = Partial<Omit<Pair, "peer" | "placement" | "work">> & {
+  readonly pooled?: boolean;
+};
 
-const variants:
-  readonly (readonly [id: string, title: string, how: How, excludedPeers?: PeerName[]])[] = [
-    ["tcp", "over TCP", {}],
-    ["unix", "over a Unix socket", { isUnix: true }],
-    ["tls", "over TLS with certificates on both ends", {}],
-    ["pool", "over TCP, through a pool", { pooled: true }],
-    ["proxy", "over TCP, through a proxy", { isRelayed: true }, ["node_http"]],
-  ];
+const variants: readonly (readonly [
+  id: string,
+  title: string,
+  settings: PairSettings,
+  excludedPeers?: PeerName[],
+])[] = [
+  ["tcp", "over TCP", {}],
+  ["unix", "over a Unix socket", { isUnix: true }],
+  ["tls", "over TLS with certificates on both ends", {}],
+  ["pool", "over TCP, through a pool", { pooled: true }],
+  ["proxy", "over TCP, through a proxy", { isRelayed: true }, ["node_http"]],
+];
 
 export const pacedRow: Row = {
   number: 19,
   title: "A POST 108 B → 108 B after a pause, over a kept connection",
   *groups(setting) {
     for (const milliseconds of setting.quick ? pauses.slice(0, 1) : pauses) {
-      for (const [id, title, { pooled = false, ...how }, excludedPeers = []] of variants) {
+      for (const [id, title, { pooled = false, ...settings }, excludedPeers = []] of variants) {
         const tls = id === "tls" ? setting.tls : undefined;
         const selectedPeers = chooseContenders(peers, setting)
           .filter(([, { peer }]) => !excludedPeers.includes(peer));
@@ -49,7 +55,7 @@ export const pacedRow: Row = {
             name,
             async start(running) {
               const work = { kind: "exchange", message: "post", connections: 1, pooled } as const;
-              const pair: Pair = { ...of, work, tls, placement: "first core", ...how };
+              const pair: Pair = { ...of, work, tls, placement: "first core", ...settings };
               const { client } = await startPair(pair, setting, running);
               // The code of a program that has run for a while is compiled.
               await client.request({ command: "run", amount: 2000 });

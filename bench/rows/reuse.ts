@@ -76,8 +76,8 @@ async function serveRsync(root: string, files: string): Promise<number> {
   const config = `${root}/rsyncd.conf`;
   await Deno.writeTextFile(config, `${lines.join("\n")}\n`);
   return await serve((port) => {
-    const where = [`--port=${port}`, `--address=${hostname}`, `--config=${config}`];
-    return ["rsync", "--daemon", "--no-detach", ...where];
+    const options = [`--port=${port}`, `--address=${hostname}`, `--config=${config}`];
+    return ["rsync", "--daemon", "--no-detach", ...options];
   });
 }
 
@@ -89,9 +89,9 @@ async function* makeGroups(
   [rsyncPort, deguPort]: readonly [number, number],
 ): AsyncGenerator<Group, void, undefined> {
   const files = `${root}/files`;
-  const [before, source] = [`${root}/${work.id}-before`, `${root}/${work.id}`];
-  await makeFiles(before, work.before, () => null);
-  await makeFiles(source, work.after, (path) => `${before}/${work.sameAs(path)}`);
+  const [basis, source] = [`${root}/${work.id}-before`, `${root}/${work.id}`];
+  await makeFiles(basis, work.before, () => null);
+  await makeFiles(source, work.after, (path) => `${basis}/${work.sameAs(path)}`);
   const bytes = new Map<string, number[]>();
   const rsync = (port: number, target: string) => [
     ...["rsync", "-rt", "--delete", `--port=${port}`],
@@ -110,7 +110,7 @@ async function* makeGroups(
       return async () => {
         const target = `target${targets++}`;
         // Both programs give a new file the name, so that links can't be changed.
-        await runToEnd(["cp", "-al", before, `${files}/inbox/${target}`]);
+        await runToEnd(["cp", "-al", basis, `${files}/inbox/${target}`]);
         relay.bytes = 0;
         const seconds = await time(() => runToEnd(command(relay.port, target)));
         counted.push(relay.bytes);

@@ -244,7 +244,7 @@ Deno.test("flowinfo, which has no text form, does not prevent connecting", async
 const longName = (length: number) => `${"a".repeat(50)}.`.repeat(6).slice(0, length);
 const path = (bytes: number) => `/${"a".repeat(bytes - 1)}`;
 
-/** What a question about a part of an address says yes and no to. */
+/** Each predicate about a part of an address, with values for which it is true and false. */
 const questions: Record<
   string,
   readonly [ask: (part: never) => boolean, yes: unknown[], no: unknown[]]

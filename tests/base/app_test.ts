@@ -1,4 +1,4 @@
-/** What an app receives and returns: messages, sessions, apps. */
+/** The messages and sessions that an app receives, and the responses that it returns. */
 import { Body, ContentRange, type HeaderDict, Response, type ResponseTuple } from "@degu/degu/base";
 import { mkreq, parseResponse } from "@degu/degu/misc";
 import type { App, ServerOptions, Socket } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** What a response offers beside its four parts. */
+/** The methods of a response. */
 import {
   Body,
   BodyError,

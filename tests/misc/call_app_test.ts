@@ -97,7 +97,7 @@ function beginnings<Rest extends readonly unknown[]>(rows: ByClass<Rest>) {
   );
 }
 
-/** What callApp makes of an answer to a request; a GET without headers unless told. */
+/** Calls callApp with an app that returns a value; by default for a GET without headers. */
 function validate(answer: unknown, request = mkreq("GET", "/")) {
   return callApp((() => answer) as App, request);
 }
@@ -169,7 +169,7 @@ Deno.test("callApp rejects for an answer that a server would refuse, and says wh
       ["response.reason: must be two or more", [200, "OK\r\nfoo: bar", {}, null]],
     ],
   };
-  /** What is wrong with the headers and the body of a response, with its status if that matters. */
+  /** Invalid headers and bodies of a response, with its status if that matters. */
   const parts: ByClass<[headers: unknown, body?: unknown, status?: number]> = {
     TypeError: [
       [".headers: must be a plain object; got null", null],
@@ -237,7 +237,7 @@ Deno.test("callApp rejects for an answer that a server would refuse, and says wh
     // A response that is an object is refused in the same words.
     if (!Array.isArray(response) || response.length !== 4) return;
     const [status, reason, headers, body] = response;
-    // What has been refused has been canceled.
+    // The refused body was canceled, and can't be used again.
     if (body instanceof BodyIter || body instanceof ChunkedBodyIter) return;
     await assertFails(validate({ status, reason, headers, body }), beginning);
   });

@@ -20,7 +20,7 @@ import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 
 const needsOpenssl = await unlessMissing("openssl");
 
-/** One for all tests that don't change it. */
+/** A PKI for all tests that don't change it. */
 const pki = await TempPKI.create({ names: ["Camera-1.local", "::ffff:10.1.2.3"] });
 globalThis.addEventListener("unload", () => Deno.removeSync(directory(pki), { recursive: true }));
 

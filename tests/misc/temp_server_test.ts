@@ -35,7 +35,7 @@ const uselessApp = () => [200, "OK", { hello: "world" }, null] as const;
 const refusal = (...args: readonly unknown[]): Promise<unknown> =>
   rejectionOf(Reflect.apply(TempServer.start, TempServer, args), Deno.inspect(args));
 
-/** Fails the test where a server was left behind at an address. */
+/** Asserts that no server listens at an address. */
 async function assertFree({ address }: { readonly address: Address }): Promise<void> {
   (await listenAgain(() => new Server(address, uselessApp))).close();
 }
@@ -185,7 +185,7 @@ Deno.test("a worker that terminates later is reported, and does not block close(
     const last = await TempServer.start(["127.0.0.1", 0], null, () => self.close());
     console.log("started");
     await new Client(last.address).request("GET", "/").catch(() => {});
-    // It is never closed, and the process ends all the same.`;
+    // Ends without close().`;
   const child = await spawnScript(script, ["--allow-net", "--allow-read"], { NO_COLOR: "1" });
   const output = child.output();
   try {
@@ -209,7 +209,7 @@ Deno.test("importing the worker's module has no effect in another thread", async
     console.log(JSON.stringify(Object.getOwnPropertyNames(globalThis).filter((name) => {
       return !globals.includes(name);
     })));`;
-  // It ends, so nothing of it waits for a message either.
+  // The program ends, so it has no listener that waits for messages.
   assertEquals(await runScript(program, ["--allow-read"], {}), "[]\n");
 });
 
@@ -244,7 +244,8 @@ Deno.test("a cached program finds the worker without its server", async () => {
 });
 
 /**
- * Loads a program from a web server into a cache of its own, runs it without the server, and returns what it prints.
+ * Loads a program from a web server into a cache of its own, runs it without the server, and
+ * returns what it prints.
  *
  * @param texts The texts of its modules by path; `/main.ts` is the program.
  */
@@ -254,11 +255,11 @@ async function runFromCache(
 ): Promise<string> {
   const run = async (args: string[], env: Record<string, string> = {}) => {
     const running = mustRun([Deno.execPath(), ...args], { env: { NO_COLOR: "1", ...env } });
-    // Nothing is compiled yet in a cache of its own.
+    // Wait longer, because the cache of this process has no compiled code.
     return await within(running, `deno ${args[0]} ends`, 60);
   };
   await using dir = await tempDir();
-  // What the certificates are made with is a dependency of the same modules, and in the cache of this process.
+  // The modules that make certificates need npm packages, which are in the cache of this process.
   const { npmCache } = JSON.parse(await run(["info", "--json"]));
   await makeLinks({ [`${dir.path}/npm`]: npmCache });
   const site = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async ({ url }) => {
@@ -268,7 +269,7 @@ async function runFromCache(
   });
   const host = `127.0.0.1:${site.addr.port}`;
   const main = `http://${host}/main.ts`;
-  const environment = { DENO_DIR: dir.path, HTTPS_PROXY: `http://${host}` }; // nothing else is reached
+  const environment = { DENO_DIR: dir.path, HTTPS_PROXY: `http://${host}` }; // prevents other connections
   try {
     await run(["cache", `--allow-import=${host}`, main], environment);
   } finally {

@@ -1,4 +1,4 @@
-/** The pages about the program say what it does: its options, and the services, which run as they are there. */
+/** The pages about the program match it: its options, and the services, which run unchanged. */
 import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { commandsIn, firstMinute } from "@degu/testing/agent_documentation.ts";
@@ -23,7 +23,7 @@ const page = [
 /** The options of other programs that the text names: of Deno, systemctl and docker. */
 const OF_OTHERS = ["--no-prompt", "--user", "--now", "--global", "--network"];
 
-/** What is below a heading, up to the next one that is not below it. */
+/** Returns the section of a heading, including its subsections. */
 function sectionOf(heading: string): string {
   const [, rest] = page.split(`\n${heading}\n`);
   assert(rest !== undefined, `no page has the heading ${heading}`);
@@ -175,7 +175,7 @@ Deno.test("the command of the systemd unit serves with exactly its flags", async
   assertEquals(code, 0, stderr);
 });
 
-/** The units that a command would install, by their names; in this process nothing may be run. */
+/** Returns the units that a command would install, by name. */
 async function unitsOf(home: string, ...args: string[]): Promise<[name: string, text: string][]> {
   const printed = await runAgentHere(["--home", home, "--json", "service", "install", ...args]);
   const objects = objectsOf(printed).filter(({ path }) => path !== undefined);
@@ -216,7 +216,7 @@ testUnless(
     assertEquals(units.map(([name]) => name), [...names, names[1]!.replace("service", "timer")]);
     const paths = units.map(([name]) => homes.at(name));
     for (const [i, [, text]] of units.entries()) await Deno.writeTextFile(paths[i]!, text);
-    // What is wrong is a warning: systemd would ignore it.
+    // For systemd-analyze, a mistake is only a warning.
     const verify = ["systemd-analyze", "verify", "--user", ...paths];
     const { stdout, stderr } = await runCommand(verify, { env: { XDG_RUNTIME_DIR: homes.path } });
     const about = `${stdout}${stderr}`.split("\n").filter((line) =>

@@ -1,4 +1,4 @@
-/** What the documentation, the examples and the tasks refer to. */
+/** The references of the documentation, the examples and the tasks. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import { replaceFigures } from "@degu/internal/bench/summary.ts";
@@ -54,7 +54,8 @@ Deno.test("each npm package has an exact version, and those of the library stand
     packages.push(...Object.values<string>(JSON.parse(await read(path)).imports ?? {}));
   }
   const library = new Set(await libraryFiles());
-  // What a single test or tool needs stands there: `deno task` loads all packages of deno.json.
+  // A package that only one test or tool needs is imported there, because `deno task` loads all
+  // packages of deno.json.
   for (const path of await listFiles("", ".ts")) {
     const inPlace = [...(await codeOf(path)).matchAll(/\b(?:from|import) ?\(?"(npm:[^"]+)"/g)];
     if (library.has(path)) assertEquals(inPlace, [], path);
@@ -76,8 +77,8 @@ Deno.test("the suite runs every code block of the documentation", async () => {
 });
 
 /**
- * The blocks of other languages than TypeScript, by their first line: the test that runs or checks
- * them, or the reason why none does.
+ * The code blocks of other languages than TypeScript, by their first line: the test that runs or
+ * checks them, or the reason why they have no test.
  */
 const OTHER_BLOCKS: Record<string, string> = {
   // agent.md, service.md and README.md

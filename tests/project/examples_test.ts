@@ -1,7 +1,6 @@
 /**
  * Each program in examples/ that ends by itself runs with the permissions in its first line, and
- * needs them. Those that serve until they are told to end have tests of their own in
- * tests/examples.
+ * needs them. Servers, which run until a signal, have their own tests in tests/examples.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { obstacleTo, runCommand } from "@degu/testing/commands.ts";
@@ -11,7 +10,7 @@ import { importMapFlags } from "@degu/testing/programs.ts";
 import { listFiles, read, ROOT } from "@degu/testing/tree.ts";
 
 const DIRECTORY = "examples/";
-/** How the first line of a module begins that others import; why it is there follows. */
+/** The start of the first line of a module that is not a program. */
 const NO_PROGRAM = "// Not a program: ";
 /** How the first line of a test begins. */
 const TEST = "// deno test ";
@@ -22,7 +21,7 @@ const MEBIBYTES: Readonly<Record<string, readonly string[]>> = {
   [`${DIRECTORY}demo.ts`]: ["2"],
 };
 
-/** Runs a command in a network of its own that has 127.0.0.1 and nothing else. */
+/** Runs a command in a network namespace that has only 127.0.0.1. */
 const WITHOUT_IPV6 = [
   "unshare",
   "-rn",
@@ -37,7 +36,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 ];
 const obstacle = await obstacleTo([...WITHOUT_IPV6, Deno.execPath(), "--version"]);
 
-/** What some programs have to print. */
+/** The required output of some programs. */
 const printed: Readonly<Record<string, (stdout: string) => void>> = {
   // The same response twice, and two transfers.
   [`${DIRECTORY}tutorial.ts`](stdout) {
@@ -68,7 +67,7 @@ const printed: Readonly<Record<string, (stdout: string) => void>> = {
   },
 };
 
-/** Programs that go on until they are told to end, and the tests of what they do. */
+/** Programs that run until a signal, and their tests. */
 const SERVING: Readonly<Record<string, string>> = {
   "api.ts": "tests/examples/api_test.ts",
   "backup.ts": "tests/examples/backup_test.ts",

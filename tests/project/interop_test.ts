@@ -1,10 +1,12 @@
-/** What docs/interop.md says about other programs is what `deno task interop` runs. */
+/** The configurations in docs/interop.md are those that `deno task interop` uses. */
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { type CommandEnd, runCommand } from "@degu/testing/commands.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
-/** The configurations that are run, with the values that the page has in place of ports and paths. */
+/**
+ * The configurations that are run, with the values that the page has in place of ports and paths.
+ */
 const VALUES: Record<string, string> = {
   CLIENT_BOTH: "client_both.pem",
   CLIENT_CERT: "client.pem",

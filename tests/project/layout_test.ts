@@ -14,8 +14,8 @@ import {
 
 const CONNECTED = "internal/ base/ net/ client.ts server.ts";
 /**
- * What files/ and device/ may import of these, and nothing of each other: of TLS only what writes
- * certificates.
+ * The rooms below files/ and device/ that both may import. They don't import each other. Of
+ * net/tls/, they import only the module that writes certificates.
  */
 const LIBRARY =
   "internal/* internal/disk/ base/ net/* net/tls/certificate_writer.ts base.ts client.ts server.ts";
@@ -82,7 +82,7 @@ Deno.test("what only the program can import are so many names, each used and und
     }
   }
   assertEquals(new Set(names), used);
-  // A reason is a comment, which stands before the names for which it is given.
+  // Each group of names has a comment with its reason.
   assertEquals((await read(AGENT_SUPPORT)).match(/\{\n {2}(?!\/\/ \S)/g), null);
 });
 

@@ -1,5 +1,5 @@
 /**
- * The links of the documentation and of the doc comments are valid, and none leaves the package.
+ * The links of the documentation and of the doc comments are valid, and stay inside the package.
  */
 import { assert, assertEquals } from "@std/assert";
 import { listPublishedFiles, readPackages } from "@degu/internal/tools/packages.ts";

@@ -1,4 +1,6 @@
-/** What is often got wrong, in any room: the error says what would be right. Errors of one rule are beside the rule. */
+/**
+ * Frequent mistakes: the error says what to do. Tests of a rule also have the errors of that rule.
+ */
 import { assertEquals, assertMatch } from "@std/assert";
 import {
   type Address,
@@ -35,14 +37,14 @@ Deno.test("what is often got wrong is said with what is right", async (t) => {
       "a request of a connection without headers and body",
       async () => {
         using conn = await client.connect();
-        // @ts-expect-error A program that nobody has type-checked.
+        // @ts-expect-error A program without a type check.
         return await conn.request("GET", "/a");
       },
       /^RangeError: body: must be null if the method is GET, as get\(\) passes it$/,
     ],
     [
       "a request with GET and a body",
-      // @ts-ignore A program that nobody has type-checked.
+      // @ts-ignore A program without a type check.
       () => client.request("GET", "/a", {}, '{"a":1}'),
       /^RangeError: body: must be null if the method is GET, since only PUT and POST have a body; buildUri\(path, parameters\) puts parameters in the URI$/,
     ],

@@ -1,4 +1,4 @@
-/** What runs on a machine without a network. */
+/** Programs and tests on a machine without a network. */
 import { mustRun } from "@degu/testing/commands.ts";
 import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { testUnless } from "@degu/testing/terminals.ts";

@@ -36,12 +36,12 @@ import {
 import { tempDir } from "@degu/testing/directories.ts";
 import { callWith } from "@degu/testing/expectations.ts";
 
-/** Every option that there is, each of them `undefined`. */
+/** All options, each `undefined`. */
 type Undefined<Options> = {
   readonly [Name in keyof Options as undefined extends Options[Name] ? Name : never]-?: undefined;
 };
 
-/** One that is missing, and one that may not be `undefined`, is an error of types. */
+/** Fails to compile if an option is missing, or must not be `undefined`. */
 const unset = <Options>(options: Undefined<Options> & Options) => options;
 
 const clientOptions = unset<ClientOptions>({
@@ -138,7 +138,7 @@ Deno.test("the options of an sslconfig may be undefined", async () => {
   };
   const nobody = { ...undefinedServer, certFile, keyFile };
   assertThrows(() => callWith(buildServerSslctx, nobody), TypeError, "got neither");
-  // What was made may be taken apart and put together.
+  // A configuration can be copied and extended.
   const forServer: ServerSslconfig = { ...undefinedServer, certFile, keyFile, caFile };
   assertEquals(buildServerSslctx(forServer).verify, true);
   const options = unset<SSLServerOptions>({ ...serverOptions, protocol: undefined });

@@ -1,4 +1,6 @@
-/** What agent/docs/permissions.md says: each command works, and asks for exactly the permissions of its row. */
+/**
+ * Each command in agent/docs/permissions.md works, and requests exactly the permissions of its row.
+ */
 import { Inbox } from "@degu/internal/agent/inbox.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
@@ -36,17 +38,22 @@ interface Case {
   readonly args: readonly string[];
   /** Whose home it is; the viewer's if left out. `null` to find it by the environment. */
   readonly home?: string | null;
-  /** What the other words in capitals of the row stand for. */
+  /** The values of the other words in capitals in the row. */
   readonly values?: Readonly<Record<string, string>>;
   readonly stdin?: string;
-  /** What is waited for until it is interrupted; if left out, it ends by itself. */
+  /**
+   * The output before which the test must not interrupt the command; by default it ends by itself.
+   */
   readonly until?: string;
   readonly onTerminal?: boolean;
   /** The exit code with all permissions; 0 if left out. */
   readonly code?: number;
 }
 
-/** A camera, that serves a share and an inbox, a viewer, that is paired with it, others, and the commands. */
+/**
+ * A camera, that serves a share and an inbox, a viewer, that is paired with it, others, and the
+ * commands.
+ */
 async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   const [share, inbox, here] = [homes.at("share"), homes.at("inbox"), homes.at("here")];
   await fill(homes.path, {
@@ -186,7 +193,7 @@ async function run(homes: AgentHomes, commands: readonly Command[]): Promise<voi
   for (const [i, command] of commands.entries()) {
     const { code, stdout, stderr } = ends[i]!;
     assertEquals(code, command.code ?? 0, `${command.row}: ${stdout}${stderr}`);
-    // A server asks for it when a peer sends something, which none does here.
+    // A server requests it when a peer sends a file, which doesn't happen in these tests.
     const unasked = command.until === undefined ? null : OPTIONAL;
     const expected = command.permissions.filter((each) => each !== unasked);
     assertAsked(asked[i]!, expected, command.row);

@@ -1,4 +1,4 @@
-/** What docs/permissions.md says: what each row names works, and asks for exactly the permissions of the row. */
+/** Each row of docs/permissions.md works, and requests exactly the permissions of the row. */
 import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
@@ -22,7 +22,9 @@ const TREE = `read=${fromFileUrl(new URL("../../", import.meta.url))}`;
 /** Seconds that a process may take on a busy machine. */
 const PATIENCE = 120;
 
-/** What each program begins with: `serve` makes a server, and closes it after one request of the test. */
+/**
+ * The start of each program. `serve` makes a server, and closes it after one request of the test.
+ */
 const PRELUDE = `
 import { beginStep } from "./tests/support/permissions.ts";
 import { buildClientSslctx, buildServerSslctx, Client, createFetch, ProxyApp } from "./mod.ts";
@@ -50,7 +52,7 @@ async function check(answering) {
 const ok = () => [200, "OK", {}, null];
 `;
 
-/** What is done with its permissions, which are without `--allow-`. */
+/** An operation, and its permissions without `--allow-`. */
 interface Row {
   readonly name: string;
   readonly permissions: readonly string[];
@@ -61,7 +63,7 @@ interface Row {
 
 const plain: Row["client"] = (address) => new Client(address);
 
-/** What needs the same permissions: code by its name. */
+/** Makes rows of operations with the same permissions: code by name. */
 function needs(
   permissions: string[],
   parts: Record<string, string>,
@@ -154,7 +156,7 @@ Deno.test("what each row of the tables names needs exactly its permissions", asy
     ...needs(onPath(at("socket")), { "Client of a path": ask(quoted(at("socket"))) }),
   );
 
-  // What a client of a host does.
+  // The operations of a client of a host.
 
   await fill(dir.path, { "there/file": "hello", "here/file": "hello" });
   const filesApp = new FilesApp(at("there"), { list: true, write: true });
@@ -225,7 +227,7 @@ await files.downloadTree(${client}, "/", ${quoted(tree)}, options);`,
 try {
   await new SSLClient({}, ["127.0.0.1", ${tlsPort}]).request("GET", "/");
 } catch (error) {
-  // Nobody whom the system trusts has signed this server's certificate.
+  // The system doesn't trust the authority of this server's certificate.
   if (!/certificate|UnknownIssuer/i.test(error.message)) throw error;
 }`,
     }),
@@ -264,7 +266,7 @@ const warnings = [];
 const logger = { warn: (...values) => warnings.push(values.join(" ")) };
 const app = new files.FilesApp(${quoted(writable)}, { write: true, logger });
 const name = crypto.randomUUID();
-const digest = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"; // of nothing
+const digest = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"; // of no bytes
 const upload = { "repr-digest": digest, "upload-length": "0", "upload-offset": "0" };
 const requests = [
   mkreq("PUT", "/sub/" + name, { "if-none-match": "*" }),

@@ -1,4 +1,4 @@
-/** The public interface as its users see it: a name or type that changes fails here first. */
+/** The public interface: this test fails after any change of a name or a type. */
 import { assertEquals } from "@std/assert";
 import type { IsExact } from "@std/testing/types";
 import * as base from "@degu/degu/base";
@@ -81,7 +81,7 @@ Deno.test("an argument behind the options is ignored, also by what speaks TLS", 
 
 type AllTrue<Checks extends readonly true[]> = Checks;
 
-/** What apps and their authors see. */
+/** The types that apps use. */
 export type OfBase = AllTrue<[
   IsExact<base.Method, "GET" | "HEAD" | "DELETE" | "PUT" | "POST">,
   IsExact<
@@ -158,7 +158,7 @@ export type OfServer = AllTrue<[
   IsExact<server.Server["serveForever"], () => Promise<void>>,
 ]>;
 
-/** What apps are made of other apps with. */
+/** The types of functions that combine apps. */
 export type OfApps = AllTrue<[]>;
 
 export type OfWeb = AllTrue<[

@@ -1,4 +1,7 @@
-/** The first programs of README.md and the tutorial, beside a checkout and in a project of its own, as the pages say. */
+/**
+ * The first programs of README.md and the tutorial, beside a checkout and in a project of its own,
+ * as the pages say.
+ */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
 import { denoRun, runCommand } from "@degu/testing/commands.ts";
@@ -9,7 +12,10 @@ import { unlessMissing } from "@degu/testing/tls_openssl.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
-/** Seconds that a command may take: on a busy machine every module is compiled and type-checked first. */
+/**
+ * Seconds that a command may take: on a busy machine every module is compiled and type-checked
+ * first.
+ */
 const PATIENCE = 120;
 
 const needsCurl = await unlessMissing("curl");
@@ -60,7 +66,7 @@ for (const [place, files, configFlag] of projects) {
       await using server = spawn(Deno.execPath(), run);
       const patient = ["--retry", "100", "--retry-delay", "1", "--retry-connrefused", "--silent"];
       const asked = [...patient, url.replaceAll("8080", port)];
-      // The same, its headers alone, and with a body that nobody reads, which ends the session.
+      // The same request, a HEAD, and a request whose body the app doesn't read.
       const all = [...asked, "--next", ...asked, "-I", "--next", ...asked, "--data", "unread"];
       await using curl = spawn("curl", all);
       const [ended, answer] = [server, curl].map((each) => each.ended(PATIENCE));

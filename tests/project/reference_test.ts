@@ -4,7 +4,7 @@ import { mustRun } from "@degu/testing/commands.ts";
 import { readEntries } from "@degu/internal/tools/packages.ts";
 import { ROOT } from "@degu/testing/tree.ts";
 
-/** What can be called with arguments and throws nothing of its own. Each must be needed. */
+/** Functions with parameters that don't throw errors of their own. Each entry must be needed. */
 const THROWS_NOTHING = [
   "DeguError.constructor",
   "MessageBody.prototype.cancel",
@@ -211,7 +211,9 @@ function* describe(name: string, node: DocNode): Generator<Documented, void> {
   }
 }
 
-/** Whether this is no part of the interface: private, protected, internal, or behind its overloads. */
+/**
+ * Whether this is no part of the interface: private, protected, internal, or behind its overloads.
+ */
 function isHidden({ accessibility, jsDoc, kind, params }: DocNode): boolean {
   const isOverloaded = kind === undefined && params !== undefined && jsDoc === undefined;
   const isInternal = jsDoc?.tags?.some((tag) => tag.kind === "internal") ?? false;
@@ -219,8 +221,10 @@ function isHidden({ accessibility, jsDoc, kind, params }: DocNode): boolean {
 }
 
 /**
- * @param name How a link names it: `Server`, `Server.prototype.close`, `Device.open`, `ServerOptions.timeout`.
- * @param parameters For what can be called: a function, a constructor or a method of a class; else `null`.
+ * @param name How a link names it: `Server`, `Server.prototype.close`, `Device.open`,
+ * `ServerOptions.timeout`.
+ * @param parameters For what can be called: a function, a constructor or a method of a class; else
+ * `null`.
  */
 function documented(
   name: string,
@@ -232,7 +236,7 @@ function documented(
     name,
     /** `file:line` of its declaration, in this project. */
     location: `${location?.filename.replace(ROOT.href, "")}:${location?.line}`,
-    /** All of its text, tags included; empty if it has none. */
+    /** The text of the comment, including tags; empty without a comment. */
     text: textOf(jsDoc),
     parameters: parameters && parameters.map(nameOf),
     documentedParameters: tags.flatMap((tag) => tag.kind === "param" ? tag.name ?? [] : []),

@@ -3,12 +3,12 @@ import { assert, assertEquals } from "@std/assert";
 import { codeOf, libraryFiles, read } from "@degu/testing/tree.ts";
 
 /**
- * Where a message is put together from parts: what differs from case to case, a label in front, a rule that
- * several messages share, numbers, and what is quoted.
+ * Where a message is put together from parts: what differs from case to case, a label in front, a
+ * rule that several messages share, numbers, and what is quoted.
  */
 const JOINTS =
   /…|^[\w.[\]]+: |\bmust be(?: null)?\b|; got\b|'s certificate |\ballowed in |\berror of |, which |\d+|"[^"]*"/;
-/** Deno's own messages, and those of its TLS library, which no file here has. */
+/** Messages of Deno and its TLS library, which are not in the source files. */
 const FOREIGN = /\(Deno\)|^received fatal alert|^received corrupt message|is not defined$/;
 
 Deno.test("every message that a page explains is in the code", async () => {
@@ -33,7 +33,7 @@ function explainedMessages(page: string): string[] {
   ).filter((message) => !FOREIGN.test(message));
 }
 
-/** What a message says in every case. */
+/** Returns the constant parts of a message. */
 function partsOf(message: string): string[] {
   return message.split(JOINTS).map((part) => part.replace(/^[\s;,.:")\]]+|[\s;,.:"([]+$/g, ""))
     .filter((part) => /\w{3}/.test(part));

@@ -5,8 +5,8 @@ import { makeProgram } from "@degu/internal/agent/program.ts";
 import { read } from "./tree.ts";
 
 /**
- * The commands of the help's first minute, each with the name of its machine; explanations in
- * parentheses are left out.
+ * Returns the commands of the help's first minute, each with the name of its machine, without
+ * explanations in parentheses.
  */
 export async function firstMinute(): Promise<[machine: string, command: string][]> {
   const program = await makeProgram(() => () => Promise.resolve());

@@ -67,7 +67,7 @@ export async function runInLab(program: string, devices: readonly string[] = [])
   return await runProgram(program, options);
 }
 
-/** The reason why there can be no machines here; `null` if there can. */
+/** Returns the reason why the test can't make network namespaces; `null` if it can. */
 export async function labObstacle(): Promise<string | null> {
   return await obstacleTo([...THROUGH_LAB, "sh", "-c", "ip netns add probe && tc -help"]);
 }
@@ -176,10 +176,10 @@ export class Machine {
 }
 
 /**
- * Installs the program as agent/docs/guide.md says; returns a function that types a line at a terminal of
- * a machine, which has nothing else.
+ * Installs the program as agent/docs/guide.md says; returns a function that types a line at a
+ * terminal of a machine, which has only this program.
  *
- * @param dir Where the machines are, too.
+ * @param dir The directory of the machines.
  */
 export async function install(
   dir: string,
@@ -216,8 +216,8 @@ export async function agree(...agents: readonly RunningAgent[]): Promise<void> {
 }
 
 /**
- * Joins machines by a switch, each with an address. The machine is known to the others by its name,
- * and its port of the switch is `port-NAME`.
+ * Connects machines by a switch, each with an address. The other machines can resolve the name of a
+ * machine, and its port of the switch is `port-NAME`.
  */
 export async function network(
   machines: readonly (readonly [Machine, string])[],
@@ -298,7 +298,7 @@ export async function bytesBelow(dir: string): Promise<number> {
       bytes += isDirectory ? await bytesBelow(path) : (await Deno.stat(path)).size;
     }
   } catch (error) {
-    // The file may be renamed meanwhile.
+    // The program may rename the file before the test reads it.
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   return bytes;

@@ -96,7 +96,7 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
     const caught = { signal: interruption.signal, interrupt, [Symbol.dispose]: () => {} };
     const code = await runProgram(args, streams, caught);
     for (const each of [stdout, stderr]) each.end();
-    await input.readable.cancel().catch(() => {}); // nothing may read the input
+    await input.readable.cancel().catch(() => {}); // the process may not read its input
     return code;
   };
   return new RunningAgent(`degu ${args.join(" ")}`, {

@@ -74,7 +74,7 @@ export const plainHeaders = fc.dictionary(
   { maxKeys: 8 },
 );
 
-/** A value for each header with a meaning, or none, in combinations that are allowed. */
+/** Adds allowed combinations of the typed headers. */
 function withFraming(
   ...choices: fc.Arbitrary<Record<string, string | number | Range | ContentRange>>[]
 ) {

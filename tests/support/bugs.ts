@@ -1,10 +1,13 @@
-/** Mistakes of the library that its servers report: they fail the test, the fuzzer or the soak in which they happen. */
+/**
+ * Mistakes of the library that its servers report: they fail the test, the fuzzer or the soak in
+ * which they happen.
+ */
 
 import { invalidTransitionError } from "@degu/internal/net/connection_states.ts";
 
 const BUG = invalidTransitionError("", "").message.split(",")[0]!;
 
-/** Fails, as an error that nobody catches, if a line of a log is about a mistake of the library. */
+/** Throws an uncaught error if a log line reports a bug of the library. */
 export function failAtBugs(line: string): void {
   if (line.includes(BUG)) queueMicrotask(() => reportError(new Error(line)));
 }

@@ -11,7 +11,7 @@ import { latin1 } from "./wire_grammar.ts";
 /** The third argument of an app. */
 export const api: Api = { ...bodies, Range, ContentRange };
 
-/** Makes the session of a client on this machine, unless something else is given. */
+/** Makes a session, by default of a client on this machine. */
 export function makeSession(
   { name = "127.0.0.1:12345", address = ["127.0.0.1", 12345], peerCertificate = null }: {
     readonly name?: string;

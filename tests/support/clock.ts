@@ -4,8 +4,8 @@ import { FakeTime } from "@std/testing/time";
 import { patch } from "./patching.ts";
 
 /**
- * Sets the clock of this process ahead until disposed of; the clock of the file system stays. After
- * three seconds each file has settled: it has an entity tag, and its digest is kept.
+ * Sets the clock of this process ahead until disposed of, but not the clock of the file system.
+ * After three seconds, each file counts as settled: it has an entity tag, and its digest is cached.
  */
 export function setClockAhead(milliseconds = 3000): Disposable {
   return patch(Date, "now", (now) => () => now() + milliseconds);

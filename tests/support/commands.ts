@@ -37,7 +37,7 @@ export async function mustRun(command: readonly string[], options?: Options): Pr
   return stdout;
 }
 
-/** The reason why a command can't be run here; `null` if it can. */
+/** Returns the reason why this machine can't run a command; `null` if it can. */
 export async function obstacleTo(command: readonly string[]): Promise<string | null> {
   const { success, stderr } = await runCommand(command);
   return success ? null : stderr.trim();

@@ -11,8 +11,8 @@ import { RawServer } from "./raw_peer.ts";
 export type Connected = Awaited<ReturnType<typeof connect>>;
 
 /**
- * Connects a client to a raw peer, over 127.0.0.1 unless a path is given; sends `host` only on
- * request.
+ * Connects a client to a raw peer, over 127.0.0.1 or a Unix socket. Sends `host` only if the
+ * options have it.
  */
 export async function connect(options: ClientOptions = {}, path?: string) {
   const server = new RawServer(path);

@@ -94,7 +94,7 @@ export async function makeDevice(dir: string, name: string): Promise<string> {
   return (await authorityOf(dir)).id;
 }
 
-/** Writes the files of a device from an earlier test; resolves to false if there was none. */
+/** Writes the files of a device from an earlier test; resolves to false without such a test. */
 async function writeAgain(dir: string, key: string): Promise<boolean> {
   const files = made.get(key) ?? {};
   for (const [path, text] of Object.entries(files)) {

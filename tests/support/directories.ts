@@ -40,14 +40,16 @@ export function content(dir: string): Promise<Record<string, string | null>> {
   return Promise.try(() => contentBelow(dir, ""));
 }
 
-/** Synchronous calls take a fraction of the time of the others, and trees have hundreds of files. */
+/**
+ * Synchronous calls take a fraction of the time of the others, and trees have hundreds of files.
+ */
 function contentBelow(dir: string, below: string): Record<string, string | null> {
   const found: Record<string, string | null> = {};
   const listed = [...Deno.readDirSync(dir)];
   const byName = listed.toSorted((one, other) => one.name < other.name ? -1 : 1);
   for (const { name, isDirectory, isFile, isSymlink } of byName) {
     const path = `${dir}/${name}`;
-    // The server keeps its uploads here.
+    // Skip the server's directory of unfinished uploads.
     if (name === ".degu-files" && below === "") continue;
     if (isDirectory) {
       found[below + name] = null;
@@ -80,13 +82,13 @@ export async function overwrite(path: string, at: number): Promise<void> {
   await file.write(new Uint8Array(10).fill(2));
 }
 
-/** The names in a directory; from the name of the part of a download its version is left out. */
+/** Lists the names in a directory, without the versions in the names of parts of downloads. */
 export async function entriesWithParts(path: string): Promise<string[]> {
   const names = await entries(path);
   return names.map((name) => name.replace(/\.[0-9a-f]{16,32}(?=\.degu-part$)/, ""));
 }
 
-/** The path of the part of a download in a directory; `null` if there is none. */
+/** Finds the part of a download in a directory; returns its path, or `null`. */
 export async function partIn(path: string): Promise<string | null> {
   const name = (await entries(path)).find((name) => /\.[0-9a-f]{32}\.degu-part$/.test(name));
   return name === undefined ? null : `${path}/${name}`;

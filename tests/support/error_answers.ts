@@ -1,6 +1,6 @@
 /**
- * The answers that a server gives by itself, as a second reader sees them, which shares no code with
- * the server. Text is Latin-1, one character per byte.
+ * The answers that a server gives by itself, as a second reader sees them, which shares no code
+ * with the server. Text is Latin-1, one character per byte.
  */
 
 import { limits } from "./wire_grammar.ts";
@@ -22,7 +22,9 @@ const METHODS = ["GET", "HEAD", "DELETE", "PUT", "POST"];
 
 const TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
-/** The answer to a preamble that breaks the grammar, behind which the peer ends; `""` for silence. */
+/**
+ * The answer to a preamble that breaks the grammar, behind which the peer ends; `""` for silence.
+ */
 export function answerTo(text: string): string {
   const word = text.split(" ", 1)[0]!;
   const isWord = word.length <= 64 && word.length < text.length && word !== "" &&
@@ -30,7 +32,7 @@ export function answerTo(text: string): string {
   if (!isWord) return "";
   const end = text.indexOf("\r\n\r\n");
   const whole = end < 0 ? text : text.slice(0, end + 4);
-  // What comes first: a CR or LF alone, or a byte too many.
+  // The first of the two decides: a bare CR or LF, or a byte beyond the limit.
   const bare = whole.search(/\r(?!\n)[^]|(?<!\r)\n/);
   const isTooLong = (end < 0 ? text.length + 1 : whole.length) > limits.preamble;
   const isBare = bare >= 0 && bare + (text[bare] === "\r" ? 2 : 1) <= limits.preamble;

@@ -91,10 +91,10 @@ export async function initDevice(directory: string, name: string): Promise<void>
 }
 
 /**
- * Pairs the devices of two programs by a line, since nobody can compare a number here.
+ * Pairs the devices of two programs by a line, because no person can compare a number.
  *
- * @param as The name that the joining one gets.
- * @param serving Where the joining one finds the other one later, if that is not where it serves.
+ * @param as The name of the joining device at the inviting device.
+ * @param serving The address of the inviting device, if it differs from the one where it serves.
  */
 export async function pairDevices(
   inviting: string,

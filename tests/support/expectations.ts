@@ -7,7 +7,7 @@ import { assert, assertEquals, assertInstanceOf, fail } from "@std/assert";
 import { BodyError, ContentRange, ProtocolError, Range } from "@degu/degu/base";
 import type { FlatHeaders } from "./wire_grammar.ts";
 
-/** The error that a call throws; fails the test if there is none. */
+/** Returns the error that a call throws; fails the test if the call doesn't throw. */
 export function thrownBy(call: () => unknown, what: string): unknown {
   let result: unknown;
   try {
@@ -18,9 +18,7 @@ export function thrownBy(call: () => unknown, what: string): unknown {
   return fail(`${what} was accepted: ${Deno.inspect(result).slice(0, 200)}`);
 }
 
-/**
- * Fails a test with an unexpected error; formatting the error takes long, and happens only here.
- */
+/** Fails a test with an unexpected error. Only this function formats errors, which is slow. */
 function wrong(what: string, error: unknown): never {
   return fail(`${what} failed with ${Deno.inspect(error)}`);
 }

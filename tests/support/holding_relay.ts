@@ -7,7 +7,7 @@ import { within } from "./raw_peer.ts";
 const ENDS = /^(?:DELETE [^]*\r\n\r\n|(?:PUT|POST) [^]*\r\n0(?:;[^\r\n]*)?\r\n\r\n)$/;
 const decoder = new TextDecoder("latin1");
 
-/** Holds one request back, and answers nothing to it, until it is released. */
+/** A relay that holds one request back until it is released. */
 export class HoldingRelay extends Relay {
   readonly #isMeant: (start: string) => boolean;
   readonly #held = Promise.withResolvers<string>();
@@ -21,7 +21,7 @@ export class HoldingRelay extends Relay {
     this.#isMeant = isMeant;
   }
 
-  /** Resolves to the whole request once it has arrived here. */
+  /** Resolves to the whole request when the relay has received it. */
   get held(): Promise<string> {
     return within(this.#held.promise, "the whole request is here");
   }

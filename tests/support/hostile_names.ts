@@ -10,6 +10,6 @@ export const HOSTILE_NAMES: readonly string[] = [
   ...["PROGRA~1", "DEGU-F~1", "a~1", "A~12.TXT", "B1234~1.B"],
   // The same name as without the end.
   ...["a.", "a ", "...", ".. ", ".degu-files.", ". .", "a. ."],
-  // What no file can be called.
+  // Names that no file can have on Windows.
   ...["a?b", "a*", 'a"b', "a<b", "a>b", "a|b", "a\nb", "a\x01", "\x1f", "a\tb"],
 ];

@@ -2,13 +2,13 @@
 import type { InterfaceAddress, Network } from "@degu/internal/agent/mdns_links.ts";
 import { createSocket, type Socket } from "node:dgram";
 
-/** An address that is announced as the one of this machine. No packet goes there. */
+/** An address that is announced as that of this machine. Tests send no packets to it. */
 export const ADDRESS = "192.0.2.7";
 
 /** Forgets everything. */
 export const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 
-/** A network of the loopback interface alone, with a port that nobody else uses. */
+/** Makes a network with only the loopback interface, and a port that no other program uses. */
 export async function loopbackNetwork(): Promise<Network> {
   const socket = createSocket("udp4");
   await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));

@@ -35,7 +35,7 @@ export async function layCable(): Promise<void> {
   }
 }
 
-/** The scope of an interface; an interface that is down has none. */
+/** Returns the scope of an interface, which must be up. */
 export function scopeOf(wanted: string): number {
   const found = Deno.networkInterfaces().find(({ name, scopeid }) => name === wanted && scopeid);
   return found?.scopeid ?? 0;

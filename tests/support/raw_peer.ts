@@ -1,8 +1,8 @@
 /**
  * Peers that send raw bytes, even bytes that no client or server of this project would send, and
  * read raw bytes. Text is Latin-1, one character per byte. Every wait has a time limit, so that a
- * broken test fails instead of hanging. Fuzzers and the soak use these peers, too, so nothing of
- * `@std` is imported.
+ * broken test fails instead of hanging. Fuzzers and the soak also use these peers, so this module
+ * doesn't import `@std`.
  */
 
 import type { Address } from "@degu/degu/base";
@@ -52,11 +52,11 @@ export async function dial(address: Address): Promise<Deno.Conn> {
 }
 
 /**
- * Waits until nothing listens at an address whose listener was closed; fails the test if a listener
- * stays.
+ * Waits until connections to an address whose listener was closed are refused; fails the test after
+ * a time-out.
  *
- * A program that another test is starting has a copy of the listening socket for some milliseconds,
- * so a connection may still be established, or reset.
+ * While another test starts a program, that program has a copy of the listening socket for some
+ * milliseconds, so a connection may still be established, or reset.
  */
 export async function untilRefused(address: Address): Promise<void> {
   for (const end = performance.now() + PATIENCE * 1000; performance.now() < end;) {
@@ -80,7 +80,7 @@ interface Ending {
   readonly how: "end" | "reset";
 }
 
-/** One end of a connection, in bytes. */
+/** A client or server that sends and receives raw bytes. */
 export class RawPeer implements Disposable {
   #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(131072);
   #end = 0;
@@ -154,7 +154,7 @@ export class RawPeer implements Disposable {
     return { received: this.#take(this.#end), how };
   }
 
-  /** Asserts that the other end closes, in whatever way, without another byte. */
+  /** Asserts that the other side closes or resets the connection without sending another byte. */
   async assertClosedSilently(what = "the connection"): Promise<void> {
     const { received } = await this.readToEnd();
     if (received !== "") {
@@ -255,7 +255,7 @@ export class RawServer implements Disposable {
   }
 }
 
-/** Resolves once the event loop has checked its sockets: earlier bytes have been read by then. */
+/** Waits for a tick of the event loop, after which bytes that had arrived before were read. */
 export async function turnOfEventLoop(): Promise<void> {
   using server = new RawServer();
   using near = await RawPeer.connect(server.address);

@@ -12,7 +12,7 @@ export interface Portions {
   readonly perRead?: number;
 }
 
-/** One end of a connection whose other end is the test. */
+/** A socket that records its operations. The test is the other side. */
 export class RecordingSocket implements Socket {
   /** The written bytes as Latin-1, an item per write. */
   readonly writes: string[] = [];

@@ -18,7 +18,7 @@ const PIECE_BYTES = 65536;
 export class ServedVersion {
   content: Uint8Array<ArrayBuffer>;
   etag: string | null = '"one"';
-  /** Whether the digest is known at once, only for a HEAD, or never. */
+  /** Whether the server sends the digest always, only to a HEAD, or never. */
   digest: "get" | "head" | "never" = "head";
   /** The SHA-256 to send, as hexadecimal digits; `null` for the right one. */
   sha256: string | null = null;
@@ -37,7 +37,7 @@ export class ServedVersion {
     this.content = content;
   }
 
-  /** Answers like a FilesApp, whatever the path. */
+  /** Responds like a FilesApp, to any path. */
   readonly app: AppFunction = ({ method, headers }, session) => {
     const { range, "if-range": ifRange, "want-repr-digest": wanted } = headers;
     const isRange = range instanceof Range && (ifRange === undefined || ifRange === this.etag);

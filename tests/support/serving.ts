@@ -22,7 +22,7 @@ import { RawPeer, within } from "./raw_peer.ts";
 
 export type Level = LogLevel;
 
-/** Keeps every message with its level. A bug that a server reports fails the test, whatever this expects. */
+/** Records every message with its level. A logged bug of the library fails any test. */
 export class RecordingLogger implements Logger {
   readonly lines: (readonly [level: Level, message: string])[] = [];
   #waiting: (() => void)[] = [];
@@ -53,7 +53,10 @@ export class RecordingLogger implements Logger {
   }
 }
 
-/** Starts a server, on a free port of 127.0.0.1 by default; it is closed on dispose, and its app disposed of. */
+/**
+ * Starts a server, on a free port of 127.0.0.1 by default; it is closed on dispose, and its app
+ * disposed of.
+ */
 export function serve(
   app: App,
   options: ServerOptions = {},
@@ -142,7 +145,10 @@ export function lawless(
   return handle as AppFunction;
 }
 
-/** The server's end of a connection over a socket of the test, which begins with `connection.serve()`. */
+/**
+ * The server's end of a connection over a socket of the test, which begins with
+ * `connection.serve()`.
+ */
 export function connectionOver<Log extends Logger = RecordingLogger>(
   socket: Socket,
   handle: AppFunction,

@@ -1,4 +1,4 @@
-/** What the pages show of a session at a terminal. */
+/** Terminal sessions as the pages show them. */
 
 import { install, Machine, network, slowDown } from "./agent_lab.ts";
 

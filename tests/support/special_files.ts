@@ -1,6 +1,6 @@
 /**
- * File operations without a permission in the suite, run in a process that needs none: making links
- * requires access to everything, and so does a look at open files.
+ * File operations for which the suite has no permission, in a process without permission checks.
+ * Making links and listing open files would need access to all files.
  */
 
 import { assert, assertEquals } from "@std/assert";

@@ -38,8 +38,8 @@ export function streamOf<T>(...items: readonly T[]): ReadableStream<T> {
 }
 
 /**
- * Called with the index of an item when a source is asked for it, after all earlier items were
- * taken.
+ * Called with the index of an item when a consumer requests it, after it has taken all earlier
+ * items.
  */
 type OnPull = (index: number) => void;
 
@@ -48,7 +48,7 @@ export class TrackedStream<T = Uint8Array> {
   readonly stream: ReadableStream<T>;
   /** Reasons given to `cancel()`, one per call. */
   readonly cancelled: unknown[] = [];
-  /** True once the consumer was told the end. */
+  /** Whether the consumer has got the end. */
   ended = false;
 
   constructor(items: readonly T[], options: { onPull?: OnPull; failure?: unknown } = {}) {

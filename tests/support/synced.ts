@@ -4,8 +4,8 @@ import { fstatSync } from "node:fs";
 import { open } from "node:fs/promises";
 
 /**
- * Runs `work`, and resolves to the sorted paths below a directory that were synced meanwhile and
- * are still there.
+ * Runs `work`, and resolves to the sorted paths below a directory that `work` has synced, and not
+ * removed.
  */
 export async function syncedWhile(root: string, work: () => Promise<unknown>): Promise<string[]> {
   const synced = new Set<number | null>();

@@ -92,8 +92,8 @@ export interface TerminalOptions {
   readonly rows?: number;
   readonly columns?: number;
   /**
-   * The texts to wait for, each with the text to type then, and the seconds for which the program
-   * is stopped meanwhile.
+   * The texts to wait for, each with the text to type, and the seconds for which the program is
+   * stopped before.
    */
   readonly steps?: readonly (readonly [seen: string, typed: string, stopped?: number])[];
   readonly env?: Record<string, string>;

@@ -4,7 +4,7 @@ import { assert } from "@std/assert";
 import type { ClientSslconfig } from "@degu/degu/client";
 import type { ServerSslconfig } from "@degu/degu/server";
 
-/** Asserts that a text holds nothing of a PEM file. */
+/** Asserts that a text has no part of a PEM file. */
 export function assertNoSecret(text: string): void {
   assert(!text.includes("PRIVATE KEY"), text);
   assert(!text.includes("MIG"), text);

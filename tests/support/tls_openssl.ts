@@ -5,7 +5,7 @@ import { mustRun, runCommand, startCommand } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 import { latin1 } from "./wire_grammar.ts";
 
-/** Openssl trusts no authorities by default here: reading them takes longer than a handshake. */
+/** Without the system's authorities, because reading them takes longer than a handshake. */
 const env = { SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "/dev/null" };
 
 /** The arguments that ask programs for their version, other than `--version`. */

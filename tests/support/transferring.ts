@@ -6,7 +6,7 @@ import { isReserved } from "@degu/internal/files/reserved.ts";
 import { entries, tempDir } from "./directories.ts";
 import { serve } from "./serving.ts";
 
-/** Two directories, `there` with a server and `here` with a client of it. */
+/** Two directories: `there` is served, `here` belongs to a client of the server. */
 export async function serveFiles(
   makeApp: (dir: string) => App = (dir) => new FilesApp(dir),
 ) {

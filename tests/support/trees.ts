@@ -38,7 +38,7 @@ export function changing(
     try {
       changed = await change(request, answer);
     } catch (error) {
-      // What a test throws stands for a connection that is cut.
+      // If the app of a test throws, the connection is cut.
       session.close(error);
       throw error;
     }

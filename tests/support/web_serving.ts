@@ -30,7 +30,7 @@ export async function exchange(
   return { preamble, body: body + (await peer.readToEnd()).received };
 }
 
-/** Reads a body to its end, or nothing if the server breaks it off. */
+/** Reads a body to its end; returns an empty text if the server cuts it off. */
 async function readFramed(peer: RawPeer, preamble: string): Promise<string> {
   if (preamble.startsWith("HTTP/1.1 304")) return "";
   const [, length = "0"] = /^content-length: (\d+)/m.exec(preamble) ?? [];

@@ -156,7 +156,7 @@ export function referenceHeaders(block: string, rules: HeaderRules): FlatHeaders
   const length = "content-length" in headers, chunked = "transfer-encoding" in headers;
   if (length && chunked) return null;
   if ((rules === "response" ? "range" : "content-range") in headers) return null;
-  // A length of 0 announces nothing.
+  // A length of 0 announces no content.
   const content = chunked || length && headers["content-length"] !== 0;
   if (rules === "request without body" && content) return null;
   if (rules === "request with body" && "range" in headers && content) return null;

@@ -58,7 +58,7 @@ await again.json();`,
   ],
 ];
 
-/** What must compile. */
+/** Programs that must compile. */
 export const RIGHT: RightPrograms = {
   "a retry without expectOk": `
 const { status } = await retry(() => client.request("GET", "/"));

@@ -181,7 +181,7 @@ new Server(["127.0.0.1", 0], guarded);`,
   ],
 ];
 
-/** What must compile. */
+/** Programs that must compile. */
 export const RIGHT: RightPrograms = {
   "a client of the port that was chosen": `
 const other = new Client(["127.0.0.1", server.port]);`,

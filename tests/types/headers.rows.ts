@@ -220,7 +220,7 @@ await client.request(method, "/", {}, method === "PUT" ? "hello" : null);`,
   ],
 ];
 
-/** What must compile. */
+/** Programs that must compile. */
 export const RIGHT: RightPrograms = {
   "headers to send, from everywhere": `
 const built: HeadersToSend = {};

@@ -130,7 +130,7 @@ export const WRONG: readonly WrongProgram[] = [
   ],
 ];
 
-/** What must compile. */
+/** Programs that must compile. */
 export const RIGHT: RightPrograms = {
   "what wrapApp makes of a function": `
 const plain: AppFunction = wrapApp(() => reply(200), (next, { uri }) => uri === "/" ? next() : reply(404));

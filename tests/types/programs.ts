@@ -1,11 +1,11 @@
-/** What wrong and right programs have in common, and the errors of types of many of them at once. */
+/** The common parts of wrong and right programs, and a type check of many programs at once. */
 
 import { runCommand } from "@degu/testing/commands.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
 import { readPackages } from "@degu/internal/tools/packages.ts";
 import { ROOT } from "@degu/testing/tree.ts";
 
-/** The beginning of each program; one that runs uses nothing that is only declared here. */
+/** The start of each program. A program that runs must not use names that it only declares. */
 export const BEGINNING = `
 import {
   type Address, type Api, type App, type AppFunction, type AppObject, Body, BodyIter, type BodyOut,
@@ -55,8 +55,8 @@ export type RightPrograms = Readonly<Record<string, string>>;
 export const blockOf = (code: string): string => `{\n${code}\n}\n`;
 
 /**
- * Type-checks programs as blocks of one module, in a project of its own; returns the errors, without
- * the lines of the program, by the name of the program.
+ * Type-checks programs as blocks of one module, in a project of its own; returns the errors,
+ * without the lines of the program, by the name of the program.
  */
 export async function typeErrors(programs: RightPrograms): Promise<Record<string, string>> {
   await using dir = await tempDir();

@@ -1,4 +1,4 @@
-/** What compiles and what does not: rows of wrong programs, each with the right one, and right ones. */
+/** Wrong programs don't compile, each with the right program beside it; right programs compile. */
 import { tempDir } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
@@ -63,7 +63,7 @@ Deno.test("what is wrong and compiles ends with an error that names the mistake"
   const compiling = WRONG.flatMap(([name, mistake, , error]) =>
     typeof error === "string" ? [] : [[name, mistake, error]] as const
   );
-  // Deno gives up a module that fails after an `await` if nothing keeps the event loop alive.
+  // Keep the event loop alive: otherwise Deno doesn't report a module that fails after an `await`.
   const alive = setInterval(() => {}, 1000);
   await eachRow(t, compiling, async (_name, mistake, [error, message]) => {
     const path = await Deno.makeTempFile({ dir: dir.path, suffix: ".ts" });

@@ -227,7 +227,8 @@ routes(table);`,
     ["RangeError", "buildUri(path, parameters) escapes parameters"],
   ],
 
-  // ───────────────────────── what the documents of the original show, and methods without their object
+  // ───────────────────────── what the documents of the original show, and methods without their
+  // object
 
   [
     "whether a server is verified, as Python has it",
@@ -270,7 +271,7 @@ await callApp(new Counter(), mkreq("GET", "/"));`,
   ],
 ];
 
-/** What must compile. */
+/** Programs that must compile. */
 export const RIGHT: RightPrograms = {
   "a value that a middleware leaves for an app": `
 const withUser = (app: App) =>

@@ -72,7 +72,7 @@ if (failed > 0) console.error(failed);`,
   ],
 ];
 
-/** What must compile. */
+/** Programs that must compile. */
 export const RIGHT: RightPrograms = {
   "what has become of a transfer": `
 try {

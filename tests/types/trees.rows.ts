@@ -11,7 +11,7 @@ export const WRONG: readonly WrongProgram[] = [
   ],
 ];
 
-/** What must compile. */
+/** Programs that must compile. */
 export const RIGHT: RightPrograms = {
   "options of a tree, also those that are built step by step": `
 uploadTree(client, "/tmp/a", "/a/", { move: flag, settled: 5, retries: 3, signal });

@@ -139,7 +139,7 @@ export const WRONG: readonly WrongProgram[] = [
   ],
 ];
 
-/** What must compile. */
+/** Programs that must compile. */
 export const RIGHT: RightPrograms = {
   "all forms of the trust of a server": `
 const own: { certFile: string; keyFile: string } = { certFile, keyFile };

@@ -2,7 +2,7 @@
 import { fromPostedError, toPostedError } from "@degu/internal/worker/posted_error.ts";
 import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 
-/** What arrives at the other end. */
+/** Returns the error that the other thread receives. */
 function cross(thrown: unknown): Error {
   return fromPostedError(structuredClone(toPostedError(thrown)));
 }

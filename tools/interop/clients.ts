@@ -4,7 +4,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { TempPKI } from "@degu/degu/misc";
-import { complaintOf, run, type Served } from "./programs.ts";
+import { problemOf, run, type Served } from "./programs.ts";
 import { Notes, type Table } from "./tables.ts";
 
 /** The operations of a client: a path, and the expected body of the response. */
@@ -123,7 +123,7 @@ async function tryOperation(
   const { log: [logged], connections } = served;
   if (logged !== undefined) return notes.cell(logged);
   if (waiting.signal.aborted) return "waits";
-  if (!ending.success) return notes.cell(complaintOf(ending));
+  if (!ending.success) return notes.cell(problemOf(ending));
   if (!ending.stdout.includes(expected)) return notes.cell(`printed ${ending.stdout}`);
   return operation !== "keep-alive" || connections === 1 ? "yes" : `${connections} connections`;
 }
@@ -143,21 +143,21 @@ async function findClients(dir: string): Promise<{ clients: ForeignClient[]; mis
     else clients.push(client);
   }
   const built = await run(["go", "build", "-o", `${dir}/client`, `${HERE}/client.go`]);
-  if (!built?.success) console.log(`Go: ${complaintOf(built)}`);
+  if (!built?.success) console.log(`Go: ${problemOf(built)}`);
   const go = [ownClient("Go net/http", `${dir}/client`), goWriterTo(`${dir}/client`)];
   const compiled = await run(["javac", "-d", dir, `${HERE}/Client.java`]);
-  if (!compiled?.success) console.log(`Java: ${complaintOf(compiled)}`);
+  if (!compiled?.success) console.log(`Java: ${problemOf(compiled)}`);
   const java = ["HttpClient", "HttpURLConnection"].map((library): ForeignClient => ({
     name: `Java ${library}`,
     command(operation, url, tls) {
-      // HttpClient allows nobody else to set the header `connection`.
+      // HttpClient doesn't let programs set the header `connection`.
       if (library === "HttpClient" && operation === "close") return null;
       const files = tls ? [tls[0], tls[3]] : [];
       return ["java", "-cp", dir, "Client", library, operation, url, ...files];
     },
   }));
-  for (const [found, group] of [[built?.success, go], [compiled?.success, java]] as const) {
-    if (found) clients.push(...group);
+  for (const [isInstalled, group] of [[built?.success, go], [compiled?.success, java]] as const) {
+    if (isInstalled) clients.push(...group);
     else missing.push(...group.map(({ name }) => name));
   }
   return { clients, missing };
@@ -189,7 +189,7 @@ async function makeTlsFiles(pki: TempPKI, dir: string): Promise<TlsFiles> {
   const { caFile: ca = "", certFile: cert = "", keyFile: key = "" } = pki.clientSslconfig;
   const pkcs12 = `${dir}/client.p12`;
   const args = ["-export", "-in", cert, "-inkey", key, "-out", pkcs12, "-passout", "pass:degu"];
-  const made = await run(["openssl", "pkcs12", ...args]);
-  if (!made?.success) console.log("openssl: not installed, so Java has no certificate");
+  const result = await run(["openssl", "pkcs12", ...args]);
+  if (!result?.success) console.log("openssl: not installed, so Java has no certificate");
   return [ca, cert, key, pkcs12];
 }

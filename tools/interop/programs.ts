@@ -26,7 +26,7 @@ export async function run(
 }
 
 /** The last line of output that explains a program's failure. */
-export function complaintOf(ending: CommandEnd | null): string {
+export function problemOf(ending: CommandEnd | null): string {
   if (ending === null) return "not installed";
   const lines = `${ending.stdout}\n${ending.stderr}`.split("\n").map((line) => line.trim())
     .filter(Boolean);

@@ -7,7 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Client, type Method, SSLClient } from "@degu/degu";
 import { type BodyOut, ChunkedBodyIter, type HeaderDict, Range } from "@degu/degu/base";
 import type { TempPKI } from "@degu/degu/misc";
-import { complaintOf, run, type Served } from "./programs.ts";
+import { problemOf, run, type Served } from "./programs.ts";
 import { Notes, type Table } from "./tables.ts";
 
 const TIMEOUT_SECONDS = 5;
@@ -48,7 +48,7 @@ const STARTS: readonly Start[] = [
     async command(_, values) {
       const program = `${values["DIR"]}/server`;
       const built = await run(["go", "build", "-o", program, `${HERE}/server.go`]);
-      if (built !== null && !built.success) throw new Error(complaintOf(built));
+      if (built !== null && !built.success) throw new Error(problemOf(built));
       return [program, ...asArguments(values)];
     },
   },
@@ -82,14 +82,14 @@ async function startServer(start: Start, served: Served, pki: TempPKI, dir: stri
     if (await isListening(ports.FILES) && await isListening(ports.PROXY)) {
       return { ports, [Symbol.asyncDispose]: async () => void await stop() };
     }
-    const ended = await Promise.race([running, delay(100)]);
-    if (ended === null) return null;
-    if (ended !== undefined) break;
+    const output = await Promise.race([running, delay(100)]);
+    if (output === null) return null;
+    if (output !== undefined) break;
   }
-  const complaint = complaintOf(await stop());
-  // Another program may have taken a port meanwhile.
+  const problem = problemOf(await stop());
+  // Another program may have taken one of the ports.
   if (tries > 1) return await startServer(start, served, pki, dir, tries - 1);
-  throw new Error(`${start.name} does not listen: ${complaint}`);
+  throw new Error(`${start.name} does not listen: ${problem}`);
 }
 
 /** Writes certificates and keys, for some programs both in one file; returns the paths. */
@@ -186,8 +186,8 @@ export async function tryProxies(served: Served, pki: TempPKI, dir: string): Pro
     const cells = [];
     for (const trial of Object.values(PROXY_TRIALS)) {
       served.reset();
-      const complaint = await attempt(clientOf(PROXY), trial);
-      cells.push(notes.cell(served.log[0] ?? complaint));
+      const problem = await attempt(clientOf(PROXY), trial);
+      cells.push(notes.cell(served.log[0] ?? problem));
     }
     served.reset();
     for (let i = 0; i < 4; i++) notes.cell(await attempt(clientOf(PROXY), get));
@@ -247,7 +247,9 @@ async function attemptTwice(client: Client): Promise<string | null> {
   }
 }
 
-/** Requests that a Degu server refuses: arguments of curl, with `…` for the URL without its path. */
+/**
+ * Requests that a Degu server refuses: arguments of curl, with `…` for the URL without its path.
+ */
 const REFUSED = [
   "-r 0- …/files/digits",
   "-r 3- …/files/digits",

@@ -1,22 +1,22 @@
-/** Tables of what was seen, and the tables of docs/interop.md, which must say the same. */
+/** Tables of measured results, and a comparison with the tables of docs/interop.md. */
 
 export interface Table {
-  /** The name of the first column is that of the table. */
+  /** The names of the columns; the first is also the name of the table. */
   readonly header: readonly string[];
-  /** A row that is only a name belongs to a program that is not installed. */
+  /** A row with only a name is that of a program that is not installed. */
   readonly rows: readonly (readonly string[])[];
-  /** What the cells refer to by number: `no (1)`. */
+  /** The notes to which cells refer by number: `no (1)`. */
   readonly notes: readonly string[];
 }
 
-/** Notes that several cells of a table may share. */
+/** The notes of a table, which several cells may share. */
 export class Notes {
   readonly texts: string[] = [];
 
-  /** The cell for a complaint, or for `null`: such as `no (1)`, or `yes`. */
-  cell(complaint: string | null): string {
-    if (complaint === null) return "yes";
-    const text = complaint.replace(/^127\.0\.0\.1:\d+: /, "");
+  /** Formats a cell: `yes`, or `no (1)` with a note about a problem. */
+  cell(problem: string | null): string {
+    if (problem === null) return "yes";
+    const text = problem.replace(/^127\.0\.0\.1:\d+: /, "");
     if (!this.texts.includes(text)) this.texts.push(text);
     return `no (${this.texts.indexOf(text) + 1})`;
   }
@@ -30,52 +30,55 @@ export function printTable({ header, rows, notes }: Table): void {
   for (const [i, note] of notes.entries()) console.log(`${i + 1}. \`${note}\``);
 }
 
-/** The table of a page whose first column has this name, with the code of the list that follows. */
-export function findTable(page: string, first: string): Table | null {
+/** Finds the table of a page by the name of its first column; its notes are the list after it. */
+export function findTable(page: string, firstColumn: string): Table | null {
   const lines = page.split("\n");
-  const start = lines.findIndex((line) => line.startsWith("|") && cellsOf(line)[0] === first);
+  const start = lines.findIndex((line) => line.startsWith("|") && cellsOf(line)[0] === firstColumn);
   if (start < 0) return null;
   const length = lines.slice(start).findIndex((line) => !line.startsWith("|"));
   const [header = [], , ...rows] = lines.slice(start, length < 0 ? undefined : start + length)
     .map(cellsOf);
-  const after = length < 0 ? [] : lines.slice(start + length);
-  const next = after.findIndex((line) => /^[#|]/.test(line));
-  const notes = after.slice(0, next < 0 ? undefined : next)
+  const linesAfter = length < 0 ? [] : lines.slice(start + length);
+  const notesEnd = linesAfter.findIndex((line) => /^[#|]/.test(line));
+  const notes = linesAfter.slice(0, notesEnd < 0 ? undefined : notesEnd)
     .flatMap((line) => /^\d+\. `([^`]+)`/.exec(line)?.[1] ?? []);
   return { header, rows, notes };
 }
 
-/** In what a page differs from what was seen; a program that is not installed differs in nothing. */
-export function differencesFrom(page: string, seen: Table): string[] {
-  const [first = ""] = seen.header;
-  const said = findTable(page, first);
-  if (said === null) return [`no table has "${first}" as its first column`];
-  if (said.header.join() !== seen.header.join()) {
-    return [`the columns are ${said.header.join(", ")}; they were ${seen.header.join(", ")}`];
+/** Compares a table of a page with the results. Ignores programs that are not installed. */
+export function findDifferences(page: string, results: Table): string[] {
+  const [firstColumn = ""] = results.header;
+  const table = findTable(page, firstColumn);
+  if (table === null) return [`no table has "${firstColumn}" as its first column`];
+  if (table.header.join() !== results.header.join()) {
+    return [`the columns are ${table.header.join(", ")}; expected ${results.header.join(", ")}`];
   }
-  const missing = said.rows.filter(([name]) => !seen.rows.some((row) => row[0] === name));
+  const missing = table.rows.filter(([name]) => !results.rows.some((row) => row[0] === name));
   return [
-    ...missing.map(([name]) => `"${name}" was not tried`),
-    ...seen.rows.flatMap((row) => differencesOfRow(row, seen, said)),
+    ...missing.map(([name]) => `"${name}" was not tested`),
+    ...results.rows.flatMap((row) => findRowDifferences(row, results, table)),
   ];
 }
 
-function differencesOfRow(row: readonly string[], seen: Table, said: Table): string[] {
+function findRowDifferences(row: readonly string[], results: Table, table: Table): string[] {
   const [name = "", ...cells] = row;
   if (cells.length === 0) return [];
-  const page = said.rows.find((other) => other[0] === name);
-  if (page === undefined) return [`"${name}" has no row`];
+  const pageRow = table.rows.find((tableRow) => tableRow[0] === name);
+  if (pageRow === undefined) return [`"${name}" has no row`];
   return cells.flatMap((cell, i) => {
-    const saw = withNote(cell, seen.notes);
-    const options = (page[i + 1] ?? "").split(", or ").map((text) => withNote(text, said.notes));
-    if (options.some((text) => isSame(text, saw))) return [];
-    return [`"${name}", ${seen.header[i + 1]}: says ${options.join(", or ")}; saw ${saw}`];
+    const result = withNote(cell, results.notes);
+    const options = (pageRow[i + 1] ?? "").split(", or ")
+      .map((text) => withNote(text, table.notes));
+    if (options.some((text) => matches(text, result))) return [];
+    return [
+      `"${name}", ${results.header[i + 1]}: the page has ${options.join(", or ")}; got ${result}`,
+    ];
   });
 }
 
-/** A page may leave out the end of what was seen. */
-function isSame(said: string, saw: string): boolean {
-  return said.endsWith("…") ? saw.startsWith(said.slice(0, -1)) : said === saw;
+/** Reports whether a text of the page, which may end with `…`, matches a result. */
+function matches(text: string, result: string): boolean {
+  return text.endsWith("…") ? result.startsWith(text.slice(0, -1)) : text === result;
 }
 
 function withNote(cell: string, notes: readonly string[]): string {

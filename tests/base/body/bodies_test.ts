@@ -1,4 +1,4 @@
-/** What all kinds of bodies have in common for those who send them, and the states of a body. */
+/** The common behavior of all kinds of bodies that are sent, and the states of a body. */
 import {
   bodies,
   Body,
@@ -43,8 +43,8 @@ import {
 } from "@std/assert";
 import { toText } from "@std/streams";
 
-// What all kinds of bodies have in common for those who send them, and arrays that change
-// meanwhile.
+// The common behavior of all kinds of bodies that are sent, and arrays that change while they are
+// sent.
 
 const ENCODED = latin1("5\r\nhello\r\n0\r\n\r\n");
 
@@ -324,7 +324,7 @@ Deno.test("an iterator that throws has ended by itself, and is not asked to retu
 
 const smuggled = "GET /smuggled HTTP/1.1\r\n\r\n";
 
-/** An array over a buffer that can grow by a whole request, which is there already. */
+/** Makes an array over a buffer that can grow, and already has the bytes of a whole request. */
 function growing(size: number): { bytes: Uint8Array; change: () => void } {
   const buffer = new ArrayBuffer(size, { maxByteLength: size + smuggled.length });
   const bytes = new Uint8Array(buffer);
@@ -335,7 +335,7 @@ function growing(size: number): { bytes: Uint8Array; change: () => void } {
   return { bytes: bytes.fill(0x61), change };
 }
 
-/** An array whose memory is given to somebody else. */
+/** Makes an array whose memory can be transferred. */
 function transferred(size: number): { bytes: Uint8Array; change: () => void } {
   const bytes = new Uint8Array(size).fill(0x61);
   return { bytes, change: () => void bytes.buffer.transfer() };
@@ -369,7 +369,7 @@ for (const [how, make] of Object.entries(arrays)) {
     });
   }
 
-  // What the system can take at once would be sent before it is changed.
+  // Use more bytes than the system can send at once, so that the array changes before the end.
   const large = how === "growing" ? 2_000_000 : 16_000_000;
   const bodies: Record<string, (bytes: Uint8Array) => BodyOut> = {
     "one array": (bytes) => bytes,
@@ -377,7 +377,7 @@ for (const [how, make] of Object.entries(arrays)) {
     "a chunk": (bytes) => new ChunkedBodyIter([[null, bytes], [null, new Uint8Array(0)]]),
   };
   for (const [what, makeBody] of Object.entries(bodies)) {
-    // What is found of an array that was transferred is found of a smaller one.
+    // The rows of transferred arrays cover those of shrinking arrays.
     if (how === "shrinking" && what !== "one array") continue;
     Deno.test(`${what} that is ${how} while it is sent is sent as announced, or cut`, async () => {
       using connected = await connect();
@@ -489,7 +489,7 @@ Deno.test("LengthEncoderStream passes on what was written, even if the writer ch
   assertEquals(await reading, "aaaaa");
 });
 
-// What a body has of its connection.
+// A body and its connection.
 
 /** A connection with the given pieces, whose first ones may be buffered. */
 class Connected implements BodySource {

@@ -1,6 +1,7 @@
 /**
- * The contract of the four body classes as rows: what each is made of and writes, what else it can be made from, and
- * what its source may not do. docs/bodies.md, "What a body allows"; RFC 9112 §6.2 (known length), §7.1 (chunked).
+ * The contract of the four body classes as rows: what each is made of and writes, what else it can
+ * be made from, and what its source may not do. docs/bodies.md, "What a body allows"; RFC 9112 §6.2
+ * (known length), §7.1 (chunked).
  */
 
 import { Body, BodyIter, type Chunk, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
@@ -12,9 +13,9 @@ export type AnyBody = Body | BodyIter | ChunkedBody | ChunkedBodyIter;
 /** A source of given items that records how it ended. */
 export interface Tracked {
   readonly source: unknown;
-  /** It was read to its end. */
+  /** Whether the source was read to its end. */
   readonly ended: boolean;
-  /** It was canceled, or its iterator returned. */
+  /** Whether the source was canceled, or its iterator closed. */
   readonly canceled: boolean;
 }
 
@@ -34,21 +35,24 @@ const iterable = (kind: "sync" | "async"): Track => (items, options) => {
   return Object.assign(tracked, { source: tracked[kind]() });
 };
 
-/** What a source does wrong: the rule, the items, and how the body fails. */
+/** An invalid source: the rule that it breaks, its items, and how the body fails. */
 export interface Fault {
   readonly rule: string;
   readonly items: readonly unknown[];
-  /** "cut short": a `BodyError` or BODY_INCOMPLETE; "no item": `TypeError` or `BodyError`, before a byte was written. */
+  /**
+   * "cut short": a `BodyError` or BODY_INCOMPLETE; "no item": `TypeError` or `BodyError`, before a
+   * byte was written.
+   */
   readonly fails: "BodyError" | "cut short" | "no item" | "ProtocolError";
 }
 
-/** One of the four classes. */
+/** A body of one of the four classes. */
 export interface BodyRow {
   readonly name: string;
   readonly chunked: boolean;
-  /** What a sound source gives, in items. */
+  /** The items of a valid source. */
   readonly items: readonly unknown[];
-  /** What the body writes. */
+  /** The bytes that the body writes. */
   readonly written: string;
   /** Makes a body for as many bytes as the sound source has. */
   make(source: unknown): AnyBody;
@@ -56,7 +60,7 @@ export interface BodyRow {
   readonly tracks: Readonly<Record<string, Track>>;
   /** Everything else that a body can be made from. */
   readonly sources: Readonly<Record<string, () => unknown>>;
-  /** What no body can be made from. */
+  /** Values that are not sources. */
   readonly refused: readonly unknown[];
   readonly faults: readonly Fault[];
 }
@@ -110,7 +114,7 @@ const noChunks = [
 
 const text = (...items: string[]) => items.map(latin1);
 
-/** What a source does wrong, by its rule, and how a body of it fails. */
+/** Makes rows of invalid sources by the rules that they break, which fail in the same way. */
 const faults = (fails: Fault["fails"], rows: Record<string, readonly unknown[]>): Fault[] =>
   Object.entries(rows).map(([rule, items]) => ({ rule, items, fails }));
 
@@ -120,7 +124,7 @@ const noItems = (what: string, items: readonly unknown[], ...more: unknown[]): F
     fails: "no item",
   }));
 
-/** What is wrong with the items of a body of ten bytes. */
+/** Invalid items of a body of ten bytes. */
 const lengthFaults: readonly Fault[] = [
   ...faults("BodyError", {
     "a last item with a byte more": text("12345", "678901"),
@@ -137,7 +141,7 @@ const lengthFaults: readonly Fault[] = [
   ...noItems("bytes", noBytes),
 ];
 
-/** What is wrong with encoded chunks. */
+/** Invalid encoded chunks. */
 const codingFaults: readonly Fault[] = [
   ...faults("BodyError", {
     "a byte after the end": text("3\r\n123\r\n", "0\r\n\r\n", "X"),
@@ -156,7 +160,7 @@ const codingFaults: readonly Fault[] = [
 
 const data = latin1("123");
 
-/** What is wrong with chunks. */
+/** Invalid chunks. */
 const chunkFaults: readonly Fault[] = [
   ...faults("BodyError", {
     "nothing at all": [],

@@ -1,4 +1,4 @@
-/** What all four classes of bodies promise, when they are cancelled, too. */
+/** The common behavior of the four body classes, including cancellation. */
 import {
   bodies,
   Body,
@@ -50,8 +50,8 @@ import { toArrayBuffer } from "@std/streams";
 import fc from "fast-check";
 import { type AnyBody, type BodyRow, bodyRows, DIGITS } from "./body.rows.ts";
 
-// What the four body classes have in common: how each is made, written, canceled and fails. The
-// rows are in body.rows.ts.
+// How bodies of the four classes are made, written and canceled, and how they fail. The rows are in
+// body.rows.ts.
 
 /** A test of each class, with a step for each way in which its source may hand its items over. */
 function testEach(
@@ -67,7 +67,7 @@ function testEach(
   }
 }
 
-/** Asserts that what a sink was given is the beginning of a message, and not a whole one. */
+/** Asserts that a sink has the start of a message, but not the whole message. */
 function assertIncomplete({ chunked, written }: BodyRow, { bytes }: { bytes: Uint8Array }) {
   const text = fromLatin1(bytes);
   if (chunked) assert(!/(^|\n)0[^\n]*\n\r\n$/.test(text), shown(text));
@@ -243,7 +243,7 @@ for (const row of bodyRows) {
   });
 }
 
-/** What reads a received body: whichever does, it finds the same fault. */
+/** The ways to read a received body, which all find the same fault. */
 const readers: Record<string, (body: Body | ChunkedBody) => Promise<unknown>> = {
   "read()": (body) => body.read(),
   "text()": (body) => body.text(),
@@ -292,7 +292,7 @@ testEach("fails as its sink does, and cancels its source", async (row, track) =>
     assertEquals(tracked.canceled, true);
     await assertDead(body);
   }
-  // Its end has been reached: there is nothing to cancel.
+  // The body was read to its end, so cancel() has no effect.
   const whole = new RecordingSink();
   await row.make(track(items).source).writeTo(whole);
   const ended = track(items);
@@ -472,7 +472,7 @@ Deno.test("bodies holds the four classes, and makeOutputFromInput returns a body
   }
 });
 
-// Bodies that are canceled, or whose peer sends nothing more.
+// Bodies that are canceled, or whose peer stops sending.
 
 const revoked = new Error("revoked");
 
@@ -497,7 +497,7 @@ const operations: Readonly<Record<string, (body: Received) => Promise<unknown>>>
   "writeTo a stream": (body) => body.writeTo(new WritableStream()),
 };
 
-/** A source of some bytes, and then of nothing, for ever. */
+/** Makes a source of some bytes whose next read never settles. */
 function stalling(bytes: string): StallingSource {
   return new StallingSource(latin1(bytes));
 }
@@ -622,7 +622,7 @@ Deno.test("an upload whose body is canceled by the app rejects at once, and the 
         await peer.send(`PUT / HTTP/1.1\r\n${framing}\r\n\r\n${start}`);
         await turnOfEventLoop();
         waiting.resolve();
-        // The peer is still sending: nothing of it is waited for.
+        // The peer is still sending, and the server doesn't wait for that.
         const { received, how } = await peer.readToEnd();
         assertEquals(
           received,

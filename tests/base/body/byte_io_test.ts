@@ -70,7 +70,7 @@ class ManualSource {
   }
 }
 
-/** What is buffered. */
+/** Returns the buffered text. */
 function textIn(reader: ReadBuffer): string {
   return fromLatin1(reader.bytes.subarray(reader.start, reader.end));
 }

@@ -1,4 +1,7 @@
-/** `Body` and `ChunkedBody`: what their operations return, when each is allowed, and what they leave in their source. */
+/**
+ * `Body` and `ChunkedBody`: what their operations return, when each is allowed, and what they leave
+ * in their source.
+ */
 import { Body, BodyError, type BodyInput, type Chunk, ChunkedBody } from "@degu/degu/base";
 import { formatChunk } from "@degu/degu/misc";
 import { chunks as chunksArbitrary, damaged, pieceLengths } from "@degu/testing/arbitraries.ts";
@@ -45,11 +48,11 @@ const DATA = latin1("1234567890");
 const ENCODED = latin1("3\r\n123\r\n4;k=v\r\n4567\r\n3\r\n890\r\n0\r\n\r\n");
 const EMPTY = new Uint8Array(0);
 
-/** One of the two classes. */
+/** A class of received bodies. */
 interface Kind {
-  /** What a source of ten bytes of data has. */
+  /** The encoded bytes of ten bytes of data. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** What a source of this data has. */
+  /** Encodes data. */
   encode(data: Uint8Array): Uint8Array<ArrayBuffer>;
   make(source: BodyInput, length?: number): Received;
   /** Reads some of the data, or the next chunk. */
@@ -92,7 +95,7 @@ const operations: Record<string, (body: Received) => Promise<Uint8Array>> = {
 /** Operations that need an untouched body. */
 const WHOLE = ["iteration", "writeTo()", "readable"];
 
-/** What takes a body to its end, part by part, too. */
+/** Returns the operations that read a body to its end, including those in parts. */
 function finishersOf({ part }: Kind): typeof operations {
   return {
     ...operations,
@@ -113,7 +116,10 @@ function sourcesOf(bytes: Uint8Array, ...lengths: number[]): Record<string, () =
   };
 }
 
-/** Asserts that a body which has failed stays unusable; a stream that was taken reports the failure itself. */
+/**
+ * Asserts that a body which has failed stays unusable; a stream that was taken reports the failure
+ * itself.
+ */
 async function assertDead(body: Received, how = "") {
   for (const [name, run] of Object.entries(operations)) {
     if (name === "readable" && /readable|stream/.test(how)) continue;
@@ -438,7 +444,7 @@ Deno.test("Body.read returns up to 16 MiB and refuses more without consuming any
   assertEquals(source.taken, limits.collected + 1);
 });
 
-/** What reads at most so many bytes. */
+/** The operations with a limit. */
 const limited: Record<string, (body: Received, maxBytes: number) => Promise<unknown>> = {
   bytes: (body, maxBytes) => body.bytes({ maxBytes }),
   text: (body, maxBytes) => body.text({ maxBytes }),

@@ -1,4 +1,4 @@
-/** What the line of a chunk may be, without its CR LF, rule by rule (RFC 9112 §7.1). */
+/** The lines of chunks, without CR LF, rule by rule (RFC 9112 §7.1). */
 
 import { refused, type RefusedRow } from "@degu/testing/rows.ts";
 

@@ -18,7 +18,7 @@ import { concat, everySplit } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 
-/** What a chunk line says, in a shape that compares; null where it is refused. */
+/** Parses a chunk line to a value that can be compared; `null` if the line is refused. */
 function parse(line: string) {
   const parsed = parsedOrNull(() => parseChunkHeader(latin1(line)), line);
   return parsed && { size: parsed.size, extension: parsed.extension && [...parsed.extension] };
@@ -70,7 +70,7 @@ Deno.test("formatChunk copies the data and leaves the chunk unchanged", () => {
   assertEquals(fromLatin1(bytes), "5;k=v\r\nhello\r\n");
 });
 
-/** The phases and positions of a scan of bytes of which `ends` are there, one after the other. */
+/** Returns the phases and positions of a scan in which the bytes up to each of `ends` arrive. */
 function scan(bytes: Uint8Array, ends: Iterable<number>, at = 0): [ChunkPhase, number][] {
   const scanner = new ChunkScanner();
   const parts: [ChunkPhase, number][] = [];
@@ -89,16 +89,16 @@ function scan(bytes: Uint8Array, ends: Iterable<number>, at = 0): [ChunkPhase, n
 
 Deno.test("ChunkScanner refuses an invalid end as soon as one byte shows it", () => {
   const wrong = [["1\r\nxy", 5], ["1\r\nx\ry", 6], ["0\r\nx", 4], ["0\r\n\rx", 5]] as const;
-  for (const [text, there] of wrong) {
-    const error = thrownBy(() => scan(latin1(text), [there]), text);
+  for (const [text, available] of wrong) {
+    const error = thrownBy(() => scan(latin1(text), [available]), text);
     assertInstanceOf(error, ProtocolError);
     assertEquals(error.code, "BAD_CHUNK_END");
   }
   const { message } = assertThrows(() => scan(latin1("1\r\nxyzw"), [7]), ProtocolError);
   assertEquals(message, 'no CR LF after a chunk\'s data, but "yz"');
-  // What lies beyond the bytes that are there is not looked at.
-  for (const [text, there] of [["1\r\nxZZ", 4], ["1\r\nx\rZ", 5]] as const) {
-    assertEquals(scan(latin1(text), [there]).at(-1), ["end", 4]);
+  // The scanner must not read beyond the available bytes.
+  for (const [text, available] of [["1\r\nxZZ", 4], ["1\r\nx\rZ", 5]] as const) {
+    assertEquals(scan(latin1(text), [available]).at(-1), ["end", 4]);
   }
 });
 

@@ -1,6 +1,6 @@
 /**
- * What body a message has: one truth table (RFC 9112 §6.3, RFC 9110 §6.4.1), and what else its headers may say of it.
- * The rows are run by the parser, by a server and a client over sockets, and through a proxy.
+ * The framing of messages: a truth table (RFC 9112 §6.3, RFC 9110 §6.4.1), and other headers. The
+ * rows are run with the parser, with a server and a client over sockets, and through a proxy.
  */
 
 import type { Method } from "@degu/degu/base";
@@ -11,16 +11,16 @@ import type { Method } from "@degu/degu/base";
  */
 export type Outcome = number | "chunked" | "unframed" | null | { readonly code: string };
 
-/** One message that has these headers. */
+/** A message with these headers. */
 export interface FramingRow {
   readonly rule: string;
   readonly rfc: string;
   /** The method of the request, or of the request that the response answers. */
   readonly method: Method;
-  /** The status of a response; a request has none. */
+  /** The status of a response; `undefined` in a request. */
   readonly status?: number;
   readonly lines: readonly string[];
-  /** What body it has. */
+  /** The body of the message. */
   readonly body: Outcome;
 }
 
@@ -40,7 +40,7 @@ const NOT_HEAD = ANY.filter((method) => method !== "HEAD");
 const TABLE: readonly (readonly [
   rule: string, rfc: string, methods: readonly Method[], statuses: readonly number[] | null, bodies: readonly Outcome[],
 ])[] = [
-  // The headers:                                                            neither     length 5    length 0    chunked     both, and with length 0
+  // The headers: neither length 5 length 0 chunked both, and with length 0
   ["PUT and POST: as a header says, 0 bytes are no body", "RFC 9112 §6.3 (3)–(7)",
     ["PUT", "POST"], null,                                                  [null,       5,          null,       "chunked",  conflict, conflict]],
   ["no body where none may be, which 0 bytes may say", "RFC 9110 §9.3.1",
@@ -59,7 +59,7 @@ const TABLE: readonly (readonly [
 
 const RANGE = "range: bytes=0-1", CONTENT_RANGE = "content-range: bytes 0-4/9";
 
-/** What else has a say in the body of a message, or seems to. */
+/** Other headers that affect the body of a message, or seem to. */
 const OTHERS: readonly (readonly [
   rule: string,
   rfc: string,

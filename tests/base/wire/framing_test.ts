@@ -1,4 +1,4 @@
-/** What body a message has: the table in framing.rows.ts, run by the parser, by both ends of a connection, and by a proxy. */
+/** The framing of messages: framing.rows.ts with the parser, a client, a server and a proxy. */
 import { errorAnswer } from "@degu/testing/error_answers.ts";
 import { type Method, ProtocolError, type Response } from "@degu/degu/base";
 import { type Address, Client } from "@degu/degu/client";
@@ -34,7 +34,7 @@ function preambles({ method, status, lines }: FramingRow): string[] {
 const nameOf = ({ rule, rfc, method, status, lines }: FramingRow) =>
   `${rule} (${rfc}): ${method} ${status ?? ""} ${lines.join(", ")}`;
 
-/** What arrived, in a shape that compares. */
+/** Reads a received body to a value that can be compared. */
 async function shape(body: Request["body"] | Response["body"]): Promise<[Outcome, string | null]> {
   if (body === null) return [null, null];
   const text = await body.text();
@@ -120,10 +120,10 @@ Deno.test("a client frames each response as the table says, and takes no byte be
         const { headers, arrived, next } = await exchanged;
         assertEquals(arrived, [expected, text]);
         assertEquals(next, 204);
-        // The length of no bytes is left out, but where it describes another response.
-        const isLeftOut = row.method !== "HEAD" && row.status !== 304 &&
+        // A content-length of 0 is removed, unless it describes the response to another request.
+        const isRemoved = row.method !== "HEAD" && row.status !== 304 &&
           row.lines.includes("content-length: 0");
-        assertEquals(Object.keys(headers).length, row.lines.length + (isLeftOut ? 0 : 1));
+        assertEquals(Object.keys(headers).length, row.lines.length + (isRemoved ? 0 : 1));
         if (expected !== null) continue;
         const forged = ask(`${preamble}HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n`);
         const error = await rejectionOf(forged, "a forged response");

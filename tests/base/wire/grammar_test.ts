@@ -1,6 +1,7 @@
 /**
- * The grammar as a whole, seen from outside: each parser with its rows (*.rows.ts) and beside a second statement of the grammar
- * (wire_grammar.ts), the bytes of each region of a message as they are read and sent, and what is no text or no bytes at all.
+ * The grammar as a whole, seen from outside: each parser with its rows (*.rows.ts) and beside a
+ * second statement of the grammar (wire_grammar.ts), the bytes of each region of a message as they
+ * are read and sent, and what is no text or no bytes at all.
  */
 import { buildUri, Range } from "@degu/degu/base";
 import {
@@ -113,7 +114,7 @@ const blocks: Accepted = [
 const withHeader = (rows: readonly RefusedRow[]): RefusedRow[] =>
   rows.flatMap((row) => [row, { ...row, text: `${row.text}\r\na: b` }]);
 
-/** What each parser reads, and what it refuses. */
+/** The values that each parser accepts and refuses. */
 const rows: Record<keyof typeof parsers, [accepted: Accepted, refused: readonly RefusedRow[]]> = {
   "uri": [
     acceptedUris.map(([text, path, query]) => [text, { path: [...path], query }]),
@@ -234,7 +235,8 @@ const regions: Record<
     (text) => formatHeaders({ a: text }),
   ],
   "path component": [
-    // The separators are no part of a component: a slash begins another one, a question mark the query.
+    // The separators are no part of a component: a slash begins another one, a question mark the
+    // query.
     allowedBytes.path,
     (text) => parseUri(`/${text}`).path[0] === text || parseUri("//"),
     (text) => buildUri([text], null),
@@ -272,7 +274,7 @@ const regions: Record<
   ],
 };
 
-/** What a formatter sends; `null` where it refuses the values of its caller. */
+/** Returns the text of a formatter; `null` if it refuses the values of its caller. */
 function sentOrNull(format: () => Uint8Array | string): string | null {
   try {
     const sent = format();
@@ -285,7 +287,10 @@ function sentOrNull(format: () => Uint8Array | string): string | null {
   }
 }
 
-/** Beyond Latin-1: each low byte once, in blocks where masks and case foldings are likely to err, and some of the rest. */
+/**
+ * Beyond Latin-1: each low byte once, in blocks where masks and case foldings are likely to err,
+ * and some of the rest.
+ */
 const beyond = [
   ...[0x100, 0x2000, 0xff00].flatMap((block) => Array.from(allBytes, (_, i) => i + block)),
   ...[0x212a, 0x212b, 0xd800, 0xdbff, 0xdc00, 0xdfff, 0xfeff],

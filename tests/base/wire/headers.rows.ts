@@ -1,6 +1,7 @@
 /**
- * What a block of header lines may be, rule by rule. The rows hold in every message: they are run by the parser, by a server
- * over a socket and by a client. Which headers a message may have depends on the message: see framing.rows.ts.
+ * The syntax of header lines, rule by rule. The rows apply to every message: they are run with the
+ * parser, with a server over a socket, and with a client. framing.rows.ts has the headers that are
+ * allowed in each message.
  */
 
 import { refused, type RefusedRow } from "@degu/testing/rows.ts";

@@ -13,7 +13,7 @@ import {
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
-/** The block that formatHeaders gives: lines joined by CR LF, none before the first or after the last. */
+/** Formats headers as lines that are joined by CR LF. */
 function formatBlock(headers: HeaderDict): string {
   return fromLatin1(formatHeaders(headers));
 }

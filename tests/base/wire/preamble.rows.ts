@@ -1,4 +1,4 @@
-/** What the first line of a message may be, rule by rule; the URI's own rules are in uri.rows.ts. */
+/** The first line of a message, rule by rule. uri.rows.ts has the rules of the URI. */
 
 import { refused, type RefusedRow } from "@degu/testing/rows.ts";
 

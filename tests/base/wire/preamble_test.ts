@@ -36,13 +36,13 @@ import { fromLatin1, latin1, limits, methods } from "@degu/testing/wire_grammar.
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import { acceptedUris, refusedUris } from "./uri.rows.ts";
 
-/** What a request preamble says, in a shape that compares; null where it is refused. */
+/** Parses a request preamble to a value that can be compared; `null` if it is refused. */
 function request(text: string) {
   const parsed = parsedOrNull(() => parseRequest(latin1(text)), text);
   return parsed && { ...parsed, headers: flatten(parsed.headers) };
 }
 
-/** What a response preamble says, in a shape that compares; null where it is refused. */
+/** Parses a response preamble to a value that can be compared; `null` if it is refused. */
 function response(text: string) {
   const parsed = parsedOrNull(() => parseResponse("GET", latin1(text)), text);
   return parsed && { ...parsed, headers: flatten(parsed.headers) };
@@ -152,7 +152,7 @@ Deno.test("a preamble is read from the middle of a buffer, which stays as it is"
   }
 });
 
-// What preambles are sent, and how they describe their bodies.
+// Preambles that are sent, and how they frame their bodies.
 
 const chunked: HeaderDict = { "transfer-encoding": "chunked" };
 

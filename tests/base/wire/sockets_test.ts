@@ -1,4 +1,7 @@
-/** The rows of the wire over sockets: what the parser accepts or refuses, a server and a client accept or refuse. */
+/**
+ * The rows of the wire over sockets: what the parser accepts or refuses, a server and a client
+ * accept or refuse.
+ */
 import { ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { answerTo } from "@degu/testing/error_answers.ts";
@@ -69,7 +72,7 @@ Deno.test("a client refuses every response that breaks a rule, and closes its co
       await peer.send(`${row.text}\r\n\r\n`);
       const error = await answer;
       assertInstanceOf(error, ProtocolError);
-      // What no response begins with is refused with the first byte.
+      // A byte that can't start a response is refused at once.
       assert([...row.codes, "BAD_STATUS_LINE"].includes(error.code), error.code);
       assertEquals(conn.closed, true);
     });

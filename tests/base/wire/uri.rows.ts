@@ -1,4 +1,4 @@
-/** What a request target may be, rule by rule (RFC 9112 §3.2.1: origin-form only, in one spelling). */
+/** Request targets, rule by rule (RFC 9112 §3.2.1: origin-form only, in one spelling). */
 
 import { refused, type RefusedRow } from "@degu/testing/rows.ts";
 
