@@ -360,7 +360,7 @@ export class Device implements AsyncDisposable {
   }
 
   async #dispose(): Promise<void> {
-    const reason = closed();
+    const reason = deviceClosedError();
     this.#closing.abort(reason);
     this.#services.trust.end(reason);
     await Promise.all(Array.from(this.#open, (each) => each[Symbol.asyncDispose]()));
@@ -368,10 +368,10 @@ export class Device implements AsyncDisposable {
   }
 
   #checkOpen(): void {
-    if (this.#disposed !== null) throw closed();
+    if (this.#disposed !== null) throw deviceClosedError();
   }
 }
 
-function closed(): DeviceError {
+function deviceClosedError(): DeviceError {
   return new DeviceError("CLOSED", "the device was closed; open it again with Device.open()");
 }

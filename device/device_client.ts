@@ -26,7 +26,7 @@ import { type AddressSearch, connectToDevice, raceAddresses } from "./device_con
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
 import type { Peer } from "./peer_store.ts";
-import { forgottenPeer } from "./trust_signals.ts";
+import { forgottenPeerError } from "./trust_signals.ts";
 
 /**
  * How a client connects to a peer, and which headers each request has.
@@ -90,7 +90,7 @@ export interface DeviceClientOptions extends ClientOptions {
 const DEFAULT_FIND_AFTER_SECONDS = 2;
 const MAX_FIND_AFTER_SECONDS = 60;
 
-function noAddress({ name }: Peer): DeviceError {
+function noAddressError({ name }: Peer): DeviceError {
   return new DeviceError(
     "NO_ADDRESS",
     `no address of ${quote(name)} is known: pass the option addresses, or pair the two ` +
@@ -155,7 +155,7 @@ export class DeviceClient extends SSLClient {
       );
     }
     const [first] = addresses ?? peer.addresses;
-    if (first === undefined) throw noAddress(peer);
+    if (first === undefined) throw noAddressError(peer);
     super(services.identity.clientContext(peer), first, { ...others, sslHost: null });
     this.connectTimeout = connectTimeout ?? this.timeout;
     this.#services = services;
@@ -174,10 +174,10 @@ export class DeviceClient extends SSLClient {
     await peers.refresh();
     closing.throwIfAborted();
     const trusted = signals.find(this.#id);
-    if (trusted === null) throw forgottenPeer(this.#id);
+    if (trusted === null) throw forgottenPeerError(this.#id);
     const { peer, signal: trust } = trusted;
     const addresses = this.#addresses ?? peer.addresses;
-    if (addresses.length === 0) throw noAddress(peer);
+    if (addresses.length === 0) throw noAddressError(peer);
     const isLast = (address: Address) => Number(String(address) === this.#lastAddress);
     const ordered = addresses.toSorted((a, b) => isLast(b) - isLast(a));
     const sslctx = identity.clientContext(peer);

@@ -127,11 +127,11 @@ export function decodeLine(line: string): InvitationLine {
     );
   }
   const bytes = decodeBase64Url(text.slice(PREFIX.length));
-  if (bytes === null) throw garbled();
+  if (bytes === null) throw garbledLineError();
   const [version = 0] = bytes;
   const rest = bytes.subarray(1 + CHECKSUM_BYTES);
   // The checksum has the same position, and covers the same bytes, in every version.
-  if (!isIntact(bytes, version, rest)) throw garbled();
+  if (!isIntact(bytes, version, rest)) throw garbledLineError();
   if (version !== VERSION) {
     throw new PairingError(
       "OTHER_VERSION",
@@ -150,7 +150,7 @@ export function decodeLine(line: string): InvitationLine {
   return read;
 }
 
-function garbled(): PairingError {
+function garbledLineError(): PairingError {
   const why = "a part is missing or was changed on the way; copy the whole line again";
   const problem = `the line is garbled: ${why}`;
   return new PairingError("GARBLED", `line: it is garbled: ${why}`, { problem });
@@ -171,13 +171,13 @@ function readContent(rest: Uint8Array): InvitationLine {
   let at = 0;
   const take = (count: number) => {
     const taken = rest.slice(at, at += count);
-    if (taken.length < count) throw garbled();
+    if (taken.length < count) throw garbledLineError();
     return taken;
   };
   const uint = (count: number) => take(count).reduce((value, byte) => value * 256 + byte, 0);
   const within = (value: number, least: number, most: number) => {
     if (value >= least && value <= most) return value;
-    throw garbled();
+    throw garbledLineError();
   };
   const keyHash = take(KEY_HASH_BYTES);
   const secret = take(SECRET_BYTES);
@@ -186,7 +186,7 @@ function readContent(rest: Uint8Array): InvitationLine {
   const addresses: LineAddress[] = [];
   while (at < rest.length) {
     const bytes = uint(1);
-    if (bytes !== 4 && bytes !== 16) throw garbled();
+    if (bytes !== 4 && bytes !== 16) throw garbledLineError();
     const host = formatIPAddress(take(bytes))!;
     addresses.push(Object.freeze([host, port(), port()] as const));
   }

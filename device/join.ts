@@ -109,7 +109,7 @@ export async function joinDevice(
       throw explainStep(error, who, isCut);
     }
   };
-  const refused = () =>
+  const refusedError = () =>
     new PairingError("REFUSED", `${who} has refused what this device sent; its log says why`);
   try {
     const known = await peers.read(id);
@@ -128,7 +128,7 @@ export async function joinDevice(
       using connection = found.connection;
       return { address: found.address, ...await sendMessage(connection, SECRET_URI, introduction) };
     });
-    if (first.status !== 200) throw refused();
+    if (first.status !== 200) throw refusedError();
     const answer = await step(() => decodeMessage(first.bytes, ANSWER));
     who = `${answer.name} (${id})`;
 
@@ -145,7 +145,7 @@ export async function joinDevice(
       if (!timeLimit.signal.aborted) joined.throwIfAborted();
       throw answerLostError(`the last answer of ${who} did not arrive`, { cause });
     });
-    if (status !== 204) throw refused();
+    if (status !== 204) throw refusedError();
     const peer = await storePairing(services, {
       authority,
       receivedName: answer.name,

@@ -194,7 +194,7 @@ class JoinersTry implements Disposable {
     this.#timer = setTimeout(() => {
       const error = this.#hasConfirmed
         ? answerLostError(UNCONFIRMED["timed out"][0])
-        : this.#unconfirmed("timed out");
+        : this.#notConfirmedError("timed out");
       this.#over.abort(error);
     }, CONFIRM_SECONDS * 1000);
   }
@@ -208,12 +208,12 @@ class JoinersTry implements Disposable {
     const limit = setTimeout(() => this.#over.abort(error), PLAIN_MILLISECONDS);
     const message = encodeMessage({ random });
     const send = () => sendMessage(connection, RANDOM_URI, message);
-    const sending = this.#step(send, (cause) => this.#unconfirmed("remote", { cause }));
+    const sending = this.#step(send, (cause) => this.#notConfirmedError("remote", { cause }));
     this.#check(await sending.finally(() => clearTimeout(limit)));
     // The other device sends nothing more, and keeps this connection open while the number is
     // valid: a read that ends means a no.
     const onEnd = () => {
-      if (!this.#hasConfirmed) this.#over.abort(this.#unconfirmed("remote"));
+      if (!this.#hasConfirmed) this.#over.abort(this.#notConfirmedError("remote"));
     };
     connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
   }
@@ -223,9 +223,9 @@ class JoinersTry implements Disposable {
     const { offer: { name }, authority: { id }, request, response, random } = this.#answered;
     const number = numberOf(request, response, random);
     const question = Object.freeze({ number, name, id, signal: this.#signal });
-    const failed = (cause: unknown) => this.#unconfirmed("local", { cause });
+    const failed = (cause: unknown) => this.#notConfirmedError("local", { cause });
     const isConfirmed = await this.#step(() => confirm(question), failed);
-    if (isConfirmed !== true) throw this.#unconfirmed("local");
+    if (isConfirmed !== true) throw this.#notConfirmedError("local");
   }
 
   /** Connects over TLS, with the certificate of this device. */
@@ -255,7 +255,7 @@ class JoinersTry implements Disposable {
     clearTimeout(this.#timer);
   }
 
-  #unconfirmed(reason: keyof typeof UNCONFIRMED, options?: ErrorOptions): PairingError {
+  #notConfirmedError(reason: keyof typeof UNCONFIRMED, options?: ErrorOptions): PairingError {
     const { name: peerName } = this.#answered.offer;
     const [why, advice] = UNCONFIRMED[reason];
     const problem = reason === "remote" ? `${peerName} ${why}` : why;
@@ -278,7 +278,7 @@ class JoinersTry implements Disposable {
 
   #check({ status, bytes }: Awaited<ReturnType<typeof sendMessage>>): void {
     if (status === 200 && isEmptyMessage(bytes)) return;
-    throw this.#unconfirmed("remote");
+    throw this.#notConfirmedError("remote");
   }
 }
 

@@ -173,7 +173,7 @@ export class PeerStore {
   async findOrFail(peer: Peer | string): Promise<Peer> {
     const id = await this.idOf(peer);
     const known = id === null ? null : await this.read(id);
-    if (known === null) throw unknownPeer(peer);
+    if (known === null) throw unknownPeerError(peer);
     return known;
   }
 
@@ -244,7 +244,7 @@ export class PeerStore {
     const id = await this.idOf(peer);
     return await this.#change(async (peers) => {
       const known = peers.find((each) => each.id === id);
-      if (known === undefined) throw unknownPeer(peer);
+      if (known === undefined) throw unknownPeerError(peer);
       checkPeerName("name", name, [...peers, ...this.#ofOtherVersions()], known.id);
       const renamed = Object.freeze({ ...known, name });
       await this.#write(renamed);
@@ -371,7 +371,7 @@ interface FileProblem {
   readonly peer?: Pick<Peer, "id" | "name">;
 }
 
-function unknownPeer(peer: Peer | string): DeviceError {
+function unknownPeerError(peer: Peer | string): DeviceError {
   const text = typeof peer === "string" ? quote(peer) : `${quote(peer.name)} (${peer.id})`;
   return new DeviceError(
     "UNKNOWN",

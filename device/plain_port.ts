@@ -258,11 +258,11 @@ export class PlainPort {
       const question = Object.freeze({ number, name, id, signal });
       const isConfirmed = await untilAborted(this.#confirm!(question), signal) === true;
       if (isConfirmed) opened.on("accepted");
-      else opened.end(unconfirmed(name));
+      else opened.end(notConfirmedError(name));
     } catch (error) {
       if (signal.aborted) return;
       this.#services.logger.error(`invitation: confirm has failed: ${plainMessageOf(error)}`);
-      opened.end(unconfirmed(name, { cause: error }));
+      opened.end(notConfirmedError(name, { cause: error }));
     }
   }
 
@@ -283,7 +283,7 @@ export class PlainPort {
 }
 
 /** Creates the reason of a try that ends with a no of the person at this device. */
-function unconfirmed(peerName: string, options?: ErrorOptions): PairingError {
+function notConfirmedError(peerName: string, options?: ErrorOptions): PairingError {
   const all = { ...options, reason: "local", peerName } as const;
   return new PairingError("NOT_CONFIRMED", "not confirmed here", all);
 }

@@ -26,7 +26,7 @@ export interface Trusted {
 }
 
 /** The error of everything that needs a peer that is forgotten. */
-export function forgottenPeer(id: string): DeviceError {
+export function forgottenPeerError(id: string): DeviceError {
   return new DeviceError(
     "FORGOTTEN",
     `the peer with the id ${id} was forgotten; pair the two again`,
@@ -69,7 +69,7 @@ export class TrustSignals {
     for (const [id, controller] of this.#controllers) {
       if (known.has(id)) continue;
       this.#controllers.delete(id);
-      controller.abort(forgottenPeer(id));
+      controller.abort(forgottenPeerError(id));
     }
   }
 

@@ -29,7 +29,7 @@ export interface DeviceAuthority {
  */
 export function readAuthorityDer(der: Uint8Array): DeviceAuthority {
   const problem = authorityFormProblem(der);
-  if (problem !== null) throw badAuthority(problem);
+  if (problem !== null) throw invalidAuthorityError(problem);
   const read = new X509Certificate(der);
   const ca = read.toString();
   const hash = publicKey256(ca);
@@ -71,11 +71,11 @@ export function readAuthority(pem: string): DeviceAuthority {
   try {
     der = new X509Certificate(pem).raw;
   } catch {
-    throw badAuthority("it is not a certificate in PEM form");
+    throw invalidAuthorityError("it is not a certificate in PEM form");
   }
   const authority = readAuthorityDer(der);
   if (authority.ca === pem) return authority;
-  throw badAuthority("its PEM text is not in canonical form");
+  throw invalidAuthorityError("its PEM text is not in canonical form");
 }
 
 /**
@@ -102,6 +102,6 @@ export function parseKeyHash(publicKey256: string): Uint8Array {
   return Uint8Array.fromHex(publicKey256.replaceAll(":", ""));
 }
 
-function badAuthority(problem: string): RangeError {
+function invalidAuthorityError(problem: string): RangeError {
   return new RangeError(`Not the certificate of a device's authority: ${problem}`);
 }
