@@ -1,4 +1,4 @@
-/** The end of a pairing that invites: the invitation, and the answers of its port of TLS. */
+/** The inviter of a pairing: the invitation, and the responses at its port for TLS. */
 
 import { timingSafeEqual } from "node:crypto";
 import {
@@ -64,26 +64,26 @@ import {
   SECRET_URI,
   VALUE_URI,
 } from "./pairing_messages.ts";
-import { LINE, type LineEvent, type LineState, PairingState } from "./pairing_state.ts";
+import { LINE_TRANSITIONS, type LineEvent, type LineState, StateMachine } from "./pairing_state.ts";
 import type { Peer } from "./peer_store.ts";
 import { type ConfirmNumber, PlainPort } from "./plain_port.ts";
-import { hangUp, type PairingClient, PairingClients } from "./pairing_clients.ts";
+import { closeSession, type PairingConnection, PairingConnections } from "./pairing_connections.ts";
 
-/** Where, how and for how long another device can join. */
+/** The addresses, the time limit and the ways by which another device can join. */
 export interface InviteOptions {
   /**
-   * Where to listen for the other device: 1 to 6 IP addresses with a port, at which TLS is spoken,
-   * and the next one is plain; 0 for two free ones. With a wildcard the line has the addresses of
+   * The addresses to listen on: 1 to 6 IP addresses with a port. That port is for TLS, and the next
+   * one is plain. The port 0 means two free ports. With a wildcard the line has the addresses of
    * this machine.
    *
    * @default {up to six addresses of this machine that a peer can use, port 0}
    */
   listen?: readonly (HostAddress | ScopedAddress)[] | undefined;
   /**
-   * Where this device can be reached later: up to 6 IP addresses or DNS names with a port, which
-   * the other device stores.
+   * The addresses of this device for later connections, which the other device stores: up to 6 IP
+   * addresses or DNS names with a port.
    *
-   * @default {where servers of this directory listen when the other device joins}
+   * @default {those of the servers of this directory when the other device joins}
    */
   serving?: readonly (HostAddress | ScopedAddress)[] | undefined;
   /**
@@ -92,11 +92,11 @@ export interface InviteOptions {
    * @default {600}
    */
   seconds?: number | undefined;
-  /** A name for the other device here, instead of its own name. */
+  /** The name of the peer on this device, instead of the peer's own name. */
   peerName?: string | undefined;
   /**
-   * Asks whether the other device shows the same number: with it the invitation can be joined by a
-   * number, too, without its line.
+   * Asks whether the other device shows the same number. With it the invitation can also be joined
+   * by a number, without its line.
    */
   confirm?: ConfirmNumber | undefined;
   /** Ends the invitation: `paired` rejects with its reason. */
@@ -107,44 +107,40 @@ const OPTIONS = ["listen", "serving", "seconds", "peerName", "confirm", "signal"
 const DEFAULT_OPEN_SECONDS = 600;
 const MAX_OPEN_SECONDS = 86_400;
 
-/** How long the joiner may keep its connection open after the last answer. */
-const LAST_MILLISECONDS = 2000;
+/** The longest wait for the joiner to close its connection after the last response. */
+const CLOSE_MILLISECONDS = 2000;
 const HANDSHAKE_SECONDS = 5;
 
-/**
- * The answer for a joiner whose number was not confirmed here: the person has said no, or nothing
- * in time. It ends the session.
- */
-const notConfirmed = (): ResponseTuple => [403, "Forbidden", {}, null];
+/** Makes the response for a joiner whose number was not confirmed at this device. */
+const notConfirmedResponse = (): ResponseTuple => [403, "Forbidden", {}, null];
 
 /** The address for TLS, and the plain port on the same host. */
-type Bound = readonly [address: Address, plainPort: number];
+type BoundPorts = readonly [address: Address, plainPort: number];
 
-/** A device that may be stored, with its message about itself. */
-interface Joining {
+/** A device to store, with the message in which it has introduced itself. */
+interface IntroducedDevice {
   readonly authority: DeviceAuthority;
   readonly introduction: Pick<Message<typeof INTRODUCTION>, "name" | "addresses">;
 }
 
 /** A device that has sent the secret. */
-interface Joiner extends Joining {
-  /** The answer to the first request, with the value that the second one must carry. */
+interface Joiner extends IntroducedDevice {
+  /** The response to the first request, with the value that the second request must contain. */
   readonly answer: Message<typeof ANSWER>;
 }
 
 /**
- * An open invitation, made by `device.invite()`: the first device that has its line can be paired
- * with this one, until it expires.
+ * An open invitation, made by `device.invite()`. Until it expires, the first device with its line
+ * can be paired with this one.
  *
- * Pairing takes two steps. In the first the joiner sends the secret and its authority, in the
- * second it connects with a certificate of that authority, so every certificate is verified by the
- * TLS library. Nothing is stored before the second.
+ * Pairing takes two steps. In the first step the joiner sends the secret and its authority. In the
+ * second step the joiner connects with a certificate of that authority, so the TLS library verifies
+ * every certificate. No device is stored before the second step.
  *
- * With `confirm` a number that two people compare can take the place of the line, and of the first
- * step.
+ * With `confirm` a number that two people compare can replace the line and the first step.
  */
 export class Invitation implements AsyncDisposable {
-  /** When it expires. Setting the clock does not change how long that takes. */
+  /** The time at which the invitation expires. Setting the clock doesn't change the time limit. */
   readonly expires: Date;
   /**
    * The other device, once the two are paired. Rejects with `Deno.errors.TimedOut` when the
@@ -154,27 +150,29 @@ export class Invitation implements AsyncDisposable {
   readonly paired: Promise<Peer>;
   readonly #services: DeviceServices;
   readonly #peerName: string | undefined;
-  /** Returns the addresses of this device that the answer carries. */
+  /** Finds the addresses of this device for the response. */
   readonly #findAddresses: () => Promise<HostAddress[]>;
   readonly #secret = makeRandom();
-  #line = "";
+  #lineText = "";
   #addresses: readonly Address[] = [];
-  /** Accepts every client, until a device has sent the secret or a number is asked about. */
+  /** Accepts every client, until a device has sent the secret or a number is shown. */
   #sslctx: ServerSslctx;
   readonly #servers: Server[] = [];
-  readonly #clients = new PairingClients();
-  readonly #state: PairingState<LineState, LineEvent>;
-  readonly #plain: PlainPort;
-  /** The limits of what strangers can write into the log, by kind. */
-  readonly #logLimits: Record<"strangers" | "wrong" | "late" | "refused", LineRateLimiter>;
-  readonly #outcome = Promise.withResolvers<Peer>();
-  /** A timer, which a clock that is set does not move. */
-  readonly #expiry: ReturnType<typeof setTimeout>;
+  readonly #connections = new PairingConnections();
+  readonly #line: StateMachine<LineState, LineEvent>;
+  readonly #plainPort: PlainPort;
+  /** The rate limits of log lines that strangers cause, by kind. */
+  readonly #logLimits: Record<
+    "strangers" | "wrongSecrets" | "laterDevices" | "refusedMessages",
+    LineRateLimiter
+  >;
+  readonly #pairing = Promise.withResolvers<Peer>();
+  readonly #expiryTimer: ReturnType<typeof setTimeout>;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = () => void this.#close(this.#signal!.reason);
-  /** The device that has sent the secret, and got the answer. */
+  /** The device that has sent the secret, once it has the response. */
   #joiner: Joiner | null = null;
-  #ending: Promise<void> | null = null;
+  #end: Promise<void> | null = null;
 
   private constructor(
     services: DeviceServices,
@@ -189,40 +187,45 @@ export class Invitation implements AsyncDisposable {
     this.#findAddresses = findAddresses;
     this.#sslctx = services.identity.openContext();
     const { logger } = services;
-    this.#state = new PairingState(LINE, "open", (bug) => logger.error(`invitation: ${bug}`));
-    const trust = (sslctx: ServerSslctx) => this.#trust(sslctx);
-    this.#plain = new PlainPort(services, this.#state, trust, findAddresses, confirm);
+    this.#line = new StateMachine(LINE_TRANSITIONS, "open", (bug) => {
+      logger.error(`invitation: ${bug}`);
+    });
+    const setTlsContext = (sslctx: ServerSslctx) => this.#setTlsContext(sslctx);
+    this.#plainPort = new PlainPort(services, this.#line, setTlsContext, findAddresses, confirm);
     const warn = (text: string) => logger.warn(`invitation: ${text}`);
     // A stranger must not be able to fill the log.
-    const limited = (log: (last: string, total: number) => void) => {
+    const rateLimited = (log: (lastLine: string, total: number) => void) => {
       let total = 0;
-      return new LineRateLimiter((last, count) => log(last, total += count));
+      return new LineRateLimiter((lastLine, count) => log(lastLine, total += count));
     };
     this.#logLimits = {
-      strangers: limited((last, count) =>
+      strangers: rateLimited((line, count) =>
         logger.info(
-          count === 1 ? last : `${last}; ${count} connections so far were refused or failed`,
+          count === 1 ? line : `${line}; ${count} connections so far were refused or failed`,
         )
       ),
-      wrong: limited((who, count) =>
+      wrongSecrets: rateLimited((who, count) =>
         warn(`wrong secret from ${who}; ${count} wrong so far; it stays open`)
       ),
-      late: limited((who) =>
+      laterDevices: rateLimited((who) =>
         warn(
           `${who} has the right secret, but another device was first: somebody else may have seen the line; ` +
             "check which device this one is paired with now",
         )
       ),
-      refused: limited((what, count) =>
-        warn(`the right secret, but refused: ${what}; ${count} refused so far; it stays open`)
+      refusedMessages: rateLimited((problem, count) =>
+        warn(`the right secret, but refused: ${problem}; ${count} refused so far; it stays open`)
       ),
     };
-    this.paired = this.#outcome.promise;
+    this.paired = this.#pairing.promise;
     this.paired.catch(() => {});
     this.expires = new Date(Date.now() + seconds * 1000);
     this.#signal = signal;
     const message = `the invitation expired at ${this.expires.toISOString()}`;
-    this.#expiry = setTimeout(() => this.#close(new Deno.errors.TimedOut(message)), seconds * 1000);
+    this.#expiryTimer = setTimeout(
+      () => this.#close(new Deno.errors.TimedOut(message)),
+      seconds * 1000,
+    );
   }
 
   /**
@@ -242,31 +245,35 @@ export class Invitation implements AsyncDisposable {
     if (!(seconds >= 1 && seconds <= MAX_OPEN_SECONDS)) {
       throw notAllowedError("seconds", `must be from 1 to ${MAX_OPEN_SECONDS}; got ${seconds}`);
     }
-    const given = listen === undefined ? null : checkListen(listen);
+    const listenAddresses = listen === undefined ? null : checkListen(listen);
     const findAddresses = addressFinder(services, serving);
     if (peerName !== undefined) await services.peers.checkFree(peerName);
     signal?.throwIfAborted();
     const invitation = new Invitation(services, peerName, findAddresses, confirm, seconds, signal);
     try {
-      const bound = given === null ? await invitation.#listenEverywhere() : await Promise.all(
-        given.map((each, i) =>
-          invitation.#listen(each).catch((error) => {
-            throw withNewMessage(error, ({ message }) => `listen[${i}]: ${message}`);
-          })
-        ),
-      );
+      const boundPorts = listenAddresses === null
+        ? await invitation.#listenEverywhere()
+        : await Promise.all(
+          listenAddresses.map((address, i) =>
+            invitation.#listen(address).catch((error) => {
+              throw withNewMessage(error, ({ message }) => `listen[${i}]: ${message}`);
+            })
+          ),
+        );
       signal?.throwIfAborted();
       signal?.addEventListener("abort", invitation.#onAbort);
-      const found = bound.flatMap(([address, plainPort]) => {
-        const own = given === null ? [address] : withoutWildcards([address]);
-        return own.map((each): LineAddress => [lineHost(each), Number(each[1]), plainPort]);
+      const lineAddresses = boundPorts.flatMap(([bound, plainPort]) => {
+        const addresses = listenAddresses === null ? [bound] : withoutWildcards([bound]);
+        return addresses.map((address): LineAddress => {
+          return [lineHost(address), Number(address[1]), plainPort];
+        });
       });
-      const distinct = new Map(found.map((each) => [each.join(" "), each]));
+      const distinct = new Map(lineAddresses.map((address) => [address.join(" "), address]));
       const addresses = [...distinct.values()].slice(0, MAX_ADDRESSES);
       if (addresses.length === 0) {
         throw new DeguError("listen: this machine has no address of the family of the wildcard");
       }
-      invitation.#line = encodeLine({
+      invitation.#lineText = encodeLine({
         keyHash: parseKeyHash(services.identity.authority.publicKey256),
         addresses,
         secret: invitation.#secret,
@@ -283,15 +290,15 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * An address may have just disappeared, or not be ready yet; a single one that can be bound is
-   * enough.
+   * Listens on the addresses of this machine. An address may have just disappeared, or not be ready
+   * yet, so one that can be bound is enough.
    */
-  async #listenEverywhere(): Promise<Bound[]> {
+  async #listenEverywhere(): Promise<BoundPorts[]> {
     const addresses = ownAddresses().slice(0, MAX_ADDRESSES);
-    const opened = await Promise.allSettled(addresses.map((address) => this.#listen(address)));
-    const bound = opened.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
-    if (bound.length > 0) return bound;
-    const causes = opened.map((each) => each.status === "rejected" ? each.reason : null);
+    const results = await Promise.allSettled(addresses.map((address) => this.#listen(address)));
+    const boundPorts = results.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
+    if (boundPorts.length > 0) return boundPorts;
+    const causes = results.map((each) => each.status === "rejected" ? each.reason : null);
     const denied = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
     throw denied ?? new DeguError("can't listen on any address of this machine: set `listen`", {
       cause: new AggregateError(causes),
@@ -302,19 +309,19 @@ export class Invitation implements AsyncDisposable {
    * Listens on an address for TLS, and on a second port without TLS. Resolves to the address and
    * the second port.
    */
-  async #listen(address: HostAddress | ScopedAddress): Promise<Bound> {
+  async #listen(address: HostAddress | ScopedAddress): Promise<BoundPorts> {
     const app = {
-      onConnect: (session: Session, socket: Socket) => this.#clients.welcome(session, socket),
+      onConnect: (session: Session, socket: Socket) => this.#connections.add(session, socket),
       handle: (request: Request, session: Session) => this.#answer(request, session),
     };
     let isBound = false;
-    const { logger: own } = this.#services;
+    const { logger: deviceLogger } = this.#services;
     const record: Logger["record"] = (level, line, details) => {
       if (level === "info") return this.#logLimits.strangers.add(line);
       // Before it is bound, a server warns only that every client is accepted.
-      if (level !== "warn" || isBound) own[level](line, details);
+      if (level !== "warn" || isBound) deviceLogger[level](line, details);
     };
-    const logger = { ...own, record };
+    const logger = { ...deviceLogger, record };
     const options = { maxConnections: Infinity, maxRequests: Infinity, logger };
     const encrypted = new SSLServer(this.#sslctx, address, app, {
       ...options,
@@ -325,15 +332,18 @@ export class Invitation implements AsyncDisposable {
     await encrypted.ready;
     isBound = true;
     const [, port] = encrypted.address as HostAddress;
-    const beside = withNextPort(address);
-    const plain = new Server(beside, this.#plain.app(port), { ...options, timeout: null });
+    const plainAddress = withNextPort(address);
+    const plain = new Server(plainAddress, this.#plainPort.app(port), {
+      ...options,
+      timeout: null,
+    });
     this.#serve(plain);
     const [, plainPort] = plain.address as HostAddress;
     return [encrypted.address, plainPort];
   }
 
-  /** Replaces the trust of all servers for TLS. */
-  #trust(sslctx: ServerSslctx): void {
+  /** Replaces the context of all servers for TLS. */
+  #setTlsContext(sslctx: ServerSslctx): void {
     this.#sslctx = sslctx;
     for (const server of this.#servers) {
       if (server instanceof SSLServer) server.setSslctx(sslctx);
@@ -346,23 +356,23 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * Resolves when no device can join by a number any more, because five numbers were not confirmed;
-   * the line stays valid. Pending otherwise, also without `confirm`, and after the end.
+   * Resolves when no device can join by a number any more, because five numbers were not confirmed.
+   * The line stays valid. Without `confirm`, and after the end, the promise stays pending.
    */
   get exhausted(): Promise<void> {
-    return this.#plain.exhausted;
+    return this.#plainPort.exhausted;
   }
 
   /**
-   * The text that the other device needs to join. Any device that has it can be paired with this
-   * one, so keep it secret, and deliver it unchanged. White space in it is ignored.
+   * The text that the other device needs to join. Any device with this text can be paired with this
+   * one, so keep the text secret, and deliver it unchanged. White space in the text is ignored.
    */
   get line(): string {
-    return this.#line;
+    return this.#lineText;
   }
 
   /**
-   * Where the other device can join by a number: the addresses of the plain ports, as they are in
+   * The addresses at which the other device can join by a number: those of the plain ports, as in
    * the line.
    */
   get addresses(): readonly Address[] {
@@ -370,8 +380,8 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * Ends the invitation and frees its ports. A pairing that is being stored at that moment is
-   * completed first. Calling it again has no effect.
+   * Ends the invitation and frees its ports. If a pairing is being stored, `close` completes it
+   * first. A second call has no effect.
    */
   close(): Promise<void> {
     return this.#close(new ConnectionClosedError("the invitation was closed"));
@@ -383,59 +393,59 @@ export class Invitation implements AsyncDisposable {
   }
 
   async #close(reason: unknown): Promise<void> {
-    // A stored entry can't be taken back: the other device may have the answer already.
-    if (this.#state.on("ends") === "storing") return void await this.paired.catch(() => {});
-    this.#plain.current?.end(reason);
-    await this.#end(() => this.#outcome.reject(reason));
+    // A stored peer can't be removed again: the other device may have the response already.
+    if (this.#line.apply("end") === "storing") return void await this.paired.catch(() => {});
+    this.#plainPort.lastAttempt?.end(reason);
+    await this.#closeServers(() => this.#pairing.reject(reason));
   }
 
-  #end(settle: () => void): Promise<void> {
-    // The servers are closed in a later turn: the end of their sessions may call this method again.
-    this.#ending ??= Promise.resolve().then(async () => {
-      clearTimeout(this.#expiry);
+  #closeServers(settle: () => void): Promise<void> {
+    // In a later microtask, since the end of a session may call this method again.
+    this.#end ??= Promise.resolve().then(async () => {
+      clearTimeout(this.#expiryTimer);
       this.#signal?.removeEventListener("abort", this.#onAbort);
-      for (const each of Object.values(this.#logLimits)) each.close();
+      for (const limit of Object.values(this.#logLimits)) limit.close();
       await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
     }).finally(settle);
-    return this.#ending;
+    return this.#end;
   }
 
   async #answer(request: Request, session: Session): Promise<ResponseTuple> {
     const { uri } = request;
     const bytes = await readMessage(request);
     if (bytes === null) return this.#refuse(session);
-    const client = this.#clients.of(session);
-    if (client === undefined || this.#state.now === "over") return hangUp(session);
-    if (uri === SECRET_URI) return await this.#answerSecret(bytes, client);
-    if (uri === VALUE_URI) return await this.#answerValue(bytes, client);
-    if (uri === CONFIRMED_URI) return await this.#answerConfirmed(bytes, client);
+    const connection = this.#connections.of(session);
+    if (connection === undefined || this.#line.state === "ended") return closeSession(session);
+    if (uri === SECRET_URI) return await this.#answerSecret(bytes, connection);
+    if (uri === VALUE_URI) return await this.#answerValue(bytes, connection);
+    if (uri === CONFIRMED_URI) return await this.#answerConfirmed(bytes, connection);
     return this.#refuse(session);
   }
 
-  /** The first step. Nothing is awaited between comparing the secret and noting its use. */
-  async #answerSecret(bytes: Uint8Array, client: PairingClient): Promise<ResponseTuple> {
-    const { session } = client;
+  /** Answers the first step. From the comparison of the secret to its use it awaits nothing. */
+  async #answerSecret(bytes: Uint8Array, connection: PairingConnection): Promise<ResponseTuple> {
+    const { session } = connection;
     if (!hasRandom(bytes, INTRODUCTION, "secret", this.#secret)) return this.#refuse(session);
-    if (this.#state.now !== "open") {
-      this.#logLimits.late.add(String(session));
-      return hangUp(session);
+    if (this.#line.state !== "open") {
+      this.#logLimits.laterDevices.add(String(session));
+      return closeSession(session);
     }
-    this.#state.on("secret");
-    this.#plain.current?.end(new DeguError("another device has the line"));
-    this.#clients.accept(client);
+    this.#line.apply("claim");
+    this.#plainPort.lastAttempt?.end(new DeguError("another device has the line"));
+    this.#connections.accept(connection);
     try {
       this.#joiner = await this.#admit(bytes, session);
     } catch (error) {
-      this.#state.on("refused");
-      this.#logLimits.refused.add(`${session}: ${plainMessageOf(error)}`);
+      this.#line.apply("refuse");
+      this.#logLimits.refusedMessages.add(`${session}: ${plainMessageOf(error)}`);
       return [403, "Forbidden", {}, null];
     }
     return [200, "OK", {}, encodeMessage(this.#joiner.answer)];
   }
 
   /**
-   * Checks the message of the device with the right secret, and from then on accepts clients of
-   * that device's authority only.
+   * Checks the message of the device with the right secret. Then accepts clients of that device's
+   * authority only.
    */
   async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const { identity, name } = this.#services;
@@ -449,90 +459,90 @@ export class Invitation implements AsyncDisposable {
     const answer = { value: makeRandom(), name, addresses: await this.#findAddresses() };
     const reason = new ConnectionClosedError("another device was first");
     const context = identity.serverContext([authority]);
-    this.#state.on("answered");
-    this.#plain.current?.end(reason);
-    this.#trust(context);
-    this.#clients.closeOthers(session, reason);
+    this.#line.apply("answer");
+    this.#plainPort.lastAttempt?.end(reason);
+    this.#setTlsContext(context);
+    this.#connections.closeOthers(session, reason);
     return { authority, introduction, answer };
   }
 
-  /** The second step: the TLS library has verified that the joiner has its authority's key. */
-  async #answerValue(bytes: Uint8Array, client: PairingClient): Promise<ResponseTuple> {
-    const { session } = client;
+  /** Answers the second step. The TLS library has verified that the joiner has its key. */
+  async #answerValue(bytes: Uint8Array, connection: PairingConnection): Promise<ResponseTuple> {
+    const { session } = connection;
     const joiner = this.#joiner;
-    const isBack = this.#state.now === "answered" && joiner !== null &&
+    const isJoiner = this.#line.state === "answered" && joiner !== null &&
       identifyDevice(session.peerCertificate, [joiner.authority]) !== null &&
       hasRandom(bytes, PROOF, "value", joiner.answer.value);
-    if (!isBack) return this.#refuse(session);
-    this.#state.on("returned");
-    return await this.#store(client, joiner, [204, "No Content", {}, null]);
+    if (!isJoiner) return this.#refuse(session);
+    this.#line.apply("reconnect");
+    return await this.#store(connection, joiner, [204, "No Content", {}, null]);
   }
 
-  /** The second step after a number: as after a line, once the person here has confirmed. */
-  async #answerConfirmed(bytes: Uint8Array, client: PairingClient): Promise<ResponseTuple> {
-    const { session } = client;
-    const opened = this.#plain.current;
-    // The person here may have answered no while the joiner was on its way.
-    if (opened?.state === "over") return notConfirmed();
-    // A device that has sent the right secret goes first, even while its message is being checked.
-    const isBack = this.#state.now === "open" && opened !== null &&
-      (opened.state === "asked" || opened.state === "accepted") &&
-      isEmptyMessage(bytes) &&
-      identifyDevice(session.peerCertificate, [opened.authority]) !== null;
-    if (!isBack) return this.#refuse(session);
-    this.#clients.keep(client);
-    opened.on("returned");
-    opened.add(session);
-    await opened.confirmed.promise.catch(() => {});
-    // The number may have ended since then.
-    if (opened.on("stores") === "over") return notConfirmed();
-    this.#state.on("confirmed");
-    return await this.#store(client, opened, [200, "OK", {}, encodeMessage({})]);
-  }
-
-  /** Stores the other device, and nothing else is done any more. */
-  async #store(
-    client: PairingClient,
-    { authority, introduction: { name: receivedName, addresses } }: Joining,
-    stored: ResponseTuple,
+  /** Answers the second step of a pairing by a number, once the person has confirmed. */
+  async #answerConfirmed(
+    bytes: Uint8Array,
+    connection: PairingConnection,
   ): Promise<ResponseTuple> {
-    const { session } = client;
-    this.#clients.keep(client);
+    const { session } = connection;
+    const attempt = this.#plainPort.lastAttempt;
+    // The person at this device may have answered no before the joiner connected.
+    if (attempt?.state === "ended") return notConfirmedResponse();
+    // A device with the right secret has precedence, even while its message is being checked.
+    const isJoiner = this.#line.state === "open" && attempt !== null &&
+      (attempt.state === "revealed" || attempt.state === "accepted") &&
+      isEmptyMessage(bytes) &&
+      identifyDevice(session.peerCertificate, [attempt.authority]) !== null;
+    if (!isJoiner) return this.#refuse(session);
+    this.#connections.keep(connection);
+    attempt.apply("reconnect");
+    attempt.add(session);
+    await attempt.confirmed.promise.catch(() => {});
+    // The number may have ended during the wait.
+    if (attempt.apply("store") === "ended") return notConfirmedResponse();
+    this.#line.apply("confirm");
+    return await this.#store(connection, attempt, [200, "OK", {}, encodeMessage({})]);
+  }
+
+  /** Stores the other device, and ends the invitation. */
+  async #store(
+    connection: PairingConnection,
+    { authority, introduction: { name: receivedName, addresses } }: IntroducedDevice,
+    response: ResponseTuple,
+  ): Promise<ResponseTuple> {
+    const { session } = connection;
+    this.#connections.keep(connection);
     const { logger } = this.#services;
     try {
       const peer = await storePairing(this.#services, {
         authority,
         receivedName,
         peerName: this.#peerName,
-        addresses: addressesToStore(addresses, session.address, client.socket),
+        addresses: addressesToStore(addresses, session.address, connection.socket),
       });
       logger.info(`invitation: paired with ${peer.name} (${peer.id})`);
-      this.#finish(session, () => this.#outcome.resolve(peer));
-      return stored;
+      this.#finish(session, () => this.#pairing.resolve(peer));
+      return response;
     } catch (error) {
       logger.warn(`invitation: the pairing can't be stored: ${plainMessageOf(error)}`);
-      this.#finish(session, () => this.#outcome.reject(error));
-      return hangUp(session);
+      this.#finish(session, () => this.#pairing.reject(error));
+      return closeSession(session);
     }
   }
 
   /** Waits until the joiner has closed its connection, for a limited time, then frees the ports. */
   async #finish({ signal }: Session, settle: () => void): Promise<void> {
-    await pause(LAST_MILLISECONDS, signal);
-    this.#state.on("finished");
-    await this.#end(settle);
+    await pause(CLOSE_MILLISECONDS, signal);
+    this.#line.apply("finish");
+    await this.#closeServers(settle);
   }
 
   #refuse(session: Session): ResponseTuple {
-    this.#logLimits.wrong.add(String(session));
-    return hangUp(session);
+    this.#logLimits.wrongSecrets.add(String(session));
+    return closeSession(session);
   }
 }
 
-/**
- * Whether a message has this random value, compared in constant time. The rest of it is not looked
- * at.
- */
+/** Whether a message has this random value, compared in constant time. Ignores other fields. */
 function hasRandom(
   bytes: Uint8Array,
   fields: typeof INTRODUCTION | typeof PROOF,
@@ -540,8 +550,7 @@ function hasRandom(
   expected: Uint8Array,
 ): boolean {
   try {
-    const { [name]: given } = decodeMessage(bytes, [name], fields);
-    return timingSafeEqual(given, expected);
+    return timingSafeEqual(decodeMessage(bytes, [name], fields)[name], expected);
   } catch {
     return false;
   }

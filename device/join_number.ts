@@ -1,4 +1,4 @@
-/** The end of a pairing that joins by a number, which two people compare. */
+/** The joiner of a pairing by a number, which two people compare. */
 
 import {
   type Address,
@@ -38,39 +38,38 @@ import {
 import type { Peer } from "./peer_store.ts";
 import { CONFIRM_SECONDS, type ConfirmNumber } from "./plain_port.ts";
 import {
-  askPlain,
   codeOfAttempts,
   connectToInviter,
   PLAIN_MILLISECONDS,
   readBody,
+  requestPlain,
   sendMessage,
-} from "./reach_inviter.ts";
+} from "./inviter_client.ts";
 
-/** The person who compares the number, and the names that the two devices exchange. */
+/** The options of joining by a number: those of joining by a line, and the comparison. */
 export interface JoinByNumberOptions extends JoinOptions {
   /** Asks whether the other device shows the same number. */
   confirm: ConfirmNumber;
 }
 
-const WHY_REFUSED = {
+const REFUSAL_ERRORS = {
   busy: {
     code: "BUSY",
     reason: "busy",
-    why: "is asking about another device",
+    problem: "is asking about another device",
     advice: ": if you did not start that, answer no there, and try again",
   },
-  // Five numbers were not confirmed, or another device has used the line: then the line is dead,
-  // too, and is not recommended.
+  // If another device has used the line, the line is also closed, so don't recommend the line.
   closed: {
     code: "NOT_OPEN",
     reason: "no numbers left",
-    why: "takes no more numbers: see what it says there",
+    problem: "takes no more numbers: see what it says there",
     advice: ", and invite again",
   },
 } as const;
 
-/** Why a number was not confirmed, and what to do, for programs. */
-const UNCONFIRMED = {
+/** The problem and the advice of each reason of a number that was not confirmed. */
+const UNCONFIRMED_ERRORS = {
   "local": [
     "not confirmed here; if the two numbers differ, somebody may stand between the devices",
     ": use the line of the invitation",
@@ -84,14 +83,14 @@ const UNCONFIRMED = {
  */
 export async function joinByNumber(
   services: DeviceServices,
-  given: readonly Address[],
+  givenAddresses: readonly Address[],
   options: JoinByNumberOptions,
 ): Promise<Peer> {
   const copy = copyOptions(options, [...JOIN_OPTIONS, "confirm"]);
-  const { confirm, peerName, serving, signal: cancel } = copy;
+  const { confirm, peerName, serving, signal: callerSignal } = copy;
   checkFunction("confirm", confirm);
-  checkSignal(cancel);
-  const addresses = checkAddresses("addresses", given, (address) => {
+  checkSignal(callerSignal);
+  const addresses = checkAddresses("addresses", givenAddresses, (address) => {
     const checked = checkAddress(address, "client");
     if (!isUnixAddress(checked)) return checked;
     throw notAllowedError("address", "must be a host with a port; got a Unix socket");
@@ -100,20 +99,24 @@ export async function joinByNumber(
   const { name, identity, peers, logger, closing } = services;
   const findAddresses = addressFinder(services, serving);
   if (peerName !== undefined) await peers.checkFree(peerName);
-  const own = { authority: identity.authority.raw, name, addresses: await findAddresses() };
-  const signal = joinSignals(cancel, closing)!;
+  const introduction = {
+    authority: identity.authority.raw,
+    name,
+    addresses: await findAddresses(),
+  };
+  const signal = joinSignals(callerSignal, closing)!;
 
-  const answered = await commit(addresses, own, signal);
+  const exchange = await commit(addresses, introduction, signal);
   // The number is valid only while this connection is open.
-  using _plain = answered.connection;
-  const { address, offer, authority } = answered;
+  using _plain = exchange.connection;
+  const { address, offer, authority } = exchange;
   if (authority.id === identity.authority.id) throw ownDeviceError("addresses");
-  using opened = new JoinersTry(answered, signal);
-  await opened.reveal();
-  await opened.ask(confirm);
-  // The connection stays open until this device has stored the other one, which waits for that.
-  using secure = await opened.comeBack(identity.clientContext(authority));
-  await opened.confirm(secure);
+  using attempt = new JoinerAttempt(exchange, signal);
+  await attempt.reveal();
+  await attempt.ask(confirm);
+  // The inviter waits until this connection is closed, so close it after storing the inviter.
+  using secure = await attempt.connectOverTls(identity.clientContext(authority));
+  await attempt.confirm(secure);
   const peer = await storePairing(services, {
     authority,
     receivedName: offer.name,
@@ -125,30 +128,31 @@ export async function joinByNumber(
 }
 
 /**
- * Sends a commitment, with a new random value, to one address after the other until one answers: a
- * stranger may have answered, who must not get another try.
+ * Sends a commitment, with a new random value, to one address after the other until one answers.
+ * The first response decides: it may be that of a stranger, who must not get a second try.
  */
 async function commit(
   addresses: readonly (HostAddress | ScopedAddress)[],
-  own: Omit<Message<typeof COMMITMENT>, "commitment">,
+  introduction: Omit<Message<typeof COMMITMENT>, "commitment">,
   signal: AbortSignal,
 ) {
   const errors: unknown[] = [];
   for (const address of addresses) {
     const random = makeRandom(HASH_BYTES);
-    const request = encodeMessage({ ...own, commitment: commitmentTo(own.authority, random) });
+    const commitment = commitmentTo(introduction.authority, random);
+    const request = encodeMessage({ ...introduction, commitment });
     let status = 0;
     try {
-      return await askPlain(address, signal, async (connection) => {
-        const answer = await connection.post(COMMITMENT_URI, {}, request);
-        status = answer.status;
-        const response = await readBody(answer);
+      return await requestPlain(address, signal, async (connection) => {
+        const reply = await connection.post(COMMITMENT_URI, {}, request);
+        status = reply.status;
+        const response = await readBody(reply);
         if (status === 409) {
           const { reason } = decodeMessage(response, REFUSAL);
           if (reason === "self") throw ownDeviceError("addresses");
-          const { code, why, advice, ...options } = WHY_REFUSED[reason];
-          const problem = `the device at ${addressText(address)} ${why}`;
-          throw new PairingError(code, problem + advice, { ...options, problem });
+          const { code, advice, ...refusal } = REFUSAL_ERRORS[reason];
+          const problem = `the device at ${addressText(address)} ${refusal.problem}`;
+          throw new PairingError(code, problem + advice, { reason: refusal.reason, problem });
         }
         if (status !== 200) throw new DeguError(`the status of its answer is ${status}`);
         const offer = decodeMessage(response, OFFER);
@@ -175,104 +179,106 @@ async function commit(
   throw new PairingError(codeOfAttempts(cause), problem + advice, options);
 }
 
-/** The answer to a commitment, and all that the number is made of. */
-type Answered = Awaited<ReturnType<typeof commit>>;
+/** A commitment and its response, of which the number is made, and their connection. */
+type CommitmentExchange = Awaited<ReturnType<typeof commit>>;
 
-/** A number at the device that joins; at the device that invites it is a `Try`. */
-class JoinersTry implements Disposable {
-  readonly #answered: Answered;
-  /** From then on only the answer tells whether the other device has stored this one. */
+/** A pairing by a number at the joiner. That at the inviter is a `NumberAttempt`. */
+class JoinerAttempt implements Disposable {
+  readonly #exchange: CommitmentExchange;
+  /** Once it is true, only the response shows whether the inviter has stored this device. */
   #hasConfirmed = false;
-  readonly #over = new AbortController();
-  /** Aborted when the number is over, or joining is cancelled: either interrupts any step. */
+  readonly #abortController = new AbortController();
+  /** Aborted when the number ends, or the caller cancels: either interrupts any step. */
   readonly #signal: AbortSignal;
-  readonly #timer: ReturnType<typeof setTimeout>;
+  readonly #confirmTimer: ReturnType<typeof setTimeout>;
 
-  constructor(answered: Answered, cancelled: AbortSignal) {
-    this.#answered = answered;
-    this.#signal = AbortSignal.any([cancelled, this.#over.signal]);
-    this.#timer = setTimeout(() => {
+  constructor(exchange: CommitmentExchange, callerSignal: AbortSignal) {
+    this.#exchange = exchange;
+    this.#signal = AbortSignal.any([callerSignal, this.#abortController.signal]);
+    this.#confirmTimer = setTimeout(() => {
       const error = this.#hasConfirmed
-        ? answerLostError(UNCONFIRMED["timed out"][0])
+        ? answerLostError(UNCONFIRMED_ERRORS["timed out"][0])
         : this.#notConfirmedError("timed out");
-      this.#over.abort(error);
+      this.#abortController.abort(error);
     }, CONFIRM_SECONDS * 1000);
   }
 
-  /** Reveals the random value. No person has to answer this request, so its limit is short. */
+  /** Reveals the random value. The response doesn't wait for a person, so its limit is short. */
   async reveal(): Promise<void> {
-    const { connection, offer, random } = this.#answered;
+    const { connection, offer, random } = this.#exchange;
     const seconds = PLAIN_MILLISECONDS / 1000;
-    const slow = `${offer.name} has not answered in ${seconds} s: check the network`;
-    const error = new PairingError("UNREACHABLE", slow);
-    const limit = setTimeout(() => this.#over.abort(error), PLAIN_MILLISECONDS);
+    const problem = `${offer.name} has not answered in ${seconds} s: check the network`;
+    const error = new PairingError("UNREACHABLE", problem);
+    const limitTimer = setTimeout(() => this.#abortController.abort(error), PLAIN_MILLISECONDS);
     const message = encodeMessage({ random });
     const send = () => sendMessage(connection, RANDOM_URI, message);
     const sending = this.#step(send, (cause) => this.#notConfirmedError("remote", { cause }));
-    this.#check(await sending.finally(() => clearTimeout(limit)));
-    // The other device sends nothing more, and keeps this connection open while the number is
-    // valid: a read that ends means a no.
+    this.#check(await sending.finally(() => clearTimeout(limitTimer)));
+    // The inviter sends no more bytes, and keeps this connection open while the number is valid, so
+    // the end of a read means a no.
     const onEnd = () => {
-      if (!this.#hasConfirmed) this.#over.abort(this.#notConfirmedError("remote"));
+      if (!this.#hasConfirmed) this.#abortController.abort(this.#notConfirmedError("remote"));
     };
     connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
   }
 
-  /** Asks the person here. */
+  /** Asks the person at this device. */
   async ask(confirm: ConfirmNumber): Promise<void> {
-    const { offer: { name }, authority: { id }, request, response, random } = this.#answered;
+    const { offer: { name }, authority: { id }, request, response, random } = this.#exchange;
     const number = numberOf(request, response, random);
     const question = Object.freeze({ number, name, id, signal: this.#signal });
-    const failed = (cause: unknown) => this.#notConfirmedError("local", { cause });
-    const isConfirmed = await this.#step(() => confirm(question), failed);
+    const toError = (cause: unknown) => this.#notConfirmedError("local", { cause });
+    const isConfirmed = await this.#step(() => confirm(question), toError);
     if (isConfirmed !== true) throw this.#notConfirmedError("local");
   }
 
   /** Connects over TLS, with the certificate of this device. */
-  async comeBack(sslctx: ClientSslctx): Promise<Connection> {
-    const { offer, authority } = this.#answered;
-    const address = addressOfTls(this.#answered);
+  async connectOverTls(sslctx: ClientSslctx): Promise<Connection> {
+    const { offer, authority } = this.#exchange;
+    const address = addressOfTls(this.#exchange);
     const connect = () => connectToInviter(authority, sslctx, [address], this.#signal, null);
-    const found = await this.#step(connect, (cause) => {
-      const where = `${offer.name} can't be reached at ${addressText(address)}`;
-      return new PairingError(codeOfAttempts(cause), `${where}: check what is in between`, {
-        cause,
-      });
+    const { connection } = await this.#step(connect, (cause) => {
+      const problem = `${offer.name} can't be reached at ${addressText(address)}`;
+      const message = `${problem}: check what is in between`;
+      return new PairingError(codeOfAttempts(cause), message, { cause });
     });
-    return found.connection;
+    return connection;
   }
 
-  /** Tells the other device that its number was confirmed; it answers when its own person has. */
+  /** Sends the confirmation. The inviter responds once its own person has answered. */
   async confirm(secure: Connection): Promise<void> {
     this.#hasConfirmed = true;
-    const problem = `the last answer of ${this.#answered.offer.name} did not arrive`;
+    const problem = `the last answer of ${this.#exchange.offer.name} did not arrive`;
     const message = encodeMessage({});
     const send = () => sendMessage(secure, CONFIRMED_URI, message);
     this.#check(await this.#step(send, (cause) => answerLostError(problem, { cause })));
   }
 
   [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
+    clearTimeout(this.#confirmTimer);
   }
 
-  #notConfirmedError(reason: keyof typeof UNCONFIRMED, options?: ErrorOptions): PairingError {
-    const { name: peerName } = this.#answered.offer;
-    const [why, advice] = UNCONFIRMED[reason];
-    const problem = reason === "remote" ? `${peerName} ${why}` : why;
-    const all = { ...options, reason, peerName, problem };
-    return new PairingError("NOT_CONFIRMED", problem + advice, all);
+  #notConfirmedError(
+    reason: keyof typeof UNCONFIRMED_ERRORS,
+    options?: ErrorOptions,
+  ): PairingError {
+    const { name: peerName } = this.#exchange.offer;
+    const [predicate, advice] = UNCONFIRMED_ERRORS[reason];
+    const problem = reason === "remote" ? `${peerName} ${predicate}` : predicate;
+    const details = { ...options, reason, peerName, problem };
+    return new PairingError("NOT_CONFIRMED", problem + advice, details);
   }
 
   async #step<T>(
-    doing: () => T | Promise<T>,
-    failed: (cause: unknown) => PairingError,
+    run: () => T | Promise<T>,
+    toError: (cause: unknown) => PairingError,
   ): Promise<T> {
     try {
       this.#signal.throwIfAborted();
-      return await untilAborted(doing(), this.#signal);
+      return await untilAborted(run(), this.#signal);
     } catch (cause) {
       this.#signal.throwIfAborted();
-      throw failed(cause);
+      throw toError(cause);
     }
   }
 
@@ -282,10 +288,8 @@ class JoinersTry implements Disposable {
   }
 }
 
-/** The port of TLS on the very host that has answered. */
-function addressOfTls(
-  { address, connection, offer: { port } }: Answered,
-): Address {
+/** The port for TLS on the host that has answered. */
+function addressOfTls({ address, connection, offer: { port } }: CommitmentExchange): Address {
   const [host] = address;
   const isIPAddress = (parseHost(host)?.bytes ?? null) !== null;
   const { hostname } = connection.sock.remoteAddr as Deno.NetAddr;

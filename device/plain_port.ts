@@ -1,7 +1,7 @@
 /**
- * The plain port of an invitation, which gives out the authority, and answers devices that pair by
- * a number. Nothing here is secret, and nobody is known: only the number, which two people compare,
- * vouches for the messages.
+ * The plain port of an invitation, which sends the authority and answers devices that pair by a
+ * number. Its messages are neither secret nor authenticated. Only the number, which two people
+ * compare, proves that they are genuine.
  */
 
 import type { HostAddress, ResponseTuple } from "../base.ts";
@@ -31,24 +31,24 @@ import {
   type LineEvent,
   type LineState,
   MAX_TRIES,
-  NUMBER,
+  NUMBER_TRANSITIONS,
   type NumberEvent,
   type NumberState,
-  PairingState,
+  StateMachine,
 } from "./pairing_state.ts";
-import { hangUp, type PairingClient, PairingClients } from "./pairing_clients.ts";
+import { closeSession, type PairingConnection, PairingConnections } from "./pairing_connections.ts";
 
-/** The question to a person who compares the number. */
+/** The question for a person who compares the number. */
 export interface PairingQuestion {
-  /** Six digits: the other device shows the same, unless somebody stands between the two. */
+  /** Six digits. The other device shows the same, unless a stranger is between the two devices. */
   readonly number: string;
-  /** The name of the other device, as it says itself. */
+  /** The name that the other device has for itself. */
   readonly name: string;
   /** The id of the other device. */
   readonly id: string;
   /**
-   * Aborted when the answer is not wanted any more. A listener must not throw: nothing catches the
-   * error, and the process would end.
+   * Aborted when the answer is not needed any more. A listener must not throw: its error is
+   * uncaught, and ends the process.
    */
   readonly signal: AbortSignal;
 }
@@ -56,23 +56,23 @@ export interface PairingQuestion {
 /** Asks whether the other device shows the same number. Only `true` confirms. */
 export type ConfirmNumber = (question: PairingQuestion) => boolean | Promise<boolean>;
 
-/** How long a joiner may take to reveal its random value. */
+/** The time limit of the joiner for the request that reveals its random value. */
 const REVEAL_MILLISECONDS = 5000;
-/** How long both people have, and the joiner to come back. */
+/** The time limit of both people and of the reconnect of the joiner. */
 export const CONFIRM_SECONDS = 120;
 
-/** A number, from the commitment that asks for it: a try once the commitment is answered. */
-export class Try {
-  readonly #state: PairingState<NumberState, NumberEvent>;
-  /** The answer, as it was sent. */
+/** A pairing by a number, from the commitment on: a try once the commitment is answered. */
+export class NumberAttempt {
+  readonly #state: StateMachine<NumberState, NumberEvent>;
+  /** The body of the response, as it was sent. */
   response: Uint8Array = new Uint8Array();
-  /** Aborted when the number is over. */
-  readonly over = new AbortController();
-  /** Resolved when both devices have confirmed; rejected when the number is over before. */
+  /** Aborted when the number has ended. */
+  readonly abortController = new AbortController();
+  /** Resolved when both devices have confirmed; rejected when the number ends before. */
   readonly confirmed = Promise.withResolvers<void>();
-  /** The plain session, and the session over TLS in which the device comes back. */
+  /** The plain session, and the session over TLS in which the joiner reconnects. */
   readonly sessions: Session[] = [];
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #limitTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** @param request The commitment, as it was sent. */
   constructor(
@@ -81,25 +81,25 @@ export class Try {
     readonly request: Uint8Array,
     logger: Pick<Logger, "error">,
   ) {
-    this.#state = new PairingState(NUMBER, "opened", (bug) => {
+    this.#state = new StateMachine(NUMBER_TRANSITIONS, "opened", (bug) => {
       logger.error(`invitation: ${bug}`);
     });
     this.confirmed.promise.catch(() => {});
   }
 
   get state(): NumberState {
-    return this.#state.now;
+    return this.#state.state;
   }
 
-  /** Enters the state that follows an event; for the end, call {@linkcode end}. */
-  on(event: Exclude<NumberEvent, "ends">): NumberState {
-    const state = this.#state.on(event);
+  /** Enters the state that follows an event. For the event `end`, call {@linkcode end}. */
+  apply(event: Exclude<NumberEvent, "end">): NumberState {
+    const state = this.#state.apply(event);
     if (state === "confirmed") this.confirmed.resolve();
-    if (state === "storing") clearTimeout(this.#timer);
+    if (state === "storing") clearTimeout(this.#limitTimer);
     return state;
   }
 
-  /** Makes the number end with this session. */
+  /** Ends the number when this session ends. */
   add(session: Session): void {
     const { signal } = session;
     this.sessions.push(session);
@@ -108,171 +108,182 @@ export class Try {
   }
 
   /** Ends the number unless the next step comes in time. */
-  limit(milliseconds: number, reason: Error): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.end(reason), milliseconds);
+  limitTime(milliseconds: number, reason: Error): void {
+    clearTimeout(this.#limitTimer);
+    this.#limitTimer = setTimeout(() => this.end(reason), milliseconds);
   }
 
   /** Ends the number, unless the peer is being stored. */
   end(reason: unknown): void {
-    if (this.#state.on("ends") !== "over" || this.over.signal.aborted) return;
-    clearTimeout(this.#timer);
+    if (this.#state.apply("end") !== "ended" || this.abortController.signal.aborted) return;
+    clearTimeout(this.#limitTimer);
     this.confirmed.reject(reason);
-    this.over.abort(reason);
-    // Only the plain session is closed: over TLS the joiner gets an answer, so that it can tell a
-    // no from a lost answer.
+    this.abortController.abort(reason);
+    // Only the plain session is closed: over TLS the joiner gets a response, so that it can
+    // distinguish a no from a lost response.
     this.sessions[0]?.close(reason);
   }
 }
 
-/** What all plain ports of an invitation share. */
+/** The state that all plain ports of an invitation share. */
 export class PlainPort {
   readonly #services: DeviceServices;
-  readonly #trust: (sslctx: ServerSslctx) => void;
+  readonly #setTlsContext: (sslctx: ServerSslctx) => void;
   readonly #findAddresses: () => Promise<HostAddress[]>;
   readonly #confirm: ConfirmNumber | undefined;
-  readonly #line: PairingState<LineState, LineEvent>;
-  readonly #clients = new PairingClients();
+  readonly #line: StateMachine<LineState, LineEvent>;
+  readonly #connections = new PairingConnections();
   readonly #exhausted = Promise.withResolvers<void>();
-  #current: Try | null = null;
+  #lastAttempt: NumberAttempt | null = null;
   #tries = 0;
 
   /**
-   * @param line Nobody can pair by a number any more once the line is answered or over.
-   * @param trust Replaces the trust of the ports for TLS: while a try is open, they ask for the
-   * certificate of the device.
-   * @param confirm Without it nobody can pair by a number.
+   * @param line The line, which ends pairing by a number as soon as it is answered or ended.
+   * @param setTlsContext Replaces the context of the ports for TLS. During an attempt, they request
+   * the certificate of the device.
+   * @param confirm Without it no device can pair by a number.
    */
   constructor(
     services: DeviceServices,
-    line: PairingState<LineState, LineEvent>,
-    trust: (sslctx: ServerSslctx) => void,
+    line: StateMachine<LineState, LineEvent>,
+    setTlsContext: (sslctx: ServerSslctx) => void,
     findAddresses: () => Promise<HostAddress[]>,
     confirm: ConfirmNumber | undefined,
   ) {
     this.#services = services;
     this.#line = line;
-    this.#trust = trust;
+    this.#setTlsContext = setTlsContext;
     this.#findAddresses = findAddresses;
     this.#confirm = confirm;
   }
 
-  /** The try that is open, or the last one. */
-  get current(): Try | null {
-    return this.#current;
+  /** The open attempt, or the last one. */
+  get lastAttempt(): NumberAttempt | null {
+    return this.#lastAttempt;
   }
 
-  /** Resolves when no more numbers are shown, because so many were not confirmed. */
+  /** Resolves after {@linkcode MAX_TRIES} numbers that were not confirmed. */
   get exhausted(): Promise<void> {
     return this.#exhausted.promise;
   }
 
-  /** Answers the requests at one plain port; the port of TLS is beside it. */
+  /**
+   * Returns the app of one plain port.
+   *
+   * @param port The port for TLS on the same host.
+   */
   app(port: number): AppObject {
     return {
-      onConnect: (session, socket) => this.#clients.welcome(session, socket),
+      onConnect: (session, socket) => this.#connections.add(session, socket),
       handle: (request, session) => this.#answer(request, session, port),
     };
   }
 
   async #answer(request: Request, session: Session, port: number): Promise<ResponseTuple> {
     const { method, uri, body, headers } = request;
-    const client = this.#clients.of(session);
+    const connection = this.#connections.of(session);
     // A web page must not be able to use this port.
-    if (client === undefined || "origin" in headers) return hangUp(session);
+    if (connection === undefined || "origin" in headers) return closeSession(session);
     if (method === "GET" && uri === AUTHORITY_URI && body === null) {
       const type = { "content-type": "application/pkix-cert" };
       return [200, "OK", type, this.#services.identity.authority.raw];
     }
     const bytes = this.#confirm === undefined ? null : await readMessage(request);
-    if (bytes === null) return hangUp(session);
+    if (bytes === null) return closeSession(session);
     try {
-      if (uri === COMMITMENT_URI) return await this.#commit(bytes, client, port);
-      if (uri === RANDOM_URI) return this.#reveal(bytes, client);
+      if (uri === COMMITMENT_URI) return await this.#commit(bytes, connection, port);
+      if (uri === RANDOM_URI) return this.#reveal(bytes, connection);
     } catch (error) {
-      return hangUp(session, error);
+      return closeSession(session, error);
     }
-    return hangUp(session);
+    return closeSession(session);
   }
 
-  /**
-   * Answers a commitment, which is a try. Nothing is awaited between looking for another one and
-   * noting it.
-   */
-  async #commit(bytes: Uint8Array, client: PairingClient, port: number): Promise<ResponseTuple> {
-    const { session } = client;
+  /** Answers a commitment. From the check of the last attempt to the new one it awaits nothing. */
+  async #commit(
+    bytes: Uint8Array,
+    connection: PairingConnection,
+    port: number,
+  ): Promise<ResponseTuple> {
+    const { session } = connection;
     const { identity, name, logger } = this.#services;
     const introduction = decodeMessage(bytes, COMMITMENT);
     const authority = readAuthorityDer(introduction.authority);
-    if (!client.isWaiting) return hangUp(session);
+    if (!connection.isWaiting) return closeSession(session);
+    const isOpen = this.#line.state === "open" || this.#line.state === "claimed";
     const reason = authority.id === identity.authority.id
       ? "self"
-      : (this.#current?.state ?? "over") !== "over"
+      : (this.#lastAttempt?.state ?? "ended") !== "ended"
       ? "busy"
-      : !["open", "claimed"].includes(this.#line.now) || this.#tries === MAX_TRIES
+      : !isOpen || this.#tries === MAX_TRIES
       ? "closed"
       : null;
     if (reason !== null) return [409, "Conflict", {}, encodeMessage({ reason })];
-    const opened = this.#current = new Try(authority, introduction, bytes, logger);
-    opened.over.signal.addEventListener("abort", () => this.#release(opened));
-    this.#clients.keep(client);
-    opened.add(session);
+    const attempt = new NumberAttempt(authority, introduction, bytes, logger);
+    this.#lastAttempt = attempt;
+    attempt.abortController.signal.addEventListener("abort", () => this.#onEnd(attempt));
+    this.#connections.keep(connection);
+    attempt.add(session);
     const addresses = await this.#findAddresses();
-    if (opened.on("answered") === "over") return hangUp(session);
+    if (attempt.apply("answer") === "ended") return closeSession(session);
     this.#tries++;
-    const late = new Deno.errors.TimedOut("the joiner has not revealed its random value in 5 s");
-    opened.limit(REVEAL_MILLISECONDS, late);
-    this.#trust(identity.openContext(authority));
+    const timeout = new Deno.errors.TimedOut("the joiner has not revealed its random value in 5 s");
+    attempt.limitTime(REVEAL_MILLISECONDS, timeout);
+    this.#setTlsContext(identity.openContext(authority));
     const random = makeRandom(HASH_BYTES);
-    opened.response = encodeMessage({
+    attempt.response = encodeMessage({
       authority: identity.authority.raw,
       name,
       addresses,
       random,
       port,
     });
-    return [200, "OK", {}, opened.response];
+    return [200, "OK", {}, attempt.response];
   }
 
-  #reveal(bytes: Uint8Array, { session }: PairingClient): ResponseTuple {
-    const opened = this.#current;
-    if (opened?.state !== "answered" || opened.sessions[0] !== session) return hangUp(session);
+  #reveal(bytes: Uint8Array, { session }: PairingConnection): ResponseTuple {
+    const attempt = this.#lastAttempt;
+    if (attempt?.state !== "answered" || attempt.sessions[0] !== session) {
+      return closeSession(session);
+    }
     const { random } = decodeMessage(bytes, REVEALED);
-    const { authority, introduction, request, response } = opened;
+    const { authority, introduction, request, response } = attempt;
     const isCommitted = commitmentTo(authority.raw, random)
       .every((byte, index) => byte === introduction.commitment[index]);
-    if (!isCommitted) return hangUp(session);
-    opened.on("revealed");
-    opened.limit(CONFIRM_SECONDS * 1000, new Deno.errors.TimedOut("no answer within 120 s"));
-    this.#ask(opened, numberOf(request, response, random));
+    if (!isCommitted) return closeSession(session);
+    attempt.apply("reveal");
+    attempt.limitTime(CONFIRM_SECONDS * 1000, new Deno.errors.TimedOut("no answer within 120 s"));
+    this.#ask(attempt, numberOf(request, response, random));
     return [200, "OK", {}, encodeMessage({})];
   }
 
-  /** Asks the person here, as long as the try is open. */
-  async #ask(opened: Try, number: string): Promise<void> {
-    const { over: { signal }, authority: { id }, introduction: { name } } = opened;
-    // The response goes first: a function that blocks the process would hold it up.
+  /** Asks the person at this device, until the attempt ends. */
+  async #ask(attempt: NumberAttempt, number: string): Promise<void> {
+    const { abortController: { signal }, authority: { id }, introduction: { name } } = attempt;
+    // The response goes first: a `confirm` that blocks the process would delay it.
     await pause(0, signal);
     if (signal.aborted) return;
     try {
       const question = Object.freeze({ number, name, id, signal });
       const isConfirmed = await untilAborted(this.#confirm!(question), signal) === true;
-      if (isConfirmed) opened.on("accepted");
-      else opened.end(notConfirmedError(name));
+      if (isConfirmed) attempt.apply("accept");
+      else attempt.end(notConfirmedError(name));
     } catch (error) {
       if (signal.aborted) return;
       this.#services.logger.error(`invitation: confirm has failed: ${plainMessageOf(error)}`);
-      opened.end(notConfirmedError(name, { cause: error }));
+      attempt.end(notConfirmedError(name, { cause: error }));
     }
   }
 
-  /** A try is over without a pairing. */
-  #release({ authority: { id }, introduction: { name }, response, over }: Try): void {
+  /** Logs an attempt that has ended without a pairing. */
+  #onEnd(attempt: NumberAttempt): void {
+    const { authority: { id }, introduction: { name }, response, abortController } = attempt;
     const { identity, logger } = this.#services;
-    this.#trust(identity.openContext());
-    // A joiner who leaves before the answer has had no try, and could fill the log.
+    this.#setTlsContext(identity.openContext());
+    // If the joiner leaves before the response, the attempt is no try: the joiner could fill the
+    // log.
     if (response.length === 0) return;
-    const why = plainMessageOf(over.signal.reason);
+    const why = plainMessageOf(abortController.signal.reason);
     logger.info(`invitation: not paired by a number with ${name} (${id}): ${why}`);
     if (this.#tries < MAX_TRIES) return;
     const problem =
@@ -282,8 +293,8 @@ export class PlainPort {
   }
 }
 
-/** Creates the reason of a try that ends with a no of the person at this device. */
+/** Makes the reason of an attempt that ends with a no of the person at this device. */
 function notConfirmedError(peerName: string, options?: ErrorOptions): PairingError {
-  const all = { ...options, reason: "local", peerName } as const;
-  return new PairingError("NOT_CONFIRMED", "not confirmed here", all);
+  const details = { ...options, reason: "local", peerName } as const;
+  return new PairingError("NOT_CONFIRMED", "not confirmed here", details);
 }

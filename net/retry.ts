@@ -8,7 +8,7 @@
  * | where                       | what is made again                       | how often       |
  * | --------------------------- | ---------------------------------------- | --------------- |
  * | `net/connection_pool.ts`    | a request, if its connection had closed  | once            |
- * | `device/reach_inviter.ts`   | a connection that an inviter cuts        | 9 times         |
+ * | `device/inviter_client.ts`  | a connection that an inviter cuts        | 9 times         |
  * | `files/transfer/upload.ts`  | a `PUT`, if the server has another part  | once            |
  * | `files/tree/local_tree.ts`  | the reading of a small file that changes | once            |
  * | `files/tree/file_copier.ts` | a request for several small files        | once            |

@@ -2,7 +2,7 @@
 import { Device, type Invitation, type PairingError } from "@degu/degu/device";
 import type { Logger } from "@degu/degu/server";
 import { errorAnswer } from "@degu/testing/error_answers.ts";
-import { Try } from "@degu/internal/device/plain_port.ts";
+import { NumberAttempt } from "@degu/internal/device/plain_port.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { makeSession } from "@degu/testing/calling.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
@@ -365,16 +365,16 @@ Deno.test("strangers at the plain port have two seconds, and the oldest of 64 gi
   await assertNumberIsGood(invitation, inviter, viewer);
 });
 
-Deno.test("a try whose joiner has left before it began is over at once, so that nobody finds the number busy", async () => {
+Deno.test("an attempt whose joiner has left before it began ends at once, so that no other joiner finds the number busy", async () => {
   await using devices = await makeDevices("viewer");
   const { authority, name } = devices.viewer;
   const introduction = { authority: authority.raw, name, addresses: [], commitment: authority.raw };
   const session = makeSession();
   const reason = new Error("it has left");
   session.close(reason);
-  const opened = new Try(authority, introduction, authority.raw, devices.viewer.logger);
-  opened.add(session);
-  assertEquals([opened.state, opened.over.signal.reason], ["over", reason]);
+  const attempt = new NumberAttempt(authority, introduction, authority.raw, devices.viewer.logger);
+  attempt.add(session);
+  assertEquals([attempt.state, attempt.abortController.signal.reason], ["ended", reason]);
 });
 
 // At the port of TLS.

@@ -1,6 +1,6 @@
 /** The states of a pairing: what the tables allow, and that an event which no state names is heard. */
 import { PairingError } from "@degu/degu/device";
-import { LINE, NUMBER } from "@degu/internal/device/pairing_state.ts";
+import { LINE_TRANSITIONS, NUMBER_TRANSITIONS } from "@degu/internal/device/pairing_state.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -35,27 +35,28 @@ function waysTo(
 }
 
 Deno.test("a number is stored only after the answer, the random value, a yes here and the device's return", () => {
-  const ways = waysTo(NUMBER, "opened", "storing").map((way) => way.join(" ")).toSorted();
+  const ways = waysTo(NUMBER_TRANSITIONS, "opened", "storing").map((way) => way.join(" "))
+    .toSorted();
   assertEquals(ways, [
-    "answered revealed accepted returned stores",
-    "answered revealed returned accepted stores",
+    "answer reveal accept reconnect store",
+    "answer reveal reconnect accept store",
   ]);
 });
 
 Deno.test("a line stores the device with the secret and the value, or one whose number both have confirmed, and the secret goes first", () => {
-  const ways = waysTo(LINE, "open", "storing").map((way) => way.join(" ")).toSorted();
-  assertEquals(ways, ["confirmed", "secret answered returned"]);
+  const ways = waysTo(LINE_TRANSITIONS, "open", "storing").map((way) => way.join(" ")).toSorted();
+  assertEquals(ways, ["claim answer reconnect", "confirm"]);
   // Once the answer is out, no other device can come in.
-  for (const state of ["answered", "storing", "over"]) {
-    assertEquals(waysTo(LINE, state, "open"), [], state);
-    assertEquals(waysTo(LINE, state, "claimed"), [], state);
+  for (const state of ["answered", "storing", "ended"]) {
+    assertEquals(waysTo(LINE_TRANSITIONS, state, "open"), [], state);
+    assertEquals(waysTo(LINE_TRANSITIONS, state, "claimed"), [], state);
   }
 });
 
 Deno.test("nothing ends what is being stored, and nothing leaves the end", () => {
-  for (const table of [LINE, NUMBER]) {
-    assertEquals(Object.values(table.over).filter((next) => next !== "over"), []);
-    assertEquals(table.storing.ends, "storing");
+  for (const table of [LINE_TRANSITIONS, NUMBER_TRANSITIONS]) {
+    assertEquals(Object.values(table.ended).filter((next) => next !== "ended"), []);
+    assertEquals(table.storing.end, "storing");
   }
 });
 
@@ -66,13 +67,13 @@ Deno.test("at the device that invites, such an event is an error in the log, and
     heard.resolve(event.message);
   };
   globalThis.addEventListener("error", onError);
-  const { asked, returned } = NUMBER;
-  // The joiner comes back before the answer here, or after it.
-  const without = {
-    asked: { ...asked, accepted: undefined },
-    returned: { ...returned, accepted: undefined },
+  const { revealed, reconnected } = NUMBER_TRANSITIONS;
+  // The joiner reconnects before the answer of the person at the inviter, or after it.
+  const withoutAccept = {
+    revealed: { ...revealed, accept: undefined },
+    reconnected: { ...reconnected, accept: undefined },
   };
-  Object.assign(NUMBER, without);
+  Object.assign(NUMBER_TRANSITIONS, withoutAccept);
   try {
     const inviter = person();
     await using setup = await openInvitation(["viewer"], { confirm: inviter.confirm });
@@ -81,12 +82,12 @@ Deno.test("at the device that invites, such an event is an error in the log, and
     const question = await inviter.asked();
     question.answer(true);
     await within(joining, "the joiner is refused");
-    const bug = '"accepted" can\'t happen to a pairing';
+    const bug = '"accept" can\'t happen to a pairing';
     assert((await within(heard.promise, "the test is told")).includes(bug));
     assert(camera.logger.at("error")[0]!.includes(bug));
     assertEquals(await camera.written(), []);
   } finally {
-    Object.assign(NUMBER, { asked, returned });
+    Object.assign(NUMBER_TRANSITIONS, { revealed, reconnected });
     globalThis.removeEventListener("error", onError);
   }
 });

@@ -1,6 +1,6 @@
 /**
- * How a device that joins reaches the one that invites: its plain port and its port of TLS, with
- * more attempts where strangers may crowd them, and what each exchanges.
+ * The client of a joiner: it connects to the plain port and to the port for TLS of an inviter,
+ * again if strangers crowd them, and exchanges messages.
  */
 
 import { type Address, EmptyPreambleError, type Response, TlsError } from "../base.ts";
@@ -19,45 +19,45 @@ import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
 /**
- * Seconds for connecting, the handshake and each wait: the other side may have to wait for its
- * disk.
+ * Seconds for connecting, the handshake and each wait: the inviter may have to wait for its disk.
  */
 const WAIT_SECONDS = 20;
-/** The most time until a plain port has answered; nobody has to do anything until then. */
+/** The time limit of a request to a plain port, whose response doesn't wait for a person. */
 export const PLAIN_MILLISECONDS = 5000;
 /**
- * How often a handshake, or the first request of a line, is attempted that the other side cuts:
- * strangers who crowd the port can have it cut, and then the next attempt has a good chance.
+ * The most attempts of a handshake, or of the first request by a line, if the inviter closes the
+ * connection. Strangers who crowd the port can cause that, and a later attempt may succeed.
  */
 export const MAX_ATTEMPTS = 10;
 /**
- * The wait before the second attempt; it doubles, up to the longest. All waits together take 4 s at
- * most.
+ * The pause before the second attempt. It doubles up to the maximum. All pauses together take at
+ * most 4 s.
  */
-const FIRST_PAUSE_MILLISECONDS = 50;
-const LONGEST_PAUSE_MILLISECONDS = 600;
+const MIN_PAUSE_MILLISECONDS = 50;
+const MAX_PAUSE_MILLISECONDS = 600;
 
 /**
- * Connects to a plain port and asks it: all attempts together take 5 s at most. The connection
- * stays open unless that fails.
+ * Connects to a plain port and sends a request. All attempts together take at most 5 s. The
+ * connection stays open if the request succeeds.
  *
- * @param most How often it is asked if the other side cuts the connection before it answers.
+ * @param run Sends the request.
+ * @param maxAttempts The most attempts if the port closes the connection without a response.
  */
-export async function askPlain<T>(
+export async function requestPlain<T>(
   address: Address,
   signal: AbortSignal,
   run: (connection: Connection) => Promise<T>,
-  most = 1,
+  maxAttempts = 1,
 ): Promise<T> {
-  const late = new AbortController();
-  const timer = setTimeout(() => {
+  const timeLimit = new AbortController();
+  const limitTimer = setTimeout(() => {
     const seconds = PLAIN_MILLISECONDS / 1000;
-    late.abort(
+    timeLimit.abort(
       new Deno.errors.TimedOut(`${addressText(address)} has not answered in ${seconds} s`),
     );
   }, PLAIN_MILLISECONDS);
-  const joined = AbortSignal.any([signal, late.signal]);
-  const client = new Client(address, { host: null, timeout: null, signal: joined });
+  const anySignal = AbortSignal.any([signal, timeLimit.signal]);
+  const client = new Client(address, { host: null, timeout: null, signal: anySignal });
   const attempt = async () => {
     const connection = await client.connect();
     try {
@@ -68,36 +68,38 @@ export async function askPlain<T>(
     }
   };
   try {
-    return await attemptAgain(attempt, wasCut, most, joined);
+    return await retryIfCut(attempt, wasCut, maxAttempts, anySignal);
   } finally {
-    clearTimeout(timer);
+    clearTimeout(limitTimer);
   }
 }
 
-/** Makes an attempt again if it was cut, with a pause that grows in between. */
-async function attemptAgain<T>(
+/** Repeats an attempt that was cut, with pauses that grow. */
+async function retryIfCut<T>(
   attempt: () => Promise<T>,
-  wasCut: (error: unknown) => boolean,
-  most: number,
+  isCut: (error: unknown) => boolean,
+  maxAttempts: number,
   signal: AbortSignal,
 ): Promise<T> {
   for (let attempts = 1;; attempts++) {
     try {
       return await attempt();
     } catch (error) {
-      if (!wasCut(error) || attempts === most) throw error;
+      if (!isCut(error) || attempts === maxAttempts) throw error;
     }
-    const longest = FIRST_PAUSE_MILLISECONDS * 2 ** (attempts - 1);
+    const milliseconds = Math.min(
+      MIN_PAUSE_MILLISECONDS * 2 ** (attempts - 1),
+      MAX_PAUSE_MILLISECONDS,
+    );
     // Half of the pause is random, so that clients that were cut at the same time spread out.
-    const random = 0.5 + Math.random() / 2;
-    await pause(Math.min(longest, LONGEST_PAUSE_MILLISECONDS) * random, signal);
+    await pause(milliseconds * (0.5 + Math.random() / 2), signal);
   }
 }
 
 /**
- * Connects to a device, at the first of these addresses where it answers.
+ * Connects over TLS to an inviter, at the first of these addresses at which it answers.
  *
- * @param seconds How long each wait for it may take, or `null`.
+ * @param seconds The time limit of each wait for the inviter; `null` for no limit.
  */
 export async function connectToInviter(
   authority: DeviceAuthority,
@@ -109,45 +111,47 @@ export async function connectToInviter(
   const { address, socket } = await raceAddresses(addresses, (address, signal) => {
     const options = { timeout: WAIT_SECONDS, signal, protocol: PAIRING_PROTOCOL };
     const attempt = () => connectToDevice(authority, sslctx, address, options);
-    return attemptAgain(attempt, wasClosed, MAX_ATTEMPTS, signal);
+    return retryIfCut(attempt, wasClosed, MAX_ATTEMPTS, signal);
   }, signal);
   const connection = new Connection(socket, null, undefined, seconds);
   closeOnAbort(connection, signal);
   return { address, connection };
 }
 
-/** @throws {Deno.errors.NotCapable} that of an attempt, since it says what to do. */
-export function attemptsOf(cause: unknown): readonly unknown[] {
+/**
+ * Returns the errors of attempts to connect.
+ *
+ * @throws {Deno.errors.NotCapable} if an attempt lacked a permission, which the error names.
+ */
+export function attemptErrors(cause: unknown): readonly unknown[] {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
   const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
   if (denied !== undefined) throw denied;
   return errors;
 }
 
-/** The faults of an address from which nothing came back. */
-const SILENT: ReadonlySet<ConnectionFault | undefined> = new Set([
+/** The faults of an address without any response. */
+const SILENT_FAULTS: ReadonlySet<ConnectionFault | undefined> = new Set([
   "unreachable",
   "timed out",
   "unknown name",
 ]);
 
 /**
- * The code of attempts to connect that failed. If every one was silent, nobody can have refused
- * this device; a refused connection may be an invitation that has ended.
+ * The code of attempts to connect that failed: `"UNREACHABLE"` if no address responded. A refused
+ * connection may mean that the invitation has ended.
  */
 export function codeOfAttempts(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
-  const isSilent = (error: unknown) => SILENT.has(describeConnectionError(error)?.fault);
-  return attemptsOf(cause).every(isSilent) ? "UNREACHABLE" : "NOT_OPEN";
+  const isSilent = (error: unknown) => SILENT_FAULTS.has(describeConnectionError(error)?.fault);
+  return attemptErrors(cause).every(isSilent) ? "UNREACHABLE" : "NOT_OPEN";
 }
 
-/**
- * True if the other side, or somebody in between, has closed the connection during its handshake.
- */
+/** Whether the connection was closed during the handshake, by the inviter or on the way. */
 export function wasClosed(error: unknown): boolean {
   return error instanceof TlsError && error.code === "CLOSED";
 }
 
-/** True if the other side has ended a plain connection without an answer. */
+/** Whether the port has closed a plain connection without a response. */
 export function wasCut(error: unknown): boolean {
   return error instanceof EmptyPreambleError || describeConnectionError(error)?.fault === "reset";
 }
