@@ -1,4 +1,4 @@
-/** A device: its identity, and the peers that it trusts. */
+/** A device: its identity, its peers, and what it opens. */
 
 import { join } from "../internal/disk/paths.ts";
 import type { Address, HostAddress, ScopedAddress } from "../base.ts";
@@ -10,7 +10,7 @@ import { DeviceIdentity } from "./identity/device_identity.ts";
 import { checkDeviceName } from "./identity/names.ts";
 import { startServer } from "../net/serving.ts";
 import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
-import { devicePath, findDevice, prepareDirectory } from "./device_directory.ts";
+import { checkDirectory, devicePath, prepareDirectory } from "./device_directory.ts";
 import { DeviceServer } from "./device_server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
@@ -21,15 +21,15 @@ import { type Peer, PeerStore } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
 import { TrustSignals } from "./trust_signals.ts";
 
-/** The name of a device, whether it may be made, and where it logs. */
+/** The name of a device, whether to create it, and its logger. */
 export interface DeviceOptions {
   /**
-   * The name of the device, which its peers see too: 1 to 63 letters, digits, `-` and `_`, the
-   * first a letter or digit. Required if there is no device yet; later no other name is accepted.
+   * The name of the device, which its peers also see: 1 to 63 letters, digits, `-` and `_`, the
+   * first a letter or digit. Required for a new device. An existing device has to have this name.
    */
   name?: string | undefined;
   /**
-   * Whether to make a device if there is none. With `false` opening it writes nothing.
+   * Whether to create a device if there is none. With `false`, opening doesn't write.
    *
    * @default {true}
    */
@@ -37,14 +37,14 @@ export interface DeviceOptions {
   /**
    * The logger; `console` works.
    *
-   * @default {all but level `debug` to stderr, with a limit for what peers cause}
+   * @default {all but level `debug` to stderr, with a rate limit for lines that peers cause}
    */
   logger?: Logger | undefined;
 }
 
 /**
  * A device: its identity, its peers, servers for the peers and clients of them. The state is in one
- * directory, which several processes may have open; each sees the changes of the others.
+ * directory. Several processes may have it open, and each notices the changes of the others.
  *
  * @example
  * ```ts
@@ -65,7 +65,7 @@ export interface DeviceOptions {
  * ```
  */
 export class Device implements AsyncDisposable {
-  /** The name by which this device introduces itself to others. */
+  /** The name of this device, which it sends to others during a pairing. */
   readonly name: string;
   /** The absolute path of its directory. */
   readonly dir: string;
@@ -76,9 +76,9 @@ export class Device implements AsyncDisposable {
   readonly #services: DeviceServices;
   readonly #closing: AbortController;
   readonly #watch: AsyncDisposable;
-  /** The servers and invitations that are open. */
-  readonly #open = new Set<AsyncDisposable>();
-  #disposed: Promise<void> | null = null;
+  /** The open servers and invitations. */
+  readonly #resources = new Set<AsyncDisposable>();
+  #disposal: Promise<void> | null = null;
 
   private constructor(dir: string, services: DeviceServices, closing: AbortController) {
     const { name, identity, peers } = services;
@@ -91,16 +91,16 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Opens the device in a directory, or creates it, with mode 0700 and a new identity, if there is
-   * none.
+   * Opens the device in a directory. If there is no device, creates one, with mode 0700 and a new
+   * identity.
    *
    * The directory is the device: anyone who can read it can impersonate the device. The directory
-   * must belong to the user of this process, and nobody else may be able to write to it; the
-   * directories above are not looked at. Needs `--allow-read` and `--allow-write` of the directory,
+   * must belong to the user of this process, and no other user may be able to write to it. The
+   * directories above it are not checked. Needs `--allow-read` and `--allow-write` of the directory,
    * and `--allow-sys=uid`; with `create: false` no `--allow-write`.
    *
    * @param dir Absolute path, or file URL, of a directory for this device only.
-   * @param options The device's name, which a new device needs; whether to make one; its logger.
+   * @param options The name, which a new device needs, whether to create a device, and the logger.
    * @throws {TypeError} if an argument has the wrong type or an option is unknown.
    * @throws {RangeError} if `dir` is relative; if `name` is not valid, is missing and there is
    * no device yet, or is not the name of the existing device.
@@ -111,24 +111,26 @@ export class Device implements AsyncDisposable {
    * form that this one doesn't read.
    */
   static async open(dir: string | URL, options: DeviceOptions = {}): Promise<Device> {
-    const { name, create = true, logger: given } = copyOptions(
+    const { name, create = true, logger: callerLogger } = copyOptions(
       options,
       ["name", "create", "logger"],
     );
     checkBoolean("create", create);
     if (name !== undefined) checkDeviceName("name", name);
-    const own = given === undefined ? standardLogger() : null;
-    const logger = makeSafeLogger(own ?? given!);
+    const ownLogger = callerLogger === undefined ? standardLogger() : null;
+    const logger = makeSafeLogger(ownLogger ?? callerLogger!);
     const path = devicePath(dir);
-    const settled = await (create ? prepareDirectory : findDevice)(path, name);
+    const deviceName = await (create ? prepareDirectory : checkDirectory)(path, name);
     const home = join(path, "identity");
     const identity = await DeviceIdentity.open(home, { create });
     const peers = new PeerStore(path, logger);
     await peers.refresh();
     const closing = new AbortController();
-    if (own !== null) closing.signal.addEventListener("abort", () => own[Symbol.dispose]());
+    if (ownLogger !== null) {
+      closing.signal.addEventListener("abort", () => ownLogger[Symbol.dispose]());
+    }
     const services: DeviceServices = {
-      name: settled,
+      name: deviceName,
       identity,
       peers,
       trust: new TrustSignals(peers),
@@ -139,13 +141,13 @@ export class Device implements AsyncDisposable {
     return new Device(path, services, closing);
   }
 
-  /** The peers, by name, as they are on disk now. */
+  /** Reads the peers from the disk, sorted by name. */
   async peers(): Promise<Peer[]> {
     return await this.#services.peers.list();
   }
 
   /**
-   * The peer with this id, or else with this name, as it is on disk now; `null` if there is none.
+   * Reads the peer with this id, or else with this name, from the disk; `null` if there is none.
    *
    * @param nameOrId The name or the id of a peer.
    * @throws {TypeError} if it is not a string.
@@ -155,7 +157,7 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * The current addresses of this device's servers, in all processes; wildcards are returned
+   * Lists the current addresses of this device's servers, in all processes. Wildcards are returned
    * unchanged.
    */
   async serving(): Promise<Address[]> {
@@ -163,9 +165,9 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Stops trusting a peer; resolves to false if it is unknown. When it resolves, the peer's
-   * sessions and connections in this process are closed; other processes that have this directory
-   * open follow within a second.
+   * Ends the trust in a peer. Resolves to false if the peer is unknown. Before it resolves, the
+   * peer's sessions and connections in this process are closed. Other processes that have this
+   * directory open close theirs within a second.
    *
    * @param peer The peer, its id or its name.
    * @throws {TypeError} if it is none of these.
@@ -189,17 +191,17 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Opens an invitation, with which one other device can pair with this one through {@linkcode
-   * Device.prototype.join}: by its line, and with `confirm` by a number, too. Needs `--allow-net`
-   * of the addresses in `listen`, and of the port after each; without `listen`, with the port 0 and
-   * for wildcards, `--allow-net` and `--allow-sys=networkInterfaces`.
+   * Opens an invitation, with which one other device can pair with this one by {@linkcode
+   * Device.prototype.join}: by the line of the invitation, and with `confirm` also by a number. Needs
+   * `--allow-net` of the addresses in `listen`, and of the port after each. Without `listen`, with
+   * the port 0 and for wildcards, it needs `--allow-net` and `--allow-sys=networkInterfaces`.
    *
-   * @param options The addresses to listen on, the time, a name for the peer, and the function that
-   * has the number compared.
+   * @param options The addresses to listen on, the time limit, a name for the peer, and the function
+   * that asks a person to compare the number.
    * @throws {TypeError} if an option has the wrong type or is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws {PairingError} if `peerName` is taken.
-   * @throws {Deno.errors.AddrInUse} if an address in `listen` is in use; its place is named.
+   * @throws {Deno.errors.AddrInUse} if an address in `listen` is in use; the message has its index.
    * @throws {Deno.errors.AddrNotAvailable} if an address in `listen` is not of this machine.
    *
    * @example Pair two devices
@@ -220,21 +222,21 @@ export class Device implements AsyncDisposable {
   async invite(options: InviteOptions = {}): Promise<Invitation> {
     this.#checkOpen();
     const invitation = await Invitation.open(this.#services, options);
-    const remove = () => this.#open.delete(invitation);
+    const remove = () => this.#resources.delete(invitation);
     invitation.paired.then(remove, remove);
-    this.#open.add(invitation);
-    // The device may have been closed meanwhile.
-    if (this.#disposed !== null) await invitation.close();
+    this.#resources.add(invitation);
+    // The device may have been closed during the wait.
+    if (this.#disposal !== null) await invitation.close();
     this.#checkOpen();
     return invitation;
   }
 
   /**
-   * Pairs with the device that invited this one, by the line of its invitation. Needs `--allow-net`
+   * Pairs with the device that invited this one, by the line of the invitation. Needs `--allow-net`
    * of the addresses in the line.
    *
-   * @param line The line of its invitation; white space in it is ignored.
-   * @param options What to name the peer, and a signal.
+   * @param line The line of the invitation. White space in the line is ignored.
+   * @param options A name for the peer, the addresses of this device, and a signal.
    * @throws {TypeError} if an argument has the wrong type or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws {PairingError} if the line can't be used or `peerName` is taken; if this device is
@@ -244,19 +246,20 @@ export class Device implements AsyncDisposable {
   join(line: string, options?: JoinOptions): Promise<Peer>;
   /**
    * Pairs with a device that invites in the same network, without its line: both devices show a
-   * number of six digits, and a person confirms at both that it is the same. A stranger between the
-   * two has one chance in a million for each of five tries. Needs `--allow-net` of the addresses,
+   * number of six digits, and a person confirms at both that the numbers are the same. A stranger
+   * between the two has one chance in a million for each of five tries. Needs `--allow-net` of the addresses,
    * and of the hosts' ports for TLS.
    *
    * @param addresses The `addresses` of the invitation: tried one after the other, 5 s each, until
    * one answers.
-   * @param options The function that has the number compared, a name for the peer, and a signal.
+   * @param options The function that asks a person to compare the number, a name for the peer, the
+   * addresses of this device, and a signal.
    * @throws {TypeError} if an argument has the wrong type, `confirm` is missing or an option is
    * unknown.
    * @throws {RangeError} if an address or another value is not allowed.
-   * @throws {PairingError} if nobody answers, the other device is this one, or `peerName` is taken;
-   * if the other device refuses: it is asking about another one, or takes no more numbers; if a
-   * person has not confirmed, here or there, within 120 s. Its `code` says which.
+   * @throws {PairingError} if no device answers, the other device is this one, or `peerName` is
+   * taken; if the other device refuses: it is asking about a third one, or takes no more numbers; if
+   * a person has not confirmed, at either device, within 120 s. Its `code` says which.
    *
    * @example Pair two devices by a number
    * ```ts
@@ -281,13 +284,13 @@ export class Device implements AsyncDisposable {
    */
   join(addresses: readonly Address[], options: JoinByNumberOptions): Promise<Peer>;
   async join(
-    given: string | readonly Address[],
+    lineOrAddresses: string | readonly Address[],
     options: JoinOptions | JoinByNumberOptions = {},
   ): Promise<Peer> {
     this.#checkOpen();
-    return Array.isArray(given)
-      ? await joinByNumber(this.#services, given, options as JoinByNumberOptions)
-      : await joinDevice(this.#services, given as string, options);
+    return Array.isArray(lineOrAddresses)
+      ? await joinByNumber(this.#services, lineOrAddresses, options as JoinByNumberOptions)
+      : await joinDevice(this.#services, lineOrAddresses as string, options);
   }
 
   /**
@@ -295,7 +298,7 @@ export class Device implements AsyncDisposable {
    * logger, unless the options have another. Needs `--allow-net` of the address.
    *
    * @param address The address, with a port.
-   * @param app Gets only the requests of peers.
+   * @param app The app, which gets only the requests of peers.
    * @param options As for every server.
    * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
@@ -310,23 +313,23 @@ export class Device implements AsyncDisposable {
    * Creates a server for the peers at an address that need not have a port.
    *
    * @param address As for every server.
-   * @param app Gets only the requests of peers.
+   * @param app The app, which gets only the requests of peers.
    * @param options As for every server.
    * @throws as above.
    */
   serve(address: Address, app: App, options?: ServerOptions): Promise<DeviceServer>;
   async serve(address: Address, app: App, options: ServerOptions = {}): Promise<DeviceServer> {
     this.#checkOpen();
-    const remove = () => this.#open.delete(server);
+    const remove = () => this.#resources.delete(server);
     const server = new DeviceServer(this.#services, address, app, options, remove);
-    this.#open.add(server);
+    this.#resources.add(server);
     return await startServer(server);
   }
 
   /**
    * Creates a client of a peer. Each connection goes to the first of the peer's addresses at which
-   * that peer answers: the addresses are tried in parallel, each 250 ms after the last or when that
-   * has failed (RFC 8305). The address that worked is tried first the next time.
+   * that peer answers: the addresses are tried in parallel, each 250 ms after the last, or
+   * at once after a failure (RFC 8305). The next connection tries the address that worked first.
    *
    * `connect()` reads the stored peer again, and so uses new addresses. If no address answers, it
    * rejects with a {@linkcode DeviceError} `"UNREACHABLE"`, or with the `TlsError` of one; `cause`
@@ -341,8 +344,8 @@ export class Device implements AsyncDisposable {
    */
   async client(peer: Peer | string, options: DeviceClientOptions = {}): Promise<Client> {
     this.#checkOpen();
-    const known = await this.#services.peers.findOrFail(peer);
-    return new DeviceClient(this.#services, known, options);
+    const storedPeer = await this.#services.peers.findOrFail(peer);
+    return new DeviceClient(this.#services, storedPeer, options);
   }
 
   /**
@@ -350,8 +353,8 @@ export class Device implements AsyncDisposable {
    * call returns the same promise.
    */
   close(): Promise<void> {
-    this.#disposed ??= this.#dispose();
-    return this.#disposed;
+    this.#disposal ??= this.#dispose();
+    return this.#disposal;
   }
 
   /** Closes the device: {@linkcode Device.prototype.close}. */
@@ -363,12 +366,12 @@ export class Device implements AsyncDisposable {
     const reason = deviceClosedError();
     this.#closing.abort(reason);
     this.#services.trust.end(reason);
-    await Promise.all(Array.from(this.#open, (each) => each[Symbol.asyncDispose]()));
+    await Promise.all(Array.from(this.#resources, (each) => each[Symbol.asyncDispose]()));
     await this.#watch[Symbol.asyncDispose]();
   }
 
   #checkOpen(): void {
-    if (this.#disposed !== null) throw deviceClosedError();
+    if (this.#disposal !== null) throw deviceClosedError();
   }
 }
 

@@ -63,20 +63,21 @@ export interface DeviceClientOptions extends ClientOptions {
    */
   addresses?: readonly Address[] | undefined;
   /**
-   * Seconds for connecting to an address, and then for the handshake: a host that doesn't answer is
-   * known sooner than a busy one.
+   * The time limit in seconds of connecting to an address, and then of the handshake. With a small
+   * one, a host that doesn't answer fails soon, and a busy one still has the whole `timeout`.
    *
    * @default {timeout}
    */
   connectTimeout?: number | undefined;
   /**
-   * Finds further addresses of the peer, as by mDNS. It is called if no address answers: after
-   * `findAfter` seconds, or at once when all have failed. What answers there has to prove that it
-   * is the peer. The address at which the peer has answered is then stored with the others; of
-   * the found ones the newest four are kept.
+   * Finds further addresses of the peer, as by mDNS. The client calls it if no address answers:
+   * after `findAfter` seconds, or at once when all have failed. Only the peer is accepted at these
+   * addresses. The client then stores the address at which the peer has answered, and keeps the
+   * newest four such addresses.
    *
-   * Its signal is aborted as soon as the peer answers, or connecting is aborted. A connection fails
-   * only after the search has ended. A search that rejects finds nothing, and the log says why.
+   * The signal is aborted as soon as the peer answers, or connecting is aborted. Connecting fails
+   * only after the search has ended. If `find` rejects, the log has a warning, and the search has
+   * no result.
    */
   find?: ((signal: AbortSignal) => Promise<readonly Address[]>) | undefined;
   /**
@@ -98,43 +99,45 @@ function noAddressError({ name }: Peer): DeviceError {
   );
 }
 
-/** The options of an `SSLClient` that a client of a peer has no use for, and why. */
+/** The options of an `SSLClient` that a client of a peer doesn't have, with the reasons. */
 const UNKNOWN_OPTIONS = {
   sslHost: "a peer is known by its authority alone",
   protocol: "the server of a peer has none",
 } as const;
 
-/** A client of one peer. The connections end when the peer is forgotten or the device is closed. */
+/** A client of one peer. Its connections end when the peer is forgotten or the device is closed. */
 export class DeviceClient extends SSLClient {
-  /** Seconds for connecting to an address, and then for the handshake; `null` for no limit. */
+  /** The seconds for connecting to an address, and for the handshake; `null` for no limit. */
   readonly connectTimeout: number | null;
   readonly #services: DeviceServices;
   readonly #id: string;
-  /** The addresses that were given; `null` for the stored ones. */
+  /** The addresses of the options; `null` for the stored ones. */
   readonly #addresses: readonly Address[] | null;
-  /** Finds further addresses; `null` if only the known ones are tried. */
+  /** Finds further addresses; `null` without a search. */
   readonly #find: DeviceClientOptions["find"] | null;
-  readonly #findAfter: number;
+  readonly #findAfterSeconds: number;
   /** The text of the address that answered last. */
   #lastAddress = "";
 
   constructor(services: DeviceServices, peer: Peer, options: DeviceClientOptions) {
     checkObject("options", options);
     const {
-      addresses: given,
+      addresses: givenAddresses,
       connectTimeout,
       find = null,
       findAfter = DEFAULT_FIND_AFTER_SECONDS,
-      ...others
+      ...clientOptions
     } = options;
-    const addresses = given === undefined
+    const addresses = givenAddresses === undefined
       ? null
-      : checkAddresses("addresses", given, (each) => checkAddress(each, "client"));
+      : checkAddresses("addresses", givenAddresses, (each) => checkAddress(each, "client"));
     if (addresses?.length === 0) {
       throw notAllowedError("addresses", "must be at least one; got none");
     }
-    for (const [name, why] of Object.entries(UNKNOWN_OPTIONS)) {
-      if (name in others) throw wrongArgumentError("options", `unknown option "${name}"; ${why}`);
+    for (const [name, reason] of Object.entries(UNKNOWN_OPTIONS)) {
+      if (name in clientOptions) {
+        throw wrongArgumentError("options", `unknown option "${name}"; ${reason}`);
+      }
     }
     if (connectTimeout !== undefined) {
       checkNumber("connectTimeout", connectTimeout);
@@ -156,57 +159,60 @@ export class DeviceClient extends SSLClient {
     }
     const [first] = addresses ?? peer.addresses;
     if (first === undefined) throw noAddressError(peer);
-    super(services.identity.clientContext(peer), first, { ...others, sslHost: null });
+    super(services.identity.clientContext(peer), first, { ...clientOptions, sslHost: null });
     this.connectTimeout = connectTimeout ?? this.timeout;
     this.#services = services;
     this.#id = peer.id;
     this.#addresses = addresses;
     this.#find = find;
-    this.#findAfter = findAfter;
+    this.#findAfterSeconds = findAfter;
   }
 
   /** Connects to the first address at which the peer answers. */
   override async createSocket(options: Omit<ConnectOptions, "bodies"> = {}): Promise<Socket> {
     const { signal } = copyOptions(options, ["signal"]);
     checkSignal(signal);
-    const { identity, peers, trust: signals, closing, logger } = this.#services;
+    const { identity, peers, trust, closing, logger } = this.#services;
     closing.throwIfAborted();
     await peers.refresh();
     closing.throwIfAborted();
-    const trusted = signals.find(this.#id);
+    const trusted = trust.find(this.#id);
     if (trusted === null) throw forgottenPeerError(this.#id);
-    const { peer, signal: trust } = trusted;
+    const { peer, signal: trustSignal } = trusted;
     const addresses = this.#addresses ?? peer.addresses;
     if (addresses.length === 0) throw noAddressError(peer);
-    const isLast = (address: Address) => Number(String(address) === this.#lastAddress);
-    const ordered = addresses.toSorted((a, b) => isLast(b) - isLast(a));
+    const rankOf = (address: Address) => String(address) === this.#lastAddress ? 0 : 1;
+    const ordered = addresses.toSorted((a, b) => rankOf(a) - rankOf(b));
     const sslctx = identity.clientContext(peer);
-    const joined = joinSignals(this.options.signal, signal, trust)!;
-    const more = this.#searchFor(peer);
+    const anySignal = joinSignals(this.options.signal, signal, trustSignal)!;
+    const search = this.#searchFor(peer);
     try {
       const { address, socket } = await raceAddresses(
         ordered,
         (address, signal) =>
           connectToDevice(peer, sslctx, address, { timeout: this.connectTimeout, signal }),
-        joined,
-        more,
+        anySignal,
+        search,
       );
       this.#lastAddress = String(address);
-      if (more !== null) {
+      if (search !== null) {
         await peers.addFound(this.#id, address).catch((error) => {
           logger.warn(
             `the address of ${quote(peer.name)} was not stored: ${plainMessageOf(error)}`,
           );
         });
       }
-      return Object.assign(socket, { trust, refusalHint: forgottenHint(peer.name) });
+      return Object.assign(socket, {
+        trust: trustSignal,
+        refusalHint: forgottenHint(peer.name),
+      });
     } catch (error) {
-      if (joined.aborted) throw error;
-      const sought = { name: peer.name, addresses, stored: this.#addresses === null };
-      const best = mostInformative(error as AggregateError, sought);
+      if (anySignal.aborted) throw error;
+      const target = { name: peer.name, addresses, isStored: this.#addresses === null };
+      const informative = mostInformativeError(error as AggregateError, target);
       // The stack begins with the frames of the caller.
-      Error.captureStackTrace(best, this.createSocket);
-      throw best;
+      Error.captureStackTrace(informative, this.createSocket);
+      throw informative;
     }
   }
 
@@ -214,7 +220,7 @@ export class DeviceClient extends SSLClient {
     const find = this.#find;
     if (!find) return null;
     return {
-      after: this.#findAfter * 1000,
+      delayMilliseconds: this.#findAfterSeconds * 1000,
       find: async (signal) => {
         try {
           return checkAddresses(
@@ -224,10 +230,9 @@ export class DeviceClient extends SSLClient {
           );
         } catch (error) {
           if (signal.aborted) return [];
-          const why = plainMessageOf(error);
-          this.#services.logger.warn(`the search for addresses of ${quote(name)} failed: ${why}`, {
-            error,
-          });
+          const problem = plainMessageOf(error);
+          const message = `the search for addresses of ${quote(name)} failed: ${problem}`;
+          this.#services.logger.warn(message, { error });
           return [];
         }
       },
@@ -238,7 +243,7 @@ export class DeviceClient extends SSLClient {
 /** Errors of TLS that another device or program may cause, the most useful first. */
 const TLS_CODES: readonly TlsErrorCode[] = ["UNTRUSTED", "NOT_TLS", "CLOSED"];
 
-/** The order of system errors: connecting is not permitted, nobody listens, nobody answers. */
+/** The order of system errors: no permission, no listener at the address, no response. */
 const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
   Deno.errors.NotCapable,
   Deno.errors.PermissionDenied,
@@ -247,28 +252,32 @@ const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
   Deno.errors.TimedOut,
 ];
 
-export interface SoughtPeer {
+/** A peer to which no connection could be made. */
+export interface PeerTarget {
   readonly name: string;
   readonly addresses: readonly Address[];
-  readonly stored: boolean;
+  /** Whether the addresses are those of the store, and not those of the options. */
+  readonly isStored: boolean;
 }
 
-/** The likely cause if a peer refuses this device, with advice. */
+/** Makes the hint at the likely cause if a peer refuses this device. */
 export function forgottenHint(name: string): string {
   return `${quote(name)} has probably forgotten this device: pair the two again`;
 }
 
 /**
- * The most useful of several errors (the first of equal ones), with advice in its message, and with
- * all errors as its `cause`.
+ * Makes the error of several attempts to connect: the most useful of their errors, with advice in
+ * its message, and with all errors as its `cause`.
  */
-export function mostInformative(cause: AggregateError, sought: SoughtPeer): Error {
+export function mostInformativeError(cause: AggregateError, target: PeerTarget): Error {
   const { errors } = cause;
   const [first] = [...errors].sort((a, b) => rank(a) - rank(b));
   const best = first instanceof Error ? first : new Error(String(first));
-  const more = errors.length - 1;
-  const others = more === 0 ? "" : `; and ${more} more address${more === 1 ? " fails" : "es fail"}`;
-  const message = best.message + others + hintFor(best, sought);
+  const otherCount = errors.length - 1;
+  const others = otherCount === 0
+    ? ""
+    : `; and ${otherCount} more address${otherCount === 1 ? " fails" : "es fail"}`;
+  const message = best.message + others + hintFor(best, target);
   const error = best instanceof TlsError
     ? new TlsError(best.code, message, { cause, address: best.address })
     : isNotPermitted(best)
@@ -281,45 +290,42 @@ export function mostInformative(cause: AggregateError, sought: SoughtPeer): Erro
   return error;
 }
 
-/**
- * Removes the frames that Deno would print of an uncaught error: they hide the line with the
- * advice.
- */
+/** Removes the frames that Deno prints of an uncaught error, which hide the line with the advice. */
 function shortenStacks(attempts: AggregateError): void {
   for (const each of [attempts, ...attempts.errors]) {
     if (!(each instanceof Error)) continue;
     each.stack = `${each.name}: ${each.message}`;
-    // The system's error has the same words.
+    // The error of the system has the same message.
     if ((each.cause as Error | undefined)?.message === each.message) delete each.cause;
   }
 }
 
-/** Whether connecting was not permitted here, which says nothing of the peer. */
+/** Whether this process lacks a permission, which isn't a fault of the peer. */
 function isNotPermitted(error: Error): boolean {
   return error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied;
 }
 
 /** The advice for an error, unless its message has some. */
-function hintFor(error: Error, { name, addresses, stored }: SoughtPeer): string {
+function hintFor(error: Error, { name, addresses, isStored }: PeerTarget): string {
   if (error instanceof TlsError) {
     return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(name)}` : "";
   }
   if (isNotPermitted(error)) return "";
-  const [which, other] = stored
+  const [origin, remedy] = isStored
     ? ["its stored", "pass the option addresses"]
     : ["the given", "pass other addresses"];
-  const where = `${which} address${addresses.length === 1 ? "" : "es"} ${
+  const addressTexts = `${origin} address${addresses.length === 1 ? "" : "es"} ${
     addresses.map(addressText).join(", ")
   }`;
   if (error instanceof Deno.errors.TimedOut) {
     return `; ${
       quote(name)
-    } does not answer at ${where}: check that it runs, and that the network ` +
-      `lets it through; it may also be busy, or hang; else ${other}`;
+    } does not answer at ${addressTexts}: check that it runs, and that the network ` +
+      `lets it through; it may also be busy, or hang; else ${remedy}`;
   }
   return `; ${
     quote(name)
-  } doesn't serve at ${where}: start its server, ${other}, or pair the two again ` +
+  } doesn't serve at ${addressTexts}: start its server, ${remedy}, or pair the two again ` +
     "while it serves";
 }
 

@@ -1,6 +1,4 @@
-/**
- * Connects to a device: at any of its addresses that answers (RFC 8305 §5), and to no other device.
- */
+/** Connects to a device, at the first of its addresses at which it answers (RFC 8305 §5). */
 
 import { type Address, type Socket, TlsError } from "../base.ts";
 import { type ClientSslctx, SSLClient, type SSLClientOptions } from "../client.ts";
@@ -8,9 +6,9 @@ import { addressText } from "../base/address.ts";
 import { type DeviceAuthority, identifyDevice } from "./identity/authority.ts";
 
 /**
- * Connects to an address if this very device answers there.
+ * Connects to an address, and checks that the device answers at it.
  *
- * @param device The device, whose authority the context trusts alone.
+ * @param device The device. The context trusts its authority alone.
  * @param options The time-out, a signal, and the protocol.
  */
 export async function connectToDevice(
@@ -34,21 +32,21 @@ interface Winner<T> {
   readonly socket: T;
 }
 
-/** Finds further addresses, beside those that don't answer. */
+/** A search for further addresses, in addition to those that don't answer. */
 export interface AddressSearch {
-  /** Milliseconds without an answer, after which it begins; at once if all others have failed. */
-  readonly after: number;
+  /** The milliseconds before the search; it begins at once if all addresses have failed. */
+  readonly delayMilliseconds: number;
   /** Never rejects. */
   find(signal: AbortSignal): Promise<readonly Address[]>;
 }
 
 /**
  * Tries addresses in parallel and returns the first success. The next attempt begins 250 ms after
- * the last, or at once after a failure. After a success the signals of the other attempts are
- * aborted, and their late connections are closed.
+ * the last, or at once after a failure. After a success, the signals of the other attempts are
+ * aborted, and connections that they still make are closed.
  *
- * @param more Further addresses, whose errors say nothing of the device.
- * @param attempt Connects to an address, and verifies the peer; must obey its signal.
+ * @param search Finds further addresses. Their errors are ignored.
+ * @param attempt Connects to an address, and verifies the peer. Must obey its signal.
  * @throws {AggregateError} if all fail, with the errors in the order of the addresses; without
  * errors if there is no address.
  * @throws the reason of `signal` if it is aborted.
@@ -57,67 +55,69 @@ export async function raceAddresses<T extends { close(): void }>(
   addresses: readonly Address[],
   attempt: (address: Address, signal: AbortSignal) => Promise<T>,
   signal?: AbortSignal,
-  more: AddressSearch | null = null,
+  search: AddressSearch | null = null,
 ): Promise<Winner<T>> {
   signal?.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<Winner<T>>();
-  const over = new AbortController();
-  const waiting = [...addresses.entries()];
+  const abortController = new AbortController();
+  const queue = [...addresses.entries()];
   const errors: unknown[] = [];
-  let running = 0;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let moreTimer: ReturnType<typeof setTimeout> | undefined;
-  let isMoreAsked = more === null;
+  let runningCount = 0;
+  let nextTimer: ReturnType<typeof setTimeout> | undefined;
+  let searchTimer: ReturnType<typeof setTimeout> | undefined;
+  let canSearch = search !== null;
 
-  /** Ends the other attempts in the turn of the first success, so that none succeeds after it. */
+  // In the tick of the first success, so that no other attempt can succeed after it.
   const end = (reason: unknown) => {
-    clearTimeout(timer);
-    clearTimeout(moreTimer);
-    over.abort(reason);
+    clearTimeout(nextTimer);
+    clearTimeout(searchTimer);
+    abortController.abort(reason);
   };
   const startNext = () => {
-    clearTimeout(timer);
-    const next = waiting.shift();
-    if (waiting.length > 0) timer = setTimeout(startNext, STAGGER_MILLISECONDS);
+    clearTimeout(nextTimer);
+    const next = queue.shift();
+    if (queue.length > 0) nextTimer = setTimeout(startNext, STAGGER_MILLISECONDS);
     if (next !== undefined) run(...next);
-    else if (running > 0) return;
-    else if (!isMoreAsked) findMore();
+    else if (runningCount > 0) return;
+    else if (canSearch) runSearch();
     else reject(new AggregateError(errors, "could not connect to any address"));
   };
-  const findMore = async () => {
-    clearTimeout(moreTimer);
-    isMoreAsked = true;
-    running++;
-    const tried = new Set(addresses.map(addressText));
-    const found = await more!.find(over.signal);
-    if (over.signal.aborted) return;
-    for (const each of found) if (!tried.has(addressText(each))) waiting.push([-1, each]);
-    running--;
+  const runSearch = async () => {
+    clearTimeout(searchTimer);
+    canSearch = false;
+    runningCount++;
+    const triedTexts = new Set(addresses.map(addressText));
+    const foundAddresses = await search!.find(abortController.signal);
+    if (abortController.signal.aborted) return;
+    for (const address of foundAddresses) {
+      if (!triedTexts.has(addressText(address))) queue.push([-1, address]);
+    }
+    runningCount--;
     startNext();
   };
   const run = async (index: number, address: Address) => {
-    running++;
+    runningCount++;
     try {
-      const socket = await attempt(address, over.signal);
-      if (over.signal.aborted) return socket.close();
+      const socket = await attempt(address, abortController.signal);
+      if (abortController.signal.aborted) return socket.close();
       end(new DOMException("another address was faster", "AbortError"));
       resolve({ address, socket });
     } catch (error) {
       if (index >= 0) errors[index] = error;
-      running--;
-      if (!over.signal.aborted) startNext();
+      runningCount--;
+      if (!abortController.signal.aborted) startNext();
     }
   };
-  const abort = () => {
+  const onAbort = () => {
     end(signal!.reason);
     reject(signal!.reason);
   };
-  signal?.addEventListener("abort", abort);
+  signal?.addEventListener("abort", onAbort);
   try {
-    if (!isMoreAsked) moreTimer = setTimeout(() => isMoreAsked || findMore(), more!.after);
+    if (canSearch) searchTimer = setTimeout(runSearch, search!.delayMilliseconds);
     startNext();
     return await promise;
   } finally {
-    signal?.removeEventListener("abort", abort);
+    signal?.removeEventListener("abort", onAbort);
   }
 }

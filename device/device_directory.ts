@@ -1,4 +1,4 @@
-/** The directory of a device, and the files there that several processes change. */
+/** The directory of a device, and its files that several processes change. */
 
 import { fileURLToPath } from "node:url";
 import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
@@ -33,34 +33,35 @@ export function devicePath(dir: string | URL): string {
 }
 
 /**
- * Creates the missing parts of a device's directory; returns the device's name, which must be the
- * given one.
+ * Creates the missing parts of a device's directory, and resolves to the name of the device.
+ *
+ * @param name The name that the device must have; `undefined` for any.
  */
 export async function prepareDirectory(dir: string, name: string | undefined): Promise<string> {
   const files = new StateDirectory(dir, join(dir, "lock"));
-  const known = await readName(dir);
-  settleName(dir, known, name);
-  // A directory that has other files may be meant for other users, so its mode is not changed.
-  if (known === null && (await files.names()).length > 0) {
+  const storedName = await readName(dir);
+  resolveDeviceName(dir, storedName, name);
+  // A directory with other files may be meant for other users, so don't change its mode.
+  if (storedName === null && (await files.names()).length > 0) {
     await checkPrivate(dir, USABLE_BY_OTHERS);
   } else await makePrivate(dir);
-  const settled = await files.exclusively(async () => {
-    const known = await readName(dir);
-    const settled = settleName(dir, known, name);
-    if (known === null) {
-      const text = JSON.stringify({ version: VERSION, name: settled });
+  const deviceName = await files.withLock(async () => {
+    const storedName = await readName(dir);
+    const deviceName = resolveDeviceName(dir, storedName, name);
+    if (storedName === null) {
+      const text = JSON.stringify({ version: VERSION, name: deviceName });
       await files.write(NAME_FILE, `${text}\n`);
     }
-    return settled;
+    return deviceName;
   });
-  for (const name of ["peers", "serving"]) await makePrivate(join(dir, name));
-  return settled;
+  for (const child of ["peers", "serving"]) await makePrivate(join(dir, child));
+  return deviceName;
 }
 
-/** Looks at a device's directory, and changes nothing; returns the device's name. */
-export async function findDevice(dir: string, name: string | undefined): Promise<string> {
-  const known = await readName(dir);
-  if (known === null) {
+/** Checks a device's directory without a change, and resolves to the name of the device. */
+export async function checkDirectory(dir: string, name: string | undefined): Promise<string> {
+  const storedName = await readName(dir);
+  if (storedName === null) {
     throw new Deno.errors.NotFound(
       `There is no device in ${
         quote(dir)
@@ -69,22 +70,29 @@ export async function findDevice(dir: string, name: string | undefined): Promise
     );
   }
   await checkPrivate(dir, WRITABLE_BY_OTHERS);
-  return settleName(dir, known, name);
+  return resolveDeviceName(dir, storedName, name);
 }
 
-function settleName(dir: string, known: string | null, name: string | undefined): string {
-  if (known === null) {
+/** Checks that the name of a call is that of the device, and returns the latter. */
+function resolveDeviceName(
+  dir: string,
+  storedName: string | null,
+  name: string | undefined,
+): string {
+  if (storedName === null) {
     if (name !== undefined) return name;
     throw notAllowedError("name", `there is no device in ${quote(dir)} yet, so a name is required`);
   }
-  if (name === undefined || nameKey(name) === nameKey(known)) return known;
-  const problem = `the device in ${quote(dir)} is named ${quote(known)}, which can't be changed`;
+  if (name === undefined || nameKey(name) === nameKey(storedName)) return storedName;
+  const problem = `the device in ${quote(dir)} is named ${
+    quote(storedName)
+  }, which can't be changed`;
   throw notAllowedError("name", `${problem}; got ${quote(name)}: give that name, or none`);
 }
 
-/** Whether a file says that it has another version, and is not just damaged. */
-export function isOtherVersion(version: unknown, own: number): version is number {
-  return Number.isSafeInteger(version) && version !== own;
+/** Whether the version in a file is another one, and not just damaged. */
+export function isOtherVersion(version: unknown, supported: number): version is number {
+  return Number.isSafeInteger(version) && version !== supported;
 }
 
 async function readName(dir: string): Promise<string | null> {
@@ -114,10 +122,7 @@ async function readName(dir: string): Promise<string | null> {
   );
 }
 
-/**
- * Makes a directory private that others can read; refuses a directory that others could have
- * changed.
- */
+/** Creates a private directory, or makes one private. Rejects if other users could write to it. */
 async function makePrivate(path: string): Promise<void> {
   await Deno.mkdir(path, { recursive: true, mode: 0o700 });
   await checkPrivate(path, WRITABLE_BY_OTHERS);
@@ -125,29 +130,30 @@ async function makePrivate(path: string): Promise<void> {
   if ((mode & USABLE_BY_OTHERS) !== 0) await Deno.chmod(path, 0o700);
 }
 
-/** Nobody needs longer for a few small files; a stopped process must not block all others. */
+/** More than a process needs for a few small files. A stopped process must not block all others. */
 const LOCK_SECONDS = 10;
 const RETRY_MILLISECONDS = 10;
 const TEMPORARY = /^\.[0-9a-f]{16}$/;
 
+/** A directory of small files that several processes change. */
 export class StateDirectory {
   readonly path: string;
   readonly #lockFile: string;
-  #last: Promise<unknown> = Promise.resolve();
+  #lastChange: Promise<unknown> = Promise.resolve();
 
-  /** @param lockFile The path of the file that writers lock, outside of it. */
+  /** @param lockFile The path of the file that writers lock, outside the directory. */
   constructor(path: string, lockFile: string) {
     this.path = path;
     this.#lockFile = lockFile;
   }
 
-  /** Runs a function while nobody else, in this process or another, changes the directory. */
-  exclusively<T>(change: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(async () => {
+  /** Runs a function while no other caller, in any process, changes the directory. */
+  withLock<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#lastChange.then(async () => {
       using file = await Deno.open(this.#lockFile, { create: true, write: true, mode: 0o600 });
-      const end = performance.now() + LOCK_SECONDS * 1000;
+      const deadline = performance.now() + LOCK_SECONDS * 1000;
       while (!await file.tryLock(true)) {
-        if (performance.now() > end) {
+        if (performance.now() > deadline) {
           throw new Deno.errors.TimedOut(
             `${this.#lockFile} has been locked for over ${LOCK_SECONDS} s: another process that uses ` +
               "this device is stopped or hangs; end it",
@@ -157,19 +163,19 @@ export class StateDirectory {
       }
       return await change();
     });
-    this.#last = result.catch(() => {});
+    this.#lastChange = result.catch(() => {});
     return result;
   }
 
-  /** The names of the files, without incomplete ones; none if the directory is gone. */
+  /** Lists the names of the complete files, and none of a missing directory. */
   async names(): Promise<string[]> {
     const names = await namesIn(this.path);
     return names.filter((name) => !TEMPORARY.test(name)).sort();
   }
 
-  /** Replaces a file durably. Only inside {@linkcode exclusively}. */
+  /** Replaces a file durably. Only inside {@linkcode withLock}. */
   async write(name: string, text: string): Promise<void> {
-    // Nobody else is writing now, so temporary files are left from an interrupted writer.
+    // Under the lock, a temporary file is that of a writer that was interrupted.
     for (const name of await namesIn(this.path)) {
       if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name));
     }
@@ -179,8 +185,8 @@ export class StateDirectory {
   }
 
   /**
-   * Removes a file durably; resolves to false if there is no file. Only inside {@linkcode
-   * exclusively}.
+   * Removes a file durably, and resolves to false if there is no file. Only inside {@linkcode
+   * withLock}.
    */
   async remove(name: string): Promise<boolean> {
     const isRemoved = await ifPresent(Deno.remove(join(this.path, name)).then(() => true)) ?? false;

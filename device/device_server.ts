@@ -1,4 +1,4 @@
-/** The server of a device, for its peers only. */
+/** The server of a device, which accepts only its peers. */
 
 import type { Address } from "../base.ts";
 import {
@@ -19,7 +19,7 @@ import { makeSafeLogger } from "../net/logger.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer, PeerStore } from "./peer_store.ts";
 import type { ServingRecord } from "./serving_records.ts";
-import type { Trusted } from "./trust_signals.ts";
+import type { TrustedPeer } from "./trust_signals.ts";
 
 /**
  * A server that accepts only the peers of a device. {@linkcode Device.prototype.serve} creates
@@ -47,7 +47,7 @@ import type { Trusted } from "./trust_signals.ts";
  */
 export class DeviceServer extends SSLServer {
   /**
-   * Throws: a device's server is made by {@linkcode Device.prototype.serve}.
+   * Throws. Call {@linkcode Device.prototype.serve} instead.
    *
    * @throws {TypeError} always.
    */
@@ -56,12 +56,12 @@ export class DeviceServer extends SSLServer {
   }) as never;
   readonly #services: DeviceServices;
   readonly #unsubscribe: () => void;
-  readonly #prepared: Promise<void>;
+  readonly #preparation: Promise<void>;
   readonly #onStop: () => void;
   /** The record of its address. */
   #record: ServingRecord | null = null;
-  #unregistered: Promise<void> | null = null;
-  #served: Promise<void> | null = null;
+  #unregistration: Promise<void> | null = null;
+  #serving: Promise<void> | null = null;
 
   /**
    * Created by {@linkcode Device.prototype.serve}.
@@ -90,13 +90,13 @@ export class DeviceServer extends SSLServer {
       super.setSslctx(contextOf(services));
       this.#record?.touch();
     });
-    this.#prepared = this.#prepare();
+    this.#preparation = this.#prepare();
     // serveForever() and `ready` report the error.
-    this.#prepared.catch(() => {});
+    this.#preparation.catch(() => {});
   }
 
   /**
-   * Throws: pairing and forgetting alone decide whom a device trusts.
+   * Throws. A device trusts exactly its peers: pair them, or forget them.
    *
    * @throws {TypeError} always.
    */
@@ -114,7 +114,7 @@ export class DeviceServer extends SSLServer {
    * @internal
    */
   protected override get bound(): Promise<void> {
-    return this.#prepared;
+    return this.#preparation;
   }
 
   async #prepare(): Promise<void> {
@@ -130,8 +130,8 @@ export class DeviceServer extends SSLServer {
     }
     try {
       this.#record = await serving.add(this.address);
-      // The server may have been closed meanwhile.
-      if (this.#unregistered !== null) await this.#withdrawAddress();
+      // The server may have been closed during the wait.
+      if (this.#unregistration !== null) await this.#withdrawAddress();
     } catch (error) {
       logger.warn(`the address of a server can't be recorded: ${error}`, { error });
     }
@@ -148,8 +148,8 @@ export class DeviceServer extends SSLServer {
    * {@linkcode DeviceServer.prototype.shutdown}; then the address is free.
    */
   override serveForever(): Promise<void> {
-    this.#served ??= super.serveForever().finally(() => this.#unregister());
-    return this.#served;
+    this.#serving ??= super.serveForever().finally(() => this.#unregister());
+    return this.#serving;
   }
 
   /** Closes the listener and every connection at once. */
@@ -169,18 +169,18 @@ export class DeviceServer extends SSLServer {
   /** Closes the server: {@linkcode DeviceServer.prototype.close}. */
   override async [Symbol.asyncDispose](): Promise<void> {
     await super[Symbol.asyncDispose]();
-    await this.#prepared.catch(() => {});
+    await this.#preparation.catch(() => {});
     await this.#unregister();
   }
 
   /** Ends the subscription to changes of the peers, and removes the record of the address. */
   #unregister(): Promise<void> {
-    this.#unregistered ??= (async () => {
+    this.#unregistration ??= (async () => {
       this.#unsubscribe();
       await this.#withdrawAddress();
       this.#onStop();
     })();
-    return this.#unregistered;
+    return this.#unregistration;
   }
 }
 
@@ -189,9 +189,9 @@ function contextOf({ identity, peers }: DeviceServices) {
 }
 
 /** Wraps an app so that it serves only peers. */
-function forPeers({ peers, trust }: DeviceServices, app: App, given: Logger): AppObject {
+function forPeers({ peers, trust }: DeviceServices, app: App, appLogger: Logger): AppObject {
   const { handle, onConnect } = readApp(app, "app");
-  const logger = makeSafeLogger(given);
+  const logger = makeSafeLogger(appLogger);
   return {
     handle,
     async onConnect(session, sock) {
@@ -203,28 +203,30 @@ function forPeers({ peers, trust }: DeviceServices, app: App, given: Logger): Ap
         return false;
       }
       const identity = identityOf(session, trusted, peers);
-      // The end of trust ends the session even while the app decides.
+      // The end of trust ends the session even during the `onConnect` of the app.
       addIdentity(session, identity);
-      const ofApp = parseConnectResult(onConnect === null ? true : await onConnect(session, sock));
-      if (typeof ofApp === "boolean") return ofApp && identity;
+      const decision = parseConnectResult(
+        onConnect === null ? true : await onConnect(session, sock),
+      );
+      if (typeof decision === "boolean") return decision && identity;
       return {
-        // The name of a peer is the one that the device has for it.
+        // The name of the peer on this device has precedence over that of the app.
         get user() {
           return identity.user;
         },
-        signal: ofApp.signal,
-        // The server asks this alone before the first request.
-        isTrusted: async () => await trusted.confirm() && await isTrustedBy(ofApp),
+        signal: decision.signal,
+        // The server calls only this function before the first request.
+        isTrusted: async () => await trusted.confirm() && await isTrustedBy(decision),
       };
     },
   };
 }
 
-/** The peers of sessions, as they were last read, and the signals that end with their trust. */
+/** The peers of sessions, as they were last read, and the signals of their trust. */
 const sessionPeers = new WeakMap<Session, { peer(): Peer; readonly signal: AbortSignal | null }>();
 
 /** Makes the identity of a peer for its session. */
-function identityOf(session: Session, trusted: Trusted, peers: PeerStore): PeerIdentity {
+function identityOf(session: Session, trusted: TrustedPeer, peers: PeerStore): PeerIdentity {
   const { peer: connected, signal, confirm } = trusted;
   const peer = () => peers.current.find(({ id }) => id === connected.id) ?? connected;
   sessionPeers.set(session, { peer, signal });
@@ -237,26 +239,26 @@ function identityOf(session: Session, trusted: Trusted, peers: PeerStore): PeerI
   };
 }
 
-/** Gives a session that no server has made a peer. For tests of apps. */
+/** Sets the peer of a session without a server, for tests of apps. */
 export function setPeer(session: Session, peer: Peer): void {
   sessionPeers.set(session, { peer: () => peer, signal: null });
   identifyPeer(session, { user: peer.name });
 }
 
-/** Aborted when the peer of a session is forgotten; `null` if the session has no such peer. */
+/** The signal of the trust in the peer of a session; `null` if the session has no such peer. */
 export function trustSignalOf(session: Session): AbortSignal | null {
   return sessionPeers.get(session)?.signal ?? null;
 }
 
 /**
- * Returns the peer of a session of a {@linkcode DeviceServer}: identified by the authority that has
- * signed its certificate, never by a name in it. The peer is returned as last read, even after it
- * was forgotten.
+ * Returns the peer of a session of a {@linkcode DeviceServer}. The peer is identified by the
+ * authority that has signed its certificate, and never by a name in the certificate. It is returned
+ * as last read, even after it was forgotten.
  *
  * @param session A session of a device's server.
  * @throws {TypeError} if the session belongs to another server.
  *
- * @example An app that knows who asks
+ * @example An app that responds with the name of the peer
  * ```ts
  * import type { App } from "@degu/degu";
  * import { peerOf } from "@degu/degu/device";
@@ -266,13 +268,13 @@ export function trustSignalOf(session: Session): AbortSignal | null {
  */
 export function peerOf(session: Session): Peer {
   if (!(session instanceof Session)) throw wrongTypeError("session", "a session", session);
-  const found = sessionPeers.get(session);
-  if (found === undefined) {
+  const sessionPeer = sessionPeers.get(session);
+  if (sessionPeer === undefined) {
     throw wrongArgumentError(
       "session",
       "must be one of a DeviceServer; this one is of another server, or of callApp without a " +
         "session of TempDevices.peerSession()",
     );
   }
-  return found.peer();
+  return sessionPeer.peer();
 }

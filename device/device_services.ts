@@ -1,6 +1,6 @@
 /**
- * What the servers, clients and pairings of a device share, and the end of each way of pairing: the
- * other device is stored, and can connect at once.
+ * The services that the servers, clients and pairings of a device share, and the last step of each
+ * pairing.
  */
 
 import type { SafeLogger } from "../net/logger.ts";
@@ -17,7 +17,7 @@ export interface DeviceServices {
   readonly peers: PeerStore;
   /** The peers that are trusted now. */
   readonly trust: TrustSignals;
-  /** Where its servers listen, in all processes. */
+  /** The addresses of its servers, in all processes. */
   readonly serving: ServingRecords;
   /** The logger; its methods never throw. */
   readonly logger: SafeLogger;
@@ -26,21 +26,21 @@ export interface DeviceServices {
 }
 
 /**
- * The longest wait for servers of other processes: they look at the peers more than twice in a
- * second, and one that is stopped must not hold up a pairing.
+ * The longest wait for servers of other processes. They read the peers more than twice a second,
+ * and one that is stopped must not delay a pairing for longer.
  */
-const KNOWN_MILLISECONDS = 1500;
+const MAX_REFRESH_WAIT_MILLISECONDS = 1500;
 
 /**
- * Stores the other device; then waits, for a limited time, until the servers of all processes that
- * have this directory open know it. So the first request right after a pairing is not refused.
+ * Stores the other device. Then waits, for a limited time, until the servers of all processes with
+ * this directory have read the peers, so that they don't refuse the first request of the new peer.
  */
 export async function storePairing(
   { peers, serving, closing }: DeviceServices,
   pairing: Pairing,
 ): Promise<Peer> {
-  const servers = await serving.watch();
+  const waitForServers = await serving.watch();
   const peer = await peers.record(pairing);
-  await servers(KNOWN_MILLISECONDS, closing);
+  await waitForServers(MAX_REFRESH_WAIT_MILLISECONDS, closing);
   return peer;
 }

@@ -3,7 +3,7 @@
 import { DeguError, type DeguErrorOptions } from "../base.ts";
 
 /**
- * Why two devices were not paired.
+ * The reason why two devices were not paired.
  *
  * - `"NOT_A_LINE"`: the text is not the line of an invitation.
  * - `"GARBLED"`: a part of the line is missing, or was changed on the way.
@@ -56,7 +56,7 @@ export type PairingReason =
   | "line unusable";
 
 /**
- * Two devices were not paired, because of the line or of the other device.
+ * The error of two devices that were not paired, because of the line or of the other device.
  *
  * @example
  * ```ts
@@ -100,7 +100,7 @@ export class PairingError extends DeguError {
 }
 
 /**
- * Why there is no connection to a peer.
+ * The reason why there is no connection to a peer.
  *
  * - `"UNKNOWN"`: this device has no such peer, to connect to or to rename.
  * - `"FORGOTTEN"`: this device has forgotten the peer.
@@ -117,7 +117,7 @@ export type DeviceErrorCode =
   | "CLOSED";
 
 /**
- * A peer can't be reached, or is none any more; or the device was closed.
+ * The error of a peer that is unknown, was forgotten or can't be reached, or of a closed device.
  *
  * @example
  * ```ts

@@ -14,7 +14,7 @@
  * | …     | 1 to 6 addresses, each as the next three rows                                   |
  * | 1     | 4 or 16, the bytes of the IP address                                            |
  * | 4, 16 | the IP address                                                                  |
- * | 4     | the port of TLS, then the plain one                                             |
+ * | 4     | the port for TLS, then the plain one                                            |
  */
 
 import { createHash } from "node:crypto";
@@ -24,22 +24,22 @@ import { checkString } from "../internal/checks.ts";
 import { deviceId } from "./identity/names.ts";
 import { PairingError } from "./errors.ts";
 
-/** Where an inviter listens: an IP address without a scope, the port of TLS and the plain one. */
+/** An address of an inviter: an IP address without a scope, the port for TLS, the plain port. */
 export type LineAddress = readonly [host: string, port: number, plainPort: number];
 
 export interface InvitationLine {
   /** SHA-256 of the public key of the inviter's authority. */
   readonly keyHash: Uint8Array;
   readonly addresses: readonly LineAddress[];
-  /** Proves that a device has the line; valid once. */
+  /** The secret, which proves once that a device has the line. */
   readonly secret: Uint8Array;
-  /** When it expires, by the clock of the inviter. */
+  /** The time at which the invitation expires, by the clock of the inviter. */
   readonly expires: Date;
 }
 
-/** Addresses that a device sends to another: bounds how many that one tries. */
+/** The most addresses that a device sends to another, which tries each of them. */
 export const MAX_ADDRESSES = 6;
-/** Bytes of the secret: 128 bits, against which guessing gains nothing. */
+/** The bytes of the secret. Guessing 128 bits is hopeless. */
 export const SECRET_BYTES = 16;
 
 const PREFIX = "degu:";
@@ -47,43 +47,45 @@ const VERSION = 2;
 const CHECKSUM_BYTES = 4;
 const KEY_HASH_BYTES = 32;
 /**
- * The clocks of two devices may differ; within this time only the inviter decides what has expired.
+ * The largest difference between the clocks of two devices. Up to this time after the expiry only
+ * the inviter decides whether an invitation has expired.
  */
-const EXPIRED_FOR_CERTAIN_MILLISECONDS = 24 * 60 * 60 * 1000;
+const MAX_CLOCK_DIFFERENCE_MILLISECONDS = 24 * 60 * 60 * 1000;
 const MAX_TIME = 8.64e15;
 
-/** Writes a line, whose content was checked before. */
+/** Formats a line. The caller has checked its content. */
 export function encodeLine({ keyHash, addresses, secret, expires }: InvitationLine): string {
   const time = new DataView(new ArrayBuffer(8));
   time.setBigUint64(0, BigInt(expires.getTime()));
-  const rest = Uint8Array.from([
+  const content = Uint8Array.from([
     ...keyHash,
     ...secret,
     ...new Uint8Array(time.buffer),
     ...addresses.flatMap(encodeAddress),
   ]);
-  return PREFIX + encodeBase64Url(Uint8Array.from([VERSION, ...checksum(VERSION, rest), ...rest]));
+  return PREFIX +
+    encodeBase64Url(Uint8Array.from([VERSION, ...checksum(VERSION, content), ...content]));
 }
 
-/** What the line of an invitation says to people: all of it but its secret. */
+/** The public content of an invitation's line: all but its secret. */
 export interface ParsedInvitation {
   /** The id of the device that invites. */
   readonly id: string;
-  /** The {@linkcode Invitation.prototype.addresses}, where a device can join by a number. */
+  /** The {@linkcode Invitation.prototype.addresses}, at which a device can join by a number. */
   readonly addresses: readonly HostAddress[];
-  /** When the invitation expires, by the clock of the device that invites. */
+  /** The time at which the invitation expires, by the clock of the device that invites. */
   readonly expires: Date;
 }
 
 /**
- * Parses the line of an invitation, without joining: to show who invites, or to find out whether a
- * line that is typed or scanned is complete. White space anywhere in the line is ignored.
+ * Parses the line of an invitation, without joining. Use it to show the inviter, or to check whether
+ * a typed or scanned line is complete. White space in the line is ignored.
  *
  * @param line The {@linkcode Invitation.prototype.line | line} of the other device.
  * @throws {TypeError} if the line is not a string.
  * @throws {PairingError} with the code `"NOT_A_LINE"` if it is something else; `"GARBLED"` if a
  * part is missing or was changed; `"OTHER_VERSION"` if another version of Degu has made it;
- * `"EXPIRED"` if it expired more than a day ago. The message quotes nothing of the line.
+ * `"EXPIRED"` if it expired more than a day ago. The message doesn't quote the line.
  *
  * @example
  * ```ts
@@ -103,19 +105,19 @@ export interface ParsedInvitation {
  */
 export function parseInvitation(line: string): ParsedInvitation {
   const { keyHash, addresses, expires } = decodeLine(line);
-  const listening = addresses.map(([host, , plain]) => Object.freeze([host, plain] as const));
+  const plainAddresses = addresses.map(([host, , port]) => Object.freeze([host, port] as const));
   return Object.freeze({
     id: deviceId(keyHash),
-    addresses: Object.freeze(listening),
+    addresses: Object.freeze(plainAddresses),
     expires,
   });
 }
 
 /**
- * Reads a line. White space anywhere in it is ignored.
+ * Parses a line. White space in the line is ignored.
  *
- * @throws {PairingError} if it is not a line, was changed on the way, is of another version, or
- * expired more than a day ago. The message says which, and quotes nothing of the line.
+ * @throws {PairingError} if the text is not a line, was changed on the way, has another version, or
+ * expired more than a day ago. The message says which, and doesn't quote the line.
  */
 export function decodeLine(line: string): InvitationLine {
   checkString("line", line);
@@ -129,9 +131,10 @@ export function decodeLine(line: string): InvitationLine {
   const bytes = decodeBase64Url(text.slice(PREFIX.length));
   if (bytes === null) throw garbledLineError();
   const [version = 0] = bytes;
-  const rest = bytes.subarray(1 + CHECKSUM_BYTES);
+  const content = bytes.subarray(1 + CHECKSUM_BYTES);
   // The checksum has the same position, and covers the same bytes, in every version.
-  if (!isIntact(bytes, version, rest)) throw garbledLineError();
+  const isIntact = checksum(version, content).every((byte, index) => byte === bytes[1 + index]);
+  if (!isIntact) throw garbledLineError();
   if (version !== VERSION) {
     throw new PairingError(
       "OTHER_VERSION",
@@ -139,58 +142,55 @@ export function decodeLine(line: string): InvitationLine {
         "version of Degu on both devices",
     );
   }
-  const read = readContent(rest);
-  if (Date.now() - read.expires.getTime() > EXPIRED_FOR_CERTAIN_MILLISECONDS) {
+  const parsed = readContent(content);
+  if (Date.now() - parsed.expires.getTime() > MAX_CLOCK_DIFFERENCE_MILLISECONDS) {
     throw new PairingError(
       "EXPIRED",
-      `line: it expired at ${read.expires.toISOString()}: make a new invitation; if that time is in the ` +
+      `line: it expired at ${parsed.expires.toISOString()}: make a new invitation; if that time is in the ` +
         "future, the clock of this device is wrong",
     );
   }
-  return read;
+  return parsed;
 }
 
 function garbledLineError(): PairingError {
-  const why = "a part is missing or was changed on the way; copy the whole line again";
-  const problem = `the line is garbled: ${why}`;
-  return new PairingError("GARBLED", `line: it is garbled: ${why}`, { problem });
+  const details = "a part is missing or was changed on the way; copy the whole line again";
+  const problem = `the line is garbled: ${details}`;
+  return new PairingError("GARBLED", `line: it is garbled: ${details}`, { problem });
 }
 
-function isIntact(bytes: Uint8Array, version: number, rest: Uint8Array): boolean {
-  return checksum(version, rest).every((byte, index) => byte === bytes[1 + index]);
-}
-
-/** The checksum finds accidental changes, and is no protection against deliberate ones. */
-function checksum(version: number, rest: Uint8Array): Uint8Array {
+/** Computes the checksum, which finds accidental changes, but not deliberate ones. */
+function checksum(version: number, content: Uint8Array): Uint8Array {
   const hash = createHash("sha256");
-  return hash.update(Uint8Array.of(version)).update(rest).digest().subarray(0, CHECKSUM_BYTES);
+  return hash.update(Uint8Array.of(version)).update(content).digest().subarray(0, CHECKSUM_BYTES);
 }
 
-/** Reads what follows the version and the checksum. */
-function readContent(rest: Uint8Array): InvitationLine {
-  let at = 0;
-  const take = (count: number) => {
-    const taken = rest.slice(at, at += count);
-    if (taken.length < count) throw garbledLineError();
-    return taken;
+/** Reads the bytes after the version and the checksum. */
+function readContent(content: Uint8Array): InvitationLine {
+  let position = 0;
+  const readBytes = (count: number) => {
+    const bytes = content.slice(position, position += count);
+    if (bytes.length < count) throw garbledLineError();
+    return bytes;
   };
-  const uint = (count: number) => take(count).reduce((value, byte) => value * 256 + byte, 0);
-  const within = (value: number, least: number, most: number) => {
-    if (value >= least && value <= most) return value;
+  const readUint = (count: number) =>
+    readBytes(count).reduce((value, byte) => value * 256 + byte, 0);
+  const checkRange = (value: number, min: number, max: number) => {
+    if (value >= min && value <= max) return value;
     throw garbledLineError();
   };
-  const keyHash = take(KEY_HASH_BYTES);
-  const secret = take(SECRET_BYTES);
-  const expires = new Date(within(uint(8), 0, MAX_TIME));
-  const port = () => within(uint(2), 1, 65535);
+  const keyHash = readBytes(KEY_HASH_BYTES);
+  const secret = readBytes(SECRET_BYTES);
+  const expires = new Date(checkRange(readUint(8), 0, MAX_TIME));
+  const readPort = () => checkRange(readUint(2), 1, 65535);
   const addresses: LineAddress[] = [];
-  while (at < rest.length) {
-    const bytes = uint(1);
-    if (bytes !== 4 && bytes !== 16) throw garbledLineError();
-    const host = formatIPAddress(take(bytes))!;
-    addresses.push(Object.freeze([host, port(), port()] as const));
+  while (position < content.length) {
+    const length = readUint(1);
+    if (length !== 4 && length !== 16) throw garbledLineError();
+    const host = formatIPAddress(readBytes(length))!;
+    addresses.push(Object.freeze([host, readPort(), readPort()] as const));
   }
-  within(addresses.length, 1, MAX_ADDRESSES);
+  checkRange(addresses.length, 1, MAX_ADDRESSES);
   return { keyHash, addresses, secret, expires };
 }
 
@@ -199,12 +199,12 @@ function encodeAddress([host, ...ports]: LineAddress): number[] {
   return [bytes.length, ...bytes, ...ports.flatMap((port) => [port >> 8, port & 0xff])];
 }
 
-/** The host of an address as it is in a line: a canonical IP address without a scope. */
+/** Formats the host of an address for a line: as a canonical IP address without a scope. */
 export function lineHost(address: Address): string {
   return parseHost((address as HostAddress)[0])!.text;
 }
 
-/** The address beside another one, for what listens at two: with the next port, or any free one. */
+/** Makes an address with the next port, or with any free port if the port is 0. */
 export function withNextPort(address: HostAddress | ScopedAddress): HostAddress | ScopedAddress {
   const [, port] = address;
   return withPort(address, port === 0 ? 0 : port + 1);
@@ -214,9 +214,7 @@ export function encodeBase64Url(bytes: Uint8Array): string {
   return bytes.toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
-/**
- * Reads the texts that {@linkcode encodeBase64Url} writes; `null` for anything else, of any type.
- */
+/** Decodes the texts of {@linkcode encodeBase64Url}; `null` for any other value, of any type. */
 export function decodeBase64Url(text: unknown): Uint8Array | null {
   try {
     const bytes = Uint8Array.fromBase64(text as string, { alphabet: "base64url" });

@@ -1,4 +1,4 @@
-/** The addresses that two devices exchange: where each can be reached once they are paired. */
+/** The addresses that two devices exchange for their connections after the pairing. */
 
 import {
   type Address,
@@ -19,30 +19,30 @@ import { MAX_ADDRESSES } from "./invitation_line.ts";
  * which servers of the device listen when it is called.
  */
 export function addressFinder(
-  { serving: records, logger }: Pick<DeviceServices, "serving" | "logger">,
+  { serving: servingRecords, logger }: Pick<DeviceServices, "serving" | "logger">,
   serving: readonly Address[] | undefined,
 ): () => Promise<HostAddress[]> {
   if (serving !== undefined) {
-    const given = checkAddresses("serving", serving, (address) => {
+    const addresses = checkAddresses("serving", serving, (address) => {
       const checked = checkAddress(address, "client");
-      if (isWildcard(checked) || isHost(hostAsSent(checked) ?? "")) return checked;
+      if (isWildcard(checked) || isReachableHost(canonicalHost(checked) ?? "")) return checked;
       throw notAllowedError(
         "address",
         "must be an IP address or a DNS name with a port, at which another machine can reach this " +
           `one; got ${addressText(checked)}`,
       );
     });
-    if (given.length > MAX_ADDRESSES) {
+    if (addresses.length > MAX_ADDRESSES) {
       throw notAllowedError(
         "serving",
-        `must be at most ${MAX_ADDRESSES} addresses; got ${given.length}`,
+        `must be at most ${MAX_ADDRESSES} addresses; got ${addresses.length}`,
       );
     }
-    const sent = addressesToSend(given);
+    const sent = addressesToSend(addresses);
     return () => Promise.resolve(sent);
   }
   return async () => {
-    const addresses = await records.addresses();
+    const addresses = await servingRecords.addresses();
     try {
       return addressesToSend(addresses);
     } catch (error) {
@@ -77,15 +77,14 @@ export function checkListen(listen: readonly Address[]): readonly (HostAddress |
 }
 
 /**
- * The addresses as they are sent: only those that another machine can use, link-local ones without
- * their scope, which has a meaning on this machine only. Needs `--allow-sys=networkInterfaces` for
- * wildcards.
+ * Selects the addresses that another machine can use. Link-local ones lose their scope, which has a
+ * meaning on this machine only. Needs `--allow-sys=networkInterfaces` for wildcards.
  */
 export function addressesToSend(addresses: readonly Address[]): HostAddress[] {
   const sent = new Map<string, HostAddress>();
   for (const address of withoutWildcards(addresses)) {
-    const host = hostAsSent(address);
-    if (host === null || !isHost(host) || sent.size === MAX_ADDRESSES) continue;
+    const host = canonicalHost(address);
+    if (host === null || !isReachableHost(host) || sent.size === MAX_ADDRESSES) continue;
     const port = Number(address[1]);
     sent.set(`${host} ${port}`, [host, port]);
   }
@@ -106,13 +105,13 @@ export function readAddresses(value: unknown): HostAddress[] {
   return value.map((item) => {
     const [host, port] = Array.isArray(item) && item.length === 2 ? item : [];
     const isPort = Number.isInteger(port) && port >= 1 && port <= 65535;
-    if (typeof host === "string" && isPort && isHost(host)) return [host, port];
+    if (typeof host === "string" && isPort && isReachableHost(host)) return [host, port];
     throw new RangeError("one of its addresses is not an IP address or a DNS name with a port");
   });
 }
 
-/** The host of an address in the one form that is sent; `null` for a Unix socket. */
-function hostAsSent(address: Address): string | null {
+/** Formats the host of an address to send, in its canonical form; `null` for a Unix socket. */
+function canonicalHost(address: Address): string | null {
   if (isUnixAddress(address)) return null;
   const [host] = address;
   const parsed = parseHost(host);
@@ -120,10 +119,10 @@ function hostAsSent(address: Address): string | null {
 }
 
 /**
- * True for a DNS name, or the canonical form of an IP address that is neither multicast nor a
- * wildcard.
+ * Whether a host is a DNS name, or the canonical form of an IP address that is neither multicast nor
+ * a wildcard.
  */
-function isHost(host: string): boolean {
+function isReachableHost(host: string): boolean {
   const parsed = parseHost(host);
   if (parsed === null) return false;
   // The name `unix` is refused: addresses are stored as text, where `unix:` begins the path of a
@@ -134,32 +133,31 @@ function isHost(host: string): boolean {
 }
 
 /**
- * The addresses of another device as they are stored: link-local ones with the scope of the
- * interface that the pairing used. The scope is in `remote`, or is looked for with
- * `--allow-sys=networkInterfaces`. What can't be used is left out: link-local addresses without a
- * scope, and those that mean this machine here, unless the other device is on this machine.
+ * Selects the addresses of another device to store. Link-local ones get the scope of the interface
+ * that the pairing used, which is in `remote`, or is found with `--allow-sys=networkInterfaces`.
+ * Omits link-local addresses without a scope and, unless the other device is on this machine,
+ * loopback addresses.
  */
 export function addressesToStore(
-  given: readonly HostAddress[],
+  received: readonly HostAddress[],
   remote: Address | null,
   { localAddr, remoteAddr }: Socket,
 ): Address[] {
-  const [hostname, other] = [localAddr, remoteAddr].map((each) =>
-    (each as Deno.NetAddr | undefined)?.hostname
+  const [localHost, remoteHost] = [localAddr, remoteAddr].map((address) =>
+    (address as Deno.NetAddr | undefined)?.hostname
   );
-  const isHere = hostname !== undefined &&
-    (hostname === other || isThisMachine(hostname));
-  const addresses = given.filter(([host]) => isHere || !isThisMachine(host));
+  const isSameMachine = localHost !== undefined &&
+    (localHost === remoteHost || isLoopback(localHost));
+  const addresses = received.filter(([host]) => isSameMachine || !isLoopback(host));
   if (!addresses.some(([host]) => isLinkLocal(host))) return addresses;
-  const scope = scopeOf(remote) ?? (hostname === undefined ? null : scopeOfOwn(hostname));
+  const scope = scopeOf(remote) ?? (localHost === undefined ? null : findScope(localHost));
   return addresses.flatMap(([host, port]): Address[] => {
     if (!isLinkLocal(host)) return [[host, port]];
     return scope === null ? [] : [[host, port, 0, scope]];
   });
 }
 
-/** Whether a host means whatever machine connects to it. */
-function isThisMachine(host: string): boolean {
+function isLoopback(host: string): boolean {
   return parseHost(host)?.reach === "loopback";
 }
 
@@ -172,10 +170,10 @@ function scopeOf(address: Address | null): number | null {
 }
 
 /**
- * The number of the interface with this address; `null` if no interface has it, several have it,
- * the interface has no link-local address, or they may not be listed.
+ * Finds the number of the interface with a local address; `null` if no interface or several have
+ * the address, if the interface has no link-local address, or without the permission.
  */
-function scopeOfOwn(host: string): number | null {
+function findScope(host: string): number | null {
   let interfaces: Deno.NetworkInterfaceInfo[];
   try {
     interfaces = Deno.networkInterfaces();
@@ -183,16 +181,16 @@ function scopeOfOwn(host: string): number | null {
     if (error instanceof Deno.errors.NotCapable) return null;
     throw error;
   }
-  const wanted = parseHost(withoutMapping(host))?.text;
-  const holders = interfaces.filter(({ address }) => parseHost(address)?.text === wanted);
-  const [name, ...others] = new Set(holders.map(({ name }) => name));
-  if (name === undefined || others.length > 0) return null;
-  const [scope = null] = linkLocalScopes(interfaces.filter((each) => each.name === name));
+  const text = parseHost(withoutMapping(host))?.text;
+  const holders = interfaces.filter(({ address }) => parseHost(address)?.text === text);
+  const names = new Set(holders.map(({ name }) => name));
+  if (names.size !== 1) return null;
+  const [scope = null] = linkLocalScopes(interfaces.filter(({ name }) => names.has(name)));
   return scope;
 }
 
-/** The kinds of addresses, the most useful to a peer first. */
-const ADDRESS_KINDS: readonly ((own: Deno.NetworkInterfaceInfo) => boolean)[] = [
+/** Predicates of the kinds of addresses, the most useful kind to a peer first. */
+const ADDRESS_KINDS: readonly ((entry: Deno.NetworkInterfaceInfo) => boolean)[] = [
   ({ family, address }) => family === "IPv4" && parseHost(address)?.reach !== "link",
   ({ family, address }) => family === "IPv6" && !isLinkLocal(address),
   ({ family }) => family === "IPv6",
@@ -200,21 +198,24 @@ const ADDRESS_KINDS: readonly ((own: Deno.NetworkInterfaceInfo) => boolean)[] = 
 ];
 
 /**
- * The addresses of this machine that a peer can use, with the port 0: the loopback ones only if
- * there are no others. The most useful are first, and one of each interface is before the second of
- * any, so that the first few are a good choice. Needs `--allow-sys=networkInterfaces`.
+ * Lists the addresses of this machine that a peer can use, with the port 0. Loopback addresses are
+ * listed only if there are no others. The most useful addresses are first, and one of each interface
+ * precedes the second of any, so that the first few are a good choice. Needs
+ * `--allow-sys=networkInterfaces`.
  */
 export function ownAddresses(): (HostAddress | ScopedAddress)[] {
   const interfaces = Deno.networkInterfaces();
-  const outward = interfaces.filter(({ address }) => !isThisMachine(address));
-  const usable = outward.length > 0 ? outward : interfaces;
-  const ranked = [...Map.groupBy(usable, ({ name }) => name).values()].flatMap((ofOne) => {
-    return ofOne.map((own) => ({ own, kind: ADDRESS_KINDS.findIndex((isOfKind) => isOfKind(own)) }))
+  const external = interfaces.filter(({ address }) => !isLoopback(address));
+  const usable = external.length > 0 ? external : interfaces;
+  const entriesByInterface = Map.groupBy(usable, ({ name }) => name);
+  const ranked = [...entriesByInterface.values()].flatMap((entries) =>
+    entries
+      .map((entry) => ({ entry, kind: ADDRESS_KINDS.findIndex((isOfKind) => isOfKind(entry)) }))
       .sort((a, b) => a.kind - b.kind)
-      .map(({ own, kind }, rank) => ({ own, kind, rank }));
-  });
+      .map(({ entry, kind }, rank) => ({ entry, kind, rank }))
+  );
   ranked.sort((a, b) => a.rank - b.rank || a.kind - b.kind);
-  return ranked.map(({ own: { address, scopeid } }) =>
+  return ranked.map(({ entry: { address, scopeid } }) =>
     isLinkLocal(address) ? [address, 0, 0, scopeid ?? 0] : [address, 0]
   );
 }
@@ -227,9 +228,9 @@ export function withoutWildcards(addresses: readonly Address[]): Address[] {
   return addresses.flatMap((address) => {
     if (!isWildcard(address)) return [address];
     const [host, port] = address as HostAddress;
-    // `::` accepts IPv4, too.
-    const reached = ownAddresses().filter(([own]) => isIPv6(host) || !isIPv6(own));
-    return reached.map((own) => withPort(own, port));
+    // `::` also accepts IPv4.
+    const reachable = ownAddresses().filter(([ownHost]) => isIPv6(host) || !isIPv6(ownHost));
+    return reachable.map((ownAddress) => withPort(ownAddress, port));
   });
 }
 
@@ -245,8 +246,8 @@ function isWildcard(address: Address): boolean {
 }
 
 /**
- * The numbers of the interfaces with a link-local IPv6 address, on which link-local peers can be.
- * Needs `--allow-sys=networkInterfaces`.
+ * Lists the numbers of the interfaces with a link-local IPv6 address. Needs
+ * `--allow-sys=networkInterfaces`.
  */
 export function linkLocalScopes(
   interfaces: readonly Deno.NetworkInterfaceInfo[] = Deno.networkInterfaces(),

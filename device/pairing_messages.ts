@@ -1,6 +1,6 @@
 /**
- * The messages of pairing, JSON in the bodies of requests and responses, with the commitment and
- * the number that are computed from them.
+ * The messages of pairing, which are JSON in the bodies of requests and responses, and the
+ * commitment and the number that are computed from them.
  */
 
 import { createHash } from "node:crypto";
@@ -10,9 +10,9 @@ import { isDeviceName } from "./identity/names.ts";
 import { decodeBase64Url, encodeBase64Url, SECRET_BYTES } from "./invitation_line.ts";
 import { readAddresses } from "./pairing_addresses.ts";
 
-/** The protocol's ALPN name (RFC 7301), so that no other protocol is mistaken for it. */
+/** The ALPN name of the protocol (RFC 7301), which distinguishes it from other protocols. */
 export const PAIRING_PROTOCOL = "degu-pair/2";
-// At the port of TLS.
+// At the port for TLS.
 export const SECRET_URI = "/secret";
 export const VALUE_URI = "/value";
 export const CONFIRMED_URI = "/confirmed";
@@ -20,40 +20,40 @@ export const CONFIRMED_URI = "/confirmed";
 export const AUTHORITY_URI = "/authority";
 export const COMMITMENT_URI = "/commitment";
 export const RANDOM_URI = "/random";
-/** The most bytes of a request or an answer: a stranger can't make a device hold more. */
+/** The most bytes of a message, which limits the memory that a stranger can use up. */
 export const MAX_MESSAGE_BYTES = 16384;
 
 /** The fields of all messages; bytes are sent as base64url. */
 interface Fields {
   readonly secret: Uint8Array;
-  /** The random value of the answer, which the second request must carry. */
+  /** The random value of the first response, which the second request must contain. */
   readonly value: Uint8Array;
-  /** The commitment to the joiner's random value, made before the inviter's value is known. */
+  /** The commitment to the joiner's random value, made before the joiner gets the inviter's. */
   readonly commitment: Uint8Array;
-  /** A value that the number depends on. */
+  /** A random value on which the number depends. */
   readonly random: Uint8Array;
   /** The certificate of the sender's authority, in DER. */
   readonly authority: Uint8Array;
   readonly name: string;
-  /** Where that device can be reached later. */
+  /** The addresses of that device for later connections. */
   readonly addresses: readonly HostAddress[];
-  /** The port of TLS on the same host. */
+  /** The port for TLS on the same host. */
   readonly port: number;
-  /** Why a commitment is refused. */
+  /** The reason why the inviter refuses a commitment. */
   readonly reason: "self" | "busy" | "closed";
 }
 
-/** The fields of the first request, from the device that joins. */
+/** The fields of the first request by a line, and of its response. */
 export const INTRODUCTION = ["secret", "authority", "name", "addresses"] as const;
 export const ANSWER = ["value", "name", "addresses"] as const;
-/** The field of the second request. */
+/** The field of the second request by a line. */
 export const PROOF = ["value"] as const;
-/** The fields of the request for a number, of its response, and of the response that refuses it. */
+/** The fields of the first request by a number, of its response, and of its refusal. */
 export const COMMITMENT = ["authority", "name", "addresses", "commitment"] as const;
 export const OFFER = ["authority", "name", "addresses", "random", "port"] as const;
 export const REFUSAL = ["reason"] as const;
-/** The field with which the joiner reveals its random value. */
-export const REVEALED = ["random"] as const;
+/** The field of the request that opens the commitment. */
+export const OPENING = ["random"] as const;
 
 export type Message<Names extends readonly (keyof Fields)[]> = Pick<Fields, Names[number]>;
 
@@ -94,14 +94,14 @@ export function encodeMessage(message: Partial<Fields>): Uint8Array {
 /**
  * Reads a message.
  *
- * @param wanted The names of the fields that are read.
- * @param all Those of all fields that it must have, if only some are read.
- * @throws {RangeError} if it is not valid; the message quotes nothing of it.
+ * @param names The names of the fields to read.
+ * @param requiredNames The names of all fields of the message, if only some are read.
+ * @throws {RangeError} if the message is not valid. The error doesn't quote the message.
  */
 export function decodeMessage<Names extends readonly (keyof Fields)[]>(
   bytes: Uint8Array,
-  wanted: Names,
-  all: readonly (keyof Fields)[] = wanted,
+  names: Names,
+  requiredNames: readonly (keyof Fields)[] = names,
 ): Message<Names> {
   let fields;
   try {
@@ -112,14 +112,14 @@ export function decodeMessage<Names extends readonly (keyof Fields)[]>(
   if (typeof fields !== "object" || fields === null || Array.isArray(fields)) {
     throw new RangeError("it is not an object");
   }
-  if (Object.keys(fields).toSorted().join() !== all.toSorted().join()) {
-    throw new RangeError(`it must have the fields ${all.join(", ")} and no others`);
+  if (Object.keys(fields).toSorted().join() !== requiredNames.toSorted().join()) {
+    throw new RangeError(`it must have the fields ${requiredNames.join(", ")} and no others`);
   }
-  const read = wanted.map((name) => [name, READERS[name](fields[name])]);
-  return Object.fromEntries(read);
+  const entries = names.map((name) => [name, READERS[name](fields[name])]);
+  return Object.fromEntries(entries);
 }
 
-/** Reads the message in a request; `null` if it can't have one. */
+/** Reads the message of a request; `null` if the request has none, or one that is too long. */
 export async function readMessage({ method, body, headers }: Request): Promise<Uint8Array | null> {
   if (method !== "POST" || body === null) return null;
   return Number(headers["content-length"]) <= MAX_MESSAGE_BYTES ? await body.bytes() : null;
@@ -145,7 +145,7 @@ function readBytes(field: unknown, length: number): Uint8Array {
   return bytes;
 }
 
-/** Bytes of a random value of a number, and of SHA-256. */
+/** The bytes of SHA-256, and of each random value on which a number depends. */
 export const HASH_BYTES = 32;
 
 function sha256(...parts: readonly (string | Uint8Array)[]): Uint8Array {
@@ -154,18 +154,18 @@ function sha256(...parts: readonly (string | Uint8Array)[]): Uint8Array {
   return hash.digest();
 }
 
-/** The joiner is bound by it to its authority, in DER, and to its random value. */
+/** Computes the commitment of a joiner to its authority, in DER, and to its random value. */
 export function commitmentTo(authority: Uint8Array, random: Uint8Array): Uint8Array {
   return sha256("degu-pair commitment 2", authority, random);
 }
 
 /**
- * The number that two people compare, 6 digits. The bodies are hashed as they were sent. The last
- * message is not, since other white space in it would be a choice that is made when all else is
- * known.
+ * Computes the number of 6 digits that two people compare. The bodies are hashed as they were sent.
+ * Of the last message only the random value is hashed: its sender knows all other parts of the
+ * number, and could choose the number by other white space in the message.
  */
 export function numberOf(request: Uint8Array, response: Uint8Array, random: Uint8Array): string {
   const hash = sha256("degu-pair number 2", sha256(request), sha256(response), random);
-  const first = new DataView(hash.buffer, hash.byteOffset).getBigUint64(0);
-  return String(first % 1_000_000n).padStart(6, "0");
+  const integer = new DataView(hash.buffer, hash.byteOffset).getBigUint64(0);
+  return String(integer % 1_000_000n).padStart(6, "0");
 }

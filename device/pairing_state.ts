@@ -29,8 +29,8 @@
 import { invalidTransitionError, type Transitions } from "../net/connection_states.ts";
 
 /**
- * The most numbers of one invitation, and of one `degu pair`, that are not confirmed: each gives
- * whoever stands between two devices one chance in a million.
+ * The most numbers of one invitation, and of one `degu pair`, that are not confirmed. Each gives a
+ * stranger between the two devices one chance in a million.
  */
 export const MAX_TRIES = 5;
 

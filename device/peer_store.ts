@@ -1,4 +1,4 @@
-/** The peers of a device, on disk: one file for each. */
+/** The peers of a device on the disk, in one file for each. */
 
 import { join } from "../internal/disk/paths.ts";
 import {
@@ -21,7 +21,7 @@ import { plainMessageOf } from "../net/error_text.ts";
 import { isOtherVersion, StateDirectory } from "./device_directory.ts";
 import { DeviceError, PairingError } from "./errors.ts";
 
-/** A device that this one is paired with, as it was last read. */
+/** A device that is paired with this one, as last read. */
 export interface Peer {
   /**
    * SHA-256 of the public key of the peer's authority, in base32: 52 characters. The id does not
@@ -30,50 +30,51 @@ export interface Peer {
   readonly id: string;
   /** The name on this device; unique among the peers, ignoring case. */
   readonly name: string;
-  /** Where it can be reached, as far as that is known. */
+  /** The known addresses of the peer. */
   readonly addresses: readonly Address[];
-  /** When the two were last paired. */
+  /** The time of the last pairing of the two devices. */
   readonly pairedAt: Date;
   /** The certificate of the peer's authority, as PEM text. */
   readonly ca: string;
 }
 
-/** A peer with the number of its addresses, the last ones, that were found after the pairing. */
+/** A peer with the number of addresses that were found after the pairing, which are the last. */
 type StoredPeer = Peer & { readonly found?: number };
 
 /** The result of a pairing. */
 export interface Pairing {
   /** The authority of the other device. */
   readonly authority: DeviceAuthority;
-  /** The other device's own name, which its message was checked for. */
+  /** The name that the other device has for itself, which was checked with its message. */
   readonly receivedName: string;
-  /** The name that the user of this device chose. */
+  /** The name of the peer that the user of this device has chosen. */
   readonly peerName?: string | undefined;
-  /** The addresses that it announced. */
+  /** The addresses that the other device has announced. */
   readonly addresses: readonly Address[];
 }
 
-/** Twice in the second within which a change by another process must be noticed. */
-const CHECK_MILLISECONDS = 400;
+/** The peers are read more than twice a second, since changes must be noticed within a second. */
+const REFRESH_INTERVAL_MILLISECONDS = 400;
 
 /** The most addresses of a peer that were found after the pairing. */
 const MAX_FOUND_ADDRESSES = 4;
+
 /** The peers of a device. Several processes may have the same store open. */
 export class PeerStore {
   readonly #files: StateDirectory;
   readonly #logger: Logger;
   readonly #user: number | null = Deno.uid();
   readonly #listeners = new Set<() => void>();
-  /** The peers by file name: files seldom change, and an unchanged text is the same peer. */
-  readonly #lastRead = new Map<string, { readonly text: string; readonly peer: Peer }>();
-  /** The problems of files that can't be used, by file name, so that each is logged once. */
+  /** The peers by file name. While the text of a file is unchanged, its peer is the same object. */
+  readonly #peerCache = new Map<string, { readonly text: string; readonly peer: Peer }>();
+  /** The problems of files that can't be used, by file name. Each is logged once. */
   readonly #problems = new Map<string, FileProblem>();
   #current: readonly Peer[] = [];
   #reading: Promise<void> = Promise.resolve();
-  /** Settles once every look at the file of a single peer is over. */
+  /** Settles once all reads of the file of a single peer have ended. */
   #lookups: Promise<unknown> = Promise.resolve();
-  #next: Promise<void> | null = null;
-  #unread: string | null = null;
+  #nextReading: Promise<void> | null = null;
+  #loggedReadError: string | null = null;
 
   /** Opens the store in the directory of a device, which has `peers` and a file to lock. */
   constructor(dir: string, logger: Logger) {
@@ -91,48 +92,47 @@ export class PeerStore {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Reads the peers again; when it resolves, all changes before the call are included. */
+  /** Reads the peers again. Resolves once all changes before the call are noticed. */
   refresh(): Promise<void> {
     // The pending read may have missed the change.
-    this.#next ??= this.#reading.then(() => {
-      this.#next = null;
+    this.#nextReading ??= this.#reading.then(() => {
+      this.#nextReading = null;
       const reading = this.#readAll().then((peers) => this.#publish(peers));
       this.#reading = reading.catch(() => {});
       return reading;
     });
-    return this.#next;
+    return this.#nextReading;
   }
 
-  /** Refreshes, and never rejects: false if the peers can't be read, which is logged once. */
+  /** Refreshes without a rejection: false if the peers can't be read, which is logged once. */
   async tryRefresh(): Promise<boolean> {
     try {
       await this.refresh();
-      this.#unread = null;
+      this.#loggedReadError = null;
       return true;
     } catch (error) {
       const problem = String(error);
-      if (problem !== this.#unread) this.#logger.error(`the peers can't be read: ${problem}`);
-      this.#unread = problem;
+      if (problem !== this.#loggedReadError) {
+        this.#logger.error(`the peers can't be read: ${problem}`);
+      }
+      this.#loggedReadError = problem;
       return false;
     }
   }
 
-  /**
-   * Notices the changes of other processes, until the watch is disposed of; then no read is going
-   * on.
-   */
+  /** Notices the changes of other processes, until the watch and its last read have ended. */
   watch(): AsyncDisposable {
-    let checking: Promise<unknown> | null = null;
+    let refreshing: Promise<unknown> | null = null;
     const interval = startInterval(() => {
-      checking ??= this.tryRefresh().finally(() => checking = null);
-    }, CHECK_MILLISECONDS);
+      refreshing ??= this.tryRefresh().finally(() => refreshing = null);
+    }, REFRESH_INTERVAL_MILLISECONDS);
     return {
       [Symbol.asyncDispose]: async () => {
         clearInterval(interval);
-        await checking;
-        // A session that has just begun may be looking for its peer.
+        await refreshing;
+        // A session that has just begun may be reading the file of its peer.
         await this.#lookups;
-        while (this.#next !== null) await this.#next.catch(() => {});
+        while (this.#nextReading !== null) await this.#nextReading.catch(() => {});
         await this.#reading;
       },
     };
@@ -147,7 +147,7 @@ export class PeerStore {
       try {
         listener();
       } catch (error) {
-        // The other listeners must still be called.
+        // Call the other listeners.
         this.#logger.error(`a change of the peers could not be processed: ${error}`);
       }
     }
@@ -158,69 +158,66 @@ export class PeerStore {
     return [...this.#current];
   }
 
-  /** The peer with this id, or else with this name, as now on the disk; `null` for none. */
+  /** Reads the peer with this id, or else with this name, from the disk; `null` for none. */
   async find(nameOrId: string): Promise<Peer | null> {
     checkString("peer", nameOrId);
-    const id = await this.idOf(nameOrId);
+    const id = await this.findId(nameOrId);
     return id === null ? null : await this.read(id);
   }
 
   /**
-   * The peer, given as an object, a name or an id, as now on the disk.
+   * Reads a peer, by its object, name or id, from the disk.
    *
-   * @throws {DeviceError} if there is none that can be used.
+   * @throws {DeviceError} if there is no peer that can be used.
    */
   async findOrFail(peer: Peer | string): Promise<Peer> {
-    const id = await this.idOf(peer);
-    const known = id === null ? null : await this.read(id);
-    if (known === null) throw unknownPeerError(peer);
-    return known;
+    const id = await this.findId(peer);
+    const storedPeer = id === null ? null : await this.read(id);
+    if (storedPeer === null) throw unknownPeerError(peer);
+    return storedPeer;
   }
 
-  /** The peer with this id, from its file; `null` if there is none that can be used. */
+  /** Reads the file of the peer with this id; `null` if there is none that can be used. */
   read(id: string): Promise<Peer | null> {
     const lookup = this.#readFile(peerFileName(id), id);
-    const earlier = this.#lookups;
-    this.#lookups = lookup.then(() => earlier, () => earlier);
+    const previous = this.#lookups;
+    this.#lookups = lookup.then(() => previous, () => previous);
     return lookup;
   }
 
-  /** The id of a peer, given as an object, a name or an id; `null` for an unknown name. */
-  async idOf(peer: Peer | string): Promise<string | null> {
+  /** Finds the id of a peer by its object, name or id; `null` for an unknown name. */
+  async findId(peer: Peer | string): Promise<string | null> {
     const id: unknown = typeof peer === "string" ? peer : peer?.id;
     if (typeof id !== "string") throw wrongTypeError("peer", "a peer, a name or an id", peer);
     if (isDeviceId(id)) return id;
     if (typeof peer !== "string") return null;
-    const all = [...await this.list(), ...this.#ofOtherVersions()];
-    return all.find(({ name }) => nameKey(name) === nameKey(peer))?.id ?? null;
+    const peers = [...await this.list(), ...this.#peersOfOtherVersions()];
+    return peers.find(({ name }) => nameKey(name) === nameKey(peer))?.id ?? null;
   }
 
   /** The peers whose files have another version: they keep their names. */
-  #ofOtherVersions(): Pick<Peer, "id" | "name">[] {
+  #peersOfOtherVersions(): Pick<Peer, "id" | "name">[] {
     return [...this.#problems.values()].flatMap(({ peer }) => peer ?? []);
   }
 
-  /**
-   * Checks that a name is free for the peer with this id, which may already have it, or for a new
-   * peer.
-   */
+  /** Checks that a name is free, for the peer with this id or for a new one. */
   async checkFree(peerName: string, id?: string): Promise<void> {
     const peers = await this.#readAll();
-    checkPeerName("peerName", peerName, [...peers, ...this.#ofOtherVersions()], id);
+    checkPeerName("peerName", peerName, [...peers, ...this.#peersOfOtherVersions()], id);
   }
 
   /**
-   * Stores a pairing: a new entry, or the renewed entry of the same device, with its certificate,
-   * the time and its addresses. A renewed entry keeps its name, unless `peerName` is given.
+   * Stores the result of a pairing as a new peer. If the device is a peer already, replaces its
+   * certificate, time and addresses, and keeps its name unless there is a `peerName`.
    */
   async record({ authority, receivedName, peerName, addresses }: Pairing): Promise<Peer> {
     const { id } = authority;
     return await this.#change(async (peers) => {
-      const known = peers.find((peer) => peer.id === id);
-      const others = [...peers, ...this.#ofOtherVersions()].filter((peer) => peer.id !== id);
+      const storedPeer = peers.find((peer) => peer.id === id);
+      const others = [...peers, ...this.#peersOfOtherVersions()].filter((peer) => peer.id !== id);
       if (peerName !== undefined) checkPeerName("peerName", peerName, others);
-      const taken = new Set(others.map(({ name }) => nameKey(name)));
-      const name = peerName ?? known?.name ?? freeName(receivedName, taken);
+      const takenNames = new Set(others.map(({ name }) => nameKey(name)));
+      const name = peerName ?? storedPeer?.name ?? freeName(receivedName, takenNames);
       const peer = makePeer(authority, name, addresses, new Date());
       await this.#write(peer);
       return peer;
@@ -228,33 +225,33 @@ export class PeerStore {
   }
 
   /**
-   * Removes a peer, whom no process trusts afterwards; resolves to false if the peer is unknown.
+   * Removes a peer, which ends the trust of all processes. Resolves to false if the peer is unknown.
    */
   async forget(peer: Peer | string): Promise<boolean> {
     // A file that can't be used can still be removed by its id.
-    const id = await this.idOf(peer);
+    const id = await this.findId(peer);
     if (id === null) return false;
-    const removed = await this.#change(() => this.#files.remove(peerFileName(id)));
+    const wasPeer = await this.#change(() => this.#files.remove(peerFileName(id)));
     // A peer can be forgotten even if the other entries can't be read.
     this.#publish(this.#current.filter((each) => each.id !== id));
-    return removed;
+    return wasPeer;
   }
 
   async rename(peer: Peer | string, name: string): Promise<Peer> {
-    const id = await this.idOf(peer);
+    const id = await this.findId(peer);
     return await this.#change(async (peers) => {
-      const known = peers.find((each) => each.id === id);
-      if (known === undefined) throw unknownPeerError(peer);
-      checkPeerName("name", name, [...peers, ...this.#ofOtherVersions()], known.id);
-      const renamed = Object.freeze({ ...known, name });
+      const storedPeer = peers.find((each) => each.id === id);
+      if (storedPeer === undefined) throw unknownPeerError(peer);
+      checkPeerName("name", name, [...peers, ...this.#peersOfOtherVersions()], storedPeer.id);
+      const renamed = Object.freeze({ ...storedPeer, name });
       await this.#write(renamed);
       return renamed;
     });
   }
 
   /**
-   * Stores an address at which a peer was found, unless it is stored. The newest four that were
-   * found are kept beside those of the pairing.
+   * Stores an address at which a peer was found after the pairing, unless it is stored already. Keeps
+   * the addresses of the pairing and the newest four others.
    */
   async addFound(id: string, address: Address): Promise<void> {
     const text = formatAddress(address);
@@ -263,25 +260,23 @@ export class PeerStore {
     const current = await this.read(id);
     if (current === null || isStored(current)) return;
     await this.#change(async (peers) => {
-      const known = peers.find((each) => each.id === id) as StoredPeer | undefined;
-      if (known === undefined || isStored(known)) return;
-      const { addresses, found = 0 } = known;
-      const ofPairing = addresses.slice(0, addresses.length - found);
-      const all = [...ofPairing, address, ...addresses.slice(ofPairing.length)]
-        .slice(0, ofPairing.length + MAX_FOUND_ADDRESSES);
-      const { name, pairedAt, ca } = known;
-      await this.#write(
-        makePeer({ id, ca }, name, all, pairedAt, all.length - ofPairing.length),
-      );
+      const storedPeer = peers.find((each) => each.id === id) as StoredPeer | undefined;
+      if (storedPeer === undefined || isStored(storedPeer)) return;
+      const { addresses, found: foundCount = 0, name, pairedAt, ca } = storedPeer;
+      const pairedCount = addresses.length - foundCount;
+      const newAddresses = addresses.toSpliced(pairedCount, 0, address)
+        .slice(0, pairedCount + MAX_FOUND_ADDRESSES);
+      const newFoundCount = newAddresses.length - pairedCount;
+      await this.#write(makePeer({ id, ca }, name, newAddresses, pairedAt, newFoundCount));
     });
   }
 
-  /** Makes a change that depends on all peers, while nobody else makes one. */
+  /** Makes a change that depends on all peers, under the lock. */
   async #change<T>(change: (peers: readonly Peer[]) => Promise<T>): Promise<T> {
     try {
-      return await this.#files.exclusively(async () => await change(await this.#readAll()));
+      return await this.#files.withLock(async () => await change(await this.#readAll()));
     } finally {
-      // Even after a failure, which may have happened after the change.
+      // Also after a failure, which may have followed the change.
       await this.refresh().catch(() => {});
     }
   }
@@ -290,7 +285,7 @@ export class PeerStore {
     return this.#files.write(peerFileName(peer.id), formatPeer(peer));
   }
 
-  /** The peers on the disk, by name; a file that is no peer's is logged. */
+  /** Reads all peers, sorted by name. Logs files that can't be used. */
   async #readAll(): Promise<Peer[]> {
     const names = await this.#files.names();
     for (const name of this.#problems.keys()) {
@@ -310,26 +305,26 @@ export class PeerStore {
     try {
       if (id === null) throw new RangeError("its name is not that of a peer's file");
       const text = await this.#readText(name);
-      const last = this.#lastRead.get(name);
-      if (last?.text === text) return last.peer;
-      const other = findOtherVersion(id, text);
-      if (other !== null) {
-        this.#lastRead.delete(name);
-        this.#report(name, other);
+      const cached = this.#peerCache.get(name);
+      if (cached?.text === text) return cached.peer;
+      const versionProblem = findVersionProblem(id, text);
+      if (versionProblem !== null) {
+        this.#peerCache.delete(name);
+        this.#report(name, versionProblem);
         return null;
       }
       const peer = parsePeer(id, text);
-      this.#lastRead.set(name, { text, peer });
+      this.#peerCache.set(name, { text, peer });
       this.#problems.delete(name);
       return peer;
     } catch (error) {
-      this.#lastRead.delete(name);
+      this.#peerCache.delete(name);
       if (error instanceof Deno.errors.NotFound) {
         this.#problems.delete(name);
         return null;
       }
-      const isOfFile = [RangeError, TypeError, Deno.errors.PermissionDenied];
-      if (!isOfFile.some((each) => error instanceof each)) throw error;
+      const fileErrors = [RangeError, TypeError, Deno.errors.PermissionDenied];
+      if (!fileErrors.some((each) => error instanceof each)) throw error;
       const isDenied = error instanceof Deno.errors.PermissionDenied;
       const problem = isDenied ? "it can't be read" : plainMessageOf(error);
       this.#report(name, {
@@ -347,7 +342,7 @@ export class PeerStore {
     if (this.#user !== null && uid !== this.#user && uid !== 0) {
       throw new RangeError("it belongs to another user");
     }
-    // Where files have owners they have modes.
+    // A system with owners of files also has modes.
     if (this.#user !== null && (mode! & WRITABLE_BY_OTHERS) !== 0) {
       throw new RangeError("other users can write it");
     }
@@ -364,7 +359,7 @@ export class PeerStore {
   }
 }
 
-/** Why the file of a peer can't be used. */
+/** The reason why the file of a peer can't be used. */
 interface FileProblem {
   readonly text: string;
   /** The peer, if the file has another version. */
@@ -380,7 +375,7 @@ function unknownPeerError(peer: Peer | string): DeviceError {
   );
 }
 
-/** Checks the new name of a peer, or that in an option of pairing. */
+/** Checks the name of a peer, of a call or in an option of pairing. */
 function checkPeerName(
   option: "name" | "peerName",
   name: string,
@@ -395,13 +390,13 @@ function checkPeerName(
     "another one, or rename that peer";
   if (option === "name") throw notAllowedError(option, problem);
   const options = { peerName: name, problem };
-  const taken = new PairingError("NAME_TAKEN", `${option}: ${problem}`, options);
-  throw argumentErrorDetails.add(taken, { argument: option, problem });
+  const error = new PairingError("NAME_TAKEN", `${option}: ${problem}`, options);
+  throw argumentErrorDetails.add(error, { argument: option, problem });
 }
 
 // ───────────────────────── the files
 
-/** Files that are written here have a few kilobytes at most; a foreign file may have any size. */
+/** The files of this module have a few kilobytes; a foreign file may have any size. */
 const MAX_PEER_FILE_BYTES = 16384;
 
 const VERSION = 1;
@@ -411,31 +406,31 @@ function peerFileName(id: string): string {
   return id + FILE_EXTENSION;
 }
 
-/** The id of the peer whose file has this name; `null` for any other name. */
+/** Parses the name of a file of a peer, and returns the id; `null` for any other name. */
 function idOfFileName(name: string): string | null {
   const id = name.slice(0, -FILE_EXTENSION.length);
   return name.endsWith(FILE_EXTENSION) && isDeviceId(id) ? id : null;
 }
 
-/** Creates a peer; a client must be able to use each address, which must have a text form. */
+/** Makes a peer. Each address must be one of a client, and have a text form. */
 function makePeer(
   { id, ca }: Pick<DeviceAuthority, "id" | "ca">,
   name: string,
   addresses: readonly Address[],
   pairedAt: Date,
-  found = 0,
+  foundCount = 0,
 ): StoredPeer {
-  const checked = addresses.map((address) => {
+  const storedAddresses = addresses.map((address) => {
     const checked = checkAddress(address, "client");
     const [host, port, , scopeid] = checked as ScopedAddress;
-    // Flow information has no meaning elsewhere, and the text form has none.
+    // Flow information has no meaning for another connection, and the text form doesn't have it.
     const isScoped = !isUnixAddress(checked) && checked.length === 4;
     const withoutFlow = isScoped ? [host, port, 0, scopeid] as const : checked;
-    // The address gets the form in which it will be read from the file.
+    // In the form in which the address will be read from the file.
     return parseAddress(formatAddress(withoutFlow));
   });
-  const peer = { id, name, addresses: Object.freeze(checked), pairedAt, ca };
-  return Object.freeze(found === 0 ? peer : { ...peer, found });
+  const peer = { id, name, addresses: Object.freeze(storedAddresses), pairedAt, ca };
+  return Object.freeze(foundCount === 0 ? peer : { ...peer, found: foundCount });
 }
 
 function formatPeer({ name, addresses, found, pairedAt, ca }: StoredPeer): string {
@@ -451,14 +446,14 @@ function formatPeer({ name, addresses, found, pairedAt, ca }: StoredPeer): strin
 }
 
 /**
- * Finds the problem of a file that says that it has another version; else `null`. Its peer is not
- * trusted, and keeps its name.
+ * Returns the problem of a file of another version; `null` for any other file. The peer isn't
+ * trusted, but keeps its name.
  */
-function findOtherVersion(id: string, text: string): FileProblem | null {
+function findVersionProblem(id: string, text: string): FileProblem | null {
   try {
-    const { version, name: given } = JSON.parse(text);
+    const { version, name: field } = JSON.parse(text);
     if (!isOtherVersion(version, VERSION)) return null;
-    const name = typeof given === "string" && isDeviceName(given) ? given : id;
+    const name = typeof field === "string" && isDeviceName(field) ? field : id;
     return {
       text:
         `the peer ${quote(name)} can't be used: its file ${quote(peerFileName(id))} has version ` +
@@ -472,25 +467,24 @@ function findOtherVersion(id: string, text: string): FileProblem | null {
 }
 
 /**
- * Reads the text of the file of a peer: exactly the output of {@linkcode formatPeer}, so that
- * nothing else is ever trusted.
+ * Parses the text of the file of a peer. Only the exact output of {@linkcode formatPeer} is trusted.
  *
- * @throws {RangeError} if the text was not written here, is truncated, or belongs to another peer.
- * The message quotes nothing of the text, which may be that of any file.
+ * @throws {RangeError} if the text is foreign, truncated, or that of another peer. The message
+ * doesn't quote the text, which may be that of any file.
  */
 function parsePeer(id: string, text: string): Peer {
   let peer: Peer | null = null;
-  let written = "";
+  let canonicalText = "";
   try {
     const { name, addresses, found = 0, pairedAt, certificate } = JSON.parse(text);
     checkDeviceName("name", name);
     const authority = readAuthority(certificate);
     peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt), found);
-    written = formatPeer(peer);
+    canonicalText = formatPeer(peer);
   } catch {
-    // A text with any fault was not written here.
+    // The text is foreign or damaged.
   }
-  if (peer === null || written !== text) {
+  if (peer === null || canonicalText !== text) {
     throw new RangeError("it is truncated, or not of the form in which this version writes it");
   }
   if (peer.id !== id) throw new RangeError("it has the authority of another device");

@@ -1,4 +1,4 @@
-/** An app of its own for each peer. */
+/** An app that has a separate app for each peer. */
 
 import { ConnectionClosedError, type Socket } from "../base.ts";
 import type { App, AppObject, Session } from "../server.ts";
@@ -9,24 +9,24 @@ import { checkFunction } from "../internal/checks.ts";
 import { peerOf, trustSignalOf } from "./device_server.ts";
 import type { Peer } from "./peer_store.ts";
 
-/** The app of a peer, and what its `onConnect` has answered to each session. */
+/** The app of a peer, with the decision of its `onConnect` about each session. */
 interface PeerApp {
   /** The name of the peer for which the app was made. */
   readonly name: string;
-  readonly made: Promise<ReturnType<typeof readApp>>;
-  readonly admissions: WeakMap<Session, Promise<boolean>>;
+  readonly app: Promise<ReturnType<typeof readApp>>;
+  readonly decisions: WeakMap<Session, Promise<boolean>>;
 }
 
 /**
- * Makes an app that hands the requests of each peer to an app of that peer's own: a directory for
- * each, a limit for each, a state for each.
+ * Makes an app that passes the requests of each peer to a separate app, so that each peer can have
+ * its own directory, limit or state.
  *
- * The app of a peer is made at its first request, and kept until the peer is forgotten. A request
- * under another name gets a new app, so that rules by name hold at once. If `make` fails, the
- * request fails, and the next one tries again. The `onConnect` of a peer's app is asked before the
- * first request of each session; if it returns neither `true` nor an identity, the session ends
- * without an answer. The peer keeps the name that the device knows it by.
- * Apps are not disposed of: what they hold belongs to the program.
+ * The app of a peer is made at the first request of the peer, and kept until the peer is forgotten.
+ * After a `rename` the next request gets a new app, so that rules by name apply at once. If `make`
+ * fails, the request fails, and the next one calls `make` again. The `onConnect` of a peer's app is
+ * called before the first request of each session. If it returns neither `true` nor an identity,
+ * the session ends without a response. The `user` of a session stays the name of the peer. Apps are
+ * not disposed of.
  *
  * @param make Makes the app of a peer.
  * @throws {TypeError} if `make` is not a function.
@@ -56,35 +56,35 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
   const apps = new Map<string, PeerApp>();
   const sockets = new WeakMap<Session, Socket>();
 
-  const appOf = (session: Session): PeerApp => {
+  const findOrMake = (session: Session): PeerApp => {
     const signal = trustSignalOf(session);
     signal?.throwIfAborted();
     const peer = peerOf(session);
-    const known = apps.get(peer.id);
-    if (known?.name === peer.name) return known;
-    const made = (async () => readApp(await make(peer), "make()"))();
-    const app: PeerApp = { name: peer.name, made, admissions: new WeakMap() };
-    apps.set(peer.id, app);
+    const existingApp = apps.get(peer.id);
+    if (existingApp?.name === peer.name) return existingApp;
+    const app = (async () => readApp(await make(peer), "make()"))();
+    const peerApp: PeerApp = { name: peer.name, app, decisions: new WeakMap() };
+    apps.set(peer.id, peerApp);
     const remove = () => {
-      if (apps.get(peer.id) === app) apps.delete(peer.id);
+      if (apps.get(peer.id) === peerApp) apps.delete(peer.id);
     };
-    made.catch(remove);
+    app.catch(remove);
     signal?.addEventListener("abort", remove);
-    return app;
+    return peerApp;
   };
 
   return {
     async handle(request, session, api) {
-      const { made, admissions } = appOf(session);
-      const { handle, onConnect } = await made;
-      // The peer may have been forgotten meanwhile.
+      const { app, decisions } = findOrMake(session);
+      const { handle, onConnect } = await app;
+      // The peer may have been forgotten during the wait.
       trustSignalOf(session)?.throwIfAborted();
       const socket = sockets.get(session);
-      // A session without a server has no socket to ask about.
+      // A session without a server has no socket for `onConnect`.
       if (onConnect === null || socket === undefined) return handle(request, session, api);
-      const admission = admissions.get(session) ?? admit(session, onConnect(session, socket));
-      admissions.set(session, admission);
-      if (await admission) return handle(request, session, api);
+      const decision = decisions.get(session) ?? applyDecision(session, onConnect(session, socket));
+      decisions.set(session, decision);
+      if (await decision) return handle(request, session, api);
       session.close(new ConnectionClosedError("the app of the peer refuses this session"));
       return [403, "Forbidden", {}, null];
     },
@@ -95,9 +95,9 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
   };
 }
 
-/** Reads what the `onConnect` of a peer's app has returned; returns whether it accepts. */
-async function admit(session: Session, returning: ReturnType<OnConnect>): Promise<boolean> {
-  const decision = parseConnectResult(await returning);
+/** Adds the trust of an identity to its session. Resolves to whether `onConnect` has accepted it. */
+async function applyDecision(session: Session, result: ReturnType<OnConnect>): Promise<boolean> {
+  const decision = parseConnectResult(await result);
   if (typeof decision === "boolean") return decision;
   addIdentity(session, decision);
   return await session.isTrusted();

@@ -23,9 +23,9 @@ import {
   makeRandom,
   type Message,
   numberOf,
+  OPENING,
   RANDOM_URI,
   readMessage,
-  REVEALED,
 } from "./pairing_messages.ts";
 import {
   type LineEvent,
@@ -246,7 +246,7 @@ export class PlainPort {
     if (attempt?.state !== "answered" || attempt.sessions[0] !== session) {
       return closeSession(session);
     }
-    const { random } = decodeMessage(bytes, REVEALED);
+    const { random } = decodeMessage(bytes, OPENING);
     const { authority, introduction, request, response } = attempt;
     const isCommitted = commitmentTo(authority.raw, random)
       .every((byte, index) => byte === introduction.commitment[index]);

@@ -2,7 +2,7 @@
 
 import { type Address, parseAddress } from "../base.ts";
 import { addressText } from "../base/address.ts";
-import { writeAside } from "./identity/private_files.ts";
+import { writeAndRename } from "./identity/private_files.ts";
 import { lockPathOf } from "../internal/disk/files.ts";
 import type { Temporary } from "../internal/disk/temporary.ts";
 import { pause } from "../internal/pause.ts";
@@ -16,7 +16,7 @@ const POLL_MILLISECONDS = 20;
 
 /** The record of a server that runs in this process. */
 export interface ServingRecord {
-  /** Lets other processes see that the server knows the peers as they are now. */
+  /** Shows other processes that the server has read the current peers. */
   touch(): void;
   remove(): Promise<void>;
 }
@@ -38,65 +38,65 @@ export class ServingRecords {
     const temporary = join(this.#dir, `.${name}`);
     const path = join(this.#dir, name);
     const lockPath = lockPathOf(path);
-    const locked = lockPath === path ? null : await Deno.open(lockPath, NEW_FILE);
-    await locked?.lock(true);
+    const lockFile = lockPath === path ? null : await Deno.open(lockPath, NEW_FILE);
+    await lockFile?.lock(true);
     const lock = async ({ file }: Temporary) => {
-      if (locked === null) await file.lock(true);
+      if (lockFile === null) await file.lock(true);
     };
-    const record = await writeAside(path, addressText(address), temporary, lock);
+    const recordFile = await writeAndRename(path, addressText(address), temporary, lock);
     const remove = async () => {
       await removeIfPossible(path);
-      record[Symbol.dispose]();
-      if (locked === null) return;
-      locked.close();
+      recordFile[Symbol.dispose]();
+      if (lockFile === null) return;
+      lockFile.close();
       await removeIfPossible(lockPath);
     };
-    return { touch: () => record.file.utimeSync(new Date(), new Date()), remove };
+    return { touch: () => recordFile.file.utimeSync(new Date(), new Date()), remove };
   }
 
   /**
    * Begins to watch the records of processes that are alive.
    *
-   * @returns A function that waits until each of them was touched or is gone, but not for longer.
+   * @returns A function that waits, for a limited time, until each record was touched or removed.
    */
   async watch(): Promise<(milliseconds: number, signal: AbortSignal) => Promise<void>> {
-    const untouched = new Map<string, number>();
+    const timesByPath = new Map<string, number>();
     for (const name of await namesIn(this.#dir)) {
       const path = join(this.#dir, name);
       if (await ifPresent(this.#read(name)) === null) continue;
       const info = await ifPresent(Deno.lstat(path));
-      if (info !== null) untouched.set(path, Number(info.mtime));
+      if (info !== null) timesByPath.set(path, Number(info.mtime));
     }
     return async (milliseconds, signal) => {
-      const end = performance.now() + milliseconds;
-      while (performance.now() < end && !signal.aborted) {
-        for (const [path, time] of untouched) {
+      const deadline = performance.now() + milliseconds;
+      while (performance.now() < deadline && !signal.aborted) {
+        for (const [path, time] of timesByPath) {
           const info = await Deno.lstat(path).catch(() => null);
-          if (Number(info?.mtime) !== time) untouched.delete(path);
+          if (Number(info?.mtime) !== time) timesByPath.delete(path);
         }
-        if (untouched.size === 0) return;
+        if (timesByPath.size === 0) return;
         await pause(POLL_MILLISECONDS, signal);
       }
     };
   }
 
-  /** The recorded addresses of processes that are alive, each once. */
+  /** Lists the recorded addresses of processes that are alive, each once. */
   async addresses(): Promise<Address[]> {
-    const found = new Map<string, Address>();
+    const addressesByText = new Map<string, Address>();
     for (const name of await namesIn(this.#dir)) {
       const text = await ifPresent(this.#read(name)) ?? "";
       try {
-        found.set(text, parseAddress(text));
+        addressesByText.set(text, parseAddress(text));
       } catch {
-        // The record was not written here, or is gone.
+        // The record is foreign or gone.
       }
     }
-    return [...found.keys()].sort().map((text) => found.get(text)!);
+    return [...addressesByText.keys()].sort().map((text) => addressesByText.get(text)!);
   }
 
   /**
-   * The text of a record with such a name; `null` for another file, and for a record that nobody
-   * locks, which is removed.
+   * Reads the text of a record; `null` for another file. Removes a record that no process locks, and
+   * returns `null`.
    */
   async #read(name: string): Promise<string | null> {
     const path = join(this.#dir, name);
@@ -114,11 +114,11 @@ export class ServingRecords {
   }
 }
 
-/** Whether no process has locked a file, or the file that is locked for it. */
-async function isUnlocked(path: string, opened: Deno.FsFile): Promise<boolean> {
+/** Whether no process has locked a record, or its lock file. */
+async function isUnlocked(path: string, record: Deno.FsFile): Promise<boolean> {
   const lockPath = lockPathOf(path);
-  // The lock is shared: others who check at the same time must not be mistaken for the owner.
-  if (lockPath === path) return await opened.tryLock(false);
+  // A shared lock: other processes that check at the same time must not be mistaken for the owner.
+  if (lockPath === path) return await record.tryLock(false);
   const file = await ifPresent(Deno.open(lockPath));
   try {
     return file === null || await file.tryLock(false);

@@ -1,4 +1,4 @@
-/** Paired devices that are gone after a test. */
+/** Paired devices for a test, which are removed after it. */
 
 import { INTERNAL } from "../base/internal_argument.ts";
 import { join } from "../internal/disk/paths.ts";
@@ -10,10 +10,10 @@ import { Device } from "./device.ts";
 import { setPeer } from "./device_server.ts";
 import type { Peer } from "./peer_store.ts";
 
-/** The devices print nothing. */
+/** The logger of the devices, which doesn't print. */
 const SILENT: Logger = Object.freeze({ debug() {}, info() {}, warn() {}, error() {} });
 
-/** The requests that a session may make. */
+/** The most requests of a session. */
 const MAX_REQUESTS = 1000;
 
 /**
@@ -109,8 +109,8 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
   peerSession(name: Name): Session {
     const peer = this.#peers.get(name);
     if (peer === undefined) {
-      const known = [...this.#peers.keys()].join(", ");
-      throw notAllowedError("name", `must be one of ${known}; got ${quote(String(name))}`);
+      const names = [...this.#peers.keys()].join(", ");
+      throw notAllowedError("name", `must be one of ${names}; got ${quote(String(name))}`);
     }
     const session = new Session(INTERNAL, name, null, MAX_REQUESTS);
     setPeer(session, peer);
@@ -128,7 +128,7 @@ async function pair(inviter: Device, joiner: Device): Promise<void> {
   await joiner.join(invitation.line);
 }
 
-/** Describes a device as the others know it. */
+/** Makes the peer object that the other devices have of a device. */
 async function describeAsPeer({ dir, id, name }: Device): Promise<Peer> {
   const { authority: { ca } } = await DeviceIdentity.open(join(dir, "identity"), { create: false });
   return Object.freeze({ id, name, addresses: [], pairedAt: new Date(), ca });

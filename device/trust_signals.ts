@@ -1,31 +1,31 @@
 /**
- * The trust in peers: this module alone answers whether a peer is trusted.
+ * The trust in peers. Only this module decides whether a peer is trusted.
  *
- * The files of the peers are the trust. {@linkcode PeerStore} reads them whenever they may have
- * changed. Each peer has one signal here, which is aborted as soon as the peer's file is found
- * gone: by `forget` in this process at once, by another process within a second. Everything that
- * may only go on while the peer is trusted (a session, also while its `onConnect` runs, a
- * connection attempt, a connection) listens to the signal, and closes itself.
+ * A peer is trusted as long as its file exists. {@linkcode PeerStore} reads the files whenever they
+ * may have changed. Each peer has one signal, which is aborted as soon as the store misses the
+ * peer's file: at once after `forget` in this process, within a second after a change by another
+ * process. All that requires the trust listens to the signal and closes itself: a session, also
+ * during its `onConnect`, a connection attempt, a connection.
  *
- * A signal is late by the time that it takes to notice another process. Code that is about to let a
- * peer in, or to take a step that can't be undone, therefore asks {@linkcode Trusted.confirm},
- * which reads the file. A peer that is paired again has another signal: sessions that the old
- * signal has ended stay ended.
+ * A signal is delayed by the time until the change of another process is noticed. Before code
+ * accepts a peer, or takes a step that can't be undone, it calls {@linkcode TrustedPeer.confirm},
+ * which reads the file. A peer that is paired again has a new signal: sessions that the old signal
+ * has ended stay ended.
  */
 
 import { DeviceError } from "./errors.ts";
 import type { Peer, PeerStore } from "./peer_store.ts";
 
-/** A peer that was trusted when it was last read. */
-export interface Trusted {
+/** A peer that was trusted when the store last read it. */
+export interface TrustedPeer {
   readonly peer: Peer;
-  /** Aborted, with the reason, once the peer is not trusted any more. */
+  /** Aborted when the trust ends. */
   readonly signal: AbortSignal;
-  /** Checks the current state. After a rejection the peer counts as not trusted. */
+  /** Reads the file of the peer. A caller treats a rejection like false. */
   confirm(): Promise<boolean>;
 }
 
-/** The error of everything that needs a peer that is forgotten. */
+/** Makes the error of a call or a session whose peer was forgotten. */
 export function forgottenPeerError(id: string): DeviceError {
   return new DeviceError(
     "FORGOTTEN",
@@ -36,17 +36,17 @@ export function forgottenPeerError(id: string): DeviceError {
 export class TrustSignals {
   readonly #peers: PeerStore;
   readonly #controllers = new Map<string, AbortController>();
-  #isOver = false;
+  #hasEnded = false;
 
   constructor(peers: PeerStore) {
     this.#peers = peers;
     peers.onChange(() => this.#endForgotten());
   }
 
-  /** The peer with this id, if it was trusted when the peers were last read; `null` otherwise. */
-  find(id: string): Trusted | null {
+  /** The peer with this id; `null` if it was not trusted when the peers were last read. */
+  find(id: string): TrustedPeer | null {
     const peer = this.#peers.current.find((each) => each.id === id);
-    if (peer === undefined || this.#isOver) return null;
+    if (peer === undefined || this.#hasEnded) return null;
     let controller = this.#controllers.get(peer.id);
     if (controller === undefined) {
       this.#controllers.set(peer.id, controller = new AbortController());
@@ -58,24 +58,23 @@ export class TrustSignals {
   /** Reads the peer's own file. */
   async #confirm(id: string, signal: AbortSignal): Promise<boolean> {
     const isStored = await this.#peers.read(id) !== null;
-    // Everything that depends on a forgotten peer is to end now, before the watch notices the
-    // change.
-    if (!isStored && !this.#isOver) await this.#peers.tryRefresh();
+    // Ends all that requires the trust in a forgotten peer, before the watch notices the change.
+    if (!isStored && !this.#hasEnded) await this.#peers.tryRefresh();
     return isStored && !signal.aborted;
   }
 
   #endForgotten(): void {
-    const known = new Set(this.#peers.current.map(({ id }) => id));
+    const ids = new Set(this.#peers.current.map(({ id }) => id));
     for (const [id, controller] of this.#controllers) {
-      if (known.has(id)) continue;
+      if (ids.has(id)) continue;
       this.#controllers.delete(id);
       controller.abort(forgottenPeerError(id));
     }
   }
 
-  /** Aborts all signals: from then on no peer is trusted. */
+  /** Ends the trust in all peers. */
   end(reason: unknown): void {
-    this.#isOver = true;
+    this.#hasEnded = true;
     for (const controller of this.#controllers.values()) controller.abort(reason);
   }
 }

@@ -1,4 +1,4 @@
-/** The authority of a device: the only kind of certificate that two devices exchange. */
+/** The authority of a device, which is the only certificate that two devices exchange. */
 
 import { X509Certificate } from "node:crypto";
 import type { PeerCertificate } from "../../base.ts";
@@ -22,33 +22,33 @@ export interface DeviceAuthority {
 /**
  * Reads the certificate of a device's authority, in DER.
  *
- * An accepted certificate becomes a root of trust, so only the form that `createDevicePki` makes is
- * accepted: {@linkcode authorityFormProblem} describes the form.
+ * An accepted certificate becomes a root of trust, so it must have the form that `createDevicePki`
+ * makes. {@linkcode authorityFormProblem} describes this form.
  *
- * @throws {RangeError} if the bytes have another form; the message quotes none of them.
+ * @throws {RangeError} if the bytes have another form. The message doesn't quote them.
  */
 export function readAuthorityDer(der: Uint8Array): DeviceAuthority {
   const problem = authorityFormProblem(der);
   if (problem !== null) throw invalidAuthorityError(problem);
-  const read = new X509Certificate(der);
-  const ca = read.toString();
+  const certificate = new X509Certificate(der);
+  const ca = certificate.toString();
   const hash = publicKey256(ca);
-  const raw = Uint8Array.from(read.raw);
+  const raw = Uint8Array.from(certificate.raw);
   return Object.freeze({ id: deviceId(parseKeyHash(hash)), publicKey256: hash, raw, ca });
 }
 
 /**
- * Reads the PEM text of a device's authority, which another device has sent over a channel that
- * both trust, before it is trusted.
+ * Reads the PEM text of a device's authority. Call it before you trust an authority that another
+ * device has sent over a channel that both trust.
  *
- * A trusted authority vouches for whatever it signs, so only a certificate of the form that
- * {@linkcode createDevicePki} makes is accepted: an own key on P-256 with its own signature,
- * `CA:TRUE`, no rules that Degu doesn't check, and at most 2048 bytes. Its text has a single form.
+ * All certificates that a trusted authority signs are accepted, so the authority must have the form
+ * that {@linkcode createDevicePki} makes: a key on P-256 with its own signature, `CA:TRUE`, no rules
+ * that Degu doesn't check, and at most 2048 bytes. The text must be the canonical one.
  *
  * @param pem The text of the other device's `caFile`.
  * @throws {TypeError} if the text is not a string.
  * @throws {RangeError} if the text is not the certificate of a device's authority. The message
- * quotes nothing of the text.
+ * doesn't quote the text.
  *
  * @example
  * ```ts
@@ -80,7 +80,7 @@ export function readAuthority(pem: string): DeviceAuthority {
 
 /**
  * Identifies the device at the other end of a TLS connection by the authority that has signed the
- * certificate directly, with no other certificate in between. Names in the certificate don't count.
+ * certificate directly, without an intermediate. Names in the certificate are ignored.
  *
  * @param verified The certificate, as verified in the handshake.
  * @param devices The possible devices.
@@ -93,7 +93,7 @@ export function identifyDevice<T extends Pick<DeviceAuthority, "id">>(
   if (!verified?.authority) return null;
   const id = deviceId(parseKeyHash(verified.authority.publicKey256));
   const device = devices.find((each) => each.id === id);
-  // The id is that of the authority's key: another authority of the device has the same key.
+  // The id is that of the key, which other authorities of the device may also have.
   return device !== undefined && isSignedBy(verified.raw, verified.authority.raw) ? device : null;
 }
 

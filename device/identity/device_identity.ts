@@ -1,6 +1,6 @@
 /**
- * The identity of a device: an authority and a certificate, in files that are made once and loaded
- * from then on; and the contexts of TLS of an open device. The files are written atomically.
+ * The identity of a device: the files of its authority and its certificate, which are created once
+ * and atomically, and the TLS contexts of an open device.
  */
 
 import { buildClientSslctx, type ClientSslctx } from "../../client.ts";
@@ -25,11 +25,11 @@ import {
   writePrivateFile,
 } from "./private_files.ts";
 
-/** The paths of a device's identity: plain data that can be posted to a worker. */
+/** The paths of a device's identity, which can be posted to a worker. */
 export interface DevicePki {
   /**
-   * Absolute path of the PEM file with the device's authority. The file holds no secret: a peer
-   * gets its text during pairing, and then trusts this device and no other.
+   * Absolute path of the PEM file with the device's authority, which isn't secret. A peer gets its
+   * text during the pairing, and then trusts this device alone.
    */
   readonly caFile: string;
   /** Absolute path of the PEM file with the device's certificate, for both roles. */
@@ -38,11 +38,11 @@ export interface DevicePki {
   readonly keyFile: string;
 }
 
-/** Whether the files of an identity may be written. */
+/** Options of {@linkcode createDevicePki}. */
 export interface DevicePkiOptions {
   /**
-   * Whether to make an identity that is missing. With `false` nothing is ever written: for programs
-   * that use an identity which another program has made.
+   * Whether to create a missing identity. Programs that use the identity of another program pass
+   * `false`; then the call doesn't write.
    *
    * @default {true}
    */
@@ -50,29 +50,29 @@ export interface DevicePkiOptions {
 }
 
 /**
- * Makes a device's own authority and certificate the first time, and loads them afterwards.
+ * Creates a device's authority and certificate the first time, and checks the existing ones later.
  *
- * The files are kept in `<dir>/<name>`, which has mode 0700; the files have mode 0600. The
+ * The directory of the files is `<dir>/<name>`, with mode 0700; the files have mode 0600. The
  * directory appears complete or not at all, even if the power fails or several processes call this
- * function at once: one process makes the identity, and all return it.
+ * function at once: one process creates the identity, and all return it.
  *
- * The certificates don't expire: whoever no longer trusts a device removes its authority.
+ * The certificates don't expire. To end the trust in a device, remove its authority.
  *
- * To pair two devices, give each the text of the other's `caFile`, over a channel that both trust.
- * Then each device presents its own `certFile` and `keyFile`, and trusts the peer's authority
+ * To pair two devices, copy the text of each `caFile` to the other device, over a channel that both
+ * trust. Then each device presents its own `certFile` and `keyFile`, and trusts the peer's authority
  * alone. The authority has issued certificates for a single key, so a client loses nothing by
  * `checkHostname: false`; a client can also check the name of the peer's identity with `sslHost`.
  *
  * `dir`, the identity's directory and its keys must belong to the user of this process or to root.
  * No other user may be able to write the directories, or to read the keys. Directories above are
- * not looked at. On Windows none of this is checked. Needs `--allow-read` and `--allow-write` of
- * `dir`, and `--allow-sys=uid`; not `--allow-write` if nothing needs to be made.
+ * not checked, and on Windows neither are these. Needs `--allow-read` and `--allow-write` of
+ * `dir`, and `--allow-sys=uid`; for an existing identity no `--allow-write`.
  *
- * @param dir Absolute path of a directory, made if absent (with mode 0700).
+ * @param dir Absolute path of a directory, which is created with mode 0700 if it doesn't exist.
  * @param name Name of the identity, of its directory and in its certificate: a DNS name in lower
  * case of at most 64 characters, such as `camera-1` or `camera-1.local`. Another name is another
  * identity.
- * @param options Whether anything may be written.
+ * @param options Whether to create a missing identity.
  * @returns The paths of the files.
  * @throws {TypeError} if `dir` or `name` is not a string, or an option is unknown or of a wrong
  * type.
@@ -94,11 +94,11 @@ export interface DevicePkiOptions {
  * const camera = await createDevicePki(dir, "camera-1");
  * const viewer = await createDevicePki(dir, "viewer-1");
  *
- * // At the camera, once the text of the viewer's caFile is in a file there:
+ * // At the camera, once it has a file with the text of the viewer's caFile:
  * const { certFile, keyFile } = camera;
  * const serverSslconfig = { certFile, keyFile, caFile: viewer.caFile };
  *
- * // At the viewer, once the text of the camera's caFile is in a file there:
+ * // At the viewer, once it has a file with the text of the camera's caFile:
  * const identity = { certFile: viewer.certFile, keyFile: viewer.keyFile };
  * const clientSslconfig = { ...identity, caFile: camera.caFile, checkHostname: false };
  *
@@ -132,7 +132,7 @@ export async function createDevicePki(
           "without it once, in a program that may write there, or look whether dir and name are right",
       );
     }
-    await makeIdentity(parent, profile);
+    await createIdentity(parent, profile);
   }
   await checkPrivate(parent, WRITABLE_BY_OTHERS);
   const files = filesIn(home);
@@ -162,7 +162,7 @@ function filesIn(home: string): IdentityFiles {
  * Writes a new identity into a temporary directory and then renames that. A directory never
  * replaces one with files in it, so only the first of several processes succeeds.
  */
-async function makeIdentity(dir: string, profile: LeafProfile): Promise<void> {
+async function createIdentity(dir: string, profile: LeafProfile): Promise<void> {
   await Deno.mkdir(dir, { recursive: true, mode: 0o700 });
   await checkPrivate(dir, WRITABLE_BY_OTHERS);
   const name = profile.subject.commonName;
@@ -192,12 +192,12 @@ async function makeIdentity(dir: string, profile: LeafProfile): Promise<void> {
 
 const START_OVER = "restore the directory from a backup, or remove it and pair the device again";
 
-/** Makes sure that all files of an identity exist, and that no other user can use them. */
+/** Checks that all files of an identity exist, and that no other user can use them. */
 async function checkFiles(home: string, files: IdentityFiles): Promise<void> {
   await checkPrivate(home, WRITABLE_BY_OTHERS);
-  const all = Object.values(files);
-  const found = await Promise.all(all.map(exists));
-  const missing = all.filter((_, index) => !found[index]);
+  const paths = Object.values(files);
+  const existence = await Promise.all(paths.map(exists));
+  const missing = paths.filter((_, index) => !existence[index]);
   if (missing.length > 0) {
     throw new Deno.errors.NotFound(`Missing ${missing.join(", ")}: ${START_OVER}`);
   }
@@ -206,7 +206,7 @@ async function checkFiles(home: string, files: IdentityFiles): Promise<void> {
 }
 
 /**
- * Makes sure that the files belong to each other and to the name.
+ * Checks that the files belong to each other and to the name.
  *
  * @throws {Deno.errors.InvalidData} if the files don't match or can't be parsed.
  */
@@ -231,7 +231,7 @@ async function parseFile<T>(path: string, parse: (pem: string) => T): Promise<T>
   try {
     return parse(pem);
   } catch {
-    // The parser's message may quote the file, which may be a key.
+    // The message of the parser may quote the file, which may be a key.
     throw new Deno.errors.InvalidData(`Cannot parse ${path} as PEM: ${START_OVER}`);
   }
 }
@@ -249,23 +249,26 @@ function checkMatch(matches: boolean, path: string, otherPath: string): void {
  */
 const DEVICE_IDENTITY = "device";
 
-/** The PEM text of an authority to trust, of a peer or in a pairing. */
+/** An authority to trust, with its PEM text: a peer, or the other device of a pairing. */
 type TrustedAuthority = Readonly<{ ca: string }>;
 
-/** The identity of a device: its authority, and contexts of TLS with its certificate. */
+/** The identity of a device: its authority, and TLS contexts with its certificate. */
 export class DeviceIdentity {
   readonly authority: DeviceAuthority;
   /** The certificate, for a client and for a server, and its key, as PEM text. */
-  readonly #own: Readonly<{ cert: string; key: string }>;
+  readonly #certificate: Readonly<{ cert: string; key: string }>;
   /**
-   * Contexts by peer, because making a context takes longer than a handshake. The object of a peer
-   * stays the same until its file changes.
+   * The contexts of clients by peer, since building a context takes 4 ms. The object of a peer stays
+   * the same until its file changes.
    */
-  readonly #clientContexts = new WeakMap<TrustedAuthority, ClientSslctx>();
+  readonly #clientContextCache = new WeakMap<TrustedAuthority, ClientSslctx>();
 
-  private constructor(authority: DeviceAuthority, own: Readonly<{ cert: string; key: string }>) {
+  private constructor(
+    authority: DeviceAuthority,
+    certificate: Readonly<{ cert: string; key: string }>,
+  ) {
     this.authority = authority;
-    this.#own = own;
+    this.#certificate = certificate;
   }
 
   static async open(dir: string, options?: DevicePkiOptions): Promise<DeviceIdentity> {
@@ -276,29 +279,29 @@ export class DeviceIdentity {
     return new DeviceIdentity(authority, { cert, key: await Deno.readTextFile(keyFile) });
   }
 
-  /** A server's context, for the clients of these authorities. */
+  /** Builds the context of a server that accepts the clients of these authorities. */
   serverContext(trusted: readonly TrustedAuthority[]): ServerSslctx {
-    return buildServerSslctx({ ...this.#own, ca: trusted.map(({ ca }) => ca) });
+    return buildServerSslctx({ ...this.#certificate, ca: trusted.map(({ ca }) => ca) });
   }
 
   /**
-   * A server's context, for every client.
+   * Builds the context of a server that accepts every client.
    *
-   * @param known Clients of this authority are asked for their certificate; without it, no client
-   * is asked.
+   * @param trusted The authority whose certificates the server requests; without it, the server
+   * requests none.
    */
-  openContext(known?: TrustedAuthority): ServerSslctx {
-    const ca = known?.ca;
-    return buildServerSslctx({ ...this.#own, ca, allowUnauthenticatedClients: true });
+  openContext(trusted?: TrustedAuthority): ServerSslctx {
+    const ca = trusted?.ca;
+    return buildServerSslctx({ ...this.#certificate, ca, allowUnauthenticatedClients: true });
   }
 
-  /** A client's context, for every server of an authority. */
+  /** Builds or returns the context of a client that accepts the servers of an authority. */
   clientContext(trusted: TrustedAuthority): ClientSslctx {
-    let context = this.#clientContexts.get(trusted);
+    let context = this.#clientContextCache.get(trusted);
     if (context === undefined) {
       const { ca } = trusted;
-      context = buildClientSslctx({ ...this.#own, ca, checkHostname: false });
-      this.#clientContexts.set(trusted, context);
+      context = buildClientSslctx({ ...this.#certificate, ca, checkHostname: false });
+      this.#clientContextCache.set(trusted, context);
     }
     return context;
   }

@@ -43,18 +43,19 @@ export function checkDeviceName(option: string, name: string): void {
   );
 }
 
+/** The form of a name in which names are compared. */
 export function nameKey(name: string): string {
   return name.toLowerCase();
 }
 
-/** Finds a free name: the given name, or the name with `-2`, `-3` and so on, shortened to fit. */
-export function freeName(name: string, taken: ReadonlySet<string>): string {
-  let free = name;
-  for (let number = 2; taken.has(nameKey(free)); number++) {
+/** Finds a free name: the name itself, or with `-2`, `-3` and so on, shortened if necessary. */
+export function freeName(name: string, takenKeys: ReadonlySet<string>): string {
+  let candidate = name;
+  for (let number = 2; takenKeys.has(nameKey(candidate)); number++) {
     const suffix = `-${number}`;
-    free = name.slice(0, MAX_NAME_LENGTH - suffix.length) + suffix;
+    candidate = name.slice(0, MAX_NAME_LENGTH - suffix.length) + suffix;
   }
-  return free;
+  return candidate;
 }
 
 /** The base32 alphabet (RFC 4648 §6), in lower case. */
@@ -62,12 +63,12 @@ const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
 /** 256 bits are 51 characters and one bit: the last character has only two possible values. */
 const ID = /^[a-z2-7]{51}[aq]$/;
 
-/** Tells whether a text is an id: 52 characters of base32 in lower case, for exactly 256 bits. */
+/** Whether a text is an id: 52 characters of base32 in lower case, for exactly 256 bits. */
 export function isDeviceId(text: string): boolean {
   return ID.test(text);
 }
 
-/** The id of a device: the SHA-256 of its authority's key, given as 32 bytes, in base32. */
+/** Makes the id of a device: the 32 bytes of the SHA-256 of its authority's key in base32. */
 export function deviceId(sha256: Uint8Array): string {
   // 52 digits of 5 bits have 4 bits more than the hash.
   const bits = BigInt(`0x${sha256.toHex()}`) << 4n;

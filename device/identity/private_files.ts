@@ -1,6 +1,6 @@
 /**
- * Private files: of mode 0600, and complete or not there at all; and the check that no other user
- * of the system can read or replace them.
+ * Private files, which have mode 0600 and appear complete or not at all, and the check that no other
+ * user of the system can read or replace them.
  */
 
 import { replaceFile, whenReplaceable } from "../../internal/disk/names.ts";
@@ -11,15 +11,16 @@ const PRIVATE = { newMode: 0o600 };
 async function writePrivateText({ file, path }: Temporary, text: string): Promise<void> {
   const bytes = new TextEncoder().encode(text);
   try {
-    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+    let position = 0;
+    while (position < bytes.length) position += await file.write(bytes.subarray(position));
   } catch (error) {
-    // The error of writing doesn't name the file, whose path shows which disk is full.
+    // The error of writing lacks the path, which shows the disk that is full.
     if (error instanceof Error) error.message += `: write '${path}'`;
     throw error;
   }
 }
 
-/** Writes a new file that is on the disk when this returns. */
+/** Writes a new file, and syncs it. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
   using file = Temporary.create(path, PRIVATE);
   await writePrivateText(file, text);
@@ -28,23 +29,23 @@ export async function writePrivateFile(path: string, text: string): Promise<void
 }
 
 /**
- * Writes a file aside, and renames it: every reader finds this text or the one before.
+ * Writes a temporary file, and renames it. Each reader of the path gets the old text or the new one.
  *
- * @param aside A path in the same file system, where nothing is.
+ * @param temporaryPath A free path in the same file system.
  * @param prepare Prepares the file before it has its name.
- * @returns The file, still open.
+ * @returns The open file.
  */
-export async function writeAside(
+export async function writeAndRename(
   path: string,
   text: string,
-  aside: string,
+  temporaryPath: string,
   prepare: (file: Temporary) => Promise<void>,
 ): Promise<Temporary> {
-  const file = Temporary.create(aside, PRIVATE);
+  const file = Temporary.create(temporaryPath, PRIVATE);
   try {
     await writePrivateText(file, text);
     await prepare(file);
-    await whenReplaceable(() => replaceFile(aside, path));
+    await whenReplaceable(() => replaceFile(temporaryPath, path));
     file.isKept = true;
     return file;
   } catch (error) {
@@ -54,11 +55,15 @@ export async function writeAside(
 }
 
 /**
- * Replaces a file, by {@linkcode writeAside}, whose content is on the disk when this returns. Sync
- * the directory if the change has to survive a power failure.
+ * Replaces a file by {@linkcode writeAndRename}, and syncs its content. Sync the directory if the
+ * change has to survive a power failure.
  */
-export async function replacePrivateFile(path: string, text: string, aside: string): Promise<void> {
-  using _file = await writeAside(path, text, aside, (file) => file.sync());
+export async function replacePrivateFile(
+  path: string,
+  text: string,
+  temporaryPath: string,
+): Promise<void> {
+  using _file = await writeAndRename(path, text, temporaryPath, (file) => file.sync());
 }
 
 /** Permission bits by which others can change a file, or the entries of a directory. */
@@ -71,10 +76,9 @@ const STICKY = 0o1000;
 const ROOT = 0;
 
 /**
- * Makes sure that a file or directory belongs to the user of this process or to root, and has none
- * of the forbidden bits. A link counts as its target, and the directories above are not looked at.
- * On Windows nothing is checked, because access doesn't depend on modes there. Needs
- * `--allow-sys=uid`.
+ * Checks that a file or directory belongs to the user of this process or to root, and has none of
+ * the forbidden bits. Follows links, and doesn't check the directories above. On Windows it checks
+ * nothing, because access doesn't depend on modes. Needs `--allow-sys=uid`.
  *
  * @throws {Deno.errors.PermissionDenied} if another user has access.
  */
@@ -84,21 +88,24 @@ export async function checkPrivate(path: string, forbidden: number): Promise<voi
   const info = await Deno.stat(path);
   if (info.uid !== ROOT && info.uid !== user) {
     throw new Deno.errors.PermissionDenied(
-      `${path} belongs to another user (uid ${info.uid}), who could change it: run chown on it, ${IF_USED}`,
+      `${path} belongs to another user (uid ${info.uid}), who could change it: run chown on it, ${REMOVE_ADVICE}`,
     );
   }
-  // A system with owners of files has modes, too.
+  // A system with owners of files also has modes.
   const mode = info.mode! & 0o7777;
   if ((mode & forbidden) === 0) return;
   throw new Deno.errors.PermissionDenied(
-    `${path} is open to other users (mode ${mode.toString(8)}): ${howToClose(info)}, ${IF_USED}`,
+    `${path} is open to other users (mode ${mode.toString(8)}): ${
+      chmodAdvice(info)
+    }, ${REMOVE_ADVICE}`,
   );
 }
 
-const IF_USED = "and if somebody may have used that, remove the identity and pair the device again";
+const REMOVE_ADVICE =
+  "and if somebody may have used that, remove the identity and pair the device again";
 
-/** The command that restricts access; none for a directory that is shared by all. */
-function howToClose({ mode, isDirectory }: Deno.FileInfo): string {
+/** Returns the advice to restrict access. */
+function chmodAdvice({ mode, isDirectory }: Deno.FileInfo): string {
   if (!isDirectory) return "run chmod 600 on it";
   if ((mode! & STICKY) === 0) return "run chmod 700 on it";
   return "it is shared by many, so use a directory of its own, which may be inside it";

@@ -6,8 +6,8 @@ import { DeviceError } from "@degu/degu/device";
 import { Server } from "@degu/degu/server";
 import {
   forgottenHint,
-  mostInformative,
-  type SoughtPeer,
+  mostInformativeError,
+  type PeerTarget,
 } from "@degu/internal/device/device_client.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
@@ -252,7 +252,7 @@ Deno.test("a peer that refuses with an alert is reported to have forgotten this 
   assertMatch(error.message, /"rover" has probably forgotten this device/);
 });
 
-const sought: SoughtPeer = { name: "camera", addresses: [["::1", 80, 0, 0]], stored: true };
+const sought: PeerTarget = { name: "camera", addresses: [["::1", 80, 0, 0]], isStored: true };
 
 Deno.test("the most informative error is thrown, with its class, all others and what to do, unless that is obvious", () => {
   const refused = new Deno.errors.ConnectionRefused("refused");
@@ -279,7 +279,7 @@ Deno.test("the most informative error is thrown, with its class, all others and 
   ];
   for (const [errors, best, hint] of rows) {
     const cause = new AggregateError(errors);
-    const error = mostInformative(cause, sought);
+    const error = mostInformativeError(cause, sought);
     const stays = best instanceof TlsError || best === denied || best === forbidden;
     assertStrictEquals(error.constructor, stays ? best.constructor : DeviceError);
     const { code } = (stays ? best : { code: "UNREACHABLE" }) as { code?: unknown };
@@ -290,10 +290,10 @@ Deno.test("the most informative error is thrown, with its class, all others and 
     if (hint === null) assert(!/;.*(?:serve|forgotten)/.test(error.message), error.message);
     else assertMatch(error.message, hint);
   }
-  const { message } = mostInformative(new AggregateError(["text"]), sought);
+  const { message } = mostInformativeError(new AggregateError(["text"]), sought);
   assertStringIncludes(message, 'text; "camera" doesn\'t serve at its stored address [::1]:80');
-  const given = { ...sought, addresses: [["a", 1], ["b", 2]], stored: false } as const;
-  const other = mostInformative(new AggregateError([new Error("x"), new Error("y")]), given);
+  const given = { ...sought, addresses: [["a", 1], ["b", 2]], isStored: false } as const;
+  const other = mostInformativeError(new AggregateError([new Error("x"), new Error("y")]), given);
   assertStringIncludes(
     other.message,
     "at the given addresses a:1, b:2: start its server, pass other",

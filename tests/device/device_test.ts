@@ -271,12 +271,12 @@ Deno.test("a writer removes what an interrupted one has left, and leaves nothing
   await Deno.writeTextFile(join(path, ".0123456789abcdef"), "half");
   await Deno.writeTextFile(join(path, ".notes"), "mine");
   assertEquals(await files.names(), [".notes"]); // the other one is no valid name
-  await files.exclusively(() => files.write("a", "one"));
+  await files.withLock(() => files.write("a", "one"));
   assertEquals(await entries(path), [".notes", "a"]);
   await Deno.mkdir(join(path, "b"));
   const events: string[] = [];
   const change = (name: string) =>
-    files.exclusively(async () => {
+    files.withLock(async () => {
       events.push(`${name} begins`);
       await files.write(name, name);
       events.push(`${name} ends`);
@@ -301,7 +301,7 @@ Deno.test("a change that another process holds up for over ten seconds is given 
   const moments = [0, 10_000, 10_001];
   using _clock = patch(performance, "now", () => () => moments.shift() ?? Infinity);
   const { TimedOut } = Deno.errors;
-  await assertRejects(() => files.exclusively(() => files.names()), TimedOut, "for over 10 s");
+  await assertRejects(() => files.withLock(() => files.names()), TimedOut, "for over 10 s");
   assertEquals([timeouts.started, moments], [[10], []]);
 });
 

@@ -4,7 +4,7 @@ import {
   checkPrivate,
   replacePrivateFile,
   USABLE_BY_OTHERS,
-  writeAside,
+  writeAndRename,
   writePrivateFile,
 } from "@degu/internal/device/identity/private_files.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
@@ -41,10 +41,10 @@ Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays 
   await Deno.mkdir(join(dir.path, "directory"));
   await assertRejects(() => replacePrivateFile(join(dir.path, "directory"), "x", temporary));
   const fail = () => Promise.reject(new Error("failed"));
-  await assertRejects(() => writeAside(path, "x", temporary, fail), Error, "failed");
+  await assertRejects(() => writeAndRename(path, "x", temporary, fail), Error, "failed");
   assertEquals(await entries(dir.path), ["directory", "key"]);
   await Deno.writeTextFile(temporary, "somebody's");
-  await assertRejects(() => writeAside(path, "x", temporary, fail), Deno.errors.AlreadyExists);
+  await assertRejects(() => writeAndRename(path, "x", temporary, fail), Deno.errors.AlreadyExists);
   assertEquals(await Deno.readTextFile(path), "secret");
   assertEquals(await Deno.readTextFile(temporary), "somebody's");
 });
