@@ -96,8 +96,8 @@ export class Device implements AsyncDisposable {
    *
    * The directory is the device: anyone who can read it can impersonate the device. The directory
    * must belong to the user of this process, and no other user may be able to write to it. The
-   * directories above it are not checked. Needs `--allow-read` and `--allow-write` of the directory,
-   * and `--allow-sys=uid`; with `create: false` no `--allow-write`.
+   * directories above it are not checked. Needs `--allow-read` and `--allow-write` of the
+   * directory, and `--allow-sys=uid`; with `create: false` no `--allow-write`.
    *
    * @param dir Absolute path, or file URL, of a directory for this device only.
    * @param options The name, which a new device needs, whether to create a device, and the logger.
@@ -192,12 +192,12 @@ export class Device implements AsyncDisposable {
 
   /**
    * Opens an invitation, with which one other device can pair with this one by {@linkcode
-   * Device.prototype.join}: by the line of the invitation, and with `confirm` also by a number. Needs
-   * `--allow-net` of the addresses in `listen`, and of the port after each. Without `listen`, with
-   * the port 0 and for wildcards, it needs `--allow-net` and `--allow-sys=networkInterfaces`.
+   * Device.prototype.join}: by the line of the invitation, and with `confirm` also by a number.
+   * Needs `--allow-net` of the addresses in `listen`, and of the port after each. Without `listen`,
+   * with the port 0 and for wildcards, it needs `--allow-net` and `--allow-sys=networkInterfaces`.
    *
-   * @param options The addresses to listen on, the time limit, a name for the peer, and the function
-   * that asks a person to compare the number.
+   * @param options The addresses to listen on, the time limit, a name for the peer, and the
+   * function that asks a person to compare the number.
    * @throws {TypeError} if an option has the wrong type or is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws {PairingError} if `peerName` is taken.
@@ -213,7 +213,7 @@ export class Device implements AsyncDisposable {
    * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
    * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
    * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
-   * const atViewer = await viewer.join(invitation.line); // which a person has carried there
+   * const atViewer = await viewer.join(invitation.line); // after a person has carried it to the viewer
    * const atCamera = await invitation.paired;
    * assertEquals([atViewer.name, atCamera.name], ["camera", "viewer"]);
    * await Deno.remove(dir, { recursive: true });
@@ -247,8 +247,8 @@ export class Device implements AsyncDisposable {
   /**
    * Pairs with a device that invites in the same network, without its line: both devices show a
    * number of six digits, and a person confirms at both that the numbers are the same. A stranger
-   * between the two has one chance in a million for each of five tries. Needs `--allow-net` of the addresses,
-   * and of the hosts' ports for TLS.
+   * between the two has one chance in a million for each of five tries. Needs `--allow-net` of the
+   * addresses, and of the hosts' ports for TLS.
    *
    * @param addresses The `addresses` of the invitation: tried one after the other, 5 s each, until
    * one answers.
@@ -258,8 +258,8 @@ export class Device implements AsyncDisposable {
    * unknown.
    * @throws {RangeError} if an address or another value is not allowed.
    * @throws {PairingError} if no device answers, the other device is this one, or `peerName` is
-   * taken; if the other device refuses: it is asking about a third one, or takes no more numbers; if
-   * a person has not confirmed, at either device, within 120 s. Its `code` says which.
+   * taken; if the other device refuses: it is asking about a third one, or takes no more numbers;
+   * if a person has not confirmed, at either device, within 120 s. Its `code` says which.
    *
    * @example Pair two devices by a number
    * ```ts

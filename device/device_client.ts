@@ -290,7 +290,9 @@ export function mostInformativeError(cause: AggregateError, target: PeerTarget):
   return error;
 }
 
-/** Removes the frames that Deno prints of an uncaught error, which hide the line with the advice. */
+/**
+ * Removes the frames that Deno prints of an uncaught error, which hide the line with the advice.
+ */
 function shortenStacks(attempts: AggregateError): void {
   for (const each of [attempts, ...attempts.errors]) {
     if (!(each instanceof Error)) continue;
@@ -331,7 +333,7 @@ function hintFor(error: Error, { name, addresses, isStored }: PeerTarget): strin
 
 function rank(error: unknown): number {
   if (error instanceof TlsError) {
-    // That of the peer itself is the most useful one.
+    // An alert of the peer itself is the most useful error.
     return error.code === "REFUSED_BY_PEER" ? -2 : TLS_CODES.indexOf(error.code);
   }
   const index = SYSTEM_ERRORS.findIndex((each) => error instanceof each);

@@ -167,7 +167,7 @@ export class StateDirectory {
     return result;
   }
 
-  /** Lists the names of the complete files, and none of a missing directory. */
+  /** Lists the names of the complete files. A missing directory counts as empty. */
   async names(): Promise<string[]> {
     const names = await namesIn(this.path);
     return names.filter((name) => !TEMPORARY.test(name)).sort();

@@ -128,7 +128,7 @@ export type DeviceErrorCode =
  *
  * await using temporary = await TempDevices.create("camera", "viewer");
  * const client = await temporary.devices.viewer.client("camera", {
- *   addresses: [["127.0.0.1", 1]], // where nothing listens
+ *   addresses: [["127.0.0.1", 1]], // a port without a listener
  * });
  * const error = await assertRejects(() => client.connect(), DeviceError);
  * assertEquals([error.code, isTransient(error)], ["UNREACHABLE", true]);

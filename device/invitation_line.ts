@@ -78,8 +78,8 @@ export interface ParsedInvitation {
 }
 
 /**
- * Parses the line of an invitation, without joining. Use it to show the inviter, or to check whether
- * a typed or scanned line is complete. White space in the line is ignored.
+ * Parses the line of an invitation, without joining. Use it to show the inviter, or to check
+ * whether a typed or scanned line is complete. White space in the line is ignored.
  *
  * @param line The {@linkcode Invitation.prototype.line | line} of the other device.
  * @throws {TypeError} if the line is not a string.

@@ -422,7 +422,7 @@ export class Invitation implements AsyncDisposable {
     return this.#refuse(session);
   }
 
-  /** Answers the first step. From the comparison of the secret to its use it awaits nothing. */
+  /** Answers the first step. Compares the secret and claims the line in the same tick. */
   async #answerSecret(bytes: Uint8Array, connection: PairingConnection): Promise<ResponseTuple> {
     const { session } = connection;
     if (!hasRandom(bytes, INTRODUCTION, "secret", this.#secret)) return this.#refuse(session);

@@ -124,8 +124,8 @@ export async function joinDevice(
       return fetchAuthority(id, plain, signal);
     }, wasCut);
 
-    // The first step sends the secret, and introduces this device. The TLS library has verified that
-    // the other device is that of the line.
+    // The first step sends the secret, and introduces this device. The TLS library has verified
+    // that the other device is that of the line.
     const anonymousContext = buildClientSslctx({ ca: authority.ca, checkHostname: false });
     const first = await step(async () => {
       const candidates = withOwnScopes(addresses.map(([host, port]) => [host, port]));
@@ -142,8 +142,8 @@ export async function joinDevice(
     const answer = await step(() => decodeMessage(first.bytes, ANSWER));
     inviterText = `${answer.name} (${id})`;
 
-    // The second step sends the value of the answer, with the certificate of this device, and stores
-    // the other one.
+    // The second step sends the value of the answer, with the certificate of this device, and
+    // stores the other one.
     const reached = await step(() =>
       connectToInviter(authority, identity.clientContext(authority), [first.address], signal)
     );

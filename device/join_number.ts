@@ -46,7 +46,7 @@ import {
   sendMessage,
 } from "./inviter_client.ts";
 
-/** The options of joining by a number: those of joining by a line, and the comparison. */
+/** The comparison of the number, beside the name, the addresses and the signal of each joining. */
 export interface JoinByNumberOptions extends JoinOptions {
   /** Asks whether the other device shows the same number. */
   confirm: ConfirmNumber;

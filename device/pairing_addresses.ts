@@ -119,8 +119,8 @@ function canonicalHost(address: Address): string | null {
 }
 
 /**
- * Whether a host is a DNS name, or the canonical form of an IP address that is neither multicast nor
- * a wildcard.
+ * Whether a host is a DNS name, or the canonical form of an IP address that is neither multicast
+ * nor a wildcard.
  */
 function isReachableHost(host: string): boolean {
   const parsed = parseHost(host);
@@ -199,8 +199,8 @@ const ADDRESS_KINDS: readonly ((entry: Deno.NetworkInterfaceInfo) => boolean)[] 
 
 /**
  * Lists the addresses of this machine that a peer can use, with the port 0. Loopback addresses are
- * listed only if there are no others. The most useful addresses are first, and one of each interface
- * precedes the second of any, so that the first few are a good choice. Needs
+ * listed only if there are no others. The most useful addresses are first, and one of each
+ * interface precedes the second of any, so that the first few are a good choice. Needs
  * `--allow-sys=networkInterfaces`.
  */
 export function ownAddresses(): (HostAddress | ScopedAddress)[] {

@@ -158,7 +158,7 @@ export class PeerStore {
     return [...this.#current];
   }
 
-  /** Reads the peer with this id, or else with this name, from the disk; `null` for none. */
+  /** Reads the peer with this id, or else with this name, from the disk; `null` without one. */
   async find(nameOrId: string): Promise<Peer | null> {
     checkString("peer", nameOrId);
     const id = await this.findId(nameOrId);
@@ -225,7 +225,8 @@ export class PeerStore {
   }
 
   /**
-   * Removes a peer, which ends the trust of all processes. Resolves to false if the peer is unknown.
+   * Removes a peer, which ends the trust of all processes. Resolves to false if the peer is
+   * unknown.
    */
   async forget(peer: Peer | string): Promise<boolean> {
     // A file that can't be used can still be removed by its id.
@@ -250,8 +251,8 @@ export class PeerStore {
   }
 
   /**
-   * Stores an address at which a peer was found after the pairing, unless it is stored already. Keeps
-   * the addresses of the pairing and the newest four others.
+   * Stores an address at which a peer was found after the pairing, unless it is stored already.
+   * Keeps the addresses of the pairing and the newest four others.
    */
   async addFound(id: string, address: Address): Promise<void> {
     const text = formatAddress(address);
@@ -467,7 +468,8 @@ function findVersionProblem(id: string, text: string): FileProblem | null {
 }
 
 /**
- * Parses the text of the file of a peer. Only the exact output of {@linkcode formatPeer} is trusted.
+ * Parses the text of the file of a peer. Only the exact output of {@linkcode formatPeer} is
+ * trusted.
  *
  * @throws {RangeError} if the text is foreign, truncated, or that of another peer. The message
  * doesn't quote the text, which may be that of any file.

@@ -95,7 +95,9 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
   };
 }
 
-/** Adds the trust of an identity to its session. Resolves to whether `onConnect` has accepted it. */
+/**
+ * Adds the trust of an identity to its session. Resolves to whether `onConnect` has accepted it.
+ */
 async function applyDecision(session: Session, result: ReturnType<OnConnect>): Promise<boolean> {
   const decision = parseConnectResult(await result);
   if (typeof decision === "boolean") return decision;

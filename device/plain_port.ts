@@ -199,7 +199,7 @@ export class PlainPort {
     return closeSession(session);
   }
 
-  /** Answers a commitment. From the check of the last attempt to the new one it awaits nothing. */
+  /** Answers a commitment. Checks the last attempt and sets the new one in the same tick. */
   async #commit(
     bytes: Uint8Array,
     connection: PairingConnection,

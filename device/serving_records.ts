@@ -95,8 +95,8 @@ export class ServingRecords {
   }
 
   /**
-   * Reads the text of a record; `null` for another file. Removes a record that no process locks, and
-   * returns `null`.
+   * Reads the text of a record; `null` for another file. Removes a record that no process locks,
+   * and returns `null`.
    */
   async #read(name: string): Promise<string | null> {
     const path = join(this.#dir, name);

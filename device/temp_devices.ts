@@ -18,7 +18,7 @@ const MAX_REQUESTS = 1000;
 
 /**
  * Devices in a private temporary directory, each paired with each other: for tests and demos.
- * Disposing of them closes them, and removes the directory. They print nothing, nor do their
+ * Disposing of them closes them, and removes the directory. They don't print, nor do their
  * servers unless these have a logger of their own.
  *
  * @example

@@ -42,8 +42,8 @@ export function readAuthorityDer(der: Uint8Array): DeviceAuthority {
  * device has sent over a channel that both trust.
  *
  * All certificates that a trusted authority signs are accepted, so the authority must have the form
- * that {@linkcode createDevicePki} makes: a key on P-256 with its own signature, `CA:TRUE`, no rules
- * that Degu doesn't check, and at most 2048 bytes. The text must be the canonical one.
+ * that {@linkcode createDevicePki} makes: a key on P-256 with its own signature, `CA:TRUE`, no
+ * rules that Degu doesn't check, and at most 2048 bytes. The text must be the canonical one.
  *
  * @param pem The text of the other device's `caFile`.
  * @throws {TypeError} if the text is not a string.

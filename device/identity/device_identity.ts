@@ -38,7 +38,7 @@ export interface DevicePki {
   readonly keyFile: string;
 }
 
-/** Options of {@linkcode createDevicePki}. */
+/** Whether a call may create the files of an identity. */
 export interface DevicePkiOptions {
   /**
    * Whether to create a missing identity. Programs that use the identity of another program pass
@@ -59,9 +59,10 @@ export interface DevicePkiOptions {
  * The certificates don't expire. To end the trust in a device, remove its authority.
  *
  * To pair two devices, copy the text of each `caFile` to the other device, over a channel that both
- * trust. Then each device presents its own `certFile` and `keyFile`, and trusts the peer's authority
- * alone. The authority has issued certificates for a single key, so a client loses nothing by
- * `checkHostname: false`; a client can also check the name of the peer's identity with `sslHost`.
+ * trust. Then each device presents its own `certFile` and `keyFile`, and trusts the peer's
+ * authority alone. The authority has issued certificates for a single key, so a client loses
+ * nothing by `checkHostname: false`; a client can also check the name of the peer's identity with
+ * `sslHost`.
  *
  * `dir`, the identity's directory and its keys must belong to the user of this process or to root.
  * No other user may be able to write the directories, or to read the keys. Directories above are
@@ -258,8 +259,8 @@ export class DeviceIdentity {
   /** The certificate, for a client and for a server, and its key, as PEM text. */
   readonly #certificate: Readonly<{ cert: string; key: string }>;
   /**
-   * The contexts of clients by peer, since building a context takes 4 ms. The object of a peer stays
-   * the same until its file changes.
+   * The contexts of clients by peer, since building a context takes 4 ms. The object of a peer
+   * stays the same until its file changes.
    */
   readonly #clientContextCache = new WeakMap<TrustedAuthority, ClientSslctx>();
 

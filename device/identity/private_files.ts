@@ -1,6 +1,6 @@
 /**
- * Private files, which have mode 0600 and appear complete or not at all, and the check that no other
- * user of the system can read or replace them.
+ * Private files, which have mode 0600 and appear complete or not at all, and the check that no
+ * other user of the system can read or replace them.
  */
 
 import { replaceFile, whenReplaceable } from "../../internal/disk/names.ts";
@@ -29,7 +29,8 @@ export async function writePrivateFile(path: string, text: string): Promise<void
 }
 
 /**
- * Writes a temporary file, and renames it. Each reader of the path gets the old text or the new one.
+ * Writes a temporary file, and renames it. Each reader of the path gets the old text or the new
+ * one.
  *
  * @param temporaryPath A free path in the same file system.
  * @param prepare Prepares the file before it has its name.
@@ -77,8 +78,8 @@ const ROOT = 0;
 
 /**
  * Checks that a file or directory belongs to the user of this process or to root, and has none of
- * the forbidden bits. Follows links, and doesn't check the directories above. On Windows it checks
- * nothing, because access doesn't depend on modes. Needs `--allow-sys=uid`.
+ * the forbidden bits. Follows links, and doesn't check the directories above. On Windows it
+ * returns at once, because access doesn't depend on modes. Needs `--allow-sys=uid`.
  *
  * @throws {Deno.errors.PermissionDenied} if another user has access.
  */
