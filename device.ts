@@ -24,7 +24,7 @@
  *   return [200, "OK", { "x-peer": peerOf(session).name }, null];
  * });
  * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
- * await viewer.join(invitation.line); // after a person has carried it to the viewer
+ * await viewer.join(invitation.line); // carried to the viewer by a person
  *
  * const client = await viewer.client("camera");
  * const response = await client.request("GET", "/");

@@ -213,7 +213,7 @@ export class Device implements AsyncDisposable {
    * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
    * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
    * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
-   * const atViewer = await viewer.join(invitation.line); // after a person has carried it to the viewer
+   * const atViewer = await viewer.join(invitation.line); // carried to the viewer by a person
    * const atCamera = await invitation.paired;
    * assertEquals([atViewer.name, atCamera.name], ["camera", "viewer"]);
    * await Deno.remove(dir, { recursive: true });
