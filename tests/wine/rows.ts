@@ -186,6 +186,7 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
   ],
   "hangs, or throws when it has ended": [],
   "Wine is too slow for the times of the test": [
+    "where a peer is lost, the command ends with a summary of what is there, and exit code 1",
     "a peer that is only busy gets twice as long each time",
     "a stranger in the middle with 1,000 sessions at once has one try, and five in all",
     "a directory of a thousand files is one line, in both directions; --verbose names each",
@@ -207,7 +208,6 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
   ],
   "Wine keeps the case of a name that another case is given": [
     "sync to here: a name that the target does not list is an error, and nothing is deleted beside it: 1",
-    "sync to here: with --json the error of a name that the target does not list has the paths of the entry and of its directory",
     "upload: what is not deleted is in a directory that fails, as it is not listed: 403",
   ],
   "paths of more than 260 characters, which Deno passes on as they are": [
