@@ -37,7 +37,7 @@ import type { ListedTree } from "./sides.ts";
 import { directoryAbove, isWithin, type TreeNode } from "./tree.ts";
 import { differsAtTargetError, incompleteError, missingDirectoryError } from "./tree_errors.ts";
 
-/** How often a list is read that a change of the tree overtakes. */
+/** How often a list is read that a change of the tree interrupts. */
 const MAX_LISTS = 4;
 
 /**
@@ -77,12 +77,12 @@ export async function copyTree(
   };
   let deletionsSkipped: TreeResult["deletionsSkipped"] = null;
   const attemptOnce = async (
-    advanced: (progress?: RetryProgress) => void,
-    answered: () => void,
+    onProgress: (progress?: RetryProgress) => void,
+    onAnswer: () => void,
   ): Promise<void> => {
     const settings = { ...makeSettings(), filter };
-    restart = advanced;
-    report.begin(settings, advanced);
+    restart = onProgress;
+    report.begin(settings, onProgress);
     using attempt = new TreeAttempt(label, peer, settings, report);
     settings.signal.throwIfAborted();
     try {
@@ -92,9 +92,9 @@ export async function copyTree(
       ({ isUsable } = client);
       await source.outbox?.[Symbol.asyncDispose]();
     }
-    // Another attempt may bring the file. Without one, the file has failed alone.
+    // Another attempt may copy the file. Without one, the file has failed alone.
     if (report.brokenOff === null) return;
-    answered();
+    onAnswer();
     throw report.brokenOff.error;
   };
   const mayRetry = (error: unknown) =>
@@ -167,7 +167,7 @@ class TreeCopy {
     return deletionsSkipped;
   }
 
-  /** Reads a list, and a new one if a change of the tree has overtaken it. */
+  /** Reads a list, and once more if a change of the tree has interrupted it. */
   async #readList<T>(read: () => Promise<T>): Promise<T> {
     for (let lists = 1;; lists++) {
       try {

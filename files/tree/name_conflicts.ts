@@ -186,34 +186,32 @@ export class NameConflicts {
   /** Decides about the files whose names are taken, and writes those that may be written. */
   async settle(conflicts: readonly NameConflict[]): Promise<void> {
     for (let open = conflicts; open.length > 0;) {
-      const digests = new Map(open.map(({ task, sha256 }) => [task, sha256]));
-      const tasks = await this.#findChanged(await this.#findListed(digests));
+      const tasks = await this.#findChanged(await this.#findListed(open));
       open = await this.#copier.copyInTurn(tasks);
     }
   }
 
   /**
    * Finds out by which names the target lists files whose names are taken. A file fails if that is
-   * the name of another file of the source. One that the target has had by another name all along
-   * is compared as others were by the plan.
+   * the name of another file of the source. A file that the target lists by another spelling is
+   * compared as the plan has compared others.
    *
-   * @returns The files that have to be compared, with their SHA-256 if it is known.
+   * @returns The files that have to be compared.
    */
-  async #findListed(
-    digests: ReadonlyMap<CopyTask, string | null>,
-  ): Promise<ReadonlyMap<CopyTask, string | null>> {
+  async #findListed(conflicts: readonly NameConflict[]): Promise<readonly NameConflict[]> {
     // If the target could not be listed, it may have had its files before.
-    if (this.isUnlisted) return digests;
+    if (this.isUnlisted) return conflicts;
     const { first: { target }, report, settings: { move, compare } } = this.#attempt;
     const isNew = ({ condition }: CopyTask) => condition === "new";
-    const newNodes = [...digests.keys()].filter(isNew).map(({ node }) => node);
-    const entries = await this.#findEntries(newNodes);
-    const listed = new Map<CopyTask, string | null>();
-    for (const [task, sha256] of digests) {
+    const newTasks = conflicts.map(({ task }) => task).filter(isNew);
+    const entries = await this.#findEntries(newTasks.map(({ node }) => node));
+    const listed: NameConflict[] = [];
+    for (const conflict of conflicts) {
+      const { task } = conflict;
       const { node } = task;
       const entry = entries.get(node);
-      // Without a list, only its content tells whether this call has written the file.
-      if (!isNew(task) || move && entry === undefined) listed.set(task, sha256);
+      // Without a list, only its content shows whether this call has written the file.
+      if (!isNew(task) || move && entry === undefined) listed.push(conflict);
       else if (entry?.kind === "file") {
         const { name, size, modified } = entry;
         const file = new TreeNode(node.parent, name, "file", size, modified.getTime());
@@ -221,7 +219,7 @@ export class NameConflicts {
         const isSame = size === node.size && isSameTime(file.modified, node.modified);
         if (isSame && !move && compare === "time" && this.#isRespelled(listedTask)) {
           this.#unchanged(node);
-        } else listed.set(listedTask, sha256);
+        } else listed.push({ ...conflict, task: listedTask });
       } else {
         target.discard(task);
         const error = entry === undefined
@@ -243,19 +241,19 @@ export class NameConflicts {
 
   /**
    * Compares files with those that have their names. An equal file counts as copied: an earlier
-   * attempt whose answer was lost may have placed it, or another program. What has changed since it
-   * was compared, or came since the target was listed, is not replaced.
+   * attempt whose answer was lost may have written it, or another program. A file that came or
+   * changed since the target was listed is not replaced.
    *
    * With `move`, an equal file may be the source file itself, so it is checked again before it is
    * written. No other file is replaced then: it came after this call had looked, or the target
    * lists it by another spelling, and this call may have moved it there, from another name.
    *
-   * @param digests The files, with their SHA-256 if it is known.
    * @returns The files that are to be written.
    */
-  async #findChanged(digests: ReadonlyMap<CopyTask, string | null>): Promise<CopyTask[]> {
+  async #findChanged(conflicts: readonly NameConflict[]): Promise<CopyTask[]> {
     const { first: { target }, report, settings: { move, replace } } = this.#attempt;
     const changed: CopyTask[] = [];
+    const digests = new Map(conflicts.map(({ task, sha256 }) => [task, sha256]));
     await this.#copier.compareEach([...digests.keys()], (task, isSame) => {
       const { node } = task;
       const isRespelled = this.#isRespelled(task);
