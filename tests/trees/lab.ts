@@ -114,7 +114,8 @@ export class Lab implements AsyncDisposable {
         if (reuses) this.#onRequest?.(this.#reuses++, true);
         // A bundle of directories is not chunked.
         const isBundle = query === "bundle=put" && body?.chunked === true;
-        if (isBundle || method === "PUT" && path.at(-1) !== "") this.#onFiles?.();
+        // The root has no names, and the name of a directory ends in an empty one.
+        if (isBundle || method === "PUT" && (path.at(-1) ?? "") !== "") this.#onFiles?.();
         const answer = await this.#app!.handle(...args);
         if (reuses) this.#onRequest?.(this.#reuses++, true);
         return answer;
