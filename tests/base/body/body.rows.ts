@@ -1,6 +1,6 @@
 /**
  * The contract of the four body classes as rows: what each is made of and writes, what else it can
- * be made from, and what its source may not do. docs/bodies.md, "What a body allows"; RFC 9112 §6.2
+ * be made from, and what its source may not do. docs/bodies.md, "States of a body"; RFC 9112 §6.2
  * (known length), §7.1 (chunked).
  */
 
