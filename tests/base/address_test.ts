@@ -188,7 +188,9 @@ Deno.test("text that is not an address is a RangeError that says why", () => {
     [`unix:@${"a".repeat(108)}`, "108"],
     ["UNIX:/a", "must have a port"],
   ];
-  for (const [text, why] of rows) assertThrows(() => parseAddress(text), RangeError, why, text);
+  for (const [text, reason] of rows) {
+    assertThrows(() => parseAddress(text), RangeError, reason, text);
+  }
 });
 
 Deno.test("a value that is not an address can't be formatted", () => {
@@ -337,8 +339,8 @@ Deno.test("an IP address has one canonical form, in whichever form it is given (
     "01.2.3.4": null,
     "a": null,
   };
-  for (const [given, canonical] of Object.entries(forms)) {
-    assertEquals(canonicalIPAddress(given), canonical);
+  for (const [input, canonical] of Object.entries(forms)) {
+    assertEquals(canonicalIPAddress(input), canonical);
   }
   fc.assert(fc.property(fc.ipV4(), (host) => assertEquals(canonicalIPAddress(host), host)));
   fc.assert(fc.property(fc.ipV6(), (host) => {

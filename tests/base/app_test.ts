@@ -64,10 +64,10 @@ Deno.test("Response stores status, reason, headers and body and iterates over th
   assertEquals([response.status, response.reason], [200, "OK"]);
   assertStrictEquals(response.headers, headers);
   assertStrictEquals(response.body, body);
-  const [status, reason, again, same, ...rest] = response;
+  const [status, reason, sameHeaders, sameBody, ...rest] = response;
   assertEquals([status, reason, rest.length], [200, "OK", 0]);
-  assertStrictEquals(again, headers);
-  assertStrictEquals(same, body);
+  assertStrictEquals(sameHeaders, headers);
+  assertStrictEquals(sameBody, body);
 });
 
 Deno.test("Deno.inspect shows a Response like the arguments that construct it", () => {
@@ -87,12 +87,12 @@ Deno.test("Deno.inspect shows a Response like the arguments that construct it", 
 
 Deno.test("shiftPath moves one component after the other to mount, which a proxy leaves out", () => {
   const request = mkreq("GET", "/a/b/?c");
-  const seen = [];
+  const steps = [];
   for (let i = 0; i < 4; i++) {
-    seen.push([request.shiftPath(), request.mount.join(), request.buildProxyUri()]);
+    steps.push([request.shiftPath(), request.mount.join(), request.buildProxyUri()]);
   }
   const last = [null, "a,b,", "/?c"];
-  assertEquals(seen, [["a", "a", "/b/?c"], ["b", "a,b", "/?c"], ["", "a,b,", "/?c"], last]);
+  assertEquals(steps, [["a", "a", "/b/?c"], ["b", "a,b", "/?c"], ["", "a,b,", "/?c"], last]);
 });
 
 // Sessions: what an app sees of a connection, what it keeps for it, and whether its peer is still
@@ -123,9 +123,9 @@ Deno.test("a session over a Unix socket has no address, and is named by path and
 });
 
 Deno.test("a session counts the requests that were answered, and has its own store", async () => {
-  const seen: number[] = [];
+  const counts: number[] = [];
   await using serving = serve((_request, session) => {
-    seen.push(session.requests);
+    counts.push(session.requests);
     const visits = Number(session.store.get("visits") ?? 0) + 1;
     session.store.set("visits", visits);
     return [200, "OK", { visits: `${visits}` }, null];
@@ -137,7 +137,7 @@ Deno.test("a session counts the requests that were answered, and has its own sto
     assertEquals((await one.get("/")).headers["visits"], visits);
   }
   assertEquals((await two.get("/")).headers["visits"], "1");
-  assertEquals(seen, [0, 1, 2, 0]);
+  assertEquals(counts, [0, 1, 2, 0]);
 });
 
 Deno.test("message is null while the session lasts, then says why it ended; only answered requests are counted", async (t) => {
@@ -174,12 +174,12 @@ Deno.test("message is null while the session lasts, then says why it ended; only
 
 Deno.test("sessions dispose of what an app has stored in session.store, in reverse order", async () => {
   const disposed: string[] = [];
-  const ended = Promise.withResolvers<void>();
+  const sessionEnd = Promise.withResolvers<void>();
   const keep = (name: string): Disposable => ({
     [Symbol.dispose]() {
       disposed.push(name);
       if (name === "b") throw new Error("can't dispose of b");
-      if (name === "a") ended.resolve();
+      if (name === "a") sessionEnd.resolve();
     },
   });
   await using serving = serve((_request, session) => {
@@ -191,7 +191,7 @@ Deno.test("sessions dispose of what an app has stored in session.store, in rever
   await conn.get("/");
   assertEquals(disposed, []);
   conn.close();
-  await within(ended.promise, "everything is disposed of");
+  await within(sessionEnd.promise, "everything is disposed of");
   assertEquals(disposed, ["c", "b", "a"]);
   assertStringIncludes((await serving.logger.waitFor("error"))[0] ?? "", "can't dispose of b");
 });
@@ -242,9 +242,9 @@ Deno.test("the stream of a message is that of its body, also after the app has r
 });
 
 Deno.test("a session that no server owns ends with the first reason that it is closed with", () => {
-  for (const before of [true, false]) {
+  for (const readsSignal of [true, false]) {
     const closed = makeSession({ name: "test", address: null });
-    if (before) assertEquals(closed.signal.aborted, false);
+    if (readsSignal) assertEquals(closed.signal.aborted, false);
     const reason = new Error("enough");
     closed.close(reason);
     closed.close(new Error("again"));

@@ -149,8 +149,8 @@ Deno.test("quote escapes what is not printable ASCII, in as few digits as it tak
   for (const [text, quoted] of Object.entries(rows)) assertEquals(quote(text), quoted);
   assertEquals(quote(latin1("a\xff")), '"a\\xff"');
   for (const length of [64, 65]) {
-    const more = length === 64 ? "" : "… (65 in all)";
-    assertEquals(quote("a".repeat(length)), `"${"a".repeat(64)}"${more}`);
+    const suffix = length === 64 ? "" : "… (65 in all)";
+    assertEquals(quote("a".repeat(length)), `"${"a".repeat(64)}"${suffix}`);
   }
 });
 
@@ -197,11 +197,11 @@ Deno.test("checkInteger accepts the integers between its bounds, and Infinity on
       "of 1 or more, or Infinity",
     ],
   ];
-  for (const [most, accepted, refused, wanted] of rows) {
-    for (const value of accepted) checkInteger("count", value, 1, most);
+  for (const [max, accepted, refused, requirement] of rows) {
+    for (const value of accepted) checkInteger("count", value, 1, max);
     for (const value of refused) {
-      const { message } = assertThrows(() => checkInteger("count", value, 1, most), RangeError);
-      assertEquals(message, `count: must be an integer ${wanted}; got ${value}`);
+      const { message } = assertThrows(() => checkInteger("count", value, 1, max), RangeError);
+      assertEquals(message, `count: must be an integer ${requirement}; got ${value}`);
     }
   }
   const { message } = assertThrows(() => checkInteger("count", "1", 1, 10), TypeError);
@@ -227,7 +227,7 @@ Deno.test("an unknown option is a TypeError that names it and lists the known on
   for (const name of ["Timeout", "", "__proto__x", "toString", "a\nb"]) {
     const { message } = assertThrows(() => copyOptions({ [name]: 1 }, KNOWN), TypeError);
     assertStringIncludes(message, JSON.stringify(name));
-    for (const known of KNOWN) assertStringIncludes(message, known);
+    for (const name of KNOWN) assertStringIncludes(message, name);
   }
 });
 
@@ -257,14 +257,14 @@ Deno.test("a method that is missing at the start is a TypeError that names it", 
 });
 
 Deno.test("each message is logged at its level, with the logger as `this`, and the method is looked up each time", () => {
-  const told: string[] = [];
+  const calls: string[] = [];
   class Logger {
     prefix = "1";
     warn(message: string) {
-      told.push(`${this.prefix} warn ${message}`);
+      calls.push(`${this.prefix} warn ${message}`);
     }
     error(message: string) {
-      told.push(`${this.prefix} error ${message}`);
+      calls.push(`${this.prefix} error ${message}`);
     }
   }
   const logger = new Logger();
@@ -272,9 +272,9 @@ Deno.test("each message is logged at its level, with the logger as `this`, and t
   warn("a");
   logger.prefix = "2";
   error("b");
-  logger.error = (message) => told.push(`other ${message}`);
+  logger.error = (message) => calls.push(`other ${message}`);
   error("c");
-  assertEquals(told, ["1 warn a", "2 error b", "other c"]);
+  assertEquals(calls, ["1 warn a", "2 error b", "other c"]);
 });
 
 // Printed objects and messages contain everything except secrets.
@@ -287,10 +287,10 @@ Deno.test("the value of a secret header is never printed or quoted, whatever the
     const headers = hideSecretsIn({ [name]: SECRET, host: "a" });
     assertEquals(headers[name], SECRET);
     assertEquals(Object.keys(headers), [name, "host"]);
-    for (const shown of [Deno.inspect(headers), inspectOfNode(headers), Deno.inspect([headers])]) {
-      assert(!shown.includes(SECRET), shown);
-      assertStringIncludes(shown, name);
-      assertStringIncludes(shown, '"a"'.slice(1, -1));
+    for (const output of [Deno.inspect(headers), inspectOfNode(headers), Deno.inspect([headers])]) {
+      assert(!output.includes(SECRET), output);
+      assertStringIncludes(output, name);
+      assertStringIncludes(output, '"a"'.slice(1, -1));
     }
     assert(!quoteValue(name, SECRET).includes(SECRET), name);
     for (const between of [": ", ":", " : "]) {
@@ -321,10 +321,10 @@ Deno.test("inspectFields shows the class and its fields, and hides the secrets i
     }
   }
   for (const inspect of [Deno.inspect, inspectOfNode]) {
-    const shown = inspect(new Thing());
-    assert(/^Thing\(method=["']GET["'], headers=\{/.test(shown), shown);
-    assert(!shown.includes(SECRET) && !shown.includes("null prototype"), shown);
-    assertStringIncludes(shown, "x-a");
+    const output = inspect(new Thing());
+    assert(/^Thing\(method=["']GET["'], headers=\{/.test(output), output);
+    assert(!output.includes(SECRET) && !output.includes("null prototype"), output);
+    assertStringIncludes(output, "x-a");
   }
 });
 
@@ -359,16 +359,16 @@ Deno.test("only text can be made printable", () => {
 Deno.test("an error with such characters is replaced by one without them", () => {
   const fields = { name: "IoError", code: "EIO" };
   const error = Object.assign(new Error("EIO: open '/a\n\x1b[2J'"), fields);
-  const shown = printableError(error);
-  assert(shown instanceof Error && shown !== error);
-  assertEquals(`${shown}`, "IoError: EIO: open '/a\\u{a}\\u{1b}[2J'");
-  assertEquals((shown as { code?: unknown }).code, "EIO");
-  assertEquals(shown.cause, undefined);
-  for (const text of [`${shown.stack}`, Deno.inspect(shown)]) {
+  const safeError = printableError(error);
+  assert(safeError instanceof Error && safeError !== error);
+  assertEquals(`${safeError}`, "IoError: EIO: open '/a\\u{a}\\u{1b}[2J'");
+  assertEquals((safeError as { code?: unknown }).code, "EIO");
+  assertEquals(safeError.cause, undefined);
+  for (const text of [`${safeError.stack}`, Deno.inspect(safeError)]) {
     assert(!text.includes("\x1b") && !text.includes("/a\n"), text);
   }
-  for (const other of [new Error("plain"), "text\n", null]) {
-    assertEquals(printableError(other), other);
+  for (const value of [new Error("plain"), "text\n", null]) {
+    assertEquals(printableError(value), value);
   }
 });
 

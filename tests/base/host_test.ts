@@ -30,12 +30,12 @@ Deno.test("a host is an IPv4 address, an IPv6 address or a name, in one form", a
 });
 
 Deno.test("whatever could be read in two ways is no host", () => {
-  const none = [
+  const invalidHosts = [
     ...["", " ", ".", "a b", "10.0.0.07", "10.1", "1", "0x7f000001", "10.0.0.7%eth0", "a%eth0"],
     ...["[::1]", "::1/64", "fe80::1%", "fe80::1%03", "fe80::1%a b", "fe80::1%4294967296"],
     ...["fe80::1%a%b", "a:80", "10.0.0.7:80", "http://a/", "me@a", "\u212a", "ä.de"],
   ];
-  for (const text of none) assertEquals(parseHost(text), null, text);
+  for (const text of invalidHosts) assertEquals(parseHost(text), null, text);
   for (const value of [undefined, null, 1, ["::1"]]) {
     assertThrows(() => callWith(parseHost, value), TypeError, "text: must be a string");
   }

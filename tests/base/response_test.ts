@@ -146,14 +146,14 @@ Deno.test("a response that is too long is canceled, whatever its framing: its pl
     "a length": () => long,
     "chunks": () => new ChunkedBodyIter([[null, long], [null, new Uint8Array(0)]]),
   };
-  for (const [what, make] of Object.entries(makes)) {
-    for (const how of ["bytes", "text", "json"] as const) {
-      await t.step(`${how} of ${what}`, async () => {
+  for (const [label, make] of Object.entries(makes)) {
+    for (const method of ["bytes", "text", "json"] as const) {
+      await t.step(`${method} of ${label}`, async () => {
         await using serving = serve(() => [200, "OK", {}, make()]);
         await using pool = new ConnectionPool(serving.makeClient(), { maxConnections: 1 });
         for (let i = 0; i < 3; i++) {
           const response = await pool.get("/");
-          const error = await assertRejects(() => response[how]({ maxBytes: 999 }), BodyError);
+          const error = await assertRejects(() => response[method]({ maxBytes: 999 }), BodyError);
           assertEquals(error.code, "TOO_LONG");
           await assertRejects(() => response.text(), BodyError, "has failed or was canceled");
         }

@@ -224,15 +224,20 @@ Deno.test("callApp rejects for an answer that a server would refuse, and says wh
       [".body: must be null with status 304", {}, new BodyIter([], 5), 304],
     ],
   };
-  const all = [
+  const rows = [
     ...beginnings(whole),
     ...beginnings(parts).map(([beginning, ...part]) => {
       const [headers, body = null, status = 200] = part;
-      const given = part.length === 2 ? part[1] : body;
-      return [beginning.replace(": ", ": response"), [status, "OK", headers, given]] as const;
+      const responseBody = part.length === 2 ? part[1] : body;
+      return [beginning.replace(": ", ": response"), [
+        status,
+        "OK",
+        headers,
+        responseBody,
+      ]] as const;
     }),
   ];
-  await eachRow(t, all, async (beginning, response) => {
+  await eachRow(t, rows, async (beginning, response) => {
     await assertFails(validate(response), beginning);
     // A response that is an object is refused in the same words.
     if (!Array.isArray(response) || response.length !== 4) return;
@@ -286,9 +291,12 @@ Deno.test("callApp answers 413, as a server does, if the body of the request is 
     Object.create(null),
   ]);
   assertEquals(await refused.text(), "");
-  const other: App = async () =>
+  const otherApp: App = async () =>
     reply(200, await new Body(streamOf(new Uint8Array(2)), 2).text({ maxBytes: 1 }));
-  const error = await rejectionOf(callApp(other, mkreq("PUT", "/", {}, "five!")), "another body");
+  const error = await rejectionOf(
+    callApp(otherApp, mkreq("PUT", "/", {}, "five!")),
+    "another body",
+  );
   assertInstanceOf(error, BodyError);
 });
 
@@ -330,20 +338,20 @@ Deno.test("callApp makes a session of what the app sees of one", async () => {
   const store = new Map<string, unknown>([["key", 1]]);
   const address = ["127.0.0.1", 80] as const;
   const peerCertificate = { publicKey256: "5D:02" } as PeerCertificate;
-  const given = { address, peerCertificate, user: "anna", store, isTrusted: () => false };
-  const seen: unknown[] = [];
+  const sessionFields = { address, peerCertificate, user: "anna", store, isTrusted: () => false };
+  const values: unknown[] = [];
   const app: App = async (_request, session) => {
-    seen.push(session.address, session.peerCertificate, session.user, session.store);
-    seen.push(await session.isTrusted());
+    values.push(session.address, session.peerCertificate, session.user, session.store);
+    values.push(await session.isTrusted());
     session.store.set("seen", true);
     return reply(204);
   };
-  await callApp(app, mkreq("GET", "/"), { session: given });
-  assertEquals(seen, [address, peerCertificate, "anna", store, false]);
+  await callApp(app, mkreq("GET", "/"), { session: sessionFields });
+  assertEquals(values, [address, peerCertificate, "anna", store, false]);
   assertEquals(store.get("seen"), true);
-  seen.length = 0;
+  values.length = 0;
   await callApp(app, mkreq("GET", "/"), { session: {} });
-  assertEquals(seen.slice(0, 3).concat(seen[4]), [null, null, null, true]);
+  assertEquals(values.slice(0, 3).concat(values[4]), [null, null, null, true]);
 });
 
 Deno.test("callApp: peerOf needs a session with a peer, and says where to get one", async () => {

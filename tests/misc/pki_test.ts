@@ -84,15 +84,15 @@ Deno.test("TempPKI removes its directory on dispose, even after an error, and on
   await assertRejects(() => Deno.stat(directory(pki)), Deno.errors.NotFound);
   await pki[Symbol.asyncDispose]();
 
-  const gone = await TempPKI.create();
-  await Deno.remove(directory(gone), { recursive: true });
-  await gone.close();
+  const closedPki = await TempPKI.create();
+  await Deno.remove(directory(closedPki), { recursive: true });
+  await closedPki.close();
 });
 
 Deno.test("two TempPKIs created at the same time share no directory, key or authority", async () => {
   await using stack = new AsyncDisposableStack();
   const [a, b] = await Promise.all([TempPKI.create(), TempPKI.create()]);
-  for (const each of [a, b]) stack.use(each);
+  for (const item of [a, b]) stack.use(item);
   assertNotEquals(directory(a), directory(b));
   const [ours, theirs] = [await readAll(a), await readAll(b)];
   assertNotEquals(ours.serverCa.subject, theirs.serverCa.subject);

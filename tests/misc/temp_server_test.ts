@@ -101,8 +101,8 @@ Deno.test("the options of the server are transferred with the address", async ()
 
 Deno.test("an address that is in use rejects start() with AddrInUse", async () => {
   await using server = await TempServer.start(anywhere, null, uselessApp);
-  const again = () => TempServer.start(server.address, null, uselessApp);
-  await assertRejects(again, Deno.errors.AddrInUse);
+  const startAgain = () => TempServer.start(server.address, null, uselessApp);
+  await assertRejects(startAgain, Deno.errors.AddrInUse);
   await using directory = await tempDir();
   const file = `${directory.path}/file`;
   await Deno.writeTextFile(file, "precious");
@@ -383,11 +383,11 @@ Deno.test("an invalid argument is a TypeError or RangeError", async () => {
   ];
   await Promise.all(rows.map(async (args) => {
     const error = await refusal(...args);
-    const shown = Deno.inspect([args, error]);
-    assert(error instanceof TypeError || error instanceof RangeError, shown);
+    const label = Deno.inspect([args, error]);
+    assert(error instanceof TypeError || error instanceof RangeError, label);
     const { module } = (args[1] ?? args[2] ?? {}) as { module?: unknown };
     if (!relative.includes(`${module}`)) return;
-    assert(error instanceof RangeError, shown);
+    assert(error instanceof RangeError, label);
     assertMatch(error.message, /^(app|build)\.module: must be an absolute URL/);
   }));
 });

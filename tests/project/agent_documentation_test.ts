@@ -25,11 +25,11 @@ const OF_OTHERS = ["--no-prompt", "--user", "--now", "--global", "--network"];
 
 /** Returns the section of a heading, including its subsections. */
 function sectionOf(heading: string): string {
-  const [, rest] = page.split(`\n${heading}\n`);
-  assert(rest !== undefined, `no page has the heading ${heading}`);
+  const [, textAfter] = page.split(`\n${heading}\n`);
+  assert(textAfter !== undefined, `no page has the heading ${heading}`);
   const level = heading.indexOf(" ");
-  const end = rest.search(new RegExp(`^#{1,${level}} `, "m"));
-  return end < 0 ? rest : rest.slice(0, end);
+  const end = textAfter.search(new RegExp(`^#{1,${level}} `, "m"));
+  return end < 0 ? textAfter : textAfter.slice(0, end);
 }
 
 function optionsIn(text: string): Set<string> {
@@ -74,9 +74,11 @@ Deno.test("the options of all commands, and of those that connect, are explained
 });
 
 Deno.test("no unknown option is explained", () => {
-  const own = program.commands.flatMap((command) => command.options.map(({ long }) => long!));
-  const known = new Set([
-    ...own,
+  const commandOptions = program.commands.flatMap((command) =>
+    command.options.map(({ long }) => long!)
+  );
+  const allOptions = new Set([
+    ...commandOptions,
     ...program.options.map(({ long }) => long!),
     "--help",
     ...OF_OTHERS,
@@ -86,7 +88,7 @@ Deno.test("no unknown option is explained", () => {
     /`deno [^`]*`|--allow-\w+/g,
     "",
   );
-  const strange = [...optionsIn(prose)].filter((option) => !known.has(option));
+  const strange = [...optionsIn(prose)].filter((option) => !allOptions.has(option));
   assertEquals(strange, []);
 });
 
@@ -146,9 +148,9 @@ testUnless(noBash, "paths of deno task agent begin where it is typed", async () 
 });
 
 function block(language: string): string {
-  const found = new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\`$`, "m").exec(page)?.[1];
-  assert(found !== undefined, `no page has a block of ${language}`);
-  return found;
+  const code = new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\`$`, "m").exec(page)?.[1];
+  assert(code !== undefined, `no page has a block of ${language}`);
+  return code;
 }
 
 /** The command line of the unit, as systemd splits it. */
@@ -166,8 +168,8 @@ Deno.test("the command of the systemd unit serves with exactly its flags", async
     .filter((flag) => !["--no-prompt", "--cached-only"].includes(flag));
   const args = command.slice(at + 1);
   await fill(dir.path, { "Share": null, "Inbox": null });
-  const made = await runAgentHere([...args.slice(0, 2), "init", "--name", "x"]);
-  assertEquals(made.code, 0, made.stderr);
+  const result = await runAgentHere([...args.slice(0, 2), "init", "--name", "x"]);
+  assertEquals(result.code, 0, result.stderr);
   await using service = spawnAgent([...args, "--listen", "127.0.0.1:0"], { flags });
   await service.line("serving on 127.0.0.1:");
   service.kill("SIGTERM");
@@ -191,12 +193,12 @@ Deno.test("the unit of agent/docs/service.md is the one that degu service instal
   const dirs = ["--share", `${dir.path}/Share`, "--inbox", `${dir.path}/Inbox`];
   const [[name, text] = []] = await unitsOf(home, ...dirs);
   const { version } = JSON.parse(await read("deno.json"));
-  const here = decodeURIComponent(new URL("agent/main.ts", ROOT).pathname);
+  const mainModule = decodeURIComponent(new URL("agent/main.ts", ROOT).pathname);
   const published = text!.replaceAll(dir.path, "/home/anna").replace(
     Deno.execPath(),
     "/usr/bin/deno",
   )
-    .replace(here, `jsr:@degu/agent@${version}`);
+    .replace(mainModule, `jsr:@degu/agent@${version}`);
   assertEquals([name, published], ["degu.service", block("ini")]);
 });
 

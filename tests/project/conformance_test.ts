@@ -49,13 +49,13 @@ Deno.test("each row of docs/conformance.md has a section in scope, a role, one o
   const rows = await rowsOfPage();
   assert(rows.length > 100, `${rows.length} rows`);
   for (const { rfc, cells } of rows) {
-    const what = cells.join(" | ");
-    assertEquals(cells.length, COLUMNS.length, what);
+    const label = cells.join(" | ");
+    assertEquals(cells.length, COLUMNS.length, label);
     const [section = "", requirement = "", role = "", word = "", why = ""] = cells;
-    assertMatch(section, SCOPE[rfc] ?? /$^/, what);
-    assertMatch(role, /^(client|server|proxy)(, (client|server|proxy))*$/, what);
-    assert(["conforms", "stricter", "differs"].includes(word), what);
-    for (const text of [requirement, why]) assertMatch(text, /^[A-Z`0-9].*[^.]$/, what);
+    assertMatch(section, SCOPE[rfc] ?? /$^/, label);
+    assertMatch(role, /^(client|server|proxy)(, (client|server|proxy))*$/, label);
+    assert(["conforms", "stricter", "differs"].includes(word), label);
+    for (const text of [requirement, why]) assertMatch(text, /^[A-Z`0-9].*[^.]$/, label);
   }
 });
 
@@ -80,12 +80,12 @@ Deno.test("no two rows of docs/conformance.md have the same section, requirement
 });
 
 Deno.test("each row of docs/conformance.md names a test that exists", async () => {
-  const known = new Map<string, ReadonlySet<string>>();
+  const titlesByFile = new Map<string, ReadonlySet<string>>();
   const missing: string[] = [];
   for (const { cells } of await rowsOfPage()) {
     const [, path = "", name = ""] = /^`([^`]+)`: (.+)$/.exec(cells.at(-1)!) ?? [];
-    const names = known.get(path) ?? await namesIn(path);
-    known.set(path, names);
+    const names = titlesByFile.get(path) ?? await namesIn(path);
+    titlesByFile.set(path, names);
     if (!names.has(name)) missing.push(cells.at(-1)!);
   }
   assertEquals(missing, []);

@@ -27,9 +27,9 @@ Deno.test("the offline import map has every name that the packages and their tes
     for (const [name, target] of Object.entries(imports)) {
       if (names.has(name)) continue;
       names.add(name);
-      const given = map[name] ?? "";
-      if (target.startsWith("jsr:")) assertMatch(given, /^\.\/\w+\.ts$/, name);
-      else if (target.startsWith("npm:")) assertEquals(given, target, name);
+      const offlineTarget = map[name] ?? "";
+      if (target.startsWith("jsr:")) assertMatch(offlineTarget, /^\.\/\w+\.ts$/, name);
+      else if (target.startsWith("npm:")) assertEquals(offlineTarget, target, name);
       else assertEquals(urlOf(name), new URL(target, new URL(directory, ROOT)).href, name);
     }
   }
@@ -63,7 +63,7 @@ Deno.test("each npm package has an exact version, and those of the library stand
   }
   const npm = packages.filter((each) => each.startsWith("npm:"));
   assert(npm.length > 0);
-  for (const each of npm) assertMatch(each, /^npm:.[^@]+@\d+\.\d+\.\d+(\/.*)?$/);
+  for (const specifier of npm) assertMatch(specifier, /^npm:.[^@]+@\d+\.\d+\.\d+(\/.*)?$/);
 });
 
 Deno.test("the suite runs every code block of the documentation", async () => {
@@ -234,7 +234,7 @@ Deno.test("each picture has a title and a description, and is on a page with alt
 Deno.test("the picture of the layers names every public module", async () => {
   const svg = await read("docs/pictures/layers.svg");
   for (const name of (await readEntries()).keys()) {
-    const shown = name.replace("@degu/degu/", "/");
-    assert(svg.includes(shown), `${shown} is missing`);
+    const entry = name.replace("@degu/degu/", "/");
+    assert(svg.includes(entry), `${entry} is missing`);
   }
 });

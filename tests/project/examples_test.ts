@@ -132,13 +132,15 @@ Deno.test({
 
 Deno.test("nothing that an example makes beside the sources can be committed: .gitignore has its directory", async () => {
   const ignored = (await read(".gitignore")).split("\n");
-  const made = new Set<string>();
+  const created = new Set<string>();
   for (const path of await listFiles(DIRECTORY.slice(0, -1), ".ts")) {
     const [firstLine = ""] = (await read(path)).split("\n", 1);
     const [, directories = ""] = / --allow-write=(\S+)/.exec(firstLine) ?? [];
-    for (const each of directories.split(",")) if (/^[\w-]+$/.test(each)) made.add(`${each}/`);
+    for (const directory of directories.split(",")) {
+      if (/^[\w-]+$/.test(directory)) created.add(`${directory}/`);
+    }
   }
-  assertEquals([...made].toSorted(), [
+  assertEquals([...created].toSorted(), [
     "backup-device/",
     "camera-device/",
     "gateway-device/",
@@ -146,7 +148,7 @@ Deno.test("nothing that an example makes beside the sources can be committed: .g
     "recorder-device/",
     "recordings/",
   ]);
-  assertEquals([...made].filter((each) => !ignored.includes(each)), []);
+  assertEquals([...created].filter((each) => !ignored.includes(each)), []);
 });
 
 Deno.test("the demo refuses a size that isn't a whole number from 1 to 9999", async () => {

@@ -89,10 +89,10 @@ Deno.test("what only the program can import are so many names, each used and und
 /** The folders with a README.md, and the most lines of it. */
 const pages = { agent: 70, device: 40, files: 40, internal: 40 };
 
-for (const [folder, most] of Object.entries(pages)) {
-  Deno.test(`${folder}/README.md has at most ${most} lines, and names each module of the folder`, async () => {
+for (const [folder, maxLines] of Object.entries(pages)) {
+  Deno.test(`${folder}/README.md has at most ${maxLines} lines, and names each module of the folder`, async () => {
     const page = await read(`${folder}/README.md`);
-    assert(page.split("\n").length <= most);
+    assert(page.split("\n").length <= maxLines);
     const named = [...page.matchAll(/`([\w/]+\.ts)`/g)].map(([, path]) => `${folder}/${path}`);
     const isOwn = (path: string) => path.startsWith(`${folder}/`);
     // Of the program, a command is named after its module.
@@ -100,21 +100,21 @@ for (const [folder, most] of Object.entries(pages)) {
       .filter((path) => !path.startsWith("agent/commands/"));
     assertEquals(modules.filter((path) => !named.includes(path)), []);
     // The entries at the top are the only others.
-    const others = named.map((path) => path.slice(folder.length + 1))
+    const otherModules = named.map((path) => path.slice(folder.length + 1))
       .filter((path) => !modules.includes(`${folder}/${path}`));
     const entries = ["base.ts", "client.ts", "server.ts", `${folder}.ts`];
-    assertEquals(others.filter((path) => !entries.includes(path)), []);
+    assertEquals(otherModules.filter((path) => !entries.includes(path)), []);
     assertMatch(page, /^\*\*May import:\*\* /m);
   });
 }
 
 Deno.test("imports go one way", async () => {
   for (const [path, targets] of await libraryImports()) {
-    const own = layers.filter(([modules]) =>
+    const ownLayers = layers.filter(([modules]) =>
       modules.split(" ").some((each) => isUnder(each, path))
     );
-    assertEquals(own.length, 1, `${path} is in ${own.length} layers`);
-    const mayImport = own[0]![1].split(" ");
+    assertEquals(ownLayers.length, 1, `${path} is in ${ownLayers.length} layers`);
+    const mayImport = ownLayers[0]![1].split(" ");
     for (const target of targets) {
       assert(mayImport.some((prefix) => isUnder(prefix, target)), `${path} imports ${target}`);
     }
@@ -175,10 +175,10 @@ Deno.test("nothing is printed except by the default logger", async () => {
 Deno.test("comments of the library end at 100 columns", async () => {
   const wide: string[] = [];
   for (const path of await libraryFiles()) {
-    const found = (await read(path)).split("\n").filter((line) =>
+    const longLines = (await read(path)).split("\n").filter((line) =>
       line.length > 100 && /^\s*(\/\/|\/?\*)|\s\/\/ /.test(line)
     );
-    wide.push(...found.map((line) => `${path}: ${line}`));
+    wide.push(...longLines.map((line) => `${path}: ${line}`));
   }
   assertEquals(wide, []);
 });
@@ -195,13 +195,13 @@ Deno.test("the packages contain exactly the modules that their entries load or s
 
 function findCircles(imports: ReadonlyMap<string, readonly string[]>): string[] {
   const circles: string[] = [];
-  const done = new Set<string>();
+  const visited = new Set<string>();
   const visit = (path: string, way: readonly string[]): void => {
     const i = way.indexOf(path);
     if (i >= 0) circles.push([...way.slice(i), path].join(" -> "));
-    if (i >= 0 || done.has(path)) return;
+    if (i >= 0 || visited.has(path)) return;
     for (const target of imports.get(path) ?? []) visit(target, [...way, path]);
-    done.add(path);
+    visited.add(path);
   };
   for (const path of imports.keys()) visit(path, []);
   return circles;

@@ -93,11 +93,11 @@ async function leadsSomewhere(page: string, link: string): Promise<boolean> {
 }
 
 function anchorsOf(markdown: string): string[] {
-  const seen = new Map<string, number>();
+  const counts = new Map<string, number>();
   return [...withoutCode(markdown).matchAll(/^#{1,6} +(.+?) *$/gm)].map(([, text = ""]) => {
     const anchor = text.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-");
-    const count = seen.get(anchor) ?? 0;
-    seen.set(anchor, count + 1);
+    const count = counts.get(anchor) ?? 0;
+    counts.set(anchor, count + 1);
     return count === 0 ? anchor : `${anchor}-${count}`;
   });
 }

@@ -95,7 +95,7 @@ Deno.test("the error of an argument names it for programs, too", async () => {
   await using empty = await tempDir();
   await using dir = await tempDir();
   await using device = await Device.open(`${dir.path}/device`, { name: "device" });
-  const { clientSslconfig: config, serverSslconfig: other } = pki;
+  const { clientSslconfig: config, serverSslconfig: serverConfig } = pki;
   const address: Address = ["127.0.0.1", 80];
   const client = new Client(address);
   const connectTo = (sslconfig: object) => () =>
@@ -109,7 +109,7 @@ Deno.test("the error of an argument names it for programs, too", async () => {
     ["start, stop, total", () => new ContentRange(0, 2, 1)],
     ["pem", () => publicKey256("none")],
     ["ca, caFile", connectTo({ ca: text })],
-    ["keyFile", connectTo({ keyFile: other.keyFile })],
+    ["keyFile", connectTo({ keyFile: serverConfig.keyFile })],
     ["keyFile", connectTo({ keyFile: config.certFile })],
     ["certFile", connectTo({ certFile: config.keyFile })],
     ["caFile", connectTo({ caFile: config.keyFile })],

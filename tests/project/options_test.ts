@@ -136,8 +136,8 @@ Deno.test("the options of an sslconfig may be undefined", async () => {
     caPath: undefined,
     allowUnauthenticatedClients: undefined,
   };
-  const nobody = { ...undefinedServer, certFile, keyFile };
-  assertThrows(() => callWith(buildServerSslctx, nobody), TypeError, "got neither");
+  const withoutTrust = { ...undefinedServer, certFile, keyFile };
+  assertThrows(() => callWith(buildServerSslctx, withoutTrust), TypeError, "got neither");
   // A configuration can be copied and extended.
   const forServer: ServerSslconfig = { ...undefinedServer, certFile, keyFile, caFile };
   assertEquals(buildServerSslctx(forServer).verify, true);

@@ -55,7 +55,7 @@ interface Case {
  * commands.
  */
 async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
-  const [share, inbox, here] = [homes.at("share"), homes.at("inbox"), homes.at("here")];
+  const [share, inbox, localDirectory] = [homes.at("share"), homes.at("inbox"), homes.at("here")];
   await fill(homes.path, {
     "inbox": null,
     "here/target": null,
@@ -64,8 +64,13 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
     "tmp": null,
   });
   await fill(share, { "shared": "x", "dir/file": "x".repeat(100_000) });
-  await fill(here, { "file": "x", "own/file": "x", "moved/named": "x", "outbox/file": "x" });
-  const [moved, outbox] = [`${here}/moved`, `${here}/outbox`];
+  await fill(localDirectory, {
+    "file": "x",
+    "own/file": "x",
+    "moved/named": "x",
+    "outbox/file": "x",
+  });
+  const [moved, outbox] = [`${localDirectory}/moved`, `${localDirectory}/outbox`];
   const [, viewer] = await homes.init("camera", "viewer", "old", "guest", "degu");
   await Deno.mkdir(homes.at("state"));
   await Deno.rename(homes.at("degu"), homes.at("state", "degu"));
@@ -80,7 +85,11 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   const [ADDRESS, INVITER] = ["127.0.0.1:0", "127.0.0.1"];
   const invited = { until: "degu:", code: 130 };
   const send = homes.start("camera", ["send", "--listen", ADDRESS, `${share}/dir`]);
-  const [target, synced, own] = [`${here}/target`, `${here}/synced`, `${here}/own`];
+  const [target, synced, own] = [
+    `${localDirectory}/target`,
+    `${localDirectory}/synced`,
+    `${localDirectory}/own`,
+  ];
   // A file is moved three seconds after its last change, and no test can set that time (ctime).
   const changed = (await Deno.stat(`${outbox}/file`)).ctime!.getTime();
   await new Promise((resolve) => setTimeout(resolve, changed + 3_100 - Date.now()));
@@ -139,8 +148,8 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
       values: { PEER, TARGET: target },
     },
     "put FILE PEER:PATH": {
-      args: ["put", `${here}/file`, "camera:"],
-      values: { PEER, FILE: `${here}/file` },
+      args: ["put", `${localDirectory}/file`, "camera:"],
+      values: { PEER, FILE: `${localDirectory}/file` },
     },
     "rm": { args: ["rm", "camera:old"], values: { PEER } },
     "sync PEER:DIR DIR": {
@@ -172,8 +181,8 @@ interface Command extends Case {
 async function run(homes: AgentHomes, commands: readonly Command[]): Promise<void> {
   const steps = commands.map(({ args, home = "viewer", stdin = "", until, onTerminal }): Step => {
     const at = home === null ? [] : ["--home", homes.at(home)];
-    const made = home === "new" ? homes.at(home) : undefined;
-    return { args: [...at, ...args], stdin, until, onTerminal, made };
+    const newHome = home === "new" ? homes.at(home) : undefined;
+    return { args: [...at, ...args], stdin, until, onTerminal, made: newHome };
   });
   const audit = homes.at(crypto.randomUUID());
   const env = {
@@ -246,8 +255,14 @@ testUnless(
       assertEquals(code, 0, `${row}: ${stdout}${stderr}`);
     }
     const sync = ["service", "timer"].map((kind) => `degu-sync-to-desk-copy.${kind}`);
-    const own = "degu-sync-own.service"; // of the person, who has written it
-    const installed = ["default.target.wants", own, ...sync, "degu.service", "timers.target.wants"];
-    assertEquals(seen, { installed: installed.toSorted(), left: [own], serves: false });
+    const customUnit = "degu-sync-own.service"; // of the person, who has written it
+    const installed = [
+      "default.target.wants",
+      customUnit,
+      ...sync,
+      "degu.service",
+      "timers.target.wants",
+    ];
+    assertEquals(seen, { installed: installed.toSorted(), left: [customUnit], serves: false });
   },
 );

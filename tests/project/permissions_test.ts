@@ -164,7 +164,7 @@ Deno.test("what each row of the tables names needs exactly its permissions", asy
   peer.serveForever();
   const [, peerPort] = peer.address as readonly [string, number];
   const net = `net=127.0.0.1:${peerPort}`;
-  const [here, file, tree] = [at("here"), at("here/file"), at("here/tree")];
+  const [directory, file, tree] = [at("here"), at("here/file"), at("here/tree")];
   const client = `new Client(["127.0.0.1", ${peerPort}])`;
   rows.push(
     ...needs([net], {
@@ -178,7 +178,7 @@ await check(callApp(proxy, mkreq("GET", "/file")));`,
       "makeDirectory and deleteFile": `await files.makeDirectory(${client}, "/new/");
 await files.deleteFile(${client}, "/new");`,
     }),
-    ...needs([net, `read=${here}`, `write=${here}`], {
+    ...needs([net, `read=${directory}`, `write=${directory}`], {
       "download": `await files.download(${client}, "/file", ${quoted(at("here/copy"))});`,
     }),
     ...needs([net, `read=${file}`], {
@@ -188,9 +188,9 @@ await files.deleteFile(${client}, "/new");`,
       "downloadTree": `const options = { compare: "digest", delete: true };
 await files.downloadTree(${client}, "/", ${quoted(tree)}, options);`,
     }),
-    ...needs([net, `read=${here}`], {
+    ...needs([net, `read=${directory}`], {
       "uploadTree": `await files.uploadTree(${client}, ${
-        quoted(here)
+        quoted(directory)
       }, "/tree/", { delete: true });`,
     }),
   );

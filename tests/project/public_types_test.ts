@@ -46,9 +46,12 @@ for (const [name, [entry, names]] of Object.entries(entries)) {
 }
 
 Deno.test("@degu/degu has what a program calls; the other types have base, client and server", () => {
-  const own = "ProxyApp accessLog createFetch fromFetchHandler json repeat reply routes " +
+  const ownNames = "ProxyApp accessLog createFetch fromFetchHandler json repeat reply routes " +
     "terminationSignal wrapApp";
-  const names = new Set([...Object.keys({ ...base, ...client, ...server }), ...own.split(" ")]);
+  const names = new Set([
+    ...Object.keys({ ...base, ...client, ...server }),
+    ...ownNames.split(" "),
+  ]);
   const ofBaseAlone = Object.keys(base).filter((name) => /(?:En|De)coderStream$/.test(name));
   assertEquals(ofBaseAlone.length, 4);
   assertEquals(new Set(Object.keys(all)), names.difference(new Set(ofBaseAlone)));

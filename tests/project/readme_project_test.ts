@@ -56,24 +56,36 @@ for (const [place, files, configFlag] of projects) {
       for (const [name, text] of Object.entries(written)) {
         await Deno.writeTextFile(join(project.path, name), text);
       }
-      const given = flags.replaceAll("8080", port).replace(CONFIG, configFlag).trim().split(" ");
+      const serverFlags = flags.replaceAll("8080", port).replace(CONFIG, configFlag).trim().split(
+        " ",
+      );
       const spawn = (program: string, args: string[]) => {
         const pipes = { stdout: "piped", stderr: "piped" } as const;
         const options = { args, cwd: project.path, env: { NO_COLOR: "1" }, ...pipes };
         return new RunningProcess(new Deno.Command(program, options).spawn());
       };
-      const run = ["run", "--quiet", "--no-prompt", ...given, "hello.ts"];
+      const run = ["run", "--quiet", "--no-prompt", ...serverFlags, "hello.ts"];
       await using server = spawn(Deno.execPath(), run);
       const patient = ["--retry", "100", "--retry-delay", "1", "--retry-connrefused", "--silent"];
-      const asked = [...patient, url.replaceAll("8080", port)];
+      const curlArgs = [...patient, url.replaceAll("8080", port)];
       // The same request, a HEAD, and a request whose body the app doesn't read.
-      const all = [...asked, "--next", ...asked, "-I", "--next", ...asked, "--data", "unread"];
-      await using curl = spawn("curl", all);
+      const allArgs = [
+        ...curlArgs,
+        "--next",
+        ...curlArgs,
+        "-I",
+        "--next",
+        ...curlArgs,
+        "--data",
+        "unread",
+      ];
+      await using curl = spawn("curl", allArgs);
       const [ended, answer] = [server, curl].map((each) => each.ended(PATIENCE));
       const other = await Promise.race([ended!.then(() => curl), answer!.then(() => server)]);
       other.child.kill("SIGTERM");
-      const why = /^127\.0\.0\.1:\d+: ended after the body of a request was left unread.*\n$/;
-      assertMatch((await ended!).stderr, why);
+      const closeReason =
+        /^127\.0\.0\.1:\d+: ended after the body of a request was left unread.*\n$/;
+      assertMatch((await ended!).stderr, closeReason);
       const words = "hello, world\n";
       const headers =
         "HTTP/1.1 200 OK\r\ncontent-length: 13\r\ncontent-type: text/plain;charset=utf-8\r\n\r\n";
@@ -90,8 +102,10 @@ Deno.test("the first program of the tutorial runs beside a checkout", async () =
   await Deno.writeTextFile(join(project.path, "hello.ts"), program);
   assert(flags.includes(CONFIG) && flags.endsWith("--allow-read=."));
   // The checkout is not below the directory, where the page has it, but elsewhere.
-  const given = `${flags.replace(CONFIG, `--config=${CHECKOUT}/deno.json`)},${CHECKOUT}`.split(" ");
-  const command = denoRun(["--no-prompt", ...importMapFlags(), ...given], "hello.ts");
+  const flagList = `${flags.replace(CONFIG, `--config=${CHECKOUT}/deno.json`)},${CHECKOUT}`.split(
+    " ",
+  );
+  const command = denoRun(["--no-prompt", ...importMapFlags(), ...flagList], "hello.ts");
   const { success, stdout, stderr } = await runCommand(command, { cwd: project.path });
   assert(success, stderr);
   assertStringIncludes(stdout, 'Response(status=200, reason="OK"');

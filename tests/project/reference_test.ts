@@ -32,10 +32,10 @@ Deno.test("the comment of every public module links each function, class and con
   const repeated = [ofBase, ...["client.ts", "server.ts"].map((path) => values.get(path)!)];
   for (const [path, { text }] of references) {
     // Errors, and classes of arguments, are those of base.
-    const others = path === "mod.ts" ? repeated.flat() : path === "base.ts" ? [] : ofBase;
-    const own = new Set(values.get(path)).difference(new Set(others));
+    const otherNames = path === "mod.ts" ? repeated.flat() : path === "base.ts" ? [] : ofBase;
+    const ownNames = new Set(values.get(path)).difference(new Set(otherNames));
     // A link to a name that Deno has, too, would lead to that.
-    const missing = [...own.difference(new Set(linksOf(text)))].filter((name) =>
+    const missing = [...ownNames.difference(new Set(linksOf(text)))].filter((name) =>
       !(name in globalThis)
     );
     assertEquals(missing, [], path);
@@ -54,8 +54,8 @@ Deno.test("the first sentence of a doc comment says more than the name, and that
   for (const { name, location, text, isReference } of everything()) {
     if (isReference) continue;
     const first = text.split(/\.(?:\s|$)/)[0]!;
-    const rest = wordsOf(first).difference(wordsOf(name)).difference(little);
-    if (rest.size === 0 || /^(the )?options (of|for) /i.test(first)) {
+    const newWords = wordsOf(first).difference(wordsOf(name)).difference(little);
+    if (newWords.size === 0 || /^(the )?options (of|for) /i.test(first)) {
       wrong.add(`${location}: ${name}: ${first}`);
     }
   }
@@ -161,17 +161,17 @@ async function readReference(path: string) {
   const json = await mustRun([Deno.execPath(), "doc", "--json", path], { cwd: ROOT });
   const { nodes } = JSON.parse(json);
   const { module_doc, symbols } = nodes[new URL(path, ROOT).href];
-  const all: Documented[] = [];
+  const entries: Documented[] = [];
   for (const { name, declarations } of symbols) {
     for (const node of declarations as DocNode[]) {
       if (node.kind === "reference") {
-        all.push({ ...documented(name, node, null), isReference: true });
-      } else if (!isImplementation(node, declarations)) all.push(...describe(name, node));
+        entries.push({ ...documented(name, node, null), isReference: true });
+      } else if (!isImplementation(node, declarations)) entries.push(...describe(name, node));
     }
   }
   return {
     text: textOf(module_doc),
-    all,
+    all: entries,
     /** The names of the types in its signatures that belong to the platform. */
     platformTypes: new Set(platformTypesIn(symbols)),
   };
@@ -187,7 +187,7 @@ function isImplementation({ kind, def }: DocNode, declarations: readonly DocNode
 function* platformTypesIn(value: unknown): Generator<string, void> {
   if (typeof value !== "object" || value === null) return;
   if ("typeName" in value && !("resolution" in value)) yield String(value.typeName);
-  for (const each of Object.values(value)) yield* platformTypesIn(each);
+  for (const property of Object.values(value)) yield* platformTypesIn(property);
 }
 
 /** A symbol and its members, without what users can't reach. */
@@ -195,19 +195,19 @@ function* describe(name: string, node: DocNode): Generator<Documented, void> {
   const { def = {} as NonNullable<DocNode["def"]>, kind } = node;
   const isCallable = kind === "function";
   yield documented(name, node, isCallable ? def.params ?? [] : null);
-  for (const each of def["constructors"] ?? []) {
-    if (isHidden(each)) continue;
-    yield documented(`${name}.constructor`, each, each.params ?? []);
+  for (const constructorDef of def["constructors"] ?? []) {
+    if (isHidden(constructorDef)) continue;
+    yield documented(`${name}.constructor`, constructorDef, constructorDef.params ?? []);
   }
   const methods: readonly DocNode[] = def["methods"] ?? [];
-  for (const each of [...methods, ...def["properties"] ?? []]) {
-    const isOverloaded = each.functionDef?.hasBody === true &&
-      methods.some(({ name, functionDef }) => name === each.name && !functionDef?.hasBody);
-    if (isHidden(each) || isOverloaded) continue;
-    const isMember = kind === "class" && each.isStatic !== true;
-    const isMethod = kind === "class" && each.kind === "method" && !each.name?.startsWith("[");
-    const parameters = isMethod ? each.functionDef?.params ?? [] : null;
-    yield documented(`${name}${isMember ? ".prototype" : ""}.${each.name}`, each, parameters);
+  for (const member of [...methods, ...def["properties"] ?? []]) {
+    const isOverloaded = member.functionDef?.hasBody === true &&
+      methods.some(({ name, functionDef }) => name === member.name && !functionDef?.hasBody);
+    if (isHidden(member) || isOverloaded) continue;
+    const isMember = kind === "class" && member.isStatic !== true;
+    const isMethod = kind === "class" && member.kind === "method" && !member.name?.startsWith("[");
+    const parameters = isMethod ? member.functionDef?.params ?? [] : null;
+    yield documented(`${name}${isMember ? ".prototype" : ""}.${member.name}`, member, parameters);
   }
 }
 

@@ -42,8 +42,8 @@ function partsOf(message: string): string[] {
 /** The source with its string literals joined, and gaps in place of what templates insert. */
 function textOf(source: string): string {
   let text = source;
-  for (let before = ""; before !== text;) {
-    before = text;
+  for (let previous = ""; previous !== text;) {
+    previous = text;
     text = text.replaceAll(/\$\{[^{}`]*\}/g, "…");
     text = text.replaceAll(/\$\{[^{}]*?`[^`{}]*`[^{}]*?\}/g, "…");
   }

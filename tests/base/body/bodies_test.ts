@@ -69,8 +69,12 @@ Deno.test("outgoingFraming returns the length of a body, or chunked, or null", (
 
 Deno.test("outgoingFraming refuses values that are not a body, are too large, or were used", () => {
   const writeTo = () => {};
-  const none: unknown[] = [undefined, "text", 5, {}, [], writeTo, { chunked: true }, { writeTo }];
-  for (const body of none) assertThrows(() => outgoingFraming(body as EncodedBody), TypeError);
+  const invalidBodies: unknown[] = [undefined, "text", 5, {}, [], writeTo, { chunked: true }, {
+    writeTo,
+  }];
+  for (const body of invalidBodies) {
+    assertThrows(() => outgoingFraming(body as EncodedBody), TypeError);
+  }
   assertThrows(() => outgoingFraming(new Uint8Array(16777217)), RangeError);
   const used = new Body(streamOf(), 0);
   used.cancel();
@@ -91,12 +95,12 @@ Deno.test("a body of another copy of the package is a TypeError that says so", a
     ["an object", () => ({ chunked: false, contentLength: 5, writeTo() {}, constructor: null })],
   ];
   using connected = await connect();
-  for (const [what, make] of rows) {
+  for (const [label, make] of rows) {
     const wrong = connected.conn.put("/", {}, make() as BodyOut);
     await assertRejects(
       () => wrong,
       TypeError,
-      `got ${what} of another copy of it: import the class`,
+      `got ${label} of another copy of it: import the class`,
     );
     assertThrows(() => onBodyEnd(make() as Body, () => {}), TypeError, "another copy");
   }
@@ -111,8 +115,8 @@ Deno.test("checkBodies requires all four classes, ours or those that extend them
   checkBodies({ ...bodies, Body: Twice });
   for (const [name, Class] of Object.entries(bodies)) {
     for (const wrong of [null, class {}, Object, { prototype: Class }, Class.prototype]) {
-      const given = { ...bodies, [name]: wrong };
-      assertThrows(() => checkBodies(given), TypeError, `and ${name} one that extends ours`);
+      const option = { ...bodies, [name]: wrong };
+      assertThrows(() => checkBodies(option), TypeError, `and ${name} one that extends ours`);
     }
   }
   assertThrows(() => checkBodies({ ...bodies, Body: ChunkedBody as never }), TypeError);
@@ -138,18 +142,18 @@ const ends: Record<string, [consumed: boolean, use: (body: Body | ChunkedBody) =
   }],
 };
 for (const [kind, make] of Object.entries(received)) {
-  for (const [how, [consumed, use]] of Object.entries(ends)) {
-    Deno.test(`a ${kind} that is ${how} is ${consumed ? "" : "not "}consumed`, async () => {
+  for (const [operation, [consumed, use]] of Object.entries(ends)) {
+    Deno.test(`a ${kind} that is ${operation} is ${consumed ? "" : "not "}consumed`, async () => {
       const body = make();
       await use(body);
       const { bytesRead, isConsumed } = readerOf(body);
       assertEquals(isConsumed, consumed);
       // As they were sent: of a chunked body with the lines of chunks.
       const [part, whole] = kind === "Body" ? [2, 5] : [10, 15];
-      const isPart = how.startsWith("read in part");
+      const isPart = operation.startsWith("read in part");
       assertEquals(
         bytesRead,
-        how === "untouched" || how === "cancelled" ? 0 : isPart ? part : whole,
+        operation === "untouched" || operation === "cancelled" ? 0 : isPart ? part : whole,
       );
     });
   }
@@ -214,20 +218,20 @@ Deno.test("each listener to the end of a body is called once, however the body e
   for (const make of Object.values(received)) {
     for (const [way, end] of Object.entries(ways)) {
       const body = make();
-      const told: string[] = [];
-      for (const name of ["first", "second", "third"]) onBodyEnd(body, () => told.push(name));
-      assertEquals(told, [], way);
+      const calls: string[] = [];
+      for (const name of ["first", "second", "third"]) onBodyEnd(body, () => calls.push(name));
+      assertEquals(calls, [], way);
       await end(body);
       await turnOfEventLoop();
-      assertEquals(told, ["first", "second", "third"], way);
-      onBodyEnd(body, () => told.push("late"));
-      assertEquals(told.length, 4, way);
+      assertEquals(calls, ["first", "second", "third"], way);
+      onBodyEnd(body, () => calls.push("late"));
+      assertEquals(calls.length, 4, way);
     }
   }
-  const told: null[] = [];
-  onBodyEnd(null, () => told.push(null));
-  onBodyEnd(new Body(streamOf(), 0), () => told.push(null));
-  assertEquals(told.length, 2);
+  const calls: null[] = [];
+  onBodyEnd(null, () => calls.push(null));
+  onBodyEnd(new Body(streamOf(), 0), () => calls.push(null));
+  assertEquals(calls.length, 2);
 });
 
 // ───────────────────────── cancelled and kept
@@ -282,9 +286,9 @@ Deno.test("canceling a body that was not begun ends its iterable with the reason
     const reasons: unknown[] = [];
     const iterator = {
       next: () => ({ done: true, value: undefined }),
-      async return(given: unknown) {
+      async return(reason: unknown) {
         await new Promise((resolve) => setTimeout(resolve));
-        reasons.push(given);
+        reasons.push(reason);
         return { done: true, value: undefined };
       },
     };
@@ -295,14 +299,14 @@ Deno.test("canceling a body that was not begun ends its iterable with the reason
 
 Deno.test("an iterator that can't return while it is asked for an item fails nothing else", async () => {
   using unhandled = unhandledRejections();
-  const asked = Promise.withResolvers<void>();
+  const nextCalled = Promise.withResolvers<void>();
   const iterator = {
-    next: () => new Promise<IteratorResult<Uint8Array>>(() => asked.resolve()),
+    next: () => new Promise<IteratorResult<Uint8Array>>(() => nextCalled.resolve()),
     return: () => Promise.reject(new Error("it is busy")),
   };
   const body = new BodyIter({ [Symbol.asyncIterator]: () => iterator }, 5);
   const writing = rejectionOf(body.writeTo(new RecordingSink()), "a canceled body");
-  await asked.promise;
+  await nextCalled.promise;
   const reason = new Error("enough");
   await body.cancel(reason);
   assertStrictEquals(await writing, reason);
@@ -354,9 +358,9 @@ function withoutBody(received: string): string {
   return received.replace(/\r\n\r\na*$/, "\r\n\r\n");
 }
 
-for (const [how, make] of Object.entries(arrays)) {
+for (const [kind, make] of Object.entries(arrays)) {
   for (const size of [10, 200_004]) {
-    Deno.test(`an upload from an array of ${size} bytes that is ${how} smuggles nothing`, async () => {
+    Deno.test(`an upload from an array of ${size} bytes that is ${kind} smuggles nothing`, async () => {
       using connected = await connect();
       const { bytes, change } = make(size);
       const posting = rejectionOf(connected.conn.post("/", {}, bytes), "the request");
@@ -370,24 +374,24 @@ for (const [how, make] of Object.entries(arrays)) {
   }
 
   // Use more bytes than the system can send at once, so that the array changes before the end.
-  const large = how === "growing" ? 2_000_000 : 16_000_000;
+  const large = kind === "growing" ? 2_000_000 : 16_000_000;
   const bodies: Record<string, (bytes: Uint8Array) => BodyOut> = {
     "one array": (bytes) => bytes,
     "an item of a BodyIter": (bytes) => new BodyIter([bytes, new Uint8Array(10)], large + 10),
     "a chunk": (bytes) => new ChunkedBodyIter([[null, bytes], [null, new Uint8Array(0)]]),
   };
-  for (const [what, makeBody] of Object.entries(bodies)) {
+  for (const [label, makeBody] of Object.entries(bodies)) {
     // The rows of transferred arrays cover those of shrinking arrays.
-    if (how === "shrinking" && what !== "one array") continue;
-    Deno.test(`${what} that is ${how} while it is sent is sent as announced, or cut`, async () => {
+    if (kind === "shrinking" && label !== "one array") continue;
+    Deno.test(`${label} that is ${kind} while it is sent is sent as announced, or cut`, async () => {
       using connected = await connect();
       const { bytes, change } = make(large);
       const posting = connected.conn.post("/", {}, makeBody(bytes)).catch((error) => error);
       await connected.peer.readPreamble();
       change();
-      if (what === "a chunk") await connected.peer.readUntil(`${large.toString(16)}\r\n`);
-      if (how === "growing") {
-        const end = { "a chunk": "\r\n0\r\n\r\n", "one array": "" }[what] ?? "\0".repeat(10);
+      if (label === "a chunk") await connected.peer.readUntil(`${large.toString(16)}\r\n`);
+      if (kind === "growing") {
+        const end = { "a chunk": "\r\n0\r\n\r\n", "one array": "" }[label] ?? "\0".repeat(10);
         assertEquals(await connected.peer.readExactly(large + end.length), "a".repeat(large) + end);
         await connected.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
         assertEquals((await posting).status, 204);
@@ -400,7 +404,7 @@ for (const [how, make] of Object.entries(arrays)) {
     });
   }
 
-  Deno.test(`the empty chunk, if it is ${how} before it is sent, ends the message or cuts it`, async () => {
+  Deno.test(`the empty chunk, if it is ${kind} before it is sent, ends the message or cuts it`, async () => {
     const { bytes, change } = make(0);
     async function* chunks(): AsyncGenerator<Chunk> {
       yield [null, latin1("hello")];
@@ -417,7 +421,7 @@ for (const [how, make] of Object.entries(arrays)) {
     assert(!received.includes("smuggled"), received);
   });
 
-  Deno.test(`a response is invalid if a header's getter has ${how} the array that is its body`, async () => {
+  Deno.test(`a response is invalid if a header's getter has ${kind} the array that is its body`, async () => {
     for (const size of [10, 200_004]) {
       const { bytes, change } = make(size);
       await using serving = serve(lawless(() => {

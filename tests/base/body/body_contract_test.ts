@@ -147,8 +147,8 @@ testEach(
   async (row, track) => {
     const make = () => row.make(track(row.items).source);
     const { length } = row.written;
-    for (const most of [1, 3, 9, 10, 11, 100]) {
-      const sink = new PartialSink(most);
+    for (const maxBytes of [1, 3, 9, 10, 11, 100]) {
+      const sink = new PartialSink(maxBytes);
       assertEquals(await make().writeTo(sink), length);
       assertEquals(fromLatin1(sink.bytes), row.written);
     }
@@ -282,11 +282,11 @@ testEach("fails as its source does, even in place of its end", async (row, track
 });
 
 testEach("fails as its sink does, and cancels its source", async (row, track) => {
-  const more = row.name === "ChunkedBodyIter" ? row.items.slice(0, 3) : [];
-  const items = [...more, ...row.items];
-  for (const after of [0, 1]) {
+  const extraItems = row.name === "ChunkedBodyIter" ? row.items.slice(0, 3) : [];
+  const items = [...extraItems, ...row.items];
+  for (const delay of [0, 1]) {
     const tracked = track(items);
-    const sink = new FailingSink(after);
+    const sink = new FailingSink(delay);
     const body = row.make(tracked.source);
     assertStrictEquals(cause(await rejectionOf(body.writeTo(sink), "it")), sink.failure);
     assertEquals(tracked.canceled, true);
@@ -295,10 +295,10 @@ testEach("fails as its sink does, and cancels its source", async (row, track) =>
   // The body was read to its end, so cancel() has no effect.
   const whole = new RecordingSink();
   await row.make(track(items).source).writeTo(whole);
-  const ended = track(items);
+  const endedSource = track(items);
   const failing = new FailingSink(whole.pieces.length - 1);
-  await rejectionOf(row.make(ended.source).writeTo(failing), "its end");
-  assertEquals([ended.ended, ended.canceled], [true, false]);
+  await rejectionOf(row.make(endedSource.source).writeTo(failing), "its end");
+  assertEquals([endedSource.ended, endedSource.canceled], [true, false]);
   const failure = new Error("the stream broke");
   const writable = new WritableStream<Uint8Array>({
     write() {
@@ -339,10 +339,10 @@ testEach("can be canceled before it is sent", async (row, track) => {
 });
 
 Deno.test("each body writes any bytes in any pieces, and changes nothing that it has written to a stream", async () => {
-  const late = async (body: AnyBody) => {
+  const writeToSlowStream = async (body: AnyBody) => {
     const strategy = { highWaterMark: 1e6 };
-    const late = new TransformStream<Uint8Array, Uint8Array>({}, strategy, strategy);
-    const { readable, writable } = late;
+    const slowStream = new TransformStream<Uint8Array, Uint8Array>({}, strategy, strategy);
+    const { readable, writable } = slowStream;
     const count = await body.writeTo(writable);
     await writable.close();
     const bytes = new Uint8Array(await toArrayBuffer(readable));
@@ -360,7 +360,7 @@ Deno.test("each body writes any bytes in any pieces, and changes nothing that it
         const items = name === "ChunkedBodyIter" ? list : cut(bytes, ...lengths);
         const Class = bodies[name as keyof typeof bodies];
         const body: AnyBody = Reflect.construct(Class, [track(items).source, data.length]);
-        assertEquals(await late(body), bytes, name);
+        assertEquals(await writeToSlowStream(body), bytes, name);
       }
     }),
     { numRuns: 60 },
@@ -380,10 +380,10 @@ Deno.test("bodies from iterables accept one that reuses its memory for each item
   await new BodyIter(source(), 10).writeTo(sink);
   assertEquals(sink.bytes, DIGITS);
   const strategy = { highWaterMark: 100 };
-  const late = new TransformStream<Uint8Array, Uint8Array>({}, strategy, strategy);
-  await new BodyIter(source(), 10).writeTo(late.writable);
-  await late.writable.close();
-  assertEquals(new Uint8Array(await toArrayBuffer(late.readable)), DIGITS);
+  const slowStream = new TransformStream<Uint8Array, Uint8Array>({}, strategy, strategy);
+  await new BodyIter(source(), 10).writeTo(slowStream.writable);
+  await slowStream.writable.close();
+  assertEquals(new Uint8Array(await toArrayBuffer(slowStream.readable)), DIGITS);
 });
 
 Deno.test("BodyIter reports the sink's failure even if return() fails too", async () => {
@@ -425,8 +425,8 @@ Deno.test("items of known length may be above 16 MiB, chunks up to it", async ()
 });
 
 Deno.test("ChunkedBodyIter writes a chunk of up to 128 KiB at once, and a larger one in three parts, but to a stream", async () => {
-  const most = 131072 - "1fff8\r\n\r\n".length;
-  for (const [size, parts] of [[most, [131072]], [most + 1, [7, most + 1, 2]]] as const) {
+  const maxData = 131072 - "1fff8\r\n\r\n".length;
+  for (const [size, parts] of [[maxData, [131072]], [maxData + 1, [7, maxData + 1, 2]]] as const) {
     const make = () =>
       new ChunkedBodyIter([[null, new Uint8Array(size)], [null, new Uint8Array(0)]]);
     const sink = new RecordingSink();
@@ -522,8 +522,8 @@ for (const [source, make] of Object.entries(sources)) {
       await turnOfEventLoop();
       await body.cancel(revoked);
       assertEquals(await within(waiting, "it rejects"), revoked);
-      for (const again of [body.read(), body.text(), body.writeTo(new WritableStream())]) {
-        const error = await rejectionOf(again, "an operation on a canceled body");
+      for (const operation of [body.read(), body.text(), body.writeTo(new WritableStream())]) {
+        const error = await rejectionOf(operation, "an operation on a canceled body");
         assertInstanceOf(error, BodyError);
         assertEquals(error.cause, revoked);
       }
@@ -606,15 +606,15 @@ Deno.test("an upload whose body is canceled by the app rejects at once, and the 
   for (const [operation, run] of Object.entries(operations)) {
     for (const framing of ["content-length: 100", "transfer-encoding: chunked"]) {
       await t.step(`${operation}, ${framing}`, async () => {
-        const found: unknown[] = [];
+        const errors: unknown[] = [];
         const waiting = Promise.withResolvers<void>();
         await using serving = serve(async ({ body }) => {
           if (body === null) return [400, "Bad Request", {}, null];
           const pending = rejectionOf(run(body), operation);
           waiting.promise.then(() => body.cancel(revoked));
-          found.push(await pending);
-          const after = await rejectionOf(body.read(), "a read of a canceled body");
-          found.push(after instanceof BodyError && after.cause);
+          errors.push(await pending);
+          const laterError = await rejectionOf(body.read(), "a read of a canceled body");
+          errors.push(laterError instanceof BodyError && laterError.cause);
           return [403, "Forbidden", {}, latin1("revoked")];
         });
         using peer = await RawPeer.connect(serving.address);
@@ -629,7 +629,7 @@ Deno.test("an upload whose body is canceled by the app rejects at once, and the 
           "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 7\r\n\r\nrevoked",
         );
         assertEquals(how, "end");
-        assertEquals(found, [revoked, revoked]);
+        assertEquals(errors, [revoked, revoked]);
         assertEquals(serving.logger.at("error"), []);
       });
     }

@@ -40,8 +40,8 @@ Deno.test("openSink locks a stream until it is released, and limits the size of 
   const recording = new RecordingSink();
   await openSink(recording).write(latin1("hello"));
   assertEquals(fromLatin1(recording.bytes), "hello");
-  for (const none of [null, undefined, 5, {}, { write: "no" }]) {
-    assertThrows(() => openSink(none as never), TypeError, "sink: must be a WritableStream");
+  for (const value of [null, undefined, 5, {}, { write: "no" }]) {
+    assertThrows(() => openSink(value as never), TypeError, "sink: must be a WritableStream");
   }
 });
 
@@ -99,7 +99,7 @@ Deno.test("ReadBuffer returns the bytes in order, however they are read, consume
       async (operations, size) => {
         const source = new PieceSource(cut(bytes, size + 1));
         const reader = new ReadBuffer(source, 16);
-        const taken: Uint8Array[] = [];
+        const pieces: Uint8Array[] = [];
         for (const step of operations) {
           if (step === "shrink") reader.shrink();
           else if (step === "ahead") await reader.readAhead(source, false);
@@ -109,15 +109,17 @@ Deno.test("ReadBuffer returns the bytes in order, however they are read, consume
             if (reader.buffered < 16) await reader.fill(step.fill);
           } else {
             const into = new Uint8Array(step.take);
-            taken.push(into.subarray(0, reader.take(into)));
+            pieces.push(into.subarray(0, reader.take(into)));
           }
-          const consumed = taken.reduce((sum, { length }) => sum + length, 0);
+          const consumed = pieces.reduce((sum, { length }) => sum + length, 0);
           const buffered = reader.bytes.subarray(reader.start, reader.end);
           assertEquals(buffered, bytes.subarray(consumed, source.taken));
         }
-        const rest = new Uint8Array(300);
-        for (let count = 0; (count = reader.take(rest)) > 0;) taken.push(rest.slice(0, count));
-        assertEquals(concat(taken), bytes.subarray(0, source.taken));
+        const remainder = new Uint8Array(300);
+        for (let count = 0; (count = reader.take(remainder)) > 0;) {
+          pieces.push(remainder.slice(0, count));
+        }
+        assertEquals(concat(pieces), bytes.subarray(0, source.taken));
       },
     ),
   );
@@ -240,9 +242,9 @@ Deno.test("a ReadBuffer is small at first, and adapts to the last message: it gr
   ];
   for (const [sizes, lengths] of rows) {
     const messages = new Messages();
-    const seen: number[] = [];
-    for (const size of sizes) seen.push(await messages.receive(size));
-    assertEquals(seen, lengths);
+    const capacities: number[] = [];
+    for (const size of sizes) capacities.push(await messages.receive(size));
+    assertEquals(capacities, lengths);
   }
 });
 
@@ -287,12 +289,12 @@ async function sizesFor(pieceBytes?: number): Promise<number[]> {
 }
 
 Deno.test("ChunkedReader enlarges its buffer step by step, unless the sink prefers small writes", async () => {
-  const most = 524288;
-  for (const pieceBytes of [undefined, most, 16777216]) {
+  const maxSize = 524288;
+  for (const pieceBytes of [undefined, maxSize, 16777216]) {
     const sizes = await sizesFor(pieceBytes);
-    assertEquals(Math.max(...sizes), most);
+    assertEquals(Math.max(...sizes), maxSize);
     assert(sizes.indexOf(32768) < sizes.indexOf(131072), `${sizes}`);
-    assert(sizes.indexOf(131072) < sizes.indexOf(most), `${sizes}`);
+    assert(sizes.indexOf(131072) < sizes.indexOf(maxSize), `${sizes}`);
   }
   assertEquals(Math.max(...await sizesFor(1000)), 1000);
 });

@@ -73,8 +73,8 @@ Deno.test("LengthEncoderStream and LengthDecoderStream error if there is too muc
         "shortage",
       );
     }
-    const none = Array.fromAsync(streamOf(DIGITS).pipeThrough(new Stream(0)));
-    assertInstanceOf(await rejectionOf(none, "excess of nothing"), DeguError);
+    const emptyStream = Array.fromAsync(streamOf(DIGITS).pipeThrough(new Stream(0)));
+    assertInstanceOf(await rejectionOf(emptyStream, "excess of nothing"), DeguError);
     await assertCutShort(
       Array.fromAsync(streamOf<Uint8Array>().pipeThrough(new Stream(1))),
       "nothing",
@@ -118,8 +118,8 @@ Deno.test("the streams error if a chunk is not bytes", async () => {
   ];
   for (const make of streams) {
     for (const item of ["12345", 5, null, new ArrayBuffer(5), new Uint16Array(5), {}, [1, 2], []]) {
-      const given = streamOf<unknown>(item) as ReadableStream<Uint8Array>;
-      const piped = Array.fromAsync<unknown>(given.pipeThrough<unknown>(make()));
+      const invalidStream = streamOf<unknown>(item) as ReadableStream<Uint8Array>;
+      const piped = Array.fromAsync<unknown>(invalidStream.pipeThrough<unknown>(make()));
       const error = await rejectionOf(piped, Deno.inspect(item));
       assert(error instanceof TypeError || error instanceof BodyError, Deno.inspect(error));
     }
@@ -186,12 +186,12 @@ Deno.test("ChunkedDecoderStream errors if the bytes end anywhere before the last
 
 Deno.test("ChunkedDecoderStream errors if bytes follow the last chunk", async () => {
   const bytes = latin1("2\r\nhi\r\n0\r\n\r\n");
-  for (const more of ["X", "0\r\n\r\n", "\r\n", "\0"]) {
-    const whole = concat([bytes, latin1(more)]);
-    for (const pieces of [[whole], [bytes, latin1(more)], cut(whole, 1)]) {
+  for (const extraBytes of ["X", "0\r\n\r\n", "\r\n", "\0"]) {
+    const whole = concat([bytes, latin1(extraBytes)]);
+    for (const pieces of [[whole], [bytes, latin1(extraBytes)], cut(whole, 1)]) {
       const source = new TrackedStream(pieces);
       const decoded = source.stream.pipeThrough(new ChunkedDecoderStream());
-      await assertBodyError(Array.fromAsync(decoded), shown(more));
+      await assertBodyError(Array.fromAsync(decoded), shown(extraBytes));
       assert(source.settled);
     }
   }
@@ -216,9 +216,9 @@ Deno.test("ChunkedDecoderStream accepts a writer that reuses its memory for each
 
 Deno.test("ChunkedDecoderStream yields chunks that later ones don't change", async () => {
   const bytes = latin1("3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n");
-  const given = await decode([bytes]);
+  const expected = await decode([bytes]);
   bytes.fill(0);
-  const texts = given.map(flat);
-  given[1]?.[1].fill(0);
-  assertEquals(flat(given[0] ?? [null, bytes]), texts[0]);
+  const texts = expected.map(flat);
+  expected[1]?.[1].fill(0);
+  assertEquals(flat(expected[0] ?? [null, bytes]), texts[0]);
 });

@@ -81,8 +81,8 @@ Deno.test("a server that answers with a file closes it, also in answer to HEAD, 
 
 Deno.test("Body.fromFile rejects where there is no file, and for wrong arguments", async () => {
   await using dir = await tempDir();
-  const none = await rejectionOf(Body.fromFile(`${dir.path}/none`), "none");
-  assertInstanceOf(none, Deno.errors.NotFound);
+  const missingFile = await rejectionOf(Body.fromFile(`${dir.path}/none`), "none");
+  assertInstanceOf(missingFile, Deno.errors.NotFound);
   assertInstanceOf(await rejectionOf(Body.fromFile(dir.path), "a directory"), RangeError);
   for (const path of [undefined, null, 5, {}]) {
     const opening = callWith(Body.fromFile, path) as Promise<unknown>;

@@ -102,17 +102,21 @@ const SENT: readonly (readonly [
 
 Deno.test("a body of the platform is sent with its length and its type, unless the headers have a type, in requests and in responses", async (t) => {
   await eachRow(t, SENT, async (_what, body, headers, sent) => {
-    const given = Object.freeze({ ...headers });
+    const frozenHeaders = Object.freeze({ ...headers });
     using ends = await connect();
     for (let i = 0; i < 2; i++) {
-      const responding = ends.conn.post("/", given, body);
+      const responding = ends.conn.post("/", frozenHeaders, body);
       const request = `POST / HTTP/1.1\r\n${sent}`;
       assertEquals(await ends.peer.readExactly(request.length), request);
       await ends.peer.send(OK);
       await responding;
     }
-    const tuple: ResponseTuple = [200, "OK", given, body];
-    const answers = [tuple, reply(200, body, given), new Response(200, "OK", given, body)];
+    const tuple: ResponseTuple = [200, "OK", frozenHeaders, body];
+    const answers = [
+      tuple,
+      reply(200, body, frozenHeaders),
+      new Response(200, "OK", frozenHeaders, body),
+    ];
     await using serving = serve(({ path }) => answers[Number(path[0])]!);
     using peer = await RawPeer.connect(serving.address);
     const response = `HTTP/1.1 200 OK\r\n${sent}`;
@@ -124,13 +128,13 @@ Deno.test("a body of the platform is sent with its length and its type, unless t
       assertEquals(await peer.readExactly(preamble.length), preamble);
     }
     assertEquals(
-      fromLatin1(formatRequest("PUT", "/", given, body)),
+      fromLatin1(formatRequest("PUT", "/", frozenHeaders, body)),
       [
         "PUT / HTTP/1.1\r\n",
         sent.slice(0, sent.indexOf("\r\n\r\n") + 4),
       ].join(""),
     );
-    assertEquals(fromLatin1(formatResponse(200, "OK", given, body)), preamble);
+    assertEquals(fromLatin1(formatResponse(200, "OK", frozenHeaders, body)), preamble);
     assertEquals(serving.logger.lines, []);
   });
 });
@@ -139,16 +143,16 @@ Deno.test("a body of the platform and its type are seen by a middleware, callApp
   await eachRow(t, SENT, async (_what, body, headers, sent) => {
     const [lines = "", content] = sent.split("\r\n\r\n");
     const type = /^content-type: (.*)$/m.exec(lines)?.[1];
-    const seen: unknown[] = [];
+    const types: unknown[] = [];
     const inner: App = () => [200, "OK", headers, body];
     const app = wrapApp(inner, async (next) => {
       const response = await next();
-      seen.push(response.headers["content-type"]);
+      types.push(response.headers["content-type"]);
       return response;
     });
     const response = await callApp(app, mkreq("GET", "/"));
-    seen.push(response.headers["content-type"]);
-    assertEquals(seen, [type, type]);
+    types.push(response.headers["content-type"]);
+    assertEquals(types, [type, type]);
     assertEquals(await response.text(), content);
     assertEquals(await new Response(200, "OK", headers, body).text(), content);
 
@@ -212,14 +216,14 @@ Deno.test("a pool makes a request with a body of the platform once more, with th
     await old.readPreamble();
     await old.send(OK);
     await first;
-    const again = pool.request("PUT", "/", headers, body);
+    const secondRequest = pool.request("PUT", "/", headers, body);
     const request = `PUT / HTTP/1.1\r\n${sent}`;
     assertEquals(await old.readExactly(request.length), request);
     old.close();
     using fresh = await server.accept();
     assertEquals(await fresh.readExactly(request.length), request);
     await fresh.send(OK);
-    assertEquals((await again).status, 200);
+    assertEquals((await secondRequest).status, 200);
   });
 });
 
@@ -287,15 +291,15 @@ Deno.test("a Blob of a class that lies breaks no message", async (t) => {
 });
 
 Deno.test("an ArrayBuffer that was transferred or resized is refused, and one of the right size is sent", async () => {
-  const moved = latin1("hello").buffer;
-  moved.transfer();
+  const transferred = latin1("hello").buffer;
+  transferred.transfer();
   using ends = await connect();
-  const error = await rejectionOf(ends.conn.put("/", {}, moved), "a transferred buffer");
+  const error = await rejectionOf(ends.conn.put("/", {}, transferred), "a transferred buffer");
   assertInstanceOf(error, TypeError);
   assertStringIncludes(error.message, "body: must be an ArrayBuffer with its memory");
   assertEquals(ends.conn.closed, false);
   assertInstanceOf(
-    await rejectionOf(callApp(() => reply(200, moved), mkreq("GET", "/")), "a response"),
+    await rejectionOf(callApp(() => reply(200, transferred), mkreq("GET", "/")), "a response"),
     TypeError,
   );
 
@@ -311,12 +315,12 @@ Deno.test("an ArrayBuffer that was transferred or resized is refused, and one of
     ["grown", (buffer) => buffer.resize(9)],
     ["transferred", (buffer) => buffer.transfer()],
   ];
-  for (const [what, change] of changes) {
+  for (const [label, change] of changes) {
     using others = await connect();
     const buffer = new ArrayBuffer(5, { maxByteLength: 9 });
-    const failing = rejectionOf(others.conn.put("/", {}, buffer), what);
+    const failing = rejectionOf(others.conn.put("/", {}, buffer), label);
     change(buffer);
-    assertInstanceOf(await failing, BodyError, what);
+    assertInstanceOf(await failing, BodyError, label);
   }
 });
 

@@ -155,9 +155,12 @@ for (const [name, kind] of Object.entries(kinds)) {
         const body = make(streamOf(...cut(bytes, 4)));
         await finish(body);
         assertEquals(await run(body), EMPTY, `${read} after ${finisher}`);
-        for (const [operation, again] of Object.entries(operations)) {
+        for (const [operation, secondOperation] of Object.entries(operations)) {
           if (operation === "readable" && finisher === "readable") continue;
-          await assertBodyError(again(body), `${operation} after ${finisher} and ${read}`);
+          await assertBodyError(
+            secondOperation(body),
+            `${operation} after ${finisher} and ${read}`,
+          );
         }
       }
       for (const operation of WHOLE) {
@@ -176,18 +179,18 @@ for (const [name, kind] of Object.entries(kinds)) {
       "an iteration": (body) => body[Symbol.asyncIterator]().next(),
       ...(name === "Body" ? { "read(0)": (body: Received) => (body as Body).read(0) } : {}),
     };
-    for (const [start, begin] of Object.entries(starts)) {
+    for (const [start, beginOperation] of Object.entries(starts)) {
       for (const operation of WHOLE) {
         if (start === "its stream" && operation === "readable") continue;
         const body = make(streamOf(...cut(bytes, 4)));
-        await begin(body);
+        await beginOperation(body);
         await assertBodyError(operations[operation]!(body), `${operation} after ${start}`);
         if (/its|an /.test(start)) await assertBodyError(body.read(), `a read after ${start}`);
       }
     }
-    const rest = make(new PieceSource([bytes]));
-    assertEquals(fromLatin1(await part(rest)), "123");
-    assertEquals(fromLatin1(await rest.read()), "4567890");
+    const freshBody = make(new PieceSource([bytes]));
+    assertEquals(fromLatin1(await part(freshBody)), "123");
+    assertEquals(fromLatin1(await freshBody.read()), "4567890");
   });
 
   Deno.test(`${name} rejects a second operation while one is pending, which continues`, async () => {
@@ -259,13 +262,13 @@ for (const [name, kind] of Object.entries(kinds)) {
         await body.cancel();
       },
     };
-    for (const [how, leave] of Object.entries(leaving)) {
+    for (const [label, leave] of Object.entries(leaving)) {
       const source = new TrackedStream(cut(bytes, 8));
       const body = make(source.stream);
       await leave(body);
       await turnOfEventLoop();
-      assertEquals([source.cancelled.length, source.stream.locked], [1, false], how);
-      await assertDead(body, how);
+      assertEquals([source.cancelled.length, source.stream.locked], [1, false], label);
+      await assertDead(body, label);
     }
     const locked = new TrackedStream([bytes]).stream;
     locked.getReader();
@@ -302,9 +305,9 @@ for (const [name, kind] of Object.entries(kinds)) {
       },
       "its stream": async ({ readable }) => (await readable.getReader().read()).value,
     };
-    for (const [what, first] of Object.entries(firsts)) {
+    for (const [label, first] of Object.entries(firsts)) {
       const text = fromLatin1(await first(make(new StallingSource(start), 20)) as Uint8Array);
-      assert(text !== "" && had.startsWith(text), `${what}: ${text}`);
+      assert(text !== "" && had.startsWith(text), `${label}: ${text}`);
     }
     const sink = new RecordingSink();
     const source = new StallingSource(start);
@@ -316,12 +319,12 @@ for (const [name, kind] of Object.entries(kinds)) {
   });
 
   Deno.test(`${name} allocates little for what is only announced`, async () => {
-    const before = Deno.memoryUsage().external;
+    const startBytes = Deno.memoryUsage().external;
     const start = name === "Body" ? DATA : latin1("1000000\r\nabc");
     const sources = Array.from({ length: 40 }, () => new StallingSource(start));
     const reads = sources.map((source) => part16MiB(make(source, limits.collected)));
     await Promise.all(sources.map((source) => source.stalled));
-    const grown = Deno.memoryUsage().external - before;
+    const grown = Deno.memoryUsage().external - startBytes;
     for (const source of sources) source.release();
     const results = await Promise.allSettled(reads);
     assert(results.every(({ status }) => status === "rejected"));
@@ -353,12 +356,12 @@ for (const [name, kind] of Object.entries(kinds)) {
       const texts = [first, second].map(fromLatin1);
       first.fill(0);
       assertEquals(fromLatin1(second), texts[1]);
-      const rest = await body.read();
+      const remainder = await body.read();
       second.fill(0);
-      assertEquals(texts.join("") + fromLatin1(rest), fromLatin1(DATA));
-      const other = make(open());
-      await other.read();
-      assert(await body.read() !== await other.read(), "two ends are one array");
+      assertEquals(texts.join("") + fromLatin1(remainder), fromLatin1(DATA));
+      const otherBody = make(open());
+      await otherBody.read();
+      assert(await body.read() !== await otherBody.read(), "two ends are one array");
     }
   });
 
@@ -401,11 +404,11 @@ Deno.test("Body.read returns exactly the size, and less only at the end, however
         for (const open of Object.values(sourcesOf(bytes, ...cuts))) {
           const body = new Body(open(), bytes.length);
           const pieces: Uint8Array[] = [];
-          for (let left = bytes.length, i = 0; left > 0; i++) {
+          for (let remaining = bytes.length, i = 0; remaining > 0; i++) {
             const size = sizes[i % sizes.length] ?? 1;
             const piece = await body.read(size);
-            assertEquals(piece.length, Math.min(size, left));
-            left -= piece.length;
+            assertEquals(piece.length, Math.min(size, remaining));
+            remaining -= piece.length;
             pieces.push(piece);
           }
           assertEquals(concat(pieces), Uint8Array.from(bytes));
@@ -573,9 +576,9 @@ Deno.test("an item of an iterated body keeps at most twice its own size alive, a
   const lengths = [1, 100, 20_000, 32_767, 32_768, 65_536, 1];
   const total = lengths.reduce((sum, length) => sum + length);
   const body = new Body(streamOf(...lengths.map((length) => new Uint8Array(length))), total);
-  const held: number[] = [];
-  for await (const { buffer } of body) held.push(buffer.byteLength);
-  assertEquals(held, [1, 100, 20_000, 32_767, 65_536, 65_536, 1]);
+  const sizes: number[] = [];
+  for await (const { buffer } of body) sizes.push(buffer.byteLength);
+  assertEquals(sizes, [1, 100, 20_000, 32_767, 65_536, 65_536, 1]);
 });
 
 // Chunks.
@@ -644,13 +647,13 @@ Deno.test("ChunkedBody reads every form of chunk line, and writes sizes in lower
   for (const [line, size, extension] of acceptedChunkLines) {
     if (size > 1000) continue;
     const data = "X".repeat(size);
-    const rest = size === 0 ? "\r\n" : `${data}\r\n0;A=B\r\n\r\n`;
-    const open = () => new ChunkedBody(streamOf(latin1(`${line}\r\n${rest}`)));
+    const chunkEnd = size === 0 ? "\r\n" : `${data}\r\n0;A=B\r\n\r\n`;
+    const open = () => new ChunkedBody(streamOf(latin1(`${line}\r\n${chunkEnd}`)));
     assertEquals(flat(await open().readChunk()), [extension && extension.join("="), data]);
     const sink = new RecordingSink();
     await open().writeTo(sink);
     const lower = line.replace(/^[^;]*/, (digits) => digits.toLowerCase());
-    assertEquals(fromLatin1(sink.bytes), `${lower}\r\n${rest}`);
+    assertEquals(fromLatin1(sink.bytes), `${lower}\r\n${chunkEnd}`);
   }
 });
 
@@ -688,12 +691,12 @@ Deno.test("ChunkedBody.read returns up to 16 MiB and rejects if there is more", 
   const half = new Uint8Array(limits.collected / 2);
   const chunk = concat([latin1("800000\r\n"), half, latin1("\r\n")]);
   const end = latin1("0\r\n\r\n");
-  const most = new ChunkedBody(new PieceSource([chunk, chunk, end]));
-  assertEquals((await most.read()).length, limits.collected);
+  const longestBody = new ChunkedBody(new PieceSource([chunk, chunk, end]));
+  assertEquals((await longestBody.read()).length, limits.collected);
   const source = new TrackedStream([chunk, chunk, latin1("1\r\nx\r\n"), end]);
-  const more = new ChunkedBody(source.stream);
-  const error = await rejectionOf(more.read(), "a byte more than 16 MiB");
+  const longerBody = new ChunkedBody(source.stream);
+  const error = await rejectionOf(longerBody.read(), "a byte more than 16 MiB");
   assertInstanceOf(error, RangeError);
   assertEquals(source.cancelled, [error]);
-  await assertBodyError(more.read(), "read() after it");
+  await assertBodyError(longerBody.read(), "read() after it");
 });

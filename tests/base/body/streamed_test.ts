@@ -80,8 +80,10 @@ Deno.test("an item that is neither bytes nor a string cuts the message, and ends
         const response = await serving.makeClient().request("GET", "/");
         assertInstanceOf(await rejectionOf(response.text(), "a cut body"), ProtocolError);
         const [line = ""] = await serving.logger.waitFor("error");
-        const said = typeof item === "string" ? "lone surrogate" : "must be Uint8Arrays or strings";
-        assertStringIncludes(line, said);
+        const problem = typeof item === "string"
+          ? "lone surrogate"
+          : "must be Uint8Arrays or strings";
+        assertStringIncludes(line, problem);
       }
       assertEquals([items.settled, stream.cancelled.length], [true, 1]);
     });
@@ -113,17 +115,17 @@ Deno.test("a source is canceled if its message is not sent: an invalid answer, a
 });
 
 Deno.test("a source that waits is canceled when its reader leaves", async () => {
-  const left = Promise.withResolvers<unknown>();
+  const closeReason = Promise.withResolvers<unknown>();
   const stream = new ReadableStream<Uint8Array>({
     start: (controller) => controller.enqueue(latin1("a")),
-    cancel: left.resolve,
+    cancel: closeReason.resolve,
   });
   await using serving = serve(() => reply(200, stream));
   using peer = await RawPeer.connect(serving.address);
   await peer.send("GET / HTTP/1.1\r\n\r\n");
   await peer.readUntil("a\r\n");
   serving.server.close();
-  await within(left.promise, "the stream is canceled");
+  await within(closeReason.promise, "the stream is canceled");
 });
 
 Deno.test("a stream is sent once: it is used afterward, and a locked one is a TypeError", async () => {
@@ -132,9 +134,9 @@ Deno.test("a stream is sent once: it is used afterward, and a locked one is a Ty
   for (const [name, make] of sources) {
     const body = make();
     assertEquals(await (await client.request("POST", "/", {}, body)).text(), "hello");
-    const again = await rejectionOf(client.request("POST", "/", {}, body), name);
-    assertInstanceOf(again, BodyError, name);
-    assertStringIncludes(again.message, "has been used before");
+    const secondError = await rejectionOf(client.request("POST", "/", {}, body), name);
+    assertInstanceOf(secondError, BodyError, name);
+    assertStringIncludes(secondError.message, "has been used before");
   }
   const locked = streamOf(latin1("a"));
   locked.getReader();
@@ -163,8 +165,10 @@ Deno.test("a request with a stream or generator is never made again: not by a po
 
 Deno.test("a body of another copy of the package is a TypeError, and is not taken for an iterable", async () => {
   const { [Symbol.asyncIterator]: iterate } = Body.prototype;
-  const other = { chunked: false, contentLength: 1, used: false, writeTo() {}, cancel() {} };
-  const body = Object.assign(other, { [Symbol.asyncIterator]: iterate }) as unknown as BodyOut;
+  const foreignBody = { chunked: false, contentLength: 1, used: false, writeTo() {}, cancel() {} };
+  const body = Object.assign(foreignBody, {
+    [Symbol.asyncIterator]: iterate,
+  }) as unknown as BodyOut;
   const error = await rejectionOf(callApp(() => reply(200, body), mkreq("GET", "/")), "a copy");
   assertInstanceOf(error, TypeError);
   assertStringIncludes(error.message, "of another copy");

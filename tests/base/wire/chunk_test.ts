@@ -139,11 +139,11 @@ Deno.test("minRemainingBytes returns the size of all that must follow in the sho
     ["3\r\nabc\r", 1 + 5],
     ["3\r\nabc\r\n", 5],
   ];
-  for (const [seen, least] of rows) {
-    const bytes = latin1(seen);
+  for (const [text, minBytes] of rows) {
+    const bytes = latin1(text);
     const scanner = new ChunkScanner();
     const at = scanTo(scanner, bytes, 0, bytes.length);
-    assertEquals(scanner.minRemainingBytes(bytes.length - at), least, JSON.stringify(seen));
+    assertEquals(scanner.minRemainingBytes(bytes.length - at), minBytes, JSON.stringify(text));
   }
 });
 

@@ -62,15 +62,15 @@ Deno.test("the parser frames each message as the table says", async (t) => {
 });
 
 Deno.test("a server frames each request as the table says, and finds the next one after it", async (t) => {
-  const seen: [uri: string, ...Awaited<ReturnType<typeof shape>>][] = [];
+  const requests: [uri: string, ...Awaited<ReturnType<typeof shape>>][] = [];
   await using serving = serve(async ({ uri, body }) => {
-    seen.push([uri, ...await shape(body)]);
+    requests.push([uri, ...await shape(body)]);
     return [204, "No Content", {}, null];
   });
   for (const row of requestFraming) {
     await t.step(nameOf(row), async () => {
       for (const preamble of preambles(row)) {
-        seen.length = 0;
+        requests.length = 0;
         using peer = await RawPeer.connect(serving.address);
         const [bytes, text] = bodies(row.body);
         await peer.send(`${preamble}${bytes}GET /next HTTP/1.1\r\n\r\n`);
@@ -78,8 +78,8 @@ Deno.test("a server frames each request as the table says, and finds the next on
         const { received } = await peer.readToEnd();
         const { body } = row;
         if (body === null || typeof body !== "object") {
-          assertEquals(seen, [["/framed", body, text], ["/next", null, null]]);
-        } else assertEquals([received, seen], [errorAnswer(400), []]);
+          assertEquals(requests, [["/framed", body, text], ["/next", null, null]]);
+        } else assertEquals([received, requests], [errorAnswer(400), []]);
       }
     });
   }
@@ -149,12 +149,12 @@ Deno.test("a proxy passes each request on with its framing, and refuses what the
       const far = await ends.upstream.accept();
       const forwarded = await far.readPreamble();
       const mayHaveBody = row.method === "PUT" || row.method === "POST";
-      const none = body === null && mayHaveBody ? ["content-length: 0"] : [];
+      const emptyLength = body === null && mayHaveBody ? ["content-length: 0"] : [];
       const lines = row.lines.filter((line) => line !== "content-length: 0");
-      for (const line of [...lines, ...none]) {
+      for (const line of [...lines, ...emptyLength]) {
         assert(forwarded.includes(`\r\n${line}\r\n`), forwarded);
       }
-      assertEquals(forwarded.includes("content-length: 0"), none.length > 0);
+      assertEquals(forwarded.includes("content-length: 0"), emptyLength.length > 0);
       await far.send("HTTP/1.1 204 No Content\r\n\r\n");
       assert((await ends.near.readPreamble()).startsWith("HTTP/1.1 204 "));
     });

@@ -211,8 +211,8 @@ Deno.test("parsers refuse arguments of the wrong type", () => {
     }
   }
   for (const isResponse of [null, 1, 0, "true", {}]) {
-    const what = `isResponse ${Deno.inspect(isResponse)}`;
-    assertTypeError(() => callWith(parseHeaders, latin1("a: b"), isResponse), what);
+    const label = `isResponse ${Deno.inspect(isResponse)}`;
+    assertTypeError(() => callWith(parseHeaders, latin1("a: b"), isResponse), label);
   }
   for (const value of ["get", "", "PATCH", "GET ", "constructor"]) {
     assertRangeError(() => method(value), value);

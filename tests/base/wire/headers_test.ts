@@ -19,15 +19,15 @@ function formatBlock(headers: HeaderDict): string {
 }
 
 Deno.test("the headers of each message are an object of their own, even after a refused message", () => {
-  const seen: HeaderDict[] = [];
+  const blocks: HeaderDict[] = [];
   for (let count = 0; count < 300; count++) {
     assertProtocolError(() => parseHeaders(latin1("a: secret\r\nb")), ["BAD_HEADER_LINE"], "b");
     const headers = parseHeaders(latin1(`n: ${count}`));
     headers[`own-${count}`] = "changed";
-    seen.push(headers);
+    blocks.push(headers);
   }
-  assertEquals(new Set(seen).size, 300);
-  for (const [count, headers] of seen.entries()) {
+  assertEquals(new Set(blocks).size, 300);
+  for (const [count, headers] of blocks.entries()) {
     assertStrictEquals(Object.getPrototypeOf(headers), null);
     assertEquals(Object.entries(headers), [["n", `${count}`], [`own-${count}`, "changed"]]);
   }
@@ -161,15 +161,15 @@ Deno.test("formatHeaders refuses values of the wrong type", () => {
   const range = new Range(0, 1);
   const contentRange = new ContentRange(0, 1, 2);
   const objects = [[], ["a"], {}, new String("a"), { toString: () => "a" }];
-  const others = [null, true, 1n, ...objects];
+  const invalidValues = [null, true, 1n, ...objects];
   const numbers = ["5", "", new Number(5), { valueOf: () => 5 }];
   const rows: [name: string, values: unknown[]][] = [
-    ["a", [5, 0, range, contentRange, ...others]],
-    ["constructor", [5, Object, ...others]],
-    ["content-length", [range, contentRange, ...numbers, ...others]],
-    ["transfer-encoding", [5, range, ...others]],
-    ["range", ["bytes=0-1", 5, contentRange, ...others]],
-    ["content-range", ["bytes 0-1/2", 5, range, ...others]],
+    ["a", [5, 0, range, contentRange, ...invalidValues]],
+    ["constructor", [5, Object, ...invalidValues]],
+    ["content-length", [range, contentRange, ...numbers, ...invalidValues]],
+    ["transfer-encoding", [5, range, ...invalidValues]],
+    ["range", ["bytes=0-1", 5, contentRange, ...invalidValues]],
+    ["content-range", ["bytes 0-1/2", 5, range, ...invalidValues]],
   ];
   for (const [name, values] of rows) {
     for (const value of values) {
@@ -198,8 +198,8 @@ Deno.test("formatHeaders refuses anything but a plain object", () => {
     assertTypeError(() => callWith(formatHeaders, value), Deno.inspect(value));
   }
   for (const value of [null, undefined]) {
-    const wanted = `headers: must be a plain object; got ${value}`;
-    assertThrows(() => callWith(formatHeaders, value), TypeError, wanted);
+    const expected = `headers: must be a plain object; got ${value}`;
+    assertThrows(() => callWith(formatHeaders, value), TypeError, expected);
   }
 });
 

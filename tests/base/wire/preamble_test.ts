@@ -59,8 +59,8 @@ Deno.test("parseResponse reads the same for every method", () => {
 
 Deno.test("parseRequest and parseResponse refuse an empty line anywhere", () => {
   for (const [start, parse] of ends) {
-    for (const rest of ["\r\n", "\r\n\r\na: b", "\r\na: b\r\n", "\r\na: b\r\n\r\n", "\r\n\r\n"]) {
-      assertEquals(parse(start + rest), null, shown(start + rest));
+    for (const suffix of ["\r\n", "\r\n\r\na: b", "\r\na: b\r\n", "\r\na: b\r\n\r\n", "\r\n\r\n"]) {
+      assertEquals(parse(start + suffix), null, shown(start + suffix));
     }
     assertEquals(parse(`\r\n${start}`), null);
     assertEquals(parse(`\r\n\r\n${start}`), null);
@@ -137,10 +137,10 @@ Deno.test("a preamble is read from the middle of a buffer, which stays as it is"
     [parseResponse, "HTTP/1.1 200 OK"] as const,
   ];
   for (const [parse, line] of parsers) {
-    const before = "x\r\n\r\n";
-    const bytes = latin1(`${before}${line}\r\nb: c\r\nd: ef\r\n\r\nGET`);
+    const prefix = "x\r\n\r\n";
+    const bytes = latin1(`${prefix}${line}\r\nb: c\r\nd: ef\r\n\r\nGET`);
     const copy = bytes.slice();
-    const { headers } = parse(bytes, before.length, bytes.length - 3);
+    const { headers } = parse(bytes, prefix.length, bytes.length - 3);
     assertEquals(flatten(headers), { b: "c", d: "ef" });
     assertEquals(bytes, copy);
     assertThrows(() => parse(latin1("12345\r\n\r\n6"), 5, 9), EmptyPreambleError);
@@ -159,9 +159,9 @@ const chunked: HeaderDict = { "transfer-encoding": "chunked" };
 Deno.test("formatRequest and formatResponse refuse headers that their message may not have", () => {
   const range = { range: new Range(0, 1) };
   const contentRange = { "content-range": new ContentRange(0, 1, 2) };
-  const [none, five] = [{ "content-length": 0 }, { "content-length": 5 }];
+  const [zeroLength, lengthOfFive] = [{ "content-length": 0 }, { "content-length": 5 }];
   for (const method of ["GET", "HEAD", "DELETE"] as const) {
-    for (const headers of [five, chunked]) {
+    for (const headers of [lengthOfFive, chunked]) {
       const format = () => formatRequest(method, "/", headers);
       assertThrows(format, RangeError, `the header ${Object.keys(headers)} is not`);
     }
@@ -170,11 +170,14 @@ Deno.test("formatRequest and formatResponse refuse headers that their message ma
     assertRangeError(() => formatRequest(method, "/", contentRange), `${method} content-range`);
   }
   for (
-    const headers of [{ ...range, ...five }, { ...range, ...chunked }, { ...none, ...chunked }]
+    const headers of [{ ...range, ...lengthOfFive }, { ...range, ...chunked }, {
+      ...zeroLength,
+      ...chunked,
+    }]
   ) {
     assertRangeError(() => formatRequest("PUT", "/", headers), Deno.inspect(headers));
   }
-  for (const headers of [range, { ...none, ...chunked }]) {
+  for (const headers of [range, { ...zeroLength, ...chunked }]) {
     assertRangeError(() => formatResponse(200, "OK", headers), Deno.inspect(headers));
   }
 });
@@ -195,8 +198,17 @@ Deno.test("formatRequest refuses a method or URI that could not be read back", (
   for (const target of ["/\u0141", "/\u010d\u010a", "/?\u212a", "/ HTTP/1.1\r\nevil: 1\r\n"]) {
     assertRangeError(() => formatRequest("GET", target, {}), shown(target));
   }
-  const others = ["", "get", "PATCH", "GET ", " GET", "GET\r\n", "constructor", "__proto__"];
-  for (const method of others) {
+  const invalidMethods = [
+    "",
+    "get",
+    "PATCH",
+    "GET ",
+    " GET",
+    "GET\r\n",
+    "constructor",
+    "__proto__",
+  ];
+  for (const method of invalidMethods) {
     assertRangeError(() => callWith(formatRequest, method, "/", {}), shown(method));
   }
 });
@@ -213,9 +225,9 @@ Deno.test("formatResponse refuses a status or reason that could not be read back
 
 Deno.test("formatRequest and formatResponse refuse arguments of the wrong type", () => {
   for (const value of [null, undefined, 5, ["GET"], {}, new String("GET"), Symbol("GET")]) {
-    const what = Deno.inspect(value);
-    assertTypeError(() => callWith(formatRequest, value, "/", {}), `method ${what}`);
-    assertTypeError(() => callWith(formatRequest, "GET", value, {}), `uri ${what}`);
+    const label = Deno.inspect(value);
+    assertTypeError(() => callWith(formatRequest, value, "/", {}), `method ${label}`);
+    assertTypeError(() => callWith(formatRequest, "GET", value, {}), `uri ${label}`);
     const respond = () => callWith(formatResponse, 200, value, {});
     assertThrows(respond, TypeError, "reason: must be a str");
   }
@@ -223,10 +235,10 @@ Deno.test("formatRequest and formatResponse refuse arguments of the wrong type",
     assertTypeError(() => callWith(formatResponse, value, "OK", {}), Deno.inspect(value));
   }
   for (const value of [null, "a: b", 5, [], new Headers(), new Map()]) {
-    const what = `headers ${Deno.inspect(value)}`;
-    assertTypeError(() => callWith(formatRequest, "GET", "/", value), what);
-    assertTypeError(() => callWith(formatRequest, "GET", "/", value, null), what);
-    assertTypeError(() => callWith(formatResponse, 200, "OK", value), what);
+    const label = `headers ${Deno.inspect(value)}`;
+    assertTypeError(() => callWith(formatRequest, "GET", "/", value), label);
+    assertTypeError(() => callWith(formatRequest, "GET", "/", value, null), label);
+    assertTypeError(() => callWith(formatResponse, 200, "OK", value), label);
   }
 });
 
@@ -237,9 +249,12 @@ Deno.test("formatRequest and formatResponse allow 32768 bytes", () => {
   const uriRoom = 32768 - "GET / HTTP/1.1\r\n\r\n".length;
   assertEquals(formatRequest("GET", `/${"a".repeat(uriRoom)}`, {}).length, 32768);
   assertRangeError(() => formatRequest("GET", `/${"a".repeat(uriRoom + 1)}`, {}), "URI");
-  const put = 32768 - "PUT / HTTP/1.1\r\na: \r\ncontent-length: 5\r\n\r\n".length;
-  assertEquals(formatRequest("PUT", "/", { a: "v".repeat(put) }, latin1("hello")).length, 32768);
-  const tooLong = { a: "v".repeat(put + 1) };
+  const overhead = 32768 - "PUT / HTTP/1.1\r\na: \r\ncontent-length: 5\r\n\r\n".length;
+  assertEquals(
+    formatRequest("PUT", "/", { a: "v".repeat(overhead) }, latin1("hello")).length,
+    32768,
+  );
+  const tooLong = { a: "v".repeat(overhead + 1) };
   assertRangeError(() => formatRequest("PUT", "/", tooLong, latin1("hello")), "with a body");
   const answer = 32768 - "HTTP/1.1 200 OK\r\na: \r\n\r\n".length;
   assertEquals(formatResponse(200, "OK", { a: "v".repeat(answer) }).length, 32768);
@@ -275,25 +290,25 @@ Deno.test("formatRequest and formatResponse set the header that describes the bo
   const lengthHeaders = (n: number): HeaderDict => ({ "content-length": n });
   await eachRow(t, Object.entries(bodyKinds), (_kind, { make, line }) => {
     const isChunked = line === "transfer-encoding: chunked";
-    const own = isChunked ? chunked : lengthHeaders(Number(line.slice(16)));
-    for (const given of [{}, own]) {
+    const framingHeaders = isChunked ? chunked : lengthHeaders(Number(line.slice(16)));
+    for (const givenHeaders of [{}, framingHeaders]) {
       for (const method of ["PUT", "POST"] as const) {
-        const headers = Object.freeze({ a: "1", ...given, z: "2" });
+        const headers = Object.freeze({ a: "1", ...givenHeaders, z: "2" });
         const names = Object.keys(headers);
         const whole = `${method} / HTTP/1.1\r\na: 1\r\n${line}\r\nz: 2\r\n\r\n`;
         assertEquals(fromLatin1(formatRequest(method, "/", headers, make())), whole);
         assertEquals(Object.keys(headers), names);
       }
       const answer = `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`;
-      assertEquals(fromLatin1(formatResponse(200, "OK", given, make())), answer);
+      assertEquals(fromLatin1(formatResponse(200, "OK", givenHeaders, make())), answer);
     }
     const wrong = isChunked
       ? [lengthHeaders(0), lengthHeaders(5)]
-      : [chunked, lengthHeaders(4), lengthHeaders(6), { ...own, ...chunked }];
+      : [chunked, lengthHeaders(4), lengthHeaders(6), { ...framingHeaders, ...chunked }];
     for (const headers of wrong) {
-      const what = Deno.inspect(headers);
-      assertRangeError(() => formatRequest("PUT", "/", headers, make()), what);
-      assertRangeError(() => formatResponse(200, "OK", headers, make()), what);
+      const label = Deno.inspect(headers);
+      assertRangeError(() => formatRequest("PUT", "/", headers, make()), label);
+      assertRangeError(() => formatResponse(200, "OK", headers, make()), label);
     }
     const range = { range: new Range(0, 1) };
     const format = () => formatRequest("PUT", "/", range, make());
@@ -312,24 +327,24 @@ Deno.test("the error for a header that does not match the body says what the bod
   for (const [body, headers, error] of rows) {
     assertThrows(() => formatRequest("PUT", "/", headers, body), RangeError, error);
   }
-  const none = 'must be left out, because there is no body; got "4"';
-  assertThrows(() => formatRequest("GET", "/", five, null), RangeError, none);
+  const problem = 'must be left out, because there is no body; got "4"';
+  assertThrows(() => formatRequest("GET", "/", five, null), RangeError, problem);
 });
 
 Deno.test("formatRequest and formatResponse refuse a framing header with a null body, but for 0 bytes and to 304", () => {
   for (const headers of [{ "content-length": 0 }, { "content-length": 5 }, chunked]) {
-    const what = Deno.inspect(headers);
+    const label = Deno.inspect(headers);
     const isEmpty = "content-length" in headers && headers["content-length"] === 0;
     for (const method of methods) {
       const format = () => formatRequest(method, "/", headers, null);
       if (isEmpty && (method === "PUT" || method === "POST")) {
         assertEquals(format(), formatRequest(method, "/", {}, null));
-      } else assertRangeError(format, `${method} ${what}`);
+      } else assertRangeError(format, `${method} ${label}`);
     }
     for (const status of [200, 201, 204, 404, 500]) {
       const format = () => formatResponse(status, "xx", headers, null);
       if (isEmpty && status !== 204) assertEquals(format(), formatResponse(status, "xx", {}, null));
-      else assertRangeError(format, `${status} ${what}`);
+      else assertRangeError(format, `${status} ${label}`);
     }
     const line = Object.entries(headers)[0]!.join(": ");
     const text = fromLatin1(formatResponse(304, "Not Modified", headers, null));

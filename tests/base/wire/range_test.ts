@@ -19,16 +19,16 @@ const NOT_NUMBERS: unknown[] = ["1", null, undefined, 1n, true, ...OBJECTS];
 
 Deno.test("Range keeps start and stop and converts to the value of its header", () => {
   for (const [text, start, stop] of acceptedRanges) {
-    const made = new Range(start, stop);
-    assertEquals([made.start, made.stop, `${made}`], [start, stop, text]);
+    const range = new Range(start, stop);
+    assertEquals([range.start, range.stop, `${range}`], [start, stop, text]);
     assertInstanceOf(parseRange(text), Range);
   }
 });
 
 Deno.test("ContentRange keeps start, stop and total and converts to the value of its header", () => {
   for (const [text, start, stop, total] of acceptedContentRanges) {
-    const made = new ContentRange(start, stop, total);
-    assertEquals({ ...made, text: `${made}` }, { start, stop, total, text });
+    const contentRange = new ContentRange(start, stop, total);
+    assertEquals({ ...contentRange, text: `${contentRange}` }, { start, stop, total, text });
     assertInstanceOf(parseContentRange(text), ContentRange);
   }
 });
@@ -59,12 +59,12 @@ Deno.test("ContentRange refuses values that are not a part of a whole", () => {
 
 Deno.test("Range and ContentRange refuse values that are not numbers", () => {
   for (const value of NOT_NUMBERS) {
-    const what = Deno.inspect(value);
-    assertTypeError(() => constructWith(Range, value, 5), `Range start ${what}`);
-    assertTypeError(() => constructWith(Range, 0, value), `Range stop ${what}`);
-    assertTypeError(() => constructWith(ContentRange, value, 5, 9), `ContentRange start ${what}`);
-    assertTypeError(() => constructWith(ContentRange, 0, value, 9), `ContentRange stop ${what}`);
-    assertTypeError(() => constructWith(ContentRange, 0, 5, value), `ContentRange total ${what}`);
+    const label = Deno.inspect(value);
+    assertTypeError(() => constructWith(Range, value, 5), `Range start ${label}`);
+    assertTypeError(() => constructWith(Range, 0, value), `Range stop ${label}`);
+    assertTypeError(() => constructWith(ContentRange, value, 5, 9), `ContentRange start ${label}`);
+    assertTypeError(() => constructWith(ContentRange, 0, value, 9), `ContentRange stop ${label}`);
+    assertTypeError(() => constructWith(ContentRange, 0, 5, value), `ContentRange total ${label}`);
   }
 });
 
@@ -94,9 +94,9 @@ Deno.test("Range.contentLength and contentRange refuse a whole that ends before 
     assertRangeError(() => part.contentRange(total), `contentRange(${total})`);
   }
   for (const total of NOT_NUMBERS) {
-    const what = Deno.inspect(total);
-    assertTypeError(() => callWith(part.contentLength.bind(part), total), `contentLength ${what}`);
-    assertTypeError(() => callWith(part.contentRange.bind(part), total), `contentRange ${what}`);
+    const label = Deno.inspect(total);
+    assertTypeError(() => callWith(part.contentLength.bind(part), total), `contentLength ${label}`);
+    assertTypeError(() => callWith(part.contentRange.bind(part), total), `contentRange ${label}`);
   }
 });
 

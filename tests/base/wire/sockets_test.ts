@@ -80,13 +80,13 @@ Deno.test("a client refuses every response that breaks a rule, and closes its co
 });
 
 Deno.test("a server and a client accept every header, URI and status line that keeps the rules", async () => {
-  const seen: [uri: string, headers: FlatHeaders][] = [];
+  const requests: [uri: string, headers: FlatHeaders][] = [];
   await using serving = serve(({ uri, headers }) => {
-    seen.push([uri, flatten(headers)]);
+    requests.push([uri, flatten(headers)]);
     return [204, "No Content", {}, null];
   });
   using peer = await RawPeer.connect(serving.address);
-  const expected: typeof seen = [];
+  const expected: typeof requests = [];
   for (const [uri] of acceptedUris) {
     for (const { text, headers } of acceptedBlocks) {
       expected.push([uri, headers]);
@@ -100,7 +100,7 @@ Deno.test("a server and a client accept every header, URI and status line that k
       assertEquals(await (own ?? peer).readPreamble(), answer);
     }
   }
-  assertEquals(seen, expected);
+  assertEquals(requests, expected);
 
   using server = new RawServer();
   for (const [line, status, reason] of acceptedStatusLines) {
