@@ -21,7 +21,7 @@ export const never = () => new Promise<never>(() => {});
 /** A controller, with a function that aborts with {@linkcode reason}. */
 export function withAbort() {
   const controller = new AbortController();
-  return { signal: controller.signal, abort: (why: unknown) => controller.abort(why) };
+  return { signal: controller.signal, abort: (reason: unknown) => controller.abort(reason) };
 }
 
 /** Resolves when the signal is aborted, to its reason. */

@@ -91,8 +91,8 @@ export class AgentFiles implements AsyncDisposable {
    * Runs a command, and fails the test unless it ends with this code and prints this; returns its
    * output.
    */
-  async fail(code: number, said: string | RegExp, ...args: string[]): Promise<string> {
-    return await this.homes.fail("viewer", code, said, args);
+  async fail(code: number, expected: string | RegExp, ...args: string[]): Promise<string> {
+    return await this.homes.fail("viewer", code, expected, args);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

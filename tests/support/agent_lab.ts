@@ -115,9 +115,9 @@ export class Machine {
 
   /** Runs the agent to its end, and fails the test if the agent fails. */
   async succeed(args: readonly string[], stdin = ""): Promise<AgentEnd> {
-    const ended = await this.run(args, stdin);
-    if (ended.code === 0) return ended;
-    throw new Error(`${this.name}: degu ${args.join(" ")}: exit ${ended.code}: ${ended.stderr}`);
+    const result = await this.run(args, stdin);
+    if (result.code === 0) return result;
+    throw new Error(`${this.name}: degu ${args.join(" ")}: exit ${result.code}: ${result.stderr}`);
   }
 
   get through(): { through: string[]; env: Record<string, string>; flags: string[] } {
@@ -140,13 +140,13 @@ export class Machine {
 
   /** Starts the agent in the process that runs all commands of this machine. */
   start(args: readonly string[], stdin = ""): RunningAgent {
-    const ended = Promise.withResolvers<number>();
+    const exitCode = Promise.withResolvers<number>();
     const [stdout, stderr] = [new Shown(), new Shown()];
-    const id = this.#agents.push({ stdout, stderr, ended }) - 1;
+    const id = this.#agents.push({ stdout, stderr, ended: exitCode }) - 1;
     this.#order({ id, args, stdin });
     const kill = () => this.#order({ id });
     const unread = new WritableStream();
-    const running = { stdin: unread, stdout, stderr, code: ended.promise, kill };
+    const running = { stdin: unread, stdout, stderr, code: exitCode.promise, kill };
     return new RunningAgent(`degu ${args.join(" ")}`, running, null);
   }
 
@@ -157,15 +157,15 @@ export class Machine {
 
   #boot(): WritableStreamDefaultWriter<Uint8Array> {
     const { flags, ...options } = this.through;
-    const all = { ...options, flags: [...flags, ...importMapFlags()] };
-    const child = programCommand("machine.ts", all, "piped").spawn();
+    const allOptions = { ...options, flags: [...flags, ...importMapFlags()] };
+    const child = programCommand("machine.ts", allOptions, "piped").spawn();
     (async () => {
       for await (const line of Shown.from(child.stdout).lines()) {
         const report = JSON.parse(line) as Report;
         const { stdout, stderr, ended } = this.#agents[report.id]!;
         if ("text" in report) (report.to === "stdout" ? stdout : stderr).add(report.text);
         else {
-          for (const shown of [stdout, stderr]) shown.end();
+          for (const output of [stdout, stderr]) output.end();
           ended.resolve(report.code);
         }
       }
@@ -272,18 +272,18 @@ export async function slowDown(machine: Machine, rate: string): Promise<void> {
 const PATIENCE_MILLISECONDS = 60_000;
 
 /** Waits until an event has happened. */
-export async function until(what: string, hasHappened: () => Promise<boolean>): Promise<void> {
+export async function until(label: string, hasHappened: () => Promise<boolean>): Promise<void> {
   const deadline = performance.now() + PATIENCE_MILLISECONDS;
   while (!await hasHappened()) {
-    if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
+    if (performance.now() > deadline) throw new Error(`waited in vain for ${label}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
 /** Makes a function that tells whether so many more bytes are below a directory than now. */
 export async function grows(below: string, bytes: number): Promise<() => Promise<boolean>> {
-  const before = await bytesBelow(below);
-  return async () => await bytesBelow(below) > before + bytes;
+  const startBytes = await bytesBelow(below);
+  return async () => await bytesBelow(below) > startBytes + bytes;
 }
 
 /**

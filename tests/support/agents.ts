@@ -95,7 +95,7 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
   const run = async () => {
     const caught = { signal: interruption.signal, interrupt, [Symbol.dispose]: () => {} };
     const code = await runProgram(args, streams, caught);
-    for (const each of [stdout, stderr]) each.end();
+    for (const output of [stdout, stderr]) output.end();
     await input.readable.cancel().catch(() => {}); // the process may not read its input
     return code;
   };
@@ -128,8 +128,8 @@ export function spawnAgent(args: readonly string[], options: AgentOptions = {}):
 }
 
 /** Watches a process, all of whose streams are pipes. */
-export function watch(child: Deno.ChildProcess, stdin: string | null, what: string): RunningAgent {
-  return new RunningAgent(what, {
+export function watch(child: Deno.ChildProcess, stdin: string | null, label: string): RunningAgent {
+  return new RunningAgent(label, {
     stdin: child.stdin,
     stdout: Shown.from(child.stdout),
     stderr: Shown.from(child.stderr),
@@ -183,16 +183,16 @@ export class RunningAgent implements AsyncDisposable {
 
   async ended(patience = PATIENCE): Promise<AgentEnd> {
     const { code, stdout, stderr } = this.#running;
-    const ended = await within(code, `the end of ${this.#what}`, patience);
+    const exitCode = await within(code, `the end of ${this.#what}`, patience);
     await this.#endStdin();
-    return { code: ended, stdout: await stdout.all, stderr: await stderr.all };
+    return { code: exitCode, stdout: await stdout.all, stderr: await stderr.all };
   }
 
   async #lineOf(shown: Shown, text: string): Promise<string> {
-    const what = `${JSON.stringify(text)} of ${this.#what}`;
-    const rest = text.endsWith("\n") ? "" : "[^\n]*\n";
-    const found = shown.find(new RegExp(`[^\n]*${RegExp.escape(text)}${rest}`));
-    const [lines] = await within(found, what, PATIENCE).catch((error) => {
+    const label = `${JSON.stringify(text)} of ${this.#what}`;
+    const lineEnd = text.endsWith("\n") ? "" : "[^\n]*\n";
+    const match = shown.find(new RegExp(`[^\n]*${RegExp.escape(text)}${lineEnd}`));
+    const [lines] = await within(match, label, PATIENCE).catch((error) => {
       const { stdout, stderr } = this.#running;
       throw new Error(`${error.message}: ${stdout.text}${stderr.text}`);
     });
@@ -259,8 +259,8 @@ export class AgentHomes implements AsyncDisposable {
     args: readonly string[],
     options: HereOptions = {},
   ): Promise<string> {
-    const { code: ended, stdout, stderr } = await this.run(name, args, options);
-    assertEquals(ended, code, `degu ${args.join(" ")}: ${stdout}${stderr}`);
+    const { code: exitCode, stdout, stderr } = await this.run(name, args, options);
+    assertEquals(exitCode, code, `degu ${args.join(" ")}: ${stdout}${stderr}`);
     if (typeof said === "string") assertStringIncludes(stderr, said);
     else assertMatch(stderr, said);
     return stderr;
@@ -303,8 +303,8 @@ export class AgentHomes implements AsyncDisposable {
     ...peers: string[]
   ): Promise<{ agent: RunningAgent; address: string }> {
     const served = args.length > 0 ? args : ["--inbox", this.at(`${name}-inbox`)];
-    const all = ["serve", "--listen", "127.0.0.1:0", "--json", ...served];
-    const agent = this.start(name, all);
+    const serveArgs = ["serve", "--listen", "127.0.0.1:0", "--json", ...served];
+    const agent = this.start(name, serveArgs);
     const { addresses: [address] } = JSON.parse(await agent.line());
     for (const peer of peers) await this.#tell(peer, name, address);
     return { agent, address };

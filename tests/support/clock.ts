@@ -83,21 +83,21 @@ export function fastTimeouts(isFast: (milliseconds: number) => boolean, speed = 
 /** Makes each timeout of so many milliseconds last until `end` is called, until disposed of. */
 export function steppedTimeouts(milliseconds: number) {
   const { setTimeout } = globalThis;
-  let begun = Promise.withResolvers<() => void>();
+  let sleepStart = Promise.withResolvers<() => void>();
   globalThis.setTimeout = ((run: () => void, given = 0, ...args: []) => {
     if (given !== milliseconds) return setTimeout(run, given, ...args);
-    begun.resolve(run);
+    sleepStart.resolve(run);
     return 0;
   }) as typeof setTimeout;
   return {
     /** Waits until a timeout has begun. */
-    begun: async () => void await begun.promise,
+    begun: async () => void await sleepStart.promise,
     /** Ends the timeout, and waits until the next one has begun. */
     end: async () => {
-      const run = await begun.promise;
-      begun = Promise.withResolvers();
+      const run = await sleepStart.promise;
+      sleepStart = Promise.withResolvers();
       run();
-      await begun.promise;
+      await sleepStart.promise;
     },
     [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout),
   };
@@ -119,12 +119,12 @@ export function runningTimeouts(milliseconds: number) {
   return {
     /** Returns how many have ended. */
     end: () => {
-      const ended = [...running];
-      for (const [timer, run] of ended) {
+      const timers = [...running];
+      for (const [timer, run] of timers) {
         globalThis.clearTimeout(timer as number);
         run();
       }
-      return ended.length;
+      return timers.length;
     },
     [Symbol.dispose]: () => void Object.assign(globalThis, { setTimeout, clearTimeout }),
   };

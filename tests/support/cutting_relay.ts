@@ -110,8 +110,8 @@ export class CuttingRelay extends Relay {
   }
 
   protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
-    const own = { left: this.#each, stalls: false };
-    return [this.#pump(client, server, own), this.#pump(server, client, own)];
+    const state = { left: this.#each, stalls: false };
+    return [this.#pump(client, server, state), this.#pump(server, client, state)];
   }
 
   async #pump(

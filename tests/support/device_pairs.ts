@@ -123,8 +123,8 @@ export class TestDevices implements AsyncDisposable {
   }
 
   async open(name: string, options: DeviceOptions = {}): Promise<Device> {
-    const all = { logger: new RecordingLogger(), ...options, name: options.name ?? name };
-    return this.#open.use(await openDevice(this.path(name), name, all));
+    const allOptions = { logger: new RecordingLogger(), ...options, name: options.name ?? name };
+    return this.#open.use(await openDevice(this.path(name), name, allOptions));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -137,15 +137,15 @@ export async function setUpPeers(...names: string[]) {
   const devices = await TestDevices.create();
   const logger = new RecordingLogger();
   const camera = await devices.open("camera", { logger });
-  const others: Device[] = [];
+  const otherDevices: Device[] = [];
   for (const [index, name] of names.entries()) {
-    others.push(await devices.open(`other-${index}`, { name }));
+    otherDevices.push(await devices.open(`other-${index}`, { name }));
   }
   return {
     devices,
     logger,
     camera,
-    others,
+    others: otherDevices,
     fileOf: ({ id }: { id: string }) => join(camera.dir, "peers", `${id}.json`),
     [Symbol.asyncDispose]: () => devices[Symbol.asyncDispose](),
   };

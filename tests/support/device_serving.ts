@@ -105,9 +105,9 @@ export async function setUpClient() {
     at: (addresses: Address[]) => record(viewer, camera, { addresses }),
     /** Another device that serves, and admits the viewer. */
     impostor: async () => {
-      const other = await devices.open("other");
-      await record(other, viewer);
-      return (await serveFrom(other, hello)).address;
+      const otherDevice = await devices.open("other");
+      await record(otherDevice, viewer);
+      return (await serveFrom(otherDevice, hello)).address;
     },
     /** An address without a listener. */
     dead: async () => ["127.0.0.1", await unusedPort()] as const,

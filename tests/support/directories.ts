@@ -44,7 +44,7 @@ export function content(dir: string): Promise<Record<string, string | null>> {
  * Synchronous calls take a fraction of the time of the others, and trees have hundreds of files.
  */
 function contentBelow(dir: string, below: string): Record<string, string | null> {
-  const found: Record<string, string | null> = {};
+  const files: Record<string, string | null> = {};
   const listed = [...Deno.readDirSync(dir)];
   const byName = listed.toSorted((one, other) => one.name < other.name ? -1 : 1);
   for (const { name, isDirectory, isFile, isSymlink } of byName) {
@@ -52,15 +52,15 @@ function contentBelow(dir: string, below: string): Record<string, string | null>
     // Skip the server's directory of unfinished uploads.
     if (name === ".degu-files" && below === "") continue;
     if (isDirectory) {
-      found[below + name] = null;
-      Object.assign(found, contentBelow(path, `${below}${name}/`));
+      files[below + name] = null;
+      Object.assign(files, contentBelow(path, `${below}${name}/`));
     } else if (isFile) {
-      found[below + name] = Deno.readTextFileSync(path);
+      files[below + name] = Deno.readTextFileSync(path);
     } else {
-      found[below + name] = isSymlink ? "a link" : "something else";
+      files[below + name] = isSymlink ? "a link" : "something else";
     }
   }
-  return found;
+  return files;
 }
 
 /** The permission bits of a file or directory. */

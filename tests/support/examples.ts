@@ -71,15 +71,15 @@ export async function assertNeeded(
   run: (flags: string[]) => Promise<{ success: boolean }> = (flags) => runExample(path, { flags }),
 ): Promise<void> {
   const flags = await exampleFlags(path);
-  const asked = (await readAudit(audit)).flat();
+  const requested = (await readAudit(audit)).flat();
   const directory = cwd instanceof URL ? fromFileUrl(cwd) : cwd;
   const isPermission = (flag: string) => flag.startsWith("--allow-");
   const permissions = flags.filter(isPermission).flatMap(permissionsOf);
-  const others = flags.filter((flag) => !isPermission(flag));
+  const otherFlags = flags.filter((flag) => !isPermission(flag));
   for (const one of permissions) {
-    if (asked.some((each) => grants(one, each, directory))) continue;
-    const less = flagsOf(permissions.filter((other) => other !== one));
-    const { success } = await run([...less, ...others]);
+    if (requested.some((each) => grants(one, each, directory))) continue;
+    const fewerFlags = flagsOf(permissions.filter((other) => other !== one));
+    const { success } = await run([...fewerFlags, ...otherFlags]);
     assert(!success, `${path} runs without ${one}, too`);
   }
 }

@@ -8,42 +8,42 @@ import { BodyError, ContentRange, ProtocolError, Range } from "@degu/degu/base";
 import type { FlatHeaders } from "./wire_grammar.ts";
 
 /** Returns the error that a call throws; fails the test if the call doesn't throw. */
-export function thrownBy(call: () => unknown, what: string): unknown {
+export function thrownBy(call: () => unknown, label: string): unknown {
   let result: unknown;
   try {
     result = call();
   } catch (error) {
     return error;
   }
-  return fail(`${what} was accepted: ${Deno.inspect(result).slice(0, 200)}`);
+  return fail(`${label} was accepted: ${Deno.inspect(result).slice(0, 200)}`);
 }
 
 /** Fails a test with an unexpected error. Only this function formats errors, which is slow. */
-function wrong(what: string, error: unknown): never {
-  return fail(`${what} failed with ${Deno.inspect(error)}`);
+function wrong(label: string, error: unknown): never {
+  return fail(`${label} failed with ${Deno.inspect(error)}`);
 }
 
 /** Asserts that an error is a `ProtocolError` whose code is one of `codes`. */
-function assertCode(error: unknown, codes: readonly string[], what: string) {
-  if (!(error instanceof ProtocolError)) wrong(what, error);
-  assert(codes.includes(error.code), `${what}: ${error.code} is none of ${codes.join(", ")}`);
+function assertCode(error: unknown, codes: readonly string[], label: string) {
+  if (!(error instanceof ProtocolError)) wrong(label, error);
+  assert(codes.includes(error.code), `${label}: ${error.code} is none of ${codes.join(", ")}`);
 }
 
 /**
  * The value that a parser returns, or null if it throws a `ProtocolError`; any other error fails
  * the test. `what` names the input in that failure; it may be the input itself.
  */
-export function parsedOrNull<T>(parse: () => T, what: string): T | null {
+export function parsedOrNull<T>(parse: () => T, label: string): T | null {
   try {
     return parse();
   } catch (error) {
-    return error instanceof ProtocolError ? null : wrong(what, error);
+    return error instanceof ProtocolError ? null : wrong(label, error);
   }
 }
 
 /** Asserts that a parser refuses its input with a `ProtocolError` whose code is one of `codes`. */
-export function assertProtocolError(parse: () => unknown, codes: readonly string[], what: string) {
-  assertCode(thrownBy(parse, what), codes, what);
+export function assertProtocolError(parse: () => unknown, codes: readonly string[], label: string) {
+  assertCode(thrownBy(parse, label), codes, label);
 }
 
 /** Asserts that a promise rejects with a `ProtocolError` whose code is one of `codes`. */
@@ -56,35 +56,35 @@ export async function assertProtocolRejection(
 }
 
 /** The reason with which a promise rejects; fails the test if the promise resolves. */
-export async function rejectionOf(promise: Promise<unknown>, what: string): Promise<unknown> {
+export async function rejectionOf(promise: Promise<unknown>, label: string): Promise<unknown> {
   let result: unknown;
   try {
     result = await promise;
   } catch (error) {
     return error;
   }
-  return fail(`${what} resolved to ${Deno.inspect(result).slice(0, 200)}`);
+  return fail(`${label} resolved to ${Deno.inspect(result).slice(0, 200)}`);
 }
 
-export async function assertBodyError(promise: Promise<unknown>, what: string) {
-  const error = await rejectionOf(promise, what);
-  if (!(error instanceof BodyError)) wrong(what, error);
+export async function assertBodyError(promise: Promise<unknown>, label: string) {
+  const error = await rejectionOf(promise, label);
+  if (!(error instanceof BodyError)) wrong(label, error);
 }
 
 /**
  * Asserts that a body failed because its source ended too early: the caller's source broke its
  * promise (`BodyError`), or the bytes ended inside a message (`BODY_INCOMPLETE`).
  */
-export async function assertCutShort(promise: Promise<unknown>, what: string) {
-  const error = await rejectionOf(promise, what);
-  if (!(error instanceof BodyError)) assertCode(error, ["BODY_INCOMPLETE"], what);
+export async function assertCutShort(promise: Promise<unknown>, label: string) {
+  const error = await rejectionOf(promise, label);
+  if (!(error instanceof BodyError)) assertCode(error, ["BODY_INCOMPLETE"], label);
 }
 
 /** Makes an assertion that a call throws an error of one of these classes. */
 function asserting(...classes: readonly ErrorConstructor[]) {
-  return (call: () => unknown, what: string): void => {
-    const error = thrownBy(call, what);
-    if (!classes.some((each) => error instanceof each)) wrong(what, error);
+  return (call: () => unknown, label: string): void => {
+    const error = thrownBy(call, label);
+    if (!classes.some((each) => error instanceof each)) wrong(label, error);
   };
 }
 

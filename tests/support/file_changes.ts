@@ -179,15 +179,15 @@ export async function atRead(count: number, act: () => void): Promise<Moment> {
 
 /** Does something when the program has looked at the clock so many times. */
 export function atLookAtClock(count: number, act: () => void): Moment {
-  let left = count;
+  let remaining = count;
   const patched = patch(Date, "now", (now) => () => {
     const time = now();
-    if (--left === 0) act();
+    if (--remaining === 0) act();
     return time;
   });
   return {
     get isOver() {
-      return left <= 0;
+      return remaining <= 0;
     },
     [Symbol.dispose]: () => patched[Symbol.dispose](),
   };

@@ -38,13 +38,13 @@ export class HoldingRelay extends Relay {
 
   async #request(client: Deno.Conn, server: Deno.Conn): Promise<void> {
     const buffer = new Uint8Array(65536);
-    let held = "";
+    let request = "";
     try {
       for (let count; (count = await client.read(buffer)) !== null;) {
         const text = decoder.decode(buffer.subarray(0, count));
         if (this.#holding === null && this.#isMeant(text)) this.#holding = server;
         if (this.#holding !== server) await writeAll(server, buffer.subarray(0, count));
-        else if (ENDS.test(held += text)) this.#held.resolve(held);
+        else if (ENDS.test(request += text)) this.#held.resolve(request);
       }
       if (this.#holding !== server) await server.closeWrite();
     } catch {
@@ -52,7 +52,7 @@ export class HoldingRelay extends Relay {
     }
     if (this.#holding !== server || !await this.#released.promise) return;
     // A server that refuses the request need not read all of it.
-    await writeAll(server, Uint8Array.from(held, (char) => char.charCodeAt(0))).catch(() => {});
+    await writeAll(server, Uint8Array.from(request, (char) => char.charCodeAt(0))).catch(() => {});
   }
 
   async #answer(server: Deno.Conn, client: Deno.Conn): Promise<void> {

@@ -36,9 +36,11 @@ export async function layCable(): Promise<void> {
 }
 
 /** Returns the scope of an interface, which must be up. */
-export function scopeOf(wanted: string): number {
-  const found = Deno.networkInterfaces().find(({ name, scopeid }) => name === wanted && scopeid);
-  return found?.scopeid ?? 0;
+export function scopeOf(interfaceName: string): number {
+  const networkInterface = Deno.networkInterfaces().find(({ name, scopeid }) =>
+    name === interfaceName && scopeid
+  );
+  return networkInterface?.scopeid ?? 0;
 }
 
 /**

@@ -11,14 +11,14 @@ const PROGRAM = fileURLToPath(import.meta.resolve("./odd_disk.py"));
  * A script for a shell in a namespace that may mount. The script runs a command, its arguments
  * after the first, while `disk` in a directory, its argument 0, is such a disk over `backing`.
  *
- * @param how The arguments of odd_disk.py behind the paths, for the shell.
+ * @param behavior The arguments of odd_disk.py behind the paths, for the shell.
  */
-export async function scriptOnOddDisk(dir: string, how: string): Promise<string> {
+export async function scriptOnOddDisk(dir: string, behavior: string): Promise<string> {
   for (const name of ["backing", "disk"]) {
     await Deno.mkdir(`${dir}/${name}`, { recursive: true });
   }
   await Deno.writeTextFile(`${dir}/backing/mounted`, "");
-  return `/usr/bin/python3 "${PROGRAM}" "$0/backing" "$0/disk" ${how} & disk=$!; ` +
+  return `/usr/bin/python3 "${PROGRAM}" "$0/backing" "$0/disk" ${behavior} & disk=$!; ` +
     'until [ -e "$0/disk/mounted" ]; do kill -0 $disk 2>/dev/null || exit 1; sleep 0.02; done; ' +
     // A file that has just been closed keeps the disk busy for a moment.
     '"$@"; code=$?; umount --lazy "$0/disk"; kill $disk; wait $disk; exit $code';
@@ -42,18 +42,18 @@ export async function mountOddDisk(
     stdout: "null",
     stderr: "piped",
   }).spawn();
-  const ended = disk.output();
+  const output = disk.output();
   let hasEnded = false;
-  ended.then(() => hasEnded = true);
+  output.then(() => hasEnded = true);
   while (!await isThere(`${at}/mounted`)) {
-    if (hasEnded) throw new Error(new TextDecoder().decode((await ended).stderr).trim());
+    if (hasEnded) throw new Error(new TextDecoder().decode((await output).stderr).trim());
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   await Deno.remove(`${backing}/mounted`);
   return async () => {
     await mustRun(["umount", "--lazy", at]);
     if (!hasEnded) disk.kill();
-    await ended;
+    await output;
   };
 }
 

@@ -62,8 +62,8 @@ export async function readAudit(path: string, temporary = "/tmp"): Promise<strin
 }
 
 /** Whether a permission grants a request of a program in a directory. Deno grants no less. */
-export function grants(permission: string, asked: string, cwd = "/"): boolean {
-  const [[kind, value], [askedKind, askedValue]] = [split(permission), split(asked)];
+export function grants(permission: string, request: string, cwd = "/"): boolean {
+  const [[kind, value], [askedKind, askedValue]] = [split(permission), split(request)];
   if (kind !== askedKind) return false;
   if (value === undefined || value === askedValue) return true;
   if (askedValue === undefined) return false;
@@ -81,10 +81,10 @@ export function assertAsked(
   permissions: readonly string[],
   what: string,
 ): void {
-  const more = asked.filter((each) =>
+  const extraRequests = asked.filter((each) =>
     each !== OF_WORKERS && !permissions.some((one) => grants(one, each))
   );
-  assertEquals(more, [], `${what} asks for more`);
+  assertEquals(extraRequests, [], `${what} asks for more`);
   const unused = permissions.filter((one) => !asked.some((each) => grants(one, each)));
   assertEquals(unused, [], `${what} asks for less`);
 }

@@ -15,12 +15,12 @@ export class Shown {
   #hasEnded = false;
 
   static from(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Shown {
-    const shown = new Shown();
+    const output = new Shown();
     (async () => {
-      for await (const piece of stream.pipeThrough(new TextDecoderStream())) shown.add(piece);
-      shown.end();
+      for await (const piece of stream.pipeThrough(new TextDecoderStream())) output.add(piece);
+      output.end();
     })();
-    return shown;
+    return output;
   }
 
   add(piece: string): void {
@@ -53,18 +53,18 @@ export class Shown {
   }
 
   /** Waits for a match of a pattern; rejects if the output ends before. */
-  async find(what: RegExp, from = 0): Promise<RegExpExecArray> {
+  async find(pattern: RegExp, from = 0): Promise<RegExpExecArray> {
     for (;;) {
-      const match = what.exec(this.text.slice(from));
+      const match = pattern.exec(this.text.slice(from));
       if (match !== null) return match;
-      if (this.#hasEnded) throw new Error(`the output ended without ${what}: ${this.text}`);
+      if (this.#hasEnded) throw new Error(`the output ended without ${pattern}: ${this.text}`);
       await this.#wake.promise;
     }
   }
 
   /** Waits for a match behind the last one. */
-  async next(what: RegExp): Promise<string> {
-    const match = await this.find(what, this.#seen);
+  async next(pattern: RegExp): Promise<string> {
+    const match = await this.find(pattern, this.#seen);
     this.#seen += match.index + match[0].length;
     return match[0];
   }
@@ -81,12 +81,12 @@ export class RunningProcess implements AsyncDisposable {
   }
 
   /** Waits until the process has printed a match behind the last one; returns it. */
-  printed(what: RegExp): Promise<string> {
-    return within(this.#stdout.next(what), `${what}`, PATIENCE);
+  printed(pattern: RegExp): Promise<string> {
+    return within(this.#stdout.next(pattern), `${pattern}`, PATIENCE);
   }
 
-  complained(what: RegExp): Promise<string> {
-    return within(this.#stderr.next(what), `${what}`, PATIENCE);
+  complained(pattern: RegExp): Promise<string> {
+    return within(this.#stderr.next(pattern), `${pattern}`, PATIENCE);
   }
 
   async ended(
@@ -134,9 +134,9 @@ export async function killAtRandom(
   await running.printed(/\n/);
   const moment = (turn + Math.random()) / turns * mostMilliseconds;
   const timer = setTimeout(() => running.kill(), moment);
-  const ended = await running.ended();
+  const result = await running.ended();
   clearTimeout(timer);
-  return ended;
+  return result;
 }
 
 /** Starts a module in a separate Deno with these flags. */

@@ -61,6 +61,6 @@ export function endToEnd<T>(headers: Readonly<Record<string, T>>): Record<string
   const connection = `${headers["connection"] ?? ""}`;
   const isDropped = (name: string) =>
     FOR_ONE_CONNECTION.test(name) || new RegExp(`(^|,) *${name} *(,|$)`, "i").test(connection);
-  const kept = ([name]: [string, T]) => NEVER_DROPPED.test(name) || !isDropped(name);
-  return Object.fromEntries(Object.entries(headers).filter(kept));
+  const isKept = ([name]: [string, T]) => NEVER_DROPPED.test(name) || !isDropped(name);
+  return Object.fromEntries(Object.entries(headers).filter(isKept));
 }

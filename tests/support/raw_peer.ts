@@ -19,13 +19,13 @@ export async function within<T>(
   what: string,
   seconds: number = PATIENCE,
 ): Promise<T> {
-  const late = Promise.withResolvers<never>();
+  const timeout = Promise.withResolvers<never>();
   const timer = setTimeout(
-    () => late.reject(new Error(`waited ${seconds} s in vain: ${what}`)),
+    () => timeout.reject(new Error(`waited ${seconds} s in vain: ${what}`)),
     seconds * 1000,
   );
   try {
-    return await Promise.race([promise, late.promise]);
+    return await Promise.race([promise, timeout.promise]);
   } finally {
     clearTimeout(timer);
   }
@@ -107,10 +107,10 @@ export class RawPeer implements Disposable {
   }
 
   /** Sends until the other end takes no more; returns the number of bytes taken. */
-  async sendUntilRefused(bytes: Uint8Array, most: number): Promise<number> {
+  async sendUntilRefused(bytes: Uint8Array, maxBytes: number): Promise<number> {
     let sent = 0;
     try {
-      while (sent < most) {
+      while (sent < maxBytes) {
         sent += await within(this.conn.write(bytes), "the other end takes or refuses bytes");
       }
     } catch (error) {
@@ -188,17 +188,17 @@ export class RawPeer implements Disposable {
       this.#buffer = larger;
     }
     const reading = this.conn.read(this.#buffer.subarray(this.#end));
-    const before = fromLatin1(this.#buffer.subarray(Math.max(0, this.#end - 200), this.#end));
-    const count = await within(reading, `bytes or an end after ${before}`) ?? 0;
+    const lastText = fromLatin1(this.#buffer.subarray(Math.max(0, this.#end - 200), this.#end));
+    const count = await within(reading, `bytes or an end after ${lastText}`) ?? 0;
     this.#end += count;
     return count;
   }
 
   #take(count: number): string {
-    const taken = fromLatin1(this.#buffer.subarray(0, count));
+    const text = fromLatin1(this.#buffer.subarray(0, count));
     this.#buffer.copyWithin(0, count, this.#end);
     this.#end -= count;
-    return taken;
+    return text;
   }
 }
 

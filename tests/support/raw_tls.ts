@@ -39,9 +39,9 @@ export async function serveRaw(
   handle: (socket: tls.TLSSocket) => void,
   options: tls.TlsOptions = {},
 ) {
-  const own = await readTexts(pki.serverSslconfig);
-  const all = { ...own, requestCert: true, rejectUnauthorized: true, ...options };
-  const server = await serveNodeTls(all, handle);
+  const serverConfig = await readTexts(pki.serverSslconfig);
+  const allOptions = { ...serverConfig, requestCert: true, rejectUnauthorized: true, ...options };
+  const server = await serveNodeTls(allOptions, handle);
   const client = new SSLClient(pki.clientSslconfig, server.address, { timeout: 60 });
   return Object.assign(server, { client });
 }

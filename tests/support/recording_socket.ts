@@ -65,9 +65,9 @@ export class RecordingSocket implements Socket {
     this.#writing?.resolve();
     if (this.writeFailure !== null) return Promise.reject(this.writeFailure);
     const { perWrite = Infinity } = this.portions;
-    const taken = bytes.subarray(0, perWrite);
-    this.writes.push(fromLatin1(taken));
-    return Promise.resolve(taken.length);
+    const part = bytes.subarray(0, perWrite);
+    this.writes.push(fromLatin1(part));
+    return Promise.resolve(part.length);
   }
 
   close(): void {

@@ -82,13 +82,13 @@ export class ServedVersion {
  * A served file of random bytes, a client of its server, and a directory to download to, as `copy`.
  */
 export async function serveVersion(size: number) {
-  const there = new ServedVersion(randomBytes(size));
-  const serving = serve(there.app);
+  const version = new ServedVersion(randomBytes(size));
+  const serving = serve(version.app);
   const { path: dir, [Symbol.asyncDispose]: remove } = await tempDir();
   const client = serving.makeClient();
   const file = `${dir}/copy`;
   return {
-    there,
+    there: version,
     serving,
     client,
     dir,

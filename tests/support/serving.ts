@@ -74,13 +74,13 @@ export function serve(
   };
 }
 
-/** Runs a given server in the same way. */
+/** Runs a server in the same way. */
 export function running<Kind extends Server>(server: Kind, logger: RecordingLogger) {
-  const done = server.serveForever();
+  const serving = server.serveForever();
   return {
     server,
     logger,
-    done,
+    done: serving,
     get address(): Address {
       return server.address;
     },
@@ -88,7 +88,7 @@ export function running<Kind extends Server>(server: Kind, logger: RecordingLogg
       new Client(server.address, { timeout: 30, ...clientOptions }),
     [Symbol.asyncDispose]: async () => {
       server.close();
-      await within(done, "serveForever() settles after close()");
+      await within(serving, "serveForever() settles after close()");
     },
   };
 }
@@ -101,23 +101,23 @@ export type Meeting = Awaited<ReturnType<typeof meet>>;
  */
 export async function meet(app: App, sent = "", options?: ServerOptions) {
   const { handle, onConnect } = typeof app === "function" ? { handle: app } : app;
-  const begun = Promise.withResolvers<Session>();
-  const asked = Promise.withResolvers<void>();
-  const over = Promise.withResolvers<void>();
+  const sessionStart = Promise.withResolvers<Session>();
+  const requestStart = Promise.withResolvers<void>();
+  const storeDisposed = Promise.withResolvers<void>();
   const serving = serve({
     handle(request, session, api) {
-      asked.resolve();
+      requestStart.resolve();
       return handle.call(app, request, session, api);
     },
     onConnect(session, sock) {
-      session.store.set("meeting", { [Symbol.dispose]: over.resolve });
-      begun.resolve(session);
+      session.store.set("meeting", { [Symbol.dispose]: storeDisposed.resolve });
+      sessionStart.resolve(session);
       return onConnect?.call(app, session, sock) ?? true;
     },
   }, options);
   const peer = await RawPeer.connect(serving.address);
   await peer.send(sent);
-  const session = await within(begun.promise, "a session begins");
+  const session = await within(sessionStart.promise, "a session begins");
   return {
     serving,
     logger: serving.logger,
@@ -125,11 +125,11 @@ export async function meet(app: App, sent = "", options?: ServerOptions) {
     session,
     /** Resolves when the app is called for the first time. */
     get asked() {
-      return within(asked.promise, "the app is called");
+      return within(requestStart.promise, "the app is called");
     },
-    /** Resolves when the session is over and its store is disposed of. */
+    /** Resolves when the session has ended and its store is disposed of. */
     get over() {
-      return within(over.promise, "the session is over");
+      return within(storeDisposed.promise, "the session is over");
     },
     async [Symbol.asyncDispose]() {
       peer.close();
@@ -158,7 +158,12 @@ export function connectionOver<Log extends Logger = RecordingLogger>(
   const context = { handle, logger, sessions: new Set<Session>(), stopping: false };
   const lingering = new Set<ServerConnection>();
   const limits = { onConnect: null, timeout: null, report: null };
-  const rest = { ...limits, unframedNull: false, lingering };
-  const connection = new ServerConnection({ ...context, ...rest }, socket, session, () => true);
+  const otherOptions = { ...limits, unframedNull: false, lingering };
+  const connection = new ServerConnection(
+    { ...context, ...otherOptions },
+    socket,
+    session,
+    () => true,
+  );
   return { connection, logger, session };
 }

@@ -166,14 +166,14 @@ export class RecordingSink {
 /** A sink that takes at most `most` bytes per write, and returns their number. */
 export class PartialSink {
   readonly pieces: Uint8Array[] = [];
-  constructor(readonly most: number) {}
+  constructor(readonly maxBytes: number) {}
 
   get bytes(): Uint8Array {
     return concat(this.pieces);
   }
 
   write(bytes: Uint8Array): Promise<number> {
-    const piece = bytes.slice(0, this.most);
+    const piece = bytes.slice(0, this.maxBytes);
     this.pieces.push(piece);
     return Promise.resolve(piece.length);
   }

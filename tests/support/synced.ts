@@ -32,15 +32,15 @@ export async function syncedWhile(root: string, work: () => Promise<unknown>): P
     Object.assign(ofHandle, { sync });
     Object.assign(ofFile, { sync: syncFile, syncData });
   }
-  const found: string[] = [];
+  const paths: string[] = [];
   const look = (path: string, name: string) => {
     const { ino, isDirectory } = Deno.lstatSync(path);
-    if (synced.has(ino)) found.push(name);
+    if (synced.has(ino)) paths.push(name);
     if (!isDirectory) return;
     for (const { name: inner } of Deno.readDirSync(path)) {
       look(`${path}/${inner}`, `${name}/${inner}`);
     }
   };
   look(root, ".");
-  return found.toSorted();
+  return paths.toSorted();
 }

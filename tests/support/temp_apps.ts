@@ -20,12 +20,12 @@ export function build(status: number): AppFunction {
  * and its arguments.
  */
 export function buildTalking(): AppFunction {
-  const heard: unknown[] = [];
-  parentPort!.on("message", (message) => heard.push(message));
+  const messages: unknown[] = [];
+  parentPort!.on("message", (message) => messages.push(message));
   for (const message of [null, 5, { type: "failed" }, { type: "listen", address: null }]) {
     parentPort!.postMessage(message);
   }
-  return () => [200, "OK", {}, JSON.stringify({ heard, workerData })];
+  return () => [200, "OK", {}, JSON.stringify({ heard: messages, workerData })];
 }
 
 /** Builds an app that leaves a rejection behind, and handles it itself. */

@@ -158,8 +158,16 @@ export class OpensslPki implements AsyncDisposable {
     ];
     if (from === undefined && to === undefined) {
       const signer = issuer === undefined ? [] : ["-CA", issuer.certFile, "-CAkey", issuer.keyFile];
-      const how = [...signer, ...signing, "-days", "10"];
-      await this.run("req", "-x509", ...config, ...request, ...how, "-out", issued.certFile);
+      const signOptions = [...signer, ...signing, "-days", "10"];
+      await this.run(
+        "req",
+        "-x509",
+        ...config,
+        ...request,
+        ...signOptions,
+        "-out",
+        issued.certFile,
+      );
       if (key === KEY.rsa2048) this.#ofRsa ??= issued;
       return issued;
     }
@@ -229,8 +237,8 @@ export async function converse(program: string, args: readonly string[], input: 
   await using running = new ServingProgram(program, args);
   // The program may end before it has read everything.
   await running.say(input).then(() => running.endInput()).catch(() => {});
-  const ended = await running.ended();
-  return { ...ended, code: (await running.child.status).code };
+  const result = await running.ended();
+  return { ...result, code: (await running.child.status).code };
 }
 
 /** A program that serves during a test, and is ended on dispose. */
@@ -243,8 +251,8 @@ export class ServingProgram extends RunningProcess {
 
   /** Starts `openssl s_server` on a free port of 127.0.0.1; returns both. */
   static openssl(args: readonly string[]) {
-    const all = ["s_server", "-accept", "127.0.0.1:0", ...args];
-    return ServingProgram.#start("openssl", all, /ACCEPT 127\.0\.0\.1:\d+\n/);
+    const allArgs = ["s_server", "-accept", "127.0.0.1:0", ...args];
+    return ServingProgram.#start("openssl", allArgs, /ACCEPT 127\.0\.0\.1:\d+\n/);
   }
 
   /** Starts a Python script that prints `PORT` and its free port of 127.0.0.1; returns both. */

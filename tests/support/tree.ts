@@ -62,10 +62,12 @@ export async function codeOf(path: string): Promise<string> {
 /** The modules that these load, and these themselves, by a single run of `deno info`. */
 export async function graphOf(paths: readonly string[]): Promise<ModuleGraph> {
   const imports = paths.map((path) => `import ${JSON.stringify(new URL(path, ROOT).href)};`);
-  const all = `data:application/typescript,${encodeURIComponent(imports.join("\n"))}`;
-  const json = await mustRun([Deno.execPath(), "info", "--json", "--no-npm", all], { cwd: ROOT });
+  const source = `data:application/typescript,${encodeURIComponent(imports.join("\n"))}`;
+  const json = await mustRun([Deno.execPath(), "info", "--json", "--no-npm", source], {
+    cwd: ROOT,
+  });
   const { modules }: ModuleGraph = JSON.parse(json);
-  return { modules: modules.filter(({ specifier }) => specifier !== all) };
+  return { modules: modules.filter(({ specifier }) => specifier !== source) };
 }
 
 /** The target of an import: a path from the project's directory, or the specifier itself. */

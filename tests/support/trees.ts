@@ -55,8 +55,8 @@ export async function makeTrees(
   wrap: (app: FilesApp) => AppFunction = (app) => (...args) => app.handle(...args),
   options: FilesOptions = {},
 ) {
-  const all = { list: true, write: true, ...options };
-  const files = await serveFiles((dir) => wrap(new FilesApp(dir, all)));
+  const allOptions = { list: true, write: true, ...options };
+  const files = await serveFiles((dir) => wrap(new FilesApp(dir, allOptions)));
   const { there, here, serving, client } = files;
   for (const dir of [there, here]) await Deno.mkdir(`${dir}/tree`);
   const [from, to] = direction === "download" ? [there, here] : [here, there];

@@ -41,11 +41,11 @@ async function readFramed(peer: RawPeer, preamble: string): Promise<string> {
 
 /** A stream whose pieces come after turns of the event loop, like those of a file or a socket. */
 export function slowStream(...texts: readonly string[]): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const rest = [...texts];
+  const remaining = [...texts];
   return new ReadableStream({
     async pull(controller) {
       await new Promise((resolve) => setTimeout(resolve));
-      const text = rest.shift();
+      const text = remaining.shift();
       if (text === undefined) controller.close();
       else controller.enqueue(encoder.encode(text));
     },

@@ -41,8 +41,8 @@ export type FlatHeaders = Record<string, string | number>;
 
 /** Encodes text as Latin-1: one byte per UTF-16 unit, which must be below 256. */
 export function latin1(text: string): Uint8Array<ArrayBuffer> {
-  const other = /[\u0100-\uffff]/.exec(text);
-  if (other !== null) throw new RangeError(`not a Latin-1 character: ${other[0]}`);
+  const match = /[\u0100-\uffff]/.exec(text);
+  if (match !== null) throw new RangeError(`not a Latin-1 character: ${match[0]}`);
   return new Uint8Array(Buffer.from(text, "latin1"));
 }
 
@@ -184,14 +184,14 @@ const INSERTED = "\0\t\n\r #%&,-./0:;=?A[_\x7f\xff";
  */
 export function* mutations(text: string): Generator<string> {
   for (let position = 0; position <= text.length; position++) {
-    const before = text.slice(0, position);
-    for (const character of INSERTED) yield before + character + text.slice(position);
+    const textBefore = text.slice(0, position);
+    for (const character of INSERTED) yield textBefore + character + text.slice(position);
     if (position === text.length) return;
-    const after = text.slice(position + 1);
-    yield before + after;
+    const textAfter = text.slice(position + 1);
+    yield textBefore + textAfter;
     for (let byte = 0; byte < 256; byte++) {
       const character = String.fromCharCode(byte);
-      if (character !== text[position]) yield before + character + after;
+      if (character !== text[position]) yield textBefore + character + textAfter;
     }
   }
 }

@@ -79,8 +79,8 @@ export async function typeErrors(programs: RightPrograms): Promise<Record<string
   });
   if (/^error: (?!Type checking failed)/m.test(stderr)) throw new Error(stderr);
   const errors: Record<string, string> = {};
-  const all = stderr.matchAll(/^(TS\d+ [^]*?)^ {4}at (\S+?):(\d+):\d+$/gm);
-  for (const [, error, module = "", line] of all) {
+  const matches = stderr.matchAll(/^(TS\d+ [^]*?)^ {4}at (\S+?):(\d+):\d+$/gm);
+  for (const [, error, module = "", line] of matches) {
     const name = module.endsWith("/programs.ts") ? names[Number(line) - 1]! : module;
     errors[name] = (errors[name] ?? "") + error!.replace(/^.*\n *~+\n/gm, "");
   }

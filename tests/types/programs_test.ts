@@ -54,8 +54,8 @@ Deno.test("what is wrong does not compile, and what is right does", async () => 
     if (error === undefined) compiling.push(name);
     else if (!error.includes(expected)) otherErrors[name] = error;
   }
-  const none = { compiling: [], otherErrors: {}, unexpected: {} };
-  assertEquals({ compiling, otherErrors, unexpected: errors }, none);
+  const expected = { compiling: [], otherErrors: {}, unexpected: {} };
+  assertEquals({ compiling, otherErrors, unexpected: errors }, expected);
 });
 
 Deno.test("what is wrong and compiles ends with an error that names the mistake", async (t) => {
