@@ -121,7 +121,7 @@ for (const [kind, arbitrary] of Object.entries(addresses)) {
   });
 }
 
-Deno.test("whatever can be read is written back unchanged", () => {
+Deno.test("every text that can be parsed is formatted unchanged", () => {
   const near = fc.oneof(
     fc.string({ unit: fc.constantFrom(..."[]:%0a1.@/ -unix\n"), maxLength: 14 }),
     fc.tuple(

@@ -140,7 +140,7 @@ Deno.test("a session counts the requests that were answered, and has its own sto
   assertEquals(counts, [0, 1, 2, 0]);
 });
 
-Deno.test("message is null while the session lasts, then says why it ended; only answered requests are counted", async (t) => {
+Deno.test("message is null during the session, then has the reason of its end; only requests with a response are counted", async (t) => {
   // How sessions end otherwise is in tests/net/server_connection_end_test.ts.
   const endings: readonly (readonly [
     what: string,
@@ -196,7 +196,7 @@ Deno.test("sessions dispose of what an app has stored in session.store, in rever
   assertStringIncludes((await serving.logger.waitFor("error"))[0] ?? "", "can't dispose of b");
 });
 
-Deno.test("a dispose that rejects is logged, and ends nothing", async () => {
+Deno.test("a dispose that rejects is logged, and doesn't end the server", async () => {
   using unhandled = unhandledRejections();
   const disposed: string[] = [];
   const keep = (name: string) => ({
@@ -241,7 +241,7 @@ Deno.test("the stream of a message is that of its body, also after the app has r
   }
 });
 
-Deno.test("a session that no server owns ends with the first reason that it is closed with", () => {
+Deno.test("a session without a server ends with the first reason of close()", () => {
   for (const readsSignal of [true, false]) {
     const closed = makeSession({ name: "test", address: null });
     if (readsSignal) assertEquals(closed.signal.aborted, false);

@@ -282,7 +282,7 @@ Deno.test("each message is logged at its level, with the logger as `this`, and t
 const SECRET_NAMES = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
 const SECRET = "s3cr3t-value";
 
-Deno.test("the value of a secret header is never printed or quoted, whatever the case of its name", () => {
+Deno.test("the value of a secret header is never printed or quoted, with a name in any case", () => {
   for (const name of SECRET_NAMES.flatMap((name) => [name, name.toUpperCase()])) {
     const headers = hideSecretsIn({ [name]: SECRET, host: "a" });
     assertEquals(headers[name], SECRET);

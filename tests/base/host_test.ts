@@ -29,7 +29,7 @@ Deno.test("a host is an IPv4 address, an IPv6 address or a name, in one form", a
   });
 });
 
-Deno.test("whatever could be read in two ways is no host", () => {
+Deno.test("an ambiguous text is not a host", () => {
   const invalidHosts = [
     ...["", " ", ".", "a b", "10.0.0.07", "10.1", "1", "0x7f000001", "10.0.0.7%eth0", "a%eth0"],
     ...["[::1]", "::1/64", "fe80::1%", "fe80::1%03", "fe80::1%a b", "fe80::1%4294967296"],
@@ -129,7 +129,7 @@ Deno.test("checkAddress accepts for each side what the constructors of that side
   }
 });
 
-Deno.test("a checked address is a copy, which nothing changes", () => {
+Deno.test("a checked address is a copy that can't be changed", () => {
   const address: [string, number] = ["127.0.0.1", 80];
   const checked = checkAddress(address, "client");
   address[1] = 81;

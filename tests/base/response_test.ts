@@ -37,7 +37,7 @@ Deno.test("ok is true for 200 to 299", () => {
   }
 });
 
-Deno.test("bytes, text and json read the data of a body, whatever its kind", async (t) => {
+Deno.test("bytes, text and json read the data of every kind of body", async (t) => {
   await eachRow(t, Object.entries(bodies), async (_name, make) => {
     assertEquals(await respond(make()).bytes(), latin1("[12]"));
     assertEquals(await respond(make()).text(), "[12]");
@@ -45,7 +45,7 @@ Deno.test("bytes, text and json read the data of a body, whatever its kind", asy
   });
 });
 
-Deno.test("bytes, text and json take maxBytes, whatever the kind of the body", async (t) => {
+Deno.test("bytes, text and json accept maxBytes for every kind of body", async (t) => {
   await eachRow(t, Object.entries(bodies), async (_name, make) => {
     assertEquals(await respond(make()).text({ maxBytes: 4 }), "[12]");
     for (const read of ["bytes", "text", "json"] as const) {
@@ -140,7 +140,7 @@ Deno.test("discard works after a part was read, counts what is left, and keeps t
   });
 });
 
-Deno.test("a response that is too long is canceled, whatever its framing: its place in a pool is free", async (t) => {
+Deno.test("a response that is too long is canceled with any framing, and its slot in a pool is free", async (t) => {
   const long = new Uint8Array(1000);
   const makes: Record<string, () => BodyOut> = {
     "a length": () => long,

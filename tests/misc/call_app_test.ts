@@ -78,7 +78,7 @@ Deno.test("callApp hands the request, the session and the classes to the app", a
   assertInstanceOf(response.body, Body);
 });
 
-Deno.test("callApp does not ask onConnect", async () => {
+Deno.test("callApp doesn't call onConnect", async () => {
   const app = { handle: () => reply(200), onConnect: () => false };
   assertEquals((await callApp(app, mkreq("GET", "/"))).status, 200);
 });
@@ -334,7 +334,7 @@ Deno.test("callApp: an error of the app is that of the call", async () => {
   assertStrictEquals(await rejectionOf(calling, "broken"), error);
 });
 
-Deno.test("callApp makes a session of what the app sees of one", async () => {
+Deno.test("callApp makes a session of its properties", async () => {
   const store = new Map<string, unknown>([["key", 1]]);
   const address = ["127.0.0.1", 80] as const;
   const peerCertificate = { publicKey256: "5D:02" } as PeerCertificate;

@@ -40,7 +40,7 @@ async function assertFree({ address }: { readonly address: Address }): Promise<v
   (await listenAgain(() => new Server(address, uselessApp))).close();
 }
 
-Deno.test("it runs on every kind of address, which is final, and functions in any form are transferred as source", async () => {
+Deno.test("a TempServer runs on every kind of address, and functions of every form are transferred as source", async () => {
   await using directory = await tempDir();
   async function declared() {
     await Promise.resolve();
@@ -110,7 +110,7 @@ Deno.test("an address that is in use rejects start() with AddrInUse", async () =
   assertEquals(await Deno.readTextFile(file), "precious");
 });
 
-Deno.test("close() is idempotent, ends connections, and frees the address; a signal that is aborted later does nothing", async () => {
+Deno.test("close() is idempotent, ends connections, and frees the address; aborting a signal later has no effect", async () => {
   const controller = new AbortController();
   const place = { address: anywhere, signal: controller.signal };
   const server = await TempServer.start(place, null, uselessApp);
@@ -213,7 +213,7 @@ Deno.test("importing the worker's module has no effect in another thread", async
   assertEquals(await runScript(program, ["--allow-read"], {}), "[]\n");
 });
 
-Deno.test("an app that uses the port of its worker gets none of the server's messages, and does not disturb them", async () => {
+Deno.test("an app that uses the port of its worker doesn't get the server's messages, and doesn't affect them", async () => {
   const build = { module: apps, name: "buildTalking" };
   await using server = await TempServer.start(anywhere, build);
   for (let i = 0; i < 10; i++) {

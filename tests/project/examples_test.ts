@@ -109,7 +109,7 @@ for (const path of await listFiles(DIRECTORY.slice(0, -1), ".ts")) {
   }
 }
 
-Deno.test("each program that goes on until it is told to end has a test that runs it", async () => {
+Deno.test("each program that runs until a signal has a test", async () => {
   for (const [program, test] of Object.entries(SERVING)) {
     assertStringIncludes(await read(test), `"${DIRECTORY}${program}"`);
   }
@@ -130,7 +130,7 @@ Deno.test({
   },
 });
 
-Deno.test("nothing that an example makes beside the sources can be committed: .gitignore has its directory", async () => {
+Deno.test(".gitignore has each directory that an example creates beside the sources", async () => {
   const ignored = (await read(".gitignore")).split("\n");
   const created = new Set<string>();
   for (const path of await listFiles(DIRECTORY.slice(0, -1), ".ts")) {

@@ -37,7 +37,7 @@ Deno.test("each configuration line on the page is in the configuration that is r
   }
 });
 
-Deno.test("what the page says is refused is refused, with these messages", async (t) => {
+Deno.test("the messages and requests that the page lists are refused, with these errors", async (t) => {
   const { code, stdout, stderr } = await runInterop("refused");
   if (stdout.includes("not installed")) {
     // Left out with what is printed as the reason: a program that is missing.

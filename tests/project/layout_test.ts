@@ -72,7 +72,7 @@ Deno.test("the library exports exactly the modules at the top level, and the pro
   }
 });
 
-Deno.test("what only the program can import are so many names, each used and under a reason", async () => {
+Deno.test("the names that only the program can import are counted, used, and have a reason", async () => {
   const names = (await importedNames(AGENT_SUPPORT)).map(([, name]) => name);
   assertEquals(names.length, AGENT_SUPPORT_NAMES);
   const used = new Set<string>();
@@ -146,7 +146,7 @@ Deno.test("no module imports itself through others, including types", async () =
   assertEquals(findCircles(await libraryImports()), []);
 });
 
-Deno.test("base/ uses nothing of Deno but types, and a body that opens its file", async () => {
+Deno.test("base/ uses only types of Deno, except for a body that opens its file", async () => {
   for (const path of await listFiles("base", ".ts")) {
     const used = [...(await codeOf(path)).matchAll(/(?<!")\bDeno\.(\w+)/g)].map(([, name]) => name);
     const allowed = path === "base/body/file_source.ts"
@@ -164,7 +164,7 @@ Deno.test("sockets are opened only in net/ and misc/", async () => {
   }
 });
 
-Deno.test("nothing is printed except by the default logger", async () => {
+Deno.test("only the default logger prints", async () => {
   const printing = [];
   for (const path of await libraryFiles()) {
     if (/\bconsole\b/.test(await codeOf(path))) printing.push(path);

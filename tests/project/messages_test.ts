@@ -23,7 +23,7 @@ import { constructWith, rejectionOf } from "@degu/testing/expectations.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
 
-Deno.test("what is often got wrong is said with what is right", async (t) => {
+Deno.test("the error of a frequent mistake says what to do", async (t) => {
   await using pki = await TempPKI.create();
   await using serving = serve(routes({ "POST /a": () => reply(200) }));
   const client = serving.makeClient();

@@ -127,7 +127,7 @@ function readsOf(sslconfig: object): string[] {
     .map(([, path]) => `read=${path}`);
 }
 
-Deno.test("what each row of the tables names needs exactly its permissions", async () => {
+Deno.test("each row of the tables needs exactly its permissions", async () => {
   await using dir = await tempDir();
   const at = (name: string) => join(dir.path, name);
   const rows: Row[] = [];

@@ -48,7 +48,7 @@ Deno.test("everything public has a doc comment", () => {
   }
 });
 
-Deno.test("the first sentence of a doc comment says more than the name, and that there are options", () => {
+Deno.test("the first sentence of a doc comment says more than the name, and mentions options", () => {
   const little = wordsOf("a an the of for to is one its");
   const wrong = new Set<string>();
   for (const { name, location, text, isReference } of everything()) {

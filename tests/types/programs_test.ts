@@ -36,7 +36,7 @@ const RIGHT = {
   ...errors.RIGHT,
 };
 
-Deno.test("what is wrong does not compile, and what is right does", async () => {
+Deno.test("wrong programs don't compile, and right ones do", async () => {
   const programs: Record<string, string> = { ...RIGHT };
   for (const [name, mistake, meant] of WRONG) {
     programs[name] = mistake;
@@ -58,7 +58,7 @@ Deno.test("what is wrong does not compile, and what is right does", async () => 
   assertEquals({ compiling, otherErrors, unexpected: errors }, expected);
 });
 
-Deno.test("what is wrong and compiles ends with an error that names the mistake", async (t) => {
+Deno.test("a wrong program that compiles fails with an error that names the mistake", async (t) => {
   await using dir = await tempDir();
   const compiling = WRONG.flatMap(([name, mistake, , error]) =>
     typeof error === "string" ? [] : [[name, mistake, error]] as const

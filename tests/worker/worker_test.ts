@@ -29,7 +29,7 @@ Deno.test("an error arrives with its class, name, message, stack and cause", () 
   }
 });
 
-Deno.test("whatever was thrown arrives as an error that shows it, as far as it can be read", () => {
+Deno.test("every thrown value becomes an error that describes it, if it can be read", () => {
   for (const thrown of [undefined, null, 7, { a: 1 }, Symbol("s"), () => {}]) {
     const { name, message } = cross(thrown);
     assertEquals([name, message], ["Error", Deno.inspect(thrown)]);

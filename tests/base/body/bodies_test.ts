@@ -236,7 +236,7 @@ Deno.test("each listener to the end of a body is called once, however the body e
 
 // ───────────────────────── cancelled and kept
 
-Deno.test("canceling never throws, whatever is passed instead of a body", async () => {
+Deno.test("canceling never throws, also for values that are not a body", async () => {
   using unhandled = unhandledRejections();
   const thrower = (): never => {
     throw new Error("no");
@@ -297,7 +297,7 @@ Deno.test("canceling a body that was not begun ends its iterable with the reason
   }
 });
 
-Deno.test("an iterator that can't return while it is asked for an item fails nothing else", async () => {
+Deno.test("an iterator whose return() rejects while next() is pending fails no other operation", async () => {
   using unhandled = unhandledRejections();
   const nextCalled = Promise.withResolvers<void>();
   const iterator = {
@@ -314,7 +314,7 @@ Deno.test("an iterator that can't return while it is asked for an item fails not
   assertEquals(unhandled.reasons, []);
 });
 
-Deno.test("an iterator that throws has ended by itself, and is not asked to return", async () => {
+Deno.test("an iterator that throws has ended, so its return() isn't called", async () => {
   let returned = 0;
   const iterator = {
     next: (): Promise<IteratorResult<Chunk>> => Promise.reject(new Error("gone")),
@@ -360,7 +360,7 @@ function withoutBody(received: string): string {
 
 for (const [kind, make] of Object.entries(arrays)) {
   for (const size of [10, 200_004]) {
-    Deno.test(`an upload from an array of ${size} bytes that is ${kind} smuggles nothing`, async () => {
+    Deno.test(`an upload from an array of ${size} bytes that is ${kind} never smuggles a request`, async () => {
       using connected = await connect();
       const { bytes, change } = make(size);
       const posting = rejectionOf(connected.conn.post("/", {}, bytes), "the request");
@@ -516,7 +516,7 @@ class Connected implements BodySource {
   }
 }
 
-Deno.test("what has arrived of a body is written in the turn in which its writing begins, with its preamble", async () => {
+Deno.test("the buffered bytes of a body are written synchronously, together with its preamble", async () => {
   const connection = new Connected(cut(latin1("hello, world"), 5));
   await connection.buffer.fill();
   const pieces: string[] = [];
@@ -526,7 +526,7 @@ Deno.test("what has arrived of a body is written in the turn in which its writin
   assertEquals([await written, pieces.join("")], [12, "hello, world"]);
 });
 
-Deno.test("the connection of a canceled body is not told of a read that fails later", async () => {
+Deno.test("a read that fails after a body was canceled doesn't affect its connection", async () => {
   const connection = new Connected([]);
   const pending = Promise.withResolvers<number>();
   connection.read = () => pending.promise;

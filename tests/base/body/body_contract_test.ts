@@ -115,7 +115,7 @@ for (const row of bodyRows) {
     }
   });
 
-  Deno.test(`${row.name} writes its bytes, whatever it is made from`, async (t) => {
+  Deno.test(`${row.name} writes its bytes from every kind of source`, async (t) => {
     await eachRow(t, Object.entries(row.sources), async (_kind, make) => {
       const sink = new RecordingSink();
       assertEquals(await row.make(make()).writeTo(sink), row.written.length);
@@ -252,7 +252,7 @@ const readers: Record<string, (body: Body | ChunkedBody) => Promise<unknown>> = 
 };
 
 for (const row of bodyRows.filter(({ name }) => name === "Body" || name === "ChunkedBody")) {
-  Deno.test(`${row.name} finds a source that breaks a rule, whatever reads it`, async (t) => {
+  Deno.test(`${row.name} reports an invalid source in every operation`, async (t) => {
     for (const { rule, items, fails } of row.faults) {
       for (const [reader, read] of Object.entries(readers)) {
         await t.step(`${reader}: ${rule}`, async () => {
@@ -338,7 +338,7 @@ testEach("can be canceled before it is sent", async (row, track) => {
   await assertDead(body);
 });
 
-Deno.test("each body writes any bytes in any pieces, and changes nothing that it has written to a stream", async () => {
+Deno.test("each body writes any bytes in any pieces, and doesn't change bytes that a stream keeps", async () => {
   const writeToSlowStream = async (body: AnyBody) => {
     const strategy = { highWaterMark: 1e6 };
     const slowStream = new TransformStream<Uint8Array, Uint8Array>({}, strategy, strategy);
@@ -398,7 +398,7 @@ Deno.test("BodyIter reports the sink's failure even if return() fails too", asyn
   assertStrictEquals(cause(await rejectionOf(body.writeTo(sink), "a failing sink")), sink.failure);
 });
 
-Deno.test("a body of length 0 writes nothing, and its source must have nothing", async () => {
+Deno.test("a body of length 0 writes no bytes, and its source must be empty", async () => {
   for (const Class of [Body, BodyIter]) {
     for (const items of [[], [latin1("1")]]) {
       const source = Class === Body ? ReadableStream.from(items) : new TrackedItems(items).sync();
@@ -710,7 +710,7 @@ Deno.test("a client that cancels a response's body rejects its readers, and clos
   });
 });
 
-Deno.test("canceling a consumed body does nothing", async () => {
+Deno.test("canceling a consumed body has no effect", async () => {
   for (const body of [new BodyIter([], 0), new ChunkedBodyIter([[null, new Uint8Array(0)]])]) {
     await body.writeTo(new WritableStream());
     await body.cancel(revoked);

@@ -56,7 +56,7 @@ Deno.test("LengthEncoderStream and LengthDecoderStream pass on exactly their len
   });
 });
 
-Deno.test("LengthEncoderStream and LengthDecoderStream error if there is too much or too little", async (t) => {
+Deno.test("LengthEncoderStream and LengthDecoderStream fail for too many and too few bytes", async (t) => {
   await eachRow(t, Object.entries(lengthStreams), async (_name, Stream) => {
     for (const pieces of [cut(DIGITS, 10), cut(DIGITS, 9, 1), cut(DIGITS, 1), cut(DIGITS, 8, 2)]) {
       const source = new TrackedStream(pieces);
@@ -151,7 +151,7 @@ Deno.test("ChunkedEncoderStream errors if anything follows the last chunk", asyn
   }
 });
 
-Deno.test("ChunkedDecoderStream undoes ChunkedEncoderStream however the bytes are split", async () => {
+Deno.test("ChunkedDecoderStream reverses ChunkedEncoderStream for any split of the bytes", async () => {
   await fc.assert(
     fc.asyncProperty(chunksArbitrary, pieceLengths, async (chunks, lengths) => {
       const bytes = concat(chunks.map(formatChunk));

@@ -57,7 +57,7 @@ Deno.test("Body.fromFile closes the file when the body is consumed, canceled, di
   }
 });
 
-Deno.test("bytes that are appended to a file meanwhile are not sent", async () => {
+Deno.test("bytes that are appended to a file while it is sent are not sent", async () => {
   await using dir = await tempDir();
   const path = `${dir.path}/file`;
   await Deno.writeTextFile(path, "hello");
@@ -79,7 +79,7 @@ Deno.test("a server that answers with a file closes it, also in answer to HEAD, 
   assertEquals((await client.request("GET", "/x")).status, 500); // a bad reason
 });
 
-Deno.test("Body.fromFile rejects where there is no file, and for wrong arguments", async () => {
+Deno.test("Body.fromFile rejects for a missing file and for wrong arguments", async () => {
   await using dir = await tempDir();
   const missingFile = await rejectionOf(Body.fromFile(`${dir.path}/none`), "none");
   assertInstanceOf(missingFile, Deno.errors.NotFound);

@@ -419,7 +419,7 @@ Deno.test("Body.read returns exactly the size, and less only at the end, however
   );
 });
 
-Deno.test("Body.read refuses invalid sizes, returns nothing for 0, and consumes nothing by either", async () => {
+Deno.test("Body.read refuses invalid sizes, and returns no bytes for 0; neither consumes bytes", async () => {
   const body = new Body(new PieceSource([DATA]), 10);
   for (const size of [-1, 1.5, NaN, Infinity, limits.collected + 1, 2 ** 53]) {
     assertInstanceOf(await rejectionOf(body.read(size), `read(${size})`), RangeError);
@@ -454,7 +454,7 @@ const limited: Record<string, (body: Received, maxBytes: number) => Promise<unkn
   json: (body, maxBytes) => body.json({ maxBytes }),
 };
 
-Deno.test("maxBytes: a Body that announces more is refused, and nothing of it is consumed", async () => {
+Deno.test("maxBytes: a Body that announces more bytes is refused, and not consumed", async () => {
   for (const [name, read] of Object.entries(limited)) {
     const source = new PieceSource([latin1("12345")]);
     const body = new Body(source, 5);
@@ -470,7 +470,7 @@ Deno.test("maxBytes: a Body that announces more is refused, and nothing of it is
   assertEquals(await new Body(new PieceSource([]), 0).bytes({ maxBytes: 0 }), EMPTY);
 });
 
-Deno.test("maxBytes: of a ChunkedBody that turns out to be longer nothing is kept, and the rest is canceled", async () => {
+Deno.test("maxBytes: a ChunkedBody that turns out to be longer is dropped and canceled", async () => {
   for (const [name, read] of Object.entries(limited)) {
     const stream = new TrackedStream([latin1("3\r\n123\r\n"), latin1("2\r\n45\r\n0\r\n\r\n")]);
     const body = new ChunkedBody(stream.stream);
@@ -687,7 +687,7 @@ Deno.test("ChunkedBody accepts chunk lines of 4096 bytes with their CR LF, and c
   }
 });
 
-Deno.test("ChunkedBody.read returns up to 16 MiB and rejects if there is more", async () => {
+Deno.test("ChunkedBody.read returns up to 16 MiB, and rejects for more bytes", async () => {
   const half = new Uint8Array(limits.collected / 2);
   const chunk = concat([latin1("800000\r\n"), half, latin1("\r\n")]);
   const end = latin1("0\r\n\r\n");

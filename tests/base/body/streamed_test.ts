@@ -22,7 +22,7 @@ const sources: [name: string, make: () => BodyOut][] = [
   ["an iterable", () => ({ [Symbol.asyncIterator]: () => generate("he", "llo") })],
 ];
 
-Deno.test("what a stream or a generator yields is sent in chunks, empty items are skipped, and the last chunk is added", async (t) => {
+Deno.test("items of a stream or a generator are sent in chunks; empty items are skipped, and the last chunk is added", async (t) => {
   const echo: App = async ({ body }) => reply(200, await body!.text());
   await eachRow(t, sources, async (_name, make) => {
     await using serving = serve(routesOf(make, echo));

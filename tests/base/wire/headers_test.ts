@@ -113,7 +113,7 @@ Deno.test("formatHeaders writes a number and a range as parseHeaders reads it", 
   for (const [line, headers] of lines) assertEquals(formatBlock(headers), line);
 });
 
-Deno.test("formatHeaders writes no property of Object.prototype, whatever somebody has added to it", () => {
+Deno.test("formatHeaders never writes properties of Object.prototype, also if other code has added some", () => {
   const evil = { value: "1", enumerable: true, configurable: true };
   Object.defineProperty(Object.prototype, "evil", evil);
   try {
@@ -179,7 +179,7 @@ Deno.test("formatHeaders refuses values of the wrong type", () => {
   }
 });
 
-Deno.test("formatHeaders leaves out headers that are undefined, whatever their names", () => {
+Deno.test("formatHeaders skips headers that are undefined, with any name", () => {
   const headers = {
     a: "b",
     c: undefined,
