@@ -6,7 +6,7 @@ import type { Address } from "./address.ts";
 /**
  * The reason why a connection failed.
  *
- * - `"refused"`: nothing listens at the address.
+ * - `"refused"`: no program listens at the address.
  * - `"reset"`: the peer, or a firewall, reset the connection.
  * - `"broken"`: the connection ended before a whole message, or a handshake, had arrived.
  * - `"unreachable"`: there is no route to the host, or the address is not of this network.

@@ -49,7 +49,7 @@ export const checkedHeader = "x-request-id";
 /** The answer of a server under a load generator. */
 export const answerBody: Uint8Array<ArrayBuffer> = makePayload();
 
-/** A body of {@link payloadLength} bytes; the caller may change it. */
+/** Makes a body of {@link payloadLength} bytes, which the caller may change. */
 export function makePayload(): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length: payloadLength }, (_, index) => 33 + (index * 7) % 90);
 }
@@ -96,7 +96,7 @@ export function makeRawResponse(message: MessageKind): RawMessage {
     : makeRaw("HTTP/1.1 200 OK", responseHeaders);
 }
 
-/** A first line, headers sorted by name, the empty line, and room for a body. */
+/** Makes a message: first line, headers sorted by name, empty line, and room for a body. */
 export function makeRaw(
   first: string,
   headers: Readonly<Record<string, string>>,

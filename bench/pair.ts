@@ -34,7 +34,7 @@ export interface RowSetting {
   readonly trees?: Readonly<Record<string, string>>;
 }
 
-/** The contenders of a row: some peers, or commits of this project. */
+/** Returns the contenders of a row: some peers, or commits of this project. */
 export function chooseContenders(
   peers: Readonly<Record<string, PeerName>>,
   { trees }: RowSetting,
@@ -44,7 +44,7 @@ export function chooseContenders(
     : Object.entries(trees).map(([name, tree]) => [name, { peer: "degu", tree }]);
 }
 
-/** The contenders that others are compared with: all peers, or the last tree. */
+/** Returns the contenders with which the others are compared: all peers, or the last commit. */
 export function chooseReferences(
   contenders: readonly (readonly [name: string, ...unknown[]])[],
   { trees }: RowSetting,
@@ -152,7 +152,7 @@ export async function startPair(
 }
 
 /**
- * A contender that measures `amount` messages or bytes; the group counts units of `unit` of them.
+ * Makes a contender that measures `amount` messages or bytes, in units of `unit`.
  * Commits are compared by the processor time of client and server for a unit, in microseconds.
  */
 export function makePairContender(

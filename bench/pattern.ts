@@ -1,6 +1,6 @@
 /**
- * The bytes of large bodies: a repeated block of 1 MiB without structure, so that a receiver finds
- * lost, doubled and shifted bytes by looking at a few of each piece and counting all of them.
+ * The bytes of large bodies: a repeated random block of 1 MiB, so that a receiver detects lost,
+ * duplicated and shifted bytes by comparing a few bytes of each piece, and counting all bytes.
  */
 
 import { Buffer } from "node:buffer";
@@ -17,7 +17,7 @@ export class PatternSource {
 
   constructor(readonly total: number) {}
 
-  /** Fills `into`, or less of it at the end; `null` after the end. */
+  /** Fills `into`, at the end only a part of it; returns `null` after the end. */
   read(into: Uint8Array): Promise<number | null> {
     const count = Math.min(into.length, this.total - this.#position);
     if (count === 0) return Promise.resolve(null);
@@ -32,7 +32,7 @@ export class PatternSource {
     return Promise.resolve(count);
   }
 
-  /** Pieces of `length` bytes, the last one perhaps shorter, all of them views of the block. */
+  /** Yields pieces of `length` bytes, which are views of the block; the last may be shorter. */
   *pieces(length: number): Generator<Uint8Array<ArrayBuffer>, void, undefined> {
     while (this.#position < this.total) {
       const offset = this.#position % blockLength;
@@ -86,7 +86,7 @@ export class PatternChecker {
   }
 }
 
-/** A checker for the same body in the chunked coding; its length is a multiple of 1 MiB. */
+/** Makes a checker for the same body in the chunked coding; its length is a multiple of 1 MiB. */
 export function makeEncodedChecker(total: number, pieceLength: number): PatternChecker {
   const head = Buffer.from(`${pieceLength.toString(16)}\r\n`);
   const chunks: Uint8Array[] = [];
@@ -98,7 +98,7 @@ export function makeEncodedChecker(total: number, pieceLength: number): PatternC
   return new PatternChecker(total / blockLength * period.length + tail.length, period, tail);
 }
 
-/** The number of bytes with which a raw transfer starts. */
+/** Parses the number of bytes at the start of a raw transfer. */
 export function formatAmount(bytes: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(BigUint64Array.of(BigInt(bytes)).buffer);
 }

@@ -42,7 +42,7 @@ export function formatPage(page: string, sections: readonly string[]): string {
   return [pageHead, ...sorted].map((text) => text.trim()).join("\n\n") + "\n";
 }
 
-/** A heading, the meaning of the figures, a table of them and their ratios, and notes. */
+/** Formats the results of a group: heading, unit, a table with figures and ratios, and notes. */
 export function formatGroup(group: Group, results: readonly Result[]): string {
   const { id, title, unit, placement, references, notes = [] } = group;
   const lines = [`### ${id}: ${title}`, ""];
@@ -62,8 +62,8 @@ export function formatGroup(group: Group, results: readonly Result[]): string {
       ));
       return [name, formatNumber(median), `± ${Math.round(spread * 100)} %`, ...ratios];
     });
-    const head = ["", `median ${unit}`, "spread", ...references.map((name) => `× ${name}`)];
-    lines.push(...formatTable([head, ...rows]), "");
+    const headerRow = ["", `median ${unit}`, "spread", ...references.map((name) => `× ${name}`)];
+    lines.push(...formatTable([headerRow, ...rows]), "");
   }
   for (const { name, error } of results) {
     if (error !== null) lines.push(`- ${name} failed: ${error.split("\n", 1)[0]}`);

@@ -76,7 +76,7 @@ export interface ParsedResponse {
   headers: HeaderDict;
 }
 
-// One buffer for all calls, because the functions of this module are synchronous.
+// The functions of this module are synchronous, so they can share one buffer.
 const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 /** Copies a preamble to the buffer, and appends `end`; returns the length of both. */

@@ -22,8 +22,10 @@ Prints the mutants that survive. Decide which of them need a test: many have no 
 change only the speed.`;
 
 /** The directories of the packages below the root, each with its own tests. */
-const MEMBERS = (await readPackages()).map(({ directory }) => directory).filter(Boolean);
-const TESTS = ["", ...MEMBERS].map((directory) => `${directory}tests/`);
+const PACKAGE_DIRECTORIES = (await readPackages()).map(({ directory }) => directory).filter(
+  Boolean,
+);
+const TESTS = ["", ...PACKAGE_DIRECTORIES].map((directory) => `${directory}tests/`);
 const CORE = ["base/", "net/", "client.ts", "server.ts"];
 
 /** The total duration of the tests in the first batch, which kills most mutants. */
@@ -78,7 +80,7 @@ function isExcluded(path: string): boolean {
 
 /** Returns the path of the tests for a path: `tests/files/` for `files/`. */
 function testPathOf(path: string): string {
-  const member = MEMBERS.find((directory) => path.startsWith(directory)) ?? "";
+  const member = PACKAGE_DIRECTORIES.find((directory) => path.startsWith(directory)) ?? "";
   return `${member}tests/${path.slice(member.length)}`;
 }
 

@@ -81,7 +81,7 @@ async function findUnreachableReason(env: Record<string, string>): Promise<strin
   ];
   // With a proxy, a direct connection says nothing about JSR.
   const hasProxy = Object.keys(env).some((name) => /^(https?|all)_proxy$/i.test(name) && env[name]);
-  if (!hasProxy) timeouts.push(waitForNoConnection(env, abortController.signal));
+  if (!hasProxy) timeouts.push(waitForConnectTimeout(env, abortController.signal));
   try {
     return await Promise.race([loaded, ...timeouts]);
   } finally {
@@ -91,7 +91,7 @@ async function findUnreachableReason(env: Record<string, string>): Promise<strin
 }
 
 /** Resolves after the time-out if there is no connection to JSR. Deno reports any other error. */
-async function waitForNoConnection(
+async function waitForConnectTimeout(
   env: Record<string, string>,
   signal: AbortSignal,
 ): Promise<string> {

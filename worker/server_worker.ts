@@ -82,7 +82,7 @@ async function makeApp({ from, args }: AppSource): Promise<App> {
 }
 
 async function loadModuleExport({ module, name }: ModuleExport): Promise<unknown> {
-  // The URL is absolute, so `deno publish`, which warns of this import, has nothing to rewrite.
+  // The URL is absolute, so `deno publish`, which warns of this import, need not rewrite it.
   const exports: Record<string, unknown> = await import(module);
   const value = exports[name];
   if (value === undefined) throw new TypeError(`the module ${module} has no export "${name}"`);

@@ -94,7 +94,7 @@ export class Response<B extends BodyOut = BodyIn> {
    * @param status The status, 100 to 599.
    * @param reason The reason phrase.
    * @param headers The headers by lower-case name.
-   * @param body The body, or `null` for none.
+   * @param body The body, or `null` for no body.
    * @throws {TypeError} if the headers are not a plain object.
    */
   constructor(status: number, reason: string, headers: HeadersToSend, body: B) {
@@ -142,7 +142,8 @@ export class Response<B extends BodyOut = BodyIn> {
   }
 
   /**
-   * Reads the data of the body, and parses it as JSON. A body that is `null` has none.
+   * Reads the data of the body, and parses it as JSON. A body that is `null` causes a
+   * `SyntaxError`.
    *
    * @param options The most bytes: `maxBytes`, by default 16777216.
    * @throws the same errors as {@linkcode ReadableBody.prototype.json}.

@@ -97,7 +97,7 @@ interface SessionInternals {
  * session.
  */
 export class Session {
-  /** The address of the peer; `null` for Unix sockets and abstract names, which have none. */
+  /** The address of the peer; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
   /** The number of requests that the connection may make. */
   readonly maxRequests: number;
@@ -108,7 +108,7 @@ export class Session {
    * is disposed of, in reverse order.
    */
   readonly store: Map<string, unknown> = new Map();
-  /** The verified certificate of the peer; `null` if it has none. */
+  /** The verified certificate of the peer; `null` without one. */
   readonly peerCertificate: PeerCertificate | null;
   readonly #name: string;
   #requests = 0;
@@ -120,7 +120,7 @@ export class Session {
   #callbacks: SessionCallbacks | null = null;
   /** The identity that names the peer. */
   #identity: PeerIdentity | null = null;
-  /** The identities that must all be trusted; `null` in most sessions, which have none. */
+  /** The identities that must all be trusted; `null` in most sessions, which have no identity. */
   #identities: PeerIdentity[] | null = null;
   /** Aborted to remove the listeners of the signals of these identities. */
   #trustListeners: AbortController | null = null;

@@ -101,7 +101,7 @@ export abstract class BodyReader extends BodyState {
       const count = this.take(into);
       if (count > 0 || this.isAtEnd) return this.checkEnd(count);
     }
-    // Stop reading if the body was stopped meanwhile: the bytes would belong to the next message.
+    // Check again: after a stop during the wait, the bytes would belong to the next message.
     this.checkNotStopped();
     // The buffer is empty: read directly into the array.
     const count = await this.source.read(into.subarray(0, this.contiguousBytes));
@@ -237,7 +237,7 @@ export abstract class BodyReader extends BodyState {
     maxBytes: number,
     limit: number | null,
   ): Promise<Bytes> {
-    // One more byte than the limit shows whether the body exceeds it.
+    // Collect one byte more than the limit, to detect a longer body.
     const collector = requestedBytes < Infinity
       ? new Collector(requestedBytes)
       : Collector.upTo(maxBytes + 1);

@@ -74,7 +74,7 @@ export abstract class BodyState {
   /** Stops the body from outside, and doesn't keep it alive. */
   readonly interruption: Interruption = new Interruption();
   #phase: keyof typeof READ_REFUSALS = "untouched";
-  /** The pending operation, by its name in errors; `null` if there is none. */
+  /** The name of the pending operation in errors; `null` if no operation is pending. */
   #operation: string | null = null;
 
   /** Makes the state of an untouched body. */

@@ -59,7 +59,7 @@ export function checkUnchanged(bytes: Uint8Array, announced: number): void {
   if (realLength(bytes) !== announced) throw changedLengthError(bytes, announced);
 }
 
-/** The error for an array whose length differs from the announced one. */
+/** Makes the error for an array whose length differs from the announced length. */
 export function changedLengthError(bytes: Uint8Array, announced: number): BodyError {
   return new BodyError(
     `an array of ${announced} bytes had ${realLength(bytes)} when it was to be sent; ` +
@@ -240,7 +240,7 @@ export class ReadBuffer {
     this.bytes = newBytes;
   }
 
-  /** The read-ahead that has not settled; `null` if there is none. */
+  /** The read-ahead that has not settled, or `null`. */
   get pendingRead(): Promise<number | null> | null {
     return this.#pendingRead;
   }

@@ -37,7 +37,7 @@ export const EXTENSION_KEY: Uint8Array = tableOf(ALPHANUMERIC + "-");
 /** Values of chunk extensions. */
 export const EXTENSION_VALUE: Uint8Array = tableOf(ALPHANUMERIC + "-+.:_~\"'()*,;<>[]");
 
-/** True if the table allows every character of the text; true for an empty text. */
+/** Reports whether the table allows every character of the text, which may be empty. */
 export function allows(table: Uint8Array, text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     // For a code above 255, the entry is `undefined`.

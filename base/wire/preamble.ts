@@ -89,14 +89,14 @@ function checkNotEmpty(start: number, end: number): void {
   if (end - start === 4) throw new EmptyPreambleError("the preamble is empty");
 }
 
-/** True if a request with this method may have a body. */
+/** Reports whether a request with this method may have a body. */
 export function mayHaveBody(method: string): boolean {
   return method === "PUT" || method === "POST";
 }
 
 const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
 
-/** True for the five supported methods. */
+/** Reports whether a text is one of the five supported methods. */
 export function isMethod(text: unknown): text is Method {
   return (METHODS as readonly unknown[]).includes(text);
 }
@@ -139,7 +139,7 @@ export const checkResponsePrefix: CheckPrefix = (bytes, start, from, end) => {
 
 /**
  * Returns the position of the first CR or LF that is not part of CR LF (RFC 9112 §2.2); -1 if there
- * is none. A CR at the end may be followed by LF.
+ * is no such byte. A CR at the end may be followed by LF.
  */
 function findBareLineEnd(bytes: Uint8Array, start: number, from: number, end: number): number {
   // The bytes of the previous call may end with CR.
@@ -326,7 +326,7 @@ function parseStatus(text: string): number {
   return hundreds * 100 + tens * 10 + ones;
 }
 
-/** True if a response has no body, whatever its headers say (RFC 9112 §6.3, case 1). */
+/** Reports whether a response has no body, regardless of its headers (RFC 9112 §6.3, case 1). */
 export function isBodiless(method: Method, status: number): boolean {
   return method === "HEAD" || status === 204 || status === 304;
 }

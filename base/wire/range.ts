@@ -147,12 +147,12 @@ export class ContentRange {
   }
 }
 
-/** True for a {@linkcode Range} of this or another copy of the package. */
+/** Reports whether a value is a {@linkcode Range} of this or another copy of the package. */
 export function isRange(value: unknown): value is Range {
   return typeof value === "object" && value !== null && RANGE_BRAND in value;
 }
 
-/** True for a {@linkcode ContentRange} of this or another copy of the package. */
+/** Reports whether a value is a {@linkcode ContentRange} of this or another copy of the package. */
 export function isContentRange(value: unknown): value is ContentRange {
   return typeof value === "object" && value !== null && CONTENT_RANGE_BRAND in value;
 }

@@ -29,7 +29,7 @@ export function readCertificates({ certFile, keyFile, caFile }: CertificateFiles
   return { cert: readFileSync(certFile), key: readFileSync(keyFile), ca: readFileSync(caFile) };
 }
 
-/** The options with which a server asks its clients for a certificate. */
+/** Returns the options with which a server requests certificates of its clients. */
 export function serverCertificates(files: CertificateFiles) {
   return { ...readCertificates(files), requestCert: true, rejectUnauthorized: true };
 }

@@ -49,7 +49,7 @@ export const bulkRow: Row = {
   groups: (setting) => makeTransferGroups(4, setting),
 };
 
-/** The six groups: both directions, as `Body`, in chunks of 1 MiB and in chunks of 16 KiB. */
+/** Makes the six groups: both directions, as `Body`, in chunks of 1 MiB and in chunks of 16 KiB. */
 export function* makeTransferGroups(
   row: number,
   setting: RowSetting,

@@ -35,7 +35,7 @@ function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
   const tls = group.isTls ? setting.tls : undefined;
   // A connection takes at least ten times as long as a message.
   const amount = (setting.quick ? 2000 : 20_000) / (single ? 10 : 1);
-  // After ten thousand messages the first round was still a quarter slower for every contender.
+  // Warm up for long: after ten thousand messages, the first round was still a quarter slower.
   const warmUp = setting.quick ? amount : amount * 2.5;
   const selectedPeers = chooseContenders(group.peers ?? peers, setting);
   return {

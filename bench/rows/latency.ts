@@ -43,7 +43,7 @@ async function measureMaxRate(setting: RowSetting): Promise<number> {
   return maxRate;
 }
 
-/** A group for each percentile. The first group measures; the others show the same runs. */
+/** Makes a group for each percentile. The first group measures; the others show the same runs. */
 function* makeGroups(
   part: string,
   rate: number,
@@ -137,7 +137,7 @@ async function openConnection(port: number): Promise<Exchange> {
   };
 }
 
-/** The length of the response with this beginning, or `null` if its headers are incomplete. */
+/** Returns the length of a response with this start; `null` if its headers are incomplete. */
 function findLength(bytes: Uint8Array): number | null {
   const end = new TextDecoder("latin1").decode(bytes).indexOf("\r\n\r\n");
   return end < 0 ? null : end + 4 + answerBody.length;
@@ -147,7 +147,7 @@ function findLength(bytes: Uint8Array): number | null {
  * Sends requests for some seconds. Each request has a time at which it is due, whatever happened to
  * earlier requests: its latency starts then, so waiting for a busy connection counts.
  */
-async function drive(
+async function sendRequests(
   idle: Exchange[],
   rate: number | null,
   seconds: number,
@@ -186,7 +186,7 @@ async function drive(
 if (import.meta.main) {
   const { port, rate, seconds }: LatencyWork = JSON.parse(Deno.args[0] ?? "{}");
   const opened = await Promise.all(Array.from({ length: connections }, () => openConnection(port)));
-  await drive(opened, rate, warmUpSeconds);
-  console.log(JSON.stringify(await drive(opened, rate, seconds)));
+  await sendRequests(opened, rate, warmUpSeconds);
+  console.log(JSON.stringify(await sendRequests(opened, rate, seconds)));
   Deno.exit();
 }

@@ -63,7 +63,7 @@ async function makeCommands({ directory }: RowSetting): Promise<Group> {
   };
 }
 
-/** A command that is run ten times for each figure. */
+/** Makes a contender that runs a command ten times for each figure. */
 function makeContender(name: string, command: readonly string[]): Contender {
   const count = 10;
   return {

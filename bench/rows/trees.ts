@@ -146,7 +146,7 @@ export async function serveDegu(root: string, files: string): Promise<number> {
   ]);
 }
 
-/** The command that reaches the server of {@link serveSsh}; a host and a command follow. */
+/** Returns the ssh command for the server of {@link serveSsh}, without host and remote command. */
 export function sshCommand(root: string, port: number): string[] {
   const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"];
   const key = `${root}/key`;

@@ -76,10 +76,10 @@ const wget: ForeignClient = {
 };
 
 /**
- * A program of this directory, called with the operation, the URL and the paths of the files for
- * TLS.
+ * Makes a client of a program in this directory, whose arguments are the operation, the URL and the
+ * paths of the files for TLS.
  */
-function ownClient(name: string, ...program: string[]): ForeignClient {
+function makeScriptClient(name: string, ...program: string[]): ForeignClient {
   return {
     name,
     command: (operation, url, tls) => [...program, operation, url, ...tls?.slice(0, 3) ?? []],
@@ -128,14 +128,14 @@ async function tryOperation(
   return operation !== "keep-alive" || connections === 1 ? "yes" : `${connections} connections`;
 }
 
-/** The clients that are installed here, and the names of the others; prints the versions. */
+/** Finds the installed clients, and the names of the missing ones; prints the versions. */
 async function findClients(dir: string): Promise<{ clients: ForeignClient[]; missing: string[] }> {
   const node = ["node", `${HERE}/client.mjs`];
   const nodeFetch: ForeignClient = {
     name: "Node fetch",
     command: (operation, url, tls) => tls ? null : [...node, "fetch", operation, url],
   };
-  const clients = [curl, wget, nodeFetch, ownClient("node:http", ...node, "http")];
+  const clients = [curl, wget, nodeFetch, makeScriptClient("node:http", ...node, "http")];
   const missing: string[] = [];
   for (const library of ["requests", "urllib3", "httpx", "aiohttp", "http.client"]) {
     const client = await pythonClient(library);
@@ -144,7 +144,7 @@ async function findClients(dir: string): Promise<{ clients: ForeignClient[]; mis
   }
   const built = await run(["go", "build", "-o", `${dir}/client`, `${HERE}/client.go`]);
   if (!built?.success) console.log(`Go: ${problemOf(built)}`);
-  const go = [ownClient("Go net/http", `${dir}/client`), goWriterTo(`${dir}/client`)];
+  const go = [makeScriptClient("Go net/http", `${dir}/client`), goWriterTo(`${dir}/client`)];
   const compiled = await run(["javac", "-d", dir, `${HERE}/Client.java`]);
   if (!compiled?.success) console.log(`Java: ${problemOf(compiled)}`);
   const java = ["HttpClient", "HttpURLConnection"].map((library): ForeignClient => ({
@@ -170,13 +170,13 @@ async function pythonClient(library: string): Promise<ForeignClient | null> {
     const ending = await run([...program, "version", ""]);
     if (!ending?.success) continue;
     console.log(`${library}: ${ending.stdout.trim()}`);
-    return ownClient(library, ...program);
+    return makeScriptClient(library, ...program);
   }
   console.log(`${library}: not installed`);
   return null;
 }
 
-/** A reader of unknown length that writes itself, so that Go sends all of it as one chunk. */
+/** Makes a Go reader of unknown length, whose bytes Go sends as one chunk. */
 function goWriterTo(program: string): ForeignClient {
   return {
     name: "Go io.WriterTo",
@@ -184,7 +184,7 @@ function goWriterTo(program: string): ForeignClient {
   };
 }
 
-/** The files of a client, with its certificate and key in PKCS #12 for Java. */
+/** Makes the files of a client, with its certificate and key in PKCS #12 for Java. */
 async function makeTlsFiles(pki: TempPKI, dir: string): Promise<TlsFiles> {
   const { caFile: ca = "", certFile: cert = "", keyFile: key = "" } = pki.clientSslconfig;
   const pkcs12 = `${dir}/client.p12`;

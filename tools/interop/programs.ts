@@ -25,7 +25,7 @@ export async function run(
   return ending.code === MISSING ? null : ending;
 }
 
-/** The last line of output that explains a program's failure. */
+/** Returns the last line of output that explains a program's failure. */
 export function problemOf(ending: CommandEnd | null): string {
   if (ending === null) return "not installed";
   const lines = `${ending.stdout}\n${ending.stderr}`.split("\n").map((line) => line.trim())

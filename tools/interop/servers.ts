@@ -220,7 +220,7 @@ function clientOf(port: number): Client {
   return new Client(["127.0.0.1", port], { timeout: TIMEOUT_SECONDS });
 }
 
-/** The outcome of a request: the status and the text of the body, or the error. */
+/** Sends a request; returns the status and the text of the body, or the error. */
 async function outcomeOf(client: Client, trial: Omit<Trial, "expected">): Promise<string> {
   const { method = "GET", path, headers = {}, body } = trial;
   try {
@@ -236,7 +236,7 @@ async function attempt(client: Client, trial: Trial): Promise<string | null> {
   return got === trial.expected ? null : got.split("\n")[0] ?? "";
 }
 
-/** The problem of two requests over one connection, or `null`. */
+/** Sends two requests over one connection; returns the problem, or `null`. */
 async function attemptTwice(client: Client): Promise<string | null> {
   try {
     using conn = await client.connect();
@@ -290,7 +290,9 @@ const REFUSED_RESPONSES = {
   "a header whose name has a `_`": "/underscore",
 };
 
-/** The requests and responses refused by design, with the server's log and the client's errors. */
+/**
+ * Tests the messages that are refused by design; returns the server's log and the client's errors.
+ */
 export async function tryRefused(served: Served, pki: TempPKI, dir: string): Promise<Table[]> {
   const tables: Table[] = [];
   const requests = [];
