@@ -90,7 +90,7 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
   assertEquals(logger.at("warn"), []);
 });
 
-Deno.test("connect reads the stored addresses again; if there is none the error says so, and one can be passed", async () => {
+Deno.test("connect reads the stored addresses again; without one the error has advice, and the option addresses works", async () => {
   await using setup = await setUpClient();
   const { viewer, server } = setup;
   await setup.at([await setup.dead()]);
@@ -141,7 +141,7 @@ const device = await Device.open(dir);
 const client = await device.client("camera", { addresses: ports.map((port) => ["127.0.0.1", port]) });
 await client.request("GET", "/");`;
 
-Deno.test("an error that nobody catches is printed in about ten lines: the caller's, and one for each address", async () => {
+Deno.test("an uncaught error is printed in about ten lines: that of the caller, and one for each address", async () => {
   await using setup = await setUpClient();
   for (const count of [1, 3]) {
     const dead = await Promise.all(Array.from({ length: count }, () => setup.dead()));
@@ -177,7 +177,7 @@ Deno.test("a server whose certificate is below an intermediate authority is not 
   await assertWorks(await viewer.client("mallory", { addresses: [one.address, two.address] }));
 });
 
-Deno.test("a proxy answers 504 for a peer that does not answer in time, and 502 for one that does not serve", async () => {
+Deno.test("a proxy responds with 504 for a peer that does not answer in time, and with 502 for one that does not serve", async () => {
   await using setup = await setUpClient();
   const mute = setup.mute().address;
   const dead = await setup.dead();
@@ -242,7 +242,7 @@ Deno.test("a peer that refuses with an alert is reported to have forgotten this 
   const { viewer } = setup;
   const [camera, stranger] = [makeAuthority(), makeAuthority()];
   const leaf = makeLeaf(camera);
-  // What a device in another language may do: it refuses in the handshake.
+  // A device in another language may refuse in the handshake.
   await using server = await serveWith(stranger.pem, leaf.pem, leaf.keyPem);
   await recordAuthority(viewer, camera, "rover", [server.address]);
   const client = await viewer.client("rover");
@@ -254,7 +254,7 @@ Deno.test("a peer that refuses with an alert is reported to have forgotten this 
 
 const sought: PeerTarget = { name: "camera", addresses: [["::1", 80, 0, 0]], isStored: true };
 
-Deno.test("the most informative error is thrown, with its class, all others and what to do, unless that is obvious", () => {
+Deno.test("the most informative error is thrown, with its class, all other errors and advice", () => {
   const refused = new Deno.errors.ConnectionRefused("refused");
   const stranger = new TlsError("UNTRUSTED", "a stranger");
   const alert = new TlsError("REFUSED_BY_PEER", "an alert");

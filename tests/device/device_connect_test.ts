@@ -86,7 +86,7 @@ Deno.test("of two that succeed at the same moment, or when the race is aborted, 
   }
 });
 
-Deno.test("a race that is over listens to its signal no more, which may live as long as the device", async () => {
+Deno.test("a race that has ended does not listen to its signal, which may live as long as the device", async () => {
   for (const attempt of [() => {}, fail]) {
     const { signal } = new AbortController();
     const listeners = new Set<unknown>();

@@ -74,7 +74,7 @@ Deno.test("a stranger is refused, and so is the device itself, and a peer that o
   assertEquals(await setup.ask(), REFUSED);
 });
 
-Deno.test("a server without peers refuses everybody until there is one; what another process has stored counts when it is ready", async () => {
+Deno.test("a server without peers refuses every client until there is a peer; a peer that another process has stored is accepted once the server is ready", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   const authority = await authorityOf(viewer.dir);
@@ -127,7 +127,7 @@ Deno.test("serve validates its arguments, and logs to the device's logger", asyn
   assertEquals(own.options.logger, logger);
   await using other = await camera.serve(LOOPBACK, tellName);
   assertEquals(deviceLogger.at("warn"), []);
-  // It serves, too, where its address can't be recorded.
+  // The server also serves if its address can't be recorded.
   await Deno.rename(join(camera.dir, "serving"), join(camera.dir, "away"));
   await using _hidden = await camera.serve(LOOPBACK, tellName);
   assertMatch(
@@ -161,7 +161,7 @@ Deno.test("DeviceServer.start throws, because it knows no device", () => {
   assertThrows(() => start.apply(DeviceServer, args), TypeError, "use device.serve()");
 });
 
-Deno.test("setSslctx of a device's server throws, and changes nothing: pairing and forgetting alone decide", async () => {
+Deno.test("setSslctx of a device's server throws, and does not change the trust", async () => {
   await using temp = await TempDevices.create("camera", "viewer");
   const { camera, viewer } = temp.devices;
   await using server = await camera.serve(LOOPBACK, tellName);
@@ -176,7 +176,7 @@ Deno.test("setSslctx of a device's server throws, and changes nothing: pairing a
   assertEquals(await answerOf(client), REFUSED);
 });
 
-Deno.test("a server whose address is in use, or whose device is closed before it serves, leaves nothing behind", async () => {
+Deno.test("a server whose address is in use, or whose device is closed before it serves, leaves no record and no listener", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   await using first = await camera.serve(LOOPBACK, tellName);
@@ -189,7 +189,7 @@ Deno.test("a server whose address is in use, or whose device is closed before it
     });
     await assertRejects(() => camera.serve(LOOPBACK, tellName), Error, "broken");
   }
-  // None of them follows changes of the peers.
+  // These servers don't listen to changes of the peers.
   let followed = 0;
   {
     using _counted = patch(CurrentTlsContext.prototype, "replace", () => () => void followed++);
@@ -284,7 +284,7 @@ Deno.test("a copied directory acts as that device until its peers forget it", as
   await record(fresh, camera, { addresses: [server.address] });
   await assertWorks(await fresh.client("camera"));
   await assertRejects(() => client.request("GET", "/"));
-  // What the thief serves is not what the camera looks for.
+  // The camera doesn't accept the server of the thief.
   await using fake = await serveFrom(thief);
   const lured = await camera.client("viewer", { addresses: [fake.address] });
   const error = await assertRejects(() => lured.connect(), TlsError);
@@ -296,7 +296,7 @@ Deno.test("a copied directory can't be used to impersonate the peers in it", asy
   const { devices, camera, viewer } = setup;
   cpSync(viewer.dir, devices.path("stolen"), { recursive: true });
   const thief = await devices.open("stolen", { name: "viewer" });
-  // It has the camera's authority, but not its key: whoever trusts the camera is not fooled.
+  // The directory has the camera's authority, but not its key, so peers of the camera aren't fooled.
   const friend = await devices.open("friend");
   await record(friend, camera);
   await record(thief, friend);

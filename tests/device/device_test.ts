@@ -135,7 +135,7 @@ Deno.test("a FIFO in the directory of a device does not block it", async () => {
 
 Deno.test("a device's directories have mode 0700 and its files 0600", async () => {
   await using devices = await TestDevices.create();
-  // One that everybody may look into is closed.
+  // A directory that others can read is made private.
   await Deno.mkdir(devices.path("camera"), { mode: 0o755 });
   const camera = await devices.open("camera");
   await record(camera, await devices.open("viewer"));
@@ -150,7 +150,7 @@ Deno.test("a device's directories have mode 0700 and its files 0600", async () =
   await look(camera.dir);
   assertEquals(new Set(modes), new Set(["directory 700", "file 600"]));
   assert(modes.length > 8, modes.join());
-  // One that is private stays as it is.
+  // A private directory is not changed.
   await Deno.chmod(join(camera.dir, "peers"), 0o2700);
   await devices.open("camera");
   assertEquals(await mode(join(camera.dir, "peers")), 0o2700);
@@ -167,11 +167,11 @@ Deno.test("Device.open rejects a directory that others could have written to", a
     "open to other users",
   );
   assertEquals(await entries(path), []);
-  // What is above is not looked at.
+  // The directories above are not checked.
   await using _device = await Device.open(join(path, "inner"), { name: "camera" });
 });
 
-Deno.test("Device.open with create: false opens a device without writing, and rejects where there is none", async () => {
+Deno.test("Device.open with create: false opens a device without writing, and rejects without a device", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "camera");
   const open = () => Device.open(path, { create: false });
@@ -201,7 +201,7 @@ Deno.test("Device.open does not change the mode of a directory that contains oth
   assertEquals(device.name, "camera");
 });
 
-Deno.test("Device.open requires a name if there is no device yet, and leaves nothing behind without one", async () => {
+Deno.test("Device.open requires a name for a new device, and writes no file without a name", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "camera");
   const error = await assertRejects(() => Device.open(path), RangeError, "name:");
@@ -223,7 +223,7 @@ Deno.test("Device.open rejects a directory whose name file is damaged", async ()
   }
 });
 
-Deno.test("Device.open says of a directory of another version which one it is and which one it opens, and changes nothing", async () => {
+Deno.test("Device.open rejects a directory of another version, names both versions, and changes no file", async () => {
   await using devices = await TestDevices.create();
   const { dir } = await devices.open("camera");
   await Deno.chmod(dir, 0o755);
@@ -263,7 +263,7 @@ Deno.test("a change waits for a change by another process", async () => {
   await within(renaming, "the name is changed");
 });
 
-Deno.test("a writer removes what an interrupted one has left, and leaves nothing when it fails; changes run one after the other", async () => {
+Deno.test("a writer removes the temporary files of an interrupted one, and its own when it fails; changes run one after the other", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "state");
   await Deno.mkdir(path);
@@ -291,7 +291,7 @@ Deno.test("a writer removes what an interrupted one has left, and leaves nothing
   assertEquals(await entries(path), [".notes", "a", "b", "c", "d"]);
 });
 
-Deno.test("a change that another process holds up for over ten seconds is given up", async () => {
+Deno.test("a change fails after another process has held the lock for over ten seconds", async () => {
   await using dir = await tempDir();
   const lockFile = join(dir.path, "lock");
   const files = new StateDirectory(dir.path, lockFile);
@@ -313,7 +313,7 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   assertEquals(setup.logger.lines, []);
   const serving = server.serveForever();
   assertEquals(await camera.serving(), [server.address]);
-  // What a process that was killed has left: nobody holds its lock.
+  // A killed process has left this record, which no process locks.
   const left = join(camera.dir, "serving", "0123456789abcdef");
   await Deno.writeTextFile(left, "127.0.0.1:9");
   {

@@ -31,7 +31,7 @@ async function lineOfVersion(version: number): Promise<string> {
   return `degu:${bytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
 }
 
-/** Makes the limit of all of joining, 60 s, end when a test says so. */
+/** Holds the time limit of joining, 60 s, until a test ends it. */
 function heldLimit() {
   const { setTimeout } = globalThis;
   let end = () => {};
@@ -53,7 +53,7 @@ async function open() {
   return Object.assign(setup, { inviter });
 }
 
-/** What rejects, and what its message says. */
+/** The calls that reject, with their messages. */
 const PAIRING: Record<
   PairingErrorCode,
   readonly (readonly [
@@ -132,7 +132,7 @@ const PAIRING: Record<
       await viewer.joinByNumber({ addresses: [["name.invalid", 80]] }, yes);
     }, /no device invites at these addresses: check that/],
     ["it takes too long", async ({ camera, viewer }) => {
-      // The inviter has the secret, and answers nothing.
+      // The inviter has the secret, and doesn't respond.
       const asked = Promise.withResolvers<null>();
       await using inviter = await startInviter(camera, () => (asked.resolve(null), null));
       using limit = heldLimit();
@@ -222,7 +222,7 @@ const PAIRING: Record<
   ],
 };
 
-/** The finer reasons, by the name of the row. */
+/** The reasons, by the name of the row. */
 const REASONS: Readonly<Record<string, readonly PairingReason[]>> = {
   "an invitation that was closed": ["line unusable"],
   "the inviter hangs up on the secret": ["line unusable"],
@@ -249,7 +249,7 @@ for (const [code, rows] of Object.entries(PAIRING)) {
       assertEquals(error.peerName, code === "NOT_CONFIRMED" ? "camera" : taken);
       const reasons: readonly (PairingReason | null)[] = REASONS[what] ?? [null];
       assert(reasons.includes(error.reason), `${error.reason}`);
-      // People take part in pairing: nobody may be asked again by a retry.
+      // A retry must not ask a person a second time.
       assertEquals(isTransient(error), false);
     });
   }
@@ -262,7 +262,7 @@ const joining = device.join(addresses, { serving: [], confirm: () => true });
 const error = await joining.then(() => null, (error) => error);
 console.log(JSON.stringify([error.name, error.message]));`;
 
-Deno.test("a missing permission is no PairingError: which one is said, at the plain port and at that of TLS", async () => {
+Deno.test("a missing permission is no PairingError, and the message names the permission, at the plain port and at that for TLS", async () => {
   await using setup = await openInvitation(["viewer"], { confirm: yes });
   const { viewer, invitation } = setup;
   const { addresses } = invitation;
@@ -369,7 +369,7 @@ for (const [code, rows] of Object.entries(DEVICE)) {
   }
 }
 
-Deno.test("what fails UNREACHABLE works as soon as the peer is there", async () => {
+Deno.test("a client whose connect failed UNREACHABLE works as soon as the peer serves", async () => {
   await using setup = await setUpClient();
   await setup.at([await setup.dead()]);
   const client = await setup.viewer.client("camera");

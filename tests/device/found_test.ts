@@ -1,4 +1,4 @@
-/** Addresses at which a peer is found: who answers there, and what is stored. */
+/** Addresses at which a peer is found: which device is accepted, and which address is stored. */
 import type { Address } from "@degu/degu/base";
 import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
 import { record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
@@ -6,7 +6,7 @@ import { unusedPort } from "@degu/testing/ports.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
-/** A viewer that knows a camera at an address where nobody listens; both listen elsewhere. */
+/** A viewer that has an address of a camera without a listener; both listen at other addresses. */
 async function setUp() {
   const stack = new AsyncDisposableStack();
   const devices = stack.use(await TestDevices.create());
@@ -40,7 +40,7 @@ async function setUp() {
   };
 }
 
-Deno.test("a peer that has moved is found, and its new address is stored, so that nobody looks again", async () => {
+Deno.test("a peer that has moved is found, and its new address is stored, so that there is no second search", async () => {
   await using test = await setUp();
   const { here, dead } = test;
   assertEquals(await test.ask([here]), [200, 1]);
@@ -51,7 +51,7 @@ Deno.test("a peer that has moved is found, and its new address is stored, so tha
   assertEquals((await storeOf(test.viewer.dir).read(test.peer.id))?.addresses.length, 2);
 });
 
-Deno.test("another device that is found counts as none: neither its answer nor its address is kept", async () => {
+Deno.test("another device at a found address is ignored: neither its answer nor its address is kept", async () => {
   await using test = await setUp();
   const { here, elsewhere, dead } = test;
   const error = await assertRejects(() => test.ask([elsewhere]), DeviceError);
@@ -62,7 +62,7 @@ Deno.test("another device that is found counts as none: neither its answer nor i
   assertEquals(await test.addresses(), [dead[1], here[1]]);
 });
 
-Deno.test("of the addresses that were found the newest four are kept, beside those of the pairing, which stay", async () => {
+Deno.test("the newest four found addresses are kept, beside all addresses of the pairing", async () => {
   await using test = await setUp();
   const store = storeOf(test.viewer.dir);
   const found = Array.from({ length: 7 }, (_, i): Address => ["192.0.2.1", 1 + i]);
@@ -83,7 +83,7 @@ Deno.test("of the addresses that were found the newest four are kept, beside tho
   assertEquals((await store.read(test.peer.id))!.addresses, [...six, found[6]!]);
 });
 
-Deno.test("a search that fails counts as one that finds nothing, and the log says why", async () => {
+Deno.test("a search that fails has no result, and the log has the reason", async () => {
   await using test = await setUp();
   const { dead, logger } = test;
   const searches: [find: () => unknown, why: string][] = [

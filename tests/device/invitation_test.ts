@@ -13,7 +13,7 @@ import { join } from "@degu/internal/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 import { addressOf, introductionOf, makeDevices, openInvitation, pair } from "./pairing.ts";
 
-/** A loopback address whose ports nobody else uses, so that a port that was freed stays free. */
+/** A loopback address that no other test uses, so that a port that was freed stays free. */
 const QUIET: HostAddress[] = [["127.86.75.30", 0]];
 
 Deno.test("two devices pair by a line, and each stores the other as a peer", async () => {
@@ -53,7 +53,7 @@ Deno.test("both ends log the name and the id of the other, and the secret is now
       assert(!text.includes(String(secret)) && !text.includes(invitation.line), name);
     }
   }
-  // Whoever prints or stores an invitation does not give its line away.
+  // A printed or stored invitation doesn't contain its line.
   const shown = Deno.inspect(invitation, { depth: 9 }) + JSON.stringify(invitation);
   assert(!shown.includes(invitation.line.slice(0, 12)), shown);
 });
@@ -67,7 +67,7 @@ async function filesUnder(dir: string): Promise<string[]> {
   return files;
 }
 
-Deno.test("a pairing is over for the inviter when the joiner has stored it, too", async () => {
+Deno.test("a pairing ends at the inviter after the joiner has stored the inviter", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   const lock = await Deno.open(join(viewer.dir, "lock"), { create: true, write: true });
@@ -167,7 +167,7 @@ Deno.test("an invitation expires in time even if the clock changes, and frees it
   assertEquals(timeouts.started.filter((each) => each === 1000).length, 2);
 });
 
-Deno.test("a signal ends an invitation, before, while and after it opens; then it means nothing", async () => {
+Deno.test("a signal ends an invitation before, while and after it opens, and has no effect after its end", async () => {
   await using setup = await openInvitation(["viewer"], { listen: QUIET });
   const { camera, viewer } = setup;
   const reason = new Error("the window was closed");
@@ -189,7 +189,7 @@ Deno.test("a signal ends an invitation, before, while and after it opens; then i
   await assertRejects(() => camera.invite({ signal: {} as any }), TypeError, "signal");
 });
 
-Deno.test("a pairing that nobody awaits is no unhandled rejection", async () => {
+Deno.test("a pairing that is not awaited is no unhandled rejection", async () => {
   using unhandled = unhandledRejections();
   using _timeouts = fastTimeouts((milliseconds) => milliseconds === 1000);
   await using devices = await makeDevices("camera");
@@ -224,7 +224,7 @@ Deno.test("pairing the same device again renews its entry and keeps its name", a
   assertEquals([(await camera.peers()).length, (await viewer.peers()).length], [1, 1]);
 });
 
-Deno.test("a received name that is taken gets a number, a given one is refused", async () => {
+Deno.test("a received name that is taken gets a number; a name in an option that is taken is refused", async () => {
   await using devices = await makeDevices("camera", "CAMERA", "Camera", "viewer");
   const { camera: one, CAMERA: two, Camera: three, viewer } = devices;
   await pair(viewer, one);
@@ -270,7 +270,7 @@ Deno.test("an invitation listens on all given addresses, by default on those of 
   }
 });
 
-Deno.test("without listen one address of this machine is enough; if there is none the error says why", async () => {
+Deno.test("without listen one address of this machine is enough; without any the error has the causes", async () => {
   await using devices = await makeDevices("camera");
   const { camera } = devices;
   const { permissions } = Deno;

@@ -78,7 +78,7 @@ Deno.test("right after a pairing each device can connect to the other, also wher
   }
 });
 
-Deno.test("a server that takes no notice of a new peer holds up a pairing for as long as docs/device.md says", async () => {
+Deno.test("a server that does not read the peers delays a pairing for as long as docs/device.md says", async () => {
   const seconds = await stated("docs/device.md", /accept the new peer, for up to ([\d.]+) s/);
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
@@ -110,7 +110,7 @@ Deno.test("a joiner by a number is answered before a question that blocks the pr
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
 });
 
-Deno.test("an inviter that is killed between the steps has stored nothing", async () => {
+Deno.test("an inviter that is killed between the steps has stored no peer", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using inviting = start(camera, "invite");
@@ -123,7 +123,7 @@ Deno.test("an inviter that is killed between the steps has stored nothing", asyn
   assertEquals(await camera.written(), []);
 });
 
-Deno.test("a joiner that is killed between the steps has stored nothing", async () => {
+Deno.test("a joiner that is killed between the steps has stored no peer", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const between = Promise.withResolvers<void>();

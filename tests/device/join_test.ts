@@ -1,4 +1,4 @@
-/** Joining a device by the line of its invitation: errors, attacks by whoever made the line, what is revealed to whom. */
+/** Joining a device by the line of its invitation: errors, attacks of the inviter, secrecy. */
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
@@ -59,7 +59,7 @@ Deno.test("a device can't join itself, or a copy of its directory, by the line o
   assertEquals([await camera.written(), await twin.written()], [[], []]);
 });
 
-/** What an inviter answers first. */
+/** The valid first response of an inviter. */
 const RIGHT = { value: VALUE, name: "hall", addresses: [] };
 
 /** An inviter that answers right in the first step, and like this in the second. */
@@ -135,7 +135,7 @@ async function assertTenTries(place: "TLS" | "plain") {
   const joining = viewer.join(lineTo(cutter));
   const [peer] = await within(Promise.all([joining, invitation.paired]), "paired");
   Math.random = random;
-  // Of TLS there are two connections.
+  // A pairing has two connections over TLS.
   const count = place === "TLS" ? 6 : 5;
   assertEquals([peer.id, cutter.count, pauses()], [camera.id, count, [25, 50, 100, 200]]);
 }
@@ -180,7 +180,7 @@ Deno.test("an unreachable device and one that refuses this device cause differen
   using _interfaces = patch(Deno, "networkInterfaces", () => () => []);
   for (const [errors, code, words] of rows) {
     const addresses = errors.map((_, i) => ["127.0.0.1", 1, i + 1] as const);
-    // Without an interface there is no address to try.
+    // Without an interface the joiner has no address to try.
     const all = errors.length === 0 ? [["fe80::1", 1, 1] as const] : addresses;
     using _connect = patch(Deno, "connect", () =>
       ((options: Deno.ConnectOptions) => {
@@ -212,7 +212,7 @@ Deno.test("an error message uses this device's name for the other", async () => 
   await assertRejects(() => viewer.join(invitation.line), PairingError, `garden (${camera.id})`);
 });
 
-Deno.test("a hostile answer is refused, and nothing is stored", async () => {
+Deno.test("a hostile response is refused, and no peer is stored", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const table: string[] = [
@@ -250,7 +250,7 @@ Deno.test("an error response is not mistaken for success", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   for (const status of [201, 404, 500]) {
-    // The right authority, with a status that says that there is none.
+    // The right authority, with a status other than 200.
     await using inviter = await startInviter(camera, () => answerOf(RIGHT), { status });
     const { code } = await assertRejects(() => viewer.join(inviter.line), PairingError);
     assertEquals([code, inviter.requests], ["NOT_OPEN", []]);
@@ -270,7 +270,7 @@ Deno.test("an error response is not mistaken for success", async () => {
   assertEquals(await viewer.written(), []);
 });
 
-Deno.test("its signal, and closing the device, end joining at any moment, and nothing is stored", async () => {
+Deno.test("its signal, and closing the device, end joining at any moment, and no peer is stored", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   const reason = new Error("enough");
@@ -323,7 +323,7 @@ Deno.test("a missing permission to list the interfaces is reported, unless joini
   assertEquals(await assertRejects(() => joining), reason);
   await using other = await camera.invite();
   await viewer.join(other.line); // which has none of those addresses
-  // If there is another address nobody is asked for the permission.
+  // If the line has another address, Deno doesn't prompt for the permission.
   using _asking = patch(Deno.permissions, "querySync", () => () => ({ state: "prompt" }) as never);
   await viewer.join(both);
 });
@@ -349,7 +349,7 @@ Deno.test("the joiner shows its certificate only in the second step, and its sec
   assertEquals(certificates.length, 2);
 });
 
-Deno.test("only a server with a certificate that the line's authority has signed itself, and degu-pair/2, is told anything", async () => {
+Deno.test("the joiner sends messages only to a server with degu-pair/2 and a certificate that the line's authority has signed itself", async () => {
   await using devices = await makeDevices("camera", "viewer", "impostor");
   const { camera, viewer, impostor } = devices;
   const root = makeAuthority();

@@ -58,7 +58,7 @@ async function assertNumberIsGood(
 Deno.test("a stranger in the middle with 1,000 sessions at once has one try, and five in all", async () => {
   await using setup = await openAsking("viewer", "stranger");
   const { camera, viewer, stranger, invitation, inviter } = setup;
-  // However slow the machine is, nobody is late.
+  // No time limit ends, even on a slow machine.
   using _timeouts = fastTimeouts((milliseconds) => [2000, 5000].includes(milliseconds), 1 / 100);
   let isExhausted = false;
   invitation.exhausted.then(() => isExhausted = true);
@@ -116,7 +116,7 @@ Deno.test("the logger's record gets an error with a code when the numbers of an 
   assertEquals(errors.map((error) => (error as PairingError).code), ["NOT_OPEN"]);
 });
 
-Deno.test("a stranger that grinds white space and the order of fields of what it relays: both numbers depend on it, before either is known", async () => {
+Deno.test("a stranger that varies white space and the order of fields of relayed messages: both numbers depend on them before either is known", async () => {
   await using setup = await openAsking("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   const joiner = person();
@@ -136,14 +136,14 @@ Deno.test("a stranger that grinds white space and the order of fields of what it
     joining.catch(() => {});
     const [atInviter, atJoiner] = [await inviter.asked(), await joiner.asked()];
     assertEquals(atInviter.id, viewer.id);
-    // One in a million is the same by chance.
+    // One number in a million is the same by chance.
     if (index === 0) assertEquals(atInviter.number, atJoiner.number);
     else assertNotEquals(atInviter.number, atJoiner.number);
     atInviter.answer(false);
     await assertRejects(() => within(joining, "it ends"));
     await camera.logger.waitFor("info", "not paired by a number", index + 1);
   }
-  // The last message, which is sent when all else is known, is no choice: its text changes nothing.
+  // The text of the last message, which is sent when all else is known, doesn't change the number.
   using last = await RawJoiner.commit(invitation, viewer);
   await last.reveal(` {\n"random" : "${base64url(last.random)}"\t} `);
   assertEquals((await inviter.asked()).number, last.number);
@@ -207,7 +207,7 @@ Deno.test("a recorded session that is replayed has another number, and its rando
     await camera.logger.waitFor("info", "not paired by a number", i + 1);
   }
   assertNotEquals(numbers[0], numbers[1]);
-  // Whoever has recorded it has no key, so it is not paired even if a person confirms.
+  // The attacker lacks the key, so it is not paired even if a person confirms.
   using session = await Stranger.plain(plainOf(invitation));
   session.write(recorded[0]);
   await session.text(200);
@@ -222,7 +222,7 @@ Deno.test("a recorded session that is replayed has another number, and its rando
 
 // At the plain port.
 
-Deno.test("a random value that is not committed, is sent twice, or over another connection closes", async () => {
+Deno.test("a random value that is not committed, is sent twice, or is sent over another connection closes the connection", async () => {
   await using setup = await openAsking("viewer");
   const { camera, viewer, invitation, inviter } = setup;
   {
@@ -299,7 +299,7 @@ Deno.test("what a stranger sends to the plain port, and isn't right, closes its 
     `POST /commitment HTTP/1.1\r\n\r\n${text}`,
     `POST /commitment HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n` +
     `${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`,
-    // What a page of the web would send.
+    // The requests of a web page.
     `POST /commitment HTTP/1.1\r\norigin: null\r\n${head}\r\n${text}`,
     `POST /commitment HTTP/1.1\r\norigin: http://a.example\r\n${head}\r\n${text}`,
     "GET /authority HTTP/1.1\r\norigin: http://a.example\r\n\r\n",
@@ -308,7 +308,7 @@ Deno.test("what a stranger sends to the plain port, and isn't right, closes its 
   for (const request of requests) {
     using stranger = await Stranger.plain(plainOf(invitation));
     stranger.write(request);
-    // What isn't HTTP of its kind gets the answer of every server, and tells nothing else.
+    // Bytes that aren't HTTP/1.1 get the response of every server, and no other.
     const received = await stranger.end();
     const answers = ["", errorAnswer(400), errorAnswer(501)];
     assert(answers.includes(received), `${request.slice(0, 300)}: ${received}`);
@@ -323,7 +323,7 @@ Deno.test("what a stranger sends to the plain port, and isn't right, closes its 
   const before = joiner.stranger.received;
   joiner.stranger.post("/commitment", fields);
   assertEquals(await joiner.stranger.end(), before);
-  // That was the one try.
+  // The one try is used up.
   for (let tries = 1; tries < 5; tries++) {
     await camera.logger.waitFor("info", "not paired by a number", tries);
     using another = await RawJoiner.commit(invitation, viewer);
@@ -361,7 +361,7 @@ Deno.test("strangers at the plain port have two seconds, and the oldest of 64 gi
   await opened[0]!.end();
   assertEquals(camera.logger.at("debug").filter((line) => line.includes("newer")).length, 1);
   assert(opened.slice(1).every(({ socket }) => !socket.destroyed));
-  // Who commits does so at once.
+  // A joiner commits at once.
   await assertNumberIsGood(invitation, inviter, viewer);
 });
 
@@ -377,7 +377,7 @@ Deno.test("an attempt whose joiner has left before it began ends at once, so tha
   assertEquals([attempt.state, attempt.abortController.signal.reason], ["ended", reason]);
 });
 
-// At the port of TLS.
+// At the port for TLS.
 
 /** Sends `/confirmed`, and asserts that the connection is closed without an answer. */
 async function assertRefused(joiner: RawJoiner, options: object, body: unknown = {}) {
@@ -385,7 +385,7 @@ async function assertRefused(joiner: RawJoiner, options: object, body: unknown =
   assertEquals(await stranger.end(), "", Deno.inspect(options));
 }
 
-Deno.test("only the certificate of the device that is asked about confirms, over a connection of its own", async () => {
+Deno.test("only the certificate of the device of the question confirms, over a separate connection", async () => {
   await using setup = await openAsking("viewer", "other");
   const { camera, viewer, other, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
@@ -400,7 +400,7 @@ Deno.test("only the certificate of the device that is asked about confirms, over
   using elsewhere = await Stranger.connect(joiner.address, viewer);
   elsewhere.post("/", {});
   assertEquals(await elsewhere.end(), "");
-  // Whoever has the line has no need of a certificate still, but none confirms.
+  // A joiner by the line still needs no certificate, but can't confirm.
   using stranger = await Stranger.connect(addressOf(invitation), other);
   stranger.post("/value", { value: base64url(new Uint8Array(16)) });
   assertEquals(await stranger.end(), "");
@@ -452,7 +452,7 @@ opensslTest("a resumed session has a certificate only if that was verified", asy
   await Deno.writeTextFile(pki.path("key.pem"), leaf.keyPem);
   const own = ["-cert", pki.path("cert.pem"), "-key", pki.path("key.pem")];
   for (const version of ["-tls1_2", "-tls1_3"]) {
-    // Nobody is asked about, so there is no certificate in the session.
+    // Without a question the session has no certificate.
     const ticket = pki.path("without.ticket");
     await confirmWithOpenssl(invitation, version, ...own, "-sess_out", ticket);
     using joiner = await RawJoiner.commit(invitation, device);
@@ -488,7 +488,7 @@ opensslTest("a resumed session has a certificate only if that was verified", asy
 });
 
 opensslTest(
-  "whoever shows the certificate of a device without its key does not confirm",
+  "a client with the certificate of a device, but without its key, does not confirm",
   async (pki) => {
     await using setup = await openAsking("viewer");
     const { camera, viewer, invitation, inviter } = setup;
@@ -533,7 +533,7 @@ opensslTest(
   },
 );
 
-Deno.test("while a question is open a line still needs no certificate, whoever shows one", async () => {
+Deno.test("while a question is open a joiner by the line still needs no certificate, and may show one", async () => {
   await using setup = await openAsking("viewer", "other");
   const { viewer, other, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);

@@ -30,7 +30,7 @@ import {
   Stranger,
 } from "./pairing.ts";
 
-/** Nobody is asked. */
+/** A `confirm` that must not be called. */
 const unasked: ConfirmNumber = () => {
   throw new Error("asked");
 };
@@ -43,7 +43,7 @@ async function openAsking<Name extends string>(others: readonly Name[], options:
   return Object.assign(setup, { inviter });
 }
 
-/** Asserts that nobody is stored, and that the line still pairs. */
+/** Asserts that no peer is stored, and that the line still pairs. */
 async function assertLineIsGood(
   camera: PairingDevice,
   viewer: PairingDevice,
@@ -57,7 +57,7 @@ async function assertLineIsGood(
   ]);
 }
 
-Deno.test("two devices pair by a number, whoever confirms first", async (t) => {
+Deno.test("two devices pair by a number, in either order of the confirmations", async (t) => {
   for (const first of ["inviter", "joiner"] as const) {
     await t.step(`the ${first} first`, async () => {
       await using setup = await openAsking(["viewer"], { serving: [["127.0.0.1", 7443]] });
@@ -73,7 +73,7 @@ Deno.test("two devices pair by a number, whoever confirms first", async (t) => {
       assertEquals([questions.inviter.name, questions.inviter.id], ["viewer", viewer.id]);
       assertEquals([questions.joiner.name, questions.joiner.id], ["camera", camera.id]);
       questions[first].answer(true);
-      // Nothing is stored without both.
+      // No peer is stored before both have confirmed.
       await turnOfEventLoop();
       assertEquals([await camera.written(), await viewer.written()], [[], []]);
       questions[first === "inviter" ? "joiner" : "inviter"].answer(true);
@@ -117,7 +117,7 @@ Deno.test("a joiner that follows the documentation is stored before it is answer
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
   {
-    // The authority is given at any time, and whoever has it need not hurry then.
+    // The port sends the authority at any time, and has no time limit after it.
     using timeouts = fastTimeouts(() => false);
     joiner.stranger.write("GET /authority HTTP/1.1\r\n\r\n");
     assertEquals(latin1(await joiner.stranger.text(200)), camera.authority.raw);
@@ -131,7 +131,7 @@ Deno.test("a joiner that follows the documentation is stored before it is answer
   assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
 });
 
-Deno.test("a no, an error or a wrong value at the inviter: the joiner is told, and the line still pairs", async () => {
+Deno.test("after a no, an error or a wrong value at the inviter the joiner gets an error, and the line still pairs", async () => {
   const rows: [confirm: ConfirmNumber, level: "error" | "info", logged: string][] = [
     [() => false, "info", "not confirmed here"],
     [() => "yes" as never, "info", "not confirmed here"],
@@ -151,7 +151,7 @@ Deno.test("a no, an error or a wrong value at the inviter: the joiner is told, a
     const joiner = person();
     const joining = viewer.joinByNumber(invitation, joiner.confirm);
     await assertRejects(() => within(joining, "it ends"), PairingError, "camera did not confirm");
-    // It may have ended before anybody was asked.
+    // The number may have ended before the question.
     for (const { signal } of joiner.questions) {
       assertMatch((await abortOf(signal) as Error).message, /^camera did not confirm: /);
     }
@@ -160,7 +160,7 @@ Deno.test("a no, an error or a wrong value at the inviter: the joiner is told, a
   }
 });
 
-Deno.test("a no is answered, in time or too late, to whoever has confirmed: it is no answer that was lost", async () => {
+Deno.test("a joiner that has confirmed gets the no, in time or too late, and not ANSWER_LOST", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
@@ -177,7 +177,7 @@ Deno.test("a no is answered, in time or too late, to whoever has confirmed: it i
   await assertLineIsGood(camera, viewer, invitation);
 });
 
-Deno.test("a no, an error or a wrong value at the joiner: the inviter is asked no longer, and the line still pairs", async () => {
+Deno.test("after a no, an error or a wrong value at the joiner the question of the inviter ends, and the line still pairs", async () => {
   const failure = new Error("no terminal");
   const rows: [confirm: ConfirmNumber, cause: unknown][] = [
     [() => false, undefined],
@@ -205,7 +205,7 @@ Deno.test("a no, an error or a wrong value at the joiner: the inviter is asked n
   }
 });
 
-Deno.test("nobody answers: after 120 s both end, and the signals are aborted", async () => {
+Deno.test("without an answer both ends stop after 120 s, and the signals are aborted", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   const joiner = person();
@@ -226,7 +226,7 @@ Deno.test("nobody answers: after 120 s both end, and the signals are aborted", a
     timeouts.end();
     assertMatch(String(await abortOf(signal)), /no answer within 120 s/);
     assertEquals(await silent.stranger.end() === "", false);
-    // Who has confirmed waits no longer.
+    // A joiner that has confirmed also stops.
     using late = await RawJoiner.commit(invitation, viewer);
     await late.reveal();
     const confirmed = await inviter.asked();
@@ -354,7 +354,7 @@ Deno.test("its signal, and closing the device, end joining by a number at any mo
   }
 });
 
-Deno.test("an answered commitment is a try even without a question; one that is refused is none", async () => {
+Deno.test("an answered commitment is a try even without a question; a refused one is not", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   for (let i = 0; i < 4; i++) {
@@ -409,7 +409,7 @@ Deno.test("a right secret ends the question, and the line pairs; the number is c
   assertEquals((await within(invitation.paired, "the line pairs")).id, other.id);
 });
 
-Deno.test("a secret with a hostile introduction ends the question, too, and the invitation goes on", async () => {
+Deno.test("a secret with a hostile introduction also ends the question, and the invitation stays open", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
@@ -422,7 +422,7 @@ Deno.test("a secret with a hostile introduction ends the question, too, and the 
   await assertLineIsGood(camera, viewer, invitation);
 });
 
-Deno.test("without confirm the plain port gives the authority, and nothing else", async () => {
+Deno.test("without confirm the plain port answers only requests for the authority", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   await assertRejects(
@@ -552,7 +552,7 @@ function startHostile(answers: (request: string, count: number) => string | null
   return Object.assign(counter, { addresses, port, conns, [Symbol.asyncDispose]: dispose });
 }
 
-/** What an inviter answers that follows the documentation, with other fields. */
+/** The response of an inviter that follows the documentation, with changed fields. */
 function offerOf(device: PairingDevice, changes: object = {}): string {
   return answerOf({
     authority: base64url(device.authority.raw),
@@ -564,7 +564,7 @@ function offerOf(device: PairingDevice, changes: object = {}): string {
   });
 }
 
-Deno.test("an inviter that answers a commitment gets no other try, and no other address is asked", async () => {
+Deno.test("after an inviter has answered a commitment the joiner sends no other, to it or to another address", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
   const { raw: der } = viewer.authority;
@@ -622,14 +622,14 @@ Deno.test("an address that does not answer a commitment is followed by the next 
     assertEquals(errors.length, 4);
     assert(timeouts.started.includes(5000));
   }
-  // Whoever answers has the whole time, however slow the machine is.
+  // An address that answers has the whole time, even on a slow machine.
   const answering = { addresses: addresses.toSpliced(1, 1) };
   const both = Promise.all([viewer.joinByNumber(answering, yes), invitation.paired]);
   await within(both, "the two are paired");
   assertEquals([refusing.count, other.count], [2, 2]);
 });
 
-Deno.test("a device that is joined by a name is asked at the address that has answered, whatever the name leads to later", async () => {
+Deno.test("a joiner by a host name sends all requests to the address that has answered first, even if the name changes", async () => {
   await using setup = await openInvitation(["viewer"], { confirm: yes });
   const { camera, viewer, invitation } = setup;
   const hosts: unknown[] = [];
@@ -644,7 +644,7 @@ Deno.test("a device that is joined by a name is asked at the address that has an
   await within(invitation.paired, "it is paired");
 });
 
-Deno.test("an inviter that goes on otherwise, or ends its connection, has not confirmed", async () => {
+Deno.test("an inviter that breaks the protocol, or ends its connection, has not confirmed", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const rows = [
@@ -675,7 +675,7 @@ Deno.test("an inviter that goes on otherwise, or ends its connection, has not co
   assertEquals(await viewer.written(), []);
 });
 
-Deno.test("whoever has confirmed goes by the answer to that alone; where it is lost, or late, nobody here knows whether it was yes", async () => {
+Deno.test("after the joiner has confirmed, only the response counts; without a response in time the error is ANSWER_LOST", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const rows = [
@@ -715,7 +715,7 @@ Deno.test("whoever has confirmed goes by the answer to that alone; where it is l
   }
 });
 
-Deno.test("the answer to the random value, for which no person is asked, has five seconds, whatever trickles", async () => {
+Deno.test("the response to the random value, which waits for no person, has five seconds in all", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   using timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 10);
@@ -734,7 +734,7 @@ Deno.test("the answer to the random value, for which no person is asked, has fiv
       "camera has not answered in 5 s",
     );
     assertEquals(error.code, "UNREACHABLE");
-    // That for the commitment, and this one.
+    // The limits of the commitment and of the random value.
     assertEquals(timeouts.started.filter((each) => each === 5000).length, 2);
   } finally {
     clearInterval(trickling);
@@ -800,7 +800,7 @@ Deno.test("closing an invitation at any moment after its yes leaves an entry onl
     const outcome = await within(paired, "it is over");
     await closing;
     outcomes.add(outcome);
-    // What is still being stored is waited for.
+    // Waits until the peer is stored.
     const wasStored = await camera.device.forget(viewer.id);
     assertEquals(wasStored, outcome === "paired", `${turns} turns`);
   }

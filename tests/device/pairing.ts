@@ -20,10 +20,10 @@ import { once } from "node:events";
 import * as net from "node:net";
 import * as tls from "node:tls";
 
-/** Where the invitations of tests wait. */
+/** The addresses of the invitations of tests. */
 export const LOOPBACK: HostAddress[] = [["127.0.0.1", 0]];
 
-/** A device whose invitations wait on loopback, and everything that a test has to know of it; it is made where there is none. */
+/** Opens or creates a device whose invitations listen on loopback, with the data for a test. */
 async function open(dir: string, name: string, part = name) {
   const logger = new RecordingLogger();
   const device = await openDevice(dir, part, { name, logger });
@@ -78,7 +78,7 @@ export async function openInvitation<Name extends string>(
   return Object.assign(devices, { invitation: await devices.camera.invite(options) });
 }
 
-/** Pairs two devices, and returns what both were told. */
+/** Pairs two devices, and returns the peer at each. */
 export async function pair(
   inviter: PairingDevice,
   joiner: PairingDevice,
@@ -93,7 +93,7 @@ export async function pair(
   return { atInviter, atJoiner };
 }
 
-/** How a stranger connects. */
+/** The certificate and the protocols of a stranger. */
 interface StrangerOptions {
   readonly identity?: { readonly cert: string; readonly key: string };
   /** The names by ALPN. */
@@ -104,7 +104,7 @@ interface StrangerOptions {
 export class Stranger implements Disposable {
   readonly #closed = Promise.withResolvers<{ received: string; error: Error | null }>();
   #received = "";
-  /** What of it was taken as an answer. */
+  /** The bytes that were read as a response. */
   #taken = 0;
   #heard = Promise.withResolvers<void>();
 
@@ -213,7 +213,7 @@ export function messageOf(line: string, body: unknown): string {
 
 export const requestOf = (uri: string, body: unknown) => messageOf(`POST ${uri} HTTP/1.1`, body);
 
-/** What a device that has the line says first. */
+/** The first message of a device that has the line. */
 export function introductionOf(line: string, device: PairingDevice): Record<string, unknown> {
   return {
     secret: base64url(decodeLine(line).secret),
@@ -228,18 +228,18 @@ export function base64url(bytes: Uint8Array): string {
   return bytes.toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
-/** Where an invitation waits, for TLS. */
+/** The address of an invitation for TLS. */
 export function addressOf({ line }: Pick<Invitation, "line">): readonly [string, number] {
   const [host, port] = lineAddressOf({ line });
   return [host, port];
 }
 
-/** Where an invitation waits, and both ports. */
+/** The address of an invitation, with both ports. */
 export function lineAddressOf({ line }: Pick<Invitation, "line">): LineAddress {
   return decodeLine(line).addresses[0]!;
 }
 
-/** A line that leads elsewhere; with the plain port of the first address where none is given. */
+/** Replaces the addresses of a line. The default plain port is that of the first address. */
 export function lineWith(
   line: string,
   addresses: (readonly [string, number, plainPort?: number])[],
@@ -260,7 +260,7 @@ export async function introduce(
   return (await stranger.answer(200))["value"];
 }
 
-/** Takes the second step; returns all that was received, which is nothing if the handshake was refused. */
+/** Takes the second step, and returns the received bytes: none if the handshake was refused. */
 export async function sendValue(
   invitation: Invitation,
   value: unknown,
@@ -275,9 +275,9 @@ export async function sendValue(
   }
 }
 
-// Pairing by a number, by the documentation alone: nothing of the library computes what follows.
+// Pairing by a number, by the documentation alone: the library doesn't compute these values.
 
-/** Where an invitation waits, for plain HTTP. */
+/** The address of an invitation for plain HTTP. */
 export function plainOf({ addresses }: Pick<Invitation, "addresses">): readonly [string, number] {
   return addresses[0] as HostAddress;
 }
@@ -288,7 +288,7 @@ export function sha256(...parts: (string | Uint8Array)[]): Uint8Array {
   return hash.digest();
 }
 
-/** What a joiner says first, and the random value that it is bound to. */
+/** The first message of a joiner, and the random value of its commitment. */
 export function commitmentOf(
   { authority: { raw: der }, name }: PairingDevice,
   addresses: unknown = [],
@@ -351,7 +351,7 @@ export class RawJoiner implements Disposable {
   }
 }
 
-/** What a person is asked, one question after the other, and answers when a test wants it. */
+/** A person that gets one question after the other, and answers when a test says so. */
 export function person() {
   const questions: Question[] = [];
   let heard = Promise.withResolvers<void>();

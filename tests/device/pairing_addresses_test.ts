@@ -22,7 +22,7 @@ function on<T>(interfaces: () => Deno.NetworkInterfaceInfo[], call: () => T): T 
   return call();
 }
 
-Deno.test("addresses from another device are IP addresses or DNS names, each with a port, and nothing else", () => {
+Deno.test("addresses from another device are IP addresses or DNS names, each with a port", () => {
   const allowed = [
     [],
     [["192.0.2.1", 1], ["2001:db8::1", 65535], ["fe80::1", 80], ["127.0.0.1", 80], ["::1", 80]],
@@ -67,7 +67,7 @@ Deno.test("addresses from another device are IP addresses or DNS names, each wit
   }
 });
 
-Deno.test("link-local addresses get the interface of the pairing, and are left out without one", () => {
+Deno.test("link-local addresses get the interface of the pairing, and are omitted without one", () => {
   const denied = () => {
     throw new Deno.errors.NotCapable("no");
   };
@@ -211,7 +211,7 @@ Deno.test("own addresses: the most useful first, one per interface before a seco
       link6,
       link4,
     ]],
-    // Those of the loopback interface never come with others.
+    // Addresses of the loopback interface are listed only without others.
     [LOOPBACK, [["127.0.0.1", 0], ["::1", 0]]],
     [[...LOOPBACK, of("eth0", "fe80::1")], [["fe80::1", 0, 0, 0]]],
     [[], []],

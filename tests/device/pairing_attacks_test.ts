@@ -1,4 +1,4 @@
-/** Attacks on the port of an invitation, without its line, and by somebody who has it. */
+/** Attacks on the port of an invitation, without its line and with it. */
 import { Invitation, PairingError, type Peer } from "@degu/degu/device";
 import type { DeviceServices } from "@degu/internal/device/device_services.ts";
 import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
@@ -123,7 +123,7 @@ Deno.test("a connection that sends no secret is closed two seconds after its han
     if (text !== "") stranger.write(text);
     assertEquals(await stranger.end(), "");
   });
-  // One that sends a byte now and then is not let wait any longer.
+  // A byte now and then doesn't extend the time limit.
   waits.push((async () => {
     using stranger = await Stranger.connect(addressOf(invitation));
     let at = 0;
@@ -138,7 +138,7 @@ Deno.test("a connection that sends no secret is closed two seconds after its han
   await assertStillOpen(invitation, camera, viewer);
 });
 
-Deno.test("strangers who only connect block nobody: the oldest is closed first", async () => {
+Deno.test("strangers who only connect do not block a joiner: the oldest is closed first", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   const strangers: Stranger[] = [];
@@ -153,7 +153,7 @@ Deno.test("strangers who only connect block nobody: the oldest is closed first",
     const gone = camera.logger.at("debug").filter((line) => line.includes("a newer connection"));
     // On a slow machine the oldest has had its two seconds.
     if (performance.now() - begin < 2000) assert(gone.length >= 6, gone.join("\n"));
-    // What is left of five seconds for the handshake.
+    // The rest of five seconds for the handshake.
     const longest = Math.max(...timeouts.started.filter((each) => each < 10_000));
     assert(longest > 4000 && longest <= 5000, `${longest}`);
   } finally {
@@ -251,7 +251,7 @@ Deno.test("bad connections, at either port, log at most a line a second from lev
   assert(lines.length <= 2 + (performance.now() - begin) / 1000, Deno.inspect(lines));
 });
 
-Deno.test("whoever commits and leaves before the answer has no try, and no line in the log", async () => {
+Deno.test("a joiner that commits and leaves before the response has no try, and no line in the log", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const options = { listen: LOOPBACK, confirm: () => true };
@@ -287,7 +287,7 @@ async function lastStep(invitation: Invitation, device: PairingDevice): Promise<
   return stranger;
 }
 
-Deno.test("a joiner with a hostile name, addresses or authority is refused, and nothing is stored", async () => {
+Deno.test("a joiner with a hostile name, addresses or authority is refused, and no peer is stored", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   const right = introductionOf(invitation.line, viewer);
@@ -398,7 +398,7 @@ Deno.test("a second device with the right secret is refused, with a warning to t
   assert(camera.logger.at("warn")[0]!.includes("somebody else may have seen the line"));
 });
 
-/** What pairing gets of a device. */
+/** The services of a device for a pairing. */
 async function servicesOf(
   { dir, name, logger }: PairingDevice,
   peers?: PeerStore,
@@ -415,7 +415,7 @@ async function servicesOf(
   };
 }
 
-Deno.test("a joiner that leaves after the first step leaves nothing behind, and the invitation expires in time", async () => {
+Deno.test("a joiner that leaves after the first step is not stored, and the invitation expires in time", async () => {
   await using setup = await openInvitation(["viewer", "other"], { seconds: 1 });
   const { camera, viewer, other, invitation } = setup;
   await introduce(invitation, viewer);
@@ -450,7 +450,7 @@ Deno.test("a joiner that keeps its last connection open delays the inviter by tw
   using timeouts = fastTimeouts((milliseconds) => milliseconds === 2000);
   stranger.post("/value", { value });
   await stranger.answer(204);
-  // The entry is there before the answer.
+  // The peer is stored before the response.
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
   await within(invitation.paired, "the inviter ends it");
   assert(timeouts.started.includes(2000));

@@ -8,14 +8,14 @@ import type { HostAddress } from "@degu/degu/base";
 import type * as tls from "node:tls";
 import { base64url, messageOf, type PairingDevice } from "./pairing.ts";
 
-/** How the connections of an inviter are answered, one after the other; the text of a request is given. */
+/** Returns the response to a request, by its text and the number of earlier connections. */
 type Answering = (request: string, socket: tls.TLSSocket, count: number) => string | null;
 
-/** How an inviter listens. */
+/** The ports and the certificate of an inviter. */
 export interface InviterOptions {
   readonly protocols?: readonly string[];
   readonly identity?: { readonly cert: string; readonly key: string };
-  /** What its plain port gives, and the line is of, in DER. */
+  /** The authority of the plain port and of the line, in DER. */
   readonly authority?: Uint8Array;
   /** The status with which its plain port gives that. */
   readonly status?: number;
@@ -64,7 +64,7 @@ export async function startInviter(
   return { line, requests, [Symbol.asyncDispose]: dispose };
 }
 
-/** What an inviter gives out that is good once. */
+/** The value in the response of an inviter. */
 export const VALUE: string = base64url(new Uint8Array(16).fill(2));
 
 /** An answer with JSON, or a text, as its body. */

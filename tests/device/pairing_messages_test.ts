@@ -1,4 +1,4 @@
-/** What two devices send each other to be paired: the line, and the messages. */
+/** The line of an invitation, and the messages of a pairing. */
 import { PairingError } from "@degu/degu/device";
 import {
   decodeLine,
@@ -47,7 +47,7 @@ Deno.test("messages are parsed back into their fields, or some of them", () => {
   }
 });
 
-Deno.test("an invalid message is a RangeError, which quotes nothing of it", () => {
+Deno.test("an invalid message is a RangeError, which does not quote the message", () => {
   const bytes = fc.oneof(
     fc.uint8Array(),
     fc.json().map((text) => new TextEncoder().encode(text)),
@@ -123,7 +123,7 @@ function lineOf(version: number, rest: Uint8Array): string {
   return `degu:${all.toBase64({ alphabet: "base64url", omitPadding: true })}`;
 }
 
-/** What is behind the checksum of a line. */
+/** Returns the bytes of a line after the checksum. */
 function restOf(line: string): Uint8Array {
   return Uint8Array.fromBase64(line.slice("degu:".length), { alphabet: "base64url" }).slice(5);
 }
@@ -198,7 +198,7 @@ Deno.test("an invitation line is refused if it expired more than a day ago, to t
     using _ = patch(Date, "now", () => () => end + 1);
     assertThrows(() => decodeLine(line), PairingError, `expired at ${expires.toISOString()}`);
   }
-  // A clock that is behind says nothing of a line.
+  // A clock that is behind doesn't matter.
   using _ = patch(Date, "now", () => () => 0);
   assertEquals(decodeLine(line).expires, expires);
 });

@@ -1,4 +1,4 @@
-/** The states of a pairing: what the tables allow, and that an event which no state names is heard. */
+/** The states of a pairing: the ways through the tables, and unknown events. */
 import { PairingError } from "@degu/degu/device";
 import { LINE_TRANSITIONS, NUMBER_TRANSITIONS } from "@degu/internal/device/pairing_state.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -34,7 +34,7 @@ function waysTo(
   });
 }
 
-Deno.test("a number is stored only after the answer, the random value, a yes here and the device's return", () => {
+Deno.test("a number is stored only after the response, the random value, the yes at the inviter and the reconnect", () => {
   const ways = waysTo(NUMBER_TRANSITIONS, "opened", "storing").map((way) => way.join(" "))
     .toSorted();
   assertEquals(ways, [
@@ -43,24 +43,24 @@ Deno.test("a number is stored only after the answer, the random value, a yes her
   ]);
 });
 
-Deno.test("a line stores the device with the secret and the value, or one whose number both have confirmed, and the secret goes first", () => {
+Deno.test("a line stores the device with the secret and the value, or one whose number both have confirmed, and the secret has precedence", () => {
   const ways = waysTo(LINE_TRANSITIONS, "open", "storing").map((way) => way.join(" ")).toSorted();
   assertEquals(ways, ["claim answer reconnect", "confirm"]);
-  // Once the answer is out, no other device can come in.
+  // After the response no other device can claim the line.
   for (const state of ["answered", "storing", "ended"]) {
     assertEquals(waysTo(LINE_TRANSITIONS, state, "open"), [], state);
     assertEquals(waysTo(LINE_TRANSITIONS, state, "claimed"), [], state);
   }
 });
 
-Deno.test("nothing ends what is being stored, and nothing leaves the end", () => {
+Deno.test("no event interrupts storing, and no event leaves the last state", () => {
   for (const table of [LINE_TRANSITIONS, NUMBER_TRANSITIONS]) {
     assertEquals(Object.values(table.ended).filter((next) => next !== "ended"), []);
     assertEquals(table.storing.end, "storing");
   }
 });
 
-Deno.test("at the device that invites, such an event is an error in the log, and nobody is stored", async () => {
+Deno.test("an event that the table does not name is an error in the log of the inviter, and no peer is stored", async () => {
   const heard = Promise.withResolvers<string>();
   const onError = (event: ErrorEvent) => {
     event.preventDefault();
@@ -92,7 +92,7 @@ Deno.test("at the device that invites, such an event is an error in the log, and
   }
 });
 
-Deno.test("an invitation that ends while the message behind the secret is checked stores nobody, whatever comes of that", async (t) => {
+Deno.test("an invitation that ends while the introduction is checked stores no peer, whatever the result of the check", async (t) => {
   await eachRow(t, [["answered"], ["refused"]], async (outcome) => {
     await using devices = await makeDevices("camera", "viewer");
     const { camera, viewer } = devices;
@@ -173,7 +173,7 @@ async function race(round: number): Promise<string> {
   return name;
 }
 
-Deno.test("in whatever order the line, a number, an answer and an end come, one device at most is stored, and no event is unknown", async () => {
+Deno.test("in any order of the line, a number, an answer and an end, at most one device is stored, and no event is unknown", async () => {
   const names = new Set<string>();
   for (let round = 1; round <= 40; round += 20) {
     const rounds = Array.from({ length: 20 }, (_, i) => race(round + i));

@@ -1,4 +1,4 @@
-/** What can be read from the line of an invitation without joining. */
+/** Parsing the line of an invitation without joining. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { PairingError, parseInvitation } from "@degu/degu/device";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -18,7 +18,7 @@ Deno.test("parseInvitation has the id, the addresses and the time of an invitati
   assert(Object.isFrozen(parsed.addresses));
 });
 
-Deno.test("parseInvitation says by a code what is wrong with a line, and quotes nothing of it", async () => {
+Deno.test("parseInvitation rejects a wrong line by a code, and does not quote the line", async () => {
   await using devices = await TestDevices.create();
   await using invitation = await (await devices.open("camera")).invite(LISTEN);
   const { line } = invitation;

@@ -94,7 +94,7 @@ Deno.test("rename gives a peer a name that is free", async () => {
   await assertRejects(() => camera.rename("four", 5 as unknown as string), TypeError);
 });
 
-Deno.test("forget removes a peer by object, also an earlier one, by id or by name, once", async () => {
+Deno.test("forget removes a peer once, by object, even an outdated one, by id or by name", async () => {
   await using setup = await setUpPeers("one", "two", "three");
   const { camera, others: [one, two, three] } = setup;
   const peer = await record(camera, one!);
@@ -140,7 +140,7 @@ Deno.test("a peer is forgotten even if the others can't be read any more", async
   assertEquals(namesOf(store.current), ["two"]);
 });
 
-Deno.test("simultaneous changes of several writers are all kept", async () => {
+Deno.test("no change of several simultaneous writers is lost", async () => {
   const names = Array.from({ length: 6 }, (_, index) => index % 2 === 0 ? "cam" : `other-${index}`);
   await using setup = await setUpPeers(...names);
   const { camera, others } = setup;
@@ -223,7 +223,7 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     await Deno.remove(join(camera.dir, "peers", "notes.txt"));
     await camera.peers();
     await Deno.writeTextFile(join(camera.dir, "peers", "notes.txt"), "mine");
-    // And again if it comes back, or to whoever opens the device.
+    // The problem is logged again if it comes back, and to each opener of the device.
     await camera.peers();
     assertEquals(logger.at("warn").length, 3);
     const other = new RecordingLogger();
@@ -407,7 +407,7 @@ Deno.test("what another process changes is noticed, in any directory in this pla
   }
 });
 
-Deno.test("when a watch has ended nothing is being read, for whoever looks for peers either", async () => {
+Deno.test("when a watch has ended no read is running, not even one that a session has started", async () => {
   await using setup = await setUpPeers("viewer");
   const { camera, others: [viewer] } = setup;
   await record(camera, viewer!);

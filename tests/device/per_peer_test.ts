@@ -121,7 +121,7 @@ Deno.test("perPeer: the app that is made while its peer is forgotten is not used
   assertEquals(handled, 0);
 });
 
-Deno.test("perPeer asks the onConnect of a peer's app before the first request of each session", async () => {
+Deno.test("perPeer calls the onConnect of a peer's app before the first request of each session", async () => {
   await using temp = await TempDevices.create("camera", "viewer", "recorder");
   const { camera, viewer, recorder } = temp.devices;
   const asked: string[] = [];

@@ -21,7 +21,7 @@ Deno.test("a new device is on the disk before Device.open resolves", async () =>
   assertEquals(synced, [".", "./device.json", "./identity", ...identity]);
 });
 
-Deno.test("pairing, renaming and forgetting are on the disk before they resolve, so that nobody forgotten comes back", async () => {
+Deno.test("pairing, renaming and forgetting are on the disk before they resolve, so that no forgotten peer comes back", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();

@@ -6,7 +6,7 @@ import { denoRun, runCommand } from "@degu/testing/commands.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 
-Deno.test("TempDevices are paired with each other, by their names, and gone in the end", async () => {
+Deno.test("TempDevices are paired with each other, by their names, and removed on dispose", async () => {
   let dir = "";
   {
     await using temp = await TempDevices.create("camera", "viewer", "recorder");
@@ -47,7 +47,7 @@ Deno.test("TempDevices refuses names that no devices can have, and leaves no dir
   }
 });
 
-Deno.test("peerSession is a session with a device: peerOf gives the peer that the others know, and it is trusted", async () => {
+Deno.test("peerSession makes a trusted session, whose peerOf returns the peer object of the other devices", async () => {
   await using temp = await TempDevices.create("camera", "viewer");
   const session = temp.peerSession("viewer");
   const { pairedAt: _, ...peer } = peerOf(session);
@@ -63,7 +63,7 @@ Deno.test("peerSession is a session with a device: peerOf gives the peer that th
   assertEquals(peerOf(alone.peerSession("camera")).id, alone.devices.camera.id);
 });
 
-Deno.test("TempDevices and their servers print nothing", async () => {
+Deno.test("TempDevices and their servers do not print", async () => {
   const program = `
     import { reply } from ${JSON.stringify(import.meta.resolve("../../mod.ts"))};
     import { TempDevices } from ${JSON.stringify(import.meta.resolve("../../misc.ts"))};

@@ -1,4 +1,4 @@
-/** What ends when a peer is forgotten: sessions, handshakes, requests, connections and attempts to connect. */
+/** Forgetting a peer ends its sessions, handshakes, requests, connections and attempts to connect. */
 import { bodies, DeguError } from "@degu/degu/base";
 import { DeviceError, peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
@@ -241,7 +241,7 @@ Deno.test("a check that finds a peer forgotten ends everything of that peer at o
   assertEquals(sessions.map(({ signal }) => signal.aborted), [true, true]);
 });
 
-Deno.test("all peers are read again only where the file of one is gone, and nobody is trusted after the end", async () => {
+Deno.test("all peers are read again only if the file of one is missing, and no peer is trusted after the end", async () => {
   await using setup = await setUp();
   const { camera, viewer } = setup;
   const store = storeOf(camera.dir);

@@ -105,7 +105,7 @@ Deno.test("readAuthorityDer rejects a certificate with a length in non-minimal f
   assertEquals([...der.subarray(0, 2)], [0x30, 0x82]);
   const longer = Uint8Array.of(0x30, 0x83, 0, ...der.subarray(2));
   assertThrows(() => readAuthorityDer(longer), RangeError, "DER");
-  // What is signed, the algorithm in 12 bytes, and then the signature: 03, its length, 00, and itself.
+  // The signed part, the algorithm in 12 bytes, the signature: 03, its length, 00, its bytes.
   const at = 4 + 4 + (der[6]! << 8 | der[7]!) + 12;
   assertEquals([der[at], der[at + 1]], [0x03, der.length - at - 2]);
   const inner = [...der.subarray(4, at + 1), 0x81, ...der.subarray(at + 1)];
@@ -156,7 +156,7 @@ Deno.test("readAuthorityDer rejects a certificate of another version, with two a
   }
 });
 
-Deno.test("readAuthority accepts only the canonical text of an authority, and quotes nothing of another text", async () => {
+Deno.test("readAuthority accepts only the canonical text of an authority, and does not quote another text", async () => {
   const { pem, der } = makeAuthority();
   assertEquals(readAuthority(pem).raw, der);
   await using dir = await tempDir();

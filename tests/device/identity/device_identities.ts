@@ -12,7 +12,7 @@ export async function assertRefused(
   return await assertRejects(() => createDevicePki(dir, "camera-1"), Deno.errors[name], words);
 }
 
-/** The permissions of a program that may only use what is there. */
+/** The permissions of a program that may not write. */
 export function readOnly(dir: string): string[] {
   return [`--allow-read=${dir}`, "--allow-sys=uid"];
 }

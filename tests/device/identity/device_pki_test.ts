@@ -30,7 +30,7 @@ Deno.test("createDevicePki makes a certificate for both roles and its own author
   assertEquals(cert.checkPrivateKey(key), true);
 });
 
-Deno.test("createDevicePki loads an existing identity and changes nothing", async () => {
+Deno.test("createDevicePki loads an existing identity without a change", async () => {
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
   const before = await snapshot(dirname(device.caFile));
@@ -58,7 +58,7 @@ Deno.test("an identity is on the disk before createDevicePki resolves: its files
   assertEquals(synced, [".", ...files.map((file) => `./camera${file}`)]);
 });
 
-Deno.test("createDevicePki with create: false needs no leave to write, and writes nothing", async () => {
+Deno.test("createDevicePki with create: false needs no permission to write, and does not write", async () => {
   await using dir = await tempDir();
   const { caFile } = await createDevicePki(dir.path, "camera-1");
   const load = `
@@ -132,7 +132,7 @@ Deno.test("createDevicePki rejects a relative directory, an invalid name, and un
     [dir.path, "camera-1", false],
   ];
   for (const [index, values] of wrong.entries()) {
-    // What a program in JavaScript may do.
+    // A program in JavaScript may pass any values.
     const call = createDevicePki as unknown as (...values: unknown[]) => Promise<DevicePki>;
     const words = ["name: ", "name: ", "dir: "][index] ?? "";
     await assertRejects(() => call(...values), TypeError, words, Deno.inspect(values));
@@ -189,7 +189,7 @@ Deno.test("createDevicePki rejects files that don't belong together, without quo
   }
 });
 
-Deno.test("createDevicePki that can't finish leaves nothing, and says why", async () => {
+Deno.test("createDevicePki that fails leaves no files, and rejects with the reason", async () => {
   await using dir = await tempDir();
   using _full = patch(Deno, "rename", () => () => Promise.reject(new Error("the disk is full")));
   await assertRejects(() => createDevicePki(dir.path, "camera-1"), Error, "the disk is full");

@@ -33,7 +33,7 @@ Deno.test("a name of another type is a TypeError", () => {
   for (const name of [1, null, ["a"]]) assertThrows(() => check("name", name), TypeError, "name: ");
 });
 
-Deno.test("a name has 1 to 63 letters, digits, hyphens and underscores, and is no id; others are a RangeError", () => {
+Deno.test("a name has 1 to 63 letters, digits, hyphens and underscores, and is no id; other texts are a RangeError", () => {
   const id = deviceId(new Uint8Array(32));
   const valid = ["a", "0", "Cam_1-x", "a".repeat(63), id.slice(1), `${id}a`];
   for (const name of valid) checkDeviceName("name", name);

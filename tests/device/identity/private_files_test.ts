@@ -21,7 +21,7 @@ import {
 import { join } from "@degu/internal/internal/disk/paths.ts";
 import { assertRefused } from "./device_identities.ts";
 
-Deno.test("writePrivateFile makes a file of mode 0600, and overwrites none", async () => {
+Deno.test("writePrivateFile creates a file of mode 0600, and does not overwrite one", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "key");
   await writePrivateFile(path, "secret");
@@ -31,7 +31,7 @@ Deno.test("writePrivateFile makes a file of mode 0600, and overwrites none", asy
   assertEquals(await Deno.readTextFile(path), "secret");
 });
 
-Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays and nothing else is left", async () => {
+Deno.test("replacePrivateFile replaces a file; if it fails, the old file stays and the temporary one is removed", async () => {
   await using dir = await tempDir();
   const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
   await Deno.writeTextFile(path, "old", { mode: 0o644 });
@@ -49,7 +49,7 @@ Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays 
   assertEquals(await Deno.readTextFile(temporary), "somebody's");
 });
 
-Deno.test("an error of writing a private file names the file, of which nothing is left", async () => {
+Deno.test("an error of writing a private file names the file, which is removed", async () => {
   await using dir = await tempDir();
   const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
   const fail = () => Promise.reject(new Error("No space left on device"));
@@ -71,7 +71,7 @@ async function giftObstacle(): Promise<string | null> {
   return await Deno.chown(dir.path, ANOTHER_USER, null).then(() => null, String);
 }
 
-Deno.test("createDevicePki rejects directories that others can write and keys that they can use, and says what to do", async () => {
+Deno.test("createDevicePki rejects directories that other users can write and keys that they can use, with advice", async () => {
   const rows: [path: string, mode: number, accepted: boolean][] = [
     [".", 0o755, true],
     [".", 0o770, false],
@@ -151,7 +151,7 @@ testUnless(
   },
 );
 
-Deno.test("createDevicePki doesn't look at the directories above", async () => {
+Deno.test("createDevicePki doesn't check the directories above", async () => {
   await using dir = await tempDir();
   const above = join(dir.path, "above");
   await Deno.mkdir(above);
@@ -159,7 +159,7 @@ Deno.test("createDevicePki doesn't look at the directories above", async () => {
   await createDevicePki(join(above, "pki"), "camera-1");
 });
 
-Deno.test("createDevicePki makes nothing without permission to read its user id", async () => {
+Deno.test("createDevicePki creates no files without permission to read its user id", async () => {
   await using dir = await tempDir();
   const permissions = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
   const script = `
