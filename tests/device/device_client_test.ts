@@ -191,18 +191,18 @@ Deno.test("a proxy responds with 504 for a peer that does not answer in time, an
 Deno.test("the signals of a client and of a request abort a connection attempt", async () => {
   await using setup = await setUpClient();
   const mute = setup.mute();
-  const own = new AbortController();
+  const clientAbort = new AbortController();
   const addresses = [mute.address];
-  const client = await setup.viewer.client("camera", { addresses, signal: own.signal });
+  const client = await setup.viewer.client("camera", { addresses, signal: clientAbort.signal });
   const one = new AbortController();
-  const first = client.connect(undefined, { signal: one.signal }).catch((error) => error);
+  const connecting = client.connect(undefined, { signal: one.signal }).catch((error) => error);
   while (mute.conns.length === 0) await setup.viewer.peers();
   const reason = new Error("enough");
   one.abort(reason);
-  assertStrictEquals(await first, reason);
+  assertStrictEquals(await connecting, reason);
   const second = client.request("GET", "/").catch((error) => error);
   while (mute.conns.length === 1) await setup.viewer.peers();
-  own.abort(reason);
+  clientAbort.abort(reason);
   assertStrictEquals(await second, reason);
   assert(client.options.signal?.aborted);
 });
@@ -215,8 +215,8 @@ Deno.test("connectTimeout bounds connecting and the handshake, and timeout all o
   await assertRejects(() => client.connect(), DeviceError, "took over 0.2 s");
   assertEquals(client.timeout, 90);
   const hasty = { timeout: 0.2, connectTimeout: undefined };
-  const other = await viewer.client("camera", { addresses, ...hasty });
-  await assertRejects(() => other.connect(), DeviceError, "took over 0.2 s");
+  const hastyClient = await viewer.client("camera", { addresses, ...hasty });
+  await assertRejects(() => hastyClient.connect(), DeviceError, "took over 0.2 s");
   const patient = { addresses: [server.address], connectTimeout: 60 };
   await assertWorks(await viewer.client("camera", patient));
 });
@@ -252,7 +252,7 @@ Deno.test("a peer that refuses with an alert is reported to have forgotten this 
   assertMatch(error.message, /"rover" has probably forgotten this device/);
 });
 
-const sought: PeerTarget = { name: "camera", addresses: [["::1", 80, 0, 0]], isStored: true };
+const target: PeerTarget = { name: "camera", addresses: [["::1", 80, 0, 0]], isStored: true };
 
 Deno.test("the most informative error is thrown, with its class, all other errors and advice", () => {
   const refused = new Deno.errors.ConnectionRefused("refused");
@@ -264,12 +264,13 @@ Deno.test("the most informative error is thrown, with its class, all other error
   const denied = new Deno.errors.NotCapable("no --allow-net");
   const forbidden = new Deno.errors.PermissionDenied("no");
   const serves = /; "camera" doesn't serve at its stored address \[::1\]:80: start its/;
-  const silent = /; "camera" does not answer at its stored address \[::1\]:80: check that it runs/;
+  const silentMessage =
+    /; "camera" does not answer at its stored address \[::1\]:80: check that it runs/;
   const forgotten = /; "camera" has probably forgotten this device/;
   const rows: [errors: Error[], best: Error, hint: RegExp | null][] = [
     [[refused], refused, serves],
     [[timedOut, refused], refused, serves],
-    [[unreachable, timedOut], timedOut, silent],
+    [[unreachable, timedOut], timedOut, silentMessage],
     [[unreachable], unreachable, serves],
     [[refused, stranger, timedOut], stranger, null],
     [[stranger, expired], expired, null],
@@ -279,7 +280,7 @@ Deno.test("the most informative error is thrown, with its class, all other error
   ];
   for (const [errors, best, hint] of rows) {
     const cause = new AggregateError(errors);
-    const error = mostInformativeError(cause, sought);
+    const error = mostInformativeError(cause, target);
     const stays = best instanceof TlsError || best === denied || best === forbidden;
     assertStrictEquals(error.constructor, stays ? best.constructor : DeviceError);
     const { code } = (stays ? best : { code: "UNREACHABLE" }) as { code?: unknown };
@@ -290,12 +291,15 @@ Deno.test("the most informative error is thrown, with its class, all other error
     if (hint === null) assert(!/;.*(?:serve|forgotten)/.test(error.message), error.message);
     else assertMatch(error.message, hint);
   }
-  const { message } = mostInformativeError(new AggregateError(["text"]), sought);
+  const { message } = mostInformativeError(new AggregateError(["text"]), target);
   assertStringIncludes(message, 'text; "camera" doesn\'t serve at its stored address [::1]:80');
-  const given = { ...sought, addresses: [["a", 1], ["b", 2]], isStored: false } as const;
-  const other = mostInformativeError(new AggregateError([new Error("x"), new Error("y")]), given);
+  const givenTarget = { ...target, addresses: [["a", 1], ["b", 2]], isStored: false } as const;
+  const error = mostInformativeError(
+    new AggregateError([new Error("x"), new Error("y")]),
+    givenTarget,
+  );
   assertStringIncludes(
-    other.message,
+    error.message,
     "at the given addresses a:1, b:2: start its server, pass other",
   );
   assertStringIncludes(forgottenHint("rover"), '"rover"');

@@ -50,16 +50,16 @@ Deno.test("the first address that answers wins; the next is tried when one fails
 });
 
 Deno.test("the losers are aborted, and what they connect later is closed", async () => {
-  const late = Promise.withResolvers<void>();
+  const lateConnection = Promise.withResolvers<void>();
   const reasons: unknown[] = [];
   const { winner, closed } = race((port, signal) => {
     if (port === 2) return;
     signal.addEventListener("abort", () => reasons.push(signal.reason.name));
-    return late.promise;
+    return lateConnection.promise;
   }, 2);
   assertEquals([await winner, reasons, closed], [2, ["AbortError"], []]);
-  late.resolve();
-  await late.promise;
+  lateConnection.resolve();
+  await lateConnection.promise;
   await new Promise((resolve) => setTimeout(resolve));
   assertEquals(closed, [1]);
 });

@@ -55,10 +55,10 @@ Deno.test("a peer is accepted, and peerOf returns it", async () => {
 });
 
 Deno.test("a stranger is refused, and so is the device itself, and a peer that onConnect refuses", async () => {
-  const asked: Session[] = [];
+  const sessions: Session[] = [];
   let letIn = true;
   await using setup = await setUp({
-    onConnect: (session) => asked.push(session) > 0 && letIn,
+    onConnect: (session) => sessions.push(session) > 0 && letIn,
     handle: tellName as never,
   });
   const { devices, camera } = setup;
@@ -67,7 +67,7 @@ Deno.test("a stranger is refused, and so is the device itself, and a peer that o
   assertEquals(await setup.ask(stranger), REFUSED);
   const { cert, key } = await identityOf(camera.dir);
   assertEquals(await answerOf(await clientWith(camera, setup.server.address, cert, key)), REFUSED);
-  assertEquals(asked, []);
+  assertEquals(sessions, []);
   assertEquals(await setup.ask(), "viewer");
   assertEquals(setup.logger.at("warn"), []);
   letIn = false;
@@ -90,9 +90,9 @@ Deno.test("a server without peers refuses every client until there is a peer; a 
 });
 
 Deno.test("malicious paired peer: a certificate below an intermediate authority of its own is refused", async () => {
-  const asked: Session[] = [];
+  const sessions: Session[] = [];
   await using setup = await setUp((_request, session) => {
-    asked.push(session);
+    sessions.push(session);
     return [200, "OK", { name: peerOf(session).name }, null];
   });
   const { camera, server, logger } = setup;
@@ -102,14 +102,14 @@ Deno.test("malicious paired peer: a certificate below an intermediate authority 
   const below = makeLeaf(between);
   const chain = below.pem + between.pem;
   const client = await clientWith(camera, server.address, chain, below.keyPem);
-  assertEquals([await answerOf(client), asked], [REFUSED, []]);
+  assertEquals([await answerOf(client), sessions], [REFUSED, []]);
   assertMatch(
     logger.at("info").join("\n"),
     /no peer.s authority has signed its certificate directly/,
   );
   const direct = makeLeaf(root);
-  const other = await clientWith(camera, server.address, direct.pem, direct.keyPem);
-  assertEquals(await answerOf(other), "mallory");
+  const directClient = await clientWith(camera, server.address, direct.pem, direct.keyPem);
+  assertEquals(await answerOf(directClient), "mallory");
 });
 
 Deno.test("serve validates its arguments, and logs to the device's logger", async () => {
@@ -196,9 +196,12 @@ Deno.test("a server whose address is in use, or whose device is closed before it
     await record(camera, viewer);
   }
   assertEquals(followed, 1);
-  const late = camera.serve(LOOPBACK, tellName).then((server) => server.serveForever(), () => {});
+  const serving = camera.serve(LOOPBACK, tellName).then(
+    (server) => server.serveForever(),
+    () => {},
+  );
   await camera.close();
-  await late;
+  await serving;
   assertEquals([await camera.serving(), rejections.reasons], [[], []]);
 });
 

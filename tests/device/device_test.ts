@@ -54,7 +54,7 @@ Deno.test("Device.open rejects arguments of a wrong type, and unknown options", 
     () => open(dir.path, { name: "camera", logger: {} }),
     () => open(dir.path, { name: "camera", logger: null }),
   ];
-  for (const each of wrong) await assertRejects(each, TypeError);
+  for (const call of wrong) await assertRejects(call, TypeError);
   const paths = { camera: '"camera"', [`${dir.path}/a\0b`]: '\\x00b"' };
   for (const [path, shown] of Object.entries(paths)) {
     const error = await assertRejects(() => open(path, { name: "camera" }), RangeError, shown);
@@ -66,17 +66,17 @@ Deno.test("Device.open rejects arguments of a wrong type, and unknown options", 
 
 Deno.test("simultaneous opens of one directory create one device", async () => {
   await using dir = await tempDir();
-  const opened = await Promise.all(
+  const devices = await Promise.all(
     Array.from({ length: 4 }, () => Device.open(dir.path, { name: "camera" })),
   );
-  const ids = new Set(opened.map(({ id }) => id));
-  for (const device of opened) await device[Symbol.asyncDispose]();
+  const ids = new Set(devices.map(({ id }) => id));
+  for (const device of devices) await device[Symbol.asyncDispose]();
   assertEquals(ids.size, 1);
   const names = await Promise.allSettled(
     ["a", "b"].map((name) => Device.open(join(dir.path, "other"), { name })),
   );
-  for (const each of names) {
-    if (each.status === "fulfilled") await each.value[Symbol.asyncDispose]();
+  for (const outcome of names) {
+    if (outcome.status === "fulfilled") await outcome.value[Symbol.asyncDispose]();
   }
   assertEquals(names.map(({ status }) => status).toSorted(), ["fulfilled", "rejected"]);
 });
@@ -127,8 +127,8 @@ Deno.test("a FIFO in the directory of a device does not block it", async () => {
   const name = join(devices.path("viewer"), "device.json");
   await Deno.remove(name);
   await makeFifo(name);
-  const opened = assertRejects(() => Device.open(devices.path("viewer")), Deno.errors.InvalidData);
-  await within(opened, "the device is refused");
+  const opening = assertRejects(() => Device.open(devices.path("viewer")), Deno.errors.InvalidData);
+  await within(opening, "the device is refused");
 });
 
 // Its directory: its modes, its name, the addresses of its servers, and changes by several processes.
@@ -233,7 +233,7 @@ Deno.test("Device.open rejects a directory of another version, names both versio
   };
   for (const version of [0, 2, 17, -1]) {
     await Deno.writeTextFile(join(dir, "device.json"), `{"version":${version},"more":[]}`);
-    const before = await state();
+    const stateBefore = await state();
     for (const create of [true, false]) {
       const error = await assertRejects(
         () => Device.open(dir, { name: "camera", create }),
@@ -245,7 +245,7 @@ Deno.test("Device.open rejects a directory of another version, names both versio
           "use the version of Degu that has written it",
       );
     }
-    assertEquals(await state(), before);
+    assertEquals(await state(), stateBefore);
   }
 });
 
@@ -314,11 +314,11 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   const serving = server.serveForever();
   assertEquals(await camera.serving(), [server.address]);
   // A killed process has left this record, which no process locks.
-  const left = join(camera.dir, "serving", "0123456789abcdef");
-  await Deno.writeTextFile(left, "127.0.0.1:9");
+  const deadRecord = join(camera.dir, "serving", "0123456789abcdef");
+  await Deno.writeTextFile(deadRecord, "127.0.0.1:9");
   {
     // Another process looks at it at this moment.
-    using other = await Deno.open(left);
+    using other = await Deno.open(deadRecord);
     await other.lock(false);
     assertEquals(await camera.serving(), [server.address]);
   }

@@ -133,12 +133,12 @@ const PAIRING: Record<
     }, /no device invites at these addresses: check that/],
     ["it takes too long", async ({ camera, viewer }) => {
       // The inviter has the secret, and doesn't respond.
-      const asked = Promise.withResolvers<null>();
-      await using inviter = await startInviter(camera, () => (asked.resolve(null), null));
+      const requested = Promise.withResolvers<null>();
+      await using inviter = await startInviter(camera, () => (requested.resolve(null), null));
       using limit = heldLimit();
       const joining = viewer.join(inviter.line);
       joining.catch(() => {});
-      await within(asked.promise, "it is asked");
+      await within(requested.promise, "it is asked");
       limit.end();
       await joining;
     }, /^joining the device \w{52} took over 60 s: check the network, and try again/],
@@ -160,26 +160,26 @@ const PAIRING: Record<
       await viewer.join(inviter.line);
     }, /^the last answer of hall \(\w{52}\) did not arrive: .*join again with a new invitation/],
     ["the time is over then", async ({ camera, viewer }) => {
-      const asked = Promise.withResolvers<void>();
+      const requested = Promise.withResolvers<void>();
       await using inviter = await startInviter(camera, (_request, _socket, count) => {
-        if (count > 0) asked.resolve();
+        if (count > 0) requested.resolve();
         return count === 0 ? answerOf(RIGHT) : null;
       });
       using limit = heldLimit();
       const joining = viewer.join(inviter.line);
       joining.catch(() => {});
-      await within(asked.promise, "it is asked");
+      await within(requested.promise, "it is asked");
       limit.end();
       await joining;
     }, /did not arrive: .*join again with a new invitation/],
   ],
   NOT_CONFIRMED: [
     [
-      "a no here",
+      "a no at this device",
       ({ viewer, invitation }) => viewer.joinByNumber(invitation, () => false),
       /^not confirmed here; if the two numbers differ, .*: use the line/,
     ],
-    ["a no there", async ({ viewer, invitation, inviter }) => {
+    ["a no at the other device", async ({ viewer, invitation, inviter }) => {
       const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
       joining.catch(() => {});
       (await inviter.asked()).answer(false);
@@ -231,8 +231,8 @@ const REASONS: Readonly<Record<string, readonly PairingReason[]>> = {
   "nobody answers at the address of a line": ["line unusable"],
   "nobody answers at an address": ["no invitation"],
   "a name that can't be looked up": ["no invitation"],
-  "a no here": ["local"],
-  "a no there": ["remote"],
+  "a no at this device": ["local"],
+  "a no at the other device": ["remote"],
   "nobody says anything": ["timed out", "remote"],
   "another one is asked about": ["busy"],
 };
@@ -267,13 +267,19 @@ Deno.test("a missing permission is no PairingError, and the message names the pe
   const { viewer, invitation } = setup;
   const { addresses } = invitation;
   const env = { GIVEN: JSON.stringify({ dir: viewer.dir, addresses }) };
-  const all = ["--no-check", "--allow-env", "--allow-sys=uid", "--allow-read", "--allow-write"];
+  const baseFlags = [
+    "--no-check",
+    "--allow-env",
+    "--allow-sys=uid",
+    "--allow-read",
+    "--allow-write",
+  ];
   const plain = `--allow-net=127.0.0.1:${addresses[0]![1]}`;
-  for (const flags of [all, [...all, plain]]) {
+  for (const flags of [baseFlags, [...baseFlags, plain]]) {
     const [name, message] = JSON.parse(await runScript(JOIN, flags, env));
     assertEquals(name, "NotCapable");
     assertMatch(message, /^Requires net access to "127.0.0.1:\d+"/);
-    assertEquals(message.includes(`:${addresses[0]![1]}"`), flags === all);
+    assertEquals(message.includes(`:${addresses[0]![1]}"`), flags === baseFlags);
   }
   assertEquals(await viewer.written(), []);
 });

@@ -25,8 +25,8 @@ async function setUp() {
   const addresses = async () => (await viewer!.peer("camera"))!.addresses.map(([, port]) => port);
   return {
     ...{ viewer: viewer!, peer, dead, addresses, logger },
-    here: await serve(camera),
-    elsewhere: await serve(other),
+    cameraAddress: await serve(camera),
+    otherAddress: await serve(other),
     /** Asks the camera, which is looked for with this result. */
     ask: async (found: readonly Address[], options: DeviceClientOptions = {}) => {
       let searches = 0;
@@ -42,9 +42,9 @@ async function setUp() {
 
 Deno.test("a peer that has moved is found, and its new address is stored, so that there is no second search", async () => {
   await using test = await setUp();
-  const { here, dead } = test;
-  assertEquals(await test.ask([here]), [200, 1]);
-  assertEquals(await test.addresses(), [dead[1], here[1]]);
+  const { cameraAddress, dead } = test;
+  assertEquals(await test.ask([cameraAddress]), [200, 1]);
+  assertEquals(await test.addresses(), [dead[1], cameraAddress[1]]);
   assertEquals(await test.ask([]), [200, 0]);
   // Of a peer that is renamed they are kept.
   await test.viewer.rename("camera", "garden");
@@ -53,34 +53,34 @@ Deno.test("a peer that has moved is found, and its new address is stored, so tha
 
 Deno.test("another device at a found address is ignored: neither its answer nor its address is kept", async () => {
   await using test = await setUp();
-  const { here, elsewhere, dead } = test;
-  const error = await assertRejects(() => test.ask([elsewhere]), DeviceError);
+  const { cameraAddress, otherAddress, dead } = test;
+  const error = await assertRejects(() => test.ask([otherAddress]), DeviceError);
   assertEquals(error.code, "UNREACHABLE");
-  assert(!error.message.includes(`${elsewhere[1]}`), error.message);
+  assert(!error.message.includes(`${otherAddress[1]}`), error.message);
   assertEquals(await test.addresses(), [dead[1]]);
-  assertEquals(await test.ask([elsewhere, here]), [200, 1]);
-  assertEquals(await test.addresses(), [dead[1], here[1]]);
+  assertEquals(await test.ask([otherAddress, cameraAddress]), [200, 1]);
+  assertEquals(await test.addresses(), [dead[1], cameraAddress[1]]);
 });
 
 Deno.test("the newest four found addresses are kept, beside all addresses of the pairing", async () => {
   await using test = await setUp();
   const store = storeOf(test.viewer.dir);
-  const found = Array.from({ length: 7 }, (_, i): Address => ["192.0.2.1", 1 + i]);
-  for (const address of found) await store.addFound(test.peer.id, address);
-  await store.addFound(test.peer.id, found[5]!);
+  const addresses = Array.from({ length: 7 }, (_, i): Address => ["192.0.2.1", 1 + i]);
+  for (const address of addresses) await store.addFound(test.peer.id, address);
+  await store.addFound(test.peer.id, addresses[5]!);
   assertEquals((await store.read(test.peer.id))!.addresses.map(([, port]) => port), [
     test.dead[1],
     ...[7, 6, 5, 4],
   ]);
   const authority = { id: test.peer.id, ca: test.peer.ca };
-  const six = found.slice(0, 6);
+  const six = addresses.slice(0, 6);
   const pairing = { receivedName: "camera", addresses: six };
   await store.record({
     ...pairing,
     authority: authority as Parameters<typeof store.record>[0]["authority"],
   });
-  await store.addFound(test.peer.id, found[6]!);
-  assertEquals((await store.read(test.peer.id))!.addresses, [...six, found[6]!]);
+  await store.addFound(test.peer.id, addresses[6]!);
+  assertEquals((await store.read(test.peer.id))!.addresses, [...six, addresses[6]!]);
 });
 
 Deno.test("a search that fails has no result, and the log has the reason", async () => {
@@ -108,7 +108,7 @@ Deno.test("a search that fails has no result, and the log has the reason", async
 Deno.test("the signal of a search is aborted when the peer has answered, or when connecting is", async () => {
   await using test = await setUp();
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const silent: Address = ["127.0.0.1", listener.addr.port];
+  const silentAddress: Address = ["127.0.0.1", listener.addr.port];
   const begun = Promise.withResolvers<AbortSignal>();
   const find = (signal: AbortSignal) => {
     begun.resolve(signal);
@@ -117,34 +117,34 @@ Deno.test("the signal of a search is aborted when the peer has answered, or when
     });
   };
   const aborting = new AbortController();
-  const options = { addresses: [silent], find, findAfter: 0, signal: aborting.signal };
-  const asked = assertRejects(() => test.ask([], options), Error, "enough");
+  const options = { addresses: [silentAddress], find, findAfter: 0, signal: aborting.signal };
+  const request = assertRejects(() => test.ask([], options), Error, "enough");
   const signal = await begun.promise;
   assertEquals(signal.aborted, false);
   aborting.abort(new Error("enough"));
-  await asked;
+  await request;
   assertEquals(signal.aborted, true);
   listener.close();
   assertEquals(test.logger.at("warn"), []);
 
-  const later = Promise.withResolvers<AbortSignal>();
-  const found = (signal: AbortSignal) => {
-    later.resolve(signal);
-    return Promise.resolve([test.here]);
+  const secondSearch = Promise.withResolvers<AbortSignal>();
+  const findCamera = (signal: AbortSignal) => {
+    secondSearch.resolve(signal);
+    return Promise.resolve([test.cameraAddress]);
   };
-  assertEquals(await test.ask([], { find: found }), [200, 0]);
-  assertEquals((await later.promise).aborted, true);
+  assertEquals(await test.ask([], { find: findCamera }), [200, 0]);
+  assertEquals((await secondSearch.promise).aborted, true);
 });
 
 Deno.test("a peer is not looked for while it answers at a stored address", async () => {
   await using test = await setUp();
-  assertEquals(await test.ask([test.elsewhere], { addresses: [test.here] }), [200, 0]);
+  assertEquals(await test.ask([test.otherAddress], { addresses: [test.cameraAddress] }), [200, 0]);
 });
 
 Deno.test("find and findAfter are checked", async () => {
   await using test = await setUp();
   const wrong: [typeof TypeError | typeof RangeError, string, unknown][] = [
-    [TypeError, "find: must be a function; got Array", { find: [test.here] }],
+    [TypeError, "find: must be a function; got Array", { find: [test.cameraAddress] }],
     [TypeError, "findAfter: must be a number; got string", { findAfter: "1" }],
     [RangeError, "findAfter: must be a number from 0 to 60; got -1", { findAfter: -1 }],
     [RangeError, "findAfter: must be a number from 0 to 60; got 61", { findAfter: 61 }],

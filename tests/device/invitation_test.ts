@@ -54,8 +54,8 @@ Deno.test("both ends log the name and the id of the other, and the secret is now
     }
   }
   // A printed or stored invitation doesn't contain its line.
-  const shown = Deno.inspect(invitation, { depth: 9 }) + JSON.stringify(invitation);
-  assert(!shown.includes(invitation.line.slice(0, 12)), shown);
+  const text = Deno.inspect(invitation, { depth: 9 }) + JSON.stringify(invitation);
+  assert(!text.includes(invitation.line.slice(0, 12)), text);
 });
 
 async function filesUnder(dir: string): Promise<string[]> {
@@ -135,8 +135,8 @@ Deno.test("the port is free when the pairing has resolved, and after close", asy
   await assertRejects(() => other.paired, ConnectionClosedError, "the invitation was closed");
   // Their device keeps neither, and so doesn't close them again.
   let closed = 0;
-  for (const each of [invitation, other]) {
-    each[Symbol.asyncDispose] = () => Promise.resolve(void closed++);
+  for (const counted of [invitation, other]) {
+    counted[Symbol.asyncDispose] = () => Promise.resolve(void closed++);
   }
   await camera.device[Symbol.asyncDispose]();
   assertEquals(closed, 0);
@@ -178,13 +178,13 @@ Deno.test("a signal ends an invitation before, while and after it opens, and has
   await Promise.all([viewer.join(used.line), used.paired]);
   const opening = camera.invite({ listen: QUIET, signal });
   stop.abort(reason);
-  const found = await Promise.allSettled([opening, open.paired]);
-  assertEquals(found.map((each) => each.status === "rejected" && each.reason), [reason, reason]);
+  const outcomes = await Promise.allSettled([opening, open.paired]);
+  assertEquals(outcomes.map((each) => each.status === "rejected" && each.reason), [reason, reason]);
   assertEquals((await used.paired).name, "viewer");
   const [hostname, port] = addressOf(open);
   (await listenAgain(() => Deno.listen({ hostname, port }))).close();
-  const late = await camera.invite({ listen: QUIET, signal }).catch((error) => error);
-  assertEquals(late, reason);
+  const lateError = await camera.invite({ listen: QUIET, signal }).catch((error) => error);
+  assertEquals(lateError, reason);
   // deno-lint-ignore no-explicit-any
   await assertRejects(() => camera.invite({ signal: {} as any }), TypeError, "signal");
 });
@@ -211,12 +211,12 @@ Deno.test("a pairing that is not awaited is no unhandled rejection", async () =>
 Deno.test("pairing the same device again renews its entry and keeps its name", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  const first = await pair(camera, viewer, { peerName: "screen" }, { serving: [["::1", 1]] });
-  assertEquals(first.atInviter.name, "screen");
+  const firstPeers = await pair(camera, viewer, { peerName: "screen" }, { serving: [["::1", 1]] });
+  assertEquals(firstPeers.atInviter.name, "screen");
   const again = await pair(camera, viewer, {}, { serving: [["::1", 2]] });
   assertEquals(again.atInviter.name, "screen");
   assertEquals(again.atInviter.addresses, [["::1", 2]]);
-  assert(again.atInviter.pairedAt > first.atInviter.pairedAt);
+  assert(again.atInviter.pairedAt > firstPeers.atInviter.pairedAt);
   const renamed = await pair(camera, viewer, { peerName: "tv" }, { peerName: "eye" });
   assertEquals([renamed.atInviter.name, renamed.atJoiner.name], ["tv", "eye"]);
   // A name that the joined device has already is its own.
@@ -276,8 +276,8 @@ Deno.test("without listen one address of this machine is enough; without any the
   const { permissions } = Deno;
   const { requestSync } = permissions;
   const invite = async (hosts: string[], given?: HostAddress[]) => {
-    const found = hosts.map((address) => ({ name: address, family: "IPv4", address }));
-    using _found = patch(Deno, "networkInterfaces", () => () => found as never);
+    const interfaces = hosts.map((address) => ({ name: address, family: "IPv4", address }));
+    using _found = patch(Deno, "networkInterfaces", () => () => interfaces as never);
     try {
       await using invitation = await camera.invite({ listen: given });
       return addressOf(invitation)[0];

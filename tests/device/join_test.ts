@@ -167,26 +167,29 @@ Deno.test("an unreachable device and one that refuses this device cause differen
   const unreachable = Object.assign(new Error("no route"), { code: "EHOSTUNREACH" });
   // A link-local address, tried at an interface without such addresses.
   const invalid = Object.assign(new Error("invalid argument"), { code: "EINVAL" });
-  const silent = [new TimedOut("late"), new NetworkUnreachable("none"), unreachable, invalid];
+  const silentErrors = [new TimedOut("late"), new NetworkUnreachable("none"), unreachable, invalid];
   const refused = new ConnectionRefused("no");
   const denied = new NotCapable("Requires net access");
   const rows: [errors: Error[], code: PairingErrorCode | null, words: RegExp][] = [
-    [silent, "UNREACHABLE", /^the device [a-z2-7]{52} can't be reached/],
+    [silentErrors, "UNREACHABLE", /^the device [a-z2-7]{52} can't be reached/],
     [[], "UNREACHABLE", /^the device [a-z2-7]{52} can't be reached/],
-    [[...silent, refused], "NOT_OPEN", /^this line is not open/],
+    [[...silentErrors, refused], "NOT_OPEN", /^this line is not open/],
     [[refused], "NOT_OPEN", /^this line is not open/],
-    [[...silent, denied], null, /^Requires net access/],
+    [[...silentErrors, denied], null, /^Requires net access/],
   ];
   using _interfaces = patch(Deno, "networkInterfaces", () => () => []);
   for (const [errors, code, words] of rows) {
     const addresses = errors.map((_, i) => ["127.0.0.1", 1, i + 1] as const);
     // Without an interface the joiner has no address to try.
-    const all = errors.length === 0 ? [["fe80::1", 1, 1] as const] : addresses;
+    const lineAddresses = errors.length === 0 ? [["fe80::1", 1, 1] as const] : addresses;
     using _connect = patch(Deno, "connect", () =>
       ((options: Deno.ConnectOptions) => {
         return Promise.reject(errors[options.port - 1]);
       }) as never);
-    const error = await assertRejects(() => viewer.join(lineWith(invitation.line, all)), Error);
+    const error = await assertRejects(
+      () => viewer.join(lineWith(invitation.line, lineAddresses)),
+      Error,
+    );
     assertMatch(error.message, words);
     if (code === null) {
       assertEquals(error, denied);
@@ -315,8 +318,8 @@ Deno.test("a missing permission to list the interfaces is reported, unless joini
     throw new Deno.errors.NotCapable("Requires sys access");
   });
   const both = lineWith(invitation.line, [["fe80::1", 80], addressOf(invitation)]);
-  for (const each of [line, both]) {
-    await assertRejects(() => viewer.join(each), Deno.errors.NotCapable);
+  for (const invitedLine of [line, both]) {
+    await assertRejects(() => viewer.join(invitedLine), Deno.errors.NotCapable);
   }
   const reason = new Error("enough");
   const joining = viewer.join(line, { signal: AbortSignal.abort(reason) });
@@ -366,8 +369,8 @@ Deno.test("the joiner sends messages only to a server with degu-pair/2 and a cer
   ];
   for (const [options, isTold] of rows) {
     await using inviter = await startInviter(camera, () => answerOf("", "403 Forbidden"), options);
-    const wanted = isTold ? "has refused" : "not open any more";
-    const error = await assertRejects(() => viewer.join(inviter.line), PairingError, wanted);
+    const message = isTold ? "has refused" : "not open any more";
+    const error = await assertRejects(() => viewer.join(inviter.line), PairingError, message);
     // Without a name.
     if (isTold) assertMatch(error.message, /^the device [a-z2-7]{52} has refused/);
     assertEquals(inviter.requests.length, isTold ? 1 : 0);

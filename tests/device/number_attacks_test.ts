@@ -82,9 +82,9 @@ Deno.test("a stranger in the middle with 1,000 sessions at once has one try, and
     const answered = fates.filter((number) => number !== null);
     assertEquals(answered.length, round <= 5 ? 1 : 0, `round ${round}`);
     if (round > 5) break;
-    const asked = await inviter.asked();
-    assertEquals([asked.number, asked.id], [answered[0], stranger.id]);
-    asked.answer(false);
+    const question = await inviter.asked();
+    assertEquals([question.number, question.id], [answered[0], stranger.id]);
+    question.answer(false);
     await camera.logger.waitFor("info", "not paired by a number", round);
     if (round < 5) assertEquals(isExhausted, false);
   }
@@ -248,9 +248,9 @@ Deno.test("a random value that is not committed, is sent twice, or is sent over 
   ];
   for (const [index, body] of wrong.entries()) {
     using joiner = await RawJoiner.commit(invitation, viewer);
-    const before = joiner.stranger.received;
+    const receivedBefore = joiner.stranger.received;
     joiner.stranger.post("/random", body);
-    assertEquals(await joiner.stranger.end(), before);
+    assertEquals(await joiner.stranger.end(), receivedBefore);
     await camera.logger.waitFor("info", "not paired by a number", index + 2);
   }
   assertEquals(inviter.questions.length, 1);
@@ -320,9 +320,9 @@ Deno.test("what a stranger sends to the plain port, and isn't right, closes its 
     viewer,
     (each) => JSON.stringify(each).padEnd(16_384),
   );
-  const before = joiner.stranger.received;
+  const receivedBefore = joiner.stranger.received;
   joiner.stranger.post("/commitment", fields);
-  assertEquals(await joiner.stranger.end(), before);
+  assertEquals(await joiner.stranger.end(), receivedBefore);
   // The one try is used up.
   for (let tries = 1; tries < 5; tries++) {
     await camera.logger.waitFor("info", "not paired by a number", tries);
@@ -349,18 +349,18 @@ Deno.test("strangers at the plain port have two seconds, and the oldest of 64 gi
     await stranger.text(200);
     await stranger.end();
     assertEquals(timeouts.started.filter((each) => each === 2000).length, 4);
-    const late = camera.logger.at("debug").filter((line) => line.includes("took too long"));
-    assertEquals(late.length, 4);
+    const timeoutLines = camera.logger.at("debug").filter((line) => line.includes("took too long"));
+    assertEquals(timeoutLines.length, 4);
   }
   using strangers = new DisposableStack();
-  const opened: Stranger[] = [];
+  const connections: Stranger[] = [];
   using _timeouts = fastTimeouts((milliseconds) => milliseconds === 2000, 1 / 100);
   for (let i = 0; i < 65; i++) {
-    opened.push(strangers.use(await Stranger.plain(plainOf(invitation))));
+    connections.push(strangers.use(await Stranger.plain(plainOf(invitation))));
   }
-  await opened[0]!.end();
+  await connections[0]!.end();
   assertEquals(camera.logger.at("debug").filter((line) => line.includes("newer")).length, 1);
-  assert(opened.slice(1).every(({ socket }) => !socket.destroyed));
+  assert(connections.slice(1).every(({ socket }) => !socket.destroyed));
   // A joiner commits at once.
   await assertNumberIsGood(invitation, inviter, viewer);
 });
@@ -397,9 +397,9 @@ Deno.test("only the certificate of the device of the question confirms, over a s
   for (const body of [{ more: 1 }, "[]", "null", "", "{"]) {
     await assertRefused(joiner, viewer, body);
   }
-  using elsewhere = await Stranger.connect(joiner.address, viewer);
-  elsewhere.post("/", {});
-  assertEquals(await elsewhere.end(), "");
+  using wrongUri = await Stranger.connect(joiner.address, viewer);
+  wrongUri.post("/", {});
+  assertEquals(await wrongUri.end(), "");
   // A joiner by the line still needs no certificate, but can't confirm.
   using stranger = await Stranger.connect(addressOf(invitation), other);
   stranger.post("/value", { value: base64url(new Uint8Array(16)) });
@@ -450,15 +450,21 @@ opensslTest("a resumed session has a certificate only if that was verified", asy
   const device = { ...viewer, authority: { ...viewer.authority, raw: authority.der } };
   await Deno.writeTextFile(pki.path("cert.pem"), leaf.pem);
   await Deno.writeTextFile(pki.path("key.pem"), leaf.keyPem);
-  const own = ["-cert", pki.path("cert.pem"), "-key", pki.path("key.pem")];
+  const certificateArgs = ["-cert", pki.path("cert.pem"), "-key", pki.path("key.pem")];
   for (const version of ["-tls1_2", "-tls1_3"]) {
     // Without a question the session has no certificate.
     const ticket = pki.path("without.ticket");
-    await confirmWithOpenssl(invitation, version, ...own, "-sess_out", ticket);
+    await confirmWithOpenssl(invitation, version, ...certificateArgs, "-sess_out", ticket);
     using joiner = await RawJoiner.commit(invitation, device);
     await joiner.reveal();
     const { signal } = await inviter.asked();
-    const resumed = await confirmWithOpenssl(invitation, version, ...own, "-sess_in", ticket);
+    const resumed = await confirmWithOpenssl(
+      invitation,
+      version,
+      ...certificateArgs,
+      "-sess_in",
+      ticket,
+    );
     assertMatch(resumed, /\nReused, TLSv1/, version);
     assert(!resumed.includes("HTTP/1.1"), version);
     assertEquals(signal.aborted, false);
@@ -471,7 +477,7 @@ opensslTest("a resumed session has a certificate only if that was verified", asy
     using joiner = await RawJoiner.commit(invitation, other);
     await joiner.reveal();
     const { signal } = await inviter.asked();
-    await confirmWithOpenssl(invitation, "-tls1_3", ...own, "-sess_out", unverified);
+    await confirmWithOpenssl(invitation, "-tls1_3", ...certificateArgs, "-sess_out", unverified);
     joiner.stranger.socket.end();
     await abortOf(signal);
   }
@@ -483,7 +489,10 @@ opensslTest("a resumed session has a certificate only if that was verified", asy
   assert(!resumed.includes("HTTP/1.1"));
   assertEquals(await camera.written(), []);
   answer(true);
-  assertMatch(await confirmWithOpenssl(invitation, "-tls1_3", ...own), /HTTP\/1.1 200 OK/);
+  assertMatch(
+    await confirmWithOpenssl(invitation, "-tls1_3", ...certificateArgs),
+    /HTTP\/1.1 200 OK/,
+  );
   assertEquals((await within(invitation.paired, "it is paired")).name, "viewer");
 });
 
@@ -498,14 +507,14 @@ opensslTest(
     const { cert, key } = viewer.identity;
     const jwkOf = (pem: string) => createPrivateKey(pem).export({ format: "jwk" });
     const bytes = (text: unknown) => Uint8Array.fromBase64(String(text), { alphabet: "base64url" });
-    const own = jwkOf(key);
+    const jwk = jwkOf(key);
     // A key (RFC 5915) with the public half of the device's own, and the private half of another one.
     const der = Uint8Array.from([
       ...Uint8Array.fromHex("30770201010420"),
       ...bytes(jwkOf(makeAuthority().keyPem)["d"]),
       ...Uint8Array.fromHex("a00a06082a8648ce3d030107a14403420004"),
-      ...bytes(own["x"]),
-      ...bytes(own["y"]),
+      ...bytes(jwk["x"]),
+      ...bytes(jwk["y"]),
     ]);
     const lines = der.toBase64().replaceAll(/(.{64})/g, "$1\n");
     const mixed = `-----BEGIN EC PRIVATE KEY-----\n${lines}\n-----END EC PRIVATE KEY-----\n`;
@@ -522,10 +531,10 @@ opensslTest(
         pki.path(name),
       );
     for (const version of ["-tls1_2", "-tls1_3"]) {
-      const said = await ask(version, "mixed.pem");
+      const output = await ask(version, "mixed.pem");
       // The handshake has begun, so the key was loaded.
-      assertMatch(said, /CONNECTED/);
-      assert(!said.includes("HTTP/1.1"), version);
+      assertMatch(output, /CONNECTED/);
+      assert(!output.includes("HTTP/1.1"), version);
     }
     assertEquals(await camera.written(), []);
     assertMatch(await ask("-tls1_3", "key.pem"), /HTTP\/1.1 200 OK/);
@@ -556,12 +565,12 @@ Deno.test("while a right secret is being answered no number is confirmed: an inv
   const options = { listen: LOOPBACK, confirm: () => true };
   await using invitation = await camera.device.invite(options);
   using thief = await Stranger.connect(addressOf(invitation));
-  const asked = Promise.withResolvers<void>();
+  const beingChecked = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
   // The answer needs to know where this device serves, which may take long.
   const slow = patch(Deno, "readDir", (readDir) => (path) => {
     slow[Symbol.dispose]();
-    asked.resolve();
+    beingChecked.resolve();
     return (async function* () {
       await gate.promise;
       yield* readDir(path);
@@ -569,7 +578,7 @@ Deno.test("while a right secret is being answered no number is confirmed: an inv
   });
   using _slow = slow;
   thief.post("/secret", introductionOf(invitation.line, other));
-  await within(asked.promise, "the secret is right");
+  await within(beingChecked.promise, "the secret is right");
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
   using secure = await joiner.confirm();

@@ -58,8 +58,8 @@ async function assertLineIsGood(
 }
 
 Deno.test("two devices pair by a number, in either order of the confirmations", async (t) => {
-  for (const first of ["inviter", "joiner"] as const) {
-    await t.step(`the ${first} first`, async () => {
+  for (const firstConfirmer of ["inviter", "joiner"] as const) {
+    await t.step(`the ${firstConfirmer} first`, async () => {
       await using setup = await openAsking(["viewer"], { serving: [["127.0.0.1", 7443]] });
       const { camera, viewer, invitation, inviter } = setup;
       const joiner = person();
@@ -72,11 +72,11 @@ Deno.test("two devices pair by a number, in either order of the confirmations", 
       assertEquals(questions.inviter.number, questions.joiner.number);
       assertEquals([questions.inviter.name, questions.inviter.id], ["viewer", viewer.id]);
       assertEquals([questions.joiner.name, questions.joiner.id], ["camera", camera.id]);
-      questions[first].answer(true);
+      questions[firstConfirmer].answer(true);
       // No peer is stored before both have confirmed.
       await turnOfEventLoop();
       assertEquals([await camera.written(), await viewer.written()], [[], []]);
-      questions[first === "inviter" ? "joiner" : "inviter"].answer(true);
+      questions[firstConfirmer === "inviter" ? "joiner" : "inviter"].answer(true);
       const both = Promise.all([joining, invitation.paired]);
       const [atJoiner, atInviter] = await within(both, "the two are paired");
       assertEquals([atJoiner.name, atInviter.name], ["hall", "viewer"]);
@@ -337,8 +337,10 @@ Deno.test("its signal, and closing the device, end joining by a number at any mo
   await using setup = await openAsking(["viewer", "other"]);
   const { viewer, other, invitation } = setup;
   const reason = new Error("enough");
-  const before = viewer.joinByNumber(invitation, unasked, { signal: AbortSignal.abort(reason) });
-  assertEquals(await assertRejects(() => before), reason);
+  const abortedJoin = viewer.joinByNumber(invitation, unasked, {
+    signal: AbortSignal.abort(reason),
+  });
+  assertEquals(await assertRejects(() => abortedJoin), reason);
   for (const device of [viewer, other]) {
     const controller = new AbortController();
     const joiner = person();
@@ -472,8 +474,8 @@ async function freePair(): Promise<number> {
   for (;;) {
     const port = await unusedPort();
     try {
-      for (const each of [port - 1, port, port + 1]) {
-        Deno.listen({ hostname: "127.0.0.1", port: each }).close();
+      for (const requestPort of [port - 1, port, port + 1]) {
+        Deno.listen({ hostname: "127.0.0.1", port: requestPort }).close();
       }
       return port;
     } catch {
@@ -705,11 +707,11 @@ Deno.test("after the joiner has confirmed, only the response counts; without a r
       count === 0 ? offerOf(camera, { port }) : answerOf({})
     );
     const joining = within(viewer.joinByNumber(hostile, yes), "it ends");
-    const said = await joining.then(
+    const message = await joining.then(
       ({ name }) => name,
       ({ code, message }) => `${code}: ${message}`,
     );
-    assertEquals(said.slice(0, expected.length), expected, how);
+    assertEquals(message.slice(0, expected.length), expected, how);
     assertEquals((await viewer.peers()).length, expected === "camera" ? 1 : 0);
     await viewer.device.forget(camera.id);
   }
@@ -753,7 +755,7 @@ Deno.test("the joiner stores only the very device of the number, and only what i
     [camera, "degu-pair/1", answerOf({}), /can't be reached at 127.0.0.1/],
     [impostor, "degu-pair/2", answerOf({}), /can't be reached at 127.0.0.1/],
   ];
-  for (const [by, protocol, answer, message] of table) {
+  for (const [by, protocol, answer, pattern] of table) {
     const requests: string[] = [];
     await using secure = await serveNodeTls(
       { ...by.identity, ALPNProtocols: [protocol], requestCert: true, rejectUnauthorized: false },
@@ -770,11 +772,11 @@ Deno.test("the joiner stores only the very device of the number, and only what i
       count === 0 ? offerOf(camera, { port }) : answerOf({})
     );
     const joining = viewer.joinByNumber(hostile, yes);
-    const said = await within(joining, "it ends").then(() => "", (error) => error.message);
-    assertMatch(said, message);
-    assertEquals(requests.length, said.includes("reached") ? 0 : 1);
-    for (const each of requests) assertMatch(each, /^POST \/confirmed [^{]*\{\}$/);
-    assertEquals((await viewer.peers()).map(({ id }) => id), said === "" ? [camera.id] : []);
+    const message = await within(joining, "it ends").then(() => "", (error) => error.message);
+    assertMatch(message, pattern);
+    assertEquals(requests.length, message.includes("reached") ? 0 : 1);
+    for (const request of requests) assertMatch(request, /^POST \/confirmed [^{]*\{\}$/);
+    assertEquals((await viewer.peers()).map(({ id }) => id), message === "" ? [camera.id] : []);
     await viewer.device.forget(camera.id);
   }
 });

@@ -56,14 +56,14 @@ export async function makeDevices<Name extends string>(
   ...names: readonly Name[]
 ): Promise<Record<Name, PairingDevice> & AsyncDisposable> {
   const { path, [Symbol.asyncDispose]: remove } = await tempDir();
-  const opened = names.map(async (name, index) => {
+  const opening = names.map(async (name, index) => {
     const device = await PairingDevice.open(join(path, `${index}`), name, `${index}`);
     return [name, device] as const;
   });
-  const all = await Promise.all(opened);
-  const devices = Object.fromEntries(all) as Record<Name, PairingDevice>;
+  const entries = await Promise.all(opening);
+  const devices = Object.fromEntries(entries) as Record<Name, PairingDevice>;
   const dispose = async () => {
-    await Promise.all(all.map(([, device]) => device[Symbol.asyncDispose]()));
+    await Promise.all(entries.map(([, device]) => device[Symbol.asyncDispose]()));
     await remove();
   };
   return Object.assign(devices, { [Symbol.asyncDispose]: dispose });
@@ -185,14 +185,14 @@ export class Stranger implements Disposable {
   /** The same as text, a character for each byte. */
   async text(status: number): Promise<string> {
     for (;;) {
-      const left = this.#received.slice(this.#taken);
-      const [head = ""] = left.split("\r\n\r\n");
+      const unread = this.#received.slice(this.#taken);
+      const [head = ""] = unread.split("\r\n\r\n");
       const length = Number(/^content-length: (\d+)$/m.exec(head)?.[1] ?? 0);
       const begin = head.length + 4;
-      if (left.length >= begin + length) {
+      if (unread.length >= begin + length) {
         if (!head.startsWith(`HTTP/1.1 ${status} `)) throw new Error(`got ${head}`);
         this.#taken += begin + length;
-        return left.slice(begin, begin + length);
+        return unread.slice(begin, begin + length);
       }
       if (this.socket.destroyed) throw new Error(`closed after ${JSON.stringify(this.#received)}`);
       await within(this.#heard.promise, `an answer; got ${this.#received}`);
@@ -245,8 +245,10 @@ export function lineWith(
   addresses: (readonly [string, number, plainPort?: number])[],
 ): string {
   const [, , own] = lineAddressOf({ line });
-  const all = addresses.map(([host, port, plain = own]): LineAddress => [host, port, plain]);
-  return encodeLine({ ...decodeLine(line), addresses: all });
+  const lineAddresses = addresses.map((
+    [host, port, plain = own],
+  ): LineAddress => [host, port, plain]);
+  return encodeLine({ ...decodeLine(line), addresses: lineAddresses });
 }
 
 /** Takes the first step as a device would, and returns the value of the answer, for a connection of its own. */
@@ -302,8 +304,8 @@ export function commitmentOf(
 export function numberOf(request: string, response: string, random: Uint8Array): string {
   const both = [request, response].map((text) => sha256(latin1(text)));
   const hash = sha256("degu-pair number 2", ...both, random);
-  const first = new DataView(hash.buffer, hash.byteOffset).getBigUint64(0);
-  return String(first % 1_000_000n).padStart(6, "0");
+  const integer = new DataView(hash.buffer, hash.byteOffset).getBigUint64(0);
+  return String(integer % 1_000_000n).padStart(6, "0");
 }
 
 /** A joiner by a number, in bytes. */
@@ -354,24 +356,24 @@ export class RawJoiner implements Disposable {
 /** A person that gets one question after the other, and answers when a test says so. */
 export function person() {
   const questions: Question[] = [];
-  let heard = Promise.withResolvers<void>();
+  let questionAdded = Promise.withResolvers<void>();
   const confirm: ConfirmNumber = (question) => {
     const { promise, resolve, reject } = Promise.withResolvers<boolean>();
     questions.push({ ...question, answer: resolve, fail: reject });
-    heard.resolve();
+    questionAdded.resolve();
     return promise;
   };
-  let taken = 0;
+  let takenCount = 0;
   return {
     confirm,
     questions,
     /** The next question. */
     async asked(): Promise<Question> {
-      while (questions.length <= taken) {
-        heard = Promise.withResolvers();
-        await within(heard.promise, "a person is asked");
+      while (questions.length <= takenCount) {
+        questionAdded = Promise.withResolvers();
+        await within(questionAdded.promise, "a person is asked");
       }
-      return questions[taken++]!;
+      return questions[takenCount++]!;
     },
   };
 }

@@ -94,20 +94,20 @@ Deno.test("link-local addresses get the interface of the pairing, and are omitte
     const localAddr = hostname === null ? undefined : { transport: "tcp", hostname, port: 1 };
     const socket = { localAddr, read: never, write: never, close: never };
     const local = scope === null ? [] : [["fe80::1", 80, 0, scope]];
-    const given = [["fe80::1", 80], ["10.0.0.1", 80]] as const;
-    const scoped = on(find, () => addressesToStore(given, remote, socket));
+    const received = [["fe80::1", 80], ["10.0.0.1", 80]] as const;
+    const scoped = on(find, () => addressesToStore(received, remote, socket));
     assertEquals(scoped as unknown, [...local, ["10.0.0.1", 80]]);
     const plain = [["169.254.1.1", 80], ["a", 80]] as const;
     assertEquals(on(never, () => addressesToStore(plain, remote, socket)) as unknown, plain);
   }
   const localAddr = { transport: "tcp", hostname: "192.168.1.7", port: 1 } as const;
   const socket = { localAddr, read: never, write: never, close: never };
-  const other = () => addressesToStore([["fe80::1", 80]], null, socket);
-  assertThrows(() => on(never, other), Error, "asked"); // what is no missing permission
+  const store = () => addressesToStore([["fe80::1", 80]], null, socket);
+  assertThrows(() => on(never, store), Error, "asked"); // what is no missing permission
 });
 
 Deno.test("an address that means this machine is stored only of a device that is on it", () => {
-  const given = [
+  const received = [
     ...["127.0.0.1", "127.9.9.9", "::1", "::ffff:7f00:1", "localhost", "LocalHost", "a.localhost"],
     ...["10.0.0.1", "localhost.example", "notlocalhost", "::ffff:a00:1"],
   ].map((host) => [host, 22] as const);
@@ -130,12 +130,16 @@ Deno.test("an address that means this machine is stored only of a device that is
       write: never,
       close: never,
     };
-    assertEquals(addressesToStore(given, [remote, 1], socket), given.slice(-kept), `${local}`);
+    assertEquals(
+      addressesToStore(received, [remote, 1], socket),
+      received.slice(-kept),
+      `${local}`,
+    );
   }
 });
 
 Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no duplicates", () => {
-  const own: Address[] = [
+  const addresses: Address[] = [
     ["fe80::7", 80, 0, 2],
     ["fe80::7%eth0", 80],
     ["0.0.0.0", 7443],
@@ -146,7 +150,7 @@ Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no
     ["camera.local", 80],
   ];
   const interfaces = [of("eth0", "192.168.1.7"), of("eth0", "fe80::7", 2)];
-  const sent = on(() => interfaces, () => addressesToSend(own));
+  const sent = on(() => interfaces, () => addressesToSend(addresses));
   assertEquals(sent, [["fe80::7", 80], ["192.168.1.7", 7443], ["camera.local", 80]]);
   assertEquals(readAddresses(sent), sent);
   const many = [1, 2, 3, 4, 5, 6, 7].map((port): Address => ["10.0.0.1", port]);
@@ -155,12 +159,12 @@ Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no
 
 Deno.test("serving is sent without scopes, and a wildcard as what it stands for", async () => {
   const find = (serving: Address[]) => addressFinder({} as never, serving)();
-  const given: Address[] = [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80, 0, 2]];
-  assertEquals(await find(given), [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80]]);
+  const addresses: Address[] = [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80, 0, 2]];
+  assertEquals(await find(addresses), [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80]]);
   assertEquals((await find([["::", 80]])).length > 0, true);
   assertEquals(await find([]), []);
   assertThrows(() => on(never, () => addressFinder({} as never, [["::", 80]])), Error, "asked"); // at once
-  // Of the servers that listen later; what is no missing permission is an error then, too.
+  // For servers that listen later, an error other than a missing permission is also an error.
   const serving = { addresses: () => Promise.resolve([["::", 80]]) };
   using _never = patch(Deno, "networkInterfaces", () => never);
   await assertRejects(addressFinder({ serving } as never, undefined), Error, "asked");
@@ -196,13 +200,13 @@ Deno.test("own addresses: the most useful first, one per interface before a seco
     2,
   ]];
   const bridges = ["172.17.1.1", "172.17.2.1", "172.17.3.1"];
-  const more = bridges.map((address, i) => of(`br${i}`, address));
+  const bridgeEntries = bridges.map((address, i) => of(`br${i}`, address));
   const ofMore = [...bridges.map((host) => [host, 0]), ["fe80::2", 0, 0, 9]];
   const rows: [interfaces: Deno.NetworkInterfaceInfo[], addresses: unknown[]][] = [
     [HOME, [v4, other4, v6, other6, link6, link4]],
     [HOME.toReversed(), [other4, v4, other6, v6, link6, link4]],
     // A link without other addresses, such as a cable between two devices, is among the first.
-    [[of("eth1", "fe80::2", 9), ...HOME, ...more], [
+    [[of("eth1", "fe80::2", 9), ...HOME, ...bridgeEntries], [
       v4,
       ...ofMore,
       other4,
@@ -220,13 +224,13 @@ Deno.test("own addresses: the most useful first, one per interface before a seco
 });
 
 Deno.test("a wildcard is replaced by the addresses of this machine, with its port", () => {
-  const rest: Address[] = [["10.0.0.1", 5], "/run/a.socket"];
+  const otherAddresses: Address[] = [["10.0.0.1", 5], "/run/a.socket"];
   const resolve = (...addresses: Address[]) => on(() => HOME, () => withoutWildcards(addresses));
-  assertEquals(resolve(["0.0.0.0", 7443], ...rest), [
+  assertEquals(resolve(["0.0.0.0", 7443], ...otherAddresses), [
     ["192.168.1.7", 7443],
     ["192.168.1.8", 7443],
     ["169.254.3.4", 7443],
-    ...rest,
+    ...otherAddresses,
   ]);
   for (const wildcard of [["::", 1], ["0::0", 1], ["::", 1, 0, 0]] as const) {
     assertEquals(
@@ -237,8 +241,8 @@ Deno.test("a wildcard is replaced by the addresses of this machine, with its por
 });
 
 Deno.test("the interfaces are read only if there is a wildcard", () => {
-  const given: Address[] = [["127.0.0.1", 0], ["::1", 0], "/run/a.socket", new Uint8Array(0)];
-  assertEquals(on(never, () => withoutWildcards(given)), given);
+  const addresses: Address[] = [["127.0.0.1", 0], ["::1", 0], "/run/a.socket", new Uint8Array(0)];
+  assertEquals(on(never, () => withoutWildcards(addresses)), addresses);
 });
 
 Deno.test("link-local peers are looked for on each interface with a link-local address, once", () => {

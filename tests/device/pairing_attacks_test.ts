@@ -126,8 +126,8 @@ Deno.test("a connection that sends no secret is closed two seconds after its han
   // A byte now and then doesn't extend the time limit.
   waits.push((async () => {
     using stranger = await Stranger.connect(addressOf(invitation));
-    let at = 0;
-    const trickle = setInterval(() => stranger.write(request.slice(at, ++at)), 10);
+    let position = 0;
+    const trickle = setInterval(() => stranger.write(request.slice(position, ++position)), 10);
     assertEquals(await stranger.end(), "");
     clearInterval(trickle);
   })());
@@ -146,13 +146,15 @@ Deno.test("strangers who only connect do not block a joiner: the oldest is close
   try {
     const begin = performance.now();
     for (let i = 0; i < 60; i++) strangers.push(await Stranger.connect(addressOf(invitation)));
-    const more = Array.from({ length: 10 }, () => Stranger.connect(addressOf(invitation)));
-    strangers.push(...await Promise.all(more));
+    const connecting = Array.from({ length: 10 }, () => Stranger.connect(addressOf(invitation)));
+    strangers.push(...await Promise.all(connecting));
     const paired = Promise.all([viewer.join(invitation.line), invitation.paired]);
     await within(Promise.all([paired, strangers[0]!.end()]), "the two are paired");
-    const gone = camera.logger.at("debug").filter((line) => line.includes("a newer connection"));
+    const closedLines = camera.logger.at("debug").filter((line) =>
+      line.includes("a newer connection")
+    );
     // On a slow machine the oldest has had its two seconds.
-    if (performance.now() - begin < 2000) assert(gone.length >= 6, gone.join("\n"));
+    if (performance.now() - begin < 2000) assert(closedLines.length >= 6, closedLines.join("\n"));
     // The rest of five seconds for the handshake.
     const longest = Math.max(...timeouts.started.filter((each) => each < 10_000));
     assert(longest > 4000 && longest <= 5000, `${longest}`);
@@ -258,10 +260,10 @@ Deno.test("a joiner that commits and leaves before the response has no try, and 
   await using invitation = await camera.device.invite(options);
   for (let i = 0; i < 7; i++) {
     // The answer needs to know where this device serves.
-    const asked = Promise.withResolvers<void>();
+    const beingAnswered = Promise.withResolvers<void>();
     const gate = Promise.withResolvers<void>();
     using _slow = patch(Deno, "readDir", (readDir) => (path) => {
-      asked.resolve();
+      beingAnswered.resolve();
       return (async function* () {
         await gate.promise;
         yield* readDir(path);
@@ -269,7 +271,7 @@ Deno.test("a joiner that commits and leaves before the response has no try, and 
     });
     using stranger = await Stranger.plain(plainOf(invitation));
     stranger.post("/commitment", commitmentOf(viewer).fields);
-    await within(asked.promise, "it has committed");
+    await within(beingAnswered.promise, "it has committed");
     stranger.socket.destroy();
     await camera.logger.waitFor("debug", "", i + 1);
     gate.resolve();
@@ -324,16 +326,16 @@ Deno.test("the value is valid only for its authority, and only once", async () =
   const wrong = base64url(new Uint8Array(16));
   const secret = introductionOf(invitation.line, viewer)["secret"];
   const mine = { identity: viewer.identity };
-  for (const each of [wrong, secret, null, [value], "", `${value}A`]) {
-    assertEquals(await sendValue(invitation, each, mine), "", String(each));
+  for (const wrongValue of [wrong, secret, null, [value], "", `${value}A`]) {
+    assertEquals(await sendValue(invitation, wrongValue, mine), "", String(wrongValue));
   }
   for (const identity of [other.identity, camera.identity]) {
     assertEquals(await sendValue(invitation, value, { identity }), "");
   }
   assertEquals(await sendValue(invitation, value), "");
-  using elsewhere = await Stranger.connect(addressOf(invitation), mine);
-  elsewhere.post("/", { value });
-  assertEquals(await elsewhere.end(), "");
+  using wrongUri = await Stranger.connect(addressOf(invitation), mine);
+  wrongUri.post("/", { value });
+  assertEquals(await wrongUri.end(), "");
   assertEquals(await camera.written(), []);
   // Of many at once one is taken.
   const connected = Array.from({ length: 8 }, () => Stranger.connect(addressOf(invitation), mine));
@@ -370,12 +372,12 @@ Deno.test("the second step requires a certificate that the authority has signed 
 Deno.test("a second device with the right secret is refused, with a warning to the user", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
-  const asked = Promise.withResolvers<void>();
+  const beingChecked = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<[]>();
   using strangers = new DisposableStack();
   const services = await servicesOf(camera);
   services.serving.addresses = () => {
-    asked.resolve();
+    beingChecked.resolve();
     return gate.promise;
   };
   await using invitation = await Invitation.open(services, { listen: LOOPBACK });
@@ -386,7 +388,7 @@ Deno.test("a second device with the right secret is refused, with a warning to t
   };
   using timeouts = fastTimeouts((milliseconds) => milliseconds === 2000, 1 / 10);
   using first = await introduce(viewer);
-  await within(asked.promise, "the first one is being answered");
+  await within(beingChecked.promise, "the first one is being answered");
   const limits = timeouts.started.filter((each) => each === 2000);
   assertEquals(limits.length, 2, "it has as long again for its answer");
   using second = await introduce(other);

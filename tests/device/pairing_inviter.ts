@@ -9,7 +9,7 @@ import type * as tls from "node:tls";
 import { base64url, messageOf, type PairingDevice } from "./pairing.ts";
 
 /** Returns the response to a request, by its text and the number of earlier connections. */
-type Answering = (request: string, socket: tls.TLSSocket, count: number) => string | null;
+type Responder = (request: string, socket: tls.TLSSocket, count: number) => string | null;
 
 /** The ports and the certificate of an inviter. */
 export interface InviterOptions {
@@ -24,7 +24,7 @@ export interface InviterOptions {
 /** A server that answers as it likes, and a line that leads to it. */
 export async function startInviter(
   device: PairingDevice,
-  answer: Answering,
+  answer: Responder,
   {
     protocols = ["degu-pair/2"],
     identity = device.identity,

@@ -75,7 +75,7 @@ Deno.test("an invalid message is a RangeError, which does not quote the message"
 Deno.test("a message with a field that is not as it has to be is refused", () => {
   const random = encodeBase64Url(new Uint8Array(16));
   const right = { secret: random, value: random, authority: "", name: "camera", addresses: [] };
-  const all = Object.keys(right) as (keyof typeof right)[];
+  const fieldNames = Object.keys(right) as (keyof typeof right)[];
   const randoms = ["", "AA", `${random}A`, `${random}==`, null, 7, [random]];
   const names = ["", "-", "-a", "a b", "a/b", "..", "../a", "a\nb", "é", "a".repeat(64)];
   const wrong: Record<keyof typeof right, unknown[]> = {
@@ -85,11 +85,11 @@ Deno.test("a message with a field that is not as it has to be is refused", () =>
     name: [...names, "a".repeat(52), null, 7, ["camera"], { toString: "camera" }],
     addresses: ["10.0.0.1:80", null, Array(7).fill(["10.0.0.1", 80]), [["/run/a.socket", 80]]],
   };
-  for (const field of all) {
+  for (const field of fieldNames) {
     for (const value of wrong[field]) {
       const received = new TextEncoder().encode(JSON.stringify({ ...right, [field]: value }));
-      const read = () => decodeMessage(received, [field], all);
-      assertThrows(read, RangeError, "", `${field}: ${Deno.inspect(value)}`);
+      const decode = () => decodeMessage(received, [field], fieldNames);
+      assertThrows(decode, RangeError, "", `${field}: ${Deno.inspect(value)}`);
     }
   }
 });
@@ -119,8 +119,8 @@ const sample: InvitationLine = {
 /** A line of any bytes, with the right checksum. */
 function lineOf(version: number, rest: Uint8Array): string {
   const digest = createHash("sha256").update(Uint8Array.of(version)).update(rest).digest();
-  const all = Uint8Array.from([version, ...digest.subarray(0, 4), ...rest]);
-  return `degu:${all.toBase64({ alphabet: "base64url", omitPadding: true })}`;
+  const lineBytes = Uint8Array.from([version, ...digest.subarray(0, 4), ...rest]);
+  return `degu:${lineBytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
 }
 
 /** Returns the bytes of a line after the checksum. */
@@ -167,12 +167,16 @@ Deno.test("a line with a changed character, or one that is cut or extended, is r
 });
 
 Deno.test("a line of another version is reported as such", () => {
-  const rest = restOf(encodeLine(sample));
-  assertEquals(decodeLine(lineOf(2, rest)).secret, sample.secret);
+  const content = restOf(encodeLine(sample));
+  assertEquals(decodeLine(lineOf(2, content)).secret, sample.secret);
   for (const version of [0, 1, 3, 255]) {
-    for (const other of [rest, Uint8Array.of(1), new Uint8Array(500)]) {
-      const read = () => decodeLine(lineOf(version, other));
-      assertThrows(read, PairingError, `has version ${version}, and this program reads version 2`);
+    for (const otherContent of [content, Uint8Array.of(1), new Uint8Array(500)]) {
+      const decode = () => decodeLine(lineOf(version, otherContent));
+      assertThrows(
+        decode,
+        PairingError,
+        `has version ${version}, and this program reads version 2`,
+      );
     }
   }
 });
@@ -205,14 +209,14 @@ Deno.test("an invitation line is refused if it expired more than a day ago, to t
 
 Deno.test("an intact line with invalid content is refused", () => {
   const timeOf = (time: bigint) => new Uint8Array(new BigUint64Array([time]).buffer).toReversed();
-  const before = new Uint8Array(48);
-  const begin = [...before, ...timeOf(8_640_000_000_000_000n)];
+  const keyHashAndSecret = new Uint8Array(48);
+  const begin = [...keyHashAndSecret, ...timeOf(8_640_000_000_000_000n)];
   const ports = [1, 0, 2, 0];
   const address = [4, 192, 0, 2, 7, ...ports];
   const table: [string, number[]][] = [
     ["nothing", []],
     ["a hash that is cut", [...new Uint8Array(31)]],
-    ["a time that is none", [...before, ...timeOf(8_640_000_000_000_001n), ...address]],
+    ["a time that is none", [...keyHashAndSecret, ...timeOf(8_640_000_000_000_001n), ...address]],
     ["no address", begin],
     ["the port 0 of TLS", [...begin, 4, 192, 0, 2, 7, 0, 0, 2, 0]],
     ["the plain port 0", [...begin, 4, 192, 0, 2, 7, 1, 0, 0, 0]],

@@ -61,10 +61,10 @@ Deno.test("no event interrupts storing, and no event leaves the last state", () 
 });
 
 Deno.test("an event that the table does not name is an error in the log of the inviter, and no peer is stored", async () => {
-  const heard = Promise.withResolvers<string>();
+  const uncaught = Promise.withResolvers<string>();
   const onError = (event: ErrorEvent) => {
     event.preventDefault();
-    heard.resolve(event.message);
+    uncaught.resolve(event.message);
   };
   globalThis.addEventListener("error", onError);
   const { revealed, reconnected } = NUMBER_TRANSITIONS;
@@ -83,7 +83,7 @@ Deno.test("an event that the table does not name is an error in the log of the i
     question.answer(true);
     await within(joining, "the joiner is refused");
     const bug = '"accept" can\'t happen to a pairing';
-    assert((await within(heard.promise, "the test is told")).includes(bug));
+    assert((await within(uncaught.promise, "the test is told")).includes(bug));
     assert(camera.logger.at("error")[0]!.includes(bug));
     assertEquals(await camera.written(), []);
   } finally {
@@ -98,12 +98,12 @@ Deno.test("an invitation that ends while the introduction is checked stores no p
     const { camera, viewer } = devices;
     await using invitation = await camera.device.invite({ listen: LOOPBACK });
     // The answer needs to know where this device serves.
-    const asked = Promise.withResolvers<void>();
+    const beingChecked = Promise.withResolvers<void>();
     const gate = Promise.withResolvers<void>();
     gate.promise.catch(() => {});
     const slow = patch(Deno, "readDir", (readDir) => (path) => {
       if (!`${path}`.endsWith("serving")) return readDir(path);
-      asked.resolve();
+      beingChecked.resolve();
       return (async function* () {
         await gate.promise;
         yield* readDir(path);
@@ -111,7 +111,7 @@ Deno.test("an invitation that ends while the introduction is checked stores no p
     });
     using stranger = await Stranger.connect(addressOf(invitation));
     stranger.post("/secret", introductionOf(invitation.line, viewer));
-    await within(asked.promise, "the message is being checked");
+    await within(beingChecked.promise, "the message is being checked");
     const closed = invitation.close();
     if (outcome === "answered") gate.resolve();
     else gate.reject(new Error("the disk is gone"));
@@ -133,12 +133,12 @@ function* randomNumbers(seed: number): Generator<number, never> {
 /** An invitation with a joiner by a number, and perhaps one by its line, and an early end. */
 async function race(round: number): Promise<string> {
   const random = randomNumbers(round);
-  const next = () => random.next().value;
-  const later = () => new Promise<void>((resolve) => setTimeout(resolve, next() * 25));
-  const [isYes, isByLine, isClosed] = [next() < 0.7, next() < 0.4, next() < 0.4];
+  const nextRandom = () => random.next().value;
+  const randomPause = () => new Promise<void>((resolve) => setTimeout(resolve, nextRandom() * 25));
+  const [isYes, isByLine, isClosed] = [nextRandom() < 0.7, nextRandom() < 0.4, nextRandom() < 0.4];
   let isConfirmed = false;
   const confirm = async () => {
-    await later();
+    await randomPause();
     return isConfirmed = isYes;
   };
   await using setup = await openInvitation(["viewer", "other"], { confirm });
@@ -146,27 +146,27 @@ async function race(round: number): Promise<string> {
   const byNumber = async () => {
     using joiner = await RawJoiner.commit(invitation, viewer);
     await joiner.reveal();
-    await later();
+    await randomPause();
     using secure = await joiner.confirm();
-    if (next() < 0.8) await secure.answer(200);
+    if (nextRandom() < 0.8) await secure.answer(200);
   };
   const byLine = async () => {
-    await later();
+    await randomPause();
     const value = await introduce(invitation, other);
-    await later();
+    await randomPause();
     await sendValue(invitation, value, other);
   };
-  const early = async () => {
-    await later();
-    await later();
+  const closing = async () => {
+    await randomPause();
+    await randomPause();
     await invitation.close();
   };
-  const parties = [byNumber(), ...(isByLine ? [byLine()] : []), ...(isClosed ? [early()] : [])];
+  const parties = [byNumber(), ...(isByLine ? [byLine()] : []), ...(isClosed ? [closing()] : [])];
   await Promise.allSettled(parties);
   await invitation.close();
   const name = await invitation.paired.then(({ name }) => name, () => "nobody");
-  const known = (await camera.peers()).map((peer) => peer.name);
-  assertEquals(known, name === "nobody" ? [] : [name], `round ${round}`);
+  const peerNames = (await camera.peers()).map((peer) => peer.name);
+  assertEquals(peerNames, name === "nobody" ? [] : [name], `round ${round}`);
   if (name === "viewer") assert(isConfirmed, `round ${round}`);
   if (name === "other") assert(isByLine, `round ${round}`);
   assertEquals(camera.logger.at("error"), [], `round ${round}`);

@@ -31,7 +31,7 @@ Deno.test("peers lists what was stored, by name, and peer finds an entry by id o
     "/run/a.socket",
   ];
   const withFlow: Address[] = [["fe80::2", 7443, 7, 3]];
-  const before = Date.now();
+  const timeBefore = Date.now();
   await record(camera, b!, { addresses });
   const { addresses: stored } = await record(camera, a!, { addresses: withFlow });
   assertEquals(stored, [["fe80::2", 7443, 0, 3]]);
@@ -40,7 +40,7 @@ Deno.test("peers lists what was stored, by name, and peer finds an entry by id o
   const peer = await camera.peer(b!.id);
   assertEquals(peer!.addresses, addresses);
   assertEquals(peer!.ca, (await authorityOf(b!.dir)).ca);
-  assert(before <= peer!.pairedAt.getTime() && peer!.pairedAt.getTime() <= Date.now());
+  assert(timeBefore <= peer!.pairedAt.getTime() && peer!.pairedAt.getTime() <= Date.now());
   assertEquals(await camera.peer("B"), peer);
   assertEquals(await camera.peer("d"), null);
   assertEquals(await camera.peer("a".repeat(52)), null);
@@ -66,11 +66,11 @@ Deno.test("an address that can't be read back is refused, and the entry is uncha
   const addresses: Address[] = [["unix", 80]];
   await assertRejects(() => record(camera, b!, { addresses }), RangeError, "unix");
   assertEquals(await camera.peers(), []);
-  const before = await record(camera, b!, { addresses: [["UNIX", 80]] });
+  const storedBefore = await record(camera, b!, { addresses: [["UNIX", 80]] });
   const text = await Deno.readTextFile(fileOf(b!));
   await assertRejects(() => record(camera, b!, { addresses }), RangeError, "unix");
   assertEquals(await Deno.readTextFile(fileOf(b!)), text);
-  assertEquals(await camera.peers(), [before]);
+  assertEquals(await camera.peers(), [storedBefore]);
 });
 
 Deno.test("rename gives a peer a name that is free", async () => {
@@ -226,9 +226,9 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
     // The problem is logged again if it comes back, and to each opener of the device.
     await camera.peers();
     assertEquals(logger.at("warn").length, 3);
-    const other = new RecordingLogger();
-    await using _camera = await Device.open(camera.dir, { logger: other });
-    assertEquals(other.at("warn").length, 2);
+    const otherLogger = new RecordingLogger();
+    await using _camera = await Device.open(camera.dir, { logger: otherLogger });
+    assertEquals(otherLogger.at("warn").length, 2);
   });
   await t.step("a copy under another id", async () => {
     await Deno.copyFile(fileOf(one!), path);
@@ -262,25 +262,27 @@ Deno.test("a peer whose file has another version is named in a warning and is no
       "version of Degu reads version 1; use the version that has written it, or pair the two again";
     assertEquals(logger.at("warn"), [message]);
     assertEquals(namesOf(await opened.peers()), ["two"]);
-    for (const given of [shown, one!.id, peer]) {
-      for (const call of [() => opened.client(given), () => opened.rename(given, "three")]) {
+    for (const nameOrPeer of [shown, one!.id, peer]) {
+      for (
+        const call of [() => opened.client(nameOrPeer), () => opened.rename(nameOrPeer, "three")]
+      ) {
         assertEquals((await assertRejects(call, DeviceError)).code, "UNKNOWN");
       }
-      if (typeof given === "string") assertEquals(await opened.peer(given), null);
+      if (typeof nameOrPeer === "string") assertEquals(await opened.peer(nameOrPeer), null);
     }
     // No other peer gets its name.
     if (name === "one") {
-      const taken = () => opened.rename("two", "ONE");
-      await assertRejects(taken, RangeError, `is taken, by the peer with the id ${one!.id}`);
+      const rename = () => opened.rename("two", "ONE");
+      await assertRejects(rename, RangeError, `is taken, by the peer with the id ${one!.id}`);
     }
     assertEquals(await Deno.readTextFile(path), text);
   }
   await write({ version: 2, name: "one" });
   assertEquals((await record(camera, one!)).name, "one");
   assertEquals(namesOf(await camera.peers()), ["one", "two"]);
-  for (const given of ["ONE", one!.id]) {
+  for (const nameOrId of ["ONE", one!.id]) {
     await write({ version: 2, name: "one" });
-    assertEquals(await camera.forget(given), true);
+    assertEquals(await camera.forget(nameOrId), true);
     assertEquals(await camera.peer("one"), null);
   }
 });
@@ -334,8 +336,8 @@ Deno.test("the file of a peer has at most 16384 bytes", async () => {
   const line = await sizeWith(["a".repeat(50), "a"]) - least;
   for (const bytes of [16383, 16384, 16385]) {
     const hosts: string[] = Array(Math.floor((bytes - least) / line)).fill("a".repeat(50));
-    const last = "a".repeat(1 + (bytes - least) % line);
-    assertEquals(await sizeWith([...hosts, last]), bytes);
+    const lastLine = "a".repeat(1 + (bytes - least) % line);
+    assertEquals(await sizeWith([...hosts, lastLine]), bytes);
     assertEquals(namesOf(await camera.peers()), bytes > 16384 ? [] : ["one"]);
   }
 });
@@ -370,10 +372,10 @@ Deno.test("what another process changes is noticed, in any directory in this pla
   const unread = () => logger.at("error").filter((line) => line.includes("can't be read")).length;
   const failToRead = async (change: () => Promise<void>) => {
     const fail = () => Promise.reject(new Error("Too many open files"));
-    const before = unread();
+    const unreadBefore = unread();
     using _failing = patch(Deno, "readTextFile", () => fail);
     // A look that is under way has opened its file, and must not read the change.
-    await goOn(() => unread() > before, "that nothing can be read");
+    await goOn(() => unread() > unreadBefore, "that nothing can be read");
     await change();
     await goOnLooking();
   };
@@ -431,9 +433,9 @@ Deno.test("when a watch has ended no read is running, not even one that a sessio
     });
     const reading = begin();
     await watch[Symbol.asyncDispose]();
-    let late = 0;
-    using _counted = patch(Deno, "open", (open) => (...args) => (late++, open(...args)));
+    let lateReads = 0;
+    using _counted = patch(Deno, "open", (open) => (...args) => (lateReads++, open(...args)));
     await reading;
-    assertEquals(late, 0, `${index}`);
+    assertEquals(lateReads, 0, `${index}`);
   }
 });

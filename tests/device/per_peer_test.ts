@@ -17,24 +17,24 @@ function counting(name: string): App {
 }
 
 Deno.test("perPeer makes an app for each peer at its first request, and keeps it", async () => {
-  const made: string[] = [];
+  const names: string[] = [];
   const app = perPeer((peer) => {
-    made.push(peer.name);
+    names.push(peer.name);
     return counting(peer.name);
   });
-  assertEquals(made, []);
-  const asked = [await ask(app, "a"), await ask(app, "b"), await ask(app, "a")];
-  assertEquals([asked, made], [["a 1", "b 1", "a 2"], ["a", "b"]]);
+  assertEquals(names, []);
+  const replies = [await ask(app, "a"), await ask(app, "b"), await ask(app, "a")];
+  assertEquals([replies, names], [["a 1", "b 1", "a 2"], ["a", "b"]]);
 });
 
 Deno.test("perPeer makes another app for a peer that is renamed, so that rules by name hold at once", async () => {
   await using devices = await TempDevices.create("gateway", "phone");
   const { gateway, phone } = devices.devices;
-  const asked: string[] = [];
+  const names: string[] = [];
   const app = perPeer(({ name }) => ({
     handle: () => reply(200, name),
     onConnect: () => {
-      asked.push(name);
+      names.push(name);
       return name !== "stranger";
     },
   }));
@@ -47,29 +47,29 @@ Deno.test("perPeer makes another app for a peer that is renamed, so that rules b
   assertEquals(await textOf(), "tablet");
   await gateway.rename("tablet", "stranger");
   await assertRejects(() => connection.get("/"));
-  assertEquals(asked, ["phone", "tablet", "stranger"]);
+  assertEquals(names, ["phone", "tablet", "stranger"]);
 });
 
 Deno.test("perPeer makes one app for two requests at once", async () => {
-  const made: string[] = [];
+  const names: string[] = [];
   const begun = Promise.withResolvers<void>();
   const app = perPeer(async (peer) => {
-    made.push(peer.name);
+    names.push(peer.name);
     await begun.promise;
     return counting(peer.name);
   });
   const asking = [ask(app, "a"), ask(app, "a")];
   begun.resolve();
-  assertEquals([(await Promise.all(asking)).sort(), made], [["a 1", "a 2"], ["a"]]);
+  assertEquals([(await Promise.all(asking)).sort(), names], [["a 1", "a 2"], ["a"]]);
 });
 
 Deno.test("perPeer: an error of make is the request's, and the next request tries again", async () => {
   let attempts = 0;
   const apps: unknown[] = [new Error("full"), undefined, { handle: 5 }];
   const app = perPeer(() => {
-    const made = apps[attempts++];
-    if (made instanceof Error) throw made;
-    return attempts > apps.length ? () => reply(200, "made") : made as App;
+    const result = apps[attempts++];
+    if (result instanceof Error) throw result;
+    return attempts > apps.length ? () => reply(200, "made") : result as App;
   });
   await assertRejects(() => ask(app, "a"), Error, "full");
   await assertRejects(() => ask(app, "a"), TypeError, "make()");
@@ -84,19 +84,19 @@ Deno.test("perPeer keeps an app over sessions, until its peer is forgotten", asy
   const { camera, viewer, recorder } = temp.devices;
   const app = perPeer((peer: Peer) => counting(peer.name));
   await using server = await serve(camera, app);
-  const said = async (device: Device) => {
+  const replyTo = async (device: Device) => {
     const client = await device.client("camera", { addresses: [server.address] });
     const { body } = await client.request("GET", "/");
     return await body?.text();
   };
-  assertEquals([await said(viewer), await said(viewer)], ["viewer 1", "viewer 2"]);
-  assertEquals(await said(recorder), "recorder 1");
+  assertEquals([await replyTo(viewer), await replyTo(viewer)], ["viewer 1", "viewer 2"]);
+  assertEquals(await replyTo(recorder), "recorder 1");
   await camera.forget("viewer");
-  assertEquals(await said(recorder), "recorder 2");
+  assertEquals(await replyTo(recorder), "recorder 2");
   // A peer that is paired again begins anew.
   await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
   await viewer.join(invitation.line);
-  assertEquals(await said(viewer), "viewer 1");
+  assertEquals(await replyTo(viewer), "viewer 1");
 });
 
 Deno.test("perPeer: the app that is made while its peer is forgotten is not used", async () => {
@@ -124,11 +124,11 @@ Deno.test("perPeer: the app that is made while its peer is forgotten is not used
 Deno.test("perPeer calls the onConnect of a peer's app before the first request of each session", async () => {
   await using temp = await TempDevices.create("camera", "viewer", "recorder");
   const { camera, viewer, recorder } = temp.devices;
-  const asked: string[] = [];
+  const sessions: string[] = [];
   const app = perPeer(({ name }) => ({
     handle: () => reply(200, name),
     onConnect: (session, sock) => {
-      asked.push(`${peerOf(session).name} ${typeof sock.read}`);
+      sessions.push(`${peerOf(session).name} ${typeof sock.read}`);
       return name === "viewer";
     },
   }));
@@ -138,7 +138,7 @@ Deno.test("perPeer calls the onConnect of a peer's app before the first request 
     using conn = await client.connect();
     for (let j = 0; j < 2; j++) assertEquals(await (await conn.get("/")).body?.text(), "viewer");
   }
-  assertEquals(asked, ["viewer function", "viewer function"]);
+  assertEquals(sessions, ["viewer function", "viewer function"]);
   const stranger = await recorder.client("camera", { addresses: [server.address] });
   await assertRejects(() => stranger.request("GET", "/"), EmptyPreambleError);
 });

@@ -30,13 +30,13 @@ function untilAborted(signal: AbortSignal): Promise<void> {
 Deno.test("forget ends the sessions of that peer only, and the peer can't reconnect", async () => {
   await using setup = await setUp();
   const { devices, camera, viewer, server } = setup;
-  const other = await devices.open("other");
-  await record(camera, other);
-  await record(other, camera, { addresses: [server.address] });
+  const otherDevice = await devices.open("other");
+  await record(camera, otherDevice);
+  await record(otherDevice, camera, { addresses: [server.address] });
   // A client is connected before the server has accepted it: the answers make the order certain.
   using conn = await (await viewer.client("camera")).connect();
   await conn.get("/");
-  using kept = await (await other.client("camera")).connect();
+  using kept = await (await otherDevice.client("camera")).connect();
   await kept.get("/");
   const signals = Array.from(server.sessions, ({ signal }) => signal);
   assertEquals(signals.length, 2);
@@ -69,8 +69,8 @@ await using device = await Device.open(${JSON.stringify(camera.dir)});
 await device.forget("viewer");
 console.log(Date.now());`;
     const paths = [`--allow-read=${camera.dir}`, `--allow-write=${camera.dir}`];
-    const at = await runScript(script, ["--no-check", "--allow-sys=uid", ...paths], {});
-    attempts.push(await within(ended, "the session ends") - Number(at));
+    const output = await runScript(script, ["--no-check", "--allow-sys=uid", ...paths], {});
+    attempts.push(await within(ended, "the session ends") - Number(output));
     assertEquals(server.sessions.size, 0);
     assertEquals(await setup.ask(), REFUSED);
     await record(camera, viewer);
@@ -103,9 +103,9 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
 });
 
 Deno.test("a peer that is slow in its handshake is not accepted after it was forgotten", async () => {
-  const held = holdPeers();
-  held.isSlow = false;
-  await using setup = await setUp(held);
+  const heldPeers = holdPeers();
+  heldPeers.isSlow = false;
+  await using setup = await setUp(heldPeers);
   const { camera, viewer, server } = setup;
   await using relay = new HandshakeRelay(server.address);
   const asking = [setup.ask(viewer, relay.address), setup.ask(viewer, relay.address)];
@@ -113,7 +113,7 @@ Deno.test("a peer that is slow in its handshake is not accepted after it was for
   await camera.forget("viewer");
   relay.release();
   assertEquals(await Promise.all(asking), [REFUSED, REFUSED]);
-  assertEquals(held.sessions, []);
+  assertEquals(heldPeers.sessions, []);
 });
 
 /** An app whose `onConnect` holds a peer, from `isSlow` on, until it is released. */
@@ -139,15 +139,15 @@ function holdPeers() {
 }
 
 Deno.test("the file of a peer is checked after its handshake and onConnect", async () => {
-  const held = holdPeers();
-  await using setup = await setUp(held);
+  const heldPeers = holdPeers();
+  await using setup = await setUp(heldPeers);
   const { camera, viewer } = setup;
   const asking = setup.ask();
-  const session = await held.entered();
+  const session = await heldPeers.entered();
   assertEquals(peerOf(session).name, "viewer");
   // As another process does it, and before this one can have seen it.
   Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
-  held.release();
+  heldPeers.release();
   assertEquals(await asking, REFUSED);
   assertEquals(setup.server.sessions.size, 0);
   assertEquals(await session.isTrusted(), false);
@@ -155,11 +155,11 @@ Deno.test("the file of a peer is checked after its handshake and onConnect", asy
 });
 
 Deno.test("forget ends a session whose onConnect is pending", async () => {
-  const held = holdPeers();
-  await using setup = await setUp(held);
+  const heldPeers = holdPeers();
+  await using setup = await setUp(heldPeers);
   const { camera, viewer } = setup;
   const asking = setup.ask();
-  const { signal } = await held.entered();
+  const { signal } = await heldPeers.entered();
   const ended = untilAborted(signal);
   try {
     // As another process does it.
@@ -168,29 +168,29 @@ Deno.test("forget ends a session whose onConnect is pending", async () => {
     assertMatch(String(signal.reason), /forgotten/);
     assertEquals(await within(asking, "the connection is closed"), REFUSED);
   } finally {
-    held.release();
+    heldPeers.release();
   }
 });
 
 Deno.test("a peer that is forgotten and paired again at once loses what the old trust had let in", async () => {
-  const held = holdPeers();
-  held.isSlow = false;
-  await using setup = await setUp(held);
+  const heldPeers = holdPeers();
+  heldPeers.isSlow = false;
+  await using setup = await setUp(heldPeers);
   const { camera, viewer, server } = setup;
   using conn = await (await viewer.client("camera")).connect();
   await conn.get("/");
-  held.isSlow = true;
+  heldPeers.isSlow = true;
   const asking = setup.ask();
-  const waiting = await held.entered();
-  held.isSlow = false;
+  const waiting = await heldPeers.entered();
+  heldPeers.isSlow = false;
   await camera.forget("viewer");
   await record(camera, viewer);
-  assertEquals(held.sessions.length, 2);
-  for (const session of held.sessions) {
+  assertEquals(heldPeers.sessions.length, 2);
+  for (const session of heldPeers.sessions) {
     assertMatch(String(session.signal.reason), /forgotten/);
     assertEquals(await session.isTrusted(), false);
   }
-  held.release();
+  heldPeers.release();
   assertEquals(await asking, REFUSED);
   await conn.get("/").then(() => assert(false), () => {});
   assertEquals(await setup.ask(), "viewer");

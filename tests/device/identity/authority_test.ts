@@ -21,12 +21,12 @@ const { authority, signsCertificates } = EXTENSIONS;
 
 Deno.test("readAuthority reads the text of an authority: the id, the key and the certificate of the device", () => {
   const { certificate } = createAuthority({ commonName: "a", organization: "o" });
-  const read = readAuthority(certificate);
-  assertEquals(read.ca, certificate);
-  assertEquals(read.publicKey256, publicKey256(certificate));
-  assertEquals(read.id, deviceId(Uint8Array.fromHex(read.publicKey256.replaceAll(":", ""))));
-  assertEquals(formatPem(read.raw), certificate);
-  assertEquals(readAuthorityDer(read.raw), read);
+  const parsed = readAuthority(certificate);
+  assertEquals(parsed.ca, certificate);
+  assertEquals(parsed.publicKey256, publicKey256(certificate));
+  assertEquals(parsed.id, deviceId(Uint8Array.fromHex(parsed.publicKey256.replaceAll(":", ""))));
+  assertEquals(formatPem(parsed.raw), certificate);
+  assertEquals(readAuthorityDer(parsed.raw), parsed);
 });
 
 Deno.test("readAuthorityDer rejects everything else", async (t) => {
@@ -74,8 +74,8 @@ Deno.test("readAuthorityDer accepts 2048 bytes, and no more", () => {
   for (const bytes of [2048, 2049]) {
     // A signature has 70 to 72 bytes.
     let der = new Uint8Array();
-    for (let more = 1500; der.length !== bytes; more += bytes - der.length) {
-      ({ der } = makeAuthority({ extensions: [...basic, EXTENSIONS.unknown(false, more)] }));
+    for (let padding = 1500; der.length !== bytes; padding += bytes - der.length) {
+      ({ der } = makeAuthority({ extensions: [...basic, EXTENSIONS.unknown(false, padding)] }));
     }
     if (bytes === 2048) assertEquals(readAuthorityDer(der).raw, der);
     else assertThrows(() => readAuthorityDer(der), RangeError, "it has 2049 bytes");
@@ -106,9 +106,9 @@ Deno.test("readAuthorityDer rejects a certificate with a length in non-minimal f
   const longer = Uint8Array.of(0x30, 0x83, 0, ...der.subarray(2));
   assertThrows(() => readAuthorityDer(longer), RangeError, "DER");
   // The signed part, the algorithm in 12 bytes, the signature: 03, its length, 00, its bytes.
-  const at = 4 + 4 + (der[6]! << 8 | der[7]!) + 12;
-  assertEquals([der[at], der[at + 1]], [0x03, der.length - at - 2]);
-  const inner = [...der.subarray(4, at + 1), 0x81, ...der.subarray(at + 1)];
+  const position = 4 + 4 + (der[6]! << 8 | der[7]!) + 12;
+  assertEquals([der[position], der[position + 1]], [0x03, der.length - position - 2]);
+  const inner = [...der.subarray(4, position + 1), 0x81, ...der.subarray(position + 1)];
   const rewritten = Uint8Array.of(0x30, 0x82, inner.length >> 8, inner.length & 0xff, ...inner);
   assertThrows(() => readAuthorityDer(rewritten), RangeError, "DER");
 });
@@ -122,16 +122,16 @@ Deno.test("readAuthorityDer rejects a certificate of another version, with two a
     const signed = withHeader(body);
     const signature = sign("sha256", Uint8Array.from(signed), keys.privateKey);
     const algorithm = [0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, hash];
-    const rest = [...algorithm, 3, signature.length + 1, 0, ...signature];
-    return Uint8Array.from(withHeader([...signed, ...rest]));
+    const tail = [...algorithm, 3, signature.length + 1, 0, ...signature];
+    return Uint8Array.from(withHeader([...signed, ...tail]));
   };
   const body = [...der.subarray(8, 8 + (der[6]! << 8 | der[7]!))];
   readAuthorityDer(make(body, 2));
   // The version is a0 03, and the number 2 as 02 01 02.
   assertEquals(body.slice(0, 5), [0xa0, 3, 2, 1, 2]);
-  const rest = body.slice(5);
+  const remainder = body.slice(5);
   assertThrows(
-    () => readAuthorityDer(make([0xa0, 4, 2, 2, 1, 2, ...rest], 2)),
+    () => readAuthorityDer(make([0xa0, 4, 2, 2, 1, 2, ...remainder], 2)),
     RangeError,
     "got 259",
   );
@@ -143,7 +143,7 @@ Deno.test("readAuthorityDer rejects a certificate of another version, with two a
   for (const wrong of versions) {
     const version = [0xa0, wrong.length, ...wrong];
     assertThrows(
-      () => readAuthorityDer(make([...version, ...rest], 2)),
+      () => readAuthorityDer(make([...version, ...remainder], 2)),
       RangeError,
       "DER",
       `${wrong}`,

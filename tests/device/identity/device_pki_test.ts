@@ -33,9 +33,9 @@ Deno.test("createDevicePki makes a certificate for both roles and its own author
 Deno.test("createDevicePki loads an existing identity without a change", async () => {
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
-  const before = await snapshot(dirname(device.caFile));
+  const snapshotBefore = await snapshot(dirname(device.caFile));
   assertEquals(await createDevicePki(`${dir.path}/./x/../`, "camera-1"), device);
-  assertEquals(await snapshot(dirname(device.caFile)), before);
+  assertEquals(await snapshot(dirname(device.caFile)), snapshotBefore);
   assert(Object.isFrozen(device));
   assertEquals(structuredClone(device), device);
 });
@@ -147,17 +147,17 @@ Deno.test("createDevicePki rejects an identity with a missing file and makes no 
   for (const file of ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]) {
     const path = join(home, file);
     await Deno.rename(path, `${dir.path}/away`);
-    const before = await snapshot(home);
+    const snapshotBefore = await snapshot(home);
     const message = `Missing ${path}: restore the directory from a backup`;
     await assertRejects(load, Deno.errors.NotFound, message);
-    assertEquals(await snapshot(home), before);
+    assertEquals(await snapshot(home), snapshotBefore);
     await Deno.rename(`${dir.path}/away`, path);
   }
 });
 
 Deno.test("createDevicePki rejects files that don't belong together, without quoting them", async () => {
   await using dir = await tempDir();
-  const other = dirname((await createDevicePki(dir.path, "other")).caFile);
+  const otherHome = dirname((await createDevicePki(dir.path, "other")).caFile);
   const home = dirname((await createDevicePki(dir.path, "camera")).caFile);
   const damaged = (kind: string) => `-----BEGIN ${kind}-----\nc2VjcmV0\n-----END ${kind}-----\n`;
   const rows: [files: string[], content: string | null, message: string][] = [
@@ -172,9 +172,9 @@ Deno.test("createDevicePki rejects files that don't belong together, without quo
     [["ca.pem", "ca_key.pem", "cert.pem", "key.pem"], null, "is not for camera"],
   ];
   for (const [files, content, message] of rows) {
-    const before = await Promise.all(files.map((file) => Deno.readTextFile(join(home, file))));
+    const textsBefore = await Promise.all(files.map((file) => Deno.readTextFile(join(home, file))));
     for (const file of files) {
-      const text = content ?? await Deno.readTextFile(join(other, file));
+      const text = content ?? await Deno.readTextFile(join(otherHome, file));
       await Deno.writeTextFile(join(home, file), text);
     }
     const error = await assertRejects(
@@ -184,7 +184,7 @@ Deno.test("createDevicePki rejects files that don't belong together, without quo
     );
     assert(!/BEGIN|c2VjcmV0|secret/.test(Deno.inspect(error)), files.join());
     for (const [index, file] of files.entries()) {
-      await Deno.writeTextFile(join(home, file), before[index]!);
+      await Deno.writeTextFile(join(home, file), textsBefore[index]!);
     }
   }
 });
@@ -216,6 +216,6 @@ Deno.test("a process that is killed midway leaves no incomplete identity", async
     (_, i) => `camera-${Math.floor(i / 3)}${"abc"[i % 3]}`,
   );
   for (const name of names) await createDevicePki(dir.path, name);
-  const found = (await entries(dir.path)).filter((name) => !name.startsWith("."));
-  assertEquals(found, names.toSorted());
+  const entryNames = (await entries(dir.path)).filter((name) => !name.startsWith("."));
+  assertEquals(entryNames, names.toSorted());
 });

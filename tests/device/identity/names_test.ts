@@ -22,9 +22,9 @@ Deno.test("a name that is taken gets a number, and remains a valid name", () => 
   for (const [name, taken, free] of rows) assertEquals(freeName(name, new Set(taken)), free);
   const names = fc.stringMatching(/^[a-c][a-c-]{0,62}$/);
   fc.assert(fc.property(names, fc.array(names), (name, others) => {
-    const taken = new Set([name, ...others].map((each) => each.toLowerCase()));
-    const free = freeName(name, taken);
-    assert(isDeviceName(free) && !taken.has(free.toLowerCase()));
+    const takenKeys = new Set([name, ...others].map((each) => each.toLowerCase()));
+    const free = freeName(name, takenKeys);
+    assert(isDeviceName(free) && !takenKeys.has(free.toLowerCase()));
   }));
 });
 

@@ -89,7 +89,7 @@ Deno.test("createDevicePki rejects directories that other users can write and ke
   await load();
   for (const [path, bits, accepted] of rows) {
     const changed = join(dir.path, path);
-    const before = await mode(changed);
+    const modeBefore = await mode(changed);
     await Deno.chmod(changed, bits);
     if (accepted) {
       await load();
@@ -98,7 +98,7 @@ Deno.test("createDevicePki rejects directories that other users can write and ke
       assertStringIncludes(error.message, `${changed} is open`);
       assertMatch(error.message, path.endsWith(".pem") ? /chmod 600/ : /chmod 700/);
     }
-    await Deno.chmod(changed, before);
+    await Deno.chmod(changed, modeBefore);
   }
   // No key is written into a directory that others can write; one that all share is left as it is.
   await using open = await tempDir();
