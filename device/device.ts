@@ -10,7 +10,7 @@ import { DeviceIdentity } from "./identity/device_identity.ts";
 import { checkDeviceName } from "./identity/names.ts";
 import { startServer } from "../net/serving.ts";
 import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
-import { checkDirectory, devicePath, prepareDirectory } from "./device_directory.ts";
+import { checkDirectory, parseDevicePath, prepareDirectory } from "./device_directory.ts";
 import { DeviceServer } from "./device_server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
@@ -119,7 +119,7 @@ export class Device implements AsyncDisposable {
     if (name !== undefined) checkDeviceName("name", name);
     const ownLogger = callerLogger === undefined ? standardLogger() : null;
     const logger = makeSafeLogger(ownLogger ?? callerLogger!);
-    const path = devicePath(dir);
+    const path = parseDevicePath(dir);
     const deviceName = await (create ? prepareDirectory : checkDirectory)(path, name);
     const home = join(path, "identity");
     const identity = await DeviceIdentity.open(home, { create });

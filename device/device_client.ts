@@ -176,19 +176,19 @@ export class DeviceClient extends SSLClient {
     closing.throwIfAborted();
     await peers.refresh();
     closing.throwIfAborted();
-    const trusted = trust.find(this.#id);
-    if (trusted === null) throw forgottenPeerError(this.#id);
-    const { peer, signal: trustSignal } = trusted;
+    const trustedPeer = trust.find(this.#id);
+    if (trustedPeer === null) throw forgottenPeerError(this.#id);
+    const { peer, signal: trustSignal } = trustedPeer;
     const addresses = this.#addresses ?? peer.addresses;
     if (addresses.length === 0) throw noAddressError(peer);
     const rankOf = (address: Address) => String(address) === this.#lastAddress ? 0 : 1;
-    const ordered = addresses.toSorted((a, b) => rankOf(a) - rankOf(b));
+    const orderedAddresses = addresses.toSorted((a, b) => rankOf(a) - rankOf(b));
     const sslctx = identity.clientContext(peer);
     const anySignal = joinSignals(this.options.signal, signal, trustSignal)!;
     const search = this.#searchFor(peer);
     try {
       const { address, socket } = await raceAddresses(
-        ordered,
+        orderedAddresses,
         (address, signal) =>
           connectToDevice(peer, sslctx, address, { timeout: this.connectTimeout, signal }),
         anySignal,
@@ -209,10 +209,10 @@ export class DeviceClient extends SSLClient {
     } catch (error) {
       if (anySignal.aborted) throw error;
       const target = { name: peer.name, addresses, isStored: this.#addresses === null };
-      const informative = mostInformativeError(error as AggregateError, target);
+      const bestError = mostInformativeError(error as AggregateError, target);
       // The stack begins with the frames of the caller.
-      Error.captureStackTrace(informative, this.createSocket);
-      throw informative;
+      Error.captureStackTrace(bestError, this.createSocket);
+      throw bestError;
     }
   }
 
@@ -271,20 +271,20 @@ export function forgottenHint(name: string): string {
  */
 export function mostInformativeError(cause: AggregateError, target: PeerTarget): Error {
   const { errors } = cause;
-  const [first] = [...errors].sort((a, b) => rank(a) - rank(b));
-  const best = first instanceof Error ? first : new Error(String(first));
+  const [first] = [...errors].sort((a, b) => rankOfError(a) - rankOfError(b));
+  const bestError = first instanceof Error ? first : new Error(String(first));
   const otherCount = errors.length - 1;
   const others = otherCount === 0
     ? ""
     : `; and ${otherCount} more address${otherCount === 1 ? " fails" : "es fail"}`;
-  const message = best.message + others + hintFor(best, target);
-  const error = best instanceof TlsError
-    ? new TlsError(best.code, message, { cause, address: best.address })
-    : isNotPermitted(best)
-    ? copyWithMessage(best, message, cause)
+  const message = bestError.message + others + adviceFor(bestError, target);
+  const error = bestError instanceof TlsError
+    ? new TlsError(bestError.code, message, { cause, address: bestError.address })
+    : isNotPermitted(bestError)
+    ? copyWithMessage(bestError, message, cause)
     : connectionErrorDetails.add(
       new DeviceError("UNREACHABLE", message, { cause }),
-      describeConnectionError(best) ?? { fault: "unreachable" },
+      describeConnectionError(bestError) ?? { fault: "unreachable" },
     );
   shortenStacks(cause);
   return error;
@@ -308,7 +308,7 @@ function isNotPermitted(error: Error): boolean {
 }
 
 /** The advice for an error, unless its message has some. */
-function hintFor(error: Error, { name, addresses, isStored }: PeerTarget): string {
+function adviceFor(error: Error, { name, addresses, isStored }: PeerTarget): string {
   if (error instanceof TlsError) {
     return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(name)}` : "";
   }
@@ -331,7 +331,7 @@ function hintFor(error: Error, { name, addresses, isStored }: PeerTarget): strin
     "while it serves";
 }
 
-function rank(error: unknown): number {
+function rankOfError(error: unknown): number {
   if (error instanceof TlsError) {
     // An alert of the peer itself is the most useful error.
     return error.code === "REFUSED_BY_PEER" ? -2 : TLS_CODES.indexOf(error.code);

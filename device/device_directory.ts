@@ -23,7 +23,7 @@ import {
 const NAME_FILE = "device.json";
 const VERSION = 1;
 
-export function devicePath(dir: string | URL): string {
+export function parseDevicePath(dir: string | URL): string {
   const path = dir instanceof URL && dir.protocol === "file:" ? fileURLToPath(dir) : dir;
   if (typeof path !== "string") throw wrongTypeError("dir", "a path or a file URL", dir);
   if (!isAbsolute(path) || path.includes("\0")) {
@@ -133,7 +133,7 @@ async function makePrivate(path: string): Promise<void> {
 /** More than a process needs for a few small files. A stopped process must not block all others. */
 const LOCK_SECONDS = 10;
 const RETRY_MILLISECONDS = 10;
-const TEMPORARY = /^\.[0-9a-f]{16}$/;
+const TEMPORARY_NAME = /^\.[0-9a-f]{16}$/;
 
 /** A directory of small files that several processes change. */
 export class StateDirectory {
@@ -170,14 +170,14 @@ export class StateDirectory {
   /** Lists the names of the complete files. A missing directory counts as empty. */
   async names(): Promise<string[]> {
     const names = await namesIn(this.path);
-    return names.filter((name) => !TEMPORARY.test(name)).sort();
+    return names.filter((name) => !TEMPORARY_NAME.test(name)).sort();
   }
 
   /** Replaces a file durably. Only inside {@linkcode withLock}. */
   async write(name: string, text: string): Promise<void> {
     // Under the lock, a temporary file is that of a writer that was interrupted.
     for (const name of await namesIn(this.path)) {
-      if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name));
+      if (TEMPORARY_NAME.test(name)) await removeIfPossible(join(this.path, name));
     }
     const temporary = join(this.path, `.${randomSuffix()}`);
     await replacePrivateFile(join(this.path, name), text, temporary);

@@ -83,11 +83,11 @@ export class DeviceServer extends SSLServer {
       );
     }
     const { logger = services.logger } = options;
-    super(contextOf(services), address, forPeers(services, app, logger), { ...options, logger });
+    super(buildContext(services), address, forPeers(services, app, logger), { ...options, logger });
     this.#services = services;
     this.#onStop = onStop;
     this.#unsubscribe = services.peers.onChange(() => {
-      super.setSslctx(contextOf(services));
+      super.setSslctx(buildContext(services));
       this.#record?.touch();
     });
     this.#preparation = this.#prepare();
@@ -160,9 +160,9 @@ export class DeviceServer extends SSLServer {
 
   /** As for every server; the recorded address is removed first. */
   override async shutdown(): Promise<void> {
-    const withdrawn = this.#withdrawAddress();
+    const withdrawal = this.#withdrawAddress();
     await super.shutdown();
-    await withdrawn;
+    await withdrawal;
     await this.#unregister();
   }
 
@@ -184,7 +184,7 @@ export class DeviceServer extends SSLServer {
   }
 }
 
-function contextOf({ identity, peers }: DeviceServices) {
+function buildContext({ identity, peers }: DeviceServices) {
   return identity.serverContext(peers.current);
 }
 
@@ -196,13 +196,13 @@ function forPeers({ peers, trust }: DeviceServices, app: App, appLogger: Logger)
     handle,
     async onConnect(session, sock) {
       const peer = identifyDevice(session.peerCertificate, peers.current);
-      const trusted = peer && trust.find(peer.id);
-      if (trusted === null) {
+      const trustedPeer = peer && trust.find(peer.id);
+      if (trustedPeer === null) {
         const problem = "no peer's authority has signed its certificate directly";
         logger.info(`${session}: ${problem}`, { kind: "refusal", who: `${session}` });
         return false;
       }
-      const identity = identityOf(session, trusted, peers);
+      const identity = identityOf(session, trustedPeer, peers);
       // The end of trust ends the session even during the `onConnect` of the app.
       addIdentity(session, identity);
       const decision = parseConnectResult(
@@ -216,7 +216,7 @@ function forPeers({ peers, trust }: DeviceServices, app: App, appLogger: Logger)
         },
         signal: decision.signal,
         // The server calls only this function before the first request.
-        isTrusted: async () => await trusted.confirm() && await isTrustedBy(decision),
+        isTrusted: async () => await trustedPeer.confirm() && await isTrustedBy(decision),
       };
     },
   };
@@ -226,9 +226,9 @@ function forPeers({ peers, trust }: DeviceServices, app: App, appLogger: Logger)
 const sessionPeers = new WeakMap<Session, { peer(): Peer; readonly signal: AbortSignal | null }>();
 
 /** Makes the identity of a peer for its session. */
-function identityOf(session: Session, trusted: TrustedPeer, peers: PeerStore): PeerIdentity {
-  const { peer: connected, signal, confirm } = trusted;
-  const peer = () => peers.current.find(({ id }) => id === connected.id) ?? connected;
+function identityOf(session: Session, trustedPeer: TrustedPeer, peers: PeerStore): PeerIdentity {
+  const { peer: connectedPeer, signal, confirm } = trustedPeer;
+  const peer = () => peers.current.find(({ id }) => id === connectedPeer.id) ?? connectedPeer;
   sessionPeers.set(session, { peer, signal });
   return {
     get user() {

@@ -64,7 +64,7 @@ export function encodeLine({ keyHash, addresses, secret, expires }: InvitationLi
     ...addresses.flatMap(encodeAddress),
   ]);
   return PREFIX +
-    encodeBase64Url(Uint8Array.from([VERSION, ...checksum(VERSION, content), ...content]));
+    encodeBase64Url(Uint8Array.from([VERSION, ...computeChecksum(VERSION, content), ...content]));
 }
 
 /** The public content of an invitation's line: all but its secret. */
@@ -133,7 +133,9 @@ export function decodeLine(line: string): InvitationLine {
   const [version = 0] = bytes;
   const content = bytes.subarray(1 + CHECKSUM_BYTES);
   // The checksum has the same position, and covers the same bytes, in every version.
-  const isIntact = checksum(version, content).every((byte, index) => byte === bytes[1 + index]);
+  const isIntact = computeChecksum(version, content).every((byte, index) =>
+    byte === bytes[1 + index]
+  );
   if (!isIntact) throw garbledLineError();
   if (version !== VERSION) {
     throw new PairingError(
@@ -160,7 +162,7 @@ function garbledLineError(): PairingError {
 }
 
 /** Computes the checksum, which finds accidental changes, but not deliberate ones. */
-function checksum(version: number, content: Uint8Array): Uint8Array {
+function computeChecksum(version: number, content: Uint8Array): Uint8Array {
   const hash = createHash("sha256");
   return hash.update(Uint8Array.of(version)).update(content).digest().subarray(0, CHECKSUM_BYTES);
 }
@@ -200,7 +202,7 @@ function encodeAddress([host, ...ports]: LineAddress): number[] {
 }
 
 /** Formats the host of an address for a line: as a canonical IP address without a scope. */
-export function lineHost(address: Address): string {
+export function formatLineHost(address: Address): string {
   return parseHost((address as HostAddress)[0])!.text;
 }
 

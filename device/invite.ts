@@ -37,16 +37,16 @@ import { plainMessageOf, withNewMessage } from "../net/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import {
   encodeLine,
+  formatLineHost,
   type LineAddress,
-  lineHost,
   MAX_ADDRESSES,
   withNextPort,
 } from "./invitation_line.ts";
 import {
   addressesToStore,
-  addressFinder,
   checkListen,
-  ownAddresses,
+  listOwnAddresses,
+  makeAddressFinder,
   withoutWildcards,
 } from "./pairing_addresses.ts";
 import {
@@ -103,7 +103,7 @@ export interface InviteOptions {
   signal?: AbortSignal | undefined;
 }
 
-const OPTIONS = ["listen", "serving", "seconds", "peerName", "confirm", "signal"];
+const INVITE_OPTIONS = ["listen", "serving", "seconds", "peerName", "confirm", "signal"];
 const DEFAULT_OPEN_SECONDS = 600;
 const MAX_OPEN_SECONDS = 86_400;
 
@@ -237,7 +237,7 @@ export class Invitation implements AsyncDisposable {
     const { listen, serving, seconds = DEFAULT_OPEN_SECONDS, peerName, confirm, signal } =
       copyOptions(
         options,
-        OPTIONS,
+        INVITE_OPTIONS,
       );
     checkSignal(signal);
     if (confirm !== undefined) checkFunction("confirm", confirm);
@@ -246,7 +246,7 @@ export class Invitation implements AsyncDisposable {
       throw notAllowedError("seconds", `must be from 1 to ${MAX_OPEN_SECONDS}; got ${seconds}`);
     }
     const listenAddresses = listen === undefined ? null : checkListen(listen);
-    const findAddresses = addressFinder(services, serving);
+    const findAddresses = makeAddressFinder(services, serving);
     if (peerName !== undefined) await services.peers.checkFree(peerName);
     signal?.throwIfAborted();
     const invitation = new Invitation(services, peerName, findAddresses, confirm, seconds, signal);
@@ -265,11 +265,13 @@ export class Invitation implements AsyncDisposable {
       const lineAddresses = boundPorts.flatMap(([bound, plainPort]) => {
         const addresses = listenAddresses === null ? [bound] : withoutWildcards([bound]);
         return addresses.map((address): LineAddress => {
-          return [lineHost(address), Number(address[1]), plainPort];
+          return [formatLineHost(address), Number(address[1]), plainPort];
         });
       });
-      const distinct = new Map(lineAddresses.map((address) => [address.join(" "), address]));
-      const addresses = [...distinct.values()].slice(0, MAX_ADDRESSES);
+      const distinctAddresses = new Map(
+        lineAddresses.map((address) => [address.join(" "), address]),
+      );
+      const addresses = [...distinctAddresses.values()].slice(0, MAX_ADDRESSES);
       if (addresses.length === 0) {
         throw new DeguError("listen: this machine has no address of the family of the wildcard");
       }
@@ -294,15 +296,16 @@ export class Invitation implements AsyncDisposable {
    * yet, so one that can be bound is enough.
    */
   async #listenEverywhere(): Promise<BoundPorts[]> {
-    const addresses = ownAddresses().slice(0, MAX_ADDRESSES);
+    const addresses = listOwnAddresses().slice(0, MAX_ADDRESSES);
     const results = await Promise.allSettled(addresses.map((address) => this.#listen(address)));
     const boundPorts = results.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
     if (boundPorts.length > 0) return boundPorts;
     const causes = results.map((each) => each.status === "rejected" ? each.reason : null);
-    const denied = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
-    throw denied ?? new DeguError("can't listen on any address of this machine: set `listen`", {
-      cause: new AggregateError(causes),
-    });
+    const permissionError = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
+    throw permissionError ??
+      new DeguError("can't listen on any address of this machine: set `listen`", {
+        cause: new AggregateError(causes),
+      });
   }
 
   /**

@@ -68,7 +68,7 @@ export async function requestPlain<T>(
     }
   };
   try {
-    return await retryIfCut(attempt, wasCut, maxAttempts, anySignal);
+    return await retryIfCut(attempt, isCutError, maxAttempts, anySignal);
   } finally {
     clearTimeout(limitTimer);
   }
@@ -111,7 +111,7 @@ export async function connectToInviter(
   const { address, socket } = await raceAddresses(addresses, (address, signal) => {
     const options = { timeout: WAIT_SECONDS, signal, protocol: PAIRING_PROTOCOL };
     const attempt = () => connectToDevice(authority, sslctx, address, options);
-    return retryIfCut(attempt, wasClosed, MAX_ATTEMPTS, signal);
+    return retryIfCut(attempt, isClosedError, MAX_ATTEMPTS, signal);
   }, signal);
   const connection = new Connection(socket, null, undefined, seconds);
   closeOnAbort(connection, signal);
@@ -125,8 +125,8 @@ export async function connectToInviter(
  */
 export function attemptErrors(cause: unknown): readonly unknown[] {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
-  const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
-  if (denied !== undefined) throw denied;
+  const permissionError = errors.find((error) => error instanceof Deno.errors.NotCapable);
+  if (permissionError !== undefined) throw permissionError;
   return errors;
 }
 
@@ -147,12 +147,12 @@ export function codeOfAttempts(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
 }
 
 /** Whether the connection was closed during the handshake, by the inviter or on the way. */
-export function wasClosed(error: unknown): boolean {
+export function isClosedError(error: unknown): boolean {
   return error instanceof TlsError && error.code === "CLOSED";
 }
 
 /** Whether the port has closed a plain connection without a response. */
-export function wasCut(error: unknown): boolean {
+export function isCutError(error: unknown): boolean {
   return error instanceof EmptyPreambleError || describeConnectionError(error)?.fault === "reset";
 }
 

@@ -16,7 +16,7 @@ import { joinSignals } from "../net/connect.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError, type PairingErrorCode } from "./errors.ts";
 import { decodeLine } from "./invitation_line.ts";
-import { addressesToStore, addressFinder, linkLocalScopes } from "./pairing_addresses.ts";
+import { addressesToStore, listLinkLocalScopes, makeAddressFinder } from "./pairing_addresses.ts";
 import {
   ANSWER,
   AUTHORITY_URI,
@@ -30,12 +30,12 @@ import {
   attemptErrors,
   codeOfAttempts,
   connectToInviter,
+  isClosedError,
+  isCutError,
   MAX_ATTEMPTS,
   readBody,
   requestPlain,
   sendMessage,
-  wasClosed,
-  wasCut,
 } from "./inviter_client.ts";
 
 /** The names and addresses that two devices exchange when they are paired. */
@@ -83,7 +83,7 @@ export async function joinDevice(
   const { peerName, serving, signal: callerSignal } = copyOptions(options, JOIN_OPTIONS);
   checkSignal(callerSignal);
   const { name, identity, peers, logger, closing } = services;
-  const findAddresses = addressFinder(services, serving);
+  const findAddresses = makeAddressFinder(services, serving);
   const { keyHash, addresses, secret } = decodeLine(line);
   const id = deviceId(keyHash);
   if (id === identity.authority.id) throw ownDeviceError("line");
@@ -103,7 +103,7 @@ export async function joinDevice(
   }, TOTAL_TIMEOUT_SECONDS * 1000);
   const signal = joinSignals(callerSignal, closing, timeLimit.signal)!;
   // Adds to an error that another device may have used the line.
-  const step = async <T>(run: () => T | Promise<T>, isCut = wasClosed): Promise<T> => {
+  const step = async <T>(run: () => T | Promise<T>, isCut = isClosedError): Promise<T> => {
     try {
       return await run();
     } catch (error) {
@@ -122,20 +122,20 @@ export async function joinDevice(
     const authority = await step(() => {
       const plain = withOwnScopes(addresses.map(([host, , port]) => [host, port]));
       return fetchAuthority(id, plain, signal);
-    }, wasCut);
+    }, isCutError);
 
     // The first step sends the secret, and introduces this device. The TLS library has verified
     // that the other device is that of the line.
     const anonymousContext = buildClientSslctx({ ca: authority.ca, checkHostname: false });
     const first = await step(async () => {
       const candidates = withOwnScopes(addresses.map(([host, port]) => [host, port]));
-      const { address, ...reached } = await connectToInviter(
+      const { address, ...inviter } = await connectToInviter(
         authority,
         anonymousContext,
         candidates,
         signal,
       );
-      using connection = reached.connection;
+      using connection = inviter.connection;
       return { address, ...await sendMessage(connection, SECRET_URI, introduction) };
     });
     if (first.status !== 200) throw refusedError();
@@ -144,11 +144,11 @@ export async function joinDevice(
 
     // The second step sends the value of the answer, with the certificate of this device, and
     // stores the other one.
-    const reached = await step(() =>
+    const inviter = await step(() =>
       connectToInviter(authority, identity.clientContext(authority), [first.address], signal)
     );
     // The inviter waits until this connection is closed, so close it after storing the inviter.
-    using connection = reached.connection;
+    using connection = inviter.connection;
     // After this request the other device may have stored this one as its peer.
     const proof = encodeMessage({ value: answer.value });
     const { status } = await sendMessage(connection, VALUE_URI, proof).catch((cause) => {
@@ -214,7 +214,7 @@ function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
   // Don't prompt for a permission because of link-local addresses if there are others to try.
   const mayListInterfaces = linkLocal.length > 0 &&
     (others.length === 0 || Deno.permissions.querySync(permission).state === "granted");
-  const scopes = mayListInterfaces ? linkLocalScopes() : [];
+  const scopes = mayListInterfaces ? listLinkLocalScopes() : [];
   return [
     ...others,
     ...scopes.flatMap((scope) => linkLocal.map(([host, port]): Address => [host, port, 0, scope])),
@@ -239,7 +239,7 @@ function stepError(
       cause,
     });
   }
-  const notOpen =
+  const notOpenText =
     "this line is not open any more: it has expired, was closed, or another device has used it";
   const lineError = (code: PairingErrorCode, problem: string) => {
     const advice = `; check the peers of ${inviterText}, and forget any that you don't recognize`;
@@ -250,15 +250,15 @@ function stepError(
     const message =
       `${inviterText} closes connections before they are encrypted, each time it was tried: its ` +
       "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
-      notOpen;
+      notOpenText;
     return lineError("BUSY", message);
   }
   const code = codeOfAttempts(cause);
   // The port of an invitation that has ended may be as silent as an unreachable device.
   const message = code === "NOT_OPEN"
-    ? notOpen
+    ? notOpenText
     : `${inviterText} can't be reached at an address of the line: check that the two are on the same ` +
-      `network; if they are, ${notOpen}`;
+      `network; if they are, ${notOpenText}`;
   return lineError(code, message);
 }
 

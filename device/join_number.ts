@@ -18,7 +18,7 @@ import { plainMessageOf } from "../net/error_text.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
 import { answerLostError, JOIN_OPTIONS, type JoinOptions, ownDeviceError } from "./join.ts";
-import { addressesToStore, addressFinder } from "./pairing_addresses.ts";
+import { addressesToStore, makeAddressFinder } from "./pairing_addresses.ts";
 import {
   type COMMITMENT,
   COMMITMENT_URI,
@@ -91,13 +91,13 @@ export async function joinByNumber(
   checkFunction("confirm", confirm);
   checkSignal(callerSignal);
   const addresses = checkAddresses("addresses", givenAddresses, (address) => {
-    const checked = checkAddress(address, "client");
-    if (!isUnixAddress(checked)) return checked;
+    const checkedAddress = checkAddress(address, "client");
+    if (!isUnixAddress(checkedAddress)) return checkedAddress;
     throw notAllowedError("address", "must be a host with a port; got a Unix socket");
   });
   if (addresses.length === 0) throw notAllowedError("addresses", "must not be empty");
   const { name, identity, peers, logger, closing } = services;
-  const findAddresses = addressFinder(services, serving);
+  const findAddresses = makeAddressFinder(services, serving);
   if (peerName !== undefined) await peers.checkFree(peerName);
   const introduction = {
     authority: identity.authority.raw,
@@ -212,8 +212,11 @@ class JoinerAttempt implements Disposable {
     const limitTimer = setTimeout(() => this.#abortController.abort(error), PLAIN_MILLISECONDS);
     const message = encodeMessage({ random });
     const send = () => sendMessage(connection, RANDOM_URI, message);
-    const sending = this.#step(send, (cause) => this.#notConfirmedError("remote", { cause }));
-    this.#check(await sending.finally(() => clearTimeout(limitTimer)));
+    const responsePromise = this.#step(
+      send,
+      (cause) => this.#notConfirmedError("remote", { cause }),
+    );
+    this.#check(await responsePromise.finally(() => clearTimeout(limitTimer)));
     // The inviter sends no more bytes, and keeps this connection open while the number is valid, so
     // the end of a read means a no.
     const onEnd = () => {

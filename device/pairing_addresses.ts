@@ -18,18 +18,20 @@ import { MAX_ADDRESSES } from "./invitation_line.ts";
  * Returns a function that finds the addresses to send: those of the `serving` option, or those at
  * which servers of the device listen when it is called.
  */
-export function addressFinder(
+export function makeAddressFinder(
   { serving: servingRecords, logger }: Pick<DeviceServices, "serving" | "logger">,
   serving: readonly Address[] | undefined,
 ): () => Promise<HostAddress[]> {
   if (serving !== undefined) {
     const addresses = checkAddresses("serving", serving, (address) => {
-      const checked = checkAddress(address, "client");
-      if (isWildcard(checked) || isReachableHost(canonicalHost(checked) ?? "")) return checked;
+      const checkedAddress = checkAddress(address, "client");
+      if (isWildcard(checkedAddress) || isReachableHost(canonicalHost(checkedAddress) ?? "")) {
+        return checkedAddress;
+      }
       throw notAllowedError(
         "address",
         "must be an IP address or a DNS name with a port, at which another machine can reach this " +
-          `one; got ${addressText(checked)}`,
+          `one; got ${addressText(checkedAddress)}`,
       );
     });
     if (addresses.length > MAX_ADDRESSES) {
@@ -38,8 +40,8 @@ export function addressFinder(
         `must be at most ${MAX_ADDRESSES} addresses; got ${addresses.length}`,
       );
     }
-    const sent = addressesToSend(addresses);
-    return () => Promise.resolve(sent);
+    const sentAddresses = addressesToSend(addresses);
+    return () => Promise.resolve(sentAddresses);
   }
   return async () => {
     const addresses = await servingRecords.addresses();
@@ -57,21 +59,21 @@ export function addressFinder(
 }
 
 export function checkListen(listen: readonly Address[]): readonly (HostAddress | ScopedAddress)[] {
-  const checked = checkAddresses("listen", listen, (address) => {
-    const checked = checkAddress(address, "server");
-    if (isUnixAddress(checked)) {
+  const addresses = checkAddresses("listen", listen, (address) => {
+    const checkedAddress = checkAddress(address, "server");
+    if (isUnixAddress(checkedAddress)) {
       throw notAllowedError("address", "must be an IP address with a port; got a Unix socket");
     }
-    if (checked[1] < 65535) return checked;
+    if (checkedAddress[1] < 65535) return checkedAddress;
     throw notAllowedError(
       "address[1]",
       "must be below 65535, since the next port is used, too; got 65535",
     );
   });
-  if (checked.length > 0 && checked.length <= MAX_ADDRESSES) return checked;
+  if (addresses.length > 0 && addresses.length <= MAX_ADDRESSES) return addresses;
   throw notAllowedError(
     "listen",
-    `must be 1 to ${MAX_ADDRESSES} addresses; got ${checked.length}; omit it for every address of ` +
+    `must be 1 to ${MAX_ADDRESSES} addresses; got ${addresses.length}; omit it for every address of ` +
       "this machine",
   );
 }
@@ -81,14 +83,14 @@ export function checkListen(listen: readonly Address[]): readonly (HostAddress |
  * meaning on this machine only. Needs `--allow-sys=networkInterfaces` for wildcards.
  */
 export function addressesToSend(addresses: readonly Address[]): HostAddress[] {
-  const sent = new Map<string, HostAddress>();
+  const addressesByText = new Map<string, HostAddress>();
   for (const address of withoutWildcards(addresses)) {
     const host = canonicalHost(address);
-    if (host === null || !isReachableHost(host) || sent.size === MAX_ADDRESSES) continue;
+    if (host === null || !isReachableHost(host) || addressesByText.size === MAX_ADDRESSES) continue;
     const port = Number(address[1]);
-    sent.set(`${host} ${port}`, [host, port]);
+    addressesByText.set(`${host} ${port}`, [host, port]);
   }
-  return [...sent.values()];
+  return [...addressesByText.values()];
 }
 
 /**
@@ -150,7 +152,7 @@ export function addressesToStore(
     (localHost === remoteHost || isLoopback(localHost));
   const addresses = received.filter(([host]) => isSameMachine || !isLoopback(host));
   if (!addresses.some(([host]) => isLinkLocal(host))) return addresses;
-  const scope = scopeOf(remote) ?? (localHost === undefined ? null : findScope(localHost));
+  const scope = parseScope(remote) ?? (localHost === undefined ? null : findScope(localHost));
   return addresses.flatMap(([host, port]): Address[] => {
     if (!isLinkLocal(host)) return [[host, port]];
     return scope === null ? [] : [[host, port, 0, scope]];
@@ -161,7 +163,7 @@ function isLoopback(host: string): boolean {
   return parseHost(host)?.reach === "loopback";
 }
 
-function scopeOf(address: Address | null): number | null {
+function parseScope(address: Address | null): number | null {
   if (address === null || isUnixAddress(address)) return null;
   const [host, , , scope = 0] = address;
   if (scope !== 0) return scope;
@@ -185,7 +187,7 @@ function findScope(host: string): number | null {
   const holders = interfaces.filter(({ address }) => parseHost(address)?.text === text);
   const names = new Set(holders.map(({ name }) => name));
   if (names.size !== 1) return null;
-  const [scope = null] = linkLocalScopes(interfaces.filter(({ name }) => names.has(name)));
+  const [scope = null] = listLinkLocalScopes(interfaces.filter(({ name }) => names.has(name)));
   return scope;
 }
 
@@ -203,19 +205,19 @@ const ADDRESS_KINDS: readonly ((entry: Deno.NetworkInterfaceInfo) => boolean)[] 
  * interface precedes the second of any, so that the first few are a good choice. Needs
  * `--allow-sys=networkInterfaces`.
  */
-export function ownAddresses(): (HostAddress | ScopedAddress)[] {
+export function listOwnAddresses(): (HostAddress | ScopedAddress)[] {
   const interfaces = Deno.networkInterfaces();
-  const external = interfaces.filter(({ address }) => !isLoopback(address));
-  const usable = external.length > 0 ? external : interfaces;
-  const entriesByInterface = Map.groupBy(usable, ({ name }) => name);
-  const ranked = [...entriesByInterface.values()].flatMap((entries) =>
+  const externalInterfaces = interfaces.filter(({ address }) => !isLoopback(address));
+  const usableInterfaces = externalInterfaces.length > 0 ? externalInterfaces : interfaces;
+  const entriesByInterface = Map.groupBy(usableInterfaces, ({ name }) => name);
+  const rankedEntries = [...entriesByInterface.values()].flatMap((entries) =>
     entries
       .map((entry) => ({ entry, kind: ADDRESS_KINDS.findIndex((isOfKind) => isOfKind(entry)) }))
       .sort((a, b) => a.kind - b.kind)
       .map(({ entry, kind }, rank) => ({ entry, kind, rank }))
   );
-  ranked.sort((a, b) => a.rank - b.rank || a.kind - b.kind);
-  return ranked.map(({ entry: { address, scopeid } }) =>
+  rankedEntries.sort((a, b) => a.rank - b.rank || a.kind - b.kind);
+  return rankedEntries.map(({ entry: { address, scopeid } }) =>
     isLinkLocal(address) ? [address, 0, 0, scopeid ?? 0] : [address, 0]
   );
 }
@@ -229,8 +231,10 @@ export function withoutWildcards(addresses: readonly Address[]): Address[] {
     if (!isWildcard(address)) return [address];
     const [host, port] = address as HostAddress;
     // `::` also accepts IPv4.
-    const reachable = ownAddresses().filter(([ownHost]) => isIPv6(host) || !isIPv6(ownHost));
-    return reachable.map((ownAddress) => withPort(ownAddress, port));
+    const reachableAddresses = listOwnAddresses().filter(([ownHost]) =>
+      isIPv6(host) || !isIPv6(ownHost)
+    );
+    return reachableAddresses.map((ownAddress) => withPort(ownAddress, port));
   });
 }
 
@@ -249,7 +253,7 @@ function isWildcard(address: Address): boolean {
  * Lists the numbers of the interfaces with a link-local IPv6 address. Needs
  * `--allow-sys=networkInterfaces`.
  */
-export function linkLocalScopes(
+export function listLinkLocalScopes(
   interfaces: readonly Deno.NetworkInterfaceInfo[] = Deno.networkInterfaces(),
 ): number[] {
   const scopes = interfaces.flatMap(({ address, scopeid }) =>

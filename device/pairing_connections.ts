@@ -32,9 +32,9 @@ export class PairingConnections {
     this.#connections.set(session, connection);
     session.store.set("connection", { [Symbol.dispose]: () => this.#remove(connection) });
     this.#limitTime(connection);
-    const waiting = [...this.#connections.values()].filter(({ isWaiting }) => isWaiting);
-    if (waiting.length > MAX_WAITING) {
-      const [oldest] = waiting;
+    const waitingConnections = [...this.#connections.values()].filter(({ isWaiting }) => isWaiting);
+    if (waitingConnections.length > MAX_WAITING) {
+      const [oldest] = waitingConnections;
       this.#remove(oldest!);
       oldest!.session.close(new ConnectionClosedError("closed in favor of a newer connection"));
     }

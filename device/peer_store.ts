@@ -244,9 +244,9 @@ export class PeerStore {
       const storedPeer = peers.find((each) => each.id === id);
       if (storedPeer === undefined) throw unknownPeerError(peer);
       checkPeerName("name", name, [...peers, ...this.#peersOfOtherVersions()], storedPeer.id);
-      const renamed = Object.freeze({ ...storedPeer, name });
-      await this.#write(renamed);
-      return renamed;
+      const renamedPeer = Object.freeze({ ...storedPeer, name });
+      await this.#write(renamedPeer);
+      return renamedPeer;
     });
   }
 
@@ -258,8 +258,8 @@ export class PeerStore {
     const text = formatAddress(address);
     const isStored = ({ addresses }: Peer) =>
       addresses.some((each) => formatAddress(each) === text);
-    const current = await this.read(id);
-    if (current === null || isStored(current)) return;
+    const storedPeer = await this.read(id);
+    if (storedPeer === null || isStored(storedPeer)) return;
     await this.#change(async (peers) => {
       const storedPeer = peers.find((each) => each.id === id) as StoredPeer | undefined;
       if (storedPeer === undefined || isStored(storedPeer)) return;
@@ -306,8 +306,8 @@ export class PeerStore {
     try {
       if (id === null) throw new RangeError("its name is not that of a peer's file");
       const text = await this.#readText(name);
-      const cached = this.#peerCache.get(name);
-      if (cached?.text === text) return cached.peer;
+      const cachedEntry = this.#peerCache.get(name);
+      if (cachedEntry?.text === text) return cachedEntry.peer;
       const versionProblem = findVersionProblem(id, text);
       if (versionProblem !== null) {
         this.#peerCache.delete(name);

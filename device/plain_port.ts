@@ -283,8 +283,8 @@ export class PlainPort {
     // If the joiner leaves before the response, the attempt is no try: the joiner could fill the
     // log.
     if (response.length === 0) return;
-    const why = plainMessageOf(abortController.signal.reason);
-    logger.info(`invitation: not paired by a number with ${name} (${id}): ${why}`);
+    const problemText = plainMessageOf(abortController.signal.reason);
+    logger.info(`invitation: not paired by a number with ${name} (${id}): ${problemText}`);
     if (this.#tries < MAX_TRIES) return;
     const problem =
       `${MAX_TRIES} numbers were not confirmed, so there are no more: invite again, or use the line`;

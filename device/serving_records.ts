@@ -38,7 +38,7 @@ export class ServingRecords {
     const temporary = join(this.#dir, `.${name}`);
     const path = join(this.#dir, name);
     const lockPath = lockPathOf(path);
-    const lockFile = lockPath === path ? null : await Deno.open(lockPath, NEW_FILE);
+    const lockFile = lockPath === path ? null : await Deno.open(lockPath, NEW_FILE_OPTIONS);
     await lockFile?.lock(true);
     const lock = async ({ file }: Temporary) => {
       if (lockFile === null) await file.lock(true);
@@ -127,4 +127,4 @@ async function isUnlocked(path: string, record: Deno.FsFile): Promise<boolean> {
   }
 }
 
-const NEW_FILE: Deno.OpenOptions = { createNew: true, write: true, mode: 0o600 };
+const NEW_FILE_OPTIONS: Deno.OpenOptions = { createNew: true, write: true, mode: 0o600 };

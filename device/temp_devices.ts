@@ -11,7 +11,7 @@ import { setPeer } from "./device_server.ts";
 import type { Peer } from "./peer_store.ts";
 
 /** The logger of the devices, which doesn't print. */
-const SILENT: Logger = Object.freeze({ debug() {}, info() {}, warn() {}, error() {} });
+const SILENT_LOGGER: Logger = Object.freeze({ debug() {}, info() {}, warn() {}, error() {} });
 
 /** The most requests of a session. */
 const MAX_REQUESTS = 1000;
@@ -69,19 +69,21 @@ export class TempDevices<Name extends string> implements AsyncDisposable {
         throw notAllowedError(`names[${i}]`, `must come once; got ${name}`);
       }
     }
-    await using opened = new AsyncDisposableStack();
+    await using resources = new AsyncDisposableStack();
     const dir = await Deno.makeTempDir({ prefix: "degu-" });
-    opened.defer(() => Deno.remove(dir, { recursive: true }));
+    resources.defer(() => Deno.remove(dir, { recursive: true }));
     const devices: Device[] = [];
     const peers = new Map<string, Peer>();
     for (const [i, name] of names.entries()) {
-      const device = opened.use(await Device.open(join(dir, `${i}`), { name, logger: SILENT }));
-      for (const earlier of devices) await pair(device, earlier);
+      const device = resources.use(
+        await Device.open(join(dir, `${i}`), { name, logger: SILENT_LOGGER }),
+      );
+      for (const otherDevice of devices) await pair(device, otherDevice);
       devices.push(device);
       peers.set(name, await describeAsPeer(device));
     }
     const byName = Object.fromEntries(names.map((name, i) => [name, devices[i]!]));
-    return new TempDevices(byName as Record<Name, Device>, peers, opened.move());
+    return new TempDevices(byName as Record<Name, Device>, peers, resources.move());
   }
 
   /**

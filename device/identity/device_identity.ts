@@ -191,16 +191,17 @@ async function createIdentity(dir: string, profile: LeafProfile): Promise<void> 
 
 // ───────────────────────── an existing identity
 
-const START_OVER = "restore the directory from a backup, or remove it and pair the device again";
+const START_OVER_ADVICE =
+  "restore the directory from a backup, or remove it and pair the device again";
 
 /** Checks that all files of an identity exist, and that no other user can use them. */
 async function checkFiles(home: string, files: IdentityFiles): Promise<void> {
   await checkPrivate(home, WRITABLE_BY_OTHERS);
   const paths = Object.values(files);
   const existence = await Promise.all(paths.map(exists));
-  const missing = paths.filter((_, index) => !existence[index]);
-  if (missing.length > 0) {
-    throw new Deno.errors.NotFound(`Missing ${missing.join(", ")}: ${START_OVER}`);
+  const missingPaths = paths.filter((_, index) => !existence[index]);
+  if (missingPaths.length > 0) {
+    throw new Deno.errors.NotFound(`Missing ${missingPaths.join(", ")}: ${START_OVER_ADVICE}`);
   }
   await checkPrivate(files.caKeyFile, USABLE_BY_OTHERS);
   await checkPrivate(files.keyFile, USABLE_BY_OTHERS);
@@ -223,7 +224,7 @@ async function checkIdentity(files: IdentityFiles, name: string): Promise<void> 
   checkMatch(cert.verify(ca.publicKey), files.certFile, files.caFile);
   if (cert.checkHost(name) !== undefined) return;
   throw new Deno.errors.InvalidData(
-    `The certificate in ${files.certFile} is not for ${name}: ${START_OVER}`,
+    `The certificate in ${files.certFile} is not for ${name}: ${START_OVER_ADVICE}`,
   );
 }
 
@@ -233,13 +234,15 @@ async function parseFile<T>(path: string, parse: (pem: string) => T): Promise<T>
     return parse(pem);
   } catch {
     // The message of the parser may quote the file, which may be a key.
-    throw new Deno.errors.InvalidData(`Cannot parse ${path} as PEM: ${START_OVER}`);
+    throw new Deno.errors.InvalidData(`Cannot parse ${path} as PEM: ${START_OVER_ADVICE}`);
   }
 }
 
 function checkMatch(matches: boolean, path: string, otherPath: string): void {
   if (matches) return;
-  throw new Deno.errors.InvalidData(`${path} does not belong to ${otherPath}: ${START_OVER}`);
+  throw new Deno.errors.InvalidData(
+    `${path} does not belong to ${otherPath}: ${START_OVER_ADVICE}`,
+  );
 }
 
 // ───────────────────────── the identity of an open device

@@ -6,7 +6,7 @@
 import { replaceFile, whenReplaceable } from "../../internal/disk/names.ts";
 import { Temporary } from "../../internal/disk/temporary.ts";
 
-const PRIVATE = { newMode: 0o600 };
+const PRIVATE_OPTIONS = { newMode: 0o600 };
 
 async function writePrivateText({ file, path }: Temporary, text: string): Promise<void> {
   const bytes = new TextEncoder().encode(text);
@@ -22,7 +22,7 @@ async function writePrivateText({ file, path }: Temporary, text: string): Promis
 
 /** Writes a new file, and syncs it. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
-  using file = Temporary.create(path, PRIVATE);
+  using file = Temporary.create(path, PRIVATE_OPTIONS);
   await writePrivateText(file, text);
   await file.sync();
   file.isKept = true;
@@ -42,7 +42,7 @@ export async function writeAndRename(
   temporaryPath: string,
   prepare: (file: Temporary) => Promise<void>,
 ): Promise<Temporary> {
-  const file = Temporary.create(temporaryPath, PRIVATE);
+  const file = Temporary.create(temporaryPath, PRIVATE_OPTIONS);
   try {
     await writePrivateText(file, text);
     await prepare(file);

@@ -2,7 +2,7 @@
 import { type Address, ConnectionClosedError, DeguError, type HostAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
 import { PairingError, peerOf } from "@degu/degu/device";
-import { ownAddresses } from "@degu/internal/device/pairing_addresses.ts";
+import { listOwnAddresses } from "@degu/internal/device/pairing_addresses.ts";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
@@ -265,7 +265,7 @@ Deno.test("an invitation listens on all given addresses, by default on those of 
   ];
   for (const listen of rows) {
     await using invitation = await camera.invite({ listen });
-    if (listen === undefined) assertEquals(addressOf(invitation)[0], ownAddresses()[0]![0]);
+    if (listen === undefined) assertEquals(addressOf(invitation)[0], listOwnAddresses()[0]![0]);
     await Promise.all([viewer.join(invitation.line), invitation.paired]);
   }
 });

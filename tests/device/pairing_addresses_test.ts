@@ -3,9 +3,9 @@ import type { Address } from "@degu/degu/base";
 import {
   addressesToSend,
   addressesToStore,
-  addressFinder,
-  linkLocalScopes,
-  ownAddresses,
+  listLinkLocalScopes,
+  listOwnAddresses,
+  makeAddressFinder,
   readAddresses,
   withoutWildcards,
 } from "@degu/internal/device/pairing_addresses.ts";
@@ -158,16 +158,16 @@ Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no
 });
 
 Deno.test("serving is sent without scopes, and a wildcard as what it stands for", async () => {
-  const find = (serving: Address[]) => addressFinder({} as never, serving)();
+  const find = (serving: Address[]) => makeAddressFinder({} as never, serving)();
   const addresses: Address[] = [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80, 0, 2]];
   assertEquals(await find(addresses), [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80]]);
   assertEquals((await find([["::", 80]])).length > 0, true);
   assertEquals(await find([]), []);
-  assertThrows(() => on(never, () => addressFinder({} as never, [["::", 80]])), Error, "asked"); // at once
+  assertThrows(() => on(never, () => makeAddressFinder({} as never, [["::", 80]])), Error, "asked"); // at once
   // For servers that listen later, an error other than a missing permission is also an error.
   const serving = { addresses: () => Promise.resolve([["::", 80]]) };
   using _never = patch(Deno, "networkInterfaces", () => never);
-  await assertRejects(addressFinder({ serving } as never, undefined), Error, "asked");
+  await assertRejects(makeAddressFinder({ serving } as never, undefined), Error, "asked");
 });
 
 function of(name: string, address: string, scopeid: number | null = null) {
@@ -175,7 +175,7 @@ function of(name: string, address: string, scopeid: number | null = null) {
   return { name, address, scopeid, family, netmask: "", cidr: "", mac: "" } as const;
 }
 
-const ownOf = (interfaces: Deno.NetworkInterfaceInfo[]) => on(() => interfaces, ownAddresses);
+const ownOf = (interfaces: Deno.NetworkInterfaceInfo[]) => on(() => interfaces, listOwnAddresses);
 
 const LOOPBACK = [of("lo", "127.0.0.1"), of("lo", "::1", 0)];
 const HOME = [
@@ -248,5 +248,5 @@ Deno.test("the interfaces are read only if there is a wildcard", () => {
 Deno.test("link-local peers are looked for on each interface with a link-local address, once", () => {
   const interfaces = [...HOME, of("eth1", "fe80::1", 9), of("eth1", "fe80::2", 9)];
   const others = [of("eth2", "fe80::3"), of("eth3", "2001:db8::3", 7)];
-  assertEquals(linkLocalScopes([...interfaces, ...others]), [2, 9]);
+  assertEquals(listLinkLocalScopes([...interfaces, ...others]), [2, 9]);
 });
