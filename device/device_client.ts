@@ -29,7 +29,8 @@ import type { Peer } from "./peer_store.ts";
 import { forgottenPeerError } from "./trust_signals.ts";
 
 /**
- * How a client connects to a peer, and which headers each request has.
+ * The addresses, the time limits and the search of a client of a peer, and the options of any
+ * client.
  *
  * @example Look for a peer that has moved
  * ```ts

@@ -189,7 +189,7 @@ Deno.test("a server whose address is in use, or whose device is closed before it
     });
     await assertRejects(() => camera.serve(LOOPBACK, tellName), Error, "broken");
   }
-  // These servers don't listen to changes of the peers.
+  // After their end the servers don't listen to changes of the peers.
   let followed = 0;
   {
     using _counted = patch(CurrentTlsContext.prototype, "replace", () => () => void followed++);
@@ -255,7 +255,7 @@ Deno.test("peerOf throws a TypeError for a session of another server", async () 
 Deno.test("malicious paired peer: a certificate with another peer's name is still its own", async () => {
   await using setup = await setUp();
   const { camera, viewer, server } = setup;
-  // Its authority, and what it has signed, carry the names of the viewer's.
+  // The peer's authority and leaf have the names of the viewer's.
   const theirs = await authorityOf(viewer.dir);
   const { cert } = await identityOf(viewer.dir);
   const dnOf = (pem: string) => new X509Certificate(pem).subject.replace(/^.*CN=/s, "");

@@ -131,7 +131,7 @@ Deno.test("a FIFO in the directory of a device does not block it", async () => {
   await within(opening, "the device is refused");
 });
 
-// Its directory: its modes, its name, the addresses of its servers, and changes by several processes.
+// The directory of a device: modes, name, addresses of servers, changes by several processes.
 
 Deno.test("a device's directories have mode 0700 and its files 0600", async () => {
   await using devices = await TestDevices.create();

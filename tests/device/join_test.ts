@@ -199,7 +199,7 @@ Deno.test("an unreachable device and one that refuses this device cause differen
     assertEquals(error.code, code);
     assert(error.cause instanceof AggregateError);
     assertEquals(error.cause.errors.length, errors.length);
-    // Whatever it is, what has to be done about a stolen line is said.
+    // Each message has the advice for a stolen line.
     const advice =
       `check the peers of the device ${camera.id}, and forget any that you don't recognize`;
     assert(error.message.includes(advice), error.message);

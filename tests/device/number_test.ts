@@ -544,7 +544,7 @@ function startHostile(answers: (request: string, count: number) => string | null
       try {
         conn.close();
       } catch {
-        // Its end was read.
+        // The connection has closed already.
       }
     }
     await Promise.all(running);

@@ -296,7 +296,7 @@ Deno.test("a joiner with a hostile name, addresses or authority is refused, and 
   const { authority, signsCertificates, nameConstraints } = EXTENSIONS;
   const extensions = [authority(), signsCertificates(), nameConstraints(false)];
   const table = [
-    // Its own, which the one warning of this second is about.
+    // The authority of the inviter itself, which causes the one warning of this second.
     { authority: base64url(camera.authority.raw) },
     { authority: base64url(makeAuthority({ extensions }).der) },
     { authority: base64url(new Uint8Array(300)) },
