@@ -17,6 +17,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
+import { whenReplaceable } from "@degu/internal/internal/disk/names.ts";
 import { join } from "@degu/internal/internal/disk/paths.ts";
 import { FakeTime } from "@std/testing/time";
 
@@ -165,10 +166,10 @@ Deno.test("an incomplete or foreign file is reported by its name, skipped, and n
   const path = fileOf(two!);
   const original = await Deno.readTextFile(path);
   const fields = JSON.parse(original);
-  // At once: the device watches.
+  // At once: the device watches, and on Windows has the file open for a moment.
   const put = async (text: string) => {
     await Deno.writeTextFile(join(camera.dir, "new"), text, { mode: 0o600 });
-    await Deno.rename(join(camera.dir, "new"), path);
+    await whenReplaceable(() => Deno.renameSync(join(camera.dir, "new"), path));
   };
   const changed = (change: Record<string, unknown>) =>
     `${JSON.stringify({ ...fields, ...change }, null, 2)}\n`;
