@@ -163,7 +163,6 @@ export const ROWS: Readonly<Record<string, readonly string[]>> = {
     "move: a file that is removed meanwhile is not removed",
     "a damaged part is detected by its digest, and not kept",
     "a directory that somebody has given the name of a part keeps what is in it",
-    "a file that changes while it is sent arrives as it was at one moment, or is a clear error, and not visible at the server ... replaced",
     "a file that is replaced is sent as it was",
     "a part that another process is writing is abandoned, and a new one started",
     "a part that other processes take again and again is a conflict",
