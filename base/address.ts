@@ -227,7 +227,7 @@ function unescape(text: string): string {
     const hint = "write a percent sign as %25, and escape only invisible characters";
     throw notAllowedError(
       "address",
-      `a percent sign that escapes nothing in ${quote(text)}; ${hint}`,
+      `an invalid percent escape in ${quote(text)}; ${hint}`,
     );
   }
 }

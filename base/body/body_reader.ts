@@ -244,7 +244,7 @@ export abstract class BodyReader extends BodyState {
     while (collector.missing > 0 && !this.isDone) {
       collector.add(await this.#readInto(collector.makeRoom()));
     }
-    if (collector.length <= maxBytes) return collector.collected();
+    if (collector.length <= maxBytes) return collector.toBytes();
     const error = tooLongError(this, limit, "more");
     this.cancel(error);
     throw error;
@@ -490,7 +490,7 @@ export class ChunkedReader extends BodyReader {
   async #collectData(size: number): Promise<Bytes> {
     const collector = new Collector(size);
     while (collector.missing > 0) collector.add(await this.read(collector.makeRoom()));
-    return collector.collected();
+    return collector.toBytes();
   }
 
   /** Skips the line or the end of a chunk; returns false if it is not completely buffered. */

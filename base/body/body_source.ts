@@ -36,8 +36,14 @@ export const SOURCE_KINDS = {
   stream: { followedBy: "nothing", onTooLong: "keep", ...LOCAL_READ_SIZES },
 } as const;
 
-/** The outcome of a body: read to its last byte, failed by its source, or canceled. */
-export type BodyOutcome = "consumed" | "broken" | "canceled";
+/** The outcome of a body. */
+export type BodyOutcome =
+  /** The last byte was read. */
+  | "consumed"
+  /** The source has failed. */
+  | "broken"
+  /** The program has canceled the body, or doesn't need its remaining bytes. */
+  | "canceled";
 
 /** A source of bytes for one body. */
 export interface BodySource extends ByteSource {

@@ -425,7 +425,7 @@ export class Collector {
   }
 
   /** Returns the collected bytes, in memory that the collector doesn't use afterward. */
-  collected(): Uint8Array<ArrayBuffer> {
+  toBytes(): Uint8Array<ArrayBuffer> {
     return this.#length === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#length);
   }
 }

@@ -144,7 +144,7 @@ export class ChunkedDecoderStream
         validator.validate(bytes, (part, { size, extension }, piece) => {
           if (part === "line") data = new Collector(size);
           else if (part === "data") data.append(piece);
-          else controller.enqueue([extension, data.collected()]);
+          else controller.enqueue([extension, data.toBytes()]);
         });
       },
       flush() {

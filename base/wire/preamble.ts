@@ -125,16 +125,18 @@ export type CheckPrefix = (bytes: Uint8Array, start: number, from: number, end: 
  */
 export const checkRequestPrefix: CheckPrefix = (bytes, start, from, end) => {
   checkRequestStart(bytes, start, end);
-  const bare = findBareLineEnd(bytes, start, from, end);
-  if (bare >= 0) throwBareLineEnd(bytes, start, bare, parseRequestPreamble);
+  const bareEnd = findBareLineEnd(bytes, start, from, end);
+  if (bareEnd >= 0) throwBareLineEnd(bytes, start, bareEnd, parseRequestPreamble);
 };
 
 /** Refuses a byte that can't start a response, and a line that ends with a bare CR or LF. */
 export const checkResponsePrefix: CheckPrefix = (bytes, start, from, end) => {
   checkResponseStart(bytes, start);
-  const bare = findBareLineEnd(bytes, start, from, end);
+  const bareEnd = findBareLineEnd(bytes, start, from, end);
   // The line is invalid with any method, so the method of the request isn't needed.
-  if (bare >= 0) throwBareLineEnd(bytes, start, bare, parseResponsePreamble.bind(null, "GET"));
+  if (bareEnd >= 0) {
+    throwBareLineEnd(bytes, start, bareEnd, parseResponsePreamble.bind(null, "GET"));
+  }
 };
 
 /**
@@ -156,12 +158,12 @@ function findBareLineEnd(bytes: Uint8Array, start: number, from: number, end: nu
 function throwBareLineEnd(
   bytes: Uint8Array,
   start: number,
-  bare: number,
+  bareEnd: number,
   parse: (bytes: Uint8Array, start: number, end: number) => unknown,
 ): void {
-  const size = bare + 1 - start;
+  const size = bareEnd + 1 - start;
   const preamble = new Uint8Array(size + 4);
-  preamble.set(bytes.subarray(start, bare + 1));
+  preamble.set(bytes.subarray(start, bareEnd + 1));
   preamble.set([CR, LF, CR, LF], size);
   parse(preamble, 0, preamble.length);
 }

@@ -175,7 +175,7 @@ function walk(
     const checked = validator.validate(piece, (part, { size, extension }, bytes) => {
       if (part === "line") data = new Collector(size);
       else if (part === "data") data.append(bytes);
-      else chunks.push([extension, data.collected()]);
+      else chunks.push([extension, data.toBytes()]);
     });
     valid.push(checked.slice());
   }
