@@ -8,7 +8,7 @@ import { Random } from "../tests/fuzz/random.ts";
 
 const blockLength = 1 << 20;
 const random = new Random(1);
-/** One period of the bytes of every large body. Not to be modified. */
+/** The repeated block of every large body. Don't modify it. */
 const block = Uint8Array.from({ length: blockLength }, () => random.below(256));
 
 /** Delivers the bytes of a large body, either into given buffers or as pieces. */

@@ -100,15 +100,21 @@ export interface PeerArgument<Work = ServerWork> {
 }
 
 /**
- * A line on a peer's standard input. `run` exchanges so many messages or bytes, and returns the
- * seconds. `pace` exchanges a message over a kept connection after a pause of so many milliseconds,
- * again and again for some seconds, and returns the seconds that a message takes, without the
- * pause. `hold` opens so many connections, uses each once and keeps it. `rest` collects the garbage
- * and returns the bytes of memory that are left. `spent` returns the seconds of processor time so
- * far.
+ * A command, a line on a peer's standard input. `amount` is a number of messages or bytes for
+ * `run`, of milliseconds for `run-paced`, and of connections for `keep-open`.
  */
 export interface Command {
-  readonly command: "run" | "run-paced" | "keep-open" | "memory" | "cpu-time";
+  readonly command:
+    /** Exchanges messages or bytes; returns the seconds. */
+    | "run"
+    /** Exchanges messages with pauses over an open connection; returns the seconds of a message. */
+    | "run-paced"
+    /** Opens connections, uses each once, and keeps them open. */
+    | "keep-open"
+    /** Collects the garbage; returns the resident memory in bytes. */
+    | "memory"
+    /** Returns the seconds of processor time since the start. */
+    | "cpu-time";
   readonly amount?: number;
 }
 

@@ -79,7 +79,7 @@ async function findUnreachableReason(env: Record<string, string>): Promise<strin
   const timeouts = [
     delay(LOAD_SECONDS * 1000, `JSR did not respond within ${LOAD_SECONDS} s`, abortController),
   ];
-  // With a proxy, a direct connection says nothing about JSR.
+  // With a proxy, a direct connection doesn't show whether JSR is reachable.
   const hasProxy = Object.keys(env).some((name) => /^(https?|all)_proxy$/i.test(name) && env[name]);
   if (!hasProxy) timeouts.push(waitForConnectTimeout(env, abortController.signal));
   try {

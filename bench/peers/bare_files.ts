@@ -15,10 +15,10 @@ import { listen, readCertificates, serverCertificates, targetOf } from "./node_h
 const pieceLength = 1 << 20;
 const digestLength = 32;
 const bufferedLength = 4 * pieceLength;
-/** So much is written to the disk at a time, while more arrives. */
+/** The number of bytes after which the file is synced, while more bytes arrive. */
 const syncedLength = 64 << 20;
-/** The digest of the served file, which a server knows after the first download. */
-let knownDigest: Uint8Array | null = null;
+/** The digest of the served file, which the first download computes. */
+let cachedFileDigest: Uint8Array | null = null;
 
 async function sendFile(socket: tls.TLSSocket, path: string, cachedDigest: Uint8Array | null) {
   using file = await Deno.open(path);
@@ -31,7 +31,7 @@ async function sendFile(socket: tls.TLSSocket, path: string, cachedDigest: Uint8
     const bytes = piece.subarray(0, length);
     if (cachedDigest === null) hash.update(bytes);
     socket.write(bytes);
-    // A full buffer keeps TLS at work while the next piece is read.
+    // Fill the buffer, so that TLS is busy while the next piece is read.
     if (socket.writableLength > bufferedLength) await once(socket, "drain");
   }
   const digest = cachedDigest ?? new Uint8Array(hash.digest());
@@ -39,16 +39,16 @@ async function sendFile(socket: tls.TLSSocket, path: string, cachedDigest: Uint8
   return digest;
 }
 
-/** Resolves once the file has its bytes, which the digest behind them confirms. */
+/** Receives a file, and verifies its bytes by the digest after them. */
 async function receiveFile(socket: tls.TLSSocket, path: string, size: number): Promise<void> {
-  // Synchronous: a piece that comes before there is a listener would be lost.
+  // Open synchronously, because a piece that arrives before the listener is added would be lost.
   using file = Deno.openSync(path, { write: true, createNew: true });
   const hash = createHash("sha256");
-  // Most pieces have 16 KiB, and a write of each would take longer than all the rest.
+  // Join pieces, because most have 16 KiB, and a write of each would take most of the time.
   const buffer = new Uint8Array(pieceLength + digestLength);
   let filled = 0, received = 0, unsynced = 0;
   let synced: Promise<void> | null = null;
-  // A write that waits in another thread leaves the socket idle meanwhile.
+  // Write synchronously: during an asynchronous write, the socket would be idle.
   const write = (length: number) => {
     hash.update(buffer.subarray(0, length));
     for (let written = 0; written < length;) {
@@ -69,7 +69,7 @@ async function receiveFile(socket: tls.TLSSocket, path: string, size: number): P
       buffer.set(part, filled);
       filled += part.length;
       piece = piece.subarray(part.length);
-      // What may be the digest stays in the buffer.
+      // Keep the last bytes in the buffer, because they may be the digest.
       write(pieceLength);
     }
     buffer.set(piece, filled);
@@ -93,7 +93,7 @@ async function answer(socket: tls.TLSSocket, { serverDirectory }: FilesWork): Pr
   const [piece] = await once(socket, "data");
   const request = new TextDecoder().decode(piece);
   if (request === "download") {
-    knownDigest = await sendFile(socket, `${serverDirectory}/${LARGE}`, knownDigest);
+    cachedFileDigest = await sendFile(socket, `${serverDirectory}/${LARGE}`, cachedFileDigest);
   } else {
     const received = receiveFile(socket, `${serverDirectory}/up.bin`, Number(request));
     socket.write("go on");

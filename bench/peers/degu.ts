@@ -1,4 +1,4 @@
-/** This project's client and server. */
+/** The client and the server of Degu. */
 
 import type { Address, BodyOut, Chunk } from "../../base.ts";
 import { Body, ChunkedBody, ChunkedBodyIter } from "../../base.ts";
@@ -58,7 +58,7 @@ function answerHeaders(request: Request): ResponseTuple {
   return [200, "OK", messages.responseHeaders, null];
 }
 
-/** The client is kept, as programs do, because it holds the context of its certificates. */
+/** One client for all connections, as in programs, because it has the TLS context. */
 let client: Client | null = null;
 
 async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {

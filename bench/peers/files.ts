@@ -26,7 +26,7 @@ export interface FilesWork {
 /** The file that is transferred, in either directory. */
 export const LARGE = "large.bin";
 
-/** Waits until files have an identity that survives a change: younger files have none. */
+/** Waits until the server sends entity tags for new files. */
 export function settle(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 2100));
 }

@@ -1,6 +1,6 @@
 /**
  * The limit for encrypted connections: bytes over `node:tls` with certificates on both ends and no
- * protocol. Messages have as many bytes as Degu's, writes the same size, and nothing is parsed.
+ * protocol. Messages have as many bytes as Degu's, writes the same size, and are not parsed.
  */
 
 import { once } from "node:events";
@@ -28,7 +28,7 @@ const handlers: Handlers<Handler> = {
   transfer: (work) => (socket) => answerTransfer(socket, work),
 };
 
-/** The context is kept for every connection, as in a program that opens many. */
+/** The context of all connections, as in a program that opens many. */
 let secureContext: tls.SecureContext | null = null;
 
 async function connect(endpoint: Endpoint): Promise<tls.TLSSocket> {

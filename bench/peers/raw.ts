@@ -1,6 +1,6 @@
 /**
  * The limit: bytes over `Deno.Conn` without a protocol. Messages have as many bytes as Degu's,
- * writes the same size, and nothing is parsed.
+ * writes the same size, and are not parsed.
  */
 
 import { answerBody, makeRawRequest, makeRawResponse } from "../messages.ts";

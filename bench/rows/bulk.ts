@@ -22,7 +22,7 @@ interface TransferPeers extends Pick<Pair, "peer" | "isRelayed"> {
   readonly name: string;
   readonly taking?: Taking;
   readonly only?: TransferWork["direction"];
-  /** Whether the pair is left out over TLS. */
+  /** Whether the pair runs only without TLS. */
   readonly isPlain?: boolean;
 }
 

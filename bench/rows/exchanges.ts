@@ -119,7 +119,7 @@ function* makeIdleGroups(setting: RowSetting): Generator<Group, void, undefined>
     const kind = tls === undefined ? "plain" : "tls";
     for (const end of ["server", "client"] as const) {
       const selectedPeers = chooseContenders(tls === undefined ? peers : mutualPeers, setting)
-        // These clients open a second connection only while they make requests.
+        // Exclude clients that open a second connection only during requests.
         .filter(([, { peer }]) => end === "server" || !["fetch", "node_http"].includes(peer));
       yield {
         id: `16-${kind}-${end}`,

@@ -144,8 +144,8 @@ function findLength(bytes: Uint8Array): number | null {
 }
 
 /**
- * Sends requests for some seconds. Each request has a time at which it is due, whatever happened to
- * earlier requests: its latency starts then, so waiting for a busy connection counts.
+ * Sends requests for some seconds. Each request has a time at which it is due, independent of
+ * earlier requests. Its latency starts at that time, so it includes the wait for a busy connection.
  */
 async function sendRequests(
   idle: Exchange[],
@@ -154,7 +154,7 @@ async function sendRequests(
 ): Promise<LatencyReport> {
   const interval = rate === null ? 0 : 1000 / rate;
   const latencies: number[] = [];
-  // A failed exchange ends the program: nothing catches its error.
+  // Don't catch the error of a failed exchange, so that it ends the program.
   const exchange = async (connection: Exchange, due: number) => {
     await connection();
     latencies.push((performance.now() - due) * 1000);

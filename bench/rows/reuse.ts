@@ -70,7 +70,7 @@ export const reuseRow: Row = {
 
 /** Starts the daemon of rsync; resolves to its port. */
 async function serveRsync(root: string, files: string): Promise<number> {
-  // Started by root, the daemon would write as nobody.
+  // Without these options, a daemon that root starts writes as the user `nobody`.
   const user = [`uid = ${Deno.uid()}`, `gid = ${Deno.gid()}`];
   const lines = ["use chroot = no", ...user, "[inbox]", `path = ${files}/inbox`, "read only = no"];
   const config = `${root}/rsyncd.conf`;

@@ -71,7 +71,7 @@ async function startServer(start: Start, served: Served, pki: TempPKI, dir: stri
     await Deno.writeTextFile(config, filled);
   }
   const ending = new AbortController();
-  // Caddy saves its configuration there.
+  // Caddy saves its configuration in this directory.
   const env = { XDG_CONFIG_HOME: dir };
   const running = run(await start.command(config, values), ending.signal, env);
   const stop = () => {
@@ -113,7 +113,7 @@ async function writeIdentities(pki: TempPKI, dir: string): Promise<Record<string
   };
 }
 
-/** Ports that were free a moment ago: these programs can't be asked to choose a port. */
+/** Finds free ports, because these programs can't choose a port. */
 function freePorts(): Ports {
   const hostname = "127.0.0.1";
   const listeners = Array.from({ length: 4 }, () => Deno.listen({ hostname, port: 0 }));
