@@ -10,7 +10,7 @@ import type { Address } from "./address.ts";
  * - `"reset"`: the peer, or a firewall, reset the connection.
  * - `"broken"`: the connection ended before a whole message, or a handshake, had arrived.
  * - `"unreachable"`: there is no route to the host, or the address is not of this network.
- * - `"timed out"`: the peer did not answer in time, by a time-out of this end or of the system.
+ * - `"timed out"`: the peer did not respond within the time-out of the program or of the system.
  * - `"unknown name"`: the name can't be resolved.
  */
 export type ConnectionFault =

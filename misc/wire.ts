@@ -145,7 +145,7 @@ export function parseRequest(preamble: Uint8Array): ParsedRequest {
 /**
  * Parses a response preamble without its final CR LF CR LF.
  *
- * @param method The method of the request that the response answers.
+ * @param method The method of the request.
  * @param preamble The bytes of the preamble.
  * @throws {ProtocolError} if the bytes are invalid.
  */

@@ -74,7 +74,7 @@ export type AppFunction<R extends Request = Request> = (
 
 /** An app that is an object, which may accept or refuse a peer when it connects. */
 export interface AppObject {
-  /** Answers a request. */
+  /** Handles a request, and returns its response. */
   handle: AppFunction;
   /**
    * Called when a peer connects: accepts it by returning exactly `true`, or its
@@ -104,7 +104,7 @@ export type OnConnect = NonNullable<AppObject["onConnect"]>;
 
 /** The functions of an app in either form. */
 export interface AppParts {
-  /** Answers a request. */
+  /** Handles a request, and returns its response. */
   readonly handle: AppFunction;
   /** Accepts or refuses a connection; `null` if the app accepts every connection. */
   readonly onConnect: OnConnect | null;

@@ -282,7 +282,7 @@ function requestLineError(text: string): ProtocolError {
 /**
  * Parses a response preamble: `bytes` from `start` to `end`, including CR LF CR LF.
  *
- * @param method The method of the request that the response answers.
+ * @param method The method of the request.
  */
 export function parseResponsePreamble(
   method: Method,
