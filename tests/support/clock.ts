@@ -12,8 +12,8 @@ export function setClockAhead(milliseconds = 3000): Disposable {
 }
 
 /**
- * Stops all clocks of this process until told to go on, even `performance`; the file system has its
- * own clock.
+ * Stops all clocks of this process, including `performance`, until the test advances them. The file
+ * system has its own clock.
  */
 export function stoppedClock() {
   const time = new FakeTime();

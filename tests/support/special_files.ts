@@ -11,7 +11,9 @@ function run(line: string, ...args: string[]): Promise<CommandEnd> {
   return runCommand(["bash", "-c", line, ...args]);
 }
 
-/** Whether tests can make links: on Windows that needs more than a permission, and Wine makes none. */
+/**
+ * Whether tests can make links: on Windows that needs more than a permission, and Wine makes none.
+ */
 export const HAS_LINKS = Deno.build.os !== "windows";
 
 /** Makes symbolic links: to a target, by path. */
@@ -41,7 +43,7 @@ export async function openFilesBelow(dir: string): Promise<string[]> {
   return (await run(line, `${Deno.pid}`, dir)).stdout.split("\n").filter((path) => path !== "");
 }
 
-/** Waits until this process has no file below a directory open; on Linux. */
+/** Waits on Linux until this process has no open file below a directory. */
 export async function untilNoneOpenBelow(dir: string): Promise<void> {
   const end = performance.now() + 60_000;
   for (let open; (open = await openFilesBelow(dir)).length > 0;) {

@@ -1,4 +1,4 @@
-/** Apps; tests also run them in workers, by this module's name. */
+/** Apps of tests, which also run in workers, by the URL of this module. */
 
 import { parentPort, workerData } from "node:worker_threads";
 import { type AppFunction, ResponseError } from "@degu/degu/server";

@@ -148,7 +148,7 @@ for (const [kind, make] of Object.entries(received)) {
       await use(body);
       const { bytesRead, isConsumed } = readerOf(body);
       assertEquals(isConsumed, consumed);
-      // As they were sent: of a chunked body with the lines of chunks.
+      // The encoded sizes: those of a chunked body include the lines of chunks.
       const [part, whole] = kind === "Body" ? [2, 5] : [10, 15];
       const isPart = operation.startsWith("read in part");
       assertEquals(

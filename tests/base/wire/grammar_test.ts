@@ -110,7 +110,7 @@ const blocks: Accepted = [
   ),
 ];
 
-/** First lines, each by itself and before a header. */
+/** Returns rows of first lines, each alone and before a header. */
 const withHeader = (rows: readonly RefusedRow[]): RefusedRow[] =>
   rows.flatMap((row) => [row, { ...row, text: `${row.text}\r\na: b` }]);
 

@@ -1,4 +1,6 @@
-/** Numbers and ranges in the one form that the wire knows, and every form that it refuses, by rule. */
+/**
+ * Numbers and ranges in the one form that the wire knows, and every form that it refuses, by rule.
+ */
 
 import { refused, type RefusedRow } from "@degu/testing/rows.ts";
 
@@ -11,7 +13,10 @@ export const acceptedContentLengths: readonly (readonly [value: string, length: 
   ["9007199254740991", 9007199254740991],
 ];
 
-/** Texts that are not a number on the wire (RFC 9110 §8.6: `1*DIGIT`, narrowed to one spelling each). */
+/**
+ * Texts that are not a number on the wire (RFC 9110 §8.6: `1*DIGIT`, narrowed to one spelling
+ * each).
+ */
 export const refusedNumbers: readonly RefusedRow[] = [
   ...numbers("leading zeros", "00", "01", "007", "0000000000000001"),
   ...numbers("a sign", "+1", "-1", "-0"),
@@ -29,7 +34,7 @@ function numbers(rule: string, ...texts: string[]): RefusedRow[] {
   return refused(rule, "RFC 9110 §8.6", "BAD_CONTENT_LENGTH", ...texts);
 }
 
-/** Values of range with the start and stop they stand for. */
+/** Values of `range`, with their start and stop. */
 export const acceptedRanges: readonly (readonly [value: string, start: number, stop: number])[] = [
   ["bytes=0-0", 0, 1],
   ["bytes=2-4", 2, 5],
