@@ -3,6 +3,7 @@ import type { Address } from "@degu/degu/base";
 import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
 import { record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
+import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
@@ -119,7 +120,7 @@ Deno.test("the signal of a search is aborted when the peer has answered, or when
   const aborting = new AbortController();
   const options = { addresses: [silentAddress], find, findAfter: 0, signal: aborting.signal };
   const request = assertRejects(() => test.ask([], options), Error, "enough");
-  const signal = await begun.promise;
+  const signal = await within(begun.promise, "the search begins");
   assertEquals(signal.aborted, false);
   aborting.abort(new Error("enough"));
   await request;
