@@ -16,7 +16,7 @@ export {
 } from "./files/reserved.ts";
 export {
   // The program tries again when a transfer of its own would give up.
-  setTransferTraits,
+  setTransferHints,
 } from "./files/transfer/client.ts";
 export {
   // A command or an option that deletes is refused before it has begun.
@@ -27,9 +27,9 @@ export {
   nameProblem,
 } from "./internal/disk/file_names.ts";
 export {
+  makePresenceCheck,
   // Inboxes are made, moved and renamed so that a crash leaves no half of it.
-  giveNewName,
-  presenceOf,
+  renameNoReplace,
   syncIfPossible,
 } from "./internal/disk/names.ts";
 export {

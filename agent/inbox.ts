@@ -1,6 +1,6 @@
 /** The inbox of `degu serve`, with a private directory for each peer. */
 
-import { giveNewName, presenceOf, syncIfPossible } from "@degu/degu/agent_support";
+import { makePresenceCheck, renameNoReplace, syncIfPossible } from "@degu/degu/agent_support";
 import type { Peer } from "@degu/degu/device";
 import type { ResponseTuple } from "@degu/degu/server";
 import { isNotFound } from "./local_paths.ts";
@@ -74,7 +74,7 @@ export class Inbox {
   constructor(path: string) {
     this.path = path;
     this.#recordsDirectory = join(path, RESERVED);
-    this.#isPresent = presenceOf(path);
+    this.#isPresent = makePresenceCheck(path);
   }
 
   /**
@@ -164,7 +164,7 @@ export class Inbox {
         using file = await Deno.open(temporaryPath, { write: true });
         await file.sync();
       }
-      giveNewName(
+      renameNoReplace(
         temporaryPath,
         join(this.#recordsDirectory, `owner-${nameKey(ownership.directory)}`),
       );

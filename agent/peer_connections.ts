@@ -1,7 +1,7 @@
 /** The calls to one peer: reuses connections, and retries calls after a lost connection. */
 
 import { pause } from "./pause.ts";
-import { setTransferTraits } from "@degu/degu/agent_support";
+import { setTransferHints } from "@degu/degu/agent_support";
 import {
   type Client,
   type ClientOptions,
@@ -157,7 +157,7 @@ export class PeerConnections implements Disposable {
     this.#retries = retries;
     this.#stallDetector = new StallDetector(stallMilliseconds, (ended) => this.#onStall(ended));
     this.#waitMilliseconds = wait * 1000;
-    setTransferTraits(this.#pool, {
+    setTransferHints(this.#pool, {
       onTreeRetry: (event, restart) => this.#onTreeRetry(event, restart),
     });
   }

@@ -5,8 +5,8 @@ import { notAllowedError, wrongTypeError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
 import { pause } from "../internal/pause.ts";
 import {
-  ifPresent,
   namesIn,
+  nullIfNotFound,
   randomSuffix,
   removeIfPossible,
   syncDirectory,
@@ -97,7 +97,7 @@ export function isOtherVersion(version: unknown, supported: number): version is 
 
 async function readName(dir: string): Promise<string | null> {
   const path = join(dir, NAME_FILE);
-  const info = await ifPresent(Deno.lstat(path));
+  const info = await nullIfNotFound(Deno.lstat(path));
   if (info === null) return null;
   // Opening a FIFO would block.
   const text = info.isFile ? await Deno.readTextFile(path) : "";
@@ -189,7 +189,8 @@ export class StateDirectory {
    * withLock}.
    */
   async remove(name: string): Promise<boolean> {
-    const isRemoved = await ifPresent(Deno.remove(join(this.path, name)).then(() => true)) ?? false;
+    const isRemoved = await nullIfNotFound(Deno.remove(join(this.path, name)).then(() => true)) ??
+      false;
     if (isRemoved) await syncDirectory(this.path);
     return isRemoved;
   }

@@ -4,9 +4,9 @@ import { type Address, parseAddress } from "../base.ts";
 import { addressText } from "../base/address.ts";
 import { writeAndRename } from "./identity/private_files.ts";
 import { lockPathOf } from "../internal/disk/files.ts";
-import type { Temporary } from "../internal/disk/temporary.ts";
+import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { pause } from "../internal/pause.ts";
-import { ifPresent, namesIn, randomSuffix, removeIfPossible } from "../internal/disk/names.ts";
+import { namesIn, nullIfNotFound, randomSuffix, removeIfPossible } from "../internal/disk/names.ts";
 import { join } from "../internal/disk/paths.ts";
 
 const MAX_RECORD_BYTES = 512;
@@ -40,7 +40,7 @@ export class ServingRecords {
     const lockPath = lockPathOf(path);
     const lockFile = lockPath === path ? null : await Deno.open(lockPath, NEW_FILE_OPTIONS);
     await lockFile?.lock(true);
-    const lock = async ({ file }: Temporary) => {
+    const lock = async ({ file }: TemporaryFile) => {
       if (lockFile === null) await file.lock(true);
     };
     const recordFile = await writeAndRename(path, addressText(address), temporary, lock);
@@ -63,8 +63,8 @@ export class ServingRecords {
     const timesByPath = new Map<string, number>();
     for (const name of await namesIn(this.#dir)) {
       const path = join(this.#dir, name);
-      if (await ifPresent(this.#read(name)) === null) continue;
-      const info = await ifPresent(Deno.lstat(path));
+      if (await nullIfNotFound(this.#read(name)) === null) continue;
+      const info = await nullIfNotFound(Deno.lstat(path));
       if (info !== null) timesByPath.set(path, Number(info.mtime));
     }
     return async (milliseconds, signal) => {
@@ -84,7 +84,7 @@ export class ServingRecords {
   async addresses(): Promise<Address[]> {
     const addressesByText = new Map<string, Address>();
     for (const name of await namesIn(this.#dir)) {
-      const text = await ifPresent(this.#read(name)) ?? "";
+      const text = await nullIfNotFound(this.#read(name)) ?? "";
       try {
         addressesByText.set(text, parseAddress(text));
       } catch {
@@ -119,7 +119,7 @@ async function isUnlocked(path: string, record: Deno.FsFile): Promise<boolean> {
   const lockPath = lockPathOf(path);
   // A shared lock: other processes that check at the same time must not be mistaken for the owner.
   if (lockPath === path) return await record.tryLock(false);
-  const file = await ifPresent(Deno.open(lockPath));
+  const file = await nullIfNotFound(Deno.open(lockPath));
   try {
     return file === null || await file.tryLock(false);
   } finally {

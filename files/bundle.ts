@@ -32,7 +32,7 @@ const ABSENT_STATUSES = [403, 404, 409, 413, 503] as const;
 const PUT_STATUSES = [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const;
 
 /** The statuses of a file that was requested and is not in the bundle. */
-export type AbsentStatus = typeof ABSENT_STATUSES[number];
+export type GetStatus = typeof ABSENT_STATUSES[number];
 export type PutStatus = typeof PUT_STATUSES[number];
 
 export interface BundledFile {
@@ -48,9 +48,9 @@ export interface BundledFile {
 }
 
 /** A record of the answer to `bundle=get` or `bundle=digest`: a file, or why it is not there. */
-export type FoundRecord =
+export type GetRecord =
   | BundledFile & { readonly status: 200 }
-  | { readonly path: readonly string[]; readonly status: AbsentStatus };
+  | { readonly path: readonly string[]; readonly status: GetStatus };
 
 export interface PutFile extends BundledFile {
   /** `*`: the file must not exist yet. */
@@ -93,8 +93,8 @@ export interface BundleFormat<R> {
   readonly check: (value: Record<string, unknown>) => R;
 }
 
-export const GET_ANSWER: BundleFormat<FoundRecord> = { hasContent: true, check: checkFound };
-export const DIGEST_ANSWER: BundleFormat<FoundRecord> = { hasContent: false, check: checkFound };
+export const GET_ANSWER: BundleFormat<GetRecord> = { hasContent: true, check: checkFound };
+export const DIGEST_ANSWER: BundleFormat<GetRecord> = { hasContent: false, check: checkFound };
 export const PUT_REQUEST: BundleFormat<PutRecord> = { hasContent: true, check: checkPut };
 export const PUT_ANSWER: BundleFormat<PutAnswer> = {
   hasContent: false,
@@ -104,7 +104,7 @@ export const PUT_ANSWER: BundleFormat<PutAnswer> = {
 const encoder = new TextEncoder();
 
 /** Formats the line of a record; the bytes of the file, if any, follow it. */
-export function formatRecord(record: FoundRecord | PutRecord | PutAnswer): string {
+export function formatRecord(record: GetRecord | PutRecord | PutAnswer): string {
   return `${JSON.stringify(record)}\n`;
 }
 
@@ -131,7 +131,7 @@ export class BundleBuffer {
     return this.length >= BUNDLE_PIECE_BYTES;
   }
 
-  add(record: FoundRecord | PutRecord, content: Uint8Array = EMPTY): void {
+  add(record: GetRecord | PutRecord, content: Uint8Array = EMPTY): void {
     this.#addLine(formatRecord(record));
     this.#bytes.set(content, this.length);
     this.length += content.length;
@@ -293,7 +293,7 @@ function readRecord<R>(
   return record as R;
 }
 
-function checkFound(value: Record<string, unknown>): FoundRecord {
+function checkFound(value: Record<string, unknown>): GetRecord {
   const keys = value.status === 200 ? ["status", ...keysOf(value)] : ["status", "path"];
   return readRecord(value, keys, [200, ...ABSENT_STATUSES]);
 }

@@ -31,15 +31,15 @@ export interface Validators {
 /**
  * The validators of a file.
  *
- * @param lookedAt When the file had this state, in milliseconds since 1970.
+ * @param checkedAt When the file had this state, in milliseconds since 1970.
  */
-export function makeValidators(state: FileState, lookedAt: number): Validators {
+export function makeValidators(state: FileState, checkedAt: number): Validators {
   const mtime = Number(state.mtimeNs / 1_000_000n);
   const ctime = Number(state.ctimeNs / 1_000_000n);
   const modified = Math.floor(mtime / 1000);
-  const settled = lookedAt - SETTLED_MILLISECONDS;
+  const settled = checkedAt - SETTLED_MILLISECONDS;
   // A modification time in the future is replaced by the present (RFC 9110 §8.8.2.1).
-  const present = Math.floor(lookedAt / 1000);
+  const present = Math.floor(checkedAt / 1000);
   return {
     etag: Math.max(mtime, ctime) <= settled ? `"${fileVersion(state)}"` : null,
     lastModified: mtime <= settled ? modified : modified > present ? present : null,

@@ -60,7 +60,7 @@ export function hashOfText(text: string): string {
 /**
  * Hashes the beginning of a file, up to, not including, `stop`.
  */
-export async function hashStart(
+export async function hashPrefix(
   file: Deno.FsFile | FileHandle,
   stop: number,
   tooShort: () => Error,
@@ -89,9 +89,9 @@ export function parseReprDigest(value: string): string | null {
   for (const [key, text] of membersOf(value, "repr-digest")) {
     const base64 = BYTE_SEQUENCE.exec(text)?.[1];
     const bytes = base64 === undefined ? null : decodeBase64(base64);
-    if (bytes === null) throw badField("repr-digest", value);
+    if (bytes === null) throw invalidDigestFieldError("repr-digest", value);
     if (key !== SHA256) continue;
-    if (bytes.length !== SHA256_BYTES) throw badField("repr-digest", value);
+    if (bytes.length !== SHA256_BYTES) throw invalidDigestFieldError("repr-digest", value);
     sha256 = bytes.toHex();
   }
   return sha256;
@@ -127,7 +127,7 @@ export function parseWantReprDigest(value: string): number {
   let preference = 0;
   for (const [key, text] of membersOf(value, "want-repr-digest")) {
     const wanted = INTEGER.test(text) ? Number(text) : Infinity;
-    if (wanted > MAX_PREFERENCE) throw badField("want-repr-digest", value);
+    if (wanted > MAX_PREFERENCE) throw invalidDigestFieldError("want-repr-digest", value);
     if (key === SHA256) preference = wanted;
   }
   return preference;
@@ -144,10 +144,10 @@ export function wantsDigest({ "want-repr-digest": value }: HeaderDict): boolean 
 
 function membersOf(value: string, name: string): Map<string, string> {
   const members = new Map<string, string>();
-  if (value.startsWith(" ") || value.endsWith(" ")) throw badField(name, value);
+  if (value.startsWith(" ") || value.endsWith(" ")) throw invalidDigestFieldError(name, value);
   for (const member of value.split(",")) {
     const [, key = "", text = ""] = MEMBER.exec(member) ?? [];
-    if (key === "" || members.has(key)) throw badField(name, value);
+    if (key === "" || members.has(key)) throw invalidDigestFieldError(name, value);
     members.set(key, text);
   }
   return members;
@@ -159,7 +159,7 @@ function decodeBase64(base64: string): Uint8Array | null {
   return bytes.toBase64() === base64 ? bytes : null;
 }
 
-function badField(name: string, value: string): RangeError {
+function invalidDigestFieldError(name: string, value: string): RangeError {
   return notAllowedError(name, `${quote(value)} does not have the form of RFC 9530`);
 }
 
@@ -167,7 +167,7 @@ function badField(name: string, value: string): RangeError {
 const MAX_KEPT = 10_000;
 
 /** The digests of files that have not changed since. */
-export class KnownDigests {
+export class DigestCache {
   readonly #digests = new Map<string, string>();
 
   /** The SHA-256 of a file in hexadecimal digits; `null` if the cache has none. */
@@ -180,8 +180,8 @@ export class KnownDigests {
    * that had changed just before it was opened is not kept: a later change could have the same
    * times.
    */
-  remember({ state, lookedAt }: Pick<OpenFile, "state" | "lookedAt">, digest: string): void {
-    if (!isSettled(state, lookedAt)) return;
+  remember({ state, checkedAt }: Pick<OpenFile, "state" | "checkedAt">, digest: string): void {
+    if (!isSettled(state, checkedAt)) return;
     this.#digests.set(fileVersion(state), digest);
     evictOldest(this.#digests, MAX_KEPT);
   }
@@ -193,7 +193,7 @@ export class KnownDigests {
   }
 
   /** Computes the digest of the beginning of a file; `null` also if the file is shorter. */
-  async computeStart(
+  async computePrefix(
     file: OpenFile,
     length: number,
     signal?: AbortSignal,
@@ -212,7 +212,7 @@ export class KnownDigests {
   ): Promise<string | null> {
     const changed = new Error();
     try {
-      const hash = await hashStart(file.handle, length, () => changed, signal);
+      const hash = await hashPrefix(file.handle, length, () => changed, signal);
       const now = fstatSync(file.handle.fd, { bigint: true });
       if (isOther(file.state, now)) return null;
       const digest = hash.digest("hex");

@@ -10,7 +10,7 @@ import { parseTime } from "./conditions.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { LineBuffer, MAX_LINE_BYTES } from "./lines.ts";
 import { formatMode, parseMode } from "./modes.ts";
-import { TransferError, withNeed } from "./transfer_error.ts";
+import { TransferError, withRequirement } from "./transfer_error.ts";
 
 /** A file, a directory or anything else that a directory lists. */
 export interface DirectoryEntry {
@@ -114,7 +114,9 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
 
   /** @throws {TransferError} unless the list is complete. */
   end(): void {
-    if (this.#expected.length > 0 || this.#buffer.length > 0) throw badList("it ends early");
+    if (this.#expected.length > 0 || this.#buffer.length > 0) {
+      throw invalidListError("it ends early");
+    }
   }
 
   /** Reads a line; returns the entry that it has, if it has one. */
@@ -123,7 +125,7 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     const isElement = text.startsWith("{");
     if (!this.#expected.some((expected) => expected === (isElement ? "an entry" : text))) {
       const expected = this.#expected.join(" or ") || "nothing";
-      throw badList(`it has ${quote(text)} where ${expected} belongs`);
+      throw invalidListError(`it has ${quote(text)} where ${expected} belongs`);
     }
     if (!isElement) {
       const isEmpty = text === "[" && !this.#isTree;
@@ -133,23 +135,23 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     const isLast = !text.endsWith(",");
     const entry = this.#check(parseElement(isLast ? text : text.slice(0, -1)));
     if (this.#isTree && isLast && entry !== null) {
-      throw badList("it ends without saying that it is complete");
+      throw invalidListError("it ends without saying that it is complete");
     }
-    if (entry === null && !isLast) throw badList("it goes on behind its last element");
+    if (entry === null && !isLast) throw invalidListError("it goes on behind its last element");
     this.#expected = isLast ? ["]"] : ["an entry"];
     return entry;
   }
 }
 
 function lineTooLongError(): TransferError {
-  return badEntry(`it has more than ${MAX_LINE_BYTES} bytes`);
+  return invalidEntryError(`it has more than ${MAX_LINE_BYTES} bytes`);
 }
 
 function decodeLine(line: Uint8Array): string {
   try {
     return decodeText(line);
   } catch (cause) {
-    throw badEntry("it is not UTF-8", { cause });
+    throw invalidEntryError("it is not UTF-8", { cause });
   }
 }
 
@@ -157,7 +159,7 @@ function parseElement(text: string): Record<string, unknown> {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw badEntry(`it is not JSON: ${quote(text)}`, { cause: error });
+    throw invalidEntryError(`it is not JSON: ${quote(text)}`, { cause: error });
   }
 }
 
@@ -170,22 +172,22 @@ const KNOWN_REASONS: ReadonlySet<unknown> = new Set<OtherReason>([
 
 function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
   const { kind, size, modified, reason } = entry;
-  if (typeof entry.name !== "string") throw badEntry("it has no name");
+  if (typeof entry.name !== "string") throw invalidEntryError("it has no name");
   const name = messageName(entry.name);
   if (reason !== "name" && !isName(name)) {
-    throw badEntry(`its name can't be that of a file: ${quote(name)}`);
+    throw invalidEntryError(`its name can't be that of a file: ${quote(name)}`);
   }
   if (kind !== "file" && kind !== "directory" && kind !== "other") {
-    throw badEntry(`${quote(name)} has a bad kind`);
+    throw invalidEntryError(`${quote(name)} has a bad kind`);
   }
   if (kind === "other" ? !KNOWN_REASONS.has(reason) : reason !== undefined) {
-    throw badEntry(`${quote(name)} has a bad reason`);
+    throw invalidEntryError(`${quote(name)} has a bad reason`);
   }
   if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
-    throw badEntry(`${quote(name)} has a bad size`);
+    throw invalidEntryError(`${quote(name)} has a bad size`);
   }
   const date = parseTime(modified);
-  if (date === null) throw badEntry(`${quote(name)} has a bad time`);
+  if (date === null) throw invalidEntryError(`${quote(name)} has a bad time`);
   if (entry.mode !== undefined) return withMode({ name, kind, size, modified: date }, entry.mode);
   if (kind !== "other") return { name, kind, size, modified: date };
   return { name, kind, size, modified: date, reason: reason as OtherReason };
@@ -194,7 +196,7 @@ function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
 function withMode(entry: DirectoryEntry, value: unknown): DirectoryEntry & WithMode {
   const mode = parseMode(value);
   if (mode !== null && entry.kind === "file") return { ...entry, mode };
-  throw badEntry(`${quote(entry.name)} has a bad mode`);
+  throw invalidEntryError(`${quote(entry.name)} has a bad mode`);
 }
 
 /** A name for messages, cut if it is too long. A slice would keep the whole text in memory. */
@@ -209,27 +211,32 @@ function checkTreeEntry(element: Record<string, unknown>): TreeEntry | null {
   const { path, end } = element;
   if (end === true) return null;
   if (!Array.isArray(path) || path.length === 0) {
-    throw withNeed(badEntry("it has no path"), "the server needs a FilesApp of this version");
+    throw withRequirement(
+      invalidEntryError("it has no path"),
+      "the server needs a FilesApp of this version",
+    );
   }
   const entry = checkEntry({ ...element, name: path.at(-1) });
   path[path.length - 1] = entry.name;
   let bytes = -1;
   for (const name of path) {
-    if (typeof name !== "string") throw badEntry("its path is not one of names");
+    if (typeof name !== "string") throw invalidEntryError("its path is not one of names");
     bytes += 1 + byteLength(name);
   }
   // An entry with the reason `name` is never opened, so its name does not count.
   if (entry.reason === "name") bytes -= 1 + byteLength(entry.name);
   if (bytes > MAX_PATH_BYTES) {
-    throw badEntry(`its path has more than ${MAX_PATH_BYTES} bytes, which no system opens`);
+    throw invalidEntryError(
+      `its path has more than ${MAX_PATH_BYTES} bytes, which no system opens`,
+    );
   }
   if (path.length > MAX_DEPTH + 1 || entry.reason !== "name" && path.length > MAX_DEPTH) {
-    throw badEntry(`its path has more than ${MAX_DEPTH} names`);
+    throw invalidEntryError(`its path has more than ${MAX_DEPTH} names`);
   }
   return { path, ...entry };
 }
 
-function badEntry(problem: string, options?: ErrorOptions): TransferError {
+function invalidEntryError(problem: string, options?: ErrorOptions): TransferError {
   return new TransferError("BAD_LIST", `the list has a bad entry: ${problem}`, options);
 }
 
@@ -237,7 +244,7 @@ export const NO_LIST = "the response is not a directory listing";
 export const NEEDS_LIST = "the server needs a FilesApp with list: true";
 
 /** The error of a response that is not a list. */
-export function badList(problem: string): TransferError {
+export function invalidListError(problem: string): TransferError {
   const error = new TransferError("BAD_LIST", `${NO_LIST}: ${problem}`);
-  return withNeed(error, NEEDS_LIST);
+  return withRequirement(error, NEEDS_LIST);
 }

@@ -32,7 +32,7 @@ export interface OpenFile {
   readonly state: FileState;
   readonly mode: bigint;
   /** The time at which `state` was read, or just before, in milliseconds since 1970. */
-  readonly lookedAt: number;
+  readonly checkedAt: number;
 }
 
 /**
@@ -43,8 +43,8 @@ export interface OpenFile {
 export const SETTLED_MILLISECONDS = 2000;
 
 /** Whether a change of a file after a look at it would show in its times. */
-export function isSettled({ ctimeNs }: FileState, lookedAt: number): boolean {
-  return Number(ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS <= lookedAt;
+export function isSettled({ ctimeNs }: FileState, checkedAt: number): boolean {
+  return Number(ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS <= checkedAt;
 }
 
 /** Identifies a version of a file, as far as its state can. */

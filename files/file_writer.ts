@@ -4,7 +4,7 @@ import type { Hash } from "node:crypto";
 import type { BodyIn, ByteSink } from "../base.ts";
 import { EMPTY } from "../internal/bytes.ts";
 import { ChunkedValidator, type ChunkHeader } from "../base/wire/chunk.ts";
-import type { Temporary } from "../internal/disk/temporary.ts";
+import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { DIGEST_KEY } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -16,7 +16,7 @@ const CHUNKED_BYTES = 262144;
 /** The file that a body is written to, and its limits. */
 export interface BodyFile {
   /** The open file, at the position of the first byte. */
-  readonly file: Pick<Temporary, "write" | "idle">;
+  readonly file: Pick<TemporaryFile, "write" | "idle">;
   /** Called with the number of bytes of each write. */
   readonly written?: (count: number) => void;
   /** The position of the first byte. */
@@ -105,7 +105,7 @@ class FileWriter implements ByteSink {
   async write(bytes: Uint8Array): Promise<void> {
     const { length, limit } = this.#destined;
     const position = this.#position + bytes.length;
-    if (position > (length ?? Infinity)) throw otherLength(length);
+    if (position > (length ?? Infinity)) throw lengthMismatchRefusal(length);
     if (position > limit) throw new Refusal(413, `more than ${limit} bytes`);
     for (let taken = 0; taken < bytes.length;) {
       while (this.#filled === this.#capacity) await this.#writing;
@@ -124,7 +124,7 @@ class FileWriter implements ByteSink {
 
   checkEnd(): void {
     const { length } = this.#destined;
-    if (length !== null && this.#position !== length) throw otherLength(length);
+    if (length !== null && this.#position !== length) throw lengthMismatchRefusal(length);
   }
 
   #take(bytes: Uint8Array, from: number): number {
@@ -157,6 +157,6 @@ class FileWriter implements ByteSink {
   }
 }
 
-function otherLength(length: number | null): Refusal {
+function lengthMismatchRefusal(length: number | null): Refusal {
   return new Refusal(400, `the file does not have the ${length} bytes that were announced`);
 }

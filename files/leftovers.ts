@@ -7,13 +7,13 @@ import { rmdirSync } from "node:fs";
 import { closeLocked, lockIfFree } from "../internal/disk/files.ts";
 import {
   fileErrorCode,
-  isOverload,
+  hasTooManyOpenFiles,
   isSameFile,
   readNames,
   removeIfPresentSync,
   statOrNull,
 } from "../internal/disk/names.ts";
-import { isHeldHere } from "../internal/disk/temporary.ts";
+import { isOpenInThisProcess } from "../internal/disk/temporary.ts";
 import { inUseRefusal, Refusal } from "./refusal.ts";
 import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
 
@@ -21,8 +21,8 @@ import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
  * Removes an unfinished file, unless this process or another one is writing it: then the result is
  * false.
  */
-export function removeUnheld(path: string): boolean {
-  if (isHeldHere(path)) return false;
+export function removeIfUnused(path: string): boolean {
+  if (isOpenInThisProcess(path)) return false;
   const before = statOrNull(path);
   using file = openIfPossible(path);
   if (file !== null && !lockIfFree(file)) return false;
@@ -44,7 +44,7 @@ function openIfPossible(path: string): Deno.FsFile | null {
   try {
     return Deno.openSync(path, { write: true });
   } catch (error) {
-    if (isOverload(error)) throw error;
+    if (hasTooManyOpenFiles(error)) throw error;
     return null;
   }
 }
@@ -53,8 +53,8 @@ function openIfPossible(path: string): Deno.FsFile | null {
  * Whether this process writes to a file, or another one has locked it. An upload of another process
  * that can't be resumed has no lock; the upload notices if its file is removed, and is refused.
  */
-export function isHeld(path: string): boolean {
-  if (isHeldHere(path)) return true;
+export function isBeingWritten(path: string): boolean {
+  if (isOpenInThisProcess(path)) return true;
   const file = openIfPossible(path);
   if (file === null) return false;
   const isFree = lockIfFree(file);
@@ -97,7 +97,7 @@ async function findLeftovers(path: string): Promise<DirectoryContent> {
     for (const inner of inside) leftovers.push(`${at}/${inner}`);
     leftovers.push(at);
   }
-  const held = leftovers.find(isHeld);
+  const held = leftovers.find(isBeingWritten);
   if (held !== undefined) {
     throw inUseRefusal(`${held} is the part of a transfer in progress`);
   }

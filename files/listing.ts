@@ -14,7 +14,7 @@ import {
   statOrNull,
 } from "../internal/disk/names.ts";
 import { nameProblem } from "../internal/disk/file_names.ts";
-import type { Turns } from "../internal/disk/files.ts";
+import type { TimeSlice } from "../internal/disk/files.ts";
 import type { DirectoryEntry, TreeEntry, WithMode } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
@@ -35,11 +35,11 @@ const ENTRIES_A_TURN = 128;
 const READABLE = 0o444;
 
 /** A list that is being made. */
-export interface Walk {
+export interface ListOptions {
   readonly root: Root;
   /** The real path of the directory where the paths of the entries begin. */
   readonly path: string;
-  readonly turns: Turns;
+  readonly timeSlice: TimeSlice;
   /**
    * Whether the list is for this device alone: then reserved names are entries of the kind
    * `"other"`.
@@ -50,19 +50,19 @@ export interface Walk {
 }
 
 /** A directory that is listed. */
-export interface Place {
+export interface ListedDirectory {
   readonly path: string;
   /** The directory on the disk when it was found; `null` if nothing was there. */
   readonly state: FileIdentity | null;
   /** The names that lead to the directory from where the list begins. */
   readonly names: readonly string[];
   /** `null` where the list begins. */
-  readonly above: Place | null;
+  readonly above: ListedDirectory | null;
   readonly modified: Date;
 }
 
 /** The directory where a list begins. */
-export function firstPlace(path: string, state: BigIntStats | null): Place {
+export function rootOfList(path: string, state: BigIntStats | null): ListedDirectory {
   return { names: [], path, above: null, modified: new Date(0), state };
 }
 
@@ -76,22 +76,22 @@ export function firstPlace(path: string, state: BigIntStats | null): Place {
  * @throws the error of the first directory if that can't be read.
  */
 export async function* readTree(
-  walk: Walk,
+  walk: ListOptions,
 ): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
   const { path } = walk;
-  yield* readBelow(walk, firstPlace(path, statOrNull(path)));
+  yield* readBelow(walk, rootOfList(path, statOrNull(path)));
 }
 
 /** Does {@linkcode readTree} for a directory that was found. */
 export async function* readBelow(
-  walk: Walk,
-  first: Place,
+  walk: ListOptions,
+  first: ListedDirectory,
 ): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
   const waiting = [first];
   for (let directory; (directory = waiting.pop()) !== undefined;) {
     const { names } = directory;
-    const below: Place[] = [];
-    for await (const entries of readPlace(walk, directory)) {
+    const below: ListedDirectory[] = [];
+    for await (const entries of readListedDirectory(walk, directory)) {
       const listed: (TreeEntry & WithMode)[] = [];
       for (const entry of entries) {
         if (entry.place !== undefined) below.push(entry.place);
@@ -102,11 +102,11 @@ export async function* readBelow(
     // No spread: a call takes only so many arguments.
     for (const place of below.reverse()) waiting.push(place);
   }
-  if (!isInPlace(first)) throw replacedWhileRead(first.path);
+  if (!isInPlace(first)) throw replacedWhileReadError(first.path);
 }
 
 /** Whether the path of a directory still leads to it. */
-function isInPlace({ path, state }: Place): boolean {
+function isInPlace({ path, state }: ListedDirectory): boolean {
   const now = infoOrNull(path);
   return now !== null && now.isDirectory && state !== null && isSameFile(now, state);
 }
@@ -116,13 +116,13 @@ function isInPlace({ path, state }: Place): boolean {
  * above went, too. Another directory at its path, as after a disk was unmounted, or a link, makes
  * the list wrong.
  */
-function checkRemoved(place: Place): void {
+function checkRemoved(place: ListedDirectory): void {
   let at = place;
   while (at.above !== null && statOrNull(at.path) === null) at = at.above;
-  if (at === place || !isInPlace(at)) throw replacedWhileRead(at.path);
+  if (at === place || !isInPlace(at)) throw replacedWhileReadError(at.path);
 }
 
-function replacedWhileRead(path: string): BodyError {
+function replacedWhileReadError(path: string): BodyError {
   return new BodyError(`${printable(path)} was removed or replaced while it was listed`);
 }
 
@@ -132,11 +132,11 @@ function replacedWhileRead(path: string): BodyError {
  *
  * @throws {BodyError} if another directory has its path by now.
  */
-export async function* readPlace(
-  walk: Walk,
-  place: Place,
+export async function* readListedDirectory(
+  walk: ListOptions,
+  place: ListedDirectory,
 ): AsyncGenerator<FoundEntry[], void, void> {
-  const { root, turns } = walk;
+  const { root, timeSlice } = walk;
   const { path, modified } = place;
   const name = place.names.at(-1) ?? "";
   const itself: FoundEntry[] = place.above === null
@@ -149,7 +149,7 @@ export async function* readPlace(
       const entries = describeAll(walk, place, names, doubtful, missing);
       if (entries === null) return checkRemoved(place);
       yield [...itself.splice(0), ...entries];
-      if (turns.isOver) await turns.next(root.path);
+      if (timeSlice.isUsedUp) await timeSlice.yield(root.path);
     }
     if (missing.length === 0) return;
     // A name that is still listed was not removed: a damaged disk lists names that it does not
@@ -182,8 +182,8 @@ function* nameBatches(names: readonly string[]): Generator<readonly string[], vo
  * @param missing The names so far that lead to nothing.
  */
 function describeAll(
-  { root, isLocal = false, hasModes = false }: Walk,
-  place: Place,
+  { root, isLocal = false, hasModes = false }: ListOptions,
+  place: ListedDirectory,
   names: readonly string[],
   doubtful: Set<string>,
   missing: string[],
@@ -215,13 +215,13 @@ function describeAll(
  * is sent.
  */
 type FoundEntry = DirectoryEntry & WithMode & {
-  readonly place?: Place;
+  readonly place?: ListedDirectory;
   readonly isItself?: true;
 };
 
 /** A directory that is being read. */
 interface ReadDirectory {
-  readonly place: Place;
+  readonly place: ListedDirectory;
   /** The reserved directory in this one; no list has an entry for it. */
   readonly reserved: ReturnType<typeof statOrNull>;
   /**

@@ -10,7 +10,7 @@ import {
   notAllowedError,
   wrongTypeError,
 } from "../internal/checks.ts";
-import type { Beginning } from "./reuse.ts";
+import type { Basis } from "./reuse.ts";
 
 /** How far a transfer has got. */
 export interface TransferProgress {
@@ -140,7 +140,7 @@ export interface TransferSettings {
    * The file of the target that may have the beginning of this one; `null` if none has, `undefined`
    * if only the file of the same name may have it.
    */
-  readonly beginning?: Beginning | null;
+  readonly beginning?: Basis | null;
   /**
    * The time that the file gets, as a copy of the caller's date, which could change after the
    * check; `null` for that of the source.
@@ -190,7 +190,7 @@ function copyDate(modified: Date | undefined): Date | null {
 const INTERVAL_MILLISECONDS = 100;
 
 /** The pace of reports of progress. */
-export class Pace {
+export class Throttle {
   #reportedAt = performance.now();
 
   /** Reports whether a report is due; a report that is due counts as made. */
@@ -211,7 +211,7 @@ export class ProgressMeter {
   /** Bytes that the target copies itself. */
   readonly reused: number;
   readonly #report: TransferSettings["onProgress"];
-  readonly #pace = new Pace();
+  readonly #pace = new Throttle();
   #bytes = 0;
 
   /** Creates a meter for a transfer that begins now, and reports where the transfer is resumed. */

@@ -32,7 +32,7 @@ export class Refusal extends Error {
 }
 
 /** Creates the refusal of a request for a name that does not exist, or may not be seen. */
-export function notFound(): Refusal {
+export function notFoundRefusal(): Refusal {
   return new Refusal(404, "nothing has this name");
 }
 
@@ -43,7 +43,7 @@ export function inUseRefusal(problem: string): Refusal {
 }
 
 /** Creates the refusal of all requests while the served directory is not there. */
-export function rootIsGone(path: string): Refusal {
+export function missingRootRefusal(path: string): Refusal {
   const problem = `${path}, which is served, is not there; is its disk mounted?`;
   // A proxy, or another app in front, answers 503, too.
   return new Refusal(503, problem, { "root-gone": "?1" });
@@ -55,7 +55,7 @@ export function rootIsGone(path: string): Refusal {
  *
  * @throws the error if the file system has not caused it.
  */
-export function unreadable(error: unknown): Refusal {
+export function unreadableRefusal(error: unknown): Refusal {
   if (!isFileSystemError(error)) throw error;
   return new Refusal(403, `${error}`, {}, { cause: error });
 }

@@ -11,7 +11,7 @@ import type { FileHandle } from "node:fs/promises";
 import type { Hash } from "node:crypto";
 import type { HeaderDict } from "../base.ts";
 import { parseDecimal } from "../base/wire/character_tables.ts";
-import type { Temporary } from "../internal/disk/temporary.ts";
+import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { readPieces } from "./file_pieces.ts";
 import { fileUri, namesOf } from "./file_name.ts";
 
@@ -27,7 +27,7 @@ export function isGrown(
 }
 
 /** The beginning of a file of the target. */
-export interface Beginning {
+export interface Basis {
   /** The URI of the file for requests. */
   readonly uri: string;
   /** The path of the file below the root of its app, escaped as in a URI. */
@@ -37,17 +37,17 @@ export interface Beginning {
 }
 
 /** Asks a server to copy the beginning of a file. */
-export function reuseHeader({ path, length }: Beginning): HeaderDict {
+export function reuseHeader({ path, length }: Basis): HeaderDict {
   return { reuse: `"${path}";length=${length}` };
 }
 
 /** Says which path a file or directory has below the root of its app. */
-export function placeHeader(names: readonly string[], isDirectory: boolean): HeaderDict {
+export function rootPathHeader(names: readonly string[], isDirectory: boolean): HeaderDict {
   return { reuse: fileUri(...names, ...isDirectory ? [""] : []) };
 }
 
 /** The path that a server has said; `null` if the server does not take part. */
-export function placeOf(reuse: unknown): string | null {
+export function rootPathOf(reuse: unknown): string | null {
   return typeof reuse === "string" && /^\/[!#-~]*$/.test(reuse) ? reuse : null;
 }
 
@@ -67,21 +67,21 @@ export function parseReuse(value: string): Reused | null {
 }
 
 /** Copies the beginning of a file to an empty one, which is at that position then. */
-export async function copyBeginning(
+export async function copyPrefix(
   from: FileHandle,
-  to: Temporary,
-  { length, hash, signal, unreadable }: {
+  to: TemporaryFile,
+  { length, hash, signal, makeReadError }: {
     readonly length: number;
     /** Hashes the bytes. */
     readonly hash: Hash;
     readonly signal: AbortSignal | undefined;
     /** Makes the error for a file that can't be read so far, because of an error or its end. */
-    readonly unreadable: (error?: unknown) => Error;
+    readonly makeReadError: (error?: unknown) => Error;
   },
 ): Promise<void> {
   await to.continueFrom(0);
   try {
-    for await (const piece of readBeginning(from, length, unreadable)) {
+    for await (const piece of readPrefix(from, length, makeReadError)) {
       signal?.throwIfAborted();
       hash.update(piece);
       await to.write(piece);
@@ -91,14 +91,14 @@ export async function copyBeginning(
   }
 }
 
-async function* readBeginning(
+async function* readPrefix(
   file: FileHandle,
   length: number,
-  unreadable: (error?: unknown) => Error,
+  makeReadError: (error?: unknown) => Error,
 ): AsyncGenerator<Uint8Array, void, void> {
   try {
-    yield* readPieces(file, 0, length, unreadable);
+    yield* readPieces(file, 0, length, makeReadError);
   } catch (error) {
-    throw unreadable(error);
+    throw makeReadError(error);
   }
 }

@@ -3,12 +3,12 @@
  * one, and loses it.
  *
  * **Links.** Writing follows no link below the root, and refuses a path that is reserved. (Reading
- * is in `serve/below_root.ts`.)
+ * is in `serve/resolve_path.ts`.)
  *
  * **Deep paths.** A request looks at each directory on its way once. Several files of one turn
  * share these looks: the way to a file begins at the directory that was found for the file before.
  *
- * **Temporary files.** A file is written under a reserved name, which no peer can list, read, write
+ * **TemporaryFile files.** A file is written under a reserved name, which no peer can list, read, write
  * or delete: in a directory of its own if a peer sends the file, beside its target if this device
  * has asked for it. The writer holds or locks the file, and removes it unless it got its name or
  * can be resumed: {@linkcode UnfinishedFiles} for a PUT, {@linkcode PartFile} for a download,
@@ -16,8 +16,8 @@
  *
  * **Replacing.** A file gives way to a file, if the request's condition holds, and to nothing else.
  *
- * **Checks.** {@linkcode Root.place} checks the path, the condition and the temporary file, and
- * renames that. Every check is synchronous with the action that depends on it: no other request of
+ * **Checks.** {@linkcode Root.moveIntoPlace} checks the path, the condition and the temporary file,
+ * and renames that. Every check is synchronous with the action that depends on it: no other request of
  * the process runs in between. Another process that exchanges directories in that moment is outside
  * of the threat model (docs/security.md).
  */
@@ -28,17 +28,17 @@ import { setMode } from "../internal/disk/files.ts";
 import {
   fileErrorCode,
   type FileIdentity,
-  giveNewName,
   infoOrNull,
   isAt,
+  renameNoReplace,
   replaceFile,
   statOrNull,
 } from "../internal/disk/names.ts";
 import { nameProblem } from "../internal/disk/file_names.ts";
 import { dirname, realPathSync } from "../internal/disk/paths.ts";
-import type { Temporary } from "../internal/disk/temporary.ts";
+import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { removeDirectory } from "./leftovers.ts";
-import { inUseRefusal, Refusal, refusalOf, unreadable } from "./refusal.ts";
+import { inUseRefusal, Refusal, refusalOf, unreadableRefusal } from "./refusal.ts";
 import { isReserved, isReservedAt, isReservedName, prefixOf } from "./reserved.ts";
 
 /**
@@ -66,7 +66,7 @@ interface ExpectedParent {
   /** A directory that the caller has found in the same turn: its own way is not looked at again. */
   readonly known?: Parent | null;
   /** Whether the name is given later: then a file on the way is no obstacle yet. */
-  readonly isLater?: boolean;
+  readonly isNamedLater?: boolean;
 }
 
 /** What is known, or expected, of the place where a name is given. */
@@ -79,7 +79,7 @@ interface Expected {
    * Whether a file gets the name later: until then a directory may have it, or a file that of a
    * directory on the way.
    */
-  readonly isLater?: boolean;
+  readonly isNamedLater?: boolean;
 }
 
 interface Destination {
@@ -90,7 +90,7 @@ interface Destination {
 }
 
 /** A complete file that has a temporary name. */
-export type CompleteFile = Pick<Temporary, "path" | "state" | "newMode" | "hasOwnMode">;
+export type CompleteFile = Pick<TemporaryFile, "path" | "state" | "newMode" | "hasOwnMode">;
 
 export interface NamingOptions {
   readonly condition?: Condition | undefined;
@@ -146,7 +146,7 @@ export class Root {
    */
   findParent(
     names: readonly string[],
-    { known = null, isLater = false }: ExpectedParent = {},
+    { known = null, isNamedLater = false }: ExpectedParent = {},
   ): Parent {
     names.forEach(checkName);
     if (known === null && realPathSync(this.path) !== this.path) {
@@ -165,12 +165,12 @@ export class Root {
       }
       if (state !== null) {
         if (state.isSymlink) throw new Refusal(403, `${path} is a link`);
-        if (!isLater || !state.isFile) throw new Refusal(409, `${path} is not a directory`);
+        if (!isNamedLater || !state.isFile) throw new Refusal(409, `${path} is not a directory`);
       }
       missing.push(path);
     }
     const depth = names.length - missing.length;
-    if (isReservedAt(this.path, names.slice(0, depth))) throw reservedName();
+    if (isReservedAt(this.path, names.slice(0, depth))) throw reservedNameRefusal();
     return { names, path, base, missing };
   }
 
@@ -179,15 +179,15 @@ export class Root {
    */
   #find(
     names: readonly string[],
-    { parent: found, isUnseen = false, isLater = false }: Expected = {},
+    { parent: found, isUnseen = false, isNamedLater = false }: Expected = {},
   ): Destination {
     const name = names.at(-1);
     if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
-    const parent = found ?? this.findParent(names.slice(0, -1), { isLater });
+    const parent = found ?? this.findParent(names.slice(0, -1), { isNamedLater });
     checkName(name);
     const path = prefixOf(parent.path) + name;
     const existing = isUnseen || parent.missing.length > 0 ? null : lookAt(path);
-    if (existing !== null && isReserved(parent.path, name, existing)) throw reservedName();
+    if (existing !== null && isReserved(parent.path, name, existing)) throw reservedNameRefusal();
     return { path, parent, existing };
   }
 
@@ -208,7 +208,7 @@ export class Root {
     const destination = this.#find(names, expected);
     const { path, existing } = destination;
     if (existing?.isDirectory()) {
-      if (!expected.isLater) throw new Refusal(409, `${path} is a directory`);
+      if (!expected.isNamedLater) throw new Refusal(409, `${path} is a directory`);
     } else if (existing !== null && !existing.isFile()) {
       throw new Refusal(403, `${path} is not a file`);
     }
@@ -231,7 +231,7 @@ export class Root {
    *
    * @throws {Refusal} as {@linkcode findFile} does, or if the condition does.
    */
-  place(
+  moveIntoPlace(
     names: readonly string[],
     file: CompleteFile,
     { condition, isNew, parent: known }: NamingOptions,
@@ -251,7 +251,7 @@ export class Root {
     if (mode !== null) setMode(file.path, mode);
     makeDirectories(parent.missing, () => {
       if (!isNew) return replaceFile(file.path, path);
-      if (giveNewName(file.path, path)) return;
+      if (renameNoReplace(file.path, path)) return;
       // For a directory or a link, the refusal has another status.
       this.#findFile(names, { parent: known });
       throw new Refusal(412, `${path} already exists`);
@@ -317,7 +317,7 @@ function lookAt(path: string): BigIntStats | null {
   try {
     return statOrNull(path);
   } catch (error) {
-    throw refusalOf(error) ?? unreadable(error);
+    throw refusalOf(error) ?? unreadableRefusal(error);
   }
 }
 
@@ -331,7 +331,7 @@ function sharedDepth(known: Parent, names: readonly string[]): number {
 
 /** Refuses a name that no file may get. */
 function checkName(name: string): void {
-  if (isReservedName(name)) throw reservedName();
+  if (isReservedName(name)) throw reservedNameRefusal();
   checkOnDisk(name);
 }
 
@@ -343,7 +343,7 @@ function checkOnDisk(name: string): void {
   }
 }
 
-function reservedName(): Refusal {
+function reservedNameRefusal(): Refusal {
   return new Refusal(403, "the name is reserved");
 }
 

@@ -9,14 +9,14 @@
  * disk is asynchronous.
  */
 
-import { Turns } from "../internal/disk/files.ts";
+import { TimeSlice } from "../internal/disk/files.ts";
 import {
-  isHeldOpen,
-  isOverload,
+  hasTooManyOpenFiles,
+  isOpenInAnotherProgram,
   syncAllIfPossible,
   whenReplaceable,
 } from "../internal/disk/names.ts";
-import type { Temporary } from "../internal/disk/temporary.ts";
+import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import type { Condition, Parent, Root } from "./root.ts";
 
 /** How many files get their names together. */
@@ -43,7 +43,7 @@ export interface PreparedDirectory {
 }
 
 /** Where and how small files are written. */
-export interface Placement<F extends SmallFile> {
+export interface SmallFilesTarget<F extends SmallFile> {
   /** The directory that the names begin at. */
   readonly root: Root;
   /**
@@ -53,7 +53,7 @@ export interface Placement<F extends SmallFile> {
    */
   prepare(directory: readonly string[], known: Parent | null): PreparedDirectory;
   /** Makes the temporary file of a file. */
-  make(file: F): Temporary;
+  make(file: F): TemporaryFile;
   /** Rejects if no file may get its name any more. */
   admit(): Promise<void>;
 }
@@ -70,7 +70,7 @@ function failedOutcome<F>(file: F, error: unknown): SmallFileOutcome<F> {
 /** A file whose content has been written; a directory has none. */
 interface ArrivedFile<F> {
   readonly file: F;
-  readonly temporary: Temporary | null;
+  readonly temporary: TemporaryFile | null;
   /** Resolves to `null` once the content is on the disk, or to the error. */
   readonly synced: Promise<unknown>;
 }
@@ -85,14 +85,14 @@ interface EnteredDirectory {
 
 /** Writes small files: while some are synced to the disk and named, others arrive. */
 export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
-  readonly #placement: Placement<F>;
-  readonly #turns = new Turns();
+  readonly #placement: SmallFilesTarget<F>;
+  readonly #timeSlice = new TimeSlice();
   /** The directories that have new entries. */
   readonly #changed = new Set<string>();
   /**
    * The outcomes of the batch, whose names may not be on the disk yet, and those that are known.
    */
-  #named: SmallFileOutcome<F>[] = [];
+  #uploadHeaders: SmallFileOutcome<F>[] = [];
   #outcomes: SmallFileOutcome<F>[] = [];
   #arrived: ArrivedFile<F>[] = [];
   /** The directory of the file that arrived before, until the turn is over. */
@@ -102,7 +102,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** Where files get their names in this turn. */
   #entered: EnteredDirectory | null = null;
 
-  constructor(placement: Placement<F>) {
+  constructor(placement: SmallFilesTarget<F>) {
     this.#placement = placement;
   }
 
@@ -114,7 +114,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         break;
       } catch (error) {
         this.#prepared = null;
-        if (isAgain || !isOverload(error)) {
+        if (isAgain || !hasTooManyOpenFiles(error)) {
           return void this.#outcomes.push(failedOutcome(file, error));
         }
         // There are descriptors again when the files that are open have their names.
@@ -123,7 +123,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       }
     }
     if (this.#arrived.length >= BATCH) await this.#nameArrived();
-    else if (this.#turns.isOver) await this.#turns.next(this.#placement.root.path);
+    else if (this.#timeSlice.isUsedUp) await this.#timeSlice.yield(this.#placement.root.path);
     else return;
     this.#prepared = null;
   }
@@ -135,8 +135,8 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     }
     const directory = names.slice(0, -1);
     const key = directory.join("/");
-    if (this.#prepared?.key !== key || this.#turns.isOver) {
-      const known = this.#turns.isOver ? null : this.#prepared?.parent ?? null;
+    if (this.#prepared?.key !== key || this.#timeSlice.isUsedUp) {
+      const known = this.#timeSlice.isUsedUp ? null : this.#prepared?.parent ?? null;
       const { changed, parent } = this.#placement.prepare(directory, known);
       for (const path of changed) this.#changed.add(path);
       this.#prepared = { key, parent };
@@ -173,9 +173,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       for (const { synced } of arrived) errors.push(await synced);
       let isAdmitted = false;
       for (const [i, each] of arrived.entries()) {
-        if (!isAdmitted || this.#turns.isOver) {
+        if (!isAdmitted || this.#timeSlice.isUsedUp) {
           this.#entered = null;
-          if (isAdmitted) await this.#turns.next(this.#placement.root.path);
+          if (isAdmitted) await this.#timeSlice.yield(this.#placement.root.path);
           await this.#placement.admit();
           isAdmitted = true;
         }
@@ -184,7 +184,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
           this.#name(each);
         } catch (error) {
           if (await this.#nameLater(each, error)) continue;
-          this.#named.push(failedOutcome(each.file, error));
+          this.#uploadHeaders.push(failedOutcome(each.file, error));
         }
         // Directories that were missing may have been made just now, so the next file looks for
         // them anew.
@@ -196,8 +196,8 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       const changed = [...this.#changed];
       this.#changed.clear();
       await syncAllIfPossible(changed);
-      this.#outcomes.push(...this.#named);
-      this.#named = [];
+      this.#outcomes.push(...this.#uploadHeaders);
+      this.#uploadHeaders = [];
     }
   }
 
@@ -206,7 +206,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
    * doesn't help.
    */
   async #nameLater(each: ArrivedFile<F>, error: unknown): Promise<boolean> {
-    if (Deno.build.os !== "windows" || each.temporary === null || !isHeldOpen(error)) return false;
+    if (Deno.build.os !== "windows" || each.temporary === null || !isOpenInAnotherProgram(error)) {
+      return false;
+    }
     try {
       await whenReplaceable(() => {
         this.#entered = null;
@@ -226,13 +228,13 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     if (temporary === null) {
       const { created, changed } = root.makeDirectory(names, undefined, parent);
       for (const path of changed) this.#changed.add(path);
-      this.#named.push({ file, isCreated: created, error: null });
+      this.#uploadHeaders.push({ file, isCreated: created, error: null });
       return;
     }
-    const { created, changed } = root.place(names, temporary, { isNew, parent, condition });
+    const { created, changed } = root.moveIntoPlace(names, temporary, { isNew, parent, condition });
     temporary.isKept = true;
     for (const path of changed) this.#changed.add(path);
-    this.#named.push({ file, isCreated: created, error: null });
+    this.#uploadHeaders.push({ file, isCreated: created, error: null });
   }
 
   /** Finds the directory in which a name is given. */

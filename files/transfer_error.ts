@@ -224,7 +224,7 @@ function refusedError(
 }
 
 /** Creates the error for a file that the other end has refused unread, for lack of space. */
-export function noSpaceThere(
+export function remoteDiskFullError(
   method: Method,
   uri: string,
   needed: number,
@@ -237,20 +237,20 @@ export function noSpaceThere(
 }
 
 /** Creates the error for a file of the other end that is not the one to replace. */
-export function changedThere(uri: string, response: ReceivedStatus): TransferError {
+export function remoteChangedError(uri: string, response: ReceivedStatus): TransferError {
   const code = addsOnly(response.headers) ? "ONLY_ADDS" : "TARGET_CHANGED";
   return refusedError(code, "PUT", uri, CODE_HINTS[code]!, response);
 }
 
 /** Creates the error for a tree of a server that deletes nothing. */
-export function deletesNothing(uri: string): TransferError {
+export function deletionRefusedError(uri: string): TransferError {
   const problem = "the other end only adds files";
   const message = `DELETE ${quote(uri)}: ${problem}; call without \`delete\``;
   return new TransferError("ONLY_ADDS", message, { problem });
 }
 
 /** Creates the error for a response that no `FilesApp` sends. */
-export function unexpectedResponse(
+export function unexpectedResponseError(
   method: Method,
   uri: string,
   problem: string,
@@ -261,11 +261,14 @@ export function unexpectedResponse(
 }
 
 /** Adds what the server needs to the error for a response without it. */
-export function withNeed({ code, message, problem }: TransferError, need: string): TransferError {
+export function withRequirement(
+  { code, message, problem }: TransferError,
+  need: string,
+): TransferError {
   return new TransferError(code, `${message}; ${need}`, { problem });
 }
 
-export function changedWhileMoved(name: string, options?: ErrorOptions): TransferError {
+export function changedWhileCopiedError(name: string, options?: ErrorOptions): TransferError {
   const message =
     `${name} changed while it was moved; call again once it is complete, and write to another file ` +
     "and rename that if it changes often";

@@ -23,14 +23,14 @@ export function viewOf(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, realLength(bytes));
 }
 
-/** No bytes. */
+/** An array of no bytes. */
 export const EMPTY: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
-/** True if `bytes` has `wanted` at the position. */
-export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): boolean {
+/** Whether `bytes` has the bytes of `prefix` at a position. */
+export function startsWith(bytes: Uint8Array, at: number, prefix: Uint8Array): boolean {
   let i = 0;
-  while (i < wanted.length && bytes[at + i] === wanted[i]) i++;
-  return i === wanted.length;
+  while (i < prefix.length && bytes[at + i] === prefix[i]) i++;
+  return i === prefix.length;
 }
 
 /**

@@ -70,21 +70,21 @@ export const checkUint8Array: Check<Uint8Array> = checkOf(
 );
 
 /**
- * Checks that a value is a safe integer within bounds. `Infinity` is allowed only as the value of
- * `most`.
+ * Checks that a value is a safe integer within bounds. `Infinity` is allowed only if it is
+ * `max`.
  */
 export function checkInteger(
   label: string,
   value: unknown,
-  least: number,
-  most: number,
+  min: number,
+  max: number,
 ): asserts value is number {
   if (typeof value !== "number") throw wrongTypeError(label, "a number", value);
-  const isExact = Number.isSafeInteger(value) || (value === Infinity && most === Infinity);
-  if (isExact && value >= least && value <= most) return;
-  const wanted = most === Infinity
-    ? `an integer of ${least} or more, or Infinity`
-    : `an integer from ${least} to ${most}`;
+  const isExact = Number.isSafeInteger(value) || (value === Infinity && max === Infinity);
+  if (isExact && value >= min && value <= max) return;
+  const wanted = max === Infinity
+    ? `an integer of ${min} or more, or Infinity`
+    : `an integer from ${min} to ${max}`;
   throw notAllowedError(label, `must be ${wanted}; got ${value}`);
 }
 
@@ -111,16 +111,16 @@ export function checkSignal(signal: AbortSignal | undefined): void {
  */
 export function copyOptions<T extends object>(
   options: T,
-  known: readonly string[],
+  allowedNames: readonly string[],
   label = "options",
 ): T {
   checkObject(label, options);
   const copy = { ...options };
   for (const name of Object.keys(copy)) {
-    if (known.includes(name)) continue;
+    if (allowedNames.includes(name)) continue;
     throw wrongArgumentError(
       label,
-      `unknown option ${quote(name)}; the options are ${known.join(", ")}`,
+      `unknown option ${quote(name)}; the options are ${allowedNames.join(", ")}`,
     );
   }
   return copy;

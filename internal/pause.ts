@@ -1,13 +1,13 @@
 /** A pause that a signal ends. */
 
 /**
- * Waits this many milliseconds, perhaps `Infinity`, or until a signal is aborted. Never rejects.
+ * Waits some milliseconds, perhaps `Infinity`, or until a signal is aborted. Never rejects.
  */
 export function pause(
   milliseconds: number,
-  ...given: readonly (AbortSignal | undefined)[]
+  ...optionalSignals: readonly (AbortSignal | undefined)[]
 ): Promise<void> {
-  const signals = given.filter((signal) => signal !== undefined);
+  const signals = optionalSignals.filter((signal) => signal !== undefined);
   return new Promise((resolve) => {
     if (signals.some(({ aborted }) => aborted)) return resolve();
     const end = () => {

@@ -1,4 +1,4 @@
-/** Text for messages and logs: text of strangers made visible, and secrets left out. */
+/** Functions that escape text of peers for messages and logs, and hide secrets. */
 
 import { decodeAscii } from "./bytes.ts";
 import { checkString } from "./checks.ts";
@@ -11,8 +11,8 @@ import { quote } from "./quote.ts";
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /**
- * Makes text safe to print on one line of a terminal or of a log: names of files, of devices, of
- * anything that a peer has chosen, and messages that contain such names. Control characters (ends
+ * Makes text safe to print on one line of a terminal or of a log: names of files and devices that a
+ * peer has chosen, and messages that contain such names. Control characters (ends
  * of lines, escape sequences), characters that are invisible or change the order of others, and
  * halves of surrogate pairs become visible; all others stay.
  *
@@ -38,24 +38,24 @@ export function printable(text: string): string {
   );
 }
 
-/** The most characters of a text in a log: that of an error may quote a whole body. */
+/** The maximum length of a text in a log: an error message may quote a whole body. */
 const MAX_LOGGED = 16384;
 /** The indentation of the lines of a stack. */
 const INDENT = "    ";
 
 /**
  * Makes a text of one or more lines safe for a log, as {@linkcode printable} does, and shortens a
- * long one. Further lines, as those of a stack, are indented: none of them looks like the first
- * line of another text.
+ * long one. Further lines, as of a stack, are indented, so that they don't look like the first line
+ * of another text.
  */
 export function printableLines(text: string): string {
   if (text.length > MAX_LOGGED) {
     text = `${text.slice(0, MAX_LOGGED)}… (${text.length} in all)`;
   }
   if (!text.includes("\n")) return printable(text);
-  const [first = "", ...more] = text.split("\n").map(printable);
-  const indented = more.map((line) => line.startsWith(INDENT) ? line : INDENT + line);
-  return [first, ...indented].join("\n");
+  const [firstLine = "", ...moreLines] = text.split("\n").map(printable);
+  const indented = moreLines.map((line) => line.startsWith(INDENT) ? line : INDENT + line);
+  return [firstLine, ...indented].join("\n");
 }
 
 /**
@@ -73,13 +73,10 @@ export function printableError(error: unknown): unknown {
   return Object.assign(shown, { name, ...(code === undefined ? {} : { code }) });
 }
 
-/**
- * The name of the method that `console.log` and `Deno.inspect` call; `util.inspect` in Deno calls
- * it too.
- */
+/** The name of the method that `console.log`, `Deno.inspect` and Deno's `util.inspect` call. */
 export const INSPECT: unique symbol = Symbol.for("Deno.customInspect");
 
-/** The function that this method gets for printing values. */
+/** The function that this method gets, to format values. */
 export type Inspect = (value: unknown, options?: unknown) => string;
 
 /** Prints an object as `Name(key=value, …)`. */

@@ -20,13 +20,13 @@ export function quote(value: string | Uint8Array): string {
   ) {
     return `text that is not shown, ${value.length} in all`;
   }
-  const cut = value.length > QUOTED_LENGTH;
+  const isCut = value.length > QUOTED_LENGTH;
   let quoted = '"';
   for (let i = 0; i < Math.min(value.length, QUOTED_LENGTH); i++) {
     const code = typeof value === "string" ? value.charCodeAt(i) : value[i]!;
     quoted += quoteCode(code);
   }
-  return cut ? `${quoted}"… (${value.length} in all)` : `${quoted}"`;
+  return isCut ? `${quoted}"… (${value.length} in all)` : `${quoted}"`;
 }
 
 function quoteCode(code: number): string {

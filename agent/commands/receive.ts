@@ -1,7 +1,7 @@
 /** `degu receive`: files from one other device, once, without pairing. */
 
 import { dirname } from "node:path";
-import { bareName, setTransferTraits } from "@degu/degu/agent_support";
+import { bareName, setTransferHints } from "@degu/degu/agent_support";
 import type { Client, ClientOptions, ConnectionPool } from "@degu/degu/client";
 import { escapeName, isReservedName } from "@degu/degu/files";
 import { realPath } from "../paths.ts";
@@ -88,12 +88,12 @@ async function runReceive(
     return device.client(sender, { connectTimeout: CONNECT_SECONDS, ...options });
   };
   const connections = new PeerConnections(open, signal, (text) => output.note(text));
-  setTransferTraits(connections.connector, {
+  setTransferHints(connections.connector, {
     // Each `degu send` has new keys, by which the part of a cut file would not be found again: the
     // part is looked for under this name.
     serverName: "degu send",
     // The sender is unknown afterwards, so its files must not be executable.
-    withheldBits: 0o111,
+    maskedModeBits: 0o111,
   });
   using files = new RemoteFiles(connections, sender.name, "share", signal);
   const finishController = new AbortController();

@@ -12,7 +12,7 @@ import { explainTransfer } from "@degu/internal/agent/transfer_errors.ts";
 import { connectionErrorDetails } from "@degu/internal/base/connection_error_details.ts";
 import { withLookupAdvice } from "@degu/internal/net/connect.ts";
 import { makeStatusError } from "@degu/internal/net/expect_ok.ts";
-import { partInUse } from "@degu/internal/files/transfer/part_file.ts";
+import { partInUseError } from "@degu/internal/files/transfer/part_file.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentHere } from "@degu/testing/agents.ts";
 import { entries, fill } from "@degu/testing/directories.ts";
@@ -375,7 +375,7 @@ Deno.test("a part that another download has locked is named", () => {
   const said =
     "another download to the same file is in progress, which has locked /t/.x.degu-part; " +
     "wait for it, or choose another file";
-  assertEquals(explainTransfer(partInUse("/t/x", "/t/.x.degu-part"), "get"), said);
+  assertEquals(explainTransfer(partInUseError("/t/x", "/t/.x.degu-part"), "get"), said);
 });
 
 // The codes of errors, with --json.

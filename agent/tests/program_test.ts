@@ -23,7 +23,11 @@ import {
 import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { TreeNode } from "@degu/internal/files/tree/tree.ts";
-import { changedThere, responseError, withNeed } from "@degu/internal/files/transfer_error.ts";
+import {
+  remoteChangedError,
+  responseError,
+  withRequirement,
+} from "@degu/internal/files/transfer_error.ts";
 import {
   blockedByOtherKindError,
   changedMeanwhileError,
@@ -424,7 +428,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
     [status(418), "get", `the peer has answered with status 418; ${version}`],
     [refused(412, "put"), "put", EXISTS_AT_PEER],
     [refused(412, "delete"), "delete", `${changed} ${again}`],
-    [changedThere("/a", { status: 412 }), "put", `${changed} ${again}`],
+    [remoteChangedError("/a", { status: 412 }), "put", `${changed} ${again}`],
     [refused(409, "put"), "put", `${busy}: ${again} in a moment, which then says what`],
     [
       refused(409, "put", { "retry-after": "1" }),
@@ -435,7 +439,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
     [refused(409, "delete", { "retry-after": "1" }), "delete", notEmpty],
     [status(500), "put", own],
     [refused(409, "delete"), "delete", notEmpty],
-    [withNeed(noDigest, "it needs a FilesApp"), "get", `${problem}; ${version}`],
+    [withRequirement(noDigest, "it needs a FilesApp"), "get", `${problem}; ${version}`],
     [new Failure("as it is"), "put", "as it is"],
     [sameNameError(node), "put", same],
     [

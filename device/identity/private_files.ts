@@ -4,11 +4,11 @@
  */
 
 import { replaceFile, whenReplaceable } from "../../internal/disk/names.ts";
-import { Temporary } from "../../internal/disk/temporary.ts";
+import { TemporaryFile } from "../../internal/disk/temporary.ts";
 
 const PRIVATE_OPTIONS = { newMode: 0o600 };
 
-async function writePrivateText({ file, path }: Temporary, text: string): Promise<void> {
+async function writePrivateText({ file, path }: TemporaryFile, text: string): Promise<void> {
   const bytes = new TextEncoder().encode(text);
   try {
     let position = 0;
@@ -22,7 +22,7 @@ async function writePrivateText({ file, path }: Temporary, text: string): Promis
 
 /** Writes a new file, and syncs it. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
-  using file = Temporary.create(path, PRIVATE_OPTIONS);
+  using file = TemporaryFile.create(path, PRIVATE_OPTIONS);
   await writePrivateText(file, text);
   await file.sync();
   file.isKept = true;
@@ -40,9 +40,9 @@ export async function writeAndRename(
   path: string,
   text: string,
   temporaryPath: string,
-  prepare: (file: Temporary) => Promise<void>,
-): Promise<Temporary> {
-  const file = Temporary.create(temporaryPath, PRIVATE_OPTIONS);
+  prepare: (file: TemporaryFile) => Promise<void>,
+): Promise<TemporaryFile> {
+  const file = TemporaryFile.create(temporaryPath, PRIVATE_OPTIONS);
   try {
     await writePrivateText(file, text);
     await prepare(file);

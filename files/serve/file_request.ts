@@ -2,7 +2,7 @@
 
 import type { HeaderDict, ResponseTuple } from "../../base.ts";
 import type { Request, Session } from "../../server.ts";
-import type { KnownDigests } from "../digest.ts";
+import type { DigestCache } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
 import { Refusal } from "../refusal.ts";
 import type { Root } from "../root.ts";
@@ -42,7 +42,7 @@ export interface FilesSettings {
   /** Whether peers may have the beginnings of files compared and copied. */
   readonly reuse: boolean;
   readonly maxBytes: number;
-  readonly digests: KnownDigests;
+  readonly digests: DigestCache;
 }
 
 export interface FileRequest extends FilesSettings {

@@ -7,7 +7,7 @@ import { MAX_LENGTH } from "../../base/wire/limits.ts";
 import { logPeerWarning, makeSafeLogger, type SafeLogger } from "../../net/logger.ts";
 import { messageOf } from "../../net/error_text.ts";
 import { BundleError } from "../bundle.ts";
-import { KnownDigests } from "../digest.ts";
+import { DigestCache } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { readRequestedPath } from "../file_name.ts";
 import { get } from "./get.ts";
@@ -18,9 +18,20 @@ import { answerOffset, put, remove } from "./put.ts";
 import { asksForOffset } from "./put_request.ts";
 import { putBundle } from "./put_bundle.ts";
 import { printableError } from "../../internal/printable.ts";
-import { type FileIdentity, isAt, presenceOf, syncIfPossible } from "../../internal/disk/names.ts";
+import {
+  type FileIdentity,
+  isAt,
+  makePresenceCheck,
+  syncIfPossible,
+} from "../../internal/disk/names.ts";
 import { dirname, realPathSync, resolve } from "../../internal/disk/paths.ts";
-import { belongsInLog, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
+import {
+  belongsInLog,
+  missingRootRefusal,
+  notFoundRefusal,
+  Refusal,
+  refusalOf,
+} from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UnfinishedFiles } from "./unfinished.ts";
 import type { AppObject, Logger, Request, Session } from "../../server.ts";
@@ -197,7 +208,7 @@ export class FilesApp implements AppObject {
     const unfinished = new UnfinishedFiles(path, (message) => this.#logger?.warn(message));
     this.#settings = {
       root: new Root(path, unfinished.path),
-      isThere: presenceOf(path),
+      isThere: makePresenceCheck(path),
       unfinished,
       list,
       allow: !write ? READING : write === "add" ? ADDING : WRITING,
@@ -205,7 +216,7 @@ export class FilesApp implements AppObject {
       takesModes: modes,
       reuse,
       maxBytes: maxBytes ?? MAX_LENGTH,
-      digests: new KnownDigests(),
+      digests: new DigestCache(),
     };
     this.#onFile = onFile;
     if (write !== false) unfinished.sweep();
@@ -233,7 +244,7 @@ export class FilesApp implements AppObject {
   /** Which permission bits a new file gets; `null` if files have none here. */
   #findModeMask(): number | null {
     try {
-      return this.#settings.unfinished.findGranted();
+      return this.#settings.unfinished.findModeMask();
     } catch {
       // Whatever the disk refuses now, each file is told when it is written.
       return 0o777;
@@ -271,11 +282,11 @@ export class FilesApp implements AppObject {
         throw new Refusal(405, `only ${allow}`, { allow });
       }
       const target = readRequestedPath(request);
-      if (target === null || method === "POST" && !target.isDirectory) throw notFound();
+      if (target === null || method === "POST" && !target.isDirectory) throw notFoundRefusal();
       return await action({ request, session, target, report, warn, ...this.#settings });
     } catch (error) {
       // The directory may have vanished since the request began.
-      const refusal = isThere() ? refusalOf(error) : rootIsGone(root.path);
+      const refusal = isThere() ? refusalOf(error) : missingRootRefusal(root.path);
       if (refusal === null) throw printableError(error);
       // Reads of missing files are not logged. An error of the file system that reading has not
       // turned into a refusal is thrown, so that the server logs it.
@@ -296,11 +307,11 @@ export class FilesApp implements AppObject {
     const { path } = this.#settings.root;
     const parent = dirname(path);
     this.#makingAgain ??= (async () => {
-      if (this.#parent === null || !isAt(parent, this.#parent)) throw rootIsGone(path);
+      if (this.#parent === null || !isAt(parent, this.#parent)) throw missingRootRefusal(path);
       try {
         Deno.mkdirSync(path);
       } catch {
-        throw rootIsGone(path);
+        throw missingRootRefusal(path);
       }
       await syncIfPossible(parent);
     })().finally(() => this.#makingAgain = null);

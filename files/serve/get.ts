@@ -17,14 +17,14 @@ import {
   makeValidators,
   type Validators,
 } from "../conditions.ts";
-import { digestHeader, type KnownDigests, newHash, wantsDigest } from "../digest.ts";
+import { type DigestCache, digestHeader, newHash, wantsDigest } from "../digest.ts";
 import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "./list_body.ts";
 import { bitsOf, modeHeader, wantsMode } from "../modes.ts";
-import { openBelow, refusalToRead } from "./below_root.ts";
-import { placeHeader } from "../reuse.ts";
-import { notFound, Refusal, unreadable } from "../refusal.ts";
+import { openServedFile, refusalToRead } from "./resolve_path.ts";
+import { rootPathHeader } from "../reuse.ts";
+import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
 
 const INDEX = "index.html";
 /** The type of RFC 9110 §8.3 for unknown content; without it a browser would guess. */
@@ -37,20 +37,20 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
   if (isDirectory && list) {
     const hasModes = wantsMode(request.headers);
     const body = await listBelow(root, names, request.query === "tree", hasModes);
-    if (body === null) throw notFound();
+    if (body === null) throw notFoundRefusal();
     const isHead = request.method === "HEAD";
     // The client's clock may differ from that of this device, whose times the list has.
     const date = formatDate(Math.floor(Date.now() / 1000));
     const { allow } = read;
-    const place = read.reuse ? placeHeader(names, true) : {};
+    const place = read.reuse ? rootPathHeader(names, true) : {};
     const type = { "content-type": "application/json" };
     const headers = { ...type, date, allow, ...place };
     return [200, "OK", headers, isHead ? null : body];
   }
   const path = isDirectory ? [...names, INDEX] : names;
-  const found = await openBelow(root, path);
+  const found = await openServedFile(root, path);
   if (found === "directory" && !isDirectory) return redirect(request, last);
-  if (found === null || found === "directory") throw notFound();
+  if (found === null || found === "directory") throw notFoundRefusal();
   try {
     return await answerWithFile(read, found, path);
   } catch (error) {
@@ -76,7 +76,7 @@ async function answerWithFile(
   let handedOver = false;
   try {
     const { method, headers } = read.request;
-    const validators = makeValidators(file.state, file.lookedAt);
+    const validators = makeValidators(file.state, file.checkedAt);
     const condition = checkConditions(headers, validators);
     if (condition === 412) return [412, "Precondition Failed", {}, null];
     if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
@@ -96,7 +96,7 @@ async function answerWithFile(
       ...validatorHeaders(validators),
     };
     if (method === "HEAD") {
-      const place = read.reuse ? placeHeader(path, false) : {};
+      const place = read.reuse ? rootPathHeader(path, false) : {};
       const digest = await digestOfHead(read, file);
       const all = { ...answerHeaders, ...place, ...digest, "content-length": file.size };
       return [200, "OK", all, null];
@@ -141,11 +141,11 @@ async function wantedDigest(
 ): Promise<string | null> {
   if (!wantsDigest(request.headers)) return null;
   try {
-    if (length !== null) return await digests.computeStart(file, length, session?.signal);
+    if (length !== null) return await digests.computePrefix(file, length, session?.signal);
     return compute ? await digests.findOrCompute(file, session?.signal) : digests.find(file);
   } catch (error) {
     session?.signal.throwIfAborted();
-    warn(unreadable(error));
+    warn(unreadableRefusal(error));
     return null;
   }
 }
@@ -181,7 +181,7 @@ export async function makeFileBody(
   file: OpenFile,
   start: number,
   stop: number,
-  digests: KnownDigests | null,
+  digests: DigestCache | null,
   sent: (bytes: number) => void,
 ): Promise<Uint8Array | BodyIter> {
   const { handle } = file;

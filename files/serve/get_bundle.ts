@@ -11,13 +11,13 @@ import { type Chunk, ChunkedBodyIter, type ResponseTuple } from "../../base.ts";
 import { isTooLong } from "../../base/body/bodies.ts";
 import { EMPTY } from "../../internal/bytes.ts";
 import { nameProblem } from "../../internal/disk/file_names.ts";
-import { isOverload } from "../../internal/disk/names.ts";
-import { Turns } from "../../internal/disk/files.ts";
+import { hasTooManyOpenFiles } from "../../internal/disk/names.ts";
+import { TimeSlice } from "../../internal/disk/files.ts";
 import {
-  type AbsentStatus,
   BUNDLE_TYPE,
   BundleBuffer,
   BUNDLED_BELOW_BYTES,
+  type GetStatus,
   MAX_PATHS_BYTES,
   parsePaths,
 } from "../bundle.ts";
@@ -26,8 +26,14 @@ import { isName, MAX_DEPTH } from "../file_name.ts";
 import { bitsOf, formatMode, wantsMode } from "../modes.ts";
 import { readSmall } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { refusalToRead } from "./below_root.ts";
-import { belongsInLog, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
+import { refusalToRead } from "./resolve_path.ts";
+import {
+  belongsInLog,
+  missingRootRefusal,
+  notFoundRefusal,
+  Refusal,
+  refusalOf,
+} from "../refusal.ts";
 import { isReservedName, prefixOf } from "../reserved.ts";
 import type { Parent } from "../root.ts";
 
@@ -37,10 +43,10 @@ const MAX_READINGS = 3;
 /** Answers with the files that a request names, or only with their digests. */
 export async function getBundle(bundle: FileRequest): Promise<ResponseTuple> {
   const paths: (readonly string[])[] = [];
-  const turns = new Turns();
+  const timeSlice = new TimeSlice();
   for (const path of parsePaths(await readPaths(bundle.request))) {
     paths.push(path);
-    if (turns.isOver) await turns.next(bundle.root.path);
+    if (timeSlice.isUsedUp) await timeSlice.yield(bundle.root.path);
   }
   const hasContent = bundle.request.query === "bundle=get";
   const body = new ChunkedBodyIter(foundChunks(bundle, paths, hasContent));
@@ -88,7 +94,7 @@ class BundleReader {
   readonly #paths: readonly (readonly string[])[];
   readonly #hasContent: boolean;
   readonly #hasModes: boolean;
-  readonly #turns = new Turns();
+  readonly #timeSlice = new TimeSlice();
   /** The position of the next path. */
   #next = 0;
   #sizes: { path: readonly string[]; size: number }[] = [];
@@ -108,14 +114,14 @@ class BundleReader {
   async fill(): Promise<boolean> {
     this.#entered = null;
     while (this.#next < this.#paths.length && !this.buffer.isFull) {
-      if (this.#turns.isOver) {
-        await this.#turns.next(this.#request.root.path);
+      if (this.#timeSlice.isUsedUp) {
+        await this.#timeSlice.yield(this.#request.root.path);
         this.#entered = null;
       }
       const path = this.#paths[this.#next++]!;
       let status = this.#read(path);
       for (let reading = 1; status === 409 && reading < MAX_READINGS; reading++) {
-        await this.#turns.next(this.#request.root.path);
+        await this.#timeSlice.yield(this.#request.root.path);
         this.#entered = null;
         status = this.#read(path);
       }
@@ -131,7 +137,7 @@ class BundleReader {
   }
 
   /** Adds a file to the buffer; returns `null`, or the status of a file that can't be read. */
-  #read(path: readonly string[]): AbsentStatus | null {
+  #read(path: readonly string[]): GetStatus | null {
     const names = [...this.#names, ...path];
     try {
       const name = names.pop()!;
@@ -158,14 +164,14 @@ class BundleReader {
    */
   #enter(names: readonly string[]): string {
     if (this.#entered === null || !isSamePath(this.#entered.names, names)) {
-      if (names.length >= MAX_DEPTH || !names.every(isName)) throw notFound();
+      if (names.length >= MAX_DEPTH || !names.every(isName)) throw notFoundRefusal();
       try {
         this.#entered = this.#request.root.findParent(names, { known: this.#entered });
       } catch (error) {
-        throw error instanceof Refusal ? notFound() : error;
+        throw error instanceof Refusal ? notFoundRefusal() : error;
       }
     }
-    if (this.#entered.missing.length > 0) throw notFound();
+    if (this.#entered.missing.length > 0) throw notFoundRefusal();
     return this.#entered.path;
   }
 
@@ -182,14 +188,14 @@ class BundleReader {
   }
 
   /** The status of a file that can't be read; a bad sector costs no other file. */
-  #statusOf(error: unknown, names: readonly string[]): AbsentStatus {
+  #statusOf(error: unknown, names: readonly string[]): GetStatus {
     const { root, isThere, warn } = this.#request;
     // Without the root, no file can be read, and the body is cut.
-    if (!isThere()) throw rootIsGone(root.path);
-    const isRefusal = error instanceof Refusal || isOverload(error);
+    if (!isThere()) throw missingRootRefusal(root.path);
+    const isRefusal = error instanceof Refusal || hasTooManyOpenFiles(error);
     const refusal = isRefusal ? refusalOf(error)! : refusalToRead(root, error, names);
     if (belongsInLog(refusal)) warn(refusal, names.join("/"));
-    return refusal.status as AbsentStatus;
+    return refusal.status as GetStatus;
   }
 }
 

@@ -2,11 +2,17 @@
 
 import { BodyError, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { EMPTY } from "../../internal/bytes.ts";
-import { Turns } from "../../internal/disk/files.ts";
+import { TimeSlice } from "../../internal/disk/files.ts";
 import { formatEntry, TREE_END } from "../entries.ts";
-import { firstPlace, type Place, readBelow, readPlace, type Walk } from "../listing.ts";
+import {
+  type ListedDirectory,
+  type ListOptions,
+  readBelow,
+  readListedDirectory,
+  rootOfList,
+} from "../listing.ts";
 import type { Root } from "../root.ts";
-import { nullIfAbsent, resolveBelow } from "./below_root.ts";
+import { nullIfAbsent, resolvePath } from "./resolve_path.ts";
 
 /** The minimum number of characters in a chunk, except the last. */
 const CHUNK_CHARACTERS = 32768;
@@ -31,11 +37,11 @@ export async function listBelow(
   hasModes: boolean,
 ): Promise<ChunkedBodyIter | null> {
   try {
-    const resolved = await resolveBelow(root, names);
+    const resolved = await resolvePath(root, names);
     if (resolved === null || !resolved.state.isDirectory()) return null;
     const { path } = resolved;
-    const walk = { root, path, turns: new Turns(), hasModes };
-    const first = firstPlace(path, resolved.state);
+    const walk = { root, path, timeSlice: new TimeSlice(), hasModes };
+    const first = rootOfList(path, resolved.state);
     const batches = isTree ? treeTexts(walk, first) : listTexts(walk, first);
     const begin = batches.next();
     // Errors of the directory are found out now, while the response can still have another status.
@@ -48,13 +54,19 @@ export async function listBelow(
   }
 }
 
-async function* listTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
-  for await (const entries of readPlace(walk, first)) {
+async function* listTexts(
+  walk: ListOptions,
+  first: ListedDirectory,
+): AsyncGenerator<string[], void, void> {
+  for await (const entries of readListedDirectory(walk, first)) {
     yield entries.map((entry) => formatEntry({ name: entry.name }, entry));
   }
 }
 
-async function* treeTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
+async function* treeTexts(
+  walk: ListOptions,
+  first: ListedDirectory,
+): AsyncGenerator<string[], void, void> {
   for await (const entries of readBelow(walk, first)) {
     yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
   }

@@ -16,15 +16,15 @@ import {
 } from "../../internal/disk/names.ts";
 import { dirname } from "../../internal/disk/paths.ts";
 import { isDiskFull } from "../../internal/disk/space.ts";
-import type { Temporary } from "../../internal/disk/temporary.ts";
-import { openBelow } from "./below_root.ts";
+import type { TemporaryFile } from "../../internal/disk/temporary.ts";
+import { openServedFile } from "./resolve_path.ts";
 import { fullStampOf, NO_STAMP, wantsNew } from "../conditions.ts";
-import { digestHeader, hashStart, newHash, wantsDigest } from "../digest.ts";
+import { digestHeader, hashPrefix, newHash, wantsDigest } from "../digest.ts";
 import { type FileState, isOverwritten, isUnchanged } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { bitsOf, modeHeader, modeOfCopy, modeOfWritten } from "../modes.ts";
-import { notFound, Refusal, refusalOf, unreadable } from "../refusal.ts";
-import { copyBeginning, placeHeader, type Reused } from "../reuse.ts";
+import { notFoundRefusal, Refusal, refusalOf, unreadableRefusal } from "../refusal.ts";
+import { copyPrefix, type Reused, rootPathHeader } from "../reuse.ts";
 import { checkTrust, type FileRequest, writtenAnswer } from "./file_request.ts";
 import {
   checkDestination,
@@ -37,7 +37,7 @@ import {
   type UploadRest,
   type WholeUpload,
 } from "./put_request.ts";
-import { endWriting, partSize, writeAlone } from "./unfinished.ts";
+import { abortWriter, partSize, withExclusiveWriter } from "./unfinished.ts";
 
 /** Writes a file, or creates a directory, whose path has a trailing slash, with an empty body. */
 export async function put(write: FileRequest): Promise<ResponseTuple> {
@@ -71,7 +71,7 @@ async function putMode(
   await checkTrust(write.session);
   const { path, existing } = write.root.findFile(write.target.names);
   preconditionOf(write.request.headers)(existing);
-  if (existing === null) throw notFound();
+  if (existing === null) throw notFoundRefusal();
   if (Number(existing.size) !== length) throw new Refusal(412, `${path} has another length`);
   if (write.write !== "add") giveMode(write, path, mode);
   return writtenAnswer(false, {});
@@ -86,7 +86,7 @@ export async function remove(write: FileRequest): Promise<ResponseTuple> {
   const removing = root.remove(names, isDirectory, conditionOf(write));
   const { wasFile, changed } = await removing.catch((error) => {
     // An error of the disk, as of a damaged sector, refuses this name alone.
-    throw refusalOf(error) ?? unreadable(error);
+    throw refusalOf(error) ?? unreadableRefusal(error);
   });
   await syncAllIfPossible([changed]);
   if (wasFile) report("delete", names, 0, true, 204);
@@ -105,7 +105,7 @@ async function receiveWhole(
     unfinished.checkSpace(size ?? 0, 0, 0);
     await using reused = reuse && await openReused(write, reuse);
     unfinished.makeDirectory();
-    const modes = mode === null ? {} : modeOfWritten(mode, unfinished.findGranted());
+    const modes = mode === null ? {} : modeOfWritten(mode, unfinished.findModeMask());
     using temporary = unfinished.create(modes);
     const start = reused?.length ?? 0;
     const copied = reused && await reused.copyTo(temporary);
@@ -116,7 +116,7 @@ async function receiveWhole(
     if (hash !== null) checkDigest(hash, sha256);
     return await finish(write, upload, sha256, temporary);
   } catch (error) {
-    throw unfinished.explainFull(error, size, null);
+    throw unfinished.toDiskFullRefusal(error, size, null);
   }
 }
 
@@ -129,10 +129,13 @@ async function receiveRest(write: FileRequest, upload: UploadRest): Promise<Resp
   else conditionOf(write)(existing);
   const part = partOf(write, upload);
   try {
-    return await writeAlone(part, (superseded) => continuePart(write, upload, part, superseded));
+    return await withExclusiveWriter(
+      part,
+      (superseded) => continuePart(write, upload, part, superseded),
+    );
   } catch (error) {
     // The part has its final size only now that the file is closed.
-    throw write.unfinished.explainFull(error, length, part);
+    throw write.unfinished.toDiskFullRefusal(error, length, part);
   }
 }
 
@@ -164,7 +167,7 @@ async function continuePart(
   try {
     const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
     // If another process had the part, the new one is empty, and so too short.
-    const hash = copied ?? await hashStart(temporary.file, offset, changed, superseded);
+    const hash = copied ?? await hashPrefix(temporary.file, offset, changed, superseded);
     if (copied === null) await temporary.continueFrom(offset);
     const destined = { file: temporary, start: offset, limit: length, length, hash };
     const lastChunkDigest = await receiveBody(body, destined);
@@ -175,10 +178,10 @@ async function continuePart(
     // An interrupted upload is resumed later, and a refused one is removed.
     const isInterrupted = superseded.aborted || isFull || refusalOf(error) === null;
     // A file that has its name already is not cut.
-    if (isInterrupted && temporary.isThere) {
-      if (isFull) await temporary.keepSynced();
+    if (isInterrupted && temporary.isInPlace) {
+      if (isFull) await temporary.truncateToSynced();
       temporary.isKept = temporary.file.statSync().size > 0;
-      unfinished.makeRoom(part);
+      unfinished.evictOldParts(part);
     }
     throw superseded.aborted ? superseded.reason : error;
   }
@@ -190,7 +193,7 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   const upload = readOffsetRequest(write);
   const existing = checkDestination(write, upload, upload.length);
   const part = partOf(write, upload);
-  await endWriting(part);
+  await abortWriter(part);
   const { offset, here } = await findUpload(write, upload, part);
   // If a file of this length is here, it may be the same, and the client then sends nothing: the
   // space is checked only without one.
@@ -200,7 +203,7 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
     ...offsetHeader(offset),
     ...digestHeader(digestHere),
     ...versionHeaders(existing),
-    ...write.reuse ? placeHeader(write.target.names, false) : {},
+    ...write.reuse ? rootPathHeader(write.target.names, false) : {},
   };
   return [200, "OK", told, null];
 }
@@ -223,10 +226,10 @@ async function openReused(
   superseded?: AbortSignal,
 ) {
   const { root } = write;
-  const found = names && await openBelow(root, names).catch((error) => {
-    throw error instanceof Refusal && error.status === 403 ? notFound() : error;
+  const found = names && await openServedFile(root, names).catch((error) => {
+    throw error instanceof Refusal && error.status === 403 ? notFoundRefusal() : error;
   });
-  if (found === null || found === "directory") throw notFound();
+  if (found === null || found === "directory") throw notFoundRefusal();
   const { handle, state } = found;
   const opened = new AsyncDisposableStack();
   opened.defer(() => handle.close());
@@ -238,11 +241,11 @@ async function openReused(
   return {
     length,
     /** Copies the beginning to an empty file; resolves to its hash. */
-    async copyTo(temporary: Temporary): Promise<Hash> {
+    async copyTo(temporary: TemporaryFile): Promise<Hash> {
       const hash = newHash();
       const signal = endOf(write, superseded);
       try {
-        await copyBeginning(handle, temporary, { length, hash, signal, unreadable: other });
+        await copyPrefix(handle, temporary, { length, hash, signal, makeReadError: other });
         if (isOverwritten(state, fstatSync(handle.fd, { bigint: true }))) throw other();
         return hash;
       } finally {
@@ -254,7 +257,7 @@ async function openReused(
   };
 }
 
-interface FileHere {
+interface ExistingFile {
   readonly state: FileState;
   readonly digest: string;
 }
@@ -268,23 +271,23 @@ async function findUpload(
   { digest, length }: ResumableUpload,
   part: string,
   superseded?: AbortSignal,
-): Promise<{ readonly offset: number; readonly here: FileHere | null }> {
+): Promise<{ readonly offset: number; readonly here: ExistingFile | null }> {
   const isOfInterest = digest !== null ||
     partSize(part) === 0 && wantsDigest(write.request.headers);
-  const here = isOfInterest ? await findHere(write, length, superseded) : null;
+  const here = isOfInterest ? await findExistingFile(write, length, superseded) : null;
   const size = partSize(part);
   const partial = size <= length ? size : 0;
   return { offset: here !== null && here.digest === digest ? length : partial, here };
 }
 
 /** The file that has the name now, if it has this length. */
-async function findHere(
+async function findExistingFile(
   write: FileRequest,
   length: number,
   superseded?: AbortSignal,
-): Promise<FileHere | null> {
+): Promise<ExistingFile | null> {
   const { root, target, digests } = write;
-  const file = await openBelow(root, target.names);
+  const file = await openServedFile(root, target.names);
   if (file === null || file === "directory") return null;
   try {
     if (file.size !== length) return null;
@@ -302,7 +305,7 @@ async function findHere(
  */
 async function confirmUpload(
   write: FileRequest,
-  { digest, state }: FileHere,
+  { digest, state }: ExistingFile,
   { modified, mode }: UploadHeaders,
 ): Promise<ResponseTuple> {
   if ((modified !== null || mode !== null) && write.write !== "add") {
@@ -350,24 +353,26 @@ function checkDigest(hash: Hash, digest: string | null): string {
  */
 async function finish(
   write: FileRequest,
-  { modified, isLater }: UploadHeaders,
+  { modified, isNamedLater }: UploadHeaders,
   digest: string | null,
-  temporary: Temporary,
+  temporary: TemporaryFile,
 ): Promise<ResponseTuple> {
   const { request, session, root, target: { names }, report, unfinished } = write;
   // A part has the time of its last write, by which old ones are found.
-  if (modified !== null && !isLater) await temporary.file.utime(new Date(), modified);
+  if (modified !== null && !isNamedLater) await temporary.file.utime(new Date(), modified);
   await temporary.sync();
   await checkTrust(session);
-  if (isLater) {
-    unfinished.checkShare(temporary.path);
+  if (isNamedLater) {
+    unfinished.checkQuota(temporary.path);
     temporary.isKept = true;
     // What is in the way is deleted after the answer, so the part must survive a power failure.
     await syncAllIfPossible([root.path, dirname(temporary.path)]);
     return writtenAnswer(false, digestHeader(digest));
   }
   const naming = { condition: conditionOf(write), isNew: wantsNew(request.headers) };
-  const { created, changed } = await whenReplaceable(() => root.place(names, temporary, naming));
+  const { created, changed } = await whenReplaceable(() =>
+    root.moveIntoPlace(names, temporary, naming)
+  );
   await syncAllIfPossible(changed);
   report("put", names, temporary.file.statSync().size, true, created ? 201 : 204);
   return writtenAnswer(created, digestHeader(digest));
@@ -375,6 +380,6 @@ async function finish(
 
 /** Gives a file permission bits of its source, synchronously, as far as a new file gets them. */
 function giveMode({ unfinished }: FileRequest, path: string, mode: number | null): void {
-  const granted = mode === null ? null : unfinished.findGranted();
+  const granted = mode === null ? null : unfinished.findModeMask();
   if (mode !== null && granted !== null) setMode(path, modeOfCopy(mode, granted));
 }

@@ -19,10 +19,10 @@ import { parseMode } from "../modes.ts";
 import { Refusal, refusalOf } from "../refusal.ts";
 import type { Condition } from "../root.ts";
 import {
-  type Placement,
   type SmallFile,
   type SmallFileOutcome,
   SmallFiles,
+  type SmallFilesTarget,
 } from "../small_files.ts";
 
 /** Writes the files of a bundle, and answers with a status for each. */
@@ -73,7 +73,7 @@ interface BundledUpload extends SmallFile {
 class BundleWriter {
   /** The statuses of all records, in their order. */
   readonly statuses: PutStatus[] = [];
-  readonly placement: Placement<BundledUpload>;
+  readonly placement: SmallFilesTarget<BundledUpload>;
   readonly #request: FileRequest;
 
   constructor(request: FileRequest) {
@@ -140,7 +140,7 @@ class BundleWriter {
   }
 
   #noteError({ index, names, size, hasCondition }: BundledUpload, error: unknown): void {
-    const refusal = refusalOf(this.#request.unfinished.explainFull(error, size, null));
+    const refusal = refusalOf(this.#request.unfinished.toDiskFullRefusal(error, size, null));
     if (refusal === null) throw error;
     // Writing small files has no other statuses than those of `PutStatus`.
     const { status } = refusal;

@@ -46,7 +46,7 @@ export function readPut(write: FileRequest): PutRequest {
   const bodyLength = body === null ? 0 : body.chunked ? null : body.contentLength;
   if (target.isDirectory && bodyLength === 0) return { kind: "directory" };
   const upload = readUpload(write);
-  const { digest, offset, length, version, isLater, mode } = upload;
+  const { digest, offset, length, version, isNamedLater, mode } = upload;
   const isNamed = digest !== null || version !== null;
 
   const isComplete = offset !== null && offset === length && bodyLength === 0;
@@ -55,7 +55,7 @@ export function readPut(write: FileRequest): PutRequest {
   }
 
   const isWhole = length === null || bodyLength === null && digest === null;
-  if (offset === null && version === null && !isLater && isWhole) {
+  if (offset === null && version === null && !isNamedLater && isWhole) {
     return { ...upload, kind: "whole", size: length ?? bodyLength };
   }
 
@@ -90,7 +90,7 @@ export interface UploadHeaders {
   /** The client's name of this version of the file, whose digest is not known yet. */
   readonly version: string | null;
   /** Whether the file gets its name by a later request: until then its part is kept. */
-  readonly isLater: boolean;
+  readonly isNamedLater: boolean;
   /** What the file begins with, which is here already, and is not in the body. */
   readonly reuse: Reused | null;
 }
@@ -123,8 +123,9 @@ export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
       "upload-version",
       (value) => valid(VERSION_FORM.test(value) ? value : null),
     ),
-    isLater: readHeader(headers, "upload-complete", (value) => valid(value === "?0" || null)) ??
-      false,
+    isNamedLater:
+      readHeader(headers, "upload-complete", (value) => valid(value === "?0" || null)) ??
+        false,
     reuse: null,
   };
 }
@@ -162,8 +163,10 @@ function valid<T>(value: T | null): T {
 }
 
 function asResumable(upload: UploadHeaders): ResumableUpload {
-  const { digest, version, length, isLater } = upload;
-  if (isLater && digest === null) throw new Refusal(400, "upload-complete needs a repr-digest");
+  const { digest, version, length, isNamedLater } = upload;
+  if (isNamedLater && digest === null) {
+    throw new Refusal(400, "upload-complete needs a repr-digest");
+  }
   if (length !== null && (digest === null) !== (version === null)) return { ...upload, length };
   throw new Refusal(
     400,
@@ -178,13 +181,13 @@ function asResumable(upload: UploadHeaders): ResumableUpload {
  */
 export function checkDestination(
   { root, target, maxBytes }: FileRequest,
-  { isLater }: UploadHeaders,
+  { isNamedLater }: UploadHeaders,
   length: number,
 ): BigIntStats | null {
   if (target.names.length > 0 && target.isDirectory) {
     throw new Refusal(409, "the path of a file has no trailing slash");
   }
-  const { existing } = root.findFile(target.names, { isLater });
+  const { existing } = root.findFile(target.names, { isNamedLater });
   if (length > maxBytes) throw new Refusal(413, `${length} bytes, more than ${maxBytes}`);
   return existing;
 }

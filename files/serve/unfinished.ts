@@ -5,12 +5,12 @@
 
 import { chmodSync, lstatSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import type { HeaderDict, PeerCertificate } from "../../base.ts";
-import { grantedBits, lockFile } from "../../internal/disk/files.ts";
+import { lockFile, probeModeMask } from "../../internal/disk/files.ts";
 import { fileErrorCode, removeIfPresentSync, statOrNull } from "../../internal/disk/names.ts";
 import { checkSpace, freeBytes, isDiskFull, spaceFigures } from "../../internal/disk/space.ts";
-import { Temporary, type TemporaryOptions } from "../../internal/disk/temporary.ts";
+import { TemporaryFile, type TemporaryFileOptions } from "../../internal/disk/temporary.ts";
 import { hashOfText } from "../digest.ts";
-import { isHeld, removeUnheld } from "../leftovers.ts";
+import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
 import { modeOfWritten } from "../modes.ts";
 import { inUseRefusal, Refusal } from "../refusal.ts";
 import { reservedPath, UNFINISHED_NAME } from "../reserved.ts";
@@ -31,7 +31,7 @@ export class UnfinishedFiles {
   readonly path: string;
   readonly #root: string;
   /** What the parts of a client took when they were listed last, with those that came then. */
-  #share = { client: "", at: 0, taken: 0 };
+  #clientUsage = { client: "", at: 0, taken: 0 };
   readonly #report: (message: string) => void;
   #granted: number | null | undefined;
   /** When old files were last looked for, in milliseconds since 1970. */
@@ -81,20 +81,20 @@ export class UnfinishedFiles {
   }
 
   /** Creates an empty file, in the directory that is there. */
-  create(options: TemporaryOptions = {}): Temporary {
-    return Temporary.create(this.#newPath(), options);
+  create(options: TemporaryFileOptions = {}): TemporaryFile {
+    return TemporaryFile.create(this.#newPath(), options);
   }
 
   /**
    * Finds out once which permission bits a new file gets of all that it asks for; `null` if files
    * have none. A directory that was missing is removed again.
    */
-  findGranted(): number | null {
+  findModeMask(): number | null {
     if (this.#granted !== undefined) return this.#granted;
     const isMissing = statOrNull(this.path) === null;
     this.makeDirectory();
     try {
-      return this.#granted = grantedBits(this.#newPath());
+      return this.#granted = probeModeMask(this.#newPath());
     } finally {
       if (isMissing) this.#removeEmpty();
     }
@@ -115,7 +115,7 @@ export class UnfinishedFiles {
    *
    * @param mode The permission bits of the source; `null` if they are not known.
    */
-  async openPart(path: string, mode: number | null = null): Promise<Temporary> {
+  async openPart(path: string, mode: number | null = null): Promise<TemporaryFile> {
     this.makeDirectory();
     const lock = async (file: Deno.FsFile) => {
       // Some file systems have no locks.
@@ -123,8 +123,8 @@ export class UnfinishedFiles {
       removeIfPresentSync(path);
       return false;
     };
-    const modes = modeOfWritten(mode, this.findGranted());
-    const part = await Temporary.open(path, lock, modes);
+    const modes = modeOfWritten(mode, this.findModeMask());
+    const part = await TemporaryFile.open(path, lock, modes);
     if (part === null) throw inUseRefusal(`other processes write to ${path}`);
     part.isKept = false;
     return part;
@@ -165,7 +165,7 @@ export class UnfinishedFiles {
    * @param length Bytes of the whole file; `null` if they are not known.
    * @param part The path of the part; `null` if nothing of the file is kept.
    */
-  explainFull(error: unknown, length: number | null, part: string | null): unknown {
+  toDiskFullRefusal(error: unknown, length: number | null, part: string | null): unknown {
     if (!isDiskFull(error)) return error;
     const needed = length === null ? null : length - (part === null ? 0 : partSize(part));
     const free = freeBytes(this.#root);
@@ -181,7 +181,7 @@ export class UnfinishedFiles {
    */
   #kept(own: string | null): string {
     const parts = this.#list(`${this.path}/part-`);
-    const kept = parts.filter(({ path }) => path === own || !isHeld(path));
+    const kept = parts.filter(({ path }) => path === own || !isBeingWritten(path));
     const bytes = kept.reduce((sum, { size }) => sum + size, 0);
     return bytes === 0 ? "" : `; ${this.path} keeps ${bytes} bytes of interrupted uploads`;
   }
@@ -191,14 +191,14 @@ export class UnfinishedFiles {
    * free without them. The part that was just interrupted stays: a file that is larger than that
    * has to arrive over a network that breaks off, too.
    */
-  makeRoom(part: string): void {
+  evictOldParts(part: string): void {
     let free = freeBytes(this.#root);
     if (free === null) return;
     const parts = this.#list(part.slice(0, part.lastIndexOf("-")));
     let taken = parts.reduce((sum, { size }) => sum + size, 0);
     for (const { path, size } of parts.sort((a, b) => a.modified - b.modified)) {
       if (taken <= free) return;
-      if (path === part || !removeUnheld(path)) continue;
+      if (path === part || !removeIfUnused(path)) continue;
       taken -= size;
       free += size;
     }
@@ -208,16 +208,17 @@ export class UnfinishedFiles {
    * Refuses a complete part that is kept for a later request, if the parts of its client take more
    * than half of what would be free without them. None is removed: the others may be as complete.
    */
-  checkShare(part: string): void {
+  checkQuota(part: string): void {
     const free = freeBytes(this.#root);
     if (free === null) return;
     const client = part.slice(0, part.lastIndexOf("-"));
     // Thousands of parts may be kept in a row: they are listed once a second, and in between added.
-    const isRecent = this.#share.client === client && Date.now() - this.#share.at < 1000;
-    if (isRecent) this.#share.taken += partSize(part);
-    if (isRecent && this.#share.taken <= free) return;
+    const isRecent = this.#clientUsage.client === client &&
+      Date.now() - this.#clientUsage.at < 1000;
+    if (isRecent) this.#clientUsage.taken += partSize(part);
+    if (isRecent && this.#clientUsage.taken <= free) return;
     const taken = this.#list(client).reduce((sum, { size }) => sum + size, 0);
-    this.#share = { client, at: Date.now(), taken };
+    this.#clientUsage = { client, at: Date.now(), taken };
     if (taken <= free) return;
     const text =
       `interrupted and late uploads of this client take ${taken} bytes, and ${free} are free`;
@@ -244,7 +245,7 @@ export class UnfinishedFiles {
       for (const { path, modified } of this.#list("")) {
         // Times in the future are from a clock that was ahead.
         const isOld = Math.abs(Date.now() - modified) > KEPT_MILLISECONDS;
-        if (isOld) removeUnheld(path);
+        if (isOld) removeIfUnused(path);
       }
     } catch (error) {
       this.#report(`an old unfinished file can't be removed: ${error}`);
@@ -270,7 +271,7 @@ const partWriters = new Map<string, {
  * Ends the request that writes to a part; resolves when nobody does. Another one may have begun in
  * the turn after that.
  */
-export async function endWriting(part: string): Promise<void> {
+export async function abortWriter(part: string): Promise<void> {
   for (let older; (older = partWriters.get(part)) !== undefined;) {
     older.superseded.abort(inUseRefusal("a newer request for the same part"));
     await older.done;
@@ -282,11 +283,11 @@ export async function endWriting(part: string): Promise<void> {
  *
  * @param work Writes; the argument aborts when a newer request asks for the part.
  */
-export async function writeAlone<T>(
+export async function withExclusiveWriter<T>(
   part: string,
   work: (superseded: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  while (partWriters.has(part)) await endWriting(part);
+  while (partWriters.has(part)) await abortWriter(part);
   const superseded = new AbortController();
   const { promise: done, resolve } = Promise.withResolvers<void>();
   partWriters.set(part, { superseded, done });

@@ -25,7 +25,7 @@ import { clearMaybeProcessed } from "../../net/client_errors.ts";
 import { parseMode } from "../modes.ts";
 
 /** What the program `degu` wants of the transfers of a client, or over a pool, beside options. */
-export interface TransferTraits {
+export interface TransferHints {
   /**
    * The servers of clients with the same name are taken for one, so that a part of a file is
    * continued from any of them: whether the whole file is what the server has is verified as
@@ -33,19 +33,19 @@ export interface TransferTraits {
    */
   readonly serverName?: string;
   /** The permission bits that no file from the server gets. */
-  readonly withheldBits?: number;
+  readonly maskedModeBits?: number;
   /** Called before a tree goes on after an error; `restart` starts the count of retries again. */
   readonly onTreeRetry?: (event: RetryEvent, restart: () => void) => void;
 }
 
-const allTraits = new WeakMap<Requester | Connector, TransferTraits>();
+const hintsByPeer = new WeakMap<Requester | Connector, TransferHints>();
 
-export function setTransferTraits(peer: Requester | Connector, traits: TransferTraits): void {
-  allTraits.set(peer, traits);
+export function setTransferHints(peer: Requester | Connector, traits: TransferHints): void {
+  hintsByPeer.set(peer, traits);
 }
 
-export function traitsOf(peer: Requester | Connector): TransferTraits {
-  return allTraits.get(peer) ?? {};
+export function hintsOf(peer: Requester | Connector): TransferHints {
+  return hintsByPeer.get(peer) ?? {};
 }
 
 /**
@@ -101,7 +101,7 @@ export class TransferClient implements Disposable {
 
   /** The permission bits that a file from the server gets here; `null` if they are not known. */
   bitsFor(mode: number | null): number | null {
-    return mode === null ? null : mode & ~(traitsOf(this.#target).withheldBits ?? 0);
+    return mode === null ? null : mode & ~(hintsOf(this.#target).maskedModeBits ?? 0);
   }
 
   /** True if a connection that was closed can be replaced by another. */
@@ -119,7 +119,7 @@ export class TransferClient implements Disposable {
    * by its address; `null` if the socket has neither.
    */
   async peer(): Promise<string | null> {
-    const { serverName } = traitsOf(this.#target);
+    const { serverName } = hintsOf(this.#target);
     if (serverName !== undefined) return `any ${serverName}`;
     const { certificate, address } = this.#pool === null
       ? peerOfConnection(this.#target)

@@ -11,7 +11,7 @@ import { type Connector, isTransient, type Requester } from "../../client.ts";
 import { setMode, setModified } from "../../internal/disk/files.ts";
 import { fileErrorCode } from "../../internal/disk/names.ts";
 import { checkSpace, isDiskFull, type Shortage } from "../../internal/disk/space.ts";
-import { hashStart, newHash, WANT_SHA256 } from "../digest.ts";
+import { hashPrefix, newHash, WANT_SHA256 } from "../digest.ts";
 import { type FileState, isUnchanged, READ_FLAGS } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { modeOfCopy } from "../modes.ts";
@@ -25,26 +25,32 @@ import {
 } from "../options.ts";
 import { parseStamp } from "../conditions.ts";
 import { uriOf } from "../file_name.ts";
-import { copyBeginning, isGrown, placeOf } from "../reuse.ts";
+import { copyPrefix, isGrown, rootPathOf } from "../reuse.ts";
 import {
-  alreadyExists,
-  changedHere,
+  alreadyExistsError,
   checkLocalTarget,
-  explainFullDisk,
   type FoundParts,
-  noSpaceHere,
+  localDiskFullError,
   PartFile,
   type PartVersion,
   renamePart,
+  targetChangedError,
+  toDiskFullError,
 } from "./part_file.ts";
 import { TransferClient } from "./client.ts";
-import { askDigest, askForSame, isTooSlow, type Version, versionOf } from "./remote_digest.ts";
 import {
-  changedWhileMoved,
+  comparePrefix,
+  isTooSlow,
+  requestDigest,
+  type Version,
+  versionOf,
+} from "./remote_digest.ts";
+import {
+  changedWhileCopiedError,
   isOfTransfer,
   responseError,
   TransferError,
-  unexpectedResponse,
+  unexpectedResponseError,
 } from "../transfer_error.ts";
 
 /** Smaller files are transferred again faster than a record of them is kept. */
@@ -119,7 +125,7 @@ export async function download(
 }
 
 /** The beginning of a file of this device. */
-export interface OwnBeginning {
+export interface LocalBasis {
   readonly path: string;
   /** In bytes. */
   readonly length: number;
@@ -151,13 +157,13 @@ function adopt(
   }
 }
 
-interface InTree {
+interface TreeContext {
   /** The length of the file in bytes, according to the list of the other end. */
   readonly size: number;
   /** The parts of earlier runs, and of earlier attempts of this one. */
   readonly parts: FoundParts;
   /** The file here that may have the beginning of this one; `null` if there is none. */
-  readonly beginning: OwnBeginning | null;
+  readonly beginning: LocalBasis | null;
   /**
    * Gives the complete part its name, which is on the disk then, with the permission bits of the
    * source, if they are known; false if that comes later.
@@ -171,7 +177,7 @@ export async function downloadFile(
   uri: string,
   file: string,
   settings: TransferSettings,
-  inTree: InTree | null = null,
+  inTree: TreeContext | null = null,
 ): Promise<TransferResult> {
   let part: PartFile | null = null;
   let begun: FileDownload | null = null;
@@ -181,7 +187,7 @@ export async function downloadFile(
     begun = new FileDownload({ client, uri, file, part: found, settings, inTree, seen });
     return await begun.run();
   } catch (error) {
-    throw explainFullDisk(error, file, begun?.total, part);
+    throw toDiskFullError(error, file, begun?.total, part);
   }
 }
 
@@ -205,7 +211,7 @@ interface DownloadTask {
   readonly part: PartFile;
   readonly settings: TransferSettings;
   /** How the file is placed; `null` if it is placed at that path. */
-  readonly inTree: InTree | null;
+  readonly inTree: TreeContext | null;
   /** What had the name of the target when the call began. */
   readonly seen: Deno.FileInfo | null;
 }
@@ -223,17 +229,17 @@ class FileDownload {
   async run(): Promise<TransferResult> {
     const { client, file, part, settings, inTree, seen } = this.#task;
     const { modes, replace, resume, signal } = settings;
-    const isLeft = resume && part.isLeft;
+    const hasLeftovers = resume && part.hasLeftovers;
     const isFile = seen?.isFile === true;
-    const head = isLeft || isFile ? await this.#askHead() : null;
-    const mayBeSame = isFile && (!replace || resume && !isLeft);
+    const head = hasLeftovers || isFile ? await this.#askHead() : null;
+    const mayBeSame = isFile && (!replace || resume && !hasLeftovers);
     const same = mayBeSame ? await this.#confirm(head!) : null;
     if (same !== null) return same;
-    if (seen !== null && !replace) throw alreadyExists(file);
+    if (seen !== null && !replace) throw alreadyExistsError(file);
     const beginning = this.#findBeginning(head);
-    const isLonger = beginning !== null && !(isLeft && part.leftBytes >= beginning.length);
+    const isLonger = beginning !== null && !(hasLeftovers && part.leftBytes >= beginning.length);
     const reused = isLonger ? await this.#reuse(beginning) : null;
-    const resumed = reused ?? (isLeft ? await this.#continue(head!) : null);
+    const resumed = reused ?? (hasLeftovers ? await this.#continue(head!) : null);
     // The space is looked at before the request, since an unwanted body costs the connection.
     if (resumed === null && inTree !== null) this.#checkSpace(inTree.size, 0);
     const arrived = resumed ?? await this.#begin(await this.#request("GET"));
@@ -248,7 +254,7 @@ class FileDownload {
     } else if (!await renamePart(part, file, replace, seen, mode)) {
       // Another call may have downloaded the same.
       const isThere = await this.#isThere(sha256, arrived.meter.total);
-      if (!isThere) throw replace ? changedHere(file) : alreadyExists(file);
+      if (!isThere) throw replace ? targetChangedError(file) : alreadyExistsError(file);
       temporary.isKept = false;
     }
     return arrived.meter.finish(sha256);
@@ -275,8 +281,8 @@ class FileDownload {
     const total = Number(state.size);
     if (status !== 200 || headers["content-length"] !== total) return null;
     const [asked, hashed] = await Promise.allSettled([
-      askDigest(client, uri),
-      hashStart(opened, total, () => changedHere(file), signal),
+      requestDigest(client, uri),
+      hashPrefix(opened, total, () => targetChangedError(file), signal),
     ]);
     signal?.throwIfAborted();
     if (asked.status === "rejected") {
@@ -300,8 +306,8 @@ class FileDownload {
     const info = await Deno.lstat(this.#task.file);
     if (!info.isFile || info.size !== total) return false;
     using file = await Deno.open(this.#task.file);
-    const changed = () => changedHere(this.#task.file);
-    const hash = await hashStart(file, total, changed, this.#task.settings.signal);
+    const changed = () => targetChangedError(this.#task.file);
+    const hash = await hashPrefix(file, total, changed, this.#task.settings.signal);
     return hash.digest("hex") === sha256;
   }
 
@@ -311,7 +317,8 @@ class FileDownload {
   #checkSpace(total: number, start: number): void {
     this.total = total;
     const { directory, leftBytes } = this.#task.part;
-    const refuse = (shortage: Shortage) => noSpaceHere(this.#task.file, shortage, this.#task.part);
+    const refuse = (shortage: Shortage) =>
+      localDiskFullError(this.#task.file, shortage, this.#task.part);
     checkSpace(directory, total - start, leftBytes - start, refuse);
   }
 
@@ -341,11 +348,11 @@ class FileDownload {
   }
 
   /** The file here that may have the beginning of the one that is downloaded. */
-  #findBeginning(head: Response | null): OwnBeginning | null {
+  #findBeginning(head: Response | null): LocalBasis | null {
     if (this.#task.inTree !== null) return this.#task.inTree.beginning;
     const { reuse, "file-stamp": stamp } = head?.headers ?? {};
     const now = parseStamp(stamp);
-    if (placeOf(reuse) === null || now === null || !this.#task.seen?.isFile) return null;
+    if (rootPathOf(reuse) === null || now === null || !this.#task.seen?.isFile) return null;
     const { size, mtime } = this.#task.seen;
     const mayBegin = isGrown({ size, modified: Number(mtime) }, now);
     return mayBegin ? { path: this.#task.file, length: size } : null;
@@ -357,18 +364,18 @@ class FileDownload {
    *
    * @returns `null` if it does not, or could not be copied: then nothing of the file is here.
    */
-  async #reuse({ path, length }: OwnBeginning): Promise<HashedPart | null> {
+  async #reuse({ path, length }: LocalBasis): Promise<HashedPart | null> {
     const { signal } = this.#task.settings;
     const file = await open(path, READ_FLAGS).catch(() => null);
     if (file === null) return null;
     await using opened = new AsyncDisposableStack();
     opened.defer(() => file.close());
-    const tooShort = () => changedHere(path);
+    const tooShort = () => targetChangedError(path);
     const hashed = async () => {
-      const hashing = hashStart(file, length, tooShort, signal);
+      const hashing = hashPrefix(file, length, tooShort, signal);
       return await hashing.then((hash) => hash.digest("hex"), () => null);
     };
-    const asked = await askForSame(this.#task.client, this.#task.uri, length, hashed);
+    const asked = await comparePrefix(this.#task.client, this.#task.uri, length, hashed);
     signal?.throwIfAborted();
     const { "content-length": total } = asked?.headers ?? {};
     if (asked === null || typeof total !== "number" || total < length) return null;
@@ -393,9 +400,9 @@ class FileDownload {
     const { temporary } = this.#task.part;
     const hash = newHash();
     const { signal } = this.#task.settings;
-    const unreadable = () => new Unreadable();
+    const makeReadError = () => new Unreadable();
     try {
-      await copyBeginning(file, temporary, { length, hash, signal, unreadable });
+      await copyPrefix(file, temporary, { length, hash, signal, makeReadError });
     } catch (error) {
       if (!(error instanceof Unreadable)) {
         // What was copied can be copied again.
@@ -433,7 +440,7 @@ class FileDownload {
       (version.etag === null || etag === null || version.etag === etag);
     if (!fits) {
       await response.discard();
-      throw unexpectedResponse(
+      throw unexpectedResponseError(
         "GET",
         this.#task.uri,
         "the response has another part than was requested",
@@ -453,7 +460,7 @@ class FileDownload {
       const error = responseError("GET", this.#task.uri, response);
       // A small file was overwritten while the server read it.
       throw response.status === 409
-        ? changedWhileMoved(quote(this.#task.uri), { cause: error })
+        ? changedWhileCopiedError(quote(this.#task.uri), { cause: error })
         : error;
     }
     const version = versionOf("GET", this.#task.uri, response);
@@ -461,7 +468,7 @@ class FileDownload {
     if (body?.chunked) {
       cancelUnused(body, null);
       const problem = "the response does not state the length of the file (content-length)";
-      throw unexpectedResponse("GET", this.#task.uri, problem);
+      throw unexpectedResponseError("GET", this.#task.uri, problem);
     }
     const total = body?.contentLength ?? 0;
     const { etag } = version;
@@ -507,10 +514,10 @@ class FileDownload {
       const destined = { file: part, start, limit: total, length: null, hash, written };
       await receiveBody(body, destined);
     } catch (error) {
-      if (isDiskFull(error)) await part.keepSynced();
+      if (isDiskFull(error)) await part.truncateToSynced();
       if (!await this.#isChanged(error, version, total)) throw error;
       this.#task.part.temporary.isKept = false;
-      throw changedWhileMoved(quote(this.#task.uri), { cause: error });
+      throw changedWhileCopiedError(quote(this.#task.uri), { cause: error });
     }
   }
 
@@ -536,10 +543,10 @@ class FileDownload {
   async #verify({ version, hash, meter: { total } }: HashedPart): Promise<string> {
     const [synced, other] = await Promise.allSettled([
       this.#task.part.temporary.sync(),
-      version.sha256 !== null ? version : askDigest(this.#task.client, this.#task.uri, total),
+      version.sha256 !== null ? version : requestDigest(this.#task.client, this.#task.uri, total),
     ]);
     if (synced.status === "rejected") {
-      if (isDiskFull(synced.reason)) await this.#task.part.temporary.keepSynced();
+      if (isDiskFull(synced.reason)) await this.#task.part.temporary.truncateToSynced();
       throw synced.reason;
     }
     if (other.status === "rejected") throw other.reason;
@@ -547,7 +554,9 @@ class FileDownload {
     if (other.value.sha256 === sha256) return sha256;
     this.#task.part.temporary.isKept = false;
     const uri = quote(this.#task.uri);
-    if (other.value.etag !== version.etag || version.etag === null) throw changedWhileMoved(uri);
+    if (other.value.etag !== version.etag || version.etag === null) {
+      throw changedWhileCopiedError(uri);
+    }
     const problem = "what arrived is not what the other end has: its SHA-256 is another one";
     const message = `${uri}: ${problem}; nothing was kept, call again to start over`;
     throw new TransferError("DIGEST_MISMATCH", message, { problem });

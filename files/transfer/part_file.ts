@@ -5,12 +5,12 @@
 
 import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
-import { becomesFree, grantedBits, lockFile, setMode } from "../../internal/disk/files.ts";
+import { lockFile, probeModeMask, retryUntilFree, setMode } from "../../internal/disk/files.ts";
 import {
-  giveNewName,
-  ifPresent,
   infoOrNull,
+  nullIfNotFound,
   randomSuffix,
+  renameNoReplace,
   replaceFile,
   statOrNull,
   syncIfPossible,
@@ -18,9 +18,9 @@ import {
 } from "../../internal/disk/names.ts";
 import { basename, dirname, join, realPath } from "../../internal/disk/paths.ts";
 import { freeBytes, isDiskFull, type Shortage, spaceFigures } from "../../internal/disk/space.ts";
-import { Temporary } from "../../internal/disk/temporary.ts";
-import { hashOfText, hashStart } from "../digest.ts";
-import { isHeld, removeUnheld } from "../leftovers.ts";
+import { TemporaryFile } from "../../internal/disk/temporary.ts";
+import { hashOfText, hashPrefix } from "../digest.ts";
+import { isBeingWritten, removeIfUnused } from "../leftovers.ts";
 import { modeOfWritten } from "../modes.ts";
 import { isPartName, PART_SUFFIX } from "../reserved.ts";
 import { type KeptPart, TransferError } from "../transfer_error.ts";
@@ -89,11 +89,11 @@ export function removeParts(target: string, paths: readonly string[]): void {
   for (const path of paths) {
     let isGone = true;
     try {
-      isGone = removeUnheld(path);
+      isGone = removeIfUnused(path);
     } catch {
       // Somebody has given a directory this name, or may not remove the part: it stays.
     }
-    if (!isGone) throw partInUse(target, path);
+    if (!isGone) throw partInUseError(target, path);
   }
 }
 
@@ -111,7 +111,7 @@ export class PartFile implements Disposable {
   readonly #found: FoundParts;
   /** The paths of the parts that calls before have left. */
   readonly #left: readonly string[];
-  #temporary: Temporary | null = null;
+  #temporary: TemporaryFile | null = null;
 
   private constructor(target: string, real: string, found: FoundParts, granted: number | null) {
     this.#target = target;
@@ -133,9 +133,9 @@ export class PartFile implements Disposable {
       const real = join(directory, basename(target));
       const parts = found ?? findParts(directory);
       for (const path of parts.of(real)) {
-        if (!await becomesFree(() => !isHeld(path))) throw partInUse(target, path);
+        if (!await retryUntilFree(() => !isBeingWritten(path))) throw partInUseError(target, path);
       }
-      return new PartFile(target, real, parts, grantedBits(partPath(real, null)));
+      return new PartFile(target, real, parts, probeModeMask(partPath(real, null)));
     } catch (error) {
       // The path of the part says nothing to the caller.
       if (error instanceof Error && !(error instanceof TransferError)) {
@@ -146,7 +146,7 @@ export class PartFile implements Disposable {
   }
 
   /** Whether there may be bytes to resume. */
-  get isLeft(): boolean {
+  get hasLeftovers(): boolean {
     return this.#left.length > 0;
   }
 
@@ -156,7 +156,7 @@ export class PartFile implements Disposable {
   }
 
   /** The open part. */
-  get temporary(): Temporary {
+  get temporary(): TemporaryFile {
     return this.#temporary!;
   }
 
@@ -190,11 +190,11 @@ export class PartFile implements Disposable {
     const path = partPath(this.#real, version);
     if (this.#temporary !== null) this.#temporary.isKept = this.#temporary.path === path;
     this[Symbol.dispose]();
-    this.#temporary = await Temporary.open(path, async (file) => {
+    this.#temporary = await TemporaryFile.open(path, async (file) => {
       if (await lockFile(file)) return true;
-      throw partInUse(this.#target, path);
+      throw partInUseError(this.#target, path);
     });
-    if (this.#temporary === null) throw partInUse(this.#target, path);
+    if (this.#temporary === null) throw partInUseError(this.#target, path);
     this.#temporary.isKept = version !== null;
     this.#found.add(path);
     removeParts(this.#target, this.#left.filter((other) => other !== path));
@@ -211,7 +211,7 @@ export class PartFile implements Disposable {
     const changed = () => {
       return new TransferError("CHANGED", `${path} was changed while it was in use`);
     };
-    return await hashStart(file, stop, changed, signal);
+    return await hashPrefix(file, stop, changed, signal);
   }
 
   [Symbol.dispose](): void {
@@ -280,7 +280,7 @@ function renameNow(
   // Until now only this user could read the part.
   if (mode !== null) setMode(part, mode);
   if (replaced !== null) replaceFile(part, target);
-  else if (!giveNewName(part, target)) return false;
+  else if (!renameNoReplace(part, target)) return false;
   return true;
 }
 
@@ -289,7 +289,7 @@ function isSameVersion(now: Deno.FileInfo, seen: Deno.FileInfo | null): boolean 
     now.mtime?.getTime() === seen?.mtime?.getTime();
 }
 
-export function changedHere(target: string, options?: ErrorOptions): TransferError {
+export function targetChangedError(target: string, options?: ErrorOptions): TransferError {
   const problem = `${target}: what has this name changed meanwhile, and stays`;
   const message = `${problem}; look at it and call again`;
   return new TransferError("TARGET_CHANGED", message, { ...options, problem });
@@ -308,7 +308,7 @@ export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | 
       `${target} has the name of a part of a download; choose another name`,
     );
   }
-  const info = await ifPresent(Deno.stat(target)).catch((cause) => {
+  const info = await nullIfNotFound(Deno.stat(target)).catch((cause) => {
     if (!(cause instanceof Deno.errors.NotADirectory)) throw cause;
     const problem = `file: ${target}: ${dirname(target)} is not a directory`;
     throw new TransferError("IN_THE_WAY", problem, { cause });
@@ -329,14 +329,14 @@ export async function checkLocalTarget(target: string): Promise<Deno.FileInfo | 
   return infoOrNull(target);
 }
 
-export function alreadyExists(target: string): TransferError {
+export function alreadyExistsError(target: string): TransferError {
   const problem = "already exists";
   const advice = "choose another name, or replace it with replace: true";
   return new TransferError("EXISTS", `file: ${target} ${problem}; ${advice}`, { problem });
 }
 
 /** The error of a target that another download is writing. */
-export function partInUse(target: string, path: string): TransferError {
+export function partInUseError(target: string, path: string): TransferError {
   const problem = `another download to the same file is in progress, which has locked ${path}; ` +
     "wait for it, or choose another file";
   return new TransferError("IN_USE", `${target}: ${problem}`, { problem });
@@ -348,7 +348,7 @@ export function partInUse(target: string, path: string): TransferError {
  *
  * @param total Bytes of the whole file; `null` if they are not known.
  */
-export function explainFullDisk(
+export function toDiskFullError(
   error: unknown,
   file: string,
   total: number | null = null,
@@ -359,24 +359,24 @@ export function explainFullDisk(
   const free = freeBytes(dirname(file));
   const problem = "there is no space left on this device, or its quota is exceeded" +
     `${spaceFigures(needed, free)}; free some and call again to resume`;
-  return diskFull(`${file}: ${problem}`, { cause: error, free }, part);
+  return diskFullError(`${file}: ${problem}`, { cause: error, free }, part);
 }
 
 /**
  * Creates the error for a file that is larger than the free space, before any of its bytes was
  * moved.
  */
-export function noSpaceHere(
+export function localDiskFullError(
   file: string,
   { needed, free }: Shortage,
   part: PartFile,
 ): TransferError {
   const problem = `there is too little space on this device${spaceFigures(needed, free)}`;
-  return diskFull(`${file}: ${problem}; free some and call again`, { needed, free }, part);
+  return diskFullError(`${file}: ${problem}; free some and call again`, { needed, free }, part);
 }
 
 /** Creates the error of a full disk, with the part of the target, which is hidden. */
-function diskFull(
+function diskFullError(
   problem: string,
   options: ConstructorParameters<typeof TransferError>[2],
   part: PartFile | null,

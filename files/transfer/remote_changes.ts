@@ -5,7 +5,12 @@ import { deletingProblem } from "../../internal/disk/deleting.ts";
 import type { Connector, Requester, RequestOptions } from "../../client.ts";
 import { conditionFor, NO_STAMP } from "../conditions.ts";
 import { directoryUriOf, uriOf } from "../file_name.ts";
-import { hasStatus, responseError, unexpectedResponse, withNeed } from "../transfer_error.ts";
+import {
+  hasStatus,
+  responseError,
+  unexpectedResponseError,
+  withRequirement,
+} from "../transfer_error.ts";
 import { TransferClient } from "./client.ts";
 
 /**
@@ -109,8 +114,12 @@ function conditionAfter(uri: string, { status, headers }: Response): HeaderDict 
   // The server refuses the deletion also, and its status says why.
   if (status !== 200) return {};
   if (typeof stamp === "string") return conditionFor(stamp);
-  const error = unexpectedResponse("HEAD", uri, "the server does not report which file it has");
-  throw withNeed(error, "it needs a FilesApp");
+  const error = unexpectedResponseError(
+    "HEAD",
+    uri,
+    "the server does not report which file it has",
+  );
+  throw withRequirement(error, "it needs a FilesApp");
 }
 
 /**

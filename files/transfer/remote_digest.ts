@@ -9,10 +9,10 @@ import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
 import { uriOf } from "../file_name.ts";
 import { parseMode } from "../modes.ts";
 import {
-  changedWhileMoved,
+  changedWhileCopiedError,
   responseError,
-  unexpectedResponse,
-  withNeed,
+  unexpectedResponseError,
+  withRequirement,
 } from "../transfer_error.ts";
 import { TransferClient } from "./client.ts";
 
@@ -50,7 +50,7 @@ export async function remoteDigest(
 ): Promise<string> {
   const path = uriOf(uri);
   using client = new TransferClient("from", from, options);
-  return (await askDigest(client, path)).sha256;
+  return (await requestDigest(client, path)).sha256;
 }
 
 /**
@@ -59,7 +59,7 @@ export async function remoteDigest(
  * @param length How many of its first bytes are meant: it may have grown. A server that does not
  * tell their digest tells that of the whole file.
  */
-export async function askDigest(
+export async function requestDigest(
   client: TransferClient,
   uri: string,
   length: number | null = null,
@@ -73,9 +73,9 @@ export async function askDigest(
   const stamp = typeof text === "string" ? text : null;
   if (sha256 !== null) return { ...version, sha256, stamp };
   // A FilesApp has no digest of a file that is shorter by now, or changes while it is hashed.
-  if (stamp !== null) throw changedWhileMoved(quote(uri));
+  if (stamp !== null) throw changedWhileCopiedError(quote(uri));
   const problem = "the server does not report its SHA-256 (repr-digest, RFC 9530)";
-  throw withNeed(unexpectedResponse("HEAD", uri, problem), "it needs a FilesApp");
+  throw withRequirement(unexpectedResponseError("HEAD", uri, problem), "it needs a FilesApp");
 }
 
 /**
@@ -85,7 +85,7 @@ export async function askDigest(
  * @returns The answer of the server, if the beginnings are the same; `null` also if the answer took
  * too long: then all of the file is moved.
  */
-export async function askForSame(
+export async function comparePrefix(
   client: TransferClient,
   uri: string,
   length: number,
@@ -129,7 +129,9 @@ export function readDigest(
   try {
     return typeof digest === "string" ? parseReprDigest(digest) : null;
   } catch (cause) {
-    throw unexpectedResponse(method, uri, "the response has an invalid repr-digest", { cause });
+    throw unexpectedResponseError(method, uri, "the response has an invalid repr-digest", {
+      cause,
+    });
   }
 }
 

@@ -5,11 +5,11 @@ import { notAllowedError } from "../../internal/checks.ts";
 import type { Hash } from "node:crypto";
 import { EMPTY } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
-import { DIGEST_KEY, hashOfText, hashStart, newHash } from "../digest.ts";
+import { DIGEST_KEY, hashOfText, hashPrefix, newHash } from "../digest.ts";
 import { type FileState, fileVersion, isSettled, isUnchanged, readPieces } from "../file_pieces.ts";
 import { bitsOf } from "../modes.ts";
 import type { ProgressMeter } from "../options.ts";
-import { changedWhileMoved, type TransferError } from "../transfer_error.ts";
+import { changedWhileCopiedError, type TransferError } from "../transfer_error.ts";
 
 /** How many bytes of a file are left to send while the file is read again. */
 const HELD_BYTES = 65536;
@@ -40,7 +40,7 @@ export class SourceFile implements AsyncDisposable {
   readonly #file: Deno.FsFile;
   readonly #state: FileState;
   /** The file as it was when it was opened. */
-  readonly seen: SeenFile;
+  readonly seen: FileSnapshot;
   /**
    * Whether the last change was so long ago, when the file was opened, that another one would show.
    */
@@ -51,12 +51,12 @@ export class SourceFile implements AsyncDisposable {
   // A file has one position: one pass over it at a time.
   #pass: Promise<void> = Promise.resolve();
 
-  private constructor(path: string, file: Deno.FsFile, info: Deno.FileInfo, lookedAt: number) {
+  private constructor(path: string, file: Deno.FsFile, info: Deno.FileInfo, checkedAt: number) {
     this.#path = path;
     this.#file = file;
     this.#state = stateOf(info);
-    this.seen = { info, lookedAt };
-    this.isSettled = isSettled(this.#state, lookedAt);
+    this.seen = { info, checkedAt };
+    this.isSettled = isSettled(this.#state, checkedAt);
     this.size = info.size;
     this.mode = bitsOf(info.mode);
     this.version = hashOfText(fileVersion(this.#state));
@@ -67,10 +67,10 @@ export class SourceFile implements AsyncDisposable {
     checkRegular(path, Deno.statSync(path));
     const file = Deno.openSync(path, { read: true });
     try {
-      const lookedAt = Date.now();
+      const checkedAt = Date.now();
       const info = await file.stat();
       checkRegular(path, info);
-      return new SourceFile(path, file, info, lookedAt);
+      return new SourceFile(path, file, info, checkedAt);
     } catch (error) {
       file.close();
       throw error;
@@ -115,7 +115,7 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /** Hashes the beginning of the file; resolves to its SHA-256 as hexadecimal digits. */
-  async hashBeginning(length: number, signal: AbortSignal | undefined): Promise<string> {
+  async hashPrefix(length: number, signal: AbortSignal | undefined): Promise<string> {
     await this.#pass;
     const hash = await this.#hashTo(length, signal);
     this.#beginning = { length, hash };
@@ -124,7 +124,7 @@ export class SourceFile implements AsyncDisposable {
 
   /** Begins the hash of the whole file with the bytes before an offset. */
   async #hashTo(offset: number, signal?: AbortSignal): Promise<Hash> {
-    return await hashStart(this.#file, offset, () => this.changedError(), signal);
+    return await hashPrefix(this.#file, offset, () => this.changedError(), signal);
   }
 
   async *#sending(
@@ -160,15 +160,15 @@ export class SourceFile implements AsyncDisposable {
         ? { bytes: 0, hash: newHash() }
         : { bytes: start, hash: hash.copy() };
       let position = start;
-      let lookedAt = Date.now();
+      let checkedAt = Date.now();
       const arrived = (piece: Uint8Array) => {
         hash.update(piece);
         position += piece.length;
         // The read began when the piece before had arrived, or later.
-        if (!isSettled(this.#state, lookedAt)) {
+        if (!isSettled(this.#state, checkedAt)) {
           unsettled = { bytes: position, hash: hash.copy() };
         }
-        lookedAt = Date.now();
+        checkedAt = Date.now();
       };
       let left = this.size - start;
       let last: Uint8Array = EMPTY;
@@ -211,7 +211,7 @@ export class SourceFile implements AsyncDisposable {
   }
 
   changedError(): TransferError {
-    return changedWhileMoved(this.#path);
+    return changedWhileCopiedError(this.#path);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -249,20 +249,20 @@ async function* yieldAfter(
 }
 
 /** A file of this device as it was before it was read. */
-export interface SeenFile {
+export interface FileSnapshot {
   readonly info: Deno.FileInfo;
   /** When `info` was read, or just before, in milliseconds since 1970. */
-  readonly lookedAt: number;
+  readonly checkedAt: number;
 }
 
 /**
  * Whether a file certainly is the one that was seen, unchanged: any change, even one that is made
  * in the same second as the last one, would show.
  */
-export function isAsSeen(now: Deno.FileInfo, { info, lookedAt }: SeenFile): boolean {
+export function isUnchangedSince(now: Deno.FileInfo, { info, checkedAt }: FileSnapshot): boolean {
   const state = stateOf(info);
   // A time in the future comes from a clock that was wrong: a change since then would show.
-  const wouldShow = isSettled(state, lookedAt) || Date.now() < Number(info.ctime);
+  const wouldShow = isSettled(state, checkedAt) || Date.now() < Number(info.ctime);
   return wouldShow && isUnchanged(state, stateOf(now));
 }
 

@@ -17,19 +17,19 @@ import {
 } from "../options.ts";
 import { uriOf } from "../file_name.ts";
 import { conditionFor, parseStamp } from "../conditions.ts";
-import { type Beginning, isGrown, placeOf, reuseHeader } from "../reuse.ts";
+import { type Basis, isGrown, reuseHeader, rootPathOf } from "../reuse.ts";
 import { modeHeader, modeOfCopy, parseMode, WANT_MASK } from "../modes.ts";
 import { TransferClient } from "./client.ts";
-import { askDigest, askForSame, isTooSlow, readDigest } from "./remote_digest.ts";
+import { comparePrefix, isTooSlow, readDigest, requestDigest } from "./remote_digest.ts";
 import { SourceFile } from "./source_file.ts";
 import {
-  changedThere,
   isOfTransfer,
-  noSpaceThere,
+  remoteChangedError,
+  remoteDiskFullError,
   responseError,
   TransferError,
-  unexpectedResponse,
-  withNeed,
+  unexpectedResponseError,
+  withRequirement,
 } from "../transfer_error.ts";
 
 /**
@@ -118,13 +118,13 @@ export async function upload(
 const NOT_REUSED: ReadonlySet<number> = new Set([400, 404]);
 
 /** Where an upload begins: what the server has of the file. */
-type Start =
+type UploadStart =
   /** All of it, by its name. */
   | { readonly is: "identical"; readonly sha256: string; readonly mode: number | null }
   /** So many bytes, as a part. */
   | { readonly is: "part"; readonly offset: number }
   /** Its beginning, in another file or an older version, which the server copies. */
-  | { readonly is: "beginning"; readonly beginning: Beginning };
+  | { readonly is: "beginning"; readonly beginning: Basis };
 
 /** What a server has said of its file. */
 interface ServerFile {
@@ -134,7 +134,7 @@ interface ServerFile {
   readonly sha256: string | null;
   readonly mode: number | null;
   /** The file that is there, if this one may be a later version of it that has grown. */
-  readonly older: Beginning | null;
+  readonly older: Basis | null;
 }
 
 /** The upload of an open file. */
@@ -183,13 +183,13 @@ export class FileUpload {
    *
    * @param known What may be reused; `null` if nothing, `undefined` if the server is asked.
    */
-  async #findStart(known: Beginning | null | undefined): Promise<Start> {
+  async #findStart(known: Basis | null | undefined): Promise<UploadStart> {
     const { resume, isRewritten = false, signal } = this.#settings;
     const { size } = this.#source;
     if (!resume && this.#condition !== null) return { is: "part", offset: 0 };
 
     const wanted = isRewritten || !resume ? {} : { "want-repr-digest": WANT_SHA256 };
-    const asked = await this.#ask({ ...this.#named, ...wanted });
+    const asked = await this.#ask({ ...this.#uploadHeaders, ...wanted });
     if (asked.sha256 !== null && !isRewritten) {
       const sha256 = await this.#source.hash(signal);
       if (sha256 === asked.sha256) return { is: "identical", sha256, mode: asked.mode };
@@ -207,7 +207,7 @@ export class FileUpload {
    *
    * @returns `null` if the server has not copied it: it has other bytes, is gone or takes too long.
    */
-  async #sendDigest(same: Beginning): Promise<TransferResult | null> {
+  async #sendDigest(same: Basis): Promise<TransferResult | null> {
     const digest = formatReprDigest(await this.#source.hash(this.#settings.signal));
     const size = `${same.length}`;
     const named = { "repr-digest": digest, "upload-length": size, "upload-offset": size };
@@ -225,14 +225,14 @@ export class FileUpload {
   }
 
   /** Sends what the server lacks. */
-  async #continue(start: Start): Promise<TransferResult> {
+  async #continue(start: UploadStart): Promise<TransferResult> {
     if (start.is === "identical") return await this.#confirm(start.sha256, start.mode);
     const from = start.is === "part" ? start.offset : start.beginning;
     return await this.#send(from, async (meter) => {
       const { start: offset, reused } = meter;
       const body = await this.#source.hashedBody(offset, meter, this.#settings.signal);
       const headers = this.#isResumable
-        ? { ...this.#named, "upload-offset": `${offset}` }
+        ? { ...this.#uploadHeaders, "upload-offset": `${offset}` }
         : { "upload-length": `${this.#source.size}` };
       const reuse = reused > 0 && start.is === "beginning" ? reuseHeader(start.beginning) : {};
       return await this.#put({ ...headers, ...reuse }, body);
@@ -250,24 +250,24 @@ export class FileUpload {
   }
 
   /** Names this version of the file. */
-  get #named(): HeaderDict {
+  get #uploadHeaders(): HeaderDict {
     const { version, size } = this.#source;
     return { "upload-version": version, "upload-length": `${size}` };
   }
 
   /** Whether a file of the target begins as this one does. */
-  async #beginsWith({ uri, length }: Beginning): Promise<boolean> {
-    const hashed = () => this.#source.hashBeginning(length, this.#settings.signal);
-    return await askForSame(this.#client, uri, length, hashed) !== null;
+  async #beginsWith({ uri, length }: Basis): Promise<boolean> {
+    const hashed = () => this.#source.hashPrefix(length, this.#settings.signal);
+    return await comparePrefix(this.#client, uri, length, hashed) !== null;
   }
 
-  /** Sends the file, which the server keeps as a part until {@linkcode nameFile} names it. */
+  /** Sends the file, which the server keeps as a part until {@linkcode completeUpload} names it. */
   async sendPart(): Promise<TransferResult> {
     const { signal } = this.#settings;
     const size = `${this.#source.size}`;
     const digest = formatReprDigest(await this.#source.hash(signal));
     const named = { "repr-digest": digest, "upload-length": size, "upload-complete": "?0" };
-    // The part replaces nothing, so it needs no condition; `nameFile` has its own.
+    // The part replaces nothing, so it needs no condition; `completeUpload` has its own.
     this.#condition = {};
     // A small file is sent again sooner than it is asked for.
     const isSmall = this.#source.size < BUNDLED_BELOW_BYTES;
@@ -321,13 +321,13 @@ export class FileUpload {
       return { offset, sha256, mode: parseMode(mode), older: this.#olderOf(response) };
     }
     const problem = "the server does not report how much of the file it has";
-    const error = unexpectedResponse("HEAD", this.#uri, problem);
-    throw withNeed(error, "it needs a FilesApp with write: true");
+    const error = unexpectedResponseError("HEAD", this.#uri, problem);
+    throw withRequirement(error, "it needs a FilesApp with write: true");
   }
 
   /** The file that is there, if this one may be a later version of it that has grown. */
-  #olderOf({ headers }: Response): Beginning | null {
-    const path = placeOf(headers["reuse"]);
+  #olderOf({ headers }: Response): Basis | null {
+    const path = rootPathOf(headers["reuse"]);
     const there = parseStamp(headers["file-stamp"]);
     const { size, mtime } = this.#source.seen.info;
     const now = { size, modified: Number(mtime) };
@@ -347,7 +347,7 @@ export class FileUpload {
    * that beginning, all of the file.
    */
   async #send(
-    from: number | Beginning,
+    from: number | Basis,
     put: (meter: ProgressMeter) => Promise<Response>,
   ): Promise<TransferResult> {
     const isPart = typeof from === "number";
@@ -383,7 +383,7 @@ export class FileUpload {
   async #isThere(): Promise<boolean> {
     if (!this.#client.isUsable) return false;
     try {
-      const { sha256 } = await askDigest(this.#client, this.#uri);
+      const { sha256 } = await requestDigest(this.#client, this.#uri);
       return sha256 === await this.#source.hash(this.#settings.signal);
     } catch (error) {
       // A server closes a connection after a body that it did not read.
@@ -399,7 +399,7 @@ export class FileUpload {
     if (response.status !== 507 || offset === null) {
       return responseError(method, this.#uri, response, "put");
     }
-    return noSpaceThere(method, this.#uri, this.#source.size - offset, response);
+    return remoteDiskFullError(method, this.#uri, this.#source.size - offset, response);
   }
 
   /** Checks that the server has exactly this file. */
@@ -412,7 +412,7 @@ export class FileUpload {
     const isDecided = status === 412 && this.#headers["if-none-match"] === undefined;
     const mayBeThere = isDecided && !isRewritten;
     if (mayBeThere && await this.#isThere()) return meter.finish(this.#source.sha256!);
-    if (isDecided && replace) throw changedThere(uri, response);
+    if (isDecided && replace) throw remoteChangedError(uri, response);
     // The part that the server had is of the version before.
     if (status === 400 && this.#source.hasChanged) throw this.#source.changedError();
     if (status !== 201 && status !== 204) throw this.#refused("PUT", response);
@@ -422,7 +422,7 @@ export class FileUpload {
       const problem =
         "the server has accepted the file, but does not report whether it is the same " +
         "(repr-digest, RFC 9530)";
-      throw withNeed(unexpectedResponse("PUT", uri, problem), "it needs a FilesApp");
+      throw withRequirement(unexpectedResponseError("PUT", uri, problem), "it needs a FilesApp");
     }
     const problem = "what the other end has is not what was sent: its SHA-256 is another one";
     const message = `${quote(uri)}: ${problem}; call again`;
@@ -436,7 +436,7 @@ export class FileUpload {
  * @returns False if the server has no such part any more.
  * @throws {TransferError} if something has the name.
  */
-export async function nameFile(
+export async function completeUpload(
   client: TransferClient,
   uri: string,
   { sha256, total }: TransferResult,
@@ -457,6 +457,6 @@ export async function nameFile(
   if (status === 201 || status === 204) return true;
   if (status === 409 && offset !== undefined) return false;
   // The answer to an earlier request may have been lost.
-  if (status === 412 && (await askDigest(client, uri)).sha256 === sha256) return true;
+  if (status === 412 && (await requestDigest(client, uri)).sha256 === sha256) return true;
   throw responseError("PUT", uri, response, "name");
 }

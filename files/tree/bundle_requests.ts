@@ -7,12 +7,12 @@ import {
   type BundleFormat,
   BundleParser,
   formatPaths,
-  type FoundRecord,
+  type GetRecord,
   type ReceivedRecord,
 } from "../bundle.ts";
 import { WANT_MODE } from "../modes.ts";
 import type { TransferClient } from "../transfer/client.ts";
-import { responseError, unexpectedResponse, withNeed } from "../transfer_error.ts";
+import { responseError, unexpectedResponseError, withRequirement } from "../transfer_error.ts";
 
 /** The most files and directories of a request. */
 export const BATCH_FILES = 512;
@@ -39,8 +39,8 @@ export async function* requestBundle<R, T>(
   if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
     await response.discard();
     if (status !== 200) throw responseError("POST", uri, response, task);
-    const error = unexpectedResponse("POST", uri, "the response is not a bundle");
-    throw withNeed(error, "the server needs a FilesApp of this version");
+    const error = unexpectedResponseError("POST", uri, "the response is not a bundle");
+    throw withRequirement(error, "the server needs a FilesApp of this version");
   }
   const parser = new BundleParser(format);
   let count = 0;
@@ -56,7 +56,7 @@ export async function* requestBundle<R, T>(
   } catch (error) {
     if (!(error instanceof BundleError)) throw error;
     const problem = `the response is not a bundle: ${error.message}`;
-    throw unexpectedResponse("POST", uri, problem, { cause: error });
+    throw unexpectedResponseError("POST", uri, problem, { cause: error });
   }
 }
 
@@ -70,16 +70,16 @@ export async function* requestBundle<R, T>(
 export async function* requestFiles<T>(
   client: TransferClient,
   uri: string,
-  format: BundleFormat<FoundRecord>,
+  format: BundleFormat<GetRecord>,
   items: readonly T[],
   pathOf: (item: T) => readonly string[],
   hasModes = false,
-): AsyncGenerator<ReceivedRecord<FoundRecord> & { readonly item: T }, void, void> {
+): AsyncGenerator<ReceivedRecord<GetRecord> & { readonly item: T }, void, void> {
   const body = formatPaths(items.map(pathOf));
   const wanted = hasModes ? WANT_MODE : {};
   for await (const found of requestBundle(client, uri, body, format, "get", items, wanted)) {
     if (found.record.path.join("/") !== pathOf(found.item).join("/")) {
-      throw unexpectedResponse("POST", uri, "the response has files that were not requested");
+      throw unexpectedResponseError("POST", uri, "the response has files that were not requested");
     }
     yield found;
   }

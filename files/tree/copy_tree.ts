@@ -22,8 +22,8 @@ import {
 import { retryIf } from "../../net/retry.ts";
 import type { TreeEntry } from "../entries.ts";
 import { pathOf, type TreeResult } from "../options.ts";
-import { traitsOf } from "../transfer/client.ts";
-import { hasListChanged, unexpectedResponse } from "../transfer_error.ts";
+import { hintsOf } from "../transfer/client.ts";
+import { hasListChanged, unexpectedResponseError } from "../transfer_error.ts";
 import { rethrowIfFatal, TreeAttempt } from "./attempt.ts";
 import { TreeDeletions } from "./deletions.ts";
 import { FileCopier } from "./file_copier.ts";
@@ -72,7 +72,7 @@ export async function copyTree(
   let isUsable = true;
   let restart = () => {};
   const onRetry = (event: RetryEvent) => {
-    traitsOf(peer).onTreeRetry?.(event, restart);
+    hintsOf(peer).onTreeRetry?.(event, restart);
     report.retry(event);
   };
   let deletionsSkipped: TreeResult["deletionsSkipped"] = null;
@@ -194,7 +194,7 @@ class TreeCopy {
     }
     const problem =
       "the list has no date, which `settled` needs; is it a FilesApp of this version?";
-    throw unexpectedResponse("GET", uri, problem);
+    throw unexpectedResponseError("GET", uri, problem);
   }
 
   #announce(plan: Plan): void {

@@ -3,15 +3,15 @@
 import { closeSync } from "node:fs";
 import { BodyError } from "../../base.ts";
 import { quote } from "../../internal/quote.ts";
-import { grantedBits, setMode, Turns } from "../../internal/disk/files.ts";
+import { probeModeMask, setMode, TimeSlice } from "../../internal/disk/files.ts";
 import {
-  ifPresent,
+  hasNoSymlink,
+  hasTooManyOpenFiles,
   infoOrNull,
   isAt,
+  isFileWithoutSymlink,
   isMissing,
-  isOverload,
-  isReal,
-  isRealFile,
+  nullIfNotFound,
   randomSuffix,
   readNames,
   syncAllIfPossible,
@@ -19,13 +19,13 @@ import {
 } from "../../internal/disk/names.ts";
 import { nameProblem } from "../../internal/disk/file_names.ts";
 import { dirname, realPath } from "../../internal/disk/paths.ts";
-import { Temporary } from "../../internal/disk/temporary.ts";
+import { TemporaryFile } from "../../internal/disk/temporary.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { stampOf, stampOfState } from "../conditions.ts";
 import { hashOfText, sha256Of } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { openSmall } from "../file_pieces.ts";
-import { removeUnheld } from "../leftovers.ts";
+import { removeIfUnused } from "../leftovers.ts";
 import { readTree } from "../listing.ts";
 import { bitsOf, modeOfCopy, modeOfWritten, usualMode } from "../modes.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
@@ -39,9 +39,14 @@ import {
   SmallFiles,
 } from "../small_files.ts";
 import { downloadFile } from "../transfer/download.ts";
-import { changedHere, explainFullDisk, FoundParts, removeParts } from "../transfer/part_file.ts";
+import {
+  FoundParts,
+  removeParts,
+  targetChangedError,
+  toDiskFullError,
+} from "../transfer/part_file.ts";
 import { SourceFile } from "../transfer/source_file.ts";
-import { changedWhileMoved, TransferError } from "../transfer_error.ts";
+import { changedWhileCopiedError, TransferError } from "../transfer_error.ts";
 import type { TreeSettings } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { type CopyTask, type DeferredGroup, listedFileOf, targetPath } from "./plan.ts";
@@ -81,7 +86,7 @@ interface DeferredPart {
 export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> {
   readonly #settings: TreeSettings;
   readonly #isSource: boolean;
-  readonly #turns = new Turns();
+  readonly #timeSlice = new TimeSlice();
   /** By its real path; until the directory exists, by the path that was given. */
   #root: Root;
   outbox: Outbox | null = null;
@@ -114,7 +119,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
    */
   async list(): Promise<ListedTree | null> {
     const { dir, move, signal } = this.#settings;
-    const path = await ifPresent(realPath(dir));
+    const path = await nullIfNotFound(realPath(dir));
     if (path === null) {
       if (!this.#isSource) return null;
       const problem = `dir: there is no directory ${quote(dir)}; is its disk mounted?`;
@@ -127,7 +132,13 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
     const root = TreeNode.root();
     const began = Date.now();
-    const walk = { root: this.#root, path, turns: new Turns(), isLocal: true, hasModes: true };
+    const walk = {
+      root: this.#root,
+      path,
+      timeSlice: new TimeSlice(),
+      isLocal: true,
+      hasModes: true,
+    };
     try {
       for await (const entries of readTree(walk)) {
         signal.throwIfAborted();
@@ -156,7 +167,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const { signal } = this.#settings;
     try {
       const path = this.#pathOf(node);
-      if (!isRealFile(path)) return null;
+      if (!isFileWithoutSymlink(path)) return null;
       if (Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES) return sha256Of(Deno.readFileSync(path));
       await using file = await SourceFile.open(path);
       return await file.hash(signal);
@@ -190,7 +201,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       this.outbox?.checkRemovable(node);
       for (let attempt = 0; attempt < 2; attempt++) {
         // Opening a FIFO would wait, and a link is not followed.
-        const lookedAt = Date.now();
+        const checkedAt = Date.now();
         const info = Deno.lstatSync(path);
         if (!info.isFile) return { kind: "failed", error: this.#replacedError(node) };
         if (info.size > buffer.length) return { kind: "retry-single" };
@@ -198,16 +209,16 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
         if (read === null) continue;
         const { state, file } = read;
         if (this.outbox === null) closeSync(file);
-        else this.outbox.hold(node, { info, lookedAt }, () => closeSync(file));
+        else this.outbox.hold(node, { info, checkedAt }, () => closeSync(file));
         if (!this.#isFile(node)) return { kind: "failed", error: this.#replacedError(node) };
         const bytes = buffer.subarray(0, Number(state.size));
         const modified = new Date(Number(state.mtimeMs));
         const mode = this.#settings.modes ? bitsOf(state.mode) : null;
         return { bytes, modified, mode, sha256: sha256Of(bytes) };
       }
-      return { kind: "retry", error: changedWhileMoved(path) };
+      return { kind: "retry", error: changedWhileCopiedError(path) };
     } catch (error) {
-      return { kind: isOverload(error) ? "retry" : "failed", error };
+      return { kind: hasTooManyOpenFiles(error) ? "retry" : "failed", error };
     }
   }
 
@@ -232,7 +243,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     await this.outbox?.close(node);
     this.outbox?.checkRemovable(node);
     // The file is opened in the same turn.
-    if (!isRealFile(path)) throw this.#replacedError(node);
+    if (!isFileWithoutSymlink(path)) throw this.#replacedError(node);
     const file = await SourceFile.open(path);
     if (this.outbox !== null) {
       this.outbox.hold(node, file.seen, () => file[Symbol.asyncDispose]());
@@ -247,7 +258,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   async listDirectory(path: readonly string[]): Promise<readonly DirectoryEntry[] | null> {
     try {
       const directory = this.#root.pathOf(path);
-      if (!isReal(directory)) return null;
+      if (!hasNoSymlink(directory)) return null;
       return (await readNames(directory)).flatMap((name) => this.#entryOf([...path, name]) ?? []);
     } catch (error) {
       if (isMissing(error) || error instanceof Refusal) return null;
@@ -289,7 +300,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     for (const path of this.#parts) {
       if (!pattern.test(path)) continue;
       try {
-        if (Deno.lstatSync(path).isFile) removeUnheld(path);
+        if (Deno.lstatSync(path).isFile) removeIfUnused(path);
       } catch {
         // The part is gone, or another program's.
       }
@@ -346,7 +357,10 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   ): FileOutcome {
     if (error === null) return { kind: "copied", bytes, sha256 };
     if (error instanceof Refusal && error.status === 412) return { kind: "conflict", sha256 };
-    return { kind: isOverload(error) ? "retry" : "failed", error: this.#explain(error, task.node) };
+    return {
+      kind: hasTooManyOpenFiles(error) ? "retry" : "failed",
+      error: this.#explain(error, task.node),
+    };
   }
 
   /** Makes a directory, with those above it; none of them may be a link. */
@@ -356,15 +370,15 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     return { changed: this.#root.makeDirectory(names).changed, parent: null };
   }
 
-  #createSmallPart({ task: { node, condition }, mode }: VerifiedFile): Temporary {
+  #createSmallPart({ task: { node, condition }, mode }: VerifiedFile): TemporaryFile {
     const target = this.#pathOf(node);
     removeParts(target, this.#parts.of(target));
     const directory = dirname(target);
     const path = this.#newPath(directory);
-    if (mode !== null) return Temporary.create(path, { mode: mode | 0o600, isLocked: true });
+    if (mode !== null) return TemporaryFile.create(path, { mode: mode | 0o600, isLocked: true });
     // The part of a file that is replaced stays private, as the old file may have been.
     const newMode = condition === "new" ? null : usualMode(this.#findModeMask(directory));
-    return Temporary.create(path, { newMode, isLocked: true });
+    return TemporaryFile.create(path, { newMode, isLocked: true });
   }
 
   /** The path of a part that the next call removes if this process is killed. */
@@ -376,7 +390,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
    * Finds out which permission bits new files get, in a directory where one is about to be named.
    */
   #findModeMask(directory: string): number | null {
-    if (this.#modeMask === undefined) this.#modeMask = grantedBits(this.#newPath(directory));
+    if (this.#modeMask === undefined) this.#modeMask = probeModeMask(this.#newPath(directory));
     return this.#modeMask;
   }
 
@@ -406,7 +420,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     // The reason of an abort is the caller's, and stays as it is.
     this.#settings.signal.throwIfAborted();
     if (error instanceof Refusal) {
-      if (error.status === 412) return changedHere(this.#pathOf(node), { cause: error });
+      if (error.status === 412) return targetChangedError(this.#pathOf(node), { cause: error });
       const code = error.headers["retry-after"] !== undefined
         ? "IN_USE"
         // What came into a directory that was listed without it.
@@ -415,7 +429,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
         : "IN_THE_WAY";
       return new TransferError(code, error.message, { cause: error });
     }
-    const full = explainFullDisk(error, this.#pathOf(node));
+    const full = toDiskFullError(error, this.#pathOf(node));
     if (full !== error) throw full;
     if (error instanceof Error && !error.message.includes(node.name)) {
       error.message = `${quotePath(node.path)}: ${error.message}`;
@@ -505,7 +519,9 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     signal.throwIfAborted();
     try {
       const naming = { condition: check, isNew: !replace };
-      const { changed } = await whenReplaceable(() => this.#root.place(names, file, naming));
+      const { changed } = await whenReplaceable(() =>
+        this.#root.moveIntoPlace(names, file, naming)
+      );
       await syncAllIfPossible(changed);
     } catch (error) {
       throw this.#explain(error, node);
@@ -527,7 +543,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const outcomes: [TreeNode, DirectoryOutcome][] = [];
     let known: Parent | null = null;
     for (const node of nodes) {
-      if (this.#turns.isOver) {
+      if (this.#timeSlice.isUsedUp) {
         yield* outcomes.splice(0);
         await this.#pause();
         known = null;
@@ -572,8 +588,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   async #pause(): Promise<void> {
-    if (!this.#turns.isOver) return;
-    await this.#turns.next(this.#root.path);
+    if (!this.#timeSlice.isUsedUp) return;
+    await this.#timeSlice.yield(this.#root.path);
     this.#parent = null;
     this.#settings.signal.throwIfAborted();
   }

@@ -1,12 +1,12 @@
 /** A source whose files are removed once they are at the target: uploads with `move`. */
 
-import { checkRemovable, Turns } from "../../internal/disk/files.ts";
+import { checkRemovable, TimeSlice } from "../../internal/disk/files.ts";
 import { isMissing, syncAllIfPossible } from "../../internal/disk/names.ts";
 import { dirname } from "../../internal/disk/paths.ts";
 import { isDiskFull } from "../../internal/disk/space.ts";
 import { trialPath } from "../reserved.ts";
 import type { Root } from "../root.ts";
-import { isAsSeen, type SeenFile } from "../transfer/source_file.ts";
+import { type FileSnapshot, isUnchangedSince } from "../transfer/source_file.ts";
 import { TransferError } from "../transfer_error.ts";
 import type { TreeSettings } from "./options.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
@@ -26,7 +26,7 @@ type Removal =
 const KEPT: Removal = { kind: "kept" };
 
 interface OpenFile {
-  readonly seen: SeenFile;
+  readonly seen: FileSnapshot;
   readonly close: () => void | Promise<void>;
 }
 
@@ -37,7 +37,7 @@ interface OpenFile {
 export class Outbox implements AsyncDisposable {
   readonly #settings: TreeSettings;
   readonly #root: Root;
-  readonly #turns = new Turns();
+  readonly #timeSlice = new TimeSlice();
   /** The files that were read, as they were before that. */
   readonly #open = new Map<TreeNode, OpenFile>();
   /** The directories from which files can be removed. */
@@ -73,7 +73,7 @@ export class Outbox implements AsyncDisposable {
   }
 
   /** Keeps a file open that is read. */
-  hold(node: TreeNode, seen: SeenFile, close: () => void | Promise<void>): void {
+  hold(node: TreeNode, seen: FileSnapshot, close: () => void | Promise<void>): void {
     this.#open.set(node, { seen, close });
   }
 
@@ -93,7 +93,7 @@ export class Outbox implements AsyncDisposable {
     nodes: readonly TreeNode[],
   ): AsyncGenerator<readonly [TreeNode, Removal], void, void> {
     for (const node of nodes) {
-      if (this.#turns.isOver) await this.#turns.next(this.#root.path);
+      if (this.#timeSlice.isUsedUp) await this.#timeSlice.yield(this.#root.path);
       this.#settings.signal.throwIfAborted();
       const file = this.#open.get(node);
       const removal = file === undefined ? KEPT : this.#removeOne(node, file.seen);
@@ -102,7 +102,7 @@ export class Outbox implements AsyncDisposable {
     }
   }
 
-  #removeOne(node: TreeNode, seen: SeenFile): Removal {
+  #removeOne(node: TreeNode, seen: FileSnapshot): Removal {
     const path = this.#root.pathOf(node.path);
     try {
       if (this.#isRecent(seen)) return KEPT;
@@ -110,7 +110,7 @@ export class Outbox implements AsyncDisposable {
       // If the server serves this directory, its rename of the copy has put another file here.
       const isCopy = now.ino !== seen.info.ino && isLike(now, seen.info);
       if (isCopy) return { kind: "failed", error: ownTargetError(path) };
-      if (!isAsSeen(now, seen)) return KEPT;
+      if (!isUnchangedSince(now, seen)) return KEPT;
       Deno.removeSync(path);
       this.#emptied.add(dirname(path));
       return { kind: "removed" };
@@ -120,11 +120,11 @@ export class Outbox implements AsyncDisposable {
   }
 
   /** Whether a file may have been being written when it was read, however long after the list. */
-  #isRecent({ info, lookedAt }: SeenFile): boolean {
+  #isRecent({ info, checkedAt }: FileSnapshot): boolean {
     const { settled } = this.#settings;
-    const after = lookedAt - settled * 1000;
+    const after = checkedAt - settled * 1000;
     return settled > 0 && [info.mtime, info.ctime].some((time) => {
-      return isWithin(Number(time ?? 0), after, lookedAt + MAX_SKEW_MILLISECONDS);
+      return isWithin(Number(time ?? 0), after, checkedAt + MAX_SKEW_MILLISECONDS);
     });
   }
 

@@ -7,24 +7,24 @@ import { markTransient } from "../../net/retry.ts";
 import { parseDate } from "../conditions.ts";
 import { directoryUriOf } from "../file_name.ts";
 import {
-  badList,
   type DirectoryEntry,
   EntryParser,
+  invalidListError,
   NEEDS_LIST,
   NO_LIST,
   type TreeEntry,
   type WithMode,
 } from "../entries.ts";
 import { WANT_MODE } from "../modes.ts";
-import { placeOf } from "../reuse.ts";
+import { rootPathOf } from "../reuse.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import {
   addsOnly,
   isCut,
   responseError,
   TransferError,
-  unexpectedResponse,
-  withNeed,
+  unexpectedResponseError,
+  withRequirement,
 } from "../transfer_error.ts";
 import type { ListedTree, ListingServer } from "./sides.ts";
 import { addEntry, TreeNode } from "./tree.ts";
@@ -83,14 +83,16 @@ export async function readRemoteDirectory(
   const entries: DirectoryEntry[] = [];
   const response = await requestList(client, uri);
   for await (const entry of entriesOf(response, uri, EntryParser.ofDirectory(), client.signal)) {
-    if (entries.length === MAX_ENTRIES) throw badList(`it has more than ${MAX_ENTRIES} entries`);
+    if (entries.length === MAX_ENTRIES) {
+      throw invalidListError(`it has more than ${MAX_ENTRIES} entries`);
+    }
     entries.push(entry);
   }
   return { entries, server: serverOf(response) };
 }
 
 function serverOf({ headers }: Response): ListingServer {
-  return { refusesDelete: addsOnly(headers), rootPath: placeOf(headers["reuse"]) };
+  return { refusesDelete: addsOnly(headers), rootPath: rootPathOf(headers["reuse"]) };
 }
 
 export async function* entriesOfTree(
@@ -123,7 +125,7 @@ export async function requestList(
   if (status === 200 && body !== null && type.trim() === "application/json") return response;
   await response.discard();
   if (status !== 200) throw responseError("GET", uri, response, "list");
-  throw withNeed(unexpectedResponse("GET", uri, NO_LIST), NEEDS_LIST);
+  throw withRequirement(unexpectedResponseError("GET", uri, NO_LIST), NEEDS_LIST);
 }
 
 export async function* entriesOf<Entry extends DirectoryEntry>(

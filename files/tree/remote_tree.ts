@@ -5,11 +5,11 @@ import { EMPTY } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
 import { StatusError } from "../../client.ts";
 import {
-  type AbsentStatus,
   BundleBuffer,
   DIGEST_ANSWER,
   formatBundle,
   GET_ANSWER,
+  type GetStatus,
   PUT_ANSWER,
   type PutFile,
 } from "../bundle.ts";
@@ -20,14 +20,14 @@ import { fileUri } from "../file_name.ts";
 import { isOtherFile, SETTLED_MILLISECONDS } from "../file_pieces.ts";
 import { formatMode, modeHeader, modeOfCopy, parseMode, WANT_MASK } from "../modes.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
-import type { Beginning } from "../reuse.ts";
+import type { Basis } from "../reuse.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { requestChange } from "../transfer/remote_changes.ts";
-import { askDigest } from "../transfer/remote_digest.ts";
-import { FileUpload, nameFile } from "../transfer/upload.ts";
+import { requestDigest } from "../transfer/remote_digest.ts";
+import { completeUpload, FileUpload } from "../transfer/upload.ts";
 import {
-  changedWhileMoved,
-  deletesNothing,
+  changedWhileCopiedError,
+  deletionRefusedError,
   hasStatus,
   isFatal,
   isOfTransfer,
@@ -113,7 +113,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const more = modes && !dryRun ? WANT_MASK : {};
     const listed = await readRemoteTree(this.#client, uri, false, modes, more);
     this.#state.server = listed.server;
-    if (deletes && this.#refusesDelete) throw deletesNothing(uri);
+    if (deletes && this.#refusesDelete) throw deletionRefusedError(uri);
     return listed;
   }
 
@@ -165,7 +165,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
 
   async digest({ path }: TreeNode): Promise<string | null> {
     try {
-      return (await askDigest(this.#client, this.#uriOf(path))).sha256;
+      return (await requestDigest(this.#client, this.#uriOf(path))).sha256;
     } catch (error) {
       if (!isOfTransfer(error) || isFatal(error) || !this.#client.isUsable) throw error;
       return null;
@@ -199,9 +199,9 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     }
   }
 
-  #outcomeOfGet({ node: { path } }: CopyTask, status: AbsentStatus): FileOutcome {
+  #outcomeOfGet({ node: { path } }: CopyTask, status: GetStatus): FileOutcome {
     if (status === 413) return { kind: "retry-single" };
-    if (status === 409) return { kind: "retry", error: changedWhileMoved(quotePath(path)) };
+    if (status === 409) return { kind: "retry", error: changedWhileCopiedError(quotePath(path)) };
     const error = responseError("GET", this.#uriOf(path), { status });
     return { kind: status === 503 ? "retry" : "failed", error };
   }
@@ -350,15 +350,15 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
    * not the source itself. A file that was just written has no tag for some seconds, so the request
    * is made again then, if nothing is replaced.
    */
-  async #requestDigestAgain(uri: string): ReturnType<typeof askDigest> {
-    const version = await askDigest(this.#client, uri);
+  async #requestDigestAgain(uri: string): ReturnType<typeof requestDigest> {
+    const version = await requestDigest(this.#client, uri);
     const { move, replace, signal } = this.#settings;
     if (version.etag !== null || !move || replace && !this.#refusesDelete) return version;
     await pause(SETTLED_MILLISECONDS, signal);
-    return await askDigest(this.#client, uri);
+    return await requestDigest(this.#client, uri);
   }
 
-  #basisOf({ path, size }: TreeNode): Beginning {
+  #basisOf({ path, size }: TreeNode): Basis {
     const rootPath = this.#state.server!.rootPath! + fileUri(...path).slice(1);
     return { uri: this.#uriOf(path), path: rootPath, length: size };
   }
@@ -366,7 +366,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
   async place(task: CopyTask): Promise<boolean> {
     const { path, modified } = task.node;
     const { result, mode } = this.#state.deferred.get(task)!;
-    return await nameFile(this.#client, this.#uriOf(path), result, new Date(modified), mode);
+    return await completeUpload(this.#client, this.#uriOf(path), result, new Date(modified), mode);
   }
 
   discard(): void {

@@ -3,7 +3,7 @@
 import { processLogger } from "../../net/logger.ts";
 import { isTransient, type RetryEvent, type RetryProgress } from "../../client.ts";
 import { messageOf } from "../../net/error_text.ts";
-import { Pace, type TransferResult } from "../options.ts";
+import { Throttle, type TransferResult } from "../options.ts";
 import type { BasisFiles } from "./plan.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
@@ -51,7 +51,7 @@ export class TreeReport {
   #bytes = 0;
   /** The bytes of the files that were copied. */
   #complete = 0;
-  readonly #pace = new Pace();
+  readonly #pace = new Throttle();
   /** The paths of files that were reported, or are to be copied; empty without retries. */
   readonly #reported = new Set<string>();
   readonly #planned = new Set<string>();

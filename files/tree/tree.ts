@@ -4,7 +4,7 @@
  */
 
 import { quote } from "../../internal/quote.ts";
-import { badList, type DirectoryEntry, type TreeEntry } from "../entries.ts";
+import { type DirectoryEntry, invalidListError, type TreeEntry } from "../entries.ts";
 import { fileUri } from "../file_name.ts";
 import { isReservedName } from "../reserved.ts";
 import type { TransferError } from "../transfer_error.ts";
@@ -115,12 +115,12 @@ export function addEntry(
 }
 
 function duplicateEntryError(path: readonly string[]): TransferError {
-  return badList(`it has ${JSON.stringify(path.join("/"))} twice`);
+  return invalidListError(`it has ${JSON.stringify(path.join("/"))} twice`);
 }
 
 function missingParentError(path: readonly string[]): TransferError {
   const text = JSON.stringify(path.join("/"));
-  return badList(`${text} is in no directory that was listed before`);
+  return invalidListError(`${text} is in no directory that was listed before`);
 }
 
 /** Whether a time lies in a span that includes its last moment, and not its first one. */

@@ -1,12 +1,12 @@
-/** Deletions for peers and transfers: refused on a system where nobody tried them. */
+/** The refusal of deletions on a system on which they were not tested. */
 
 /**
- * Whether they were tried on Windows. Whoever sees the suite pass on a real Windows changes this to
- * true, and what README.md says of it. A test may change it for a while.
+ * Whether deletions were tested on Windows. Set it to true once the suite has passed on a real
+ * Windows, and change README.md. Tests set it for a while.
  */
 export const deletingOnWindows = { isTried: false };
 
-/** Why nothing is deleted on this system; `null` where deletions were tried. */
+/** Returns why this package deletes nothing on this system; `null` if it deletes. */
 export function deletingProblem(): string | null {
   return Deno.build.os === "windows" && !deletingOnWindows.isTried
     ? "not tried on Windows yet"

@@ -1,4 +1,4 @@
-/** Which names the disk of a system can't hold, or takes for something else. */
+/** Names that the disk of a system can't store, or resolves to another file or a device. */
 
 /** A device of Windows, also with spaces or an extension behind it: `nul.txt` opens the device. */
 const WINDOWS_DEVICE =
@@ -7,13 +7,13 @@ const WINDOWS_DEVICE =
 /** The second name, of at most eight characters and three, that a long name has on Windows. */
 const SHORT_NAME = /^(?=[^.]{1,8}(?:\.|$))[^.]+~\d+(?:\.[^.]{0,3})?$/u;
 
-/** A separator, the mark of a drive or a stream, wildcards, and what no name has. */
+/** Separators, the colon of drives and streams, wildcards, and characters of no name. */
 // deno-lint-ignore no-control-regex
 const WINDOWS_SPECIAL = /[\\/:*?"<>|\x00-\x1f]/u;
 
 /**
- * Returns why a disk can't hold a name of the other end, or would take the name for another file,
- * a device or another directory; `null` for a name that is safe in a path.
+ * Returns why a disk can't store a name of the other end, or would resolve the name to another
+ * file, a device or another directory; `null` for a name that is safe in a path.
  *
  * @param name A name that has no slash and no NUL, and is not empty, `.` or `..`.
  * @param system The system of the disk.
@@ -33,7 +33,7 @@ export function nameProblem(
   return null;
 }
 
-/** Whether Windows takes a name for that of a device, such as `con`, in every directory. */
+/** Whether Windows resolves a name to a device in every directory, as `con`. */
 export function isReservedByWindows(name: string): boolean {
   return WINDOWS_DEVICE.test(name);
 }

@@ -1,4 +1,4 @@
-/** Files: their locks and permission bits, syncs while they are written, and many in turns. */
+/** Files: locks, permission bits, syncs in the background, and time slices for synchronous work. */
 
 import { chmodSync, lstatSync, rmdirSync } from "node:fs";
 import { isMissing } from "./names.ts";
@@ -7,10 +7,10 @@ const LOCK_ATTEMPTS = 20;
 const LOCK_RETRY_MILLISECONDS = 30;
 
 /**
- * Tries for 0.6 seconds whether a file is free: a process that starts another one shares its locks
- * with the new one for a moment.
+ * Calls a function until it returns true, for 0.6 seconds: a process that starts another one shares
+ * its locks with that for a moment.
  */
-export async function becomesFree(isFree: () => boolean | Promise<boolean>): Promise<boolean> {
+export async function retryUntilFree(isFree: () => boolean | Promise<boolean>): Promise<boolean> {
   for (let attempt = 1; !await isFree(); attempt++) {
     if (attempt === LOCK_ATTEMPTS) return false;
     await new Promise((resolve) => setTimeout(resolve, LOCK_RETRY_MILLISECONDS));
@@ -24,20 +24,20 @@ export async function becomesFree(isFree: () => boolean | Promise<boolean>): Pro
  * @returns False if the file stays locked.
  */
 export async function lockFile(file: Deno.FsFile): Promise<boolean> {
-  return await becomesFree(() => file.tryLock(true));
+  return await retryUntilFree(() => file.tryLock(true));
 }
 
 /**
- * The file that is locked for a file which others read meanwhile: on Windows a file beside it,
- * since nobody can read what another process has locked there.
+ * Returns the path of the file to lock for a file that other processes read: on Windows a file
+ * beside it, because a lock on Windows keeps other processes from reading.
  */
 export function lockPathOf(path: string): string {
   return Deno.build.os === "windows" ? `${path}.lock` : path;
 }
 
 /**
- * Locks a file at once, unless another process has locked the file. The result is true also where
- * the file system has no locks.
+ * Locks a file unless another process has locked the file; doesn't wait. Returns true also on a
+ * file system without locks.
  */
 export function lockIfFree(file: Deno.FsFile): boolean {
   try {
@@ -48,8 +48,8 @@ export function lockIfFree(file: Deno.FsFile): boolean {
 }
 
 /**
- * Closes a locked file. Closing alone leaves it locked for a moment if this process is just
- * starting another one.
+ * Unlocks and closes a file. Closing alone would leave the file locked for a moment while this
+ * process starts another one.
  */
 export function closeLocked(file: Deno.FsFile): void {
   try {
@@ -61,12 +61,12 @@ export function closeLocked(file: Deno.FsFile): void {
 }
 
 /**
- * Finds out by a temporary file which permission bits a new file gets of all that it asks for: that
- * depends on the umask, which can be read only with a permission, and on the directory.
+ * Returns the mode of a new file that is created with 0777, by creating a file at a path. It
+ * depends on the directory and on the umask, which can't be read without an extra permission.
  *
- * @returns `null` where files have no permission bits of their own, as on FAT.
+ * @returns `null` if the file system has no permission bits, as FAT.
  */
-export function grantedBits(temporary: string): number | null {
+export function probeModeMask(temporary: string): number | null {
   using file = Deno.openSync(temporary, { write: true, createNew: true, mode: 0o777 });
   try {
     const { mode } = file.statSync();
@@ -82,10 +82,11 @@ export function grantedBits(temporary: string): number | null {
 }
 
 /**
- * Finds out, by a temporary directory, whether this user may remove entries of the directory that
- * it is in. The name is always the same, so that a call removes what a killed one has left.
+ * Checks that this user may remove entries of a directory, by creating and removing a directory at
+ * a path in it. The path should be the same for each call, so that a call removes the directory of
+ * a killed process.
  *
- * @throws the error of the system if that can't be done.
+ * @throws the error of the system if this user may not.
  */
 export function checkRemovable(temporary: string): void {
   try {
@@ -96,14 +97,14 @@ export function checkRemovable(temporary: string): void {
   try {
     rmdirSync(temporary);
   } catch (error) {
-    // Another call has removed it.
+    // Another call has removed the directory.
     if (!isMissing(error)) throw error;
   }
 }
 
 /**
- * Gives a file the permission bits of a mode, without set-user-ID. A file that has them already is
- * left alone, since some file systems have no others.
+ * Sets the permission bits of a file to those of a mode, without set-user-ID. Makes no call if the
+ * file has these bits, because a file system without modes refuses every change.
  */
 export function setMode(path: string, mode: number): void {
   // Windows has no permission bits.
@@ -112,92 +113,89 @@ export function setMode(path: string, mode: number): void {
   if ((lstatSync(path).mode & 0o7777) !== bits) chmodSync(path, bits);
 }
 
-/** How a file is opened to set its times or to sync it: Windows does that only for writers. */
-const TO_CHANGE_OR_SYNC: Deno.OpenOptions = Deno.build.os === "windows"
+/** Options to open a file whose times are set or that is synced: Windows requires write access. */
+const CHANGE_OPTIONS: Deno.OpenOptions = Deno.build.os === "windows"
   ? { write: true }
   : { read: true };
 
 /**
- * Sets the modification time of a file, synchronously: nothing else of the process runs between a
- * check of the file and this.
+ * Sets the modification time of a file, synchronously, so that no other code of the process runs
+ * between a check of the file and the change.
  *
  * @throws {Deno.errors.NotCapable} if the program may not write to the file.
  */
 export function setModified(path: string, modified: Date): void {
-  // Deno needs no permission to set the times of an open file.
+  // Deno checks no permission before it sets the times of an open file.
   const { state } = Deno.permissions.querySync({ name: "write", path });
   if (state !== "granted") {
     throw new Deno.errors.NotCapable(`no permission to write to ${path}`);
   }
-  // The times of node:fs are seconds as floating-point numbers, off by a millisecond.
-  using file = Deno.openSync(path, TO_CHANGE_OR_SYNC);
+  // `utimesSync` of node:fs takes floating-point seconds, which are off by a millisecond.
+  using file = Deno.openSync(path, CHANGE_OPTIONS);
   file.utimeSync(new Date(), modified);
 }
 
-/** About how many bytes are written between two syncs. */
+/** Bytes between two syncs, about. */
 const SYNC_BYTES = 67_108_864;
 
 /**
- * Syncs a file that is being written at intervals, in the background: at the end the disk has
- * little left to do. The last sync is the writer's own, and reports whatever has failed.
+ * Syncs a file at intervals while another part of the program writes it, so that the final sync is
+ * short. Errors are ignored: the writer's final sync reports them.
  */
-export class EarlySync {
+export class BackgroundSync {
   readonly #path: string;
   #written: number;
-  /** The position behind the bytes that were written when the last sync began. */
-  #begun: number;
-  /** The position behind the bytes that are on the disk. */
+  /** The position up to which the bytes were written when the last sync began. */
+  #syncStart: number;
+  /** The position up to which all bytes are on the disk. */
   synced: number;
   #syncing: Promise<void> | null = null;
 
-  /**
-   * Does nothing before enough has been written.
-   *
-   * @param start The position of the first byte that will be written.
-   */
+  /** @param start The position of the first byte that the writer writes. */
   constructor(path: string, start: number) {
     this.#path = path;
-    this.#written = this.#begun = this.synced = start;
+    this.#written = this.#syncStart = this.synced = start;
   }
 
+  /** Reports written bytes, and begins a sync if one is due. */
   add(count: number): void {
     this.#written += count;
-    if (this.#written - this.#begun < SYNC_BYTES || this.#syncing !== null) return;
+    if (this.#written - this.#syncStart < SYNC_BYTES || this.#syncing !== null) return;
     this.#syncing = this.#sync().catch(() => {}).finally(() => this.#syncing = null);
   }
 
   async #sync(): Promise<void> {
-    const written = this.#begun = this.#written;
-    // The file is opened again: through one open file, a sync and a write wait for each other.
-    using file = await Deno.open(this.#path, TO_CHANGE_OR_SYNC);
+    const written = this.#syncStart = this.#written;
+    // With the writer's open file, a sync and a write would wait for each other.
+    using file = await Deno.open(this.#path, CHANGE_OPTIONS);
     await file.syncData();
     this.synced = written;
   }
 
+  /** Resolves when no sync is in progress. */
   async idle(): Promise<void> {
     await this.#syncing;
   }
 }
 
-/** How long others may wait for the thread. */
-const TURN_MILLISECONDS = 4;
+/** How long synchronous work occupies the thread before connections are served. */
+const SLICE_MILLISECONDS = 4;
 
 /**
- * Measures how long this thread has been occupied. Small files are handled with synchronous
- * operations, which cost a fraction of asynchronous ones; connections are served between two turns.
+ * Measures how long synchronous work has occupied the thread, and yields it. Small files are read
+ * and written synchronously, which costs a fraction of asynchronous operations.
  */
-export class Turns {
-  #began = performance.now();
+export class TimeSlice {
+  #startedAt = performance.now();
 
-  /** True once others should have their turn. */
-  get isOver(): boolean {
-    return performance.now() - this.#began >= TURN_MILLISECONDS;
+  get isUsedUp(): boolean {
+    return performance.now() - this.#startedAt >= SLICE_MILLISECONDS;
   }
 
   /**
-   * Leaves the thread to others, by a real operation of 60 µs: during it the event loop looks at
-   * sockets. Microtasks, `setImmediate` and a `MessageChannel` let no socket in, nor do operations
-   * that are ready at once, like most reads and writes of a body.
+   * Lets the event loop look at sockets, by an operation of 60 µs in another thread. Microtasks,
+   * `setImmediate`, a `MessageChannel`, and operations that are ready at once, like most reads and
+   * writes of a body, don't let it.
    *
    * Measured with Deno 2.9.6 on two busy cores, between slices of 4 ms: the thread works 83 % of
    * the time, and 68 % with `setTimeout(0)`, which takes 2.3 ms. A round trip of another process
@@ -205,9 +203,9 @@ export class Turns {
    *
    * @param path A directory that the program can read.
    */
-  async next(path: string): Promise<void> {
-    // A directory that is gone is for the caller to find out.
+  async yield(path: string): Promise<void> {
+    // The caller finds out by itself that the directory was removed.
     await Deno.lstat(path).catch(() => {});
-    this.#began = performance.now();
+    this.#startedAt = performance.now();
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Names on the disk: looked up, listed, given, removed and synced, so that a crash leaves no half
- * of a change; and what the errors of the system say of them.
+ * Functions that look up, list, rename, remove and sync names on the disk, so that a crash leaves
+ * no half of a change; and functions that classify errors of the system.
  */
 
 import { type BigIntStats, chmodSync, constants, lstatSync, unlinkSync } from "node:fs";
@@ -8,9 +8,9 @@ import { dirname, realPathSync } from "./paths.ts";
 import { open } from "node:fs/promises";
 
 /**
- * The code of an error of the system, such as `"ENOENT"`; `undefined` if the error has none. Some
- * errors, like that of a damaged inode, have no code in Deno and only a number in their message:
- * their code is `"errno 117"`.
+ * Returns the code of an error of the system, such as `"ENOENT"`; `undefined` if the error has no
+ * code. Deno gives some errors, as of a damaged inode, a number in the message alone: their code is
+ * `"errno 117"`.
  */
 export function fileErrorCode(error: unknown): unknown {
   const { code, message } = (error ?? {}) as {
@@ -26,16 +26,16 @@ export function fileErrorCode(error: unknown): unknown {
 }
 
 /**
- * Whether an error says that nothing has a path. Other errors, like that of a directory that may
- * not be searched, leave open whether something has it.
+ * Whether an error means that a path doesn't exist. After other errors, as of a directory that this
+ * user may not search, the path may exist.
  */
 export function isMissing(error: unknown): boolean {
   const code = fileErrorCode(error);
   return code === "ENOENT" || code === "ENOTDIR";
 }
 
-/** Resolves to `null` if nothing has the requested name. */
-export async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
+/** Resolves to the result of a call, or to `null` if the call rejects with `NotFound`. */
+export async function nullIfNotFound<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;
   } catch (error) {
@@ -44,9 +44,9 @@ export async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
   }
 }
 
-/** The names in a directory; none if it is missing. */
+/** Returns the names in a directory; an empty array if there is no directory. */
 export async function namesIn(path: string): Promise<string[]> {
-  return await ifPresent(Array.fromAsync(Deno.readDir(path), ({ name }) => name)) ?? [];
+  return await nullIfNotFound(Array.fromAsync(Deno.readDir(path), ({ name }) => name)) ?? [];
 }
 
 /** Deno's replacement for bytes that are not UTF-8. */
@@ -54,44 +54,43 @@ export const NOT_UTF8 = "\ufffd";
 
 /**
  * Reads all names in a directory, to its end. A damaged disk may list a name twice, and so may FAT
- * if a file is replaced meanwhile: that name is returned once. Names that are not UTF-8 may look
- * the same, and each of them is returned.
+ * if a file is replaced at the same time: that name is returned once. Names that are not UTF-8 may
+ * look the same, and each of them is returned.
  *
- * Every synchronous way of Deno 2.9 to read a directory, those of `node:fs` too, takes an error in
- * its middle for its end: the rest of the names on a damaged disk would be missing without a word.
- * Therefore nothing that is copied or deleted is found in another way.
+ * Use this function to find what is copied or deleted. The synchronous functions of Deno 2.9 and of
+ * its `node:fs` return the names before an error as if they were all.
  *
  * @throws the error of the system if the directory can't be read to its end.
  */
 export async function readNames(path: string): Promise<string[]> {
   const names = new Set<string>();
-  const alike: string[] = [];
+  const lookalikes: string[] = [];
   const entries = Deno.readDir(path)[Symbol.asyncIterator]();
   try {
-    // With `for await`, each name takes a quarter more.
+    // `for await` takes 25 % longer for each name.
     for (let next = await entries.next(); !next.done; next = await entries.next()) {
       const { name } = next.value;
-      if (names.has(name) && name.includes(NOT_UTF8)) alike.push(name);
+      if (names.has(name) && name.includes(NOT_UTF8)) lookalikes.push(name);
       else names.add(name);
     }
   } catch (error) {
-    // The error of a directory that fails in its middle doesn't have its path.
-    const isVague = error instanceof Error && !error.message.includes(path);
-    if (isVague) error.message += `: readdir '${path}'`;
+    // An error after the first name doesn't have the path of the directory.
+    const lacksPath = error instanceof Error && !error.message.includes(path);
+    if (lacksPath) error.message += `: readdir '${path}'`;
     throw error;
   }
-  return [...names, ...alike];
+  return [...names, ...lookalikes];
 }
 
 /**
- * The metadata of a path, with exact numbers, without following links; `null` if nothing has the
- * path.
+ * Returns the metadata of a path, with exact numbers and without following links; `null` if the
+ * path doesn't exist.
  */
 export function statOrNull(path: string): BigIntStats | null {
   return nullIfMissing(() => lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null);
 }
 
-/** The metadata of a path, as {@linkcode statOrNull} finds it, rounded, in half the time. */
+/** Returns the metadata of a path as {@linkcode statOrNull} does, rounded, in half the time. */
 export function infoOrNull(path: string): Deno.FileInfo | null {
   return nullIfMissing(() => Deno.lstatSync(path));
 }
@@ -105,7 +104,7 @@ function nullIfMissing<T>(look: () => T): T | null {
   }
 }
 
-/** The numbers that identify a file by any name: exact from `node:fs`, or rounded from `Deno`. */
+/** The numbers that identify a file, by any name: exact from `node:fs`, or rounded from `Deno`. */
 export interface FileIdentity {
   readonly dev: bigint | number;
   readonly ino: bigint | number | null;
@@ -121,22 +120,22 @@ function isSameNumber(one: bigint | number | null, other: bigint | number | null
 
 /** Whether a path is that of this file, and not of a link to it. */
 export function isAt(path: string, file: FileIdentity): boolean {
-  const there = infoOrNull(path);
-  return there !== null && isSameFile(there, file);
+  const info = infoOrNull(path);
+  return info !== null && isSameFile(info, file);
 }
 
 /**
- * Makes a function that tells whether a directory is still at its path: false after the directory
- * was moved or removed, or its disk was unmounted. Then the path may have another directory, the
- * mount point, of another device and with another inode. A disk that is mounted again may have
- * another device, but has the same inodes.
+ * Makes a function that reports whether a directory is still at its path: false after the directory
+ * was moved or removed, or its disk was unmounted. The mount point of an unmounted disk has another
+ * device and another inode. A disk that is mounted again may have another device, but has the same
+ * inodes.
  */
-export function presenceOf(path: string): () => boolean {
+export function makePresenceCheck(path: string): () => boolean {
   const { dev, ino } = Deno.lstatSync(path);
   return () => {
     try {
-      const now = Deno.lstatSync(path);
-      return now.isDirectory && (now.dev === dev || now.ino === ino);
+      const info = Deno.lstatSync(path);
+      return info.isDirectory && (info.dev === dev || info.ino === ino);
     } catch (error) {
       return error instanceof Deno.errors.NotCapable;
     }
@@ -144,15 +143,15 @@ export function presenceOf(path: string): () => boolean {
 }
 
 /**
- * Removes a file, or anything else that has this path, unless nothing has.
+ * Removes a file or an empty directory if it exists.
  *
  * @param options `recursive` also removes a directory with its content.
  */
 export async function removeIfPresent(path: string, options?: Deno.RemoveOptions): Promise<void> {
-  await ifPresent(Deno.remove(path, options));
+  await nullIfNotFound(Deno.remove(path, options));
 }
 
-/** Removes a file unless it is missing, before anything else of this process runs. */
+/** Removes a file synchronously if it exists. */
 export function removeIfPresentSync(path: string): void {
   try {
     unlinkSync(path);
@@ -162,16 +161,17 @@ export function removeIfPresentSync(path: string): void {
 }
 
 /**
- * Cleans up after an error, which matters more than a failure here; a later call removes the rest.
+ * Removes a file or directory after an error, and ignores a failure: the caller reports the first
+ * error, and a later call removes the remaining files.
  *
- * @param options Give `recursive` only for a path that nobody else can give to a filled directory.
+ * @param options Pass `recursive` only for a path that no other program uses.
  */
 export async function removeIfPossible(path: string, options?: Deno.RemoveOptions): Promise<void> {
   await removeIfPresent(path, options).catch(() => {});
 }
 
 export async function exists(path: string): Promise<boolean> {
-  return await ifPresent(Deno.stat(path)) !== null;
+  return await nullIfNotFound(Deno.stat(path)) !== null;
 }
 
 /**
@@ -182,33 +182,33 @@ export function randomSuffix(): string {
 }
 
 /**
- * Gives a file a name that nothing has: if several processes try at the same time, one succeeds.
- * Synchronous, so that nothing else of this process runs between a check and the new name.
+ * Renames a file to a path that doesn't exist: of several processes at the same time, one succeeds.
+ * Synchronous, so that no other code of this process runs between a check and the rename.
  *
- * @returns False if something has the name.
+ * @returns False if the path exists.
  */
-export function giveNewName(from: string, to: string): boolean {
+export function renameNoReplace(from: string, to: string): boolean {
   let isLinked = true;
   try {
     Deno.linkSync(from, to);
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return false;
-    if (RENAME_FAILS_TOO_CODES.has(fileErrorCode(error))) throw error;
+    if (FATAL_LINK_CODES.has(fileErrorCode(error))) throw error;
     isLinked = false;
   }
   if (isLinked) {
     unlinkSync(from);
     return true;
   }
-  // On file systems without hard links another process may be faster after this check.
+  // On a file system without hard links another process may create the path after this check.
   if (infoOrNull(to) !== null) return false;
   Deno.renameSync(from, to);
   return true;
 }
 
 /**
- * Renames a file to a name that a file may have. Windows replaces no read-only file, so that one
- * loses this attribute first.
+ * Renames a file to a path at which there may be a file. Windows replaces no read-only file, so
+ * this function removes that attribute first.
  */
 export function replaceFile(from: string, to: string): void {
   if (Deno.build.os === "windows" && ((infoOrNull(to)?.mode ?? WRITABLE) & WRITABLE) === 0) {
@@ -217,19 +217,22 @@ export function replaceFile(from: string, to: string): void {
   Deno.renameSync(from, to);
 }
 
-/** The permission bits of node:fs for a file of Windows that is not read-only. */
+/** The permission bits that node:fs reports for a file of Windows that is not read-only. */
 const WRITABLE = 0o222;
 
 /**
- * Runs a function that replaces a file, again for 0.6 seconds while another program keeps the file
- * open: virus scanners do that on Windows for a moment. Elsewhere an open file can be replaced.
+ * Calls a function that replaces a file, and on Windows repeats the call for 0.6 seconds while
+ * another program, such as a virus scanner, has the file open.
  */
 export async function whenReplaceable<T>(replace: () => T): Promise<T> {
   for (let attempt = 1;; attempt++) {
     try {
       return replace();
     } catch (error) {
-      if (Deno.build.os !== "windows" || attempt === REPLACE_ATTEMPTS || !isHeldOpen(error)) {
+      if (
+        Deno.build.os !== "windows" || attempt === REPLACE_ATTEMPTS ||
+        !isOpenInAnotherProgram(error)
+      ) {
         throw error;
       }
       await new Promise((resolve) => setTimeout(resolve, REPLACE_RETRY_MILLISECONDS));
@@ -241,22 +244,22 @@ const REPLACE_ATTEMPTS = 20;
 const REPLACE_RETRY_MILLISECONDS = 30;
 
 /** Whether an error of Windows may say that another program has a file open. */
-export function isHeldOpen(error: unknown): boolean {
-  return HELD_OPEN_CODES.has(fileErrorCode(error));
+export function isOpenInAnotherProgram(error: unknown): boolean {
+  return OPEN_FILE_CODES.has(fileErrorCode(error));
 }
 
 /** ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION. */
-const HELD_OPEN_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBUSY"]);
+const OPEN_FILE_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EBUSY"]);
 
-/** Errors of creating a link that a rename would meet, too. */
-const RENAME_FAILS_TOO_CODES: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
+/** Errors of creating a link after which a rename would also fail. */
+const FATAL_LINK_CODES: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
 
 /**
  * Resolves once the names in a directory are on the disk, where the system can open directories.
  */
 export async function syncDirectory(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
-  // Without O_DIRECTORY, opening a FIFO that has replaced the directory would wait for a writer.
+  // Without O_DIRECTORY, opening a FIFO in place of the directory would wait for a writer.
   const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     await directory.sync();
@@ -265,33 +268,32 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Errors of a directory that can't be read, was replaced, or that its file system can't sync. */
-const HARMLESS_SYNC_CODES: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "EINVAL"]);
+/** Errors of a directory that can't be read or synced, or that was replaced. */
+const IGNORED_SYNC_CODES: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "EINVAL"]);
 
 /** Resolves once the names in a directory are on the disk, or if the directory can't be synced. */
 export async function syncIfPossible(path: string): Promise<void> {
   try {
     await syncDirectory(path);
   } catch (error) {
-    if (!isMissing(error) && !HARMLESS_SYNC_CODES.has(fileErrorCode(error))) throw error;
+    if (!isMissing(error) && !IGNORED_SYNC_CODES.has(fileErrorCode(error))) throw error;
   }
 }
 
-/**
- * The most directories that are open at the same time: some systems give a program 256 descriptors.
- */
+/** The maximum number of open directories: some systems limit a program to 256 descriptors. */
 const MAX_OPEN_DIRECTORIES = 32;
 
 export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> {
-  const all = new Set(paths);
-  const next = all.values();
-  await Promise.all(Array.from({ length: Math.min(MAX_OPEN_DIRECTORIES, all.size) }, async () => {
-    for (const path of next) await syncIfPossible(path);
+  const distinctPaths = new Set(paths);
+  const remainingPaths = distinctPaths.values();
+  const length = Math.min(MAX_OPEN_DIRECTORIES, distinctPaths.size);
+  await Promise.all(Array.from({ length }, async () => {
+    for (const path of remainingPaths) await syncIfPossible(path);
   }));
 }
 
-/** Whether the process, or the system, has too many files open at the moment. */
-export function isOverload(error: unknown): boolean {
+/** Whether an error means that the process, or the system, has too many files open. */
+export function hasTooManyOpenFiles(error: unknown): boolean {
   const code = fileErrorCode(error);
   return code === "EMFILE" || code === "ENFILE";
 }
@@ -302,36 +304,36 @@ export function isFileSystemError(error: unknown): boolean {
 }
 
 /**
- * Whether an error comes from the entry that has a path: the disk does not give the entry, or this
- * user may not have it. Running out of descriptors says nothing about the entry.
+ * Whether an error means that a file or directory can't be read, because of the disk or of missing
+ * permissions. After an error for too many open files it may be readable.
  */
 export function isUnreadable(error: unknown): boolean {
-  return isFileSystemError(error) && !isOverload(error);
+  return isFileSystemError(error) && !hasTooManyOpenFiles(error);
 }
 
 /** Whether a path leads to a directory without a link on the way. */
-export function isReal(path: string): boolean {
+export function hasNoSymlink(path: string): boolean {
   try {
     const real = realPathSync(path);
-    // A file system may return names in another spelling, so each directory whose path differs from
-    // the real path is checked to be no link.
-    let [above, realAbove] = [path, real];
-    while (above !== realAbove) {
-      if (!Deno.lstatSync(above).isDirectory) return false;
-      above = above.slice(0, above.lastIndexOf("/"));
-      realAbove = realAbove.slice(0, realAbove.lastIndexOf("/"));
+    // A file system may return names in another spelling. So each directory whose path differs from
+    // its real path is looked up: it may be no link.
+    let [directory, realDirectory] = [path, real];
+    while (directory !== realDirectory) {
+      if (!Deno.lstatSync(directory).isDirectory) return false;
+      directory = directory.slice(0, directory.lastIndexOf("/"));
+      realDirectory = realDirectory.slice(0, realDirectory.lastIndexOf("/"));
     }
     return true;
   } catch (error) {
-    if (isMissing(error) || HIDDEN_PATH_CODES.has(fileErrorCode(error))) return false;
+    if (isMissing(error) || UNKNOWN_PATH_CODES.has(fileErrorCode(error))) return false;
     throw error;
   }
 }
 
 /** Whether a path leads to a file without a link on the way. */
-export function isRealFile(path: string): boolean {
-  return Deno.lstatSync(path).isFile && isReal(dirname(path));
+export function isFileWithoutSymlink(path: string): boolean {
+  return Deno.lstatSync(path).isFile && hasNoSymlink(dirname(path));
 }
 
-/** Errors after which nobody knows whether a path is real, so that it counts as not real. */
-const HIDDEN_PATH_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EIO", "ELOOP"]);
+/** Errors after which a path may have a link, so that it counts as one with a link. */
+const UNKNOWN_PATH_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EIO", "ELOOP"]);

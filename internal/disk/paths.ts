@@ -7,17 +7,17 @@ import * as path from "node:path";
 
 export { basename, dirname, isAbsolute } from "node:path";
 
-/** A path with slashes. On other systems a backslash is a character of a name. */
+/** Replaces backslashes by slashes on Windows. On other systems a name can have a backslash. */
 export function withSlashes(path: string): string {
   return Deno.build.os === "windows" ? path.replaceAll("\\", "/") : path;
 }
 
-/** The real path of a file. */
+/** Resolves to the path of a file without links. */
 export async function realPath(path: string): Promise<string> {
   return withSlashes(await Deno.realPath(path));
 }
 
-/** The real path of a file. */
+/** Returns the path of a file without links. */
 export function realPathSync(path: string): string {
   return withSlashes(Deno.realPathSync(path));
 }
@@ -26,8 +26,8 @@ export function join(...paths: string[]): string {
   return withSlashes(path.join(...paths));
 }
 
-export function normalize(given: string): string {
-  return withSlashes(path.normalize(given));
+export function normalize(text: string): string {
+  return withSlashes(path.normalize(text));
 }
 
 export function relative(from: string, to: string): string {

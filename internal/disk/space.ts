@@ -1,4 +1,4 @@
-/** The space on disks: how much of it is free, and whether a file fits. */
+/** The free space on disks, and checks whether a file fits. */
 
 import { statfsSync } from "node:fs";
 import { fileErrorCode } from "./names.ts";
@@ -11,34 +11,35 @@ export function isDiskFull(error: unknown): boolean {
 }
 
 /**
- * The number of bytes that this user can still write in a directory, as far as its file system
- * tells; `null` if the space is not known.
- *
- * Needs `--allow-sys=statfs`, and `--allow-read` of the directory. Without these permissions the
- * space is not known.
+ * Returns the number of bytes that this user can still write in a directory; `null` if the file
+ * system doesn't report it, or without `--allow-sys=statfs` and `--allow-read` of the directory.
  */
 export function freeBytes(directory: string): number | null {
-  const needed = [{ name: "sys", kind: "statfs" }, { name: "read", path: directory }] as const;
-  // A prompt on a terminal must not ask anybody for this.
-  if (needed.some((each) => Deno.permissions.querySync(each).state !== "granted")) return null;
+  const permissions = [{ name: "sys", kind: "statfs" }, { name: "read", path: directory }] as const;
+  // Without this check Deno would prompt for the permissions on a terminal.
+  if (
+    permissions.some((permission) => {
+      return Deno.permissions.querySync(permission).state !== "granted";
+    })
+  ) return null;
   try {
-    // The blocks that are reserved for root count as free, and this user can't have them.
+    // Not `bfree`, which includes the blocks that are reserved for root.
     const { bsize, blocks, bavail } = statfsSync(directory);
-    // File systems in user space, on networks and in memory often report no figures, only zeros.
+    // File systems in user space, on networks and in memory often report zeros.
     return blocks > 0 && bavail <= blocks ? bavail * bsize : null;
   } catch {
-    // A disk that can't tell its space refuses nothing: its fault shows when the file is written.
+    // Refuse nothing after an error: a damaged disk fails when the file is written.
     return null;
   }
 }
 
 export interface Shortage {
-  /** Bytes that are left to write. */
+  /** Bytes that remain to be written. */
   readonly needed: number;
   readonly free: number;
 }
 
-/** The figures at the end of a message on space; an unknown figure, `null`, is left out. */
+/** Formats the figures at the end of a message; an unknown figure, `null`, is left out. */
 export function spaceFigures(needed: number | null, free: number | null): string {
   const figures = [
     needed === null ? [] : [`${needed} bytes are needed`],
@@ -48,21 +49,21 @@ export function spaceFigures(needed: number | null, free: number | null): string
 }
 
 /**
- * Compares the rest of a file with the free space, before any of it is written. Without figures
- * from the disk every file may fit.
+ * Checks that the rest of a file fits on a disk, before any of it is written. If the free space is
+ * unknown, every file passes.
  *
  * @param directory The directory in which the file is written.
- * @param needed The number of bytes that are left to write.
- * @param freed The number of bytes that are given up before.
- * @param refuse Makes the error if there is too little space.
+ * @param needed The number of bytes that remain to be written.
+ * @param freed The number of bytes that are freed first.
+ * @param makeError Makes the error for too little space.
  */
 export function checkSpace(
   directory: string,
   needed: number,
   freed: number,
-  refuse: (shortage: Shortage) => Error,
+  makeError: (shortage: Shortage) => Error,
 ): void {
   if (needed === 0) return;
   const free = freeBytes(directory);
-  if (free !== null && needed > free + freed) throw refuse({ needed, free: free + freed });
+  if (free !== null && needed > free + freed) throw makeError({ needed, free: free + freed });
 }

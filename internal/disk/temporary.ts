@@ -1,81 +1,79 @@
 /**
- * Temporary files: their content is being written, and their names come last.
+ * Temporary files, which get their final names when their content is complete.
  *
- * Each file that this package writes is a {@linkcode Temporary} first. The file is made, and held,
- * so that no code in this process takes it for left over; then it is written, synced and renamed.
- * When it is disposed of, the file is removed unless it was kept. Four kinds of files differ in
- * data alone:
+ * Each file that this package writes is a {@linkcode TemporaryFile} first. The file is created and
+ * registered, so that no other code of this process removes it as a leftover; then it is written,
+ * synced and renamed. Its disposal removes the file unless it was kept. There are four kinds, which
+ * differ in data alone:
  *
- * - An upload of which nothing is kept lies in the reserved directory, at a path that nobody else
- *   chooses; so do the small files of a bundle.
- * - The part of an upload lies there, too, at a path that the same upload finds again
- *   ({@linkcode Temporary.open}). The part of a download lies beside its target.
- * - The small files of a downloaded tree lie beside their targets. Each is locked, since the next
- *   download there removes parts that nobody has locked.
- * - A private file, of an identity or a device, lies beside its name, with mode 0600.
+ * - An upload that can't be resumed, and a small file of a bundle, is in the reserved directory, at
+ *   a random path.
+ * - The part of an upload is also in the reserved directory, at a path that the same upload finds
+ *   again ({@linkcode TemporaryFile.open}). The part of a download is beside its target.
+ * - A small file of a downloaded tree is beside its target. The file is locked, because the next
+ *   download to that directory removes parts without a lock.
+ * - A private file, of an identity or a device, is beside its target, with mode 0600.
  */
 
-import { closeLocked, EarlySync, lockIfFree, setMode } from "./files.ts";
+import { BackgroundSync, closeLocked, lockIfFree, setMode } from "./files.ts";
 import { isAt, removeIfPresent, removeIfPresentSync, statOrNull } from "./names.ts";
 
 /** The differences between temporary files. */
-export interface TemporaryOptions {
+export interface TemporaryFileOptions {
   /**
-   * The mode that the file gets with a new name: until then only this user can read the file.
-   * `null`, the default, if the file gets no other mode than its first one.
+   * The mode that the file gets before it is renamed; until then only this user can read the file.
+   * `null`, the default, if the file keeps the mode that it was created with.
    */
   readonly newMode?: number | null;
   /**
-   * The mode that the file is created with, less the umask, and keeps: for a file whose content is
-   * verified already.
+   * The mode that the file is created with, less the umask, and keeps. For a file whose content was
+   * verified before.
    */
   readonly mode?: number | undefined;
-  /** Whether the file keeps its mode when it replaces a file; else it gets the mode of that one. */
+  /** Whether the file keeps its mode when it replaces a file, in place of the mode of that file. */
   readonly hasOwnMode?: boolean;
-  /** Whether the file is locked until it has its name: somebody could take it for left over. */
+  /** Whether the file is locked until it is renamed: another process could remove a leftover. */
   readonly isLocked?: boolean;
 }
 
-/** How often a file may disappear between two checks before something else is wrong. */
-const OPENINGS = 20;
+/** How often a file is opened again because another process removed or replaced it. */
+const MAX_OPEN_ATTEMPTS = 20;
 
-/** The temporary files of this process, which nobody may take for left over. */
-const unfinished = new Set<Temporary>();
+/** The temporary files of this process that were not disposed of yet. */
+const openFiles = new Set<TemporaryFile>();
 
 /** Whether this process writes a temporary file at a path. */
-export function isHeldHere(path: string): boolean {
-  return [...unfinished].some((each) => each.path === path);
+export function isOpenInThisProcess(path: string): boolean {
+  return [...openFiles].some((file) => file.path === path);
 }
 
-/** A file that this process writes, until the file has its name or is given up. */
-export class Temporary implements Disposable {
-  /** Where the file lies until it has its name. */
+/** A file that this process writes until the file is renamed or removed. */
+export class TemporaryFile implements Disposable {
+  /** The path of the file until it is renamed. */
   readonly path: string;
   readonly file: Deno.FsFile;
-  /** The identity of the file; `null` if nobody else can have chosen its path. */
+  /** The identity of the file; `null` if its path is random, so that no other file can have it. */
   readonly state: Deno.FileInfo | null;
   readonly newMode: number | null;
   readonly hasOwnMode: boolean;
   readonly isLocked: boolean;
-  /**
-   * Whether the file stays when it is disposed of: for a later call, or since it has its name.
-   */
+  /** Whether disposal keeps the file: for a later call, or because it was renamed. */
   isKept: boolean;
   #isOpen = true;
   /** Syncs the file while {@linkcode write} is called. */
-  #earlySync: EarlySync | null = null;
-  /** Whether a sync has failed: the system reports a loss once, and the next sync succeeds. */
-  #isLossy = false;
+  #backgroundSync: BackgroundSync | null = null;
+  /** Whether a sync has failed: the system reports lost bytes once, and the next sync succeeds. */
+  #hasSyncFailed = false;
 
   private constructor(
     path: string,
-    how: Deno.OpenOptions,
-    options: TemporaryOptions,
+    openOptions: Deno.OpenOptions,
+    options: TemporaryFileOptions,
     isIdentified = false,
   ) {
     const { newMode = null, isLocked = false, hasOwnMode = options.mode !== undefined } = options;
     this.path = path;
-    this.file = Deno.openSync(path, how);
+    this.file = Deno.openSync(path, openOptions);
     try {
       this.state = isIdentified ? this.file.statSync() : null;
     } catch (error) {
@@ -85,14 +83,14 @@ export class Temporary implements Disposable {
     this.newMode = newMode;
     this.hasOwnMode = hasOwnMode;
     this.isLocked = isLocked;
-    this.isKept = how.createNew !== true;
-    unfinished.add(this);
+    this.isKept = openOptions.createNew !== true;
+    openFiles.add(this);
   }
 
-  /** Creates a file at a path that nobody else chooses. */
-  static create(path: string, options: TemporaryOptions = {}): Temporary {
+  /** Creates a file at a random path. */
+  static create(path: string, options: TemporaryFileOptions = {}): TemporaryFile {
     const mode = options.mode ?? (typeof options.newMode === "number" ? 0o600 : 0o666);
-    const temporary = new Temporary(path, { write: true, createNew: true, mode }, options);
+    const temporary = new TemporaryFile(path, { write: true, createNew: true, mode }, options);
     if (temporary.isLocked) lockIfFree(temporary.file);
     return temporary;
   }
@@ -102,83 +100,83 @@ export class Temporary implements Disposable {
    * path is removed, and so is a file with a second name: a link is not followed, and a killed
    * process may have left a complete file with two names.
    *
-   * @param lock Locks the file. If the result is false, all of this is tried again.
-   * @returns `null` if other processes remove or replace the file all the time.
+   * @param lock Locks the file. If it returns false, `open` starts over.
+   * @returns `null` if other processes removed or replaced the file at each attempt.
    */
   static async open(
     path: string,
     lock: (file: Deno.FsFile) => Promise<boolean>,
-    options: TemporaryOptions = {},
-  ): Promise<Temporary | null> {
-    for (let attempt = 0; attempt < OPENINGS; attempt++) {
-      const old = statOrNull(path);
-      const isNew = old === null || !old.isFile() || old.nlink > 1n;
-      if (old !== null && isNew) await removeIfPresent(path);
+    options: TemporaryFileOptions = {},
+  ): Promise<TemporaryFile | null> {
+    for (let attempt = 0; attempt < MAX_OPEN_ATTEMPTS; attempt++) {
+      const existing = statOrNull(path);
+      const isNew = existing === null || !existing.isFile() || existing.nlink > 1n;
+      if (existing !== null && isNew) await removeIfPresent(path);
       const temporary = openIfUnchanged(isNew, () => {
-        const how = { read: true, write: true, createNew: isNew, mode: 0o600 };
-        return new Temporary(path, how, { ...options, isLocked: true }, true);
+        const openOptions = { read: true, write: true, createNew: isNew, mode: 0o600 };
+        return new TemporaryFile(path, openOptions, { ...options, isLocked: true }, true);
       });
       if (temporary === null) continue;
-      let isOurs = false;
+      let isLocked = false;
       temporary.isKept = true;
       try {
-        // The previous holder of the lock may have just renamed or removed the file.
-        isOurs = await lock(temporary.file) && temporary.isThere && temporary.state!.isFile;
-        if (!isOurs) continue;
+        // The process that had the lock may have renamed or removed the file before it unlocked it.
+        isLocked = await lock(temporary.file) && temporary.isInPlace && temporary.state!.isFile;
+        if (!isLocked) continue;
         temporary.isKept = !isNew;
         return temporary;
       } finally {
-        if (!isOurs) temporary[Symbol.dispose]();
+        if (!isLocked) temporary[Symbol.dispose]();
       }
     }
     return null;
   }
 
-  /** Drops the bytes from a position on, where the next byte is written then. */
+  /** Truncates the file to a position, at which the next write continues. */
   async continueFrom(position: number): Promise<void> {
     await this.file.truncate(position);
     await this.file.seek(position, Deno.SeekMode.Start);
-    this.#earlySync = new EarlySync(this.path, position);
+    this.#backgroundSync = new BackgroundSync(this.path, position);
   }
 
-  /** Writes all of the bytes, and syncs at intervals, in the background. */
+  /** Writes all bytes, and syncs the file at intervals, in the background. */
   async write(bytes: Uint8Array): Promise<void> {
     for (let count = 0; count < bytes.length;) {
       count += await this.file.write(bytes.subarray(count));
     }
-    this.#earlySync ??= new EarlySync(this.path, 0);
-    this.#earlySync.add(bytes.length);
+    this.#backgroundSync ??= new BackgroundSync(this.path, 0);
+    this.#backgroundSync.add(bytes.length);
   }
 
-  /** Resolves when no sync is in progress in the background. */
+  /** Resolves when no background sync is in progress. */
   async idle(): Promise<void> {
-    await this.#earlySync?.idle();
+    await this.#backgroundSync?.idle();
   }
 
   sync(): Promise<void> {
     return this.file.sync().catch((error) => {
-      this.#isLossy = true;
+      this.#hasSyncFailed = true;
       throw error;
     });
   }
 
   /**
-   * Makes sure, after the disk was full, that the file has only bytes that are on the disk: a
-   * failed sync may have lost some.
+   * Prepares the file to be kept after the disk was full: if a sync has failed, truncates the file
+   * to the bytes that are on the disk.
    */
-  async keepSynced(): Promise<void> {
+  async truncateToSynced(): Promise<void> {
     await this.sync().catch(() => {});
-    if (this.#isLossy) await this.file.truncate(this.#earlySync?.synced ?? 0);
+    if (this.#hasSyncFailed) await this.file.truncate(this.#backgroundSync?.synced ?? 0);
     try {
-      // The file may already have the mode of the one that it was to replace.
-      if (this.isThere) setMode(this.path, 0o600);
+      // The file may have got the mode of the file that it was to replace.
+      if (this.isInPlace) setMode(this.path, 0o600);
     } catch {
-      // The disk that is full is the error to report.
+      // The caller reports the full disk.
     }
   }
 
-  /** Whether no other file has taken the place of this one. */
-  get isThere(): boolean {
+  /** Whether this file is still at its path. */
+  get isInPlace(): boolean {
     return this.state === null || isAt(this.path, this.state);
   }
 
@@ -189,24 +187,24 @@ export class Temporary implements Disposable {
     else this.file.close();
   }
 
-  /** Closes the file, and removes it if nobody wants it any more. */
+  /** Closes the file, and removes it unless it is kept. */
   [Symbol.dispose](): void {
-    // A file is closed before it is removed, because not every file system removes an open one. A
-    // locked file is removed first, so that nobody else can take it over.
+    // Close first, because not every file system removes an open file. But remove a locked file
+    // before it is closed, so that no other process can lock it in between.
     if (!this.isLocked) this.close();
     try {
-      if (!this.isKept && this.isThere) removeIfPresentSync(this.path);
+      if (!this.isKept && this.isInPlace) removeIfPresentSync(this.path);
     } catch {
-      // The error that made the file superfluous is the one to report.
+      // The caller reports the error for which the file is removed.
     } finally {
       this.close();
-      unfinished.delete(this);
+      openFiles.delete(this);
     }
   }
 }
 
-/** Opens a file; `null` if another process was faster to create or remove the file. */
-function openIfUnchanged(isNew: boolean, open: () => Temporary): Temporary | null {
+/** Opens a file; returns `null` if another process has just created or removed the file. */
+function openIfUnchanged(isNew: boolean, open: () => TemporaryFile): TemporaryFile | null {
   try {
     return open();
   } catch (error) {

@@ -6,8 +6,8 @@ import {
   BundleParser,
   DIGEST_ANSWER,
   formatRecord,
-  type FoundRecord,
   GET_ANSWER,
+  type GetRecord,
   PUT_ANSWER,
   PUT_REQUEST,
 } from "@degu/internal/files/bundle.ts";
@@ -76,7 +76,7 @@ Deno.test("records and their contents are read back, however the bytes are split
         content: format.hasContent ? bytes : nothing,
       }));
       const parts = expected.flatMap(({ record, content }) => [
-        encode(formatRecord(record as FoundRecord)),
+        encode(formatRecord(record as GetRecord)),
         content,
       ]);
       assertEquals(parseBundle(format, concat([...parts, encode(BUNDLE_END)]), cut), expected);

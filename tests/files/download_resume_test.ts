@@ -14,9 +14,9 @@ import {
   type TransferProgress,
 } from "@degu/degu/files";
 import {
-  explainFullDisk,
   PartFile,
   type PartVersion,
+  toDiskFullError,
 } from "@degu/internal/files/transfer/part_file.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, entriesWithParts, mode, partIn, tempDir } from "@degu/testing/directories.ts";
@@ -497,13 +497,13 @@ Deno.test("only this user can read a part, whatever becomes of it; a new file ge
 Deno.test("a full disk and an exceeded quota are named, and other errors are unchanged", () => {
   for (const code of ["ENOSPC", "EDQUOT"]) {
     const cause = Object.assign(new Error("message"), { code });
-    const error = explainFullDisk(cause, "/the/file");
+    const error = toDiskFullError(cause, "/the/file");
     assert(error instanceof TransferError && error.message.startsWith("/the/file: "));
     assertEquals([error.code, error.cause], ["DISK_FULL", cause]);
     // Nothing has arrived, so nothing is said of it.
     assertMatch(error.message, /call again to resume$/);
   }
   for (const other of [new Error("x"), Object.assign(new Error(), { code: "EIO" }), null, "x"]) {
-    assertEquals(explainFullDisk(other, "f"), other);
+    assertEquals(toDiskFullError(other, "f"), other);
   }
 });

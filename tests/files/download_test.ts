@@ -21,7 +21,7 @@ import {
 } from "@degu/degu/files";
 import { TempPKI } from "@degu/degu/misc";
 import { sha256Of } from "@degu/testing/bundles.ts";
-import { Pace } from "@degu/internal/files/options.ts";
+import { Throttle } from "@degu/internal/files/options.ts";
 import { setClockAhead, stoppedClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries, mode, partIn, snapshot, tempDir } from "@degu/testing/directories.ts";
@@ -506,7 +506,7 @@ Deno.test("progress is reported at most ten times a second, and at the end", asy
 
 Deno.test("progress is due again after a tenth of a second, and no sooner", () => {
   using time = stoppedClock();
-  const pace = new Pace();
+  const pace = new Throttle();
   for (
     const [tick, isDue] of [[99, false], [1, true], [0, false], [99, false], [1, true]] as const
   ) {

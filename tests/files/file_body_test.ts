@@ -4,8 +4,8 @@ import { download, type FileEvent, FilesApp, remoteDigest, TransferError } from 
 import { mkreq } from "@degu/degu/misc";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import {
+  DigestCache,
   formatReprDigest,
-  KnownDigests,
   parseReprDigest,
   parseWantReprDigest,
   WANT_SHA256,
@@ -18,7 +18,7 @@ import {
   readSmall,
 } from "@degu/internal/files/file_pieces.ts";
 import { makeFileBody } from "@degu/internal/files/serve/get.ts";
-import { openBelow } from "@degu/internal/files/serve/below_root.ts";
+import { openServedFile } from "@degu/internal/files/serve/resolve_path.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { api, makeSession } from "@degu/testing/calling.ts";
@@ -212,7 +212,7 @@ for (const [what, [change, cut]] of Object.entries(CHANGES)) {
 
 Deno.test("a file that is longer than any content-length is not sent, and is closed", async () => {
   await using tree = await makeTree();
-  const file = await openBelow(new Root(tree.root), ["file"]);
+  const file = await openServedFile(new Root(tree.root), ["file"]);
   assert(file !== null && file !== "directory");
   const size = 2 ** 53;
   await assertRejects(() => makeFileBody({ ...file, size }, 0, size, null, () => {}), RangeError);
@@ -224,7 +224,7 @@ Deno.test("a small file that is overwritten meanwhile is not sent", async () => 
   for (const content of ["PUBLIC", "pub", "", "longer than it was"]) {
     await Deno.writeTextFile(`${tree.root}/file`, "public");
     await Deno.utime(`${tree.root}/file`, new Date(0), new Date(0));
-    const file = await openBelow(new Root(tree.root), ["file"]);
+    const file = await openServedFile(new Root(tree.root), ["file"]);
     assert(file !== null && file !== "directory");
     await Deno.writeTextFile(`${tree.root}/file`, content);
     const making = makeFileBody(file, 0, file.size, null, () => {});
@@ -485,13 +485,13 @@ Deno.test("hashing ends if its peer leaves, and has no result if the file change
   await using tree = await makeTree();
   await Deno.writeFile(`${tree.root}/large`, pattern(3_000_000));
   const opened = async () => {
-    const file = await openBelow(new Root(tree.root), ["large"]);
+    const file = await openServedFile(new Root(tree.root), ["large"]);
     assert(file !== null && file !== "directory");
     return file;
   };
   const file = await opened();
   const reason = new Error("the peer has left");
-  const digests = new KnownDigests();
+  const digests = new DigestCache();
   const aborted = AbortSignal.abort(reason);
   const failure = await digests.findOrCompute(file, aborted).catch((error) => error);
   assertEquals(failure, reason);
@@ -509,19 +509,19 @@ Deno.test("hashing ends if its peer leaves, and has no result if the file change
 });
 
 Deno.test("the cache of digests has a limit", () => {
-  const known = new KnownDigests();
+  const known = new DigestCache();
   const state = (ino: number) => ({
     state: { dev: 1n, ino: BigInt(ino), nlink: 1n, size: 1n, mtimeNs: 0n, ctimeNs: 0n },
-    lookedAt: Date.now(),
+    checkedAt: Date.now(),
   });
   for (let i = 0; i < 10_001; i++) known.remember(state(i), `${i}`);
   assertEquals([known.find(state(0)), known.find(state(1))], [null, "1"]);
   assertEquals(known.find(state(10_000)), "10000");
-  const young = { ...state(5), lookedAt: 1999 };
+  const young = { ...state(5), checkedAt: 1999 };
   const other = { ...young, state: { ...young.state, size: 2n } };
   known.remember(other, "x");
   assertEquals(known.find(other), null);
-  known.remember({ ...other, lookedAt: 2000 }, "x");
+  known.remember({ ...other, checkedAt: 2000 }, "x");
   assertEquals(known.find(other), "x");
 });
 

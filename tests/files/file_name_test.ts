@@ -3,7 +3,7 @@ import { Client, Server } from "@degu/degu";
 import { FilesApp, listTree, type TreeEntry } from "@degu/degu/files";
 import { parseUri } from "@degu/degu/misc";
 import { PATH } from "@degu/internal/base/wire/character_tables.ts";
-import { Turns } from "@degu/internal/internal/disk/files.ts";
+import { TimeSlice } from "@degu/internal/internal/disk/files.ts";
 import { statOrNull } from "@degu/internal/internal/disk/names.ts";
 import { escapeName, fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
@@ -240,7 +240,12 @@ Deno.test("a path has at most 256 names: deeper ones are listed as what can't be
   assertEquals(await status("PUT", ...names, "new"), 404);
   const expected = [[MAX_DEPTH + 1, "other", "name"]];
   assertEquals(await tooDeep(listTree(client, "/")), expected);
-  const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns(), isLocal: true };
+  const walk = {
+    root: new Root(dir.path),
+    path: dir.path,
+    timeSlice: new TimeSlice(),
+    isLocal: true,
+  };
   const local = async function* () {
     for await (const entries of readTree(walk)) yield* entries;
   };

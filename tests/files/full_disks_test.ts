@@ -244,7 +244,7 @@ Deno.test("what can't be synced to a full disk is kept up to where all of it is 
     await open.continueFrom(300);
     await open.write(new Uint8Array(700));
     open.isKept = true;
-    await open.keepSynced();
+    await open.truncateToSynced();
     assertEquals(partSize(part), 1000);
     const { sync } = open.file;
     open.file.sync = () => {
@@ -252,7 +252,7 @@ Deno.test("what can't be synced to a full disk is kept up to where all of it is 
       return Promise.reject(new Error("full"));
     };
     await assertRejects(() => open.sync());
-    await open.keepSynced();
+    await open.truncateToSynced();
   }
   assertEquals(partSize(part), 300);
 });
@@ -410,7 +410,7 @@ Deno.test("a full disk is said to keep what interrupted uploads have left, and n
     held.use(await unfinished.openPart(path)).isKept = true;
   }
   const full = Object.assign(new Error("full"), { code: "ENOSPC" });
-  const said = (part: string | null) => `${unfinished.explainFull(full, 20_000, part)}`;
+  const said = (part: string | null) => `${unfinished.toDiskFullRefusal(full, 20_000, part)}`;
   assertStringIncludes(said(null), ".degu-files keeps 1000 bytes of interrupted uploads");
   // The upload that the disk has stopped stays.
   assertStringIncludes(said(own), ".degu-files keeps 11000 bytes of interrupted uploads");

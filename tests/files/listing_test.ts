@@ -13,7 +13,7 @@ import {
   TransferError,
   type TreeEntry,
 } from "@degu/degu/files";
-import { Turns } from "@degu/internal/internal/disk/files.ts";
+import { TimeSlice } from "@degu/internal/internal/disk/files.ts";
 import { EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
 import { unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
@@ -240,7 +240,7 @@ async function pathsWhile(
 ): Promise<string[]> {
   const paths: string[] = [];
   const root = new Root(isLocal ? path : dirname(path));
-  for await (const entries of readTree({ root, path, turns: new Turns(), isLocal })) {
+  for await (const entries of readTree({ root, path, timeSlice: new TimeSlice(), isLocal })) {
     for (const { path, reason } of entries) {
       assertEquals(reason, undefined);
       paths.push(path.join("/"));
@@ -303,7 +303,9 @@ Deno.test("a list is refused if the directory where it begins is replaced before
   makeEmptyFiles(path, Array.from({ length: 500 }, (_, i) => `${i}`));
   let count = 0;
   const list = async () => {
-    for await (const { length } of readTree({ root: new Root(path), path, turns: new Turns() })) {
+    for await (
+      const { length } of readTree({ root: new Root(path), path, timeSlice: new TimeSlice() })
+    ) {
       if (count === 0) {
         Deno.renameSync(path, `${path}.away`);
         Deno.mkdirSync(path);
@@ -327,7 +329,7 @@ const DAMAGES: readonly [code: string | undefined, message: string][] = [
 Deno.test("what the disk does not tell of is listed as unreadable; without descriptors the list is cut", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(`${dir.path}/a`, "");
-  const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns() };
+  const walk = { root: new Root(dir.path), path: dir.path, timeSlice: new TimeSlice() };
   const listed = async (code: string | undefined, message: string) => {
     using _damaged = patch(Deno, "lstatSync", (lstatSync) => (path) => {
       if (path === `${dir.path}/a`) throw Object.assign(new Error(message), { code });
@@ -362,7 +364,7 @@ Deno.test("a name that nothing is found by is looked for in the directory again:
       change(path);
       throw Object.assign(new Error("none"), { code: "ENOENT" });
     });
-    const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns() };
+    const walk = { root: new Root(dir.path), path: dir.path, timeSlice: new TimeSlice() };
     const listed = (await Array.fromAsync(readTree(walk))).flat();
     assertEquals(listed.map(({ name }) => name).toSorted(), found, what);
   }
@@ -375,7 +377,7 @@ Deno.test("a name that the disk lists twice is one entry; of two that only look 
     async function* (path) {
       for await (const entry of readDir(path)) yield* [entry, entry];
     });
-  const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns() };
+  const walk = { root: new Root(dir.path), path: dir.path, timeSlice: new TimeSlice() };
   const listed = (await Array.fromAsync(readTree(walk))).flat();
   const words = listed.map(({ name, reason = "" }) => `${name} ${reason}`);
   assertEquals(words.toSorted(), ["a ", "\ufffd ", "\ufffd name"]);
@@ -397,7 +399,9 @@ Deno.test("a list is cut if something else has the place of a directory before t
       const seen: string[] = [];
       const at = count === 1 ? "top" : "d";
       const list = async () => {
-        for await (const entries of readTree({ root: new Root(path), path, turns: new Turns() })) {
+        for await (
+          const entries of readTree({ root: new Root(path), path, timeSlice: new TimeSlice() })
+        ) {
           const isFirst = !seen.includes(at) && entries.some(({ name }) => name === at);
           for (const { name, reason } of entries) {
             assertEquals(reason, undefined);

@@ -1,7 +1,7 @@
 /** The permission bits of files, which travel with them. */
 import type { AppFunction } from "@degu/degu";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
-import { setTransferTraits } from "@degu/internal/files/transfer/client.ts";
+import { setTransferHints } from "@degu/internal/files/transfer/client.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
 import { mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -271,7 +271,7 @@ test("an app with modes: false takes no bits from a peer", async () => {
 test("bits that are withheld from a client reach no file", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { list: true }));
   const { client, here, there } = files;
-  setTransferTraits(client, { withheldBits: 0o111 });
+  setTransferHints(client, { maskedModeBits: 0o111 });
   for (const size of SIZES) await write(`${there}/${size}`, size, 0o700);
   for (const again of [false, true]) {
     const { unchanged } = await downloadTree(client, "/", `${here}/tree`);

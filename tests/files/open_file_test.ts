@@ -10,10 +10,10 @@ import { INTERNAL } from "@degu/internal/base/internal_argument.ts";
 import {
   DIGEST_ANSWER,
   formatPaths,
-  type FoundRecord,
   GET_ANSWER,
+  type GetRecord,
 } from "@degu/internal/files/bundle.ts";
-import { refusalToRead } from "@degu/internal/files/serve/below_root.ts";
+import { refusalToRead } from "@degu/internal/files/serve/resolve_path.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { recordsOf } from "@degu/testing/bundles.ts";
@@ -82,7 +82,7 @@ Deno.test("no name or link leads out of the root or to what is reserved, and no 
   for (const [kind, format] of [["get", GET_ANSWER], ["digest", DIGEST_ANSWER]] as const) {
     await t.step(`in a bundle: ${kind}`, async () => {
       const response = await client.request("POST", `/?bundle=${kind}`, {}, formatPaths(paths));
-      const records = await recordsOf<FoundRecord>(format, response);
+      const records = await recordsOf<GetRecord>(format, response);
       assertEquals(records.map(({ record: { path, status } }) => answer(path, status)), expected);
       for (const { content } of records) assert(["", "public"].includes(fromLatin1(content)));
     });

@@ -5,7 +5,7 @@ import { mkreq } from "@degu/degu/misc";
 import type { PeerCertificate, Session } from "@degu/degu/server";
 import { identifyPeer } from "@degu/internal/base/app/session.ts";
 import { type BodyFile, receiveBody } from "@degu/internal/files/file_writer.ts";
-import { removeUnheld } from "@degu/internal/files/leftovers.ts";
+import { removeIfUnused } from "@degu/internal/files/leftovers.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
@@ -205,13 +205,13 @@ Deno.test("a part that another process is writing is not removed", async () => {
   await Deno.mkdir(`${files.path}/${directory}`);
   await Deno.utime(`${files.path}/${directory}`, old, old);
   files.sweep();
-  assertEquals([removeUnheld(path), await entries(files.path)], [false, [PART, directory]]);
+  assertEquals([removeIfUnused(path), await entries(files.path)], [false, [PART, directory]]);
   await running.child.stdin.close();
   const { success, stderr } = await running.ended();
   assert(success, stderr);
   files.sweep();
   assertEquals(await entries(files.path), [directory]);
-  assertEquals(removeUnheld(path), true, "it is gone already");
+  assertEquals(removeIfUnused(path), true, "it is gone already");
 });
 
 Deno.test("what has just taken the place of a part is not removed with it, nor one of which nobody can tell whether it is held", async () => {
@@ -235,8 +235,8 @@ Deno.test("what has just taken the place of a part is not removed with it, nor o
   for (const [open, isRemoved] of rows) {
     await Deno.writeTextFile(path, "");
     using _patched = patch(Deno, "openSync", open);
-    if (isRemoved === null) assertThrows(() => removeUnheld(path), Error, "too many");
-    else assertEquals(removeUnheld(path), isRemoved);
+    if (isRemoved === null) assertThrows(() => removeIfUnused(path), Error, "too many");
+    else assertEquals(removeIfUnused(path), isRemoved);
     assertEquals(await entries(dir.path), isRemoved === true ? [] : ["part"]);
   }
 });
@@ -270,10 +270,10 @@ Deno.test("where a file system has no locks, parts are written, and left-over on
     using held = await new UnfinishedFiles(files.root).openPart(
       `${files.root}/${RESERVED}/${part}`,
     );
-    assertEquals(removeUnheld(held.path), false);
+    assertEquals(removeIfUnused(held.path), false);
     held.isKept = true;
   }
-  assertEquals(removeUnheld(`${files.root}/${RESERVED}/${part}`), true);
+  assertEquals(removeIfUnused(`${files.root}/${RESERVED}/${part}`), true);
   assertEquals(await entries(`${files.root}/${RESERVED}`), []);
 });
 
@@ -294,7 +294,7 @@ while (true) await new Deno.Command("${shell}", { args: ${JSON.stringify(args)} 
       const part = await files.openPart(path);
       part.isKept = true;
       part[Symbol.dispose]();
-      assert(removeUnheld(path));
+      assert(removeIfUnused(path));
     }
   } finally {
     worker.terminate();
@@ -324,7 +324,7 @@ Deno.test("a part that another process has taken over is not removed by the one 
   // Locked by another open file, as by another process.
   using taken = await unfinished.openPart(path);
   lost[Symbol.dispose]();
-  assert(taken.isThere);
+  assert(taken.isInPlace);
 });
 
 Deno.test("exactly one of two processes that write the same new file gets 201", async () => {

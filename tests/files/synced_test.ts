@@ -2,7 +2,7 @@
 import type { BodyOut, HeaderDict, Method } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/files";
-import { EarlySync } from "@degu/internal/internal/disk/files.ts";
+import { BackgroundSync } from "@degu/internal/internal/disk/files.ts";
 import {
   replacePrivateFile,
   writePrivateFile,
@@ -91,7 +91,7 @@ const HERE: Readonly<
   ],
   "a file, as soon as much of it was written": [async (here) => {
     await Deno.writeTextFile(`${here}/file`, "x");
-    const sync = new EarlySync(`${here}/file`, 0);
+    const sync = new BackgroundSync(`${here}/file`, 0);
     sync.add(100_000_000);
     await sync.idle();
   }, ["./file"]],

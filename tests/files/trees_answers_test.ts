@@ -12,7 +12,7 @@ import {
   BUNDLE_END,
   BUNDLE_TYPE,
   formatRecord,
-  type FoundRecord,
+  type GetRecord,
 } from "@degu/internal/files/bundle.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { content, entries } from "@degu/testing/directories.ts";
@@ -273,7 +273,7 @@ const rows: readonly Row[] = [
         at: isBundle,
         answer: () => {
           const record = i === 0 ? { path: ["a"], status } : { status };
-          return bundle(formatRecord(record as FoundRecord));
+          return bundle(formatRecord(record as GetRecord));
         },
         expected: { a: end[0] },
         requests: end[1],

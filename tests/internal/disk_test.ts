@@ -1,29 +1,29 @@
 /** Files and names on a disk. */
 import {
-  EarlySync,
-  grantedBits,
+  BackgroundSync,
   lockFile,
+  probeModeMask,
   setMode,
-  Turns,
+  TimeSlice,
 } from "@degu/internal/internal/disk/files.ts";
 import {
   exists,
-  giveNewName,
-  ifPresent,
+  hasNoSymlink,
   isAt,
   isMissing,
-  isReal,
   isSameFile,
+  nullIfNotFound,
   randomSuffix,
   removeIfPossible,
   removeIfPresent,
   removeIfPresentSync,
+  renameNoReplace,
   statOrNull,
   syncAllIfPossible,
   syncDirectory,
   syncIfPossible,
 } from "@degu/internal/internal/disk/names.ts";
-import { Temporary } from "@degu/internal/internal/disk/temporary.ts";
+import { TemporaryFile } from "@degu/internal/internal/disk/temporary.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -54,9 +54,9 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
   await using dir = await tempDir();
   const [path, other] = [join(dir.path, "part"), join(dir.path, "other")];
   const open = async (isNew: boolean, content: string, lock = lockFile) => {
-    using opened = await Temporary.open(path, lock);
-    const { file, isKept, isThere } = opened!;
-    const found = [isKept, isThere, await Deno.readTextFile(path)];
+    using opened = await TemporaryFile.open(path, lock);
+    const { file, isKept, isInPlace } = opened!;
+    const found = [isKept, isInPlace, await Deno.readTextFile(path)];
     assertEquals(found, [!isNew, true, content]);
     opened!.isKept = true;
     await file.write(new TextEncoder().encode("content"));
@@ -92,10 +92,10 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
   };
   {
     using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
-    await assertRejects(() => Temporary.open(path, refuse), Error, "locked");
+    await assertRejects(() => TemporaryFile.open(path, refuse), Error, "locked");
   }
   let tries = 0;
-  assertEquals(await Temporary.open(path, () => Promise.resolve(++tries < 0)), null);
+  assertEquals(await TemporaryFile.open(path, () => Promise.resolve(++tries < 0)), null);
   assertEquals(tries, 20);
   assertEquals(await entries(dir.path), ["complete", "other", "part"]);
 });
@@ -110,20 +110,20 @@ Deno.test("a temporary file that is given up is closed before its removal, and a
       close.call(this);
     };
   });
-  Temporary.create(path)[Symbol.dispose]();
-  Temporary.create(path, { isLocked: true })[Symbol.dispose]();
+  TemporaryFile.create(path)[Symbol.dispose]();
+  TemporaryFile.create(path, { isLocked: true })[Symbol.dispose]();
   assertEquals(isThere, [true, false]);
 });
 
 Deno.test("a turn is over after some milliseconds, and the next one begins once others had theirs", async () => {
   let time = 1000;
   using _clock = patch(performance, "now", () => () => time);
-  const turns = new Turns();
-  assertEquals(turns.isOver, false);
+  const timeSlice = new TimeSlice();
+  assertEquals(timeSlice.isUsedUp, false);
   time += 10;
-  assertEquals(turns.isOver, true);
-  await turns.next("/none");
-  assertEquals(turns.isOver, false);
+  assertEquals(timeSlice.isUsedUp, true);
+  await timeSlice.yield("/none");
+  assertEquals(timeSlice.isUsedUp, false);
 });
 
 Deno.test("the permission bits of new files are found out, and nothing is left of it", async () => {
@@ -132,7 +132,7 @@ Deno.test("the permission bits of new files are found out, and nothing is left o
   using plain = await Deno.open(join(dir.path, "plain"), how);
   const { mode } = await plain.stat();
   const expected = Deno.build.os === "windows" ? null : mode! & 0o777;
-  assertEquals(grantedBits(join(dir.path, "probe")), expected);
+  assertEquals(probeModeMask(join(dir.path, "probe")), expected);
   assertEquals(await entries(dir.path), ["plain"]);
 });
 
@@ -158,7 +158,7 @@ Deno.test("every 64 MiB a file is synced, and how much is on the disk then is kn
   const path = join(dir.path, "file");
   await Deno.writeTextFile(path, "content");
   const interval = 67_108_864;
-  const sync = new EarlySync(path, 100);
+  const sync = new BackgroundSync(path, 100);
   const synced = async (...counts: number[]) => {
     for (const count of counts) sync.add(count);
     await sync.idle();
@@ -174,7 +174,7 @@ Deno.test("a large file is synced on the way, which ends with nothing open; a fa
   await using dir = await tempDir();
   const path = join(dir.path, "file");
   await Deno.writeTextFile(path, "content");
-  const sync = new EarlySync(path, 0);
+  const sync = new BackgroundSync(path, 0);
   for (let i = 0; i < 10; i++) sync.add(20_000_000);
   await Deno.remove(path);
   sync.add(100_000_000);
@@ -232,11 +232,11 @@ Deno.test("what has a name is looked at, or removed, at once; a link is not foll
   assertThrows(() => statOrNull(join(dir.path, "n".repeat(300))), Error, "ENAMETOOLONG");
 });
 
-Deno.test("ifPresent turns only NotFound into null", async () => {
-  assertEquals(await ifPresent(Promise.resolve(1)), 1);
-  assertEquals(await ifPresent(Promise.reject(new Deno.errors.NotFound("gone"))), null);
+Deno.test("nullIfNotFound turns only NotFound into null", async () => {
+  assertEquals(await nullIfNotFound(Promise.resolve(1)), 1);
+  assertEquals(await nullIfNotFound(Promise.reject(new Deno.errors.NotFound("gone"))), null);
   const denied = new Deno.errors.PermissionDenied("no");
-  assertEquals(await assertRejects(() => ifPresent(Promise.reject(denied))), denied);
+  assertEquals(await assertRejects(() => nullIfNotFound(Promise.reject(denied))), denied);
 });
 
 Deno.test("what is there is removed, a directory with its contents only if that is requested", async () => {
@@ -302,7 +302,7 @@ Deno.test("a path is real if something is there, and no link is on the way", asy
   await Deno.mkdir(`${root}/a/b`, { recursive: true });
   await Deno.writeTextFile(`${root}/a/file`, "");
   await makeLinks({ [`${root}/link`]: "a", [`${root}/loop`]: "loop" });
-  const rows: [path: string, isReal: boolean][] = [
+  const rows: [path: string, hasNoSymlink: boolean][] = [
     ["a", true],
     ["a/b", true],
     ["none", false],
@@ -311,9 +311,9 @@ Deno.test("a path is real if something is there, and no link is on the way", asy
     ["link/b", false],
     ["loop", false],
   ];
-  assertEquals(rows.map(([path]) => [path, isReal(`${root}/${path}`)]), rows);
+  assertEquals(rows.map(([path]) => [path, hasNoSymlink(`${root}/${path}`)]), rows);
   await assertRejects(
-    () => Promise.try(() => isReal(`${root}/${"n".repeat(300)}`)),
+    () => Promise.try(() => hasNoSymlink(`${root}/${"n".repeat(300)}`)),
     Error,
     "too long",
   );
@@ -329,14 +329,14 @@ Deno.test("a new name is given only to one of several files, and the others keep
     await Deno.writeTextFile(path("a"), "a");
     await Deno.writeTextFile(path("b"), "b");
     using _patched = patch(Deno, "linkSync", () => link);
-    const given = ["a", "b"].map((name) => giveNewName(path(name), path("new")));
+    const given = ["a", "b"].map((name) => renameNoReplace(path(name), path("new")));
     assertEquals(given, [true, false]);
     assertEquals(await entries(dir.path), ["b", "new"]);
     assertEquals(await Deno.readTextFile(path("new")), "a");
     await Deno.remove(path("new"));
   }
   for (const to of ["b", "c"]) {
-    const giving = () => Promise.try(() => giveNewName(path("none"), path(to)));
+    const giving = () => Promise.try(() => renameNoReplace(path("none"), path(to)));
     await assertRejects(giving, Deno.errors.NotFound);
   }
 });

@@ -124,9 +124,9 @@ export class Lab implements AsyncDisposable {
       }
     };
     // A list that a change has overtaken is cut, and asked for again.
-    const isOvertaken = (message: string) => message.includes("while it was listed");
+    const hasListChanged = (message: string) => message.includes("while it was listed");
     const log = (message: string) => {
-      if (!isOvertaken(message)) this.errors.push(message);
+      if (!hasListChanged(message)) this.errors.push(message);
     };
     const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: log };
     this.#server = new Server(["127.0.0.1", 0], app, { logger });

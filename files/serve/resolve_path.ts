@@ -10,11 +10,11 @@
 
 import type { BigIntStats } from "node:fs";
 import { lstat, open } from "node:fs/promises";
-import { fileErrorCode, isMissing, isReal, isUnreadable } from "../../internal/disk/names.ts";
+import { fileErrorCode, hasNoSymlink, isMissing, isUnreadable } from "../../internal/disk/names.ts";
 import { nameProblem } from "../../internal/disk/file_names.ts";
 import { realPath } from "../../internal/disk/paths.ts";
 import { type OpenFile, READ_FLAGS } from "../file_pieces.ts";
-import { notFound, type Refusal, unreadable } from "../refusal.ts";
+import { notFoundRefusal, type Refusal, unreadableRefusal } from "../refusal.ts";
 import { isReservedAt, isReservedName } from "../reserved.ts";
 import type { Root } from "../root.ts";
 
@@ -31,14 +31,15 @@ interface Resolved {
  *
  * @throws an error that {@linkcode isAbsence} recognizes if nothing is there.
  */
-export async function resolveBelow(
+export async function resolvePath(
   root: Root,
   names: readonly string[],
 ): Promise<Resolved | null> {
   if (isHidden(root, names)) return null;
   const path = root.pathOf(names);
   const real = await realPath(path);
-  const isAsNamed = real === path || names.length === 0 || isReal(root.pathOf(names.slice(0, -1)));
+  const isAsNamed = real === path || names.length === 0 ||
+    hasNoSymlink(root.pathOf(names.slice(0, -1)));
   if (!isAsNamed) return null;
   // Nothing is opened before its kind is known: opening a device can have effects.
   return { path, state: await lstat(path, { bigint: true }) };
@@ -49,12 +50,12 @@ export async function resolveBelow(
  *
  * @throws {Refusal} if something is there that can't be read.
  */
-export async function openBelow(
+export async function openServedFile(
   root: Root,
   names: readonly string[],
 ): Promise<OpenFile | "directory" | null> {
   try {
-    const resolved = await resolveBelow(root, names);
+    const resolved = await resolvePath(root, names);
     if (resolved?.state.isDirectory()) return "directory";
     return resolved?.state.isFile() ? await openAt(resolved.path) : null;
   } catch (error) {
@@ -67,10 +68,10 @@ async function openAt(path: string): Promise<OpenFile | null> {
   const handle = await open(path, READ_FLAGS);
   let file: OpenFile | null = null;
   try {
-    const lookedAt = Date.now();
+    const checkedAt = Date.now();
     const state = await handle.stat({ bigint: true });
     const { size, mode } = state;
-    if (state.isFile()) file = { handle, path, size: Number(size), mode, state, lookedAt };
+    if (state.isFile()) file = { handle, path, size: Number(size), mode, state, checkedAt };
     return file;
   } finally {
     if (file === null) await handle.close();
@@ -105,9 +106,9 @@ function isAbsence(error: unknown): boolean {
  * @throws the error if it says nothing about that file or directory.
  */
 export function refusalToRead(root: Root, error: unknown, names: readonly string[]): Refusal {
-  if (isAbsence(error)) return notFound();
+  if (isAbsence(error)) return notFoundRefusal();
   if (!isUnreadable(error)) throw error;
-  return hasNoLink(root, names) ? unreadable(error) : notFound();
+  return hasNoLink(root, names) ? unreadableRefusal(error) : notFoundRefusal();
 }
 
 /**
