@@ -47,7 +47,7 @@ export interface BundledFile {
   readonly mode?: string;
 }
 
-/** A record of the answer to `bundle=get` or `bundle=digest`: a file, or why it is not there. */
+/** A record of the answer to `bundle=get` or `bundle=digest`: a file, or the status for which it is missing. */
 export type GetRecord =
   | BundledFile & { readonly status: 200 }
   | { readonly path: readonly string[]; readonly status: GetStatus };
@@ -259,7 +259,7 @@ const FILE_KEYS = ["path", "size", "modified", "sha256"];
 /** Keys that the record of a file may have, or not. */
 const OPTIONAL = ["mode"];
 
-/** The meaning of the value of a key; `null` if the value is not valid. */
+/** Parsers of the value of each key, which return `null` for an invalid value. */
 const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
   path: (value) => isPath(value) ? value : null,
   size: (value) => {
@@ -283,10 +283,8 @@ function readRecord<R>(
   checkKeys(value, keys);
   const record: Record<string, unknown> = {};
   for (const key of keys) {
-    const given = value[key];
-    const read = key === "status" && statuses.includes(given)
-      ? given
-      : FIELDS[key]?.(given) ?? null;
+    const text = value[key];
+    const read = key === "status" && statuses.includes(text) ? text : FIELDS[key]?.(text) ?? null;
     if (read === null) throw new BundleError(`a bad ${key}`);
     record[key] = read;
   }
@@ -312,9 +310,11 @@ function keysOf(value: object): readonly string[] {
 
 /** Refuses an object whose keys are not exactly these, in any order. */
 function checkKeys(value: object, keys: readonly string[]): void {
-  const given = Object.keys(value);
-  if (given.length === keys.length && keys.every((key) => Object.hasOwn(value, key))) return;
-  throw new BundleError(`a record has the keys ${quote(given.join(" "))}, not ${keys.join(" ")}`);
+  const actualKeys = Object.keys(value);
+  if (actualKeys.length === keys.length && keys.every((key) => Object.hasOwn(value, key))) return;
+  throw new BundleError(
+    `a record has the keys ${quote(actualKeys.join(" "))}, not ${keys.join(" ")}`,
+  );
 }
 
 /** Whether a value is the size and the time of a file. */
@@ -325,7 +325,7 @@ function isSeen(value: unknown): boolean {
     !Number.isNaN(new Date(modified).getTime());
 }
 
-/** Whether a value is a path; its names are not checked here. */
+/** Whether a value is a path; doesn't check its names. */
 function isPath(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.length > 0 &&
     value.every((name) => typeof name === "string");

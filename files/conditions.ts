@@ -1,11 +1,10 @@
 /**
  * Conditional requests (RFC 9110 §13): compares what a client has with the file.
  *
- * A file that was just written has no entity tag yet, and lists have none. So a request that writes
- * or deletes can also name the stamp of the file that it may replace: its size, its time to the
- * millisecond and, unless the stamp was made of a list, its version. A file keeps the time of its
- * source, so that the version alone tells it from another file of the same size and time, which
- * took its place meanwhile.
+ * A file that was just written has no entity tag yet, and a list has no tags. So a request that
+ * writes or deletes can also have the stamp of the file that it may replace: its size, its time to
+ * the millisecond and, unless the stamp was made of a list, its version. Another file of the same
+ * size and time, as of the same source, has another version.
  */
 
 import type { HeaderDict } from "../base.ts";
@@ -101,7 +100,7 @@ export function parseTime(text: unknown): Date | null {
  * A file without a tag matches no tag of a client, and a file without a modification
  * time counts as changed.
  *
- * @param validators The validators of the existing file; `null` if there is no file.
+ * @param validators The validators of the existing file; `null` if the file does not exist.
  * @param isWriting Whether the request is a PUT or DELETE, and not a GET or HEAD.
  * @returns 412 or 304 if the request must not be carried out, else `null`. The answer to a PUT or
  * DELETE is 412 in both cases.
@@ -126,7 +125,7 @@ export function checkConditions(
   return since !== null && lastModified !== null && modified <= since ? 304 : null;
 }
 
-/** Reports whether a request requires that nothing exists yet. */
+/** Reports whether a request requires that the file does not exist yet. */
 export function wantsNew(headers: HeaderDict): boolean {
   return textHeader(headers, "if-none-match")?.trim() === "*";
 }
@@ -174,7 +173,7 @@ export function isSameTime(one: number, other: number): boolean {
   return last - first < 1 || coarserTimes(last).includes(first);
 }
 
-/** The stamp where no file is. */
+/** The stamp of a missing file. */
 export const NO_STAMP = "none";
 
 /**
@@ -196,13 +195,13 @@ export function fullStampOf(state: FileState): string {
   return `${stampOfState(state)},${fileVersion(state)}`;
 }
 
-/** Whether a file, or none, is the one of a stamp, which may have no version. */
+/** Whether a stamp, which may have no version, matches a file; `null` stands for a missing file. */
 export function isStampOf(stamp: string, state: FileState | null): boolean {
   if (state === null) return stamp === NO_STAMP;
   return stamp === fullStampOf(state) || stamp === stampOfState(state);
 }
 
-/** Whether a text is the stamp of a file, or says that there is none. */
+/** Whether a text is the stamp of a file, or of a missing file. */
 export function isStamp(text: string): boolean {
   return text === NO_STAMP || parseStamp(text) !== null;
 }
@@ -219,7 +218,7 @@ export function parseStamp(
   return size < 0 || modified === null ? null : { size, modified: modified.getTime() };
 }
 
-/** The condition by which a request replaces no other file than the one that was seen. */
+/** Returns the headers by which a request replaces only the file of a stamp. */
 export function conditionFor(stamp: string): HeaderDict {
   return stamp === NO_STAMP ? { "if-none-match": "*" } : { "if-file-stamp": stamp };
 }

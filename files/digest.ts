@@ -163,14 +163,14 @@ function invalidDigestFieldError(name: string, value: string): RangeError {
   return notAllowedError(name, `${quote(value)} does not have the form of RFC 9530`);
 }
 
-/** The number of digests that are cached; a large directory must not fill the memory. */
+/** The maximum number of cached digests; a large directory must not fill the memory. */
 const MAX_KEPT = 10_000;
 
-/** The digests of files that have not changed since. */
+/** The digests of files, by their versions. */
 export class DigestCache {
   readonly #digests = new Map<string, string>();
 
-  /** The SHA-256 of a file in hexadecimal digits; `null` if the cache has none. */
+  /** Returns the cached SHA-256 of a file in hexadecimal digits; `null` without one. */
   find({ state }: Pick<OpenFile, "state">): string | null {
     return this.#digests.get(fileVersion(state)) ?? null;
   }
@@ -186,7 +186,7 @@ export class DigestCache {
     evictOldest(this.#digests, MAX_KEPT);
   }
 
-  /** Finds or computes the digest of a file; `null` if the file was changed meanwhile. */
+  /** Finds or computes the digest of a file; `null` if the file changes while it is hashed. */
   async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
     return this.find(file) ??
       await this.#compute(file, file.size, (first, now) => !isUnchanged(first, now), signal);
@@ -199,11 +199,11 @@ export class DigestCache {
     signal?: AbortSignal,
   ): Promise<string | null> {
     if (length > file.size) return null;
-    const known = length === file.size ? this.find(file) : null;
-    return known ?? await this.#compute(file, length, isOverwritten, signal);
+    const cachedDigest = length === file.size ? this.find(file) : null;
+    return cachedDigest ?? await this.#compute(file, length, isOverwritten, signal);
   }
 
-  /** @param isOther Whether the bytes that are hashed may have changed meanwhile. */
+  /** @param isOther Whether the bytes may have changed while they were hashed. */
   async #compute(
     file: OpenFile,
     length: number,

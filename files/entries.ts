@@ -22,7 +22,7 @@ export interface DirectoryEntry {
   readonly size: number;
   /** When the file or directory was last changed. */
   readonly modified: Date;
-  /** Why an entry of the kind `"other"` can't be downloaded; other kinds have none. */
+  /** Why an entry of the kind `"other"` can't be downloaded; undefined for other kinds. */
   readonly reason?: OtherReason;
 }
 
@@ -44,7 +44,7 @@ export interface TreeEntry extends DirectoryEntry {
   readonly path: readonly string[];
 }
 
-/** What a list says of a file if it is asked for it. */
+/** The part of an entry that a list has on request. */
 export interface WithMode {
   /** The permission bits. */
   readonly mode?: number | null;
@@ -55,11 +55,11 @@ export const TREE_END = '{"end":true}';
 
 /** Formats an element of a list. */
 export function formatEntry(
-  place: { readonly name: string } | { readonly path: readonly string[] },
+  location: { readonly name: string } | { readonly path: readonly string[] },
   { kind, size, modified, reason, mode }: Omit<DirectoryEntry, "name"> & WithMode,
 ): string {
   const bits = typeof mode === "number" ? { mode: formatMode(mode) } : {};
-  return JSON.stringify({ ...place, kind, size, modified, reason, ...bits });
+  return JSON.stringify({ ...location, kind, size, modified, reason, ...bits });
 }
 
 /** The most bytes of a path: no system opens a longer path. */

@@ -137,7 +137,7 @@ export interface RequestedPath {
 export function readRequestedPath(
   { mount, path }: Pick<Request, "mount" | "path">,
 ): RequestedPath | null {
-  // Mounted at /foo, a request for /foo has an empty path here.
+  // For an app that is mounted at /foo, a request for /foo has an empty path.
   const last = path.at(-1) ?? mount.at(-1) ?? "";
   const names = namesOf(path.at(-1) === "" ? path.slice(0, -1) : path);
   return names && { names, isDirectory: last === "", last };

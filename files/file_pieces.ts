@@ -59,14 +59,14 @@ const ETAG = /^"([0-9a-f]+)-([0-9a-f]+)-[0-9a-f-]+"$/;
 export function isOtherFile(etag: string, path: string): boolean {
   const [, dev, ino] = ETAG.exec(etag) ?? [];
   if (dev === undefined) return false;
-  const own = lstatSync(path, { bigint: true });
-  return dev !== own.dev.toString(16) || ino !== own.ino.toString(16);
+  const state = lstatSync(path, { bigint: true });
+  return dev !== state.dev.toString(16) || ino !== state.ino.toString(16);
 }
 
 /** Whether a file is unchanged, as far as its state shows. */
-export function isUnchanged(first: FileState, now: FileState): boolean {
-  return first.dev === now.dev && first.ino === now.ino && first.size === now.size &&
-    first.mtimeNs === now.mtimeNs && first.ctimeNs === now.ctimeNs;
+export function isUnchanged(first: FileState, last: FileState): boolean {
+  return first.dev === last.dev && first.ino === last.ino && first.size === last.size &&
+    first.mtimeNs === last.mtimeNs && first.ctimeNs === last.ctimeNs;
 }
 
 /**
@@ -75,12 +75,12 @@ export function isUnchanged(first: FileState, now: FileState): boolean {
  * A file that has grown is assumed to have been appended to: logs are written all the time. Only a
  * digest shows that it was overwritten as well.
  */
-export function isOverwritten(first: FileState, now: FileState): boolean {
-  if (now.size > first.size) return false;
-  if (now.size < first.size || now.mtimeNs !== first.mtimeNs) return true;
+export function isOverwritten(first: FileState, last: FileState): boolean {
+  if (last.size > first.size) return false;
+  if (last.size < first.size || last.mtimeNs !== first.mtimeNs) return true;
   // Removing a name, as by a rename over the file, changes ctime and no byte. But overwriting
   // bytes and setting mtime back changes ctime as well.
-  return now.ctimeNs !== first.ctimeNs && now.nlink >= first.nlink;
+  return last.ctimeNs !== first.ctimeNs && last.nlink >= first.nlink;
 }
 
 /** Bytes of each of the two buffers for a file of this device. */
@@ -149,8 +149,8 @@ export async function* readPieces(
 export const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
 
 /**
- * Reads a small file at once; `null` if the path has another file by now, or the file is larger
- * than the buffer or being written.
+ * Reads a small file at once; `null` if the file was replaced, is larger than the buffer, or is
+ * being written.
  */
 export function readSmall(
   path: string,

@@ -10,7 +10,7 @@ import { Refusal } from "./refusal.ts";
 
 /** Bytes of each of the two buffers. */
 const BUFFER_BYTES = 524288;
-/** How many bytes of a chunked body are best taken at a time. */
+/** Bytes of a chunked body that are taken at a time. */
 const CHUNKED_BYTES = 262144;
 
 /** The file that a body is written to, and its limits. */
@@ -36,9 +36,9 @@ export interface BodyFile {
  * @throws {Refusal} if the body has more bytes than allowed, or another number than was announced.
  * @throws the error of the body or the file; the bytes received before are then in the file.
  */
-export async function receiveBody(body: BodyIn, destined: BodyFile): Promise<string | null> {
+export async function receiveBody(body: BodyIn, target: BodyFile): Promise<string | null> {
   const length = body === null ? 0 : body.chunked ? Infinity : body.contentLength;
-  const writer = new FileWriter(destined, length);
+  const writer = new FileWriter(target, length);
   const chunks = body?.chunked ? new ChunkSink(writer) : null;
   try {
     await body?.writeTo(chunks ?? writer);
@@ -81,12 +81,11 @@ class ChunkSink implements ByteSink {
 }
 
 /**
- * Writes bytes while more of them arrive: through two buffers, one of which is being written, and
- * hashed meanwhile. Bytes that arrive go to the file at once, or together when the write before has
- * ended.
+ * Writes bytes while more of them arrive: through two buffers, one of which is being written and
+ * hashed. Bytes that arrive are written at once, or together after the write in progress.
  */
 class FileWriter implements ByteSink {
-  readonly #destined: BodyFile;
+  readonly #target: BodyFile;
   readonly #capacity: number;
   #position: number;
   #buffer = new Uint8Array(0);
@@ -96,14 +95,14 @@ class FileWriter implements ByteSink {
   #writing: Promise<void> | null = null;
   #failure: { readonly error: unknown } | null = null;
 
-  constructor(destined: BodyFile, bytes: number) {
-    this.#destined = destined;
-    this.#position = destined.start;
+  constructor(target: BodyFile, bytes: number) {
+    this.#target = target;
+    this.#position = target.start;
     this.#capacity = Math.min(BUFFER_BYTES, bytes);
   }
 
   async write(bytes: Uint8Array): Promise<void> {
-    const { length, limit } = this.#destined;
+    const { length, limit } = this.#target;
     const position = this.#position + bytes.length;
     if (position > (length ?? Infinity)) throw lengthMismatchRefusal(length);
     if (position > limit) throw new Refusal(413, `more than ${limit} bytes`);
@@ -118,12 +117,12 @@ class FileWriter implements ByteSink {
 
   async drain(): Promise<void> {
     while (this.#writing !== null) await this.#writing;
-    await this.#destined.file.idle();
+    await this.#target.file.idle();
     if (this.#failure !== null) throw this.#failure.error;
   }
 
   checkEnd(): void {
-    const { length } = this.#destined;
+    const { length } = this.#target;
     if (length !== null && this.#position !== length) throw lengthMismatchRefusal(length);
   }
 
@@ -135,7 +134,7 @@ class FileWriter implements ByteSink {
     return count;
   }
 
-  /** Begins to write the buffered bytes, and hashes them meanwhile; goes on until none are left. */
+  /** Begins to write and hash the buffered bytes, and repeats that until the buffer is empty. */
   #writeBuffered(): void {
     const piece = this.#buffer.subarray(0, this.#filled);
     [this.#buffer, this.#otherBuffer] = [this.#otherBuffer, this.#buffer];
@@ -148,12 +147,12 @@ class FileWriter implements ByteSink {
       this.#failure = { error };
       this.#filled = 0;
     });
-    this.#destined.hash?.update(piece);
+    this.#target.hash?.update(piece);
   }
 
   async #writeAll(bytes: Uint8Array): Promise<void> {
-    await this.#destined.file.write(bytes);
-    this.#destined.written?.(bytes.length);
+    await this.#target.file.write(bytes);
+    this.#target.written?.(bytes.length);
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * Leftovers of interrupted transfers: parts and unfinished files, which may be removed unless
- * somebody still writes to them.
+ * Leftovers of interrupted transfers: parts and unfinished files, which may be removed unless this
+ * process or another one still writes to them.
  */
 
 import { rmdirSync } from "node:fs";
@@ -23,12 +23,12 @@ import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
  */
 export function removeIfUnused(path: string): boolean {
   if (isOpenInThisProcess(path)) return false;
-  const before = statOrNull(path);
+  const stateBefore = statOrNull(path);
   using file = openIfPossible(path);
   if (file !== null && !lockIfFree(file)) return false;
-  const now = statOrNull(path);
-  // A file that another process has just put there is in use.
-  if (before !== null && now !== null && !isSameFile(before, now)) return false;
+  const state = statOrNull(path);
+  // Another process has just created a file at the path, and uses it.
+  if (stateBefore !== null && state !== null && !isSameFile(stateBefore, state)) return false;
   removeIfPresentSync(path);
   return true;
 }
@@ -37,8 +37,8 @@ export function removeIfUnused(path: string): boolean {
  * Opens a file; `null` if it is gone, or read-only: a process makes a complete file read-only just
  * before it renames it, and may be killed then.
  *
- * @throws the error of the system if too many files are open: then nobody can tell whether another
- * process has locked this one.
+ * @throws the error of the system if too many files are open: another process may have locked the
+ * file.
  */
 function openIfPossible(path: string): Deno.FsFile | null {
   try {
@@ -73,8 +73,8 @@ interface DirectoryContent {
  * Reads a directory, and tells leftovers of interrupted transfers from everything else. Leftovers
  * are parts of downloads, and unfinished files of an app that has served the directory.
  *
- * @throws {Refusal} if somebody still writes to one of them, or if something else has a reserved
- * name.
+ * @throws {Refusal} if a process still writes to a leftover, or if an entry of another kind has a
+ * reserved name.
  */
 async function findLeftovers(path: string): Promise<DirectoryContent> {
   const leftovers: string[] = [];
@@ -87,19 +87,19 @@ async function findLeftovers(path: string): Promise<DirectoryContent> {
       continue;
     }
     const inside = state.isDirectory() ? await readNames(at) : [];
-    const stranger = inside.find((inner) =>
+    const otherName = inside.find((inner) =>
       !UNFINISHED_NAME.test(inner) || statOrNull(`${at}/${inner}`)?.isFile() === false
     );
-    if (stranger !== undefined || !state.isDirectory() && !state.isFile()) {
-      throw new Refusal(409, `${at}${stranger ? `/${stranger}` : ""} is no part of a transfer`);
+    if (otherName !== undefined || !state.isDirectory() && !state.isFile()) {
+      throw new Refusal(409, `${at}${otherName ? `/${otherName}` : ""} is no part of a transfer`);
     }
     // Each name is added by itself: a call takes only so many arguments.
     for (const inner of inside) leftovers.push(`${at}/${inner}`);
     leftovers.push(at);
   }
-  const held = leftovers.find(isBeingWritten);
-  if (held !== undefined) {
-    throw inUseRefusal(`${held} is the part of a transfer in progress`);
+  const usedPart = leftovers.find(isBeingWritten);
+  if (usedPart !== undefined) {
+    throw inUseRefusal(`${usedPart} is the part of a transfer in progress`);
   }
   return { leftovers, names };
 }
@@ -121,6 +121,6 @@ export async function removeDirectory(path: string, check: () => void): Promise<
   const { leftovers, names } = await findLeftovers(path);
   if (names.length > 0) throw new Refusal(409, `${path} is not empty`);
   check();
-  for (const left of leftovers) Deno.removeSync(left);
+  for (const leftover of leftovers) Deno.removeSync(leftover);
   rmdirSync(path);
 }

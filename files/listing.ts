@@ -52,7 +52,7 @@ export interface ListOptions {
 /** A directory that is listed. */
 export interface ListedDirectory {
   readonly path: string;
-  /** The directory on the disk when it was found; `null` if nothing was there. */
+  /** The directory on the disk when it was found; `null` if there was no directory. */
   readonly state: FileIdentity | null;
   /** The names that lead to the directory from where the list begins. */
   readonly names: readonly string[];
@@ -112,9 +112,9 @@ function isInPlace({ path, state }: ListedDirectory): boolean {
 }
 
 /**
- * Checks that a directory that has lost its path was removed: then it is nothing, also if the one
- * above went, too. Another directory at its path, as after a disk was unmounted, or a link, makes
- * the list wrong.
+ * Checks that a directory that is no longer at its path was removed, perhaps with the directories
+ * above it: the list then leaves it out. If another directory or a link is at its path, as after a
+ * disk was unmounted, the list would be wrong.
  */
 function checkRemoved(place: ListedDirectory): void {
   let at = place;
@@ -130,7 +130,7 @@ function replacedWhileReadError(path: string): BodyError {
  * Yields the entries of a directory, some at a time, and before them the directory itself unless
  * the list begins there. The directory is read once.
  *
- * @throws {BodyError} if another directory has its path by now.
+ * @throws {BodyError} if another directory is at its path.
  */
 export async function* readListedDirectory(
   walk: ListOptions,
@@ -168,7 +168,7 @@ export async function* readListedDirectory(
   }
 }
 
-/** Divides names for the turns; there is at least one batch. */
+/** Divides names into batches, at least one. */
 function* nameBatches(names: readonly string[]): Generator<readonly string[], void, void> {
   for (let next = 0; next === 0 || next < names.length; next += ENTRIES_A_TURN) {
     yield names.slice(next, next + ENTRIES_A_TURN);
@@ -176,10 +176,10 @@ function* nameBatches(names: readonly string[]): Generator<readonly string[], vo
 }
 
 /**
- * Describes entries of a directory; returns `null` if it is gone, or another one by now.
+ * Describes entries of a directory; returns `null` if it was removed or replaced.
  *
  * @param doubtful The names so far that are not UTF-8, or look so.
- * @param missing The names so far that lead to nothing.
+ * @param missing The names so far that a lookup doesn't find.
  */
 function describeAll(
   { root, isLocal = false, hasModes = false }: ListOptions,
@@ -237,7 +237,7 @@ interface ReadDirectory {
   readonly missing: string[];
 }
 
-/** Describes the entry with a name; `null` if there is none, or the entry is reserved. */
+/** Describes an entry; returns `null` if it does not exist, or is reserved. */
 function describeEntry(directory: ReadDirectory, name: string): FoundEntry | null {
   const { place, reserved, doubtful, isLocal, isTooDeep, hasModes } = directory;
   if (isReservedName(name)) return isLocal ? otherEntry(name, "special") : null;

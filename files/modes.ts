@@ -16,7 +16,7 @@ export function parseMode(value: unknown): number | null {
   return typeof value === "string" && FORM.test(value) ? Number.parseInt(value, 8) : null;
 }
 
-/** The permission bits of a mode of the system; `null` on Windows, where files have none. */
+/** The permission bits of a mode of the system; `null` on Windows. */
 export function bitsOf(mode: number | bigint | null): number | null {
   return mode === null || Deno.build.os === "windows" ? null : Number(mode) & 0o777;
 }
@@ -44,33 +44,33 @@ export function wantsMask(headers: HeaderDict): boolean {
 }
 
 /**
- * The permission bits of a copy: never more than the source has, nor than a new file gets, but for
- * the owner, who can always read and write it.
+ * Returns the permission bits of a copy: those that both the source and a new file have; the owner
+ * can always read and write it.
  *
- * @param granted What a new file gets there of all permission bits.
+ * @param modeMask The bits of a new file that asks for all.
  */
-export function modeOfCopy(source: number, granted: number): number {
-  return source & granted | 0o600;
+export function modeOfCopy(source: number, modeMask: number): number {
+  return source & modeMask | 0o600;
 }
 
 /**
- * The permission bits that a written file gets with its name, `null` if it keeps its first ones;
- * and whether it gets them also where it replaces a file, which else leaves it its own.
+ * Returns the mode to set before the rename (`null`: keep the one it was created with), and whether
+ * that mode wins over the mode of a file that it replaces.
  *
- * @param source The bits of the source; `null` if they are not known, or not wanted.
- * @param granted What a new file gets there of all permission bits; `null` if files have none.
+ * @param source The bits of the source; `null` if they are unknown or not wanted.
+ * @param modeMask The bits of a new file that asks for all; `null` on a file system without bits.
  */
 export function modeOfWritten(
   source: number | null,
-  granted: number | null,
+  modeMask: number | null,
 ): { readonly newMode: number | null; readonly hasOwnMode: boolean } {
-  if (source === null || granted === null) {
-    return { newMode: usualMode(granted), hasOwnMode: false };
+  if (source === null || modeMask === null) {
+    return { newMode: usualMode(modeMask), hasOwnMode: false };
   }
-  return { newMode: modeOfCopy(source, granted), hasOwnMode: true };
+  return { newMode: modeOfCopy(source, modeMask), hasOwnMode: true };
 }
 
-/** What a new file gets whose source has no known permission bits. */
-export function usualMode(granted: number | null): number | null {
-  return granted === null ? null : granted & 0o666;
+/** Returns the mode of a new file without a source's permission bits. */
+export function usualMode(modeMask: number | null): number | null {
+  return modeMask === null ? null : modeMask & 0o666;
 }

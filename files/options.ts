@@ -18,11 +18,11 @@ export interface TransferProgress {
   readonly bytes: number;
   /** Bytes of the whole file. */
   readonly total: number;
-  /** Bytes that were there before this call, of an earlier one. */
+  /** Bytes that an earlier call has transferred. */
   readonly resumedFrom: number;
   /**
-   * Bytes that the target has copied itself from a file that is there: `resumedFrom + reused +
-   * bytes` of `total` are there now.
+   * Bytes that the target has copied from a file of its own: it has `resumedFrom + reused + bytes`
+   * of `total` now.
    */
   readonly reused: number;
 }
@@ -54,15 +54,15 @@ export interface TransferOptions {
   replace?: boolean | undefined;
   /**
    * The modification time that the file gets: by default that of the source, if the server tells
-   * it, also for an identical file, of which nothing is transferred.
+   * it, also for an identical file, whose bytes are not transferred.
    *
    * @default {the time of the source}
    */
   modified?: Date | undefined;
   /**
-   * Whether the file gets the permission bits of the source, less those that a new file does not
-   * get there: a private file stays private, and a program executable. The owner can always read
-   * and write it. With `false` at either end, a new file gets the usual bits, and a replaced one
+   * Whether the file gets the permission bits of the source, less those that a new file at the
+   * target does not get: a private file stays private, and a program executable. The owner can
+   * always read and write it. With `false` at either end, a new file gets the usual bits, and a replaced one
    * keeps its own.
    *
    * @default {true}
@@ -76,10 +76,10 @@ export interface TransferResult {
   readonly bytes: number;
   /** Bytes of the whole file. */
   readonly total: number;
-  /** Bytes that were there before. */
+  /** Bytes that an earlier call has transferred. */
   readonly resumedFrom: number;
   /**
-   * Bytes that the target has copied itself from a file that is there: `bytes + resumedFrom +
+   * Bytes that the target has copied from a file of its own: `bytes + resumedFrom +
    * reused` is `total`.
    */
   readonly reused: number;
@@ -96,7 +96,7 @@ export interface TreeResult {
   readonly files: number;
   /** The bytes that this call has transferred for them; in a dry run those that it would. */
   readonly bytes: number;
-  /** The bytes that the target has copied itself from files that are there. */
+  /** The bytes that the target has copied from files of its own. */
   readonly reused: number;
   /** The number of files that were the same at both ends. */
   readonly unchanged: number;
@@ -132,7 +132,7 @@ export interface TransferSettings {
   readonly replace: boolean;
   /** Whether the file gets the permission bits of the source. */
   readonly modes: boolean;
-  /** Whether the file is written even if an identical one is there. */
+  /** Whether the file is written even if the target has an identical one. */
   readonly isRewritten?: boolean;
   /** The stamp of the file that may be replaced, if the caller has seen it. */
   readonly seen?: string | undefined;
@@ -147,7 +147,7 @@ export interface TransferSettings {
    */
   readonly modified: Date | null;
   readonly onProgress: ((progress: TransferProgress) => void) | undefined;
-  /** Called when bytes are about to be moved, with the number of those that are there already. */
+  /** Called before bytes are moved, with the numbers of those that the target has already. */
   readonly onBegin?: (resumedFrom: number, reused: number) => void;
   readonly signal: AbortSignal | undefined;
 }
@@ -166,14 +166,14 @@ export function checkTransfer(options: TransferOptions): TransferSettings {
   return { resume, replace, modes, modified: copyDate(modified), onProgress, signal };
 }
 
-/** The path of a file or directory here, checked. */
-export function pathOf(name: "file" | "dir", given: string | URL): string {
-  const what = `the path of a ${name === "dir" ? "directory" : "file"}`;
-  const isFileUrl = given instanceof URL && given.protocol === "file:";
-  const path = isFileUrl ? fileURLToPath(given) : given;
-  if (typeof path !== "string") throw wrongTypeError(name, `${what}, or a file: URL`, path);
+/** Checks and returns the path of a file or directory of this device. */
+export function pathOf(name: "file" | "dir", location: string | URL): string {
+  const description = `the path of a ${name === "dir" ? "directory" : "file"}`;
+  const isFileUrl = location instanceof URL && location.protocol === "file:";
+  const path = isFileUrl ? fileURLToPath(location) : location;
+  if (typeof path !== "string") throw wrongTypeError(name, `${description}, or a file: URL`, path);
   if (path === "" || path.includes("\0")) {
-    throw notAllowedError(name, `must be ${what}, without NUL bytes`);
+    throw notAllowedError(name, `must be ${description}, without NUL bytes`);
   }
   return withSlashes(path);
 }
@@ -206,7 +206,7 @@ export class Throttle {
 export class ProgressMeter {
   /** Bytes of the whole file. */
   readonly total: number;
-  /** Bytes that were already there. */
+  /** Bytes that an earlier call has transferred. */
   readonly resumedFrom: number;
   /** Bytes that the target copies itself. */
   readonly reused: number;

@@ -14,7 +14,7 @@ export class Refusal extends Error {
   readonly status: RefusalStatus;
   readonly headers: HeaderDict;
 
-  /** Creates a refusal; its cause is the underlying error, if there is an error. */
+  /** Creates a refusal; its cause is the underlying error, if it has one. */
   constructor(
     status: RefusalStatus,
     message: string,
@@ -42,7 +42,7 @@ export function inUseRefusal(problem: string): Refusal {
   return new Refusal(409, problem, { "retry-after": "1" });
 }
 
-/** Creates the refusal of all requests while the served directory is not there. */
+/** Creates the refusal of all requests while the served directory is missing. */
 export function missingRootRefusal(path: string): Refusal {
   const problem = `${path}, which is served, is not there; is its disk mounted?`;
   // A proxy, or another app in front, answers 503, too.
@@ -78,7 +78,7 @@ const STATUS_OF_CODES: readonly (readonly [Refusal["status"], readonly string[]]
   // Also a link that has just replaced a directory, and a name that the file system refuses.
   [403, ["EROFS", "EACCES", "EPERM", "ELOOP", "EINVAL", "EILSEQ"]],
   [414, ["ENAMETOOLONG"]],
-  // Another process has changed the directory meanwhile.
+  // Another process has changed the directory at the same time.
   [409, ["ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENOTEMPTY", "EBUSY", "ETXTBSY"]],
   // The process, or the system, has too many files open at the moment.
   [503, ["EMFILE", "ENFILE"]],

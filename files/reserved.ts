@@ -18,7 +18,7 @@ export function reservedPath(root: string): string {
   return `${prefixOf(root)}${RESERVED}`;
 }
 
-/** The names of unfinished files in the directory for them; no other file there is ever removed. */
+/** The names of unfinished files in their directory, of which no other file is removed. */
 export const UNFINISHED_NAME = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
 
 /** The prefix of every path in a directory. */
@@ -31,7 +31,7 @@ export const PART_SUFFIX = ".degu-part";
 
 /**
  * The path in a directory by which a call tries whether entries can be removed. Only a part could
- * have such a name, so nobody lists it.
+ * have such a name, so no list has it.
  */
 export function trialPath(directory: string): string {
   return `${prefixOf(directory)}.trial${PART_SUFFIX}`;
@@ -107,15 +107,15 @@ export function isReservedAt(root: string, names: readonly string[]): boolean {
 }
 
 /**
- * Whether a name in a directory is reserved, or leads to a directory there that has a reserved
- * name. A file system with short and long names has several names for a directory, so the directory
+ * Whether a name in a directory is reserved, or another name of a directory in it whose own name is
+ * reserved. A file system with short and long names has several names for a directory, so the directory
  * itself is compared, too.
  *
- * @param named What has the name, if the caller has looked.
+ * @param named The identity of the entry with the name, if the caller knows it.
  */
 export function isReserved(directory: string, name: string, named?: FileIdentity): boolean {
   if (isReservedName(name)) return true;
-  const there = statOrNull(reservedPath(directory));
-  const other = there && (named ?? statOrNull(prefixOf(directory) + name));
-  return there !== null && other !== null && isSameFile(there, other);
+  const reservedState = statOrNull(reservedPath(directory));
+  const other = reservedState && (named ?? statOrNull(prefixOf(directory) + name));
+  return reservedState !== null && other !== null && isSameFile(reservedState, other);
 }

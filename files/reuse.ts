@@ -1,6 +1,6 @@
 /**
- * The reuse of bytes that the target has already, as the beginning of another file or of an older
- * version: the words of both ends for it, and the copying there.
+ * The reuse of bytes that the target has already, as the prefix of another file or of an older
+ * version, its basis: the headers of both sides, and the copying at the target.
  *
  * A server that takes part says in the answers to a list and to HEAD which path the directory or
  * file has below its root, by the header `reuse`. A client compares the digest of a beginning
@@ -15,18 +15,19 @@ import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { readPieces } from "./file_pieces.ts";
 import { fileUri, namesOf } from "./file_name.ts";
 
-/** The least bytes that are reused: to send fewer takes less time than to compare them. */
+/** The minimum number of reused bytes: to send fewer takes less time than to compare them. */
 export const MIN_REUSED_BYTES = 65536;
 
-/** Whether a file may be the beginning of a later version of it. */
+/** Whether a file may be an earlier version of another one, which has only grown. */
 export function isGrown(
-  there: { readonly size: number; readonly modified: number },
-  now: { readonly size: number; readonly modified: number },
+  basis: { readonly size: number; readonly modified: number },
+  file: { readonly size: number; readonly modified: number },
 ): boolean {
-  return there.size >= MIN_REUSED_BYTES && there.size < now.size && there.modified < now.modified;
+  return basis.size >= MIN_REUSED_BYTES && basis.size < file.size &&
+    basis.modified < file.modified;
 }
 
-/** The beginning of a file of the target. */
+/** A file of the target, of which a prefix may be copied. */
 export interface Basis {
   /** The URI of the file for requests. */
   readonly uri: string;
@@ -36,22 +37,22 @@ export interface Basis {
   readonly length: number;
 }
 
-/** Asks a server to copy the beginning of a file. */
+/** The header that asks a server to copy a prefix. */
 export function reuseHeader({ path, length }: Basis): HeaderDict {
   return { reuse: `"${path}";length=${length}` };
 }
 
-/** Says which path a file or directory has below the root of its app. */
+/** The header with the path of a file or directory below the root of its app. */
 export function rootPathHeader(names: readonly string[], isDirectory: boolean): HeaderDict {
   return { reuse: fileUri(...names, ...isDirectory ? [""] : []) };
 }
 
-/** The path that a server has said; `null` if the server does not take part. */
+/** The path below the root that a server has sent; `null` if the server reuses no bytes. */
 export function rootPathOf(reuse: unknown): string | null {
   return typeof reuse === "string" && /^\/[!#-~]*$/.test(reuse) ? reuse : null;
 }
 
-/** What a request wants to be copied. */
+/** The prefix that a request asks the server to copy. */
 export interface Reused {
   /** The names of a file; `null` if no file can have them. */
   readonly names: string[] | null;
@@ -66,7 +67,7 @@ export function parseReuse(value: string): Reused | null {
   return length <= 0 ? null : { names: namesOf(path.split("/")), length };
 }
 
-/** Copies the beginning of a file to an empty one, which is at that position then. */
+/** Copies a prefix of a file to another file, which is at that position then. */
 export async function copyPrefix(
   from: FileHandle,
   to: TemporaryFile,
@@ -75,7 +76,7 @@ export async function copyPrefix(
     /** Hashes the bytes. */
     readonly hash: Hash;
     readonly signal: AbortSignal | undefined;
-    /** Makes the error for a file that can't be read so far, because of an error or its end. */
+    /** Makes the error for a file that ends, or can't be read, before the end of the prefix. */
     readonly makeReadError: (error?: unknown) => Error;
   },
 ): Promise<void> {

@@ -1,6 +1,5 @@
 /**
- * Writing below a root: how a file or directory gets a name there, takes a name over from another
- * one, and loses it.
+ * Writing below a root: creating, replacing and removing files and directories.
  *
  * **Links.** Writing follows no link below the root, and refuses a path that is reserved. (Reading
  * is in `serve/resolve_path.ts`.)
@@ -14,7 +13,7 @@
  * can be resumed: {@linkcode UnfinishedFiles} for a PUT, {@linkcode PartFile} for a download,
  * {@linkcode SmallFiles} for many at a time in both directions.
  *
- * **Replacing.** A file gives way to a file, if the request's condition holds, and to nothing else.
+ * **Replacing.** A file gives way to a file, if the request's condition holds, and to no other entry.
  *
  * **Checks.** {@linkcode Root.moveIntoPlace} checks the path, the condition and the temporary file,
  * and renames that. Every check is synchronous with the action that depends on it: no other request of
@@ -61,7 +60,7 @@ export interface Parent {
   readonly missing: readonly string[];
 }
 
-/** What is known, or expected, of a directory on the way. */
+/** Options of a lookup of a directory. */
 interface ExpectedParent {
   /** A directory that the caller has found in the same turn: its own way is not looked at again. */
   readonly known?: Parent | null;
@@ -69,11 +68,11 @@ interface ExpectedParent {
   readonly isNamedLater?: boolean;
 }
 
-/** What is known, or expected, of the place where a name is given. */
+/** Options of a lookup of a path. */
 interface Expected {
   /** The directory, if the caller has found it in the same turn. */
   readonly parent?: Parent | undefined;
-  /** Whether nothing is looked up by the name: giving it shows whether something has it. */
+  /** Whether the path itself is not looked up, because the rename shows whether it exists. */
   readonly isUnseen?: boolean;
   /**
    * Whether a file gets the name later: until then a directory may have it, or a file that of a
@@ -95,8 +94,7 @@ export type CompleteFile = Pick<TemporaryFile, "path" | "state" | "newMode" | "h
 export interface NamingOptions {
   readonly condition?: Condition | undefined;
   /**
-   * Whether nothing may have the name. Of several processes that give a new name at once, one
-   * succeeds.
+   * Whether the path must not exist. Of several processes that create it at once, one succeeds.
    */
   readonly isNew: boolean;
   /** The directory in which the name is given, if the caller has found it in the same turn. */
@@ -105,7 +103,7 @@ export interface NamingOptions {
 
 /** The outcome for a file or directory that was given its name. */
 export interface NamingOutcome {
-  /** Whether nothing had the name before. */
+  /** Whether the path did not exist before. */
   readonly created: boolean;
   /** The directories that have new entries. */
   readonly changed: readonly string[];
@@ -129,7 +127,7 @@ export class Root {
   }
 
   /**
-   * The path to which names lead, if there is no link on the way.
+   * Returns the path of names, if no link is on the way.
    *
    * @throws {Refusal} if the disk can't hold one of the names.
    */
@@ -290,7 +288,7 @@ export class Root {
    *
    * @param isDirectory Whether only a directory is meant.
    * @param known The directory that has the name, if the caller has found it in the same turn.
-   * @throws {Refusal} if nothing has the name, or if the condition throws one.
+   * @throws {Refusal} if the path does not exist, or if the condition throws one.
    */
   async remove(
     names: readonly string[],
@@ -312,7 +310,7 @@ export class Root {
   }
 }
 
-/** The metadata of a path; `null` if nothing has it. An error of the disk becomes a refusal. */
+/** Returns the metadata of a path; `null` if it does not exist. Makes errors of the disk refusals. */
 function lookAt(path: string): BigIntStats | null {
   try {
     return statOrNull(path);
@@ -335,7 +333,7 @@ function checkName(name: string): void {
   checkOnDisk(name);
 }
 
-/** Refuses a name that the disk can't hold: nothing is looked up by such a name. */
+/** Refuses a name that the disk can't store, before the name is looked up. */
 function checkOnDisk(name: string): void {
   const problem = nameProblem(name);
   if (problem !== null) {
@@ -371,7 +369,7 @@ function makeDirectories(paths: readonly string[], then: () => void = () => {}):
     try {
       for (const directory of made.toReversed()) rmdirSync(directory);
     } catch {
-      // Somebody else has put something in a new directory; the first error is the one to report.
+      // Another process has created an entry in a new directory; report the first error.
     }
     throw error;
   }

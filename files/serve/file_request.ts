@@ -30,12 +30,12 @@ export interface FileEvent {
 export interface FilesSettings {
   readonly root: Root;
   /** Whether the served directory is still at its path. */
-  readonly isThere: () => boolean;
+  readonly isPresent: () => boolean;
   readonly unfinished: UnfinishedFiles;
   readonly list: boolean;
   /** The methods that the app allows, as in `allow` (RFC 9110 §10.2.1). */
   readonly allow: string;
-  /** Whether peers may write; with `"add"` files are only added, and none is replaced. */
+  /** Whether peers may write; with `"add"` they can't replace or delete files. */
   readonly write: boolean | "add";
   /** Whether files get the permission bits that a peer sends. */
   readonly takesModes: boolean;
@@ -58,7 +58,7 @@ export interface FileRequest extends FilesSettings {
     status: number,
   ) => void;
   /**
-   * Tells the log why a file is refused or can't be read.
+   * Logs why a file is refused or can't be read.
    *
    * @param path The path of the file, if the request is for several.
    */

@@ -47,8 +47,8 @@ export interface FilesOptions {
   /**
    * Whether peers may write files with PUT, and delete files and empty directories with DELETE:
    * everything that the program may. Needs `--allow-write` of the directory. With `"add"` they may
-   * only add files and directories: nothing is replaced or deleted, and what is there keeps its
-   * time.
+   * only add files and directories: the app replaces and deletes no file, and existing files keep
+   * their time.
    *
    * @default {false}
    */
@@ -64,17 +64,16 @@ export interface FilesOptions {
   create?: boolean | undefined;
   /**
    * Whether a file that a peer writes gets the permission bits that the peer sends, as far as a new
-   * file gets them. With `false` nothing that a peer writes becomes executable: a new file gets the
+   * file gets them. With `false` no file that a peer writes becomes executable: a new file gets the
    * usual bits, and a replaced one keeps its own.
    *
    * @default {true}
    */
   modes?: boolean | undefined;
   /**
-   * Whether bytes that are here already need not travel again: a peer asks for the digest of the
-   * beginning of a file, and lets this app copy that beginning to a file that the peer writes. A
-   * peer that may write can so copy every file that this app serves, whatever an app in front of it
-   * hides.
+   * Whether this app reuses bytes that it has already: a peer requests the digest of a prefix of a
+   * file, and lets this app copy that prefix to a file that the peer writes. A peer that may write
+   * can so copy every file that this app serves, also those that an app in front of it hides.
    *
    * @default {false}
    */
@@ -88,7 +87,7 @@ export interface FilesOptions {
   maxBytes?: number | undefined;
   /**
    * Gets a warning, with the reason, for each refused write, each request for which no file can be
-   * opened because too many are open, or the directory is not there, and each file or directory
+   * opened because too many are open, or the directory is missing, and each file or directory
    * that the disk does not give; the peer gets only the status.
    *
    * @default {the log of the server, at level `info`}
@@ -100,7 +99,7 @@ export interface FilesOptions {
    * requested by itself counts as sent when its response is made. If the function throws, or its
    * promise rejects, the logger gets a warning, and the response stays the same.
    *
-   * @default {nothing is called}
+   * @default {no function is called}
    */
   onFile?: ((event: FileEvent) => void) | undefined;
 }
@@ -124,15 +123,15 @@ const WRITING = "GET, HEAD, PUT, DELETE";
  * seconds, `last-modified` and a strong `etag`; a single range and conditional requests (RFC 9110
  * §13, §14) are supported. A file that can't be read is answered with `403 Forbidden`, and
  * everything else with `404 Not Found`: a missing or special file, and a symbolic link. While the
- * directory itself is not there, because the directory was moved or its disk is not mounted, every
+ * directory itself is missing, because the directory was moved or its disk is not mounted, every
  * request is answered with `503 Service Unavailable`.
  *
- * A file is read in pieces while it is sent, and closed whatever the peer does. A file that is
- * overwritten in place meanwhile is not sent to its end. Its SHA-256 is sent as `repr-digest` (RFC
+ * A file is read in pieces while it is sent, and closed even if the peer leaves. A file that is
+ * overwritten in place while it is sent is not sent to its end. Its SHA-256 is sent as `repr-digest` (RFC
  * 9530) if `want-repr-digest` requests it: always with HEAD, and with GET if it is known.
  *
  * With `write` a PUT replaces a file by renaming one that is complete and synced to the disk: half
- * a file is never visible, and an error leaves nothing behind but an upload that can be resumed.
+ * a file is never visible, and an error leaves only an upload that can be resumed.
  * With `--allow-sys=statfs` a file that is larger than the free space is refused before its body is
  * read. A PUT can have preconditions and a digest, and an upload that was sent with its length and
  * digest is resumed where it was interrupted. DELETE removes a file or an empty directory. Writing
@@ -185,7 +184,7 @@ export class FilesApp implements AppObject {
   #makingAgain: Promise<void> | null = null;
 
   /**
-   * Serves a directory. Its path is resolved once, here; its content may change later.
+   * Serves a directory. The constructor resolves its path; its content may change later.
    *
    * @param dir The path, or a `file:` URL, of the directory.
    * @param options Further abilities, limits, and functions to call.
@@ -193,7 +192,7 @@ export class FilesApp implements AppObject {
    * wrong type.
    * @throws {RangeError} if `dir` is empty, has a NUL byte, or is not a `file:` URL; if
    * `maxBytes` is not an integer from 0 to 2⁵³ − 1.
-   * @throws {Deno.errors.NotFound} if nothing is there, `Deno.errors.NotADirectory` if a file is,
+   * @throws {Deno.errors.NotFound} if `dir` does not exist, `Deno.errors.NotADirectory` if it is a file,
    * `Deno.errors.NotCapable` without the permission to read the directory.
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
@@ -208,7 +207,7 @@ export class FilesApp implements AppObject {
     const unfinished = new UnfinishedFiles(path, (message) => this.#logger?.warn(message));
     this.#settings = {
       root: new Root(path, unfinished.path),
-      isThere: makePresenceCheck(path),
+      isPresent: makePresenceCheck(path),
       unfinished,
       list,
       allow: !write ? READING : write === "add" ? ADDING : WRITING,
@@ -241,12 +240,12 @@ export class FilesApp implements AppObject {
     return [status, reason, { ...headers, "file-mode-mask": formatMode(mask) }, body];
   }
 
-  /** Which permission bits a new file gets; `null` if files have none here. */
+  /** Returns the permission bits of a new file; `null` on a file system without bits. */
   #findModeMask(): number | null {
     try {
       return this.#settings.unfinished.findModeMask();
     } catch {
-      // Whatever the disk refuses now, each file is told when it is written.
+      // If the disk refuses this, it also refuses each file when that is written.
       return 0o777;
     }
   }
@@ -256,27 +255,27 @@ export class FilesApp implements AppObject {
     const action = this.#actionOf(request);
     const isReading = action === get || action === getBundle;
     const warn = (refusal: Refusal, path?: string) => {
-      const where = path === undefined ? "" : `${path}: `;
-      const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
-      const who = session === undefined ? "a peer" : session.user ?? session;
-      logPeerWarning(session, this.#logger, `${who}: ${what}`, refusal.cause);
+      const prefix = path === undefined ? "" : `${path}: `;
+      const problem = `${method} ${quote(request.uri)}: ${prefix}${refusal.message}`;
+      const peer = session === undefined ? "a peer" : session.user ?? session;
+      logPeerWarning(session, this.#logger, `${peer}: ${problem}`, refusal.cause);
     };
-    const failed = (error: unknown) => {
+    const logFailure = (error: unknown) => {
       logPeerWarning(session, this.#logger, `onFile: ${messageOf(error)}`, error);
     };
     const report: FileRequest["report"] = (action, path, bytes, complete, status) => {
       try {
-        // The types also allow an async function, whose promise nothing else awaits.
+        // The types also allow an async function, whose promise no other code awaits.
         const event = { session, action, path, bytes, complete, status };
         const returned: unknown = this.#onFile?.(event);
-        if (returned instanceof Promise) returned.catch(failed);
+        if (returned instanceof Promise) returned.catch(logFailure);
       } catch (error) {
-        failed(error);
+        logFailure(error);
       }
     };
-    const { root, isThere } = this.#settings;
+    const { root, isPresent } = this.#settings;
     try {
-      if (this.#makingAgain !== null || !isThere()) await this.#makeAgain();
+      if (this.#makingAgain !== null || !isPresent()) await this.#makeAgain();
       if (action === null) {
         const { allow } = this.#settings;
         throw new Refusal(405, `only ${allow}`, { allow });
@@ -286,7 +285,7 @@ export class FilesApp implements AppObject {
       return await action({ request, session, target, report, warn, ...this.#settings });
     } catch (error) {
       // The directory may have vanished since the request began.
-      const refusal = isThere() ? refusalOf(error) : missingRootRefusal(root.path);
+      const refusal = isPresent() ? refusalOf(error) : missingRootRefusal(root.path);
       if (refusal === null) throw printableError(error);
       // Reads of missing files are not logged. An error of the file system that reading has not
       // turned into a refusal is thrown, so that the server logs it.
@@ -318,7 +317,7 @@ export class FilesApp implements AppObject {
     return this.#makingAgain;
   }
 
-  /** The function that carries out a request; `null` if there is none for its method and query. */
+  /** Returns the function that carries out a request; `null` for another method or query. */
   #actionOf({ method, headers, query }: Request): typeof get | null {
     const { write } = this.#settings;
     if (method === "GET") return get;
@@ -357,8 +356,8 @@ function findParent(path: string): FileIdentity | null {
   // Deno would ask for the permission on the terminal.
   const { state } = Deno.permissions.querySync({ name: "read", path: parent });
   if (state !== "granted") return null;
-  const found = Deno.lstatSync(parent);
-  return found.dev === Deno.lstatSync(path).dev ? found : null;
+  const info = Deno.lstatSync(parent);
+  return info.dev === Deno.lstatSync(path).dev ? info : null;
 }
 
 /** The real path of a directory; errors name the argument. */

@@ -42,17 +42,17 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
     // The client's clock may differ from that of this device, whose times the list has.
     const date = formatDate(Math.floor(Date.now() / 1000));
     const { allow } = read;
-    const place = read.reuse ? rootPathHeader(names, true) : {};
+    const rootPath = read.reuse ? rootPathHeader(names, true) : {};
     const type = { "content-type": "application/json" };
-    const headers = { ...type, date, allow, ...place };
+    const headers = { ...type, date, allow, ...rootPath };
     return [200, "OK", headers, isHead ? null : body];
   }
   const path = isDirectory ? [...names, INDEX] : names;
-  const found = await openServedFile(root, path);
-  if (found === "directory" && !isDirectory) return redirect(request, last);
-  if (found === null || found === "directory") throw notFoundRefusal();
+  const file = await openServedFile(root, path);
+  if (file === "directory" && !isDirectory) return redirect(request, last);
+  if (file === null || file === "directory") throw notFoundRefusal();
   try {
-    return await answerWithFile(read, found, path);
+    return await answerWithFile(read, file, path);
   } catch (error) {
     // The end of the session is the reason for any other error.
     read.session?.signal.throwIfAborted();
@@ -73,7 +73,7 @@ async function answerWithFile(
   file: OpenFile,
   path: readonly string[],
 ): Promise<ResponseTuple> {
-  let handedOver = false;
+  let isHandedOver = false;
   try {
     const { method, headers } = read.request;
     const validators = makeValidators(file.state, file.checkedAt);
@@ -81,9 +81,9 @@ async function answerWithFile(
     if (condition === 412) return [412, "Precondition Failed", {}, null];
     if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
     // A range applies to GET alone (RFC 9110 §14.2).
-    const { range: wanted } = headers;
+    const { range: requestedRange } = headers;
     const applies = method === "GET" && isRangeWanted(headers, validators);
-    const range = applies && isRange(wanted) ? wanted : null;
+    const range = applies && isRange(requestedRange) ? requestedRange : null;
     if (range !== null && range.start >= file.size) {
       return [416, "Range Not Satisfiable", {}, null];
     }
@@ -96,12 +96,12 @@ async function answerWithFile(
       ...validatorHeaders(validators),
     };
     if (method === "HEAD") {
-      const place = read.reuse ? rootPathHeader(path, false) : {};
+      const rootPath = read.reuse ? rootPathHeader(path, false) : {};
       const digest = await digestOfHead(read, file);
-      const all = { ...answerHeaders, ...place, ...digest, "content-length": file.size };
-      return [200, "OK", all, null];
+      const headHeaders = { ...answerHeaders, ...rootPath, ...digest, "content-length": file.size };
+      return [200, "OK", headHeaders, null];
     }
-    handedOver = true;
+    isHandedOver = true;
     const part = range?.contentRange(file.size) ?? null;
     const { start, stop } = part ?? { start: 0, stop: file.size };
     // The digest is remembered for the next request, most often by the same peer.
@@ -114,7 +114,7 @@ async function answerWithFile(
     if (part === null) return [200, "OK", headersOfBody, body];
     return [206, "Partial Content", { ...headersOfBody, "content-range": part }, body];
   } finally {
-    if (!handedOver) await file.handle.close();
+    if (!isHandedOver) await file.handle.close();
   }
 }
 
@@ -160,7 +160,7 @@ function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
 /** The most bytes of a body that is read at once, and sent in one write with the preamble. */
 const SMALL_BYTES = 32768;
 
-/** Closes the files of bodies that nobody has ended; to close one again does nothing. */
+/** Closes the files of bodies that were garbage-collected; closing a closed file does no harm. */
 const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
   handle.close().catch(() => {});
 });
@@ -172,8 +172,8 @@ const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
  * A file that was overwritten is never sent to its end, so that no peer mistakes bytes of two
  * versions for a whole file.
  *
- * @param digests Gets the digest of a file that is read as a whole; `null` if nobody wants it.
- * @param sent Called once, with how many bytes were handed over to be sent.
+ * @param digests Gets the digest of a file that is read as a whole; `null` to compute none.
+ * @param onSent Called once, with how many bytes were handed over to be sent.
  * @throws {Refusal} (409) if the bytes are few, and the file was overwritten before they were read.
  * A larger body fails with a `BodyError` while it is sent.
  */
@@ -182,16 +182,16 @@ export async function makeFileBody(
   start: number,
   stop: number,
   digests: DigestCache | null,
-  sent: (bytes: number) => void,
+  onSent: (bytes: number) => void,
 ): Promise<Uint8Array | BodyIter> {
   const { handle } = file;
   const hash = digests !== null && start === 0 && stop === file.size ? newHash() : null;
   // All bytes must be of the version that was opened. The check is synchronous: a look at an open
   // file takes far less time than a turn.
   const checkEnd = () => {
-    const now = fstatSync(handle.fd, { bigint: true });
-    if (isOverwritten(file.state, now)) throw overwrittenError(file);
-    if (hash === null || !isUnchanged(file.state, now)) return;
+    const state = fstatSync(handle.fd, { bigint: true });
+    if (isOverwritten(file.state, state)) throw overwrittenError(file);
+    if (hash === null || !isUnchanged(file.state, state)) return;
     digests!.remember(file, hash.digest("hex"));
   };
   if (stop - start > SMALL_BYTES) {
@@ -201,7 +201,7 @@ export async function makeFileBody(
       position += piece.length;
       if (position === stop) checkEnd();
     });
-    const closed = closedAtEnd(handle, pieces, sent);
+    const closed = closedAtEnd(handle, pieces, onSent);
     unreadFiles.register(closed, handle);
     // A generator yields an empty piece first: once it has started, its end closes the file.
     await closed.next();
@@ -224,7 +224,7 @@ export async function makeFileBody(
     }
     hash?.update(bytes);
     checkEnd();
-    sent(bytes.length);
+    onSent(bytes.length);
     return bytes;
   } catch (error) {
     throw error instanceof BodyError
@@ -248,7 +248,7 @@ function overwrittenError({ path }: OpenFile): BodyError {
 async function* closedAtEnd(
   handle: FileHandle,
   pieces: AsyncGenerator<Uint8Array, void, void>,
-  sent: (bytes: number) => void,
+  onSent: (bytes: number) => void,
 ): AsyncGenerator<Uint8Array, void, void> {
   let count = 0;
   try {
@@ -259,6 +259,6 @@ async function* closedAtEnd(
     }
   } finally {
     await handle.close();
-    sent(count);
+    onSent(count);
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Requests for bundles: many small files in one response, each with the promises of a single GET.
  *
- * Small files are read with synchronous operations, in turns: an asynchronous operation costs
+ * Small files are read with synchronous operations, in time slices: an asynchronous operation costs
  * several times as much.
  */
 
@@ -37,7 +37,7 @@ import {
 import { isReservedName, prefixOf } from "../reserved.ts";
 import type { Parent } from "../root.ts";
 
-/** How often a file is read that changes meanwhile. */
+/** How often a file is read that changes while it is read. */
 const MAX_READINGS = 3;
 
 /** Answers with the files that a request names, or only with their digests. */
@@ -99,8 +99,8 @@ class BundleReader {
   #next = 0;
   #sizes: { path: readonly string[]; size: number }[] = [];
   readonly #content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
-  /** The directory of the files that were read last, until the turn is over. */
-  #entered: Parent | null = null;
+  /** The directory of the last file, until the thread is yielded. */
+  #directory: Parent | null = null;
 
   constructor(request: FileRequest, paths: readonly (readonly string[])[], hasContent: boolean) {
     this.#request = request;
@@ -112,17 +112,17 @@ class BundleReader {
 
   /** Reads until the buffer is full; returns true once all files have been read. */
   async fill(): Promise<boolean> {
-    this.#entered = null;
+    this.#directory = null;
     while (this.#next < this.#paths.length && !this.buffer.isFull) {
       if (this.#timeSlice.isUsedUp) {
         await this.#timeSlice.yield(this.#request.root.path);
-        this.#entered = null;
+        this.#directory = null;
       }
       const path = this.#paths[this.#next++]!;
       let status = this.#read(path);
       for (let reading = 1; status === 409 && reading < MAX_READINGS; reading++) {
         await this.#timeSlice.yield(this.#request.root.path);
-        this.#entered = null;
+        this.#directory = null;
         status = this.#read(path);
       }
       if (status !== null) this.buffer.add({ path, status });
@@ -160,19 +160,19 @@ class BundleReader {
   /**
    * Returns the path of a directory; files of the same one in a row share its checks.
    *
-   * @throws {Refusal} of status 404 if there is none that a peer may see.
+   * @throws {Refusal} of status 404 if a peer may see no directory at that path.
    */
   #enter(names: readonly string[]): string {
-    if (this.#entered === null || !isSamePath(this.#entered.names, names)) {
+    if (this.#directory === null || !isSamePath(this.#directory.names, names)) {
       if (names.length >= MAX_DEPTH || !names.every(isName)) throw notFoundRefusal();
       try {
-        this.#entered = this.#request.root.findParent(names, { known: this.#entered });
+        this.#directory = this.#request.root.findParent(names, { known: this.#directory });
       } catch (error) {
         throw error instanceof Refusal ? notFoundRefusal() : error;
       }
     }
-    if (this.#entered.missing.length > 0) throw notFoundRefusal();
-    return this.#entered.path;
+    if (this.#directory.missing.length > 0) throw notFoundRefusal();
+    return this.#directory.path;
   }
 
   #addFile(path: readonly string[], state: BigIntStats): void {
@@ -189,9 +189,9 @@ class BundleReader {
 
   /** The status of a file that can't be read; a bad sector costs no other file. */
   #statusOf(error: unknown, names: readonly string[]): GetStatus {
-    const { root, isThere, warn } = this.#request;
+    const { root, isPresent, warn } = this.#request;
     // Without the root, no file can be read, and the body is cut.
-    if (!isThere()) throw missingRootRefusal(root.path);
+    if (!isPresent()) throw missingRootRefusal(root.path);
     const isRefusal = error instanceof Refusal || hasTooManyOpenFiles(error);
     const refusal = isRefusal ? refusalOf(error)! : refusalToRead(root, error, names);
     if (belongsInLog(refusal)) warn(refusal, names.join("/"));

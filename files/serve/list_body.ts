@@ -27,8 +27,8 @@ const encoder = new TextEncoder();
  * @param root The directory that is served.
  * @param names The names that lead from the root to the directory that is listed.
  * @param hasModes Whether the list says the permission bits of files.
- * @returns `null` if there is no directory that a peer may see.
- * @throws {Refusal} if there is a directory that can't be read.
+ * @returns `null` if a peer may see no directory at that path.
+ * @throws {Refusal} if the directory can't be read.
  */
 export async function listBelow(
   root: Root,
@@ -40,9 +40,9 @@ export async function listBelow(
     const resolved = await resolvePath(root, names);
     if (resolved === null || !resolved.state.isDirectory()) return null;
     const { path } = resolved;
-    const walk = { root, path, timeSlice: new TimeSlice(), hasModes };
+    const options = { root, path, timeSlice: new TimeSlice(), hasModes };
     const first = rootOfList(path, resolved.state);
-    const batches = isTree ? treeTexts(walk, first) : listTexts(walk, first);
+    const batches = isTree ? treeTexts(options, first) : listTexts(options, first);
     const begin = batches.next();
     // Errors of the directory are found out now, while the response can still have another status.
     await begin.catch((error) => {
@@ -55,19 +55,19 @@ export async function listBelow(
 }
 
 async function* listTexts(
-  walk: ListOptions,
+  options: ListOptions,
   first: ListedDirectory,
 ): AsyncGenerator<string[], void, void> {
-  for await (const entries of readListedDirectory(walk, first)) {
+  for await (const entries of readListedDirectory(options, first)) {
     yield entries.map((entry) => formatEntry({ name: entry.name }, entry));
   }
 }
 
 async function* treeTexts(
-  walk: ListOptions,
+  options: ListOptions,
   first: ListedDirectory,
 ): AsyncGenerator<string[], void, void> {
-  for await (const entries of readBelow(walk, first)) {
+  for await (const entries of readBelow(options, first)) {
     yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
   }
   yield [TREE_END];

@@ -41,16 +41,16 @@ import { abortWriter, partSize, withExclusiveWriter } from "./unfinished.ts";
 
 /** Writes a file, or creates a directory, whose path has a trailing slash, with an empty body. */
 export async function put(write: FileRequest): Promise<ResponseTuple> {
-  const asked = readPut(write);
-  switch (asked.kind) {
+  const request = readPut(write);
+  switch (request.kind) {
     case "directory":
       return await putDirectory(write);
     case "mode":
-      return await putMode(write, asked.length, asked.mode);
+      return await putMode(write, request.length, request.mode);
     case "whole":
-      return await receiveWhole(write, asked);
+      return await receiveWhole(write, request);
     case "rest":
-      return await receiveRest(write, asked);
+      return await receiveRest(write, request);
   }
 }
 
@@ -62,7 +62,7 @@ async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
   return writtenAnswer(created, {});
 }
 
-/** Gives a file that is here the permission bits in the request, and nothing else. */
+/** Sets only the permission bits of an existing file. */
 async function putMode(
   write: FileRequest,
   length: number,
@@ -93,7 +93,7 @@ export async function remove(write: FileRequest): Promise<ResponseTuple> {
   return [204, "No Content", {}, null];
 }
 
-/** Writes a file of which nothing is kept if the request breaks off. */
+/** Writes a file that can't be resumed if the request breaks off. */
 async function receiveWhole(
   write: FileRequest,
   upload: WholeUpload,
@@ -108,8 +108,8 @@ async function receiveWhole(
     const modes = mode === null ? {} : modeOfWritten(mode, unfinished.findModeMask());
     using temporary = unfinished.create(modes);
     const start = reused?.length ?? 0;
-    const copied = reused && await reused.copyTo(temporary);
-    const hash = copied ?? (digest === null && length === null ? null : newHash());
+    const copiedHash = reused && await reused.copyTo(temporary);
+    const hash = copiedHash ?? (digest === null && length === null ? null : newHash());
     const whole = { file: temporary, start, limit: write.maxBytes, length, hash };
     const lastChunkDigest = await receiveBody(body, whole);
     const sha256 = length === null ? digest : lastChunkDigest;
@@ -120,11 +120,11 @@ async function receiveWhole(
   }
 }
 
-/** Writes the rest of a file that has a part here, or all of it. */
+/** Writes the rest of a file that has a part, or all of it. */
 async function receiveRest(write: FileRequest, upload: UploadRest): Promise<ResponseTuple> {
   const { offset, length } = upload;
   const existing = checkDestination(write, upload, length);
-  // An app that only adds files confirms one that is there already.
+  // An app that only adds files confirms an existing file.
   if (write.write === "add" && offset === length) preconditionOf(write.request.headers)(existing);
   else conditionOf(write)(existing);
   const part = partOf(write, upload);
@@ -139,7 +139,7 @@ async function receiveRest(write: FileRequest, upload: UploadRest): Promise<Resp
   }
 }
 
-/** Writes to a part from the offset on, or confirms a file that is here already. */
+/** Writes to a part from the offset on, or confirms an existing file. */
 async function continuePart(
   write: FileRequest,
   upload: UploadRest,
@@ -151,26 +151,27 @@ async function continuePart(
   const isPart = offset === 0 || offset === partSize(part);
   await using reused = isPart ? null : reuse && await openReused(write, reuse, superseded);
   if (!isPart && reused === null) {
-    const { offset: right, here } = await findUpload(write, upload, part, superseded);
-    if (offset === length && here !== null && here.digest === upload.digest) {
-      return await confirmUpload(write, here, upload);
+    const { offset: expected, existingFile } = await findUpload(write, upload, part, superseded);
+    if (offset === length && existingFile !== null && existingFile.digest === upload.digest) {
+      return await confirmUpload(write, existingFile, upload);
     }
-    throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
+    throw new Refusal(409, `the offset is ${expected}, not ${offset}`, offsetHeader(expected));
   }
 
   superseded.addEventListener("abort", () => body && cancelQuietly(body, superseded.reason));
   const begin = reused === null ? offset : 0;
   unfinished.checkSpace(length, begin, partSize(part));
   using temporary = await unfinished.openPart(part, upload.mode);
-  // If this fails, nothing is kept: what was copied can be copied again.
-  const copied = reused && await reused.copyTo(temporary);
+  // If this fails, the part is removed: the prefix can be copied again.
+  const copiedHash = reused && await reused.copyTo(temporary);
   try {
-    const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
+    const makeChangedRefusal = () => new Refusal(409, "the part has changed", offsetHeader(0));
     // If another process had the part, the new one is empty, and so too short.
-    const hash = copied ?? await hashPrefix(temporary.file, offset, changed, superseded);
-    if (copied === null) await temporary.continueFrom(offset);
-    const destined = { file: temporary, start: offset, limit: length, length, hash };
-    const lastChunkDigest = await receiveBody(body, destined);
+    const hash = copiedHash ??
+      await hashPrefix(temporary.file, offset, makeChangedRefusal, superseded);
+    if (copiedHash === null) await temporary.continueFrom(offset);
+    const target = { file: temporary, start: offset, limit: length, length, hash };
+    const lastChunkDigest = await receiveBody(body, target);
     const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
     return await finish(write, upload, digest, temporary);
   } catch (error) {
@@ -187,28 +188,28 @@ async function continuePart(
   }
 }
 
-/** Answers how much of a file is here, and creates nothing. */
+/** Answers how many bytes of an upload the server has, without creating a file. */
 export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   const { unfinished } = write;
   const upload = readOffsetRequest(write);
   const existing = checkDestination(write, upload, upload.length);
   const part = partOf(write, upload);
   await abortWriter(part);
-  const { offset, here } = await findUpload(write, upload, part);
-  // If a file of this length is here, it may be the same, and the client then sends nothing: the
+  const { offset, existingFile } = await findUpload(write, upload, part);
+  // If a file of this length exists, it may be the same, and the client then sends no bytes. So the
   // space is checked only without one.
-  if (here === null) unfinished.checkSpace(upload.length, offset, offset);
-  const digestHere = upload.digest === null ? here?.digest ?? null : null;
-  const told = {
+  if (existingFile === null) unfinished.checkSpace(upload.length, offset, offset);
+  const existingDigest = upload.digest === null ? existingFile?.digest ?? null : null;
+  const headers = {
     ...offsetHeader(offset),
-    ...digestHeader(digestHere),
+    ...digestHeader(existingDigest),
     ...versionHeaders(existing),
     ...write.reuse ? rootPathHeader(write.target.names, false) : {},
   };
-  return [200, "OK", told, null];
+  return [200, "OK", headers, null];
 }
 
-/** What a client needs to say that it replaces this file, or none. */
+/** The headers from which a client makes the condition that it replaces only this file. */
 function versionHeaders(existing: BigIntStats | null): HeaderDict {
   if (existing === null) return { "file-stamp": NO_STAMP };
   if (existing.isDirectory()) return {};
@@ -216,7 +217,7 @@ function versionHeaders(existing: BigIntStats | null): HeaderDict {
 }
 
 /**
- * Opens the file of which an upload reuses the beginning.
+ * Opens the file of which an upload reuses a prefix.
  *
  * @throws {Refusal} of status 404 if this peer can't read the file.
  */
@@ -226,27 +227,27 @@ async function openReused(
   superseded?: AbortSignal,
 ) {
   const { root } = write;
-  const found = names && await openServedFile(root, names).catch((error) => {
+  const file = names && await openServedFile(root, names).catch((error) => {
     throw error instanceof Refusal && error.status === 403 ? notFoundRefusal() : error;
   });
-  if (found === null || found === "directory") throw notFoundRefusal();
-  const { handle, state } = found;
+  if (file === null || file === "directory") throw notFoundRefusal();
+  const { handle, state } = file;
   const opened = new AsyncDisposableStack();
   opened.defer(() => handle.close());
-  const other = (error?: unknown) => {
+  const makeReadError = (error?: unknown) => {
     if (error !== undefined && !isFileSystemError(error)) throw error;
-    const text = `${found.path} is not what was to be reused`;
+    const text = `${file.path} is not what was to be reused`;
     return new Refusal(409, text, offsetHeader(0), { cause: error });
   };
   return {
     length,
-    /** Copies the beginning to an empty file; resolves to its hash. */
+    /** Copies the prefix to an empty file; resolves to its hash. */
     async copyTo(temporary: TemporaryFile): Promise<Hash> {
       const hash = newHash();
       const signal = endOf(write, superseded);
       try {
-        await copyPrefix(handle, temporary, { length, hash, signal, makeReadError: other });
-        if (isOverwritten(state, fstatSync(handle.fd, { bigint: true }))) throw other();
+        await copyPrefix(handle, temporary, { length, hash, signal, makeReadError });
+        if (isOverwritten(state, fstatSync(handle.fd, { bigint: true }))) throw makeReadError();
         return hash;
       } finally {
         // Windows replaces no file that is open.
@@ -263,24 +264,25 @@ interface ExistingFile {
 }
 
 /**
- * Finds how much of a file is here: all, a part, or nothing; and the file of the same length that
- * has the name, if that is of interest.
+ * Finds how many bytes of an upload the server has, and the existing file of the same length, if
+ * its digest is of interest.
  */
 async function findUpload(
   write: FileRequest,
   { digest, length }: ResumableUpload,
   part: string,
   superseded?: AbortSignal,
-): Promise<{ readonly offset: number; readonly here: ExistingFile | null }> {
+): Promise<{ readonly offset: number; readonly existingFile: ExistingFile | null }> {
   const isOfInterest = digest !== null ||
     partSize(part) === 0 && wantsDigest(write.request.headers);
-  const here = isOfInterest ? await findExistingFile(write, length, superseded) : null;
+  const existingFile = isOfInterest ? await findExistingFile(write, length, superseded) : null;
   const size = partSize(part);
   const partial = size <= length ? size : 0;
-  return { offset: here !== null && here.digest === digest ? length : partial, here };
+  const isSame = existingFile !== null && existingFile.digest === digest;
+  return { offset: isSame ? length : partial, existingFile };
 }
 
-/** The file that has the name now, if it has this length. */
+/** Finds the existing file, if it has this length. */
 async function findExistingFile(
   write: FileRequest,
   length: number,
@@ -299,8 +301,8 @@ async function findExistingFile(
 }
 
 /**
- * Answers an upload of a file that is already here: the file gets the time and the permission bits
- * in the request. Its path may not be on the disk yet, if the server was killed before it had
+ * Answers an upload of an existing file: the file gets the time and the permission bits in the
+ * request. Its path may not be on the disk yet, if the server was killed before it had
  * answered an earlier request.
  */
 async function confirmUpload(
@@ -349,7 +351,7 @@ function checkDigest(hash: Hash, digest: string | null): string {
 /**
  * Gives a complete file its name, or keeps it as a part if a later request does that.
  *
- * @param digest Its SHA-256; `null` if nobody has said or wanted it.
+ * @param digest Its SHA-256; `null` if the request has none.
  */
 async function finish(
   write: FileRequest,
@@ -365,7 +367,8 @@ async function finish(
   if (isNamedLater) {
     unfinished.checkQuota(temporary.path);
     temporary.isKept = true;
-    // What is in the way is deleted after the answer, so the part must survive a power failure.
+    // The client deletes the entry in the way after the answer, so the part must survive a power
+    // failure.
     await syncAllIfPossible([root.path, dirname(temporary.path)]);
     return writtenAnswer(false, digestHeader(digest));
   }
@@ -380,6 +383,6 @@ async function finish(
 
 /** Gives a file permission bits of its source, synchronously, as far as a new file gets them. */
 function giveMode({ unfinished }: FileRequest, path: string, mode: number | null): void {
-  const granted = mode === null ? null : unfinished.findModeMask();
-  if (mode !== null && granted !== null) setMode(path, modeOfCopy(mode, granted));
+  const modeMask = mode === null ? null : unfinished.findModeMask();
+  if (mode !== null && modeMask !== null) setMode(path, modeOfCopy(mode, modeMask));
 }

@@ -86,7 +86,7 @@ class BundleWriter {
         return { changed: [], parent: null };
       },
       make: ({ mode }) => unfinished.create(mode === null ? {} : { mode: mode | 0o600 }),
-      // The peer may have been forgotten meanwhile.
+      // The device may have forgotten the peer while the bundle arrived.
       admit: () => checkTrust(session),
     };
   }
@@ -126,8 +126,7 @@ class BundleWriter {
   }
 
   /**
-   * Notes the statuses of files, and reports each file that has its name, whatever happened to
-   * others.
+   * Notes the statuses of files, and reports each file that was written, even if others failed.
    */
   note(outcomes: readonly SmallFileOutcome<BundledUpload>[]): void {
     for (const { file, isCreated } of outcomes) {

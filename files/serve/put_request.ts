@@ -14,14 +14,14 @@ import { parseReuse, type Reused } from "../reuse.ts";
 import type { Condition } from "../root.ts";
 import type { FileRequest } from "./file_request.ts";
 
-/** A file that is written in a single request, of which nothing is kept if that breaks off. */
+/** A file that is written in a single request, and can't be resumed if that breaks off. */
 export interface WholeUpload extends UploadHeaders {
   readonly kind: "whole";
   /** Bytes of the file; `null` if they are not known. */
   readonly size: number | null;
 }
 
-/** An upload, with a digest or a version, of which a part may be here. */
+/** An upload with a digest or a version, of which the server may have a part. */
 export interface ResumableUpload extends UploadHeaders {
   readonly length: number;
 }
@@ -32,10 +32,10 @@ export interface UploadRest extends ResumableUpload {
   readonly offset: number;
 }
 
-/** What a PUT asks for. */
+/** The kind of a PUT, with its parameters. */
 export type PutRequest =
   | { readonly kind: "directory" }
-  /** A file that is here is to get permission bits, and nothing else. */
+  /** An existing file that only gets permission bits. */
   | { readonly kind: "mode"; readonly length: number; readonly mode: number | null }
   | WholeUpload
   | UploadRest;
@@ -91,7 +91,7 @@ export interface UploadHeaders {
   readonly version: string | null;
   /** Whether the file gets its name by a later request: until then its part is kept. */
   readonly isNamedLater: boolean;
-  /** What the file begins with, which is here already, and is not in the body. */
+  /** The prefix of the file that the server copies, and that is not in the body. */
   readonly reuse: Reused | null;
 }
 
@@ -101,7 +101,7 @@ export interface UploadHeaders {
  */
 const VERSION_FORM = /^[0-9a-f]{1,64}$/;
 
-/** Whether a HEAD asks how much of an upload is here, rather than for the file. */
+/** Whether a HEAD asks how many bytes of an upload the server has, rather than for the file. */
 export function asksForOffset(headers: HeaderDict): boolean {
   return headers["upload-length"] !== undefined &&
     (headers["repr-digest"] !== undefined || headers["upload-version"] !== undefined);
@@ -142,7 +142,7 @@ function readUpload(
   return { ...upload, reuse, ...takesModes ? {} : { mode: null } };
 }
 
-/** Reads a header, if there is one; a header that can't be parsed refuses the request. */
+/** Reads a header, if the request has it; throws a refusal for an invalid header. */
 function readHeader<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
   const value = headers[name];
   try {
@@ -175,7 +175,7 @@ function asResumable(upload: UploadHeaders): ResumableUpload {
 }
 
 /**
- * Refuses a target that can't be written, whatever the body, before the body is read.
+ * Refuses a target that can't be written, before the body is read.
  *
  * @returns The state of the file that has the name.
  */

@@ -33,7 +33,7 @@ export class UnfinishedFiles {
   /** What the parts of a client took when they were listed last, with those that came then. */
   #clientUsage = { client: "", at: 0, taken: 0 };
   readonly #report: (message: string) => void;
-  #granted: number | null | undefined;
+  #modeMask: number | null | undefined;
   /** When old files were last looked for, in milliseconds since 1970. */
   #sweptAt = -Infinity;
 
@@ -90,11 +90,11 @@ export class UnfinishedFiles {
    * have none. A directory that was missing is removed again.
    */
   findModeMask(): number | null {
-    if (this.#granted !== undefined) return this.#granted;
+    if (this.#modeMask !== undefined) return this.#modeMask;
     const isMissing = statOrNull(this.path) === null;
     this.makeDirectory();
     try {
-      return this.#granted = probeModeMask(this.#newPath());
+      return this.#modeMask = probeModeMask(this.#newPath());
     } finally {
       if (isMissing) this.#removeEmpty();
     }

@@ -66,7 +66,7 @@ export class TransferClient implements Disposable {
    * Which permission bits a new file gets at the server, as its last answer that tells has said;
    * `null` without one: the server takes none, or has not been asked.
    */
-  granted: number | null = null;
+  modeMask: number | null = null;
   /** The body of the last response. */
   #body: BodyIn = null;
 
@@ -141,7 +141,7 @@ export class TransferClient implements Disposable {
     try {
       const response = await this.#requester.request(method, uri, headers, body, { signal });
       this.#body = response.body;
-      this.granted = parseMode(response.headers["file-mode-mask"]) ?? this.granted;
+      this.modeMask = parseMode(response.headers["file-mode-mask"]) ?? this.modeMask;
       return response;
     } catch (error) {
       throw this.#isRepeatable ? clearMaybeProcessed(error) : error;

@@ -143,13 +143,13 @@ function adopt(
   state: FileState,
   modified: Date | null,
   source: number | null,
-  granted: number | null,
+  modeMask: number | null,
 ): boolean {
   // From here on nothing else of this process runs.
   if (!isUnchanged(state, lstatSync(path, { bigint: true }))) return false;
   try {
     if (modified !== null) setModified(path, modified);
-    if (source !== null && granted !== null) setMode(path, modeOfCopy(source, granted));
+    if (source !== null && modeMask !== null) setMode(path, modeOfCopy(source, modeMask));
     return true;
   } catch (error) {
     if (fileErrorCode(error) === "EPERM") return false;
@@ -295,7 +295,7 @@ class FileDownload {
     if (hashed.value.digest("hex") !== sha256) return null;
     if (replace) {
       const mode = modes ? client.bitsFor(asked.value.mode) : null;
-      const isSame = adopt(file, state, this.#modifiedOf(asked.value), mode, part.granted);
+      const isSame = adopt(file, state, this.#modifiedOf(asked.value), mode, part.modeMask);
       if (!isSame) return null;
     }
     return new ProgressMeter(settings, total, total).finish(sha256);
@@ -511,8 +511,8 @@ class FileDownload {
     const part = this.#task.part.temporary;
     try {
       const written = (count: number) => meter.add(count);
-      const destined = { file: part, start, limit: total, length: null, hash, written };
-      await receiveBody(body, destined);
+      const target = { file: part, start, limit: total, length: null, hash, written };
+      await receiveBody(body, target);
     } catch (error) {
       if (isDiskFull(error)) await part.truncateToSynced();
       if (!await this.#isChanged(error, version, total)) throw error;

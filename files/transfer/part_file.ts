@@ -104,7 +104,7 @@ export function removeParts(target: string, paths: readonly string[]): void {
  */
 export class PartFile implements Disposable {
   /** Which permission bits a new file gets in the directory of the target. */
-  readonly granted: number | null;
+  readonly modeMask: number | null;
   readonly #target: string;
   /** The target, in the real directory: a link may lead somewhere else later. */
   readonly #real: string;
@@ -113,12 +113,12 @@ export class PartFile implements Disposable {
   readonly #left: readonly string[];
   #temporary: TemporaryFile | null = null;
 
-  private constructor(target: string, real: string, found: FoundParts, granted: number | null) {
+  private constructor(target: string, real: string, found: FoundParts, modeMask: number | null) {
     this.#target = target;
     this.#real = real;
     this.#found = found;
     this.#left = found.of(real);
-    this.granted = granted;
+    this.modeMask = modeMask;
   }
 
   /**
@@ -250,7 +250,7 @@ function sizeOf(path: string): number {
  * @returns False if another file has the name by now.
  */
 export async function renamePart(
-  { temporary, granted }: PartFile,
+  { temporary, modeMask }: PartFile,
   target: string,
   replaces: boolean,
   seen: Deno.FileInfo | null,
@@ -258,7 +258,7 @@ export async function renamePart(
 ): Promise<boolean> {
   const part = temporary.path;
   const isRenamed = await whenReplaceable(() => {
-    return renameNow(part, granted, target, replaces, seen, source);
+    return renameNow(part, modeMask, target, replaces, seen, source);
   });
   if (isRenamed) await syncIfPossible(dirname(target));
   return isRenamed;
@@ -267,7 +267,7 @@ export async function renamePart(
 /** Does {@linkcode renamePart}: nothing else of this process runs before it has its name. */
 function renameNow(
   part: string,
-  granted: number | null,
+  modeMask: number | null,
   target: string,
   replaces: boolean,
   seen: Deno.FileInfo | null,
@@ -275,7 +275,7 @@ function renameNow(
 ): boolean {
   const replaced = infoOrNull(target);
   if (replaced !== null && (!replaces || !isSameVersion(replaced, seen))) return false;
-  const { newMode, hasOwnMode } = modeOfWritten(source, granted);
+  const { newMode, hasOwnMode } = modeOfWritten(source, modeMask);
   const mode = replaced?.isFile && !hasOwnMode ? replaced.mode : newMode;
   // Until now only this user could read the part.
   if (mode !== null) setMode(part, mode);

@@ -286,9 +286,9 @@ export class FileUpload {
     const { replace, modes } = this.#settings;
     const size = `${this.#source.size}`;
     const meter = this.#meter(this.#source.size);
-    const { granted } = this.#client;
-    const isOpen = modes && this.#source.mode !== null && granted !== null;
-    const isOther = isOpen && modeOfCopy(this.#source.mode!, granted) !== modeThere;
+    const { modeMask } = this.#client;
+    const isOpen = modes && this.#source.mode !== null && modeMask !== null;
+    const isOther = isOpen && modeOfCopy(this.#source.mode!, modeMask) !== modeThere;
     if (this.#modified === null && !isOther || !replace) return meter.finish(sha256);
     const digest = { "repr-digest": formatReprDigest(sha256) };
     const headers = { ...digest, "upload-offset": size, "upload-length": size };

@@ -103,7 +103,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       if (!hasStatus(error, 404)) throw error;
       return null;
     } finally {
-      this.#state.modeMask = this.#client.granted;
+      this.#state.modeMask = this.#client.modeMask;
     }
   }
 
@@ -223,7 +223,7 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       if (!(error instanceof StatusError) || error.status !== 403) throw error;
       this.#state.refusal = error;
     }
-    this.#state.modeMask = this.#client.granted;
+    this.#state.modeMask = this.#client.modeMask;
     // With `delete`, a target that can't be listed is an error: its entries would stay unnoticed.
     // Another call may have made the target.
     try {
