@@ -27,8 +27,8 @@ export {
   nameProblem,
 } from "./internal/disk/file_names.ts";
 export {
-  makePresenceCheck,
   // Inboxes are made, moved and renamed so that a crash leaves no half of it.
+  makePresenceCheck,
   renameNoReplace,
   syncIfPossible,
 } from "./internal/disk/names.ts";

@@ -47,7 +47,10 @@ export interface BundledFile {
   readonly mode?: string;
 }
 
-/** A record of the answer to `bundle=get` or `bundle=digest`: a file, or the status for which it is missing. */
+/**
+ * A record of the answer to `bundle=get` or `bundle=digest`: a file, or the status for which it is
+ * missing.
+ */
 export type GetRecord =
   | BundledFile & { readonly status: 200 }
   | { readonly path: readonly string[]; readonly status: GetStatus };

@@ -62,8 +62,8 @@ export interface TransferOptions {
   /**
    * Whether the file gets the permission bits of the source, less those that a new file at the
    * target does not get: a private file stays private, and a program executable. The owner can
-   * always read and write it. With `false` at either end, a new file gets the usual bits, and a replaced one
-   * keeps its own.
+   * always read and write it. With `false` at either end, a new file gets the usual bits, and a
+   * replaced one keeps its own.
    *
    * @default {true}
    */

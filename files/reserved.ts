@@ -108,8 +108,8 @@ export function isReservedAt(root: string, names: readonly string[]): boolean {
 
 /**
  * Whether a name in a directory is reserved, or another name of a directory in it whose own name is
- * reserved. A file system with short and long names has several names for a directory, so the directory
- * itself is compared, too.
+ * reserved. A file system with short and long names has several names for a directory, so the
+ * directory itself is compared, too.
  *
  * @param named The identity of the entry with the name, if the caller knows it.
  */

@@ -7,18 +7,19 @@
  * **Deep paths.** A request looks at each directory on its way once. Several files of one turn
  * share these looks: the way to a file begins at the directory that was found for the file before.
  *
- * **TemporaryFile files.** A file is written under a reserved name, which no peer can list, read, write
- * or delete: in a directory of its own if a peer sends the file, beside its target if this device
- * has asked for it. The writer holds or locks the file, and removes it unless it got its name or
- * can be resumed: {@linkcode UnfinishedFiles} for a PUT, {@linkcode PartFile} for a download,
- * {@linkcode SmallFiles} for many at a time in both directions.
+ * **Temporary files.** A file is written under a reserved name, which no peer can list, read,
+ * write or delete: in a directory of its own if a peer sends the file, beside its target if this
+ * device has asked for it. The writer holds or locks the file, and removes it unless it got its
+ * name or can be resumed: {@linkcode UnfinishedFiles} for a PUT, {@linkcode PartFile} for a
+ * download, {@linkcode SmallFiles} for many at a time in both directions.
  *
- * **Replacing.** A file gives way to a file, if the request's condition holds, and to no other entry.
+ * **Replacing.** A file gives way to a file, if the request's condition holds, and to no other
+ * entry.
  *
  * **Checks.** {@linkcode Root.moveIntoPlace} checks the path, the condition and the temporary file,
- * and renames that. Every check is synchronous with the action that depends on it: no other request of
- * the process runs in between. Another process that exchanges directories in that moment is outside
- * of the threat model (docs/security.md).
+ * and renames that. Every check is synchronous with the action that depends on it: no other request
+ * of the process runs in between. Another process that exchanges directories in that moment is
+ * outside of the threat model (docs/security.md).
  */
 
 import { quote } from "../internal/quote.ts";
@@ -310,7 +311,9 @@ export class Root {
   }
 }
 
-/** Returns the metadata of a path; `null` if it does not exist. Makes errors of the disk refusals. */
+/**
+ * Returns the metadata of a path; `null` if it does not exist. Makes errors of the disk refusals.
+ */
 function lookAt(path: string): BigIntStats | null {
   try {
     return statOrNull(path);

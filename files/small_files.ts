@@ -1,9 +1,9 @@
 /**
- * Small files that are written many at a time, here or at a server: each with the promises of a
- * single one.
+ * Small files that are written many at a time, by a server or a download, each with the promises of
+ * a single file.
  *
- * Small files are written and named with synchronous operations, in turns: an asynchronous
- * operation costs several times as much, and whatever is checked holds until the end of the turn.
+ * Small files are written and renamed with synchronous operations, in time slices: an asynchronous
+ * operation costs several times as much, and what is checked holds until the thread is yielded.
  * To create a file of 1000 bytes, write it and set its time takes 13 to 24 µs of processor time;
  * if writing and setting alone are asynchronous, 61 to 94 µs (Deno 2.9.6). Only waiting for the
  * disk is asynchronous.
@@ -28,17 +28,17 @@ export interface SmallFile {
   readonly names: readonly string[];
   /** The time that the file gets; `null` for a directory. */
   readonly modified: Date | null;
-  /** Whether nothing may have the name. */
+  /** Whether the path must not exist. */
   readonly isNew: boolean;
   /** Decides about the file that has the name. */
   readonly condition?: Condition | undefined;
 }
 
-/** What was made to write the files of a directory. */
+/** The result of the preparations to write the files of a directory. */
 export interface PreparedDirectory {
   /** The directories that have new entries. */
   readonly changed: readonly string[];
-  /** The directory, if it was there. */
+  /** The directory, if it existed. */
   readonly parent: Parent | null;
 }
 
@@ -49,16 +49,16 @@ export interface SmallFilesTarget<F extends SmallFile> {
   /**
    * Prepares to write the files of a directory: once in each turn.
    *
-   * @param known The directory that was prepared before in the same turn; `null` if there is none.
+   * @param lastParent The directory that was prepared before in the same time slice, or `null`.
    */
-  prepare(directory: readonly string[], known: Parent | null): PreparedDirectory;
+  prepare(directory: readonly string[], lastParent: Parent | null): PreparedDirectory;
   /** Makes the temporary file of a file. */
   make(file: F): TemporaryFile;
   /** Rejects if no file may get its name any more. */
   admit(): Promise<void>;
 }
 
-/** The outcome of a file: its name, or the error for which the file has none. */
+/** The outcome of a file: whether it was created or replaced a file, or the error. */
 export type SmallFileOutcome<F> =
   | { readonly file: F; readonly isCreated: boolean; readonly error: null }
   | { readonly file: F; readonly isCreated: null; readonly error: NonNullable<unknown> };
@@ -67,7 +67,7 @@ function failedOutcome<F>(file: F, error: unknown): SmallFileOutcome<F> {
   return { file, isCreated: null, error: error! };
 }
 
-/** A file whose content has been written; a directory has none. */
+/** A file whose content has been written, or a directory. */
 interface ArrivedFile<F> {
   readonly file: F;
   readonly temporary: TemporaryFile | null;
@@ -92,7 +92,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /**
    * The outcomes of the batch, whose names may not be on the disk yet, and those that are known.
    */
-  #uploadHeaders: SmallFileOutcome<F>[] = [];
+  #batchOutcomes: SmallFileOutcome<F>[] = [];
   #outcomes: SmallFileOutcome<F>[] = [];
   #arrived: ArrivedFile<F>[] = [];
   /** The directory of the file that arrived before, until the turn is over. */
@@ -108,13 +108,13 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
 
   /** Writes a file, which gets its name later. */
   async add(file: F, content: Uint8Array): Promise<void> {
-    for (let isAgain = false;; isAgain = true) {
+    for (let isRepeated = false;; isRepeated = true) {
       try {
         this.#write(file, content);
         break;
       } catch (error) {
         this.#prepared = null;
-        if (isAgain || !hasTooManyOpenFiles(error)) {
+        if (isRepeated || !hasTooManyOpenFiles(error)) {
           return void this.#outcomes.push(failedOutcome(file, error));
         }
         // There are descriptors again when the files that are open have their names.
@@ -151,8 +151,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       throw error;
     }
     const synced = temporary.sync().then(() => null, (error) => error);
-    // Without waiting for more: a client that sends nothing must not hold a descriptor for each
-    // file.
+    // Don't wait for the next file: a silent client must not hold a descriptor for each file.
     if (!temporary.isLocked) synced.finally(() => temporary.close());
     this.#arrived.push({ file, temporary, synced });
   }
@@ -172,7 +171,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       const errors: unknown[] = [];
       for (const { synced } of arrived) errors.push(await synced);
       let isAdmitted = false;
-      for (const [i, each] of arrived.entries()) {
+      for (const [i, arrivedFile] of arrived.entries()) {
         if (!isAdmitted || this.#timeSlice.isUsedUp) {
           this.#entered = null;
           if (isAdmitted) await this.#timeSlice.yield(this.#placement.root.path);
@@ -181,10 +180,10 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         }
         try {
           if (errors[i] !== null) throw errors[i];
-          this.#name(each);
+          this.#name(arrivedFile);
         } catch (error) {
-          if (await this.#nameLater(each, error)) continue;
-          this.#uploadHeaders.push(failedOutcome(each.file, error));
+          if (await this.#nameLater(arrivedFile, error)) continue;
+          this.#batchOutcomes.push(failedOutcome(arrivedFile.file, error));
         }
         // Directories that were missing may have been made just now, so the next file looks for
         // them anew.
@@ -196,8 +195,8 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       const changed = [...this.#changed];
       this.#changed.clear();
       await syncAllIfPossible(changed);
-      this.#outcomes.push(...this.#uploadHeaders);
-      this.#uploadHeaders = [];
+      this.#outcomes.push(...this.#batchOutcomes);
+      this.#batchOutcomes = [];
     }
   }
 
@@ -228,13 +227,13 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     if (temporary === null) {
       const { created, changed } = root.makeDirectory(names, undefined, parent);
       for (const path of changed) this.#changed.add(path);
-      this.#uploadHeaders.push({ file, isCreated: created, error: null });
+      this.#batchOutcomes.push({ file, isCreated: created, error: null });
       return;
     }
     const { created, changed } = root.moveIntoPlace(names, temporary, { isNew, parent, condition });
     temporary.isKept = true;
     for (const path of changed) this.#changed.add(path);
-    this.#uploadHeaders.push({ file, isCreated: created, error: null });
+    this.#batchOutcomes.push({ file, isCreated: created, error: null });
   }
 
   /** Finds the directory in which a name is given. */
@@ -255,7 +254,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   }
 
   /**
-   * Takes the outcomes that are known by now, each once; an error of other calls takes none away.
+   * Takes the outcomes that are known, each once; an error of another call doesn't remove them.
    */
   takeOutcomes(): readonly SmallFileOutcome<F>[] {
     const outcomes = this.#outcomes;

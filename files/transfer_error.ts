@@ -34,7 +34,7 @@ import type { TreeResult } from "./options.ts";
  * - `"ONLY_ADDS"`: the server only adds files: what it has can be neither replaced nor deleted.
  * - `"OVER_LIMIT"`: a tree would delete more entries than `maxDelete` allows.
  * - `"DISK_FULL"`: a disk has too little space, or its quota is exceeded; `at` says which one.
- * - `"ROOT_GONE"`: the directory that the server serves is not there, such as the mount point of a
+ * - `"ROOT_GONE"`: the directory that the server serves is missing, such as the mount point of a
  *   disk that is not mounted. It is transient.
  * - `"UNREADABLE"`: an entry of a tree can't be read where it is.
  * - `"BAD_NAME"`: an entry of a tree has a name that can't be sent.
@@ -60,7 +60,7 @@ export type TransferErrorCode =
   | "BAD_NAME"
   | "INCOMPLETE";
 
-/** What an interrupted download leaves on the disk. */
+/** The part that an interrupted download leaves on the disk. */
 export interface KeptPart {
   /** The path of the part, beside the target. */
   readonly path: string;
@@ -110,7 +110,7 @@ export class TransferError extends DeguError {
   readonly kept: KeptPart | null;
   /** `maxDelete` of a call that would delete more entries than that; else `null`. */
   readonly limit: number | null;
-  /** What a call has done that is `"INCOMPLETE"`; else `null`. */
+  /** The result of a call that is `"INCOMPLETE"`; else `null`. */
   readonly result: TreeResult | null;
 
   /** @internal */
@@ -203,7 +203,7 @@ function statusError(
   const message = `${method} ${quote(uri)}: ${text}`;
   const [problem] = text.split("; ", 1);
   const error = makeStatusError({ ...response, message, problem, method, uri });
-  // A transfer may be repeated, whatever its method is.
+  // A transfer may be repeated, also with an unsafe method.
   return isBusyStatus(error.status) ? markTransient(error) : error;
 }
 
@@ -242,7 +242,7 @@ export function remoteChangedError(uri: string, response: ReceivedStatus): Trans
   return refusedError(code, "PUT", uri, CODE_HINTS[code]!, response);
 }
 
-/** Creates the error for a tree of a server that deletes nothing. */
+/** Creates the error for deletions on a server that only adds files. */
 export function deletionRefusedError(uri: string): TransferError {
   const problem = "the other end only adds files";
   const message = `DELETE ${quote(uri)}: ${problem}; call without \`delete\``;
@@ -343,7 +343,7 @@ export function isCut(error: unknown): boolean {
   return !isOfTransfer(error) && isTransient(error);
 }
 
-/** Whether a list was cut, or ended here, since a directory was removed or replaced meanwhile. */
+/** Whether a list failed because a directory was removed or replaced while it was read. */
 export function hasListChanged(error: unknown): boolean {
   if (!(error instanceof TransferError)) return false;
   return error.code === "BAD_LIST" ? isCut(error.cause) : error.code === "CHANGED";
@@ -366,7 +366,7 @@ export function isFatal(error: unknown): boolean {
   if (error instanceof StatusError) return isFinal(error.status);
   const { code, cause, needed } = error;
   if (code === "DISK_FULL") return needed === null;
-  // A server that lets nothing be deleted would say so for each file.
+  // A server that refuses deletions refuses each of them.
   return cause instanceof StatusError && isFinal(cause.status);
 }
 

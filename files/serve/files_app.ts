@@ -127,8 +127,9 @@ const WRITING = "GET, HEAD, PUT, DELETE";
  * request is answered with `503 Service Unavailable`.
  *
  * A file is read in pieces while it is sent, and closed even if the peer leaves. A file that is
- * overwritten in place while it is sent is not sent to its end. Its SHA-256 is sent as `repr-digest` (RFC
- * 9530) if `want-repr-digest` requests it: always with HEAD, and with GET if it is known.
+ * overwritten in place while it is sent is not sent to its end. Its SHA-256 is sent as
+ * `repr-digest` (RFC 9530) if `want-repr-digest` requests it: always with HEAD, and with GET if it
+ * is known.
  *
  * With `write` a PUT replaces a file by renaming one that is complete and synced to the disk: half
  * a file is never visible, and an error leaves only an upload that can be resumed.
@@ -192,8 +193,8 @@ export class FilesApp implements AppObject {
    * wrong type.
    * @throws {RangeError} if `dir` is empty, has a NUL byte, or is not a `file:` URL; if
    * `maxBytes` is not an integer from 0 to 2⁵³ − 1.
-   * @throws {Deno.errors.NotFound} if `dir` does not exist, `Deno.errors.NotADirectory` if it is a file,
-   * `Deno.errors.NotCapable` without the permission to read the directory.
+   * @throws {Deno.errors.NotFound} if `dir` does not exist, `Deno.errors.NotADirectory` if it is a
+   * file, `Deno.errors.NotCapable` without the permission to read the directory.
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
     const checked = checkOptions(options);

@@ -1,9 +1,9 @@
 /**
- * Reading below a root: which place the names of a request have, whether a peer may see that place,
- * and how a file there is opened.
+ * Reading below a root: resolves the names of a request to a path, decides whether a peer may see
+ * it, and opens the file.
  *
- * No link below the root is followed: what has a name that is a link, leads through one, or is
- * reserved, counts as absent. The path is looked at once, just before the file is opened. A local
+ * Links below the root are not followed: a path that is a link, leads through a link, or is
+ * reserved, counts as missing. The path is looked up once, just before the file is opened. A local
  * user who exchanges directories and links at that moment is outside of the threat model
  * (docs/security.md).
  */
@@ -18,37 +18,37 @@ import { notFoundRefusal, type Refusal, unreadableRefusal } from "../refusal.ts"
 import { isReservedAt, isReservedName } from "../reserved.ts";
 import type { Root } from "../root.ts";
 
-/** The place that the names of a request have. */
-interface Resolved {
-  /** The path, on which no link is. */
+/** The path of the names of a request. */
+interface ResolvedPath {
+  /** A path without links. */
   readonly path: string;
   /** The metadata of the file or directory at that path. */
   readonly state: BigIntStats;
 }
 
 /**
- * Finds the place that names have; `null` if a link is on the way to it, or a reserved name.
+ * Resolves names to a path; `null` if a link is on the way to it, or a reserved name.
  *
- * @throws an error that {@linkcode isAbsence} recognizes if nothing is there.
+ * @throws an error that {@linkcode isAbsence} recognizes if the path does not exist.
  */
 export async function resolvePath(
   root: Root,
   names: readonly string[],
-): Promise<Resolved | null> {
+): Promise<ResolvedPath | null> {
   if (isHidden(root, names)) return null;
   const path = root.pathOf(names);
   const real = await realPath(path);
   const isAsNamed = real === path || names.length === 0 ||
     hasNoSymlink(root.pathOf(names.slice(0, -1)));
   if (!isAsNamed) return null;
-  // Nothing is opened before its kind is known: opening a device can have effects.
+  // Look up the kind before opening: opening a device can have effects.
   return { path, state: await lstat(path, { bigint: true }) };
 }
 
 /**
- * Opens a file below a root; `null` if there is none that a peer may see.
+ * Opens a file below a root; `null` if a peer may see no file at that path.
  *
- * @throws {Refusal} if something is there that can't be read.
+ * @throws {Refusal} if the path exists and can't be read.
  */
 export async function openServedFile(
   root: Root,
@@ -63,7 +63,7 @@ export async function openServedFile(
   }
 }
 
-/** Opens what has a path; `null` if that is no file by then. */
+/** Opens a file; `null` if another entry has replaced it. */
 async function openAt(path: string): Promise<OpenFile | null> {
   const handle = await open(path, READ_FLAGS);
   let file: OpenFile | null = null;
@@ -88,22 +88,22 @@ function isHidden({ path }: Root, names: readonly string[]): boolean {
     isReservedAt(path, names.slice(0, -1));
 }
 
-/** Codes of errors of a path that leads to nothing. */
-const NOWHERE_CODES: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
+/** Codes of errors of a path that can't exist. */
+const INVALID_PATH_CODES: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
 
-/** Whether an error means that a peer may see nothing at a path. */
+/** Whether an error means that a path does not exist for a peer. */
 function isAbsence(error: unknown): boolean {
   // The program may lack permission for a part of the directory.
   return isMissing(error) || error instanceof Deno.errors.NotCapable ||
-    NOWHERE_CODES.has(fileErrorCode(error));
+    INVALID_PATH_CODES.has(fileErrorCode(error));
 }
 
 /**
  * Converts an error of reading to the refusal that a peer gets: 403 if the file or directory with
- * these names can't be read, be it damaged or closed to this user, and 404 if a peer may see
- * nothing there.
+ * these names can't be read, because it is damaged or this user may not read it, and 404 if it does
+ * not exist for a peer.
  *
- * @throws the error if it says nothing about that file or directory.
+ * @throws the error if that file or directory has not caused it.
  */
 export function refusalToRead(root: Root, error: unknown, names: readonly string[]): Refusal {
   if (isAbsence(error)) return notFoundRefusal();
@@ -112,9 +112,9 @@ export function refusalToRead(root: Root, error: unknown, names: readonly string
 }
 
 /**
- * Returns `null` after an error of reading where a peer may see nothing at these names.
+ * Returns `null` after an error of reading if the path of the names does not exist for a peer.
  *
- * @throws {Refusal} as {@linkcode refusalToRead} returns it, if something is there.
+ * @throws {Refusal} as {@linkcode refusalToRead} returns it, if the path exists.
  */
 export function nullIfAbsent(root: Root, error: unknown, names: readonly string[]): null {
   const refusal = refusalToRead(root, error, names);
@@ -122,7 +122,7 @@ export function nullIfAbsent(root: Root, error: unknown, names: readonly string[
   throw refusal;
 }
 
-/** Whether no link is among the names, as far as this user can look. */
+/** Whether no link is on the path of the names, as far as this user can look it up. */
 function hasNoLink(root: Root, names: readonly string[]): boolean {
   for (let depth = 1; depth <= names.length; depth++) {
     try {

@@ -30,7 +30,9 @@ export class UnfinishedFiles {
   /** The path of the directory, which is made when it is needed. */
   readonly path: string;
   readonly #root: string;
-  /** What the parts of a client took when they were listed last, with those that came then. */
+  /**
+   * The bytes of the parts of a client at the last listing, and of the parts that were added since.
+   */
   #clientUsage = { client: "", at: 0, taken: 0 };
   readonly #report: (message: string) => void;
   #modeMask: number | null | undefined;
@@ -45,7 +47,7 @@ export class UnfinishedFiles {
   }
 
   /**
-   * Creates the directory, with mode 0700, if there is none. At most once an hour, the directory is
+   * Creates the directory, with mode 0700, if it is missing. At most once an hour, the directory is
    * swept.
    *
    * @throws {Refusal} if something else has this name.
@@ -75,12 +77,12 @@ export class UnfinishedFiles {
     }
   }
 
-  /** A path in the directory that nobody else chooses. */
+  /** Returns a random path in the directory. */
   #newPath(): string {
     return `${this.path}/put-${crypto.getRandomValues(new Uint8Array(16)).toHex()}`;
   }
 
-  /** Creates an empty file, in the directory that is there. */
+  /** Creates an empty file in the directory, which must exist. */
   create(options: TemporaryFileOptions = {}): TemporaryFile {
     return TemporaryFile.create(this.#newPath(), options);
   }
@@ -104,7 +106,7 @@ export class UnfinishedFiles {
     try {
       rmdirSync(this.path);
     } catch {
-      // Another process uses the directory by now.
+      // Another process has begun to use the directory.
     }
   }
 
@@ -147,14 +149,14 @@ export class UnfinishedFiles {
    *
    * @param length Bytes of the whole file; 0 if they are not known.
    * @param offset Where the body begins in the file.
-   * @param here Bytes of the part, which is cut at the offset.
-   * @throws {Refusal} if there is too little space. Its headers say how much of the file is here.
+   * @param partBytes Bytes of the part, which is cut at the offset.
+   * @throws {Refusal} if there is too little space. Its headers have the bytes of the part.
    */
-  checkSpace(length: number, offset: number, here: number): void {
-    checkSpace(this.#root, length - offset, here - offset, ({ needed, free }) => {
+  checkSpace(length: number, offset: number, partBytes: number): void {
+    checkSpace(this.#root, length - offset, partBytes - offset, ({ needed, free }) => {
       const text = `there is too little space${spaceFigures(needed, free)}`;
-      const headers = { "upload-offset": `${here}`, "disk-free": `${free}` };
-      return new Refusal(507, `${text}${this.#kept(null)}`, headers);
+      const headers = { "upload-offset": `${partBytes}`, "disk-free": `${free}` };
+      return new Refusal(507, `${text}${this.#describeParts(null)}`, headers);
     });
   }
 
@@ -163,7 +165,7 @@ export class UnfinishedFiles {
    * free, and names the parts that stay. Other errors are returned unchanged.
    *
    * @param length Bytes of the whole file; `null` if they are not known.
-   * @param part The path of the part; `null` if nothing of the file is kept.
+   * @param part The path of the part; `null` if the file has no part.
    */
   toDiskFullRefusal(error: unknown, length: number | null, part: string | null): unknown {
     if (!isDiskFull(error)) return error;
@@ -171,18 +173,18 @@ export class UnfinishedFiles {
     const free = freeBytes(this.#root);
     const problem = `there is no space left, or the quota is exceeded${spaceFigures(needed, free)}`;
     const headers: HeaderDict = free === null ? {} : { "disk-free": `${free}` };
-    return new Refusal(507, `${problem}${this.#kept(part)}`, headers, { cause: error });
+    return new Refusal(507, `${problem}${this.#describeParts(part)}`, headers, { cause: error });
   }
 
   /**
    * The words of a message for the parts, which are hidden; not for those of uploads under way.
    *
-   * @param own The part of the upload that the message is about, which stays.
+   * @param ownPart The part of the upload that the message is about, which stays.
    */
-  #kept(own: string | null): string {
+  #describeParts(ownPart: string | null): string {
     const parts = this.#list(`${this.path}/part-`);
-    const kept = parts.filter(({ path }) => path === own || !isBeingWritten(path));
-    const bytes = kept.reduce((sum, { size }) => sum + size, 0);
+    const idleParts = parts.filter(({ path }) => path === ownPart || !isBeingWritten(path));
+    const bytes = idleParts.reduce((sum, { size }) => sum + size, 0);
     return bytes === 0 ? "" : `; ${this.path} keeps ${bytes} bytes of interrupted uploads`;
   }
 
@@ -206,7 +208,8 @@ export class UnfinishedFiles {
 
   /**
    * Refuses a complete part that is kept for a later request, if the parts of its client take more
-   * than half of what would be free without them. None is removed: the others may be as complete.
+   * than half of what would be free without them. No part is removed: the others may be as
+   * complete.
    */
   checkQuota(part: string): void {
     const free = freeBytes(this.#root);
@@ -253,7 +256,7 @@ export class UnfinishedFiles {
   }
 }
 
-/** The bytes of a part; 0 if there is no part. */
+/** Returns the bytes of a part; 0 for a missing part. */
 export function partSize(part: string): number {
   const state = statOrNull(part);
   return state?.isFile() ? Number(state.size) : 0;
@@ -268,13 +271,13 @@ const partWriters = new Map<string, {
 }>();
 
 /**
- * Ends the request that writes to a part; resolves when nobody does. Another one may have begun in
- * the turn after that.
+ * Ends the request that writes to a part; resolves when no request does. Another request may have
+ * begun before the caller continues.
  */
 export async function abortWriter(part: string): Promise<void> {
-  for (let older; (older = partWriters.get(part)) !== undefined;) {
-    older.superseded.abort(inUseRefusal("a newer request for the same part"));
-    await older.done;
+  for (let writer; (writer = partWriters.get(part)) !== undefined;) {
+    writer.superseded.abort(inUseRefusal("a newer request for the same part"));
+    await writer.done;
   }
 }
 

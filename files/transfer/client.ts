@@ -24,7 +24,7 @@ import { checkRequester, isConnector } from "../../net/requester.ts";
 import { clearMaybeProcessed } from "../../net/client_errors.ts";
 import { parseMode } from "../modes.ts";
 
-/** What the program `degu` wants of the transfers of a client, or over a pool, beside options. */
+/** Settings of the program `degu` for the transfers of a client, or over a pool, beside options. */
 export interface TransferHints {
   /**
    * The servers of clients with the same name are taken for one, so that a part of a file is
@@ -53,7 +53,7 @@ export function hintsOf(peer: Requester | Connector): TransferHints {
  * pool, or over a pool of its own, of one connection, if the caller gave a client.
  */
 export class TransferClient implements Disposable {
-  /** What the caller has given; of a pool, the client that it is for. */
+  /** The target that the caller has passed; for a pool, the client that the pool is for. */
   readonly #target: Requester | Connector;
   readonly #requester: Requester;
   /** `null` over a connection of the caller, which can't be replaced. */
@@ -64,19 +64,19 @@ export class TransferClient implements Disposable {
   readonly #isRepeatable: boolean;
   /**
    * Which permission bits a new file gets at the server, as its last answer that tells has said;
-   * `null` without one: the server takes none, or has not been asked.
+   * `null` if the server takes none, or was not asked.
    */
   modeMask: number | null = null;
   /** The body of the last response. */
   #body: BodyIn = null;
 
   /**
-   * Creates a client of what the caller has given; nothing is connected yet.
+   * Creates a client for the target of a caller, without connecting.
    *
    * @param label Names the target in errors.
    * @param options The signal aborts connecting and every request.
    * @param isRepeatable Whether a request that was perhaps acted on may be made again, as those of
-   * uploads: to write the same file twice changes nothing.
+   * uploads: a file that is written twice is the same.
    * @throws {TypeError} if the target is neither a client nor a connection, or an option has the
    * wrong type.
    */
@@ -99,7 +99,7 @@ export class TransferClient implements Disposable {
     this.#isRepeatable = isRepeatable;
   }
 
-  /** The permission bits that a file from the server gets here; `null` if they are not known. */
+  /** Returns the bits that a file from the server gets on this device; `null` if unknown. */
   bitsFor(mode: number | null): number | null {
     return mode === null ? null : mode & ~(hintsOf(this.#target).maskedModeBits ?? 0);
   }
@@ -125,8 +125,8 @@ export class TransferClient implements Disposable {
       ? peerOfConnection(this.#target)
       : await this.#pool.peer({ signal: this.signal });
     if (certificate?.authority) return `authority ${certificate.authority.publicKey256}`;
-    const known = (this.#target as { address?: Address }).address ?? address;
-    return known === null ? null : `address ${addressText(known)}`;
+    const ownAddress = (this.#target as { address?: Address }).address ?? address;
+    return ownAddress === null ? null : `address ${addressText(ownAddress)}`;
   }
 
   /** Makes a request, after which any earlier response can't be read any more. */
@@ -163,9 +163,9 @@ export class TransferClient implements Disposable {
 
 /** A pool for the requests of one transfer, of which there is one at a time. */
 function ownPool(target: Connector, isRepeatable: boolean): ConnectionPool {
-  const connect: Connector["connect"] = (given) => {
+  const connect: Connector["connect"] = (connectOptions) => {
     // A client's own classes of bodies are not for transfers.
-    const options = { ...given, bodies };
+    const options = { ...connectOptions, bodies };
     return target.connect(options);
   };
   return new ConnectionPool({ connect }, {

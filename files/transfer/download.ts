@@ -63,8 +63,8 @@ const MIN_RESUMABLE_BYTES = 65536;
  * Bytes go to a part next to the target, `.NAME.VERSION.degu-part`, which is renamed to the target
  * when it is complete, synced to the disk (fsync), and verified: half a file is never visible, and
  * an existing file stays until then. The file gets the time of the source (`modified`) and its
- * permission bits, less those that a new file does not get here (`modes`); a symbolic link is
- * itself replaced. Of a file that is here already and identical nothing is transferred. A part is
+ * permission bits, less those that a new file on this device does not get (`modes`); a symbolic
+ * link is itself replaced. An identical file at the target is not transferred again. A part is
  * resumed only if it is from the same device (its authority's public key, or its address if it has
  * none), URI and version (length and entity tag); otherwise the download starts over from the
  * beginning. A file of less than 64 KiB, and one that was changed in the last two seconds, which
@@ -86,9 +86,10 @@ const MIN_RESUMABLE_BYTES = 65536;
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the target ends with `/`.
  * @throws {StatusError} if the server has no such file.
- * @throws {TransferError} if the server has no digest to compare, or the file changed meanwhile; if
- * another download to the target is in progress; if the disk is full, or has too little space; if
- * the target is no file, changes meanwhile, or is another file and `replace` is false.
+ * @throws {TransferError} if the server has no digest to compare, or the file changed while it was
+ * moved; if another download to the target is in progress; if the disk is full, or has too little
+ * space; if the target is no file, changes during the call, or is another file and `replace` is
+ * false.
  * @throws {Deno.errors.NotFound} if the target would be in no directory;
  * `Deno.errors.PermissionDenied` if it can't be written.
  * @throws the errors of `connect` and `request` of the client or connection.
@@ -132,11 +133,10 @@ export interface LocalBasis {
 }
 
 /**
- * Gives a file here the time and the permission bits of its source.
+ * Sets the time and the permission bits of a local file to those of its source.
  *
  * @param state The file as it was before it was compared.
- * @returns False if another file has the name by now, or this one was changed, or is of another
- * user.
+ * @returns False if the file was replaced or changed, or is of another user.
  */
 function adopt(
   path: string,
@@ -145,7 +145,7 @@ function adopt(
   source: number | null,
   modeMask: number | null,
 ): boolean {
-  // From here on nothing else of this process runs.
+  // Synchronous from this check on: no other code of this process runs.
   if (!isUnchanged(state, lstatSync(path, { bigint: true }))) return false;
   try {
     if (modified !== null) setModified(path, modified);
@@ -162,7 +162,7 @@ interface TreeContext {
   readonly size: number;
   /** The parts of earlier runs, and of earlier attempts of this one. */
   readonly parts: FoundParts;
-  /** The file here that may have the beginning of this one; `null` if there is none. */
+  /** The local file that may have a prefix of this one; `null` without one. */
   readonly beginning: LocalBasis | null;
   /**
    * Gives the complete part its name, which is on the disk then, with the permission bits of the
@@ -202,7 +202,7 @@ interface HashedPart {
 /** The local file whose beginning is copied ends, or fails, before what was compared. */
 class Unreadable extends Error {}
 
-/** What is downloaded, and where to. */
+/** The source, the target and the settings of a download. */
 interface DownloadTask {
   readonly client: TransferClient;
   readonly uri: string;
@@ -212,11 +212,11 @@ interface DownloadTask {
   readonly settings: TransferSettings;
   /** How the file is placed; `null` if it is placed at that path. */
   readonly inTree: TreeContext | null;
-  /** What had the name of the target when the call began. */
+  /** The entry at the target when the call began. */
   readonly seen: Deno.FileInfo | null;
 }
 
-/** The download of a file, to a part that is open here. */
+/** The download of a file, to an open part. */
 class FileDownload {
   readonly #task: DownloadTask;
   /** Bytes of the file; `null` until they are known. */
@@ -236,9 +236,10 @@ class FileDownload {
     const same = mayBeSame ? await this.#confirm(head!) : null;
     if (same !== null) return same;
     if (seen !== null && !replace) throw alreadyExistsError(file);
-    const beginning = this.#findBeginning(head);
-    const isLonger = beginning !== null && !(hasLeftovers && part.leftBytes >= beginning.length);
-    const reused = isLonger ? await this.#reuse(beginning) : null;
+    const basis = this.#findBasis(head);
+    const isLonger = basis !== null &&
+      !(hasLeftovers && part.leftoverBytes >= basis.length);
+    const reused = isLonger ? await this.#reuse(basis) : null;
     const resumed = reused ?? (hasLeftovers ? await this.#continue(head!) : null);
     // The space is looked at before the request, since an unwanted body costs the connection.
     if (resumed === null && inTree !== null) this.#checkSpace(inTree.size, 0);
@@ -253,8 +254,8 @@ class FileDownload {
       if (!await inTree.place(temporary.path, mode)) temporary.isKept = true;
     } else if (!await renamePart(part, file, replace, seen, mode)) {
       // Another call may have downloaded the same.
-      const isThere = await this.#isThere(sha256, arrived.meter.total);
-      if (!isThere) throw replace ? targetChangedError(file) : alreadyExistsError(file);
+      const isIdentical = await this.#isIdentical(sha256, arrived.meter.total);
+      if (!isIdentical) throw replace ? targetChangedError(file) : alreadyExistsError(file);
       temporary.isKept = false;
     }
     return arrived.meter.finish(sha256);
@@ -266,8 +267,8 @@ class FileDownload {
   }
 
   /**
-   * Compares the file here with that of the server. If they are identical, and `replace` is true,
-   * the file here gets the modification time that is wanted, and the permission bits of the source.
+   * Compares the local file with that of the server. If they are identical, and `replace` is true,
+   * the local file gets the requested modification time, and the permission bits of the source.
    *
    * @returns `null` unless the two are known to be identical.
    */
@@ -301,8 +302,8 @@ class FileDownload {
     return new ProgressMeter(settings, total, total).finish(sha256);
   }
 
-  /** Whether the target has this content by now. */
-  async #isThere(sha256: string, total: number): Promise<boolean> {
+  /** Whether the target has this content. */
+  async #isIdentical(sha256: string, total: number): Promise<boolean> {
     const info = await Deno.lstat(this.#task.file);
     if (!info.isFile || info.size !== total) return false;
     using file = await Deno.open(this.#task.file);
@@ -316,16 +317,16 @@ class FileDownload {
    */
   #checkSpace(total: number, start: number): void {
     this.total = total;
-    const { directory, leftBytes } = this.#task.part;
+    const { directory, leftoverBytes } = this.#task.part;
     const refuse = (shortage: Shortage) =>
       localDiskFullError(this.#task.file, shortage, this.#task.part);
-    checkSpace(directory, total - start, leftBytes - start, refuse);
+    checkSpace(directory, total - start, leftoverBytes - start, refuse);
   }
 
   /**
    * Downloads the missing rest of a part, or all of the file if it has changed.
    *
-   * @returns `null` if there is no part of the version that the server has now.
+   * @returns `null` without a part of the version that the server has.
    */
   async #continue(head: Response): Promise<HashedPart | null> {
     if (head.status !== 200) return null;
@@ -347,8 +348,8 @@ class FileDownload {
     return head;
   }
 
-  /** The file here that may have the beginning of the one that is downloaded. */
-  #findBeginning(head: Response | null): LocalBasis | null {
+  /** Finds the local file that may have a prefix of the one that is downloaded. */
+  #findBasis(head: Response | null): LocalBasis | null {
     if (this.#task.inTree !== null) return this.#task.inTree.beginning;
     const { reuse, "file-stamp": stamp } = head?.headers ?? {};
     const now = parseStamp(stamp);
@@ -359,10 +360,10 @@ class FileDownload {
   }
 
   /**
-   * Copies the beginning of a file here, if the file of the server begins with it, and downloads
+   * Copies a prefix of a local file, if the file of the server has the same prefix, and downloads
    * the rest.
    *
-   * @returns `null` if it does not, or could not be copied: then nothing of the file is here.
+   * @returns `null` if it has another one, or the copy failed: the part is then empty.
    */
   async #reuse({ path, length }: LocalBasis): Promise<HashedPart | null> {
     const { signal } = this.#task.settings;
@@ -405,7 +406,7 @@ class FileDownload {
       await copyPrefix(file, temporary, { length, hash, signal, makeReadError });
     } catch (error) {
       if (!(error instanceof Unreadable)) {
-        // What was copied can be copied again.
+        // The prefix can be copied again.
         await this.#task.part.clear();
         throw error;
       }
@@ -433,7 +434,7 @@ class FileDownload {
     const { start, total } = meter;
     const version = versionOf("GET", this.#task.uri, response);
     const { headers: { "content-range": range }, body } = response;
-    // Without a tag the file may have grown by now, of which nothing more is taken.
+    // Without a tag the file may have grown: ignore the bytes behind the requested ones.
     const fits = isContentRange(range) && range.start === start && range.stop === total &&
       (etag === null ? range.total >= total : range.total === total) && body?.chunked === false &&
       body.contentLength === total - start &&
@@ -482,7 +483,9 @@ class FileDownload {
     return arrived;
   }
 
-  /** The version by which a later call can resume a part; `null` if none can. */
+  /**
+   * The version by which a later call can resume a part; `null` for a part that can't be resumed.
+   */
   async #versionOf(etag: string | null, total: number): Promise<PartVersion | null> {
     const peer = await this.#task.client.peer();
     const isResumable = this.#task.settings.resume && total >= MIN_RESUMABLE_BYTES;
@@ -497,7 +500,7 @@ class FileDownload {
     response: Response,
     prepare: () => Promise<void>,
   ): Promise<void> {
-    // The body was checked, and has a known length; an empty file has none.
+    // The body was checked, and has a known length; it is `null` for an empty file.
     const body = response.body as Body | null;
     const { start, reused, total } = meter;
     try {
@@ -522,9 +525,8 @@ class FileDownload {
   }
 
   /**
-   * Reports whether a body broke off because the file is another one by now: a server can tell that
-   * in no other way. Only a new connection can ask: with that of a caller, which is closed, this
-   * fails.
+   * Reports whether a body broke off because the file has changed: the server can only cut the body
+   * then. This needs a new connection, so the result is false over a connection of the caller.
    */
   async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
     if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;

@@ -46,8 +46,8 @@ const MAX_TARGET_NAME_BYTES = 255 - `..${PART_SUFFIX}`.length - VERSION_DIGITS;
  */
 const PART_END = /(?:\.(?:[0-9a-f]{16}|[0-9a-f]{32}))?\.degu-part$/;
 
-/** What the paths of all parts of a target begin with. */
-function partStart(target: string): string {
+/** Returns the prefix of the paths of all parts of a target. */
+function partPathPrefix(target: string): string {
   const name = basename(target);
   const isShort = new TextEncoder().encode(name).length <= MAX_TARGET_NAME_BYTES;
   return join(dirname(target), `.${isShort ? name : hashOfText(name)}`);
@@ -56,7 +56,7 @@ function partStart(target: string): string {
 function partPath(target: string, version: PartVersion | null): string {
   const text = version && JSON.stringify([version.peer, version.uri, version.etag, version.total]);
   const digits = text === null ? randomSuffix() : hashOfText(text).slice(0, VERSION_DIGITS);
-  return `${partStart(target)}.${digits}${PART_SUFFIX}`;
+  return `${partPathPrefix(target)}.${digits}${PART_SUFFIX}`;
 }
 
 /** The parts in a directory, or in those of a tree, by their targets. */
@@ -72,7 +72,7 @@ export class FoundParts {
 
   /** The paths of all parts of a target. */
   of(target: string): readonly string[] {
-    return [...this.#paths.get(partStart(target)) ?? []];
+    return [...this.#paths.get(partPathPrefix(target)) ?? []];
   }
 
   *[Symbol.iterator](): Generator<string, void, void> {
@@ -83,22 +83,22 @@ export class FoundParts {
 /**
  * Removes parts of a target.
  *
- * @throws {TransferError} if somebody still writes to one.
+ * @throws {TransferError} if a process still writes to one.
  */
 export function removeParts(target: string, paths: readonly string[]): void {
   for (const path of paths) {
-    let isGone = true;
+    let isRemoved = true;
     try {
-      isGone = removeIfUnused(path);
+      isRemoved = removeIfUnused(path);
     } catch {
-      // Somebody has given a directory this name, or may not remove the part: it stays.
+      // The path is a directory, or this user may not remove the part: keep it.
     }
-    if (!isGone) throw partInUseError(target, path);
+    if (!isRemoved) throw partInUseError(target, path);
   }
 }
 
 /**
- * The part of a target, locked while bytes are written: nobody else downloads the same version to
+ * The part of a target, locked while bytes are written: no other call downloads the same version to
  * the same target. The part is removed when this is disposed of, unless a later call can resume it,
  * or it has become the target.
  */
@@ -107,17 +107,17 @@ export class PartFile implements Disposable {
   readonly modeMask: number | null;
   readonly #target: string;
   /** The target, in the real directory: a link may lead somewhere else later. */
-  readonly #real: string;
-  readonly #found: FoundParts;
+  readonly #realTarget: string;
+  readonly #foundParts: FoundParts;
   /** The paths of the parts that calls before have left. */
-  readonly #left: readonly string[];
+  readonly #leftovers: readonly string[];
   #temporary: TemporaryFile | null = null;
 
   private constructor(target: string, real: string, found: FoundParts, modeMask: number | null) {
     this.#target = target;
-    this.#real = real;
-    this.#found = found;
-    this.#left = found.of(real);
+    this.#realTarget = real;
+    this.#foundParts = found;
+    this.#leftovers = found.of(real);
     this.modeMask = modeMask;
   }
 
@@ -137,7 +137,7 @@ export class PartFile implements Disposable {
       }
       return new PartFile(target, real, parts, probeModeMask(partPath(real, null)));
     } catch (error) {
-      // The path of the part says nothing to the caller.
+      // Name the target, since the caller doesn't know the path of the part.
       if (error instanceof Error && !(error instanceof TransferError)) {
         error.message = `file: ${target}: ${error.message}`;
       }
@@ -147,12 +147,12 @@ export class PartFile implements Disposable {
 
   /** Whether there may be bytes to resume. */
   get hasLeftovers(): boolean {
-    return this.#left.length > 0;
+    return this.#leftovers.length > 0;
   }
 
   /** The bytes of all parts that calls before have left. */
-  get leftBytes(): number {
-    return this.#left.reduce((sum, path) => sum + sizeOf(path), 0);
+  get leftoverBytes(): number {
+    return this.#leftovers.reduce((sum, path) => sum + sizeOf(path), 0);
   }
 
   /** The open part. */
@@ -162,19 +162,19 @@ export class PartFile implements Disposable {
 
   /** The path of the part that has some bytes, and their number; `null` without one. */
   get kept(): KeptPart | null {
-    const paths = this.#temporary === null ? this.#left : [this.#temporary.path];
+    const paths = this.#temporary === null ? this.#leftovers : [this.#temporary.path];
     const all = paths.map((path) => ({ path, bytes: sizeOf(path) }));
     return all.find(({ bytes }) => bytes > 0) ?? null;
   }
 
   get directory(): string {
-    return dirname(this.#real);
+    return dirname(this.#realTarget);
   }
 
   /** Opens the part that has bytes of this version; resolves to their number, 0 without a part. */
   async resume(version: PartVersion): Promise<number> {
-    const path = partPath(this.#real, version);
-    const size = this.#left.includes(path) ? sizeOf(path) : 0;
+    const path = partPath(this.#realTarget, version);
+    const size = this.#leftovers.includes(path) ? sizeOf(path) : 0;
     if (size === 0 || size > version.total) return 0;
     await this.open(version);
     return (await this.temporary.file.stat()).size;
@@ -187,7 +187,7 @@ export class PartFile implements Disposable {
    * @throws {TransferError} if another download of this version to the target is in progress.
    */
   async open(version: PartVersion | null): Promise<void> {
-    const path = partPath(this.#real, version);
+    const path = partPath(this.#realTarget, version);
     if (this.#temporary !== null) this.#temporary.isKept = this.#temporary.path === path;
     this[Symbol.dispose]();
     this.#temporary = await TemporaryFile.open(path, async (file) => {
@@ -196,8 +196,8 @@ export class PartFile implements Disposable {
     });
     if (this.#temporary === null) throw partInUseError(this.#target, path);
     this.#temporary.isKept = version !== null;
-    this.#found.add(path);
-    removeParts(this.#target, this.#left.filter((other) => other !== path));
+    this.#foundParts.add(path);
+    removeParts(this.#target, this.#leftovers.filter((other) => other !== path));
   }
 
   /** Gives up the bytes of the open part. */
@@ -231,7 +231,7 @@ function findParts(directory: string): FoundParts {
   return found;
 }
 
-/** The bytes of a part; 0 if there is no part, or nobody may look. */
+/** Returns the bytes of a part; 0 for a missing part, or one that this user may not look up. */
 function sizeOf(path: string): number {
   try {
     return Number(statOrNull(path)?.size ?? 0);
@@ -247,7 +247,7 @@ function sizeOf(path: string): number {
  * @param seen The target as it was when the call began.
  * @param source The permission bits of the source; `null` if a replaced file keeps its own, and a
  * new one gets the usual ones.
- * @returns False if another file has the name by now.
+ * @returns False if another file has the name.
  */
 export async function renamePart(
   { temporary, modeMask }: PartFile,
@@ -264,7 +264,7 @@ export async function renamePart(
   return isRenamed;
 }
 
-/** Does {@linkcode renamePart}: nothing else of this process runs before it has its name. */
+/** Does {@linkcode renamePart} synchronously: no other code of this process runs in between. */
 function renameNow(
   part: string,
   modeMask: number | null,

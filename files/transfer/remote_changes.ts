@@ -1,4 +1,4 @@
-/** Directories that are made at a server, and files and directories that are deleted there. */
+/** Creating directories on a server, and deleting its files and directories. */
 
 import type { HeaderDict, Response } from "../../base.ts";
 import { deletingProblem } from "../../internal/disk/deleting.ts";
@@ -63,9 +63,9 @@ export async function makeDirectory(
  * @param options A signal that aborts the call.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {Deno.errors.NotSupported} on Windows, where deleting was not tried yet.
- * @throws {StatusError} if the server does not delete it: with the status 404 nothing has this
- * name, with 409 it is a directory that is not empty.
- * @throws {TransferError} if the server only adds files, or the file changed meanwhile.
+ * @throws {StatusError} if the server does not delete it: with the status 404 the name does
+ * not exist, with 409 it is a directory that is not empty.
+ * @throws {TransferError} if the server only adds files, or the file changed during the call.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
@@ -93,21 +93,21 @@ export async function deleteFile(
   if (problem !== null) throw new Deno.errors.NotSupported(`deleting: ${problem}`);
   using client = new TransferClient("from", from, options, false);
   if (path.endsWith("/")) return void await requestChange(client, "DELETE", path);
-  const there = await client.request("HEAD", path, {});
-  await there.discard();
-  if (!client.isUsable) throw responseError("DELETE", path, there, "delete");
+  const head = await client.request("HEAD", path, {});
+  await head.discard();
+  if (!client.isUsable) throw responseError("DELETE", path, head, "delete");
   try {
     // Only a directory that is empty is deleted, which needs no other condition.
-    if (there.status === 301) await requestChange(client, "DELETE", `${path}/`);
-    else await requestChange(client, "DELETE", path, conditionAfter(path, there));
+    if (head.status === 301) await requestChange(client, "DELETE", `${path}/`);
+    else await requestChange(client, "DELETE", path, conditionAfter(path, head));
   } catch (error) {
-    // The answer to a request before may have been lost.
+    // The response to an earlier request may have been lost.
     const isGone = hasStatus(error, 404);
-    if (there.status !== 200 || !isGone) throw error;
+    if (head.status !== 200 || !isGone) throw error;
   }
 }
 
-/** The condition that a file is still the one of an answer to HEAD, or still not there. */
+/** The condition that a file is still that of a response to HEAD, or still missing. */
 function conditionAfter(uri: string, { status, headers }: Response): HeaderDict {
   const { "file-stamp": stamp } = headers;
   if (status === 404) return { "if-file-stamp": NO_STAMP };

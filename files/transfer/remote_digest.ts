@@ -17,7 +17,8 @@ import {
 import { TransferClient } from "./client.ts";
 
 /**
- * Requests the SHA-256 of a file from a `FilesApp`, which hashes the file; nothing is transferred.
+ * Requests the SHA-256 of a file from a `FilesApp`, which hashes the file; no byte of it is
+ * transferred.
  *
  * @param from A client, which opens a connection for this, or a connection.
  * @param uri The names of the directories on the way to the file, and its own; or its URI.
@@ -72,16 +73,17 @@ export async function requestDigest(
   const { "file-stamp": text } = response.headers;
   const stamp = typeof text === "string" ? text : null;
   if (sha256 !== null) return { ...version, sha256, stamp };
-  // A FilesApp has no digest of a file that is shorter by now, or changes while it is hashed.
+  // A FilesApp has no digest of a file that has become shorter, or changes while it is hashed.
   if (stamp !== null) throw changedWhileCopiedError(quote(uri));
   const problem = "the server does not report its SHA-256 (repr-digest, RFC 9530)";
   throw withRequirement(unexpectedResponseError("HEAD", uri, problem), "it needs a FilesApp");
 }
 
 /**
- * Compares the beginning of a file of a server with one here; both ends hash at the same time.
+ * Compares a prefix of a file of a server with one of a local file; both sides hash at the same
+ * time.
  *
- * @param hashHere Resolves to the SHA-256 of the beginning here; `null` if that can't be read.
+ * @param hashLocalPrefix Resolves to the SHA-256 of the local prefix; `null` if it can't be read.
  * @returns The answer of the server, if the beginnings are the same; `null` also if the answer took
  * too long: then all of the file is moved.
  */
@@ -89,12 +91,12 @@ export async function comparePrefix(
   client: TransferClient,
   uri: string,
   length: number,
-  hashHere: () => Promise<string | null>,
+  hashLocalPrefix: () => Promise<string | null>,
 ): Promise<Response | null> {
   const wanted = { "want-repr-digest": WANT_SHA256, "digest-length": `${length}` };
-  // Nobody reads the file here any more once this has ended.
+  // Await both, so that the local file is not read any more when this function ends.
   const asking = client.request("HEAD", uri, wanted);
-  const [asked, hashed] = await Promise.allSettled([asking, hashHere()]);
+  const [asked, hashed] = await Promise.allSettled([asking, hashLocalPrefix()]);
   if (hashed.status === "rejected") throw hashed.reason;
   if (asked.status === "rejected") {
     if (isTooSlow(client, asked.reason)) return null;
@@ -116,7 +118,7 @@ export function isTooSlow(client: TransferClient, error: unknown): boolean {
 }
 
 /**
- * Reads the SHA-256 of the whole file from a response; `null` if it has none.
+ * Reads the SHA-256 of the whole file from a response; `null` without one.
  *
  * @throws {TransferError} if its `repr-digest` is not valid.
  */

@@ -20,7 +20,7 @@ const HELD_BYTE_MILLISECONDS = 400;
  * A regular file, of which only bytes are sent that stood in it at one moment.
  *
  * If its state at the end differs from its state at the beginning, the file is read again: the
- * same bytes stood in it between the two readings. So a file may grow meanwhile.
+ * same bytes stood in it between the two readings. So a file may grow while it is sent.
  *
  * Deno cuts ctime to seconds, so that the times of a file that was changed just before don't show
  * another change. Such a file is read again as far as it was read in that time, and it has no

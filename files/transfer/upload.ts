@@ -36,23 +36,23 @@ import {
  * Uploads a file to a `FilesApp` with `write: true`, in one attempt, which resumes an earlier one.
  * After any error, call it again to resume.
  *
- * The server reports how much of the file is there. A file of the same length is compared, and
- * nothing is sent if it is identical. The rest is hashed while it is sent, and verified there. The
- * file gets its name when all of it is synced to the disk, and the time of the file here, which
- * an identical one gets, too. A file that was changed or renamed less than two seconds ago is not
+ * The server reports how many bytes of the file it has. A file of the same length is compared, and
+ * not sent if it is identical. The rest is hashed while it is sent, and the server verifies it. The
+ * file gets its name when all of it is synced to the disk, and the time of the local file, which an
+ * identical one also gets. A file that was changed or renamed less than two seconds ago is not
  * resumed: another version could look the same.
  *
- * If an older version of the file is there that is shorter, and the server has `reuse: true`, both
+ * If the server has a shorter, older version of the file, and has `reuse: true`, both
  * ends hash the beginning. If that is the same, only the rest is sent; but all of the file if that
  * takes longer than the `timeout` of the client.
  *
- * Before the server continues a part, it hashes the part and sends nothing meanwhile: the `timeout`
+ * Before the server continues a part, it hashes the part and sends no byte: the `timeout`
  * must be longer than that takes.
  *
  * Needs `--allow-read` of the file, and what the client needs.
  *
  * @param to Where the file goes.
- * @param file The path, or a `file:` URL, of a regular file. Bytes that are appended meanwhile are
+ * @param file The path, or a `file:` URL, of a regular file. Bytes that are appended later are
  * not sent.
  * @param uri The names of the directories on the way to its destination, and its own; or its URI.
  * Missing directories are created.
@@ -63,8 +63,8 @@ import {
  * @throws {StatusError} if the server does not accept the file, because it may not be written or is
  * too large, for example.
  * @throws {TransferError} if the bytes that were read never stood in the file at one moment; if the
- * server has too little space, or a directory with the name; if another file is there that changes
- * meanwhile, or is not to be replaced.
+ * server has too little space, or a directory with the name; if the server has another file that
+ * changes during the call, or is not to be replaced.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
  * no file; `Deno.errors.PermissionDenied` if it can't be read.
  * @throws the errors of `connect` and `request` of the client or connection.
@@ -114,7 +114,7 @@ export async function upload(
   return await new FileUpload(client, checkedUri, source, settings).run();
 }
 
-/** The statuses, beside 409, that mean that a beginning is gone, or another one by now. */
+/** The statuses, beside 409, that mean that a basis was removed or has changed. */
 const NOT_REUSED: ReadonlySet<number> = new Set([400, 404]);
 
 /** Where an upload begins: what the server has of the file. */
@@ -124,17 +124,17 @@ type UploadStart =
   /** So many bytes, as a part. */
   | { readonly is: "part"; readonly offset: number }
   /** Its beginning, in another file or an older version, which the server copies. */
-  | { readonly is: "beginning"; readonly beginning: Basis };
+  | { readonly is: "basis"; readonly basis: Basis };
 
-/** What a server has said of its file. */
+/** The response to a HEAD about an upload. */
 interface ServerFile {
-  /** How much of an upload is there. */
+  /** Bytes of the upload that the server has. */
   readonly offset: number;
   /** The digest of a file of the same length, if it was wanted. */
   readonly sha256: string | null;
   readonly mode: number | null;
-  /** The file that is there, if this one may be a later version of it that has grown. */
-  readonly older: Basis | null;
+  /** The file of the server, if the local one may be a later version that has grown. */
+  readonly basis: Basis | null;
 }
 
 /** The upload of an open file. */
@@ -173,7 +173,7 @@ export class FileUpload {
     try {
       return await this.#continue(start);
     } catch (error) {
-      if (start.is !== "beginning" || !isTooSlow(this.#client, error)) throw error;
+      if (start.is !== "basis" || !isTooSlow(this.#client, error)) throw error;
       return await this.#continue(await this.#findStart(null));
     }
   }
@@ -181,25 +181,25 @@ export class FileUpload {
   /**
    * Finds out what of the file need not be sent.
    *
-   * @param known What may be reused; `null` if nothing, `undefined` if the server is asked.
+   * @param knownBasis The file that may be reused; `null` for none, `undefined` to ask the server.
    */
-  async #findStart(known: Basis | null | undefined): Promise<UploadStart> {
+  async #findStart(knownBasis: Basis | null | undefined): Promise<UploadStart> {
     const { resume, isRewritten = false, signal } = this.#settings;
     const { size } = this.#source;
     if (!resume && this.#condition !== null) return { is: "part", offset: 0 };
 
     const wanted = isRewritten || !resume ? {} : { "want-repr-digest": WANT_SHA256 };
-    const asked = await this.#ask({ ...this.#uploadHeaders, ...wanted });
-    if (asked.sha256 !== null && !isRewritten) {
+    const serverFile = await this.#ask({ ...this.#uploadHeaders, ...wanted });
+    if (serverFile.sha256 !== null && !isRewritten) {
       const sha256 = await this.#source.hash(signal);
-      if (sha256 === asked.sha256) return { is: "identical", sha256, mode: asked.mode };
+      if (sha256 === serverFile.sha256) return { is: "identical", sha256, mode: serverFile.mode };
     }
 
-    const offset = this.#isResumable ? asked.offset : 0;
-    const beginning = known === undefined ? asked.older : known;
-    const isLonger = beginning !== null && beginning.length > offset && beginning.length < size;
-    const isReused = isLonger && await this.#beginsWith(beginning);
-    return isReused ? { is: "beginning", beginning } : { is: "part", offset };
+    const offset = this.#isResumable ? serverFile.offset : 0;
+    const basis = knownBasis === undefined ? serverFile.basis : knownBasis;
+    const isLonger = basis !== null && basis.length > offset && basis.length < size;
+    const isReused = isLonger && await this.#beginsWith(basis);
+    return isReused ? { is: "basis", basis } : { is: "part", offset };
   }
 
   /**
@@ -227,14 +227,14 @@ export class FileUpload {
   /** Sends what the server lacks. */
   async #continue(start: UploadStart): Promise<TransferResult> {
     if (start.is === "identical") return await this.#confirm(start.sha256, start.mode);
-    const from = start.is === "part" ? start.offset : start.beginning;
+    const from = start.is === "part" ? start.offset : start.basis;
     return await this.#send(from, async (meter) => {
       const { start: offset, reused } = meter;
       const body = await this.#source.hashedBody(offset, meter, this.#settings.signal);
       const headers = this.#isResumable
         ? { ...this.#uploadHeaders, "upload-offset": `${offset}` }
         : { "upload-length": `${this.#source.size}` };
-      const reuse = reused > 0 && start.is === "beginning" ? reuseHeader(start.beginning) : {};
+      const reuse = reused > 0 && start.is === "basis" ? reuseHeader(start.basis) : {};
       return await this.#put({ ...headers, ...reuse }, body);
     });
   }
@@ -279,16 +279,16 @@ export class FileUpload {
   }
 
   /**
-   * Gives an identical file, which is there already, the modification time that is wanted, and the
-   * permission bits of the source. The server also syncs its name to the disk.
+   * Sets the modification time and the permission bits of an identical file of the server. The
+   * server also syncs its name to the disk.
    */
-  async #confirm(sha256: string, modeThere: number | null): Promise<TransferResult> {
+  async #confirm(sha256: string, serverMode: number | null): Promise<TransferResult> {
     const { replace, modes } = this.#settings;
     const size = `${this.#source.size}`;
     const meter = this.#meter(this.#source.size);
     const { modeMask } = this.#client;
     const isOpen = modes && this.#source.mode !== null && modeMask !== null;
-    const isOther = isOpen && modeOfCopy(this.#source.mode!, modeMask) !== modeThere;
+    const isOther = isOpen && modeOfCopy(this.#source.mode!, modeMask) !== serverMode;
     if (this.#modified === null && !isOther || !replace) return meter.finish(sha256);
     const digest = { "repr-digest": formatReprDigest(sha256) };
     const headers = { ...digest, "upload-offset": size, "upload-length": size };
@@ -305,7 +305,7 @@ export class FileUpload {
     return new ProgressMeter(this.#settings, this.#source.size, offset, reused);
   }
 
-  /** Asks how much of the file is there, and, if wanted, for the digest of one as long as it. */
+  /** Asks how many bytes the server has and, if wanted, for the digest of a file of this length. */
   async #ask(named: HeaderDict): Promise<ServerFile> {
     const headers = { ...this.#headers, ...this.#settings.modes ? WANT_MASK : {}, ...named };
     const response = await this.#client.request("HEAD", this.#uri, headers);
@@ -318,21 +318,21 @@ export class FileUpload {
     if (typeof stamp === "string") this.#condition ??= conditionFor(stamp);
     if (offset !== null && this.#condition !== null) {
       const sha256 = readDigest("HEAD", this.#uri, response);
-      return { offset, sha256, mode: parseMode(mode), older: this.#olderOf(response) };
+      return { offset, sha256, mode: parseMode(mode), basis: this.#basisOf(response) };
     }
     const problem = "the server does not report how much of the file it has";
     const error = unexpectedResponseError("HEAD", this.#uri, problem);
     throw withRequirement(error, "it needs a FilesApp with write: true");
   }
 
-  /** The file that is there, if this one may be a later version of it that has grown. */
-  #olderOf({ headers }: Response): Basis | null {
+  /** Returns the file of the server, if the local one may be a later version that has grown. */
+  #basisOf({ headers }: Response): Basis | null {
     const path = rootPathOf(headers["reuse"]);
-    const there = parseStamp(headers["file-stamp"]);
+    const stamp = parseStamp(headers["file-stamp"]);
     const { size, mtime } = this.#source.seen.info;
-    const now = { size, modified: Number(mtime) };
-    if (path === null || there === null || !isGrown(there, now)) return null;
-    return { uri: this.#uri, path, length: there.size };
+    const file = { size, modified: Number(mtime) };
+    if (path === null || stamp === null || !isGrown(stamp, file)) return null;
+    return { uri: this.#uri, path, length: stamp.size };
   }
 
   #offsetOf({ headers }: Response): number | null {
@@ -343,7 +343,7 @@ export class FileUpload {
 
   /**
    * Sends the file from an offset on, or behind a beginning that the server copies. If the server
-   * has another part by now, sends once more, from the end of that part; and if it could not copy
+   * has another part, sends once more, from the end of that part; and if it could not copy
    * that beginning, all of the file.
    */
   async #send(
@@ -355,12 +355,12 @@ export class FileUpload {
     let response = await put(meter);
     const { status } = response;
     const isAnswered = status === 409 && (this.#settings.resume || !isPart);
-    const there = isAnswered ? this.#offsetOf(response) : null;
-    const other = there ?? (!isPart && NOT_REUSED.has(status) ? 0 : null);
-    if (other !== null && this.#client.isUsable) {
+    const partBytes = isAnswered ? this.#offsetOf(response) : null;
+    const otherOffset = partBytes ?? (!isPart && NOT_REUSED.has(status) ? 0 : null);
+    if (otherOffset !== null && this.#client.isUsable) {
       // Another upload has continued the part, or the part or the beginning is gone.
       await response.discard();
-      meter = this.#meter(other);
+      meter = this.#meter(otherOffset);
       response = await put(meter);
     }
     return await this.#finish(response, meter);
@@ -379,8 +379,8 @@ export class FileUpload {
     return this.#client.request("PUT", this.#uri, all, body);
   }
 
-  /** Whether an identical file already exists, so that nothing need be replaced. */
-  async #isThere(): Promise<boolean> {
+  /** Whether the server has an identical file already. */
+  async #hasIdentical(): Promise<boolean> {
     if (!this.#client.isUsable) return false;
     try {
       const { sha256 } = await requestDigest(this.#client, this.#uri);
@@ -393,7 +393,7 @@ export class FileUpload {
     }
   }
 
-  /** The error of a refusal. A 507 with an offset means that the server has read nothing. */
+  /** The error of a refusal. A 507 with an offset means that the server has not read the body. */
   #refused(method: "HEAD" | "PUT", response: Response): StatusError | TransferError {
     const offset = this.#offsetOf(response);
     if (response.status !== 507 || offset === null) {
@@ -411,14 +411,16 @@ export class FileUpload {
     // The caller decides about a name that is taken.
     const isDecided = status === 412 && this.#headers["if-none-match"] === undefined;
     const mayBeThere = isDecided && !isRewritten;
-    if (mayBeThere && await this.#isThere()) return meter.finish(this.#source.sha256!);
+    if (mayBeThere && await this.#hasIdentical()) return meter.finish(this.#source.sha256!);
     if (isDecided && replace) throw remoteChangedError(uri, response);
     // The part that the server had is of the version before.
     if (status === 400 && this.#source.hasChanged) throw this.#source.changedError();
     if (status !== 201 && status !== 204) throw this.#refused("PUT", response);
-    const other = readDigest("PUT", uri, response);
-    if (other !== null && other === this.#source.sha256) return meter.finish(other);
-    if (other === null) {
+    const serverDigest = readDigest("PUT", uri, response);
+    if (serverDigest !== null && serverDigest === this.#source.sha256) {
+      return meter.finish(serverDigest);
+    }
+    if (serverDigest === null) {
       const problem =
         "the server has accepted the file, but does not report whether it is the same " +
         "(repr-digest, RFC 9530)";
