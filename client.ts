@@ -165,7 +165,7 @@ export class Client extends RequestShortcuts implements Connector {
   readonly timeout: number | null;
   /** The classes for the bodies of responses. */
   readonly bodies: Bodies;
-  readonly #sockets: Dialer;
+  readonly #dialer: Dialer;
   readonly #baseHeaders: HeaderDict | null;
 
   /**
@@ -187,16 +187,16 @@ export class Client extends RequestShortcuts implements Connector {
   constructor(
     address: Address,
     options: ClientOptions = {},
-    given?: InternalArgument<Dialer>,
+    internal?: InternalArgument<Dialer>,
   ) {
     super();
-    const sockets = InternalArgument.read(given, PLAIN);
-    this.#sockets = sockets;
+    const dialer = InternalArgument.read(internal, PLAIN);
+    this.#dialer = dialer;
     this.address = checkAddress(address, "client");
-    const known = [...CLIENT_OPTIONS, ...sockets.moreOptions];
-    this.options = Object.freeze(hideSecretsIn(checkClientOptions(options, known)));
+    const optionNames = [...CLIENT_OPTIONS, ...dialer.moreOptions];
+    this.options = Object.freeze(hideSecretsIn(checkClientOptions(options, optionNames)));
     const { host, timeout, bodies } = this.options;
-    this.host = host === undefined ? hostOf(this.address, sockets.defaultPort) : host;
+    this.host = host === undefined ? hostOf(this.address, dialer.defaultPort) : host;
     this.timeout = timeout === undefined ? DEFAULT_TIMEOUT : timeout;
     this.bodies = bodies ?? defaultBodies;
     this.#baseHeaders = makeBaseHeaders(this.host, this.options);
@@ -213,9 +213,9 @@ export class Client extends RequestShortcuts implements Connector {
    * reason.
    */
   async createSocket(options?: Omit<ConnectOptions, "bodies">): Promise<Socket> {
-    const given = connectOptions(undefined, options);
-    const signal = joinSignals(this.options.signal, given.signal);
-    return await this.#sockets.connect(this.address, { timeout: this.timeout, signal });
+    const ownOptions = connectOptions(undefined, options);
+    const signal = joinSignals(this.options.signal, ownOptions.signal);
+    return await this.#dialer.connect(this.address, { timeout: this.timeout, signal });
   }
 
   /**
@@ -246,14 +246,14 @@ export class Client extends RequestShortcuts implements Connector {
     first?: ConnectOptions | Bodies | null,
     second?: Omit<ConnectOptions, "bodies">,
   ): Promise<Connection> {
-    const { bodies, signal: given } = connectOptions(first, second);
+    const { bodies, signal: callSignal } = connectOptions(first, second);
     const { headers, signal, onConnect, unframedNull } = this.options;
     let socket: Socket, connection;
     // The clock of connecting goes on as that of the connection.
-    const clock = keepTimerRunning(this.timeout);
+    const runningTimer = keepTimerRunning(this.timeout);
     // A `using` declaration would take longer than all the rest of this method.
     try {
-      socket = await this.createSocket({ signal: given });
+      socket = await this.createSocket({ signal: callSignal });
       connection = new Connection(
         socket,
         this.#baseHeaders,
@@ -262,7 +262,7 @@ export class Client extends RequestShortcuts implements Connector {
         unframedNull,
       );
     } finally {
-      clock[Symbol.dispose]();
+      runningTimer[Symbol.dispose]();
     }
     const { trust, refusalHint } = socket;
     if (headers !== undefined) setDefaultHeaders(connection, headers);
@@ -270,12 +270,12 @@ export class Client extends RequestShortcuts implements Connector {
     if (trust !== undefined) closeOnAbort(connection, trust);
     if (refusalHint !== undefined) setRefusalHint(connection, refusalHint);
     if (onConnect === undefined) return connection;
-    const joined = joinSignals(signal, given, trust);
+    const joinedSignal = joinSignals(signal, callSignal, trust);
     try {
-      if (await untilAborted(onConnect(connection), joined) !== true) {
+      if (await untilAborted(onConnect(connection), joinedSignal) !== true) {
         throw new ConnectionClosedError("onConnect did not return true", "REFUSED");
       }
-      joined?.throwIfAborted();
+      joinedSignal?.throwIfAborted();
     } catch (error) {
       connection.close();
       throw error;
@@ -414,12 +414,12 @@ export class SSLClient extends Client {
     const context = asClientSslctx(sslctx);
     const name = findSslHost(options?.sslHost, checkAddress(address, "client"), context);
     const protocol = checkProtocol(options?.protocol);
-    const maker: Dialer = {
+    const dialer: Dialer = {
       defaultPort: 443,
       moreOptions: ["sslHost", "protocol"],
-      connect: (where, bounds) => connectTls(where, context, name, bounds, protocol),
+      connect: (target, limits) => connectTls(target, context, name, limits, protocol),
     };
-    super(address, options, new InternalArgument(maker));
+    super(address, options, new InternalArgument(dialer));
     this.sslctx = context;
     this.sslHost = name;
   }

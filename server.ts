@@ -37,7 +37,7 @@ import { INSPECT, type Inspect } from "./internal/printable.ts";
 import { keepTimerRunning } from "./net/deadline.ts";
 import { type Exchange, makeExchangeReporter } from "./net/exchange_recorder.ts";
 import { INTERNAL, InternalArgument } from "./base/internal_argument.ts";
-import { BothFamilies, needsBothFamilies } from "./net/both_families.ts";
+import { DualStackListener, needsDualStackListener } from "./net/both_families.ts";
 import {
   type AcceptedConnection,
   type Listener,
@@ -182,7 +182,7 @@ export class Server implements AsyncDisposable {
       maxConnections = 50,
       maxRequests = 1000,
       timeout = 30,
-      logger: given,
+      logger: givenLogger,
       onExchange,
       unframedNull = false,
     } = this.options;
@@ -190,9 +190,9 @@ export class Server implements AsyncDisposable {
     const parts = readApp(app, "app");
     this.#slots = new Slots(maxConnections);
     this.#maxRequests = maxRequests;
-    const own = given === undefined ? standardLogger() : null;
-    const logger = makeSafeLogger(own ?? given!);
-    this.#ownLogger = own;
+    const ownLogger = givenLogger === undefined ? standardLogger() : null;
+    const logger = makeSafeLogger(ownLogger ?? givenLogger!);
+    this.#ownLogger = ownLogger;
     const sessions = new Set<Session>();
     this.sessions = viewOfSet(sessions);
     this.#context = {
@@ -200,14 +200,14 @@ export class Server implements AsyncDisposable {
       timeout,
       logger,
       sessions,
-      lingering: new Set(),
-      report: makeExchangeReporter(onExchange, logger),
+      lingeringConnections: new Set(),
+      reportExchange: makeExchangeReporter(onExchange, logger),
       unframedNull,
-      stopping: false,
+      isStopping: false,
     };
     const listenAt = (address: Address) => listen(address, this.#context);
-    this.#listener = needsBothFamilies(checkedAddress)
-      ? new BothFamilies(checkedAddress, listenAt)
+    this.#listener = needsDualStackListener(checkedAddress)
+      ? new DualStackListener(checkedAddress, listenAt)
       : listenAt(checkedAddress);
     // The timer keeps the process alive: a program that only makes a server would end silently.
     this.#unservedTimer = setTimeout(() => {
@@ -330,7 +330,7 @@ export class Server implements AsyncDisposable {
     clearTimeout(this.#unservedTimer);
     await this.bound;
     await this.#accept();
-    await this.#ended();
+    await this.#waitUntilEnded();
   }
 
   /**
@@ -341,22 +341,22 @@ export class Server implements AsyncDisposable {
     const slots = this.#slots;
     // Without this hold a connection that is alone would start a clock for its deadline.
     using _ = keepTimerRunning(context.timeout);
-    while (!context.stopping) {
+    while (!context.isStopping) {
       let accepted: AcceptedConnection;
       try {
         accepted = await this.#listener.accept();
       } catch (error) {
-        if (context.stopping) return;
+        if (context.isStopping) return;
         throw error;
       }
       // Nothing is accepted meanwhile; the system's queue holds new connections.
       if (!slots.hasFree) await slots.wait();
       // The check runs in the same turn as the start: the server may stop in any earlier turn.
-      if (slots.hasFree && !context.stopping) {
+      if (slots.hasFree && !context.isStopping) {
         this.#start(accepted);
         continue;
       }
-      if (!context.stopping) {
+      if (!context.isStopping) {
         const who = accepted.name;
         context.logger.info(`${who}: closed, because no slot became free`, { kind: "slot", who });
       }
@@ -377,10 +377,12 @@ export class Server implements AsyncDisposable {
     void connection.serve();
   }
 
-  async #ended(): Promise<void> {
-    const ends = [...this.#slots].map(({ ended }) => ended);
-    await Promise.all([this.#listener.ended(), ...ends]);
-    await Promise.all([...this.#context.lingering].map((connection) => connection.serve()));
+  async #waitUntilEnded(): Promise<void> {
+    const endedPromises = [...this.#slots].map(({ ended }) => ended);
+    await Promise.all([this.#listener.waitUntilEnded(), ...endedPromises]);
+    await Promise.all(
+      [...this.#context.lingeringConnections].map((connection) => connection.serve()),
+    );
   }
 
   /**
@@ -389,7 +391,9 @@ export class Server implements AsyncDisposable {
    */
   close(): void {
     this.#stop();
-    for (const connection of [...this.#slots, ...this.#context.lingering]) connection.close();
+    for (const connection of [...this.#slots, ...this.#context.lingeringConnections]) {
+      connection.close();
+    }
   }
 
   /**
@@ -401,12 +405,12 @@ export class Server implements AsyncDisposable {
     for (const connection of this.#slots) {
       if (connection.isIdle()) connection.close();
     }
-    await this.#ended();
+    await this.#waitUntilEnded();
   }
 
   #stop(): void {
-    if (this.#context.stopping) return;
-    this.#context.stopping = true;
+    if (this.#context.isStopping) return;
+    this.#context.isStopping = true;
     clearTimeout(this.#unservedTimer);
     this.#listener.close();
     this.#slots.close();
@@ -416,7 +420,7 @@ export class Server implements AsyncDisposable {
   /** Closes the server: {@linkcode Server.prototype.close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
-    await this.#ended();
+    await this.#waitUntilEnded();
     await this.#serving?.catch(() => {});
   }
 }
@@ -479,7 +483,8 @@ export class SSLServer extends Server {
     const protocol = checkProtocol(options?.protocol);
     const maker: ListenerMaker = {
       moreOptions: ["protocol"],
-      listen: (where, side) => new TlsListener(where, side, context, protocol),
+      listen: (bindAddress, listenerOptions) =>
+        new TlsListener(bindAddress, listenerOptions, context, protocol),
     };
     super(address, app, options, new InternalArgument(maker));
     this.#context = context;
@@ -572,7 +577,7 @@ export class SSLServer extends Server {
 }
 
 /** The methods of a set that don't change it, and mean the same for a view of it. */
-const READING = [
+const READ_METHODS = [
   ...["has", "keys", "values", "entries", "union", "intersection", "difference"],
   ...["symmetricDifference", "isSubsetOf", "isSupersetOf", "isDisjointFrom", Symbol.iterator],
 ] as readonly (keyof ReadonlySet<unknown>)[];
@@ -588,7 +593,7 @@ function viewOfSet<T>(set: ReadonlySet<T>): ReadonlySet<T> {
     },
     [INSPECT]: (inspect: Inspect, options: unknown) => inspect(new Set(set), options),
   };
-  for (const name of READING) {
+  for (const name of READ_METHODS) {
     const method = set[name] as unknown as (...args: unknown[]) => unknown;
     Reflect.set(view, name, (...args: unknown[]) => method.apply(set, args));
   }

@@ -120,14 +120,14 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     // A used body is a mistake of this program, so the error is thrown and not answered with 502.
     makeOutputFromInput(request.body);
     const { method, body } = request;
-    const added = this.#headers === undefined ? NO_HEADERS : this.#headers(request, session);
-    checkHeaderDict(added);
-    const headers = mergeRelayedHeaders(endToEndHeaders(request.headers), added);
+    const addedHeaders = this.#headers === undefined ? NO_HEADERS : this.#headers(request, session);
+    checkHeaderDict(addedHeaders);
+    const headers = mergeRelayedHeaders(endToEndHeaders(request.headers), addedHeaders);
     try {
       const { signal } = session;
       const response = await this.#requester.request(method, uri, headers, body, { signal });
       closeIfUnframed(response);
-      return passOn(response);
+      return relayResponse(response);
     } catch (error) {
       // Any peer can send headers that are nearly too large.
       if (isPreambleTooLong(error)) {
@@ -140,10 +140,12 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       // The client broke the body of its request: the server has the answer.
       if (hasBrokenBody(error)) throw error;
       // When a client leaves, its request is aborted.
-      const left = session.signal.aborted;
-      const line = `${session}: a request could not be relayed: ${messageOf(error)}`;
-      if (!left) logPeerWarning(session, this.#logger, line, error);
-      return isLate(error) ? [504, "Gateway Timeout", {}, null] : [502, "Bad Gateway", {}, null];
+      const hasClientLeft = session.signal.aborted;
+      const logLine = `${session}: a request could not be relayed: ${messageOf(error)}`;
+      if (!hasClientLeft) logPeerWarning(session, this.#logger, logLine, error);
+      return isUpstreamTimeout(error)
+        ? [504, "Gateway Timeout", {}, null]
+        : [502, "Bad Gateway", {}, null];
     }
   }
 
@@ -156,14 +158,14 @@ export class ProxyApp implements AppObject, AsyncDisposable {
 const NO_HEADERS: HeaderDict = Object.freeze({});
 
 /** The response for the client. */
-function passOn(response: Response): Response {
+function relayResponse(response: Response): Response {
   const { status, reason, headers, body } = response;
-  const kept = endToEndHeaders(headers);
-  return kept === headers ? response : new Response(status, reason, kept, body);
+  const keptHeaders = endToEndHeaders(headers);
+  return keptHeaders === headers ? response : new Response(status, reason, keptHeaders, body);
 }
 
 /** True if the upstream has not answered in time, at any of its addresses if it has several. */
-function isLate(error: unknown): boolean {
+function isUpstreamTimeout(error: unknown): boolean {
   const cause = (error as Partial<Error> | null)?.cause;
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [error];
   return errors.every((each) => each instanceof Deno.errors.TimedOut);
@@ -201,10 +203,10 @@ export function endToEndHeaders(headers: HeaderDict): HeaderDict {
   if (!names.some(isHopByHop)) return headers;
   const options = new Set(connectionOptions(headers));
   // Received headers have no prototype either.
-  const kept: HeaderDict = Object.setPrototypeOf({}, null);
+  const keptHeaders: HeaderDict = Object.setPrototypeOf({}, null);
   for (const name of names) {
     const isNamed = options.has(name) && name !== "host" && !isTypedHeader(name);
-    if (!isHopByHop(name) && !isNamed) kept[name] = headers[name]!;
+    if (!isHopByHop(name) && !isNamed) keptHeaders[name] = headers[name]!;
   }
-  return kept;
+  return keptHeaders;
 }

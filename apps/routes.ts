@@ -128,32 +128,34 @@ export function routes<Key extends string>(
   },
 ): AppObject {
   checkObject("table", table);
-  const byShape = new Map<string, Route>();
+  const routesByShape = new Map<string, Route>();
   const connectHandlers = new Map<App, OnConnect>();
   const apps = new Set<App>();
   for (const [key, app] of Object.entries<App>(table)) {
     const label = `table[${quote(key)}]`;
     const { handle, onConnect } = readApp(app, label);
-    addRoute(byShape, key, handle, label);
+    addRoute(routesByShape, key, handle, label);
     apps.add(app);
     if (onConnect !== null) connectHandlers.set(app, onConnect);
   }
-  if (byShape.size === 0) throw notAllowedError("table", "must have a route; got none");
-  const all = [...byShape.values()].sort((a, b) => a.order < b.order ? -1 : 1);
+  if (routesByShape.size === 0) throw notAllowedError("table", "must have a route; got none");
+  const sortedRoutes = [...routesByShape.values()].sort((a, b) => a.order < b.order ? -1 : 1);
   const app: AppObject = {
     handle(request, session, api) {
       const { method, path } = request;
-      const found = all.filter((route) => isPathOf(route, path));
-      for (const { isMount, apps } of found) {
+      const matchingRoutes = sortedRoutes.filter((route) => isPathOf(route, path));
+      for (const { isMount, apps } of matchingRoutes) {
         const app = apps.get(isMount ? null : method) ??
           (method === "HEAD" ? apps.get("GET") : undefined);
         if (app === undefined) continue;
         const { components, handle } = app;
-        takeParameters(request, components);
+        addRouteParameters(request, components);
         if (isMount) { for (const _component of components) request.shiftPath(); }
         return handle(request, session, api);
       }
-      return found.length === 0 ? reply(404) : reply(405, null, { allow: methodsOf(found) });
+      return matchingRoutes.length === 0
+        ? reply(404)
+        : reply(405, null, { allow: methodsOf(matchingRoutes) });
     },
     async [Symbol.asyncDispose]() {
       await using disposing = new AsyncDisposableStack();
@@ -162,34 +164,36 @@ export function routes<Key extends string>(
   };
   if (connectHandlers.size === 0) return app;
   app.onConnect = async (session, sock) => {
-    let joined: PeerIdentity | null = null;
+    let joinedIdentity: PeerIdentity | null = null;
     for (const onConnect of connectHandlers.values()) {
       const decision = parseConnectResult(await onConnect(session, sock));
       if (decision === false) return false;
       if (decision === true) continue;
-      joined = joined === null ? decision : joinIdentities(joined, decision);
+      joinedIdentity = joinedIdentity === null
+        ? decision
+        : joinIdentities(joinedIdentity, decision);
     }
-    return joined ?? true;
+    return joinedIdentity ?? true;
   };
   return app;
 }
 
 function addRoute(
-  byShape: Map<string, Route>,
+  routesByShape: Map<string, Route>,
   key: string,
   handle: AppFunction,
   label: string,
 ): void {
   const { method, path } = splitKey(key, label);
   const isMount = method === null;
-  const written = path === "" ? [] : path.split("/");
-  const components = written.map((text) => readComponent(text, label));
+  const segments = path === "" ? [] : path.split("/");
+  const components = segments.map((text) => readComponent(text, label));
   const variables = components.filter((each) => typeof each !== "string");
   const example = components.map((each) => typeof each === "string" ? each : each.name);
   checkUri(`/${example.join("/")}`, label);
-  const rest = components.findIndex((each) => typeof each !== "string" && each.isRest);
-  if (rest >= 0 && (isMount || rest < components.length - 1)) {
-    throw notAllowedError(label, `must have ${written[rest]} at the end, and a method`);
+  const restIndex = components.findIndex((each) => typeof each !== "string" && each.isRest);
+  if (restIndex >= 0 && (isMount || restIndex < components.length - 1)) {
+    throw notAllowedError(label, `must have ${segments[restIndex]} at the end, and a method`);
   }
   if (new Set(variables.map(({ name }) => name)).size < variables.length) {
     throw notAllowedError(label, `each name must come once; got one twice`);
@@ -198,16 +202,16 @@ function addRoute(
   const order = kinds.join("") + (isMount ? "3" : "");
   const literals = components.map((each) => typeof each === "string" ? each : null);
   const shape = JSON.stringify([order, literals]);
-  const route = byShape.get(shape) ?? { components, isMount, order, apps: new Map() };
-  const other = route.apps.get(method);
-  if (other !== undefined) {
+  const route = routesByShape.get(shape) ?? { components, isMount, order, apps: new Map() };
+  const existingHandler = route.apps.get(method);
+  if (existingHandler !== undefined) {
     throw notAllowedError(
       label,
-      `must be the only one for its requests; ${other.label} has the same`,
+      `must be the only one for its requests; ${existingHandler.label} has the same`,
     );
   }
   route.apps.set(method, { components, handle, label });
-  byShape.set(shape, route);
+  routesByShape.set(shape, route);
 }
 
 /** The method of a key, `null` for everything below, and its path without the outer slashes. */
@@ -220,9 +224,9 @@ function splitKey(key: string, label: string): { method: Method | null; path: st
         `everything below: ${quote(`${key}/`)}`,
     );
   }
-  const [method, path = "", ...more] = key.split(" ") as [Method, ...string[]];
+  const [method, path = "", ...furtherParts] = key.split(" ") as [Method, ...string[]];
   checkMethod(method, label);
-  if (!path.startsWith("/") || path.includes("?") || more.length > 0) {
+  if (!path.startsWith("/") || path.includes("?") || furtherParts.length > 0) {
     throw notAllowedError(label, `must be a method, a space and a path, as in "GET /lamps"`);
   }
   return { method, path: path.slice(1) };
@@ -252,15 +256,17 @@ function isPathOf({ components, isMount }: Route, path: readonly string[]): bool
   // Below a mount an empty rest has two spellings.
   if (components.length === 0 && !isMount) return path.join("/") === "";
   const last = components.at(-1);
-  const isOpen = isMount || (typeof last === "object" && last.isRest);
-  if (isOpen ? path.length < components.length : path.length !== components.length) return false;
+  const hasOpenEnd = isMount || (typeof last === "object" && last.isRest);
+  if (hasOpenEnd ? path.length < components.length : path.length !== components.length) {
+    return false;
+  }
   return components.every((each, i) =>
     typeof each === "string" ? each === path[i] : path[i] !== ""
   );
 }
 
 /** Adds what the names of a route stand for to the parameters of a request. */
-function takeParameters(request: Request, components: Route["components"]): void {
+function addRouteParameters(request: Request, components: Route["components"]): void {
   const { path } = request;
   const parameters: Record<string, string> = Object.create(null);
   let isEmpty = true;
@@ -273,8 +279,8 @@ function takeParameters(request: Request, components: Route["components"]): void
 }
 
 /** The methods that some routes answer, for `allow`. */
-function methodsOf(found: readonly Route[]): string {
-  const methods = new Set(found.flatMap(({ apps }) => [...apps.keys()]));
+function methodsOf(matchingRoutes: readonly Route[]): string {
+  const methods = new Set(matchingRoutes.flatMap(({ apps }) => [...apps.keys()]));
   if (methods.has("GET")) methods.add("HEAD");
   return [...methods].join(", ");
 }

@@ -88,14 +88,19 @@ export function wrapApp(
   const parts = readApp(app, "app");
   checkFunction("handle", handle);
   const wrapped: AppFunction = (request, session, api) => {
-    const next: NextApp = async (...[ownRequest, ownSession, ownApi]) => {
-      const nextRequest = ownRequest ?? request;
+    const next: NextApp = async (...[givenRequest, givenSession, givenApi]) => {
+      const nextRequest = givenRequest ?? request;
       const { body } = nextRequest;
-      const returned = await callHandle(parts, nextRequest, ownSession ?? session, ownApi ?? api);
+      const appResult = await callHandle(
+        parts,
+        nextRequest,
+        givenSession ?? session,
+        givenApi ?? api,
+      );
       try {
-        return responseOf(returned);
+        return responseOf(appResult);
       } catch (error) {
-        cancelAppResult(returned, body, error);
+        cancelAppResult(appResult, body, error);
         throw error;
       }
     };

@@ -48,8 +48,8 @@ export function checkAddresses<Checked extends Address>(
 export function hostOf(address: Address, defaultPort: number): string | null {
   if (isUnixAddress(address)) return null;
   const [host, port] = address;
-  const shown = host.includes(":") ? `[${withoutZone(host)}]` : host;
-  return port === defaultPort ? shown : `${shown}:${port}`;
+  const hostText = host.includes(":") ? `[${withoutZone(host)}]` : host;
+  return port === defaultPort ? hostText : `${hostText}:${port}`;
 }
 
 /** An address to connect to or to listen on, as options of Deno. */
@@ -65,8 +65,8 @@ export function endpointOf(address: Address): Endpoint {
       path: new TextDecoder("utf-8", { ignoreBOM: true }).decode(address),
     };
   }
-  const [given, port, , scopeid = 0] = address;
-  const host = withoutPrefix(given);
+  const [scopedHost, port, , scopeid = 0] = address;
+  const host = withoutPrefix(scopedHost);
   const hostname = scopeid === 0 ? host : `${withoutZone(host)}%${scopeid}`;
   return { transport: "tcp", hostname, port };
 }
@@ -91,14 +91,14 @@ export function peerAddress(server: Address, peer: unknown): HostAddress | Scope
   const host = hostname.includes(":") ? withoutMapping(hostname) : hostname;
   // The kernel reports IP addresses only, so a host without a colon is an IPv4 address.
   if (!host.includes(":")) return Object.freeze([host, port] as const);
-  const [ownHost, , , ownScope] = server;
+  const [serverHost, , , serverScope] = server;
   // The kernel reports no scope for a peer: its scope is that of the server's address.
-  const shares = isLinkLocal(host) && isLinkLocal(ownHost);
-  const zone = shares ? zoneOf(ownHost) : null;
-  const shown = zone === null ? host : `${host}%${zone}`;
-  return ownScope === undefined
-    ? Object.freeze([shown, port] as const)
-    : Object.freeze([shown, port, 0, shares ? ownScope : 0] as const);
+  const isOnServersLink = isLinkLocal(host) && isLinkLocal(serverHost);
+  const zone = isOnServersLink ? zoneOf(serverHost) : null;
+  const hostText = zone === null ? host : `${host}%${zone}`;
+  return serverScope === undefined
+    ? Object.freeze([hostText, port] as const)
+    : Object.freeze([hostText, port, 0, isOnServersLink ? serverScope : 0] as const);
 }
 
 /**

@@ -8,32 +8,32 @@ import type { AcceptedConnection, Listener } from "./listener.ts";
  * Whether an address is for IPv4 as well, and the system has a socket for each of the two. Other
  * systems accept both at the address `::`.
  */
-export function needsBothFamilies(address: Address): boolean {
+export function needsDualStackListener(address: Address): boolean {
   return Deno.build.os === "windows" && Array.isArray(address) &&
     parseHost(`${address[0]}`)?.text === "::";
 }
 
 /** A listener at `::`, and one at the same port of `0.0.0.0`. */
-export class BothFamilies implements Listener {
+export class DualStackListener implements Listener {
   readonly ready: Promise<void>;
   readonly #listen: (address: Address) => Listener;
   readonly #listeners: Listener[] = [];
   /** The connections that are waited for, one for each listener. */
-  readonly #waiting = new Map<Listener, Promise<AcceptedConnection>>();
+  readonly #pendingAccepts = new Map<Listener, Promise<AcceptedConnection>>();
   /** The listeners of those that have come, or failed, in this order. */
-  readonly #arrived: Listener[] = [];
-  #onArrival: () => void = () => {};
+  readonly #settledListeners: Listener[] = [];
+  #onSettled: () => void = () => {};
   #isClosed = false;
 
   constructor(address: Address, listen: (address: Address) => Listener) {
     this.#listen = listen;
-    const six = listen(address);
-    this.#listeners.push(six);
+    const ipv6Listener = listen(address);
+    this.#listeners.push(ipv6Listener);
     if (this.#port === 0) {
-      this.ready = six.ready.then(() => this.#isClosed ? undefined : this.#addOther());
+      this.ready = ipv6Listener.ready.then(() => this.#isClosed ? undefined : this.#listenOnIpv4());
     } else {
-      const other = this.#addOther();
-      this.ready = Promise.all([six.ready, other]).then(() => {});
+      const ipv4Ready = this.#listenOnIpv4();
+      this.ready = Promise.all([ipv6Listener.ready, ipv4Ready]).then(() => {});
     }
   }
 
@@ -45,11 +45,11 @@ export class BothFamilies implements Listener {
     return this.address[1];
   }
 
-  #addOther(): Promise<void> {
+  #listenOnIpv4(): Promise<void> {
     try {
-      const other = this.#listen(["0.0.0.0", this.#port as number]);
-      this.#listeners.push(other);
-      return other.ready;
+      const ipv4Listener = this.#listen(["0.0.0.0", this.#port as number]);
+      this.#listeners.push(ipv4Listener);
+      return ipv4Listener.ready;
     } catch (error) {
       this.close();
       throw error;
@@ -59,34 +59,34 @@ export class BothFamilies implements Listener {
   async accept(): Promise<AcceptedConnection> {
     // `Promise.race` would add a reaction to the wait of the idle listener for each connection.
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#onArrival = resolve;
+    this.#onSettled = resolve;
     for (const listener of this.#listeners) {
-      if (this.#waiting.has(listener)) continue;
-      const accepting = listener.accept();
-      this.#waiting.set(listener, accepting);
-      const arrived = () => {
-        this.#arrived.push(listener);
-        this.#onArrival();
+      if (this.#pendingAccepts.has(listener)) continue;
+      const pendingAccept = listener.accept();
+      this.#pendingAccepts.set(listener, pendingAccept);
+      const onSettled = () => {
+        this.#settledListeners.push(listener);
+        this.#onSettled();
       };
-      accepting.then(arrived, arrived);
+      pendingAccept.then(onSettled, onSettled);
     }
-    if (this.#arrived.length === 0) await promise;
-    const listener = this.#arrived.shift()!;
-    const accepting = this.#waiting.get(listener)!;
-    this.#waiting.delete(listener);
-    return await accepting;
+    if (this.#settledListeners.length === 0) await promise;
+    const listener = this.#settledListeners.shift()!;
+    const pendingAccept = this.#pendingAccepts.get(listener)!;
+    this.#pendingAccepts.delete(listener);
+    return await pendingAccept;
   }
 
   close(): void {
     this.#isClosed = true;
     for (const listener of this.#listeners) listener.close();
     // A connection that was accepted, and that nobody takes any more.
-    for (const waiting of this.#waiting.values()) {
-      waiting.then(({ socket }) => socket.close(), () => {});
+    for (const pendingAccept of this.#pendingAccepts.values()) {
+      pendingAccept.then(({ socket }) => socket.close(), () => {});
     }
   }
 
-  async ended(): Promise<void> {
-    await Promise.all(this.#listeners.map((listener) => listener.ended()));
+  async waitUntilEnded(): Promise<void> {
+    await Promise.all(this.#listeners.map((listener) => listener.waitUntilEnded()));
   }
 }

@@ -6,7 +6,7 @@ import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { checkRequestLine, formatRequestPreamble, type Method } from "../base/wire/preamble.ts";
 
 /** The target of preambles that are formatted only to be checked. */
-const unsent = new Uint8Array(MAX_PREAMBLE_BYTES);
+const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 /**
  * Checks a request before a connection for it is opened or awaited. The connection checks the
@@ -23,7 +23,7 @@ export function checkRequest(
   body: BodyOut,
 ): void {
   checkRequestLine(method, uri, body);
-  const sent = withContentType(headers, body);
-  const framing = requestFraming(method, encodeBody(body), sent, false);
-  formatRequestPreamble(unsent, method, uri, sent, null, framing);
+  const sentHeaders = withContentType(headers, body);
+  const framing = requestFraming(method, encodeBody(body), sentHeaders, false);
+  formatRequestPreamble(scratch, method, uri, sentHeaders, null, framing);
 }

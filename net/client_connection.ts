@@ -50,15 +50,15 @@ import { Transport } from "./transport.ts";
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
 
-const collectedConnections = new FinalizationRegistry<Transport>((transport) => transport.close());
+const transportRegistry = new FinalizationRegistry<Transport>((transport) => transport.close());
 
 /**
  * Closes the socket of a connection that was garbage collected. No closure here may refer to the
  * connection.
  */
 function closeWhenCollected(connection: Connection, transport: Transport): void {
-  collectedConnections.register(connection, transport, transport);
-  transport.addCloseListener(() => collectedConnections.unregister(transport));
+  transportRegistry.register(connection, transport, transport);
+  transport.addCloseListener(() => transportRegistry.unregister(transport));
 }
 
 /** The name of the functions of connections that only this package can call. */
@@ -141,7 +141,7 @@ export class Connection extends RequestShortcuts implements Disposable {
   #defaultHeaders: HeaderDict | null = null;
   #state: ClientState = "idle";
   /** True if the connection ends with the response to come, or with the one that is being read. */
-  #isLast = false;
+  #isLastExchange = false;
   /** The status of the last response; 0 before the first. */
   #lastStatus = 0;
   /** Why the server may refuse this client, and what to do; `null` if nothing is known. */
@@ -149,7 +149,7 @@ export class Connection extends RequestShortcuts implements Disposable {
   /** The error of a write by which the server has refused a body; its response must be an error. */
   #writeError: unknown = null;
   // Made for the first request that has a signal.
-  #abort: RequestAbort | null = null;
+  #requestAbort: RequestAbort | null = null;
 
   /**
    * Makes a connection over a socket, which it owns from now on.
@@ -223,28 +223,28 @@ export class Connection extends RequestShortcuts implements Disposable {
       const transport = this.#transport;
       // Getters of the headers and the body run now, and may try to make another request.
       this.#transition("request");
-      let content, framing, length, isLast;
+      let encodedBody, framing, length, isLastExchange;
       try {
         const defaults = this.#defaultHeaders;
-        const own = defaults === null ? headers : withDefaults(headers, defaults);
-        const sent = withContentType(own, body);
-        content = encodeBody(body);
-        framing = requestFraming(method, content, sent, this.#unframedNull);
+        const requestHeaders = defaults === null ? headers : withDefaults(headers, defaults);
+        const sentHeaders = withContentType(requestHeaders, body);
+        encodedBody = encodeBody(body);
+        framing = requestFraming(method, encodedBody, sentHeaders, this.#unframedNull);
         const buffer = transport.beginMessage();
-        length = formatRequestPreamble(buffer, method, uri, sent, this.baseHeaders, framing);
+        length = formatRequestPreamble(buffer, method, uri, sentHeaders, this.baseHeaders, framing);
         transport.endPreamble(buffer, length);
-        isLast = hasConnectionClose(sent) ||
+        isLastExchange = hasConnectionClose(sentHeaders) ||
           (this.baseHeaders !== null && hasConnectionClose(this.baseHeaders));
         if (signal !== undefined) {
           signal.throwIfAborted();
-          this.#abort ??= new RequestAbort(transport);
-          this.#abort.begin(signal);
+          this.#requestAbort ??= new RequestAbort(transport);
+          this.#requestAbort.begin(signal);
         }
       } catch (error) {
         this.#transition("undone");
         throw error;
       }
-      return this.#exchange(method, uri, length, content, framing, isLast, signal);
+      return this.#exchange(method, uri, length, encodedBody, framing, isLastExchange, signal);
     } catch (error) {
       cancelUnused(body, error);
       return Promise.reject(error);
@@ -275,7 +275,7 @@ export class Connection extends RequestShortcuts implements Disposable {
     length: number,
     body: EncodedBody,
     framing: Framing,
-    isLast: boolean,
+    isLastExchange: boolean,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
     const transport = this.#transport;
@@ -290,44 +290,50 @@ export class Connection extends RequestShortcuts implements Disposable {
       if (transport.closed) throw new ConnectionClosedError();
       this.#idleRead.stop();
       // From here on the request can't be undone.
-      if (isLast) this.#isLast = true;
+      if (isLastExchange) this.#isLastExchange = true;
       try {
-        const rest = transport.endSend(await transport.beginSend(length, body, framing));
-        if (rest !== null) await rest;
+        const remainder = transport.endSend(await transport.beginSend(length, body, framing));
+        if (remainder !== null) await remainder;
       } catch (thrown) {
         const error = transport.failWith(thrown);
-        if (transport.sent !== "refused" || !isResetError(error)) throw error;
+        if (transport.sendState !== "refused" || !isResetError(error)) throw error;
         // A server that refuses a body responds and closes.
         this.#writeError = error;
-        this.#isLast = true;
+        this.#isLastExchange = true;
       }
-      let end;
-      while ((end = transport.searchPreamble()) < 0) {
+      let preambleEnd;
+      while ((preambleEnd = transport.searchPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) throw noResponseError();
       }
-      const preamble = parseResponsePreamble(method, reader.bytes, reader.start, end);
+      const preamble = parseResponsePreamble(method, reader.bytes, reader.start, preambleEnd);
       if (this.#writeError !== null && preamble.status < 400) throw this.#writeError;
-      reader.start = end;
-      transport.awaitsResponse = false;
+      reader.start = preambleEnd;
+      transport.isAwaitingResponse = false;
       this.#transition("preamble");
       const { status, reason, headers } = preamble;
       this.#lastStatus = status;
-      const announced = receivedFraming(method, preamble);
-      if (hasConnectionClose(headers)) this.#isLast = true;
+      const announcedFraming = receivedFraming(method, preamble);
+      if (hasConnectionClose(headers)) this.#isLastExchange = true;
       // Without framing the end is unknown (RFC 9112 §6.3, case 8). With `unframedNull` there is no
       // body.
-      const isUnframed = announced === "unframed";
+      const isUnframed = announcedFraming === "unframed";
       if (isUnframed && (!this.#unframedNull || reader.buffered > 0)) {
         throw unframedBodyError(status);
       }
-      const bodyFraming = isUnframed ? null : announced;
+      const bodyFraming = isUnframed ? null : announcedFraming;
       this.#transition("response");
-      const bodyOver = this.#onBodyEnd;
-      const received = makeIncomingBody(this.bodies, transport, bodyOver, "response", bodyFraming);
-      if (received === null) bodyOver("consumed");
-      else if (signal !== undefined) this.#abort!.interrupt(received);
-      const response = new Response(status, reason, headers, received);
+      const onBodyEnd = this.#onBodyEnd;
+      const receivedBody = makeIncomingBody(
+        this.bodies,
+        transport,
+        onBodyEnd,
+        "response",
+        bodyFraming,
+      );
+      if (receivedBody === null) onBodyEnd("consumed");
+      else if (signal !== undefined) this.#requestAbort!.interrupt(receivedBody);
+      const response = new Response(status, reason, headers, receivedBody);
       if (isUnframed) unframedResponses.set(response, this);
       // Only an error needs to name its request.
       if (!response.ok) setAnsweredRequest(response, method, uri);
@@ -355,8 +361,8 @@ export class Connection extends RequestShortcuts implements Disposable {
   readonly #onBodyEnd: OnBodyEnd = (end, error) => {
     if (end !== "consumed") return this.#transport.close(end === "broken" ? error : undefined);
     this.#transition("bodyRead");
-    this.#abort?.end();
-    if (this.#isLast) this.#transport.close();
+    this.#requestAbort?.end();
+    if (this.#isLastExchange) this.#transport.close();
     else this.#idleRead.start();
   };
 
@@ -369,7 +375,7 @@ export class Connection extends RequestShortcuts implements Disposable {
   ): unknown {
     const transport = this.#transport;
     let error;
-    if (signal !== undefined && this.#abort!.fired) {
+    if (signal !== undefined && this.#requestAbort!.hasFired) {
       // The connection is closed already, or no byte was sent and the connection stays as it was.
       error = signal.reason;
     } else {
@@ -388,12 +394,12 @@ export class Connection extends RequestShortcuts implements Disposable {
   /** The error to report for an error of a request, or of the connection that it needs. */
   #requestError(error: unknown, method: Method): unknown {
     const transport = this.#transport;
-    const ended = this.#idleRead.takeError();
-    const isUnanswered = this.#state === "requesting" && transport.reader.buffered === 0;
-    return requestErrorFor(ended ?? error, {
-      phase: ended !== null ? "resting" : isUnanswered ? "asking" : "answered",
+    const idleError = this.#idleRead.takeError();
+    const isWaiting = this.#state === "requesting" && transport.reader.buffered === 0;
+    return requestErrorFor(idleError ?? error, {
+      phase: idleError !== null ? "resting" : isWaiting ? "asking" : "answered",
       method,
-      isEnded: ended !== null || !transport.closed && transport.failure !== null,
+      isClosedByPeer: idleError !== null || !transport.closed && transport.failure !== null,
       writeError: this.#writeError,
       lastStatus: this.#lastStatus,
       isEncrypted: this.sock.protocol !== undefined,
@@ -415,19 +421,24 @@ export class Connection extends RequestShortcuts implements Disposable {
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     // All but the secrets in `baseHeaders`.
     const { closed, baseHeaders, sock } = this;
-    const shown = baseHeaders && hideSecrets(baseHeaders);
-    return inspectFields("Connection", { closed, baseHeaders: shown, sock }, inspect, options);
+    const printableHeaders = baseHeaders && hideSecrets(baseHeaders);
+    return inspectFields(
+      "Connection",
+      { closed, baseHeaders: printableHeaders, sock },
+      inspect,
+      options,
+    );
   }
 
   /** @internal */
   static readonly [INTERNALS]: ConnectionInternals = {
     closeAfterResponse: (connection, timeout) => {
-      connection.#isLast = true;
+      connection.#isLastExchange = true;
       const transport = connection.#transport;
       if (transport.closed) return;
       // The next connection of the same client often follows at once.
-      const hold = keepTimerRunning(timeout);
-      transport.addCloseListener(() => releaseAfterTick(hold));
+      const runningTimer = keepTimerRunning(timeout);
+      transport.addCloseListener(() => releaseAfterTick(runningTimer));
     },
     closeOnAbort: (connection, signal) => connection.#transport.closeOnAbort(signal),
     setDefaultHeaders: (connection, headers) => {

@@ -15,7 +15,7 @@ export interface FailedRequest {
   readonly phase: "resting" | "asking" | "answered";
   readonly method: Method;
   /** Whether the peer or the network has ended the connection, rather than this end. */
-  readonly isEnded: boolean;
+  readonly isClosedByPeer: boolean;
   /** The error of the write by which the peer refused the request's body, else `null`. */
   readonly writeError: unknown;
   /** The status of the connection's last response; 0 before the first one. */
@@ -28,7 +28,7 @@ export interface FailedRequest {
 
 const LOG_HINT = "the server's log says why, from level info on";
 const NO_RESPONSE = `the server closed the connection before it answered anything; ${LOG_HINT}`;
-const PERHAPS_REFUSED =
+const MAYBE_REFUSED =
   "the server closed the connection before it answered anything, which over TLS may be its way to " +
   "refuse this client's certificate";
 
@@ -54,20 +54,20 @@ export function clearMaybeProcessed(error: unknown): unknown {
  * The error to report for a request that has failed with an error of its connection or of its body.
  * The error is marked if the request may have been acted on.
  */
-export function requestErrorFor(thrown: unknown, failed: FailedRequest): unknown {
-  const error = explain(thrown, failed);
+export function requestErrorFor(thrown: unknown, request: FailedRequest): unknown {
+  const error = clientErrorFor(thrown, request);
   // The requests of safe methods change nothing (RFC 9110 §9.2.1).
-  const isSafe = failed.method === "GET" || failed.method === "HEAD";
-  if (failed.phase !== "resting" && failed.isEnded && !isSafe && error instanceof Error) {
+  const isSafe = request.method === "GET" || request.method === "HEAD";
+  if (request.phase !== "resting" && request.isClosedByPeer && !isSafe && error instanceof Error) {
     // Of a server that is stopped nobody knows how far it was.
     transience.add(error, "unanswered");
   }
   return error;
 }
 
-function explain(
+function clientErrorFor(
   error: unknown,
-  { phase, isEnded, writeError, lastStatus, isEncrypted, hint }: FailedRequest,
+  { phase, isClosedByPeer: isEnded, writeError, lastStatus, isEncrypted, hint }: FailedRequest,
 ): unknown {
   // The server, or this end, has said what is wrong.
   if (phase === "answered" || !isEnded) return error;
@@ -78,17 +78,19 @@ function explain(
   const wasReset = isResetError(error);
   // If the server has refused the body, any other error follows from this refusal.
   if (!wasReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
-  const ended = (message: string) => {
-    const empty = new EmptyPreambleError(message);
-    return wasReset ? connectionErrorDetails.add(empty, { fault: "reset" }) : empty;
+  const closedError = (message: string) => {
+    const emptyError = new EmptyPreambleError(message);
+    return wasReset ? connectionErrorDetails.add(emptyError, { fault: "reset" }) : emptyError;
   };
-  if (isEncrypted && lastStatus === 0) return ended(`${PERHAPS_REFUSED}: ${hint ?? LOG_HINT}`);
+  if (isEncrypted && lastStatus === 0) return closedError(`${MAYBE_REFUSED}: ${hint ?? LOG_HINT}`);
   if (phase === "resting") {
     // Most servers end a connection after an error.
-    const last = lastStatus < 400 ? "" : `, after a response with status ${lastStatus}`;
-    return ended(`the peer had closed the connection before the request was sent${last}`);
+    const lastResponse = lastStatus < 400 ? "" : `, after a response with status ${lastStatus}`;
+    return closedError(
+      `the peer had closed the connection before the request was sent${lastResponse}`,
+    );
   }
-  return wasReset ? ended("the peer reset the connection before it answered") : error;
+  return wasReset ? closedError("the peer reset the connection before it answered") : error;
 }
 
 /** True for the errors of a socket that its peer closed or reset. */

@@ -107,9 +107,9 @@ export interface SSLClientOptions extends ClientOptions {
 /** Checks options, whose names must be among `known`, and copies them. */
 export function checkClientOptions(
   options: ClientOptions,
-  known: readonly string[],
+  optionNames: readonly string[],
 ): ClientOptions {
-  const copy = copyOptions(options, known);
+  const copy = copyOptions(options, optionNames);
   const { host, timeout, bodies, authorization, headers, onConnect, signal, unframedNull } = copy;
   if (host !== undefined && host !== null) checkHeaderValue("host", host);
   if (authorization !== undefined) checkHeaderValue("authorization", authorization);
@@ -142,8 +142,8 @@ function checkDefaultHeaders(headers: HeaderDict): void {
       );
     }
   }
-  const room = new Uint8Array(MAX_PREAMBLE_BYTES);
-  const size = formatHeaderLines(room, 0, headers, null, undefined, "any");
+  const buffer = new Uint8Array(MAX_PREAMBLE_BYTES);
+  const size = formatHeaderLines(buffer, 0, headers, null, undefined, "any");
   if (size > MAX_PREAMBLE_BYTES) {
     throw notAllowedError(
       "headers",

@@ -24,7 +24,7 @@ export interface Dialer {
   /** The names of the options that only clients with these sockets have. */
   readonly moreOptions: readonly string[];
   /** Connects a socket to the client's address. */
-  connect(address: Address, bounds: ConnectLimits): Promise<Socket>;
+  connect(address: Address, limits: ConnectLimits): Promise<Socket>;
 }
 
 /** The advice for an error, by its code. */
@@ -42,7 +42,7 @@ const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket:
 /** The beginnings of the errors for a name without an address: of Deno, and of `node:net`. */
 const UNRESOLVED = /^(failed to lookup address information|getaddrinfo )/;
 
-function unresolvedHint(address: Address): string {
+function lookupAdvice(address: Address): string {
   return zoneOf(String(address[0])) === null
     ? "check the name, and the DNS"
     : "check the interface";
@@ -51,30 +51,32 @@ function unresolvedHint(address: Address): string {
 /** The error for a name that can't be looked up, with advice; any other error as it is. */
 export function withLookupAdvice(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED.test(error.message)) return error;
-  const what = `can't connect to ${addressText(address)}: the name can't be looked up`;
-  const named = withNewMessage(error, () => `${what}; ${unresolvedHint(address)}`) as Error;
-  return connectionErrorDetails.add(named, { fault: "unknown name", address });
+  const problem = `can't connect to ${addressText(address)}: the name can't be looked up`;
+  const lookupError = withNewMessage(error, () => `${problem}; ${lookupAdvice(address)}`) as Error;
+  return connectionErrorDetails.add(lookupError, { fault: "unknown name", address });
 }
 
 /** Adds the address, and advice, to an error of the system that names neither. */
 function withConnectAdvice(error: unknown, address: Address): unknown {
-  const named = withLookupAdvice(error, address);
-  if (named !== error) return named;
+  const lookupError = withLookupAdvice(error, address);
+  if (lookupError !== error) return lookupError;
   const hints = CONNECTING_ADVICE[String(systemCode(error))] ?? ["", ""];
-  const what = isUnixAddress(address) ? hints[1] : hints[0];
+  const advice = isUnixAddress(address) ? hints[1] : hints[0];
   return withNewMessage(error, ({ message }) => {
-    return `can't connect to ${addressText(address)}: ${message}${what === "" ? "" : `; ${what}`}`;
+    return `can't connect to ${addressText(address)}: ${message}${
+      advice === "" ? "" : `; ${advice}`
+    }`;
   });
 }
 
 export async function connectSocket(
   address: Address,
-  bounds: ConnectLimits,
+  limits: ConnectLimits,
 ): Promise<Deno.TcpConn | Deno.UnixConn> {
   const endpoint = endpointOf(address);
   const conn = await withConnectErrors<Deno.TcpConn | Deno.UnixConn>(
     address,
-    bounds,
+    limits,
     async (signal) => {
       try {
         return endpoint.transport === "tcp"
@@ -117,54 +119,54 @@ export function withAddress(
   if (!(error instanceof Error) || signal?.aborted && error === signal.reason) return error;
   const details = { ...connectionErrorDetails.of(error), address, isConnecting };
   // The system knows no way from this address to that one, such as by an interface without IPv6.
-  const hasNoWay = isConnecting && systemCode(error) === "EINVAL";
+  const hasNoRoute = isConnecting && systemCode(error) === "EINVAL";
   return connectionErrorDetails.add(
     error,
-    hasNoWay ? { ...details, fault: "unreachable" } : details,
+    hasNoRoute ? { ...details, fault: "unreachable" } : details,
   );
 }
 
 /**
  * All signals share this function: a closure for each would keep its attempt in memory for long.
  */
-const ignore = () => {};
+const doNothing = () => {};
 
 /**
  * Runs an attempt until it succeeds, takes 1.0 to 1.25 times the time-out, or is aborted. A result
  * that comes too late is closed.
  *
- * @param what Names the attempt in the error.
+ * @param describe Names the attempt in the error.
  */
 export async function withTimeoutAndSignal<T extends { close(): void }>(
-  what: () => string,
+  describe: () => string,
   { timeout, signal }: ConnectLimits,
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   signal?.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<T>();
-  const stopping = new AbortController();
+  const attemptController = new AbortController();
   // Deno.connect() calls this method after it has connected: an error would lose the open socket.
-  stopping.signal.throwIfAborted = ignore;
-  const stop = (reason: unknown) => {
+  attemptController.signal.throwIfAborted = doNothing;
+  const abortAttempt = (reason: unknown) => {
     reject(reason);
-    stopping.abort(reason);
+    attemptController.abort(reason);
   };
   // A `using` declaration would take longer than all the rest of this function.
   const deadline = new Deadline(timeout, () => {
-    const late = new Deno.errors.TimedOut(`${what()} took over ${timeout} s`);
-    stop(connectionErrorDetails.add(late, { silentSeconds: timeout }));
+    const timeoutError = new Deno.errors.TimedOut(`${describe()} took over ${timeout} s`);
+    abortAttempt(connectionErrorDetails.add(timeoutError, { silentSeconds: timeout }));
   });
-  const abort = () => stop(signal!.reason);
-  signal?.addEventListener("abort", abort);
+  const onAbort = () => abortAttempt(signal!.reason);
+  signal?.addEventListener("abort", onAbort);
   deadline.startWait();
   try {
-    attempt(stopping.signal)
-      .then((result) => stopping.signal.aborted ? result.close() : resolve(result))
+    attempt(attemptController.signal)
+      .then((result) => attemptController.signal.aborted ? result.close() : resolve(result))
       .catch(reject);
     return await promise;
   } finally {
     deadline.close();
-    signal?.removeEventListener("abort", abort);
+    signal?.removeEventListener("abort", onAbort);
   }
 }
 
@@ -174,14 +176,14 @@ export async function untilAborted<T>(
   signal: AbortSignal | undefined,
 ): Promise<T> {
   if (signal === undefined) return await value;
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  signal.addEventListener("abort", abort);
-  if (signal.aborted) abort();
+  const abortion = Promise.withResolvers<never>();
+  const onAbort = () => abortion.reject(signal.reason);
+  signal.addEventListener("abort", onAbort);
+  if (signal.aborted) onAbort();
   try {
-    return await Promise.race([aborted.promise, value]);
+    return await Promise.race([abortion.promise, value]);
   } finally {
-    signal.removeEventListener("abort", abort);
+    signal.removeEventListener("abort", onAbort);
   }
 }
 
@@ -189,7 +191,7 @@ export async function untilAborted<T>(
 export function joinSignals(
   ...signals: readonly (AbortSignal | undefined)[]
 ): AbortSignal | undefined {
-  const given = signals.filter((signal) => signal !== undefined);
+  const presentSignals = signals.filter((signal) => signal !== undefined);
   // A single signal is used as it is: to combine signals takes a tenth of the time of connecting.
-  return given.length < 2 ? given[0] : AbortSignal.any(given);
+  return presentSignals.length < 2 ? presentSignals[0] : AbortSignal.any(presentSignals);
 }

@@ -145,14 +145,14 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   /** Whether a request that a server may have acted on can be made once more. */
   readonly #allowsUnsafeRetries: boolean;
   readonly #maxConnections: number;
-  readonly #idle: IdleConnections;
+  readonly #idleConnections: IdleConnections;
   readonly #slots = new Set<Slot>();
   /** Requests that wait for a slot. */
-  readonly #waiting = new Set<PromiseWithResolvers<Slot>>();
+  readonly #waiters = new Set<PromiseWithResolvers<Slot>>();
   /** Seconds after which waiting requests fail if all responses are unread; `null` for never. */
   readonly #timeout: number | null;
   #unreadTimer: ReturnType<typeof setTimeout> | undefined;
-  readonly #closing = new AbortController();
+  readonly #closeController = new AbortController();
 
   /**
    * Makes a pool; nothing is connected yet.
@@ -177,7 +177,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     this.#connector = connector;
     this.#maxConnections = maxConnections;
     this.#allowsUnsafeRetries = repeat === "any";
-    this.#idle = new IdleConnections(idleTimeout);
+    this.#idleConnections = new IdleConnections(idleTimeout);
   }
 
   /** The number of open connections that carry a request, or a response still to be read. */
@@ -241,23 +241,25 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     try {
       const signal = requestSignal(options);
       const check = () => checkRequest(method, uri, headers, body);
-      const taken = this.#acquireSlot(signal, check);
-      slot = taken instanceof Promise ? await taken : taken;
-      const given = signal === undefined ? undefined : { signal };
-      const make = (connection: AnyConnection) => {
-        return connection.request(method, uri, headers, body, given);
+      const acquired = this.#acquireSlot(signal, check);
+      slot = acquired instanceof Promise ? await acquired : acquired;
+      const requestOptions = signal === undefined ? undefined : { signal };
+      const send = (connection: AnyConnection) => {
+        return connection.request(method, uri, headers, body, requestOptions);
       };
-      const response = await this.#exchange(slot, check, make, body, signal);
-      const used = slot;
-      used.body = response.body;
-      this.#watchUnread();
+      const response = await this.#exchange(slot, check, send, body, signal);
+      const usedSlot = slot;
+      usedSlot.body = response.body;
+      this.#restartUnreadTimer();
       closeIfUnframed(response);
-      const { sock = {} } = used.connection as Partial<Connection>;
-      const kept = prefetchSmallBody(response, signal, this.#timeout, sock);
-      onBodyEnd(used.body, () => this.#releaseSlot(used));
-      return kept;
+      const { sock = {} } = usedSlot.connection as Partial<Connection>;
+      const prefetched = prefetchSmallBody(response, signal, this.#timeout, sock);
+      onBodyEnd(usedSlot.body, () => this.#releaseSlot(usedSlot));
+      return prefetched;
     } catch (thrown) {
-      const error = this.#closing.signal.aborted ? this.#closing.signal.reason : thrown;
+      const error = this.#closeController.signal.aborted
+        ? this.#closeController.signal.reason
+        : thrown;
       if (slot !== null) this.#releaseSlot(slot);
       cancelUnused(body, error);
       throw this.#allowsUnsafeRetries ? clearMaybeProcessed(error) : error;
@@ -272,28 +274,28 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   async #exchange(
     slot: Slot,
     check: () => void,
-    make: (connection: AnyConnection) => Promise<Response>,
+    send: (connection: AnyConnection) => Promise<Response>,
     body: BodyOut,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
-    const used = slot.connection = this.#idle.take();
-    if (used !== null) {
+    const idleConnection = slot.connection = this.#idleConnections.take();
+    if (idleConnection !== null) {
       // A new connection needs the same body.
       const release = retainBody(body);
       try {
-        return await make(used);
+        return await send(idleConnection);
       } catch (error) {
-        const isAllowed = this.#allowsUnsafeRetries || !mayHaveBeenProcessed(error);
-        if (!isAllowed || !isStale(error) || !isRepeatable(body)) throw error;
+        const mayRepeat = this.#allowsUnsafeRetries || !mayHaveBeenProcessed(error);
+        if (!mayRepeat || !isStale(error) || !isRepeatable(body)) throw error;
       } finally {
         release();
       }
       slot.connection = null;
-      this.#idle.drop(used);
+      this.#idleConnections.discard(idleConnection);
     } else {
       check();
     }
-    return await make(await this.#connect(slot, signal));
+    return await send(await this.#connect(slot, signal));
   }
 
   /**
@@ -302,14 +304,16 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * @param check Checks the request before it waits for a slot.
    */
   #acquireSlot(signal: AbortSignal | undefined, check: () => void): Slot | Promise<Slot> {
-    this.#closing.signal.throwIfAborted();
+    this.#closeController.signal.throwIfAborted();
     signal?.throwIfAborted();
     if (this.#slots.size < this.#maxConnections) return this.#addSlot();
     // A connection of another class does not tell when it closes.
-    for (const { connection } of this.#slots) if (connection?.closed) this.#forget(connection);
+    for (const { connection } of this.#slots) {
+      if (connection?.closed) this.#removeConnection(connection);
+    }
     if (this.#slots.size < this.#maxConnections) return this.#addSlot();
     check();
-    return this.#wait(joinSignals(signal, this.#closing.signal)!);
+    return this.#waitForSlot(joinSignals(signal, this.#closeController.signal)!);
   }
 
   #addSlot(): Slot {
@@ -318,18 +322,18 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     return slot;
   }
 
-  #wait(signal: AbortSignal): Promise<Slot> {
-    const waiting = Promise.withResolvers<Slot>();
-    const abort = () => {
-      this.#waiting.delete(waiting);
-      waiting.reject(signal.reason);
+  #waitForSlot(signal: AbortSignal): Promise<Slot> {
+    const waiter = Promise.withResolvers<Slot>();
+    const onAbort = () => {
+      this.#waiters.delete(waiter);
+      waiter.reject(signal.reason);
     };
-    signal.addEventListener("abort", abort, { once: true });
-    this.#waiting.add(waiting);
-    if (this.#waiting.size === 1) this.#watchUnread();
-    return waiting.promise.finally(() => {
-      signal.removeEventListener("abort", abort);
-      if (this.#waiting.size === 0) clearTimeout(this.#unreadTimer);
+    signal.addEventListener("abort", onAbort, { once: true });
+    this.#waiters.add(waiter);
+    if (this.#waiters.size === 1) this.#restartUnreadTimer();
+    return waiter.promise.finally(() => {
+      signal.removeEventListener("abort", onAbort);
+      if (this.#waiters.size === 0) clearTimeout(this.#unreadTimer);
     });
   }
 
@@ -337,14 +341,14 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * Fails the requests that wait once nothing has changed for the time-out, and all connections
    * hold unread responses: no slot would ever become free. Each change starts the time again.
    */
-  #watchUnread(): void {
-    if (this.#timeout === null || this.#waiting.size === 0) return;
+  #restartUnreadTimer(): void {
+    if (this.#timeout === null || this.#waiters.size === 0) return;
     clearTimeout(this.#unreadTimer);
     this.#unreadTimer = setTimeout(() => {
       const isStalled = ({ body }: Slot) => body !== null && readerOf(body).isUnread;
-      if (!this.#slots.values().every(isStalled)) return this.#watchUnread();
-      for (const { reject } of this.#waiting) reject(unreadError(this.#slots.size));
-      this.#waiting.clear();
+      if (!this.#slots.values().every(isStalled)) return this.#restartUnreadTimer();
+      for (const { reject } of this.#waiters) reject(unreadResponsesError(this.#slots.size));
+      this.#waiters.clear();
     }, Math.min(this.#timeout * 1000, MAX_INTERVAL));
   }
 
@@ -353,22 +357,22 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     if (!this.#slots.delete(slot)) return;
     const { connection } = slot;
     if (connection !== null) {
-      if (this.#closing.signal.aborted) this.#idle.drop(connection);
-      else this.#idle.put(connection);
+      if (this.#closeController.signal.aborted) this.#idleConnections.discard(connection);
+      else this.#idleConnections.put(connection);
     }
-    this.#watchUnread();
-    for (const waiting of this.#waiting) {
-      this.#waiting.delete(waiting);
-      return waiting.resolve(this.#addSlot());
+    this.#restartUnreadTimer();
+    for (const waiter of this.#waiters) {
+      this.#waiters.delete(waiter);
+      return waiter.resolve(this.#addSlot());
     }
   }
 
   async #connect(slot: Slot, signal: AbortSignal | undefined): Promise<AnyConnection> {
-    const closing = this.#closing.signal;
-    const connection = await this.#connector.connect({ signal: joinSignals(signal, closing) });
+    const closeSignal = this.#closeController.signal;
+    const connection = await this.#connector.connect({ signal: joinSignals(signal, closeSignal) });
     slot.connection = connection;
-    if (closing.aborted) throw closing.reason;
-    onClose(connection, () => this.#forget(connection));
+    if (closeSignal.aborted) throw closeSignal.reason;
+    onClose(connection, () => this.#removeConnection(connection));
     return connection;
   }
 
@@ -377,7 +381,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     for (const { connection } of this.#slots) if (connection?.closed === false) return connection;
     const slot = await this.#acquireSlot(signal, () => {});
     try {
-      slot.connection = this.#idle.take();
+      slot.connection = this.#idleConnections.take();
       return slot.connection ?? await this.#connect(slot, signal);
     } finally {
       this.#releaseSlot(slot);
@@ -385,8 +389,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /** Forgets a connection that was closed, even if nobody reads the rest of its response. */
-  #forget(connection: AnyConnection): void {
-    this.#idle.drop(connection);
+  #removeConnection(connection: AnyConnection): void {
+    this.#idleConnections.discard(connection);
     for (const slot of this.#slots) {
       if (slot.body !== null && slot.connection === connection) this.#releaseSlot(slot);
     }
@@ -397,11 +401,11 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * `ConnectionClosedError`; so does what reads a response. Further calls have no effect.
    */
   close(): Promise<void> {
-    if (!this.#closing.signal.aborted) {
-      this.#closing.abort(new ConnectionClosedError("the pool has been closed"));
-      this.#idle.close();
+    if (!this.#closeController.signal.aborted) {
+      this.#closeController.abort(new ConnectionClosedError("the pool has been closed"));
+      this.#idleConnections.close();
       for (const { connection } of this.#slots) {
-        if (connection !== null) this.#idle.drop(connection);
+        if (connection !== null) this.#idleConnections.discard(connection);
       }
     }
     return Promise.resolve();
@@ -428,7 +432,7 @@ function timeoutOf(connector: Connector): number | null {
 }
 
 /** Makes the error of a request that waited for unread responses. A retry would wait as long. */
-function unreadError(count: number): Error {
+function unreadResponsesError(count: number): Error {
   return markFinal(
     new Deno.errors.TimedOut(
       `${count} of ${count} responses are unread: read each body, or call response.discard()`,
@@ -441,15 +445,15 @@ function unreadError(count: number): Error {
  * over it was answered.
  */
 function isStale(error: unknown): boolean {
-  const isEnd = error instanceof EmptyPreambleError || error instanceof Deno.errors.UnexpectedEof;
+  const isClose = error instanceof EmptyPreambleError || error instanceof Deno.errors.UnexpectedEof;
   // Some servers say 408 before they close. Such bytes are found before anything is sent.
-  return isEnd || error instanceof ProtocolError && error.code === "EXCESS_BYTES";
+  return isClose || error instanceof ProtocolError && error.code === "EXCESS_BYTES";
 }
 
 /** Connections that nobody uses at the moment, and that the next request takes. */
 class IdleConnections {
   /** Seconds after which a connection is closed, or `null`. */
-  readonly #seconds: number | null;
+  readonly #idleSeconds: number | null;
   #connections: AnyConnection[] = [];
   /**
    * One deadline for each connection, started again whenever the connection is unused: a timer for
@@ -458,7 +462,7 @@ class IdleConnections {
   readonly #deadlines = new WeakMap<AnyConnection, Deadline>();
 
   constructor(seconds: number | null) {
-    this.#seconds = seconds;
+    this.#idleSeconds = seconds;
   }
 
   /** The connection that was used last, since it is the least likely to be closed by now. */
@@ -467,34 +471,34 @@ class IdleConnections {
       const connection = this.#connections.pop()!;
       this.#deadlines.get(connection)?.stopWait();
       if (!connection.closed) return connection;
-      this.drop(connection);
+      this.discard(connection);
     }
     return null;
   }
 
   /** Keeps a connection if it will make another request, and closes it otherwise. */
   put(connection: AnyConnection): void {
-    if (!isReusable(connection)) return this.drop(connection);
+    if (!isReusable(connection)) return this.discard(connection);
     this.#connections.push(connection);
-    if (this.#seconds === null) return;
+    if (this.#idleSeconds === null) return;
     let deadline = this.#deadlines.get(connection);
     if (deadline === undefined) {
-      deadline = new Deadline(this.#seconds, () => this.drop(connection));
+      deadline = new Deadline(this.#idleSeconds, () => this.discard(connection));
       this.#deadlines.set(connection, deadline);
     }
     deadline.startWait();
   }
 
   /** Closes a connection, and forgets it. */
-  drop(connection: AnyConnection): void {
+  discard(connection: AnyConnection): void {
     this.#deadlines.get(connection)?.close();
-    const at = this.#connections.indexOf(connection);
-    if (at >= 0) this.#connections.splice(at, 1);
+    const index = this.#connections.indexOf(connection);
+    if (index >= 0) this.#connections.splice(index, 1);
     connection.close();
   }
 
   /** Closes all connections. */
   close(): void {
-    for (const connection of [...this.#connections]) this.drop(connection);
+    for (const connection of [...this.#connections]) this.discard(connection);
   }
 }

@@ -21,7 +21,7 @@ export function unref(timer: Interval): Interval {
 }
 
 /** The number of ticks of the timer within one time-out. */
-const TICKS = 8;
+const TICKS_PER_TIMEOUT = 8;
 /** The longest time that a timer can wait, in milliseconds. */
 export const MAX_INTERVAL = 2 ** 31 - 1;
 
@@ -93,8 +93,8 @@ export function keepTimerRunning(timeout: number | null): Disposable {
  * request at once has made it. With a connection for each request, a client takes 7 % more
  * processor time if the clock is let go at once.
  */
-export function releaseAfterTick(hold: Disposable): void {
-  setImmediate(() => hold[Symbol.dispose]());
+export function releaseAfterTick(runningTimer: Disposable): void {
+  setImmediate(() => runningTimer[Symbol.dispose]());
 }
 
 /**
@@ -105,9 +105,9 @@ export function releaseAfterTick(hold: Disposable): void {
 export class Deadline implements Disposable, SwapRemoveEntry {
   index = -1;
   /** The tick at which the wait began; -1 while there is none. */
-  #wait = -1;
+  #waitStart = -1;
   /** The tick at which the write began; -1 while there is none. */
-  #write = -1;
+  #writeStart = -1;
   readonly #coarseTimer: CoarseTimer | null = null;
   readonly #onExpire: (isWrite: boolean) => void;
 
@@ -115,45 +115,45 @@ export class Deadline implements Disposable, SwapRemoveEntry {
   constructor(timeout: number | null, onExpire: (isWrite: boolean) => void) {
     this.#onExpire = onExpire;
     if (timeout === null) return;
-    const milliseconds = Math.min(timeout * 1000 / TICKS, MAX_INTERVAL);
+    const milliseconds = Math.min(timeout * 1000 / TICKS_PER_TIMEOUT, MAX_INTERVAL);
     this.#coarseTimer = timers.get(milliseconds) ?? new CoarseTimer(milliseconds);
     this.#coarseTimer.add(this);
   }
 
   /** Called at each tick: if one of the waits has taken too long, ends both, and says so. */
   check(): void {
-    const isWrite = this.#isOver(this.#write);
-    if (!isWrite && !this.#isOver(this.#wait)) return;
+    const isWrite = this.#hasExpired(this.#writeStart);
+    if (!isWrite && !this.#hasExpired(this.#waitStart)) return;
     this.stopWait();
     this.stopWrite();
     this.#onExpire(isWrite);
   }
 
-  #isOver(since: number): boolean {
+  #hasExpired(since: number): boolean {
     // The first tick came less than an interval after the beginning of the wait, so the time-out
     // is over only with one tick more than it has intervals.
-    return since >= 0 && this.#coarseTimer!.tick - since > TICKS;
+    return since >= 0 && this.#coarseTimer!.tick - since > TICKS_PER_TIMEOUT;
   }
 
   get isWaiting(): boolean {
-    return this.#wait >= 0;
+    return this.#waitStart >= 0;
   }
 
   /** Begins or restarts the wait. */
   startWait(): void {
-    this.#wait = this.#coarseTimer === null ? 0 : this.#coarseTimer.tick;
+    this.#waitStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tick;
   }
 
   stopWait(): void {
-    this.#wait = -1;
+    this.#waitStart = -1;
   }
 
   startWrite(): void {
-    this.#write = this.#coarseTimer === null ? 0 : this.#coarseTimer.tick;
+    this.#writeStart = this.#coarseTimer === null ? 0 : this.#coarseTimer.tick;
   }
 
   stopWrite(): void {
-    this.#write = -1;
+    this.#writeStart = -1;
   }
 
   /** Ends the waits for good, and the clock, unless other deadlines need it. */

@@ -7,14 +7,14 @@ import { checkHeaderDict, type HeaderDict } from "../base/wire/headers.ts";
  * is registered, because the proxy and the client may be of two copies of this package. The copy
  * `{ ...headers }` has the key as well.
  */
-const OWN = Symbol.for("degu.ownHeaders");
+const PROXY_HEADERS = Symbol.for("degu.ownHeaders");
 
 /**
  * Merges the received headers of a relayed request with the proxy's own headers, which replace
  * them. The default headers of a client replace the received headers, and not the proxy's own.
  */
-export function mergeRelayedHeaders(received: HeaderDict, own: HeaderDict): HeaderDict {
-  return { ...received, ...own, [OWN]: own };
+export function mergeRelayedHeaders(received: HeaderDict, proxyHeaders: HeaderDict): HeaderDict {
+  return { ...received, ...proxyHeaders, [PROXY_HEADERS]: proxyHeaders };
 }
 
 /**
@@ -23,6 +23,8 @@ export function mergeRelayedHeaders(received: HeaderDict, own: HeaderDict): Head
  */
 export function withDefaults(headers: HeaderDict, defaults: HeaderDict): HeaderDict {
   checkHeaderDict(headers);
-  const { [OWN]: own } = headers as { readonly [OWN]?: HeaderDict };
-  return own === undefined ? { ...defaults, ...headers } : { ...headers, ...defaults, ...own };
+  const { [PROXY_HEADERS]: proxyHeaders } = headers as { readonly [PROXY_HEADERS]?: HeaderDict };
+  return proxyHeaders === undefined
+    ? { ...defaults, ...headers }
+    : { ...headers, ...defaults, ...proxyHeaders };
 }

@@ -23,9 +23,9 @@ const VERSION = /^(\d+)\.(\d+)\.(\d+)(-[-0-9A-Za-z.]+)?(?:\+.*)?$/;
 export function isSupportedDeno(version: string): boolean {
   const match = VERSION.exec(version);
   if (match === null) return false;
-  const least = MIN_DENO_VERSION.split(".");
-  for (let i = 0; i < least.length; i++) {
-    const difference = Number(match[i + 1]) - Number(least[i]);
+  const minimum = MIN_DENO_VERSION.split(".");
+  for (let i = 0; i < minimum.length; i++) {
+    const difference = Number(match[i + 1]) - Number(minimum[i]);
     if (difference !== 0) return difference > 0;
   }
   return match[4] === undefined;
@@ -34,9 +34,11 @@ export function isSupportedDeno(version: string): boolean {
 /** Throws if this Deno is too old for TLS. */
 export function checkDenoVersion(version: string = Deno.version.deno): void {
   if (isSupportedDeno(version)) return;
-  const why = "older ones do not verify client certificates reliably";
-  const what = 'upgrade it with "deno upgrade" or "npm install --global deno"';
+  const reason = "older ones do not verify client certificates reliably";
+  const advice = 'upgrade it with "deno upgrade" or "npm install --global deno"';
   throw new DeguError(
-    `this is Deno ${quote(version)}, but TLS needs ${MIN_DENO_VERSION} or later: ${why}; ${what}`,
+    `this is Deno ${
+      quote(version)
+    }, but TLS needs ${MIN_DENO_VERSION} or later: ${reason}; ${advice}`,
   );
 }

@@ -2,36 +2,38 @@
 
 import { propertyOf } from "../internal/error_details.ts";
 
-const UNSHOWABLE = "a value that can't be shown";
+const UNPRINTABLE = "a value that can't be shown";
 
 /**
  * Formats a thrown value, which can be anything, even an object that can't be converted to text.
  */
-function shown(show: () => string): string {
+function formatSafely(show: () => string): string {
   try {
     return show();
   } catch {
-    return UNSHOWABLE;
+    return UNPRINTABLE;
   }
 }
 
 /** The name and message of a thrown value. */
 export function messageOf(error: unknown): string {
-  return shown(() => error instanceof Error ? `${error.name}: ${error.message}` : `${error}`);
+  return formatSafely(() =>
+    error instanceof Error ? `${error.name}: ${error.message}` : `${error}`
+  );
 }
 
 /**
  * The name, message and stack of a thrown value. A stack takes longer to make than most requests.
  */
 export function stackOf(error: unknown): string {
-  return shown(() =>
+  return formatSafely(() =>
     error instanceof Error ? `${error.stack ?? messageOf(error)}` : Deno.inspect(error)
   );
 }
 
 /** The message alone, for people: the name of the error's class would tell them nothing more. */
 export function plainMessageOf(error: unknown): string {
-  return shown(() => error instanceof Error ? `${error.message}` : `${error}`);
+  return formatSafely(() => error instanceof Error ? `${error.message}` : `${error}`);
 }
 
 /**
@@ -51,7 +53,8 @@ export function withNewMessage(error: unknown, reword: (error: Error) => string)
  * own.
  */
 export function copyWithMessage(error: Error, message: string, cause: Error): Error {
-  const Class = Object.values(Deno.errors).find((each) => error.constructor === each) ?? Error;
+  const Class = Object.values(Deno.errors).find((errorClass) => error.constructor === errorClass) ??
+    Error;
   const code = "code" in error ? { code: error.code } : undefined;
   return Object.assign(new Class(message, { cause }), code);
 }

@@ -51,15 +51,15 @@ export function makeExchangeReporter(
   logger: SafeLogger,
 ): ExchangeReporter | null {
   if (onExchange === undefined) return null;
-  const fail = (error: unknown) =>
+  const logError = (error: unknown) =>
     logger.error(`an error of onExchange: ${stackOf(error)}`, { error });
   return (exchange) => {
     try {
       // The types also allow an async function, whose promise nothing else awaits.
-      const returned = onExchange(exchange);
-      if (returned instanceof Promise) returned.catch(fail);
+      const result = onExchange(exchange);
+      if (result instanceof Promise) result.catch(logError);
     } catch (error) {
-      fail(error);
+      logError(error);
     }
   };
 }
@@ -73,11 +73,11 @@ export class ExchangeRecorder {
   readonly #report: ExchangeReporter;
   readonly #session: Session;
   readonly #request: Request;
-  #ended = false;
+  #hasEnded = false;
   #status = 0;
   /** Bytes of the response's preamble that the socket has not taken yet. */
-  #preamble = 0;
-  #bytes = 0;
+  #unsentPreambleBytes = 0;
+  #bodyBytes = 0;
   #firstByteAt: number | null = null;
   #lastByteAt: number | null = null;
 
@@ -88,30 +88,30 @@ export class ExchangeRecorder {
   }
 
   /** Begins the response, whose preamble has so many bytes. */
-  respond(status: number, preamble: number): void {
+  startResponse(status: number, preambleBytes: number): void {
     this.#status = status;
-    this.#preamble = preamble;
+    this.#unsentPreambleBytes = preambleBytes;
   }
 
   /** Counts bytes that the socket has taken. */
   add(count: number): void {
     this.#lastByteAt = performance.now();
     this.#firstByteAt ??= this.#lastByteAt;
-    const start = Math.min(this.#preamble, count);
-    this.#preamble -= start;
-    this.#bytes += count - start;
+    const preambleBytes = Math.min(this.#unsentPreambleBytes, count);
+    this.#unsentPreambleBytes -= preambleBytes;
+    this.#bodyBytes += count - preambleBytes;
   }
 
   /** Ends the exchange. Only the first call counts. */
   end(error: unknown): void {
-    if (this.#ended) return;
-    this.#ended = true;
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
     const start = this.#start;
-    const first = this.#firstByteAt;
-    const last = this.#lastByteAt;
+    const firstByteAt = this.#firstByteAt;
+    const lastByteAt = this.#lastByteAt;
     // A complete exchange ends with its last byte. Asking for the time costs more than all the rest
     // of this method.
-    const end = error === null && last !== null ? last : performance.now();
+    const end = error === null && lastByteAt !== null ? lastByteAt : performance.now();
     const request = this.#request;
     const { method, uri, body } = request;
     this.#report({
@@ -119,10 +119,10 @@ export class ExchangeRecorder {
       method,
       uri,
       request,
-      status: first === null ? null : this.#status,
+      status: firstByteAt === null ? null : this.#status,
       requestBytes: body === null ? 0 : readerOf(body).bytesRead,
-      responseBytes: this.#bytes,
-      firstByteSeconds: first === null ? null : (first - start) / 1000,
+      responseBytes: this.#bodyBytes,
+      firstByteSeconds: firstByteAt === null ? null : (firstByteAt - start) / 1000,
       totalSeconds: (end - start) / 1000,
       error,
     });

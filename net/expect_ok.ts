@@ -13,7 +13,7 @@ import { type Transience, TRANSIENT } from "../internal/error_details.ts";
 import { isBusyStatus, isUnprocessedStatus } from "../internal/statuses.ts";
 
 const MAX_TEXT_BYTES = 1024;
-const TEXT_MILLISECONDS = 1000;
+const TEXT_TIMEOUT_MILLISECONDS = 1000;
 
 /**
  * The status of a response is not the success that {@linkcode expectOk} or a transfer needs. For a
@@ -51,8 +51,8 @@ export class StatusError extends DeguError {
     this.uri = fields.uri ?? null;
     this.text = fields.text ?? "";
     this.#headers = fields.headers ?? NO_HEADERS;
-    const seconds = `${this.#headers["retry-after"]}`;
-    this.retryAfter = /^[0-9]{1,9}$/.test(seconds) ? Number(seconds) : null;
+    const retryAfter = `${this.#headers["retry-after"]}`;
+    this.retryAfter = /^[0-9]{1,9}$/.test(retryAfter) ? Number(retryAfter) : null;
   }
 
   /**
@@ -120,12 +120,12 @@ export function makeStatusError(fields: StatusErrorFields): StatusError {
  * ```
  */
 export async function expectOk<R extends Response<BodyOut>>(response: R | Promise<R>): Promise<R> {
-  const received = await response;
-  if (typeof received?.discard !== "function") {
-    throw wrongTypeError("response", "a Response of this library", received);
+  const answer = await response;
+  if (typeof answer?.discard !== "function") {
+    throw wrongTypeError("response", "a Response of this library", answer);
   }
-  if (received.ok) return received;
-  throw statusErrorOf(received, await readText(received));
+  if (answer.ok) return answer;
+  throw statusErrorOf(answer, await readText(answer));
 }
 
 /** The error for the status of a response. */
@@ -141,7 +141,7 @@ export function statusErrorOf(response: Response<BodyOut>, text: string): Status
 /** The text of a short body; any other one is given up. */
 async function readText(response: Response<BodyOut>): Promise<string> {
   const { body } = response;
-  const late = setTimeout(() => response.discard(), TEXT_MILLISECONDS);
+  const timeoutTimer = setTimeout(() => response.discard(), TEXT_TIMEOUT_MILLISECONDS);
   try {
     // A text that is too long would cancel the body, and with it the connection.
     if (body instanceof Body && body.contentLength > MAX_TEXT_BYTES) return "";
@@ -149,7 +149,7 @@ async function readText(response: Response<BodyOut>): Promise<string> {
   } catch {
     return "";
   } finally {
-    clearTimeout(late);
+    clearTimeout(timeoutTimer);
     await response.discard();
   }
 }

@@ -29,12 +29,14 @@ export class IdleRead {
    * touch the transport's reader before {@linkcode stop}.
    */
   start(): void {
-    this.#transport.awaitsResponse = false;
-    const before = this.#state;
-    if (this.#transport.closed || before === "asleep" || this.#socket.unref === undefined) return;
+    this.#transport.isAwaitingResponse = false;
+    const previousState = this.#state;
+    if (this.#transport.closed || previousState === "asleep" || this.#socket.unref === undefined) {
+      return;
+    }
     this.#state = "asleep";
     this.#socket.unref();
-    if (before === "awake") this.#read();
+    if (previousState === "awake") this.#read();
   }
 
   /** Begins to read, unless that has begun, for a request that comes at once. */
@@ -48,7 +50,7 @@ export class IdleRead {
   stop(): void {
     if (this.#state === "asleep") this.#socket.ref?.();
     this.#state = "awake";
-    this.#transport.awaitsResponse = true;
+    this.#transport.isAwaitingResponse = true;
   }
 
   /** What has closed the connection while it rested, told once; else `null`. */
@@ -69,9 +71,9 @@ export class IdleRead {
   /** Closes the connection, since the read of the rest has ended with bytes, an end or an error. */
   onRead(error: unknown): void {
     if (this.#state === "awake") return;
-    const isExcess = this.#transport.reader.buffered > 0;
+    const hasExcessBytes = this.#transport.reader.buffered > 0;
     this.#error = error ??
-      (isExcess
+      (hasExcessBytes
         ? new ProtocolError("EXCESS_BYTES", "the peer sent bytes that no request has asked for")
         : new EmptyPreambleError());
     this.#transport.close(this.#error);

@@ -8,7 +8,7 @@ import type { Socket } from "../base/app/app.ts";
 import type { Transport } from "./transport.ts";
 
 /** A place for bytes that are dropped. */
-const DROPPED = new Uint8Array(65536);
+const DISCARD_BUFFER = new Uint8Array(65536);
 
 const LINGER_MILLISECONDS = 1000;
 const LINGER_BYTES = 1048576;
@@ -38,20 +38,24 @@ export async function linger(transport: Transport, socket: Socket): Promise<void
   try {
     await socket.closeWrite?.();
     transport.deadline.close();
-    let bytesLeft = LINGER_BYTES;
-    let dropped: number | null = await transport.discardBuffered();
-    while (dropped !== null && bytesLeft > dropped) {
-      bytesLeft -= dropped;
-      dropped = await transport.read(DROPPED);
+    let remainingBytes = LINGER_BYTES;
+    let discarded: number | null = await transport.discardBuffered();
+    while (discarded !== null && remainingBytes > discarded) {
+      remainingBytes -= discarded;
+      discarded = await transport.read(DISCARD_BUFFER);
     }
-    if (dropped === null) return;
+    if (discarded === null) return;
     clearTimeout(timer);
-    const encrypted = socket.protocol !== undefined;
-    for (let left = encrypted ? TLS_DRAIN_ROUNDS : 1; left > 0 && !transport.closed; left--) {
-      const chance = new Promise<void>((resolve) => {
+    const isEncrypted = socket.protocol !== undefined;
+    for (
+      let remainingRounds = isEncrypted ? TLS_DRAIN_ROUNDS : 1;
+      remainingRounds > 0 && !transport.closed;
+      remainingRounds--
+    ) {
+      const timeout = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, DRAIN_MILLISECONDS);
       });
-      await Promise.race([closed.promise, chance]);
+      await Promise.race([closed.promise, timeout]);
     }
   } catch {
     // The caller closes the connection, whether or not the peer has ended it.
@@ -64,11 +68,14 @@ export async function linger(transport: Transport, socket: Socket): Promise<void
  * Adds a connection that lingers without a slot: strangers whose requests are refused must not take
  * slots. If too many linger, the oldest is closed, so that strangers don't take all descriptors.
  */
-export function addLingering<T extends { close(): void }>(all: Set<T>, connection: T): void {
-  if (all.size >= MAX_LINGERING) {
-    const [oldest] = all;
-    all.delete(oldest!);
+export function addLingering<T extends { close(): void }>(
+  connections: Set<T>,
+  connection: T,
+): void {
+  if (connections.size >= MAX_LINGERING) {
+    const [oldest] = connections;
+    connections.delete(oldest!);
     oldest!.close();
   }
-  all.add(connection);
+  connections.add(connection);
 }

@@ -38,7 +38,7 @@ export interface Listener {
   /** Frees the address, and ends the handshakes in progress. */
   close(): void;
   /** Resolves once the handshakes that {@linkcode close} ends have ended. */
-  ended(): Promise<void>;
+  waitUntilEnded(): Promise<void>;
 }
 
 /** The properties of a server that its listener needs. */
@@ -53,7 +53,7 @@ export interface ListenerMaker {
   /** The names of the options that only servers with these listeners have. */
   readonly moreOptions: readonly string[];
   /** Binds a checked address, or throws. */
-  listen(address: Address, side: ListenerOptions): Listener;
+  listen(address: Address, options: ListenerOptions): Listener;
 }
 
 /** Plain peers are not authenticated: nothing that they were accepted for can change. */
@@ -90,16 +90,16 @@ export class PlainListener implements Listener {
   readonly ready: Promise<void> = Promise.resolve();
   readonly address: Address;
   readonly #listener: Deno.TcpListener | Deno.UnixListener;
-  readonly #log: SafeLogger;
+  readonly #logger: SafeLogger;
   #count = 0;
-  readonly #closing = new AbortController();
-  #failing = false;
+  readonly #closeController = new AbortController();
+  #isFailing = false;
 
   /** Binds a checked address, or throws. */
-  constructor(address: Address, log: SafeLogger) {
+  constructor(address: Address, logger: SafeLogger) {
     this.#listener = listenAt(address);
     this.address = boundAddress(address, this.#listener.addr);
-    this.#log = log;
+    this.#logger = logger;
   }
 
   async accept(): Promise<AcceptedConnection> {
@@ -118,30 +118,30 @@ export class PlainListener implements Listener {
       let conn: Deno.TcpConn | Deno.UnixConn | null = null;
       try {
         conn = await this.#listener.accept();
-        this.#failing = false;
+        this.#isFailing = false;
         if ("setNoDelay" in conn) conn.setNoDelay(true);
         return conn;
       } catch (error) {
         conn?.close();
-        if (this.#closing.signal.aborted && conn === null) throw error;
+        if (this.#closeController.signal.aborted && conn === null) throw error;
         if (conn !== null || PEER_CODES.has(systemCode(error))) {
-          this.#log.debug(`a peer was gone before it was accepted: ${error}`, { error });
+          this.#logger.debug(`a peer was gone before it was accepted: ${error}`, { error });
           continue;
         }
         // A failure is reported once, not at each attempt.
-        if (!this.#failing) this.#log.warn(`accepting connections fails: ${error}`, { error });
-        this.#failing = true;
+        if (!this.#isFailing) this.#logger.warn(`accepting connections fails: ${error}`, { error });
+        this.#isFailing = true;
       }
-      await pause(RETRY_MILLISECONDS, this.#closing.signal);
+      await pause(RETRY_MILLISECONDS, this.#closeController.signal);
     }
   }
 
   close(): void {
-    this.#closing.abort();
+    this.#closeController.abort();
     this.#listener.close();
   }
 
-  ended(): Promise<void> {
+  waitUntilEnded(): Promise<void> {
     return this.ready;
   }
 }
@@ -163,21 +163,21 @@ function listenAt(address: Address): Deno.TcpListener | Deno.UnixListener {
 export function bindingError(error: unknown, address: Address): unknown {
   try {
     listenAt(address).close();
-  } catch (own) {
-    return own;
+  } catch (denoError) {
+    return denoError;
   }
   return withBindAdvice(error, address);
 }
 
 /** An error of the system, reworded to name the address. */
 function withBindAdvice(error: unknown, address: Address): unknown {
-  const [host, path] = LISTENING_ADVICE[String(systemCode(error))] ?? ["", ""];
+  const [portAdvice, pathAdvice] = LISTENING_ADVICE[String(systemCode(error))] ?? ["", ""];
   const isPort = typeof address !== "string" && !(address instanceof Uint8Array);
-  const hint = isPort ? host : typeof address === "string" ? path : "";
+  const advice = isPort ? portAdvice : typeof address === "string" ? pathAdvice : "";
   return withNewMessage(
     error,
     ({ message }) =>
-      `can't listen at ${addressText(address)}: ${message}${hint === "" ? "" : `; ${hint}`}`,
+      `can't listen at ${addressText(address)}: ${message}${advice === "" ? "" : `; ${advice}`}`,
   );
 }
 

@@ -81,14 +81,14 @@ export type SafeLogger<Level extends LogLevel = LogLevel> =
   & Pick<Logger, "record">;
 
 /** The least time between two lines of one kind. */
-const LINE_MILLISECONDS = 1000;
+const LINE_INTERVAL_MILLISECONDS = 1000;
 
 /** Prints a line a second: the first line at once, then the last of the lines that followed. */
 export class LineRateLimiter {
   readonly #print: (last: string, count: number) => void;
-  #last = "";
+  #latestLine = "";
   /** The number of lines since the one that was printed last. */
-  #count = 0;
+  #pendingCount = 0;
   /** Runs for a second after each line; `null` once this limit is closed. */
   #timer: Interval | undefined | null;
 
@@ -98,22 +98,22 @@ export class LineRateLimiter {
   }
 
   add(line: string): void {
-    this.#last = line;
-    this.#count++;
-    if (this.#timer === undefined) this.#tell();
+    this.#latestLine = line;
+    this.#pendingCount++;
+    if (this.#timer === undefined) this.#printPending();
   }
 
-  #tell(): void {
+  #printPending(): void {
     this.#timer = undefined;
-    if (this.#count === 0) return;
-    this.#timer = unref(setTimeout(() => this.#tell(), LINE_MILLISECONDS));
-    this.#printLast();
+    if (this.#pendingCount === 0) return;
+    this.#timer = unref(setTimeout(() => this.#printPending(), LINE_INTERVAL_MILLISECONDS));
+    this.#printLatest();
   }
 
-  #printLast(): void {
-    const count = this.#count;
-    this.#count = 0;
-    if (count > 0) this.#print(this.#last, count);
+  #printLatest(): void {
+    const count = this.#pendingCount;
+    this.#pendingCount = 0;
+    if (count > 0) this.#print(this.#latestLine, count);
   }
 
   /** Prints the last line that was held back; later lines are dropped. */
@@ -121,7 +121,7 @@ export class LineRateLimiter {
     if (this.#timer === null) return;
     clearTimeout(this.#timer);
     this.#timer = null;
-    this.#printLast();
+    this.#printLatest();
   }
 }
 
@@ -142,7 +142,7 @@ export interface StandardLoggerOptions {
 }
 
 // deno-lint-ignore no-console
-const toStderr = (line: string, level: LogLevel) =>
+const printToStderr = (line: string, level: LogLevel) =>
   console[level === "error" ? level : "warn"](line);
 
 /**
@@ -175,27 +175,27 @@ const toStderr = (line: string, level: LogLevel) =>
 export function standardLogger(
   options: StandardLoggerOptions = {},
 ): Required<Logger> & Disposable {
-  const { print = toStderr, debug = false } = copyOptions(options, ["print", "debug"]);
+  const { print = printToStderr, debug = false } = copyOptions(options, ["print", "debug"]);
   checkFunction("print", print);
   checkBoolean("debug", debug);
-  const limits = new Map<string, LineRateLimiter>();
+  const limiters = new Map<string, LineRateLimiter>();
   let isClosed = false;
   const write = (line: string, level: LogLevel) => ignoreFailure(() => print(line, level));
-  const limitOf = (level: LogLevel, kind: string) => {
+  const limiterOf = (level: LogLevel, kind: string) => {
     const key = `${level} ${kind}`;
-    let limit = limits.get(key);
-    if (limit === undefined) {
-      limit = new LineRateLimiter((last, count) => {
+    let limiter = limiters.get(key);
+    if (limiter === undefined) {
+      limiter = new LineRateLimiter((last, count) => {
         write(count > 1 ? `${last} (and ${count - 1} more of this kind)` : last, level);
       });
-      limits.set(key, limit);
+      limiters.set(key, limiter);
     }
-    return limit;
+    return limiter;
   };
   const record = (level: LogLevel, message: string, { kind }: Partial<LogDetails> = {}) => {
     if (level === "debug" && !debug) return;
-    const isOfPeers = level === "debug" || level === "info";
-    if (isOfPeers && !isClosed) limitOf(level, kind ?? "other").add(message);
+    const isRateLimited = level === "debug" || level === "info";
+    if (isRateLimited && !isClosed) limiterOf(level, kind ?? "other").add(message);
     else write(message, level);
   };
   return {
@@ -206,7 +206,7 @@ export function standardLogger(
     record,
     [Symbol.dispose]: () => {
       isClosed = true;
-      for (const limit of limits.values()) limit.close();
+      for (const limiter of limiters.values()) limiter.close();
     },
   };
 }
@@ -237,8 +237,8 @@ export function makeSafeLogger<Level extends LogLevel = LogLevel>(
     ignoreFailure(() => {
       const message = printableLines(text);
       if (logger.record === undefined) return logger[level](message);
-      const all = { kind: "other", who: null, error: undefined, ...details } as const;
-      return logger.record(level, message, all);
+      const completeDetails = { kind: "other", who: null, error: undefined, ...details } as const;
+      return logger.record(level, message, completeDetails);
     });
   };
   const methodOf = (level: Level): LogLine => (message, details) => record(level, message, details);
@@ -250,9 +250,9 @@ export function makeSafeLogger<Level extends LogLevel = LogLevel>(
 /** Calls a method of a user's logger; its failure can't be logged. */
 function ignoreFailure(call: () => unknown): void {
   try {
-    const returned = call();
+    const result = call();
     // The types also allow async methods, whose promises nothing else awaits.
-    if (returned !== undefined) Promise.resolve(returned).catch(() => {});
+    if (result !== undefined) Promise.resolve(result).catch(() => {});
   } catch {
     // Dropped, see above.
   }

@@ -9,7 +9,7 @@ import type { Framing } from "../base/wire/headers.ts";
 /** The part of a transport that its sinks need. */
 interface MessageOutput {
   /** Puts bytes behind a preamble of so many bytes; `null` if one write can't take both. */
-  appendToPreamble(preamble: number, bytes: Uint8Array): Uint8Array | null;
+  appendToPreamble(preambleBytes: number, bytes: Uint8Array): Uint8Array | null;
   /** Writes a preamble of so many bytes alone. */
   writePreamble(length: number): Promise<void>;
   /** Writes all of the bytes. */
@@ -20,28 +20,28 @@ interface MessageOutput {
 export class MessageSink implements ByteSink {
   /** Large writes are the fastest, even if reading that much at a time is slower. */
   readonly pieceBytes = MAX_PIECE_BYTES;
-  readonly #out: MessageOutput;
+  readonly #output: MessageOutput;
   readonly #body: WritableBody;
   readonly #framing: Framing | undefined;
   /** Bytes of the preamble; 0 once the preamble has gone out, or never will. */
-  #preamble: number;
-  readonly #failed = Promise.withResolvers<never>();
-  #written = 0;
-  #flushing: Promise<void> | null = null;
-  #closed: unknown = null;
+  #preambleBytes: number;
+  readonly #failure = Promise.withResolvers<never>();
+  #writtenBytes = 0;
+  #preambleWrite: Promise<void> | null = null;
+  #closeError: unknown = null;
 
   constructor(
-    out: MessageOutput,
+    output: MessageOutput,
     preamble: number,
     body: WritableBody,
     framing: Framing | undefined,
   ) {
-    this.#out = out;
-    this.#preamble = preamble;
+    this.#output = output;
+    this.#preambleBytes = preamble;
     this.#body = body;
     this.#framing = framing;
     // A body that throws synchronously may have closed the connection before this is awaited.
-    this.#failed.promise.catch(() => {});
+    this.#failure.promise.catch(() => {});
   }
 
   /**
@@ -49,7 +49,10 @@ export class MessageSink implements ByteSink {
    * waits for a connection that has closed.
    */
   send(): Promise<unknown> {
-    return Promise.race([Promise.all([this.#writeBody(), this.#flush()]), this.#failed.promise]);
+    return Promise.race([
+      Promise.all([this.#writeBody(), this.#writePreamble()]),
+      this.#failure.promise,
+    ]);
   }
 
   /**
@@ -57,13 +60,13 @@ export class MessageSink implements ByteSink {
    * never is.
    */
   fail(error: unknown): void {
-    this.#preamble = 0;
+    this.#preambleBytes = 0;
     this.#fail(error);
   }
 
   #fail(error: unknown): void {
-    this.#closed ??= error;
-    this.#failed.reject(error);
+    this.#closeError ??= error;
+    this.#failure.reject(error);
   }
 
   /**
@@ -74,9 +77,9 @@ export class MessageSink implements ByteSink {
     const framing = this.#framing;
     try {
       await writeMessageBody(this.#body, this);
-      if (this.#closed !== null) throw this.#closed;
-      if (typeof framing === "number" && this.#written !== framing) {
-        throw new BodyError(`the body wrote ${this.#written} of ${framing} bytes`);
+      if (this.#closeError !== null) throw this.#closeError;
+      if (typeof framing === "number" && this.#writtenBytes !== framing) {
+        throw new BodyError(`the body wrote ${this.#writtenBytes} of ${framing} bytes`);
       }
     } catch (error) {
       this.fail(error);
@@ -85,33 +88,33 @@ export class MessageSink implements ByteSink {
   }
 
   /** Writes the preamble, unless the preamble has gone out with the body. */
-  #flush(): Promise<void> | null {
-    const preamble = this.#preamble;
-    if (preamble === 0) return null;
-    this.#preamble = 0;
-    return this.#flushing = this.#out.writePreamble(preamble);
+  #writePreamble(): Promise<void> | null {
+    const preambleBytes = this.#preambleBytes;
+    if (preambleBytes === 0) return null;
+    this.#preambleBytes = 0;
+    return this.#preambleWrite = this.#output.writePreamble(preambleBytes);
   }
 
   /** Writes some of the body. */
   async write(bytes: Uint8Array): Promise<void> {
     try {
-      if (this.#closed !== null) throw this.#closed;
-      const checked = viewOf(bytes);
-      const { length } = checked;
-      this.#written += length;
-      if (typeof this.#framing === "number" && this.#written > this.#framing) {
+      if (this.#closeError !== null) throw this.#closeError;
+      const view = viewOf(bytes);
+      const { length } = view;
+      this.#writtenBytes += length;
+      if (typeof this.#framing === "number" && this.#writtenBytes > this.#framing) {
         throw new BodyError(`the body wrote more than its ${this.#framing} bytes`);
       }
       if (length === 0) return;
-      const joined = this.#join(checked);
-      if (joined === null && this.#flushing !== null) {
-        await this.#flushing;
-        this.#flushing = null;
-        if (this.#closed !== null) throw this.#closed;
+      const message = this.#appendToPreamble(view);
+      if (message === null && this.#preambleWrite !== null) {
+        await this.#preambleWrite;
+        this.#preambleWrite = null;
+        if (this.#closeError !== null) throw this.#closeError;
         // The check is made in the turn of the write: the array may change in any turn before.
-        checkUnchanged(checked, length);
+        checkUnchanged(view, length);
       }
-      await this.#out.write(joined ?? checked);
+      await this.#output.write(message ?? view);
     } catch (error) {
       // The preamble still goes out, so that the peer sees a message that breaks off.
       this.#fail(error);
@@ -123,11 +126,11 @@ export class MessageSink implements ByteSink {
    * Copies bytes behind a preamble that is still to be written, to go out in the same write; `null`
    * if the preamble goes out alone, because the bytes are too many, or has gone out.
    */
-  #join(bytes: Uint8Array): Uint8Array | null {
-    if (this.#preamble === 0) return null;
-    const joined = this.#out.appendToPreamble(this.#preamble, bytes);
-    if (joined === null) this.#flush();
-    else this.#preamble = 0;
-    return joined;
+  #appendToPreamble(bytes: Uint8Array): Uint8Array | null {
+    if (this.#preambleBytes === 0) return null;
+    const message = this.#output.appendToPreamble(this.#preambleBytes, bytes);
+    if (message === null) this.#writePreamble();
+    else this.#preambleBytes = 0;
+    return message;
   }
 }

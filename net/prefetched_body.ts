@@ -32,17 +32,17 @@ export function prefetchSmallBody(
     body.contentLength <= MAX_BYTES;
   if (!isSmall) return response;
   const reader = readerOf(body);
-  const arrived = reader.takeBuffered();
-  let filled;
-  if (arrived !== null) {
-    filled = new Body(new MemorySource(arrived, "response"), body.contentLength);
+  const bufferedBytes = reader.takeBuffered();
+  let prefetchedBody;
+  if (bufferedBytes !== null) {
+    prefetchedBody = new Body(new MemorySource(bufferedBytes, "response"), body.contentLength);
   } else {
     const source = new PrefetchedSource(reader, body.contentLength, timeout, socket);
-    filled = new Body(source, body.contentLength);
-    source.fill(signal, readerOf(filled).interruption);
+    prefetchedBody = new Body(source, body.contentLength);
+    source.prefetch(signal, readerOf(prefetchedBody).interruption);
   }
   // Nobody else has seen the response yet.
-  return Object.assign(response, { body: filled });
+  return Object.assign(response, { body: prefetchedBody });
 }
 
 /**
@@ -55,14 +55,14 @@ class PrefetchedSource implements BodySource {
   readonly #reader: BodyReader;
   readonly #bytes: Uint8Array;
   /** The bytes that have arrived, and those of them that were read. */
-  #arrived = 0;
-  #position = 0;
+  #receivedBytes = 0;
+  #readBytes = 0;
   readonly #socket: Pick<Socket, "ref" | "unref">;
   /** Ends the reading if the program has not waited for bytes for so long. */
-  readonly #unwanted: Deadline;
+  readonly #unreadDeadline: Deadline;
   #failure: { readonly error: unknown } | null = null;
   /** Continues a read that waits for bytes. */
-  #wake = () => {};
+  #onReceive = () => {};
 
   constructor(
     reader: BodyReader,
@@ -73,9 +73,9 @@ class PrefetchedSource implements BodySource {
     this.#reader = reader;
     this.#bytes = new Uint8Array(length);
     this.#socket = socket;
-    this.#unwanted = new Deadline(timeout, () => {
-      const late = `the body took over ${timeout} s, and nothing waited for it`;
-      reader.cancel(new Deno.errors.TimedOut(late));
+    this.#unreadDeadline = new Deadline(timeout, () => {
+      const problem = `the body took over ${timeout} s, and nothing waited for it`;
+      reader.cancel(new Deno.errors.TimedOut(problem));
     });
   }
 
@@ -85,37 +85,40 @@ class PrefetchedSource implements BodySource {
    * @param signal The signal of the request, which has aborted the other body.
    * @param interruption What aborts the body that is made of this source.
    */
-  async fill(signal: AbortSignal | undefined, interruption: Interruption): Promise<void> {
-    this.#unwanted.startWait();
+  async prefetch(signal: AbortSignal | undefined, interruption: Interruption): Promise<void> {
+    this.#unreadDeadline.startWait();
     this.#keepAlive(false);
     try {
       for await (const piece of this.#reader.pieces()) {
-        this.#bytes.set(piece, this.#arrived);
-        this.#arrived += piece.length;
-        this.#wake();
+        this.#bytes.set(piece, this.#receivedBytes);
+        this.#receivedBytes += piece.length;
+        this.#onReceive();
       }
     } catch (error) {
       // The error is that of a read, or of every operation if it is the reason of the signal.
       this.#failure = { error };
       if (signal?.aborted && error === signal.reason) interruption.abort(error);
-      this.#wake();
+      this.#onReceive();
     } finally {
-      this.#unwanted.close();
+      this.#unreadDeadline.close();
     }
   }
 
   async read(into: Uint8Array): Promise<number | null> {
-    while (this.#arrived === this.#position) {
+    while (this.#receivedBytes === this.#readBytes) {
       if (this.#failure !== null) throw this.#failure.error;
-      this.#unwanted.stopWait();
+      this.#unreadDeadline.stopWait();
       this.#keepAlive(true);
-      await new Promise<void>((resolve) => this.#wake = resolve);
+      await new Promise<void>((resolve) => this.#onReceive = resolve);
       this.#keepAlive(false);
-      this.#unwanted.startWait();
+      this.#unreadDeadline.startWait();
     }
-    const bytes = this.#bytes.subarray(this.#position, this.#arrived).subarray(0, into.length);
+    const bytes = this.#bytes.subarray(this.#readBytes, this.#receivedBytes).subarray(
+      0,
+      into.length,
+    );
     into.set(bytes);
-    this.#position += bytes.length;
+    this.#readBytes += bytes.length;
     return bytes.length;
   }
 

@@ -69,8 +69,8 @@ export async function repeat(
   const { seconds, signal, onError } = checkOptions(options);
   let wait = 0;
   for (let failures = 0; !signal.aborted;) {
-    const begin = performance.now();
-    const waited = wait;
+    const start = performance.now();
+    const previousWait = wait;
     wait = seconds;
     try {
       await action(signal);
@@ -78,7 +78,7 @@ export async function repeat(
     } catch (error) {
       if (signal.aborted) return;
       // A run that took longer than the wait before it had recovered: its failure is a first one.
-      if (performance.now() - begin > waited * 1000) failures = 0;
+      if (performance.now() - start > previousWait * 1000) failures = 0;
       wait = Math.max(1, seconds * Math.min(2 ** failures, MAX_FACTOR));
       failures++;
       onError(error, wait);
@@ -89,8 +89,12 @@ export async function repeat(
 
 /** Waits; a timer alone holds no more than 24 days. */
 async function pauseSeconds(seconds: number, signal: AbortSignal): Promise<void> {
-  for (let left = seconds * 1000; left > 0 && !signal.aborted; left -= MAX_INTERVAL) {
-    await pause(Math.min(left, MAX_INTERVAL), signal);
+  for (
+    let remaining = seconds * 1000;
+    remaining > 0 && !signal.aborted;
+    remaining -= MAX_INTERVAL
+  ) {
+    await pause(Math.min(remaining, MAX_INTERVAL), signal);
   }
 }
 
@@ -110,7 +114,7 @@ function checkOptions(options: RepeatOptions) {
 
 function logError(error: unknown, wait: number): void {
   const isExpected = error instanceof DeguError || error instanceof DOMException ||
-    Object.values(Deno.errors).some((each) => error instanceof each);
-  const shown = isExpected ? messageOf(error) : stackOf(error);
-  processLogger.warn(`${shown}; next run in ${wait} s`);
+    Object.values(Deno.errors).some((errorClass) => error instanceof errorClass);
+  const text = isExpected ? messageOf(error) : stackOf(error);
+  processLogger.warn(`${text}; next run in ${wait} s`);
 }

@@ -35,7 +35,7 @@ export class RequestAbort {
   readonly #transport: Transport;
   #signal: AbortSignal | null = null;
   #interruption: Interruption | null = null;
-  #fired = false;
+  #hasFired = false;
 
   constructor(transport: Transport) {
     this.#transport = transport;
@@ -43,13 +43,13 @@ export class RequestAbort {
   }
 
   /** True if the request has failed because its signal was aborted. */
-  get fired(): boolean {
-    return this.#fired;
+  get hasFired(): boolean {
+    return this.#hasFired;
   }
 
   /** Begins to listen to the signal of the next request, which must not be aborted yet. */
   begin(signal: AbortSignal): void {
-    this.#fired = false;
+    this.#hasFired = false;
     this.#signal = signal;
     signal.addEventListener("abort", this.#abort);
   }
@@ -69,9 +69,9 @@ export class RequestAbort {
     const { reason } = this.#signal!;
     const interruption = this.#interruption;
     this.end();
-    this.#fired = true;
+    this.#hasFired = true;
     const transport = this.#transport;
-    if (transport.sent !== "nothing") {
+    if (transport.sendState !== "nothing") {
       transport.close(reason);
       interruption?.abort(reason);
     } else {

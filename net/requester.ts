@@ -200,11 +200,11 @@ export function checkRequester(label: string, target: Requester | Connector): vo
 function withRange(headers: HeadersToSend, start: number, stop: number): HeadersToSend {
   const range = new Range(start, stop);
   checkHeaderDict(headers);
-  const given = Object.hasOwn(headers, "range") ? headers["range"] : undefined;
-  if (given !== undefined) {
-    if (!isRange(given)) throw wrongTypeError('headers["range"]', "a Range", given);
-    if (given.start !== start || given.stop !== stop) {
-      throw notAllowedError('headers["range"]', `must be ${range} or left out; got ${given}`);
+  const headerRange = Object.hasOwn(headers, "range") ? headers["range"] : undefined;
+  if (headerRange !== undefined) {
+    if (!isRange(headerRange)) throw wrongTypeError('headers["range"]', "a Range", headerRange);
+    if (headerRange.start !== start || headerRange.stop !== stop) {
+      throw notAllowedError('headers["range"]', `must be ${range} or left out; got ${headerRange}`);
     }
   }
   return { ...headers, range };

@@ -98,12 +98,12 @@ const MAX_WAIT_SECONDS = 60;
  * refusal. TLS doesn't say why: a peer that has forgotten this device looks like a peer that is
  * stopped at that moment.
  */
-const HANG_UPS = 2;
+const MAX_EARLY_CLOSES = 2;
 /**
  * Milliseconds within which hanging up is at once. A server without a free slot hangs up after 2 s,
  * which is no refusal: a retry may find a slot.
  */
-const REFUSAL_MILLISECONDS = 1500;
+const EARLY_CLOSE_MILLISECONDS = 1500;
 
 /**
  * Makes a call, and retries the call a few times after {@linkcode isTransient | transient} errors,
@@ -147,7 +147,7 @@ const REFUSAL_MILLISECONDS = 1500;
  * ```
  */
 export async function retry<T>(
-  attempt: (moved: (progress?: RetryProgress) => void) => Promise<T>,
+  attempt: (onProgress: (progress?: RetryProgress) => void) => Promise<T>,
   options: RetryOptions = {},
 ): Promise<T> {
   checkFunction("attempt", attempt);
@@ -162,32 +162,32 @@ export async function retry<T>(
  */
 export async function retryIf<T>(
   attempt: (
-    moved: (progress?: RetryProgress) => void,
-    answered: () => void,
+    onProgress: (progress?: RetryProgress) => void,
+    onResponse: () => void,
   ) => Promise<T>,
-  { when, retries = DEFAULT_RETRIES, seconds: first = DEFAULT_WAIT_SECONDS, signal, onRetry }:
+  { when, retries = DEFAULT_RETRIES, seconds: firstWait = DEFAULT_WAIT_SECONDS, signal, onRetry }:
     & RetryOptions
     & { readonly when: (error: unknown) => boolean },
 ): Promise<T> {
-  let retried = 0;
-  let hangUps = 0;
-  let furthest = 0;
-  const moved = (progress?: RetryProgress) => {
-    const reached = progress && progress.resumedFrom + progress.bytes;
+  let retryCount = 0;
+  let earlyCloses = 0;
+  let furthestByte = 0;
+  const onProgress = (progress?: RetryProgress) => {
+    const position = progress && progress.resumedFrom + progress.bytes;
     // A part that an earlier attempt had reached is no progress.
-    if (reached !== undefined && reached <= furthest) return;
-    if (reached !== undefined) furthest = reached;
-    retried = hangUps = 0;
+    if (position !== undefined && position <= furthestByte) return;
+    if (position !== undefined) furthestByte = position;
+    retryCount = earlyCloses = 0;
   };
   while (true) {
     signal?.throwIfAborted();
     const start = performance.now();
-    let isAnswered = false;
+    let hasResponded = false;
     let response: Response<BodyOut> | null = null;
     let result!: T;
     let error: unknown;
     try {
-      result = await attempt(moved, () => isAnswered = true);
+      result = await attempt(onProgress, () => hasResponded = true);
       if (!isUnsuccessful(result)) return result;
       response = result;
       error = statusErrorOf(response, "");
@@ -195,19 +195,19 @@ export async function retryIf<T>(
       signal?.throwIfAborted();
       error = thrown;
     }
-    const isAtOnce = !isAnswered && performance.now() - start < REFUSAL_MILLISECONDS;
-    hangUps = isAtOnce && systemCode(error) === "EMPTY_PREAMBLE" ? hangUps + 1 : 0;
-    if (retried >= retries || hangUps >= HANG_UPS || when(error) !== true) {
+    const isEarly = !hasResponded && performance.now() - start < EARLY_CLOSE_MILLISECONDS;
+    earlyCloses = isEarly && systemCode(error) === "EMPTY_PREAMBLE" ? earlyCloses + 1 : 0;
+    if (retryCount >= retries || earlyCloses >= MAX_EARLY_CLOSES || when(error) !== true) {
       if (response !== null) return result;
       throw error;
     }
     await response?.discard();
     const seconds = Math.min(
-      Math.max(first * 2 ** Math.min(retried, 16), retryAfterOf(error)),
+      Math.max(firstWait * 2 ** Math.min(retryCount, 16), retryAfterOf(error)),
       MAX_WAIT_SECONDS,
     );
-    retried++;
-    onRetry?.({ error, number: retried, seconds });
+    retryCount++;
+    onRetry?.({ error, number: retryCount, seconds });
     await pause(seconds * 1000, signal);
   }
 }
@@ -223,8 +223,8 @@ function isUnsuccessful(result: unknown): result is Response<BodyOut> {
 
 /** The seconds that the server asks a client to wait: `retryAfter` of a {@linkcode StatusError}. */
 function retryAfterOf(error: unknown): number {
-  const asked = propertyOf(error, "retryAfter");
-  return typeof asked === "number" && asked > 0 ? asked : 0;
+  const retryAfter = propertyOf(error, "retryAfter");
+  return typeof retryAfter === "number" && retryAfter > 0 ? retryAfter : 0;
 }
 
 function checkOptions(options: RetryOptions) {
@@ -289,8 +289,8 @@ export function markFinal<E extends Error>(error: E): E {
  * ```
  */
 export function isTransient(error: unknown): boolean {
-  const known = transience.of(error);
-  if (known !== undefined) return known === true;
+  const mark = transience.of(error);
+  if (mark !== undefined) return mark === true;
   // The reason of `AbortSignal.timeout()`.
   if (error instanceof DOMException) return error.name === "TimeoutError";
   // A host that refuses may be about to start its server.

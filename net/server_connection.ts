@@ -78,13 +78,13 @@ const CLOSE: HeaderDict = { connection: "close" };
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
 
 /** The kind of a line, of which `"app"` has the level `error` and others `info`; else its level. */
-type LineCategory = "debug" | "warn" | "error" | LogDetails["kind"];
+type LogCategory = "debug" | "warn" | "error" | LogDetails["kind"];
 
 /** Why a response is the last one of its session. */
 interface CloseReason {
-  readonly at: LineCategory;
-  readonly why: string;
-  readonly line?: string;
+  readonly category: LogCategory;
+  readonly reason: string;
+  readonly logLine?: string;
   /** The error of the peer that is told. */
   readonly error?: unknown;
 }
@@ -96,13 +96,13 @@ interface ServerExchange {
   readonly method: Method;
   readonly body: BodyIn;
   /** Whether the request has asked for the end of the connection. */
-  readonly isLast: boolean;
+  readonly isCloseRequested: boolean;
   /** What the app has returned. */
-  returned: unknown;
+  appResult: unknown;
   /** Why the session ends, if the response has told the client that. */
   announcedClose: CloseReason | null;
   /** What is being sent: it was valid, so only the source of its body can fail. */
-  answer: OutgoingResponse | null;
+  response: OutgoingResponse | null;
 }
 
 /**
@@ -110,20 +110,20 @@ interface ServerExchange {
  * signal. The first check finds bytes that the peer had sent before; the second finds that the peer
  * has left.
  */
-const WATCH_MILLISECONDS = 300;
+const PROBE_MILLISECONDS = 300;
 
 /** The properties that all connections of a server share. */
 export interface ServerContext extends AppParts, ListenerOptions {
   /** The sessions that were accepted and have not ended. */
   readonly sessions: Set<Session>;
   /** The connections that have been refused, and only wait for their peers to read the answer. */
-  readonly lingering: Set<ServerConnection>;
+  readonly lingeringConnections: Set<ServerConnection>;
   /** Takes the figures of exchanges; `null` if nobody wants them. */
-  readonly report: ExchangeReporter | null;
+  readonly reportExchange: ExchangeReporter | null;
   /** Whether a body of `null` is sent without framing. */
   readonly unframedNull: boolean;
   /** True once no further request will be answered. */
-  stopping: boolean;
+  isStopping: boolean;
 }
 
 export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
@@ -137,7 +137,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   #state: ServerState = "idle";
   /** Takes the figures of the exchange; `null` if nobody wants them. */
   #recorder: ExchangeRecorder | null = null;
-  #watchTimer: Interval | undefined;
+  #probeTimer: Interval | undefined;
   /** Whether `onExchange` runs: if it asks for the signal, nobody has to watch the peer. */
   #isReporting = false;
   #hasPeerLeft = false;
@@ -198,7 +198,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   /** Ends the session: the last response has been sent, or the connection has been closed. */
   #finishSession(): void {
     this.#transition("ends");
-    clearInterval(this.#watchTimer);
+    clearInterval(this.#probeTimer);
     const session = this.session;
     this.#context.sessions.delete(session);
     const { closed, failure } = this.#transport;
@@ -224,7 +224,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * and while a body is read, a pending read notices the end of the peer.
    */
   onSignalRequested(): void {
-    if (this.#watchTimer !== undefined || this.#isReporting) return;
+    if (this.#probeTimer !== undefined || this.#isReporting) return;
     const onEnd = () => {
       this.#hasPeerLeft = true;
       const reason = new ConnectionClosedError("the peer has closed the connection");
@@ -233,7 +233,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       // that begins later.
       cancelQuietly(this.#streamingBody, reason);
     };
-    this.#watchTimer = startInterval(() => this.#transport.watch(onEnd), WATCH_MILLISECONDS);
+    this.#probeTimer = startInterval(() => this.#transport.probePeer(onEnd), PROBE_MILLISECONDS);
   }
 
   /**
@@ -242,9 +242,9 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    */
   onSessionClosed(reason: unknown): void {
     const transport = this.#transport;
-    const before = this.#state;
+    const previousState = this.#state;
     this.#transition("appCloses");
-    if (this.#state !== before) {
+    if (this.#state !== previousState) {
       this.#endSession("debug", `closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
     }
@@ -304,7 +304,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#transport.close();
       disposeStore(this.session, (error) => this.#logAppError(error, "session.store"));
       this.#slotFreed.resolve();
-      this.#context.lingering.delete(this);
+      this.#context.lingeringConnections.delete(this);
     }
   }
 
@@ -312,7 +312,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   #linger({ keepsSlot }: { readonly keepsSlot: boolean }): Promise<void> {
     this.#finishSession();
     if (!keepsSlot) {
-      addLingering(this.#context.lingering, this);
+      addLingering(this.#context.lingeringConnections, this);
       this.#slotFreed.resolve();
     }
     return this.#lingering = linger(this.#transport, this.#socket);
@@ -385,33 +385,33 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
         if (this.#lingering !== null) return false;
         return await this.#respondToInvalidPreamble(error);
       }
-      const answering = this.#beginExchange(preamble);
-      const { request, body } = answering;
+      const exchange = this.#beginExchange(preamble);
+      const { request, body } = exchange;
       try {
         try {
-          answering.returned = handle(request, this.session, api);
-          if (!Array.isArray(answering.returned)) answering.returned = await answering.returned;
+          exchange.appResult = handle(request, this.session, api);
+          if (!Array.isArray(exchange.appResult)) exchange.appResult = await exchange.appResult;
         } catch (error) {
-          answering.returned = responseForAppError(request, body, error);
-          if (answering.returned === null) throw error;
+          exchange.appResult = responseForAppError(request, body, error);
+          if (exchange.appResult === null) throw error;
         }
-        const rest = transport.endSend(await this.#beginResponse(answering));
-        if (rest !== null) await rest;
+        const remainder = transport.endSend(await this.#beginResponse(exchange));
+        if (remainder !== null) await remainder;
         this.#streamingBody = null;
       } catch (error) {
-        return await this.#failResponse(answering, error);
+        return await this.#failResponse(exchange, error);
       }
-      if (this.#finishExchange(answering)) return false;
+      if (this.#finishExchange(exchange)) return false;
     }
   }
 
   /** Takes a request out of the bytes that have arrived; `null` if more must be received. */
   #parseRequest(): RequestPreamble | null {
     const { reader } = this.#transport;
-    const end = this.#transport.searchPreamble();
-    if (end < 0) return null;
-    const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
-    reader.start = end;
+    const preambleEnd = this.#transport.searchPreamble();
+    if (preambleEnd < 0) return null;
+    const preamble = parseRequestPreamble(reader.bytes, reader.start, preambleEnd);
+    reader.start = preambleEnd;
     return preamble;
   }
 
@@ -430,7 +430,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   /** Makes what the app gets. */
   #beginExchange({ method, uri, headers, framing, path, query }: RequestPreamble): ServerExchange {
     const transport = this.#transport;
-    const { report } = this.#context;
+    const { reportExchange: report } = this.#context;
     if (framing === null) this.#transition("request");
     else {
       this.#transition("requestWithBody");
@@ -445,28 +445,28 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       method,
       body,
       // The headers are read before the app gets them, which may change them.
-      isLast: hasConnectionClose(headers),
-      returned: undefined,
+      isCloseRequested: hasConnectionClose(headers),
+      appResult: undefined,
       announcedClose: null,
-      answer: null,
+      response: null,
     };
   }
 
   /** Begins to send what the app has returned. */
-  #beginResponse(answering: ServerExchange): Promise<number | void> {
-    const { method, body } = answering;
+  #beginResponse(exchange: ServerExchange): Promise<number | void> {
+    const { method, body } = exchange;
     const transport = this.#transport;
-    const answer = parseAppResult(answering.returned);
+    const response = parseAppResult(exchange.appResult);
     // Its body is canceled, too, if that is not sent.
-    answering.returned = answer;
+    exchange.appResult = response;
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
-    const { status, reason, headers } = answer;
+    const { status, reason, headers } = response;
     const { unframedNull } = this.#context;
-    const framing = responseFraming(method, body, answer, unframedNull);
+    const framing = responseFraming(method, body, response, unframedNull);
     // A body that writes itself, as in a proxy, may read the request's body while it is sent.
-    const mayReadRequest = isWritable(answer.body) && body !== null && !readerOf(body).isStopped;
-    answering.announcedClose = this.#findCloseReason(answering, answer, mayReadRequest);
-    const added = answering.announcedClose === null ? null : makeCloseHeader(headers);
+    const mayReadRequest = isWritable(response.body) && body !== null && !readerOf(body).isStopped;
+    exchange.announcedClose = this.#findCloseReason(exchange, response, mayReadRequest);
+    const closeHeader = exchange.announcedClose === null ? null : makeCloseHeader(headers);
     const buffer = transport.beginMessage();
     const length = formatResponsePreamble(
       buffer,
@@ -475,31 +475,31 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       headers,
       framing,
       "response.",
-      added,
+      closeHeader,
     );
     transport.endPreamble(buffer, length);
-    this.#recorder?.respond(status, length);
+    this.#recorder?.startResponse(status, length);
     const isHead = method === "HEAD";
-    const sending = transport.beginSend(length, isHead ? null : answer.body, framing);
-    answering.answer = answer;
+    const write = transport.beginSend(length, isHead ? null : response.body, framing);
+    exchange.response = response;
     if (isHead) {
-      cancelUnused(answer.body, bodyToHeadError());
+      cancelUnused(response.body, bodyToHeadError());
     } else if (framing === "chunked") {
-      this.#streamingBody = answer.body;
+      this.#streamingBody = response.body;
       this.onSignalRequested();
     }
-    return sending;
+    return write;
   }
 
   /**
    * Ends an exchange whose response can't be sent, or not to its end; returns whether an error was
    * sent in its place.
    */
-  async #failResponse(answering: ServerExchange, error: unknown): Promise<boolean> {
-    const { answer, returned, body, request } = answering;
-    cancelAppResult(returned, body, error);
+  async #failResponse(exchange: ServerExchange, error: unknown): Promise<boolean> {
+    const { response, appResult, body, request } = exchange;
+    cancelAppResult(appResult, body, error);
     const failure = this.#transport.failWith(error);
-    const status = this.#logFailure(failure, "the app", request, answer !== null);
+    const status = this.#logFailure(failure, "the app", request, response !== null);
     if (status !== null) {
       await this.#sendErrorResponse(status);
       cancelQuietly(body, unreadError(status));
@@ -510,24 +510,24 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /** Ends an exchange whose response was sent; returns whether it was the last one. */
-  #finishExchange(answering: ServerExchange): boolean {
+  #finishExchange(exchange: ServerExchange): boolean {
     const { closed, failure } = this.#transport;
-    const answer = answering.answer!;
+    const response = exchange.response!;
     // While the response was sent, a body may have been read, and the server begun to stop.
-    const last = this.#findCloseReason(answering, answer) ?? answering.announcedClose;
+    const closeReason = this.#findCloseReason(exchange, response) ?? exchange.announcedClose;
     countRequest(this.session);
     // If the connection was closed during the last bytes, the reason has been reported already.
     if (closed) throw failure ?? new ConnectionClosedError();
-    if (last === null) {
+    if (closeReason === null) {
       this.#transition("answered");
       this.#waitStart = performance.now();
       this.#endExchange(null);
       return false;
     }
-    const { at, why, line = `ended after ${why}`, error } = last;
-    this.#endSession(at, why, line, error);
+    const { category, reason, logLine = `ended after ${reason}`, error } = closeReason;
+    this.#endSession(category, reason, logLine, error);
     // The bytes that follow are dropped, and none of them may be read as the body.
-    if (this.#state === "unread") cancelQuietly(answering.body, unreadError(answer.status));
+    if (this.#state === "unread") cancelQuietly(exchange.body, unreadError(response.status));
     return true;
   }
 
@@ -537,26 +537,31 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * @param mayReadRequest Whether the response's own body may still read the request's body.
    */
   #findCloseReason(
-    { isLast }: ServerExchange,
+    { isCloseRequested: isLast }: ServerExchange,
     { status, headers }: OutgoingResponse,
     mayReadRequest = false,
   ): CloseReason | null {
     if (this.#state === "broken") {
-      const why = messageOf(this.#bodyError);
-      return { at: "protocol", why, line: why, error: this.#bodyError };
+      const reason = messageOf(this.#bodyError);
+      return { category: "protocol", reason, logLine: reason, error: this.#bodyError };
     }
-    const last = (at: LineCategory, why: string): CloseReason => ({ at, why });
+    const closeReason = (at: LogCategory, why: string): CloseReason => ({
+      category: at,
+      reason: why,
+    });
     // Any peer can send a body that its app does not want, so such a body is no error of the app.
     if (!mayReadRequest && this.#state === "unread") {
-      return last("body", `the body of a request was left unread (status ${status})`);
+      return closeReason("body", `the body of a request was left unread (status ${status})`);
     }
-    const closes = hasConnectionClose(headers) ? "response" : isLast ? "request" : null;
-    if (closes !== null) {
-      return last("debug", `a ${closes} with connection: close (status ${status})`);
+    const closingMessage = hasConnectionClose(headers) ? "response" : isLast ? "request" : null;
+    if (closingMessage !== null) {
+      return closeReason("debug", `a ${closingMessage} with connection: close (status ${status})`);
     }
-    if (closesConnection(status)) return last("debug", `a response with status ${status}`);
-    if (this.#isAtLimit) return last("debug", `the limit of ${this.session.maxRequests} requests`);
-    return this.#context.stopping ? last("debug", "the server is shutting down") : null;
+    if (closesConnection(status)) return closeReason("debug", `a response with status ${status}`);
+    if (this.#isAtLimit) {
+      return closeReason("debug", `the limit of ${this.session.maxRequests} requests`);
+    }
+    return this.#context.isStopping ? closeReason("debug", "the server is shutting down") : null;
   }
 
   /** Whether the request that is answered is the last one that is allowed. */
@@ -573,11 +578,11 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    */
   #logFailure(
     error: unknown,
-    where: string,
+    source: string,
     request?: Request,
     isSending = false,
   ): ErrorStatus | null {
-    const { closed, failure, sent } = this.#transport;
+    const { closed, failure, sendState: sent } = this.#transport;
     if (closed || failure !== null) {
       this.#logConnectionError(failure ?? error);
       return null;
@@ -588,8 +593,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#endSession("debug", `the peer has left; the response ended with ${messageOf(error)}`);
       return null;
     }
-    const isOfRequest = this.#state === "broken" && error === this.#bodyError;
-    if (isOfRequest) {
+    const isBodyError = this.#state === "broken" && error === this.#bodyError;
+    if (isBodyError) {
       this.#logConnectionError(error);
     } else if (request !== undefined && isTooLong(request.body, error)) {
       // Any peer can send such a body, so this is no error of the app.
@@ -599,19 +604,19 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       );
     } else if (isSending && hasBrokenBody(error)) {
       // This connection is open, so what broke is another one: that of a proxy to its upstream.
-      const why = `the source of a response's body broke off: ${messageOf(error)}`;
-      this.#endSession("warn", why, why, error);
+      const reason = `the source of a response's body broke off: ${messageOf(error)}`;
+      this.#endSession("warn", reason, reason, error);
     } else {
-      this.#logAppError(error, where, request);
+      this.#logAppError(error, source, request);
     }
     if (sent !== "nothing") return null;
-    return isOfRequest ? 400 : 500;
+    return isBodyError ? 400 : 500;
   }
 
   /** Answers what can't be accepted, or sent. Nothing behind it is processed. */
   async #sendErrorResponse(status: ErrorStatus): Promise<true> {
     const bytes = formatErrorResponse(status);
-    this.#transport.exchange?.respond(status, bytes.length);
+    this.#transport.recorder?.startResponse(status, bytes.length);
     await this.#transport.write(bytes);
     return true;
   }
@@ -621,23 +626,30 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     if (this.#state === "closedByApp") return;
     const { closed, failure } = this.#transport;
     if (closed && failure === null) return this.#endSession("debug", "closed by the server");
-    const broke = failure ?? error;
-    const timedOut = broke instanceof Deno.errors.TimedOut;
+    const cause = failure ?? error;
+    const isTimeout = cause instanceof Deno.errors.TimedOut;
     let hint = "";
-    if (timedOut && this.#expectation !== undefined) {
+    if (isTimeout && this.#expectation !== undefined) {
       // A client may have waited for an interim response (RFC 9110 §10.1.1).
       hint = `; its request has expect: ${quote(String(this.#expectation))}, but no interim ` +
         "response is ever sent: set the client not to wait for one";
     }
-    const at = timedOut ? "timeout" : broke instanceof ProtocolError ? "protocol" : "debug";
-    const why = messageOf(broke) + hint;
-    this.#endSession(at, why, why, broke);
+    const category = isTimeout ? "timeout" : cause instanceof ProtocolError ? "protocol" : "debug";
+    const reason = messageOf(cause) + hint;
+    this.#endSession(category, reason, reason, cause);
   }
 
-  #logAppError(error: unknown, where: string, request?: Request): void {
-    const what = request === undefined ? "" : `\n    for ${request.method} ${quote(request.uri)}`;
-    const why = `an error of ${where}: `;
-    this.#endSession("app", why + messageOf(error), why + stackOf(error) + what, error);
+  #logAppError(error: unknown, source: string, request?: Request): void {
+    const requestLine = request === undefined
+      ? ""
+      : `\n    for ${request.method} ${quote(request.uri)}`;
+    const prefix = `an error of ${source}: `;
+    this.#endSession(
+      "app",
+      prefix + messageOf(error),
+      prefix + stackOf(error) + requestLine,
+      error,
+    );
   }
 
   /**
@@ -647,7 +659,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * @param line The line of the log.
    * @param error The error of the peer, the network or the deadline that has ended it.
    */
-  #endSession(at: LineCategory, why: string, line = why, error?: unknown): void {
+  #endSession(at: LogCategory, why: string, line = why, error?: unknown): void {
     endSession(this.session, why);
     const { logger } = this.#context;
     const who = `${this.session}`;
@@ -657,12 +669,12 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     logger[level](text, { kind: isLevel ? "other" : at, who, error });
   }
 
-  readonly #onBodyEnd: OnBodyEnd = (end, error) => {
-    const { closed, sent } = this.#transport;
-    if (end === "consumed") {
+  readonly #onBodyEnd: OnBodyEnd = (outcome, error) => {
+    const { closed, sendState: sent } = this.#transport;
+    if (outcome === "consumed") {
       this.#transition("bodyRead");
       this.#expectation = undefined;
-    } else if (end === "canceled") {
+    } else if (outcome === "canceled") {
       // Nobody waits for the rest any more; an error may still be the answer.
       this.#transport.deadline.stopWait();
     } else if (!closed && sent === "nothing" && isBrokenFraming(error)) {

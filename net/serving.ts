@@ -31,7 +31,7 @@ export interface UntilSignalOptions {
 }
 
 /** A server that a signal can end. */
-export interface Serving {
+export interface StoppableServer {
   /** Serves until `shutdown()` or `close()`. */
   serveForever(): Promise<void>;
   /** Ends serving once the requests in flight are answered. */
@@ -40,7 +40,7 @@ export interface Serving {
   close(): void;
 }
 
-const DEADLINE = 10;
+const DEFAULT_DEADLINE_SECONDS = 10;
 
 /**
  * Serves until the process receives a signal: the first signal is a `shutdown()`, a second one, or
@@ -50,31 +50,31 @@ const DEADLINE = 10;
  * @param signals The signals, which tests choose so that no other test gets them.
  */
 export async function serveUntilSignal(
-  serving: Serving,
+  server: StoppableServer,
   options: UntilSignalOptions,
   signals: readonly Deno.Signal[] = TERMINATION_SIGNALS,
 ): Promise<void> {
-  const { deadline = DEADLINE } = copyOptions(options, ["deadline"]);
+  const { deadline = DEFAULT_DEADLINE_SECONDS } = copyOptions(options, ["deadline"]);
   checkTimeout(deadline, "deadline");
-  let stopping: Promise<void> | null = null;
-  let limit: ReturnType<typeof setTimeout> | undefined;
-  const stop = () => {
-    if (stopping !== null) return void serving.close();
-    stopping = serving.shutdown();
+  let shutdownPromise: Promise<void> | null = null;
+  let closeTimer: ReturnType<typeof setTimeout> | undefined;
+  const onSignal = () => {
+    if (shutdownPromise !== null) return void server.close();
+    shutdownPromise = server.shutdown();
     // The promise is awaited below, when nothing serves any more.
-    stopping.catch(() => {});
+    shutdownPromise.catch(() => {});
     if (deadline === null) return;
-    limit = setTimeout(() => serving.close(), deadline * 1000);
+    closeTimer = setTimeout(() => server.close(), deadline * 1000);
   };
   using listeners = new DisposableStack();
   for (const signal of signals) {
-    Deno.addSignalListener(signal, stop);
-    listeners.defer(() => Deno.removeSignalListener(signal, stop));
+    Deno.addSignalListener(signal, onSignal);
+    listeners.defer(() => Deno.removeSignalListener(signal, onSignal));
   }
   try {
-    await serving.serveForever();
-    await stopping;
+    await server.serveForever();
+    await shutdownPromise;
   } finally {
-    clearTimeout(limit);
+    clearTimeout(closeTimer);
   }
 }

@@ -22,7 +22,7 @@ export class Slots {
    * aborted a controller that nothing listens to took 5 % longer.
    */
   #pauseController: AbortController | null = null;
-  #closed = false;
+  #isClosed = false;
 
   /** Makes `max` slots, perhaps `Infinity`. */
   constructor(max: number) {
@@ -47,21 +47,21 @@ export class Slots {
    * Waits up to 2 seconds for a slot. Meanwhile ends one session that has been idle for a second.
    */
   async wait(): Promise<void> {
-    const end = performance.now() + MAX_WAIT_MILLISECONDS;
-    while (!this.hasFree && !this.#closed) {
+    const deadline = performance.now() + MAX_WAIT_MILLISECONDS;
+    while (!this.hasFree && !this.#isClosed) {
       const now = performance.now();
-      if (now >= end) break;
+      if (now >= deadline) break;
       this.#pauseController = new AbortController();
       const { signal } = this.#pauseController;
       const nextCheck = this.#endIdleSession(now);
-      await pause(Math.min(nextCheck, end) - now, signal);
+      await pause(Math.min(nextCheck, deadline) - now, signal);
     }
     this.#pauseController = null;
   }
 
   /** Ends the pending wait; later waits return at once. */
   close(): void {
-    this.#closed = true;
+    this.#isClosed = true;
     this.#pauseController?.abort();
   }
 

@@ -21,21 +21,21 @@ import type { ExchangeRecorder } from "./exchange_recorder.ts";
 import { MessageSink } from "./message_sink.ts";
 
 /** The size of a first buffer for messages that leave: large enough for most. */
-const FIRST_BYTES = 1024;
+const MIN_BUFFER_BYTES = 1024;
 /**
  * Growth factor of that buffer for a message that doesn't fit; also how many times too large the
  * buffer may be.
  */
-const GROWTH = 4;
+const BUFFER_GROWTH_FACTOR = 4;
 /** A preamble and the available part of its body go out in one write up to this size. */
-const JOINED_BYTES = 65536;
+const MAX_JOINED_BYTES = 65536;
 
 /**
  * The buffer in which the preambles of all connections are formatted: large, in use only during one
  * call, and seen by no other code. `null` while in use, since a getter of a header may make another
  * request.
  */
-let scratch: Uint8Array | null = null;
+let preambleBuffer: Uint8Array | null = null;
 
 /** Called once when a connection closes, with the error that broke the connection, or `null`. */
 type CloseListener = (failure: unknown) => void;
@@ -59,9 +59,9 @@ export class Transport implements ReadAheadSource {
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
   /** Counts the bytes of the message that the socket takes; `null` if nobody wants the figures. */
-  exchange: ExchangeRecorder | null = null;
+  recorder: ExchangeRecorder | null = null;
   /** Whether a client has begun a request that is not answered yet. */
-  awaitsResponse = false;
+  isAwaitingResponse = false;
   /**
    * What learns of the reads that were issued ahead: the rest of a client's connection. A function
    * here, another one for each connection, made a request with its own connection a tenth slower.
@@ -73,20 +73,20 @@ export class Transport implements ReadAheadSource {
   #closed = false;
   #failure: unknown = null;
   /** How many bytes of the next preamble have been searched for its end. */
-  #searched = 0;
+  #searchedBytes = 0;
   /** The read that a preamble waits for: a new one, or one that was issued ahead. */
-  #receiving: "nothing" | "read" | "read ahead" = "nothing";
+  #receiveState: "nothing" | "read" | "read ahead" = "nothing";
   // The pending read, unless the reader issued that read ahead.
-  #reading: Promise<number | null> | null = null;
+  #pendingRead: Promise<number | null> | null = null;
   /** The buffer of the message that leaves; begins with the message's preamble. */
-  #out: Uint8Array = EMPTY;
+  #messageBuffer: Uint8Array = EMPTY;
   /** The part of that buffer that was sent last: many messages have the same length. */
-  #view: Uint8Array = EMPTY;
+  #messageView: Uint8Array = EMPTY;
   /** How many bytes of that buffer the current message needs. */
-  #needed = 0;
-  #sent: "nothing" | "some" | "refused" = "nothing";
+  #messageBytes = 0;
+  #sendState: "nothing" | "some" | "refused" = "nothing";
   /** The bytes of a small message while its only write is pending. */
-  #sending: Uint8Array | null = null;
+  #smallMessage: Uint8Array | null = null;
   #sink: MessageSink | null = null;
 
   /**
@@ -134,7 +134,7 @@ export class Transport implements ReadAheadSource {
     try {
       // The system would go on sending a request that this end has given up, for many minutes if
       // the network is down, and the request would undo what was done meanwhile.
-      if (this.awaitsResponse && this.#socket.reset !== undefined) this.#socket.reset();
+      if (this.isAwaitingResponse && this.#socket.reset !== undefined) this.#socket.reset();
       else this.#socket.close();
     } catch {
       // Other code may have closed the socket.
@@ -169,15 +169,15 @@ export class Transport implements ReadAheadSource {
    * @returns The error to report: the connection's own if that was closed before.
    */
   failWith(error: unknown): unknown {
-    const isOfWrite = this.#sending !== null;
-    if (isOfWrite) this.#sent = "refused";
-    return this.#keepFailure(error, isOfWrite || this.#receiving !== "nothing");
+    const isWriteError = this.#smallMessage !== null;
+    if (isWriteError) this.#sendState = "refused";
+    return this.#recordFailure(error, isWriteError || this.#receiveState !== "nothing");
   }
 
   /** Keeps an error that the socket has thrown, since such an error breaks the connection. */
-  #keepFailure(error: unknown, isOfSocket: boolean): unknown {
+  #recordFailure(error: unknown, isSocketError: boolean): unknown {
     if (this.#closed) return this.#failure ?? new ConnectionClosedError();
-    if (isOfSocket) this.#failure ??= error;
+    if (isSocketError) this.#failure ??= error;
     return error;
   }
 
@@ -188,24 +188,24 @@ export class Transport implements ReadAheadSource {
    */
   searchPreamble(): number {
     const { reader } = this;
-    const from = reader.start + Math.max(0, this.#searched - 3);
-    const end = findPreambleEnd(reader.bytes, from, reader.end);
-    const size = end < 0 ? reader.buffered + 1 : end - reader.start;
+    const searchStart = reader.start + Math.max(0, this.#searchedBytes - 3);
+    const preambleEnd = findPreambleEnd(reader.bytes, searchStart, reader.end);
+    const size = preambleEnd < 0 ? reader.buffered + 1 : preambleEnd - reader.start;
     // A whole preamble is left to the parser, which has better messages.
-    if (reader.buffered > 0 && (end < 0 || size > MAX_PREAMBLE_BYTES)) {
+    if (reader.buffered > 0 && (preambleEnd < 0 || size > MAX_PREAMBLE_BYTES)) {
       const { bytes, start } = reader;
       // At most this prefix: the answer must not depend on how the bytes arrive.
       const checkEnd = Math.min(reader.end, start + MAX_PREAMBLE_BYTES);
-      this.#checkPrefix(bytes, start, start + this.#searched, checkEnd);
+      this.#checkPrefix(bytes, start, start + this.#searchedBytes, checkEnd);
     }
     if (size > MAX_PREAMBLE_BYTES) throw preambleTooLargeError();
-    if (end < 0) {
-      this.#searched = reader.buffered;
+    if (preambleEnd < 0) {
+      this.#searchedBytes = reader.buffered;
     } else {
-      this.#searched = 0;
+      this.#searchedBytes = 0;
       this.deadline.stopWait();
     }
-    return end;
+    return preambleEnd;
   }
 
   /**
@@ -218,12 +218,12 @@ export class Transport implements ReadAheadSource {
   beginReceive(): Promise<number | null> {
     const { reader, deadline } = this;
     const { pendingRead } = reader;
-    this.#receiving = pendingRead === null ? "read" : "read ahead";
+    this.#receiveState = pendingRead === null ? "read" : "read ahead";
     reader.checkFailure();
     if (!deadline.isWaiting) deadline.startWait();
     if (pendingRead !== null) return pendingRead;
     if (reader.buffered === 0) reader.shrinkToUse();
-    return this.#reading = this.#socket.read(reader.makeRoom());
+    return this.#pendingRead = this.#socket.read(reader.makeRoom());
   }
 
   /**
@@ -232,18 +232,18 @@ export class Transport implements ReadAheadSource {
    * @returns False if the peer closed before a preamble. Most connections end like this.
    */
   endReceive(count: number | null): boolean {
-    this.#reading = null;
+    this.#pendingRead = null;
     // Bytes that arrive after the connection closed are dropped.
     this.reader.checkFailure();
     // The reader has taken the bytes of a read that was issued ahead.
-    const receivedBytes = this.#receiving === "read" ? this.reader.addRead(count) : count ?? 0;
+    const receivedBytes = this.#receiveState === "read" ? this.reader.addRead(count) : count ?? 0;
     if (receivedBytes === 0) {
       // `#receiving` keeps its value: like an error of the socket, the end breaks the connection.
-      if (this.#searched === 0) return false;
+      if (this.#searchedBytes === 0) return false;
       throw new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
     }
-    if (this.#searched === 0) this.deadline.startWait();
-    this.#receiving = "nothing";
+    if (this.#searchedBytes === 0) this.deadline.startWait();
+    this.#receiveState = "nothing";
     return true;
   }
 
@@ -257,13 +257,13 @@ export class Transport implements ReadAheadSource {
     this.deadline.startWait();
     try {
       reader.checkFailure();
-      const count = await (this.#reading = this.#socket.read(into));
-      this.#reading = null;
+      const count = await (this.#pendingRead = this.#socket.read(into));
+      this.#pendingRead = null;
       reader.checkFailure();
       this.deadline.stopWait();
       return checkCount(count, into.length) || null;
     } catch (error) {
-      throw this.#keepFailure(error, true);
+      throw this.#recordFailure(error, true);
     }
   }
 
@@ -274,7 +274,7 @@ export class Transport implements ReadAheadSource {
       await this.reader.settleReadAhead();
       this.deadline.stopWait();
     } catch (error) {
-      throw this.#keepFailure(error, true);
+      throw this.#recordFailure(error, true);
     }
   }
 
@@ -287,8 +287,8 @@ export class Transport implements ReadAheadSource {
    * reader has room. A pending read notices the peer's end anyway. If the peer has ended the
    * connection, or the connection breaks, `onEnd` is called.
    */
-  watch(onEnd: () => void): void {
-    if (this.#closed || this.#reading !== null) return;
+  probePeer(onEnd: () => void): void {
+    if (this.#closed || this.#pendingRead !== null) return;
     // Views of the reader's buffer may be in use, so its bytes must not move.
     this.reader.readAhead(this.#socket, true)?.then((count) => count === null && onEnd(), onEnd);
   }
@@ -298,21 +298,21 @@ export class Transport implements ReadAheadSource {
    */
   async discardBuffered(): Promise<number> {
     // A read of a body may still be pending, and a socket allows only one read at a time.
-    await this.#reading;
+    await this.#pendingRead;
     const count = await this.reader.settleReadAhead();
     this.reader.start = this.reader.end;
     return count;
   }
 
   /** How much of the current message the socket has taken, or `"refused"` if a write has failed. */
-  get sent(): "nothing" | "some" | "refused" {
-    return this.#sent;
+  get sendState(): "nothing" | "some" | "refused" {
+    return this.#sendState;
   }
 
   /** Begins to answer a request: nothing of the answer has been sent yet. */
-  startResponse(exchange: ExchangeRecorder | null): void {
-    this.exchange = exchange;
-    this.#sent = "nothing";
+  startResponse(recorder: ExchangeRecorder | null): void {
+    this.recorder = recorder;
+    this.#sendState = "nothing";
   }
 
   /**
@@ -321,9 +321,9 @@ export class Transport implements ReadAheadSource {
    * @returns The buffer for its preamble, which {@linkcode endPreamble} takes back.
    */
   beginMessage(): Uint8Array {
-    this.#sent = "nothing";
-    const buffer = scratch ?? new Uint8Array(MAX_PREAMBLE_BYTES);
-    scratch = null;
+    this.#sendState = "nothing";
+    const buffer = preambleBuffer ?? new Uint8Array(MAX_PREAMBLE_BYTES);
+    preambleBuffer = null;
     return buffer;
   }
 
@@ -333,9 +333,9 @@ export class Transport implements ReadAheadSource {
    * again.
    */
   endPreamble(buffer: Uint8Array, length: number): void {
-    this.#fit(length);
-    this.#out.set(buffer.subarray(0, length));
-    scratch = buffer;
+    this.#resizeBuffer(length);
+    this.#messageBuffer.set(buffer.subarray(0, length));
+    preambleBuffer = buffer;
   }
 
   /**
@@ -349,14 +349,14 @@ export class Transport implements ReadAheadSource {
     framing: Framing | undefined,
   ): Promise<number | void> {
     if (body === null) {
-      this.#sending = this.#viewOf(length);
+      this.#smallMessage = this.#messageViewOf(length);
     } else {
       if (!(body instanceof Uint8Array)) return this.#sendBody(length, body, framing);
       checkUnchanged(body, framing as number);
-      this.#sending = this.appendToPreamble(length, body, framing as number);
-      if (this.#sending === null) return this.#sendLarge(length, viewOf(body));
+      this.#smallMessage = this.appendToPreamble(length, body, framing as number);
+      if (this.#smallMessage === null) return this.#sendLarge(length, viewOf(body));
     }
-    return this.#beginWrite(this.#sending);
+    return this.#beginWrite(this.#smallMessage);
   }
 
   /**
@@ -368,50 +368,54 @@ export class Transport implements ReadAheadSource {
     bytes: Uint8Array,
     count: number = bytes.length,
   ): Uint8Array | null {
-    const whole = length + count;
-    if (whole > JOINED_BYTES) return null;
-    if (whole > this.#out.length) {
-      const preamble = this.#out.subarray(0, length);
-      this.#fit(whole);
-      this.#out.set(preamble);
+    const totalLength = length + count;
+    if (totalLength > MAX_JOINED_BYTES) return null;
+    if (totalLength > this.#messageBuffer.length) {
+      const preamble = this.#messageBuffer.subarray(0, length);
+      this.#resizeBuffer(totalLength);
+      this.#messageBuffer.set(preamble);
     }
-    this.#needed = whole;
-    this.#out.set(bytes, length);
-    return this.#viewOf(whole);
+    this.#messageBytes = totalLength;
+    this.#messageBuffer.set(bytes, length);
+    return this.#messageViewOf(totalLength);
   }
 
-  #viewOf(length: number): Uint8Array {
-    if (this.#view.length !== length) this.#view = this.#out.subarray(0, length);
-    return this.#view;
+  #messageViewOf(length: number): Uint8Array {
+    if (this.#messageView.length !== length) {
+      this.#messageView = this.#messageBuffer.subarray(0, length);
+    }
+    return this.#messageView;
   }
 
   /** Makes the buffer large enough, and smaller if the last message has needed much less. */
-  #fit(size: number): void {
-    const { length } = this.#out;
-    let fitting = length;
-    if (this.#needed * GROWTH <= length) fitting = Math.floor(length / GROWTH);
-    if (fitting < FIRST_BYTES) fitting = FIRST_BYTES;
-    while (fitting < size) fitting *= GROWTH;
-    if (fitting !== length) {
-      this.#out = new Uint8Array(fitting);
-      this.#view = EMPTY;
+  #resizeBuffer(size: number): void {
+    const { length } = this.#messageBuffer;
+    let newLength = length;
+    if (this.#messageBytes * BUFFER_GROWTH_FACTOR <= length) {
+      newLength = Math.floor(length / BUFFER_GROWTH_FACTOR);
     }
-    this.#needed = size;
+    if (newLength < MIN_BUFFER_BYTES) newLength = MIN_BUFFER_BYTES;
+    while (newLength < size) newLength *= BUFFER_GROWTH_FACTOR;
+    if (newLength !== length) {
+      this.#messageBuffer = new Uint8Array(newLength);
+      this.#messageView = EMPTY;
+    }
+    this.#messageBytes = size;
   }
 
   /** Ends a send that {@linkcode beginSend} began; `null` if nothing is left to wait for. */
   endSend(written: number | void): Promise<void> | null {
     // A larger message was written piece by piece.
-    if (this.#sending === null) return null;
-    const rest = dropWritten(this.#sending, this.#sending.length, written);
-    this.exchange?.add(this.#sending.length - rest.length);
-    this.#sending = null;
+    if (this.#smallMessage === null) return null;
+    const remainder = dropWritten(this.#smallMessage, this.#smallMessage.length, written);
+    this.recorder?.add(this.#smallMessage.length - remainder.length);
+    this.#smallMessage = null;
     this.deadline.stopWrite();
-    return rest.length === 0 ? null : this.write(rest);
+    return remainder.length === 0 ? null : this.write(remainder);
   }
 
   writePreamble(length: number): Promise<void> {
-    return this.write(this.#viewOf(length));
+    return this.write(this.#messageViewOf(length));
   }
 
   /** Writes all of the bytes; the deadline bounds each write. */
@@ -419,36 +423,36 @@ export class Transport implements ReadAheadSource {
     let { length } = bytes;
     try {
       while (length > 0) {
-        const rest = dropWritten(bytes, length, await this.#beginWrite(bytes));
-        this.exchange?.add(length - rest.length);
-        bytes = rest;
+        const remainder = dropWritten(bytes, length, await this.#beginWrite(bytes));
+        this.recorder?.add(length - remainder.length);
+        bytes = remainder;
         ({ length } = bytes);
       }
       this.deadline.stopWrite();
     } catch (error) {
-      this.#sent = "refused";
+      this.#sendState = "refused";
       const reason = realLength(bytes) === length ? error : changedLengthError(bytes, length);
-      throw this.#keepFailure(reason, true);
+      throw this.#recordFailure(reason, true);
     }
   }
 
   #beginWrite(bytes: Uint8Array): Promise<number> {
-    if (this.#sent === "nothing") this.#sent = "some";
+    if (this.#sendState === "nothing") this.#sendState = "some";
     if (this.#closed) throw new ConnectionClosedError();
     this.deadline.startWrite();
     return this.#socket.write(bytes);
   }
 
   async #sendLarge(length: number, body: Uint8Array): Promise<void> {
-    const out = this.#out;
-    const announced = body.length;
+    const buffer = this.#messageBuffer;
+    const announcedLength = body.length;
     // The rest is sent from its own array: copying a large body would cost more than a second
     // write.
-    const head = out.length - length;
-    out.set(body.subarray(0, head), length);
-    await this.write(out);
-    checkUnchanged(body, announced);
-    await this.write(body.subarray(head));
+    const firstLength = buffer.length - length;
+    buffer.set(body.subarray(0, firstLength), length);
+    await this.write(buffer);
+    checkUnchanged(body, announcedLength);
+    await this.write(body.subarray(firstLength));
   }
 
   async #sendBody(

@@ -14,11 +14,11 @@ import { closeIfUnframed } from "../net/client_connection.ts";
 import { checkRequester } from "../net/requester.ts";
 import { connectorOf } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../net/error_text.ts";
-import { dictOf, headersOf, NULL_BODY, quoteUrl } from "./headers.ts";
-import { bodyOfBytes, readAhead } from "./streams.ts";
+import { dictOf, headersOf, NULL_BODY_STATUSES, quoteUrl } from "./headers.ts";
+import { makeBody, readAhead } from "./streams.ts";
 
 /** Statuses that redirect (Fetch standard, redirect status). */
-const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const MAX_REDIRECTS = 20;
 /** The headers that describe a body (Fetch standard, request-body-header name), and its framing. */
 const BODY_HEADERS = [
@@ -93,8 +93,8 @@ export function createFetch(
   const { anyHost = false } = copyOptions(options, ["anyHost"]);
   checkBoolean("anyHost", anyHost);
   const destination = destinationOf(client);
-  return async (input: RequestInfo | URL, given?: RequestInit | null) => {
-    const init = given ?? {};
+  return async (input: RequestInfo | URL, initArgument?: RequestInit | null) => {
+    const init = initArgument ?? {};
     if ("client" in init) {
       throw new TypeError(
         'init: must not have the option "client", which is for the fetch of Deno',
@@ -127,26 +127,26 @@ interface Destination {
 }
 
 /** The properties of a client or connection that are used if they are there. */
-interface Described {
+interface ClientProperties {
   readonly address?: Address;
   readonly host?: string | null;
   readonly sock?: Socket;
   readonly baseHeaders?: HeaderDict | null;
 }
 
-function destinationOf(given: Requester | Connector): Destination {
-  checkRequester("client", given);
+function destinationOf(client: Requester | Connector): Destination {
+  checkRequester("client", client);
   // A pool makes requests only, but its connector knows where they go.
-  const described = (connectorOf(given) ?? given) as Described;
-  const { address, sock } = described;
-  const host = described.host ?? described.baseHeaders?.["host"] ?? null;
-  const isSecure = described instanceof SSLClient || sock?.peerCertificate !== undefined;
+  const properties = (connectorOf(client) ?? client) as ClientProperties;
+  const { address, sock } = properties;
+  const host = properties.host ?? properties.baseHeaders?.["host"] ?? null;
+  const isSecure = properties instanceof SSLClient || sock?.peerCertificate !== undefined;
   // Deno's address of a Unix socket has no host.
   const { hostname } = (sock?.remoteAddr ?? {}) as Partial<Deno.NetAddr>;
   const isUnnamed = host === null && !Array.isArray(address) && hostname === undefined;
   const scheme = isSecure ? "https" : "http";
   const base = URL.parse(`${scheme}://${host ?? "localhost"}`) ?? new URL(`${scheme}://localhost`);
-  return { target: requesterOf(given), base, host: host === null ? null : `${host}`, isUnnamed };
+  return { target: requesterOf(client), base, host: host === null ? null : `${host}`, isUnnamed };
 }
 
 /** Parses a URL, absolute or relative to `base`. */
@@ -178,7 +178,7 @@ function checkHost(url: URL, { base, host }: Destination): void {
 async function exchange(
   destination: Destination,
   request: Request,
-  given: unknown,
+  givenBody: unknown,
 ): Promise<Response> {
   const { signal, redirect } = request;
   signal.throwIfAborted();
@@ -188,47 +188,49 @@ async function exchange(
   url.hash = "";
   let headers = dictOf(request.headers);
   if (destination.isUnnamed) headers["host"] ??= url.host;
-  let content = await contentOf(request, given, headers);
+  let requestContent = await contentOf(request, givenBody, headers);
   for (let redirects = 0;; redirects++) {
     const uri = url.href.slice(url.origin.length);
     // The target checks all arguments, even the method, and cancels a body that it doesn't send.
-    const answer = await destination.target.request(
+    const appResponse = await destination.target.request(
       method as Method,
       uri,
       headers,
-      content.take(),
+      requestContent.take(),
       {
         signal,
       },
     );
-    closeIfUnframed(answer);
-    const { status } = answer;
-    let next;
+    closeIfUnframed(appResponse);
+    const { status } = appResponse;
+    let redirectUrl;
     try {
-      next = findRedirect(answer, redirect, url, destination.host ?? headers["host"]);
-      if (next !== null && redirects === MAX_REDIRECTS) {
+      redirectUrl = findRedirect(appResponse, redirect, url, destination.host ?? headers["host"]);
+      if (redirectUrl !== null && redirects === MAX_REDIRECTS) {
         throw new TypeError(`more than ${MAX_REDIRECTS} redirects`);
       }
-      if (next !== null && status !== 303 && !content.replayable) {
+      if (redirectUrl !== null && status !== 303 && !requestContent.replayable) {
         throw new TypeError(
           `a redirect (status ${status}), but the body is a stream and has been sent`,
         );
       }
     } catch (error) {
-      await answer.discard();
+      await appResponse.discard();
       throw error;
     }
-    if (next === null) return await makeResponse(method, url, redirects > 0, answer);
-    await answer.discard();
-    url = next;
-    const becomesGet = status === 303
+    if (redirectUrl === null) return await makeResponse(method, url, redirects > 0, appResponse);
+    await appResponse.discard();
+    url = redirectUrl;
+    const isChangedToGet = status === 303
       ? method !== "GET" && method !== "HEAD"
       : method === "POST" && (status === 301 || status === 302);
-    if (!becomesGet) continue;
+    if (!isChangedToGet) continue;
     method = "GET";
-    content = NO_CONTENT;
-    const kept = Object.entries(headers).filter(([name]) => !BODY_HEADERS.includes(name));
-    headers = Object.fromEntries(kept);
+    requestContent = NO_CONTENT;
+    const remainingHeaders = Object.entries(headers).filter(([name]) =>
+      !BODY_HEADERS.includes(name)
+    );
+    headers = Object.fromEntries(remainingHeaders);
   }
 }
 
@@ -240,17 +242,22 @@ async function exchange(
 function findRedirect(
   { status, headers: { location } }: AppResponse,
   mode: RequestRedirect,
-  from: URL,
+  sourceUrl: URL,
   host: unknown,
 ): URL | null {
-  if (mode === "manual" || !REDIRECTS.has(status)) return null;
+  if (mode === "manual" || !REDIRECT_STATUSES.has(status)) return null;
   if (mode === "error") throw new TypeError(`a redirect (status ${status}), which was forbidden`);
   if (typeof location !== "string") return null;
-  const to = URL.parse(location, from);
-  if (to === null) throw new TypeError(`a redirect to ${quoteUrl(location)}, which is not a URL`);
+  const targetUrl = URL.parse(location, sourceUrl);
+  if (targetUrl === null) {
+    throw new TypeError(`a redirect to ${quoteUrl(location)}, which is not a URL`);
+  }
   // All requests go to one server, so a redirect must stay there.
-  if (to.origin === from.origin || (to.protocol === from.protocol && to.host === host)) return to;
-  throw new TypeError(`a redirect from ${from.origin} to ${to.origin}, another origin`);
+  if (
+    targetUrl.origin === sourceUrl.origin ||
+    (targetUrl.protocol === sourceUrl.protocol && targetUrl.host === host)
+  ) return targetUrl;
+  throw new TypeError(`a redirect from ${sourceUrl.origin} to ${targetUrl.origin}, another origin`);
 }
 
 // ───────────────────────── the body of a request
@@ -284,7 +291,7 @@ async function contentOf(
     ? await readAhead(request.body)
     : request.body;
   if (!(content instanceof ReadableStream)) {
-    return { replayable: true, take: () => bodyOfBytes(content) };
+    return { replayable: true, take: () => makeBody(content) };
   }
   const { "content-length": length } = headers;
   const take = () => typeof length === "number" ? new Body(content, length) : content;
@@ -297,12 +304,12 @@ async function makeResponse(
   method: string,
   url: URL,
   redirected: boolean,
-  answer: AppResponse,
+  appResponse: AppResponse,
 ): Promise<Response> {
-  const { status, reason, headers, body } = answer;
+  const { status, reason, headers, body } = appResponse;
   const init = { status, statusText: reason, headers: headersOf(headers) };
-  const isBodiless = body === null || NULL_BODY.has(status) || method === "HEAD";
-  if (isBodiless) await answer.discard();
+  const isBodiless = body === null || NULL_BODY_STATUSES.has(status) || method === "HEAD";
+  if (isBodiless) await appResponse.discard();
   const response = new Response(isBodiless ? null : body.readable, init);
   for (const [name, value] of Object.entries({ url: url.href, redirected })) {
     // The properties stay configurable, as the getters of a response are.

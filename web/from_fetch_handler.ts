@@ -15,7 +15,7 @@ import type { Session } from "../base/app/session.ts";
 import { Body } from "../base/body/body.ts";
 import { findReasonPhrase } from "../base/wire/reason_phrases.ts";
 import { dictOf, headersOf, quoteUrl } from "./headers.ts";
-import { bodyOfBytes, readAhead } from "./streams.ts";
+import { makeBody, readAhead } from "./streams.ts";
 
 /** The second argument of a fetch-style handler. In Hono it is the `env` of the context. */
 export interface FetchHandlerInfo {
@@ -99,7 +99,7 @@ export function fromFetchHandler(
       await (isFunction ? handler(fetchRequest, info) : handler.fetch(fetchRequest, info));
     checkResponse(response, fetchRequest);
     try {
-      return await answerOf(response, session);
+      return await makeResponseTuple(response, session);
     } catch (error) {
       // A locked stream belongs to its reader.
       response.body?.cancel(error).catch(() => {});
@@ -122,7 +122,7 @@ function checkResponse(response: unknown, request: Request): asserts response is
   }
 }
 
-async function answerOf(
+async function makeResponseTuple(
   response: Response,
   { signal }: Session,
 ): Promise<ResponseTuple> {
@@ -132,7 +132,7 @@ async function answerOf(
   if (body === null) return [status, reason, headers, null];
   const { "content-length": length, "transfer-encoding": coding } = headers;
   const content = length === undefined && coding === undefined ? await readAhead(body) : body;
-  if (!(content instanceof ReadableStream)) return [status, reason, headers, bodyOfBytes(content)];
+  if (!(content instanceof ReadableStream)) return [status, reason, headers, makeBody(content)];
   // A server notices that its client has left only when it writes, or by the session's signal.
   const stream = content.pipeThrough(new TransformStream(), { signal });
   // A length is a number in these headers.
@@ -164,12 +164,12 @@ function urlOf(request: AppRequest, origin: string | null): string | null {
 }
 
 /** Tells whether a URL has the given host: URL parsing makes 127.0.0.1 of `0x7f.1` and `127.1.`. */
-function isSameOrigin(parsed: string, given: string): boolean {
-  return parsed === given || plainOrigin(parsed) === plainOrigin(given);
+function isSameOrigin(urlOrigin: string, givenOrigin: string): boolean {
+  return urlOrigin === givenOrigin || normalizeOrigin(urlOrigin) === normalizeOrigin(givenOrigin);
 }
 
 /** An origin in lower case, without a default port. */
-function plainOrigin(origin: string): string {
+function normalizeOrigin(origin: string): string {
   return origin.toLowerCase().replace(origin.startsWith("https:") ? /:443$/ : /:80$/, "");
 }
 

@@ -12,7 +12,7 @@ import {
 } from "../base/wire/range.ts";
 
 /** Statuses whose responses have no body in the Fetch standard. */
-export const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
+export const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
 
 /**
  * Headers as a dictionary. Formatting the message refuses characters and names that can't be sent;

@@ -9,7 +9,7 @@ import { MAX_READ_BYTES } from "../base/wire/limits.ts";
  * bytes take two turns, through a `TransformStream` four. A read from a file, a socket or a timer
  * takes a turn of the event loop, which is longer than any number of these turns.
  */
-const TURNS = 8;
+const MAX_MICROTASKS = 8;
 /** The largest number of pieces that are read ahead if each read is immediate. */
 const MAX_PIECES_AHEAD = 16;
 
@@ -18,12 +18,12 @@ type Stream = ReadableStream<Uint8Array>;
 /** The bytes of a stream, if all of them are there at once; else a stream of the same pieces. */
 export async function readAhead(stream: Stream): Promise<readonly Uint8Array[] | Stream> {
   const reader = stream.getReader();
-  const ahead: Promise<ReadableStreamReadResult<Uint8Array>>[] = [];
+  const pendingReads: Promise<ReadableStreamReadResult<Uint8Array>>[] = [];
   const pieces: Uint8Array[] = [];
-  while (ahead.length < MAX_PIECES_AHEAD) {
-    const reading = reader.read();
-    ahead.push(reading);
-    const result = await settledWithinTurns(reading);
+  while (pendingReads.length < MAX_PIECES_AHEAD) {
+    const pendingRead = reader.read();
+    pendingReads.push(pendingRead);
+    const result = await settleWithinMicrotasks(pendingRead);
     if (result?.done) return pieces;
     // The reader of the rest finds whatever is wrong with a piece.
     if (!(result?.value instanceof Uint8Array)) break;
@@ -31,7 +31,7 @@ export async function readAhead(stream: Stream): Promise<readonly Uint8Array[] |
   }
   return new ReadableStream({
     async pull(controller) {
-      const { done, value } = await (ahead.shift() ?? reader.read());
+      const { done, value } = await (pendingReads.shift() ?? reader.read());
       if (done) controller.close();
       else controller.enqueue(value);
     },
@@ -40,15 +40,15 @@ export async function readAhead(stream: Stream): Promise<readonly Uint8Array[] |
 }
 
 /** The result of a promise that settles within a few turns of the microtask queue; else `null`. */
-async function settledWithinTurns<T>(promise: Promise<T>): Promise<T | null> {
+async function settleWithinMicrotasks<T>(promise: Promise<T>): Promise<T | null> {
   let result: T | null = null;
   promise.then((value) => result = value, () => {});
-  for (let turn = 0; turn < TURNS && result === null; turn++) await null;
+  for (let count = 0; count < MAX_MICROTASKS && result === null; count++) await null;
   return result;
 }
 
 /** A body of known bytes; can be called any number of times with the same pieces. */
-export function bodyOfBytes(pieces: readonly Uint8Array[]): Uint8Array | BodyIter {
+export function makeBody(pieces: readonly Uint8Array[]): Uint8Array | BodyIter {
   const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
   if (length > MAX_READ_BYTES) return new BodyIter(pieces, length);
   return pieces.length === 1 ? pieces[0]! : concatenate(pieces);

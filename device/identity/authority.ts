@@ -3,7 +3,7 @@
 import { X509Certificate } from "node:crypto";
 import type { PeerCertificate } from "../../base.ts";
 import { isSignedBy, publicKey256 } from "../../server.ts";
-import { authorityFormProblem } from "../../net/tls/certificate_writer.ts";
+import { findAuthorityFormProblem } from "../../net/tls/certificate_writer.ts";
 import { checkString } from "../../internal/checks.ts";
 import { deviceId } from "./names.ts";
 
@@ -23,12 +23,12 @@ export interface DeviceAuthority {
  * Reads the certificate of a device's authority, in DER.
  *
  * An accepted certificate becomes a root of trust, so it must have the form that `createDevicePki`
- * makes. {@linkcode authorityFormProblem} describes this form.
+ * makes. {@linkcode findAuthorityFormProblem} describes this form.
  *
  * @throws {RangeError} if the bytes have another form. The message doesn't quote them.
  */
 export function readAuthorityDer(der: Uint8Array): DeviceAuthority {
-  const problem = authorityFormProblem(der);
+  const problem = findAuthorityFormProblem(der);
   if (problem !== null) throw invalidAuthorityError(problem);
   const certificate = new X509Certificate(der);
   const ca = certificate.toString();

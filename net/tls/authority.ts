@@ -11,9 +11,9 @@ import {
   ANY_PURPOSE,
   type Certificate,
   describeAuthority,
+  findValidityProblem,
   parseCertificate,
   PURPOSE,
-  validityProblem,
 } from "./certificate.ts";
 import { publicKeyOf, verifySignature } from "./keys.ts";
 
@@ -35,7 +35,7 @@ type Purpose = keyof typeof PURPOSE;
 type BySubject = ReadonlyMap<string, readonly Certificate[]>;
 
 export class Authorities {
-  readonly #trusted: readonly Certificate[];
+  readonly #trustedCertificates: readonly Certificate[];
   readonly #bySubject: BySubject;
   readonly #keys: ReadonlySet<string>;
   /**
@@ -46,7 +46,7 @@ export class Authorities {
 
   /** @param certificates In the order of the configuration. */
   constructor(certificates: readonly Certificate[]) {
-    this.#trusted = certificates;
+    this.#trustedCertificates = certificates;
     this.#bySubject = groupBySubject(certificates);
     this.#keys = new Set(certificates.map(({ publicKey256 }) => publicKey256));
   }
@@ -62,30 +62,36 @@ export class Authorities {
    * path hold, also those of the trusted certificate, which the TLS library ignores. Only for
    * chains that the library has verified.
    *
-   * @param between The other certificates from the peer, in DER, in any order.
+   * @param intermediates The other certificates from the peer, in DER, in any order.
    * @param purpose The use of the peer's certificate; all authorities of the path must allow it.
    * @returns `null` if no authority is found, or if the search takes too many signatures.
    */
   find(
     leaf: Certificate,
-    between: readonly Uint8Array[],
+    intermediates: readonly Uint8Array[],
     purpose?: Purpose,
   ): PeerAuthority | null {
-    const sent = between.slice(0, MAX_CHAIN - 1).flatMap(tryRead);
-    const signers = groupBySubject(sent.filter((each) => maySignOthers(each, purpose)));
-    const budget = { signatures: MAX_SIGNATURES + 2 * this.#trusted.length };
-    const seen = new Set<Certificate>();
+    const parsedIntermediates = intermediates.slice(0, MAX_CHAIN - 1).flatMap(readIfValid);
+    const signers = groupBySubject(
+      parsedIntermediates.filter((each) => maySignOthers(each, purpose)),
+    );
+    const budget = { signatures: MAX_SIGNATURES + 2 * this.#trustedCertificates.length };
+    const visited = new Set<Certificate>();
     let level = [leaf];
     for (let depth = 0; level.length > 0; depth++) {
-      const ends = level.flatMap((child) => this.#issuersOf(child, this.#bySubject, budget))
-        .filter((each) => mayFollow(each, depth) && isForPurpose(each, purpose));
+      const possibleAuthorities = level.flatMap((child) =>
+        this.#issuersOf(child, this.#bySubject, budget)
+      )
+        .filter((each) => allowsDepth(each, depth) && isForPurpose(each, purpose));
       if (budget.signatures < 0) return null;
-      const end = this.#trusted.find((each) => ends.includes(each));
-      if (end !== undefined) return describeAuthority(end);
-      const above = level.flatMap((child) => this.#issuersOf(child, signers, budget))
-        .filter((each) => !seen.has(each) && mayFollow(each, depth));
-      level = [...new Set(above)];
-      for (const each of level) seen.add(each);
+      const authority = this.#trustedCertificates.find((each) =>
+        possibleAuthorities.includes(each)
+      );
+      if (authority !== undefined) return describeAuthority(authority);
+      const issuers = level.flatMap((child) => this.#issuersOf(child, signers, budget))
+        .filter((each) => !visited.has(each) && allowsDepth(each, depth));
+      level = [...new Set(issuers)];
+      for (const each of level) visited.add(each);
     }
     return null;
   }
@@ -96,18 +102,18 @@ export class Authorities {
    */
   #issuersOf(
     child: Certificate,
-    among: BySubject,
+    certificatesBySubject: BySubject,
     budget: { signatures: number },
   ): readonly Certificate[] {
-    const candidates = among.get(child.issuerDer);
+    const candidates = certificatesBySubject.get(child.issuerDer);
     if (candidates === undefined) return [];
     const signer = this.#signers.get(child.certificate256);
     const hint = child.authorityKeyId;
     const isLikely = ([key256, [first]]: readonly [string, readonly Certificate[]]) =>
       key256 === signer || (hint !== null && first!.subjectKeyId === hint);
     const keys = [...Map.groupBy(candidates, ({ publicKey256 }) => publicKey256)];
-    const inOrder = [...keys.filter(isLikely), ...keys.filter((each) => !isLikely(each))];
-    for (const [key256, issuers] of inOrder) {
+    const orderedKeys = [...keys.filter(isLikely), ...keys.filter((each) => !isLikely(each))];
+    for (const [key256, issuers] of orderedKeys) {
       if (key256 === signer) return issuers;
       const key = publicKeyOf(issuers[0]!);
       if (key === null) continue;
@@ -127,7 +133,7 @@ export function groupBySubject(certificates: Iterable<Certificate>): BySubject {
 }
 
 /** Parses certificates from a peer; a certificate that can't be parsed is left out. */
-function tryRead(der: Uint8Array): Certificate[] {
+function readIfValid(der: Uint8Array): Certificate[] {
   try {
     return [readCertificate(der)];
   } catch (error) {
@@ -141,12 +147,12 @@ function maySignOthers(certificate: Certificate, purpose: Purpose | undefined): 
   const { version, isAuthority, maySignCertificates, uncheckedRules } = certificate;
   return version === 3 && isAuthority && maySignCertificates && uncheckedRules === null &&
     isForPurpose(certificate, purpose) &&
-    validityProblem(certificate, Date.now()) === null;
+    findValidityProblem(certificate, Date.now()) === null;
 }
 
 /** Whether an authority may have so many authorities below it in a path (RFC 5280 §4.2.1.9). */
-function mayFollow({ pathLength }: Certificate, below: number): boolean {
-  return pathLength === null || pathLength >= below;
+function allowsDepth({ pathLength }: Certificate, depth: number): boolean {
+  return pathLength === null || pathLength >= depth;
 }
 
 /** Whether an authority may vouch for peers that use their certificate so (RFC 5280 §4.2.1.12). */
@@ -167,12 +173,12 @@ const certificateCache = new Map<string, Certificate>();
 export function readCertificate(der: Uint8Array): Certificate {
   if (der.length > MAX_CACHED_BYTES) return parseCertificate(der);
   const key = der.toHex();
-  const found = certificateCache.get(key);
-  if (found !== undefined) return found;
-  const read = parseCertificate(der);
-  certificateCache.set(key, read);
+  const cached = certificateCache.get(key);
+  if (cached !== undefined) return cached;
+  const certificate = parseCertificate(der);
+  certificateCache.set(key, certificate);
   evictOldest(certificateCache, MAX_CACHED);
-  return read;
+  return certificate;
 }
 
 /**
@@ -208,8 +214,8 @@ export function readCertificate(der: Uint8Array): Certificate {
  * ```
  */
 export function isSignedBy(certificate: Uint8Array, authority: Uint8Array): boolean {
-  const signed = readArgument("certificate", certificate);
-  return isSignedWith(signed, readArgument("authority", authority));
+  const signedCertificate = readArgument("certificate", certificate);
+  return isSignedWith(signedCertificate, readArgument("authority", authority));
 }
 
 function readArgument(label: string, der: Uint8Array): Certificate {

@@ -126,15 +126,15 @@ const NAME_TYPES: ReadonlyMap<number, string> = new Map([
 /** @throws {RangeError} if the bytes aren't a certificate in DER. */
 export function parseCertificate(der: Uint8Array): Certificate {
   const raw = Uint8Array.from(der);
-  return readDer(raw, (outside) =>
-    outside.enter(TAG.sequence, (whole) => {
-      const signed = whole.takeWhole(TAG.sequence);
-      const algorithmDer = whole.takeWhole(TAG.sequence);
-      const signature = whole.bitString(0);
+  return readDer(raw, (reader) =>
+    reader.enter(TAG.sequence, (certificate) => {
+      const signed = certificate.takeWhole(TAG.sequence);
+      const algorithmDer = certificate.takeWhole(TAG.sequence);
+      const signature = certificate.bitString(0);
       const readSigned = (body: DerReader) => readBody(body, algorithmDer.toHex());
-      const body = readDer(signed, (each) => each.enter(TAG.sequence, readSigned));
+      const body = readDer(signed, (reader) => reader.enter(TAG.sequence, readSigned));
       const algorithm = readDer(algorithmDer, readAlgorithm);
-      const certificate256 = fingerprint256(raw);
+      const certificate256 = computeFingerprint(raw);
       return { ...body, raw, certificate256, signed, algorithm, signature };
     }));
 }
@@ -172,7 +172,7 @@ function readBody(body: DerReader, algorithmDer: string) {
     purposes: readValue(EXTENSION.extendedKeyUsage, readPurposes),
     maySign: hasUsage(keyUsage, KEY_USAGE.digitalSignature),
     publicKey,
-    publicKey256: fingerprint256(publicKey),
+    publicKey256: computeFingerprint(publicKey),
     subjectKeyId: readValue(
       EXTENSION.subjectKeyIdentifier,
       (value) => value.take(TAG.octetString).toHex(),
@@ -220,7 +220,7 @@ export function describeAuthority(
 }
 
 /** The SHA-256 of a certificate, or of a key, in DER: `AB:CD:…`. */
-export function fingerprint256(der: Uint8Array): string {
+export function computeFingerprint(der: Uint8Array): string {
   const { createHash } = loadBuiltin("node:crypto");
   const digest = createHash("sha256").update(der).digest("hex");
   return digest.toUpperCase().replaceAll(/(..)(?!$)/g, "$1:");
@@ -282,7 +282,7 @@ export function isSelfIssued({ subjectDer, issuerDer }: Certificate): boolean {
  * The reason why a certificate can't be used at a time; `null` if it can. The first and the last
  * moment count as valid (RFC 5280 §4.1.2.5).
  */
-export function validityProblem(
+export function findValidityProblem(
   { validFrom, validTo }: Pick<Certificate, "validFrom" | "validTo">,
   now: number,
 ): string | null {
@@ -291,7 +291,7 @@ export function validityProblem(
   return null;
 }
 
-export function usageProblem(
+export function findUsageProblem(
   certificate: Certificate,
   purpose: keyof typeof PURPOSE,
 ): string | null {
@@ -308,7 +308,7 @@ function readAlgorithm(identifier: DerReader): string {
   return identifier.enter(TAG.sequence, (sequence) => {
     const algorithm = formatObjectIdentifier(sequence.take(TAG.objectIdentifier));
     // The parameters.
-    if (!sequence.done) sequence.next();
+    if (!sequence.isAtEnd) sequence.next();
     return algorithm;
   });
 }
@@ -331,9 +331,9 @@ function readName(sequence: DerReader): string {
     const type = formatObjectIdentifier(attribute.take(TAG.objectIdentifier));
     lines.push(`${ATTRIBUTES[type] ?? type}=${escapeText(decodeString(attribute.next()))}`);
   };
-  while (!sequence.done) {
+  while (!sequence.isAtEnd) {
     sequence.enter(TAG.set, (set) => {
-      while (!set.done) set.enter(TAG.sequence, readAttribute);
+      while (!set.isAtEnd) set.enter(TAG.sequence, readAttribute);
     });
   }
   return lines.join("\n");
@@ -367,7 +367,7 @@ function readExtensions(
   if (list !== null) {
     readDer(list, (each) =>
       each.enter(TAG.sequence, (sequence) => {
-        while (!sequence.done) sequence.enter(TAG.sequence, readExtension);
+        while (!sequence.isAtEnd) sequence.enter(TAG.sequence, readExtension);
       }));
   }
   return { extensions, critical };
@@ -376,7 +376,7 @@ function readExtensions(
 function readAlternativeNames(extension: DerReader): CertificateName[] {
   return extension.enter(TAG.sequence, (list) => {
     const names: CertificateName[] = [];
-    while (!list.done) names.push(readAlternativeName(list.next()));
+    while (!list.isAtEnd) names.push(readAlternativeName(list.next()));
     return names;
   });
 }
@@ -420,7 +420,7 @@ function readBasicConstraints(
 function readPurposes(extension: DerReader): string[] {
   return extension.enter(TAG.sequence, (list) => {
     const purposes = [];
-    while (!list.done) purposes.push(formatObjectIdentifier(list.take(TAG.objectIdentifier)));
+    while (!list.isAtEnd) purposes.push(formatObjectIdentifier(list.take(TAG.objectIdentifier)));
     return purposes;
   });
 }

@@ -2,7 +2,7 @@
  * Makes keys and X.509 certificates for them: an authority, and the certificates that the authority
  * signs. Nothing of a certificate varies but what the profiles name. No file is touched here.
  *
- * {@linkcode authorityFormProblem} compares a certificate with the form of an authority.
+ * {@linkcode findAuthorityFormProblem} compares a certificate with the form of an authority.
  */
 
 import { notAllowedError } from "../../internal/checks.ts";
@@ -54,19 +54,19 @@ const encoder = new TextEncoder();
 
 const VERSION_3 = Uint8Array.of(0xa0, 3, TAG.integer, 1, 2);
 /** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
-const SIGNATURE_ALGORITHM = derSequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
+const SIGNATURE_ALGORITHM = encodeSequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
 /**
  * From a moment before any clock that works, and without an end (RFC 5280 §4.1.2.5): a user who no
  * longer trusts a device forgets it.
  */
-const VALIDITY = derSequence(
+const VALIDITY = encodeSequence(
   encodeDer(TAG.utcTime, encoder.encode("000101000000Z")),
   encodeDer(TAG.generalizedTime, encoder.encode("99991231235959Z")),
 );
 const TRUE = encodeDer(TAG.boolean, Uint8Array.of(0xff));
 /** CA:TRUE, and no further authority below (RFC 5280 §4.2.1.9). */
-const AUTHORITY = derSequence(TRUE, encodeDer(TAG.integer, Uint8Array.of(0)));
-const NO_AUTHORITY = derSequence();
+const AUTHORITY = encodeSequence(TRUE, encodeDer(TAG.integer, Uint8Array.of(0)));
+const NO_AUTHORITY = encodeSequence();
 /** The number of unused bits, and the bits (RFC 5280 §4.2.1.3). */
 const KEY_CERT_SIGN_AND_CRL_SIGN = encodeDer(TAG.bitString, Uint8Array.of(1, 0x06));
 const DIGITAL_SIGNATURE = encodeDer(TAG.bitString, Uint8Array.of(7, 0x80));
@@ -79,15 +79,18 @@ const DIGITAL_SIGNATURE = encodeDer(TAG.bitString, Uint8Array.of(7, 0x80));
  */
 export function createAuthority(subject: Subject): PemPair {
   const { publicKey, privateKey } = generateKeys();
-  const name = distinguishedName(subject);
+  const name = encodeDistinguishedName(subject);
   const der = signCertificate({
     issuer: name,
     subject: name,
     publicKey,
     extensions: [
-      derExtension("basicConstraints", AUTHORITY, TRUE),
-      derExtension("keyUsage", KEY_CERT_SIGN_AND_CRL_SIGN, TRUE),
-      derExtension("subjectKeyIdentifier", encodeDer(TAG.octetString, keyIdentifier(publicKey))),
+      encodeExtension("basicConstraints", AUTHORITY, TRUE),
+      encodeExtension("keyUsage", KEY_CERT_SIGN_AND_CRL_SIGN, TRUE),
+      encodeExtension(
+        "subjectKeyIdentifier",
+        encodeDer(TAG.octetString, computeKeyIdentifier(publicKey)),
+      ),
     ],
   }, privateKey);
   return { certificate: formatPem(der), privateKey: exportKey(privateKey) };
@@ -100,14 +103,17 @@ export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
   const issuer = parseCertificate(new X509Certificate(authority.certificate).raw);
   const usages = profile.usages.map((usage) => encodeObjectIdentifier(PURPOSE[usage]));
   const extensions = [
-    derExtension("basicConstraints", NO_AUTHORITY, TRUE),
-    derExtension("keyUsage", DIGITAL_SIGNATURE, TRUE),
-    derExtension("extendedKeyUsage", derSequence(...usages)),
-    derExtension("subjectKeyIdentifier", encodeDer(TAG.octetString, keyIdentifier(publicKey))),
+    encodeExtension("basicConstraints", NO_AUTHORITY, TRUE),
+    encodeExtension("keyUsage", DIGITAL_SIGNATURE, TRUE),
+    encodeExtension("extendedKeyUsage", encodeSequence(...usages)),
+    encodeExtension(
+      "subjectKeyIdentifier",
+      encodeDer(TAG.octetString, computeKeyIdentifier(publicKey)),
+    ),
     // [0] is the identifier of the issuer's key.
-    derExtension(
+    encodeExtension(
       "authorityKeyIdentifier",
-      derSequence(encodeDer(0x80, keyIdentifier(issuer.publicKey))),
+      encodeSequence(encodeDer(0x80, computeKeyIdentifier(issuer.publicKey))),
     ),
   ];
   if (profile.alternativeNames.length > 0) {
@@ -116,11 +122,11 @@ export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
         ? encodeDer(0x82, encoder.encode(value))
         : encodeDer(0x87, Uint8Array.from(bytesOfIPAddress(value)))
     );
-    extensions.push(derExtension("subjectAltName", derSequence(...names)));
+    extensions.push(encodeExtension("subjectAltName", encodeSequence(...names)));
   }
   const der = signCertificate({
     issuer: encodeDer(TAG.sequence, Uint8Array.fromHex(issuer.subjectDer)),
-    subject: distinguishedName(profile.subject),
+    subject: encodeDistinguishedName(profile.subject),
     publicKey,
     extensions,
   }, createPrivateKey(authority.privateKey));
@@ -130,18 +136,18 @@ export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
 /** The whole certificate in DER (RFC 5280 §4.1). */
 function signCertificate(fields: Fields, key: KeyObject): Uint8Array {
   const { sign } = loadBuiltin("node:crypto");
-  const signed = derSequence(
+  const signed = encodeSequence(
     VERSION_3,
-    encodeDer(TAG.integer, randomSerialNumber()),
+    encodeDer(TAG.integer, makeSerialNumber()),
     SIGNATURE_ALGORITHM,
     fields.issuer,
     VALIDITY,
     fields.subject,
     fields.publicKey,
-    encodeDer(0xa3, derSequence(...fields.extensions)),
+    encodeDer(0xa3, encodeSequence(...fields.extensions)),
   );
   const signature = encodeDer(TAG.bitString, Uint8Array.of(0), sign("sha256", signed, key));
-  return derSequence(signed, SIGNATURE_ALGORITHM, signature);
+  return encodeSequence(signed, SIGNATURE_ALGORITHM, signature);
 }
 
 function generateKeys(): { publicKey: Uint8Array; privateKey: KeyObject } {
@@ -154,41 +160,41 @@ function exportKey(key: KeyObject): string {
   return key.export({ type: "pkcs8", format: "pem" }) as string; // PEM is text
 }
 
-function derSequence(...pieces: Uint8Array[]): Uint8Array<ArrayBuffer> {
+function encodeSequence(...pieces: Uint8Array[]): Uint8Array<ArrayBuffer> {
   return encodeDer(TAG.sequence, ...pieces);
 }
 
 /** @param critical TRUE if a reader that doesn't know the extension must refuse the certificate. */
-function derExtension(
+function encodeExtension(
   type: keyof typeof EXTENSION,
   value: Uint8Array,
   ...critical: [typeof TRUE] | []
 ): Uint8Array {
   const id = encodeObjectIdentifier(EXTENSION[type]);
-  return derSequence(id, ...critical, encodeDer(TAG.octetString, value));
+  return encodeSequence(id, ...critical, encodeDer(TAG.octetString, value));
 }
 
 /** The SHA-1 of the bits of a key, a hint and no proof (RFC 5280 §4.2.1.2). */
-function keyIdentifier(publicKey: Uint8Array): Uint8Array {
+function computeKeyIdentifier(publicKey: Uint8Array): Uint8Array {
   const { createHash } = loadBuiltin("node:crypto");
   return createHash("sha1").update(readDer(publicKey, readKeyBits)).digest();
 }
 
-function distinguishedName({ organization, commonName }: Subject): Uint8Array {
+function encodeDistinguishedName({ organization, commonName }: Subject): Uint8Array {
   const attribute = (type: string, value: string) => {
     const string = encodeDer(TAG.utf8String, encoder.encode(value));
-    return encodeDer(TAG.set, derSequence(encodeObjectIdentifier(type), string));
+    return encodeDer(TAG.set, encodeSequence(encodeObjectIdentifier(type), string));
   };
   const name = attribute("2.5.4.3", commonName);
-  if (organization === undefined) return derSequence(name);
-  return derSequence(attribute("2.5.4.10", organization), name);
+  if (organization === undefined) return encodeSequence(name);
+  return encodeSequence(attribute("2.5.4.10", organization), name);
 }
 
 /**
  * 126 random bits in 16 bytes. The first two bits are 0 and 1: positive, and without a leading zero
  * byte, as DER wants an integer (RFC 5280 §4.1.2.2).
  */
-function randomSerialNumber(): Uint8Array {
+function makeSerialNumber(): Uint8Array {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[0]! &= 0x3f;
   bytes[0]! |= 0x40;
@@ -236,7 +242,7 @@ const MAX_AUTHORITY_BYTES = 2048;
  * The SubjectPublicKeyInfo of a key on P-256, up to its two coordinates (RFC 5480 §2). Its second
  * byte is the length of the rest.
  */
-const P256_KEY_BEGIN = "3059301306072a8648ce3d020106082a8648ce3d03010703420004";
+const P256_KEY_PREFIX = "3059301306072a8648ce3d020106082a8648ce3d03010703420004";
 
 /**
  * Returns why a certificate doesn't have the form of an authority that {@linkcode createAuthority}
@@ -248,7 +254,7 @@ const P256_KEY_BEGIN = "3059301306072a8648ce3d020106082a8648ce3d03010703420004";
  *
  * @param der The certificate, in DER.
  */
-export function authorityFormProblem(der: Uint8Array): string | null {
+export function findAuthorityFormProblem(der: Uint8Array): string | null {
   if (der.length > MAX_AUTHORITY_BYTES) {
     return `it has ${der.length} bytes; at most ${MAX_AUTHORITY_BYTES} are allowed`;
   }
@@ -265,7 +271,7 @@ export function authorityFormProblem(der: Uint8Array): string | null {
   const { version, publicKey, isAuthority, hasKeyUsage, maySignCertificates, uncheckedRules } =
     certificate;
   if (version !== 3) return `it must have version 3; got ${version}`;
-  if (!publicKey.toHex().startsWith(P256_KEY_BEGIN)) {
+  if (!publicKey.toHex().startsWith(P256_KEY_PREFIX)) {
     return "its key is not on P-256 with both coordinates";
   }
   if (!isAuthority) return "its basicConstraints don't say CA:TRUE";
@@ -279,8 +285,8 @@ export function authorityFormProblem(der: Uint8Array): string | null {
 
 /** Checks that a certificate has the algorithm of ours, and no parts of other versions. */
 function checkForm({ signed }: Certificate): void {
-  const algorithm = readDer(signed, (outside) =>
-    outside.enter(TAG.sequence, (body) => {
+  const algorithm = readDer(signed, (reader) =>
+    reader.enter(TAG.sequence, (body) => {
       body.take(0xa0);
       body.integer();
       const algorithm = body.takeWhole(TAG.sequence);

@@ -38,11 +38,11 @@ import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
  * needed.
  */
 export function findSslHost(
-  given: string | null | undefined,
+  name: string | null | undefined,
   address: Address,
   { checkHostname }: ClientSslctx,
 ): string | null {
-  const sslHost = given === undefined ? hostIn(address) : given;
+  const sslHost = name === undefined ? findNameInAddress(address) : name;
   if (sslHost === null) {
     if (!checkHostname) return null;
     throw notAllowedError(
@@ -58,7 +58,7 @@ export function findSslHost(
   return sslHost;
 }
 
-function hostIn(address: Address): string | null {
+function findNameInAddress(address: Address): string | null {
   if (isUnixAddress(address)) return null;
   const host = withoutPrefix(address[0]);
   return hostAddress(host) === null ? host : withoutZone(host);
@@ -73,37 +73,41 @@ export async function connectTls(
   address: Address,
   sslctx: ClientSslctx,
   sslHost: string | null,
-  bounds: ConnectLimits,
+  limits: ConnectLimits,
   protocol: string | null,
 ): Promise<TlsSocket> {
-  const rawStream = await connectStream(address, bounds);
-  const who = addressText(address);
+  const rawStream = await connectStream(address, limits);
+  const addressLabel = addressText(address);
   try {
-    return await withTimeoutAndSignal(() => `the TLS handshake with ${who}`, bounds, async () => {
-      try {
-        return await handshake(rawStream, sslctx, sslHost, protocol);
-      } catch (error) {
-        throw handshakeError(address, error);
-      }
-    });
+    return await withTimeoutAndSignal(
+      () => `the TLS handshake with ${addressLabel}`,
+      limits,
+      async () => {
+        try {
+          return await handshake(rawStream, sslctx, sslHost, protocol);
+        } catch (error) {
+          throw handshakeError(address, error);
+        }
+      },
+    );
   } catch (error) {
     rawStream.close();
-    throw withAddress(error, address, bounds, false);
+    throw withAddress(error, address, limits, false);
   }
 }
 
 /** `node:net` can't reach an address with a scope. */
-async function connectStream(address: Address, bounds: ConnectLimits): Promise<RawStream> {
+async function connectStream(address: Address, limits: ConnectLimits): Promise<RawStream> {
   const endpoint = endpointOf(address);
   if (endpoint.transport === "tcp" && endpoint.hostname.includes("%")) {
-    return makeDuplex(await connectSocket(address, bounds));
+    return makeDuplex(await connectSocket(address, limits));
   }
-  const where = endpoint.transport === "tcp"
+  const nodeOptions = endpoint.transport === "tcp"
     ? { host: endpoint.hostname, port: endpoint.port, noDelay: true }
     : { path: endpoint.path };
-  return await withConnectErrors(address, bounds, async (signal) => {
+  return await withConnectErrors(address, limits, async (signal) => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const socket = loadBuiltin("node:net").connect(where);
+    const socket = loadBuiltin("node:net").connect(nodeOptions);
     signal.addEventListener("abort", () => socket.destroy());
     socket.on("error", (error) => reject(withLookupAdvice(translateError(error), address)));
     socket.once("connect", resolve);

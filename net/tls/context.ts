@@ -203,17 +203,21 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   }
   const { allowUnauthenticatedClients: allowsAll = false } = config;
   checkBoolean("allowUnauthenticatedClients", allowsAll);
-  const asks = namesAuthorities(config);
+  const requestsCertificates = hasAuthorities(config);
   // There is no default trust: a server accepts strangers only if an option says so.
-  if (!asks && !allowsAll) {
+  if (!requestsCertificates && !allowsAll) {
     throw wrongArgumentError(
       "sslconfig",
       "must have ca, caFile or caPath, to accept the clients of those authorities only, or " +
         "allowUnauthenticatedClients: true, to accept every client; got neither",
     );
   }
-  const own = readIdentity(config, "serverAuth");
-  return makeServerSslctx(own, asks ? readAuthorities(config) : null, !allowsAll);
+  const identity = readIdentity(config, "serverAuth");
+  return makeServerSslctx(
+    identity,
+    requestsCertificates ? readAuthorities(config) : null,
+    !allowsAll,
+  );
 }
 
 /**
@@ -249,8 +253,8 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
   if (Array.isArray(ca) && ca.length === 0) {
     throw notAllowedError("ca", "must have an authority or be left out, for a client; got none");
   }
-  const isPrivate = namesAuthorities(config);
-  if (!checkHostname && !isPrivate) {
+  const hasOwnAuthorities = hasAuthorities(config);
+  if (!checkHostname && !hasOwnAuthorities) {
     throw notAllowedError(
       "checkHostname",
       "must be true without ca, caFile or caPath; got false: the default trust store " +
@@ -258,12 +262,16 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
     );
   }
   const options = identityOptions(config);
-  const given = options.filter((name) => config[name] !== undefined).length;
-  if (given === 1) {
+  const identityOptionCount = options.filter((name) => config[name] !== undefined).length;
+  if (identityOptionCount === 1) {
     throw notAllowedError(options.join(", "), `must both be given or both be left out; got one`);
   }
-  const own = given === 0 ? null : readIdentity(config, "clientAuth");
-  return makeClientSslctx(own, isPrivate ? readAuthorities(config) : null, checkHostname);
+  const identity = identityOptionCount === 0 ? null : readIdentity(config, "clientAuth");
+  return makeClientSslctx(
+    identity,
+    hasOwnAuthorities ? readAuthorities(config) : null,
+    checkHostname,
+  );
 }
 
 // ───────────────────────── the options
@@ -281,11 +289,11 @@ const PEM_BEGIN = "-----BEGIN ";
 /**
  * Checks each option by itself, and returns a copy: a later change of the original has no effect.
  */
-function checkConfig(given: Config, known: readonly string[]): Config {
+function checkConfig(given: Config, optionNames: readonly string[]): Config {
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
     throw wrongTypeError("sslconfig", "an object or an sslctx", given);
   }
-  const config = copyOptions(given, known, "sslconfig");
+  const config = copyOptions(given, optionNames, "sslconfig");
   if (Array.isArray(config.ca)) config.ca = Array.from(config.ca);
   for (const [name, value] of Object.entries(config)) {
     if (value === undefined) continue;
@@ -305,12 +313,12 @@ function checkFilePath(name: string, value: unknown): void {
   checkString(name, value);
   if (ABSOLUTE_PATH.test(value) && !value.includes("\0")) return;
   // The value given as a path may be a key.
-  const got = value.includes(PEM_BEGIN)
+  const description = value.includes(PEM_BEGIN)
     ? `PEM text, which belongs in ${name.replace(/(?:File|Path)$/, "")}`
     : name === "keyFile"
     ? "other text, not shown because it may be a key"
     : quote(value);
-  throw notAllowedError(name, `must be an absolute path; got ${got}`);
+  throw notAllowedError(name, `must be an absolute path; got ${description}`);
 }
 
 function checkAuthorityTexts(ca: unknown): void {
@@ -327,13 +335,15 @@ function checkAuthorityTexts(ca: unknown): void {
 }
 
 function checkNotBoth<N extends keyof Config>(config: Config, texts: N[], files: N[]): void {
-  const [text, file] = [texts, files].map((all) => all.find((name) => config[name] !== undefined));
+  const [text, file] = [texts, files].map((names) =>
+    names.find((name) => config[name] !== undefined)
+  );
   if (text === undefined || file === undefined) return;
   const choice = `give ${texts.join(" and ")}, or ${files.join(" and ")}`;
   throw wrongArgumentError(`${text}, ${file}`, `must be text or files; got both: ${choice}`);
 }
 
-function namesAuthorities({ ca, caFile, caPath }: Config): boolean {
+function hasAuthorities({ ca, caFile, caPath }: Config): boolean {
   return ca !== undefined || caFile !== undefined || caPath !== undefined;
 }
 
@@ -382,13 +392,13 @@ function makeServerSslctx(
   trust: Trust | null,
   verify: boolean,
 ): ServerSslctx {
-  const isClosed = verify && trust?.authorities.length === 0;
+  const acceptsNoClient = verify && trust?.authorities.length === 0;
   const sslctx = Object.freeze({
     ...POLICY,
     warnings: Object.freeze([
       ...warnings,
       ...trust?.warnings ?? [],
-      ...isClosed ? ["ca: no authority is trusted yet, so no client is accepted"] : [],
+      ...acceptsNoClient ? ["ca: no authority is trusted yet, so no client is accepted"] : [],
     ]),
     verify,
   });
@@ -397,7 +407,7 @@ function makeServerSslctx(
       ...LIBRARY_OPTIONS,
       cert,
       key,
-      ...trustedBy(trust),
+      ...makeTrustOptions(trust),
       requestCert: trust !== null,
       rejectUnauthorized: verify,
     },
@@ -409,21 +419,21 @@ function makeServerSslctx(
 
 /** Makes a client's context. A client without an identity shows no certificate. */
 function makeClientSslctx(
-  own: Identity | null,
+  identity: Identity | null,
   trust: Trust | null,
   checkHostname: boolean,
 ): ClientSslctx {
   const sslctx = Object.freeze({
     ...POLICY,
-    warnings: Object.freeze([...own?.warnings ?? [], ...trust?.warnings ?? []]),
+    warnings: Object.freeze([...identity?.warnings ?? [], ...trust?.warnings ?? []]),
     verify: true as const,
     checkHostname,
   });
   clientMaterials.set(sslctx, {
     secureContext: loadBuiltin("node:tls").createSecureContext({
       ...LIBRARY_OPTIONS,
-      ...own === null ? {} : { cert: own.cert, key: own.key },
-      ...trustedBy(trust),
+      ...identity === null ? {} : { cert: identity.cert, key: identity.key },
+      ...makeTrustOptions(trust),
     }),
     authorities: trust && new Authorities(trust.authorities),
   });
@@ -434,7 +444,7 @@ function makeClientSslctx(
  * The option that makes the TLS library trust these authorities alone; without it, the default
  * store.
  */
-function trustedBy(trust: Trust | null): { ca?: string[] } {
+function makeTrustOptions(trust: Trust | null): { ca?: string[] } {
   return trust === null ? {} : { ca: trust.authorities.map(({ raw }) => formatPem(raw)) };
 }
 

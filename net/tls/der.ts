@@ -25,33 +25,33 @@ export interface DerElement {
 
 export class DerReader {
   readonly #bytes: Uint8Array;
-  #at = 0;
+  #position = 0;
 
   /** @param bytes The content of an element, or a whole encoding. */
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
   }
 
-  get done(): boolean {
-    return this.#at >= this.#bytes.length;
+  get isAtEnd(): boolean {
+    return this.#position >= this.#bytes.length;
   }
 
   next(): DerElement {
     const tag = this.#byte();
     if ((tag & 0x1f) === 0x1f) throw notAllowedError("DER", "a tag has more than one byte");
     const length = this.#length();
-    const end = this.#at + length;
+    const end = this.#position + length;
     if (end > this.#bytes.length) throw notAllowedError("DER", "an element is truncated");
-    const content = this.#bytes.subarray(this.#at, end);
-    this.#at = end;
+    const content = this.#bytes.subarray(this.#position, end);
+    this.#position = end;
     return { tag, content };
   }
 
   /** Reads the next element, which must have this tag; returns its bytes with tag and length. */
   takeWhole(tag: number): Uint8Array {
-    const start = this.#at;
+    const start = this.#position;
     this.take(tag);
-    return this.#bytes.subarray(start, this.#at);
+    return this.#bytes.subarray(start, this.#position);
   }
 
   /** Reads the next element, which must have this tag, and returns its contents. */
@@ -75,7 +75,7 @@ export class DerReader {
 
   /** Whether the next element has this tag. */
   has(tag: number): boolean {
-    return this.#bytes[this.#at] === tag;
+    return this.#bytes[this.#position] === tag;
   }
 
   /** Reads a boolean: true and false have one form each (X.690 §11.1). */
@@ -110,21 +110,21 @@ export class DerReader {
    * Reads a string of bits; returns its bytes. The bits of the last byte that are not in use are 0
    * (X.690 §11.2.1).
    *
-   * @param mostUnused The most bits that may not be in use.
+   * @param maxUnusedBits The most bits that may not be in use.
    */
-  bitString(mostUnused = 7): Uint8Array {
+  bitString(maxUnusedBits = 7): Uint8Array {
     const content = this.take(TAG.bitString);
     // The first byte is the count of unused bits, which needs a byte that they are in.
     const [unused = 8] = content;
-    const most = content.length === 1 ? 0 : mostUnused;
-    if (unused > most || content.at(-1)! % 2 ** unused !== 0) {
+    const maxUnused = content.length === 1 ? 0 : maxUnusedBits;
+    if (unused > maxUnused || content.at(-1)! % 2 ** unused !== 0) {
       throw notAllowedError("DER", "a bit string that is not allowed");
     }
     return content.subarray(1);
   }
 
   #byte(): number {
-    const byte = this.#bytes[this.#at++];
+    const byte = this.#bytes[this.#position++];
     if (byte === undefined) throw notAllowedError("DER", "an element is truncated");
     return byte;
   }
@@ -148,7 +148,7 @@ export class DerReader {
 export function readDer<T>(bytes: Uint8Array, read: (reader: DerReader) => T): T {
   const reader = new DerReader(bytes);
   const value = read(reader);
-  if (reader.done) return value;
+  if (reader.isAtEnd) return value;
   throw notAllowedError("DER", "more follows than an element may have");
 }
 
@@ -166,12 +166,12 @@ export function encodeDer(tag: number, ...pieces: Uint8Array[]): Uint8Array<Arra
 
 /** Encodes an object identifier, given as {@linkcode formatObjectIdentifier} returns it. */
 export function encodeObjectIdentifier(text: string): Uint8Array<ArrayBuffer> {
-  const [first = 0, second = 0, ...rest] = text.split(".").map(Number);
-  const bytes = [first * 40 + second, ...rest].flatMap((arc) => {
+  const [first = 0, second = 0, ...furtherArcs] = text.split(".").map(Number);
+  const bytes = [first * 40 + second, ...furtherArcs].flatMap((arc) => {
     const digits = [arc % 128];
-    for (let left = arc; left >= 128;) {
-      left = Math.floor(left / 128);
-      digits.unshift(left % 128 + 128);
+    for (let remainder = arc; remainder >= 128;) {
+      remainder = Math.floor(remainder / 128);
+      digits.unshift(remainder % 128 + 128);
     }
     return digits;
   });
@@ -181,14 +181,16 @@ export function encodeObjectIdentifier(text: string): Uint8Array<ArrayBuffer> {
 export function formatObjectIdentifier(content: Uint8Array): string {
   const arcs: number[] = [];
   let arc = 0;
-  let begins = true;
+  let isFirstByte = true;
   if (content.length === 0 || content.at(-1)! >= 0x80) {
     throw notAllowedError("DER", "an object identifier is truncated");
   }
   for (const byte of content) {
     // With leading zeros a number could be written in many ways.
-    if (begins && byte === 0x80) throw notAllowedError("DER", "an object identifier is padded");
-    begins = byte < 0x80;
+    if (isFirstByte && byte === 0x80) {
+      throw notAllowedError("DER", "an object identifier is padded");
+    }
+    isFirstByte = byte < 0x80;
     arc = arc * 128 + (byte & 0x7f);
     if (byte & 0x80) continue;
     if (arcs.length === 0) {

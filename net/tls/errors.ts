@@ -88,19 +88,19 @@ const ALERTS: readonly (readonly [end: string, hint: string])[] = [
 export function handshakeError(address: Address, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
   const { code, message, cause } = tlsErrorOf("server", error);
-  const said = `the TLS handshake with ${addressText(address)} failed: ${message}`;
-  if (cause instanceof Deno.errors.TimedOut) return new Deno.errors.TimedOut(said, { cause });
-  return new TlsError(code, said, cause === undefined ? { address } : { address, cause });
+  const text = `the TLS handshake with ${addressText(address)} failed: ${message}`;
+  if (cause instanceof Deno.errors.TimedOut) return new Deno.errors.TimedOut(text, { cause });
+  return new TlsError(code, text, cause === undefined ? { address } : { address, cause });
 }
 
 /**
  * The reason why a handshake failed, in one line that no peer can forge.
  *
- * @param whose The owner of the certificate, if a certificate is the reason.
+ * @param role The owner of the certificate, if a certificate is the reason.
  * @param certificateCode The library's code for certificates, if the error has another code.
  */
 export function tlsErrorOf(
-  whose: "client" | "server",
+  role: "client" | "server",
   error: Error,
   certificateCode = nodeCodeOf(error),
 ): TlsError {
@@ -109,21 +109,22 @@ export function tlsErrorOf(
   const cause = translateError(error);
   if (fault !== undefined) {
     const [code, what] = fault;
-    const refused = `the ${whose}'s certificate was refused (${certificateCode}): ${what}`;
-    return new TlsError(code, refused, { cause });
+    const text = `the ${role}'s certificate was refused (${certificateCode}): ${what}`;
+    return new TlsError(code, text, { cause });
   }
   // The TLS library may accept a certificate that our parser rejects.
   if (error instanceof RangeError) {
-    return new TlsError("UNTRUSTED", `the ${whose}'s certificate can't be read`, { cause });
+    return new TlsError("UNTRUSTED", `the ${role}'s certificate can't be read`, { cause });
   }
   if (cause !== error) {
-    const hint = whose === "server" ? "; a server without TLS does so: is one there?" : "";
+    const hint = role === "server" ? "; a server without TLS does so: is one there?" : "";
     return new TlsError("CLOSED", `the peer closed the connection${hint}`, { cause });
   }
-  const [, code = "NOT_TLS"] = LIBRARY_FAULTS.find(([begin]) => begin.test(error.message)) ?? [];
-  const said = printableAscii(error.message);
-  const [, hint] = ALERTS.find(([end]) => code === "REFUSED_BY_PEER" && said.endsWith(end)) ?? [];
-  return new TlsError(code, hint === undefined ? said : `${said}; ${hint}`, { cause });
+  const [, code = "NOT_TLS"] = LIBRARY_FAULTS.find(([prefix]) => prefix.test(error.message)) ?? [];
+  const reason = replaceNonAscii(error.message);
+  const [, hint] =
+    ALERTS.find(([suffix]) => code === "REFUSED_BY_PEER" && reason.endsWith(suffix)) ?? [];
+  return new TlsError(code, hint === undefined ? reason : `${reason}; ${hint}`, { cause });
 }
 
 /** The error of a connection after this end's handshake: with TLS 1.3 the peer may still refuse. */
@@ -134,11 +135,11 @@ export function connectionError(error: unknown): unknown {
   // The errors of the TLS library alone have neither a class nor a known code.
   if (translated !== error || error.constructor !== Error) return translated;
   // Bytes that were damaged on the way, by a fault or by a stranger, end the connection.
-  const said = `what arrives is not valid TLS (${printableAscii(error.message)})`;
-  return new TlsError("CLOSED", said, { cause: error });
+  const text = `what arrives is not valid TLS (${replaceNonAscii(error.message)})`;
+  return new TlsError("CLOSED", text, { cause: error });
 }
 
-function printableAscii(message: string): string {
+function replaceNonAscii(message: string): string {
   return message.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, MAX_REASON_LENGTH);
 }
 

@@ -16,11 +16,11 @@ import type { SafeLogger } from "../logger.ts";
 import type { RawStream } from "./raw_stream.ts";
 
 /** The most connections that wait for their handshake to begin. */
-const MAX_WAITING = 64;
+const MAX_PENDING_CONNECTIONS = 64;
 /** The most handshakes in progress: strangers use no slot, and no more memory and descriptors. */
-const MAX_IN_PROGRESS = 64;
+const MAX_HANDSHAKES = 64;
 /** The most clients with a finished handshake behind the first client that waits for a slot. */
-const MAX_DONE = 64;
+const MAX_READY_CONNECTIONS = 64;
 /**
  * Milliseconds that a handshake gets before it may be closed for another connection, which waits so
  * long. However often strangers connect, a handshake has enough time, and so few are begun that
@@ -35,10 +35,10 @@ export interface PendingConnection {
 }
 
 interface Handshake {
-  readonly since: number;
+  readonly startedAt: number;
   readonly rawStream: PendingConnection["rawStream"];
   /** Rejects to end the handshake. */
-  readonly end: PromiseWithResolvers<never>;
+  readonly failure: PromiseWithResolvers<never>;
   /** True once the handshake was ended for a reason that is no fault of the peer. */
   isEvicted: boolean;
 }
@@ -47,32 +47,32 @@ interface Handshake {
 export class HandshakeQueue<T extends PendingConnection> {
   readonly #timeout: number | null;
   readonly #logger: SafeLogger;
-  readonly #handshake: (arrival: T) => Promise<AcceptedConnection>;
+  readonly #doHandshake: (connection: T) => Promise<AcceptedConnection>;
   /** The connections whose handshake has not begun, the oldest first. */
-  readonly #waiting: T[] = [];
+  readonly #pendingConnections: T[] = [];
   /** The handshakes that have begun, the oldest first. */
-  readonly #inProgress = new Set<Handshake>();
+  readonly #handshakes = new Set<Handshake>();
   /** The connections whose handshake is done, and that no server has taken, the oldest first. */
-  readonly #done: AcceptedConnection[] = [];
+  readonly #readyConnections: AcceptedConnection[] = [];
   /** The functions that do handshakes, until they have ended. */
-  readonly #running = new Set<Promise<void>>();
+  readonly #handshakePromises = new Set<Promise<void>>();
   /** Whether a server has asked for a connection: no handshake begins before. */
-  #begun = false;
-  #closed = false;
+  #isAccepting = false;
+  #isClosed = false;
   /** The server's call that waits for a connection. */
-  #taker: PromiseWithResolvers<AcceptedConnection> | null = null;
+  #acceptWaiter: PromiseWithResolvers<AcceptedConnection> | null = null;
   /** The timer for the time-out of handshakes. */
-  #expiry: ReturnType<typeof setTimeout> | undefined;
+  #timeoutTimer: ReturnType<typeof setTimeout> | undefined;
   /** The timer for the moment at which a handshake may be closed for a connection that waits. */
-  #room: ReturnType<typeof setTimeout> | undefined;
+  #evictionTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     { timeout, logger }: ListenerOptions,
-    handshake: (arrival: T) => Promise<AcceptedConnection>,
+    doHandshake: (connection: T) => Promise<AcceptedConnection>,
   ) {
     this.#timeout = timeout;
     this.#logger = logger;
-    this.#handshake = handshake;
+    this.#doHandshake = doHandshake;
   }
 
   /**
@@ -80,22 +80,24 @@ export class HandshakeQueue<T extends PendingConnection> {
    * a random connection is closed: peers that reconnect at once can't foresee it, and keep nobody
    * out.
    */
-  push(arrival: T): void {
-    if (this.#closed) return arrival.rawStream.close();
-    if (this.#waiting.length >= MAX_WAITING) {
-      const silent = this.#waiting.findIndex(isSilent);
-      const evicted = silent < 0 ? Math.floor(Math.random() * MAX_WAITING) : silent;
-      this.#waiting.splice(evicted, 1)[0]!.rawStream.close();
+  push(connection: T): void {
+    if (this.#isClosed) return connection.rawStream.close();
+    if (this.#pendingConnections.length >= MAX_PENDING_CONNECTIONS) {
+      const silentIndex = this.#pendingConnections.findIndex(isSilent);
+      const evictedIndex = silentIndex < 0
+        ? Math.floor(Math.random() * MAX_PENDING_CONNECTIONS)
+        : silentIndex;
+      this.#pendingConnections.splice(evictedIndex, 1)[0]!.rawStream.close();
       this.#logger.debug("a connection was closed: too many wait for a handshake");
     }
-    this.#waiting.push(arrival);
-    this.#begin();
+    this.#pendingConnections.push(connection);
+    this.#startHandshakes();
   }
 
   /** Removes a connection that has ended, if it waits for its handshake. */
-  delete(arrival: T): void {
-    const index = this.#waiting.indexOf(arrival);
-    if (index >= 0) this.#waiting.splice(index, 1);
+  delete(connection: T): void {
+    const index = this.#pendingConnections.indexOf(connection);
+    if (index >= 0) this.#pendingConnections.splice(index, 1);
   }
 
   /**
@@ -103,38 +105,45 @@ export class HandshakeQueue<T extends PendingConnection> {
    * begins the handshakes. Rejects once closed, and never before.
    */
   accept(): Promise<AcceptedConnection> {
-    this.#begun = true;
-    this.#begin();
-    const next = this.#done.shift();
-    if (next !== undefined) return Promise.resolve(next);
-    if (this.#closed) return Promise.reject(new Deno.errors.BadResource("the listener is closed"));
-    this.#taker = Promise.withResolvers();
-    return this.#taker.promise;
+    this.#isAccepting = true;
+    this.#startHandshakes();
+    const connection = this.#readyConnections.shift();
+    if (connection !== undefined) return Promise.resolve(connection);
+    if (this.#isClosed) {
+      return Promise.reject(new Deno.errors.BadResource("the listener is closed"));
+    }
+    this.#acceptWaiter = Promise.withResolvers();
+    return this.#acceptWaiter.promise;
   }
 
   /** Closes all connections that were not accepted yet. */
   close(): void {
-    this.#closed = true;
-    clearTimeout(this.#expiry);
-    clearTimeout(this.#room);
-    this.#taker?.reject(new Deno.errors.Interrupted("the listener was closed"));
-    this.#taker = null;
-    for (const { rawStream } of this.#waiting.splice(0)) rawStream.close();
-    for (const handshake of this.#inProgress) evict(handshake, "the server closed the connection");
-    for (const { socket } of this.#done.splice(0)) socket.close();
+    this.#isClosed = true;
+    clearTimeout(this.#timeoutTimer);
+    clearTimeout(this.#evictionTimer);
+    this.#acceptWaiter?.reject(new Deno.errors.Interrupted("the listener was closed"));
+    this.#acceptWaiter = null;
+    for (const { rawStream } of this.#pendingConnections.splice(0)) rawStream.close();
+    for (const handshake of this.#handshakes) evict(handshake, "the server closed the connection");
+    for (const { socket } of this.#readyConnections.splice(0)) socket.close();
   }
 
   async ended(): Promise<void> {
-    await Promise.all(this.#running);
+    await Promise.all(this.#handshakePromises);
   }
 
   /** Begins as many handshakes as there is room for, first with peers that have sent something. */
-  #begin(): void {
-    while (this.#begun && !this.#closed && this.#waiting.length > 0 && this.#makeRoom()) {
-      const index = Math.max(0, this.#waiting.findIndex((each) => !isSilent(each)));
-      const [arrival] = this.#waiting.splice(index, 1);
-      const running = this.#run(arrival!).finally(() => this.#running.delete(running));
-      this.#running.add(running);
+  #startHandshakes(): void {
+    while (
+      this.#isAccepting && !this.#isClosed && this.#pendingConnections.length > 0 &&
+      this.#mayStartHandshake()
+    ) {
+      const index = Math.max(0, this.#pendingConnections.findIndex((each) => !isSilent(each)));
+      const [connection] = this.#pendingConnections.splice(index, 1);
+      const running = this.#runHandshake(connection!).finally(() =>
+        this.#handshakePromises.delete(running)
+      );
+      this.#handshakePromises.add(running);
     }
   }
 
@@ -143,62 +152,67 @@ export class HandshakeQueue<T extends PendingConnection> {
    * or the oldest whose peer has sent nothing, but only after its least time: until then a timer
    * runs.
    */
-  #makeRoom(): boolean {
-    if (this.#inProgress.size < MAX_IN_PROGRESS) return true;
-    const [oldest] = this.#inProgress;
-    const next = this.#inProgress.values().find(isSilent) ?? oldest!;
-    const left = next.since + MIN_HANDSHAKE_MILLISECONDS - performance.now();
-    if (left > 0) {
-      this.#room ??= setTimeout(() => {
-        this.#room = undefined;
-        this.#begin();
-      }, left);
+  #mayStartHandshake(): boolean {
+    if (this.#handshakes.size < MAX_HANDSHAKES) return true;
+    const [oldest] = this.#handshakes;
+    const candidate = this.#handshakes.values().find(isSilent) ?? oldest!;
+    const remaining = candidate.startedAt + MIN_HANDSHAKE_MILLISECONDS - performance.now();
+    if (remaining > 0) {
+      this.#evictionTimer ??= setTimeout(() => {
+        this.#evictionTimer = undefined;
+        this.#startHandshakes();
+      }, remaining);
       return false;
     }
-    this.#inProgress.delete(next);
-    evict(next, `it was closed for a newer one, with ${MAX_IN_PROGRESS} in progress`);
+    this.#handshakes.delete(candidate);
+    evict(candidate, `it was closed for a newer one, with ${MAX_HANDSHAKES} in progress`);
     return true;
   }
 
   /** Does a handshake. Never rejects. */
-  async #run(arrival: T): Promise<void> {
-    const { rawStream } = arrival;
-    const end = Promise.withResolvers<never>();
-    const handshake: Handshake = { since: performance.now(), rawStream, end, isEvicted: false };
-    this.#inProgress.add(handshake);
-    if (this.#expiry === undefined) this.#expectExpiry(handshake);
-    const attempt = this.#handshake(arrival);
+  async #runHandshake(connection: T): Promise<void> {
+    const { rawStream } = connection;
+    const failure = Promise.withResolvers<never>();
+    const handshake: Handshake = {
+      startedAt: performance.now(),
+      rawStream,
+      failure,
+      isEvicted: false,
+    };
+    this.#handshakes.add(handshake);
+    if (this.#timeoutTimer === undefined) this.#startTimeoutTimer(handshake);
+    const attempt = this.#doHandshake(connection);
     try {
-      this.#finish(arrival, await Promise.race([end.promise, attempt]));
+      this.#deliver(connection, await Promise.race([failure.promise, attempt]));
     } catch (error) {
       // A result that comes too late is closed.
       attempt.then(({ socket }) => socket.close()).catch(() => {});
       rawStream.close();
       const code = error instanceof TlsError ? `${error.code}: ` : "";
-      const why = error instanceof Error ? code + error.message : String(error);
+      const reason = error instanceof Error ? code + error.message : String(error);
       // Hundreds of handshakes a second may be closed to make room: too many for the level `info`.
       const level = handshake.isEvicted ? "debug" : "info";
-      const who = arrival.name;
-      this.#logger[level](`${who}: the handshake failed: ${why}`, {
+      const who = connection.name;
+      this.#logger[level](`${who}: the handshake failed: ${reason}`, {
         kind: "handshake",
         who,
         error,
       });
     } finally {
-      this.#inProgress.delete(handshake);
-      this.#begin();
+      this.#handshakes.delete(handshake);
+      this.#startHandshakes();
     }
   }
 
-  #finish({ name }: T, accepted: AcceptedConnection): void {
-    if (this.#taker !== null) {
-      this.#taker.resolve(accepted);
-      this.#taker = null;
-    } else if (!this.#closed && this.#done.length < MAX_DONE) {
-      this.#done.push(accepted);
+  #deliver({ name }: T, accepted: AcceptedConnection): void {
+    if (this.#acceptWaiter !== null) {
+      this.#acceptWaiter.resolve(accepted);
+      this.#acceptWaiter = null;
+    } else if (!this.#isClosed && this.#readyConnections.length < MAX_READY_CONNECTIONS) {
+      this.#readyConnections.push(accepted);
     } else {
       accepted.socket.close();
-      if (!this.#closed) {
+      if (!this.#isClosed) {
         this.#logger.info(`${name}: too many wait for a slot`, { kind: "slot", who: name });
       }
     }
@@ -208,20 +222,23 @@ export class HandshakeQueue<T extends PendingConnection> {
    * One timer for all handshakes, set for the oldest. The timer goes on when that handshake ends:
    * to start and stop a timer for each handshake takes longer.
    */
-  #expectExpiry({ since }: Handshake): void {
+  #startTimeoutTimer({ startedAt: since }: Handshake): void {
     if (this.#timeout === null) return;
-    const left = Math.max(since + this.#timeout * 1000 - performance.now(), 0);
-    this.#expiry = setTimeout(() => this.#expire(this.#timeout!), Math.min(left, MAX_INTERVAL));
+    const remaining = Math.max(since + this.#timeout * 1000 - performance.now(), 0);
+    this.#timeoutTimer = setTimeout(
+      () => this.#failExpired(this.#timeout!),
+      Math.min(remaining, MAX_INTERVAL),
+    );
   }
 
-  #expire(seconds: number): void {
-    this.#expiry = undefined;
-    for (const handshake of this.#inProgress) {
-      if (performance.now() - handshake.since < seconds * 1000) {
-        return this.#expectExpiry(handshake);
+  #failExpired(seconds: number): void {
+    this.#timeoutTimer = undefined;
+    for (const handshake of this.#handshakes) {
+      if (performance.now() - handshake.startedAt < seconds * 1000) {
+        return this.#startTimeoutTimer(handshake);
       }
-      this.#inProgress.delete(handshake);
-      handshake.end.reject(
+      this.#handshakes.delete(handshake);
+      handshake.failure.reject(
         new Deno.errors.TimedOut(`the TLS handshake took over ${seconds} s`),
       );
     }
@@ -230,7 +247,7 @@ export class HandshakeQueue<T extends PendingConnection> {
 
 function evict(handshake: Handshake, reason: string): void {
   handshake.isEvicted = true;
-  handshake.end.reject(new DeguError(reason));
+  handshake.failure.reject(new DeguError(reason));
 }
 
 function isSilent({ rawStream }: { readonly rawStream: PendingConnection["rawStream"] }): boolean {

@@ -44,19 +44,19 @@ const publicKeys = new WeakMap<Certificate, KeyObject | null>();
 
 /** The key of a certificate; `null` for a key that can't be used. */
 export function publicKeyOf(certificate: Certificate): KeyObject | null {
-  let usable = publicKeys.get(certificate);
-  if (usable !== undefined) return usable;
-  usable = null;
+  let publicKey = publicKeys.get(certificate);
+  if (publicKey !== undefined) return publicKey;
+  publicKey = null;
   const { createPublicKey } = loadBuiltin("node:crypto");
   try {
     const key = certificate.publicKey as Buffer;
-    const read = createPublicKey({ key, format: "der", type: "spki" });
-    if (isUsableKey(read)) usable = read;
+    const parsedKey = createPublicKey({ key, format: "der", type: "spki" });
+    if (isUsableKey(parsedKey)) publicKey = parsedKey;
   } catch {
     // Keys of unknown kinds can't even be read.
   }
-  publicKeys.set(certificate, usable);
-  return usable;
+  publicKeys.set(certificate, publicKey);
+  return publicKey;
 }
 
 /** The reason why the key of a certificate can't be used. */
@@ -82,11 +82,11 @@ export function findKeyProblem(certificate: Certificate): KeyProblem | null {
 function rsaBitsOf({ publicKey }: Certificate): number {
   try {
     const key = readDer(publicKey, readKeyBits);
-    const modulus = readDer(key, (whole) =>
-      whole.enter(TAG.sequence, (numbers) => {
-        const first = numbers.integer();
+    const modulus = readDer(key, (reader) =>
+      reader.enter(TAG.sequence, (numbers) => {
+        const modulus = numbers.integer();
         numbers.integer();
-        return first;
+        return modulus;
       }));
     return BigInt(`0x${modulus.toHex()}`).toString(2).length;
   } catch {
@@ -122,7 +122,7 @@ const MAX_P384_SIGNATURE_BYTES = 104;
  * The reason why the signature of a certificate can't be verified; `null` if it can. `node:crypto`
  * takes no hash that is shorter than half of a number of the curve, such as SHA-256 with P-521.
  */
-export function signatureProblem({ algorithm, signature }: Certificate): string | null {
+export function findSignatureProblem({ algorithm, signature }: Certificate): string | null {
   return algorithm === ECDSA_SHA256 && signature.length > MAX_P384_SIGNATURE_BYTES
     ? "is signed with SHA-256 by a key on P-521, which can't be verified: sign it with SHA-512"
     : null;
@@ -137,10 +137,10 @@ export function verifySignature(
   const { constants, verify } = loadBuiltin("node:crypto");
   const padding = constants.RSA_PKCS1_PSS_PADDING;
   const saltLength = constants.RSA_PSS_SALTLEN_DIGEST;
-  const how = algorithm.isPss === true ? { key, padding, saltLength } : key;
+  const verificationKey = algorithm.isPss === true ? { key, padding, saltLength } : key;
   return algorithm.hashes.some((hash) => {
     try {
-      return verify(hash, signed, how, signature);
+      return verify(hash, signed, verificationKey, signature);
     } catch {
       return false;
     }

@@ -33,7 +33,7 @@ type NamedConnection = RawConnection & { readonly name: string };
  */
 export class CurrentTlsContext {
   #sslctx: ServerSslctx;
-  readonly #openedListeners: (() => void)[] = [];
+  readonly #openToAllListeners: (() => void)[] = [];
 
   constructor(sslctx: ServerSslctx) {
     this.#sslctx = sslctx;
@@ -48,14 +48,14 @@ export class CurrentTlsContext {
   }
 
   replace(sslctx: ServerSslctx): void {
-    const opened = this.#sslctx.verify && !sslctx.verify;
+    const isOpenedToAll = this.#sslctx.verify && !sslctx.verify;
     this.#sslctx = sslctx;
-    if (opened) { for (const listener of this.#openedListeners) listener(); }
+    if (isOpenedToAll) { for (const listener of this.#openToAllListeners) listener(); }
   }
 
   /** Calls a function whenever a new context accepts every client, and the old one did not. */
   onOpenToAll(listener: () => void): void {
-    this.#openedListeners.push(listener);
+    this.#openToAllListeners.push(listener);
   }
 }
 
@@ -65,10 +65,10 @@ export class CurrentTlsContext {
  */
 export class TlsListener implements Listener {
   readonly ready: Promise<void>;
-  readonly #raw: RawListener;
+  readonly #rawListener: RawListener;
   readonly #context: CurrentTlsContext;
   readonly #handshake: ServerHandshake;
-  readonly #admission: HandshakeQueue<NamedConnection>;
+  readonly #handshakeQueue: HandshakeQueue<NamedConnection>;
   #count = 0;
 
   /**
@@ -78,16 +78,20 @@ export class TlsListener implements Listener {
    */
   constructor(
     address: Address,
-    side: ListenerOptions,
+    options: ListenerOptions,
     context: CurrentTlsContext,
     protocol: string | null,
   ) {
     this.#context = context;
     this.#handshake = makeServerHandshake(context, protocol);
-    this.#admission = new HandshakeQueue(side, (connection) => this.#open(connection));
-    this.#raw = listenRaw(address, side.logger, (connection) => this.#receive(connection));
-    const warn = () => side.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
-    this.ready = this.#raw.ready.then(() => {
+    this.#handshakeQueue = new HandshakeQueue(options, (connection) => this.#open(connection));
+    this.#rawListener = listenRaw(
+      address,
+      options.logger,
+      (connection) => this.#receive(connection),
+    );
+    const warn = () => options.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
+    this.ready = this.#rawListener.ready.then(() => {
       if (!context.sslctx.verify) warn();
       context.onOpenToAll(warn);
     });
@@ -96,30 +100,33 @@ export class TlsListener implements Listener {
   }
 
   get address(): Address {
-    return this.#raw.address;
+    return this.#rawListener.address;
   }
 
   accept(): Promise<AcceptedConnection> {
-    this.#raw.start();
-    return this.#admission.accept();
+    this.#rawListener.start();
+    return this.#handshakeQueue.accept();
   }
 
   close(): void {
-    this.#raw.close();
-    this.#admission.close();
+    this.#rawListener.close();
+    this.#handshakeQueue.close();
   }
 
-  async ended(): Promise<void> {
-    await Promise.all([this.#raw.ended(), this.#admission.ended()]);
+  async waitUntilEnded(): Promise<void> {
+    await Promise.all([this.#rawListener.ended(), this.#handshakeQueue.ended()]);
   }
 
-  #receive(raw: RawConnection): void {
-    const connection = { ...raw, name: peerName(this.address, raw.address, ++this.#count) };
-    const { stream } = raw.rawStream;
-    stream.once("close", () => this.#admission.delete(connection));
+  #receive(rawConnection: RawConnection): void {
+    const connection = {
+      ...rawConnection,
+      name: peerName(this.address, rawConnection.address, ++this.#count),
+    };
+    const { stream } = rawConnection.rawStream;
+    stream.once("close", () => this.#handshakeQueue.delete(connection));
     // The stream reads into its own buffer, up to its limit, which shows who has sent something.
     stream.read(0);
-    this.#admission.push(connection);
+    this.#handshakeQueue.push(connection);
   }
 
   async #open({ name, address, rawStream }: NamedConnection): Promise<AcceptedConnection> {
@@ -153,7 +160,7 @@ export interface RawListener {
  * Milliseconds between two calls that make a listener listen again: `node:net` stops listening when
  * it runs out of file descriptors, without an event.
  */
-const LISTEN_AGAIN_MILLISECONDS = 1000;
+const RESTART_MILLISECONDS = 1000;
 /** Connections in the kernel's queue: the default of `node:net`. */
 const BACKLOG = 511;
 
@@ -167,49 +174,49 @@ export function listenRaw(
   receive: (connection: RawConnection) => void,
 ): RawListener {
   const endpoint = endpointOf(address);
-  return isForNode(endpoint)
+  return isSupportedByNode(endpoint)
     ? new NodeListener(address, endpoint, log, receive)
     : listenWithDeno(address, log, receive);
 }
 
 /** Whether `node:net` can listen there. */
-function isForNode(endpoint: Endpoint): endpoint is TcpEndpoint {
+function isSupportedByNode(endpoint: Endpoint): endpoint is TcpEndpoint {
   return endpoint.transport === "tcp" && !endpoint.hostname.includes("%");
 }
 
 function listenWithDeno(
-  asked: Address,
+  requestedAddress: Address,
   log: SafeLogger,
   receive: (connection: RawConnection) => void,
 ): RawListener {
-  let plain: PlainListener | null = null;
+  let plainListener: PlainListener | null = null;
   let ready = Promise.resolve();
   try {
-    plain = new PlainListener(asked, log);
+    plainListener = new PlainListener(requestedAddress, log);
   } catch (error) {
     ready = Promise.reject(error);
   }
   const acceptAll = async () => {
     for (;;) {
-      const conn = await plain!.acceptConn().catch(() => null);
+      const conn = await plainListener!.acceptConn().catch(() => null);
       if (conn === null) return;
       receive({
         rawStream: makeDuplex(conn),
-        address: peerAddress(plain!.address, conn.remoteAddr),
+        address: peerAddress(plainListener!.address, conn.remoteAddr),
       });
     }
   };
-  let accepting: Promise<void> | null = null;
+  let acceptLoop: Promise<void> | null = null;
   return {
     ready,
     get address() {
-      return plain?.address ?? asked;
+      return plainListener?.address ?? requestedAddress;
     },
-    start: () => void (accepting ??= acceptAll()),
-    close: () => plain?.close(),
+    start: () => void (acceptLoop ??= acceptAll()),
+    close: () => plainListener?.close(),
     // The system keeps the address until a pending accept() has ended.
     async ended() {
-      await accepting;
+      await acceptLoop;
     },
   };
 }
@@ -222,7 +229,7 @@ class NodeListener implements RawListener {
   address: Address;
   readonly #server: NetServer;
   readonly #bound = Promise.withResolvers<void>();
-  #again: Interval | undefined;
+  #restartTimer: Interval | undefined;
 
   constructor(
     address: Address,
@@ -252,7 +259,7 @@ class NodeListener implements RawListener {
     this.#server.once("listening", () => {
       const { address: hostname, port } = this.#server.address() as AddressInfo;
       this.address = boundAddress(address, { transport: "tcp", hostname, port });
-      this.#again = startInterval(() => this.#listenAgain(), LISTEN_AGAIN_MILLISECONDS);
+      this.#restartTimer = startInterval(() => this.#restartListening(), RESTART_MILLISECONDS);
       this.#bound.resolve();
     });
     // As with Deno's own listeners, only accepting keeps the process alive.
@@ -277,7 +284,7 @@ class NodeListener implements RawListener {
    * Has an effect only if the listener has stopped, for which there is no event. The property is
    * not part of the types, but every listening server has it.
    */
-  #listenAgain(): void {
+  #restartListening(): void {
     type Handle = { listen?(backlog: number): number };
     const { _handle: handle } = this.#server as NetServer & { readonly _handle?: Handle | null };
     handle?.listen?.(BACKLOG);
@@ -288,7 +295,7 @@ class NodeListener implements RawListener {
   }
 
   close(): void {
-    clearInterval(this.#again);
+    clearInterval(this.#restartTimer);
     this.#server.close();
     // A listener that is not bound yet never will be, and nothing must wait for that.
     this.#bound.resolve();

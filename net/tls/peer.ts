@@ -18,35 +18,34 @@ import {
   type Certificate,
   type CertificateName,
   describeCertificate,
-  usageProblem,
-  validityProblem,
+  findUsageProblem,
+  findValidityProblem,
 } from "./certificate.ts";
 import type { ServerMaterial } from "./context.ts";
-import { findKeyProblem, signatureProblem } from "./keys.ts";
+import { findKeyProblem, findSignatureProblem } from "./keys.ts";
 
 /** The most verified certificates that are remembered; a session with any other is not resumed. */
-const MAX_VERIFIED = 10_000;
+const MAX_VERIFIED_CLIENTS = 10_000;
 
 /**
  * The certificate of an accepted client; `null` if none is requested, or none is insisted on and
  * the client has shown no good certificate.
  *
- * @param begun The trust that the handshake began with: the library has verified the certificate
- * with it.
- * @param inForce The trust that is in force now, and decides.
+ * @param handshakeTrust The trust with which the library has verified the certificate.
+ * @param currentTrust The trust that is in force now, and decides.
  * @throws {TlsError} if the client is not accepted.
  * @throws {RangeError} if the client's certificate can't be parsed.
  */
 export function identifyClient(
   socket: TLSSocket,
-  begun: ServerMaterial,
-  inForce: ServerMaterial,
+  handshakeTrust: ServerMaterial,
+  currentTrust: ServerMaterial,
 ): PeerCertificate | null {
-  if (!inForce.options.requestCert) return null;
+  if (!currentTrust.options.requestCert) return null;
   try {
-    return verifyClient(socket, begun, inForce);
+    return verifyClient(socket, handshakeTrust, currentTrust);
   } catch (error) {
-    if (inForce.requiresCertificate) throw error;
+    if (currentTrust.requiresCertificate) throw error;
     return null;
   }
 }
@@ -59,15 +58,15 @@ function verifyClient(
   if (!begun.options.requestCert) {
     throw new TlsError("NO_CERTIFICATE", "the client was not asked for a certificate");
   }
-  const shown = verifyPresented("client", socket);
-  const { leaf, between } = shown;
+  const presented = verifyPresented("client", socket);
+  const { leaf, intermediates: between } = presented;
   if (socket.isSessionReused()) {
-    return describeCertificate(leaf, authorityOfResumedSession(shown, inForce));
+    return describeCertificate(leaf, authorityOfResumedSession(presented, inForce));
   }
-  const verified = findIssuingAuthority("client", begun.authorities, shown);
-  rememberVerified(leaf.certificate256, verified.publicKey256);
+  const verifiedAuthority = findIssuingAuthority("client", begun.authorities, presented);
+  rememberVerified(leaf.certificate256, verifiedAuthority.publicKey256);
   const authority = begun === inForce
-    ? verified
+    ? verifiedAuthority
     : inForce.authorities.find(leaf, between, "clientAuth");
   if (authority !== null) return describeCertificate(leaf, authority);
   throw new TlsError("UNTRUSTED", "the client's authority is not trusted any more");
@@ -78,7 +77,7 @@ function verifyClient(
  * that is trusted now must have verified it before.
  */
 function authorityOfResumedSession(
-  { leaf, between }: PresentedCertificates,
+  { leaf, intermediates: between }: PresentedCertificates,
   inForce: ServerMaterial,
 ): PeerAuthority {
   const keys = verifiedIssuersOf(leaf.certificate256);
@@ -123,33 +122,35 @@ export function identifyServer(
   host: string | null,
 ): PeerCertificate {
   if (socket.isSessionReused()) throw new TlsError("POLICY", "the session was resumed");
-  const shown = verifyPresented("server", socket);
-  const problem = host === null ? null : nameProblem(shown.leaf, host);
+  const presented = verifyPresented("server", socket);
+  const problem = host === null ? null : findNameProblem(presented.leaf, host);
   if (problem !== null) throw new TlsError("WRONG_NAME", `the server's certificate ${problem}`);
-  const authority = authorities && findIssuingAuthority("server", authorities, shown);
-  return describeCertificate(shown.leaf, authority);
+  const authority = authorities && findIssuingAuthority("server", authorities, presented);
+  return describeCertificate(presented.leaf, authority);
 }
 
 /** The certificates that a peer has shown: its own, and the others in DER. */
 interface PresentedCertificates {
   readonly leaf: Certificate;
-  readonly between: readonly Uint8Array[];
+  readonly intermediates: readonly Uint8Array[];
 }
 
 /**
  * Reads the certificate of a peer, which the TLS library must have verified, and checks that it is
  * good for this end now.
  */
-function verifyPresented(whose: "client" | "server", socket: TLSSocket): PresentedCertificates {
+function verifyPresented(role: "client" | "server", socket: TLSSocket): PresentedCertificates {
   // A resumed session may come without a certificate, and the library accepts that.
   if (!socket.authorized) {
-    throw new TlsError("UNTRUSTED", `the ${whose}'s certificate was not verified`);
+    throw new TlsError("UNTRUSTED", `the ${role}'s certificate was not verified`);
   }
-  const [own, ...between] = presentedChain(socket);
-  if (own === undefined) throw new TlsError("NO_CERTIFICATE", `the ${whose} sent no certificate`);
-  const leaf = readCertificate(own);
-  checkCertificate(whose, leaf);
-  return { leaf, between };
+  const [leafDer, ...between] = readPresentedChain(socket);
+  if (leafDer === undefined) {
+    throw new TlsError("NO_CERTIFICATE", `the ${role} sent no certificate`);
+  }
+  const leaf = readCertificate(leafDer);
+  checkCertificate(role, leaf);
+  return { leaf, intermediates: between };
 }
 
 /**
@@ -159,18 +160,18 @@ function verifyPresented(whose: "client" | "server", socket: TLSSocket): Present
  * @throws {TlsError} if the authority is not known for certain.
  */
 function findIssuingAuthority(
-  whose: "client" | "server",
+  role: "client" | "server",
   authorities: Authorities,
-  { leaf, between }: PresentedCertificates,
+  { leaf, intermediates: between }: PresentedCertificates,
 ): PeerAuthority {
-  const authority = authorities.find(leaf, between, `${whose}Auth`);
+  const authority = authorities.find(leaf, between, `${role}Auth`);
   if (authority !== null) return authority;
-  const problem = signatureProblem(leaf);
+  const problem = findSignatureProblem(leaf);
   throw new TlsError(
     "UNTRUSTED",
     problem !== null
-      ? `the ${whose}'s certificate ${problem}`
-      : `none of the trusted authorities is known for certain to have vouched for the ${whose}, within the ` +
+      ? `the ${role}'s certificate ${problem}`
+      : `none of the trusted authorities is known for certain to have vouched for the ${role}, within the ` +
         "limits of its pathlen and extendedKeyUsage; an intermediate with nameConstraints, with an unknown critical " +
         "extension, or signed with P-521 and SHA-256, doesn't count",
   );
@@ -181,22 +182,22 @@ function findIssuingAuthority(
  *
  * @throws {TlsError} if it can't.
  */
-export function checkCertificate(whose: "client" | "server", certificate: Certificate): void {
+export function checkCertificate(role: "client" | "server", certificate: Certificate): void {
   const now = Date.now();
-  const refuse = (code: TlsError["code"], problem: string) =>
-    new TlsError(code, `the ${whose}'s certificate ${problem}`);
+  const makeError = (code: TlsError["code"], problem: string) =>
+    new TlsError(code, `the ${role}'s certificate ${problem}`);
   if (certificate.version !== 3) {
-    throw refuse("UNTRUSTED", `has version ${certificate.version} instead of 3`);
+    throw makeError("UNTRUSTED", `has version ${certificate.version} instead of 3`);
   }
-  const usage = usageProblem(certificate, `${whose}Auth`);
-  if (usage !== null) throw refuse("WRONG_PURPOSE", usage);
-  const validity = validityProblem(certificate, now);
-  if (validity !== null) {
+  const usageProblem = findUsageProblem(certificate, `${role}Auth`);
+  if (usageProblem !== null) throw makeError("WRONG_PURPOSE", usageProblem);
+  const validityProblem = findValidityProblem(certificate, now);
+  if (validityProblem !== null) {
     const isEarly = now < certificate.validFrom.getTime();
-    throw refuse(isEarly ? "NOT_YET_VALID" : "EXPIRED", validity);
+    throw makeError(isEarly ? "NOT_YET_VALID" : "EXPIRED", validityProblem);
   }
-  const key = findKeyProblem(certificate);
-  if (key !== null) throw refuse(key.code, key.problem);
+  const keyProblem = findKeyProblem(certificate);
+  if (keyProblem !== null) throw makeError(keyProblem.code, keyProblem.problem);
 }
 
 /** The member that the types of a socket lack: all certificates that its peer has sent, in DER. */
@@ -211,17 +212,17 @@ interface WithHandle {
  * peer presented none. The TLS library may add a trusted certificate, by name: only signatures show
  * which belong together.
  */
-export function presentedChain(socket: TLSSocket): Uint8Array[] {
-  const sent = (socket as TLSSocket & WithHandle)._handle?.getPeerCertificateChain?.();
-  if (sent != null) return [...sent.certificates];
-  const described = new Set<DetailedPeerCertificate>();
-  let shown: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
+export function readPresentedChain(socket: TLSSocket): Uint8Array[] {
+  const chain = (socket as TLSSocket & WithHandle)._handle?.getPeerCertificateChain?.();
+  if (chain != null) return [...chain.certificates];
+  const visited = new Set<DetailedPeerCertificate>();
+  let certificate: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
   // In the library's description, the last certificate is its own issuer.
-  while (shown?.raw !== undefined && !described.has(shown)) {
-    described.add(shown);
-    shown = shown.issuerCertificate;
+  while (certificate?.raw !== undefined && !visited.has(certificate)) {
+    visited.add(certificate);
+    certificate = certificate.issuerCertificate;
   }
-  return Array.from(described, ({ raw }) => raw);
+  return Array.from(visited, ({ raw }) => raw);
 }
 
 /**
@@ -253,7 +254,7 @@ const verifiedClients = new Map<string, Set<string>>();
 
 export function rememberVerified(certificate256: string, publicKey256: string): void {
   verifiedClients.set(certificate256, verifiedIssuersOf(certificate256).add(publicKey256));
-  evictOldest(verifiedClients, MAX_VERIFIED);
+  evictOldest(verifiedClients, MAX_VERIFIED_CLIENTS);
 }
 
 /**
@@ -277,16 +278,16 @@ export function hostAddress(host: string): string | null {
  * The reason why a certificate is not for this host, by its subjectAltName only, never by its
  * subject (RFC 9525); `null` if it is for this host.
  */
-export function nameProblem({ names }: Certificate, host: string): string | null {
+export function findNameProblem({ names }: Certificate, host: string): string | null {
   if (names === null) return "has no subjectAltName, and its subject does not count";
   const address = hostAddress(host);
   const name = address === null ? canonicalDnsName(host) : null;
-  const matches = address !== null
+  const isMatch = address !== null
     ? names.some(({ type, value }) => type === "IP Address" && value === address)
     : name !== null && names.some((each) => matchesDnsName(each, name));
-  if (matches) return null;
-  const listed = names.map(({ type, value }) => `${type}:${value}`).join(", ");
-  return `is not for ${quote(host)}; its names are ${quote(listed)}`;
+  if (isMatch) return null;
+  const nameList = names.map(({ type, value }) => `${type}:${value}`).join(", ");
+  return `is not for ${quote(host)}; its names are ${quote(nameList)}`;
 }
 
 /** A wildcard matches exactly one label, and at least two must follow it (RFC 9525 §6.3). */

@@ -7,13 +7,13 @@ import { quote } from "../../internal/quote.ts";
 import { groupBySubject, readCertificate } from "./authority.ts";
 import {
   type Certificate,
+  findUsageProblem,
+  findValidityProblem,
   formatPem,
   isSelfIssued,
   type PURPOSE,
-  usageProblem,
-  validityProblem,
 } from "./certificate.ts";
-import { findKeyProblem, isUsableKey, signatureProblem, USABLE_KEYS } from "./keys.ts";
+import { findKeyProblem, findSignatureProblem, isUsableKey, USABLE_KEYS } from "./keys.ts";
 import { plainMessageOf } from "../error_text.ts";
 import { loadBuiltin } from "./modules.ts";
 
@@ -78,9 +78,12 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   const source = readPem(certOption, config[certOption]!);
   const chain = readCertificates(source);
   const [leaf] = chain;
-  const unusable = findKeyProblem(leaf!);
-  if (unusable?.code === "KEY_TOO_LARGE") {
-    throw new TlsError(unusable.code, `${certOption}: ${nameOf(leaf!, 0)}, ${unusable.problem}`);
+  const keyProblem = findKeyProblem(leaf!);
+  if (keyProblem?.code === "KEY_TOO_LARGE") {
+    throw new TlsError(
+      keyProblem.code,
+      `${certOption}: ${nameOf(leaf!, 0)}, ${keyProblem.problem}`,
+    );
   }
   const keySource = readPem(keyOption, config[keyOption]!);
   const { key, keyObject } = readKey(keySource);
@@ -92,12 +95,13 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
         source.name,
     );
   }
-  const usage = usageProblem(leaf!, purpose);
-  if (usage !== null) {
-    warnings.push(`${certOption}: the certificate ${usage}; peers will refuse it`);
+  const usageProblem = findUsageProblem(leaf!, purpose);
+  if (usageProblem !== null) {
+    warnings.push(`${certOption}: the certificate ${usageProblem}; peers will refuse it`);
   }
   for (const [index, certificate] of chain.entries()) {
-    const problem = validityProblem(certificate, Date.now()) ?? signatureProblem(certificate) ??
+    const problem = findValidityProblem(certificate, Date.now()) ??
+      findSignatureProblem(certificate) ??
       findKeyProblem(certificate)?.problem ?? null;
     if (problem !== null) warnings.push(`${certOption}: ${nameOf(certificate, index)}, ${problem}`);
   }
@@ -116,27 +120,30 @@ export function readAuthorities({ ca, caFile, caPath }: PemConfig): Trust {
       ...(caPath === undefined ? [] : readDirectory("caPath", caPath)),
     ];
   const authorities = new Map<string, Certificate>();
-  const unusable = new Map<string, TlsError>();
+  const unusableKeys = new Map<string, TlsError>();
   for (const source of sources) {
     for (const [index, certificate] of readCertificates(source).entries()) {
       const fingerprint = certificate.certificate256;
-      if (authorities.has(fingerprint) || unusable.has(fingerprint)) continue;
-      const which = nameOf(certificate, index, ` in ${source.name}`);
-      const problem = authorityProblem(certificate);
-      if (problem !== null) throw notAllowedError(source.option, `${which}, ${problem}`);
-      const where = `${source.option}: ${which}, `;
-      const key = findKeyProblem(certificate);
-      if (key !== null) {
-        unusable.set(fingerprint, new TlsError(key.code, where + key.problem));
-        warnings.push(`${where}${key.problem}: it is not trusted`);
+      if (authorities.has(fingerprint) || unusableKeys.has(fingerprint)) continue;
+      const certificateLabel = nameOf(certificate, index, ` in ${source.name}`);
+      const problem = findAuthorityProblem(certificate);
+      if (problem !== null) throw notAllowedError(source.option, `${certificateLabel}, ${problem}`);
+      const messagePrefix = `${source.option}: ${certificateLabel}, `;
+      const keyProblem = findKeyProblem(certificate);
+      if (keyProblem !== null) {
+        unusableKeys.set(
+          fingerprint,
+          new TlsError(keyProblem.code, messagePrefix + keyProblem.problem),
+        );
+        warnings.push(`${messagePrefix}${keyProblem.problem}: it is not trusted`);
         continue;
       }
       authorities.set(fingerprint, certificate);
-      const validity = validityProblem(certificate, Date.now());
-      if (validity !== null) warnings.push(where + validity);
+      const validityProblem = findValidityProblem(certificate, Date.now());
+      if (validityProblem !== null) warnings.push(messagePrefix + validityProblem);
     }
   }
-  const [error] = unusable.values();
+  const [error] = unusableKeys.values();
   if (authorities.size === 0 && error !== undefined) throw error;
   for (const { length, 0: first } of groupBySubject(authorities.values()).values()) {
     if (length <= MAX_SAME_SUBJECT) continue;
@@ -149,8 +156,8 @@ export function readAuthorities({ ca, caFile, caPath }: PemConfig): Trust {
   return { authorities: [...authorities.values()], warnings };
 }
 
-function nameOf({ subject }: Certificate, index: number, where = ""): string {
-  return `certificate ${index + 1}${where}, of ${quote(subject)}`;
+function nameOf({ subject }: Certificate, index: number, location = ""): string {
+  return `certificate ${index + 1}${location}, of ${quote(subject)}`;
 }
 
 /**
@@ -158,7 +165,7 @@ function nameOf({ subject }: Certificate, index: number, where = ""): string {
  * extensions; version 3 must have CA:TRUE (RFC 5280 §4.2.1.9), and may limit the use of its key
  * (§4.2.1.3).
  */
-function authorityProblem(certificate: Certificate): string | null {
+function findAuthorityProblem(certificate: Certificate): string | null {
   const { version, isAuthority, maySignCertificates, uncheckedRules } = certificate;
   if (!isAuthority && version !== 1) {
     return "is not the certificate of an authority: its basicConstraints don't say CA:TRUE";
@@ -169,7 +176,7 @@ function authorityProblem(certificate: Certificate): string | null {
   if (uncheckedRules !== null) {
     return `has an extension that is not checked here, ${uncheckedRules}: make an authority without`;
   }
-  const problem = isSelfIssued(certificate) ? signatureProblem(certificate) : null;
+  const problem = isSelfIssued(certificate) ? findSignatureProblem(certificate) : null;
   return problem === null ? null : `${problem}, and what it signs, too`;
 }
 
@@ -183,16 +190,19 @@ function readFile(option: string, path: string): PemText {
   return {
     option,
     name: quote(path),
-    text: namingOption(option, () => Deno.readTextFileSync(path)),
+    text: withOptionName(option, () => Deno.readTextFileSync(path)),
   };
 }
 
 function readDirectory(option: string, path: string): PemText[] {
-  const names = namingOption(option, () => Array.from(Deno.readDirSync(path), ({ name }) => name));
+  const names = withOptionName(
+    option,
+    () => Array.from(Deno.readDirSync(path), ({ name }) => name),
+  );
   const separator = /[\\/]$/.test(path) ? "" : "/";
   const files = names.filter((name) => AUTHORITY_FILE.test(name)).sort()
     .map((name) => `${path}${separator}${name}`)
-    .filter((file) => namingOption(option, () => Deno.statSync(file)).isFile);
+    .filter((file) => withOptionName(option, () => Deno.statSync(file)).isFile);
   if (files.length === 0) {
     throw notAllowedError(
       option,
@@ -203,7 +213,7 @@ function readDirectory(option: string, path: string): PemText[] {
 }
 
 /** Adds the option to an error of the file system, and keeps its class. */
-function namingOption<T>(option: string, read: () => T): T {
+function withOptionName<T>(option: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
@@ -214,8 +224,8 @@ function namingOption<T>(option: string, read: () => T): T {
 
 function readCertificates({ option, name, text }: PemText): Certificate[] {
   const blocks = [...text.matchAll(CERTIFICATE_BLOCK)];
-  const begun = [...text.matchAll(CERTIFICATE_BEGIN)].length;
-  if (begun === 0) {
+  const blockCount = [...text.matchAll(CERTIFICATE_BEGIN)].length;
+  if (blockCount === 0) {
     throw notAllowedError(
       option,
       `${name} holds no certificate in PEM form, which begins with ` +
@@ -223,21 +233,21 @@ function readCertificates({ option, name, text }: PemText): Certificate[] {
     );
   }
   const { X509Certificate } = loadBuiltin("node:crypto");
-  return Array.from({ length: begun }, (_, index) => {
-    const unreadable = `certificate ${index + 1} in ${name} can't be read`;
+  return Array.from({ length: blockCount }, (_, index) => {
+    const problem = `certificate ${index + 1} in ${name} can't be read`;
     let der;
     try {
       der = Uint8Array.fromBase64(blocks[index]![1]!);
       // Two parsers must agree that the text is a certificate.
       new X509Certificate(der);
     } catch {
-      throw notAllowedError(option, `${unreadable}; is it truncated, or in another format?`);
+      throw notAllowedError(option, `${problem}; is it truncated, or in another format?`);
     }
     try {
       return readCertificate(der);
     } catch (error) {
       // Other programs take forms that are no DER.
-      throw notAllowedError(option, `${unreadable}: ${plainMessageOf(error)}`, { cause: error });
+      throw notAllowedError(option, `${problem}: ${plainMessageOf(error)}`, { cause: error });
     }
   });
 }

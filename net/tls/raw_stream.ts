@@ -17,7 +17,7 @@ export interface RawStream {
    * From now on, frees the memory of a piece once TLS has decrypted it, or it was sent. Only for
    * use after the handshake, and once.
    */
-  reuseMemory(): void;
+  freeUsedMemory(): void;
   /** Closes the stream and the connection below it. */
   close(): void;
   /**
@@ -37,9 +37,9 @@ const BUFFER_BYTES = 65536;
 /**
  * The least room in a buffer: with less it is replaced, and the pieces cut from it keep it alive.
  */
-const MIN_ROOM = 16384;
+const MIN_FREE_BYTES = 16384;
 /** Smaller pieces are left to the garbage collector, for which they are cheap. */
-const FREE_BYTES = 4096;
+const MIN_FREED_BYTES = 4096;
 
 /**
  * Wraps a socket of `node:net`.
@@ -58,17 +58,17 @@ export function makeNetStream(stream: NetSocket): RawStream {
     },
     pause: () => void handle()?.readStop(),
     resume: () => void handle()?.readStart(),
-    reuseMemory: () => freeReads(handle()),
+    freeUsedMemory: () => freeReads(handle()),
     close: () => void stream.destroy(),
     reset: () => void stream.resetAndDestroy(),
   };
 }
 
 function freeReads(handle: Handle | null | undefined): void {
-  const take = handle?.onread;
-  if (typeof take !== "function") return;
+  const onRead = handle?.onread;
+  if (typeof onRead !== "function") return;
   handle!.onread = function (piece) {
-    take.call(this, piece);
+    onRead.call(this, piece);
     if (piece instanceof ArrayBuffer) freeMemory(new Uint8Array(piece));
   };
   // The handle looks at `onread` only when it starts to read.
@@ -83,24 +83,24 @@ function freeReads(handle: Handle | null | undefined): void {
  */
 export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const { Duplex } = loadBuiltin("node:stream");
-  let room = new Uint8Array(0);
+  let freeBytes = new Uint8Array(0);
   let hasReceived = false;
-  let reuses = false;
-  let held: PromiseWithResolvers<void> | null = null;
+  let mayFreeMemory = false;
+  let pausePromise: PromiseWithResolvers<void> | null = null;
   const read = async (): Promise<Uint8Array | null> => {
-    while (held !== null) await held.promise;
-    if (reuses && stream.readableLength === 0) room = new Uint8Array(room.buffer);
-    if (room.length < MIN_ROOM) room = new Uint8Array(BUFFER_BYTES);
-    const count = await conn.read(room);
+    while (pausePromise !== null) await pausePromise.promise;
+    if (mayFreeMemory && stream.readableLength === 0) freeBytes = new Uint8Array(freeBytes.buffer);
+    if (freeBytes.length < MIN_FREE_BYTES) freeBytes = new Uint8Array(BUFFER_BYTES);
+    const count = await conn.read(freeBytes);
     if (count === null) return null;
     hasReceived = true;
-    const piece = room.subarray(0, count);
-    room = room.subarray(count);
+    const piece = freeBytes.subarray(0, count);
+    freeBytes = freeBytes.subarray(count);
     return piece;
   };
-  const release = () => {
-    held?.resolve();
-    held = null;
+  const resume = () => {
+    pausePromise?.resolve();
+    pausePromise = null;
   };
   const stream = new Duplex({
     allowHalfOpen: false,
@@ -110,7 +110,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     },
     write(bytes: Uint8Array<ArrayBuffer>, _encoding, callback): void {
       writeAll(conn, bytes).then(() => {
-        if (reuses) freeMemory(bytes);
+        if (mayFreeMemory) freeMemory(bytes);
         callback();
       }, callback);
     },
@@ -118,7 +118,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
       conn.closeWrite().then(() => callback(), () => callback());
     },
     destroy(error, callback): void {
-      release();
+      resume();
       try {
         conn.close();
       } catch {
@@ -136,9 +136,9 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     get hasReceived() {
       return hasReceived;
     },
-    pause: () => held ??= Promise.withResolvers(),
-    resume: release,
-    reuseMemory: () => void (reuses = true),
+    pause: () => pausePromise ??= Promise.withResolvers(),
+    resume,
+    freeUsedMemory: () => void (mayFreeMemory = true),
     close: () => void stream.destroy(),
     // Deno can't reset its connections.
     reset: () => void stream.destroy(),
@@ -151,7 +151,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
  * of a large transfer.
  */
 export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
-  if (length >= FREE_BYTES && length === buffer.byteLength) buffer.transfer(0);
+  if (length >= MIN_FREED_BYTES && length === buffer.byteLength) buffer.transfer(0);
 }
 
 /**

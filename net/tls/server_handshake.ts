@@ -13,7 +13,7 @@ import { TlsSocket } from "./socket.ts";
 /**
  * The most servers that are kept for the next handshake: making a server takes longer than that.
  */
-const MAX_IDLE = 8;
+const MAX_IDLE_SERVERS = 8;
 /**
  * Switches off the time-out of `node:tls`, because the caller has one. Its timer would keep a
  * handshake in memory until it fires, even after the handshake has failed.
@@ -39,32 +39,38 @@ export function makeServerHandshake(
 ): ServerHandshake {
   // The idle servers, and the context that they were made with.
   let material = context.material;
-  let idle: TlsServer[] = [];
+  let idleServers: TlsServer[] = [];
   const handshake = (rawStream: RawStream): Promise<TlsSocket> => {
-    const begun = context.material;
-    if (begun !== material) [material, idle] = [begun, []];
-    const own = idle;
-    const server = own.pop() ?? makeServer(begun, protocol);
+    const handshakeTrust = context.material;
+    if (handshakeTrust !== material) [material, idleServers] = [handshakeTrust, []];
+    const servers = idleServers;
+    const server = servers.pop() ?? makeServer(handshakeTrust, protocol);
     const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
     server.once("secureConnection", (socket) => {
       server.removeAllListeners("tlsClientError");
-      if (own.length < MAX_IDLE) own.push(server);
+      if (servers.length < MAX_IDLE_SERVERS) servers.push(server);
       socket.on("error", () => {});
       // Deno 2.9 never ends describing two trusted certificates that have signed each other.
       disablePeerCertificateObjects(socket);
       try {
         checkNegotiated(socket, protocol);
-        resolve(new TlsSocket(socket, rawStream, identifyClient(socket, begun, context.material)));
+        resolve(
+          new TlsSocket(
+            socket,
+            rawStream,
+            identifyClient(socket, handshakeTrust, context.material),
+          ),
+        );
       } catch (error) {
         socket.destroy();
         reject(error);
       }
     });
     // Emitted however the stream or the handshake ends.
-    server.once("tlsClientError", (error, failed) => {
+    server.once("tlsClientError", (error, failedSocket) => {
       server.removeAllListeners("secureConnection");
       // If a certificate was refused, the error says only that the connection is gone.
-      const code: unknown = failed.authorizationError;
+      const code: unknown = failedSocket.authorizationError;
       reject(tlsErrorOf("client", error, typeof code === "string" ? code : undefined));
     });
     server.emit("connection", rawStream.stream);

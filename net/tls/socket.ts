@@ -16,11 +16,11 @@ const MAX_BYTES = 16777216;
  * What a piece counts in these limits besides its bytes: a peer can send records of one byte, each
  * of which takes 230 bytes until it is read, and leaves garbage.
  */
-const PIECE_BYTES = 2048;
+const PIECE_OVERHEAD_BYTES = 2048;
 
-const WRITE_BYTES = 262144;
+const MAX_WRITE_BYTES = 262144;
 
-interface Waiting {
+interface PendingOperation {
   resolve(count: number | null): void;
   reject(error: unknown): void;
 }
@@ -41,17 +41,17 @@ export class TlsSocket implements Socket {
   readonly #rawStream: RawStream;
   /** The pieces that arrived; the bytes of the first piece before `#taken` were consumed. */
   readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
-  #taken = 0;
+  #firstPieceOffset = 0;
   #buffered = 0;
   #isPaused = false;
-  #ended = false;
-  #closed = false;
+  #hasEnded = false;
+  #isClosed = false;
   #failure: unknown = null;
-  #reader: Waiting | null = null;
+  #pendingRead: PendingOperation | null = null;
   /** Whether a read keeps the process alive. */
   #isReferenced = true;
-  #into: Uint8Array = new Uint8Array(0);
-  readonly #writers = new Set<Waiting>();
+  #readTarget: Uint8Array = new Uint8Array(0);
+  readonly #pendingWrites = new Set<PendingOperation>();
 
   /**
    * Takes over a socket, and the stream below it, synchronously in the event that ends its
@@ -69,19 +69,19 @@ export class TlsSocket implements Socket {
     this.protocol = socket.getProtocol() ?? "";
     this.cipher = socket.getCipher().name;
     const { conn } = rawStream;
-    this.localAddr = conn?.localAddr ?? netAddress(socket.localAddress, socket.localPort);
-    this.remoteAddr = conn?.remoteAddr ?? netAddress(socket.remoteAddress, socket.remotePort);
+    this.localAddr = conn?.localAddr ?? makeNetAddress(socket.localAddress, socket.localPort);
+    this.remoteAddr = conn?.remoteAddr ?? makeNetAddress(socket.remoteAddress, socket.remotePort);
     destroyTogether(socket, rawStream.stream);
-    rawStream.reuseMemory();
+    rawStream.freeUsedMemory();
     socket.on("data", (piece: Uint8Array<ArrayBuffer>) => this.#receive(piece));
     socket.on("end", () => {
-      this.#ended = true;
-      this.#endReading()?.resolve(null);
+      this.#hasEnded = true;
+      this.#takePendingRead()?.resolve(null);
     });
     socket.on("error", (error) => this.#fail(connectionError(error)));
     socket.on("close", () => {
       // Making an error takes time, so none is made that nobody would see.
-      if (this.#closed || this.#failure !== null) return;
+      if (this.#isClosed || this.#failure !== null) return;
       this.#fail(new Deno.errors.ConnectionReset("the connection is gone"));
     });
     // As with Deno's own sockets, a wait keeps the process alive, and the connection does not.
@@ -90,15 +90,17 @@ export class TlsSocket implements Socket {
 
   /** Reads up to `into.length` bytes; resolves to how many, or to `null` at the end. */
   read(into: Uint8Array): Promise<number | null> {
-    if (this.#closed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
-    if (this.#reader !== null) return Promise.reject(new Deno.errors.Busy("a read is in progress"));
+    if (this.#isClosed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
+    if (this.#pendingRead !== null) {
+      return Promise.reject(new Deno.errors.Busy("a read is in progress"));
+    }
     if (into.length === 0) return Promise.resolve(0);
     if (this.#buffered > 0) return Promise.resolve(this.#take(into));
-    if (this.#ended) return Promise.resolve(null);
+    if (this.#hasEnded) return Promise.resolve(null);
     if (this.#failure !== null) return Promise.reject(this.#failure);
-    this.#into = into;
+    this.#readTarget = into;
     return new Promise((resolve, reject) => {
-      this.#reader = { resolve, reject };
+      this.#pendingRead = { resolve, reject };
       if (this.#isReferenced) this.#socket.ref();
     });
   }
@@ -106,44 +108,44 @@ export class TlsSocket implements Socket {
   /** From now on a pending read keeps the process alive. */
   ref(): void {
     this.#isReferenced = true;
-    if (this.#reader !== null) this.#socket.ref();
+    if (this.#pendingRead !== null) this.#socket.ref();
   }
 
   /** From now on a pending read doesn't keep the process alive. */
   unref(): void {
     this.#isReferenced = false;
     // Otherwise the socket is so already, unless a write is under way.
-    if (this.#reader !== null) this.#rest();
+    if (this.#pendingRead !== null) this.#unrefIfUnused();
   }
 
   /** Writes bytes, which must not change meanwhile; resolves to the number of bytes written. */
   write(bytes: Uint8Array): Promise<number> {
-    if (this.#closed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
+    if (this.#isClosed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
     if (this.#failure !== null) return Promise.reject(this.#failure);
     if (bytes.length === 0) return Promise.resolve(0);
     // A large array is written in pieces: an early answer, which may arrive between two of them,
     // would be lost once a write has failed.
-    const piece = bytes.length > WRITE_BYTES ? bytes.subarray(0, WRITE_BYTES) : bytes;
-    return this.#expect((done) => this.#socket.write(piece, done), piece.length);
+    const piece = bytes.length > MAX_WRITE_BYTES ? bytes.subarray(0, MAX_WRITE_BYTES) : bytes;
+    return this.#write((done) => this.#socket.write(piece, done), piece.length);
   }
 
   /** Closes the writing side; the peer sees the end. */
   async closeWrite(): Promise<void> {
-    if (this.#closed) throw new Deno.errors.BadResource("the socket is closed");
-    await this.#expect((done) => this.#socket.end(done), 0);
+    if (this.#isClosed) throw new Deno.errors.BadResource("the socket is closed");
+    await this.#write((done) => this.#socket.end(done), 0);
   }
 
   /** Closes the connection; pending operations reject. */
   close(): void {
-    this.#closed = true;
+    this.#isClosed = true;
     this.#pieces.length = 0;
     // The peer gets a close_notify (RFC 8446 §6.1), unless bytes are still unsent, which are lost
     // now.
-    const inOrder = this.#writers.size === 0 && !this.#socket.destroyed;
-    if (this.#reader !== null || this.#writers.size > 0) {
+    const isOrderly = this.#pendingWrites.size === 0 && !this.#socket.destroyed;
+    if (this.#pendingRead !== null || this.#pendingWrites.size > 0) {
       this.#fail(new Deno.errors.Interrupted("the socket was closed"));
     }
-    if (inOrder) this.#socket.end();
+    if (isOrderly) this.#socket.end();
     this.#socket.destroy();
   }
 
@@ -154,16 +156,16 @@ export class TlsSocket implements Socket {
   }
 
   /** The unread bytes, as the limits count them. */
-  get #unreadCost(): number {
-    return this.#buffered + this.#pieces.length * PIECE_BYTES;
+  get #bufferCost(): number {
+    return this.#buffered + this.#pieces.length * PIECE_OVERHEAD_BYTES;
   }
 
   #receive(piece: Uint8Array<ArrayBuffer>): void {
-    if (this.#closed) return;
+    if (this.#isClosed) return;
     this.#pieces.push(piece);
     this.#buffered += piece.length;
-    this.#endReading()?.resolve(this.#take(this.#into));
-    const cost = this.#unreadCost;
+    this.#takePendingRead()?.resolve(this.#take(this.#readTarget));
+    const cost = this.#bufferCost;
     if (cost <= HIGH_WATER_MARK) return;
     if (!this.#isPaused) {
       this.#isPaused = true;
@@ -178,19 +180,24 @@ export class TlsSocket implements Socket {
     let filled = 0;
     while (filled < into.length && this.#buffered > 0) {
       const piece = this.#pieces[0]!;
-      const count = Math.min(into.length - filled, piece.length - this.#taken);
-      const whole = count === piece.length;
-      into.set(whole ? piece : piece.subarray(this.#taken, this.#taken + count), filled);
+      const count = Math.min(into.length - filled, piece.length - this.#firstPieceOffset);
+      const isWholePiece = count === piece.length;
+      into.set(
+        isWholePiece
+          ? piece
+          : piece.subarray(this.#firstPieceOffset, this.#firstPieceOffset + count),
+        filled,
+      );
       filled += count;
-      this.#taken += count;
+      this.#firstPieceOffset += count;
       this.#buffered -= count;
-      if (this.#taken === piece.length) {
+      if (this.#firstPieceOffset === piece.length) {
         this.#pieces.shift();
-        this.#taken = 0;
+        this.#firstPieceOffset = 0;
         freeMemory(piece);
       }
     }
-    if (this.#isPaused && this.#unreadCost < LOW_WATER_MARK) {
+    if (this.#isPaused && this.#bufferCost < LOW_WATER_MARK) {
       this.#isPaused = false;
       this.#rawStream.resume();
     }
@@ -199,44 +206,47 @@ export class TlsSocket implements Socket {
 
   #fail(error: unknown): void {
     this.#failure ??= error;
-    const writers = [...this.#writers];
-    this.#writers.clear();
-    this.#endReading()?.reject(this.#failure);
-    for (const { reject } of writers) reject(this.#failure);
+    const pendingWrites = [...this.#pendingWrites];
+    this.#pendingWrites.clear();
+    this.#takePendingRead()?.reject(this.#failure);
+    for (const { reject } of pendingWrites) reject(this.#failure);
   }
 
   /** Runs an operation with a callback, and waits for that or for the end of the connection. */
-  #expect(run: (done: (error?: Error | null) => void) => void, result: number): Promise<number> {
+  #write(run: (done: (error?: Error | null) => void) => void, result: number): Promise<number> {
     return new Promise((resolve, reject) => {
-      const writer: Waiting = { resolve: () => resolve(result), reject };
-      this.#writers.add(writer);
+      const pendingWrite: PendingOperation = { resolve: () => resolve(result), reject };
+      this.#pendingWrites.add(pendingWrite);
       this.#socket.ref();
       run((error) => {
-        if (!this.#writers.delete(writer)) return;
-        this.#rest();
+        if (!this.#pendingWrites.delete(pendingWrite)) return;
+        this.#unrefIfUnused();
         if (error) reject(connectionError(error));
         else resolve(result);
       });
     });
   }
 
-  #endReading(): Waiting | null {
-    const reader = this.#reader;
-    this.#reader = null;
-    this.#rest();
-    return reader;
+  #takePendingRead(): PendingOperation | null {
+    const pendingRead = this.#pendingRead;
+    this.#pendingRead = null;
+    this.#unrefIfUnused();
+    return pendingRead;
   }
 
   get #isAwaited(): boolean {
-    return this.#isReferenced && this.#reader !== null || this.#writers.size > 0;
+    return this.#isReferenced && this.#pendingRead !== null || this.#pendingWrites.size > 0;
   }
 
-  #rest(): void {
+  #unrefIfUnused(): void {
     if (!this.#isAwaited) this.#socket.unref();
   }
 }
 
-function netAddress(hostname: string | undefined, port: number | undefined): Deno.Addr | undefined {
+function makeNetAddress(
+  hostname: string | undefined,
+  port: number | undefined,
+): Deno.Addr | undefined {
   if (hostname === undefined || port === undefined) return undefined;
   return { transport: "tcp", hostname, port };
 }

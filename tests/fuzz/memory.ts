@@ -144,7 +144,7 @@ export class MemoryListener implements Listener {
     this.#accept?.reject(new Deno.errors.BadResource("closed"));
   }
 
-  ended(): Promise<void> {
+  waitUntilEnded(): Promise<void> {
     return this.ready;
   }
 

@@ -1,6 +1,6 @@
 /** Listening to IPv4 and IPv6 where the system needs a socket for each. */
 import type { Address } from "@degu/degu/base";
-import { BothFamilies, needsBothFamilies } from "@degu/internal/net/both_families.ts";
+import { DualStackListener, needsDualStackListener } from "@degu/internal/net/both_families.ts";
 import { PlainListener } from "@degu/internal/net/listener.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -18,7 +18,7 @@ Deno.test({
   name: "peers of IPv4 and IPv6 are accepted at one port, whichever comes first",
   ignore: !hasIPv6,
   async fn() {
-    const listener = new BothFamilies(["::", 0], listenAtLoopback);
+    const listener = new DualStackListener(["::", 0], listenAtLoopback);
     await listener.ready;
     const [, port] = listener.address as [string, number];
     for (const hostname of ["127.0.0.1", "::1", "::1", "127.0.0.1"]) {
@@ -31,7 +31,7 @@ Deno.test({
     const accepting = listener.accept();
     listener.close();
     await assertRejects(() => accepting);
-    await listener.ended();
+    await listener.waitUntilEnded();
   },
 });
 
@@ -41,16 +41,19 @@ Deno.test({
   fn() {
     using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { port } = taken.addr;
-    assertThrows(() => new BothFamilies(["::", port], listenAtLoopback), Deno.errors.AddrInUse);
+    assertThrows(
+      () => new DualStackListener(["::", port], listenAtLoopback),
+      Deno.errors.AddrInUse,
+    );
     Deno.listen({ hostname: "::1", port }).close();
   },
 });
 
 Deno.test("only Windows needs two sockets, and only for every address", () => {
   using _system = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
-  assertEquals(needsBothFamilies(["::", 80]), true);
-  assertEquals(needsBothFamilies(["0:0::0", 80]), true);
+  assertEquals(needsDualStackListener(["::", 80]), true);
+  assertEquals(needsDualStackListener(["0:0::0", 80]), true);
   for (const address of [["::1", 80], ["0.0.0.0", 80], "/a", new Uint8Array()] as Address[]) {
-    assertEquals(needsBothFamilies(address), false);
+    assertEquals(needsDualStackListener(address), false);
   }
 });

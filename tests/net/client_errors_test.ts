@@ -13,7 +13,7 @@ import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert"
 /** A request whose server has ended the connection before it answered anything. */
 const UNANSWERED: Omit<FailedRequest, "method"> = {
   phase: "asking",
-  isEnded: true,
+  isClosedByPeer: true,
   writeError: null,
   lastStatus: 0,
   isEncrypted: false,
@@ -24,7 +24,7 @@ const { BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut } = Deno.errors
 const resting = { phase: "resting" } as const;
 const answered = { phase: "answered" } as const;
 const encrypted = { isEncrypted: true, hint: "renew it" };
-const byThisEnd = { isEnded: false };
+const byThisEnd = { isClosedByPeer: false };
 
 const reset = new ConnectionReset("reset");
 const end = noResponseError();

@@ -7,7 +7,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { TextLineStream, toText } from "@std/streams";
 import type { Client } from "@degu/degu/client";
 import { type App, Server, SSLServer, type UntilSignalOptions } from "@degu/degu/server";
-import { serveUntilSignal, type Serving } from "@degu/internal/net/serving.ts";
+import { serveUntilSignal, type StoppableServer } from "@degu/internal/net/serving.ts";
 import { setUp as setUpDevices } from "@degu/testing/device_serving.ts";
 import { ownAddress } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
@@ -24,7 +24,7 @@ function signal(): void {
   Deno.kill(Deno.pid, SIGNAL);
 }
 
-function until(serving: Serving, options: UntilSignalOptions = {}): Promise<void> {
+function until(serving: StoppableServer, options: UntilSignalOptions = {}): Promise<void> {
   return serveUntilSignal(serving, options, [SIGNAL]);
 }
 
@@ -50,7 +50,7 @@ class Gate {
 
 /** What serves until a signal, a client of it, and what has made it. */
 interface Kind extends AsyncDisposable {
-  readonly server: Serving;
+  readonly server: StoppableServer;
   readonly client: Pick<Client, "connect">;
 }
 

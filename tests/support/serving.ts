@@ -155,15 +155,17 @@ export function connectionOver<Log extends Logger = RecordingLogger>(
   logger = new RecordingLogger() as unknown as Log,
 ) {
   const session = new Session(INTERNAL, "name", null, 10);
-  const context = { handle, logger, sessions: new Set<Session>(), stopping: false };
-  const lingering = new Set<ServerConnection>();
-  const limits = { onConnect: null, timeout: null, report: null };
-  const otherOptions = { ...limits, unframedNull: false, lingering };
-  const connection = new ServerConnection(
-    { ...context, ...otherOptions },
-    socket,
-    session,
-    () => true,
-  );
+  const context = {
+    handle,
+    logger,
+    sessions: new Set<Session>(),
+    isStopping: false,
+    lingeringConnections: new Set<ServerConnection>(),
+    onConnect: null,
+    timeout: null,
+    reportExchange: null,
+    unframedNull: false,
+  };
+  const connection = new ServerConnection(context, socket, session, () => true);
   return { connection, logger, session };
 }

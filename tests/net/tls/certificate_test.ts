@@ -11,8 +11,8 @@ import { createAuthority, createLeaf } from "@degu/internal/net/tls/certificate_
 import { readCertificate } from "@degu/internal/net/tls/authority.ts";
 import {
   type Certificate,
+  computeFingerprint,
   describeCertificate,
-  fingerprint256,
   parseCertificate,
   PURPOSE,
 } from "@degu/internal/net/tls/certificate.ts";
@@ -21,9 +21,9 @@ import { isUsableKey, publicKeyOf, verifySignature } from "@degu/internal/net/tl
 import {
   checkCertificate,
   disablePeerCertificateObjects,
+  findNameProblem,
   hostAddress,
-  nameProblem,
-  presentedChain,
+  readPresentedChain,
 } from "@degu/internal/net/tls/peer.ts";
 import { EXTENSIONS, makeAuthority } from "@degu/testing/authorities.ts";
 import { derOf, publicKey256 as publicKey256OfNode } from "@degu/testing/certificates.ts";
@@ -114,8 +114,8 @@ opensslTest("the name of one certificate can't imitate the name of another", asy
     "DirName:CN=listed",
     "Registered ID:1.2.3.4",
   ]);
-  assert(nameProblem(certificate, "evil.example") !== null);
-  assert(nameProblem(certificate, "a.example") !== null);
+  assert(findNameProblem(certificate, "evil.example") !== null);
+  assert(findNameProblem(certificate, "a.example") !== null);
 });
 
 Deno.test("an alternative name whose tag has another class or form than its type is none", () => {
@@ -125,11 +125,11 @@ Deno.test("an alternative name whose tag has another class or form than its type
     const extensions = [EXTENSIONS.alternativeNames(san)];
     return parseCertificate(makeAuthority({ extensions }).der);
   };
-  assertEquals(nameProblem(namesOf(0x82), "a.example"), null);
+  assertEquals(findNameProblem(namesOf(0x82), "a.example"), null);
   for (const tag of [0x02, 0x22, 0x42, 0x62, 0xa2, 0xc2, 0xe2]) {
     const certificate = namesOf(tag);
     assertEquals(certificate.names, [{ type: "unknown", value: "<unsupported>" }]);
-    assert(nameProblem(certificate, "a.example") !== null);
+    assert(findNameProblem(certificate, "a.example") !== null);
   }
 });
 
@@ -285,15 +285,15 @@ Deno.test("nameProblem() matches a DNS name as RFC 9525 requires", () => {
     ["xn--bcher-kva.example", "xn--bcher-kva.example", true],
   ];
   for (const [presented, host, matches] of rows) {
-    const problem = nameProblem(named(presented), host);
+    const problem = findNameProblem(named(presented), host);
     assertEquals(problem === null, matches, `${presented} for ${host}`);
-    assertEquals(nameProblem(named("other.example", presented), host) === null, matches);
+    assertEquals(findNameProblem(named("other.example", presented), host) === null, matches);
   }
-  const nameless = nameProblem({ ...leaf, subject: "CN=a.example", names: null }, "a.example");
+  const nameless = findNameProblem({ ...leaf, subject: "CN=a.example", names: null }, "a.example");
   assertEquals(nameless, "has no subjectAltName, and its subject does not count");
   for (const type of ["URI", "email", "othername", "IP Address"]) {
     const certificate = { ...leaf, names: [{ type, value: "a.example" }] };
-    assert(nameProblem(certificate, "a.example") !== null, type);
+    assert(findNameProblem(certificate, "a.example") !== null, type);
   }
 });
 
@@ -312,7 +312,7 @@ Deno.test("nameProblem() matches an IP address in any form", () => {
   ];
   for (const [value, host, matches] of rows) {
     const certificate = { ...leaf, names: [{ type: "IP Address", value }] };
-    assertEquals(nameProblem(certificate, host) === null, matches, `${value} for ${host}`);
+    assertEquals(findNameProblem(certificate, host) === null, matches, `${value} for ${host}`);
   }
 });
 
@@ -343,8 +343,8 @@ Deno.test("a known certificate is not parsed again unless it is large, and diffe
   const der = issue();
   const known = readCertificate(der);
   assertStrictEquals(readCertificate(Uint8Array.from(der)), known);
-  assertEquals(known.certificate256, fingerprint256(der));
-  assertEquals(known.publicKey256, fingerprint256(known.publicKey));
+  assertEquals(known.certificate256, computeFingerprint(der));
+  assertEquals(known.publicKey256, computeFingerprint(known.publicKey));
   assert(readCertificate(issue()) !== known);
   // The last byte belongs to the signature, so it can still be parsed.
   const other = Uint8Array.from(der);
@@ -585,14 +585,14 @@ Deno.test("a socket shows the certificates that the peer sent, in their order, a
   };
   using described = await connect(() => {});
   using bare = await connect(disablePeerCertificateObjects);
-  const chain = presentedChain(bare.socket).map((der) => Uint8Array.from(der));
+  const chain = readPresentedChain(bare.socket).map((der) => Uint8Array.from(der));
   assertEquals(chain.slice(0, 2), [own, stranger].map(derOf));
   assert(bare.socket.authorized);
   assertEquals([bare.socket.getPeerCertificate(true) as unknown, bare.checked], [{}, {}]);
   // As a socket has it that doesn't tell what was sent.
   const { socket } = described;
   const foreign = { getPeerCertificate: () => socket.getPeerCertificate(true) } as tls.TLSSocket;
-  assertEquals(presentedChain(foreign).map((der) => Uint8Array.from(der)), chain);
+  assertEquals(readPresentedChain(foreign).map((der) => Uint8Array.from(der)), chain);
   disablePeerCertificateObjects(foreign);
   assert(foreign.getPeerCertificate().raw !== undefined, "it is left as it is");
 });

@@ -174,7 +174,7 @@ test("close() works while it is held, and may be called again", async (rawStream
   assertEquals((await peer.readToEnd()).received, "");
   rawStream.pause();
   rawStream.resume();
-  rawStream.reuseMemory();
+  rawStream.freeUsedMemory();
 });
 
 test("a reset by the peer is an error of the stream only", async ({ stream }, peer) => {
@@ -193,7 +193,7 @@ test("reused memory: what is passed on at once is in one buffer", async (rawStre
   await turnOfEventLoop();
   const isNode = rawStream.conn === null;
   // Of Deno's connection a read is under way, in a buffer of its own.
-  rawStream.reuseMemory();
+  rawStream.freeUsedMemory();
   const text = [..."abcdefgh"].map((letter) => letter.repeat(50_000)).join("");
   const sent = peer.send(text);
   assertEquals(await received.upTo(text.length), text);
@@ -205,7 +205,7 @@ test("reused memory: what is passed on at once is in one buffer", async (rawStre
 
 test("reused memory: pieces that wait keep their bytes", async (rawStream, peer) => {
   if (rawStream.conn === null) return;
-  rawStream.reuseMemory();
+  rawStream.freeUsedMemory();
   const received = collect(rawStream.stream);
   rawStream.stream.pause();
   for (const letter of "abc") {
@@ -219,7 +219,7 @@ test("reused memory: pieces that wait keep their bytes", async (rawStream, peer)
 });
 
 test("reused memory: what was written arrives, and is freed", async (rawStream, peer) => {
-  rawStream.reuseMemory();
+  rawStream.freeUsedMemory();
   const piece = new Uint8Array(200_000).fill(120);
   const written = Promise.withResolvers<void>();
   rawStream.stream.write(piece, () => written.resolve());
