@@ -2,9 +2,9 @@
  * HTTP/1.1 clients, with and without TLS.
  *
  * {@linkcode Client} and {@linkcode SSLClient} open connections, each a {@linkcode Connection}, and
- * make requests, whose answer is a `Response`; {@linkcode ConnectionPool} makes many requests over
- * a few connections. {@linkcode expectOk} makes a {@linkcode StatusError} of a status that is no
- * success, and {@linkcode retry} repeats after errors that are {@linkcode isTransient};
+ * make requests, which resolve to a `Response`; {@linkcode ConnectionPool} makes many requests over
+ * a few connections. {@linkcode expectOk} throws a {@linkcode StatusError} for a status that is not
+ * a success, and {@linkcode retry} retries after errors that are {@linkcode isTransient};
  * {@linkcode describeConnectionError} says what happened to a connection.
  * {@linkcode buildClientSslctx} reads a configuration of TLS once for many clients,
  * {@linkcode publicKey256} the key of a certificate, and {@linkcode isSignedBy} verifies a
@@ -122,8 +122,8 @@ export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 const PLAIN: Dialer = { defaultPort: 80, moreOptions: [], connect: connectSocket };
 
 /**
- * A client of one server: its address, and how to connect to it. A client holds no connection
- * itself, and opens any number of connections.
+ * A client of one server: its address, and how to connect to it. A client has no connection itself,
+ * but can open any number of connections.
  *
  * @example Make requests
  * ```ts
@@ -169,7 +169,7 @@ export class Client extends RequestShortcuts implements Connector {
   readonly #baseHeaders: HeaderDict | null;
 
   /**
-   * Makes a client; nothing is resolved or connected yet.
+   * Makes a client, which doesn't resolve or connect yet.
    *
    * @param address `[host, port]`, `[host, port, flowinfo, scopeid]`, the absolute path of a Unix
    * socket, or the bytes of a Linux abstract name.
@@ -179,7 +179,7 @@ export class Client extends RequestShortcuts implements Connector {
    */
   constructor(address: Address, options?: ClientOptions);
   /**
-   * Makes a client whose sockets are made in the given way.
+   * Makes a client with a dialer.
    *
    * @internal
    */
@@ -249,9 +249,9 @@ export class Client extends RequestShortcuts implements Connector {
     const { bodies, signal: callSignal } = connectOptions(first, second);
     const { headers, signal, onConnect, unframedNull } = this.options;
     let socket: Socket, connection;
-    // The clock of connecting goes on as that of the connection.
+    // Keep the timer of connecting running for the connection.
     const runningTimer = keepTimerRunning(this.timeout);
-    // A `using` declaration would take longer than all the rest of this method.
+    // A `using` declaration would take longer than the rest of this method.
     try {
       socket = await this.createSocket({ signal: callSignal });
       connection = new Connection(
@@ -324,7 +324,7 @@ export class Client extends RequestShortcuts implements Connector {
 
   /** @internal */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
-    // All fields, without the secrets in headers.
+    // The headers may hold secrets.
     const { address, host, timeout, options: given } = this;
     const fields = { address, host, timeout, options: given };
     return inspectFields(this.constructor.name, fields, inspect, options);
@@ -343,12 +343,11 @@ export interface ConnectOptions {
   bodies?: Bodies | null | undefined;
 }
 
-/** The options of `connect`, whose first argument may be the classes of bodies. */
+/** Returns the options of `connect`, whose first argument may be the classes of bodies. */
 function connectOptions(
   first: ConnectOptions | Bodies | null | undefined,
   second: Omit<ConnectOptions, "bodies"> | undefined,
 ): ConnectOptions {
-  // The first argument is the options, or the classes of bodies, which options may follow.
   const options: ConnectOptions = second === undefined && isOptions(first)
     ? copyOptions(first, ["signal", "bodies"])
     : { ...copyOptions(second ?? {}, ["signal"]), bodies: first as Bodies | null | undefined };
@@ -396,7 +395,7 @@ export class SSLClient extends Client {
   readonly sslHost: string | null;
 
   /**
-   * Makes a client; the files are read, but nothing is resolved or connected yet.
+   * Makes a client. Reads the files, but doesn't resolve or connect yet.
    *
    * @param sslctx The result of {@linkcode buildClientSslctx}, or its argument.
    * @param address The address, as for {@linkcode Client}.

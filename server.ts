@@ -100,7 +100,7 @@ const PLAIN: ListenerMaker = {
   listen: (address, { logger }) => new PlainListener(address, logger),
 };
 
-/** The time that a program has between making a server and serving, before it is warned. */
+/** The time between making a server and serving after which a warning is logged. */
 const UNSERVED_MILLISECONDS = 3000;
 
 /**
@@ -139,10 +139,13 @@ export class Server implements AsyncDisposable {
   readonly #context: ServerContext;
   readonly #maxRequests: number;
   readonly #slots: Slots;
-  /** The standard logger, made for this server, with which it ends; `null` if another was given. */
+  /**
+   * The standard logger, made for this server and disposed of with it; `null` if the options have a
+   * logger.
+   */
   readonly #ownLogger: Disposable | null;
   #serving: Promise<void> | null = null;
-  /** Runs until the server serves or is closed. */
+  /** Logs the warning, unless the server serves or is closed before. */
   readonly #unservedTimer: ReturnType<typeof setTimeout>;
 
   /**
@@ -160,7 +163,7 @@ export class Server implements AsyncDisposable {
    */
   constructor(address: Address, app: App, options?: ServerOptions);
   /**
-   * Makes a server whose listener is made in the given way.
+   * Makes a server with another kind of listener.
    *
    * @internal
    */
@@ -209,7 +212,7 @@ export class Server implements AsyncDisposable {
     this.#listener = needsDualStackListener(checkedAddress)
       ? new DualStackListener(checkedAddress, listenAt)
       : listenAt(checkedAddress);
-    // The timer keeps the process alive: a program that only makes a server would end silently.
+    // The timer keeps the process alive: otherwise a program that doesn't serve would end silently.
     this.#unservedTimer = setTimeout(() => {
       const address = formatAddress(this.address);
       logger.warn(`the server at ${address} answers nobody until its serveForever() is called`);
@@ -217,8 +220,8 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * Makes a server, and resolves once it serves. An address that can't be bound rejects here, and
-   * nowhere else. Needs the permissions of the constructor.
+   * Makes a server, and resolves once it serves. Only this promise rejects if the address can't be
+   * bound. Needs the permissions of the constructor.
    *
    * @param address The address, as for the constructor.
    * @param app Answers the requests.
@@ -259,7 +262,7 @@ export class Server implements AsyncDisposable {
    */
   get ready(): Promise<void> {
     const { bound } = this;
-    // A caller that learns of the failure here need not handle the one of serveForever(), too.
+    // The caller handles the failure of `ready`: mark that of serveForever() as handled.
     bound.catch(() => this.serveForever().catch(() => {}));
     return bound;
   }
@@ -302,13 +305,13 @@ export class Server implements AsyncDisposable {
 
   /**
    * Serves, like {@linkcode Server.prototype.serveForever}, until the process receives a signal:
-   * SIGINT or SIGTERM. The first signal calls
-   * {@linkcode Server.prototype.shutdown}, which answers the requests in flight; a second signal,
-   * or the deadline, calls {@linkcode Server.prototype.close}. Resolves when all connections have
-   * ended, even if the server is shut down or closed in another way; then the signals have their
-   * usual effect again. Needs no permission.
+   * SIGINT or SIGTERM. The first signal calls {@linkcode Server.prototype.shutdown}, which answers
+   * the requests in flight; a second signal, or the deadline, calls
+   * {@linkcode Server.prototype.close}. Resolves when all connections have ended, even if the
+   * server is shut down or closed in another way; then the signals have their usual effect again.
+   * Needs no permission.
    *
-   * @param options The seconds after which the rest is closed.
+   * @param options The seconds after which the remaining connections are closed.
    * @throws {TypeError} if an option is of a wrong type or unknown.
    * @throws {RangeError} if a value is not allowed.
    *
@@ -339,7 +342,7 @@ export class Server implements AsyncDisposable {
   async #accept(): Promise<void> {
     const context = this.#context;
     const slots = this.#slots;
-    // Without this hold a connection that is alone would start a clock for its deadline.
+    // Otherwise each connection without others would start a timer for its deadline.
     using _ = keepTimerRunning(context.timeout);
     while (!context.isStopping) {
       let accepted: AcceptedConnection;
@@ -349,9 +352,9 @@ export class Server implements AsyncDisposable {
         if (context.isStopping) return;
         throw error;
       }
-      // Nothing is accepted meanwhile; the system's queue holds new connections.
+      // New connections stay in the kernel's queue during this wait.
       if (!slots.hasFree) await slots.wait();
-      // The check runs in the same turn as the start: the server may stop in any earlier turn.
+      // Check in the tick of the start: the server may stop in any earlier tick.
       if (slots.hasFree && !context.isStopping) {
         this.#start(accepted);
         continue;
@@ -372,7 +375,7 @@ export class Server implements AsyncDisposable {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(INTERNAL, name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
-    // `onConnect`, which may close the server, is called at once, so the connection is added first.
+    // Add the connection first: serve() calls `onConnect` at once, which may close the server.
     this.#slots.add(connection);
     void connection.serve();
   }
@@ -432,8 +435,8 @@ export class Server implements AsyncDisposable {
  * A refused client gets no byte of HTTP, and the app is never called. `session.peerCertificate` is
  * the certificate of an accepted client, also in `onConnect`, which may still refuse the client.
  *
- * The address is bound a little later than a plain server's: await
- * {@linkcode Server.prototype.ready} before asking for the port. If the address can't be bound,
+ * Unlike that of a plain server, the address is bound later: await
+ * {@linkcode Server.prototype.ready} before reading the port. If the address can't be bound,
  * `ready` and `serveForever()` reject.
  *
  * @example Accept one client by its public key
@@ -521,7 +524,7 @@ export class SSLServer extends Server {
     options?: SSLServerOptions,
   ): Promise<SSLServer>;
   /**
-   * A static method must fit that of the base class, which nobody can call here.
+   * Fits the static method of the base class, and can't be called.
    *
    * @internal
    */
@@ -547,7 +550,7 @@ export class SSLServer extends Server {
    * From then on a client is accepted only if the new context trusts its authority, even if its
    * handshake, wait for a slot or `onConnect` is in progress. A client whose authority, by its key,
    * is trusted before and after is not affected. Live sessions continue; close the unwanted ones.
-   * If the call throws, the old context stays in force.
+   * If the call throws, the old context stays in use.
    *
    * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
    * @throws the errors of {@linkcode buildServerSslctx}.
@@ -576,13 +579,13 @@ export class SSLServer extends Server {
   }
 }
 
-/** The methods of a set that don't change it, and mean the same for a view of it. */
+/** The methods of a set that don't change it, and that a view can delegate. */
 const READ_METHODS = [
   ...["has", "keys", "values", "entries", "union", "intersection", "difference"],
   ...["symmetricDifference", "isSubsetOf", "isSupersetOf", "isDisjointFrom", Symbol.iterator],
 ] as readonly (keyof ReadonlySet<unknown>)[];
 
-/** A live view of a set that offers no way to change it. */
+/** Makes a live, read-only view of a set. */
 function viewOfSet<T>(set: ReadonlySet<T>): ReadonlySet<T> {
   const view = {
     get size() {
@@ -597,6 +600,6 @@ function viewOfSet<T>(set: ReadonlySet<T>): ReadonlySet<T> {
     const method = set[name] as unknown as (...args: unknown[]) => unknown;
     Reflect.set(view, name, (...args: unknown[]) => method.apply(set, args));
   }
-  // The methods in `READING` are those of a `ReadonlySet` that `view` lacks above.
+  // `READ_METHODS` are the methods of a `ReadonlySet` that the literal above lacks.
   return Object.freeze(view) as unknown as ReadonlySet<T>;
 }

@@ -3,11 +3,11 @@
 import { checkFunction, copyOptions } from "../internal/checks.ts";
 import type { Exchange } from "../server.ts";
 
-/** Whom the lines of an access log name. */
+/** The options of an access log. */
 export interface AccessLogOptions {
   /**
-   * Returns the user of an exchange, or `null`: that of the session, or what a middleware has kept
-   * in `request.store`.
+   * Returns the user of an exchange, or `null`; for example a user that a middleware has stored in
+   * `request.store`.
    *
    * @default {`session.user`}
    */
@@ -20,9 +20,9 @@ export interface AccessLogOptions {
  * `127.0.0.1 - - [02/Jan/2026:03:04:05 +0000] "GET /path HTTP/1.1" 200 512`
  *
  * The third field is the user: `session.user`, unless the options say otherwise. A missing host,
- * user, status or number of bytes is replaced by a `-`. The line has no line feed, and nothing that
- * a peer sends can end the line, a field or its quotes: everything but printable ASCII, and `"` and
- * `\`, is escaped as `\xHH` or `\uHHHH`, in the user also a space. The line contains the query of
+ * user, status or number of bytes is replaced by a `-`. The line has no line feed. Text from a peer
+ * can't end the line, a field or its quotes: all characters other than printable ASCII, and `"` and
+ * `\`, are escaped as `\xHH` or `\uHHHH`; in the user also a space. The line contains the query of
  * the request, which may hold secrets.
  *
  * @param write Gets each line.
@@ -69,7 +69,7 @@ function formatLine(exchange: Exchange, user: string | null, time: string): stri
   return `${escape(host)} - ${name} [${time}] "${request}" ${status ?? "-"} ${bytes}`;
 }
 
-/** Turns `Fri, 02 Jan 2026 03:04:05 GMT` into `02/Jan/2026:03:04:05 +0000`. */
+/** Formats a time as `02/Jan/2026:03:04:05 +0000`. */
 function formatTime(time: Date): string {
   const [, day, month, year, clock] = time.toUTCString().split(" ");
   return `${day}/${month}/${year}:${clock} +0000`;

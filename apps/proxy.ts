@@ -22,18 +22,19 @@ import { mergeRelayedHeaders } from "../net/default_headers.ts";
 import { checkRequester, isConnector } from "../net/requester.ts";
 import type { Logger } from "../server.ts";
 
-/** What is added to requests, and the logger that learns why one could not be relayed. */
+/** The headers that a proxy adds to requests, and its logger. */
 export interface ProxyOptions {
   /**
    * Returns headers for a relayed request, such as the address of its client. A header replaces
    * that of the same name that was received, or that the client sends by default. A header that is
-   * `undefined` is left out. The `connection` of the request takes none of them away.
+   * `undefined` is left out. The header `connection` of the request can't remove them.
    *
    * @default {nothing is added}
    */
   headers?: ((request: Request, session: Session) => HeadersToSend) | undefined;
   /**
-   * Gets a warning with the reason if a request could not be relayed; the client is told no reason.
+   * Gets a warning with the reason if a request could not be relayed. The response doesn't contain
+   * the reason.
    *
    * @default {the log of the server, at level `info`}
    */
@@ -41,17 +42,17 @@ export interface ProxyOptions {
 }
 
 /**
- * A reverse proxy: relays each request to a server and its response back, with nothing changed:
- * method, path and query (without the components shifted to `mount`), headers, body, the boundaries
- * and extensions of chunks, status, reason. A `host`, an `authorization` and the `headers` of the
+ * A reverse proxy: relays each request to a server and its response back, without changes: method,
+ * path and query (without the components shifted to `mount`), headers, body, the boundaries and
+ * extensions of chunks, status, reason. A `host`, an `authorization` and the `headers` of the
  * client replace headers that came with the request. Hop-by-hop headers are not forwarded (RFC 9110
  * §7.6.1): `connection` and the headers that it names, `keep-alive`, `te`, `upgrade`, `expect`,
  * `proxy-…`.
  *
  * The connections to the server are those of a `ConnectionPool`, which all sessions share; the
  * requests of a session that has ended, or whose client leaves, are aborted within a second, even
- * while the upstream processes them. A client that closes its writing side counts as gone. Over
- * what only makes requests, such as a pool of your own, each request is relayed by that.
+ * while the upstream processes them. A client that closes its writing side counts as gone. If
+ * `client` can't make connections, as a pool of your own, it makes the requests.
  *
  * The connections are closed ten seconds after their last request, or when the proxy is disposed
  * of.
@@ -74,7 +75,7 @@ export interface ProxyOptions {
  */
 export class ProxyApp implements AppObject, AsyncDisposable {
   readonly #requester: Requester;
-  /** The pool that this proxy has made; `null` if it makes no connections. */
+  /** The pool that this proxy has created; `null` if the client can't make connections. */
   readonly #pool: ConnectionPool | null;
   readonly #headers: ProxyOptions["headers"];
   readonly #logger: SafeLogger<"warn"> | null;
@@ -92,8 +93,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     if (headers !== undefined && typeof headers !== "function") {
       throw wrongTypeError("headers", "a function", headers);
     }
-    // Each session makes one request at a time, so the pool has at most as many connections as the
-    // server has sessions.
+    // Unlimited: each session makes one request at a time, so the pool has at most as many
+    // connections as the server has sessions.
     this.#pool = isConnector(client)
       ? new ConnectionPool(client, { maxConnections: Infinity })
       : null;
@@ -108,7 +109,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
    * `504 Gateway Timeout`. If the headers are too large together with the client's own, the
    * response is `431 Request Header Fields Too Large`.
    *
-   * @param request The request; the rest of its path is relayed.
+   * @param request The request; its path without the `mount` is relayed.
    * @param session The session, whose end aborts the request.
    * @throws {ResponseError} if the client throws one.
    * @throws {BodyError} if another app has used the body of the request.
@@ -117,7 +118,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
    */
   async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
     const uri = request.buildProxyUri();
-    // A used body is a mistake of this program, so the error is thrown and not answered with 502.
+    // A used body is a bug of this program: throw its error instead of responding with 502.
     makeOutputFromInput(request.body);
     const { method, body } = request;
     const addedHeaders = this.#headers === undefined ? NO_HEADERS : this.#headers(request, session);
@@ -129,17 +130,17 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       closeIfUnframed(response);
       return relayResponse(response);
     } catch (error) {
-      // Any peer can send headers that are nearly too large.
+      // Headers of a peer may be too large together with those of the client.
       if (isPreambleTooLong(error)) {
         return [431, "Request Header Fields Too Large", {}, null];
       }
-      // An answer of a requester of the program.
+      // The client has thrown a response.
       if (thrownResponse(error) !== undefined) throw error;
-      // Mistakes of this side: a header of the client that can't be sent, a missing permission.
+      // Errors of this program: a header of the client that can't be sent, a missing permission.
       if (isMistake(error)) throw error;
-      // The client broke the body of its request: the server has the answer.
+      // The sender broke the body of its request: the server sends the error response.
       if (hasBrokenBody(error)) throw error;
-      // When a client leaves, its request is aborted.
+      // The request of a client that has left is aborted.
       const hasClientLeft = session.signal.aborted;
       const logLine = `${session}: a request could not be relayed: ${messageOf(error)}`;
       if (!hasClientLeft) logPeerWarning(session, this.#logger, logLine, error);
@@ -157,14 +158,14 @@ export class ProxyApp implements AppObject, AsyncDisposable {
 
 const NO_HEADERS: HeaderDict = Object.freeze({});
 
-/** The response for the client. */
+/** Removes hop-by-hop headers from a response. */
 function relayResponse(response: Response): Response {
   const { status, reason, headers, body } = response;
   const keptHeaders = endToEndHeaders(headers);
   return keptHeaders === headers ? response : new Response(status, reason, keptHeaders, body);
 }
 
-/** True if the upstream has not answered in time, at any of its addresses if it has several. */
+/** Reports whether the upstream has timed out, at all of its addresses. */
 function isUpstreamTimeout(error: unknown): boolean {
   const cause = (error as Partial<Error> | null)?.cause;
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [error];
@@ -178,7 +179,7 @@ function isMistake(error: unknown): boolean {
 
 /**
  * The headers that an intermediary must remove (RFC 9110 §7.6.1), besides `proxy-…`; and `expect`,
- * because no interim response is relayed that could fulfill it (§10.1.1).
+ * because the proxy doesn't relay interim responses (§10.1.1).
  */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
   "connection",
@@ -195,8 +196,8 @@ function isHopByHop(name: string): boolean {
 /**
  * Returns the headers without hop-by-hop headers and without those that `connection` names. `host`
  * and the headers that define a body's end or range are kept even if `connection` names them:
- * without them the message would be a different one. If there is nothing to remove, the same object
- * is returned.
+ * without them the message would be a different one. Returns the same object if it has no such
+ * headers.
  */
 export function endToEndHeaders(headers: HeaderDict): HeaderDict {
   const names = Object.keys(headers);

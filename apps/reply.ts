@@ -11,11 +11,11 @@ import { reasonOf } from "../base/wire/reason_phrases.ts";
 const TEXT = "text/plain;charset=utf-8";
 
 /**
- * Makes an answer with the standard reason phrase of its status.
+ * Makes a response with the standard reason phrase of its status.
  *
  * @param status 200 to 599, with a reason phrase in RFC 9110 §15, RFC 6585, or 507.
- * @param body The body. A string is sent as UTF-8, with the content-type
- * `text/plain;charset=utf-8` unless the headers have one. Without a body, it is `null`.
+ * @param body The body. A string is sent as UTF-8, with the content-type `text/plain;charset=utf-8`
+ * unless the headers have one. Without a body, it is `null`.
  * @param headers The headers by lower-case name, which are copied.
  * @throws {TypeError} if the status is not a number.
  * @throws {RangeError} if the status has no standard reason phrase, if there is a body with 204 or
@@ -54,7 +54,7 @@ export function reply<S extends number>(
 }
 
 /**
- * Makes an answer with a value as JSON.
+ * Makes a response with a value as JSON.
  *
  * @param value The value for `JSON.stringify`.
  * @param rest The status, by default 200, as for {@linkcode reply}, but not 204 or 304; and the
@@ -91,7 +91,7 @@ export function json<const T>(
   if (typeof (value as Partial<PromiseLike<unknown>> | null)?.then === "function") {
     throw wrongArgumentError("value", "must be a value; got a promise, which has to be awaited");
   }
-  // The type of `JSON.stringify` doesn't tell that the result may be `undefined`.
+  // `JSON.stringify` may return `undefined`, which its type doesn't say.
   const text = JSON.stringify(value) as string | undefined;
   if (text === undefined) {
     throw wrongArgumentError("value", `must have a form in JSON; got ${typeName(value)}`);

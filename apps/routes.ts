@@ -1,4 +1,4 @@
-/** An app that is a table: an app for each method and path, or for everything below a path. */
+/** An app made from a table of apps, by method and path, or by the path of a mount. */
 
 import {
   type App,
@@ -21,12 +21,12 @@ import { checkUri } from "../base/wire/uri.ts";
 import { reply } from "./reply.ts";
 
 /**
- * A method and a path, such as `"GET /lamp/{name}"`; or, for everything below a path, the path and
- * a slash: `"/files/"`.
+ * A method and a path, `"GET /lamp/{name}"`; or, for all requests below a path, the path with a
+ * final slash, `"/files/"`.
  */
 export type RouteKey = `${Method} /${string}` | "/" | `/${string}/`;
 
-/** The component of the path for each name in braces, and what is left of it for `{name...}`. */
+/** The path component for each name in braces, and the remaining path for `{name...}`. */
 export type RouteParameters<Key extends string> = Key extends
   `${string}{${infer Name}}${infer Rest}` ?
     & { readonly [N in Name extends `${infer Whole}...` ? Whole : Name]: string }
@@ -46,14 +46,14 @@ export type RouteApp<Key extends string> =
   | AppFunction<RouteRequest<Key>>
   | AppObject;
 
-/** A component that stands for a part of the path, and its name. */
+/** A component of a route that matches any text. */
 interface Variable {
   readonly name: string;
-  /** Whether it stands for all components that are left. */
+  /** Whether it matches all remaining components. */
   readonly isRest: boolean;
 }
 
-/** The app of a key, with the names of that key. */
+/** The app of a key, with the components of that key. */
 interface RouteHandler {
   readonly components: Route["components"];
   readonly handle: AppFunction;
@@ -64,11 +64,14 @@ interface RouteHandler {
 /** A path with its apps. */
 interface Route {
   readonly components: readonly (string | Variable)[];
-  /** Whether it stands for everything below the path. */
+  /** Whether the route matches all requests below the path. */
   readonly isMount: boolean;
-  /** Sorts the paths: a component goes before a name, that before a rest, that before a mount. */
+  /**
+   * The sort key: a literal component precedes a name, a name precedes `{name...}`, and that
+   * precedes a mount.
+   */
   readonly order: string;
-  /** The apps by method, each with its own names; `null` is for all methods, of a mount. */
+  /** The apps by method, each with its own names; the key of a mount is `null`, for all methods. */
   readonly apps: Map<Method | null, RouteHandler>;
 }
 
@@ -77,21 +80,21 @@ const VARIABLE = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
 /**
  * Makes an app from a table of apps.
  *
- * The key of an app is a method and a path, `"GET /lamp/{name}"`. A name in braces stands for one
- * component of the path, which is not empty, and `{name...}` at the end for one or more:
- * `request.parameters` has what they stand for. The app of GET answers HEAD, too, unless HEAD has
- * one of its own. A path alone that ends with a slash, `"/files/"`, is the key of an app for
- * everything below it, whose requests have the rest as their `path`: `[]` for `/files`, and `[""]`
- * for `/files/`. A component goes before a name, a name before a rest, a rest before everything
- * below.
+ * The key of an app is a method and a path, `"GET /lamp/{name}"`. A name in braces matches one
+ * component of the path, which is not empty, and `{name...}` at the end matches one or more:
+ * `request.parameters` has the matched text. The app of GET also answers HEAD, unless HEAD has its
+ * own app. A path alone that ends with a slash, `"/files/"`, is the key of a mount: its app gets
+ * all requests below the path, with the remaining components as their `path`: `[]` for `/files`,
+ * and `[""]` for `/files/`. If several keys match, a literal component precedes a name, a name
+ * precedes `{name...}`, and that precedes a mount.
  *
- * A path that nothing in the table fits is answered with `404 Not Found`, another method than those
- * of its apps with `405 Method Not Allowed` and `allow` (RFC 9110 §15.5.6).
+ * The response to a path without a route is `404 Not Found`; to a method without an app it is
+ * `405 Method Not Allowed` with `allow` (RFC 9110 §15.5.6).
  *
- * When a peer connects, every app in the table that has an `onConnect` is asked, each object once,
- * in the order of the table. The peer is accepted if each returns exactly `true` or an identity,
- * and all identities have the same `user`. All must agree because the peer's requests are not known
- * yet. Disposing of the result disposes of its apps.
+ * When a peer connects, the `onConnect` of every app in the table is called, once per object, in
+ * the order of the table. The peer is accepted if each returns exactly `true` or an identity, and
+ * all identities have the same `user`. All must agree, because the peer has not sent a request yet.
+ * Disposing of the result disposes of its apps.
  *
  * @param table An app for each key.
  * @throws {TypeError} if the table is no object, or a value is no app.
@@ -214,7 +217,7 @@ function addRoute(
   routesByShape.set(shape, route);
 }
 
-/** The method of a key, `null` for everything below, and its path without the outer slashes. */
+/** Splits a key into its method, `null` for a mount, and its path without the outer slashes. */
 function splitKey(key: string, label: string): { method: Method | null; path: string } {
   if (key.startsWith("/")) {
     if (key === "/" || /[^/]\/$/.test(key)) return { method: null, path: key.slice(1, -1) };
@@ -251,9 +254,9 @@ function readComponent(text: string, label: string): string | Variable {
   return text;
 }
 
-/** Whether a path is that of a route. */
+/** Reports whether a path matches a route. */
 function isPathOf({ components, isMount }: Route, path: readonly string[]): boolean {
-  // Below a mount an empty rest has two spellings.
+  // Below a mount, `/` has two forms: no component, and an empty one.
   if (components.length === 0 && !isMount) return path.join("/") === "";
   const last = components.at(-1);
   const hasOpenEnd = isMount || (typeof last === "object" && last.isRest);
@@ -265,7 +268,7 @@ function isPathOf({ components, isMount }: Route, path: readonly string[]): bool
   );
 }
 
-/** Adds what the names of a route stand for to the parameters of a request. */
+/** Adds the path components that the names of a route match to the parameters of a request. */
 function addRouteParameters(request: Request, components: Route["components"]): void {
   const { path } = request;
   const parameters: Record<string, string> = Object.create(null);
@@ -278,7 +281,7 @@ function addRouteParameters(request: Request, components: Route["components"]): 
   if (!isEmpty) addParameters(request, parameters);
 }
 
-/** The methods that some routes answer, for `allow`. */
+/** Returns the methods of routes, for `allow`. */
 function methodsOf(matchingRoutes: readonly Route[]): string {
   const methods = new Set(matchingRoutes.flatMap(({ apps }) => [...apps.keys()]));
   if (methods.has("GET")) methods.add("HEAD");

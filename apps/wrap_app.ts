@@ -1,4 +1,4 @@
-/** Middleware in one call: a function around an app, which keeps what else the app is. */
+/** Middleware: a function around an app, which keeps the app's hooks. */
 
 import {
   type Api,
@@ -26,11 +26,11 @@ export type NextApp<R extends Request = Request> = (
 ) => Promise<Response<BodyOut>>;
 
 /**
- * Wraps an app in a function that gets each request in its place.
+ * Wraps an app in a function that gets each request first.
  *
  * The result is a function if the app is one, for requests of the same type. If the app is an
- * object, the result is an object with everything else of the app: its `onConnect`, without which a
- * wrapper would let strangers in, and its disposal. It has no `onConnect` if the app has none.
+ * object, the result is an object with the app's hooks: its `onConnect`, without which a wrapper
+ * would accept every client, and its disposal. It has no `onConnect` if the app doesn't.
  *
  * @param app The app to wrap.
  * @param handle Answers a request; `next()` resolves to the answer of the app.
@@ -110,7 +110,8 @@ export function wrapApp(
   const object: AppObject = { handle: wrapped };
   for (const hook of APP_HOOKS) {
     if (app[hook] === undefined) continue;
-    // Like a server, this looks the method up at each call. The method may use private fields.
+    // Like a server, look up the method at each call. Call it on the app, because it may use
+    // private fields.
     const call = (...args: never[]) => (app[hook] as (...args: never[]) => unknown)(...args);
     Object.assign(object, { [hook]: call });
   }

@@ -1,4 +1,4 @@
-/** Addresses: lists of them, and how Deno connects to them or listens on them. */
+/** Conversions of addresses: to options of Deno, to `host` headers, and from sockets. */
 
 import {
   type Address,
@@ -19,8 +19,8 @@ const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
 const encoder = new TextEncoder();
 
 /**
- * Checks the addresses of an option, and copies them. The name of the option takes the place of
- * `address` in errors: `listen[0][1]: must be …`.
+ * Checks the addresses of an option, and copies them. In errors, the name of the option replaces
+ * `address`: `listen[0][1]: must be …`.
  */
 export function checkAddresses<Checked extends Address>(
   label: string,
@@ -43,7 +43,8 @@ export function checkAddresses<Checked extends Address>(
 }
 
 /**
- * The value of the `host` header for an address (RFC 9110 §7.2); `null` for a socket with a name.
+ * Returns the value of the `host` header for an address (RFC 9110 §7.2); `null` for a Unix socket
+ * or an abstract name.
  */
 export function hostOf(address: Address, defaultPort: number): string | null {
   if (isUnixAddress(address)) return null;
@@ -71,7 +72,7 @@ export function endpointOf(address: Address): Endpoint {
   return { transport: "tcp", hostname, port };
 }
 
-/** The requested address, with the port or the name that the system chose. */
+/** Returns the requested address with the port or name that the system has chosen. */
 export function boundAddress(requested: Address, bound: Deno.Addr): Address {
   if (typeof requested === "string") return requested;
   if (requested instanceof Uint8Array) return encoder.encode((bound as Deno.UnixAddr).path);
@@ -82,8 +83,8 @@ export function boundAddress(requested: Address, bound: Deno.Addr): Address {
 }
 
 /**
- * The address of a peer; `null` for the peer of a socket with a name. The address has the form of
- * the server's, except for IPv4 peers of a server that listens on IPv6.
+ * Returns the address of a peer; `null` for a Unix socket or an abstract name. The address has the
+ * form of the server's address, except for IPv4 peers of a server that listens on IPv6.
  */
 export function peerAddress(server: Address, peer: unknown): HostAddress | ScopedAddress | null {
   if (isUnixAddress(server)) return null;
@@ -92,7 +93,7 @@ export function peerAddress(server: Address, peer: unknown): HostAddress | Scope
   // The kernel reports IP addresses only, so a host without a colon is an IPv4 address.
   if (!host.includes(":")) return Object.freeze([host, port] as const);
   const [serverHost, , , serverScope] = server;
-  // The kernel reports no scope for a peer: its scope is that of the server's address.
+  // The kernel doesn't report the scope of a peer: it is that of the server's address.
   const isOnServersLink = isLinkLocal(host) && isLinkLocal(serverHost);
   const zone = isOnServersLink ? zoneOf(serverHost) : null;
   const hostText = zone === null ? host : `${host}%${zone}`;
@@ -102,8 +103,8 @@ export function peerAddress(server: Address, peer: unknown): HostAddress | Scope
 }
 
 /**
- * Returns the address that a client's socket has reached; `null` if the socket doesn't have it in a
- * form of Deno.
+ * Returns the address that a client's socket has reached; `null` if the socket doesn't have an
+ * address in Deno's form.
  */
 export function reachedAddress(remoteAddr: unknown): Address | null {
   const { hostname, port, path } = (remoteAddr ?? {}) as Readonly<Record<string, unknown>>;
@@ -114,13 +115,17 @@ export function reachedAddress(remoteAddr: unknown): Address | null {
   return path.startsWith("\0") ? encoder.encode(path) : path;
 }
 
-/** The IPv4 address that an IPv6 address maps (RFC 4291 §2.5.5.2); any other host unchanged. */
+/**
+ * Returns the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2); any other host
+ * unchanged.
+ */
 export function withoutMapping(host: string): string {
   return MAPPED_IPV4.exec(host)?.[1] ?? host;
 }
 
 /**
- * The name of a peer in logs: its address or, without an address, the server's name and a number.
+ * Returns the name of a peer in log lines: its address or, without one, the server's name and a
+ * number.
  */
 export function peerName(server: Address, peer: Address | null, count: number): string {
   return peer === null ? `${socketName(server)}#${count}` : addressText(peer);

@@ -1,26 +1,26 @@
-/** Listening to IPv4 and IPv6 at one port, on Windows. */
+/** Listening on IPv4 and IPv6 at one port, on Windows. */
 
 import type { Address } from "../base/address.ts";
 import { parseHost } from "../base/host.ts";
 import type { AcceptedConnection, Listener } from "./listener.ts";
 
 /**
- * Whether an address is for IPv4 as well, and the system has a socket for each of the two. Other
- * systems accept both at the address `::`.
+ * Reports whether an address stands for IPv4 and IPv6, and the system needs a socket for each.
+ * Other systems than Windows accept both at the address `::`.
  */
 export function needsDualStackListener(address: Address): boolean {
   return Deno.build.os === "windows" && Array.isArray(address) &&
     parseHost(`${address[0]}`)?.text === "::";
 }
 
-/** A listener at `::`, and one at the same port of `0.0.0.0`. */
+/** A pair of listeners, at `::` and at the same port of `0.0.0.0`. */
 export class DualStackListener implements Listener {
   readonly ready: Promise<void>;
   readonly #listen: (address: Address) => Listener;
   readonly #listeners: Listener[] = [];
-  /** The connections that are waited for, one for each listener. */
+  /** The pending `accept()` of each listener. */
   readonly #pendingAccepts = new Map<Listener, Promise<AcceptedConnection>>();
-  /** The listeners of those that have come, or failed, in this order. */
+  /** The listeners whose `accept()` has settled, in this order. */
   readonly #settledListeners: Listener[] = [];
   #onSettled: () => void = () => {};
   #isClosed = false;
@@ -57,7 +57,8 @@ export class DualStackListener implements Listener {
   }
 
   async accept(): Promise<AcceptedConnection> {
-    // `Promise.race` would add a reaction to the wait of the idle listener for each connection.
+    // Not `Promise.race`: for each connection, it would add a reaction to the pending promise of
+    // the idle listener.
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onSettled = resolve;
     for (const listener of this.#listeners) {
@@ -80,7 +81,7 @@ export class DualStackListener implements Listener {
   close(): void {
     this.#isClosed = true;
     for (const listener of this.#listeners) listener.close();
-    // A connection that was accepted, and that nobody takes any more.
+    // Close connections that are accepted after this.
     for (const pendingAccept of this.#pendingAccepts.values()) {
       pendingAccept.then(({ socket }) => socket.close(), () => {});
     }

@@ -5,12 +5,12 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { checkRequestLine, formatRequestPreamble, type Method } from "../base/wire/preamble.ts";
 
-/** The target of preambles that are formatted only to be checked. */
+/** The target of preambles that are formatted only as a check. */
 const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 /**
  * Checks a request before a connection for it is opened or awaited. The connection checks the
- * request once more, with its own headers.
+ * request again, with its own headers.
  *
  * @throws {TypeError} if an argument has a wrong type.
  * @throws {RangeError} if a value is not allowed.

@@ -1,4 +1,4 @@
-/** The client's end of a connection. */
+/** A client's connection. */
 
 import type { Socket } from "../base/app/app.ts";
 import { Response, setAnsweredRequest } from "../base/app/message.ts";
@@ -53,7 +53,7 @@ export const DEFAULT_TIMEOUT = 90;
 const transportRegistry = new FinalizationRegistry<Transport>((transport) => transport.close());
 
 /**
- * Closes the socket of a connection that was garbage collected. No closure here may refer to the
+ * Closes the socket of a connection that is garbage collected. The closures must not refer to the
  * connection.
  */
 function closeWhenCollected(connection: Connection, transport: Transport): void {
@@ -65,39 +65,31 @@ function closeWhenCollected(connection: Connection, transport: Transport): void 
 const INTERNALS: unique symbol = Symbol("internals");
 
 interface ConnectionInternals {
-  /**
-   * Makes a connection, which has this time-out, close itself once its response has been read. For
-   * clients.
-   */
+  /** Makes a connection close once its response has been read. For clients. */
   closeAfterResponse(connection: Connection, timeout: number | null): void;
   /**
-   * Makes a connection close when a signal is aborted; the signal does not keep the connection
-   * alive. For clients.
+   * Closes a connection when a signal is aborted. The signal doesn't keep the connection alive. For
+   * clients.
    */
   closeOnAbort(connection: Connection, signal: AbortSignal): void;
-  /** Sets the headers of all requests over a connection that don't have them. For clients. */
+  /** Sets headers that are added to each request that lacks them. For clients. */
   setDefaultHeaders(connection: Connection, headers: HeaderDict): void;
-  /**
-   * Adds a hint to the error of a client that the server refuses: why, and what to do. For clients.
-   */
+  /** Sets the advice for the error of a client that the server refuses. For clients. */
   setRefusalHint(connection: Connection, hint: string): void;
   /**
-   * Reports whether a connection can make another request: it is open, and its last response was
-   * read. A connection of another class tells only whether it is open. For pools.
+   * Reports whether a pool can reuse a connection: it is open, and its last response was read. For
+   * a connection of another class only `closed` is checked.
    */
   isReusable(connection: { readonly closed: boolean }): boolean;
-  /**
-   * Calls a function when a connection closes, in whatever way; never for a connection of another
-   * class.
-   */
+  /** Calls a function when a connection closes. Has no effect for a connection of another class. */
   onClose(connection: object, listener: () => void): void;
 }
 
 const unframedResponses = new WeakMap<Response, Connection>();
 
 /**
- * Closes the connection of a response that had no framing and was taken as bodiless: late bytes
- * would answer the next request. For requesters that share their connections.
+ * Closes the connection of a response without framing that was taken as bodiless: late bytes would
+ * be read as the next response. For requesters that share their connections.
  */
 export function closeIfUnframed(response: Response): void {
   unframedResponses.get(response)?.close();
@@ -109,8 +101,8 @@ export function closeIfUnframed(response: Response): void {
  *
  * `client.connect()` makes a connection; over any other {@linkcode Socket} make one yourself. Any
  * error closes the connection, except an invalid argument found before the first byte was sent. The
- * end of a `using` block closes the connection, too, and so does garbage collection; a body that is
- * in use keeps its connection alive.
+ * end of a `using` block and garbage collection also close the connection. A body that is in use
+ * keeps its connection alive.
  *
  * @example
  * ```ts
@@ -127,8 +119,8 @@ export function closeIfUnframed(response: Response): void {
  */
 export class Connection extends RequestShortcuts implements Disposable {
   /**
-   * The socket that was given to the constructor. The socket does not keep its connection alive,
-   * which closes the socket when garbage collected.
+   * The socket that was passed to the constructor. The socket does not keep the connection alive: a
+   * connection that is garbage collected closes its socket.
    */
   readonly sock: Socket;
   /** Headers sent with each request, which replace those of the request; `null` for none. */
@@ -140,21 +132,24 @@ export class Connection extends RequestShortcuts implements Disposable {
   readonly #unframedNull: boolean;
   #defaultHeaders: HeaderDict | null = null;
   #state: ClientState = "idle";
-  /** True if the connection ends with the response to come, or with the one that is being read. */
+  /** Whether the connection closes after the current or next response. */
   #isLastExchange = false;
   /** The status of the last response; 0 before the first. */
   #lastStatus = 0;
-  /** Why the server may refuse this client, and what to do; `null` if nothing is known. */
+  /** Why the server may refuse this client, with advice; `null` if unknown. */
   #refusalHint: string | null = null;
-  /** The error of a write by which the server has refused a body; its response must be an error. */
+  /**
+   * The error of a write that the server interrupted to refuse a body; its response must be an
+   * error.
+   */
   #writeError: unknown = null;
-  // Made for the first request that has a signal.
+  // Created for the first request that has a signal.
   #requestAbort: RequestAbort | null = null;
 
   /**
-   * Makes a connection over a socket, which it owns from now on.
+   * Makes a connection over a socket, and takes ownership of the socket.
    *
-   * @param sock A socket that nothing was read from or written to.
+   * @param sock A socket that has not been used yet.
    * @param baseHeaders Headers sent with each request, which replace those of the request; `null`
    * for none.
    * @param bodies The classes that the bodies of responses are made from.
@@ -221,8 +216,8 @@ export class Connection extends RequestShortcuts implements Disposable {
       signal?.throwIfAborted();
       this.#checkReady(method, uri, body);
       const transport = this.#transport;
-      // Getters of the headers and the body run now, and may try to make another request.
-      this.#transition("request");
+      // Getters of the headers and of the body run now, and could start another request.
+      this.#transition("sendRequest");
       let encodedBody, framing, length, isLastExchange;
       try {
         const defaults = this.#defaultHeaders;
@@ -241,7 +236,7 @@ export class Connection extends RequestShortcuts implements Disposable {
           this.#requestAbort.begin(signal);
         }
       } catch (error) {
-        this.#transition("undone");
+        this.#transition("rollback");
         throw error;
       }
       return this.#exchange(method, uri, length, encodedBody, framing, isLastExchange, signal);
@@ -252,13 +247,13 @@ export class Connection extends RequestShortcuts implements Disposable {
   }
 
   /**
-   * Checks whether a request can be made now.
+   * Checks that a request can be made now.
    *
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   #checkReady(method: Method, uri: string, body: BodyOut): void {
     if (this.#transport.closed) throw this.#requestError(new ConnectionClosedError(), method);
-    const isUnread = this.#state === "unread";
+    const isUnread = this.#state === "bodyUnread";
     if (this.#state !== "idle" && !isUnread) {
       throw new DeguError("another request is in flight on this connection");
     }
@@ -268,7 +263,8 @@ export class Connection extends RequestShortcuts implements Disposable {
     }
   }
 
-  // Hot path: every await is here, because each async function costs one promise per request.
+  // Hot path: this function has every await, because each async function costs a promise per
+  // request.
   async #exchange(
     method: Method,
     uri: string,
@@ -281,15 +277,15 @@ export class Connection extends RequestShortcuts implements Disposable {
     const transport = this.#transport;
     const { reader } = transport;
     try {
-      // A read that is issued before the request is sent finds the bytes that the runtime has by
-      // then: they can't be the response. Such a read settles within two turns.
+      // Read before sending: bytes that the runtime has already received can't belong to this
+      // request's response. Such a read settles within two microtasks.
       this.#idleRead.probe();
       await null;
       await null;
       if (signal !== undefined && signal.aborted) throw signal.reason;
       if (transport.closed) throw new ConnectionClosedError();
       this.#idleRead.stop();
-      // From here on the request can't be undone.
+      // The request can't be rolled back any more.
       if (isLastExchange) this.#isLastExchange = true;
       try {
         const remainder = transport.endSend(await transport.beginSend(length, body, framing));
@@ -297,7 +293,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       } catch (thrown) {
         const error = transport.failWith(thrown);
         if (transport.sendState !== "refused" || !isResetError(error)) throw error;
-        // A server that refuses a body responds and closes.
+        // A server may refuse a body by responding and closing.
         this.#writeError = error;
         this.#isLastExchange = true;
       }
@@ -310,7 +306,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       if (this.#writeError !== null && preamble.status < 400) throw this.#writeError;
       reader.start = preambleEnd;
       transport.isAwaitingResponse = false;
-      this.#transition("preamble");
+      this.#transition("receivePreamble");
       const { status, reason, headers } = preamble;
       this.#lastStatus = status;
       const announcedFraming = receivedFraming(method, preamble);
@@ -322,7 +318,7 @@ export class Connection extends RequestShortcuts implements Disposable {
         throw unframedBodyError(status);
       }
       const bodyFraming = isUnframed ? null : announcedFraming;
-      this.#transition("response");
+      this.#transition("returnResponse");
       const onBodyEnd = this.#onBodyEnd;
       const receivedBody = makeIncomingBody(
         this.bodies,
@@ -335,7 +331,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       else if (signal !== undefined) this.#requestAbort!.interrupt(receivedBody);
       const response = new Response(status, reason, headers, receivedBody);
       if (isUnframed) unframedResponses.set(response, this);
-      // Only an error needs to name its request.
+      // Only errors name their request.
       if (!response.ok) setAnsweredRequest(response, method, uri);
       return response;
     } catch (error) {
@@ -357,16 +353,16 @@ export class Connection extends RequestShortcuts implements Disposable {
     this.#state = next;
   }
 
-  /** Reacts to the end of a response's body. A method of this class would be public. */
+  /** Called when a response's body ends. A field, because a method would be public. */
   readonly #onBodyEnd: OnBodyEnd = (end, error) => {
     if (end !== "consumed") return this.#transport.close(end === "broken" ? error : undefined);
-    this.#transition("bodyRead");
+    this.#transition("finishBody");
     this.#requestAbort?.end();
     if (this.#isLastExchange) this.#transport.close();
     else this.#idleRead.start();
   };
 
-  /** Ends an exchange that has failed; returns the error to report. */
+  /** Ends an exchange that has failed. Returns the error to report. */
   #failRequest(
     thrown: unknown,
     method: Method,
@@ -376,22 +372,25 @@ export class Connection extends RequestShortcuts implements Disposable {
     const transport = this.#transport;
     let error;
     if (signal !== undefined && this.#requestAbort!.hasFired) {
-      // The connection is closed already, or no byte was sent and the connection stays as it was.
+      // The abort has closed the connection, unless no byte was sent: then the connection stays
+      // usable.
       error = signal.reason;
     } else {
       error = this.#requestError(transport.failWith(thrown), method);
       transport.close(error);
     }
     cancelUnused(body, error);
-    if (transport.closed) this.#transition("fails");
+    if (transport.closed) this.#transition("fail");
     else {
-      this.#transition("undone");
+      this.#transition("rollback");
       this.#idleRead.start();
     }
     return error;
   }
 
-  /** The error to report for an error of a request, or of the connection that it needs. */
+  /**
+   * Returns the error to report for a request that has failed, or that its connection can't send.
+   */
   #requestError(error: unknown, method: Method): unknown {
     const transport = this.#transport;
     const idleError = this.#idleRead.takeError();
@@ -419,7 +418,7 @@ export class Connection extends RequestShortcuts implements Disposable {
 
   /** @internal */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
-    // All but the secrets in `baseHeaders`.
+    // `baseHeaders` may hold secrets.
     const { closed, baseHeaders, sock } = this;
     const printableHeaders = baseHeaders && hideSecrets(baseHeaders);
     return inspectFields(
@@ -436,7 +435,7 @@ export class Connection extends RequestShortcuts implements Disposable {
       connection.#isLastExchange = true;
       const transport = connection.#transport;
       if (transport.closed) return;
-      // The next connection of the same client often follows at once.
+      // The same client often opens its next connection at once.
       const runningTimer = keepTimerRunning(timeout);
       transport.addCloseListener(() => releaseAfterTick(runningTimer));
     },
@@ -464,7 +463,7 @@ export const {
   onClose,
 } = Connection[INTERNALS];
 
-/** The error for a response whose body would end only with the connection. */
+/** Makes the error for a response whose body would end only with the connection. */
 function unframedBodyError(status: number): ProtocolError {
   return new ProtocolError(
     "UNFRAMED_BODY",

@@ -1,6 +1,6 @@
 /**
- * The errors of requests that were sent, or were about to be: what a client tells its caller, and
- * whether the request may have been acted on.
+ * The errors of requests that fail because of their connection, and whether the server may have
+ * processed the request.
  */
 
 import { connectionErrorDetails } from "../base/connection_error_details.ts";
@@ -9,20 +9,25 @@ import type { Method } from "../base/wire/preamble.ts";
 import { transience } from "../internal/error_details.ts";
 import { describeConnectionError } from "./connection_errors.ts";
 
-/** What a client's connection knows of a request that fails. */
+/** The circumstances of a request that has failed. */
 export interface FailedRequest {
-  /** How far it was: nothing was sent, nothing has arrived, or a response has begun to arrive. */
+  /**
+   * How far the request got: the connection closed before it was sent (`"idle"`), it was sent
+   * without a response (`"sent"`), or a response has begun to arrive (`"responding"`).
+   */
   readonly phase: "resting" | "asking" | "answered";
   readonly method: Method;
-  /** Whether the peer or the network has ended the connection, rather than this end. */
+  /** Whether the server or the network closed the connection, and not this client. */
   readonly isClosedByPeer: boolean;
-  /** The error of the write by which the peer refused the request's body, else `null`. */
+  /**
+   * The error of the write that the server interrupted to refuse the request's body, else `null`.
+   */
   readonly writeError: unknown;
   /** The status of the connection's last response; 0 before the first one. */
   readonly lastStatus: number;
   /** Whether the connection uses TLS, where a server may refuse a client after the handshake. */
   readonly isEncrypted: boolean;
-  /** Why the server may refuse this client, and what to do; `null` if nothing is known. */
+  /** Why the server may refuse this client, with advice; `null` if unknown. */
   readonly hint: string | null;
 }
 
@@ -32,34 +37,31 @@ const MAYBE_REFUSED =
   "the server closed the connection before it answered anything, which over TLS may be its way to " +
   "refuse this client's certificate";
 
-/** The error for a server that has ended the connection in place of a response. */
+/** Makes the error for a server that closed the connection instead of responding. */
 export function noResponseError(): EmptyPreambleError {
   return new EmptyPreambleError(NO_RESPONSE);
 }
 
-/** Whether the request that failed with this error may have been acted on. */
+/** Reports whether the server may have processed the request that failed with this error. */
 export function mayHaveBeenProcessed(error: unknown): boolean {
   return transience.of(error) === "unanswered";
 }
 
-/**
- * Takes the mark from the error of a request that can be repeated without harm; returns the error.
- */
+/** Removes the mark from the error of an idempotent request. Returns the error. */
 export function clearMaybeProcessed(error: unknown): unknown {
   if (mayHaveBeenProcessed(error)) transience.remove(error as object);
   return error;
 }
 
 /**
- * The error to report for a request that has failed with an error of its connection or of its body.
- * The error is marked if the request may have been acted on.
+ * Returns the error to report for a request that failed because of its connection or body. Marks
+ * the error if the server may have processed the request.
  */
 export function requestErrorFor(thrown: unknown, request: FailedRequest): unknown {
   const error = clientErrorFor(thrown, request);
-  // The requests of safe methods change nothing (RFC 9110 §9.2.1).
+  // Safe methods don't change the server's state (RFC 9110 §9.2.1).
   const isSafe = request.method === "GET" || request.method === "HEAD";
   if (request.phase !== "resting" && request.isClosedByPeer && !isSafe && error instanceof Error) {
-    // Of a server that is stopped nobody knows how far it was.
     transience.add(error, "unanswered");
   }
   return error;
@@ -69,14 +71,14 @@ function clientErrorFor(
   error: unknown,
   { phase, isClosedByPeer: isEnded, writeError, lastStatus, isEncrypted, hint }: FailedRequest,
 ): unknown {
-  // The server, or this end, has said what is wrong.
+  // The error already says what is wrong.
   if (phase === "answered" || !isEnded) return error;
   if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
     const { code, message, cause, address } = error;
     return new TlsError(code, `${message}; ${hint}`, { cause, address });
   }
   const wasReset = isResetError(error);
-  // If the server has refused the body, any other error follows from this refusal.
+  // If the server has refused the body, any other error is a consequence.
   if (!wasReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
   const closedError = (message: string) => {
     const emptyError = new EmptyPreambleError(message);
@@ -84,7 +86,7 @@ function clientErrorFor(
   };
   if (isEncrypted && lastStatus === 0) return closedError(`${MAYBE_REFUSED}: ${hint ?? LOG_HINT}`);
   if (phase === "resting") {
-    // Most servers end a connection after an error.
+    // Most servers close the connection after an error.
     const lastResponse = lastStatus < 400 ? "" : `, after a response with status ${lastStatus}`;
     return closedError(
       `the peer had closed the connection before the request was sent${lastResponse}`,
@@ -93,7 +95,7 @@ function clientErrorFor(
   return wasReset ? closedError("the peer reset the connection before it answered") : error;
 }
 
-/** True for the errors of a socket that its peer closed or reset. */
+/** Reports whether an error is that of a socket that the peer closed or reset. */
 export function isResetError(error: unknown): boolean {
   return describeConnectionError(error)?.fault === "reset";
 }

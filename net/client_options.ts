@@ -22,7 +22,7 @@ import { allows, VALUE } from "../base/wire/character_tables.ts";
 import type { Connection } from "./client_connection.ts";
 import { checkTimeout } from "./deadline.ts";
 
-/** How a client connects to a server, and which headers each request has. */
+/** The options of a client: its time-out, headers and bodies. */
 export interface ClientOptions {
   /**
    * The value of the `host` header; `null` for none.
@@ -104,7 +104,7 @@ export interface SSLClientOptions extends ClientOptions {
   protocol?: string | undefined;
 }
 
-/** Checks options, whose names must be among `known`, and copies them. */
+/** Checks options, whose names must be among `optionNames`, and copies them. */
 export function checkClientOptions(
   options: ClientOptions,
   optionNames: readonly string[],
@@ -155,12 +155,12 @@ function checkDefaultHeaders(headers: HeaderDict): void {
 function checkHeaderValue(name: string, value: string): void {
   checkString(name, value);
   if (value === "" || !allows(VALUE, value)) {
-    // The message doesn't show the value, which may be a secret.
+    // The message doesn't quote the value, which may be a secret.
     throw notAllowedError(name, `must be one or more of the characters that a header may have`);
   }
 }
 
-/** The headers that replace those of each request of a client; `null` for none. */
+/** Makes the headers that replace those of each request of a client; `null` for none. */
 export function makeBaseHeaders(
   host: string | null,
   { authorization }: ClientOptions,

@@ -1,4 +1,4 @@
-/** Connects, bounded by a time-out and a signal. */
+/** Connecting, within the limits of a time-out and a signal. */
 
 import { type Address, addressText, isUnixAddress, zoneOf } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
@@ -8,26 +8,24 @@ import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
 import { systemCode, withNewMessage } from "./error_text.ts";
 
-/** The bounds of an attempt. */
+/** The limits of an attempt. */
 export interface ConnectLimits {
   /** Seconds, or `null`. */
   readonly timeout: number | null;
   readonly signal: AbortSignal | undefined;
 }
 
-/**
- * The maker of a client's sockets, the only difference between the classes of clients.
- */
+/** Connects the sockets of a client: the only difference between the classes of clients. */
 export interface Dialer {
   /** The port that is left out of `host`. */
   readonly defaultPort: number;
-  /** The names of the options that only clients with these sockets have. */
+  /** The names of further options of a client with these sockets. */
   readonly moreOptions: readonly string[];
   /** Connects a socket to the client's address. */
   connect(address: Address, limits: ConnectLimits): Promise<Socket>;
 }
 
-/** The advice for an error, by its code. */
+/** The advice for an error, by its code: for a host, and for a Unix socket. */
 const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket: string]>> = {
   EACCES: ["check the firewall", "check who may use the socket and enter its directory"],
   ECONNREFUSED: [
@@ -39,7 +37,7 @@ const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket:
   ENOENT: ["", "there is no such socket: check that the server runs, and the path"],
 };
 
-/** The beginnings of the errors for a name without an address: of Deno, and of `node:net`. */
+/** The messages of Deno and of `node:net` for a host name without an address. */
 const UNRESOLVED = /^(failed to lookup address information|getaddrinfo )/;
 
 function lookupAdvice(address: Address): string {
@@ -48,7 +46,7 @@ function lookupAdvice(address: Address): string {
     : "check the interface";
 }
 
-/** The error for a name that can't be looked up, with advice; any other error as it is. */
+/** Adds advice to the error of a failed name lookup. Returns any other error unchanged. */
 export function withLookupAdvice(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED.test(error.message)) return error;
   const problem = `can't connect to ${addressText(address)}: the name can't be looked up`;
@@ -56,7 +54,7 @@ export function withLookupAdvice(error: unknown, address: Address): unknown {
   return connectionErrorDetails.add(lookupError, { fault: "unknown name", address });
 }
 
-/** Adds the address, and advice, to an error of the system that names neither. */
+/** Adds the address and advice to a system error. */
 function withConnectAdvice(error: unknown, address: Address): unknown {
   const lookupError = withLookupAdvice(error, address);
   if (lookupError !== error) return lookupError;
@@ -83,19 +81,21 @@ export async function connectSocket(
           ? await Deno.connect({ ...endpoint, signal })
           : await Deno.connect(endpoint);
       } catch (error) {
-        // Deno rejects some attempts at once (no such socket, no route): a loop of attempts would
-        // leave no turn to anything else.
+        // Deno rejects some attempts at once (no such socket, no route): without this pause, a loop
+        // of attempts would block the event loop.
         await pause(0, signal);
         throw withConnectAdvice(error, address);
       }
     },
   );
-  // A message goes out in a single write, which must not wait for an acknowledgement.
+  // A message is sent in a single write, which must not wait for an acknowledgement.
   if ("setNoDelay" in conn) conn.setNoDelay(true);
   return conn;
 }
 
-/** Runs an attempt to connect by {@linkcode withTimeoutAndSignal}; adds the address to errors. */
+/**
+ * Runs an attempt to connect by {@linkcode withTimeoutAndSignal}, and adds the address to errors.
+ */
 export async function withConnectErrors<T extends { close(): void }>(
   address: Address,
   bounds: ConnectLimits,
@@ -109,7 +109,9 @@ export async function withConnectErrors<T extends { close(): void }>(
   }
 }
 
-/** Adds the address to the error of an attempt; the reason of the signal belongs to the caller. */
+/**
+ * Adds the address to the error of an attempt. Returns the reason of the caller's signal unchanged.
+ */
 export function withAddress(
   error: unknown,
   address: Address,
@@ -118,7 +120,8 @@ export function withAddress(
 ): unknown {
   if (!(error instanceof Error) || signal?.aborted && error === signal.reason) return error;
   const details = { ...connectionErrorDetails.of(error), address, isConnecting };
-  // The system knows no way from this address to that one, such as by an interface without IPv6.
+  // EINVAL: the system has no route between these addresses, for example on an interface without
+  // IPv6.
   const hasNoRoute = isConnecting && systemCode(error) === "EINVAL";
   return connectionErrorDetails.add(
     error,
@@ -126,16 +129,14 @@ export function withAddress(
   );
 }
 
-/**
- * All signals share this function: a closure for each would keep its attempt in memory for long.
- */
+/** Shared by all signals: a closure for each would keep its attempt in memory for long. */
 const doNothing = () => {};
 
 /**
- * Runs an attempt until it succeeds, takes 1.0 to 1.25 times the time-out, or is aborted. A result
- * that comes too late is closed.
+ * Runs an attempt until it succeeds, takes 1.0 to 1.25 times the time-out, or is aborted. Closes a
+ * result that arrives after that.
  *
- * @param describe Names the attempt in the error.
+ * @param describe Returns the name of the attempt, for the error.
  */
 export async function withTimeoutAndSignal<T extends { close(): void }>(
   describe: () => string,
@@ -145,13 +146,13 @@ export async function withTimeoutAndSignal<T extends { close(): void }>(
   signal?.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const attemptController = new AbortController();
-  // Deno.connect() calls this method after it has connected: an error would lose the open socket.
+  // Deno.connect() calls this method after it has connected: a throw would leak the open socket.
   attemptController.signal.throwIfAborted = doNothing;
   const abortAttempt = (reason: unknown) => {
     reject(reason);
     attemptController.abort(reason);
   };
-  // A `using` declaration would take longer than all the rest of this function.
+  // A `using` declaration would take longer than the rest of this function.
   const deadline = new Deadline(timeout, () => {
     const timeoutError = new Deno.errors.TimedOut(`${describe()} took over ${timeout} s`);
     abortAttempt(connectionErrorDetails.add(timeoutError, { silentSeconds: timeout }));
@@ -170,7 +171,7 @@ export async function withTimeoutAndSignal<T extends { close(): void }>(
   }
 }
 
-/** Waits for a promise that can't be stopped, but only until the signal aborts. */
+/** Waits for a promise that can't be aborted, but only until the signal aborts. */
 export async function untilAborted<T>(
   value: T | Promise<T>,
   signal: AbortSignal | undefined,
@@ -187,11 +188,13 @@ export async function untilAborted<T>(
   }
 }
 
-/** A signal that aborts with the first of those that were given; `undefined` if there are none. */
+/**
+ * Returns a signal that aborts with the first of the given signals; `undefined` without signals.
+ */
 export function joinSignals(
   ...signals: readonly (AbortSignal | undefined)[]
 ): AbortSignal | undefined {
   const presentSignals = signals.filter((signal) => signal !== undefined);
-  // A single signal is used as it is: to combine signals takes a tenth of the time of connecting.
+  // Return a single signal unchanged: combining signals would make connecting 10 % slower.
   return presentSignals.length < 2 ? presentSignals[0] : AbortSignal.any(presentSignals);
 }

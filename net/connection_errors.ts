@@ -1,4 +1,4 @@
-/** Errors of connections that could not be made or that ended: what happened, and where. */
+/** Descriptions of errors of connections that failed or could not be made. */
 
 import {
   type ConnectionErrorDescription,
@@ -11,7 +11,7 @@ type ErrorClass = abstract new (...args: never[]) => Error;
 
 const { errors } = Deno;
 
-/** The faults of errors of the system: by class, or by code if Deno has no class for it. */
+/** The faults of system errors, by class, or by code if Deno has no class. */
 const SYSTEM_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass | string)[]])[] = [
   ["refused", [errors.ConnectionRefused]],
   ["reset", [errors.ConnectionReset, errors.ConnectionAborted, errors.BrokenPipe]],
@@ -23,7 +23,7 @@ const SYSTEM_FAULTS: readonly (readonly [ConnectionFault, readonly (ErrorClass |
   ],
 ];
 
-/** The fault of an error of the system; `null` for an error that is about no connection. */
+/** Returns the fault of a system error; `null` if the error isn't about a connection. */
 function systemFaultOf(error: unknown): ConnectionFault | null {
   const code = systemCode(error);
   const isSign = (sign: ErrorClass | string) =>

@@ -1,4 +1,4 @@
-/** A few connections for many requests. */
+/** A pool of connections to one server. */
 
 import type { Address } from "../base/address.ts";
 import type { Response } from "../base/app/message.ts";
@@ -57,50 +57,50 @@ export interface ConnectionPoolOptions {
    */
   idleTimeout?: number | null | undefined;
   /**
-   * Which requests are made once again if the connection, which was used before, ends before the
-   * first byte of a response.
+   * Which requests are sent a second time if a reused connection closes before the first byte of
+   * the response.
    *
-   * - `"safe"`: `GET` and `HEAD`, which change nothing at the server.
-   * - `"any"`: also `PUT`, `POST` and `DELETE`, which the server may then carry out twice. Their
-   *   errors are {@linkcode isTransient | transient}. For requests that do no harm when they are
-   *   repeated, as those of transfers of files.
+   * - `"safe"`: `GET` and `HEAD`, which don't change the server's state.
+   * - `"any"`: also `PUT`, `POST` and `DELETE`, which the server may then process twice. Their
+   *   errors are {@linkcode isTransient | transient}. Only for callers whose requests are all
+   *   idempotent, such as transfers of files.
    *
    * @default {"safe"}
    */
   repeat?: "safe" | "any" | undefined;
 }
 
-/** The server at the other end of the connections of a pool, as the socket of one knows it. */
+/** The server that the connections of a pool reach. */
 export interface PoolPeer {
   /** The verified certificate of the server; `null` without TLS. */
   readonly certificate: PeerCertificate | null;
   /**
-   * The address that the connection has reached, without a scope; `null` if its socket has none, as
-   * TLS over a Unix socket.
+   * The address that the connection has reached, without a scope; `null` if its socket has no
+   * address, such as TLS over a Unix socket.
    */
   readonly address: Address | null;
 }
 
 /**
- * The right to use one connection, from the beginning of a request to the end of its response.
- * There are at most `maxConnections` of them.
+ * The right to use one connection, from the start of a request to the end of its response. A pool
+ * has at most `maxConnections` slots.
  */
 interface Slot {
-  /** `null` until there is an unused one, or a new one is open. */
+  /** `null` until an idle connection was found, or a new one was opened. */
   connection: AnyConnection | null;
   /** The body of the response; `null` before the response. */
   body: BodyIn;
 }
 
-/** The name of the function that finds the maker of the connections of a pool. */
+/** The key of the function that returns the connector of a pool. */
 const CONNECTOR_OF: unique symbol = Symbol("connectorOf");
 
-/** The maker of the connections of a pool; `null` for anything else. */
+/** Returns the connector of a pool; `null` for any other object. */
 export function connectorOf(pool: object): Connector | null {
   return ConnectionPool[CONNECTOR_OF](pool);
 }
 
-/** What the socket of a connection knows of the server. */
+/** Returns the server that a connection reaches. */
 export function peerOfConnection(connection: object): PoolPeer {
   const { sock } = connection as Partial<Connection>;
   return {
@@ -110,19 +110,19 @@ export function peerOfConnection(connection: object): PoolPeer {
 }
 
 /**
- * Makes requests over a few connections, which are kept and used again: a request needs no
- * handshake if another one was made shortly before.
+ * Makes requests over a few connections, which are kept and reused: a request needs no handshake if
+ * another one was made shortly before.
  *
  * A connection is free again when the body of its response has been consumed or canceled. A body
  * with a length of at most 64 KiB is read at once, and kept in memory. Read each other body, or
- * call `response.discard()`. When `maxConnections` connections are in use, more requests wait in
- * order. If all connections hold unread responses, and nothing changes for the client's `timeout`,
- * the requests that wait fail.
+ * call `response.discard()`. When `maxConnections` connections are in use, further requests wait in
+ * order. If all connections have unread responses for the whole `timeout` of the client, the
+ * waiting requests fail.
  *
- * A connection that the server has closed meanwhile, or over which it has sent something that no
- * request asked for, is replaced before anything is sent. If a `GET` or `HEAD` over a connection
- * that was used before ends before the first byte of a response, it is made once again, over a new
- * connection; nothing else is ever sent twice, unless the option `repeat` is `"any"`.
+ * An idle connection that the server has closed, or over which the server has sent unexpected
+ * bytes, is replaced before a request is sent. If a reused connection closes before the first byte
+ * of the response to a `GET` or `HEAD`, the pool sends the request a second time, over a new
+ * connection. Other requests are never sent twice, unless the option `repeat` is `"any"`.
  *
  * A pool keeps no process alive. {@linkcode ConnectionPool.prototype.close}, or the end of an
  * `await using` block, closes it.
@@ -142,20 +142,20 @@ export function peerOfConnection(connection: object): PoolPeer {
  */
 export class ConnectionPool extends RequestShortcuts implements AsyncDisposable {
   readonly #connector: Connector;
-  /** Whether a request that a server may have acted on can be made once more. */
+  /** Whether a request that the server may have processed is sent a second time. */
   readonly #allowsUnsafeRetries: boolean;
   readonly #maxConnections: number;
   readonly #idleConnections: IdleConnections;
   readonly #slots = new Set<Slot>();
   /** Requests that wait for a slot. */
   readonly #waiters = new Set<PromiseWithResolvers<Slot>>();
-  /** Seconds after which waiting requests fail if all responses are unread; `null` for never. */
+  /** Seconds after which waiting requests fail if all responses are unread; `null` for no limit. */
   readonly #timeout: number | null;
   #unreadTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #closeController = new AbortController();
 
   /**
-   * Makes a pool; nothing is connected yet.
+   * Makes a pool, which connects at the first request.
    *
    * @param connector Makes the connections, usually a client.
    * @param options How many connections to keep, for how long, and which requests to repeat.
@@ -188,8 +188,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /**
-   * Resolves to the server that the connections reach. If there is no connection, this opens one,
-   * which the next request uses; if all are in use, this looks at one of these.
+   * Resolves to the server that the connections reach. If the pool has no connection, this method
+   * opens one, which the next request uses.
    *
    * @param options A signal that aborts connecting.
    * @throws {ConnectionClosedError} if the pool is closed, or closes meanwhile.
@@ -219,7 +219,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /**
-   * Makes a request over a connection of the pool, as soon as there is one.
+   * Makes a request over a connection of the pool, as soon as one is free.
    *
    * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
    * @param uri The path, which starts with `/`, and the query.
@@ -267,9 +267,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /**
-   * Makes a request over a connection that was used before, if there is one; and over a new one if
-   * there is none, or if the server has closed that one and the request may be made again. This is
-   * the only place where a request is made once more.
+   * Makes a request over an idle connection; over a new one if the pool has no idle connection, or
+   * if the server has closed it and the request may be repeated. No other code repeats a request.
    */
   async #exchange(
     slot: Slot,
@@ -299,15 +298,15 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /**
-   * Takes a slot, perhaps only after other requests have used it.
+   * Takes a slot, or waits until one is free.
    *
-   * @param check Checks the request before it waits for a slot.
+   * @param check Checks the request before it has to wait.
    */
   #acquireSlot(signal: AbortSignal | undefined, check: () => void): Slot | Promise<Slot> {
     this.#closeController.signal.throwIfAborted();
     signal?.throwIfAborted();
     if (this.#slots.size < this.#maxConnections) return this.#addSlot();
-    // A connection of another class does not tell when it closes.
+    // A connection of another class doesn't notify of its close.
     for (const { connection } of this.#slots) {
       if (connection?.closed) this.#removeConnection(connection);
     }
@@ -338,8 +337,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /**
-   * Fails the requests that wait once nothing has changed for the time-out, and all connections
-   * hold unread responses: no slot would ever become free. Each change starts the time again.
+   * Restarts the timer that fails all waiting requests if every connection has an unread response:
+   * no slot would ever become free. Called after each change.
    */
   #restartUnreadTimer(): void {
     if (this.#timeout === null || this.#waiters.size === 0) return;
@@ -352,7 +351,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     }, Math.min(this.#timeout * 1000, MAX_INTERVAL));
   }
 
-  /** Frees a connection for the request that has waited longest. */
+  /** Frees a slot, and gives it to the request that has waited longest. */
   #releaseSlot(slot: Slot): void {
     if (!this.#slots.delete(slot)) return;
     const { connection } = slot;
@@ -376,7 +375,9 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     return connection;
   }
 
-  /** Finds a connection; if there is none, this opens one, which the next request takes. */
+  /**
+   * Returns any connection of the pool. If the pool has none, opens one and leaves it in the pool.
+   */
   async #peek(signal: AbortSignal | undefined): Promise<AnyConnection> {
     for (const { connection } of this.#slots) if (connection?.closed === false) return connection;
     const slot = await this.#acquireSlot(signal, () => {});
@@ -388,7 +389,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
     }
   }
 
-  /** Forgets a connection that was closed, even if nobody reads the rest of its response. */
+  /** Removes a closed connection, even if its response is never read to its end. */
   #removeConnection(connection: AnyConnection): void {
     this.#idleConnections.discard(connection);
     for (const slot of this.#slots) {
@@ -397,8 +398,8 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 
   /**
-   * Closes all connections. Requests that wait or are in flight, and all later ones, reject with a
-   * `ConnectionClosedError`; so does what reads a response. Further calls have no effect.
+   * Closes all connections. Waiting requests, requests in flight, later requests and reads of
+   * responses reject with a `ConnectionClosedError`. Further calls have no effect.
    */
   close(): Promise<void> {
     if (!this.#closeController.signal.aborted) {
@@ -422,7 +423,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
   }
 }
 
-/** The time-out of a client; the default for a connector that has no valid one. */
+/** Returns the time-out of a client; the default for a connector without a valid one. */
 function timeoutOf(connector: Connector): number | null {
   const { timeout } = connector as { timeout?: unknown };
   if (timeout === null || typeof timeout === "number" && timeout > 0 && timeout < Infinity) {
@@ -431,7 +432,10 @@ function timeoutOf(connector: Connector): number | null {
   return DEFAULT_TIMEOUT;
 }
 
-/** Makes the error of a request that waited for unread responses. A retry would wait as long. */
+/**
+ * Makes the error of a request that waited for unread responses. Final, because a retry would wait
+ * as long.
+ */
 function unreadResponsesError(count: number): Error {
   return markFinal(
     new Deno.errors.TimedOut(
@@ -441,23 +445,23 @@ function unreadResponsesError(count: number): Error {
 }
 
 /**
- * Reports whether a server had closed a connection, or sent something unasked, before a request
- * over it was answered.
+ * Reports whether an error means that the server closed the connection, or sent unexpected bytes,
+ * before it responded.
  */
 function isStale(error: unknown): boolean {
   const isClose = error instanceof EmptyPreambleError || error instanceof Deno.errors.UnexpectedEof;
-  // Some servers say 408 before they close. Such bytes are found before anything is sent.
+  // Some servers send a 408 before they close. Such bytes are read before the request is sent.
   return isClose || error instanceof ProtocolError && error.code === "EXCESS_BYTES";
 }
 
-/** Connections that nobody uses at the moment, and that the next request takes. */
+/** The idle connections of a pool, which the next requests reuse. */
 class IdleConnections {
-  /** Seconds after which a connection is closed, or `null`. */
+  /** Seconds after which an idle connection is closed, or `null`. */
   readonly #idleSeconds: number | null;
   #connections: AnyConnection[] = [];
   /**
-   * One deadline for each connection, started again whenever the connection is unused: a timer for
-   * each wait would take longer than all the rest of a request.
+   * One deadline per connection, restarted whenever the connection becomes idle: a timer per wait
+   * would take longer than the rest of a request.
    */
   readonly #deadlines = new WeakMap<AnyConnection, Deadline>();
 
@@ -465,7 +469,7 @@ class IdleConnections {
     this.#idleSeconds = seconds;
   }
 
-  /** The connection that was used last, since it is the least likely to be closed by now. */
+  /** Takes the connection that was used last, which the server is least likely to have closed. */
   take(): AnyConnection | null {
     while (this.#connections.length > 0) {
       const connection = this.#connections.pop()!;
@@ -476,7 +480,7 @@ class IdleConnections {
     return null;
   }
 
-  /** Keeps a connection if it will make another request, and closes it otherwise. */
+  /** Keeps a connection if it can be reused, and closes it otherwise. */
   put(connection: AnyConnection): void {
     if (!isReusable(connection)) return this.discard(connection);
     this.#connections.push(connection);
@@ -489,7 +493,7 @@ class IdleConnections {
     deadline.startWait();
   }
 
-  /** Closes a connection, and forgets it. */
+  /** Closes and removes a connection. */
   discard(connection: AnyConnection): void {
     this.#deadlines.get(connection)?.close();
     const index = this.#connections.indexOf(connection);

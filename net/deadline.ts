@@ -13,7 +13,7 @@ export function startInterval(tick: () => void, milliseconds: number): Interval 
   return unref(setInterval(tick, milliseconds));
 }
 
-/** Makes a timer keep no process alive; returns it. */
+/** Prevents a timer from keeping the process alive. Returns the timer. */
 export function unref(timer: Interval): Interval {
   // If `node:` modules are loaded, the types are those of Node, whose timers are objects.
   Deno.unrefTimer(timer as unknown as number);
@@ -43,7 +43,7 @@ export function checkTimeout(timeout: number | null, label = "timeout"): void {
   }
 }
 
-/** A timer that ticks for all deadlines with the same time-out, as long as there are any. */
+/** A timer that ticks for all deadlines with the same time-out. */
 class CoarseTimer {
   tick = 0;
   readonly #milliseconds: number;
@@ -51,8 +51,8 @@ class CoarseTimer {
   readonly #deadlines = new SwapRemoveSet<Deadline>();
 
   /**
-   * Begins to tick. The timer doesn't keep the process alive: the read or write that a deadline
-   * bounds does.
+   * Starts the timer. It doesn't keep the process alive: the read or write that a deadline bounds
+   * does.
    */
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds;
@@ -64,7 +64,7 @@ class CoarseTimer {
     this.#deadlines.add(deadline);
   }
 
-  /** Removes a deadline; the clock ends with the last one. */
+  /** Removes a deadline. Stops the timer with the last one. */
   delete(deadline: Deadline): void {
     if (!this.#deadlines.delete(deadline) || this.#deadlines.size > 0) return;
     clearInterval(this.#timer);
@@ -77,41 +77,41 @@ class CoarseTimer {
   }
 }
 
-/** The clocks that tick, by their interval in milliseconds. */
+/** The running timers, by their interval in milliseconds. */
 const timers = new Map<number, CoarseTimer>();
 
 /**
- * Keeps the clock of a time-out ticking while no deadline needs it, until it is disposed of. To
- * stop a clock and start another takes a tenth of the time of a connection that makes one request.
+ * Keeps the timer of a time-out running until disposed of. Restarting the timer for each connection
+ * would make one-request connections 10 % slower.
  */
 export function keepTimerRunning(timeout: number | null): Disposable {
   return new Deadline(timeout, () => {});
 }
 
 /**
- * Lets a clock go at the end of this turn of the event loop: by then a program that makes the next
- * request at once has made it. With a connection for each request, a client takes 7 % more
- * processor time if the clock is let go at once.
+ * Releases a timer at the end of this tick of the event loop, when a program that makes its next
+ * request at once has made it. With a connection for each request, releasing at once costs a client
+ * 7 % more processor time.
  */
 export function releaseAfterTick(runningTimer: Disposable): void {
   setImmediate(() => runningTimer[Symbol.dispose]());
 }
 
 /**
- * Bounds two waits, which may overlap: one for whatever the owner waits for (bytes, a connection,
- * the next use of an idle one), and one for a write. A function is called when a wait has taken 1.0
- * to 1.25 times the time-out.
+ * Limits two waits, which may overlap: a wait of the owner (for bytes, a connection, or the next
+ * use of an idle one), and a write. Calls a function when either has taken 1.0 to 1.25 times the
+ * time-out.
  */
 export class Deadline implements Disposable, SwapRemoveEntry {
   index = -1;
-  /** The tick at which the wait began; -1 while there is none. */
+  /** The tick at which the wait began; -1 outside of a wait. */
   #waitStart = -1;
-  /** The tick at which the write began; -1 while there is none. */
+  /** The tick at which the write began; -1 outside of a write. */
   #writeStart = -1;
   readonly #coarseTimer: CoarseTimer | null = null;
   readonly #onExpire: (isWrite: boolean) => void;
 
-  /** @param onExpire Gets whether a write has taken too long. */
+  /** @param onExpire Called with whether it was the write that took too long. */
   constructor(timeout: number | null, onExpire: (isWrite: boolean) => void) {
     this.#onExpire = onExpire;
     if (timeout === null) return;
@@ -120,7 +120,9 @@ export class Deadline implements Disposable, SwapRemoveEntry {
     this.#coarseTimer.add(this);
   }
 
-  /** Called at each tick: if one of the waits has taken too long, ends both, and says so. */
+  /**
+   * Called at each tick: if one of the waits has taken too long, ends both and calls `onExpire`.
+   */
   check(): void {
     const isWrite = this.#hasExpired(this.#writeStart);
     if (!isWrite && !this.#hasExpired(this.#waitStart)) return;
@@ -130,8 +132,8 @@ export class Deadline implements Disposable, SwapRemoveEntry {
   }
 
   #hasExpired(since: number): boolean {
-    // The first tick came less than an interval after the beginning of the wait, so the time-out
-    // is over only with one tick more than it has intervals.
+    // The first tick may follow the start of the wait at once, so the time-out needs one tick more
+    // than it has intervals.
     return since >= 0 && this.#coarseTimer!.tick - since > TICKS_PER_TIMEOUT;
   }
 
@@ -156,7 +158,7 @@ export class Deadline implements Disposable, SwapRemoveEntry {
     this.#writeStart = -1;
   }
 
-  /** Ends the waits for good, and the clock, unless other deadlines need it. */
+  /** Removes this deadline from its timer, which stops if no other deadline needs it. */
   close(): void {
     this.#coarseTimer?.delete(this);
   }

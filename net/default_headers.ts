@@ -1,4 +1,4 @@
-/** The default headers of a client, and which headers of a request replace them. */
+/** Merging of a client's default headers with the headers of a request. */
 
 import { checkHeaderDict, type HeaderDict } from "../base/wire/headers.ts";
 

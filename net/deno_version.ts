@@ -1,6 +1,5 @@
 /**
- * The versions of Deno whose TLS can be relied on. This module also loads on older ones, to refuse
- * them.
+ * The check of Deno's version, for TLS. This module also loads in older versions, to refuse them.
  */
 
 import { DeguError } from "../base/errors.ts";

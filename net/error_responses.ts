@@ -1,4 +1,6 @@
-/** The answers that a server gives by itself: to what can't be accepted, or for a failing app. */
+/**
+ * The error responses that a server sends by itself: to invalid requests, and for a failing app.
+ */
 
 import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
@@ -25,7 +27,7 @@ const answers = new Map(
   ]),
 );
 
-/** The bytes of an answer: a preamble, and no body, so that it fits every method. */
+/** Returns the bytes of an error response: a preamble without a body, which suits every method. */
 export function formatErrorResponse(status: ErrorStatus): Uint8Array {
   return answers.get(status)!;
 }
@@ -33,10 +35,10 @@ export function formatErrorResponse(status: ErrorStatus): Uint8Array {
 const START_LINE = /^([^ ]+) [^ \r\n]+ HTTP\/([0-9]\.[0-9])\r\n/;
 
 /**
- * The status that answers a preamble that breaks the grammar; `null` for none, if the bytes don't
- * begin with a method, or the peer has not sent all of them.
+ * Returns the status of the response to an invalid preamble. Returns `null`, for no response, if
+ * the bytes don't begin with a method, or the preamble is incomplete.
  *
- * @param bytes The bytes that have arrived, from the beginning of the preamble.
+ * @param bytes The received bytes, from the start of the preamble.
  */
 export function statusOfPreamble(error: unknown, bytes: Uint8Array): ErrorStatus | null {
   if (!(error instanceof ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
@@ -57,7 +59,9 @@ const BROKEN_FRAMING: ReadonlySet<ProtocolErrorCode> = new Set<ProtocolErrorCode
   "BAD_CHUNK_END",
 ]);
 
-/** Whether the peer broke the framing of a body, rather than leave in the middle of the body. */
+/**
+ * Reports whether the peer sent invalid framing, rather than closed the connection within a body.
+ */
 export function isBrokenFraming(error: unknown): boolean {
   return error instanceof ProtocolError && BROKEN_FRAMING.has(error.code);
 }

@@ -1,12 +1,10 @@
-/** Thrown values as text, and errors of the system: rewording, and codes. */
+/** The text of thrown values, and messages and codes of system errors. */
 
 import { propertyOf } from "../internal/error_details.ts";
 
 const UNPRINTABLE = "a value that can't be shown";
 
-/**
- * Formats a thrown value, which can be anything, even an object that can't be converted to text.
- */
+/** Formats a thrown value, which may be an object that can't be converted to text. */
 function formatSafely(show: () => string): string {
   try {
     return show();
@@ -15,31 +13,29 @@ function formatSafely(show: () => string): string {
   }
 }
 
-/** The name and message of a thrown value. */
+/** Formats the name and message of a thrown value. */
 export function messageOf(error: unknown): string {
   return formatSafely(() =>
     error instanceof Error ? `${error.name}: ${error.message}` : `${error}`
   );
 }
 
-/**
- * The name, message and stack of a thrown value. A stack takes longer to make than most requests.
- */
+/** Formats the name, message and stack of a thrown value. A stack costs more than most requests. */
 export function stackOf(error: unknown): string {
   return formatSafely(() =>
     error instanceof Error ? `${error.stack ?? messageOf(error)}` : Deno.inspect(error)
   );
 }
 
-/** The message alone, for people: the name of the error's class would tell them nothing more. */
+/** Formats the message alone, for users. */
 export function plainMessageOf(error: unknown): string {
   return formatSafely(() => error instanceof Error ? `${error.message}` : `${error}`);
 }
 
 /**
- * An error of the system with another message: of the same class, with the same `code`, and the
- * error as its `cause`. Any other value is returned unchanged: the error of a missing permission,
- * for one, says what to do.
+ * Copies a system error with another message: the same class and `code`, and the original as its
+ * `cause`. Returns any other value unchanged, such as the error of a missing permission, which has
+ * advice of its own.
  */
 export function withNewMessage(error: unknown, reword: (error: Error) => string): unknown {
   if (!(error instanceof Error)) return error;
@@ -49,8 +45,8 @@ export function withNewMessage(error: unknown, reword: (error: Error) => string)
 }
 
 /**
- * An error with another message and the same `code`. The class, too, is the same if it is Deno's
- * own.
+ * Copies an error with another message and the same `code`. The class is the same if it is one of
+ * Deno, and otherwise `Error`.
  */
 export function copyWithMessage(error: Error, message: string, cause: Error): Error {
   const Class = Object.values(Deno.errors).find((errorClass) => error.constructor === errorClass) ??
@@ -59,7 +55,9 @@ export function copyWithMessage(error: Error, message: string, cause: Error): Er
   return Object.assign(new Class(message, { cause }), code);
 }
 
-/** The code of the operating system in an error, such as `"EHOSTUNREACH"`, if there is one. */
+/**
+ * Returns the `code` of an error, such as the system's `"EHOSTUNREACH"`; `undefined` without one.
+ */
 export function systemCode(error: unknown): unknown {
   return propertyOf(error, "code");
 }

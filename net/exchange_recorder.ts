@@ -43,8 +43,8 @@ export interface Exchange {
 export type ExchangeReporter = (exchange: Exchange) => void;
 
 /**
- * Makes the function that gets the figures of a server's exchanges; `null` if there is no
- * `onExchange`. An error of `onExchange` is logged, and doesn't reach the connection.
+ * Makes the function that reports the figures of a server's exchanges; `null` without an
+ * `onExchange`. Errors of `onExchange` are logged, and don't reach the connection.
  */
 export function makeExchangeReporter(
   onExchange: ((exchange: Exchange) => unknown) | undefined,
@@ -55,7 +55,7 @@ export function makeExchangeReporter(
     logger.error(`an error of onExchange: ${stackOf(error)}`, { error });
   return (exchange) => {
     try {
-      // The types also allow an async function, whose promise nothing else awaits.
+      // The types also allow an async function, whose promise is not awaited.
       const result = onExchange(exchange);
       if (result instanceof Promise) result.catch(logError);
     } catch (error) {
@@ -64,10 +64,7 @@ export function makeExchangeReporter(
   };
 }
 
-/**
- * Follows one exchange from now on, and counts the bytes of the response's body that the socket
- * takes.
- */
+/** Records the figures of one exchange, from its creation on. */
 export class ExchangeRecorder {
   readonly #start = performance.now();
   readonly #report: ExchangeReporter;
@@ -87,7 +84,7 @@ export class ExchangeRecorder {
     this.#request = request;
   }
 
-  /** Begins the response, whose preamble has so many bytes. */
+  /** Starts the response, whose preamble has `preambleBytes` bytes. */
   startResponse(status: number, preambleBytes: number): void {
     this.#status = status;
     this.#unsentPreambleBytes = preambleBytes;
@@ -102,15 +99,15 @@ export class ExchangeRecorder {
     this.#bodyBytes += count - preambleBytes;
   }
 
-  /** Ends the exchange. Only the first call counts. */
+  /** Ends the exchange, and reports its figures. Only the first call has an effect. */
   end(error: unknown): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     const start = this.#start;
     const firstByteAt = this.#firstByteAt;
     const lastByteAt = this.#lastByteAt;
-    // A complete exchange ends with its last byte. Asking for the time costs more than all the rest
-    // of this method.
+    // A complete exchange ends with its last byte: reading the clock again would cost more than the
+    // rest of this method.
     const end = error === null && lastByteAt !== null ? lastByteAt : performance.now();
     const request = this.#request;
     const { method, uri, body } = request;

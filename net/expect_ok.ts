@@ -1,4 +1,4 @@
-/** Responses that have to be a success. */
+/** Errors for responses that are not successful. */
 
 import { answeredRequestOf, type Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
@@ -18,7 +18,8 @@ const TEXT_TIMEOUT_MILLISECONDS = 1000;
 /**
  * The status of a response is not the success that {@linkcode expectOk} or a transfer needs. For a
  * GET, a HEAD and a transfer 408, 429, 502, 503 and 504 are {@linkcode isTransient | transient}, so
- * {@linkcode retry} tries again; for another request 429 and 503, which say that nothing was done.
+ * {@linkcode retry} tries again; for another request 429 and 503, which mean that the server didn't
+ * process the request.
  */
 export class StatusError extends DeguError {
   /** The name of the class. */
@@ -32,8 +33,8 @@ export class StatusError extends DeguError {
   /** The path of the request, without its query, which may hold secrets; else `null`. */
   readonly uri: string | null;
   /**
-   * The body, if it is a text of at most 1024 bytes that came within a second; else, and for a
-   * transfer, `""`.
+   * The body, if it is a text of at most 1024 bytes that arrived within a second; otherwise, and
+   * for a transfer, `""`.
    */
   readonly text: string;
   /** The seconds of `retry-after`, for which {@linkcode retry} waits; else `null`. */
@@ -65,7 +66,7 @@ export class StatusError extends DeguError {
 
   /** @internal */
   override get [TRANSIENT](): Transience {
-    // A proxy may have passed the request on before it gave up.
+    // After other statuses, a proxy may already have sent the request to its upstream.
     return this.method === "GET" || this.method === "HEAD"
       ? isBusyStatus(this.status)
       : isUnprocessedStatus(this.status);
@@ -88,15 +89,15 @@ const NO_HEADERS: ReceivedHeaders = Object.freeze({});
 const CONSTRUCTOR_ADVICE =
   "reply(404) or new ResponseError(reply(404)) in an app, and else a class that extends DeguError";
 
-/** Makes the error of a status that is no success. */
+/** Makes the error of a status that is not a success. */
 export function makeStatusError(fields: StatusErrorFields): StatusError {
   return new StatusError(INTERNAL, fields);
 }
 
 /**
- * Waits for a response whose status is a success, 200 to 299. Of any other one the body is read if
- * it is short, or else {@linkcode Response.prototype.discard | discarded}, so that the connection
- * can be used again.
+ * Waits for a response, and checks that its status is a success, 200 to 299. The body of any other
+ * response is read if it is short, or else {@linkcode Response.prototype.discard | discarded}, so
+ * that the connection can be reused.
  *
  * @param response The response, or the promise of a request.
  * @returns The same response.
@@ -128,7 +129,7 @@ export async function expectOk<R extends Response<BodyOut>>(response: R | Promis
   throw statusErrorOf(answer, await readText(answer));
 }
 
-/** The error for the status of a response. */
+/** Makes the error for the status of a response. */
 export function statusErrorOf(response: Response<BodyOut>, text: string): StatusError {
   const { status, reason, headers } = response;
   const request = answeredRequestOf(response);
@@ -138,12 +139,12 @@ export function statusErrorOf(response: Response<BodyOut>, text: string): Status
   return makeStatusError({ message, problem, status, reason, ...request, headers, text });
 }
 
-/** The text of a short body; any other one is given up. */
+/** Reads the text of a short body. Discards any other body. */
 async function readText(response: Response<BodyOut>): Promise<string> {
   const { body } = response;
   const timeoutTimer = setTimeout(() => response.discard(), TEXT_TIMEOUT_MILLISECONDS);
   try {
-    // A text that is too long would cancel the body, and with it the connection.
+    // Reading a text that is too long would cancel the body, and close the connection.
     if (body instanceof Body && body.contentLength > MAX_TEXT_BYTES) return "";
     return await response.text({ maxBytes: MAX_TEXT_BYTES });
   } catch {

@@ -1,20 +1,20 @@
-/** What a client's connection does between two requests. */
+/** The read that is pending on an idle client connection. */
 
 import type { Socket } from "../base/app/app.ts";
 import { EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { Transport } from "./transport.ts";
 
-/** The size of the buffer of a connection that rests, if its messages are small. */
+/** The size of the buffer of an idle connection whose messages are small. */
 const IDLE_BUFFER_BYTES = 1024;
 
 /**
- * The rest of a client's connection: a read that no request waits for. Bytes that arrive, and the
- * end of the peer, close the connection at once.
+ * A pending read on an idle client connection, which notices a close by the server. Unexpected
+ * bytes also close the connection.
  */
 export class IdleRead {
   readonly #transport: Transport;
   readonly #socket: Socket;
-  /** While `asleep`, the pending read does not keep the process alive; while `looking`, it does. */
+  /** `"referenced"`: the pending read keeps the process alive; `"unreferenced"`: it doesn't. */
   #state: "awake" | "looking" | "asleep" = "awake";
   #error: unknown = null;
 
@@ -25,8 +25,8 @@ export class IdleRead {
   }
 
   /**
-   * Begins the rest, if the socket can read without keeping the process alive. Nothing else may
-   * touch the transport's reader before {@linkcode stop}.
+   * Starts the idle read, if the socket can read without keeping the process alive. No other code
+   * may use the transport's reader before {@linkcode stop}.
    */
   start(): void {
     this.#transport.isAwaitingResponse = false;
@@ -39,21 +39,26 @@ export class IdleRead {
     if (previousState === "awake") this.#read();
   }
 
-  /** Begins to read, unless that has begun, for a request that comes at once. */
+  /**
+   * Starts a read just before a request is sent, unless one is pending: bytes or a close that have
+   * already arrived can't belong to the response.
+   */
   probe(): void {
     if (this.#transport.closed || this.#state !== "awake") return;
     this.#state = "looking";
     this.#read();
   }
 
-  /** Ends the rest, as a request is sent: from now on the pending read is that of its response. */
+  /** Ends the idle state because a request is sent: the pending read now waits for its response. */
   stop(): void {
     if (this.#state === "asleep") this.#socket.ref?.();
     this.#state = "awake";
     this.#transport.isAwaitingResponse = true;
   }
 
-  /** What has closed the connection while it rested, told once; else `null`. */
+  /**
+   * Returns the error that closed the idle connection, at the first call only; `null` otherwise.
+   */
   takeError(): unknown {
     const failure = this.#error;
     this.#error = null;
@@ -68,7 +73,9 @@ export class IdleRead {
     reader.readAhead(this.#socket, false);
   }
 
-  /** Closes the connection, since the read of the rest has ended with bytes, an end or an error. */
+  /**
+   * Called when the idle read has settled, with bytes, a close or an error: closes the connection.
+   */
   onRead(error: unknown): void {
     if (this.#state === "awake") return;
     const hasExcessBytes = this.#transport.reader.buffered > 0;

@@ -1,4 +1,4 @@
-/** The bodies of messages that arrive, and the connection as their source. */
+/** The bodies of received messages, and the connection as their source. */
 
 import type { Bodies, BodyIn } from "../base/body/bodies.ts";
 import type { BodyOutcome, BodySource } from "../base/body/body_source.ts";
@@ -7,15 +7,13 @@ import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
 
 /**
- * Tells the end of a connection that a body belongs to how the body is over, and with which error;
- * what could not be read to its end closes the connection, unless this end can still answer. The
- * body keeps this function alive, and with it the connection.
+ * Called when a body ends. A body that was not read to its end closes the connection, unless a
+ * server can still send an error response. The body references this function, and so keeps its
+ * connection alive.
  */
 export type OnBodyEnd = (outcome: BodyOutcome, error?: unknown) => void;
 
-/**
- * Makes the body of a message whose preamble has arrived. The classes of bodies may be a caller's.
- */
+/** Makes the body of a message whose preamble was received, from the given classes of bodies. */
 export function makeIncomingBody(
   bodies: Bodies,
   transport: Transport,
@@ -29,23 +27,20 @@ export function makeIncomingBody(
   return new bodies.Body(source, framing);
 }
 
-/** The errors with which peers and networks have broken bodies. */
+/** Errors by which a peer or the network has broken a body. */
 const brokenBodyErrors = new WeakSet<Error>();
 
-/** Tells whether a connection broke with this error while a body was read from it. */
+/** Reports whether a connection broke with this error while a body was read. */
 export function hasBrokenBody(error: unknown): boolean {
   return error instanceof Error && brokenBodyErrors.has(error);
 }
 
-/** A connection as the source of our own bodies, which share its buffer. */
+/** A connection as the source of bodies, which share its buffer. */
 class ConnectionSource implements BodySource {
   readonly kind: "request" | "response";
   readonly buffer: ReadBuffer;
   readonly #transport: Transport;
-  /**
-   * What learns of the end; `null` once the body is over, so that the body doesn't keep its
-   * connection alive.
-   */
+  /** `null` once the body has ended, so that the body doesn't keep its connection alive. */
   #onBodyEnd: OnBodyEnd | null;
 
   constructor(transport: Transport, onBodyEnd: OnBodyEnd, kind: "request" | "response") {

@@ -1,34 +1,34 @@
 /**
- * What a server's connection does after its last response. If a connection is closed while bytes
- * arrive, the system resets it, and the peer may lose a response that it has not read yet. So the
- * connection lingers: it reads and drops for a while.
+ * The lingering close of a server's connection after its last response. If a socket is closed while
+ * bytes arrive, the kernel resets the connection, and the client may lose a response that it has
+ * not read yet. So the server reads and discards bytes for a while.
  */
 
 import type { Socket } from "../base/app/app.ts";
 import type { Transport } from "./transport.ts";
 
-/** A place for bytes that are dropped. */
+/** The target of reads whose bytes are discarded. */
 const DISCARD_BUFFER = new Uint8Array(65536);
 
 const LINGER_MILLISECONDS = 1000;
 const LINGER_BYTES = 1048576;
 /**
- * Milliseconds that a peer gets to read the last response, once this end has stopped reading: a
- * peer that sends a large body begins to read when its writes block.
+ * Milliseconds that a client gets to read the last response, once the server has stopped reading: a
+ * client that sends a large body begins to read when its writes block.
  */
 const DRAIN_MILLISECONDS = 20;
 /**
- * How many such waits a peer gets over TLS. When a write fails, a peer loses bytes that it has not
- * decrypted yet, and decrypting takes a busy peer longer. Many short waits are better than a long
- * one: on a busy machine, where this process waits for the processor, the peer does, too.
+ * The number of such waits over TLS, where a client needs longer: if one of its writes fails, it
+ * loses bytes that it has not decrypted yet. Short waits adapt to a busy machine, because this
+ * process is delayed as well.
  */
 const TLS_DRAIN_ROUNDS = 10;
 /** The most connections that linger without a slot of the server. */
 const MAX_LINGERING = 64;
 
 /**
- * Ends the writing side and drops bytes that arrive, up to the peer's end or a limit. Resolves when
- * the connection can be closed, or has been. Never rejects.
+ * Closes the writing side and discards received bytes, up to the client's close or a limit.
+ * Resolves when the connection can be closed, or has been. Never rejects.
  */
 export async function linger(transport: Transport, socket: Socket): Promise<void> {
   if (transport.closed) return;
@@ -58,15 +58,15 @@ export async function linger(transport: Transport, socket: Socket): Promise<void
       await Promise.race([closed.promise, timeout]);
     }
   } catch {
-    // The caller closes the connection, whether or not the peer has ended it.
+    // The caller closes the connection in any case.
   } finally {
     clearTimeout(timer);
   }
 }
 
 /**
- * Adds a connection that lingers without a slot: strangers whose requests are refused must not take
- * slots. If too many linger, the oldest is closed, so that strangers don't take all descriptors.
+ * Adds a connection that lingers without a slot, so that clients whose requests are refused don't
+ * occupy slots. If too many linger, closes the oldest, so that they don't use up the descriptors.
  */
 export function addLingering<T extends { close(): void }>(
   connections: Set<T>,

@@ -1,4 +1,4 @@
-/** Listening on every kind of address. */
+/** Listeners for plain connections on every kind of address. */
 
 import type { Socket } from "../base/app/app.ts";
 import {
@@ -14,13 +14,13 @@ import { systemCode, withNewMessage } from "./error_text.ts";
 
 /** A connection that was accepted. */
 export interface AcceptedConnection {
-  /** The name of the peer in logs. */
+  /** The name of the peer in log lines. */
   readonly name: string;
   /** The address of the peer; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
-  /** The socket for HTTP, whose handshake, if any, is done. */
+  /** The socket for HTTP, after any handshake. */
   readonly socket: Socket;
-  /** Reports whether the peer may still be accepted: trust can change while a connection waits. */
+  /** Reports whether the peer is still trusted: trust can change while a connection waits. */
   readonly isTrusted: () => boolean;
 }
 
@@ -28,16 +28,16 @@ export interface AcceptedConnection {
 export interface Listener {
   /** Resolves once the address is bound. */
   readonly ready: Promise<void>;
-  /** The address that connections are accepted at; final once `ready` has resolved. */
+  /** The listening address; final once `ready` has resolved. */
   readonly address: Address;
   /**
-   * Waits for the next connection, for one caller at a time. Rejects once the listener was closed,
-   * and never before.
+   * Waits for the next connection, for one caller at a time. Rejects only once the listener was
+   * closed.
    */
   accept(): Promise<AcceptedConnection>;
-  /** Frees the address, and ends the handshakes in progress. */
+  /** Frees the address, and aborts the handshakes in progress. */
   close(): void;
-  /** Resolves once the handshakes that {@linkcode close} ends have ended. */
+  /** Resolves once the handshakes that {@linkcode close} aborts have ended. */
   waitUntilEnded(): Promise<void>;
 }
 
@@ -48,20 +48,20 @@ export interface ListenerOptions {
   readonly logger: SafeLogger;
 }
 
-/** The maker of a server's listener, the only difference between the classes of servers. */
+/** Makes the listener of a server: the only difference between the classes of servers. */
 export interface ListenerMaker {
-  /** The names of the options that only servers with these listeners have. */
+  /** The names of further options of a server with this listener. */
   readonly moreOptions: readonly string[];
   /** Binds a checked address, or throws. */
   listen(address: Address, options: ListenerOptions): Listener;
 }
 
-/** Plain peers are not authenticated: nothing that they were accepted for can change. */
+/** Plain peers are not authenticated, so their trust can't be withdrawn. */
 const alwaysTrusted = () => true;
 
 /**
- * The codes of errors of accept(2) that concern one connection, whose peer is gone or, on Linux,
- * whose network has failed. The listener goes on.
+ * The codes of errors of accept(2) that concern a single connection: its peer has left or, on
+ * Linux, its network has failed. The listener continues.
  */
 const PEER_CODES: ReadonlySet<unknown> = new Set([
   "ECONNABORTED",
@@ -80,8 +80,8 @@ const PEER_CODES: ReadonlySet<unknown> = new Set([
 ]);
 
 /**
- * Milliseconds between two attempts to accept after one that failed: while no file descriptor is
- * left, an attempt fails at once, and a loop of them would leave no time to anything else.
+ * Milliseconds before accepting again after an error: without free file descriptors accepting fails
+ * at once, and a loop without pauses would block the process.
  */
 const RETRY_MILLISECONDS = 50;
 
@@ -110,8 +110,8 @@ export class PlainListener implements Listener {
   }
 
   /**
-   * Waits for the next connection, as {@linkcode accept} does, but returns its socket alone: a
-   * listener for TLS counts and names its peers itself.
+   * Waits for the next connection, like {@linkcode accept}, but returns only its socket: a TLS
+   * listener counts and names its peers itself.
    */
   async acceptConn(): Promise<Deno.TcpConn | Deno.UnixConn> {
     for (;;) {
@@ -128,7 +128,7 @@ export class PlainListener implements Listener {
           this.#logger.debug(`a peer was gone before it was accepted: ${error}`, { error });
           continue;
         }
-        // A failure is reported once, not at each attempt.
+        // Log a persistent failure once, not at each attempt.
         if (!this.#isFailing) this.#logger.warn(`accepting connections fails: ${error}`, { error });
         this.#isFailing = true;
       }
@@ -157,8 +157,8 @@ function listenAt(address: Address): Deno.TcpListener | Deno.UnixListener {
 }
 
 /**
- * The error for a socket of `node:net` that could not be bound. Deno's own sockets have better
- * words and classes for the reason, unless a socket of Deno can be bound there after all.
+ * Returns the error for a socket of `node:net` that could not be bound: the error of a socket of
+ * Deno at the same address, whose class and message are better, or else the given error.
  */
 export function bindingError(error: unknown, address: Address): unknown {
   try {
@@ -169,7 +169,7 @@ export function bindingError(error: unknown, address: Address): unknown {
   return withBindAdvice(error, address);
 }
 
-/** An error of the system, reworded to name the address. */
+/** Adds the address and advice to a system error. */
 function withBindAdvice(error: unknown, address: Address): unknown {
   const [portAdvice, pathAdvice] = LISTENING_ADVICE[String(systemCode(error))] ?? ["", ""];
   const isPort = typeof address !== "string" && !(address instanceof Uint8Array);
@@ -181,7 +181,7 @@ function withBindAdvice(error: unknown, address: Address): unknown {
   );
 }
 
-/** The advice for an error, by its code: for a port, and for a path. */
+/** The advice for an error, by its code: for a port, and for the path of a Unix socket. */
 const LISTENING_ADVICE: Readonly<Record<string, readonly [port: string, path: string]>> = {
   EADDRINUSE: [
     "another program listens there: end it, or take another port",
@@ -193,8 +193,8 @@ const LISTENING_ADVICE: Readonly<Record<string, readonly [port: string, path: st
 };
 
 /**
- * Listens on an abstract name that is free, in the form of the kernel's own names. For an empty
- * path the kernel would choose the name, but Deno allows an empty path only with all permissions.
+ * Listens on a free abstract name, in the form that the kernel chooses. The kernel would choose a
+ * name for an empty path, but Deno allows that only with all permissions.
  */
 function listenOnFreeName(): Deno.UnixListener {
   for (;;) {

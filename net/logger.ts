@@ -1,6 +1,6 @@
 /**
- * Loggers: the standard one, which peers can't fill, and a wrapper for that of a program, which may
- * fail.
+ * Loggers: the standard logger, which limits lines that peers cause, and a wrapper for the logger
+ * of a program, which may throw.
  */
 
 import { logToServer, type Session } from "../base/app/session.ts";
@@ -80,19 +80,22 @@ export type SafeLogger<Level extends LogLevel = LogLevel> =
   & Readonly<Record<Level, LogLine>>
   & Pick<Logger, "record">;
 
-/** The least time between two lines of one kind. */
+/** The minimum time between two lines of one kind. */
 const LINE_INTERVAL_MILLISECONDS = 1000;
 
-/** Prints a line a second: the first line at once, then the last of the lines that followed. */
+/**
+ * Limits a kind of lines to one per second: prints the first line at once, then the latest of the
+ * lines that followed.
+ */
 export class LineRateLimiter {
   readonly #print: (last: string, count: number) => void;
   #latestLine = "";
-  /** The number of lines since the one that was printed last. */
+  /** The number of lines since the last printed one. */
   #pendingCount = 0;
-  /** Runs for a second after each line; `null` once this limit is closed. */
+  /** Runs for a second after each printed line; `null` once this limiter is closed. */
   #timer: Interval | undefined | null;
 
-  /** @param print Gets the last line, and the number of lines that it stands for. */
+  /** @param print Prints the latest line; `count` is the number of lines that it stands for. */
   constructor(print: (last: string, count: number) => void) {
     this.#print = print;
   }
@@ -116,7 +119,7 @@ export class LineRateLimiter {
     if (count > 0) this.#print(this.#latestLine, count);
   }
 
-  /** Prints the last line that was held back; later lines are dropped. */
+  /** Prints the pending line. Later lines are dropped. */
   close(): void {
     if (this.#timer === null) return;
     clearTimeout(this.#timer);
@@ -134,7 +137,7 @@ export interface StandardLoggerOptions {
    */
   print?: ((line: string, level: LogLevel) => void) | undefined;
   /**
-   * Whether lines of the level `debug` are printed, too.
+   * Whether lines of the level `debug` are also printed.
    *
    * @default {false}
    */
@@ -146,12 +149,12 @@ const printToStderr = (line: string, level: LogLevel) =>
   console[level === "error" ? level : "warn"](line);
 
 /**
- * Makes a logger like the one that each server has by default, which peers can't fill. Peers cause
- * the lines of the levels `info` and `debug`: of each kind of these, the logger prints a line a
- * second. The last line that was held back follows a second later, with the number of the others.
+ * Makes a logger like the default logger of a server, whose output peers can't flood. Peers cause
+ * the lines of the levels `info` and `debug`: of each kind, the logger prints at most one line per
+ * second. The latest withheld line follows a second later, with the number of the others.
  *
- * Dispose of the logger at the end of the program, after the servers: it then prints the lines that
- * it has held back. It keeps no process alive. Lines that follow are printed at once.
+ * Dispose of the logger at the end of the program, after the servers: it then prints the withheld
+ * lines. The logger doesn't keep the process alive. Lines after the disposal are printed at once.
  *
  * @param options How lines are printed, and whether those of level `debug` are.
  * @throws {TypeError} if an option is of a wrong type or unknown.
@@ -211,7 +214,7 @@ export function standardLogger(
   };
 }
 
-/** The logger of functions that have no server. */
+/** The logger of functions without a server. */
 export const processLogger: Logger = makeSafeLogger(standardLogger());
 
 /** Checks that a logger has a method for each level, and that its `record`, if any, is a method. */
@@ -223,7 +226,7 @@ export function checkLogger(logger: Partial<Logger>, levels: readonly LogLevel[]
 /**
  * Wraps a logger so that its failures (a full disk, say) don't reach the caller: exceptions and
  * rejections are dropped. Each line goes to `record`, or else to the method of its level. Lines are
- * made safe, since the errors of apps can quote what a peer has sent.
+ * escaped, since errors of apps can quote text that a peer has sent.
  *
  * @param levels The levels that are used; the logger must have a method for each.
  */
@@ -251,7 +254,7 @@ export function makeSafeLogger<Level extends LogLevel = LogLevel>(
 function ignoreFailure(call: () => unknown): void {
   try {
     const result = call();
-    // The types also allow async methods, whose promises nothing else awaits.
+    // The types also allow async methods, whose promises are not awaited.
     if (result !== undefined) Promise.resolve(result).catch(() => {});
   } catch {
     // Dropped, see above.
@@ -259,8 +262,8 @@ function ignoreFailure(call: () => unknown): void {
 }
 
 /**
- * Writes a line that a peer has caused to the logger of an app. If the app has none, the line goes
- * to the log of the server, which limits such lines. The line may quote text that the peer chose.
+ * Logs a line that a peer has caused: to the logger of the app, or else to that of the server,
+ * which limits such lines. The line may quote text from the peer.
  */
 export function logPeerWarning(
   session: Session | undefined,

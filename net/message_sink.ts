@@ -8,9 +8,11 @@ import type { Framing } from "../base/wire/headers.ts";
 
 /** The part of a transport that its sinks need. */
 interface MessageOutput {
-  /** Puts bytes behind a preamble of so many bytes; `null` if one write can't take both. */
+  /**
+   * Appends bytes to a preamble of `preambleBytes` bytes; `null` if that is too much for one write.
+   */
   appendToPreamble(preambleBytes: number, bytes: Uint8Array): Uint8Array | null;
-  /** Writes a preamble of so many bytes alone. */
+  /** Writes a preamble of `length` bytes alone. */
   writePreamble(length: number): Promise<void>;
   /** Writes all of the bytes. */
   write(bytes: Uint8Array): Promise<void>;
@@ -18,12 +20,12 @@ interface MessageOutput {
 
 /** The sink that a body is written to, behind the preamble of its message. */
 export class MessageSink implements ByteSink {
-  /** Large writes are the fastest, even if reading that much at a time is slower. */
+  /** Large writes are fastest, even though reading that much at a time is slower. */
   readonly pieceBytes = MAX_PIECE_BYTES;
   readonly #output: MessageOutput;
   readonly #body: WritableBody;
   readonly #framing: Framing | undefined;
-  /** Bytes of the preamble; 0 once the preamble has gone out, or never will. */
+  /** Bytes of the preamble; 0 once the preamble was sent, or is given up. */
   #preambleBytes: number;
   readonly #failure = Promise.withResolvers<never>();
   #writtenBytes = 0;
@@ -45,8 +47,8 @@ export class MessageSink implements ByteSink {
   }
 
   /**
-   * Sends the message. The preamble doesn't wait for a body that waits for its source, and nothing
-   * waits for a connection that has closed.
+   * Sends the message. The preamble doesn't wait for the source of the body. The promise rejects as
+   * soon as the connection closes.
    */
   send(): Promise<unknown> {
     return Promise.race([
@@ -55,10 +57,7 @@ export class MessageSink implements ByteSink {
     ]);
   }
 
-  /**
-   * Makes the write that is under way and every later one fail; a preamble that was not written
-   * never is.
-   */
+  /** Makes the pending write and all later writes fail; an unsent preamble is given up. */
   fail(error: unknown): void {
     this.#preambleBytes = 0;
     this.#fail(error);
@@ -70,8 +69,8 @@ export class MessageSink implements ByteSink {
   }
 
   /**
-   * Writes the whole body, and checks its length. Runs synchronously up to the first write, so the
-   * preamble and the beginning of the body go out together.
+   * Writes the whole body, and checks its length. Runs synchronously up to the first write, so that
+   * the preamble and the first bytes of the body are sent together.
    */
   async #writeBody(): Promise<void> {
     const framing = this.#framing;
@@ -87,7 +86,7 @@ export class MessageSink implements ByteSink {
     }
   }
 
-  /** Writes the preamble, unless the preamble has gone out with the body. */
+  /** Writes the preamble, unless it was sent together with the body. */
   #writePreamble(): Promise<void> | null {
     const preambleBytes = this.#preambleBytes;
     if (preambleBytes === 0) return null;
@@ -95,7 +94,7 @@ export class MessageSink implements ByteSink {
     return this.#preambleWrite = this.#output.writePreamble(preambleBytes);
   }
 
-  /** Writes some of the body. */
+  /** Writes a piece of the body. */
   async write(bytes: Uint8Array): Promise<void> {
     try {
       if (this.#closeError !== null) throw this.#closeError;
@@ -111,20 +110,20 @@ export class MessageSink implements ByteSink {
         await this.#preambleWrite;
         this.#preambleWrite = null;
         if (this.#closeError !== null) throw this.#closeError;
-        // The check is made in the turn of the write: the array may change in any turn before.
+        // Check in the tick of the write: the array may change in any earlier tick.
         checkUnchanged(view, length);
       }
       await this.#output.write(message ?? view);
     } catch (error) {
-      // The preamble still goes out, so that the peer sees a message that breaks off.
+      // The preamble is still sent, so that the peer sees a truncated message.
       this.#fail(error);
       throw error;
     }
   }
 
   /**
-   * Copies bytes behind a preamble that is still to be written, to go out in the same write; `null`
-   * if the preamble goes out alone, because the bytes are too many, or has gone out.
+   * Appends bytes to an unsent preamble, for a single write; `null` if the preamble was already
+   * sent, or is sent alone because the bytes are too many.
    */
   #appendToPreamble(bytes: Uint8Array): Uint8Array | null {
     if (this.#preambleBytes === 0) return null;

@@ -1,4 +1,4 @@
-/** The small body of a response: read at once, and kept, so that its connection is free. */
+/** Prefetching of small response bodies, which frees their connections. */
 
 import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
@@ -10,15 +10,15 @@ import type { Interruption } from "../base/body/body_state.ts";
 import { ReadBuffer } from "../base/body/byte_io.ts";
 import { Deadline } from "./deadline.ts";
 
-/** The most bytes of a body that is read before the program reads it. */
+/** The largest body that is prefetched, in bytes. */
 const MAX_BYTES = 65536;
 
 /**
- * Reads the body of a response at once if it is of our class, has a length and is small: then its
- * connection closes, or can be used again, even if the program never reads the body. Any other
- * response is returned as it is.
+ * Reads the body of a response at once if it is a `Body` of this package and small, so that its
+ * connection closes, or can be reused, even if the program never reads the body. Returns any other
+ * response unchanged.
  *
- * @param timeout Seconds that the body may take while the program doesn't wait for it, or `null`.
+ * @param timeout Seconds that the body may take while the program doesn't read it, or `null`.
  * @param socket The socket of the connection.
  */
 export function prefetchSmallBody(
@@ -41,27 +41,27 @@ export function prefetchSmallBody(
     prefetchedBody = new Body(source, body.contentLength);
     source.prefetch(signal, readerOf(prefetchedBody).interruption);
   }
-  // Nobody else has seen the response yet.
+  // No caller has the response yet, so its body can be replaced.
   return Object.assign(response, { body: prefetchedBody });
 }
 
 /**
- * The bytes of another body, which is read in the background. While the program doesn't wait for
- * them, reading keeps no process alive, and ends after the time-out, however slowly bytes arrive.
+ * A source with the bytes of another body, which is read in the background. While the program
+ * doesn't wait for bytes, this doesn't keep the process alive, and ends after the time-out.
  */
 class PrefetchedSource implements BodySource {
   readonly kind = "response";
   readonly buffer: ReadBuffer = new ReadBuffer(this);
   readonly #reader: BodyReader;
   readonly #bytes: Uint8Array;
-  /** The bytes that have arrived, and those of them that were read. */
+  /** The number of bytes that have arrived, and how many of them were read. */
   #receivedBytes = 0;
   #readBytes = 0;
   readonly #socket: Pick<Socket, "ref" | "unref">;
-  /** Ends the reading if the program has not waited for bytes for so long. */
+  /** Cancels the other body if the program doesn't read for too long. */
   readonly #unreadDeadline: Deadline;
   #failure: { readonly error: unknown } | null = null;
-  /** Continues a read that waits for bytes. */
+  /** Wakes a read that waits for bytes. */
   #onReceive = () => {};
 
   constructor(
@@ -80,10 +80,10 @@ class PrefetchedSource implements BodySource {
   }
 
   /**
-   * Reads the other body up to its end. Never rejects.
+   * Reads the other body to its end. Never rejects.
    *
-   * @param signal The signal of the request, which has aborted the other body.
-   * @param interruption What aborts the body that is made of this source.
+   * @param signal The signal of the request, which aborts the other body.
+   * @param interruption Aborts the body that is made from this source.
    */
   async prefetch(signal: AbortSignal | undefined, interruption: Interruption): Promise<void> {
     this.#unreadDeadline.startWait();
@@ -95,7 +95,7 @@ class PrefetchedSource implements BodySource {
         this.#onReceive();
       }
     } catch (error) {
-      // The error is that of a read, or of every operation if it is the reason of the signal.
+      // An error of the signal fails every operation of the body; any other error fails its reads.
       this.#failure = { error };
       if (signal?.aborted && error === signal.reason) interruption.abort(error);
       this.#onReceive();
@@ -123,8 +123,8 @@ class PrefetchedSource implements BodySource {
   }
 
   /**
-   * Chooses whether reading the other body keeps the process alive. Once that has ended, its
-   * connection may serve another request, which has chosen by itself.
+   * Sets whether reading the other body keeps the process alive. Has no effect once that body was
+   * read: its connection may then serve another request.
    */
   #keepAlive(isAwaited: boolean): void {
     if (this.#reader.isConsumed) return;

@@ -1,4 +1,4 @@
-/** Work that is repeated until a signal ends it. */
+/** Repeated actions, until a signal ends them. */
 
 import {
   checkFunction,
@@ -18,7 +18,7 @@ import { messageOf, stackOf } from "./error_text.ts";
 export interface RepeatOptions {
   /** Seconds between the end of a run and the next one, above 0. */
   seconds: number;
-  /** Ends the repetition, and the run that is under way if that heeds it. */
+  /** Ends the repetition, and the current run if the action uses the signal. */
   signal: AbortSignal;
   /**
    * Called with the error of a run, and the seconds until the next run.
@@ -29,20 +29,21 @@ export interface RepeatOptions {
   onError?: ((error: unknown, wait: number) => void) | undefined;
 }
 
-/** How many times longer than usual the wait after errors becomes at most. */
+/** The maximum factor by which errors prolong the wait. */
 const MAX_FACTOR = 10;
 
 /**
  * Runs an action, waits, and runs it again, until a signal is aborted.
  *
- * An error ends no more than its run. After it the wait is as long as ever, after each further
- * error in a row twice as long as before, up to ten times as long, and always at least a second. A
- * run that succeeds resets that, and so does one that lasted longer than the wait before it.
+ * An error ends only its run. After the first error the wait has its usual length. Each further
+ * error in a row doubles the wait, up to ten times the usual length. After an error the wait is at
+ * least a second. A run that succeeds resets the wait, and so does a run that lasted longer than
+ * the wait before it.
  *
  * @param action The action; its argument is the signal.
- * @param options The seconds between two runs, the signal, and who is told of errors.
- * @returns When the signal is aborted, and the run under way, if there is one, has ended. Its error
- * is then none.
+ * @param options The seconds between two runs, the signal, and a callback for errors.
+ * @returns When the signal is aborted and the current run has ended. An error of that run is
+ * ignored.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if `seconds` is not above 0.
  * @throws what `onError` throws.
@@ -77,7 +78,8 @@ export async function repeat(
       failures = 0;
     } catch (error) {
       if (signal.aborted) return;
-      // A run that took longer than the wait before it had recovered: its failure is a first one.
+      // A run that lasted longer than the wait before it has recovered: its error counts as the
+      // first one.
       if (performance.now() - start > previousWait * 1000) failures = 0;
       wait = Math.max(1, seconds * Math.min(2 ** failures, MAX_FACTOR));
       failures++;
@@ -87,7 +89,7 @@ export async function repeat(
   }
 }
 
-/** Waits; a timer alone holds no more than 24 days. */
+/** Waits, also for longer than the 24 days of a single timer. */
 async function pauseSeconds(seconds: number, signal: AbortSignal): Promise<void> {
   for (
     let remaining = seconds * 1000;

@@ -5,7 +5,7 @@ import type { Interruption } from "../base/body/body_state.ts";
 import { checkSignal, copyOptions } from "../internal/checks.ts";
 import type { Transport } from "./transport.ts";
 
-/** What ends one request earlier than its client would. */
+/** The options of a single request. */
 export interface RequestOptions {
   /**
    * Aborts the request until the response's body is consumed, or the response has arrived without a
@@ -17,7 +17,7 @@ export interface RequestOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** The signal in the options of a request, if there is one. */
+/** Returns the signal in the options of a request. */
 export function requestSignal(
   options: RequestOptions | undefined,
 ): AbortSignal | undefined {
@@ -29,7 +29,7 @@ export function requestSignal(
 
 /**
  * The link between a connection's current request and its signal. A signal may live forever, so the
- * link holds nothing that would keep the connection, or a body, from being collected.
+ * link must not keep the connection or a body from being garbage collected.
  */
 export class RequestAbort {
   readonly #transport: Transport;
@@ -42,24 +42,24 @@ export class RequestAbort {
     transport.addCloseListener(() => this.end());
   }
 
-  /** True if the request has failed because its signal was aborted. */
+  /** Whether the request has failed because its signal was aborted. */
   get hasFired(): boolean {
     return this.#hasFired;
   }
 
-  /** Begins to listen to the signal of the next request, which must not be aborted yet. */
+  /** Starts listening to the signal of a request, which must not be aborted yet. */
   begin(signal: AbortSignal): void {
     this.#hasFired = false;
     this.#signal = signal;
     signal.addEventListener("abort", this.#abort);
   }
 
-  /** From now on passes an abort on to the body of the response, too, unless the body is over. */
+  /** Makes a later abort also abort the body of the response, unless the body has ended. */
   interrupt(body: NonNullable<BodyIn>): void {
     if (this.#signal !== null) this.#interruption = readerOf(body).interruption;
   }
 
-  /** Ends with the request: a later abort has no effect. */
+  /** Stops listening when the request has ended: a later abort has no effect. */
   end(): void {
     this.#signal?.removeEventListener("abort", this.#abort);
     this.#signal = this.#interruption = null;

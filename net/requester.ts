@@ -1,4 +1,4 @@
-/** Makers of requests or connections: clients, connections, pools, and wrappers of these. */
+/** Requesters and connectors: clients, connections, pools, and their wrappers. */
 
 import type { Response } from "../base/app/message.ts";
 import type { BodyOut, RequestBody } from "../base/body/bodies.ts";
@@ -184,12 +184,12 @@ export interface Connector {
 /** A connection of any connector. */
 export type AnyConnection = Awaited<ReturnType<Connector["connect"]>>;
 
-/** Whether connections can be made. */
+/** Reports whether an object makes connections. */
 export function isConnector(target: Requester | Connector): target is Connector {
   return typeof (target as Partial<Connector> | null | undefined)?.connect === "function";
 }
 
-/** Checks that requests or connections can be made. */
+/** Checks that an object makes requests or connections. */
 export function checkRequester(label: string, target: Requester | Connector): void {
   if (isConnector(target)) return;
   if (typeof (target as Partial<Requester> | null | undefined)?.request === "function") return;

@@ -1,9 +1,8 @@
 /**
  * Retries of calls after transient errors, and which errors are transient.
  *
- * The table has all layers that retry, those nearest to the socket first. A layer gets only the
- * errors that the layers above it in the table let through. Progress of a file or of a tree resets
- * the counts.
+ * The table has all layers that retry, innermost first. Each layer sees only the errors that the
+ * layers above it in the table have rethrown. Progress of a file or of a tree resets the counts.
  *
  * | where                       | what is made again                       | how often       |
  * | --------------------------- | ---------------------------------------- | --------------- |
@@ -39,11 +38,11 @@ import { describeConnectionError } from "./connection_errors.ts";
 import { statusErrorOf } from "./expect_ok.ts";
 import { systemCode } from "./error_text.ts";
 
-/** How far an attempt has got: the progress of a transfer. */
+/** The progress of an attempt. */
 export interface RetryProgress {
   /** Bytes that this attempt has transferred. */
   readonly bytes: number;
-  /** Bytes that were there before this attempt. */
+  /** Bytes that the target had before this attempt. */
   readonly resumedFrom: number;
 }
 
@@ -63,8 +62,8 @@ export interface RetryOptions {
    */
   seconds?: number | undefined;
   /**
-   * Aborts the wait; the call rejects with the signal's reason. Pass the signal to the attempts,
-   * too.
+   * Aborts the wait; the call rejects with the signal's reason. Also pass the signal to the
+   * attempts.
    */
   signal?: AbortSignal | undefined;
   /**
@@ -80,7 +79,7 @@ export interface RetryOptions {
 
 /** A retry that is about to be made. */
 export interface RetryEvent {
-  /** The error of the call; of a `Response` a {@linkcode StatusError}. */
+  /** The error of the call; for a `Response`, a {@linkcode StatusError}. */
   readonly error: unknown;
   /** 1 for the first retry. */
   readonly number: number;
@@ -89,19 +88,18 @@ export interface RetryEvent {
 }
 
 const DEFAULT_RETRIES = 3;
-/** The seconds before the first retry by default, and the most before any. */
+/** The default wait before the first retry, and the maximum before any retry. */
 const DEFAULT_WAIT_SECONDS = 1;
 const MAX_WAIT_SECONDS = 60;
 
 /**
- * How many times in a row a peer hangs up at once, without an answer, before hanging up counts as a
- * refusal. TLS doesn't say why: a peer that has forgotten this device looks like a peer that is
- * stopped at that moment.
+ * After this many early closes in a row, a close counts as a refusal. TLS can't distinguish a peer
+ * that no longer trusts this device from one that is shutting down.
  */
 const MAX_EARLY_CLOSES = 2;
 /**
- * Milliseconds within which hanging up is at once. A server without a free slot hangs up after 2 s,
- * which is no refusal: a retry may find a slot.
+ * A close within this time is early. A server without a free slot closes after 2 s, which isn't a
+ * refusal: a retry may get a slot.
  */
 const EARLY_CLOSE_MILLISECONDS = 1500;
 
@@ -110,17 +108,17 @@ const EARLY_CLOSE_MILLISECONDS = 1500;
  * with doubling delays.
  *
  * A `Response` with the status 408, 429, 502, 503 or 504 is discarded and requested again, if its
- * request was a GET or a HEAD; with another method only 429 and 503, which say that nothing was
- * done. The last response is returned, whatever its status is.
+ * request was a GET or a HEAD; with another method only after 429 and 503, which mean that the
+ * server didn't process the request. The last response is returned with any status.
  *
  * Two {@linkcode EmptyPreambleError}s in a row, each less than 1.5 s after its attempt began, end
- * the retries: the peer hangs up on this device, most likely because the peer no longer trusts this
- * device.
+ * the retries: the peer closes the connection instead of responding, most likely because it no
+ * longer trusts this device.
  *
  * @param attempt Makes the call. Its argument is a function to call after each progress, which
- * resets the count: a long transfer may be interrupted more often than a short one. The progress of
- * a transfer, if passed to that function, counts only beyond the furthest point of all earlier
- * attempts, so that retrying a file that always starts over comes to an end.
+ * resets the count: a long transfer may be interrupted more often than a short one. If the progress
+ * of a transfer is passed to that function, only bytes beyond the furthest point of all earlier
+ * attempts count, so that the retries of a file that always starts over come to an end.
  * @param options How often and after which delays to retry, and a callback.
  * @returns The result of the call.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
@@ -155,10 +153,10 @@ export async function retry<T>(
 }
 
 /**
- * Makes a call, and retries the call, with options that are checked.
+ * Makes a call, and retries it, with options that are already checked.
  *
- * @param attempt Makes the call. It calls its second argument if the peer has answered: a peer that
- * hangs up afterwards has not refused.
+ * @param attempt Makes the call. It calls its second argument when the peer has responded: a close
+ * after that isn't a refusal.
  */
 export async function retryIf<T>(
   attempt: (
@@ -174,7 +172,7 @@ export async function retryIf<T>(
   let furthestByte = 0;
   const onProgress = (progress?: RetryProgress) => {
     const position = progress && progress.resumedFrom + progress.bytes;
-    // A part that an earlier attempt had reached is no progress.
+    // A position that an earlier attempt has reached isn't progress.
     if (position !== undefined && position <= furthestByte) return;
     if (position !== undefined) furthestByte = position;
     retryCount = earlyCloses = 0;
@@ -213,15 +211,15 @@ export async function retryIf<T>(
 }
 
 /**
- * Reports whether a call has resolved to a response, perhaps of another copy of this package, whose
- * status is no success.
+ * Reports whether a call has resolved to a response whose status is not a success. The response may
+ * be one of another copy of this package.
  */
 function isUnsuccessful(result: unknown): result is Response<BodyOut> {
   const { ok, status, discard } = (result ?? {}) as Partial<Record<keyof Response, unknown>>;
   return ok === false && typeof status === "number" && typeof discard === "function";
 }
 
-/** The seconds that the server asks a client to wait: `retryAfter` of a {@linkcode StatusError}. */
+/** Returns the seconds of a {@linkcode StatusError}'s `retryAfter`; 0 without them. */
 function retryAfterOf(error: unknown): number {
   const retryAfter = propertyOf(error, "retryAfter");
   return typeof retryAfter === "number" && retryAfter > 0 ? retryAfter : 0;
@@ -249,12 +247,12 @@ function checkOptions(options: RetryOptions) {
   return { retries, seconds, signal, when, onRetry };
 }
 
-/** Marks an error as transient; returns the error. */
+/** Marks an error as transient. Returns the error. */
 export function markTransient<E extends Error>(error: E): E {
   return transience.add(error, true);
 }
 
-/** Marks an error that another attempt would meet again as not transient; returns the error. */
+/** Marks an error as not transient, since a retry would fail in the same way. Returns the error. */
 export function markFinal<E extends Error>(error: E): E {
   return transience.add(error, false);
 }
@@ -265,11 +263,11 @@ export function markFinal<E extends Error>(error: E): E {
  * 403, 412, 507 …), an untrusted peer, a full disk and an invalid argument are not transient. The
  * `cause` of an error doesn't count.
  *
- * If the peer hangs up in place of an answer to a `PUT`, `POST` or `DELETE` of which something was
- * sent, the error is not transient: the request may have been carried out. `upload` and
- * `uploadTree` may be repeated, so their errors are transient even then.
+ * If the peer closes the connection instead of responding to a `PUT`, `POST` or `DELETE`, the error
+ * is not transient: the server may have processed the request. `upload` and `uploadTree` can be
+ * repeated, so their errors are transient even then.
  *
- * Of the errors of devices, `DeviceError` `"UNREACHABLE"` alone is transient. A status is an error
+ * Of the errors of devices, only `DeviceError` `"UNREACHABLE"` is transient. A status is an error
  * only of `expectOk` and of transfers. The statuses 408, 429, 502, 503 and 504 are transient: those
  * of a `StatusError` for a GET, a HEAD or a transfer, and of any error that extends `DeguError` and
  * has a `status`. Of a `StatusError` for another request only 429 and 503 are.
@@ -293,6 +291,6 @@ export function isTransient(error: unknown): boolean {
   if (mark !== undefined) return mark === true;
   // The reason of `AbortSignal.timeout()`.
   if (error instanceof DOMException) return error.name === "TimeoutError";
-  // A host that refuses may be about to start its server.
+  // A host that refuses connections may be starting its server.
   return describeConnectionError(error) !== null;
 }

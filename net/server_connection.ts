@@ -1,4 +1,4 @@
-/** The server's end of a connection: one loop, and one place that answers what is invalid. */
+/** A server's connection: the loop that answers requests, and the responses to invalid ones. */
 
 import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
@@ -68,7 +68,7 @@ import {
 import { messageOf, stackOf } from "./error_text.ts";
 import { Transport } from "./transport.ts";
 
-/** The end of most connections: nobody's error. */
+/** How most connections end; not an error. */
 const PEER_ENDED = messageOf(new EmptyPreambleError());
 const PEER_ENDED_LINE = `ended: ${new EmptyPreambleError().message}`;
 const IDLE_SESSION_ENDED = "ended while idle, because another connection waited for a slot";
@@ -77,7 +77,10 @@ const CLOSE: HeaderDict = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);
 
-/** The kind of a line, of which `"app"` has the level `error` and others `info`; else its level. */
+/**
+ * The level of a log line, or its kind. Lines of the kind `"app"` have the level `error`, those of
+ * other kinds the level `info`.
+ */
 type LogCategory = "debug" | "warn" | "error" | LogDetails["kind"];
 
 /** Why a response is the last one of its session. */
@@ -85,7 +88,7 @@ interface CloseReason {
   readonly category: LogCategory;
   readonly reason: string;
   readonly logLine?: string;
-  /** The error of the peer that is told. */
+  /** The error of the peer, for the logger. */
   readonly error?: unknown;
 }
 
@@ -95,20 +98,20 @@ interface ServerExchange {
   /** The method and the body of the request, which the app may change in its `Request`. */
   readonly method: Method;
   readonly body: BodyIn;
-  /** Whether the request has asked for the end of the connection. */
+  /** Whether the request has `connection: close`. */
   readonly isCloseRequested: boolean;
-  /** What the app has returned. */
+  /** The value that the app has returned. */
   appResult: unknown;
-  /** Why the session ends, if the response has told the client that. */
+  /** The reason why the session ends, if the response has `connection: close`. */
   announcedClose: CloseReason | null;
-  /** What is being sent: it was valid, so only the source of its body can fail. */
+  /** The response that is being sent. It was validated, so only its body source can fail. */
   response: OutgoingResponse | null;
 }
 
 /**
- * Milliseconds between two checks whether the peer is still there, once the app has asked for the
- * signal. The first check finds bytes that the peer had sent before; the second finds that the peer
- * has left.
+ * Milliseconds between two checks whether the peer has closed the connection, once the app has used
+ * the signal. The first check may find bytes that the peer had sent before its close; the second
+ * one finds the close.
  */
 const PROBE_MILLISECONDS = 300;
 
@@ -116,13 +119,13 @@ const PROBE_MILLISECONDS = 300;
 export interface ServerContext extends AppParts, ListenerOptions {
   /** The sessions that were accepted and have not ended. */
   readonly sessions: Set<Session>;
-  /** The connections that have been refused, and only wait for their peers to read the answer. */
+  /** Connections that were refused, and wait only for their peers to read the response. */
   readonly lingeringConnections: Set<ServerConnection>;
-  /** Takes the figures of exchanges; `null` if nobody wants them. */
+  /** Reports the figures of exchanges; `null` without an `onExchange`. */
   readonly reportExchange: ExchangeReporter | null;
   /** Whether a body of `null` is sent without framing. */
   readonly unframedNull: boolean;
-  /** True once no further request will be answered. */
+  /** Whether the server answers no further requests. */
   isStopping: boolean;
 }
 
@@ -135,33 +138,33 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   readonly session: Session;
   readonly #isTrusted: () => boolean;
   #state: ServerState = "idle";
-  /** Takes the figures of the exchange; `null` if nobody wants them. */
+  /** Records the figures of the exchange; `null` without an `onExchange`. */
   #recorder: ExchangeRecorder | null = null;
   #probeTimer: Interval | undefined;
-  /** Whether `onExchange` runs: if it asks for the signal, nobody has to watch the peer. */
+  /** Whether `onExchange` runs: if it uses the signal, the peer need not be probed. */
   #isReporting = false;
   #hasPeerLeft = false;
-  /** The body of unknown length that is being sent, which ends with its client. */
+  /** The body of unknown length that is being sent, which is canceled if the client leaves. */
   #streamingBody: unknown = null;
   /**
-   * Resolves when the slot is free: at the end, or earlier once the session is closed while the app
-   * still works, or once the peer only has to read why it was refused.
+   * Resolves when the slot is free: at the end; earlier if the session is closed while the app
+   * still works, or if the peer was refused and only has to read the response.
    */
   readonly #slotFreed = Promise.withResolvers<void>();
   #serving: Promise<void> | null = null;
-  /** The lingering after the session; `null` before. */
+  /** The promise of the lingering close; `null` during the session. */
   #lingering: Promise<void> | null = null;
-  /** The time at which the last wait for a request began; `Infinity` before the first one. */
+  /** The time at which the last wait for a request began; `Infinity` before the first wait. */
   #waitStart = Infinity;
-  /** The error with which the peer broke the body of a request that is still to be answered. */
+  /** The error with which the peer broke the body of the current request. */
   #bodyError: unknown = null;
-  /** The `expect` of the request whose body is unread, if the request had one. */
+  /** The header `expect` of the request whose body is unread. */
   #expectation: unknown = undefined;
 
   /**
    * Owns a socket that is ready to speak HTTP.
    *
-   * @param isTrusted Reports whether the peer may be accepted at the time of the call.
+   * @param isTrusted Reports whether the peer is trusted at the time of the call.
    */
   constructor(
     context: ServerContext,
@@ -179,8 +182,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /**
-   * Enters the state that follows an event. If the table has none, this ends the connection and
-   * throws.
+   * Enters the state that follows an event. If the table has no such state, closes the connection
+   * and throws.
    */
   #transition(event: ServerEvent): void {
     const next = SERVER_TRANSITIONS[this.#state][event];
@@ -188,25 +191,24 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       const error = invalidTransitionError(event, this.#state);
       this.#endSession("error", messageOf(error), stackOf(error), error);
       this.#transport.close(error);
-      // The slot is free at once, even if the app never returns.
+      // Free the slot at once, even if the app never returns.
       this.#slotFreed.resolve();
       throw error;
     }
     this.#state = next;
   }
 
-  /** Ends the session: the last response has been sent, or the connection has been closed. */
+  /** Finishes the session: the last response was sent, or the connection was closed. */
   #finishSession(): void {
-    this.#transition("ends");
+    this.#transition("close");
     clearInterval(this.#probeTimer);
     const session = this.session;
     this.#context.sessions.delete(session);
     const { closed, failure } = this.#transport;
-    // The reason is made on demand: most apps don't look at it, and an error costs more than a
-    // request.
+    // Make the reason on demand: most apps don't use it, and an error costs more than a request.
     let reason = failure ?? this.#bodyError;
     const makeReason = () =>
-      reason ??= this.#state === "endedByPeer"
+      reason ??= this.#state === "closedByClient"
         ? new EmptyPreambleError()
         : new ConnectionClosedError(`the session has ended: ${session.message}`);
     if (this.#recorder !== null) this.#endExchange(closed ? makeReason() : null);
@@ -220,8 +222,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /**
-   * Checks from time to time whether the peer is still there while the app works. Between requests,
-   * and while a body is read, a pending read notices the end of the peer.
+   * Checks at intervals whether the peer has closed the connection while the app works. Between
+   * requests, and while a body is read, a pending read notices the close.
    */
   onSignalRequested(): void {
     if (this.#probeTimer !== undefined || this.#isReporting) return;
@@ -229,21 +231,21 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#hasPeerLeft = true;
       const reason = new ConnectionClosedError("the peer has closed the connection");
       abortSession(this.session, () => reason);
-      // The body's source may wait for ever, and would keep the slot. The watch goes on, for a body
-      // that begins later.
+      // The body's source may wait forever, and would keep the slot. The timer continues, for a
+      // body that begins later.
       cancelQuietly(this.#streamingBody, reason);
     };
     this.#probeTimer = startInterval(() => this.#transport.probePeer(onEnd), PROBE_MILLISECONDS);
   }
 
   /**
-   * Ends the connection, since the app has closed the session. Once the last response has been
-   * sent, closing has no effect: the peer may still be receiving that response.
+   * Closes the connection, because the app has closed the session. Has no effect after the last
+   * response, which the peer may still be receiving.
    */
   onSessionClosed(reason: unknown): void {
     const transport = this.#transport;
     const previousState = this.#state;
-    this.#transition("appCloses");
+    this.#transition("closeByApp");
     if (this.#state !== previousState) {
       this.#endSession("debug", `closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
@@ -255,7 +257,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#context.logger.info(logLine, { kind: "app", who: `${this.session}`, error });
   }
 
-  /** True while closing loses nothing: before the first byte of a request. */
+  /** Whether the connection can be closed without loss: before the first byte of a request. */
   isIdle(): boolean {
     return this.#state === "idle" && this.#transport.reader.buffered === 0;
   }
@@ -265,7 +267,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return this.isIdle() ? this.#waitStart : Infinity;
   }
 
-  /** Ends an idle session: closes the writing side, and discards what arrives. */
+  /** Ends an idle session: closes the writing side, and discards received bytes. */
   endIdle(): void {
     this.#endSession("debug", IDLE_SESSION_ENDED);
     void this.#linger({ keepsSlot: false });
@@ -279,14 +281,17 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     this.#slotFreed.resolve();
   }
 
-  /** Resolves when the session has ended or was closed; the app may never return. Never rejects. */
+  /**
+   * Resolves when the session has ended or was closed, even if the app never returns. Never
+   * rejects.
+   */
   get ended(): Promise<void> {
     return this.#slotFreed.promise;
   }
 
   /**
-   * Answers requests until {@linkcode ended}. Resolves when nothing of the connection is left, the
-   * app included. Never rejects. A further call returns the same promise.
+   * Answers requests until {@linkcode ended}. Resolves when the connection is closed and the app
+   * has returned. Never rejects. A further call returns the same promise.
    */
   serve(): Promise<void> {
     return this.#serving ??= this.#serve();
@@ -308,7 +313,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     }
   }
 
-  /** Ends the session, and waits until the peer could read the last response. */
+  /** Finishes the session, and waits until the peer could read the last response. */
   #linger({ keepsSlot }: { readonly keepsSlot: boolean }): Promise<void> {
     this.#finishSession();
     if (!keepsSlot) {
@@ -347,7 +352,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     const decision = parseConnectResult(returned);
     if (typeof decision === "boolean") return decision ? null : "refused by onConnect";
     identifyPeer(this.session, decision);
-    // An error is one of the app, which the log has with its stack.
+    // An error of `isTrusted` is an error of the app, and is logged with its stack.
     const isTrusted = decision.isTrusted === undefined || await decision.isTrusted() === true;
     return isTrusted ? null : "refused: the identity that onConnect returned is not trusted";
   }
@@ -356,15 +361,19 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return this.#isTrusted();
   }
 
-  /** Trust may have been withdrawn while the peer waited for a slot, or for `onConnect`. */
+  /**
+   * Checks the peer's trust, which may have been withdrawn while it waited for a slot or
+   * `onConnect`.
+   */
   #checkTrust(): boolean {
     if (this.#isTrusted()) return true;
     this.#endSession("refusal", "UNTRUSTED: the client's authority is not trusted any more");
     return false;
   }
 
-  /** Answers requests until one of them is the last; returns whether that one was refused. */
-  // Hot path: every await is here, because each async function costs one promise per request.
+  /** Answers requests up to the last one. Returns whether the last request was refused. */
+  // Hot path: this function has every await, because each async function costs a promise per
+  // request.
   async #serveRequests(): Promise<boolean> {
     const transport = this.#transport;
     const { handle } = this.#context;
@@ -373,10 +382,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       try {
         while ((preamble = this.#parseRequest()) === null) {
           const hasReceived = transport.endReceive(await transport.beginReceive());
-          // An idle session may have been ended meanwhile.
+          // The server may have ended the idle session during the read.
           if (this.#lingering !== null) return false;
           if (hasReceived) continue;
-          this.#transition("peerEnds");
+          this.#transition("closeByClient");
           this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
           transport.close();
           return false;
@@ -405,7 +414,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     }
   }
 
-  /** Takes a request out of the bytes that have arrived; `null` if more must be received. */
+  /** Parses a request out of the received bytes; `null` if more bytes are needed. */
   #parseRequest(): RequestPreamble | null {
     const { reader } = this.#transport;
     const preambleEnd = this.#transport.searchPreamble();
@@ -415,7 +424,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return preamble;
   }
 
-  /** Answers bytes that are no request, if they are HTTP. */
+  /** Sends an error response to an invalid request, if its bytes are HTTP. */
   #respondToInvalidPreamble(error: unknown): Promise<true> {
     const transport = this.#transport;
     const { bytes, start, end } = transport.reader;
@@ -427,24 +436,26 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return this.#sendErrorResponse(status);
   }
 
-  /** Makes what the app gets. */
+  /** Makes the request for the app. */
   #beginExchange({ method, uri, headers, framing, path, query }: RequestPreamble): ServerExchange {
     const transport = this.#transport;
-    const { reportExchange: report } = this.#context;
-    if (framing === null) this.#transition("request");
+    const { reportExchange } = this.#context;
+    if (framing === null) this.#transition("receiveRequest");
     else {
-      this.#transition("requestWithBody");
+      this.#transition("receiveRequestWithBody");
       this.#expectation = headers["expect"];
     }
     const body = makeIncomingBody(api, transport, this.#onBodyEnd, "request", framing);
     const request = new Request(INTERNAL, method, uri, headers, body, [], path, query);
-    this.#recorder = report === null ? null : new ExchangeRecorder(report, this.session, request);
+    this.#recorder = reportExchange === null
+      ? null
+      : new ExchangeRecorder(reportExchange, this.session, request);
     transport.startResponse(this.#recorder);
     return {
       request,
       method,
       body,
-      // The headers are read before the app gets them, which may change them.
+      // Read the header before the app, which may change the headers.
       isCloseRequested: hasConnectionClose(headers),
       appResult: undefined,
       announcedClose: null,
@@ -452,18 +463,18 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     };
   }
 
-  /** Begins to send what the app has returned. */
+  /** Begins to send the response that the app has returned. */
   #beginResponse(exchange: ServerExchange): Promise<number | void> {
     const { method, body } = exchange;
     const transport = this.#transport;
     const response = parseAppResult(exchange.appResult);
-    // Its body is canceled, too, if that is not sent.
+    // If the response is not sent, its body is canceled.
     exchange.appResult = response;
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers } = response;
     const { unframedNull } = this.#context;
     const framing = responseFraming(method, body, response, unframedNull);
-    // A body that writes itself, as in a proxy, may read the request's body while it is sent.
+    // A writable body, such as that of a proxy, may read the request's body while it is sent.
     const mayReadRequest = isWritable(response.body) && body !== null && !readerOf(body).isStopped;
     exchange.announcedClose = this.#findCloseReason(exchange, response, mayReadRequest);
     const closeHeader = exchange.announcedClose === null ? null : makeCloseHeader(headers);
@@ -492,8 +503,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /**
-   * Ends an exchange whose response can't be sent, or not to its end; returns whether an error was
-   * sent in its place.
+   * Ends an exchange whose response can't be sent completely. Returns whether an error response was
+   * sent instead.
    */
   async #failResponse(exchange: ServerExchange, error: unknown): Promise<boolean> {
     const { response, appResult, body, request } = exchange;
@@ -509,30 +520,30 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return status !== null;
   }
 
-  /** Ends an exchange whose response was sent; returns whether it was the last one. */
+  /** Ends an exchange whose response was sent. Returns whether it was the last one. */
   #finishExchange(exchange: ServerExchange): boolean {
     const { closed, failure } = this.#transport;
     const response = exchange.response!;
-    // While the response was sent, a body may have been read, and the server begun to stop.
+    // Check again: the request body may have been read since, or a shutdown begun.
     const closeReason = this.#findCloseReason(exchange, response) ?? exchange.announcedClose;
     countRequest(this.session);
-    // If the connection was closed during the last bytes, the reason has been reported already.
+    // If the connection was closed during the last bytes, the reason was already logged.
     if (closed) throw failure ?? new ConnectionClosedError();
     if (closeReason === null) {
-      this.#transition("answered");
+      this.#transition("finishResponse");
       this.#waitStart = performance.now();
       this.#endExchange(null);
       return false;
     }
     const { category, reason, logLine = `ended after ${reason}`, error } = closeReason;
     this.#endSession(category, reason, logLine, error);
-    // The bytes that follow are dropped, and none of them may be read as the body.
-    if (this.#state === "unread") cancelQuietly(exchange.body, unreadError(response.status));
+    // Cancel the body: the bytes that follow are discarded, and must not be read as the body.
+    if (this.#state === "bodyUnread") cancelQuietly(exchange.body, unreadError(response.status));
     return true;
   }
 
   /**
-   * Why the answer to a request is the last one; `null` if it is not.
+   * Finds the reason why a response is the last one; `null` if it isn't.
    *
    * @param mayReadRequest Whether the response's own body may still read the request's body.
    */
@@ -541,7 +552,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     { status, headers }: OutgoingResponse,
     mayReadRequest = false,
   ): CloseReason | null {
-    if (this.#state === "broken") {
+    if (this.#state === "bodyBroken") {
       const reason = messageOf(this.#bodyError);
       return { category: "protocol", reason, logLine: reason, error: this.#bodyError };
     }
@@ -549,8 +560,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       category: at,
       reason: why,
     });
-    // Any peer can send a body that its app does not want, so such a body is no error of the app.
-    if (!mayReadRequest && this.#state === "unread") {
+    // Any peer can send an unwanted body, so an unread body isn't an error of the app.
+    if (!mayReadRequest && this.#state === "bodyUnread") {
       return closeReason("body", `the body of a request was left unread (status ${status})`);
     }
     const closingMessage = hasConnectionClose(headers) ? "response" : isLast ? "request" : null;
@@ -564,17 +575,17 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return this.#context.isStopping ? closeReason("debug", "the server is shutting down") : null;
   }
 
-  /** Whether the request that is answered is the last one that is allowed. */
+  /** Whether the current request is the last one that `maxRequests` allows. */
   get #isAtLimit(): boolean {
     const { maxRequests, requests } = this.session;
     return requests + 1 >= maxRequests;
   }
 
   /**
-   * Reports why a connection or its response fails.
+   * Logs why a connection or its response has failed.
    *
-   * @param isSending True if the answer was valid: only the source of its body can have failed.
-   * @returns The status that can be sent in place of the response, or `null` for none.
+   * @param isSending Whether the response was valid, so that only its body source can have failed.
+   * @returns The status of the error response to send instead; `null` if none can be sent.
    */
   #logFailure(
     error: unknown,
@@ -587,23 +598,23 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#logConnectionError(failure ?? error);
       return null;
     }
-    // If the peer has left, two failures are no mistake of the app: an operation that rejected for
-    // this reason, and a failure of the source of a body, whose rest nobody wants.
+    // After the peer has left, don't blame the app for an operation that rejected because of it,
+    // nor for a failing body source.
     if (this.#hasPeerLeft && (isSending || error instanceof ConnectionClosedError)) {
       this.#endSession("debug", `the peer has left; the response ended with ${messageOf(error)}`);
       return null;
     }
-    const isBodyError = this.#state === "broken" && error === this.#bodyError;
+    const isBodyError = this.#state === "bodyBroken" && error === this.#bodyError;
     if (isBodyError) {
       this.#logConnectionError(error);
     } else if (request !== undefined && isTooLong(request.body, error)) {
-      // Any peer can send such a body, so this is no error of the app.
+      // Any peer can send such a body, so this isn't an error of the app.
       this.#endSession(
         "body",
         `the body of a request is too long for the app: ${messageOf(error)}; ${TOO_LONG_HINT}`,
       );
     } else if (isSending && hasBrokenBody(error)) {
-      // This connection is open, so what broke is another one: that of a proxy to its upstream.
+      // This connection is open, so another one broke: that of a proxy to its upstream.
       const reason = `the source of a response's body broke off: ${messageOf(error)}`;
       this.#endSession("warn", reason, reason, error);
     } else {
@@ -613,7 +624,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return isBodyError ? 400 : 500;
   }
 
-  /** Answers what can't be accepted, or sent. Nothing behind it is processed. */
+  /** Sends an error response, the last response of the connection. */
   async #sendErrorResponse(status: ErrorStatus): Promise<true> {
     const bytes = formatErrorResponse(status);
     this.#transport.recorder?.startResponse(status, bytes.length);
@@ -621,7 +632,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     return true;
   }
 
-  /** Reports a failure of the peer, the network or the deadline. */
+  /** Logs a failure of the peer, the network or the deadline. */
   #logConnectionError(error: unknown): void {
     if (this.#state === "closedByApp") return;
     const { closed, failure } = this.#transport;
@@ -653,10 +664,10 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /**
-   * Ends the session and reports why. The session keeps the first reason.
+   * Ends the session and logs the reason. The session keeps the first reason.
    *
-   * @param at The level of the line, or its kind at level `info`.
-   * @param line The line of the log.
+   * @param at The level or the kind of the line.
+   * @param line The log line.
    * @param error The error of the peer, the network or the deadline that has ended it.
    */
   #endSession(at: LogCategory, why: string, line = why, error?: unknown): void {
@@ -672,14 +683,14 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   readonly #onBodyEnd: OnBodyEnd = (outcome, error) => {
     const { closed, sendState: sent } = this.#transport;
     if (outcome === "consumed") {
-      this.#transition("bodyRead");
+      this.#transition("finishBody");
       this.#expectation = undefined;
     } else if (outcome === "canceled") {
-      // Nobody waits for the rest any more; an error may still be the answer.
+      // The rest of the body is not awaited any more. An error response may still be sent.
       this.#transport.deadline.stopWait();
     } else if (!closed && sent === "nothing" && isBrokenFraming(error)) {
-      // An answer is still possible: the peer has only sent nonsense.
-      this.#transition("bodyBreaks");
+      // The framing is broken, but the socket isn't: an error response can still be sent.
+      this.#transition("breakBody");
       this.#bodyError = error;
     } else {
       this.#transport.close(error);
@@ -692,7 +703,9 @@ function closesConnection(status: number): boolean {
   return status >= 400 && !KEEP_ALIVE_STATUSES.has(status);
 }
 
-/** The header that a last response adds (RFC 9112 §9.6); `null` if the app has set it. */
+/**
+ * Makes the header that is added to a last response (RFC 9112 §9.6); `null` if the app has set it.
+ */
 function makeCloseHeader(headers: HeaderDict): HeaderDict | null {
   const { connection } = headers;
   if (connection === undefined) return CLOSE;

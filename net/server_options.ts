@@ -39,7 +39,7 @@ export interface ServerOptions {
   /**
    * Called with the figures of each exchange of a request and its response, however the exchange
    * ended. The call must be quick, since the connection waits. An error that the function throws,
-   * or its promise rejects with, is logged, and changes nothing.
+   * or its promise rejects with, is logged and ignored.
    *
    * @default {nothing is counted}
    */
@@ -58,7 +58,7 @@ export interface ServerOptions {
 export interface SSLServerOptions extends ServerOptions {
   /**
    * The name of the protocol by ALPN (RFC 7301): 1 to 255 visible ASCII characters. A client that
-   * doesn't offer this name is refused in its handshake. Whatever the name, both ends use HTTP/1.1.
+   * doesn't offer this name is refused in its handshake. Both sides use HTTP/1.1 with any name.
    *
    * @default {none; what a client offers doesn't matter}
    */

@@ -1,4 +1,4 @@
-/** Serving in one call: from the moment at which the address is bound, and until a signal. */
+/** Serving in one call: until the address is bound, or until a signal. */
 
 import { copyOptions } from "../internal/checks.ts";
 import { checkTimeout } from "./deadline.ts";
@@ -12,14 +12,14 @@ interface Startable {
   serveForever(): Promise<void>;
 }
 
-/** Lets a server serve, and resolves once its address is bound. */
+/** Starts serving, and resolves once the address is bound. */
 export async function startServer<S extends Startable>(server: S): Promise<S> {
   server.serveForever();
   await server.ready;
   return server;
 }
 
-/** The time that requests in flight may take after the signal that ends a server. */
+/** The time limit of a shutdown by a signal. */
 export interface UntilSignalOptions {
   /**
    * Seconds after the first signal at which all connections are closed, above 0 and at most 3600;
@@ -47,7 +47,7 @@ const DEFAULT_DEADLINE_SECONDS = 10;
  * the deadline, a `close()`. Resolves when serving has ended; the signals have their usual effect
  * again.
  *
- * @param signals The signals, which tests choose so that no other test gets them.
+ * @param signals The signals; tests choose others, so that no other test gets them.
  */
 export async function serveUntilSignal(
   server: StoppableServer,
@@ -61,7 +61,7 @@ export async function serveUntilSignal(
   const onSignal = () => {
     if (shutdownPromise !== null) return void server.close();
     shutdownPromise = server.shutdown();
-    // The promise is awaited below, when nothing serves any more.
+    // The promise is awaited below, after serving has ended.
     shutdownPromise.catch(() => {});
     if (deadline === null) return;
     closeTimer = setTimeout(() => server.close(), deadline * 1000);

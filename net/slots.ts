@@ -1,4 +1,4 @@
-/** The slots of a server: which connections it serves, and which idle session it ends. */
+/** The slots of a server, which limit the connections that are served at a time. */
 
 import type { Session } from "../base/app/session.ts";
 import { SwapRemoveSet } from "../internal/collections.ts";
@@ -9,7 +9,7 @@ import type { ServerConnection } from "./server_connection.ts";
 const MAX_WAIT_MILLISECONDS = 2000;
 /**
  * How long a session must be idle before the server ends it for another connection. A client that
- * makes one request after the other is idle for less.
+ * makes one request after the other is idle for a shorter time.
  */
 const MIN_IDLE_MILLISECONDS = 1000;
 
@@ -18,13 +18,13 @@ export class Slots {
   readonly #connections = new SwapRemoveSet<ServerConnection>();
   readonly #max: number;
   /**
-   * Ends the pause of the connection that waits; `null` if none waits. A connection whose end
-   * aborted a controller that nothing listens to took 5 % longer.
+   * Ends the pause of the waiting connection; `null` without one. Aborting a controller without
+   * listeners at the end of each connection made one-request connections 5 % slower.
    */
   #pauseController: AbortController | null = null;
   #isClosed = false;
 
-  /** Makes `max` slots, perhaps `Infinity`. */
+  /** Makes `max` slots; `Infinity` is allowed. */
   constructor(max: number) {
     this.#max = max;
   }
@@ -34,7 +34,7 @@ export class Slots {
     return this.#connections.size < this.#max;
   }
 
-  /** Adds a connection, which has its slot until it has ended. */
+  /** Adds a connection, which keeps its slot until it has ended. */
   add(connection: ServerConnection): void {
     void connection.ended.then(() => {
       this.#connections.delete(connection);
@@ -44,7 +44,8 @@ export class Slots {
   }
 
   /**
-   * Waits up to 2 seconds for a slot. Meanwhile ends one session that has been idle for a second.
+   * Waits up to 2 seconds for a slot. During the wait, ends one session that has been idle for a
+   * second.
    */
   async wait(): Promise<void> {
     const deadline = performance.now() + MAX_WAIT_MILLISECONDS;
@@ -71,10 +72,11 @@ export class Slots {
   }
 
   /**
-   * Ends the session that has been idle for the longest time, if that is long enough, of the peer
-   * that has the most sessions: a client that keeps many connections locks no other client out.
+   * Ends the session that has been idle longest, among those of the peer with the most sessions, if
+   * it has been idle long enough. A client that keeps many connections can't lock out other
+   * clients.
    *
-   * @returns When to check again, if no slot becomes free before.
+   * @returns The time of the next check, if no slot becomes free before.
    */
   #endIdleSession(now: number): number {
     const sessionCounts = new Map<string, number>();
@@ -101,7 +103,10 @@ export class Slots {
   }
 }
 
-/** The peer of a session, by its key, else by its host. All peers of a Unix socket count as one. */
+/**
+ * Identifies the peer of a session by its key, otherwise by its host. All peers of a Unix socket
+ * count as one.
+ */
 function peerOf({ peerCertificate, address }: Session): string {
   if (peerCertificate !== null) return peerCertificate.publicKey256;
   return address?.[0] ?? "";

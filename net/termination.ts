@@ -1,4 +1,4 @@
-/** The end of a program by a signal of the system. */
+/** Termination of a program by a system signal. */
 
 import { DeguError } from "../base/errors.ts";
 
@@ -49,7 +49,7 @@ export function terminationSignal(): AbortSignal {
 
 function terminatedError(name: Deno.Signal): DeguError {
   const error = new DeguError(`the program was told to end by ${name}`);
-  // Deno prints the stack of an uncaught error, and no code of the program has caused this one.
+  // Deno prints the stack of an uncaught error, but this one has no cause in the program's code.
   error.stack = `${error.name}: ${error.message}`;
   return Object.assign(error, { code: "TERMINATED" });
 }

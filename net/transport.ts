@@ -1,4 +1,7 @@
-/** A socket with its deadline, the messages that arrive and leave over it, and one way to end. */
+/**
+ * The transport of a connection: a socket with its deadline, and the messages that are received and
+ * sent over it.
+ */
 
 import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
@@ -20,20 +23,19 @@ import { Deadline } from "./deadline.ts";
 import type { ExchangeRecorder } from "./exchange_recorder.ts";
 import { MessageSink } from "./message_sink.ts";
 
-/** The size of a first buffer for messages that leave: large enough for most. */
+/** The smallest buffer for outgoing messages: large enough for most. */
 const MIN_BUFFER_BYTES = 1024;
 /**
- * Growth factor of that buffer for a message that doesn't fit; also how many times too large the
- * buffer may be.
+ * Growth factor of that buffer for a message that doesn't fit. A buffer that is larger than the
+ * last message by this factor shrinks.
  */
 const BUFFER_GROWTH_FACTOR = 4;
-/** A preamble and the available part of its body go out in one write up to this size. */
+/** The largest write that joins a preamble with the available part of its body. */
 const MAX_JOINED_BYTES = 65536;
 
 /**
- * The buffer in which the preambles of all connections are formatted: large, in use only during one
- * call, and seen by no other code. `null` while in use, since a getter of a header may make another
- * request.
+ * The buffer in which the preambles of all connections are formatted; in use only during one call.
+ * `null` while in use, since a getter of a header may make another request.
  */
 let preambleBuffer: Uint8Array | null = null;
 
@@ -41,8 +43,8 @@ let preambleBuffer: Uint8Array | null = null;
 type CloseListener = (failure: unknown) => void;
 
 /**
- * The part that both ends of a connection share: the socket, its deadline, the error that broke it,
- * and how a message gets in and out, with its body.
+ * The part of a connection that clients and servers share: the socket, its deadline, the error that
+ * broke it, and receiving and sending of messages with their bodies.
  *
  * Preambles are received one after the other: as long as {@linkcode searchPreamble} returns -1,
  * `transport.endReceive(await transport.beginReceive())` gets more bytes.
@@ -54,17 +56,17 @@ type CloseListener = (failure: unknown) => void;
  * as parsing, so begin… returns the socket's promise, and end… or {@linkcode failWith} follows.
  */
 export class Transport implements ReadAheadSource {
-  /** Bytes that arrived and were not consumed yet. */
+  /** Received bytes that were not consumed yet. */
   readonly reader: ReadBuffer = new ReadBuffer(this);
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
-  /** Counts the bytes of the message that the socket takes; `null` if nobody wants the figures. */
+  /** Counts the bytes of the message that the socket takes; `null` without an `onExchange`. */
   recorder: ExchangeRecorder | null = null;
-  /** Whether a client has begun a request that is not answered yet. */
+  /** Whether a client has sent a request and waits for the response. */
   isAwaitingResponse = false;
   /**
-   * What learns of the reads that were issued ahead: the rest of a client's connection. A function
-   * here, another one for each connection, made a request with its own connection a tenth slower.
+   * The idle read, which is notified of reads that were issued ahead. An object, because a closure
+   * for each connection made one-request connections 10 % slower.
    */
   idleRead: { onRead(error: unknown): void } | null = null;
   readonly #socket: Socket;
@@ -72,17 +74,22 @@ export class Transport implements ReadAheadSource {
   readonly #closeListeners: CloseListener[] = [];
   #closed = false;
   #failure: unknown = null;
-  /** How many bytes of the next preamble have been searched for its end. */
+  /** The number of bytes of the next preamble that have been searched for its end. */
   #searchedBytes = 0;
-  /** The read that a preamble waits for: a new one, or one that was issued ahead. */
+  /**
+   * The read that a preamble waits for: `"read"` is a new one, `"read ahead"` one that was issued
+   * ahead.
+   */
   #receiveState: "nothing" | "read" | "read ahead" = "nothing";
-  // The pending read, unless the reader issued that read ahead.
+  // The pending read, unless it was issued ahead.
   #pendingRead: Promise<number | null> | null = null;
-  /** The buffer of the message that leaves; begins with the message's preamble. */
+  /** The buffer of the outgoing message, which starts with the preamble. */
   #messageBuffer: Uint8Array = EMPTY;
-  /** The part of that buffer that was sent last: many messages have the same length. */
+  /**
+   * The part of that buffer that was sent last, reused because many messages have the same length.
+   */
   #messageView: Uint8Array = EMPTY;
-  /** How many bytes of that buffer the current message needs. */
+  /** The number of bytes of that buffer that the current message needs. */
   #messageBytes = 0;
   #sendState: "nothing" | "some" | "refused" = "nothing";
   /** The bytes of a small message while its only write is pending. */
@@ -90,7 +97,7 @@ export class Transport implements ReadAheadSource {
   #sink: MessageSink | null = null;
 
   /**
-   * Owns the socket from now on.
+   * Takes ownership of the socket.
    *
    * @param checkPrefix Throws if no preamble begins with these bytes.
    */
@@ -114,7 +121,7 @@ export class Transport implements ReadAheadSource {
     return this.#closed;
   }
 
-  /** The error that broke the connection, of the socket, the peer or the deadline; else `null`. */
+  /** The error of the socket, the peer or the deadline that broke the connection; else `null`. */
   get failure(): unknown {
     return this.#failure;
   }
@@ -122,7 +129,7 @@ export class Transport implements ReadAheadSource {
   /**
    * Closes the socket; pending and later operations reject.
    *
-   * @param failure The error to reject with; `null` if the owner wanted it closed.
+   * @param failure The error to reject with; `null` if the owner closes the connection.
    */
   close(failure: unknown = null): void {
     if (this.#closed) return;
@@ -132,8 +139,8 @@ export class Transport implements ReadAheadSource {
     this.reader.close(this.#failure);
     this.cancelBody(this.#failure);
     try {
-      // The system would go on sending a request that this end has given up, for many minutes if
-      // the network is down, and the request would undo what was done meanwhile.
+      // Reset, don't close: the kernel would keep retransmitting an abandoned request, which could
+      // arrive minutes later and undo newer changes.
       if (this.isAwaitingResponse && this.#socket.reset !== undefined) this.#socket.reset();
       else this.#socket.close();
     } catch {
@@ -142,18 +149,15 @@ export class Transport implements ReadAheadSource {
     for (const listener of this.#closeListeners) listener(this.#failure);
   }
 
-  /**
-   * Calls a function when the connection closes, after those that were added before; at once if the
-   * connection has closed.
-   */
+  /** Calls a function when the connection closes; at once if it has closed already. */
   addCloseListener(listener: CloseListener): void {
     if (this.#closed) listener(this.#failure);
     else this.#closeListeners.push(listener);
   }
 
   /**
-   * Closes when a signal is aborted, with the signal's reason. The signal keeps nothing but this
-   * object alive.
+   * Closes when a signal is aborted, with the signal's reason. The signal keeps only this object
+   * alive, not the connection.
    */
   closeOnAbort(signal: AbortSignal): void {
     const abort = () => this.close(signal.reason);
@@ -163,10 +167,10 @@ export class Transport implements ReadAheadSource {
   }
 
   /**
-   * Takes an error that {@linkcode beginReceive} or {@linkcode beginSend} has thrown, which breaks
-   * the connection, or any other error that ends an exchange.
+   * Records an error of {@linkcode beginReceive} or {@linkcode beginSend}, which breaks the
+   * connection. Accepts any other error that ends an exchange.
    *
-   * @returns The error to report: the connection's own if that was closed before.
+   * @returns The error to report: if the connection was closed before, the error that closed it.
    */
   failWith(error: unknown): unknown {
     const isWriteError = this.#smallMessage !== null;
@@ -174,7 +178,7 @@ export class Transport implements ReadAheadSource {
     return this.#recordFailure(error, isWriteError || this.#receiveState !== "nothing");
   }
 
-  /** Keeps an error that the socket has thrown, since such an error breaks the connection. */
+  /** Records an error that breaks the connection, if it is one of the socket. */
   #recordFailure(error: unknown, isSocketError: boolean): unknown {
     if (this.#closed) return this.#failure ?? new ConnectionClosedError();
     if (isSocketError) this.#failure ??= error;
@@ -182,7 +186,7 @@ export class Transport implements ReadAheadSource {
   }
 
   /**
-   * Searches the bytes that have arrived for the end of a preamble.
+   * Searches the received bytes for the end of a preamble.
    *
    * @returns The position of its end, or -1 if more must be received.
    */
@@ -191,10 +195,10 @@ export class Transport implements ReadAheadSource {
     const searchStart = reader.start + Math.max(0, this.#searchedBytes - 3);
     const preambleEnd = findPreambleEnd(reader.bytes, searchStart, reader.end);
     const size = preambleEnd < 0 ? reader.buffered + 1 : preambleEnd - reader.start;
-    // A whole preamble is left to the parser, which has better messages.
+    // Don't check a whole preamble: the errors of the parser are better.
     if (reader.buffered > 0 && (preambleEnd < 0 || size > MAX_PREAMBLE_BYTES)) {
       const { bytes, start } = reader;
-      // At most this prefix: the answer must not depend on how the bytes arrive.
+      // Check at most this prefix: the response must not depend on how the bytes arrive.
       const checkEnd = Math.min(reader.end, start + MAX_PREAMBLE_BYTES);
       this.#checkPrefix(bytes, start, start + this.#searchedBytes, checkEnd);
     }
@@ -212,8 +216,8 @@ export class Transport implements ReadAheadSource {
    * Begins to read more of a preamble; {@linkcode endReceive} takes the result of the promise, and
    * {@linkcode failWith} its error.
    *
-   * The wait for the first byte is bounded, and from that byte on the wait for the whole preamble:
-   * a peer gains nothing by sending a byte a second.
+   * The deadline bounds the wait for the first byte, and then the wait for the rest of the
+   * preamble, so that a peer can't prolong it by sending a byte at a time.
    */
   beginReceive(): Promise<number | null> {
     const { reader, deadline } = this;
@@ -229,16 +233,17 @@ export class Transport implements ReadAheadSource {
   /**
    * Ends a read that {@linkcode beginReceive} began.
    *
-   * @returns False if the peer closed before a preamble. Most connections end like this.
+   * @returns False if the peer closed the connection before a preamble, as most peers do.
    */
   endReceive(count: number | null): boolean {
     this.#pendingRead = null;
-    // Bytes that arrive after the connection closed are dropped.
+    // Bytes that arrive after the connection closed are discarded.
     this.reader.checkFailure();
-    // The reader has taken the bytes of a read that was issued ahead.
+    // The reader already has the bytes of a read that was issued ahead.
     const receivedBytes = this.#receiveState === "read" ? this.reader.addRead(count) : count ?? 0;
     if (receivedBytes === 0) {
-      // `#receiving` keeps its value: like an error of the socket, the end breaks the connection.
+      // `#receiveState` keeps its value: like an error of the socket, the close breaks the
+      // connection.
       if (this.#searchedBytes === 0) return false;
       throw new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
     }
@@ -267,7 +272,7 @@ export class Transport implements ReadAheadSource {
     }
   }
 
-  /** Waits for the read issued ahead, if there is one; the deadline bounds that wait, too. */
+  /** Waits for a pending read-ahead. The deadline also bounds this wait. */
   async waitForReadAhead(): Promise<void> {
     this.deadline.startWait();
     try {
@@ -283,9 +288,9 @@ export class Transport implements ReadAheadSource {
   }
 
   /**
-   * Checks whether the peer is still there while no read is pending, by reading ahead as far as the
-   * reader has room. A pending read notices the peer's end anyway. If the peer has ended the
-   * connection, or the connection breaks, `onEnd` is called.
+   * Checks whether the peer has closed the connection, by a read-ahead into the free part of the
+   * reader's buffer. Calls `onEnd` if it has, or if the connection breaks. Has no effect during a
+   * read, which notices a close anyway.
    */
   probePeer(onEnd: () => void): void {
     if (this.#closed || this.#pendingRead !== null) return;
@@ -294,7 +299,8 @@ export class Transport implements ReadAheadSource {
   }
 
   /**
-   * Waits for a read that is pending, and drops all bytes that have arrived; returns their number.
+   * Waits for a pending read, and discards all buffered bytes. Resolves to the number of bytes of
+   * that read.
    */
   async discardBuffered(): Promise<number> {
     // A read of a body may still be pending, and a socket allows only one read at a time.
@@ -304,12 +310,12 @@ export class Transport implements ReadAheadSource {
     return count;
   }
 
-  /** How much of the current message the socket has taken, or `"refused"` if a write has failed. */
+  /** How much of the current message the socket has taken; `"refused"` if a write has failed. */
   get sendState(): "nothing" | "some" | "refused" {
     return this.#sendState;
   }
 
-  /** Begins to answer a request: nothing of the answer has been sent yet. */
+  /** Starts the response to a request, no byte of which was sent. */
   startResponse(recorder: ExchangeRecorder | null): void {
     this.recorder = recorder;
     this.#sendState = "nothing";
@@ -328,9 +334,9 @@ export class Transport implements ReadAheadSource {
   }
 
   /**
-   * Takes the preamble out of the buffer that {@linkcode beginMessage} returned, which must not be
-   * used any more. If formatting fails and this method isn't called, the buffer is never used
-   * again.
+   * Takes the preamble out of the buffer of {@linkcode beginMessage}, which the caller must not use
+   * any more. A caller whose formatting fails need not call this: the next message gets a new
+   * buffer.
    */
   endPreamble(buffer: Uint8Array, length: number): void {
     this.#resizeBuffer(length);
@@ -339,9 +345,9 @@ export class Transport implements ReadAheadSource {
   }
 
   /**
-   * Begins to send a message whose preamble is made. A small body, or the part of a body that is
-   * available now, goes out in the same write. {@linkcode endSend} takes the result of the promise,
-   * and {@linkcode failWith} its error.
+   * Begins to send a message whose preamble is complete. A small body, or the available part of a
+   * body, is sent in the same write. {@linkcode endSend} takes the result of the promise, and
+   * {@linkcode failWith} its error.
    */
   beginSend(
     length: number,
@@ -360,8 +366,8 @@ export class Transport implements ReadAheadSource {
   }
 
   /**
-   * Puts `count` bytes behind a preamble of `length` bytes, to go out in the same write; `null` if
-   * the bytes are too many for one write.
+   * Appends `count` bytes to a preamble of `length` bytes, to send both in one write; `null` if
+   * that is too much for one write.
    */
   appendToPreamble(
     length: number,
@@ -387,7 +393,7 @@ export class Transport implements ReadAheadSource {
     return this.#messageView;
   }
 
-  /** Makes the buffer large enough, and smaller if the last message has needed much less. */
+  /** Makes the buffer large enough. Shrinks it if the last message needed much less. */
   #resizeBuffer(size: number): void {
     const { length } = this.#messageBuffer;
     let newLength = length;
@@ -403,9 +409,12 @@ export class Transport implements ReadAheadSource {
     this.#messageBytes = size;
   }
 
-  /** Ends a send that {@linkcode beginSend} began; `null` if nothing is left to wait for. */
+  /**
+   * Ends a send that {@linkcode beginSend} began. Returns the promise of writing the remainder, or
+   * `null` if all bytes were written.
+   */
   endSend(written: number | void): Promise<void> | null {
-    // A larger message was written piece by piece.
+    // A large message was already written in pieces.
     if (this.#smallMessage === null) return null;
     const remainder = dropWritten(this.#smallMessage, this.#smallMessage.length, written);
     this.recorder?.add(this.#smallMessage.length - remainder.length);
@@ -446,7 +455,7 @@ export class Transport implements ReadAheadSource {
   async #sendLarge(length: number, body: Uint8Array): Promise<void> {
     const buffer = this.#messageBuffer;
     const announcedLength = body.length;
-    // The rest is sent from its own array: copying a large body would cost more than a second
+    // The remainder is sent from the caller's array: copying a large body costs more than a second
     // write.
     const firstLength = buffer.length - length;
     buffer.set(body.subarray(0, firstLength), length);
@@ -472,7 +481,7 @@ export class Transport implements ReadAheadSource {
     }
   }
 
-  /** Makes the body that is being sent fail; bytes that the socket has not taken are not sent. */
+  /** Makes the body that is being sent fail. Unsent bytes are not sent any more. */
   cancelBody(reason: unknown): void {
     this.#sink?.fail(reason ?? new ConnectionClosedError());
   }

@@ -43,9 +43,9 @@ export interface CreateFetchOptions {
 /**
  * Makes a `fetch` whose requests all go to one server.
  *
- * The origin of a URL can be left out. The host and port of one that has an origin must be those of
- * the client's `host`, unless the options say otherwise. A client without a `host`, over a Unix
- * socket or an abstract name, takes that of the URL. The only added headers are the client's and
+ * The origin of a URL can be left out. If a URL has an origin, its host and port must be those of
+ * the client's `host`, unless the options allow others. A client without a `host`, over a Unix
+ * socket or an abstract name, sends that of the URL. The only added headers are the client's and
  * those that the Fetch standard derives from the body. Redirects are followed within the origin. As
  * with any `fetch`, every failure is a `TypeError` with the error itself as its `cause`, and an
  * abort rejects with the signal's reason. docs/web.md has the details.
@@ -122,11 +122,11 @@ interface Destination {
   readonly base: URL;
   /** The value of the `host` header, or `null`. */
   readonly host: string | null;
-  /** True if only a URL can name the host: over Unix sockets and abstract names. */
+  /** Whether only a URL can name the host: over Unix sockets and abstract names. */
   readonly isUnnamed: boolean;
 }
 
-/** The properties of a client or connection that are used if they are there. */
+/** The properties of a client or connection, all optional. */
 interface ClientProperties {
   readonly address?: Address;
   readonly host?: string | null;
@@ -136,7 +136,7 @@ interface ClientProperties {
 
 function destinationOf(client: Requester | Connector): Destination {
   checkRequester("client", client);
-  // A pool makes requests only, but its connector knows where they go.
+  // A pool has no address, but its connector does.
   const properties = (connectorOf(client) ?? client) as ClientProperties;
   const { address, sock } = properties;
   const host = properties.host ?? properties.baseHeaders?.["host"] ?? null;
@@ -163,9 +163,9 @@ function parseUrl(text: string, base: URL): URL {
 }
 
 function checkHost(url: URL, { base, host }: Destination): void {
-  // A host that no URL can have leaves those without an origin.
+  // If the client's `host` can't be in a URL, only URLs without an origin match.
   if (host === null || url.host === base.host) return;
-  // A default port of the URL's scheme is left out on both sides.
+  // URL parsing omits the default port on both sides.
   if (url.host === URL.parse(`${url.protocol}//${host}`)?.host) return;
   throw wrongArgumentError(
     "input",
@@ -191,7 +191,7 @@ async function exchange(
   let requestContent = await contentOf(request, givenBody, headers);
   for (let redirects = 0;; redirects++) {
     const uri = url.href.slice(url.origin.length);
-    // The target checks all arguments, even the method, and cancels a body that it doesn't send.
+    // The target checks all arguments, also the method, and cancels an unsent body.
     const appResponse = await destination.target.request(
       method as Method,
       uri,
@@ -235,9 +235,9 @@ async function exchange(
 }
 
 /**
- * The URL of a redirect to follow; `null` if there is none, or redirects are not to be followed. A
- * forbidden redirect is a `TypeError`. A redirect to what the `host` header of the requests names
- * stays at the server, too.
+ * Finds the URL of a redirect to follow; `null` if the response is not a redirect, or redirects are
+ * not followed. Throws a `TypeError` for a forbidden redirect. A redirect to the host in the
+ * requests' `host` header is allowed, because it stays at the server.
  */
 function findRedirect(
   { status, headers: { location } }: AppResponse,
@@ -252,7 +252,7 @@ function findRedirect(
   if (targetUrl === null) {
     throw new TypeError(`a redirect to ${quoteUrl(location)}, which is not a URL`);
   }
-  // All requests go to one server, so a redirect must stay there.
+  // All requests go to one server, so a redirect must stay at its origin.
   if (
     targetUrl.origin === sourceUrl.origin ||
     (targetUrl.protocol === sourceUrl.protocol && targetUrl.host === host)
@@ -312,13 +312,13 @@ async function makeResponse(
   if (isBodiless) await appResponse.discard();
   const response = new Response(isBodiless ? null : body.readable, init);
   for (const [name, value] of Object.entries({ url: url.href, redirected })) {
-    // The properties stay configurable, as the getters of a response are.
+    // Configurable, like the getters of a response.
     Object.defineProperty(response, name, { value, configurable: true });
   }
   return response;
 }
 
-/** Makes requests over what makes connections alone: each has its own, as with a client. */
+/** Makes a requester from a connector: each request has its own connection, as with a client. */
 function requesterOf(target: Requester | Connector): Requester {
   if ("request" in target) return target;
   return {

@@ -109,7 +109,7 @@ export function fromFetchHandler(
 }
 
 function checkResponse(response: unknown, request: Request): asserts response is Response {
-  // Cross-runtime packages bring their own class of responses, so the shape decides.
+  // Cross-runtime packages have their own class of responses, so check the shape.
   const { status, headers, body, bodyUsed } = (response ?? {}) as Partial<Response>;
   if (typeof status !== "number" || typeof headers?.getSetCookie !== "function") {
     throw wrongArgumentError("handler", `must return a Response; got ${typeName(response)}`);
@@ -133,9 +133,9 @@ async function makeResponseTuple(
   const { "content-length": length, "transfer-encoding": coding } = headers;
   const content = length === undefined && coding === undefined ? await readAhead(body) : body;
   if (!(content instanceof ReadableStream)) return [status, reason, headers, makeBody(content)];
-  // A server notices that its client has left only when it writes, or by the session's signal.
+  // The signal cancels the stream if the client leaves while the server doesn't write.
   const stream = content.pipeThrough(new TransformStream(), { signal });
-  // A length is a number in these headers.
+  // In these headers, a length is a number.
   return [
     status,
     reason,
@@ -144,7 +144,7 @@ async function makeResponseTuple(
   ];
 }
 
-/** A host and a port, and nothing that could become another part of a URL. */
+/** A host and a port, without characters that could start another part of a URL. */
 const HOST = /^([-0-9A-Za-z._~]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$/;
 
 function originOf({ headers }: AppRequest, { peerCertificate }: Session): string | null {
@@ -153,22 +153,25 @@ function originOf({ headers }: AppRequest, { peerCertificate }: Session): string
   return `${peerCertificate === null ? "http" : "https"}://${host}`;
 }
 
-/** The URL of a request; `null` if no URL is equivalent. */
+/** Returns the URL of a request; `null` if no URL is equivalent. */
 function urlOf(request: AppRequest, origin: string | null): string | null {
   if (origin === null) return null;
   const uri = request.buildProxyUri();
   const url = URL.parse(origin + uri);
   if (url === null || !isSameOrigin(url.origin, origin)) return null;
-  // Here `.` is an ordinary component of a path, but URLs can't express it.
+  // In a request, `.` is an ordinary path component, which a URL can't express.
   return url.href.slice(url.origin.length) === uri ? url.href : null;
 }
 
-/** Tells whether a URL has the given host: URL parsing makes 127.0.0.1 of `0x7f.1` and `127.1.`. */
+/**
+ * Reports whether a URL has the given origin: URL parsing converts `0x7f.1` and `127.1.` to
+ * 127.0.0.1.
+ */
 function isSameOrigin(urlOrigin: string, givenOrigin: string): boolean {
   return urlOrigin === givenOrigin || normalizeOrigin(urlOrigin) === normalizeOrigin(givenOrigin);
 }
 
-/** An origin in lower case, without a default port. */
+/** Converts an origin to lower case, and removes a default port. */
 function normalizeOrigin(origin: string): string {
   return origin.toLowerCase().replace(origin.startsWith("https:") ? /:443$/ : /:80$/, "");
 }

@@ -1,4 +1,4 @@
-/** Conversions between headers of fetch and dictionaries, and URLs in messages. */
+/** Conversions between fetch headers and dictionaries, and URLs in messages. */
 
 import { notAllowedError } from "../internal/checks.ts";
 import { quote } from "../internal/quote.ts";
@@ -15,9 +15,9 @@ import {
 export const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
 
 /**
- * Headers as a dictionary. Formatting the message refuses characters and names that can't be sent;
- * this function refuses what a dictionary can't hold: another form of a length or a range, and
- * several cookies.
+ * Converts headers to a dictionary. Throws for headers that a dictionary can't represent: an
+ * invalid length or range, and several cookies. Characters and names that can't be sent are refused
+ * later, when the message is formatted.
  */
 export function dictOf(headers: Headers): HeaderDict {
   // All other duplicates have been joined with commas.

@@ -1,13 +1,16 @@
-/** Streams that may be complete already, as the body of a response of a text is. */
+/**
+ * Detection of streams whose bytes are already complete, such as the body of a response with a
+ * text.
+ */
 
 import { BodyIter } from "../base/body/body_iter.ts";
 import { concatenate } from "../internal/bytes.ts";
 import { MAX_READ_BYTES } from "../base/wire/limits.ts";
 
 /**
- * The largest number of turns of the microtask queue that an immediate read may take. Text and
- * bytes take two turns, through a `TransformStream` four. A read from a file, a socket or a timer
- * takes a turn of the event loop, which is longer than any number of these turns.
+ * The maximum number of microtasks that an immediate read may take. Text and bytes take two, or
+ * four through a `TransformStream`. A read from a file, a socket or a timer takes a tick of the
+ * event loop, which follows all microtasks.
  */
 const MAX_MICROTASKS = 8;
 /** The largest number of pieces that are read ahead if each read is immediate. */
@@ -15,7 +18,10 @@ const MAX_PIECES_AHEAD = 16;
 
 type Stream = ReadableStream<Uint8Array>;
 
-/** The bytes of a stream, if all of them are there at once; else a stream of the same pieces. */
+/**
+ * Returns the pieces of a stream if all of them are available at once; otherwise a stream of the
+ * same pieces.
+ */
 export async function readAhead(stream: Stream): Promise<readonly Uint8Array[] | Stream> {
   const reader = stream.getReader();
   const pendingReads: Promise<ReadableStreamReadResult<Uint8Array>>[] = [];
@@ -25,7 +31,7 @@ export async function readAhead(stream: Stream): Promise<readonly Uint8Array[] |
     pendingReads.push(pendingRead);
     const result = await settleWithinMicrotasks(pendingRead);
     if (result?.done) return pieces;
-    // The reader of the rest finds whatever is wrong with a piece.
+    // The consumer of the returned stream rejects an invalid piece.
     if (!(result?.value instanceof Uint8Array)) break;
     pieces.push(result.value);
   }
@@ -39,7 +45,7 @@ export async function readAhead(stream: Stream): Promise<readonly Uint8Array[] |
   }, { highWaterMark: 0 });
 }
 
-/** The result of a promise that settles within a few turns of the microtask queue; else `null`. */
+/** Returns the result of a promise that resolves within a few microtasks; otherwise `null`. */
 async function settleWithinMicrotasks<T>(promise: Promise<T>): Promise<T | null> {
   let result: T | null = null;
   promise.then((value) => result = value, () => {});
@@ -47,7 +53,7 @@ async function settleWithinMicrotasks<T>(promise: Promise<T>): Promise<T | null>
   return result;
 }
 
-/** A body of known bytes; can be called any number of times with the same pieces. */
+/** Makes a body of the given pieces. Can be called several times with the same pieces. */
 export function makeBody(pieces: readonly Uint8Array[]): Uint8Array | BodyIter {
   const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
   if (length > MAX_READ_BYTES) return new BodyIter(pieces, length);

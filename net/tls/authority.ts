@@ -1,7 +1,7 @@
 /**
- * The search for the trusted certificate that has vouched for a peer. The TLS library verifies that
- * one of them has, and doesn't report which. The search goes by signatures, since two authorities
- * can share a name.
+ * The search for the trusted authority that has signed a peer's certificate. The TLS library
+ * verifies that a trusted authority has, but doesn't report which one. The search uses signatures,
+ * since two authorities can have the same name.
  */
 
 import type { PeerAuthority } from "../../base/app/session.ts";
@@ -20,14 +20,14 @@ import { publicKeyOf, verifySignature } from "./keys.ts";
 /** More certificates than this are ignored; the TLS library follows far fewer. */
 const MAX_CHAIN = 32;
 /**
- * The most signatures that are verified for one peer, besides two for each trusted certificate: a
- * forged chain can't take long.
+ * The maximum number of signatures that are verified for one peer, besides two for each trusted
+ * certificate, so that a forged chain can't take long.
  */
 const MAX_SIGNATURES = 128;
 const MAX_SIGNERS = 1000;
-/** How many certificates are remembered: some megabytes at most. */
+/** The maximum number of cached certificates, which take some megabytes at most. */
 const MAX_CACHED = 1000;
-/** The size of the largest certificate that is remembered, in bytes. */
+/** The size of the largest certificate that is cached, in bytes. */
 const MAX_CACHED_BYTES = 2048;
 
 type Purpose = keyof typeof PURPOSE;
@@ -39,8 +39,9 @@ export class Authorities {
   readonly #bySubject: BySubject;
   readonly #keys: ReadonlySet<string>;
   /**
-   * The authority whose key has signed a certificate, once that was verified. A signature stays
-   * valid, and the search takes long if many authorities share a name.
+   * The SHA-256 of the key that has signed a certificate, by the SHA-256 of the certificate: a
+   * verified signature stays valid, and the search takes long if many authorities have the same
+   * name.
    */
   readonly #signers = new Map<string, string>();
 
@@ -51,20 +52,20 @@ export class Authorities {
     this.#keys = new Set(certificates.map(({ publicKey256 }) => publicKey256));
   }
 
-  /** Whether the key of any authority has this SHA-256, as in {@linkcode PeerAuthority}. */
+  /** Reports whether the key of any authority has this SHA-256, as in {@linkcode PeerAuthority}. */
   trusts(publicKey256: string): boolean {
     return this.#keys.has(publicKey256);
   }
 
   /**
-   * Finds the authority that vouched for a peer: the end of the shortest valid path, the first of
-   * equal ones. Every signature of the path is verified, and the limits of every certificate in the
-   * path hold, also those of the trusted certificate, which the TLS library ignores. Only for
-   * chains that the library has verified.
+   * Finds the authority of a peer: the end of the shortest valid path, the first of paths of equal
+   * length. Verifies every signature of the path, and the limits of every certificate in it, also
+   * those of the trusted certificate, which the TLS library ignores. Only for chains that the
+   * library has verified.
    *
    * @param intermediates The other certificates from the peer, in DER, in any order.
    * @param purpose The use of the peer's certificate; all authorities of the path must allow it.
-   * @returns `null` if no authority is found, or if the search takes too many signatures.
+   * @returns `null` without an authority, or if the search takes too many signatures.
    */
   find(
     leaf: Certificate,
@@ -97,8 +98,8 @@ export class Authorities {
   }
 
   /**
-   * Finds the signers of a certificate among candidates: all of them have the same key, since no
-   * other key can have made the signature.
+   * Finds the issuers of a certificate. All have the same key, since no other key can have made the
+   * signature.
    */
   #issuersOf(
     child: Certificate,
@@ -127,12 +128,14 @@ export class Authorities {
   }
 }
 
-/** Certificates by the name that others give as their issuer. */
+/**
+ * Groups certificates by the DER of their subject, which other certificates have as their issuer.
+ */
 export function groupBySubject(certificates: Iterable<Certificate>): BySubject {
   return Map.groupBy(certificates, ({ subjectDer }) => subjectDer);
 }
 
-/** Parses certificates from a peer; a certificate that can't be parsed is left out. */
+/** Parses a certificate from a peer; returns an empty array for an invalid one. */
 function readIfValid(der: Uint8Array): Certificate[] {
   try {
     return [readCertificate(der)];
@@ -142,7 +145,7 @@ function readIfValid(der: Uint8Array): Certificate[] {
   }
 }
 
-/** Whether a certificate that a peer sent can be an intermediate one. */
+/** Reports whether a certificate from a peer can be an intermediate. */
 function maySignOthers(certificate: Certificate, purpose: Purpose | undefined): boolean {
   const { version, isAuthority, maySignCertificates, uncheckedRules } = certificate;
   return version === 3 && isAuthority && maySignCertificates && uncheckedRules === null &&
@@ -150,12 +153,14 @@ function maySignOthers(certificate: Certificate, purpose: Purpose | undefined): 
     findValidityProblem(certificate, Date.now()) === null;
 }
 
-/** Whether an authority may have so many authorities below it in a path (RFC 5280 §4.2.1.9). */
+/**
+ * Reports whether an authority may have `depth` authorities below it in a path (RFC 5280 §4.2.1.9).
+ */
 function allowsDepth({ pathLength }: Certificate, depth: number): boolean {
   return pathLength === null || pathLength >= depth;
 }
 
-/** Whether an authority may vouch for peers that use their certificate so (RFC 5280 §4.2.1.12). */
+/** Reports whether an authority may issue certificates for a purpose (RFC 5280 §4.2.1.12). */
 function isForPurpose({ purposes }: Certificate, purpose: Purpose | undefined): boolean {
   return purposes === null || purpose === undefined ||
     purposes.includes(PURPOSE[purpose]) || purposes.includes(ANY_PURPOSE);
@@ -164,9 +169,9 @@ function isForPurpose({ purposes }: Certificate, purpose: Purpose | undefined): 
 const certificateCache = new Map<string, Certificate>();
 
 /**
- * Parses a certificate, or returns the remembered certificate with exactly the same bytes, since
- * peers return. The result is shared and must not be changed. Each use decides anew whether the
- * certificate is valid and trusted.
+ * Parses a certificate, or returns the cached certificate with the same bytes, since peers
+ * reconnect. The result is shared and must not be changed. The caller checks whether it is valid
+ * and trusted.
  *
  * @throws {RangeError} if the bytes aren't a certificate in DER.
  */
@@ -182,8 +187,8 @@ export function readCertificate(der: Uint8Array): Certificate {
 }
 
 /**
- * Reports whether the key of an authority has signed a certificate directly, with no other
- * certificate in between. Names don't count, and neither do the times at which either is valid.
+ * Reports whether the key of an authority has signed a certificate directly, without an
+ * intermediate. Names and validity periods are not compared.
  *
  * A signature alone proves nothing about a peer: compare the certificate of a connection, which the
  * handshake has verified.

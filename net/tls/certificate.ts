@@ -1,6 +1,6 @@
 /**
- * The contents of a certificate (RFC 5280). The TLS library verifies signatures; names are read
- * here from the DER, since in a text form a name can be made to look like two.
+ * Parsing of certificates (RFC 5280). The TLS library verifies signatures. Names are parsed from
+ * the DER, since in a text form one name can be made to look like two.
  */
 
 import { formatIPAddress } from "../../base/address.ts";
@@ -23,7 +23,7 @@ export const PURPOSE = {
   clientAuth: "1.3.6.1.5.5.7.3.2",
 } as const;
 
-/** The identifier that stands for each purpose in an authority: `anyExtendedKeyUsage`. */
+/** `anyExtendedKeyUsage`, which allows an authority every purpose. */
 export const ANY_PURPOSE = "2.5.29.37.0";
 
 /** A name of a certificate (RFC 5280 §4.2.1.6). */
@@ -36,11 +36,11 @@ export interface CertificateName {
 
 export interface Certificate {
   readonly version: number;
-  /** The subject, a line per attribute, for people. */
+  /** The subject, one line per attribute, for display. */
   readonly subject: string;
   /** The issuer, in the same form. */
   readonly issuer: string;
-  /** The name of its subject in DER, as hex: names are compared in this form alone. */
+  /** The subject in DER, as hex: names are compared only in this form. */
   readonly subjectDer: string;
   readonly issuerDer: string;
   readonly validFrom: Date;
@@ -59,18 +59,18 @@ export interface Certificate {
   readonly certificate256: string;
   /** The SHA-256 of its SubjectPublicKeyInfo: `AB:CD:…`. */
   readonly publicKey256: string;
-  /** A hint at the subject's key, as hex; `null` without the extension. */
+  /** The identifier of the subject's key, as hex; `null` without the extension. */
   readonly subjectKeyId: string | null;
-  /** A hint at the issuer's key, as hex; `null` without the extension. */
+  /** The identifier of the issuer's key, as hex; `null` without the extension. */
   readonly authorityKeyId: string | null;
-  /** The most authorities below this one; `null` for no limit. */
+  /** The maximum number of authorities below this one; `null` for no limit. */
   readonly pathLength: number | null;
   /** Whether its key may sign certificates; true without the extension. */
   readonly maySignCertificates: boolean;
   readonly hasKeyUsage: boolean;
   /**
-   * The extension with rules that are not checked here: for names below the certificate, or an
-   * unknown critical extension.
+   * An extension with rules that this package doesn't check: nameConstraints, or an unknown
+   * critical extension.
    */
   readonly uncheckedRules: string | null;
   /** The part that is signed, in DER. */
@@ -110,7 +110,7 @@ const ATTRIBUTES: Readonly<Record<string, string>> = {
 
 const KEY_USAGE = { digitalSignature: 0x80, keyCertSign: 0x04 } as const;
 
-/** The types of names, by their whole tag, with class and form (RFC 5280 §4.2.1.6). */
+/** The types of names, by their tag with class and form (RFC 5280 §4.2.1.6). */
 const NAME_TYPES: ReadonlyMap<number, string> = new Map([
   [0xa0, "othername"],
   [0x81, "email"],
@@ -139,7 +139,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
     }));
 }
 
-/** Reads what is signed, which names the algorithm of the signature, too (RFC 5280 §4.1.2.3). */
+/** Reads the signed part, which also names the algorithm of the signature (RFC 5280 §4.1.2.3). */
 function readBody(body: DerReader, algorithmDer: string) {
   const version = readVersion(body.takeIf(0xa0));
   body.integer();
@@ -214,12 +214,12 @@ export function describeAuthority(
     subject,
     fingerprint256: certificate256,
     publicKey256,
-    // The receiver may change the bytes, so they are copied.
+    // Bytes are copied, because the receiver may change them.
     raw: Uint8Array.from(raw),
   });
 }
 
-/** The SHA-256 of a certificate, or of a key, in DER: `AB:CD:…`. */
+/** Computes the SHA-256 of a certificate, or of a key, in DER: `AB:CD:…`. */
 export function computeFingerprint(der: Uint8Array): string {
   const { createHash } = loadBuiltin("node:crypto");
   const digest = createHash("sha256").update(der).digest("hex");
@@ -267,7 +267,8 @@ export function publicKey256(pem: string): string {
 }
 
 /**
- * PEM text of a certificate: the TLS library gets the checked bytes, and nothing else of the file.
+ * Formats a certificate as PEM text. The TLS library gets only the checked bytes, not the text of a
+ * file.
  */
 export function formatPem(der: Uint8Array): string {
   const lines = der.toBase64().match(/.{1,64}/g) ?? [];
@@ -279,7 +280,7 @@ export function isSelfIssued({ subjectDer, issuerDer }: Certificate): boolean {
 }
 
 /**
- * The reason why a certificate can't be used at a time; `null` if it can. The first and the last
+ * Finds the reason why a certificate isn't valid at a time; `null` if it is. The first and the last
  * moment count as valid (RFC 5280 §4.1.2.5).
  */
 export function findValidityProblem(
@@ -307,7 +308,7 @@ export function findUsageProblem(
 function readAlgorithm(identifier: DerReader): string {
   return identifier.enter(TAG.sequence, (sequence) => {
     const algorithm = formatObjectIdentifier(sequence.take(TAG.objectIdentifier));
-    // The parameters.
+    // Skip the parameters.
     if (!sequence.isAtEnd) sequence.next();
     return algorithm;
   });
@@ -339,7 +340,7 @@ function readName(sequence: DerReader): string {
   return lines.join("\n");
 }
 
-/** Escapes in hex whatever could be taken for the end of a line, or hide something. */
+/** Escapes in hex all characters that could look like the end of a line, or hide text. */
 function escapeText(text: string): string {
   return text.replaceAll(
     // deno-lint-ignore no-control-regex
@@ -348,7 +349,7 @@ function escapeText(text: string): string {
   );
 }
 
-/** The values of extensions, by their types, and the types of those that are critical. */
+/** Reads the values of extensions by their types, and the types of critical extensions. */
 function readExtensions(
   body: DerReader,
 ): { extensions: Map<string, Uint8Array>; critical: string[] } {
@@ -360,7 +361,7 @@ function readExtensions(
     if (extensions.has(type)) throw notAllowedError("DER", `two extensions of the type ${type}`);
     extensions.set(type, extension.take(TAG.octetString));
   };
-  // Identifiers that are not in use.
+  // Skip issuerUniqueID and subjectUniqueID, which are not in use.
   body.takeIf(0x81);
   body.takeIf(0x82);
   const list = body.takeIf(0xa3);
@@ -403,7 +404,7 @@ function readDirectoryName(name: DerReader): string {
   return name.enter(TAG.sequence, readName);
 }
 
-/** The first version has the number 0, and is left out (RFC 5280 §4.1.2.1). */
+/** Version 1 has the number 0, and is omitted (RFC 5280 §4.1.2.1). */
 function readVersion(explicit: Uint8Array | null): number {
   return explicit === null ? 1 : readDer(explicit, (version) => version.natural() + 1);
 }
@@ -428,14 +429,14 @@ function readPurposes(extension: DerReader): string[] {
 function readAuthorityKeyId(extension: DerReader): string | null {
   return extension.enter(TAG.sequence, (fields) => {
     const key = fields.takeIf(0x80)?.toHex() ?? null;
-    // The name and the number of the issuer's own certificate.
+    // Skip the name and the serial number of the issuer's certificate.
     fields.takeIf(0xa1);
     fields.takeIf(0x82);
     return key;
   });
 }
 
-/** Whether a bit of the first byte is set (RFC 5280 §4.2.1.3). */
+/** Reports whether a bit of the first byte is set (RFC 5280 §4.2.1.3). */
 function hasUsage(keyUsage: Uint8Array | null, bit: number): boolean {
   return keyUsage === null || ((keyUsage[0] ?? 0) & bit) !== 0;
 }

@@ -1,6 +1,7 @@
 /**
- * Makes keys and X.509 certificates for them: an authority, and the certificates that the authority
- * signs. Nothing of a certificate varies but what the profiles name. No file is touched here.
+ * Makes keys and X.509 certificates: an authority, and the certificates that the authority signs.
+ * The profiles determine all contents of a certificate that can vary. This module doesn't access
+ * files.
  *
  * {@linkcode findAuthorityFormProblem} compares a certificate with the form of an authority.
  */
@@ -41,7 +42,7 @@ export interface LeafProfile {
   readonly alternativeNames: readonly AlternativeName[];
 }
 
-/** What is signed of a certificate, besides what all have in common: each field in DER. */
+/** The signed fields of a certificate that vary, each in DER. */
 interface Fields {
   readonly issuer: Uint8Array;
   readonly subject: Uint8Array;
@@ -56,15 +57,15 @@ const VERSION_3 = Uint8Array.of(0xa0, 3, TAG.integer, 1, 2);
 /** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
 const SIGNATURE_ALGORITHM = encodeSequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
 /**
- * From a moment before any clock that works, and without an end (RFC 5280 §4.1.2.5): a user who no
- * longer trusts a device forgets it.
+ * From the year 2000, for devices whose clock is wrong, and without an end (RFC 5280 §4.1.2.5): a
+ * user who no longer trusts a device removes the device.
  */
 const VALIDITY = encodeSequence(
   encodeDer(TAG.utcTime, encoder.encode("000101000000Z")),
   encodeDer(TAG.generalizedTime, encoder.encode("99991231235959Z")),
 );
 const TRUE = encodeDer(TAG.boolean, Uint8Array.of(0xff));
-/** CA:TRUE, and no further authority below (RFC 5280 §4.2.1.9). */
+/** CA:TRUE, with a path length of 0 (RFC 5280 §4.2.1.9). */
 const AUTHORITY = encodeSequence(TRUE, encodeDer(TAG.integer, Uint8Array.of(0)));
 const NO_AUTHORITY = encodeSequence();
 /** The number of unused bits, and the bits (RFC 5280 §4.2.1.3). */
@@ -133,7 +134,7 @@ export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
   return { certificate: formatPem(der), privateKey: exportKey(privateKey) };
 }
 
-/** The whole certificate in DER (RFC 5280 §4.1). */
+/** Signs a certificate. Returns the whole certificate in DER (RFC 5280 §4.1). */
 function signCertificate(fields: Fields, key: KeyObject): Uint8Array {
   const { sign } = loadBuiltin("node:crypto");
   const signed = encodeSequence(
@@ -174,7 +175,7 @@ function encodeExtension(
   return encodeSequence(id, ...critical, encodeDer(TAG.octetString, value));
 }
 
-/** The SHA-1 of the bits of a key, a hint and no proof (RFC 5280 §4.2.1.2). */
+/** Computes the SHA-1 of the bits of a key, which only helps to find it (RFC 5280 §4.2.1.2). */
 function computeKeyIdentifier(publicKey: Uint8Array): Uint8Array {
   const { createHash } = loadBuiltin("node:crypto");
   return createHash("sha1").update(readDer(publicKey, readKeyBits)).digest();
@@ -191,8 +192,8 @@ function encodeDistinguishedName({ organization, commonName }: Subject): Uint8Ar
 }
 
 /**
- * 126 random bits in 16 bytes. The first two bits are 0 and 1: positive, and without a leading zero
- * byte, as DER wants an integer (RFC 5280 §4.1.2.2).
+ * Makes a serial number of 126 random bits in 16 bytes. The first two bits are 0 and 1, so that the
+ * integer is positive, without a leading zero byte (RFC 5280 §4.1.2.2).
  */
 function makeSerialNumber(): Uint8Array {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -224,12 +225,10 @@ export function parseAlternativeName(label: string, text: string): AlternativeNa
   throw notAllowedError(label, `must be a DNS name or an IP address; got ${quote(text)}`);
 }
 
-/**
- * Certificates may not contain names that some hosts have: with underscores, or hyphens at an end.
- */
+/** Host names in certificates must not have underscores, nor a hyphen at either end of a label. */
 const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 
-/** True for a DNS name in lower case that a certificate may contain. */
+/** Reports whether a text is a lower-case DNS name that a certificate may contain. */
 export function isHostName(text: string): boolean {
   return canonicalDnsName(text) === text &&
     text.split(".").every((label) => HOST_LABEL.test(label));
@@ -239,18 +238,18 @@ export function isHostName(text: string): boolean {
 const MAX_AUTHORITY_BYTES = 2048;
 
 /**
- * The SubjectPublicKeyInfo of a key on P-256, up to its two coordinates (RFC 5480 §2). Its second
- * byte is the length of the rest.
+ * The SubjectPublicKeyInfo of a key on P-256, up to its two coordinates (RFC 5480 §2). The second
+ * byte is the length of the remainder.
  */
 const P256_KEY_PREFIX = "3059301306072a8648ce3d020106082a8648ce3d03010703420004";
 
 /**
- * Returns why a certificate doesn't have the form of an authority that {@linkcode createAuthority}
- * makes; `null` if it has.
+ * Finds the reason why a certificate doesn't have the form of an authority of
+ * {@linkcode createAuthority}; `null` if it has.
  *
  * The form is: version 3, a key on P-256 with both coordinates, signed with that key (ECDSA with
  * SHA-256), CA:TRUE and keyCertSign, no name constraints and no unknown critical extension. The
- * problem quotes none of the bytes.
+ * reason doesn't quote the bytes.
  *
  * @param der The certificate, in DER.
  */
@@ -283,7 +282,10 @@ export function findAuthorityFormProblem(der: Uint8Array): string | null {
   return isSignedWith(certificate, certificate) ? null : "it is not signed with its own key";
 }
 
-/** Checks that a certificate has the algorithm of ours, and no parts of other versions. */
+/**
+ * Checks that a certificate has the algorithm of {@linkcode createAuthority}, and no fields of
+ * other versions.
+ */
 function checkForm({ signed }: Certificate): void {
   const algorithm = readDer(signed, (reader) =>
     reader.enter(TAG.sequence, (body) => {

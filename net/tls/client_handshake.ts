@@ -29,7 +29,7 @@ import { TlsSocket } from "./socket.ts";
 import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
 
 /**
- * The name that a server's certificate is checked against: the given name, else that of the
+ * Finds the name that a server's certificate must be for: the given name, otherwise the host of the
  * address.
  *
  * @returns `null` if there is no name.
@@ -65,9 +65,9 @@ function findNameInAddress(address: Address): string | null {
 }
 
 /**
- * Connects to a checked address, does the handshake, and verifies the server.
+ * Connects to a checked address, runs the handshake, and verifies the server.
  *
- * @param protocol The name by ALPN that both ends must give, or `null` for none.
+ * @param protocol The protocol that both sides must select by ALPN; `null` without ALPN.
  */
 export async function connectTls(
   address: Address,
@@ -96,7 +96,10 @@ export async function connectTls(
   }
 }
 
-/** `node:net` can't reach an address with a scope. */
+/**
+ * Connects the stream below TLS: with Deno for an address with a scope, which `node:net` doesn't
+ * support, otherwise with `node:net`.
+ */
 async function connectStream(address: Address, limits: ConnectLimits): Promise<RawStream> {
   const endpoint = endpointOf(address);
   if (endpoint.transport === "tcp" && endpoint.hostname.includes("%")) {
@@ -127,11 +130,11 @@ async function handshake(
   const socket = loadBuiltin("node:tls").connect({
     socket: rawStream.stream,
     secureContext,
-    // Explicit, because an environment variable can change the default.
+    // Set explicitly, because an environment variable can change the default.
     rejectUnauthorized: true,
-    // Only DNS names are sent (RFC 6066 §3); an empty name stops the library from guessing.
+    // Only DNS names are sent (RFC 6066 §3); an empty name prevents a default of the library.
     servername: isName ? canonicalDnsName(sslHost) ?? "" : "",
-    // The names are checked below, because the library's check would fall back to the subject.
+    // The names are checked below, because the library would also accept the subject.
     checkServerIdentity: () => undefined,
     ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
   });

@@ -1,10 +1,10 @@
 /**
- * The configuration of TLS: the authorities that an end trusts, and its identity, checked once and
- * used for every connection.
+ * The configuration of TLS: the trusted authorities and the identity of a client or server, checked
+ * once and used for every connection.
  *
- * {@linkcode buildServerSslctx} and {@linkcode buildClientSslctx} have the rules of each end. The
- * checks of the options and the makers of contexts follow, in this order. No message shows the
- * content of a file or a text.
+ * {@linkcode buildServerSslctx} and {@linkcode buildClientSslctx} have the rules of servers and
+ * clients. The checks of the options and the makers of contexts follow. Messages don't quote the
+ * contents of files or texts.
  */
 
 import type { SecureContext } from "node:tls";
@@ -31,7 +31,7 @@ import {
 } from "./pem.ts";
 import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./policy.ts";
 
-/** The certificate of an end and its private key, as PEM files. */
+/** The certificate of a client or server and its private key, as PEM files. */
 export interface CertificateFiles {
   /** PEM file with the certificate, followed by those that lead to its authority. */
   certFile?: string | undefined;
@@ -43,7 +43,7 @@ export interface CertificateFiles {
   key?: undefined;
 }
 
-/** The certificate of an end and its private key, as PEM text. */
+/** The certificate of a client or server and its private key, as PEM text. */
 export interface CertificateTexts {
   /** PEM text of the certificate, followed by those that lead to its authority. */
   cert?: string | undefined;
@@ -55,7 +55,7 @@ export interface CertificateTexts {
   keyFile?: undefined;
 }
 
-/** The only authorities that an end trusts, as PEM files; both options can be combined. */
+/** The only trusted authorities, as PEM files; both options can be combined. */
 export interface AuthorityFiles {
   /** PEM file with authorities. */
   caFile?: string | undefined;
@@ -68,9 +68,11 @@ export interface AuthorityFiles {
   ca?: undefined;
 }
 
-/** The only authorities that an end trusts, as PEM text. */
+/** The only trusted authorities, as PEM text. */
 export interface AuthorityTexts {
-  /** PEM text with authorities, in one string or in several; for a server also none, `[]`. */
+  /**
+   * PEM text with authorities, in one string or in several. A server may have no authority, `[]`.
+   */
   ca?: string | readonly string[] | undefined;
   /** Not together with text. */
   caFile?: undefined;
@@ -89,12 +91,12 @@ export interface HostnameCheck {
   checkHostname?: boolean | undefined;
 }
 
-/** Whether a server insists on certificates of clients. */
+/** Whether a server requires certificates of clients. */
 export interface ClientAdmission {
   /**
-   * Whether every client is accepted. With authorities, the server asks each client for a
-   * certificate, and a certificate that is not good counts as none. Without authorities the server
-   * doesn't ask, and this option must be `true`.
+   * Whether every client is accepted. With authorities, the server requests a certificate from each
+   * client, and ignores an invalid one. Without authorities the server requests no certificates,
+   * and this option must be `true`.
    *
    * @default {false}
    */
@@ -116,7 +118,7 @@ export type ClientSslconfig =
  * `allowUnauthenticatedClients`.
  */
 export type ServerSslconfig =
-  // The compiler's messages are about the last type that fits as well as any: the usual one.
+  // The compiler's messages are about the last of equally close types: the most common one.
   & (
     | CertificateTexts & { cert: string; key: string }
     | CertificateFiles & { certFile: string; keyFile: string }
@@ -128,7 +130,7 @@ export type ServerSslconfig =
   )
   & ClientAdmission;
 
-/** The policy of both ends, and warnings about the configuration. */
+/** The policy of clients and servers, and warnings about the configuration. */
 export interface Sslctx {
   /** The oldest version of TLS. */
   readonly minVersion: "TLSv1.2";
@@ -204,7 +206,7 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   const { allowUnauthenticatedClients: allowsAll = false } = config;
   checkBoolean("allowUnauthenticatedClients", allowsAll);
   const requestsCertificates = hasAuthorities(config);
-  // There is no default trust: a server accepts strangers only if an option says so.
+  // A server has no default trust: it accepts unauthenticated clients only with the option.
   if (!requestsCertificates && !allowsAll) {
     throw wrongArgumentError(
       "sslconfig",
@@ -276,7 +278,7 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
 
 // ───────────────────────── the options
 
-/** Any combination of the options of both ends, before it is checked. */
+/** Any combination of the options of clients and servers, before the checks. */
 interface Config extends PemConfig, HostnameCheck, ClientAdmission {}
 
 const TRUST_OPTIONS = ["ca", "caFile", "caPath"];
@@ -287,7 +289,8 @@ const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
 const PEM_BEGIN = "-----BEGIN ";
 
 /**
- * Checks each option by itself, and returns a copy: a later change of the original has no effect.
+ * Checks each option by itself. Returns a copy, so that a later change of the original has no
+ * effect.
  */
 function checkConfig(given: Config, optionNames: readonly string[]): Config {
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
@@ -303,7 +306,7 @@ function checkConfig(given: Config, optionNames: readonly string[]): Config {
       throw wrongTypeError(name, "a string, PEM text", value);
     }
   }
-  // Text and file could belong to two identities.
+  // A text and a file could belong to different identities.
   checkNotBoth(config, ["ca"], ["caFile", "caPath"]);
   checkNotBoth(config, ["cert", "key"], ["certFile", "keyFile"]);
   return config;
@@ -312,7 +315,7 @@ function checkConfig(given: Config, optionNames: readonly string[]): Config {
 function checkFilePath(name: string, value: unknown): void {
   checkString(name, value);
   if (ABSOLUTE_PATH.test(value) && !value.includes("\0")) return;
-  // The value given as a path may be a key.
+  // A value that isn't a path may be a key.
   const description = value.includes(PEM_BEGIN)
     ? `PEM text, which belongs in ${name.replace(/(?:File|Path)$/, "")}`
     : name === "keyFile"
@@ -351,7 +354,9 @@ function hasAuthorities({ ca, caFile, caPath }: Config): boolean {
 
 const POLICY = { minVersion: MIN_VERSION, maxVersion: MAX_VERSION, ciphers: CIPHERS } as const;
 
-/** Keys are kept outside the contexts, so printing or copying a context can't expose them. */
+/**
+ * Keys are stored outside the contexts, so that printing or copying a context can't expose them.
+ */
 const clientMaterials = new WeakMap<object, ClientMaterial>();
 const serverMaterials = new WeakMap<object, ServerMaterial>();
 
@@ -366,11 +371,12 @@ export interface ServerMaterial {
     readonly requestCert: boolean;
     readonly rejectUnauthorized: boolean;
   };
-  /**
-   * Whether a client needs a certificate; if not, a certificate that is not good counts as none.
-   */
+  /** Whether a client must present a certificate; if not, an invalid one is ignored. */
   readonly requiresCertificate: boolean;
-  /** The authorities whose clients are accepted; none if every client is, or none yet. */
+  /**
+   * The authorities whose clients are accepted; empty if every client is accepted, or no client
+   * yet.
+   */
   readonly authorities: Authorities;
 }
 
@@ -382,8 +388,7 @@ interface ClientMaterial {
 }
 
 /**
- * Makes a server's context. Without authorities, not even none, no client is asked for a
- * certificate.
+ * Makes a server's context. If `trust` is `null`, the server requests no certificates.
  *
  * @param verify Whether a client needs a certificate of the authorities.
  */
@@ -417,7 +422,7 @@ function makeServerSslctx(
   return sslctx;
 }
 
-/** Makes a client's context. A client without an identity shows no certificate. */
+/** Makes a client's context. A client without an identity presents no certificate. */
 function makeClientSslctx(
   identity: Identity | null,
   trust: Trust | null,
@@ -441,8 +446,8 @@ function makeClientSslctx(
 }
 
 /**
- * The option that makes the TLS library trust these authorities alone; without it, the default
- * store.
+ * Makes the option by which the TLS library trusts only these authorities; without the option, it
+ * uses the default store.
  */
 function makeTrustOptions(trust: Trust | null): { ca?: string[] } {
   return trust === null ? {} : { ca: trust.authorities.map(({ raw }) => formatPem(raw)) };

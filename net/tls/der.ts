@@ -1,4 +1,4 @@
-/** DER, as far as certificates need it (ITU-T X.690). */
+/** DER (ITU-T X.690), as far as certificates need it. */
 
 import { notAllowedError } from "../../internal/checks.ts";
 import { concatenate } from "../../internal/bytes.ts";
@@ -73,7 +73,7 @@ export class DerReader {
     return readDer(this.take(tag), read);
   }
 
-  /** Whether the next element has this tag. */
+  /** Reports whether the next element has this tag. */
   has(tag: number): boolean {
     return this.#bytes[this.#position] === tag;
   }
@@ -87,7 +87,10 @@ export class DerReader {
     return byte !== 0;
   }
 
-  /** Reads an integer, which has as few bytes as it needs (X.690 §8.3.2); returns them. */
+  /**
+   * Reads an integer, which must have the minimum number of bytes (X.690 §8.3.2). Returns the
+   * bytes.
+   */
   integer(): Uint8Array {
     const bytes = this.take(TAG.integer);
     const { length, 0: first, 1: second = 0 } = bytes;
@@ -99,7 +102,7 @@ export class DerReader {
     return bytes;
   }
 
-  /** Reads an integer that is not negative. */
+  /** Reads an integer that must not be negative. */
   natural(): number {
     const bytes = this.integer();
     if (bytes[0]! > 0x7f) throw notAllowedError("DER", "a number that is negative");
@@ -107,14 +110,14 @@ export class DerReader {
   }
 
   /**
-   * Reads a string of bits; returns its bytes. The bits of the last byte that are not in use are 0
-   * (X.690 §11.2.1).
+   * Reads a bit string. Returns its bytes. The unused bits of the last byte must be 0 (X.690
+   * §11.2.1).
    *
-   * @param maxUnusedBits The most bits that may not be in use.
+   * @param maxUnusedBits The maximum number of unused bits.
    */
   bitString(maxUnusedBits = 7): Uint8Array {
     const content = this.take(TAG.bitString);
-    // The first byte is the count of unused bits, which needs a byte that they are in.
+    // The first byte is the number of unused bits, which must be 0 without a further byte.
     const [unused = 8] = content;
     const maxUnused = content.length === 1 ? 0 : maxUnusedBits;
     if (unused > maxUnused || content.at(-1)! % 2 ** unused !== 0) {
@@ -136,7 +139,7 @@ export class DerReader {
     if (count === 0 || count > 4) throw notAllowedError("DER", "a length that is not allowed");
     let length = 0;
     for (let i = 0; i < count; i++) length = length * 256 + this.#byte();
-    // With a second form of a length, one certificate could be written in many ways.
+    // Allow one form of each length: otherwise a certificate could be written in many ways.
     if (length < 0x80 || length < 256 ** (count - 1)) {
       throw notAllowedError("DER", "a length that takes fewer bytes");
     }
@@ -144,7 +147,10 @@ export class DerReader {
   }
 }
 
-/** Reads elements, behind which nothing may follow: the contents of another one, or an encoding. */
+/**
+ * Reads elements up to the end of the bytes, which are the content of an element or a whole
+ * encoding.
+ */
 export function readDer<T>(bytes: Uint8Array, read: (reader: DerReader) => T): T {
   const reader = new DerReader(bytes);
   const value = read(reader);
@@ -164,7 +170,7 @@ export function encodeDer(tag: number, ...pieces: Uint8Array[]): Uint8Array<Arra
   return concatenate([Uint8Array.of(tag, ...size), content]);
 }
 
-/** Encodes an object identifier, given as {@linkcode formatObjectIdentifier} returns it. */
+/** Encodes an object identifier, in the form of {@linkcode formatObjectIdentifier}. */
 export function encodeObjectIdentifier(text: string): Uint8Array<ArrayBuffer> {
   const [first = 0, second = 0, ...furtherArcs] = text.split(".").map(Number);
   const bytes = [first * 40 + second, ...furtherArcs].flatMap((arc) => {
@@ -186,7 +192,7 @@ export function formatObjectIdentifier(content: Uint8Array): string {
     throw notAllowedError("DER", "an object identifier is truncated");
   }
   for (const byte of content) {
-    // With leading zeros a number could be written in many ways.
+    // Refuse leading zeros: otherwise a number could be written in many ways.
     if (isFirstByte && byte === 0x80) {
       throw notAllowedError("DER", "an object identifier is padded");
     }
@@ -205,8 +211,8 @@ export function formatObjectIdentifier(content: Uint8Array): string {
 }
 
 /**
- * Decodes a string of a name; bytes that are not valid become U+FFFD. A UniversalString, which
- * nobody uses, is not decoded: its bytes are shown.
+ * Decodes a string of a name; invalid bytes become U+FFFD. A UniversalString, which isn't used in
+ * practice, is not decoded: each byte becomes a character.
  */
 export function decodeString({ tag, content }: DerElement): string {
   switch (tag) {
@@ -233,7 +239,7 @@ export function decodeTime({ tag, content }: DerElement): Date {
     const [, year, month, day, hour, minute, second] = parts ?? [];
     const time = `${year}-${month}-${day}T${hour}:${minute}:${second}.000Z`;
     const date = new Date(time);
-    // `Date` takes some dates that don't exist, such as February 31, for later ones.
+    // `Date` converts some dates that don't exist, such as February 31, to later ones.
     if (!Number.isNaN(date.getTime()) && date.toISOString() === time) return date;
   }
   throw notAllowedError("DER", "a time that is not allowed");

@@ -1,4 +1,4 @@
-/** The errors of `node:net` and `node:tls`, in the classes that Deno's own sockets use. */
+/** Conversion of errors of `node:net` and `node:tls` to the classes that sockets of Deno use. */
 
 import { type Address, addressText } from "../../base/address.ts";
 import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
@@ -22,7 +22,9 @@ const CLASSES: Readonly<Record<string, new (message: string, options?: ErrorOpti
 
 const MAX_REASON_LENGTH = 300;
 
-/** The error that a Deno socket would have thrown; any other error is returned unchanged. */
+/**
+ * Converts a system error to the class of a Deno socket's error. Returns any other error unchanged.
+ */
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const code = nodeCodeOf(error);
@@ -39,8 +41,8 @@ const UNKNOWN_ISSUER: Fault = [
 ];
 
 /**
- * The meaning of the TLS library's codes for certificates. The library checks more than it reports,
- * and doesn't expose the certificate.
+ * The meanings of the TLS library's codes for certificates. The library checks more than it
+ * reports, and doesn't expose the certificate.
  */
 const CERTIFICATE_FAULTS: Readonly<Record<string, Fault>> = {
   CA_MD_TOO_WEAK: ["WEAK", "a signature is too weak"],
@@ -63,9 +65,9 @@ const CERTIFICATE_FAULTS: Readonly<Record<string, Fault>> = {
   ],
 };
 
-/** The beginnings of the TLS library's messages, for errors whose codes say less. */
+/** Prefixes of the TLS library's messages, for errors without a specific code. */
 const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
-  // The peer has received bytes that were damaged on the way.
+  // The peer has received damaged bytes.
   [
     /^received fatal alert: (?:BadRecordMac|DecodeError|RecordOverflow|UnexpectedMessage)$/,
     "CLOSED",
@@ -83,7 +85,8 @@ const ALERTS: readonly (readonly [end: string, hint: string])[] = [
 ];
 
 /**
- * The error of a client's failed handshake; a time-out and a missing permission keep their classes.
+ * Returns the error of a client's failed handshake. A time-out and a missing permission keep their
+ * classes.
  */
 export function handshakeError(address: Address, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
@@ -94,10 +97,10 @@ export function handshakeError(address: Address, error: unknown): unknown {
 }
 
 /**
- * The reason why a handshake failed, in one line that no peer can forge.
+ * Returns the error of a failed handshake, with a message of one line that a peer can't forge.
  *
- * @param role The owner of the certificate, if a certificate is the reason.
- * @param certificateCode The library's code for certificates, if the error has another code.
+ * @param role The owner of the certificate, if a certificate is the cause.
+ * @param certificateCode The library's code for the certificate, if the error has another code.
  */
 export function tlsErrorOf(
   role: "client" | "server",
@@ -127,14 +130,17 @@ export function tlsErrorOf(
   return new TlsError(code, hint === undefined ? reason : `${reason}; ${hint}`, { cause });
 }
 
-/** The error of a connection after this end's handshake: with TLS 1.3 the peer may still refuse. */
+/**
+ * Returns the error of a connection after the local handshake: with TLS 1.3 the peer may still
+ * refuse it.
+ */
 export function connectionError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   if (error.message.startsWith("received fatal alert")) return tlsErrorOf("client", error);
   const translated = translateError(error);
-  // The errors of the TLS library alone have neither a class nor a known code.
+  // Only errors of the TLS library have neither a class of their own nor a known code.
   if (translated !== error || error.constructor !== Error) return translated;
-  // Bytes that were damaged on the way, by a fault or by a stranger, end the connection.
+  // The received bytes were damaged, by a fault or by an attacker.
   const text = `what arrives is not valid TLS (${replaceNonAscii(error.message)})`;
   return new TlsError("CLOSED", text, { cause: error });
 }

@@ -1,12 +1,11 @@
 /**
- * The choice of the connections that get a handshake, and of those that give way: strangers who
- * connect and say nothing must keep nobody out.
+ * The queue of TLS handshakes: which connections get a handshake, and which are closed for them.
+ * Clients that connect and stay silent must not lock out others.
  *
- * A connection goes through three stages, each with a limit of its own. The connection *waits*,
- * since `node:net` accepts every connection: this stage replaces the kernel's queue, and keeps a
- * flood from using up all file descriptors. The handshake is *in progress*. The handshake is
- * *done*, and the connection waits for a slot of the server. Silent connections give way first,
- * since in TLS the client sends first.
+ * A connection goes through three stages, each with its own limit. It is *pending*, because
+ * `node:net` accepts every connection: this stage replaces the kernel's queue, and keeps a flood
+ * from using up all file descriptors. Its handshake is *running*. It is *ready*, and waits for a
+ * slot of the server. Silent connections are closed first, since in TLS the client sends first.
  */
 
 import { DeguError, TlsError } from "../../base/errors.ts";
@@ -15,21 +14,27 @@ import type { AcceptedConnection, ListenerOptions } from "../listener.ts";
 import type { SafeLogger } from "../logger.ts";
 import type { RawStream } from "./raw_stream.ts";
 
-/** The most connections that wait for their handshake to begin. */
+/** The maximum number of connections that wait for their handshake. */
 const MAX_PENDING_CONNECTIONS = 64;
-/** The most handshakes in progress: strangers use no slot, and no more memory and descriptors. */
+/**
+ * The maximum number of running handshakes, which limits the memory and descriptors of clients
+ * without a slot.
+ */
 const MAX_HANDSHAKES = 64;
-/** The most clients with a finished handshake behind the first client that waits for a slot. */
+/**
+ * The maximum number of connections with a finished handshake behind the first one that waits for a
+ * slot.
+ */
 const MAX_READY_CONNECTIONS = 64;
 /**
- * Milliseconds that a handshake gets before it may be closed for another connection, which waits so
- * long. However often strangers connect, a handshake has enough time, and so few are begun that
- * they take only a part of the processor.
+ * Milliseconds before a handshake may be closed for another connection. Under a flood of
+ * connections, a handshake still has enough time, and so few are started that they take only a part
+ * of the processor.
  */
 const MIN_HANDSHAKE_MILLISECONDS = 250;
 
 export interface PendingConnection {
-  /** The name of the peer in logs. */
+  /** The name of the peer in log lines. */
   readonly name: string;
   readonly rawStream: Pick<RawStream, "hasReceived" | "close">;
 }
@@ -37,33 +42,33 @@ export interface PendingConnection {
 interface Handshake {
   readonly startedAt: number;
   readonly rawStream: PendingConnection["rawStream"];
-  /** Rejects to end the handshake. */
+  /** Rejecting it aborts the handshake. */
   readonly failure: PromiseWithResolvers<never>;
-  /** True once the handshake was ended for a reason that is no fault of the peer. */
+  /** Whether the handshake was aborted without a fault of the peer. */
   isEvicted: boolean;
 }
 
-/** The connections of a listener, from their arrival until a server takes them. */
+/** The connections of a listener, until a server accepts them. */
 export class HandshakeQueue<T extends PendingConnection> {
   readonly #timeout: number | null;
   readonly #logger: SafeLogger;
   readonly #doHandshake: (connection: T) => Promise<AcceptedConnection>;
-  /** The connections whose handshake has not begun, the oldest first. */
+  /** The connections whose handshake has not started, the oldest first. */
   readonly #pendingConnections: T[] = [];
-  /** The handshakes that have begun, the oldest first. */
+  /** The running handshakes, the oldest first. */
   readonly #handshakes = new Set<Handshake>();
-  /** The connections whose handshake is done, and that no server has taken, the oldest first. */
+  /** The connections with a finished handshake that were not accepted yet, the oldest first. */
   readonly #readyConnections: AcceptedConnection[] = [];
-  /** The functions that do handshakes, until they have ended. */
+  /** The promises of the functions that run handshakes. */
   readonly #handshakePromises = new Set<Promise<void>>();
-  /** Whether a server has asked for a connection: no handshake begins before. */
+  /** Whether `accept()` was called: handshakes don't start before. */
   #isAccepting = false;
   #isClosed = false;
-  /** The server's call that waits for a connection. */
+  /** The pending `accept()`. */
   #acceptWaiter: PromiseWithResolvers<AcceptedConnection> | null = null;
-  /** The timer for the time-out of handshakes. */
+  /** The timer for the time-out of the oldest handshake. */
   #timeoutTimer: ReturnType<typeof setTimeout> | undefined;
-  /** The timer for the moment at which a handshake may be closed for a connection that waits. */
+  /** The timer for the next moment at which a handshake may be closed for a pending connection. */
   #evictionTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
@@ -76,9 +81,8 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * Adds a connection. If too many wait, the oldest silent connection is closed. If none is silent,
-   * a random connection is closed: peers that reconnect at once can't foresee it, and keep nobody
-   * out.
+   * Adds a connection. If too many are pending, closes the oldest silent one. If all have sent
+   * bytes, closes a random one, so that peers that reconnect at once can't lock out others.
    */
   push(connection: T): void {
     if (this.#isClosed) return connection.rawStream.close();
@@ -94,15 +98,15 @@ export class HandshakeQueue<T extends PendingConnection> {
     this.#startHandshakes();
   }
 
-  /** Removes a connection that has ended, if it waits for its handshake. */
+  /** Removes a closed connection, if it is pending. */
   delete(connection: T): void {
     const index = this.#pendingConnections.indexOf(connection);
     if (index >= 0) this.#pendingConnections.splice(index, 1);
   }
 
   /**
-   * Waits for the next connection whose handshake is done; for one caller at a time. The first call
-   * begins the handshakes. Rejects once closed, and never before.
+   * Waits for the next connection with a finished handshake, for one caller at a time. The first
+   * call starts the handshakes. Rejects only once the queue was closed.
    */
   accept(): Promise<AcceptedConnection> {
     this.#isAccepting = true;
@@ -132,7 +136,7 @@ export class HandshakeQueue<T extends PendingConnection> {
     await Promise.all(this.#handshakePromises);
   }
 
-  /** Begins as many handshakes as there is room for, first with peers that have sent something. */
+  /** Starts as many handshakes as the limit allows, first those of peers that have sent bytes. */
   #startHandshakes(): void {
     while (
       this.#isAccepting && !this.#isClosed && this.#pendingConnections.length > 0 &&
@@ -148,9 +152,8 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * Returns whether another handshake may begin. If too many are in progress, the oldest gives way,
-   * or the oldest whose peer has sent nothing, but only after its least time: until then a timer
-   * runs.
+   * Returns whether another handshake may start. If too many are running, aborts the oldest silent
+   * one, or else the oldest, but only after its minimum time: until then a timer runs.
    */
   #mayStartHandshake(): boolean {
     if (this.#handshakes.size < MAX_HANDSHAKES) return true;
@@ -169,7 +172,7 @@ export class HandshakeQueue<T extends PendingConnection> {
     return true;
   }
 
-  /** Does a handshake. Never rejects. */
+  /** Runs a handshake. Never rejects. */
   async #runHandshake(connection: T): Promise<void> {
     const { rawStream } = connection;
     const failure = Promise.withResolvers<never>();
@@ -185,12 +188,12 @@ export class HandshakeQueue<T extends PendingConnection> {
     try {
       this.#deliver(connection, await Promise.race([failure.promise, attempt]));
     } catch (error) {
-      // A result that comes too late is closed.
+      // Close the result of a handshake that succeeds after this.
       attempt.then(({ socket }) => socket.close()).catch(() => {});
       rawStream.close();
       const code = error instanceof TlsError ? `${error.code}: ` : "";
       const reason = error instanceof Error ? code + error.message : String(error);
-      // Hundreds of handshakes a second may be closed to make room: too many for the level `info`.
+      // Hundreds of handshakes per second may be evicted: too many for the level `info`.
       const level = handshake.isEvicted ? "debug" : "info";
       const who = connection.name;
       this.#logger[level](`${who}: the handshake failed: ${reason}`, {
@@ -219,8 +222,8 @@ export class HandshakeQueue<T extends PendingConnection> {
   }
 
   /**
-   * One timer for all handshakes, set for the oldest. The timer goes on when that handshake ends:
-   * to start and stop a timer for each handshake takes longer.
+   * Starts the timer for the oldest handshake, one timer for all. The timer continues when that
+   * handshake ends: a timer for each handshake would take longer.
    */
   #startTimeoutTimer({ startedAt: since }: Handshake): void {
     if (this.#timeout === null) return;

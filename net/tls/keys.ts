@@ -1,4 +1,4 @@
-/** The keys that are good enough, for both ends and for authorities, and their signatures. */
+/** The supported public keys of peers and authorities, and the verification of their signatures. */
 
 import type { KeyObject } from "node:crypto";
 import type { TlsErrorCode } from "../../base/errors.ts";
@@ -6,11 +6,11 @@ import { type Certificate, readKeyBits } from "./certificate.ts";
 import { readDer, TAG } from "./der.ts";
 import { loadBuiltin } from "./modules.ts";
 
-/** Keys that the TLS library can use, and that are strong enough (RFC 9325 §4.5). */
+/** The weakest RSA key that is allowed (RFC 9325 §4.5). */
 const MIN_RSA_BITS = 2048;
 /**
- * The limits of keys: a stranger could keep a device busy with signatures of larger keys, and Deno
- * reads no larger public key.
+ * The limits of RSA keys: signatures of larger keys could keep a device busy, and Deno doesn't read
+ * larger public keys.
  */
 const MAX_RSA_BITS = 4096;
 const MAX_RSA_EXPONENT = 2n ** 32n;
@@ -42,7 +42,7 @@ export function isUsableKey(
 
 const publicKeys = new WeakMap<Certificate, KeyObject | null>();
 
-/** The key of a certificate; `null` for a key that can't be used. */
+/** Returns the key of a certificate; `null` for a key that can't be used. */
 export function publicKeyOf(certificate: Certificate): KeyObject | null {
   let publicKey = publicKeys.get(certificate);
   if (publicKey !== undefined) return publicKey;
@@ -53,7 +53,7 @@ export function publicKeyOf(certificate: Certificate): KeyObject | null {
     const parsedKey = createPublicKey({ key, format: "der", type: "spki" });
     if (isUsableKey(parsedKey)) publicKey = parsedKey;
   } catch {
-    // Keys of unknown kinds can't even be read.
+    // Keys of unknown kinds can't be parsed.
   }
   publicKeys.set(certificate, publicKey);
   return publicKey;
@@ -62,7 +62,7 @@ export function publicKeyOf(certificate: Certificate): KeyObject | null {
 /** The reason why the key of a certificate can't be used. */
 interface KeyProblem {
   readonly code: Extract<TlsErrorCode, "WEAK" | "KEY_TOO_LARGE">;
-  /** The reason, as the end of a sentence about the certificate. */
+  /** The reason, as the predicate of a sentence about the certificate. */
   readonly problem: string;
 }
 
@@ -78,7 +78,10 @@ export function findKeyProblem(certificate: Certificate): KeyProblem | null {
   return { code: "WEAK", problem: `has a key of an unsupported kind; must be ${USABLE_KEYS}` };
 }
 
-/** The bits of the modulus of an RSA key (RFC 8017 §A.1.1); 0 for a key of another kind. */
+/**
+ * Returns the number of bits of an RSA key's modulus (RFC 8017 §A.1.1); 0 for a key of another
+ * kind.
+ */
 function rsaBitsOf({ publicKey }: Certificate): number {
   try {
     const key = readDer(publicKey, readKeyBits);
@@ -102,12 +105,15 @@ interface Algorithm {
 
 const ECDSA_SHA256 = "1.2.840.10045.4.3.2";
 
-/** By object identifier; the TLS library accepts nothing older than SHA-2. */
+/**
+ * The algorithms of signatures, by object identifier. The TLS library doesn't accept hashes older
+ * than SHA-2.
+ */
 const ALGORITHMS: Readonly<Record<string, Algorithm>> = {
   [ECDSA_SHA256]: { keyType: "ec", hashes: ["sha256"] },
   "1.2.840.10045.4.3.3": { keyType: "ec", hashes: ["sha384"] },
   "1.2.840.10045.4.3.4": { keyType: "ec", hashes: ["sha512"] },
-  // The hash is in parameters that are not read: only one hash can be right.
+  // The parameters, which name the hash, are not parsed: every hash is tried.
   "1.2.840.113549.1.1.10": { keyType: "rsa", hashes: ["sha256", "sha384", "sha512"], isPss: true },
   "1.2.840.113549.1.1.11": { keyType: "rsa", hashes: ["sha256"] },
   "1.2.840.113549.1.1.12": { keyType: "rsa", hashes: ["sha384"] },
@@ -115,12 +121,13 @@ const ALGORITHMS: Readonly<Record<string, Algorithm>> = {
   "1.3.101.112": { keyType: "ed25519", hashes: [null] },
 };
 
-/** A signature of P-384 has at most 104 bytes, and that of P-521 seldom fewer than 136. */
+/** A signature of P-384 has at most 104 bytes; one of P-521 rarely has fewer than 136. */
 const MAX_P384_SIGNATURE_BYTES = 104;
 
 /**
- * The reason why the signature of a certificate can't be verified; `null` if it can. `node:crypto`
- * takes no hash that is shorter than half of a number of the curve, such as SHA-256 with P-521.
+ * Finds the reason why the signature of a certificate can't be verified; `null` if it can.
+ * `node:crypto` rejects a hash that is shorter than half of the curve's order, such as SHA-256 with
+ * P-521.
  */
 export function findSignatureProblem({ algorithm, signature }: Certificate): string | null {
   return algorithm === ECDSA_SHA256 && signature.length > MAX_P384_SIGNATURE_BYTES

@@ -1,6 +1,6 @@
 /**
- * Listening for TLS connections: first for the streams that `node:tls` can use, then for
- * connections whose handshake succeeds.
+ * Listeners for TLS connections: for the streams below, which `node:tls` can use, and for
+ * connections whose handshake has succeeded.
  */
 
 import type { AddressInfo, Server as NetServer } from "node:net";
@@ -53,15 +53,15 @@ export class CurrentTlsContext {
     if (isOpenedToAll) { for (const listener of this.#openToAllListeners) listener(); }
   }
 
-  /** Calls a function whenever a new context accepts every client, and the old one did not. */
+  /** Calls a function whenever a new context accepts every client, and the previous one did not. */
   onOpenToAll(listener: () => void): void {
     this.#openToAllListeners.push(listener);
   }
 }
 
 /**
- * Listens for TLS connections, and accepts those whose handshake succeeds. The handshakes are done
- * side by side, however long a connection must wait for a slot.
+ * Listens for TLS connections, and accepts those whose handshake succeeds. Handshakes run
+ * concurrently, also while a connection waits for a slot.
  */
 export class TlsListener implements Listener {
   readonly ready: Promise<void>;
@@ -124,7 +124,7 @@ export class TlsListener implements Listener {
     };
     const { stream } = rawConnection.rawStream;
     stream.once("close", () => this.#handshakeQueue.delete(connection));
-    // The stream reads into its own buffer, up to its limit, which shows who has sent something.
+    // Start reading, up to the stream's limit: peers that have sent bytes get a handshake first.
     stream.read(0);
     this.#handshakeQueue.push(connection);
   }
@@ -144,29 +144,35 @@ export interface RawConnection {
   readonly address: HostAddress | ScopedAddress | null;
 }
 
-/** Hands over each connection as it arrives; with `node:net`, some may arrive before the start. */
+/**
+ * A listener that passes each connection to a callback; with `node:net`, connections may arrive
+ * before `start()`.
+ */
 export interface RawListener {
-  /** Resolves once bound, or closed; rejects if the address can't be bound. */
+  /**
+   * Resolves once the address is bound, or the listener closed; rejects if the address can't be
+   * bound.
+   */
   readonly ready: Promise<void>;
-  /** The bound address; final once ready. */
+  /** The listening address; final once `ready` has resolved. */
   readonly address: Address;
-  /** Accepts connections from now on, and keeps the process alive; a second call has no effect. */
+  /** Starts accepting connections, and keeps the process alive. A second call has no effect. */
   start(): void;
   close(): void;
   ended(): Promise<void>;
 }
 
 /**
- * Milliseconds between two calls that make a listener listen again: `node:net` stops listening when
- * it runs out of file descriptors, without an event.
+ * Milliseconds between two calls that make a listener listen again: without file descriptors,
+ * `node:net` stops listening, and emits no event.
  */
 const RESTART_MILLISECONDS = 1000;
 /** Connections in the kernel's queue: the default of `node:net`. */
 const BACKLOG = 511;
 
 /**
- * Listens on a checked address, with a socket of `node:net` for a TCP address that it supports. A
- * Unix socket of `node:net` can't be made to listen again after it has stopped.
+ * Listens on a checked address: with `node:net` for a TCP address that it supports, otherwise with
+ * Deno. A Unix socket of `node:net` can't listen again after it has stopped.
  */
 export function listenRaw(
   address: Address,
@@ -179,7 +185,7 @@ export function listenRaw(
     : listenWithDeno(address, log, receive);
 }
 
-/** Whether `node:net` can listen there. */
+/** Reports whether `node:net` can listen at an address. */
 function isSupportedByNode(endpoint: Endpoint): endpoint is TcpEndpoint {
   return endpoint.transport === "tcp" && !endpoint.hostname.includes("%");
 }
@@ -214,7 +220,7 @@ function listenWithDeno(
     },
     start: () => void (acceptLoop ??= acceptAll()),
     close: () => plainListener?.close(),
-    // The system keeps the address until a pending accept() has ended.
+    // The address stays in use until a pending accept() has ended.
     async ended() {
       await acceptLoop;
     },
@@ -240,13 +246,14 @@ class NodeListener implements RawListener {
     this.address = address;
     this.ready = this.#bound.promise;
     this.#server = loadBuiltin("node:net").createServer(
-      // Nothing is consumed before the handshake, so no byte is lost.
+      // Paused, so that the handshake reads every byte.
       { pauseOnConnect: true, noDelay: true },
       (socket) => {
-        // The peer may have left already, and an unhandled error would end the process.
+        // The peer may have closed the connection already, and an unhandled error would end the
+        // process.
         socket.on("error", () => {});
         const { remoteAddress: hostname, remotePort: port } = socket;
-        // The address of a peer that is gone is no longer known.
+        // A closed connection has no address any more.
         if (hostname === undefined || port === undefined) return void socket.destroy();
         const peer = peerAddress(this.address, { hostname, port });
         receive({ rawStream: makeNetStream(socket), address: peer });
@@ -272,7 +279,7 @@ class NodeListener implements RawListener {
   }
 
   #listen({ hostname, port }: TcpEndpoint): void {
-    // Without the permission, `node:net` throws a little later, where no code can catch the error.
+    // Without the permission, `node:net` would throw later, where no code can catch the error.
     const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
     if (Deno.permissions.requestSync({ name: "net", host }).state !== "granted") {
       throw new Deno.errors.NotCapable(`Requires net access to "${host}": --allow-net`);
@@ -281,8 +288,8 @@ class NodeListener implements RawListener {
   }
 
   /**
-   * Has an effect only if the listener has stopped, for which there is no event. The property is
-   * not part of the types, but every listening server has it.
+   * Makes a stopped listener listen again; has no effect otherwise. The types lack the property,
+   * but every listening server has it.
    */
   #restartListening(): void {
     type Handle = { listen?(backlog: number): number };
@@ -297,7 +304,7 @@ class NodeListener implements RawListener {
   close(): void {
     clearInterval(this.#restartTimer);
     this.#server.close();
-    // A listener that is not bound yet never will be, and nothing must wait for that.
+    // A listener that is not bound yet is never bound any more.
     this.#bound.resolve();
   }
 

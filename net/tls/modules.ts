@@ -1,6 +1,6 @@
 /**
- * The modules of Node that TLS needs. These modules are built into Deno, and slow to start: even
- * accessing `process` costs ten milliseconds. Therefore they are loaded on demand.
+ * The modules of Node that TLS needs. They are built into Deno and slow to load: even accessing
+ * `process` costs ten milliseconds. So they are loaded on demand.
  */
 
 /** The modules, by name. */
@@ -11,7 +11,7 @@ interface Builtins {
   "node:tls": typeof import("node:tls");
 }
 
-/** Returns a module, which is loaded at the first call. */
+/** Returns a module. The first call loads it. */
 export function loadBuiltin<Name extends keyof Builtins>(name: Name): Builtins[Name] {
   return globalThis.process.getBuiltinModule(name);
 }

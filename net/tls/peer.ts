@@ -1,10 +1,9 @@
 /**
- * The identity of a peer: the same rules at both ends, after the TLS library has verified the
- * certificates that the peer presented.
+ * The identity of a peer, by the same rules for clients and servers, after the TLS library has
+ * verified the certificates that the peer has presented.
  *
- * {@linkcode identifyClient} and {@linkcode identifyServer} are asked when a handshake ends,
- * {@linkcode isStillTrusted} whenever the trust of a server has changed since. Nothing else
- * decides.
+ * {@linkcode identifyClient} and {@linkcode identifyServer} decide when a handshake ends,
+ * {@linkcode isStillTrusted} at later checks of a server.
  */
 
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
@@ -24,15 +23,18 @@ import {
 import type { ServerMaterial } from "./context.ts";
 import { findKeyProblem, findSignatureProblem } from "./keys.ts";
 
-/** The most verified certificates that are remembered; a session with any other is not resumed. */
+/**
+ * The maximum number of remembered certificates; a session with any other certificate is not
+ * resumed.
+ */
 const MAX_VERIFIED_CLIENTS = 10_000;
 
 /**
- * The certificate of an accepted client; `null` if none is requested, or none is insisted on and
- * the client has shown no good certificate.
+ * Returns the certificate of an accepted client; `null` if the server doesn't request certificates,
+ * or doesn't require one and the client has presented no valid one.
  *
  * @param handshakeTrust The trust with which the library has verified the certificate.
- * @param currentTrust The trust that is in force now, and decides.
+ * @param currentTrust The server's current trust, which decides.
  * @throws {TlsError} if the client is not accepted.
  * @throws {RangeError} if the client's certificate can't be parsed.
  */
@@ -73,8 +75,8 @@ function verifyClient(
 }
 
 /**
- * The authority of a resumed session. The library has not verified the certificate: an authority
- * that is trusted now must have verified it before.
+ * Returns the authority of a resumed session. The library has not verified its certificate, so this
+ * process must have verified it before, with an authority that is still trusted.
  */
 function authorityOfResumedSession(
   { leaf, intermediates: between }: PresentedCertificates,
@@ -95,8 +97,8 @@ function authorityOfResumedSession(
 }
 
 /**
- * Whether the trust in force includes a client that was accepted before: its authority, even if
- * clients without a certificate are accepted.
+ * Reports whether a client that was accepted before is trusted now. The authority of its
+ * certificate must be trusted, even if clients without a certificate are accepted.
  */
 export function isStillTrusted(
   certificate: PeerCertificate | null,
@@ -110,7 +112,7 @@ export function isStillTrusted(
 }
 
 /**
- * The certificate of a trusted server.
+ * Returns the certificate of a trusted server.
  *
  * @param authorities `null` for Deno's default store.
  * @param host The host that the certificate must be for, or `null` for any.
@@ -129,15 +131,15 @@ export function identifyServer(
   return describeCertificate(presented.leaf, authority);
 }
 
-/** The certificates that a peer has shown: its own, and the others in DER. */
+/** The certificates that a peer has presented: its own, and the intermediates in DER. */
 interface PresentedCertificates {
   readonly leaf: Certificate;
   readonly intermediates: readonly Uint8Array[];
 }
 
 /**
- * Reads the certificate of a peer, which the TLS library must have verified, and checks that it is
- * good for this end now.
+ * Reads the certificate of a peer, which the TLS library must have verified, and checks that it can
+ * be used now.
  */
 function verifyPresented(role: "client" | "server", socket: TLSSocket): PresentedCertificates {
   // A resumed session may come without a certificate, and the library accepts that.
@@ -154,10 +156,10 @@ function verifyPresented(role: "client" | "server", socket: TLSSocket): Presente
 }
 
 /**
- * Finds the authority that vouched for a peer, which the TLS library has verified against the same
+ * Finds the authority of a peer's certificate, which the TLS library has verified with the same
  * authorities.
  *
- * @throws {TlsError} if the authority is not known for certain.
+ * @throws {TlsError} if the authority can't be determined with certainty.
  */
 function findIssuingAuthority(
   role: "client" | "server",
@@ -178,7 +180,7 @@ function findIssuingAuthority(
 }
 
 /**
- * Checks that a certificate can be used for one end of a connection, now.
+ * Checks that a client or server can use a certificate now.
  *
  * @throws {TlsError} if it can't.
  */
@@ -200,7 +202,7 @@ export function checkCertificate(role: "client" | "server", certificate: Certifi
   if (keyProblem !== null) throw makeError(keyProblem.code, keyProblem.problem);
 }
 
-/** The member that the types of a socket lack: all certificates that its peer has sent, in DER. */
+/** A member that the types of a socket lack: all certificates from the peer, in DER. */
 interface WithHandle {
   readonly _handle?: {
     getPeerCertificateChain?(): { readonly certificates: readonly Uint8Array[] } | null;
@@ -208,9 +210,9 @@ interface WithHandle {
 }
 
 /**
- * The certificates in DER, the peer's own first, then the others as they were sent; none if the
- * peer presented none. The TLS library may add a trusted certificate, by name: only signatures show
- * which belong together.
+ * Reads the certificates that a peer has presented, in DER, its own first; the array may be empty.
+ * The TLS library may add a trusted certificate by its name: only signatures show which
+ * certificates belong together.
  */
 export function readPresentedChain(socket: TLSSocket): Uint8Array[] {
   const chain = (socket as TLSSocket & WithHandle)._handle?.getPeerCertificateChain?.();
@@ -226,14 +228,14 @@ export function readPresentedChain(socket: TLSSocket): Uint8Array[] {
 }
 
 /**
- * Makes `getPeerCertificate()` of a socket return nothing, if the certificates are to be had in
- * DER.
+ * Makes `getPeerCertificate()` of a socket return an empty object, if the certificates are
+ * available in DER.
  *
- * The library describes them in the handshake, for its own check of the server's name, and with
- * them every trusted certificate: 30 µs for each. Degu reads everything from the bytes.
+ * The library calls it in the handshake, for its own check of the server's name, and converts each
+ * presented and each trusted certificate to an object: 30 µs for each. Degu parses the bytes.
  */
 export function disablePeerCertificateObjects(socket: TLSSocket): void {
-  // Without the property the library describes them as always.
+  // Without the property, only the library's objects have the certificates.
   if (typeof (socket as TLSSocket & WithHandle)._handle?.getPeerCertificateChain !== "function") {
     return;
   }
@@ -241,14 +243,13 @@ export function disablePeerCertificateObjects(socket: TLSSocket): void {
 }
 
 /**
- * The certificates of clients that were verified in this process, by their SHA-256, each with the
- * SHA-256 of the keys of the authorities that vouched for it; the most recently used last. An entry
- * outlives the context of its verification.
+ * The SHA-256 of each client certificate that was verified in this process, with the SHA-256 of the
+ * keys of its authorities; the most recently used last. An entry outlives the context of its
+ * verification.
  *
- * The tickets of all TLS servers in a process are encrypted with one key, and a resumed session
- * brings its certificate along, which is not verified again. Without this table, a client that
- * another server has accepted, with other authorities or with none, would be accepted everywhere,
- * and a client that was accepted once, forever.
+ * All TLS servers in a process encrypt tickets with one key, and a resumed session contains its
+ * certificate, which is not verified again. Without this table, every server would accept a client
+ * of any other server, also of one without authorities, and would accept it forever.
  */
 const verifiedClients = new Map<string, Set<string>>();
 
@@ -257,26 +258,24 @@ export function rememberVerified(certificate256: string, publicKey256: string): 
   evictOldest(verifiedClients, MAX_VERIFIED_CLIENTS);
 }
 
-/**
- * The keys of the authorities that vouched for a certificate; none for an unverified certificate.
- */
+/** Returns the keys of the authorities of a verified certificate; an empty set for any other. */
 export function verifiedIssuersOf(certificate256: string): Set<string> {
   const keys = verifiedClients.get(certificate256);
   if (keys === undefined) return new Set();
-  // Re-inserted as the most recently used.
+  // Re-insert it as the most recently used.
   verifiedClients.delete(certificate256);
   verifiedClients.set(certificate256, keys);
   return keys;
 }
 
-/** The IP address of a host in the form for comparisons, without its zone; `null` for a name. */
+/** Returns the canonical IP address of a host, without its zone; `null` for a name. */
 export function hostAddress(host: string): string | null {
   return canonicalIPAddress(withoutZone(host));
 }
 
 /**
- * The reason why a certificate is not for this host, by its subjectAltName only, never by its
- * subject (RFC 9525); `null` if it is for this host.
+ * Finds the reason why a certificate is not for this host; `null` if it is. Only its subjectAltName
+ * counts, never its subject (RFC 9525).
  */
 export function findNameProblem({ names }: Certificate, host: string): string | null {
   if (names === null) return "has no subjectAltName, and its subject does not count";
@@ -290,7 +289,10 @@ export function findNameProblem({ names }: Certificate, host: string): string | 
   return `is not for ${quote(host)}; its names are ${quote(nameList)}`;
 }
 
-/** A wildcard matches exactly one label, and at least two must follow it (RFC 9525 §6.3). */
+/**
+ * Compares a name with a wildcard, which matches exactly one label, before at least two (RFC 9525
+ * §6.3).
+ */
 function matchesDnsName({ type, value }: CertificateName, name: string): boolean {
   if (type !== "DNS") return false;
   const presented = value.toLowerCase();

@@ -17,7 +17,7 @@ import { findKeyProblem, findSignatureProblem, isUsableKey, USABLE_KEYS } from "
 import { plainMessageOf } from "../error_text.ts";
 import { loadBuiltin } from "./modules.ts";
 
-/** The options that name an identity and authorities: text, or absolute paths of files. */
+/** The options for an identity and authorities: PEM text, or absolute paths of files. */
 export interface PemConfig {
   cert?: string | undefined;
   certFile?: string | undefined;
@@ -45,7 +45,7 @@ export interface Trust {
 }
 
 interface PemText {
-  /** The option that names the authority. */
+  /** The option that the text belongs to. */
   readonly option: string;
   /** The name in messages. */
   readonly name: string;
@@ -58,10 +58,15 @@ const CERTIFICATE_BLOCK = /-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICAT
 const CERTIFICATE_BEGIN = /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/g;
 /** The names of files in a directory of authorities; OpenSSL names them by hash and number. */
 const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
-/** The most authorities of one name that the TLS library tries for a signature. */
+/**
+ * The maximum number of authorities with one subject that the TLS library tries for a signature.
+ */
 const MAX_SAME_SUBJECT = 100;
 
-/** The options of the identity that was given: as text, otherwise as files. */
+/**
+ * Returns the names of the options of an identity: those of text if one is given, otherwise those
+ * of files.
+ */
 export function identityOptions(
   { cert, key }: PemConfig,
 ): readonly ["cert", "key"] | readonly ["certFile", "keyFile"] {
@@ -69,8 +74,8 @@ export function identityOptions(
 }
 
 /**
- * Reads a certificate with its chain, and the private key, which must belong to the certificate:
- * once for any number of contexts, since the checks take as long as a handshake.
+ * Reads a certificate with its chain, and the private key, which must belong to the certificate.
+ * Done once for many contexts, since the checks take as long as a handshake.
  */
 export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): Identity {
   const [certOption, keyOption] = identityOptions(config);
@@ -108,7 +113,7 @@ export function readIdentity(config: PemConfig, purpose: keyof typeof PURPOSE): 
   return { cert: chain.map(({ raw }) => formatPem(raw)).join(""), key, warnings };
 }
 
-/** Reads the authorities to trust: all of those that the options name together. */
+/** Reads the authorities to trust: those of all options. */
 export function readAuthorities({ ca, caFile, caPath }: PemConfig): Trust {
   const warnings: string[] = [];
   const sources = typeof ca === "string"
@@ -161,9 +166,9 @@ function nameOf({ subject }: Certificate, index: number, location = ""): string 
 }
 
 /**
- * The reason why a certificate can't be trusted to sign others; `null` if it can. Version 1 has no
- * extensions; version 3 must have CA:TRUE (RFC 5280 §4.2.1.9), and may limit the use of its key
- * (§4.2.1.3).
+ * Finds the reason why a certificate can't be trusted to sign others; `null` if it can. Version 1
+ * has no extensions; version 3 must have CA:TRUE (RFC 5280 §4.2.1.9), and may limit the use of its
+ * key (§4.2.1.3).
  */
 function findAuthorityProblem(certificate: Certificate): string | null {
   const { version, isAuthority, maySignCertificates, uncheckedRules } = certificate;
@@ -212,7 +217,7 @@ function readDirectory(option: string, path: string): PemText[] {
   return files.map((file) => readFile(option, file));
 }
 
-/** Adds the option to an error of the file system, and keeps its class. */
+/** Adds the name of the option to an error of the file system, and keeps its class. */
 function withOptionName<T>(option: string, read: () => T): T {
   try {
     return read();
@@ -246,7 +251,7 @@ function readCertificates({ option, name, text }: PemText): Certificate[] {
     try {
       return readCertificate(der);
     } catch (error) {
-      // Other programs take forms that are no DER.
+      // Other programs also accept forms that aren't DER.
       throw notAllowedError(option, `${problem}: ${plainMessageOf(error)}`, { cause: error });
     }
   });
@@ -273,7 +278,7 @@ function readKey({ option, name, text }: PemText): { key: string; keyObject: Key
   try {
     keyObject = createPrivateKey(key);
   } catch {
-    // The library's own error may show the text that it could not parse.
+    // The library's error may quote the text that it could not parse.
     throw notAllowedError(option, `the private key in ${name} can't be read`);
   }
   if (isUsableKey(keyObject)) return { key, keyObject };

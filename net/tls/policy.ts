@@ -1,14 +1,13 @@
 /**
- * The TLS policy of both ends. The policy follows RFC 9325, and is the stricter one wherever the
- * standard leaves a choice.
+ * The TLS policy of clients and servers. It follows RFC 9325, and is strict wherever the standard
+ * leaves a choice.
  *
- * - TLS 1.2 or 1.3, and nothing older.
+ * - TLS 1.2 or 1.3.
  * - For 1.2 only suites with forward secrecy and authenticated encryption.
- * - The peer's certificate is verified; nothing switches that off, neither an option nor an
- *   environment variable.
- * - A session is resumed only if its certificate was verified before, and its authority is trusted
- *   now.
- * - No compression and no renegotiation: the TLS library below has neither.
+ * - The peer's certificate is always verified. No option and no environment variable disables this.
+ * - A session is resumed only if its certificate was verified before, and its authority is still
+ *   trusted.
+ * - No compression and no renegotiation: the TLS library supports neither.
  */
 
 import type { TLSSocket } from "node:tls";
@@ -38,11 +37,10 @@ export const LIBRARY_OPTIONS = Object.freeze({
 });
 
 /**
- * Asserts that the policy allows the negotiated version and suite, whatever the library reports,
- * and that both ends have named the same protocol by ALPN (RFC 7301): the library accepts a peer
- * that names none.
+ * Checks that the policy allows the negotiated version and cipher suite, and that both sides have
+ * selected the same protocol by ALPN (RFC 7301): the library accepts a peer without one.
  *
- * @param protocol `null` if this end names none.
+ * @param protocol `null` without ALPN.
  */
 export function checkNegotiated(socket: TLSSocket, protocol: string | null): void {
   const { alpnProtocol } = socket;

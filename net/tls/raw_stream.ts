@@ -6,7 +6,7 @@ import type { TLSSocket } from "node:tls";
 import { writeAll } from "../../base/body/byte_io.ts";
 import { loadBuiltin } from "./modules.ts";
 
-/** The stream under a TLS connection, with back-pressure on the peer. */
+/** The stream under a TLS connection, with backpressure on the peer. */
 export interface RawStream {
   readonly stream: Duplex;
   readonly conn: Deno.TcpConn | Deno.UnixConn | null;
@@ -14,41 +14,39 @@ export interface RawStream {
   pause(): void;
   resume(): void;
   /**
-   * From now on, frees the memory of a piece once TLS has decrypted it, or it was sent. Only for
-   * use after the handshake, and once.
+   * Starts to free the memory of each piece once TLS has decrypted it, or it was sent. Call it
+   * once, after the handshake.
    */
   freeUsedMemory(): void;
   /** Closes the stream and the connection below it. */
   close(): void;
-  /**
-   * Closes both; what the system has not sent by then is never sent, as far as that is possible.
-   */
+  /** Closes both, and discards unsent bytes of the kernel where that is possible. */
   reset(): void;
 }
 
 interface Handle {
   readStop(): number;
   readStart(): number;
-  /** Takes the bytes that arrive; TLS decrypts them before this returns. */
+  /** Receives bytes; TLS decrypts them before this returns. */
   onread?: (this: Handle, piece: unknown) => void;
 }
 
 const BUFFER_BYTES = 65536;
 /**
- * The least room in a buffer: with less it is replaced, and the pieces cut from it keep it alive.
+ * The minimum of free bytes in a buffer: with less, it is replaced, and its pieces keep it alive.
  */
 const MIN_FREE_BYTES = 16384;
-/** Smaller pieces are left to the garbage collector, for which they are cheap. */
+/** Smaller pieces are cheap for the garbage collector. */
 const MIN_FREED_BYTES = 4096;
 
 /**
  * Wraps a socket of `node:net`.
  *
- * Pausing a `TLSSocket` in Deno has no effect: all bytes that arrive are decrypted and buffered,
- * without a limit. The socket below must stop reading, and only its handle can do that.
+ * Pausing a `TLSSocket` has no effect in Deno: it decrypts and buffers all received bytes, without
+ * a limit. So the socket below must stop reading, which only its handle can do.
  */
 export function makeNetStream(stream: NetSocket): RawStream {
-  // The property is not part of the types, but every open socket has it.
+  // The types lack the property, but every open socket has it.
   const handle = () => (stream as NetSocket & { readonly _handle?: Handle | null })._handle;
   return {
     stream,
@@ -71,15 +69,15 @@ function freeReads(handle: Handle | null | undefined): void {
     onRead.call(this, piece);
     if (piece instanceof ArrayBuffer) freeMemory(new Uint8Array(piece));
   };
-  // The handle looks at `onread` only when it starts to read.
+  // The handle reads `onread` only when it starts reading.
   handle!.readStop();
   handle!.readStart();
 }
 
 /**
- * Wraps a connection of Deno, which the stream owns from then on: for the addresses that `node:net`
- * can't reach, those with an IPv6 scope and names that the kernel chooses. The stream is slower
- * than a socket of `node:net`.
+ * Wraps a connection of Deno, and takes ownership of it: for addresses that `node:net` doesn't
+ * support, those with an IPv6 scope and abstract names that the kernel chooses. The stream is
+ * slower than a socket of `node:net`.
  */
 export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const { Duplex } = loadBuiltin("node:stream");
@@ -127,8 +125,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
       callback(error);
     },
   });
-  // Before and after its user listens to the stream, an error without a listener would end the
-  // process.
+  // Without a listener, an error of the stream would end the process.
   stream.on("error", () => {});
   return {
     stream,
@@ -146,18 +143,18 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
 }
 
 /**
- * Frees the memory of a piece that nobody needs any more, if the piece is a whole buffer. The
- * garbage collector would do so much later, and fresh memory for every piece costs half of the time
- * of a large transfer.
+ * Frees the memory of a piece that is not needed any more, if the piece is a whole buffer. The
+ * garbage collector would free it much later, and allocating memory for every piece costs half of
+ * the time of a large transfer.
  */
 export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
   if (length >= MIN_FREED_BYTES && length === buffer.byteLength) buffer.transfer(0);
 }
 
 /**
- * Makes a TLS connection and the stream below it end together, even if that is not a socket, and
- * lets either side keep writing after the other has ended. Only for use after the handshake: before
- * that, an end is a failure.
+ * Makes a TLS connection and the stream below it close together, even if the stream is not a
+ * socket, and allows either peer to write after the other has closed its writing side. Only for use
+ * after the handshake: before, a close is a failure.
  */
 export function destroyTogether(socket: TLSSocket, stream: Duplex): void {
   socket.allowHalfOpen = true;

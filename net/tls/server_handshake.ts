@@ -11,33 +11,33 @@ import type { RawStream } from "./raw_stream.ts";
 import { TlsSocket } from "./socket.ts";
 
 /**
- * The most servers that are kept for the next handshake: making a server takes longer than that.
+ * The maximum number of servers of `node:tls` that are kept for the next handshake: making a server
+ * takes longer than a handshake.
  */
 const MAX_IDLE_SERVERS = 8;
 /**
- * Switches off the time-out of `node:tls`, because the caller has one. Its timer would keep a
- * handshake in memory until it fires, even after the handshake has failed.
+ * Disables the time-out of `node:tls`, because the caller has one. Its timer would keep a failed
+ * handshake in memory until it fires.
  */
 const NO_TIMEOUT = -1;
 
-/** Does a handshake over a stream; after a rejection the caller closes the stream. */
+/** Runs a handshake over a stream. After a rejection the caller closes the stream. */
 export type ServerHandshake = (rawStream: RawStream) => Promise<TlsSocket>;
 
 /**
  * Makes the function for the handshakes of one listener, whose context may change during a
- * handshake. None of its errors contains text chosen by the peer.
+ * handshake. Its errors don't contain text from the peer.
  *
- * The events of `node:tls` come from a server, and don't identify the stream. Therefore a server
- * does one handshake at a time; after a failure another event may still follow, and the server is
- * not used again.
+ * The events of `node:tls` come from a server, and don't identify the stream. So a server runs one
+ * handshake at a time, and is not reused after a failure, which another event may follow.
  *
- * @param protocol The name by ALPN that both ends must give, or `null` for none.
+ * @param protocol The protocol that both sides must select by ALPN; `null` without ALPN.
  */
 export function makeServerHandshake(
   context: { readonly material: ServerMaterial },
   protocol: string | null,
 ): ServerHandshake {
-  // The idle servers, and the context that they were made with.
+  // The idle servers, and the trust that they were made with.
   let material = context.material;
   let idleServers: TlsServer[] = [];
   const handshake = (rawStream: RawStream): Promise<TlsSocket> => {
@@ -50,7 +50,7 @@ export function makeServerHandshake(
       server.removeAllListeners("tlsClientError");
       if (servers.length < MAX_IDLE_SERVERS) servers.push(server);
       socket.on("error", () => {});
-      // Deno 2.9 never ends describing two trusted certificates that have signed each other.
+      // Deno 2.9 loops forever on two trusted certificates that have signed each other.
       disablePeerCertificateObjects(socket);
       try {
         checkNegotiated(socket, protocol);
@@ -66,10 +66,10 @@ export function makeServerHandshake(
         reject(error);
       }
     });
-    // Emitted however the stream or the handshake ends.
+    // Emitted for every failure of the stream or of the handshake.
     server.once("tlsClientError", (error, failedSocket) => {
       server.removeAllListeners("secureConnection");
-      // If a certificate was refused, the error says only that the connection is gone.
+      // If a certificate was refused, the error says only that the connection was closed.
       const code: unknown = failedSocket.authorizationError;
       reject(tlsErrorOf("client", error, typeof code === "string" ? code : undefined));
     });

@@ -10,11 +10,11 @@ import { destroyTogether, freeMemory, type RawStream } from "./raw_stream.ts";
 const HIGH_WATER_MARK = 163840;
 /** Reading resumes below this many unread bytes. */
 const LOW_WATER_MARK = 32768;
-/** A peer that sends more than this ignores back-pressure and is disconnected. */
+/** A peer that sends more than this ignores backpressure and is disconnected. */
 const MAX_BYTES = 16777216;
 /**
- * What a piece counts in these limits besides its bytes: a peer can send records of one byte, each
- * of which takes 230 bytes until it is read, and leaves garbage.
+ * The overhead that each piece adds in these limits: a peer can send records of one byte, each of
+ * which takes 230 bytes until it is read, and leaves garbage.
  */
 const PIECE_OVERHEAD_BYTES = 2048;
 
@@ -33,13 +33,13 @@ export class TlsSocket implements Socket {
   readonly protocol: string;
   /** The cipher suite, by OpenSSL's name: `"TLS_AES_256_GCM_SHA384"`. */
   readonly cipher: string;
-  /** The address of this end; undefined for Unix sockets and abstract names of `node:net`. */
+  /** The local address; undefined for Unix sockets and abstract names of `node:net`. */
   readonly localAddr: Deno.Addr | undefined;
   /** The address of the peer; undefined for Unix sockets and abstract names of `node:net`. */
   readonly remoteAddr: Deno.Addr | undefined;
   readonly #socket: TLSSocket;
   readonly #rawStream: RawStream;
-  /** The pieces that arrived; the bytes of the first piece before `#taken` were consumed. */
+  /** The received pieces; bytes of the first piece before `#firstPieceOffset` were consumed. */
   readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
   #firstPieceOffset = 0;
   #buffered = 0;
@@ -54,9 +54,9 @@ export class TlsSocket implements Socket {
   readonly #pendingWrites = new Set<PendingOperation>();
 
   /**
-   * Takes over a socket, and the stream below it, synchronously in the event that ends its
-   * handshake. Bytes that the peer sent meanwhile come next in the same turn, and Deno's `node:tls`
-   * never reports the end of a connection whose bytes were not read.
+   * Takes ownership of a socket and of the stream below it. Must be called synchronously in the
+   * event that ends the handshake: bytes of the peer may follow in the same tick, and Deno's
+   * `node:tls` never reports the close of a connection with unread bytes.
    */
   constructor(
     socket: TLSSocket,
@@ -80,11 +80,12 @@ export class TlsSocket implements Socket {
     });
     socket.on("error", (error) => this.#fail(connectionError(error)));
     socket.on("close", () => {
-      // Making an error takes time, so none is made that nobody would see.
+      // Making an error takes time: make it only if it is used.
       if (this.#isClosed || this.#failure !== null) return;
       this.#fail(new Deno.errors.ConnectionReset("the connection is gone"));
     });
-    // As with Deno's own sockets, a wait keeps the process alive, and the connection does not.
+    // As with sockets of Deno, a pending operation keeps the process alive, but the connection
+    // doesn't.
     socket.unref();
   }
 
@@ -105,31 +106,33 @@ export class TlsSocket implements Socket {
     });
   }
 
-  /** From now on a pending read keeps the process alive. */
+  /** Makes pending reads keep the process alive. */
   ref(): void {
     this.#isReferenced = true;
     if (this.#pendingRead !== null) this.#socket.ref();
   }
 
-  /** From now on a pending read doesn't keep the process alive. */
+  /** Makes pending reads not keep the process alive. */
   unref(): void {
     this.#isReferenced = false;
-    // Otherwise the socket is so already, unless a write is under way.
+    // Without a pending read, the socket is already unreferenced, unless a write is pending.
     if (this.#pendingRead !== null) this.#unrefIfUnused();
   }
 
-  /** Writes bytes, which must not change meanwhile; resolves to the number of bytes written. */
+  /**
+   * Writes bytes, which must not change until the promise resolves to the number of bytes written.
+   */
   write(bytes: Uint8Array): Promise<number> {
     if (this.#isClosed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
     if (this.#failure !== null) return Promise.reject(this.#failure);
     if (bytes.length === 0) return Promise.resolve(0);
-    // A large array is written in pieces: an early answer, which may arrive between two of them,
-    // would be lost once a write has failed.
+    // Write a large array in pieces: an early response, which may arrive between two pieces, would
+    // be lost after a failed write.
     const piece = bytes.length > MAX_WRITE_BYTES ? bytes.subarray(0, MAX_WRITE_BYTES) : bytes;
     return this.#write((done) => this.#socket.write(piece, done), piece.length);
   }
 
-  /** Closes the writing side; the peer sees the end. */
+  /** Closes the writing side. */
   async closeWrite(): Promise<void> {
     if (this.#isClosed) throw new Deno.errors.BadResource("the socket is closed");
     await this.#write((done) => this.#socket.end(done), 0);
@@ -139,8 +142,7 @@ export class TlsSocket implements Socket {
   close(): void {
     this.#isClosed = true;
     this.#pieces.length = 0;
-    // The peer gets a close_notify (RFC 8446 §6.1), unless bytes are still unsent, which are lost
-    // now.
+    // Send a close_notify (RFC 8446 §6.1), unless unsent bytes are lost.
     const isOrderly = this.#pendingWrites.size === 0 && !this.#socket.destroyed;
     if (this.#pendingRead !== null || this.#pendingWrites.size > 0) {
       this.#fail(new Deno.errors.Interrupted("the socket was closed"));
@@ -149,13 +151,13 @@ export class TlsSocket implements Socket {
     this.#socket.destroy();
   }
 
-  /** Closes the connection, and the system forgets the bytes that the peer has not got yet. */
+  /** Closes the connection, and discards unsent bytes of the kernel. */
   reset(): void {
     this.#rawStream.reset();
     this.close();
   }
 
-  /** The unread bytes, as the limits count them. */
+  /** The unread bytes and their overhead, which the limits apply to. */
   get #bufferCost(): number {
     return this.#buffered + this.#pieces.length * PIECE_OVERHEAD_BYTES;
   }
@@ -212,7 +214,7 @@ export class TlsSocket implements Socket {
     for (const { reject } of pendingWrites) reject(this.#failure);
   }
 
-  /** Runs an operation with a callback, and waits for that or for the end of the connection. */
+  /** Runs a write with a callback, and waits for the callback or for the end of the connection. */
   #write(run: (done: (error?: Error | null) => void) => void, result: number): Promise<number> {
     return new Promise((resolve, reject) => {
       const pendingWrite: PendingOperation = { resolve: () => resolve(result), reject };

@@ -53,11 +53,11 @@ const readsAll: AppFunction = async ({ body }) => {
 
 Deno.test("server: an event that a state doesn't name ends the connection, and is an error in the log", async (t) => {
   const rows: [state: string, event: string, sent: string][] = [
-    ["idle", "request", GET],
-    ["idle", "requestWithBody", PUT],
-    ["unread", "bodyRead", PUT],
-    ["answering", "answered", GET],
-    ["idle", "peerEnds", GET],
+    ["idle", "receiveRequest", GET],
+    ["idle", "receiveRequestWithBody", PUT],
+    ["bodyUnread", "finishBody", PUT],
+    ["responding", "finishResponse", GET],
+    ["idle", "closeByClient", GET],
   ];
   await eachRow(t, rows, async (state, event, sent) => {
     using _ = without(SERVER_TRANSITIONS, state, event);
@@ -66,7 +66,7 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
     const app: AppFunction = (...args) => (calls++, readsAll(...args));
     await using meeting = await meet(app, sent, { logger });
     const { session, peer } = meeting;
-    if (event === "peerEnds") {
+    if (event === "closeByClient") {
       await peer.readPreamble();
       await peer.closeWrite();
     }
@@ -79,13 +79,13 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
     assertEquals(`${session.signal.reason}`, session.message);
     assertEquals(meeting.serving.server.sessions.size, 0);
     // The app never gets a request that the state has no place for.
-    assertEquals(calls, event.startsWith("request") ? 0 : 1);
+    assertEquals(calls, event.startsWith("receiveRequest") ? 0 : 1);
     await peer.readToEnd();
   });
 });
 
 Deno.test("server: an impossible event frees the slot at once, though the app never returns", async () => {
-  using _ = without(SERVER_TRANSITIONS, "unread", "bodyRead");
+  using _ = without(SERVER_TRANSITIONS, "bodyUnread", "finishBody");
   const socket = new RecordingSocket();
   const app: AppFunction = async ({ body }) => {
     await body!.bytes().catch(() => {});
@@ -96,24 +96,24 @@ Deno.test("server: an impossible event frees the slot at once, though the app ne
   void connection.serve();
   socket.give(PUT);
   await within(connection.ended, "the slot is free");
-  assertEquals(session.message, bugOf("bodyRead", "unread"));
+  assertEquals(session.message, bugOf("finishBody", "bodyUnread"));
   assertEquals([errors.length, socket.closings], [1, 1]);
 });
 
 Deno.test("client: an event that a state doesn't name closes the connection, and its caller hears of it", async (t) => {
   const rows: [state: string, event: string, headers?: HeaderDict][] = [
-    ["idle", "request"],
-    ["requesting", "undone", { "BAD": "" }],
-    ["requesting", "preamble"],
-    ["responding", "response"],
-    ["unread", "bodyRead"],
+    ["idle", "sendRequest"],
+    ["requesting", "rollback", { "BAD": "" }],
+    ["requesting", "receivePreamble"],
+    ["responding", "returnResponse"],
+    ["bodyUnread", "finishBody"],
   ];
   await eachRow(t, rows, async (state, event, headers = {}) => {
     using ends = await connect();
     using _ = without(CLIENT_TRANSITIONS, state, event);
     const call = async () => await (await ends.conn.get("/", headers)).body!.bytes();
     const failing = rejectionOf(call(), "the call");
-    if (state !== "idle" && event !== "undone") {
+    if (state !== "idle" && event !== "rollback") {
       await ends.peer.readPreamble();
       await ends.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
     }

@@ -517,8 +517,8 @@ Deno.test("a peer that can't be held back is disconnected above 16 MiB that nobo
   const below = net.connect({ host: "127.0.0.1", port: Number(endpoint.server.address[1]) });
   const closed = Promise.withResolvers<void>();
   const socket = tls.connect({ socket: below, ...await readIdentity(pki) }, () => {
-    const heedless = { ...makeNetStream(below), hold() {}, release() {} };
-    new TlsSocket(socket, heedless, null).write(request);
+    const unpausable = { ...makeNetStream(below), pause() {}, resume() {} };
+    new TlsSocket(socket, unpausable, null).write(request);
   });
   socket.on("close", () => closed.resolve());
   await within(closed.promise, "it is disconnected");
@@ -540,15 +540,15 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
     const sending = Promise.withResolvers<tls.TLSSocket>();
     await using server = await serveRaw(pki, (socket) => sending.resolve(socket));
     const raw = await open(Number(server.address[1]));
-    let isHeld = false;
+    let isPaused = false;
     const watched = {
       ...raw,
-      hold() {
-        isHeld = true;
+      pause() {
+        isPaused = true;
         raw.pause();
       },
-      release() {
-        isHeld = false;
+      resume() {
+        isPaused = false;
         raw.resume();
       },
     };
@@ -565,11 +565,11 @@ Deno.test("unread records of one byte make a TLS socket stop reading, and readin
       await within(arrived, "the record arrives");
     };
     let sent = 0;
-    while (!isHeld && sent < 2 * most) await sendRecord(sent++);
+    while (!isPaused && sent < 2 * most) await sendRecord(sent++);
     assertEquals(sent, most + 1);
     const received: number[] = [];
     const into = new Uint8Array(1);
-    while (isHeld) {
+    while (isPaused) {
       assertEquals(await receiver.read(into), 1);
       received.push(into[0]!);
     }
