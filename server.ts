@@ -215,7 +215,7 @@ export class Server implements AsyncDisposable {
     // The timer keeps the process alive: otherwise a program that doesn't serve would end silently.
     this.#unservedTimer = setTimeout(() => {
       const address = formatAddress(this.address);
-      logger.warn(`the server at ${address} answers nobody until its serveForever() is called`);
+      logger.warn(`the server at ${address} doesn't serve until serveForever() is called`);
     }, UNSERVED_MILLISECONDS);
   }
 

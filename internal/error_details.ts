@@ -59,10 +59,10 @@ export const argumentErrorDetails: HiddenProperty<ArgumentErrorDescription> = ne
  *
  * - `true`: the call may succeed.
  * - `false`: the call would fail again.
- * - `"unanswered"`: the call may succeed, but the server may have processed the request, to which
- *   no response came.
+ * - `"maybe processed"`: the call may succeed, but the server may have processed the request, although
+ *   it sent no response.
  */
-export type Transience = boolean | "unanswered";
+export type Transience = boolean | "maybe processed";
 
 /** The key of the {@linkcode Transience} of an error. */
 export const TRANSIENT: unique symbol = Symbol.for("degu.transient");

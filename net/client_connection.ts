@@ -396,7 +396,7 @@ export class Connection extends RequestShortcuts implements Disposable {
     const idleError = this.#idleRead.takeError();
     const isWaiting = this.#state === "requesting" && transport.reader.buffered === 0;
     return requestErrorFor(idleError ?? error, {
-      phase: idleError !== null ? "resting" : isWaiting ? "asking" : "answered",
+      phase: idleError !== null ? "idle" : isWaiting ? "sent" : "responding",
       method,
       isClosedByPeer: idleError !== null || !transport.closed && transport.failure !== null,
       writeError: this.#writeError,

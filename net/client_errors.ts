@@ -15,7 +15,7 @@ export interface FailedRequest {
    * How far the request got: the connection closed before it was sent (`"idle"`), it was sent
    * without a response (`"sent"`), or a response has begun to arrive (`"responding"`).
    */
-  readonly phase: "resting" | "asking" | "answered";
+  readonly phase: "idle" | "sent" | "responding";
   readonly method: Method;
   /** Whether the server or the network closed the connection, and not this client. */
   readonly isClosedByPeer: boolean;
@@ -32,10 +32,10 @@ export interface FailedRequest {
 }
 
 const LOG_HINT = "the server's log says why, from level info on";
-const NO_RESPONSE = `the server closed the connection before it answered anything; ${LOG_HINT}`;
+const NO_RESPONSE = `the server closed the connection before it sent a response; ${LOG_HINT}`;
 const MAYBE_REFUSED =
-  "the server closed the connection before it answered anything, which over TLS may be its way to " +
-  "refuse this client's certificate";
+  "the server closed the connection before it sent a response, which over TLS may mean that " +
+  "it refuses this client's certificate";
 
 /** Makes the error for a server that closed the connection instead of responding. */
 export function noResponseError(): EmptyPreambleError {
@@ -44,7 +44,7 @@ export function noResponseError(): EmptyPreambleError {
 
 /** Reports whether the server may have processed the request that failed with this error. */
 export function mayHaveBeenProcessed(error: unknown): boolean {
-  return transience.of(error) === "unanswered";
+  return transience.of(error) === "maybe processed";
 }
 
 /** Removes the mark from the error of an idempotent request. Returns the error. */
@@ -61,8 +61,8 @@ export function requestErrorFor(thrown: unknown, request: FailedRequest): unknow
   const error = clientErrorFor(thrown, request);
   // Safe methods don't change the server's state (RFC 9110 §9.2.1).
   const isSafe = request.method === "GET" || request.method === "HEAD";
-  if (request.phase !== "resting" && request.isClosedByPeer && !isSafe && error instanceof Error) {
-    transience.add(error, "unanswered");
+  if (request.phase !== "idle" && request.isClosedByPeer && !isSafe && error instanceof Error) {
+    transience.add(error, "maybe processed");
   }
   return error;
 }
@@ -72,7 +72,7 @@ function clientErrorFor(
   { phase, isClosedByPeer: isEnded, writeError, lastStatus, isEncrypted, hint }: FailedRequest,
 ): unknown {
   // The error already says what is wrong.
-  if (phase === "answered" || !isEnded) return error;
+  if (phase === "responding" || !isEnded) return error;
   if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
     const { code, message, cause, address } = error;
     return new TlsError(code, `${message}; ${hint}`, { cause, address });
@@ -85,14 +85,14 @@ function clientErrorFor(
     return wasReset ? connectionErrorDetails.add(emptyError, { fault: "reset" }) : emptyError;
   };
   if (isEncrypted && lastStatus === 0) return closedError(`${MAYBE_REFUSED}: ${hint ?? LOG_HINT}`);
-  if (phase === "resting") {
+  if (phase === "idle") {
     // Most servers close the connection after an error.
     const lastResponse = lastStatus < 400 ? "" : `, after a response with status ${lastStatus}`;
     return closedError(
       `the peer had closed the connection before the request was sent${lastResponse}`,
     );
   }
-  return wasReset ? closedError("the peer reset the connection before it answered") : error;
+  return wasReset ? closedError("the peer reset the connection before it responded") : error;
 }
 
 /** Reports whether an error is that of a socket that the peer closed or reset. */

@@ -29,12 +29,12 @@ export interface Dialer {
 const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket: string]>> = {
   EACCES: ["check the firewall", "check who may use the socket and enter its directory"],
   ECONNREFUSED: [
-    "nobody listens there: check that the server runs, and its port",
-    "nobody listens there: check that the server runs, and where",
+    "no server listens at this port: check that the server runs, and the port",
+    "no server listens at this socket: check that the server runs, and the path",
   ],
   EHOSTUNREACH: ["check that both devices are on, and in one network", ""],
   ENETUNREACH: ["check that this device is in that network", ""],
-  ENOENT: ["", "there is no such socket: check that the server runs, and the path"],
+  ENOENT: ["", "the socket doesn't exist: check that the server runs, and the path"],
 };
 
 /** The messages of Deno and of `node:net` for a host name without an address. */

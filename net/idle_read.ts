@@ -81,7 +81,7 @@ export class IdleRead {
     const hasExcessBytes = this.#transport.reader.buffered > 0;
     this.#error = error ??
       (hasExcessBytes
-        ? new ProtocolError("EXCESS_BYTES", "the peer sent bytes that no request has asked for")
+        ? new ProtocolError("EXCESS_BYTES", "the peer sent bytes without a request")
         : new EmptyPreambleError());
     this.#transport.close(this.#error);
   }

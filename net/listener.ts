@@ -125,7 +125,9 @@ export class PlainListener implements Listener {
         conn?.close();
         if (this.#closeController.signal.aborted && conn === null) throw error;
         if (conn !== null || PEER_CODES.has(systemCode(error))) {
-          this.#logger.debug(`a peer was gone before it was accepted: ${error}`, { error });
+          this.#logger.debug(`a peer closed its connection before it was accepted: ${error}`, {
+            error,
+          });
           continue;
         }
         // Log a persistent failure once, not at each attempt.
@@ -184,12 +186,15 @@ function withBindAdvice(error: unknown, address: Address): unknown {
 /** The advice for an error, by its code: for a port, and for the path of a Unix socket. */
 const LISTENING_ADVICE: Readonly<Record<string, readonly [port: string, path: string]>> = {
   EADDRINUSE: [
-    "another program listens there: end it, or take another port",
-    "the path exists: remove it if nothing listens there any more",
+    "another program uses this port: stop it, or choose another port",
+    "the path exists: remove it if no server uses it",
   ],
-  EADDRNOTAVAIL: ["it is not an address of this machine: use one that is, or 0.0.0.0", ""],
-  EACCES: ["ports below 1024 are for root: take another one", "check who may write there"],
-  ENOENT: ["", "there is no such directory"],
+  EADDRNOTAVAIL: ["this machine doesn't have this address: use one of its own, or 0.0.0.0", ""],
+  EACCES: [
+    "ports below 1024 are for root: choose another one",
+    "check the permissions of its directory",
+  ],
+  ENOENT: ["", "the directory doesn't exist"],
 };
 
 /**

@@ -74,7 +74,7 @@ class PrefetchedSource implements BodySource {
     this.#bytes = new Uint8Array(length);
     this.#socket = socket;
     this.#unreadDeadline = new Deadline(timeout, () => {
-      const problem = `the body took over ${timeout} s, and nothing waited for it`;
+      const problem = `the body took over ${timeout} s, and the program didn't read it`;
       reader.cancel(new Deno.errors.TimedOut(problem));
     });
   }

@@ -72,7 +72,7 @@ import { Transport } from "./transport.ts";
 const PEER_ENDED = messageOf(new EmptyPreambleError());
 const PEER_ENDED_LINE = `ended: ${new EmptyPreambleError().message}`;
 const IDLE_SESSION_ENDED = "ended while idle, because another connection waited for a slot";
-const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have maxBytes";
+const TOO_LONG_HINT = "bytes(), text() and json() respond with 413, and have the option maxBytes";
 const CLOSE: HeaderDict = { connection: "close" };
 /** Statuses of errors that are part of ordinary work, and leave the connection open. */
 const KEEP_ALIVE_STATUSES: ReadonlySet<number> = new Set([404, 405, 409, 412]);

@@ -48,7 +48,7 @@ export function terminationSignal(): AbortSignal {
 }
 
 function terminatedError(name: Deno.Signal): DeguError {
-  const error = new DeguError(`the program was told to end by ${name}`);
+  const error = new DeguError(`the program was terminated by ${name}`);
   // Deno prints the stack of an uncaught error, but this one has no cause in the program's code.
   error.stack = `${error.name}: ${error.message}`;
   return Object.assign(error, { code: "TERMINATED" });

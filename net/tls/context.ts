@@ -260,7 +260,7 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
     throw notAllowedError(
       "checkHostname",
       "must be true without ca, caFile or caPath; got false: the default trust store " +
-        "vouches for every server in the world, and only the name tells them apart",
+        "trusts the authorities of all public servers, so only the name distinguishes them",
     );
   }
   const options = identityOptions(config);

@@ -120,7 +120,7 @@ export function tlsErrorOf(
     return new TlsError("UNTRUSTED", `the ${role}'s certificate can't be read`, { cause });
   }
   if (cause !== error) {
-    const hint = role === "server" ? "; a server without TLS does so: is one there?" : "";
+    const hint = role === "server" ? "; perhaps the server doesn't use TLS" : "";
     return new TlsError("CLOSED", `the peer closed the connection${hint}`, { cause });
   }
   const [, code = "NOT_TLS"] = LIBRARY_FAULTS.find(([prefix]) => prefix.test(error.message)) ?? [];

@@ -216,7 +216,10 @@ export class HandshakeQueue<T extends PendingConnection> {
     } else {
       accepted.socket.close();
       if (!this.#isClosed) {
-        this.#logger.info(`${name}: too many wait for a slot`, { kind: "slot", who: name });
+        this.#logger.info(`${name}: too many connections wait for a slot`, {
+          kind: "slot",
+          who: name,
+        });
       }
     }
   }

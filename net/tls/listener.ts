@@ -24,7 +24,7 @@ import { isStillTrusted } from "./peer.ts";
 import { makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";
 
 const EVERY_CLIENT_IS_ACCEPTED =
-  "every client is accepted, whoever it is: allowUnauthenticatedClients is true";
+  "every client is accepted, because allowUnauthenticatedClients is true";
 
 type NamedConnection = RawConnection & { readonly name: string };
 

@@ -61,7 +61,7 @@ function verifyClient(
     throw new TlsError("NO_CERTIFICATE", "the client was not asked for a certificate");
   }
   const presented = verifyPresented("client", socket);
-  const { leaf, intermediates: between } = presented;
+  const { leaf, intermediates } = presented;
   if (socket.isSessionReused()) {
     return describeCertificate(leaf, authorityOfResumedSession(presented, inForce));
   }
@@ -69,7 +69,7 @@ function verifyClient(
   rememberVerified(leaf.certificate256, verifiedAuthority.publicKey256);
   const authority = begun === inForce
     ? verifiedAuthority
-    : inForce.authorities.find(leaf, between, "clientAuth");
+    : inForce.authorities.find(leaf, intermediates, "clientAuth");
   if (authority !== null) return describeCertificate(leaf, authority);
   throw new TlsError("UNTRUSTED", "the client's authority is not trusted any more");
 }
@@ -79,12 +79,12 @@ function verifyClient(
  * process must have verified it before, with an authority that is still trusted.
  */
 function authorityOfResumedSession(
-  { leaf, intermediates: between }: PresentedCertificates,
+  { leaf, intermediates }: PresentedCertificates,
   inForce: ServerMaterial,
 ): PeerAuthority {
   const keys = verifiedIssuersOf(leaf.certificate256);
   if (keys.values().some((publicKey256) => inForce.authorities.trusts(publicKey256))) {
-    const authority = inForce.authorities.find(leaf, between, "clientAuth");
+    const authority = inForce.authorities.find(leaf, intermediates, "clientAuth");
     if (authority !== null) return authority;
   }
   if (keys.size > 0) {
@@ -146,13 +146,13 @@ function verifyPresented(role: "client" | "server", socket: TLSSocket): Presente
   if (!socket.authorized) {
     throw new TlsError("UNTRUSTED", `the ${role}'s certificate was not verified`);
   }
-  const [leafDer, ...between] = readPresentedChain(socket);
+  const [leafDer, ...intermediates] = readPresentedChain(socket);
   if (leafDer === undefined) {
     throw new TlsError("NO_CERTIFICATE", `the ${role} sent no certificate`);
   }
   const leaf = readCertificate(leafDer);
   checkCertificate(role, leaf);
-  return { leaf, intermediates: between };
+  return { leaf, intermediates };
 }
 
 /**
@@ -164,18 +164,18 @@ function verifyPresented(role: "client" | "server", socket: TLSSocket): Presente
 function findIssuingAuthority(
   role: "client" | "server",
   authorities: Authorities,
-  { leaf, intermediates: between }: PresentedCertificates,
+  { leaf, intermediates }: PresentedCertificates,
 ): PeerAuthority {
-  const authority = authorities.find(leaf, between, `${role}Auth`);
+  const authority = authorities.find(leaf, intermediates, `${role}Auth`);
   if (authority !== null) return authority;
   const problem = findSignatureProblem(leaf);
   throw new TlsError(
     "UNTRUSTED",
     problem !== null
       ? `the ${role}'s certificate ${problem}`
-      : `none of the trusted authorities is known for certain to have vouched for the ${role}, within the ` +
-        "limits of its pathlen and extendedKeyUsage; an intermediate with nameConstraints, with an unknown critical " +
-        "extension, or signed with P-521 and SHA-256, doesn't count",
+      : `the authority of the ${role}'s certificate can't be determined: no trusted authority has issued it ` +
+        "within the limits of its pathlen and extendedKeyUsage; intermediates with nameConstraints, with an " +
+        "unknown critical extension, or signed with P-521 and SHA-256 are ignored",
   );
 }
 

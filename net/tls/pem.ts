@@ -179,7 +179,7 @@ function findAuthorityProblem(certificate: Certificate): string | null {
     return "may not sign certificates: it has a keyUsage without keyCertSign";
   }
   if (uncheckedRules !== null) {
-    return `has an extension that is not checked here, ${uncheckedRules}: make an authority without`;
+    return `has an extension that can't be checked, ${uncheckedRules}: make an authority without`;
   }
   const problem = isSelfIssued(certificate) ? findSignatureProblem(certificate) : null;
   return problem === null ? null : `${problem}, and what it signs, too`;

@@ -82,7 +82,7 @@ export class TlsSocket implements Socket {
     socket.on("close", () => {
       // Making an error takes time: make it only if it is used.
       if (this.#isClosed || this.#failure !== null) return;
-      this.#fail(new Deno.errors.ConnectionReset("the connection is gone"));
+      this.#fail(new Deno.errors.ConnectionReset("the connection was lost"));
     });
     // As with sockets of Deno, a pending operation keeps the process alive, but the connection
     // doesn't.
@@ -173,7 +173,7 @@ export class TlsSocket implements Socket {
       this.#isPaused = true;
       this.#rawStream.pause();
     } else if (cost > MAX_BYTES) {
-      this.#fail(new Deno.errors.ConnectionAborted("the peer can't be held back"));
+      this.#fail(new Deno.errors.ConnectionAborted("the peer ignores backpressure"));
       this.close();
     }
   }

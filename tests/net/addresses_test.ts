@@ -287,7 +287,9 @@ Deno.test("a fault of accept(2) is reported once until a connection arrives, and
     assert(performance.now() - start > 3 * 45, "no pause");
     assertEquals([outcomes, conns], [[], [accepted[0]!, accepted[2]!]]);
     assertEquals(logger.at("warn"), Array(2).fill("accepting connections fails: Error: a fault"));
-    assertEquals(logger.at("debug"), ["a peer was gone before it was accepted: Error: a fault"]);
+    assertEquals(logger.at("debug"), [
+      "a peer closed its connection before it was accepted: Error: a fault",
+    ]);
     // What was accepted of a peer that is gone is closed.
     assertEquals(await clients[1]!.read(new Uint8Array(1)), null);
   } finally {
@@ -315,13 +317,17 @@ Deno.test("a system error at binding names the address, and keeps its class", as
   const [host, port] = listener.address as [string, number];
   const path = `${dir.path}/file`;
   Deno.createSync(path).close();
-  const remove = "the path exists: remove it if nothing listens there any more";
+  const remove = "the path exists: remove it if no server uses it";
   const { AddrInUse, AddrNotAvailable, NotFound } = Deno.errors;
   const cases: [Address, typeof AddrInUse, RegExp][] = [
     [[host, port], AddrInUse, RegExp(`^can't listen at ${host}:${port}: .*in use.*; another`)],
     [path, AddrInUse, RegExp(`^can't listen at unix:${path}: .*in use.*; ${remove}$`)],
-    [["192.0.2.1", 0], AddrNotAvailable, /^can't listen at 192\.0\.2\.1:0: .*; it is not an addr/],
-    [`${path}.d/socket`, NotFound, RegExp(`^can't listen at unix:${path}.d/socket: .*; there is`)],
+    [["192.0.2.1", 0], AddrNotAvailable, /^can't listen at 192\.0\.2\.1:0: .*; this machine/],
+    [
+      `${path}.d/socket`,
+      NotFound,
+      RegExp(`^can't listen at unix:${path}.d/socket: .*; the directory`),
+    ],
   ];
   try {
     for (const [address, Class, message] of cases) {
@@ -366,10 +372,10 @@ Deno.test("peers that reset before they are accepted cause no pause and no warni
       : new Client([host, port], { timeout: 60 });
     // With a pause of 50 ms for each of them it would take 3 s.
     const asking = client.request("GET", "/");
-    assertEquals((await within(asking, "somebody else is served")).status, 204);
+    assertEquals((await within(asking, "another client is served")).status, 204);
     assertEquals(logger.at("warn"), []);
     // A reset may also come right after the connection was accepted.
-    const gone = logger.at("debug").filter((line) => line.includes("gone before")).length;
+    const gone = logger.at("debug").filter((line) => line.includes("before it was accepted")).length;
     assert(isSecure || gone > RESETS / 2, `${gone}`);
     server.close();
     await within(serving, "serveForever() settles");

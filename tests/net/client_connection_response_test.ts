@@ -326,7 +326,7 @@ Deno.test("what may be a refusal over TLS is explained, or the error refers to t
     await t.step(`a server that closes, explained: ${isExplained}`, async () => {
       const error = await ask(new SSLClient(stranger, address), isExplained);
       assertInstanceOf(error, EmptyPreambleError);
-      assertMatch(error.message, /refuse this client's certificate: /);
+      assertMatch(error.message, /refuses this client's certificate: /);
       const why = isExplained ? HINT : "the server's log says why, from level info on";
       assertEquals(error.message.endsWith(why), true, error.message);
     });
@@ -347,7 +347,7 @@ Deno.test("a plain server refuses a request: the error of the client refers to t
   await using server = await Server.start(["127.0.0.1", 0], app, { logger });
   using connection = await new Client(server.address).connect();
   const error = await assertRejects(() => connection.get("/"), EmptyPreambleError);
-  const what = "the server closed the connection before it answered anything";
+  const what = "the server closed the connection before it sent a response";
   assertEquals(error.message, `${what}; the server's log says why, from level info on`);
   assertMatch(logger.at("info")[0] ?? "", /refused by onConnect$/);
 });

@@ -12,7 +12,7 @@ import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert"
 
 /** A request whose server has ended the connection before it answered anything. */
 const UNANSWERED: Omit<FailedRequest, "method"> = {
-  phase: "asking",
+  phase: "sent",
   isClosedByPeer: true,
   writeError: null,
   lastStatus: 0,
@@ -21,8 +21,8 @@ const UNANSWERED: Omit<FailedRequest, "method"> = {
 };
 const { BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut } = Deno.errors;
 
-const resting = { phase: "resting" } as const;
-const answered = { phase: "answered" } as const;
+const resting = { phase: "idle" } as const;
+const answered = { phase: "responding" } as const;
 const encrypted = { isEncrypted: true, hint: "renew it" };
 const byThisEnd = { isClosedByPeer: false };
 
@@ -36,11 +36,10 @@ const incomplete = new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed ins
 const excess = new ProtocolError("EXCESS_BYTES", "bytes that nobody has asked for");
 const late = new TimedOut("too late");
 
-const WAS_RESET = "the peer reset the connection before it answered";
+const WAS_RESET = "the peer reset the connection before it responded";
 const HAD_ENDED = "the peer had closed the connection before the request was sent";
-const REFUSED =
-  "the server closed the connection before it answered anything, which over TLS may " +
-  "be its way to refuse this client's certificate: ";
+const REFUSED = "the server closed the connection before it sent a response, which over TLS may " +
+  "mean that it refuses this client's certificate: ";
 
 /** The error that is told, or its message; and for which methods it is transient. */
 const rows: readonly (readonly [

@@ -12,7 +12,7 @@ for (const [name, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
     await running.printed(/ready/);
     child.kill(name);
     await running.printed(
-      new RegExp(`DeguError: the program was told to end by ${name} TERMINATED`),
+      new RegExp(`DeguError: the program was terminated by ${name} TERMINATED`),
     );
     child.kill(name);
     await running.ended();
@@ -42,7 +42,7 @@ Deno.test("a program of one call that is told to end prints one line, without a 
       const { stderr } = await running.ended();
       assertEquals(
         stderr,
-        `error: Uncaught (in promise) DeguError: the program was told to end by ${signal}\n`,
+        `error: Uncaught (in promise) DeguError: the program was terminated by ${signal}\n`,
         call,
       );
       assertEquals((await child.status).code, 1);

@@ -102,7 +102,7 @@ Deno.test("a server that nobody serves for 3 seconds says so, and one that is se
   assertEquals(logger.lines, []);
   time.tick(1);
   const address = formatAddress(unserved.address);
-  const line = `the server at ${address} answers nobody until its serveForever() is called`;
+  const line = `the server at ${address} doesn't serve until serveForever() is called`;
   assertEquals(logger.lines, [["warn", line]]);
   for (const server of [unserved, served]) server.close();
   await serving;
@@ -115,6 +115,6 @@ Deno.test("a program that makes a server, and does not serve, ends with a warnin
   `;
   const process = await spawnScript(script, ["--allow-net=127.0.0.1"]);
   const { stderr, stdout } = await new RunningProcess(process).ended(60);
-  assertMatch(stderr, /the server at 127\.0\.0\.1:\d+ answers nobody until .*\n$/);
+  assertMatch(stderr, /the server at 127\.0\.0\.1:\d+ doesn't serve until .*\n$/);
   assertEquals(stdout, "");
 });

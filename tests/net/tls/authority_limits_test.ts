@@ -23,7 +23,7 @@ interface Limits {
   readonly keyUsage?: "signsCertificates" | "signsLists" | undefined;
   readonly pathLength?: number | undefined;
   readonly isFor?: readonly ("clientAuth" | "serverAuth" | "any")[] | undefined;
-  /** An extension that is not checked here. */
+  /** An extension that can't be checked. */
   readonly rule?: "nameConstraints" | "unknown" | undefined;
 }
 

@@ -318,7 +318,7 @@ Deno.test("64 with a finished handshake wait, in their order; one more is closed
   }
   assertEquals((await first).name, "0");
   assertEquals(results.map(({ isClosed }) => isClosed).indexOf(true), 65);
-  const refused = ["65", "66"].map((name) => `${name}: too many wait for a slot`);
+  const refused = ["65", "66"].map((name) => `${name}: too many connections wait for a slot`);
   assertEquals(desk.log.at("info"), refused);
   assertEquals((await desk.admission.accept()).name, "1");
   assertEquals((await desk.admission.accept()).name, "2");

@@ -40,7 +40,7 @@ Deno.test("with authorities and allowUnauthenticatedClients a client is known by
   assertEquals(await keyOf(stranger), "none");
   assertEquals(server.sslctx.verify, false);
   assertEquals(logger.at("warn"), [
-    "every client is accepted, whoever it is: allowUnauthenticatedClients is true",
+    "every client is accepted, because allowUnauthenticatedClients is true",
   ]);
   assertEquals(buildServerSslctx({ ...asking(pki), caFile: undefined, ca: [] }).warnings, []);
 });
