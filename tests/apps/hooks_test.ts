@@ -1,4 +1,4 @@
-/** Methods of an app that are nearly called onConnect, which nobody would call. */
+/** Misspelled hooks of an app, such as `onConnected`, are refused. */
 import { type App, reply, routes, Server, wrapApp } from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
@@ -6,7 +6,7 @@ import { assertInstanceOf, assertStringIncludes } from "@std/assert";
 
 const handle = () => reply(200);
 
-/** What makes use of an app, and throws or rejects if it is none. */
+/** The functions that take an app, and throw or reject for any other value. */
 const users: Record<string, (app: App) => unknown> = {
   Server: (app) => Reflect.construct(Server, [["127.0.0.1", 0], app]),
   routes: (app) => callWith(routes, { "GET /": app }),

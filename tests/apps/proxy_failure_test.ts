@@ -182,7 +182,7 @@ Deno.test("an upload that breaks off also breaks off upstream, and is answered w
     assert(ending.startsWith(received), `what never came arrived: ${received}`);
   }
   assertEquals([logger.at("warn"), proxy.logger.at("error")], [[], []]);
-  // It goes on.
+  // The proxy still serves.
   using near = await RawPeer.connect(proxy.address);
   await near.send("GET / HTTP/1.1\r\n\r\n");
   const far = await upstream.accept();
@@ -397,7 +397,7 @@ for (const [whose, leave] of Object.entries(departures)) {
       }
       await leave(through);
       assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
-      // No mistake of anybody.
+      // Not an error of either side.
       await through.proxy.logger.waitFor("debug");
       assertEquals(through.proxy.server.sessions.size, 0);
       assertEquals(through.proxy.logger.at("error"), []);
@@ -435,7 +435,7 @@ test("a request whose client has left is not repeated, and is not a bad gateway"
 
 test("a client that leaves while the upstream is being connected ends its session", async () => {
   await using pki = await TempPKI.create();
-  // It accepts, and never answers the handshake.
+  // This server accepts connections, and never responds to the handshake.
   using upstream = new RawServer();
   const client = new SSLClient(pki.clientSslconfig, upstream.address, { timeout: 30 });
   await using serving = serve(new ProxyApp(client), { maxConnections: 1 });

@@ -41,7 +41,7 @@ import { checkLinear, namedHeaders } from "../fuzz/linear.ts";
 
 const OK = "HTTP/1.1 200 OK";
 
-/** What a server answers to a method. */
+/** The response of a server to a method. */
 const RESPONSES: readonly (readonly [method: string, response: string])[] = [
   ["GET", `${OK}\r\na: b\r\ncontent-length: 0\r\n\r\n`],
   ["GET", "HTTP/1.1 299 Any reason  at all\r\na: b\r\ncontent-length: 0\r\nserver: it\r\n\r\n"],
@@ -160,7 +160,7 @@ Deno.test("the client's base headers replace those of the request", async () => 
     [{ host: null }, "its.host", "its authorization"],
     [{ host: "my.host" }, "my.host", "its authorization"],
     [{ host: null, authorization: "mine" }, "its.host", "mine"],
-    // Whatever connection names.
+    // Also if `connection` names them.
     [{ host: null, authorization: "mine" }, "its.host", "mine", { connection: "authorization" }],
   ];
   for (const [options, host, authorization, more] of cases) {
@@ -414,7 +414,7 @@ Deno.test("an upstream that sends connection: close gets no other request, and t
           // Each over a connection of its own.
           const far = await through.upstream.accept();
           assertEquals(await far.readExactly(upload.length), upload);
-          // This one says so and does not do it.
+          // This server announces the close without closing.
           await far.send(`HTTP/1.1 200 OK\r\nconnection: ${connection}\r\n${body}`);
           const expected = `HTTP/1.1 200 OK\r\n${body}`;
           assertEquals(await through.near.readExactly(expected.length), expected);

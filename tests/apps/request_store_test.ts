@@ -29,7 +29,10 @@ function withUser(app: App, storeOf: (request: Request, store: Map<string, unkno
   });
 }
 
-/** What two clients and a stranger are called by an app behind a proxy, which has one connection. */
+/**
+ * Returns the users that an app behind a proxy sees for two clients and a stranger, over one
+ * connection.
+ */
 async function namesBehindProxy(app: App): Promise<string[]> {
   await using upstream = serve(app);
   await using proxyApp = new ProxyApp(upstream.makeClient());

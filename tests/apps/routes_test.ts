@@ -77,7 +77,7 @@ Deno.test("an app below a path gets the rest of it, whatever the method, with an
     ["GET", "/files/a", 'files at files: ["a"]'],
     ["PUT", "/files/a/b/", 'files at files: ["a","b",""]'],
     ["GET", "/files/status", "status"],
-    // What goes before has no app for this method.
+    // The route with precedence has no app for this method.
     ["PUT", "/files/status", 'files at files: ["status"]'],
     ["GET", "/files/status/", 'files at files: ["status",""]'],
     ["GET", "/files/status/info", "info name status"],

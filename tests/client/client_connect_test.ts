@@ -34,7 +34,7 @@ import { connectSocket, withTimeoutAndSignal } from "@degu/internal/net/connect.
 
 const encoder = new TextEncoder();
 
-/** An address where nobody listens. */
+/** An address without a listener. */
 async function deadAddress(): Promise<readonly [string, number]> {
   return ["127.0.0.1", await unusedPort()];
 }
@@ -185,7 +185,7 @@ Deno.test("a signal that is already aborted, the client's or the request's, prev
     assertEquals(tracked.cancelled, [reason]);
   }
   using plain = await RawPeer.connect(server.address);
-  // The one that connects is the one that is accepted: nobody came before.
+  // The accepted connection is this client's, since no other has connected.
   const accepted = await server.accept();
   await plain.send("x");
   assertEquals(await accepted.readExactly(1), "x");
@@ -267,7 +267,7 @@ Deno.test("timeout limits connecting", async () => {
   const address = ["127.0.0.1", listener.addr.port] as const;
   const waiting = [];
   try {
-    // Nobody accepts, and the queue is full after these.
+    // The server doesn't accept, and these connections fill its queue.
     for (let i = 0; i < 2; i++) waiting.push(await RawPeer.connect(address));
     const start = performance.now();
     const client = new Client(address, { timeout: 0.3 });
@@ -299,7 +299,7 @@ Deno.test("connect() checks the classes of bodies before it connects", async () 
 
 // The options of a client: which are refused, and how.
 
-/** What each option may not be: values of a wrong type, and those that are not allowed. */
+/** Invalid values of each option: of a wrong type, and not allowed ones. */
 const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unknown[] }> = {
   host: { types: [5, ["example.com"]], values: ["", "a\r\nb: c", "ä", "a#b"] },
   timeout: { types: ["5", true, 5n], values: [0, -1, NaN, Infinity, 3600.1] },

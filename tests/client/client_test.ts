@@ -24,7 +24,7 @@ import {
 } from "@std/assert";
 import { inspect } from "node:util";
 
-// Constructing a client: address, options, `host`. Nothing here connects.
+// Constructing a client: address, options, `host`. These tests don't connect.
 
 const address = ["127.0.0.1", 8080] as const;
 const abstractName = new TextEncoder().encode("\x0000022");
@@ -101,7 +101,7 @@ Deno.test("headers of a client are sent with every request that doesn't have the
         "user-agent: camera\r\nx-kind: caller\r\nzeta: 1\r\n\r\n",
     );
   }
-  // It is frozen: to change it would throw.
+  // The object is frozen: a change would throw.
   await sent(ends, conn.post("/", caller, null));
   await sent(ends, conn.getRange("/", caller, 0, 5));
 });
@@ -311,7 +311,7 @@ Deno.test("an invalid credential of a request or a connection is not quoted", as
   }
 });
 
-/** What is wrong in a request, in a header with a secret or next to it. */
+/** The mistakes in a request, in a header with a secret or next to it. */
 const broken: readonly string[] = [
   ...[
     `Authorization: ${SECRET}\t`,

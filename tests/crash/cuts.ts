@@ -95,7 +95,7 @@ function checkWhole(
   moment: string,
 ): void {
   const now = filesIn(root);
-  // What gets its name after a deletion has arrived as a part.
+  // A file that gets its name after a deletion was received as a part.
   const all = [...flatten(root, { reserved: true }).values()];
   const isArrived = [...wanted.values()].every(({ key }) => {
     return all.some((text) => text.startsWith(`file ${key} `));

@@ -66,7 +66,7 @@ export async function killPeerWriters(cuts: number): Promise<void> {
   const changes = written.reduce((sum, { last }) => sum + last, 0);
   assert(changes >= kills, `only ${changes} changes`);
   for (const { camera } of written) {
-    // What was cut is removed with the next change.
+    // The next change removes an unfinished file.
     await camera.rename(one.id, "one");
     const names = await entries(join(camera.dir, "peers"));
     assertEquals(names.filter((name) => name.startsWith(".")), []);

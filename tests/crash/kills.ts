@@ -45,11 +45,11 @@ export const KILLED: readonly Killed[] = [
   },
 ];
 
-/** What a process does until it is killed. */
+/** The work of a process until it is killed. */
 interface Work {
   /** The directory that it needs. */
   readonly dir: string;
-  /** Its arguments for `transfer.ts`. */
+  /** The arguments for `transfer.ts`. */
   readonly args: readonly [task: string, ...unknown[]];
   /** Checks what is left, and prepares what comes next. */
   check(isDone: boolean): Promise<void>;
@@ -119,7 +119,7 @@ async function startDownload(open: AsyncDisposableStack): Promise<Work> {
         there.content = versions[++completed % 2]!;
         there.etag = `"${completed}"`;
       } else {
-        // It may have been killed after the rename.
+        // The process may have been killed after the rename.
         assert([last, there.content].some((version) => isSame(now, version)), "a torn file");
       }
       last = now;
@@ -157,13 +157,16 @@ async function startUpload(open: AsyncDisposableStack): Promise<Work> {
     async complete() {
       await upload(files.client, file, "/copy");
       assert(isSame(await Deno.readFile(copy), content));
-      // A part whose upload was killed in its last moment may be of a version that nobody sends any more.
+      // A part whose upload was killed in its last moment may belong to an outdated version.
       assert((await partsOf(files.there)).length <= 1);
     },
   };
 }
 
-/** Each file that a peer can see is whole, and what is left of others is in nobody's way. */
+/**
+ * Asserts that each file that a peer can see is complete, and that leftovers don't block later
+ * transfers.
+ */
 function writing(dir: string): Work {
   return {
     dir,
@@ -202,7 +205,7 @@ function isSame(one: Uint8Array, other: Uint8Array): boolean {
 /** When something has been moved for sure. */
 const TREES_MILLISECONDS = 250;
 
-/** Kills clients, each of which moves one tree here and another one there. */
+/** Kills clients, each of which downloads one tree and uploads another. */
 async function killTrees(kills: number): Promise<void> {
   await using open = new AsyncDisposableStack();
   const works = [await startTree(open, false), await startTree(open, true)];
@@ -229,7 +232,7 @@ async function startTree(open: AsyncDisposableStack, isUpload: boolean): Promise
 /** How much is moved before the outbox is filled again. */
 const OUTBOX_FILES = 600, OUTBOX_LARGE = 4, OUTBOX_LARGE_BYTES = 500_000;
 
-/** Kills clients that empty an outbox: each file is here or there, and whole. */
+/** Kills clients that empty an outbox: each file is complete, at the source or at the target. */
 async function killMoves(kills: number): Promise<void> {
   await using open = new AsyncDisposableStack();
   const app = (dir: string) => new FilesApp(dir, { list: true, write: true, reuse: true });

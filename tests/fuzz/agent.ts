@@ -1,4 +1,4 @@
-/** What strangers send to the agent by mDNS. */
+/** Fuzz targets for the mDNS packets that the agent receives from strangers. */
 
 import { AddressHints, SERVICE } from "@degu/internal/agent/mdns.ts";
 import type { DnsRecord } from "@degu/internal/agent/mdns_links.ts";
@@ -48,7 +48,7 @@ function makeRecord(random: Random): DnsRecord {
   return { name, ttl: random.pick([0, 1, 120, 2 ** 31 - 1]), ...data };
 }
 
-/** `AddressHints`: whatever a packet says, what comes of it can be connected to. */
+/** `AddressHints`: every address from a packet can be connected to. */
 export const mdnsPackets: Fuzzer = {
   name: "mdns-packet",
   grammar(random) {

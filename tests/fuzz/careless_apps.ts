@@ -30,8 +30,8 @@ const ANSWERS = {
 } as const;
 
 /**
- * All that a server may answer: of a request whose body is broken, whoever doesn't read it learns
- * nothing.
+ * All responses that a server may send: of a request with a broken body, an app that doesn't read
+ * the body learns nothing.
  */
 function answersTo(input: string): string[] {
   const { requests, broken, answers: last } = readRequests(input);

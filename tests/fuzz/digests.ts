@@ -9,7 +9,10 @@ import { Buffer } from "node:buffer";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";
 
-/** What a parser gives, or `null` where it throws a RangeError; everything else is passed on. */
+/**
+ * Returns the value of a parser; `null` if the parser throws a RangeError. Other errors are
+ * rethrown.
+ */
 function valueOf<T>(parse: () => T): T | null {
   try {
     return parse();

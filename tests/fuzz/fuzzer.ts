@@ -6,7 +6,7 @@
 
 import { Random } from "./random.ts";
 
-/** What became of an input that no oracle objected to. */
+/** The result of an input to which no oracle objected. */
 export type Outcome = "accepted" | "rejected";
 
 /** A target with the oracles that watch it. Inputs are Latin-1 text, one character per byte. */
@@ -56,7 +56,7 @@ export class Finding extends Error {
   }
 }
 
-/** The text as a literal that stands for it in a program, whatever its bytes. */
+/** Formats a text of any bytes as a string literal. */
 function literal(text: string): string {
   return JSON.stringify(text).replaceAll(
     /[\x7f-\xff]/g,
@@ -191,7 +191,7 @@ function flipBit(character: string, random: Random): string {
 
 function flipCase(text: string): string {
   const upper = text.toUpperCase();
-  // What has no upper case in Latin-1 stays as it is.
+  // Characters without an upper case in Latin-1 are unchanged.
   return upper.length === text.length && !/[^\0-\xff]/.test(upper) && upper !== text
     ? upper
     : text.toLowerCase();

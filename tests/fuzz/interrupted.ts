@@ -138,14 +138,17 @@ class Run {
   readonly disposed = Promise.withResolvers<void>();
   readonly failures: unknown[] = [];
   session: Session | null = null;
-  /** What had been written when the session was closed; `null` where it had ended before. */
+  /**
+   * The bytes that were written when the session was closed; `null` if the session had ended
+   * before.
+   */
   written: string | null = null;
   calls = 0;
   #due = false;
 
   constructor(readonly each: CutBody, readonly socket: MemorySocket) {}
 
-  /** What is taken of the body decides, rather than the time. */
+  /** The number of bytes that the body has given decides, not the time. */
   get fromInside(): boolean {
     return this.each.turns % 3 === 0;
   }

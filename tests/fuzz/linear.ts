@@ -75,7 +75,9 @@ export const namedHeaders: Target = {
   },
 };
 
-/** What is measured, by the first character of the input, and what its texts are made of. */
+/**
+ * The measured functions, by the first character of the input, with the alphabets of their texts.
+ */
 const TARGETS: readonly (readonly [grammar: (random: Random) => string, target: Target])[] = [
   [requestPreamble, { long: PREAMBLE, make: ofBytes(parseRequest) }],
   [responsePreamble, { long: PREAMBLE, make: ofBytes((bytes) => parseResponse("GET", bytes)) }],
@@ -142,7 +144,7 @@ function pump(before: string, part: string, after: string, length: number): stri
   return before + part.repeat(Math.ceil(room / part.length)).slice(0, room) + after;
 }
 
-/** What `connection` names. */
+/** The options that `connection` names. */
 function connectionOptions(random: Random): string {
   const names = Array.from(
     { length: 1 + random.below(4) },

@@ -79,7 +79,7 @@ async function fuzzTrees(seed: number, seconds: number): Promise<Report> {
 }
 
 const { seconds, seed, names } = readOptions();
-// Most of the time of an error that nobody looks at goes into its stack.
+// Most of the cost of an error that is not reported is its stack.
 Error.stackTraceLimit = 0;
 console.log(`seed ${seed}`);
 console.log(

@@ -13,7 +13,7 @@ import { fromLatin1 } from "../support/wire_grammar.ts";
 
 /** A socket that reads what it was given and keeps what is written. */
 export class MemorySocket implements Socket {
-  /** What has been written, as Latin-1 text. */
+  /** The written bytes, as Latin-1 text. */
   written = "";
   isClosed = false;
   readonly #closing = Promise.withResolvers<void>();
@@ -76,7 +76,7 @@ export class AnsweringSocket extends MemorySocket {
 
   override read(into: Uint8Array): Promise<number | null> {
     if (!this.empty || this.#answering || this.isClosed) return super.read(into);
-    // Nobody has asked for anything yet, so there is nothing until somebody does.
+    // Without a read so far, no bytes are available before the first read.
     return new Promise((resolve) => this.#waiting = { into, resolve });
   }
 

@@ -104,7 +104,7 @@ export interface ModelRequest extends ReferenceRequest {
   readonly body: ModelBody;
 }
 
-/** What a server has to make of all that a peer sends. */
+/** Returns the messages that a server must find in the bytes of a peer. */
 interface RequestStream {
   /** The requests that are complete. */
   readonly requests: readonly ModelRequest[];
@@ -152,7 +152,7 @@ function hasConnectionClose({ connection }: FlatHeaders): boolean {
   return /(^|,) *close *(,|$)/i.test(String(connection));
 }
 
-/** What a client has to make of the answer to one request: a response, or nothing. */
+/** Returns the response that a client must find in the bytes after one request, if any. */
 interface ModelResponse extends ReferenceResponse {
   /** `undefined` where it is broken or cut. */
   readonly body: ModelBody | undefined;

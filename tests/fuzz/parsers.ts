@@ -49,7 +49,7 @@ function parserTarget(name: keyof typeof parsers, grammar: Fuzzer["grammar"]): F
   };
 }
 
-/** What a formatter writes, or `null` where it refuses as it has to. */
+/** Returns the text of a formatter; `null` if the formatter refuses with an allowed error. */
 function writtenBy(format: () => Uint8Array): string | null {
   try {
     return fromLatin1(format());
@@ -88,7 +88,7 @@ function typed(name: string, value: string): HeaderDict[string] {
   return value;
 }
 
-/** What was asked for, as lines sorted by name. */
+/** The given headers, as lines sorted by name. */
 function wanted(firstLine: string, headers: HeaderDict): string {
   const names = Object.keys(headers).sort();
   return [firstLine, ...names.map((name) => `${name}: ${headers[name]}`)].join("\r\n") + "\r\n\r\n";

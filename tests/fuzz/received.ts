@@ -1,4 +1,4 @@
-/** What the library has received, in the model's terms. */
+/** Converts messages that the library has received to the types of the model. */
 
 import type { BodyIn } from "@degu/internal/base/body/bodies.ts";
 import type { Body } from "@degu/internal/base/body/body.ts";
@@ -78,7 +78,7 @@ async function written(body: NonNullable<BodyIn>): Promise<string> {
   return fromLatin1(sink.bytes);
 }
 
-/** What a body of the model looks like to somebody who reads it in this way. */
+/** Returns the pieces of a body of the model for a way of reading. */
 export function seenAs(body: ModelBody, way: Way): ModelBody {
   if (body === null || typeof body === "string") return body;
   if (way === "iterate" || way === "pieces") return body;

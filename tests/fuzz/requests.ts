@@ -26,7 +26,7 @@ export function emptyAnswer(request: ReferenceRequest): string {
   return `HTTP/1.1 200 OK\r\n${close}${length}\r\n`;
 }
 
-/** What the application under the server was given. */
+/** The requests that the app of the server was given. */
 class Record {
   way: Way = "read";
   calls = 0;

@@ -76,7 +76,7 @@ interface Expected extends Seen {
   readonly clean: boolean;
 }
 
-/** What the oracle makes of the answers. */
+/** The responses that the oracle finds. */
 function expect(exchanges: readonly Exchange[], way: Way): Expected {
   const messages: string[] = [];
   for (const [i, { method, answer }] of exchanges.entries()) {

@@ -13,7 +13,7 @@ import { fromLatin1, latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";
 
-/** What can be in an array that is sent. Anything else that arrives was never announced. */
+/** The bytes of an array that is sent. Other received bytes were never announced. */
 const FILLING = "x", BEHIND = "y";
 const ANSWER = "HTTP/1.1 204 No Content\r\n\r\n";
 
@@ -92,7 +92,7 @@ async function changeSoon({ late }: Step, least: number, change: () => void): Pr
 function* arrays(steps: readonly Step[]): Generator<Uint8Array> {
   for (const step of steps) {
     const { bytes, change } = makeArray(step.kind, step.size);
-    // What was changed before anybody looked was never announced.
+    // Bytes that were changed before the length was read were never announced.
     changeSoon(step, 5, change);
     yield bytes;
   }

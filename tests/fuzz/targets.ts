@@ -13,7 +13,7 @@ import { responseStreams } from "./responses.ts";
 import { carelessSenders } from "./senders.ts";
 import { tinyChunks } from "./tiny_chunks.ts";
 
-/** Those that open nothing. */
+/** The targets without sockets and files. */
 const pure: readonly Fuzzer[] = [
   ...wireTargets,
   digests,

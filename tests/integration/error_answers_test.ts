@@ -27,7 +27,10 @@ const ok = (method: string, uri: string, more = "") =>
 const CHUNKS = "transfer-encoding: chunked\r\n\r\n";
 const NEXT = "GET /next HTTP/1.1\r\n\r\n";
 
-/** What is sent, and all that comes back; nothing behind a refused request is read as one. */
+/**
+ * The sent bytes and the complete responses. Bytes after a refused request are not parsed as a
+ * request.
+ */
 const ROWS: readonly (readonly [sent: string, received: string])[] = [
   [`GET /a%20b HTTP/1.1\r\n\r\n${NEXT}`, errorAnswer(400)],
   [`GET / HTTP/1.1\r\na_b: c\r\n\r\n${NEXT}`, errorAnswer(400)],
@@ -62,7 +65,7 @@ const ROWS: readonly (readonly [sent: string, received: string])[] = [
   // The last answer says so.
   ["GET / HTTP/1.1\r\nconnection: close\r\n\r\n", ok("GET", "/", "connection: close\r\n")],
   ["DELETE / HTTP/1.1\r\ncontent-length: 0\r\n\r\n", ok("DELETE", "/")],
-  // What is no HTTP, or no whole request, gets no byte.
+  // Bytes that are not HTTP, or not a complete request, get no response.
   [`${"A".repeat(65)} / HTTP/1.1\r\n\r\n`, ""],
   ["(GET) / HTTP/1.1\r\n\r\n", ""],
   [" GET / HTTP/1.1\r\n\r\n", ""],
@@ -157,7 +160,7 @@ for (const [what, start] of Object.entries(PLACES)) {
       const received = await converse(await place.client.createSocket(), sent);
       assertEquals(received, expected, sent.slice(0, 100));
     }
-    // Whatever a stranger sends, nothing above info is logged, but for the app that throws.
+    // A stranger can't cause lines above level info, except by an app that throws.
     const loud = place.logger?.lines.filter(([level, line]) =>
       level !== "debug" && level !== "info" && !/an error of the app/.test(line)
     );

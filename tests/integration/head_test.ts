@@ -246,7 +246,7 @@ Deno.test("a fetch-style handler may answer HEAD as GET: its body is framed as t
     for (const body of made) {
       if (body instanceof TrackedStream) assertEquals(body.cancelled.length, 1);
     }
-    // The request was answered: that nobody wants its body is no reason to abort it.
+    // The request was answered: an unwanted body is no reason to abort it.
     assertEquals([aborted, serving.logger.lines], [[], []]);
   });
 });

@@ -9,7 +9,7 @@ import { join } from "@std/path";
 
 // The program of docs/operations.md: how it responds to the signals of a service manager.
 
-/** What the page does in place of a service manager. */
+/** The steps of the page that a service manager would do. */
 const OWN_SIGNAL = 'Deno.kill(Deno.pid, "SIGTERM"); // what systemd does; omit this';
 
 /** The code below a heading, made to say when it listens. */
@@ -88,7 +88,7 @@ Deno.test("a server that runs out of file descriptors continues, and accepts aga
       const { opened, answered, status, warnings, errors } = found;
       assert(opened > 5 && opened < 90, `${opened} connections`);
       assertEquals([answered, status, errors], [200, 200, []]);
-      // `node:net`, which listens at ports for TLS, tells nobody that it has stopped.
+      // `node:net`, which listens at ports for TLS, emits no event when it has stopped.
       if (name !== "a port, over TLS") assert(warnings > 0, "nothing was said");
       assert(warnings < 10, `${warnings} warnings`);
     });

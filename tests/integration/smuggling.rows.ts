@@ -7,17 +7,20 @@
 import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
 import { type ModelRequest, readRequests } from "../fuzz/oracle.ts";
 
-/** What is tried, the bytes, and what a server makes of them: after the requests that it accepts it sends one answer of its own, or none, and ends. */
+/**
+ * A description, the bytes, and the requests that a server accepts. After these, it sends at most
+ * one error response and closes the connection.
+ */
 export interface SmugglingRow {
   readonly name: string;
   readonly bytes: string;
   /** How many requests the row says are accepted, and whether one more has a right preamble and a wrong body. */
   readonly says: readonly [accepted: number, isBroken: boolean];
-  /** What the grammar reads in the bytes: the requests that are accepted, each exactly so. */
+  /** The requests that the grammar finds in the bytes. */
   readonly accepted: readonly ModelRequest[];
   /** The request target of the one whose body is wrong. */
   readonly broken: string | undefined;
-  /** What a server may send last, by itself; `""` for nothing. */
+  /** The error response that the server may send last; `""` for none. */
   readonly answers: readonly string[];
 }
 
@@ -54,7 +57,7 @@ const getWith = (headers: string) => message("GET /h HTTP/1.1", headers);
 const post = (headers: string, body: string) => message("POST /p HTTP/1.1", headers, body);
 const postChunks = (body: string) => message("POST /c HTTP/1.1", TE, body);
 
-/** Raw UTF-8. Of the characters here the low bytes, or the letters in lower case, are ASCII. */
+/** Raw UTF-8. The low bytes of these characters, or their lower-case letters, are ASCII. */
 const utf8 = (text: string) => fromLatin1(new TextEncoder().encode(text));
 const CUT_LINE_END = "\u010d\u010a";
 const CUT_SPACE = "\u0120";
@@ -352,7 +355,7 @@ const preambles: Rows = [
   ["HTTP/0.9 that hides in the target", "GET /a HTTP/1.1/../b HTTP/0.9\r\n\r\n"],
 ];
 
-// What is accepted.
+// Accepted messages.
 
 const acceptedHeaders: Rows = [
   ["Expect without a body", "expect: 100-continue"],

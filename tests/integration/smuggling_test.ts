@@ -52,7 +52,10 @@ Deno.test("the server accepts exactly what each row says, and answers anything e
   }
 });
 
-/** What came back is an answer to each request that was accepted, and then what the row says. */
+/**
+ * Asserts that the received bytes are a response to each accepted request, and then the bytes of
+ * the row.
+ */
 function assertAnswered({ name, accepted, answers }: SmugglingRow, received: string): void {
   const whole = answers.map((last) => accepted.map(emptyAnswer).join("") + last);
   assert(whole.includes(received), `${name}: ${received}`);
@@ -102,7 +105,7 @@ interface SeenRequest {
 /** A back end that runs. */
 interface BackEnd extends AsyncDisposable {
   readonly address: Address;
-  /** What it has seen since it was asked last. */
+  /** Returns the requests since the last call. */
   take(): SeenRequest[];
 }
 
@@ -245,7 +248,7 @@ async function startProgram(
     if (ended || attempt === MOST_ATTEMPTS) {
       throw new Error(`${program} does not listen: ${await stop()}`);
     }
-    // It tells nobody when it listens.
+    // The program doesn't print when it listens.
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MILLISECONDS));
   }
   return { address, take: last.take, [Symbol.asyncDispose]: async () => void await stop() };
@@ -255,7 +258,7 @@ async function accepts(address: Address): Promise<boolean> {
   return await dial(address).then((conn) => (conn.close(), true), () => false);
 }
 
-/** Why a program can't be used here, or `null`. */
+/** Returns why a program can't be used; `null` if it can. */
 const whyNot = (program: string) => obstacleTo([program, "-v"]);
 
 interface Kind {
@@ -323,7 +326,7 @@ Deno.test("what one session sends is in no other's response, though they share c
   using honest = await proxy.makeClient().connect();
   for (const row of smugglingCorpus) {
     await exchange(proxy.address, row.bytes);
-    // What the session before has left behind may still arrive.
+    // Requests of the previous session may still arrive.
     const uri = `/honest-${crypto.randomUUID()}`;
     assertEquals(await (await honest.get(uri)).text(), "seen", row.name);
     const seen = backEnd.take().map((request) => request.uri);

@@ -26,10 +26,10 @@ const pki = await sharedPki();
 /** Accepted, or refused with this code and for this reason. */
 type Verdict = "accepted" | RegExp;
 
-/** What lets openssl use what is too weak. */
+/** The options with which openssl uses weak keys. */
 const WEAK = ["-cipher", "ALL@SECLEVEL=0"];
 
-/** What the TLS library says of a certificate that does not lead to the authority, or not now. */
+/** The errors of the TLS library for a certificate without a valid path to the authority. */
 const UNVERIFIED =
   /^UNTRUSTED: the (?:client|server)'s certificate was refused \(UNABLE_TO_VERIFY_LEAF_SIGNATURE\): .*missing intermediate, .* expired or is not valid yet, .*version 1.*weak key.*extendedKeyUsage/;
 
@@ -343,7 +343,7 @@ const INCOMPATIBLE =
 
 const tls12 = (cipher: string) => ["-tls1_2", "-cipher", cipher];
 
-/** What neither end speaks. */
+/** Versions that neither side supports. */
 const REFUSED_HANDSHAKES: readonly Peer[] = [
   ["TLS 1.1 only", INCOMPATIBLE, ["-tls1_1", ...WEAK]],
   ["no forward secrecy", INCOMPATIBLE, tls12("AES128-GCM-SHA256")],

@@ -31,7 +31,8 @@ import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 
 const ok: App = () => [200, "OK", {}, null];
 
-// tests/base/address_test.ts has the rules of hosts, scopes, paths and names; here is who applies them.
+// tests/base/address_test.ts has the rules of hosts, scopes, paths and names; these are the
+// functions that apply them.
 const make = (end: "client" | "server", address: unknown) =>
   end === "client" ? constructWith(Client, address) : constructWith(Server, address, ok);
 
@@ -114,7 +115,8 @@ for (const { name, available, start } of plainKinds) {
 
 Deno.test("an address is free again after close(), with a connection that is open at the other end", async () => {
   await using directory = await tempDir();
-  // Anybody may get a port that the system has chosen; and one that was closed may be in use a while.
+  // Another process may get a port that the system has chosen, and a closed port may be in use for
+  // a while.
   const hosts = ["127.0.0.1", "0.0.0.0", ...(hasIPv6 ? ["::1", "::"] : [])];
   const ports = await Promise.all(hosts.map(async (host) => [host, await unusedPort()] as const));
   const name = new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`);
@@ -228,7 +230,7 @@ Deno.test("the address of a peer has the same form as the server's", () => {
 
 // ───────────────────────── listening: faults of accepting, ports that are shared, and sockets that outlive their server
 
-/** What a call of `setNoDelay` was given. */
+/** The arguments of the calls of `setNoDelay`. */
 interface NoDelay {
   setNoDelay(noDelay?: boolean): void;
 }
@@ -290,7 +292,7 @@ Deno.test("a fault of accept(2) is reported once until a connection arrives, and
     assertEquals(logger.at("debug"), [
       "a peer closed its connection before it was accepted: Error: a fault",
     ]);
-    // What was accepted of a peer that is gone is closed.
+    // The accepted connection of a peer that has left is closed.
     assertEquals(await clients[1]!.read(new Uint8Array(1)), null);
   } finally {
     for (const conn of [...clients, accepted[0], accepted[2]]) conn?.close();
@@ -342,7 +344,7 @@ Deno.test("a system error at binding names the address, and keeps its class", as
 const RESETS = 60;
 const app: App = () => [204, "No Content", {}, null];
 
-/** Connects and resets, before anybody has accepted it. */
+/** Connects and resets, before the server has accepted the connection. */
 async function connectAndReset(host: string, port: number): Promise<void> {
   const socket = connect(port, host);
   await new Promise((resolve) => socket.once("connect", resolve));
@@ -375,7 +377,9 @@ Deno.test("peers that reset before they are accepted cause no pause and no warni
     assertEquals((await within(asking, "another client is served")).status, 204);
     assertEquals(logger.at("warn"), []);
     // A reset may also come right after the connection was accepted.
-    const gone = logger.at("debug").filter((line) => line.includes("before it was accepted")).length;
+    const gone = logger.at("debug").filter((line) =>
+      line.includes("before it was accepted")
+    ).length;
     assert(isSecure || gone > RESETS / 2, `${gone}`);
     server.close();
     await within(serving, "serveForever() settles");

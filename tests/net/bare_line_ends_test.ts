@@ -14,7 +14,7 @@ const NEXT = "GET /next HTTP/1.1\r\n\r\n";
 const OK = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const CHUNKS = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/** What is sent, up to the byte that decides, and all that comes back. */
+/** The sent bytes, up to the deciding one, and the complete response. */
 const REQUESTS: readonly (readonly [sent: string, received: string])[] = [
   ["GET / HTTP/1.1\n", errorAnswer(400)],
   ["GET / HTTP/1.1\rx", errorAnswer(400)],
@@ -52,7 +52,7 @@ Deno.test("a server answers a bare line feed or carriage return when it is read"
     return [200, "OK", {}, null];
   }, { timeout: null });
   await eachRow(t, REQUESTS, async (sent, received) => {
-    // What follows in the same piece changes nothing.
+    // Bytes that follow in the same piece have no effect.
     for (const rest of ["", `\r\n\r\n${NEXT}`]) {
       using peer = await RawPeer.connect(serving.address);
       await peer.send(sent + rest);

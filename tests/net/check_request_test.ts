@@ -1,4 +1,4 @@
-/** What requesters check before they connect, or wait for a connection. */
+/** Requesters check a request before they connect, or wait for a connection. */
 import {
   Client,
   ConnectionPool,

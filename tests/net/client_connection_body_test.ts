@@ -49,7 +49,7 @@ async function takeHalf(body: AnyBody): Promise<void> {
 
 const failure = new Error("not wanted");
 
-/** What ends a response's body before its end, with what has arrived of it. */
+/** The ways in which a response's body ends early, after a part of it has arrived. */
 const endings: Readonly<Record<string, (body: AnyBody, ends: Connected) => Promise<unknown>>> = {
   "close()": async (body, { conn }) => {
     const reading = rejectionOf(body.read(), "a read that waits");

@@ -1,4 +1,7 @@
-/** What a client sends: one write where possible, its headers, its body, and a server that refuses the body. */
+/**
+ * The requests of a client: one write where possible, headers, bodies, and a server that refuses
+ * the body.
+ */
 import {
   assert,
   assertEquals,

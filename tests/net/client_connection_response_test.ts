@@ -84,7 +84,7 @@ Deno.test("a reset before the first byte of a response is an EmptyPreambleError"
     using ends = await connect();
     const error = rejectionOf(ends.conn.get("/"), "a request");
     await ends.peer.readUntil("GET / HTTP");
-    // Bytes that nobody has read make it a reset.
+    // Unread bytes turn the close into a reset.
     await ends.conn.sock.write(new Uint8Array(1));
     await turnOfEventLoop();
     ends.peer.close();
@@ -151,7 +151,7 @@ const DOES_NOT_CLOSE = [
   ...["keep-alive", "closed", "not-close", "close-not", "close:", '"close"', "close x", "x close"],
 ];
 
-/** What a peer sends; between two pieces time passes, and `null` is its end. */
+/** The pieces that a peer sends, with pauses in between; `null` is its close. */
 type Sent = readonly (string | null)[];
 /** The status and the text of the response, or the code of its error. */
 type Outcome = readonly [status: number, text: string | null] | string;
@@ -190,7 +190,7 @@ const responses: readonly Row[] = [
   ...excess("a body to HEAD", "HEAD", [200, null], `${OK}content-length: 23\r\n\r\n`),
   ...excess("a body with 304", "GET", [304, null], `HTTP/1.1 304 xx\r\ncontent-length: 9\r\n\r\n`),
   ...excess("a body with 204", "GET", [204, null], "HTTP/1.1 204 xx\r\n\r\n"),
-  // What nobody has asked for is never a response.
+  // Unrequested bytes are never a response.
   ...excess("bytes behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhi`),
   ...excess("bytes behind it", "GET", [200, null], `${OK}content-length: 0\r\n\r\n`),
   ...rows("a byte behind it", "GET", [200, "hi"], `${OK}content-length: 2\r\n\r\nhiH`)
@@ -218,7 +218,7 @@ const responses: readonly Row[] = [
   ...["", "\r\n\r\n"].flatMap((end) =>
     rows("too large", "GET", "PREAMBLE_TOO_LARGE", `${OK}a: ${"b".repeat(32768)}${end}`)
   ),
-  // Nobody knows where such a body ends (RFC 9112 §6.3, case 8).
+  // The end of such a body is unknown (RFC 9112 §6.3, case 8).
   ...[
     ...[`${OK}\r\n`, "HTTP/1.1 205 xx\r\nx: y\r\n\r\n", "HTTP/1.1 404 xx\r\n\r\n"],
     ...[...CLOSES, ...DOES_NOT_CLOSE].map((value) => closing(value)),
@@ -354,7 +354,7 @@ Deno.test("a plain server refuses a request: the error of the client refers to t
 
 // ───────────────────────── what stands on a connection
 
-/** What a promise resolves or rejects with. */
+/** The value or error with which a promise settles. */
 async function outcome(promise: Promise<{ readonly status: number }>): Promise<unknown> {
   try {
     const response = await promise;

@@ -120,7 +120,7 @@ Deno.test("a request that is made while another one is being checked is refused"
     await ends.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
     assertEquals((await outer).status, 204);
     assertStringIncludes(String(await refused[0]), "in flight");
-    // What was refused has left nothing behind.
+    // Refused arguments have no lasting effect.
     assertEquals(await sent(ends, ends.conn.get("/next")), "GET /next HTTP/1.1\r\n\r\n");
   }
 });

@@ -1,4 +1,7 @@
-/** What a client tells its caller of a request that has failed: a row for each thing that it may know. */
+/**
+ * The errors that a client reports for failed requests: a row for each combination of
+ * circumstances.
+ */
 import { EmptyPreambleError, ProtocolError, TlsError } from "@degu/degu/base";
 import { isTransient } from "@degu/degu";
 import {
@@ -10,7 +13,7 @@ import {
 import { eachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 
-/** A request whose server has ended the connection before it answered anything. */
+/** A request whose server has closed the connection before it sent a response. */
 const UNANSWERED: Omit<FailedRequest, "method"> = {
   phase: "sent",
   isClosedByPeer: true,

@@ -1,4 +1,4 @@
-/** What describeConnectionError says of each fault of a connection, over real sockets. */
+/** describeConnectionError() for each fault of a connection, over real sockets. */
 import {
   type Address,
   Client,

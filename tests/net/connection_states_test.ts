@@ -1,4 +1,7 @@
-/** The states of a connection's ends: late events change nothing, and any other that no table names is heard. */
+/**
+ * The states of connections: late events have no effect, and any other event that no table names is
+ * reported.
+ */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { bodies, Body, type HeaderDict } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
@@ -19,12 +22,12 @@ import { connectionOver, meet, type Meeting } from "@degu/testing/serving.ts";
 const GET = "GET / HTTP/1.1\r\n\r\n";
 const PUT = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
 
-/** How an impossible event is reported. */
+/** Returns the message for an invalid event. */
 function bugOf(event: string, state: string): string {
   return `${invalidTransitionError(event, state)}`;
 }
 
-/** Takes an event out of a table until it is disposed of, so that the event becomes an impossible one. */
+/** Removes an event from a table until disposed of, so that the event becomes invalid. */
 function without(table: object, state: string, event: string): Disposable {
   const row = Reflect.get(table, state);
   const next = Reflect.get(row, event);
@@ -33,7 +36,7 @@ function without(table: object, state: string, event: string): Disposable {
   return { [Symbol.dispose]: () => void Reflect.set(row, event, next) };
 }
 
-/** A logger that keeps what is reported as an error. */
+/** A logger that collects the lines of level error. */
 function errorsOnly() {
   const errors: string[] = [];
   const heard = Promise.withResolvers<void>();

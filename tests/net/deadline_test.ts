@@ -109,7 +109,7 @@ Deno.test("a timeout that exceeds the engine's longest timer does not expire at 
 const SHORT = 0.3;
 const MEBIBYTE = 1048576;
 
-/** Waits, as the time itself is what is tested here. */
+/** Waits, because the time itself is under test. */
 function seconds(count: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, count * 1000));
 }
@@ -120,7 +120,7 @@ async function assertTimedOut(what: string, event: () => Promise<unknown>): Prom
   await event();
   const elapsed = (performance.now() - start) / 1000;
   assert(elapsed >= SHORT, `${what}: after ${elapsed} s`);
-  // Far less than the patience of whoever waits for it, and enough for a busy machine.
+  // Far less than the time-out of the waiting code, and enough for a busy machine.
   assert(elapsed < 30, `${what}: after ${elapsed} s`);
 }
 
@@ -132,7 +132,7 @@ async function drip(peer: RawPeer, pieces: Iterable<string>, pause: number): Pro
       await seconds(pause);
     }
   } catch {
-    // It has been closed, which is what the test waits for.
+    // The deadline was closed, which the test waits for.
   }
 }
 

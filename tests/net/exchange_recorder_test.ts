@@ -1,4 +1,4 @@
-/** What onExchange is told, what it counts, and how it ends where an exchange is cut. */
+/** The figures that onExchange gets, also of interrupted exchanges. */
 import {
   Body,
   BodyIter,
@@ -26,7 +26,7 @@ import { smugglingCorpus } from "../integration/smuggling.rows.ts";
 
 /** Keeps exchanges until a test asks for them. */
 function keepExchanges() {
-  /** Those that were reported and not asked for yet. */
+  /** The reported exchanges that the test has not taken yet. */
   const seen: Exchange[] = [];
   let added = Promise.withResolvers<void>();
   const onExchange = (exchange: Exchange): void => {
@@ -108,7 +108,9 @@ async function* breakingOff(): AsyncGenerator<Chunk> {
   throw failure;
 }
 
-/** What is reported of a request: the status, the bytes of both directions, and the error or its class. */
+/**
+ * The figures of a request: the status, the bytes in both directions, and the error or its class.
+ */
 type Row = readonly [string, request: string, figures: readonly unknown[], error: unknown, App];
 
 const REPORTED: readonly Row[] = [
@@ -405,7 +407,7 @@ Deno.test("a session that is closed during a download", async () => {
   const { status, responseBytes, firstByteSeconds, totalSeconds, error } = await watched.next();
   assertEquals([status, responseBytes], [200, 12]);
   assertStrictEquals(error, reason);
-  // It lasts until it is cut, and not only until its last byte.
+  // The exchange lasts until it is interrupted, not only until its last byte.
   assert(totalSeconds - firstByteSeconds! >= 0.003, `${totalSeconds} s`);
 });
 

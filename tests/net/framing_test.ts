@@ -23,7 +23,7 @@ const FORGED = "HTTP/1.1 200 Forged\r\ncontent-length: 0\r\n\r\n";
 const failing = () => new TrackedStream([latin1("he")], { failure: new Error("no") });
 const coded = (bytes: string) => new ChunkedBody(streamOf(latin1(bytes)));
 
-/** What may be sent of a body that breaks its framing: nothing, or also its beginning. */
+/** The allowed output for a body that breaks its framing: nothing, or its first bytes. */
 const [nothing, chunk] = [/^$/, /^(5\r\nhello\r\n)?$/];
 
 /** Bodies that break their framing after the preamble could be sent, and what may be sent of them. */
@@ -44,7 +44,7 @@ const brokenBodies: readonly (readonly [what: string, make: () => BodyOut, sent:
   ["no chunks at all", () => coded("hello"), nothing],
 ];
 
-/** What of the body is in a message. */
+/** Returns the bytes of the body in a message. */
 const bodyOf = (message: string) =>
   message.replace(/^(PUT \/ HTTP\/1\.1|HTTP\/1\.1 200 OK)\r\n[^\r]*\r\n\r\n/, "");
 

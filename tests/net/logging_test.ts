@@ -1,4 +1,4 @@
-/** What a server logs about slow peers and thrown values, what happens if its logger fails, and errors of the system. */
+/** The log of a server: slow peers, thrown values, failing loggers, and system errors. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import { messageOf, plainMessageOf, stackOf } from "@degu/internal/net/error_text.ts";

@@ -170,7 +170,7 @@ Deno.test("aborted while the body waits for the peer", async () => {
   const rejecting = assertReason(responding, reason);
   await ends.peer.readPreamble();
   await within(more.promise, "some pieces are taken");
-  // Now whatever the kernel holds is full sooner or later; it doesn't matter which of both it is.
+  // One of the buffers of the kernel is full sooner or later; which one doesn't matter.
   abort(reason);
   await rejecting;
   assert(ends.conn.closed && isLeft);
@@ -190,7 +190,7 @@ Deno.test("invalid options are a TypeError, and nothing is sent", async () => {
     { timeout: 5 },
     { deadline: 5 },
   ];
-  // Nobody listens there: a client that began to connect would fail in another way.
+  // Without a listener: a client that began to connect would fail in another way.
   const client = new Client(["127.0.0.1", 1]);
   for (const options of wrong) {
     for (const target of [conn, client]) {
@@ -225,7 +225,7 @@ Deno.test("the next request detects what a peer had sent too early", async () =>
 
 const halfChunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
 
-/** What can be done with the body of a response: all of it has to fail with the reason. */
+/** The operations of a response's body: each must fail with the reason. */
 const reads: Readonly<Record<string, (body: Body | ChunkedBody) => Promise<unknown>>> = {
   read: (body) => body.read(),
   text: (body) => body.text(),

@@ -1,4 +1,6 @@
-/** What makes requests or connections is known by its shape: wrappers work like what they wrap. */
+/**
+ * Requesters and connectors are recognized by their shape: wrappers work like the wrapped objects.
+ */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { createFetch, ProxyApp } from "@degu/degu";
 import {

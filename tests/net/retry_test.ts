@@ -460,7 +460,7 @@ Deno.test("errors and responses of another copy of the package are retried by th
     true,
   ]);
 
-  // What a peer may have acted on is not tried again, whoever asks.
+  // A request that the server may have processed is never retried.
   using ends = new RawServer();
   const asking = rejectionOf(new copy.Client(ends.address).request("POST", "/"), "it");
   const peer = await ends.accept();

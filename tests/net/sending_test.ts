@@ -20,7 +20,7 @@ const preambleBytes = (length: number) =>
 /** A socket that answers each request when it begins; it also records what each write is a view of. */
 class Recorder extends RecordingSocket {
   readonly buffers: ArrayBufferLike[] = [];
-  /** What each write waits for. */
+  /** The promise that each write waits for. */
   ready: Promise<void> = Promise.resolve();
   #asked = false;
 
@@ -146,7 +146,7 @@ const smuggle = (sink: ByteSink) => sink.write(latin1(SMUGGLED));
 const chunks = (): Chunk[] => [[null, latin1("hello")], [null, new Uint8Array(0)]];
 const makers: Record<string, [make: () => ChunkedBody, Base: typeof ChunkedBody, lines: number]> = {
   ChunkedBody: [() => new ChunkedBody(streamOf(latin1(ENCODED))), ChunkedBody, 2],
-  // Both classes have what is used here.
+  // Both classes have the methods that the test uses.
   ChunkedBodyIter: [
     () => new ChunkedBodyIter(chunks()) as unknown as ChunkedBody,
     ChunkedBodyIter as unknown as typeof ChunkedBody,

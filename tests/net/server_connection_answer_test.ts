@@ -299,7 +299,7 @@ Deno.test("a body that fails while its cancellation closes the server causes no 
   }
 });
 
-/** What an app reads a whole body with. */
+/** The methods by which an app reads a whole body. */
 const READS: Readonly<Record<string, (body: NonNullable<BodyIn>) => Promise<unknown>>> = {
   "bytes": (body) => body.bytes(),
   "text": (body) => body.text(),

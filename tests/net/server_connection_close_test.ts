@@ -25,14 +25,14 @@ function assertClosed({ serving, session, logger }: Meeting, why: unknown = reas
 /** A moment at which a session is closed: by the app, or from outside once `until` has resolved. */
 interface Moment {
   readonly when: string;
-  /** What the peer sends; a GET by default. */
+  /** The bytes that the peer sends; a GET by default. */
   readonly sent?: string;
   readonly onConnect?: (session: Session, released: Promise<boolean>) => boolean | Promise<boolean>;
   readonly handle?: AppFunction;
-  /** What the app does with a request's body, which has to reject with the reason. */
+  /** The app's operation on the request's body, which must reject with the reason. */
   readonly read?: (body: NonNullable<BodyIn>, session: Session) => Promise<unknown>;
   readonly until?: (meeting: Meeting) => unknown;
-  /** What the peer receives after that. */
+  /** The bytes that the peer receives after that. */
   readonly received?: string;
 }
 
@@ -199,11 +199,12 @@ Deno.test("a session can be closed while its peer does not read the response", a
 Deno.test("closing a session after its last response has no effect, and the response is received", async () => {
   await using meeting = await meet(
     (_request, session) => {
-      // Whoever ends the session as soon as that is over must not take the response with it.
+      // Closing the session right after the body has ended must not discard the response.
       session.signal.addEventListener("abort", () => session.close(reason));
       return [413, "Content Too Large", {}, new Uint8Array(1000)];
     },
-    // What is unread when a socket is closed makes the kernel send a reset, which outruns the response.
+    // Closing a socket with unread bytes makes the kernel send a reset, which overtakes the
+    // response.
     `PUT / HTTP/1.1\r\ncontent-length: 300000\r\n\r\n${"x".repeat(200_000)}`,
   );
   const { peer, session, serving } = meeting;

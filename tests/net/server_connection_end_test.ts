@@ -1,4 +1,4 @@
-/** When a session ends, whatever its peer does, that its last response arrives, and how that is logged. */
+/** The end of a session: its last response arrives, and the reason is logged. */
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { toArrayBuffer } from "@std/streams";
 import {
@@ -93,7 +93,7 @@ Deno.test("connection: close in a request ends the session after its response, a
           await using meeting = await meet(async ({ uri, headers, body }) => {
             calls.push(uri);
             await body?.bytes();
-            // The request has said it, whatever the app makes of its headers.
+            // The request has announced the close, even if the app changes its headers.
             delete (headers as HeaderDict)["connection"];
             return [status, "As it is", {}, null];
           }, `${request.replace("VALUE", value)}GET /behind HTTP/1.1\r\n\r\n: what is no request`);
@@ -174,7 +174,7 @@ Deno.test("a body that is left unread ends the session after the response, with 
           const { peer, logger, session } = meeting;
           const lines = `connection: close\r\n${status === 304 ? "" : "content-length: 0\r\n"}`;
           assertEquals(await peer.readPreamble(), `HTTP/1.1 ${status} As it is\r\n${lines}\r\n`);
-          // Whatever else comes is the rest of that body, and nobody looks at it.
+          // Later bytes belong to that body, and are not parsed.
           await peer.send("GET /smuggled HTTP/1.1\r\n\r\n");
           await peer.closeWrite();
           assertEquals(await peer.readToEnd(), { received: "", how: "end" });
@@ -274,9 +274,9 @@ Deno.test("a session that has ended drops at most about 1 MiB", async () => {
   await using meeting = await meet(app, request, { maxConnections: 1 });
   const { peer, serving } = meeting;
   const taken = await peer.sendUntilRefused(new Uint8Array(65536), 64 * 1048576);
-  // What the kernel buffers on both sides comes on top.
+  // The buffers of the kernel on both sides are added to this.
   assert(taken < 32 * 1048576, `${taken} bytes were taken`);
-  // Its slot is free, too.
+  // The slot is also free.
   assertEquals((await serving.makeClient().request("GET", "/")).status, 413);
 });
 
@@ -301,11 +301,11 @@ Deno.test("after an error of either end one answer is sent, and its slot is free
       await using meeting = await meet(first, begin, { maxConnections: 1 });
       await meeting.peer.readPreamble();
       const start = performance.now();
-      // What follows is not read as a request.
+      // The following bytes are not parsed as a request.
       await meeting.peer.send(request + begin);
       assertEquals((await meeting.peer.readToEnd()).received, answer);
       assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
-      // Its slot is free although this side was never closed.
+      // The slot is free although the peer has not closed the connection.
       using next = await RawPeer.connect(meeting.serving.address);
       await next.send(begin);
       await next.readPreamble();
@@ -505,7 +505,7 @@ const ends: readonly {
   readonly what: string;
   readonly level: Level;
   readonly message: RegExp;
-  /** What is logged, if it is more than the session's message. */
+  /** The log line, if it differs from the session's message. */
   readonly line?: string;
   readonly sent?: string;
   readonly answer?: () => ResponseTuple;
@@ -598,7 +598,7 @@ const reader: App = async ({ body, uri }) => {
   return [200, "OK", {}, uri === "/echo" && bytes !== undefined ? bytes : null];
 };
 
-/** Asserts that somebody else is served, now. */
+/** Asserts that another client is served now. */
 async function assertServes(serving: Serving): Promise<void> {
   const asking = serving.makeClient().request("GET", "/");
   const { status, body } = await within(asking, "others are served");
@@ -645,7 +645,7 @@ Deno.test("a flood of requests stops being read if its responses are not read", 
   }, { maxRequests: Infinity });
   using peer = await RawPeer.connect(serving.address);
   const flood = peer.send(get.repeat(20_000)).catch(() => {});
-  // It stops by itself once no buffer takes more: no call in a while.
+  // Sending stops once all buffers are full: no call for a while.
   let before = -1;
   for (let i = 0; i < 200 && before !== calls; i++) {
     before = calls;

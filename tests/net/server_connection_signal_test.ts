@@ -24,7 +24,7 @@ const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: ResponseTuple = [200, "OK", {}, null];
 const OK = "HTTP/1.1 200 OK\r\n";
 
-/** What is side by side takes no longer than one of it, of which each takes a part of a second. */
+/** Concurrent rows take no longer than a single one, a part of a second. */
 function sideBySide<T>(rows: Readonly<Record<string, T>>, run: (what: string, row: T) => unknown) {
   return Promise.all(Object.entries(rows).map(([what, row]) => run(what, row)));
 }
@@ -85,7 +85,7 @@ test("the signal is aborted when a client leaves while a response is idle", asyn
     const told = aborted(meeting.session.signal);
     await leave(meeting.peer);
     assertInstanceOf(await told, ConnectionClosedError);
-    // Who has ended only its writing side gets the rest.
+    // A peer that has closed only its writing side gets the rest.
     if (how !== "closes") await meeting.peer.readUntil("world");
   });
   assert(intervals.started.includes(300), "how often it is looked for");
@@ -304,7 +304,7 @@ test("what an app does wrong stays an error of the app, even once the client has
     await meeting.peer.closeWrite();
     await meeting.logger.waitFor("error");
   });
-  // Its body fails while the client is there.
+  // The body fails while the client is connected.
   await using meeting = await meet((_request, session) => {
     assert(!session.signal.aborted);
     return [200, "OK", {}, new BodyIter([latin1("frame")], 1000)];
@@ -323,7 +323,7 @@ test("watching a client loses none of the bytes that it sends meanwhile", async 
   assertEquals(kinds.length, watched.size);
   await Promise.all(kinds.map(async (kind) => {
     await using endpoint = await kind.start(async ({ uri, body }, session) => {
-      // From here on the connection is watched.
+      // The connection is probed after this.
       assert(!session.signal.aborted);
       if (uri === "/slow") await delay(WATCHED_MILLISECONDS);
       return [200, "OK", {}, latin1(uri + (await body?.text() ?? ""))];
@@ -362,7 +362,10 @@ const slowAtEnd: App = async ({ uri, body }, { signal }) => {
   });
   return [200, "OK", { uri }, null];
 };
-/** What a client sends while it is watched, what it then receives, and what it sends and receives after that. */
+/**
+ * The bytes that a client sends while it is probed, its response, and the bytes of the next
+ * exchange.
+ */
 const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
   "requests, whole and in part": [
     slow,
@@ -371,7 +374,7 @@ const watching: Readonly<Record<string, readonly [App, ...string[]]>> = {
     "content-length: 5\r\n\r\nthree",
     answer("/3", "three"),
   ],
-  // It has made the buffer large; that must not be made small under a read that is under way.
+  // The large request has grown the buffer, which must not shrink during a pending read.
   "a large body, and a request after it": [
     slowAtEnd,
     `${LARGE}0\r\n\r\n`,
@@ -426,7 +429,7 @@ test("watching a client while onConnect is pending loses nothing that it sends",
     onConnect: ({ signal }) => !signal.aborted && waited.promise,
     handle: async ({ body }) => [200, "OK", { uri: "/" }, await body!.bytes()],
   }, "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe");
-  // Until then it has been looked at, with what is here and with what is not yet.
+  // By then the connection was probed, before and after the bytes had arrived.
   await delay(WATCHED_MILLISECONDS);
   await meeting.peer.send("l");
   waited.resolve(true);

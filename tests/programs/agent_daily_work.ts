@@ -80,7 +80,7 @@ await makeFiles(photos, "photo");
 await cut(phone, ["put", "-r", photos, "laptop:"], await grows(inbox, A_PART));
 await compare("put", photos, `${inbox}/photos`);
 
-/** What a device can do with the photos of another one. */
+/** The commands of a device for the photos of another one. */
 async function failsAt(machine: Machine, ...args: string[]): Promise<void> {
   await using running = machine.start(args);
   same.push([`of another device: ${args[0]}`, (await running.ended()).code === 1]);

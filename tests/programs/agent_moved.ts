@@ -58,7 +58,7 @@ await move(camera, "192.0.2.11", "192.0.2.12");
 const synced = { ...await end(syncing), isWhole: await isWhole(`${tree}/a`) };
 
 await serving[Symbol.asyncDispose]();
-// Whatever is sent to the first address vanishes.
+// Packets to the first address are dropped.
 await viewer.addAddress("fd00::2/64");
 await viewer.ip("neighbor", "add", "fd00::1", "lladdr", "02:00:00:00:00:01", "dev", "lan");
 const off = await end(viewer.start(["get", "camera:a", viewer.dir]));

@@ -33,7 +33,7 @@ const show = async (line: string, machine = three) => {
   await agree(sending[0]!, stack.use(type(three, "degu receive --from one")));
 }
 {
-  // Somebody announces another id for a device that sends.
+  // An impostor announces another id for a device that sends.
   await using sending = type(one, "degu send file");
   const [, port = ""] = /--address \S+:(\d+)/.exec(await sending.line("--address")) ?? [];
   await using impostor = new RunningProcess(

@@ -46,7 +46,7 @@ const numberOf = async (agent: RunningAgent, name: string) => {
   return /(\d+) {2}\w+ [a-z2-7]{16} at /.exec(line)![1]!;
 };
 await scene("several", [...both, [three, "degu pair"]], async (a, b, c) => {
-  // What is typed before the list chooses nothing.
+  // Text that is typed before the list is ignored.
   await c!.line("this is");
   c!.feed("1\n");
   await numberOf(c!, "one");
@@ -68,7 +68,7 @@ await scene("left while a person chose", [...both, [three, "degu pair"]], async 
   await a!.line("two is not found any more");
   for (const each of [a!, c!]) each.feed("\x03");
 });
-// It shows its address, as no other device announces itself.
+// The program prints its address, because no other device announces itself.
 await scene("an address", [[one, "degu pair"]], async (a) => {
   const [, address] = /--address (\S+)"/.exec(await a!.line("--address")) ?? [];
   await using b = type(two, `degu pair --address ${address}`);

@@ -48,7 +48,7 @@ async function disturb(): Promise<void> {
         if (!(error instanceof PairingError)) throw error;
       });
     } else {
-      // It commits itself and goes: a try without a number.
+      // The stranger sends its commitment and leaves: a try without a number.
       using connection = await new Client(addresses[0]!).connect();
       const commitment = commitmentTo(authority, makeRandom(32));
       const message = encodeMessage({ authority, name: "stranger", addresses: [], commitment });

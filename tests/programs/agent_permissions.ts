@@ -6,7 +6,10 @@ import { beginStep } from "@degu/testing/permissions.ts";
 export interface Step {
   readonly args: readonly string[];
   readonly stdin: string;
-  /** What is waited for until the command is interrupted; if left out, it ends by itself. */
+  /**
+   * The output to wait for before the command is interrupted; without it, the command ends by
+   * itself.
+   */
   readonly until?: string | undefined;
   /** Whether it runs on a terminal. */
   readonly onTerminal?: boolean | undefined;

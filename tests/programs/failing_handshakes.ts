@@ -71,7 +71,7 @@ for (const way of ways) await fail(way, 20);
 const before = await measure();
 const wanted = failed + ways.length * EACH;
 for (const way of ways) await fail(way, EACH);
-// What is let go of late may take two seconds.
+// Delayed releases may take two seconds.
 for (let i = 0; i < 20 && failed < wanted; i++) await new Promise((r) => setTimeout(r, 20));
 await new Promise((resolve) => setTimeout(resolve, 1900));
 const growth = await measure() - before;

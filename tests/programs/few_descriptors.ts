@@ -45,7 +45,7 @@ async function measure({ address, trust }: Task) {
     for (let i = 0; i < 50; i++) await new Promise((resolve) => setTimeout(resolve, 1));
   }
 
-  // Those that are served go on being served.
+  // Connections with a slot are still served.
   const answered = (await first.get("/")).status;
   for (const conn of conns.splice(0, conns.length - 3)) conn.close();
   const { status } = await client.request("GET", "/");

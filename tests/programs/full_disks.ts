@@ -202,7 +202,8 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
   async filledUp() {
     const { app, log } = makeApp();
     const bytes = 3 * MEBIBYTE;
-    // Somebody else takes what was free when it began, in a program that may ask what is free.
+    // Another process fills the space that was free at the start, in a program that may query free
+    // space.
     const cut = (sent: number) =>
       sent < MEBIBYTE ? Promise.resolve() : Promise.reject(new Error("cut"));
     await mount("remount", "size=4m");
@@ -407,7 +408,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { kept, events };
   },
 
-  /** What a target has can be copied only where there is space for a second time. */
+  /** Reusing bytes of the target needs space for a second copy. */
   async reused() {
     const bytes = 1.25 * MEBIBYTE;
     const whole = new Uint8Array(bytes + 5);

@@ -31,7 +31,7 @@ async function closed(peer: Deno.Conn): Promise<void> {
   try {
     while (await peer.read(buffer) !== null);
   } catch (error) {
-    // This end has been closed before the other.
+    // The client has closed the connection before the server.
     if (!(error instanceof Deno.errors.Interrupted)) throw error;
   }
 }
@@ -66,7 +66,7 @@ const long = half.replace("5", "65537");
 const wholeChunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
 const { signal } = new AbortController();
 
-/** What closes once nobody knows it any more; of each the other end of its connection. */
+/** The objects that close when they are garbage collected, each with the peer of its connection. */
 const forgotten: Readonly<Record<string, () => Promise<{ peer: Deno.Conn }>>> = {
   "a connection that was never used closes": connectOnly,
   "a connection that was used closes": () =>
@@ -90,7 +90,7 @@ for (const [what, make] of Object.entries(forgotten)) {
   peer.close();
 }
 {
-  // Nobody knows the sink, and so nobody but the signal knows who waits for it.
+  // The sink is unreachable, so only the signal references the waiting operation.
   const aborter = new AbortController();
   const told = Promise.withResolvers<unknown>();
   const peer = await (async () => {
@@ -139,7 +139,7 @@ for (const [what, make] of Object.entries(forgotten)) {
   await serving;
 }
 
-/** What is taken of a response keeps its connection, and gets what comes later. */
+/** A part of a response keeps its connection alive, and receives later bytes. */
 async function keeps<Taken>(
   what: string,
   take: (response: Response) => Taken,

@@ -75,7 +75,7 @@ for (const asked of [["fe80::1", 0, 0, scopeid], ["fe80::1%left", 0]] as const) 
 }
 found["secured"] = secured;
 
-// Nobody is there, and nobody says so: packets to this address are lost.
+// An address without a host: packets to it are lost without an error.
 await ip("address", "add", "10.9.8.1/24", "dev", "left");
 await ip("neighbour", "add", "10.9.8.7", "lladdr", "02:00:00:00:00:07", "dev", "left");
 const start = performance.now();

@@ -20,7 +20,7 @@ export type Report =
     | { readonly code: number }
   );
 
-/** Seconds that nothing here takes. */
+/** A time limit in seconds that no step reaches. */
 const PATIENCE = 3600;
 
 const tell = (report: Report) => console.log(JSON.stringify(report));

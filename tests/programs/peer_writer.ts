@@ -7,7 +7,7 @@
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { readAuthority } from "@degu/internal/device/identity/authority.ts";
 
-/** What is true of two peers after so many changes: the name of the one, and the port of the other. */
+/** The name of one peer and the port of the other after `count` changes. */
 export function stateAfter(changes: number): { name: string; port: number | null } {
   const port = changes % 3 === 1 ? changes : null;
   return { name: `n-${changes - changes % 3}`, port };

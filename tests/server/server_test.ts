@@ -20,7 +20,7 @@ const anywhere = ["127.0.0.1", 0] as const;
 const counts = { types: ["5", null, 5n], values: [0, -1, 0.5, 1.5, NaN, -Infinity, 2 ** 53] };
 const levels = ["debug", "info", "warn", "error"];
 
-/** What each option may not be: values of a wrong type, and those that are not allowed. */
+/** Invalid values of each option: of a wrong type, and not allowed ones. */
 const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unknown[] }> = {
   maxConnections: counts,
   maxRequests: counts,

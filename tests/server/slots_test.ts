@@ -271,7 +271,7 @@ async function turns(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await null;
 }
 
-/** What comes before a server is closed at any moment while a connection waits for its slot. */
+/** The steps before a server is closed while a connection waits for its slot. */
 const before: Readonly<Record<string, ((holder: Session) => Promise<void>) | null>> = {
   "was accepted": null,
   "could get a free slot": async (holder) => {

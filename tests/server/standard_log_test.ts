@@ -1,4 +1,7 @@
-/** What a server without a logger of its own prints: what it refuses, and no more than a line a second of each kind. */
+/**
+ * The output of a server with the standard logger: refusals, and at most one line per second of
+ * each kind.
+ */
 import { type App, type LogDetails, Server, standardLogger } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
@@ -35,7 +38,7 @@ Deno.test("of each kind a line a second is printed; what was left out follows a 
   assertEquals(told(), []);
   time.tick(1);
   assertEquals(told(), ["bytes 5 (and 3 more of this kind)"]);
-  // That line has its second, too.
+  // That line also starts its second.
   info("bytes 6", "protocol");
   info("free again", "slot");
   time.tick(999);
@@ -100,7 +103,7 @@ Deno.test("what an app throws is printed each time, and what a logger that fails
   await turnOfEventLoop();
 });
 
-/** What curl, browsers, old proxies and passers-by send to a server that somebody has just started. */
+/** Requests of curl, browsers, old proxies and strangers to a server that has just started. */
 const FORTY: readonly string[] = [
   ...["OPTIONS", "PATCH", "TRACE", "CONNECT", "PROPFIND", "LOCK", "QUERY", "BREW"]
     .map((method) => `${method} /hello HTTP/1.1\r\nhost: a\r\n\r\n`),

@@ -83,7 +83,7 @@ Deno.test("serveForever() counts as handled once ready, which was asked for, has
     await turn();
   }
   assertEquals(rejections.reasons, []);
-  // An error that nobody looks for is not lost.
+  // An error that the caller ignores is still reported.
   const ignored = make();
   ignored.serveForever();
   while (rejections.reasons.length === 0) await turn();

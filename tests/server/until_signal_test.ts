@@ -48,7 +48,7 @@ class Gate {
   }
 }
 
-/** What serves until a signal, a client of it, and what has made it. */
+/** A server that serves until a signal, a client of it, and its maker. */
 interface Kind extends AsyncDisposable {
   readonly server: StoppableServer;
   readonly client: Pick<Client, "connect">;
@@ -117,7 +117,7 @@ for (const [what, start] of Object.entries(kinds)) {
   });
 }
 
-/** Waits until nobody accepts connections any more. */
+/** Waits until connections are refused. */
 async function assertRefused(client: Kind["client"]): Promise<void> {
   const refused = async () => {
     for (;;) {

@@ -17,7 +17,7 @@ import { concat } from "../support/streams.ts";
 
 // Bytes derived from a number, so that both ends can detect loss, change and duplication.
 
-/** What is to be made: `size` bytes, which `seed` decides. */
+/** The content of a body: `size` bytes, generated from `seed`. */
 export interface Payload {
   readonly seed: number;
   readonly size: number;
@@ -75,7 +75,7 @@ export function checksumOf(payload: Payload): string {
   return String(checksum);
 }
 
-/** What the application has seen that must not be. */
+/** The violations that the app has seen. */
 export interface Ledger {
   requests: number;
   bytes: number;
@@ -146,7 +146,7 @@ function cancelSoon(body: BodyIter): BodyIter {
   return body;
 }
 
-/** What goes wrong in the application, and how it looks to the client: it fails, or it gets this status. */
+/** The faults of the app, and their effect for the client: an error, or this status. */
 export const serverFaults: Readonly<
   Record<string, readonly [status: number | null, answer: (body: BodyIn) => Answer]>
 > = {

@@ -34,7 +34,7 @@ async function readUpTo(socket: Socket, most: number): Promise<number> {
       total += count;
     }
   } catch {
-    // Who is hostile has to reckon with that.
+    // A hostile client must expect that.
   }
   return total;
 }
@@ -48,14 +48,14 @@ function get(query: string): string {
   return `GET /data?${query} HTTP/1.1\r\nchecksum: 0-0\r\n\r\n`;
 }
 
-/** What no client of ours would do. */
+/** Behavior that clients of this package never have. */
 const socketFaults: Readonly<Record<string, SocketFault>> = {
   "connects and goes": () => Promise.resolve(),
   "sends garbage": async (socket, random) => {
     const bytes = Array.from({ length: 1 + random.below(300) }, () => random.below(128));
     const garbage = `${String.fromCharCode(...bytes)}\r\n\r\n`;
     await send(socket, garbage);
-    // What begins like a method is answered.
+    // Bytes that start like a method get a response.
     const { length } = answerTo(garbage);
     const answered = await readUpTo(socket, length + 1);
     return answered === length ? null : `${answered} bytes in answer to garbage`;
@@ -133,7 +133,7 @@ function fails(promise: Promise<unknown>): Promise<boolean> {
   return promise.then(() => false, () => true);
 }
 
-/** What must not be of a body that is sent, where it has to fail, and the connection with it. */
+/** Faults of a sent body, each of which must fail the request and close the connection. */
 async function sendBroken(connection: Connection, body: BodyOut): Promise<string | null> {
   const failed = await fails(connection.put("/data", { checksum: "x" }, body));
   return failed && connection.closed ? null : "a broken body was taken for whole";
@@ -162,7 +162,7 @@ const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
     for (let turn = random.below(8); turn > 0; turn--) await null;
     bytes.buffer.transfer();
     const outcome = await putting;
-    // What the system had taken as a whole is no fault any more.
+    // A body that the kernel had taken completely isn't a fault any more.
     const sent = !(outcome instanceof Error) && outcome.status === 200;
     const cut = outcome instanceof BodyError && connection.closed;
     if (sent) await outcome.body?.read();

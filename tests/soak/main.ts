@@ -23,7 +23,9 @@ import { runTrees } from "./trees.ts";
 
 const HONEST_CLIENTS = 3, FAULTY_CLIENTS = 2, ABORTING_CLIENTS = 2;
 const WARM_UP_SECONDS = 25;
-/** What may be more at the end: a leak of a hundred bytes by each request of two minutes is more. */
+/**
+ * The allowed growth at the end: a leak of a hundred bytes per request in two minutes exceeds it.
+ */
 const MOST_HEAP_GROWTH_BYTES = 4 * 1024 * 1024;
 /** The allocator keeps what was needed at some time. */
 const MOST_RSS_GROWTH_BYTES = 96 * 1024 * 1024;
@@ -89,7 +91,7 @@ const COLLECTIONS = 8, PAUSE_MILLISECONDS = 25;
  * `--v8-flags=--expose-gc`.
  */
 async function measure() {
-  // What a finalizer lets go of is only found by the next one.
+  // Objects that a finalizer releases are collected only by the next collection.
   for (let i = 0; i < COLLECTIONS; i++) {
     (globalThis as { gc?: () => void }).gc?.();
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MILLISECONDS));
@@ -98,7 +100,7 @@ async function measure() {
   return { rss, heap: heapUsed, descriptors: await countDescriptors() };
 }
 
-/** Deno lets nobody but a program with every permission read /proc/self/fd, so another program does. */
+/** Deno allows reading /proc/self/fd only with all permissions, so another program reads it. */
 async function countDescriptors(): Promise<number> {
   const { stdout } = await new Deno.Command("ls", {
     args: [`/proc/${Deno.pid}/fd`],
@@ -180,7 +182,7 @@ async function soak(minutes: number): Promise<readonly string[]> {
     await using servers = await startServers(makeApp(ledger), dir);
     const before = await measure();
     const warmUp = await runTraffic(servers, dir, WARM_UP_SECONDS, 1);
-    // What the first traffic takes tells nothing of a leak.
+    // The memory of the first traffic doesn't show a leak.
     const start = await settle(servers, { ...before, rss: Infinity });
     console.log(`start: ${describe(start)}, after ${WARM_UP_SECONDS} s of warming up`);
     const began = performance.now();

@@ -35,7 +35,10 @@ async function makeSwapping(server: SSLServer, pki: TempPKI, guestPki: TempPKI) 
   const withGuest: ServerSslconfig = { certFile, keyFile, ca };
   return {
     server,
-    /** What the server is, and that it trusts the clients that are always trusted; and the other one. */
+    /**
+     * The configurations of the server, which trusts the permanent clients: with and without the
+     * guest.
+     */
     withoutGuest: { ...withGuest, ca: ca.slice(0, 1) },
     withGuest,
     /** The client that is not always trusted. */
@@ -150,7 +153,7 @@ async function swapAtRandom(
   }
 }
 
-/** Ends the live sessions of the guest, as whoever withdraws trust does. */
+/** Ends the live sessions of the guest, as a program that withdraws trust does. */
 function closeGuests({ server, guestKey }: Swapping, tally: Tally): void {
   for (const session of server.sessions) {
     if (session.peerCertificate?.authority?.publicKey256 !== guestKey) continue;

@@ -40,7 +40,7 @@ export class Tally {
   }
 }
 
-/** What each client is given: it runs until the signal is aborted. */
+/** The arguments of each client, which runs until the signal is aborted. */
 export interface Run {
   readonly random: Random;
   readonly tally: Tally;
@@ -118,7 +118,7 @@ function makeBody(payload: Payload, random: Random): BodyOut {
 
 // Requests that are aborted: each returns its whole response, or rejects with the reason of its own abort.
 
-/** Never aborted, and there for all requests: whatever they leave on it would be a leak. */
+/** A signal of all requests that is never aborted: listeners that remain on it are a leak. */
 const { signal: everlasting } = new AbortController();
 
 /** Makes requests of which some are aborted, over one connection after the other. */
@@ -148,7 +148,7 @@ async function abortOne(connection: Connection, run: Run): Promise<string | null
   const when = random.pick(["before", "at once", "in some turns", "in some milliseconds"]);
   if (when === "before") abort();
   const making = exchange(connection, run, { signal: aborter.signal });
-  // It may end while nobody waits for it yet.
+  // The promise may reject before it is awaited.
   making.catch(() => {});
   if (when === "at once") abort();
   for (let n = random.below(8); n > 0; n--) await null;

@@ -4,15 +4,15 @@ import fc from "fast-check";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import type { Plan } from "./disk.ts";
 
-/** What an arbitrary makes; what is none stands for itself. */
+/** The value of an arbitrary; any other type is unchanged. */
 export type Made<A> = A extends fc.Arbitrary<infer T> ? T : A;
 
 export type Side = Made<typeof side>;
-/** What the target has under a name, in words of what the source has there. */
+/** The entry of the target under a name, relative to that of the source. */
 export type Relation = Made<typeof relation>;
 /** The options of a transfer that are no functions. */
 export type Options = Made<typeof options>;
-/** What others do to an entry of a side meanwhile. */
+/** Changes of other processes to an entry of a side during the copy. */
 export type Change = Made<typeof change>;
 /** One run. */
 export type Case = Made<ReturnType<typeof cases>>;
@@ -146,7 +146,7 @@ const options = fc.record({
   /** Whether an empty source deletes everything, with `delete`. */
   deleteAll: oneOf([2, false], [1, true]),
   maxDelete: oneOf([5, NO_LIMIT], [1, fc.nat(3)]),
-  /** What the filter refuses. */
+  /** The paths that the filter refuses. */
   hidden: fc.record({
     names: oneOf([3, [] as string[]], [1, fc.array(name, { minLength: 1, maxLength: 2 })]),
     kind: oneOf([12, null], [1, anyOf("other", "directory")]),
@@ -180,7 +180,7 @@ const change = fc.record({
   ),
 });
 
-/** What a second writer does to a file of the target that the source has, too. */
+/** Changes of a second writer to a file of the target that the source also has. */
 const write = fc.record({
   when,
   /** Which file: the remainder by their number. */
@@ -191,7 +191,7 @@ const write = fc.record({
   ),
 });
 
-/** What a second writer does while a tree is copied. */
+/** Changes of a second writer while a tree is copied. */
 export const writes = fc.array(write, { minLength: 1, maxLength: 5 });
 export type Write = Made<typeof write>;
 
@@ -288,7 +288,7 @@ export interface Site extends LinkTargets {
 export const REUSED_FROM_BYTES = 65_536;
 const DAY = 86_400_001;
 
-/** What is to be made for the source and for the target. */
+/** The trees to create at the source and at the target. */
 export function plansOf(
   pairs: readonly Pair[],
   links: LinkTargets,
@@ -375,7 +375,10 @@ export function plansOf(
   return { source: { ...root, entries: source }, target: { ...root, entries: target } };
 }
 
-/** What a transfer leaves under a reserved name: an empty directory, or a file; `null` for anything else. */
+/**
+ * Returns the leftover of a transfer under a reserved name: an empty directory, or a file; `null`
+ * for any other entry.
+ */
 function asPart(name: string, plan: Plan): Plan | null {
   if (plan.kind === "file") return name.endsWith("-files") ? null : { ...plan, mode: 0o600 };
   if (plan.kind !== "directory" || !name.endsWith("-files")) return null;

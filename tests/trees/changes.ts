@@ -1,4 +1,7 @@
-/** What others do to the trees while they are copied, and what nevertheless has to hold. */
+/**
+ * Changes of other processes to trees while they are copied, and the invariants that hold in spite
+ * of them.
+ */
 
 import type { TreeEvent, TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
@@ -86,7 +89,7 @@ export class SecondWriter {
     return (raw.entries.get(names.at(-1)!)?.kind ?? "file") === "file";
   }
 
-  /** What the copy has made of the files that were written. */
+  /** The results of the copy for files that were written. */
   objections(
     events: readonly TreeEvent[],
     target: ReadonlyMap<string, RawFile>,
@@ -229,7 +232,7 @@ export class Changes {
         Deno.utimeSync(full, info.mtime!, info.mtime!);
         return;
       case "grow":
-        // What is appended is ignored; a file that is overwritten and longer then is taken for one of these.
+        // Appended bytes are ignored; a file that was overwritten and is longer counts as appended.
         if (info.isFile) append(full, (key) => this.#addVersion(path, key));
         return;
       case "remove":
@@ -262,7 +265,7 @@ export class Changes {
     );
   }
 
-  /** What holds whatever happens. */
+  /** Checks the invariants of every copy. */
   objections(
     events: readonly TreeEvent[],
     result: TreeResult | null,
@@ -312,7 +315,7 @@ export class Changes {
     });
   }
 
-  /** Whether an entry of the target may not go, whatever happens to others. */
+  /** Whether an entry of the target must stay in all cases. */
   #isProtected(path: string): boolean {
     const { options } = this.it;
     const names = path.split("/");

@@ -39,7 +39,7 @@ export class ChangingTrees {
     Deno.writeFileSync(at, contentOf(id, size), { mode });
     if (!isInPlace) Deno.renameSync(at, file);
     this.#note(path, { id, size, mode });
-    // Whoever writes a file anew has emptied it a moment before.
+    // A process that rewrites a file has emptied it a moment before.
     this.#versions.get(path)!.add(versionOf("empty", mode));
   }
 
@@ -117,7 +117,7 @@ export class ChangingTrees {
       const { key, mode: bits } = found.get(path) ?? { key: "", mode: 0 };
       return versionOf(key, bits) !== versionOf(keyOf(id, size), mode);
     });
-    // What gets its name after the deletions has arrived before them.
+    // A file that gets its name after the deletions was received before them.
     const all = filesBelow(this.target, true);
     const hidden = new Set([...all.values()].map(({ key }) => key));
     const contents = new Set([...this.#versions.values()].flatMap((each) => [...each]));
@@ -145,7 +145,7 @@ export class ChangingTrees {
     return problems;
   }
 
-  /** What the target had after the run before. */
+  /** The target after the previous run. */
   #had = new Set<string>();
 
   /**

@@ -3,7 +3,7 @@
 import { Buffer } from "node:buffer";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 
-/** What lies under a name, as it is on the disk. */
+/** An entry on the disk. */
 export type Raw = RawFile | RawDirectory | RawLink | RawSpecial;
 
 export interface RawFile {
@@ -36,7 +36,7 @@ export interface RawSpecial {
   readonly what: string;
 }
 
-/** What is to be made. */
+/** An entry to create. */
 export type Plan =
   | { readonly kind: "file"; id: number; size: number; modified: number; mode: number }
   | { readonly kind: "directory"; mode: number; unnamed: boolean; entries: Map<string, Plan> }
@@ -68,7 +68,10 @@ function identify(bytes: Uint8Array): string {
   return isWhole ? keyOf(id, bytes.length) : `torn/${id}/${bytes.length}`;
 }
 
-/** What Deno can't make itself, or only slowly: hard links of it, and directories to rename. */
+/**
+ * Entries that Deno can't create, or only slowly; hard links are made from them, and directories
+ * renamed.
+ */
 export class Stock {
   readonly #dir: string;
   #directories: string[] = [];
@@ -144,7 +147,7 @@ export function make(path: string, plan: Plan, stock: Stock | null = null): void
   }
 }
 
-/** What is to be made for the same to be there. */
+/** Returns the tree to create for the same entries. */
 export function planOf(raw: Raw): Plan {
   switch (raw.kind) {
     case "file": {
@@ -162,7 +165,10 @@ export function planOf(raw: Raw): Plan {
   }
 }
 
-/** What is at a path; `null` if nothing is. What may not be read is opened to this user for a moment. */
+/**
+ * Returns the entry at a path; `null` without one. An unreadable entry is made readable for a
+ * moment.
+ */
 export function see(path: string, isFollowed = false): Raw | null {
   let info: Deno.FileInfo;
   try {
@@ -208,7 +214,7 @@ function opened<T>(path: string, mode: number, needed: number, work: () => T): T
   }
 }
 
-/** Removes a tree, whatever its modes. */
+/** Removes a tree with any modes. */
 export function removeTree(path: string): void {
   try {
     Deno.removeSync(path, { recursive: true });

@@ -156,7 +156,7 @@ export async function checkFailing(
 
 async function transfer(it: Case, app: FilesApp, source: string, target: string) {
   const events: TreeEvent[] = [];
-  // Faults that it meets at the target are no news here.
+  // Faults at the target are expected.
   const logger = { debug() {}, info() {}, warn() {}, error() {} };
   await using server = new Server(["127.0.0.1", 0], app, { logger });
   const serving = server.serveForever();

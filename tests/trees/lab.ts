@@ -54,11 +54,11 @@ interface Transferred {
   readonly events: readonly TreeEvent[];
   readonly result: TreeResult | null;
   readonly error: unknown;
-  /** What the filter was asked that it must not be. */
+  /** Paths that were passed to the filter, but must not be. */
   readonly objections: readonly string[];
 }
 
-/** What happens while a transfer runs. */
+/** Events during a transfer. */
 interface Hooks {
   readonly signal: AbortSignal | undefined;
   readonly triggers: {
@@ -188,7 +188,7 @@ export class Lab implements AsyncDisposable {
     return { dir, root: Deno.realPathSync(root), remote, uri, local, outside, beside };
   }
 
-  /** What no transfer may touch: everything beside the trees. */
+  /** Entries beside the trees, which no transfer may change. */
   #surroundings(it: Case, site: Site): Map<string, string> {
     // A part, or its record, that is written just when its directory is exchanged for a link does not stay there.
     const options = { reserved: true, directoryTimes: it.fault.is !== "changes" };
@@ -225,7 +225,7 @@ export class Lab implements AsyncDisposable {
         const made = differences(flattenWhole(target), flattenWhole(after));
         if (made.length > 0) throw objection("the dry run has changed the target", made);
       }
-      // What was to get its name after a deletion is kept for a day by a server, if that failed.
+      // If a deletion fails, the server keeps the file that was to replace the entry for a day.
       const isKept = (path: string) => path.startsWith("part-") && transferred.result?.failed !== 0;
       const left = this.#unfinished(site, after).filter((path) => {
         return !unfinished.includes(path) && !isKept(path);
@@ -236,7 +236,7 @@ export class Lab implements AsyncDisposable {
       if (transferred.result === null) return;
       if (phase === "second run" && told[1]!.result!.failed === 0) {
         const { files, deleted, failed } = transferred.result!;
-        // Of a file that can't be read nobody can say that it is unchanged.
+        // An unreadable file can't be reported as unchanged.
         const isBlind = [...flatten(after).values()].some((text) =>
           /^file .* [0-3]?\d?\d$/.test(text)
         );
@@ -277,7 +277,7 @@ export class Lab implements AsyncDisposable {
     throw objection(phase, [...found, ...failures, Deno.inspect(result)]);
   }
 
-  /** What there is of unfinished files at the target, and in the server's directory for them. */
+  /** Returns the unfinished files at the target, and in the server's directory for them. */
   #unfinished({ root }: Site, target: RawDirectory | null): string[] {
     const all = [...flatten(target, { reserved: true }).keys()].filter((path) =>
       isReservedName(path.slice(path.lastIndexOf("/") + 1))
@@ -596,7 +596,7 @@ export class Lab implements AsyncDisposable {
           const isSame = theirs.get(path)?.key === key;
           if (outcome === "copied" && !isSame) wrong.push(`${path} was copied, and is not there`);
           if (outcome !== undefined || result === null) continue;
-          // What lies below a name that is left out, or that failed, is not told by itself.
+          // Entries below a skipped or failed directory are not reported themselves.
           const isLeftOut = prefixes(path).some((each) => {
             return outcomes.has(each) ||
               asAdd.options.hidden.names.includes(each.split("/").at(-1)!);
@@ -684,7 +684,7 @@ export class Lab implements AsyncDisposable {
     const { source, target } = this.#see(it, site);
     const changed = differences(flattenWhole(before.source), flattenWhole(source));
     if (changed.length > 0) throw objection("run again: the source has changed", changed);
-    // What the first run had moved already is not moved again.
+    // Bytes that the first run has transferred are not transferred again.
     const isResumed = it.fault.is !== "changes";
     this.#judge(
       it,
@@ -718,7 +718,7 @@ function isKeptOut(path: string): boolean {
   }
 }
 
-/** Takes the modes out of a plan whose effect the model knows, and that have none here. */
+/** Removes modes without an effect from a plan. */
 function open(plan: Plan): void {
   if (plan.kind === "file") plan.mode |= 0o400;
   if (plan.kind !== "directory") return;
@@ -771,7 +771,7 @@ function ask(
   const key = entry.path.join("/");
   if (entry.name !== entry.path.at(-1)) found.push(`the filter gets ${Deno.inspect(entry)}`);
   if (entry.reason !== "name") {
-    // What is in the way of an entry has its path, and another kind.
+    // An obstacle has the path of the entry, and another kind.
     const before = asked.get(key);
     if (before?.kind === entry.kind) found.push(`the filter is asked twice about ${key}`);
     if (before === undefined) asked.set(key, entry);

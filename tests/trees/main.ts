@@ -79,7 +79,7 @@ async function checkModel(lab: Lab): Promise<void> {
     const elapsed = (performance.now() - start) / 1000;
     return { runs, faults, transfers: lab.transfers, reused: lab.reused, seconds: elapsed };
   });
-  // When the time is over nobody waits for the last one.
+  // After the time limit the last run is not awaited.
   await running.catch(() => {});
 }
 

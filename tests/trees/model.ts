@@ -11,7 +11,7 @@ import { below, differences, flatten, type Raw, type RawDirectory, type RawFile 
 /** An entry as the end that lists it sees it. */
 interface View {
   readonly name: string;
-  /** Its path, joined by slashes, as that of every entry here. */
+  /** The path, joined by slashes. */
   readonly path: string;
   readonly kind: "file" | "directory" | "other";
   readonly reason: "link" | "special" | "unreadable" | null;
@@ -27,7 +27,7 @@ interface View {
   readonly reserved: readonly string[];
 }
 
-/** What a run was asked, and what it told. */
+/** The options of a run, and its reports. */
 export interface Run {
   readonly download: boolean;
   readonly options: Options;
@@ -45,7 +45,7 @@ export interface Run {
   readonly result: TreeResult;
 }
 
-/** What a result counts otherwise than the events do. */
+/** Differences between the counts of a result and its events. */
 export function miscounts(events: readonly TreeEvent[], result: TreeResult): string[] {
   const counted = [
     ["files", "copied"],
@@ -71,7 +71,7 @@ export function miscounts(events: readonly TreeEvent[], result: TreeResult): str
 
 type Outcome = Exclude<(TreeEvent & { path: unknown })["type"], "deleted">;
 
-/** What was told of each path, other than that it was deleted. */
+/** The events of each path, except deletions. */
 export function outcomesOf(events: readonly TreeEvent[]): ReadonlyMap<string, readonly Outcome[]> {
   const outcomes = new Map<string, Outcome[]>();
   for (const event of events) {
@@ -119,24 +119,24 @@ export function objections(run: Run): string[] {
 interface Expected {
   /** Anything may be there: nothing is promised. */
   readonly isOpen?: boolean;
-  /** It may also be gone. */
+  /** The entry may also be missing. */
   readonly mayBeGone?: boolean;
-  /** It stays because it can't be removed, which is a failure. */
+  /** The entry stays because it can't be removed, which is a failure. */
   readonly isStuck?: boolean;
-  /** It is as it was. */
+  /** The entry is unchanged. */
   readonly kept?: Raw;
-  /** It is a copy of this file. */
+  /** The entry is a copy of this file. */
   readonly copy?: RawFile;
-  /** It is a directory with these entries. */
+  /** The entry is a directory with these entries. */
   readonly entries?: Map<string, Expected>;
 }
 
 /** How far the target lets a directory of the source be written. */
 type Way =
   | "free"
-  /** What lies on the way is not to be passed: everything below fails. */
+  /** A parent can't be passed: all entries below fail. */
   | "blocked"
-  /** Nobody can know what is there. */
+  /** The entry is unknown. */
   | "unknown";
 
 class Judge {
@@ -190,7 +190,7 @@ class Judge {
     this.#objections.push(text);
   }
 
-  /** The rules that hold for the events, whatever the trees are. */
+  /** The rules for the events of all trees. */
   #checkEvents(): void {
     const { events, result, dryRun, options } = this.#run;
     let plan: { files: number; bytes: number } | null = null;
@@ -203,7 +203,7 @@ class Judge {
         if (plan === null) this.#object("progress before the plan");
         if (event.bytes < bytes) this.#object(`progress went back to ${event.bytes} of ${bytes}`);
         total = event.total;
-        // What was expected to be reused may have to travel.
+        // Bytes that could be reused may be sent nevertheless.
         const isExact = !this.#run.reuse;
         if (isExact ? total !== plan?.bytes : total < (plan?.bytes ?? 0)) {
           this.#object(`total ${total}, plan ${plan?.bytes}`);
@@ -236,7 +236,7 @@ class Judge {
     }
   }
 
-  /** What is at the target already, at another time or elsewhere, need not be moved. */
+  /** Bytes that the target has, with another time or at another path, need not be sent. */
   #checkBytes(planned: number): void {
     const { events, result, dryRun, isResumed } = this.#run;
     let there = 0, sum = 0;
@@ -245,7 +245,7 @@ class Judge {
       const path = event.path.join("/");
       const { file } = find(this.#source, path) ?? {};
       const found = this.#target && find(this.#target, path)?.file;
-      // What was to get its name after a deletion may have arrived in an earlier call.
+      // A file that was to get its name after a deletion may have been received in an earlier call.
       const mayBeThere = !dryRun &&
         (isResumed || file && found?.key === file.key || this.#inTheWay(path));
       if (file && mayBeThere) there += file.size;
@@ -280,7 +280,7 @@ class Judge {
     if (this.#run.dryRun) return [0, size];
     const found = alikes.length > 0 ? alikes : [find(this.#target, path)!];
     const isSame = found.map((it) => parseInt(it.file!.key) === parseInt(file.key));
-    // What can't be read, or is replaced meanwhile, need not be reused.
+    // Unreadable files and files that are replaced during the copy need not be reused.
     const isCertain = !this.#inTheWay(path) &&
       found.every((it) =>
         it.isReadable &&
@@ -317,7 +317,7 @@ class Judge {
     return this.#givesWay && (deletionsSkipped === null || deletionsSkipped === "spelling");
   }
 
-  /** What the target has in the way of a path of the source, by the path or a directory on the way. */
+  /** The obstacles at the target for paths of the source, by the path or one of its directories. */
   #inTheWay(path: string): View | null {
     for (const each of prefixes(path)) {
       const entry = find(this.#source, each), there = this.#target && find(this.#target, each);
@@ -336,7 +336,7 @@ class Judge {
       else if (entry.kind === "file") this.#checkFile(entry, there, way, writable);
       else this.#checkEntryDirectory(entry, there, way, writable);
     }
-    // What is reserved is left out by a server, and named by a program that sends.
+    // A server skips reserved names; a sender reports them.
     for (const name of source.reserved) {
       if (!accepts(this.#run.options, { name, kind: "other", reason: null })) continue;
       this.#outcome(below(source.path, name), this.#run.download ? [null] : ["skipped", null]);
@@ -363,7 +363,7 @@ class Judge {
       allowed.push("failed");
     }
     if (!entry.isReadable) {
-      // Whoever lists it need not have opened it.
+      // A list need not have opened the entry.
       const isEqual = allowed.includes("unchanged");
       allowed = ["failed", "skipped"];
       if (isEqual && options.compare === "time") allowed.push("unchanged");
@@ -377,12 +377,12 @@ class Judge {
     if (there === null) return ["copied"];
     const wanted = entry.file!;
     if (there.kind === "directory") {
-      // It is deleted with all the others, and only then the file gets its name.
+      // The entry is deleted with all others, and only then the file gets its name.
       const clear = this.#frees && isClear(there);
       return clear === null ? ["copied", "failed"] : clear ? ["copied"] : ["failed"];
     }
     const found = there.file;
-    // From the list alone nobody knows whether it is a file.
+    // The list alone doesn't show whether the entry is a file.
     if (there.raw.kind === "directory" && dryRun && replace) return ["failed", "copied"];
     // A link that is not followed, or something that is never deleted.
     if (found === null) return ["failed"];
@@ -453,7 +453,7 @@ class Judge {
       this.#showsUnnamed;
     const mayBeIncomplete = entries.some(({ isReadable }) => !isReadable);
     const allowed: (TreeResult["deletionsSkipped"])[] = [];
-    // What could not be deleted at the end does not count.
+    // Entries that could not be deleted at the end don't count.
     const failed = this.#run.events.flatMap((event) =>
       event.type === "failed" && event.at === "source" ? [event.path.join("/")] : []
     );
@@ -509,7 +509,10 @@ class Judge {
     return !this.#hidesUnnamed && directoriesOf(this.#source).some(({ unnamed }) => unnamed > 0);
   }
 
-  /** What must be in a directory that the source has, and notes what must have been deleted in it. */
+  /**
+   * Returns the entries that a directory of the source must have, and records the entries that must
+   * have been deleted in it.
+   */
   #expectDirectory(source: View, target: View | null, isDeleting: boolean): Expected {
     const entries = new Map<string, Expected>();
     const names = new Set([...source.below.keys(), ...target?.below.keys() ?? []]);
@@ -578,7 +581,7 @@ class Judge {
       return kept;
     }
     if (!isDeleting && there.kind === "file") {
-      // Where nothing can be removed that is a failure; in advance nobody has tried.
+      // In a directory that can't be changed this is a failure; a dry run doesn't try.
       this.#mayFail.add(path);
       if (!this.#run.dryRun) return { ...kept, isStuck: true };
       this.#mayBeDeleted.add(path);
@@ -603,11 +606,11 @@ class Judge {
     }
     const isStuck = !isWritable || [...entries.values()].some((it) => it.isStuck);
     if (isStaying) {
-      // What has to stay keeps its directory, and that is no failure.
+      // Entries that must stay keep their directory, which isn't a failure.
       if (isStuck) this.#mayFail.add(path);
       return { entries, isStuck };
     }
-    // What is reserved can't go where nothing can be removed.
+    // Reserved entries stay in a directory that can't be changed.
     if (entries.size > 0 || !isWritable && there.reserved.length > 0) {
       this.#mayBeDeleted.add(path);
       this.#mayFail.add(path);
@@ -648,7 +651,7 @@ class Judge {
         continue;
       }
       if (parent?.reserved.includes(name)) continue;
-      // What the target has by a name that is not UTF-8 stays, and is said.
+      // Entries of the target whose name is not UTF-8 stay, and are reported.
       const isUnnamed = name.includes("\ufffd") &&
         outcomes.every((outcome) => outcome === "failed");
       if (isUnnamed && this.#run.options.delete) continue;
@@ -713,7 +716,7 @@ function view(
   const name = path.slice(path.lastIndexOf("/") + 1);
   const seen = kindOf(raw, root);
   const { kind, reason, file } = seen;
-  // What is in the way of an entry is hidden with it, or by itself.
+  // An obstacle is hidden with its entry, or by itself.
   const isAsked = asked === null || asked.kind !== kind && asked.kind !== "other";
   const isHidden = isInHidden || asked?.isHidden ||
     path !== "" && isAsked && !accepts(options, { name, kind, reason });
@@ -795,7 +798,7 @@ function directoriesOf(root: View): View[] {
   return [root, ...entriesOf(root).filter(({ kind }) => kind === "directory")];
 }
 
-/** What is in a tree and not hidden. */
+/** Returns the visible entries of a tree. */
 function entriesOf(root: View): View[] {
   return [...root.below.values()].flatMap((entry) =>
     entry.isHidden ? [] : [entry, ...entriesOf(entry)]

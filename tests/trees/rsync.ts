@@ -1,4 +1,4 @@
-/** What `rsync -rtp --delete` makes of the same trees, and which differences are meant. */
+/** Comparison with `rsync -rtp --delete` on the same trees, and the intended differences. */
 
 import type { TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
@@ -17,7 +17,7 @@ export interface Compared {
   readonly result: TreeResult;
   /** The paths, joined by slashes, that failed. */
   readonly failed: ReadonlySet<string>;
-  /** What rsync reported. */
+  /** The output of rsync. */
   readonly code: number;
 }
 
@@ -166,7 +166,7 @@ function at(root: RawDirectory, path: readonly string[]): Raw | null {
   return raw ?? null;
 }
 
-/** What a path leads through, and to. */
+/** Returns the entries on a path, and its target. */
 function onTheWay(root: RawDirectory, path: readonly string[]): (Raw | null)[] {
   return path.map((_, index) => at(root, path.slice(0, index + 1)));
 }

@@ -17,7 +17,7 @@ import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std
 const PIECE = new Uint8Array(65536);
 const encode = (text: string) => new TextEncoder().encode(text);
 
-/** What a promise rejects with, soon. */
+/** Returns the error with which a promise rejects soon. */
 function rejectsSoon(promise: Promise<unknown>, what: string): Promise<unknown> {
   return within(rejectionOf(promise, what), `${what} rejects`);
 }
@@ -36,7 +36,7 @@ const stuck = () => source(PIECE);
 const events = () => source(encode("data: hello\n\n"));
 const streams = [["that goes on", endless], ["that is stuck", stuck]] as const;
 
-/** An application that reads whatever it gets. */
+/** An app that reads every body. */
 const reads: AppFunction = async (request) => {
   await request.body?.writeTo({ write: () => Promise.resolve() });
   return [200, "OK", {}, null];
@@ -46,7 +46,7 @@ Deno.test("fetch rejects with the reason of a signal that is already aborted", a
   const reason = new Error("not now");
   const signal = AbortSignal.abort(reason);
   const { stream, cancelled } = stuck();
-  // Nobody listens there: a fetch that began to connect would fail in another way.
+  // Without a listener: a fetch that began to connect would fail in another way.
   const fetch = createFetch(new Client(["127.0.0.1", 1]));
   const rows: [name: string, start: () => Promise<Response>][] = [
     ["by init", () => fetch("/", { signal })],
@@ -124,7 +124,7 @@ Deno.test("the client's own signal aborts its fetches", async () => {
   const rejection = rejectsSoon(fetch("/"), "an aborted fetch");
   await (await server.accept()).readPreamble();
   aborter.abort(reason);
-  // What ends the client is the cause, as any other failure of a request.
+  // The reason that aborts the client is the cause, like any other failure of a request.
   assertStrictEquals((await rejection as Error).cause, reason);
   const refused = await rejectsSoon(fetch("/"), "an aborted client");
   assertStrictEquals((refused as Error).cause, reason);

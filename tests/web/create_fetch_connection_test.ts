@@ -270,12 +270,12 @@ Deno.test("a failure is a TypeError, which quotes what is wrong but no secret, a
     ["a space in a host", "http://a b/", {}, '"http://a b/"'],
     ["half a host", "http://[::1", {}, '"http://[::1"'],
     ["no host", "//:80", {}, '"//:80"'],
-    // What the platform refuses.
+    // Arguments that the platform refuses.
     ["a body of GET", "/", { body: "a" }, ""],
     ["a header value with a line end", "/", { headers: { a: "b\r\nc: d" } }, ""],
     ["a used Request", used, {}, ""],
     ["Deno's own clients", "/", { client: {} } as RequestInit, ""],
-    // Who has access is not to be in a log.
+    // Credentials must not be in a log.
     ["a user and a password", location, {}, user],
     ["a URL with them", new URL(location), {}, user],
     ["a Request with them", new Request(location), {}, user],

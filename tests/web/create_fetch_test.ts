@@ -33,7 +33,7 @@ async function answered(
   if (sent.includes("transfer-encoding: chunked")) sent += await peer.readUntil("0\r\n\r\n");
   await peer.send(answer);
   const response = await responding;
-  // Read here, while the peer is there; what is returned has the bytes.
+  // Read the body while the peer is connected; the returned response has the bytes.
   const bytes = response.body === null ? null : await response.clone().bytes();
   await response.body?.cancel();
   const { status, statusText, headers } = response;
@@ -82,7 +82,7 @@ Deno.test("a request is sent unchanged, and only the client's headers are added"
       "content-length": "5",
     }],
   ];
-  /** What is sent, without ` HTTP/1.1`. */
+  /** The request line, without ` HTTP/1.1`. */
   type Row = [name: string, args: Parameters<Fetch>, sent: string];
   const rows: Row[] = [
     // Only the path and query of a URL are used.
@@ -211,7 +211,7 @@ Deno.test("a response with status 205 has no body, over a client and over a conn
 
 const STATUSES = [301, 302, 303, 307, 308] as const;
 
-/** What arrived where no redirect was answered. */
+/** The requests that arrived at a server without redirects. */
 interface Arrival {
   readonly method: string;
   readonly path: string;

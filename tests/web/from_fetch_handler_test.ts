@@ -1,4 +1,4 @@
-/** fromFetchHandler: requests, responses, and bodies that nobody reads. */
+/** fromFetchHandler: requests, responses, and unread bodies. */
 import { errorAnswer } from "@degu/testing/error_answers.ts";
 import { type FetchHandler, fromFetchHandler } from "@degu/degu";
 import { type Chunk, ChunkedBodyIter, type PeerCertificate } from "@degu/degu/base";
@@ -230,7 +230,7 @@ Deno.test("a response keeps status, headers and body", async (t) => {
     ["205 Reset Content|content-length: 0||", null],
     // The length of what it does not carry.
     ["304 Not Modified|content-length: 99|etag: a||", null, { "content-length": "99", etag: "a" }],
-    // A status that nobody has registered.
+    // An unregistered status.
     ["299 Unknown|content-length: 0||", null],
     ["200 OK|transfer-encoding: chunked||5|hello|7|, world|0||", slow()],
     ["200 OK|content-length: 12||hello, world", slow(), { "content-length": "12" }],
@@ -455,7 +455,7 @@ Deno.test("a reader of the request's body gets an error when the answer was sent
     const readAll = async () => {
       while (!(await reader.read()).done);
     };
-    // It goes on to read after the response has been made.
+    // The handler continues reading after it has made the response.
     setTimeout(() => readAll().then(told.resolve, told.resolve));
     return new Response("hello");
   });

@@ -34,7 +34,7 @@ Deno.test("a joiner that is killed at any time has an entry only if the inviter 
   assert(outcomes.has("1 1"), [...outcomes].join(", "));
 });
 
-/** The moment at which a process is killed is not one that anybody could wait for. */
+/** The test can't wait for the moment at which a process is killed. */
 function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

@@ -1,4 +1,4 @@
-/** The recorder and the cameras of the examples: recordings arrive, whatever happens meanwhile. */
+/** The recorder and the cameras of the examples: recordings arrive in spite of interruptions. */
 import type { HostAddress } from "@degu/degu/base";
 import { untilFile } from "@degu/testing/agent_files.ts";
 import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
@@ -123,7 +123,7 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   await porch.complained(/next run in 1 s\n/);
   assertEquals(await entries(`${lab.path}/porch/outbox`), ["large", "later"]);
 
-  // It comes back, and at the same time is paired with another camera.
+  // The recorder restarts, and is paired with another camera at the same time.
   await using second = await lab.startRecorder();
   await second.printed(/^Recording/m);
   await using garden = await lab.startCamera("garden");

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 
-/** What a peer sends, more than a heap of 64 MiB holds, and what comes of it. */
+/** A peer that sends more than a heap of 64 MiB can hold. */
 const ROWS = [
   ["paths in chunks of one byte", "HTTP/1.1 400 Bad Request"],
   ["names for messages", "2500"],

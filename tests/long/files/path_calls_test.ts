@@ -21,7 +21,7 @@ const REQUESTS: Record<string, number> = {
   "PUT of a new file below three directories": 17,
   "PUT below three new directories": 13,
   "DELETE below three directories": 9,
-  // It is not opened: to open a device can have effects.
+  // Don't open it: opening a device can have effects.
   "a bundle with a pipe": 5,
 };
 

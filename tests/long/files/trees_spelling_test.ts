@@ -308,7 +308,7 @@ Deno.test({
         const isStuck = kept === "failed" || expected.outcomes.includes("!");
         const expectedAgain = expected.again ?? kept;
         for (const [path, outcome] of Object.entries(again.outcomes)) {
-          // What has failed once can fail earlier, with what is in it.
+          // An entry that has failed once can fail earlier, with its contents.
           const isFine = outcome === "unchanged" || outcome === "skipped: link" ||
             outcome === "failed" && (isStuck || (left[path] ?? null) === null);
           assertEquals([isFine, outcome], [true, outcome], `${path}: ${Deno.inspect(again)}`);

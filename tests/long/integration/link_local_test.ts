@@ -60,7 +60,7 @@ testUnless(
     assert(left > 0 && right > 0);
     // Without a scope, which means nothing at the other end.
     assertEquals(found["inLine"], ["fe80::1"]);
-    // Over the cable from its other end, or directly, as both ends are here: whichever is faster.
+    // Over the cable or directly, whichever is faster, because both devices are on this machine.
     const [[, , , scope]] = found["atViewer"];
     assert(scope === left || scope === right, `${scope} is not ${left} or ${right}`);
     assertEquals(found["atViewer"], [["fe80::1", 7443, 0, scope], ["10.0.0.1", 80]]);

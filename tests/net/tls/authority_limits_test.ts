@@ -18,7 +18,7 @@ import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 type Role = "client" | "server";
 const ROLES: readonly Role[] = ["client", "server"];
 
-/** What the certificate of an authority says of itself. */
+/** The extensions of an authority's certificate. */
 interface Limits {
   readonly keyUsage?: "signsCertificates" | "signsLists" | undefined;
   readonly pathLength?: number | undefined;
@@ -159,7 +159,7 @@ Deno.test(
         const args = ["verify", "-purpose", `ssl${role}`, "-CAfile", root, ...untrusted, leaf];
         const { code } = await converse("openssl", args, "");
         const isAllowed = await isAccepted(role, path).catch((error) => {
-          // It is refused as an authority, where the configuration is read.
+          // Reading the configuration refuses the certificate as an authority.
           if (error instanceof RangeError) return false;
           throw error;
         });

@@ -57,7 +57,7 @@ async function configOf({ own, between = [] }: Shown, authorities: readonly Issu
   return { cert: await readPem(own, ...between), key: await Deno.readTextFile(own.keyFile), ca };
 }
 
-/** What two ends show to one another, and whom each trusts. */
+/** The certificates that a client and a server present, and the authorities that each trusts. */
 type Ends =
   & Record<"server" | "client", Shown>
   & Record<"clientAuthorities" | "serverAuthorities", readonly Issued[]>;
@@ -148,7 +148,7 @@ opensslTest("the authority is found by signatures, not by names", async (pki, t)
     issuer: two,
     extensions: [purpose, "authorityKeyIdentifier=none"],
   });
-  // [0] of the extension is the identifier of the key, here that of somebody else.
+  // [0] of the extension is the identifier of the key, in this case of another authority.
   const [, keyId] = /X509v3 Subject Key Identifier:\s+([0-9A-F:]{59})\n/
     .exec(await pki.show(one)) ?? [];
   const misleading = await pki.client("misleading", {
@@ -197,7 +197,7 @@ opensslTest("each kind of signature that TLS accepts is recognized", async (pki,
   const server = { own: await pki.server("server", { issuer: serverAuthority }) };
   for (const [index, [name, key, signing]] of kinds.entries()) {
     await t.step(name, async () => {
-      // What signs for others with P-521 has signed itself with SHA-512, too.
+      // An authority that signs with P-521 has also signed itself with SHA-512.
       const issuer = await pki.authority(`issuer${index}`, {
         key,
         signing: key === KEY.p521 ? signing : [],

@@ -50,7 +50,7 @@ class RecordRelay extends Relay {
   readonly fromClient = new Direction();
   readonly fromServer = new Direction();
 
-  /** What the relay waits for before it passes on more of a response. */
+  /** The promise that the relay waits for before it relays more of a response. */
   released: Promise<void> = Promise.resolve();
 
   protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {

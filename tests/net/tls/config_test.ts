@@ -1,4 +1,4 @@
-/** What an sslconfig may say, what is in its files, and the context that is made of it. */
+/** The options of an sslconfig, the contents of its files, and the resulting context. */
 import {
   assert,
   assertEquals,
@@ -536,7 +536,7 @@ opensslTest("a private authority replaces the default trust store", async (pki, 
   });
 });
 
-/** What a handshake has led to; no library of today leads to most of it. */
+/** Results of a handshake, most of which no current library allows. */
 function negotiated(version: string | null, name: string | undefined): TLSSocket {
   return { getProtocol: () => version, getCipher: () => ({ name }) } as unknown as TLSSocket;
 }

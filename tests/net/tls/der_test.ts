@@ -50,7 +50,7 @@ Deno.test("an element that is cut anywhere is a RangeError, and is never read pa
   const whole = element(TAG.octetString, new Uint8Array(300).fill(7), 2);
   for (let length = 0; length < whole.length; length++) {
     assertThrows(() => new DerReader(whole.slice(0, length)).next(), RangeError, "", `${length}`);
-    // What lies behind the view in the same buffer is not part of it.
+    // The bytes after the view in the same buffer are not part of it.
     assertThrows(() => new DerReader(whole.subarray(0, length)).next(), RangeError);
   }
 });

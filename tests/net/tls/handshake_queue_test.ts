@@ -1,4 +1,7 @@
-/** Who gets a handshake: it occupies no slot, the oldest gives way first, and none delays another. */
+/**
+ * The queue of handshakes: a handshake occupies no slot, the oldest is closed first, and none
+ * delays another.
+ */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { type App, SSLServer } from "@degu/degu/server";
@@ -88,7 +91,7 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
 
 Deno.test("the oldest silent one of 64 handshakes is closed for the next, without a byte, but not within 250 ms", async () => {
   await using endpoint = await startTls(pki, noContent, { server: { timeout: null } });
-  // It has sent the beginning of a ClientHello, and is slow with the rest.
+  // The peer has sent the first bytes of a ClientHello, and sends the rest slowly.
   using slow = await RawPeer.connect(endpoint.server.address);
   await slow.send("\x16\x03\x01\x02\x00");
   await turnOfEventLoop();
@@ -201,7 +204,7 @@ function strangers(count: number, hasReceived = false): Stranger[] {
   return Array.from({ length: count }, (_, id) => new Stranger(id, hasReceived));
 }
 
-/** Admits strangers; their handshakes go on until they are finished here, by name. */
+/** Queues strangers, whose handshakes last until the test finishes them by name. */
 class Desk {
   readonly log = new RecordingLogger();
   readonly begun: string[] = [];

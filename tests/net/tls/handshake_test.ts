@@ -295,7 +295,7 @@ Deno.test("an app receives requests of clients that send much with the handshake
   const upload = new Uint8Array(300_000);
   new TextEncoder().encodeInto("PUT / HTTP/1.1\r\ncontent-length: 400000\r\n\r\n", upload);
   for (let i = 0; i < clients; i++) {
-    // It ends its handshake with the first write, so that all of it arrives at once.
+    // The client ends its handshake with the first write, so that all bytes arrive at once.
     using peer = new RawPeer(await Deno.connectTls({ port, ...trust, ...own }));
     await peer.send(upload);
   }

@@ -37,7 +37,7 @@ interface Device {
   readonly name: string;
   readonly certFile: string;
   readonly keyFile: string;
-  /** Its authority, in PEM: what a server is told to trust it. */
+  /** The authority in PEM, for servers that trust it. */
   readonly ca: string;
 }
 
@@ -46,7 +46,7 @@ async function makeDevice(name: string): Promise<Device> {
   return { name, certFile, keyFile, ca: await Deno.readTextFile(caFile) };
 }
 
-/** Who a client is, by the authority that vouched for it; `"nobody"` without a certificate. */
+/** Returns the name of a client by its authority; `"nobody"` without a certificate. */
 function nameOf(certificate: PeerCertificate | null): string {
   if (certificate === null) return "nobody";
   return NAMES.get(certificate.authority?.publicKey256 ?? "") ?? "somebody";
@@ -71,7 +71,7 @@ function trusting(...devices: readonly Device[]): ServerSslconfig {
   return { certFile, keyFile, ca: devices.map(({ ca }) => ca) };
 }
 
-/** A configuration of the camera, which lets everybody in. */
+/** A configuration of the camera that accepts every client. */
 function trustingAll(): ServerSslconfig {
   const { certFile, keyFile } = camera;
   return { certFile, keyFile, allowUnauthenticatedClients: true };
@@ -86,13 +86,13 @@ function start(
   return startTls({ serverSslconfig, clientSslconfig: { ca: camera.ca } }, app, { server });
 }
 
-/** A client that is this device, or nobody. */
+/** A client with the identity of a device, or without one. */
 function clientOf(device: Device | null, address: Address, server = camera): SSLClient {
   const own = device === null ? {} : { certFile: device.certFile, keyFile: device.keyFile };
   return new SSLClient({ ...own, ca: server.ca }, address, { sslHost: server.name, timeout: 60 });
 }
 
-/** What the camera calls a client, over a connection of its own; or {@linkcode REFUSED}. */
+/** Returns the camera's name for a client, over a new connection; or {@linkcode REFUSED}. */
 async function ask(device: Device | null, address: Address): Promise<string> {
   return await whoAmI(clientOf(device, address));
 }
@@ -129,7 +129,7 @@ function connectWith(version: string, device: Device | null, address: Address) {
   return { secured: secured.promise, answer };
 }
 
-/** What the camera calls the client; or {@linkcode REFUSED}. */
+/** Returns the camera's name for the client; or {@linkcode REFUSED}. */
 async function whoAmI(client: SSLClient): Promise<string> {
   try {
     return String((await client.request("GET", "/")).headers["who"]);
@@ -198,9 +198,9 @@ interface Change {
   readonly to: ServerSslconfig;
   readonly clients: readonly (Device | null)[];
   readonly answers: readonly string[];
-  /** What is logged of each that is refused. */
+  /** The log line for each refused client. */
   readonly refusal?: RegExp;
-  /** What those are told that connect then: one, and nobody. */
+  /** The responses to clients that connect later: one with a certificate, and one without. */
   readonly later: readonly [string, string];
 }
 
@@ -224,7 +224,7 @@ const changes: readonly Change[] = [
     later: ["one", REFUSED],
   },
   {
-    // Nothing is said of a certificate that nobody trusts.
+    // An untrusted certificate is not logged.
     what: "that began with client certificates is accepted if they are no longer required",
     from: trusting(one),
     to: trustingAll(),

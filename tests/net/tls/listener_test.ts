@@ -85,7 +85,10 @@ Deno.test("of a connection that waits only the beginning is read, and nothing of
 
 // ───────────────────────── the streams that it hands over, of either kind
 
-/** What a socket of node:net or a connection of Deno is wrapped in, and how to stop listening. */
+/**
+ * The raw streams of sockets of node:net and of connections of Deno, and a function that stops
+ * listening.
+ */
 const kinds: Record<string, () => Promise<[RawStream, RawPeer, () => Promise<unknown>]>> = {
   async "node:net"() {
     const server = createServer();
@@ -180,7 +183,7 @@ test("close() works while it is held, and may be called again", async (rawStream
 test("a reset by the peer is an error of the stream only", async ({ stream }, peer) => {
   const failed = once(stream, "close");
   stream.resume();
-  // What was not read makes the system send a reset in place of an end.
+  // Unread bytes make the kernel send a reset instead of a close.
   stream.write("x".repeat(10));
   await turnOfEventLoop();
   peer.close();

@@ -34,7 +34,7 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const pki = await sharedPki();
 
-/** What a socket receives until its connection ends. */
+/** Reads all bytes of a socket until its connection ends. */
 function receivedBy(socket: tls.TLSSocket): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
   let text = "";
@@ -198,7 +198,7 @@ Deno.test("a TLS socket allows one read at a time; close() ends pending operatio
   assertEquals(await sock.write(new Uint8Array(0)), 0);
   const piece = new Uint8Array(1_000_000);
   const writing = assertRejects(async () => {
-    // Nobody reads, so that a write has to wait at some time.
+    // The peer doesn't read, so that a write must wait at some time.
     for (;;) await sock.write(piece);
   }, Deno.errors.Interrupted);
   assertEquals(await Promise.race([writing, Promise.resolve("waits")]), "waits");
@@ -409,7 +409,7 @@ Deno.test("a write that waits for its peer keeps the process alive", async () =>
     let [written, before] = [0, -1];
     async function put() {
       const socket = await new SSLClient(clientSslconfig, address).createSocket();
-      // This goes on only while something else keeps the process alive.
+      // This continues only while something else keeps the process alive.
       Deno.unrefTimer(setInterval(() => {
         if (written === before) console.log("waits");
         before = written;

@@ -144,7 +144,7 @@ opensslTest("a session of a node:tls server is resumed once it is verified", asy
   const authority = await pki.authority("authority");
   const { certFile: caFile } = authority;
   const trust = { serverSslconfig: { ...own, caFile }, clientSslconfig: { caFile } };
-  // It asks for certificates, and takes any.
+  // This server requests certificates, and accepts any.
   await using lax = await serveRaw(trust, (socket) => {
     socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
   }, { rejectUnauthorized: false });
