@@ -100,7 +100,7 @@ Deno.test("no target can end a line, its quotes or an escape", () => {
   }));
 });
 
-Deno.test("what could be read as two requests is logged as one line per answered request", async () => {
+Deno.test("an ambiguous request target is logged as one line per answered request", async () => {
   let lines: string[] = [];
   const onExchange = accessLog((line) => lines.push(line));
   await using serving = serve(async ({ body }) => {

@@ -123,7 +123,7 @@ Deno.test("without a logger of its own, a proxy gives the reason to the log of t
   assertEquals((await callApp(app, mkreq("GET", "/"))).status, 502);
 });
 
-Deno.test("why a request could not be relayed is one line, whatever the error of a client of one's own says", async () => {
+Deno.test("the reason why a request could not be relayed is one line, also for errors of a custom client", async () => {
   const errors: readonly unknown[] = [new Error("a\r\nb\x1b[2J"), { toString: () => "a\nb" }, {
     toString: () => {
       throw new Error("no text");
@@ -204,7 +204,7 @@ Deno.test("an upload that stalls times out on the client's side, and ends upstre
   assertEquals(proxy.logger.at("error"), []);
 });
 
-Deno.test("headers that are too large together with the client's are answered with 431, and nothing above info is logged", async () => {
+Deno.test("headers that are too large together with the client's are answered with 431, and not logged above info", async () => {
   await using upstream = serve(echo);
   await using proxy = serveProxy(upstream.address, { host: "a.host.name" });
   using near = await RawPeer.connect(proxy.address);

@@ -173,7 +173,7 @@ Deno.test("the client's base headers replace those of the request", async () => 
   }
 });
 
-Deno.test("the headers that ProxyApp adds reach the server, whatever the client names in connection", async () => {
+Deno.test("the headers that ProxyApp adds reach the server, also if connection names them", async () => {
   await using upstream = serve(({ headers }) => json(headers));
   const added = ({ uri }: Request, { address }: Session) => ({
     "x-real-ip": `${address?.[0]} ${uri}`,

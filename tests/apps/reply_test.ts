@@ -61,7 +61,7 @@ Deno.test("reply sends a string as UTF-8 text unless the headers say otherwise",
   assertRangeError(() => reply(200, "a\ud800b"), "a lone surrogate");
 });
 
-Deno.test("reply has no body where none is given, and needs none with 204 and 304", () => {
+Deno.test("reply has no body by default, and must not have one with 204 and 304", () => {
   assertEquals(reply(404)[3], null);
   assertEquals(reply(404, null, { a: "b" }).slice(2), [{ a: "b" }, null]);
   for (const status of [204, 304]) {
@@ -93,7 +93,7 @@ Deno.test("json makes an answer of a value", () => {
   ]);
 });
 
-Deno.test("json refuses what has no form in JSON, and a status without a body", () => {
+Deno.test("json refuses values without a form in JSON, and a status without a body", () => {
   const itself: unknown[] = [];
   itself.push(itself);
   for (const value of [undefined, () => {}, Symbol("a"), 5n, itself]) {

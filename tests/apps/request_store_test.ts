@@ -84,7 +84,7 @@ Deno.test("an access log has the user of each request behind a proxy, and of one
   assertEquals(users, ["anna 200", "bert 403", "- 200"]);
 });
 
-Deno.test("each request of a connection has a store of its own, of which nothing is disposed", async () => {
+Deno.test("each request of a connection has its own store, whose values are not disposed of", async () => {
   let disposed = 0;
   await using serving = serve((request) => {
     const { size } = request.store;
@@ -174,7 +174,7 @@ Deno.test("an app below a wrapper gets the copy, with the parameters of its rout
   assertEquals(await (await callApp(wrapped, mkreq("GET", "/lamp"))).text(), "lamp anna");
 });
 
-Deno.test("a body that is too long, or no JSON, is answered with 413 or 400 through a copy, too", async () => {
+Deno.test("a body that is too long or not JSON is also answered with 413 or 400 through a copy", async () => {
   const app: App = async (request) => reply(200, `${await request.json({ maxBytes: 4 })}`);
   const wrapped = wrapApp(app, (next, request) => next(request.with({ headers: {} })));
   await using serving = serve(wrapped);

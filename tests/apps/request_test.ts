@@ -31,7 +31,7 @@ Deno.test("a request reads its body as bytes, text or JSON, and null is empty", 
   }
 });
 
-Deno.test("what is no JSON is answered with 400, and what is too long with 413, if the app lets the error through", async () => {
+Deno.test("a body that isn't JSON is answered with 400, and one that is too long with 413, if the app lets the error through", async () => {
   const app: App = async (request) => json(await request.json({ maxBytes: 4 }) ?? null);
   const wrapped = wrapApp(app, (next) => next());
   await using serving = serve(wrapped);

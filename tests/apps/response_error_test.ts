@@ -160,7 +160,7 @@ Deno.test("a ResponseError is an error of the package that is not tried again, w
   assertEquals(calls, 1);
 });
 
-Deno.test("what is no answer can't be thrown as one, and what can't be sent is answered with 500", async () => {
+Deno.test("an invalid response can't be thrown, and one that can't be sent is answered with 500", async () => {
   for (const value of [undefined, 404, "Not Found", [404], {}, new globalThis.Response()]) {
     assertTypeError(() => constructWith(ResponseError, value), "response: must be ");
   }

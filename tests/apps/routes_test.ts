@@ -47,7 +47,7 @@ async function ask(method: Method, uri: string, of: App = app): Promise<string> 
   return response.ok ? await response.text() : `${response.status} ${response.headers["allow"]}`;
 }
 
-Deno.test("routes calls the app of a method and a path, with what the names stand for", async () => {
+Deno.test("routes calls the app of a method and a path, with the parameters", async () => {
   const rows: [method: Method, uri: string, answer: string][] = [
     ["GET", "/", "root"],
     ["GET", "/lamps", "lamps"],
@@ -69,7 +69,7 @@ Deno.test("routes calls the app of a method and a path, with what the names stan
   for (const [method, uri, answer] of rows) assertEquals(await ask(method, uri), answer, uri);
 });
 
-Deno.test("an app below a path gets the rest of it, whatever the method, with and without a slash", async () => {
+Deno.test("a mount gets the remaining path with any method, with and without a slash", async () => {
   const rows: [method: Method, uri: string, answer: string][] = [
     ["GET", "/files", "files at files: []"],
     ["POST", "/files", "files at files: []"],
@@ -116,7 +116,7 @@ Deno.test("a table inside of a table begins with the rest, in either spelling, a
   for (const [uri, answer] of rows) assertEquals(await ask("GET", uri, outer), answer, uri);
 });
 
-Deno.test("a component goes before a name, the first one counts, whatever the order of the table", async () => {
+Deno.test("a literal component precedes a name, from left to right, in any order of the table", async () => {
   assertEquals(await ask("GET", "/lamp/all"), "all");
   assertEquals(await ask("GET", "/heater/all"), "first first heater");
   assertEquals(await ask("GET", "/heater"), "any any heater");
@@ -124,7 +124,7 @@ Deno.test("a component goes before a name, the first one counts, whatever the or
   assertEquals(await ask("PUT", "/lamp/all"), "put other all");
 });
 
-Deno.test("a path that nothing fits is 404, another method 405 with those that are allowed", async () => {
+Deno.test("a path without a route is 404, a method without an app 405 with the allowed methods", async () => {
   const rows: [method: Method, uri: string, answer: string][] = [
     ["GET", "/lamp/", "404 undefined"],
     ["GET", "/lamp/kitchen/", "404 undefined"],

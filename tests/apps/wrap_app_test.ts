@@ -167,7 +167,7 @@ Deno.test("a wrapped app lets no stranger in whom the app refuses", async () => 
   await assertRejects(() => new Client(server.address).request("GET", "/"), EmptyPreambleError);
 });
 
-Deno.test("wrapApp refuses what is no app, and what is no function", () => {
+Deno.test("wrapApp refuses an invalid app, and a handle that is not a function", () => {
   const app: App = () => reply(200);
   for (const wrong of [undefined, null, {}, { handle: 5 }, { handle: app, onConnect: 5 }]) {
     assertTypeError(() => callWith(wrapApp, wrong, () => reply(200)), Deno.inspect(wrong));

@@ -206,7 +206,7 @@ Deno.test("a signal closes every idle connection of its client", async () => {
   for (const peer of peers) await peer.assertClosedSilently();
 });
 
-Deno.test("connect() rejects with the signal's reason, whatever onConnect returns afterwards", async () => {
+Deno.test("connect() rejects with the signal's reason, also if onConnect returns true afterwards", async () => {
   for (const value of [true, false]) {
     using server = new RawServer();
     const { signal, abort } = withAbort();

@@ -329,7 +329,7 @@ const broken: readonly string[] = [
   `authorization ${SECRET}\r\n\r\n`,
 ];
 
-Deno.test("a server's log never shows a secret of a peer, whatever is wrong with it or next to it", async () => {
+Deno.test("a server's log never shows a secret of a peer, with mistakes in it or next to it", async () => {
   for (const request of broken) {
     await using meeting = await meet(() => [200, "OK", {}, null], request);
     await meeting.peer.readToEnd();

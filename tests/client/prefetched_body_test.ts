@@ -104,7 +104,7 @@ Deno.test("the response does not wait for such a body, and an error of it is the
   assertEquals(unhandled.reasons, []);
 });
 
-Deno.test("a peer that sends a byte now and then keeps a connection open while somebody waits for the body, and no longer", async () => {
+Deno.test("a peer that sends a byte now and then keeps a connection open only while the program reads the body", async () => {
   using server = new RawServer();
   const seconds = 0.2;
   const client = new Client(server.address, { timeout: seconds });

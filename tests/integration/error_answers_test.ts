@@ -188,7 +188,7 @@ Deno.test("a proxy passes on a 400 and a 500 of its upstream, and makes 502 of a
   assertEquals((await response).status, 502);
 });
 
-Deno.test("a connection that is refused before HTTP gets no byte, whatever it has sent", async () => {
+Deno.test("a connection that is refused before HTTP gets no byte, in reply to any bytes", async () => {
   const app: App = { onConnect: () => false, handle: tell };
   await using serving = serve(app);
   for (const [sent] of ROWS) {

@@ -140,7 +140,7 @@ Deno.test("an app can't have a body sent to HEAD by changing the method of its r
   assertEquals(received, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
 });
 
-Deno.test("what cancels the body of an answer to HEAD may close its session, and the answer arrives", async () => {
+Deno.test("canceling the body of an answer to HEAD may close its session, and the answer arrives", async () => {
   await using meeting = await meet(
     lawless((_request, session) => {
       const cancel = () => session.close(new Error("enough"));
@@ -177,7 +177,7 @@ Deno.test("a length that an app states to HEAD must be that of its body", async 
   });
 });
 
-Deno.test("ProxyApp relays the headers of HEAD, whatever the app behind it answers", async (t) => {
+Deno.test("ProxyApp relays the headers of HEAD for every answer of the app behind it", async (t) => {
   await eachRow(t, kinds, async (_kind, framing, make) => {
     const made: Made[] = [];
     const seen: unknown[] = [];

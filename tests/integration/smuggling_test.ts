@@ -26,7 +26,7 @@ Deno.test("the corpus agrees with the grammar on each row", () => {
   }
 });
 
-Deno.test("the server accepts exactly what each row says, and answers anything else once, or not at all", async () => {
+Deno.test("the server accepts exactly the requests of each row, and answers other bytes at most once", async () => {
   let calls: string[] = [];
   let complete: string[] = [];
   const app: App = async ({ method, uri, headers, body }) => {
@@ -320,7 +320,7 @@ async function forwardAll(kind: Kind): Promise<void> {
   assert(answered >= 20, `the back end has answered ${answered} requests: too few to say anything`);
 }
 
-Deno.test("what one session sends is in no other's response, though they share connections", async () => {
+Deno.test("bytes of one session are in no response of another, though sessions share connections", async () => {
   await using backEnd = await startNodeHttp();
   await using proxy = serve(new ProxyApp(new Client(backEnd.address, { host: null })));
   using honest = await proxy.makeClient().connect();

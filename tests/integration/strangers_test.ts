@@ -41,14 +41,14 @@ const GREETING =
 /** The same requests for the one path that the app greets. */
 const aimed = (text: string) => text.replaceAll(/^([A-Z]+) \/[^ ]* /gm, "$1 /hello ");
 
-Deno.test("the server of README.md logs nothing above info of the corpus of smuggling", async () => {
+Deno.test("the server of README.md doesn't log above info for the corpus of smuggling", async () => {
   await using serving = serve(await helloApp());
   const texts = smugglingCorpus.flatMap(({ bytes }) => [bytes, aimed(bytes)]);
   await sendEach(serving, texts);
   assertEquals(serving.logger.lines.length, texts.length);
 });
 
-Deno.test("the server of README.md logs nothing above info of what the fuzzers' grammar makes", async () => {
+Deno.test("the server of README.md doesn't log above info for inputs of the fuzzers' grammar", async () => {
   await using serving = serve(await helloApp());
   const random = new Random(37);
   const texts = Array.from({ length: 1500 }, () => {
@@ -83,7 +83,7 @@ Deno.test("the server of README.md greets every method alike, and HEAD without t
   }
 });
 
-Deno.test("the server of README.md logs nothing above info of peers that go at any byte", async () => {
+Deno.test("the server of README.md doesn't log above info for peers that leave at any byte", async () => {
   await using serving = serve(await helloApp());
   const text = "PUT /hello HTTP/1.1\r\ncontent-length: 5\r\n\r\nhelloHEAD /hello HTTP/1.1\r\n\r\n";
   for (let at = 0; at <= text.length; at++) {

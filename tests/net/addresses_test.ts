@@ -155,7 +155,7 @@ Deno.test("an abstract name that is in use is not chosen; any other error is rep
   assertEquals(errors, []);
 });
 
-Deno.test("an existing path is not overwritten, whatever it is", async () => {
+Deno.test("an existing path of any kind is not overwritten", async () => {
   await using directory = await tempDir();
   const file = `${directory.path}/file`;
   const link = `${directory.path}/link`;

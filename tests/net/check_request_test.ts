@@ -66,7 +66,7 @@ Deno.test("a request with an invalid part is rejected before anything is connect
   await unread.discard();
 });
 
-Deno.test("createFetch connects to nothing for a request that can't be sent", async () => {
+Deno.test("createFetch doesn't connect for a request that can't be sent", async () => {
   let connections = 0;
   const connector: Connector = {
     connect() {

@@ -190,7 +190,7 @@ Deno.test("after a write that fails because the peer has closed, one attempt to 
   }
 });
 
-Deno.test("a body that fails at its start rejects, and nothing is left behind", async () => {
+Deno.test("a body that fails at its start rejects, and leaves no resource open", async () => {
   const failure = new Error("can't begin");
   const ways: readonly (() => Promise<never>)[] = [
     () => {

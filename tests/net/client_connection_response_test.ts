@@ -301,7 +301,7 @@ Deno.test("a response preamble of 32768 bytes is read, with its body after it", 
 const HINT = "your membership has ended: renew it";
 const noContent = () => [204, "No Content", {}, null] as const;
 
-Deno.test("what may be a refusal over TLS is explained, or the error refers to the server's log, until the first response", async (t) => {
+Deno.test("before the first response, the error of a possible refusal over TLS has an explanation or refers to the server's log", async (t) => {
   const pki = await sharedPki();
   await using other = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);

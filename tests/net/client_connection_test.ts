@@ -154,7 +154,7 @@ const mistakes: readonly (readonly [what: string, args: readonly unknown[], Clas
 
 type ErrorClass = typeof TypeError | typeof RangeError;
 
-Deno.test("a caller's mistake sends nothing and leaves the connection as it was", async (t) => {
+Deno.test("an invalid argument sends nothing and leaves the connection unchanged", async (t) => {
   using ends = await connect();
   await eachRow(t, mistakes, async (what, args, Class) => {
     const error = await rejectionOf(requestWith(ends.conn, ...args), what);
@@ -286,7 +286,7 @@ Deno.test("a socket that reports an impossible count is an error, and is closed"
   }
 });
 
-Deno.test("an array that is transferred while it is written is the error, whatever the socket says", async () => {
+Deno.test("the transfer of an array during its write is the error, not that of the socket", async () => {
   const body = new Uint8Array(200_000);
   const { socket } = socketWith({
     write(bytes) {

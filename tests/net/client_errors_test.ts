@@ -123,7 +123,7 @@ const rows: readonly (readonly [
   ["it had sent what nobody has asked for", excess, { ...resting, ...encrypted }, excess, "never"],
 ];
 
-Deno.test("the error of a request says what its connection knows, and is transient unless the request may have been acted on", async (t) => {
+Deno.test("the error of a request has the details of its connection, and is transient unless the server may have processed the request", async (t) => {
   await eachRow(t, rows, (_name, error, known, told, transient) => {
     for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
       const explained = requestErrorFor(error, { ...UNANSWERED, ...known, method });

@@ -95,7 +95,7 @@ const RESPONSE = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
 
 type Row = [name: string, fail: () => Promise<unknown>, expected: ConnectionErrorDescription];
 
-Deno.test("each fault of a connection has its fields, is transient, and shows nothing more", async (t) => {
+Deno.test("each fault of a connection has its fields, is transient, and prints no further fields", async (t) => {
   const closed = freeAddress();
   await using dir = await tempDir();
   const path = `${dir.path}/socket`;
@@ -215,7 +215,7 @@ Deno.test("a signal of the caller is no fault of the connection, whenever it abo
   });
 });
 
-Deno.test("what the connection did not cause has no description", async () => {
+Deno.test("an error that the connection didn't cause has no description", async () => {
   await using serving = serve(() => [503, "Busy", {}, null]);
   const [notTls] = await failsHandshake({}, async (server) => {
     await (await server.accept()).send("HTTP/1.1 400 Bad Request\r\n\r\n");

@@ -389,7 +389,7 @@ Deno.test("a request that is aborted while it waits leaves its place to the next
   assertEquals([await third, canceled], ["/third", true]);
 });
 
-Deno.test("a connection that is closed while nobody reads its response is no longer in use", async () => {
+Deno.test("a connection that is closed with an unread response is no longer in use", async () => {
   await using serving = serve(() => [200, "OK", {}, long]);
   const opened: Connection[] = [];
   const onConnect = (conn: Connection) => opened.push(conn) > 0;
@@ -571,7 +571,7 @@ Deno.test("an error of connecting is that of the request, and the next one conne
   assertEquals(await text(pool.request("GET", "/")), "hello");
 });
 
-Deno.test("close() ends what waits, connects, is in flight and is read, and every later request", async () => {
+Deno.test("close() ends waiting, connecting, requests in flight, reads, and every later request", async () => {
   using server = new RawServer();
   const { promise: never, reject } = Promise.withResolvers<never>();
   let isSlow = false;
@@ -659,7 +659,7 @@ Deno.test("inUse counts the connections of requests in flight and of unread resp
   assertEquals(test.pool.inUse, 0);
 });
 
-Deno.test("inUse leaves out what is still connecting, and what was closed", async () => {
+Deno.test("inUse doesn't count connections that are connecting or closed", async () => {
   const connecting = Promise.withResolvers<void>();
   const goOn = Promise.withResolvers<void>();
   await using serving = serve(() => [200, "OK", {}, long]);
@@ -713,7 +713,7 @@ Deno.test("peer() has no certificate of a server without TLS, and the address in
   });
 });
 
-Deno.test("peer() uses a connection that is there, and leaves the one that it opens to the next request", async () => {
+Deno.test("peer() uses an open connection, and leaves a new one to the next request", async () => {
   await using test = setUp(({ uri }) => [200, "OK", {}, uri === "/long" ? long : uri]);
   await test.pool.peer();
   assertEquals(test.pool.inUse, 0);
@@ -736,7 +736,7 @@ Deno.test("peer() waits for a connection only until its signal, and not over a c
   await assertRejects(() => Reflect.apply(pool.peer, pool, [{ timeout: 1 }]), TypeError, "timeout");
 });
 
-Deno.test("peer() of a connection without a socket knows nothing", async () => {
+Deno.test("peer() of a connection without a socket has only null", async () => {
   const connection = { closed: false, close() {}, request: () => Promise.reject(new Error()) };
   await using pool = new ConnectionPool({ connect: () => Promise.resolve(connection) });
   assertEquals(await pool.peer(), { certificate: null, address: null });
@@ -753,7 +753,7 @@ Deno.test("51 responses that are dropped leave a server of 50 connections free",
   assert(test.sessions.length <= 4);
 });
 
-Deno.test("connections of other classes come back, too", async () => {
+Deno.test("connections of other classes are also reused", async () => {
   let connections = 0;
   await using serving = serve({
     onConnect: () => ++connections > 0,

@@ -161,7 +161,7 @@ Deno.test("server: a body may end after its connection was closed, in a slow sin
   });
 });
 
-Deno.test("client: whatever the constructor of a caller's body does before it throws, that error is what the caller gets", async (t) => {
+Deno.test("client: the caller gets the error of a body's constructor, also after the constructor has used the body", async (t) => {
   const why = new Error("no body");
   const sink = slowSink();
   let conn: Connection;

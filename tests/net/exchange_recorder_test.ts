@@ -289,7 +289,7 @@ Deno.test("an upload that is cut anywhere counts the bytes that were read, as th
   );
 });
 
-Deno.test("a download counts the bytes that the peer receives, in whatever portions the socket takes them", async () => {
+Deno.test("a download counts the bytes that the peer receives, in any portions that the socket takes", async () => {
   let answer: Chunk[] = [];
   let chunked = false;
   let portions = [Infinity];

@@ -59,7 +59,7 @@ Deno.test("the message of a StatusError names the method and the path of a reque
   }
 });
 
-Deno.test("a StatusError says what was asked and what came, and shows neither headers nor the query", async () => {
+Deno.test("a StatusError has the request and the response, and prints neither headers nor the query", async () => {
   const headers = { "set-cookie": "id=secret", "x-token": "secret" };
   await using serving = serve(() => [404, "Not Found", headers, "no such lamp"]);
   const asked = expectOk(serving.makeClient().request("POST", "/lamp?token=secret", {}, "secret"));
@@ -125,7 +125,7 @@ Deno.test("a body that goes on for ever holds expectOk up for no more than a sec
   assertEquals((await rejected as StatusError).text, "");
 });
 
-Deno.test("a retryAfter that is no number is as if there were none", async () => {
+Deno.test("a retryAfter that is not a number is ignored", async () => {
   for (const retryAfter of ["soon", NaN, -5, null, undefined, {}]) {
     const waits: number[] = [];
     class Busy extends DeguError {
@@ -178,7 +178,7 @@ Deno.test("retry asks again after the statuses of a server that is busy, and aft
   assertEquals([await response.text(), requests], ["hello", 3]);
 });
 
-Deno.test("expectOk passes the error of the request on, and takes nothing but a response of this library", async () => {
+Deno.test("expectOk rejects with the error of the request, and accepts only responses of this library", async () => {
   const refused = new Deno.errors.ConnectionRefused("nobody");
   assertStrictEquals(await rejectionOf(expectOk(Promise.reject(refused)), "it"), refused);
   for (const wrong of [undefined, null, 200, {}, new Response("a response of fetch")]) {

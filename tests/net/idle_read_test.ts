@@ -82,7 +82,7 @@ async function untilClosed(conn: Connection): Promise<void> {
 }
 
 for (const [kind, open] of Object.entries(kinds)) {
-  Deno.test(`${kind}: a peer that ends a resting connection closes it, and the first request is told`, async (t) => {
+  Deno.test(`${kind}: a peer's close of an idle connection closes it, and is the error of the first request`, async (t) => {
     await using dir = await tempDir();
     for (const bytes of [EMPTY, HELLO, CHUNKED]) {
       await t.step(JSON.stringify(bytes), async () => {
@@ -102,7 +102,7 @@ for (const [kind, open] of Object.entries(kinds)) {
     }
   });
 
-  Deno.test(`${kind}: bytes that no request has asked for close a resting connection`, async (t) => {
+  Deno.test(`${kind}: unrequested bytes close an idle connection`, async (t) => {
     await using dir = await tempDir();
     for (const isTogether of [true, false]) {
       await t.step(isTogether ? "with the response" : "later", async () => {

@@ -81,7 +81,7 @@ Deno.test("with unframedNull a client sends null without framing, and else 0 byt
   }
 });
 
-Deno.test("the last response says close, whatever the app says of its connection; and the log names its reason", async (t) => {
+Deno.test("the last response has connection: close with any header of the app, and the log names the reason", async (t) => {
   const put = "content-length: 5\r\n\r\nhello";
   const status = (status: number): AppFunction => () => [status, "As told", {}, null];
   const reading: AppFunction = async ({ body }) => {
@@ -143,7 +143,7 @@ Deno.test("the last response says close, whatever the app says of its connection
   });
 });
 
-Deno.test("a pool of node:http loses no request, whatever ends its connections", async () => {
+Deno.test("a pool of node:http loses no request when its connections end", async () => {
   let calls = 0;
   const statuses = [200, 500, 404, 204, 401, 405];
   await using serving = serve(({ uri }) => {

@@ -41,7 +41,7 @@ async function turns(): Promise<void> {
   for (let turn = 0; turn < 100; turn++) await null;
 }
 
-Deno.test("what a peer still sends is dropped up to as many bytes as docs/security.md says, and no more is read", async () => {
+Deno.test("later bytes of a peer are discarded up to the limit of docs/security.md, and no more are read", async () => {
   const limit = 2 ** 20 * await stated("docs/security.md", new RegExp(`${ROW}\\| (\\d+) MiB`));
   for (const [bytes, sawEnd] of [[limit - 1, true], [limit, false], [limit + 1, false]] as const) {
     const { transport, seen, end } = endOf(bytes);

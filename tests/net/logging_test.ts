@@ -19,7 +19,7 @@ Deno.test("an error is logged with its name and message and its stack, and any o
   }
 });
 
-Deno.test("what can't be shown never makes logging fail", () => {
+Deno.test("a value that can't be printed never makes logging fail", () => {
   const fail = () => {
     throw new Error("no");
   };

@@ -210,7 +210,7 @@ Deno.test("invalid options are a TypeError, and nothing is sent", async () => {
   }
 });
 
-Deno.test("the next request detects what a peer had sent too early", async () => {
+Deno.test("the next request detects bytes that a peer has sent too early", async () => {
   using connected = await connect();
   const { conn, peer } = connected;
   await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");

@@ -158,7 +158,7 @@ Deno.test("ProxyApp connects if it can, and keeps the connection; otherwise it r
   }
 });
 
-Deno.test("ProxyApp aborts a request of what only makes requests when its client leaves", async () => {
+Deno.test("ProxyApp aborts a request of a requester without connections when its client leaves", async () => {
   const asked = Promise.withResolvers<AbortSignal>();
   const target: Requester = {
     request: (_method, _uri, _headers, _body, options) => {
@@ -198,7 +198,7 @@ Deno.test("files and trees are transferred over every shape", async (t) => {
   });
 });
 
-Deno.test("what makes neither requests nor connections is refused", async () => {
+Deno.test("an object that makes neither requests nor connections is refused", async () => {
   const wrong = [null, undefined, 5, {}, { connect: 1 }, { request: "" }] as never[];
   for (const target of wrong) {
     assertThrows(() => createFetch(target), TypeError, "client: must be a Client or a Connection");
@@ -281,7 +281,7 @@ Deno.test("connect takes its options first, or after the classes of bodies", asy
   }
 });
 
-Deno.test("connect rejects with the reason of its signal, and what is wrong with its arguments", async () => {
+Deno.test("connect rejects with the reason of its signal, and with errors of its arguments", async () => {
   await using serving = serve(() => [200, "OK", {}, null]);
   const client = serving.makeClient();
   const signal = AbortSignal.abort(new Error("enough"));

@@ -274,7 +274,7 @@ for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
   });
 }
 
-Deno.test("a peer that had hung up before anything was sent is transient whatever the method", async () => {
+Deno.test("a close by the peer before a byte was sent is transient with any method", async () => {
   for (const method of ["GET", "PUT", "POST", "DELETE"] as const) {
     using ends = await connect();
     await ends.peer.closeWrite();
@@ -540,7 +540,7 @@ Deno.test("a thrown value that does not let itself be looked at is thrown by ret
   }
 });
 
-Deno.test("a body that was made before the attempts is sent once: the error says what to do, and what came before", async () => {
+Deno.test("a body that was made before the attempts is sent once: the error has advice, and the first error", async () => {
   const client = new Client(["127.0.0.1", 1]); // where nothing listens
   const make = () => new Body(new Blob(["abc"]).stream(), 3);
   const body = make();

@@ -80,7 +80,7 @@ Deno.test("messages of the same length are sent whole, also from another buffer 
   }
 });
 
-Deno.test("the buffer of a connection adapts to what it sends, and to what it sent last", async () => {
+Deno.test("the buffer of a connection adapts to its current and its last message", async () => {
   const { socket, put } = open();
   const sizes: number[] = [];
   const fits = 1024 - preambleBytes(900);

@@ -97,7 +97,7 @@ Deno.test("neither end sends headers that frame another body than the one it sen
   });
 });
 
-Deno.test("a request with a body has one header that frames it, whatever the body is", async (t) => {
+Deno.test("a request with any kind of body has one header that frames it", async (t) => {
   const hello = latin1("hello");
   const rows: [what: string, BodyOut, sent: string][] = [
     ["a text", "hello", "content-length: 5\r\n\r\nhello"],

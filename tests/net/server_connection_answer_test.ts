@@ -195,7 +195,7 @@ Deno.test("a body that was used before, or belongs to a request, is an error, in
   });
 });
 
-Deno.test("sources that were passed are settled, whatever is wrong with the answer", async (t) => {
+Deno.test("sources that were passed are settled for every invalid answer", async (t) => {
   const wrong: readonly (readonly [what: string, ...unknown[]])[] = [
     ["status", 199, "OK", {}],
     ["reason", 200, "O", {}],
@@ -213,7 +213,7 @@ Deno.test("sources that were passed are settled, whatever is wrong with the answ
   });
 });
 
-Deno.test("whatever an app throws is logged as an error, and answered with 500; what onConnect throws, with nothing", async (t) => {
+Deno.test("every value that an app throws is logged as an error, and answered with 500; an error of onConnect gets no answer", async (t) => {
   const thrown: readonly unknown[] = [
     ...[new Error("secret"), "text", null, undefined, 0, Symbol("symbol"), Object.create(null)],
     { toString: () => fail() },

@@ -73,7 +73,7 @@ Deno.test("connection: close from an app ends the session after that response", 
   }
 });
 
-Deno.test("connection: close in a request ends the session after its response, and what is behind it is dropped", async (t) => {
+Deno.test("connection: close in a request ends the session after its response, and later bytes are discarded", async (t) => {
   const requests: Record<string, string> = {
     "GET": "GET / HTTP/1.1\r\nConnection: VALUE\r\n\r\n",
     "HEAD": "HEAD / HTTP/1.1\r\nconnection: VALUE\r\n\r\n",
@@ -117,7 +117,7 @@ Deno.test("connection: close in a request ends the session after its response, a
   }
 });
 
-Deno.test("connection: close in a request is in its answer, too, and the end comes at once", async () => {
+Deno.test("connection: close in a request is also in its answer, and the close follows at once", async () => {
   const rows: readonly (readonly [answer: ResponseTuple, received: string])[] = [
     [[200, "OK", {}, null], "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"],
     [
@@ -249,7 +249,7 @@ Deno.test("the last response is not lost even if the client sends up to 1 MiB mo
   }
 });
 
-Deno.test("a session that has ended closes its write side at once, and drops what has arrived", async () => {
+Deno.test("a session that has ended closes its write side at once, and discards received bytes", async () => {
   const seen: string[] = [];
   await using meeting = await meet(({ uri }) => {
     seen.push(uri);
@@ -395,7 +395,7 @@ Deno.test("64 connections linger behind a refusal at most: for one more the olde
   }
 });
 
-Deno.test("closing a server closes what lingers, too", async () => {
+Deno.test("closing a server also closes lingering connections", async () => {
   await using serving = serve(() => [200, "OK", {}, null]);
   using peer = await RawPeer.connect(serving.address);
   await peer.send("PATCH / HTTP/1.1\r\n\r\n");
@@ -700,7 +700,7 @@ Deno.test("tiny chunks, endless extensions and huge chunk sizes cost their sende
   });
 });
 
-Deno.test("what is announced and never sent costs no memory, and occupies only its slot", async () => {
+Deno.test("a body that is announced and never sent takes no memory, and occupies only its slot", async () => {
   for (const framing of ["content-length: 16777216\r\n\r\nx", `${CHUNKED}1000000\r\nx`]) {
     await using serving = serve(reader);
     const before = Deno.memoryUsage().external;

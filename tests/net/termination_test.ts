@@ -24,7 +24,7 @@ Deno.test("the termination signal is one, and keeps no process alive", async () 
   assertEquals(await runProgram("termination.ts"), "true\nready\n");
 });
 
-Deno.test("a program of one call that is told to end prints one line, without a stack", async () => {
+Deno.test("a program of one call that is terminated prints one line, without a stack", async () => {
   await using dir = await tempDir();
   using server = new RawServer();
   const [, port] = server.address;

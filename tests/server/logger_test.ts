@@ -102,7 +102,7 @@ Deno.test("record gets each line in place of the four methods: its kind, the pee
   }
 });
 
-Deno.test("record gets a handshake that failed, and what has no slot", async () => {
+Deno.test("record gets a failed handshake, and a connection without a slot", async () => {
   const logger = new RecordLogger();
   const { serverSslconfig } = await sharedPki();
   {
@@ -128,7 +128,7 @@ Deno.test("record gets a handshake that failed, and what has no slot", async () 
   assertEquals([level, message], ["info", `${who}: closed, because no slot became free`]);
 });
 
-Deno.test("no peer forges a line or controls a terminal, whatever the error of an app quotes", async (t) => {
+Deno.test("no peer forges a line or controls a terminal by text that the error of an app quotes", async (t) => {
   const sent = "x\n2026 FAKE\r\x1b[2J\u202e";
   const fails: Record<string, (text: string, session: Session) => unknown> = {
     "the message of an error": (text) => JSON.parse(text),
@@ -169,7 +169,7 @@ Deno.test("a line is shortened if the error of an app quotes a whole body", asyn
   assertMatch(message, /: an error of the app: Error: .*… \(\d+ in all\)$/);
 });
 
-Deno.test("the logger of an app may have record, too", async () => {
+Deno.test("the logger of an app may also have record", async () => {
   const port = await unusedPort();
   await using dir = await tempDir();
   const logger = new RecordLogger();
@@ -237,7 +237,7 @@ Deno.test("standardLogger prints in another way, with the same limit, and withou
   });
 });
 
-Deno.test("a program words the lines anew, and the limit goes by their kind", () => {
+Deno.test("a program rewords the lines, and the limit is per kind", () => {
   using time = new FakeTime();
   const printed: string[] = [];
   using standard = standardLogger({ print: (line) => void printed.push(line) });

@@ -28,7 +28,7 @@ Deno.test("a peer has the name that onConnect returns, and none after true", asy
   }
 });
 
-Deno.test("whatever onConnect returns that is neither true nor an identity refuses, and the log says why", async (t) => {
+Deno.test("a result of onConnect that is neither true nor an identity refuses, and the log has the reason", async (t) => {
   const rows: [returned: unknown, why: string][] = [
     [false, "refused by onConnect"],
     [1, "refused by onConnect"],

@@ -365,7 +365,7 @@ Deno.test("all sessions can be closed in one loop over them", async () => {
   for (const conn of conns) conn.close();
 });
 
-Deno.test("port is that of the address, and null where there is none", async () => {
+Deno.test("port is that of the address, or null without one", async () => {
   await using dir = await tempDir();
   const rows: [address: Address, port: "address" | null][] = [
     [["127.0.0.1", 0], "address"],

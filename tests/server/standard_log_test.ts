@@ -22,7 +22,7 @@ function printed() {
   return { lines, [Symbol.dispose]: () => void Object.assign(console, { warn, error }) };
 }
 
-Deno.test("of each kind a line a second is printed; what was left out follows a second later, with its number", () => {
+Deno.test("of each kind a line per second is printed; the latest withheld line follows a second later, with a count", () => {
   using time = new FakeTime();
   using all = printed();
   const logger = standardLogger();
@@ -87,7 +87,7 @@ Deno.test("a flood of refused requests prints as many lines as kinds; a given lo
   assertEquals([logger.at("info").length, all.lines.length], [40, 0]);
 });
 
-Deno.test("what an app throws is printed each time, and what a logger that fails does changes nothing", async () => {
+Deno.test("each error of an app is printed, and a logger that fails has no effect", async () => {
   using all = printed();
   const app: App = () => {
     throw new Error("the application broke");
@@ -121,7 +121,7 @@ const FORTY: readonly string[] = [
   `GET / HTTP/1.1\r\na: ${"b".repeat(40_000)}\r\n\r\n`,
 ];
 
-Deno.test("whoever starts README's first server sees on the terminal why each of forty requests was refused", async () => {
+Deno.test("README's first server prints on the terminal why each of forty requests was refused", async () => {
   assertEquals(FORTY.length, 40);
   const [, hello = ""] = /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms.exec(await read("README.md")) ?? [];
   await using dir = await tempDir();

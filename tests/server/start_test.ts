@@ -44,7 +44,7 @@ Deno.test("start resolves to a server that is bound and serves", async () => {
   assertEquals(await (await new Client(server.address).request("GET", "/")).text(), "hello");
 });
 
-Deno.test("an address that is in use rejects start, and nothing else", async () => {
+Deno.test("an address that is in use rejects only start", async () => {
   await using both = await kinds();
   using rejections = unhandledRejections();
   for (const start of Object.values(both.starts)) {
@@ -91,7 +91,7 @@ Deno.test("serveForever() counts as handled once ready, which was asked for, has
   await ignored[Symbol.asyncDispose]();
 });
 
-Deno.test("a server that nobody serves for 3 seconds says so, and one that is served or closed does not", async () => {
+Deno.test("a server that doesn't serve for 3 seconds logs a warning, one that serves or is closed doesn't", async () => {
   using time = new FakeTime();
   const logger = new RecordingLogger();
   const unserved = new Server(anywhere, app, { logger });

@@ -98,7 +98,7 @@ Deno.test("a caller's mistake leaves the connection usable", async () => {
   assertEquals(await (await fetch("/a")).text(), "0 /a ");
 });
 
-Deno.test("redirects use the connection, whatever their bodies", async (t) => {
+Deno.test("redirects with any body use the connection", async (t) => {
   const app =
     (redirectBody: Uint8Array | null, location: string): AppFunction => (request, session) => {
       if (request.path[0] !== "old") return countingApp(request, session, undefined as never);

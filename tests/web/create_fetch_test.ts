@@ -425,7 +425,7 @@ Deno.test("an abort ends a chain of redirects", async () => {
   assert(count === 3, `${count} requests`);
 });
 
-Deno.test("the connection of a redirect is closed, whatever is unread of it", async (t) => {
+Deno.test("the connection of a redirect is closed, also with an unread body", async (t) => {
   const rows: [name: string, location: string, redirect: RequestRedirect][] = [
     ["followed", "/there", "follow"],
     ["refused", "http://other.local/", "follow"],

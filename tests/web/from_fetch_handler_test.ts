@@ -144,7 +144,7 @@ Deno.test("an object with a method fetch is a handler", async () => {
   assertEquals(await response.body?.text(), "hello");
 });
 
-Deno.test("the body of a request arrives whole, whatever its framing", async () => {
+Deno.test("the body of a request arrives whole with any framing", async () => {
   await using serving = serveHandler(async (request) => new Response(await request.bytes()));
   using conn = await serving.makeClient().connect();
   const bytes = Uint8Array.from({ length: 300_000 }, (_, i) => i % 251);
@@ -379,7 +379,7 @@ Deno.test("fromFetchHandler refuses invalid arguments", async (t) => {
 
 // fromFetchHandler: what happens to a request's body that a handler does not read.
 
-Deno.test("an answer is sent, whatever becomes of the request's body, and the session ends with a line of level info", async (t) => {
+Deno.test("an answer is sent for every outcome of the request's body, and the session ends with a line of level info", async (t) => {
   const reader = (request: Request) => request.body!.getReader();
   const stuck = () => new WritableStream({ write: () => new Promise(() => {}) });
   const uses: [name: string, use: (request: Request) => unknown][] = [
@@ -448,7 +448,7 @@ Deno.test("the body of a request can't be the body of its response", async () =>
   assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "can't be the body");
 });
 
-Deno.test("a reader of the request's body gets an error when the answer was sent: what it lacks does not look like the end", async () => {
+Deno.test("a reader of the request's body gets an error when the answer was sent: a truncated body doesn't look complete", async () => {
   const told = Promise.withResolvers<unknown>();
   await using serving = serveHandler((request) => {
     const reader = request.clone().body!.getReader();

@@ -9,7 +9,7 @@ import { serveHandler } from "@degu/testing/web_serving.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
-Deno.test("what is there at once is read ahead, and nothing is lost of a stream that is late, long, not of bytes or broken", async () => {
+Deno.test("available bytes are read ahead, and no byte is lost of a stream that is late, long, not of bytes or broken", async () => {
   const whole = await readAhead(sources.streamOf(latin1("a"), latin1(""), latin1("b")));
   assert(!(whole instanceof ReadableStream));
   assertEquals(whole.map(fromLatin1), ["a", "", "b"]);

@@ -9,7 +9,7 @@ import { stated } from "@degu/testing/stated.ts";
 import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 
-Deno.test("failed handshakes hold no memory, whatever the timeout", async () => {
+Deno.test("failed handshakes don't keep memory with any timeout", async () => {
   const pki = await sharedPki();
   const { serverSslconfig, clientSslconfig } = pki;
   const flags = ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"];

@@ -133,7 +133,7 @@ Deno.test("an alternative name whose tag has another class or form than its type
   }
 });
 
-Deno.test("invalid certificates are a RangeError, whatever their bytes", async () => {
+Deno.test("invalid certificates of any bytes are a RangeError", async () => {
   const der = await readDer(pki.serverSslconfig.certFile);
   const parse = (bytes: Uint8Array) => {
     try {

@@ -49,7 +49,7 @@ Deno.test("a certificate has the key, the usages and the names that were request
   assertEquals(parseCertificate(derOf(nameless.certificate)).names, null);
 });
 
-Deno.test("what a certificate may be used for is critical in it, and nothing else is", () => {
+Deno.test("the extensions for a certificate's use are critical, and no others are", () => {
   const leaf = createLeaf(authority, profile);
   // RFC 5280 §4.2.1: basicConstraints, keyUsage; extKeyUsage, identifiers of keys, subjectAltName.
   const rows: [pem: string, critical: string[], others: string[]][] = [

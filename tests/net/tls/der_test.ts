@@ -126,7 +126,7 @@ for (const [what, { tag, read, good, bad }] of Object.entries(CONTENTS)) {
   });
 }
 
-Deno.test("behind what is read of an element nothing may follow", () => {
+Deno.test("no bytes may follow the parsed part of an element", () => {
   const one = encodeDer(TAG.integer, Uint8Array.of(1));
   const two = concatenate([one, one]);
   const read = (reader: DerReader) => reader.natural();
@@ -203,7 +203,7 @@ Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 Â
   assertThrows(() => decodeTime(crossed), RangeError);
 });
 
-Deno.test("what is encoded is read again, with the shortest length", () => {
+Deno.test("an encoding is parsed again, with the shortest length", () => {
   const pieces = fc.array(fc.uint8Array({ maxLength: 400 }), { maxLength: 3 });
   fc.assert(fc.property(tags, pieces, (tag, pieces) => {
     const content = Uint8Array.from(pieces.flatMap((piece) => [...piece]));

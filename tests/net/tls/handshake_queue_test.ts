@@ -41,7 +41,7 @@ async function connectSilently({ server }: TlsEndpoint, count: number): Promise<
   return peers;
 }
 
-Deno.test("a handshake occupies no slot, and lasts up to the timeout if nobody waits", async () => {
+Deno.test("a handshake occupies no slot, and lasts up to the timeout if no other connection waits", async () => {
   const options = { server: { maxConnections: 1, timeout: 2 } };
   await using endpoint = await startTls(pki, noContent, options);
   const begun = performance.now();
@@ -333,7 +333,7 @@ Deno.test("64 with a finished handshake wait, in their order; one more is closed
   assert(late.isClosed, "nothing is added once closed");
 });
 
-Deno.test("a handshake that is done in the turn in which its listener is closed is closed, too", async () => {
+Deno.test("a handshake that ends in the tick in which its listener is closed is also closed", async () => {
   const desk = new Desk();
   const accepting = desk.begin();
   desk.admission.push(new Stranger(0));
@@ -344,7 +344,7 @@ Deno.test("a handshake that is done in the turn in which its listener is closed 
   assert(result.isClosed);
 });
 
-Deno.test("once a listener is closed no timer is left, and what succeeds too late is closed", async () => {
+Deno.test("a closed listener has no timer, and a handshake that succeeds later is closed", async () => {
   // The second one is longer than a timer can wait.
   for (const timeout of [3600, 2 ** 31, null]) {
     const desk = new Desk(timeout);

@@ -404,7 +404,7 @@ async function reasonOf({ logger }: Awaited<ReturnType<typeof startTls>>): Promi
   return line.replace(/^.*:\d+: the handshake failed: /, "");
 }
 
-Deno.test("a client's TlsError has a code for what the other end does, and the underlying error", async (t) => {
+Deno.test("a client's TlsError has a code for each behavior of the server, and the underlying error", async (t) => {
   using server = new RawServer();
   const closed = /^CLOSED .*: the peer closed the connection; perhaps the server doesn't use TLS$/;
   const answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
@@ -440,7 +440,7 @@ Deno.test("a client's TlsError has a code for what the other end does, and the u
   });
 });
 
-Deno.test("a server's log has a code for what a client does", async (t) => {
+Deno.test("a server's log has a code for each behavior of a client", async (t) => {
   await using endpoint = await startTls(pki, noContent);
   const { server: { address } } = endpoint;
   const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp][] = [

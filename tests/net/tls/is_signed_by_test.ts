@@ -46,7 +46,7 @@ Deno.test("isSignedBy takes the certificate of a peer and its authority", async 
   assertEquals(isSignedBy(ofClient.raw, ofServer.raw), false);
 });
 
-Deno.test("isSignedBy throws for what is no certificate in DER, and names the argument", () => {
+Deno.test("isSignedBy throws for bytes that are not a certificate in DER, and names the argument", () => {
   const { der, pem } = makeAuthority();
   const call = (...given: unknown[]) => Reflect.apply(isSignedBy, null, given);
   assertThrows(() => call(pem, der), TypeError, "certificate: must be a Uint8Array; got string");

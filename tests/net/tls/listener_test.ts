@@ -62,7 +62,7 @@ async function* addresses(): AsyncGenerator<Address> {
   yield `${directory.path}/socket`;
 }
 
-Deno.test("of a connection that waits only the beginning is read, and nothing of it is lost", async () => {
+Deno.test("of a waiting connection only the first bytes are read, and none are lost", async () => {
   for await (const asked of addresses()) {
     using listening = await Listening.start(asked);
     using conn = await dial(listening.raw.address);

@@ -306,7 +306,7 @@ Deno.test("bytes that are damaged on the way are a TlsError, at the end that rea
   assertEquals([error.code, isTransient(error)], ["CLOSED", true]);
 });
 
-Deno.test("what the network has not taken of a request that its client gives up is never sent", async (t) => {
+Deno.test("unsent bytes of an abandoned request are never sent", async (t) => {
   const app: App = async ({ body }) => {
     await body?.bytes();
     return [204, "No Content", {}, null];
@@ -489,7 +489,7 @@ function* pattern(): Generator<Uint8Array> {
   }
 }
 
-Deno.test("what arrives over TLS is unchanged, and does not fill the memory", async () => {
+Deno.test("bytes over TLS arrive unchanged, and don't fill the memory", async () => {
   const pieces = [...pattern()];
   const up = new Watch();
   const app = async (request: Request) => {
@@ -511,7 +511,7 @@ Deno.test("what arrives over TLS is unchanged, and does not fill the memory", as
   }
 });
 
-Deno.test("a peer that can't be held back is disconnected above 16 MiB that nobody has read", async () => {
+Deno.test("a peer that ignores backpressure is disconnected above 16 MiB of unread bytes", async () => {
   const app = () => [200, "OK", {}, new BodyIter(pattern(), BYTES)] as const;
   await using endpoint = await startTls(pki, app);
   const below = net.connect({ host: "127.0.0.1", port: Number(endpoint.server.address[1]) });
