@@ -243,10 +243,10 @@ export class Client extends RequestShortcuts implements Connector {
     options?: Omit<ConnectOptions, "bodies">,
   ): Promise<Connection>;
   async connect(
-    first?: ConnectOptions | Bodies | null,
-    second?: Omit<ConnectOptions, "bodies">,
+    optionsOrBodies?: ConnectOptions | Bodies | null,
+    furtherOptions?: Omit<ConnectOptions, "bodies">,
   ): Promise<Connection> {
-    const { bodies, signal: callSignal } = connectOptions(first, second);
+    const { bodies, signal: callSignal } = connectOptions(optionsOrBodies, furtherOptions);
     const { headers, signal, onConnect, unframedNull } = this.options;
     let socket: Socket, connection;
     // Keep the timer of connecting running for the connection.
@@ -345,12 +345,15 @@ export interface ConnectOptions {
 
 /** Returns the options of `connect`, whose first argument may be the classes of bodies. */
 function connectOptions(
-  first: ConnectOptions | Bodies | null | undefined,
-  second: Omit<ConnectOptions, "bodies"> | undefined,
+  optionsOrBodies: ConnectOptions | Bodies | null | undefined,
+  furtherOptions: Omit<ConnectOptions, "bodies"> | undefined,
 ): ConnectOptions {
-  const options: ConnectOptions = second === undefined && isOptions(first)
-    ? copyOptions(first, ["signal", "bodies"])
-    : { ...copyOptions(second ?? {}, ["signal"]), bodies: first as Bodies | null | undefined };
+  const options: ConnectOptions = furtherOptions === undefined && isOptions(optionsOrBodies)
+    ? copyOptions(optionsOrBodies, ["signal", "bodies"])
+    : {
+      ...copyOptions(furtherOptions ?? {}, ["signal"]),
+      bodies: optionsOrBodies as Bodies | null | undefined,
+    };
   checkSignal(options.signal);
   if (options.bodies != null) checkBodies(options.bodies);
   return options;

@@ -169,7 +169,7 @@ function relayResponse(response: Response): Response {
 function isUpstreamTimeout(error: unknown): boolean {
   const cause = (error as Partial<Error> | null)?.cause;
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [error];
-  return errors.every((each) => each instanceof Deno.errors.TimedOut);
+  return errors.every((error) => error instanceof Deno.errors.TimedOut);
 }
 
 function isMistake(error: unknown): boolean {

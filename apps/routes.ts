@@ -191,19 +191,25 @@ function addRoute(
   const isMount = method === null;
   const segments = path === "" ? [] : path.split("/");
   const components = segments.map((text) => readComponent(text, label));
-  const variables = components.filter((each) => typeof each !== "string");
-  const example = components.map((each) => typeof each === "string" ? each : each.name);
+  const variables = components.filter((component) => typeof component !== "string");
+  const example = components.map((component) =>
+    typeof component === "string" ? component : component.name
+  );
   checkUri(`/${example.join("/")}`, label);
-  const restIndex = components.findIndex((each) => typeof each !== "string" && each.isRest);
+  const restIndex = components.findIndex((component) =>
+    typeof component !== "string" && component.isRest
+  );
   if (restIndex >= 0 && (isMount || restIndex < components.length - 1)) {
     throw notAllowedError(label, `must have ${segments[restIndex]} at the end, and a method`);
   }
   if (new Set(variables.map(({ name }) => name)).size < variables.length) {
     throw notAllowedError(label, `each name must come once; got one twice`);
   }
-  const kinds = components.map((each) => typeof each === "string" ? "0" : each.isRest ? "2" : "1");
+  const kinds = components.map((component) =>
+    typeof component === "string" ? "0" : component.isRest ? "2" : "1"
+  );
   const order = kinds.join("") + (isMount ? "3" : "");
-  const literals = components.map((each) => typeof each === "string" ? each : null);
+  const literals = components.map((component) => typeof component === "string" ? component : null);
   const shape = JSON.stringify([order, literals]);
   const route = routesByShape.get(shape) ?? { components, isMount, order, apps: new Map() };
   const existingHandler = route.apps.get(method);
@@ -258,13 +264,13 @@ function readComponent(text: string, label: string): string | Variable {
 function isPathOf({ components, isMount }: Route, path: readonly string[]): boolean {
   // Below a mount, `/` has two forms: no component, and an empty one.
   if (components.length === 0 && !isMount) return path.join("/") === "";
-  const last = components.at(-1);
-  const hasOpenEnd = isMount || (typeof last === "object" && last.isRest);
+  const lastComponent = components.at(-1);
+  const hasOpenEnd = isMount || (typeof lastComponent === "object" && lastComponent.isRest);
   if (hasOpenEnd ? path.length < components.length : path.length !== components.length) {
     return false;
   }
-  return components.every((each, i) =>
-    typeof each === "string" ? each === path[i] : path[i] !== ""
+  return components.every((component, i) =>
+    typeof component === "string" ? component === path[i] : path[i] !== ""
   );
 }
 
@@ -273,9 +279,9 @@ function addRouteParameters(request: Request, components: Route["components"]): 
   const { path } = request;
   const parameters: Record<string, string> = Object.create(null);
   let isEmpty = true;
-  for (const [i, each] of components.entries()) {
-    if (typeof each === "string") continue;
-    parameters[each.name] = each.isRest ? path.slice(i).join("/") : path[i]!;
+  for (const [i, component] of components.entries()) {
+    if (typeof component === "string") continue;
+    parameters[component.name] = component.isRest ? path.slice(i).join("/") : path[i]!;
     isEmpty = false;
   }
   if (!isEmpty) addParameters(request, parameters);

@@ -344,18 +344,20 @@ export class Connection extends RequestShortcuts implements Disposable {
    * throws.
    */
   #transition(event: ClientEvent): void {
-    const next = CLIENT_TRANSITIONS[this.#state][event];
-    if (next === undefined) {
+    const nextState = CLIENT_TRANSITIONS[this.#state][event];
+    if (nextState === undefined) {
       const error = invalidTransitionError(event, this.#state);
       this.#transport.close(error);
       throw error;
     }
-    this.#state = next;
+    this.#state = nextState;
   }
 
   /** Called when a response's body ends. A field, because a method would be public. */
-  readonly #onBodyEnd: OnBodyEnd = (end, error) => {
-    if (end !== "consumed") return this.#transport.close(end === "broken" ? error : undefined);
+  readonly #onBodyEnd: OnBodyEnd = (outcome, error) => {
+    if (outcome !== "consumed") {
+      return this.#transport.close(outcome === "broken" ? error : undefined);
+    }
     this.#transition("finishBody");
     this.#requestAbort?.end();
     if (this.#isLastExchange) this.#transport.close();

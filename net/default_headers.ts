@@ -13,8 +13,11 @@ const PROXY_HEADERS = Symbol.for("degu.ownHeaders");
  * Merges the received headers of a relayed request with the proxy's own headers, which replace
  * them. The default headers of a client replace the received headers, and not the proxy's own.
  */
-export function mergeRelayedHeaders(received: HeaderDict, proxyHeaders: HeaderDict): HeaderDict {
-  return { ...received, ...proxyHeaders, [PROXY_HEADERS]: proxyHeaders };
+export function mergeRelayedHeaders(
+  receivedHeaders: HeaderDict,
+  proxyHeaders: HeaderDict,
+): HeaderDict {
+  return { ...receivedHeaders, ...proxyHeaders, [PROXY_HEADERS]: proxyHeaders };
 }
 
 /**

@@ -108,7 +108,7 @@ export class ExchangeRecorder {
     const lastByteAt = this.#lastByteAt;
     // A complete exchange ends with its last byte: reading the clock again would cost more than the
     // rest of this method.
-    const end = error === null && lastByteAt !== null ? lastByteAt : performance.now();
+    const endedAt = error === null && lastByteAt !== null ? lastByteAt : performance.now();
     const request = this.#request;
     const { method, uri, body } = request;
     this.#report({
@@ -120,7 +120,7 @@ export class ExchangeRecorder {
       requestBytes: body === null ? 0 : readerOf(body).bytesRead,
       responseBytes: this.#bodyBytes,
       firstByteSeconds: firstByteAt === null ? null : (firstByteAt - start) / 1000,
-      totalSeconds: (end - start) / 1000,
+      totalSeconds: (endedAt - start) / 1000,
       error,
     });
   }

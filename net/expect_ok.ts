@@ -121,12 +121,12 @@ export function makeStatusError(fields: StatusErrorFields): StatusError {
  * ```
  */
 export async function expectOk<R extends Response<BodyOut>>(response: R | Promise<R>): Promise<R> {
-  const answer = await response;
-  if (typeof answer?.discard !== "function") {
-    throw wrongTypeError("response", "a Response of this library", answer);
+  const settled = await response;
+  if (typeof settled?.discard !== "function") {
+    throw wrongTypeError("response", "a Response of this library", settled);
   }
-  if (answer.ok) return answer;
-  throw statusErrorOf(answer, await readText(answer));
+  if (settled.ok) return settled;
+  throw statusErrorOf(settled, await readText(settled));
 }
 
 /** Makes the error for the status of a response. */

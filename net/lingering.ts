@@ -32,8 +32,8 @@ const MAX_LINGERING = 64;
  */
 export async function linger(transport: Transport, socket: Socket): Promise<void> {
   if (transport.closed) return;
-  const closed = Promise.withResolvers<void>();
-  transport.addCloseListener(() => closed.resolve());
+  const closeSignal = Promise.withResolvers<void>();
+  transport.addCloseListener(() => closeSignal.resolve());
   let timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
   try {
     await socket.closeWrite?.();
@@ -55,7 +55,7 @@ export async function linger(transport: Transport, socket: Socket): Promise<void
       const timeout = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, DRAIN_MILLISECONDS);
       });
-      await Promise.race([closed.promise, timeout]);
+      await Promise.race([closeSignal.promise, timeout]);
     }
   } catch {
     // The caller closes the connection in any case.

@@ -96,7 +96,7 @@ export class LineRateLimiter {
   #timer: Interval | undefined | null;
 
   /** @param print Prints the latest line; `count` is the number of lines that it stands for. */
-  constructor(print: (last: string, count: number) => void) {
+  constructor(print: (latestLine: string, count: number) => void) {
     this.#print = print;
   }
 
@@ -188,8 +188,8 @@ export function standardLogger(
     const key = `${level} ${kind}`;
     let limiter = limiters.get(key);
     if (limiter === undefined) {
-      limiter = new LineRateLimiter((last, count) => {
-        write(count > 1 ? `${last} (and ${count - 1} more of this kind)` : last, level);
+      limiter = new LineRateLimiter((latestLine, count) => {
+        write(count > 1 ? `${latestLine} (and ${count - 1} more of this kind)` : latestLine, level);
       });
       limiters.set(key, limiter);
     }

@@ -186,8 +186,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * and throws.
    */
   #transition(event: ServerEvent): void {
-    const next = SERVER_TRANSITIONS[this.#state][event];
-    if (next === undefined) {
+    const nextState = SERVER_TRANSITIONS[this.#state][event];
+    if (nextState === undefined) {
       const error = invalidTransitionError(event, this.#state);
       this.#endSession("error", messageOf(error), stackOf(error), error);
       this.#transport.close(error);
@@ -195,7 +195,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       this.#slotFreed.resolve();
       throw error;
     }
-    this.#state = next;
+    this.#state = nextState;
   }
 
   /** Finishes the session: the last response was sent, or the connection was closed. */
@@ -275,8 +275,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
 
   close(): void {
     const { closed, failure } = this.#transport;
-    const broken = closed && failure !== null;
-    endSession(this.session, broken ? messageOf(failure) : "closed by the server");
+    const isBroken = closed && failure !== null;
+    endSession(this.session, isBroken ? messageOf(failure) : "closed by the server");
     this.#transport.close();
     this.#slotFreed.resolve();
   }
@@ -348,8 +348,8 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   }
 
   /** Identifies the peer that `onConnect` accepts; returns why it is refused, or `null`. */
-  async #applyDecision(returned: unknown): Promise<string | null> {
-    const decision = parseConnectResult(returned);
+  async #applyDecision(connectResult: unknown): Promise<string | null> {
+    const decision = parseConnectResult(connectResult);
     if (typeof decision === "boolean") return decision ? null : "refused by onConnect";
     identifyPeer(this.session, decision);
     // An error of `isTrusted` is an error of the app, and is logged with its stack.
@@ -548,7 +548,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
    * @param mayReadRequest Whether the response's own body may still read the request's body.
    */
   #findCloseReason(
-    { isCloseRequested: isLast }: ServerExchange,
+    { isCloseRequested }: ServerExchange,
     { status, headers }: OutgoingResponse,
     mayReadRequest = false,
   ): CloseReason | null {
@@ -556,23 +556,27 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
       const reason = messageOf(this.#bodyError);
       return { category: "protocol", reason, logLine: reason, error: this.#bodyError };
     }
-    const closeReason = (at: LogCategory, why: string): CloseReason => ({
-      category: at,
-      reason: why,
+    const makeReason = (category: LogCategory, reason: string): CloseReason => ({
+      category,
+      reason,
     });
     // Any peer can send an unwanted body, so an unread body isn't an error of the app.
     if (!mayReadRequest && this.#state === "bodyUnread") {
-      return closeReason("body", `the body of a request was left unread (status ${status})`);
+      return makeReason("body", `the body of a request was left unread (status ${status})`);
     }
-    const closingMessage = hasConnectionClose(headers) ? "response" : isLast ? "request" : null;
+    const closingMessage = hasConnectionClose(headers)
+      ? "response"
+      : isCloseRequested
+      ? "request"
+      : null;
     if (closingMessage !== null) {
-      return closeReason("debug", `a ${closingMessage} with connection: close (status ${status})`);
+      return makeReason("debug", `a ${closingMessage} with connection: close (status ${status})`);
     }
-    if (closesConnection(status)) return closeReason("debug", `a response with status ${status}`);
+    if (closesConnection(status)) return makeReason("debug", `a response with status ${status}`);
     if (this.#isAtLimit) {
-      return closeReason("debug", `the limit of ${this.session.maxRequests} requests`);
+      return makeReason("debug", `the limit of ${this.session.maxRequests} requests`);
     }
-    return this.#context.isStopping ? closeReason("debug", "the server is shutting down") : null;
+    return this.#context.isStopping ? makeReason("debug", "the server is shutting down") : null;
   }
 
   /** Whether the current request is the last one that `maxRequests` allows. */
@@ -593,7 +597,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     request?: Request,
     isSending = false,
   ): ErrorStatus | null {
-    const { closed, failure, sendState: sent } = this.#transport;
+    const { closed, failure, sendState } = this.#transport;
     if (closed || failure !== null) {
       this.#logConnectionError(failure ?? error);
       return null;
@@ -620,7 +624,7 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
     } else {
       this.#logAppError(error, source, request);
     }
-    if (sent !== "nothing") return null;
+    if (sendState !== "nothing") return null;
     return isBodyError ? 400 : 500;
   }
 
@@ -666,29 +670,29 @@ export class ServerConnection implements SwapRemoveEntry, SessionCallbacks {
   /**
    * Ends the session and logs the reason. The session keeps the first reason.
    *
-   * @param at The level or the kind of the line.
-   * @param line The log line.
+   * @param category The level or the kind of the line.
+   * @param logLine The log line.
    * @param error The error of the peer, the network or the deadline that has ended it.
    */
-  #endSession(at: LogCategory, why: string, line = why, error?: unknown): void {
-    endSession(this.session, why);
+  #endSession(category: LogCategory, reason: string, logLine = reason, error?: unknown): void {
+    endSession(this.session, reason);
     const { logger } = this.#context;
     const who = `${this.session}`;
-    const text = `${who}: ${line}`;
-    const isLevel = at === "debug" || at === "warn" || at === "error";
-    const level = isLevel ? at : at === "app" ? "error" : "info";
-    logger[level](text, { kind: isLevel ? "other" : at, who, error });
+    const text = `${who}: ${logLine}`;
+    const isLevel = category === "debug" || category === "warn" || category === "error";
+    const level = isLevel ? category : category === "app" ? "error" : "info";
+    logger[level](text, { kind: isLevel ? "other" : category, who, error });
   }
 
   readonly #onBodyEnd: OnBodyEnd = (outcome, error) => {
-    const { closed, sendState: sent } = this.#transport;
+    const { closed, sendState } = this.#transport;
     if (outcome === "consumed") {
       this.#transition("finishBody");
       this.#expectation = undefined;
     } else if (outcome === "canceled") {
       // The rest of the body is not awaited any more. An error response may still be sent.
       this.#transport.deadline.stopWait();
-    } else if (!closed && sent === "nothing" && isBrokenFraming(error)) {
+    } else if (!closed && sendState === "nothing" && isBrokenFraming(error)) {
       // The framing is broken, but the socket isn't: an error response can still be sent.
       this.#transition("breakBody");
       this.#bodyError = error;

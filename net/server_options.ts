@@ -77,13 +77,13 @@ const OPTIONS = [
 /**
  * Checks options, and copies them.
  *
- * @param more The names of further options, which are copied unchecked.
+ * @param furtherNames The names of further options, which are copied unchecked.
  */
 export function checkServerOptions(
   options: ServerOptions,
-  more: readonly string[],
+  furtherNames: readonly string[],
 ): ServerOptions {
-  const copy = copyOptions(options, [...OPTIONS, ...more]);
+  const copy = copyOptions(options, [...OPTIONS, ...furtherNames]);
   for (const name of ["maxConnections", "maxRequests"] as const) {
     if (copy[name] !== undefined) checkInteger(name, copy[name], 1, Infinity);
   }

@@ -274,17 +274,17 @@ const NO_CONTENT: RequestContent = { replayable: true, take: () => null };
 
 async function contentOf(
   request: Request,
-  given: unknown,
+  givenBody: unknown,
   headers: HeaderDict,
 ): Promise<RequestContent> {
-  if (given instanceof Blob) {
-    return { replayable: true, take: () => given };
+  if (givenBody instanceof Blob) {
+    return { replayable: true, take: () => givenBody };
   }
   if (request.body === null) return NO_CONTENT;
   // A `Request` doesn't show whether its body was made from a stream, or from text, bytes or a
   // form.
-  const isFixed = given !== undefined && given !== null &&
-    (typeof given !== "object" || !(Symbol.asyncIterator in given));
+  const isFixed = givenBody !== undefined && givenBody !== null &&
+    (typeof givenBody !== "object" || !(Symbol.asyncIterator in givenBody));
   const content = isFixed
     ? [await request.bytes()]
     : headers["transfer-encoding"] === undefined

@@ -92,7 +92,7 @@ export class Authorities {
       const issuers = level.flatMap((child) => this.#issuersOf(child, signers, budget))
         .filter((each) => !visited.has(each) && allowsDepth(each, depth));
       level = [...new Set(issuers)];
-      for (const each of level) visited.add(each);
+      for (const certificate of level) visited.add(certificate);
     }
     return null;
   }

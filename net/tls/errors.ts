@@ -111,8 +111,8 @@ export function tlsErrorOf(
   const fault = CERTIFICATE_FAULTS[certificateCode ?? ""];
   const cause = translateError(error);
   if (fault !== undefined) {
-    const [code, what] = fault;
-    const text = `the ${role}'s certificate was refused (${certificateCode}): ${what}`;
+    const [code, problem] = fault;
+    const text = `the ${role}'s certificate was refused (${certificateCode}): ${problem}`;
     return new TlsError(code, text, { cause });
   }
   // The TLS library may accept a certificate that our parser rejects.

@@ -228,9 +228,9 @@ export class HandshakeQueue<T extends PendingConnection> {
    * Starts the timer for the oldest handshake, one timer for all. The timer continues when that
    * handshake ends: a timer for each handshake would take longer.
    */
-  #startTimeoutTimer({ startedAt: since }: Handshake): void {
+  #startTimeoutTimer({ startedAt }: Handshake): void {
     if (this.#timeout === null) return;
-    const remaining = Math.max(since + this.#timeout * 1000 - performance.now(), 0);
+    const remaining = Math.max(startedAt + this.#timeout * 1000 - performance.now(), 0);
     this.#timeoutTimer = setTimeout(
       () => this.#failExpired(this.#timeout!),
       Math.min(remaining, MAX_INTERVAL),

@@ -55,7 +55,7 @@ export function identifyClient(
 function verifyClient(
   socket: TLSSocket,
   begun: ServerMaterial,
-  inForce: ServerMaterial,
+  currentTrust: ServerMaterial,
 ): PeerCertificate {
   if (!begun.options.requestCert) {
     throw new TlsError("NO_CERTIFICATE", "the client was not asked for a certificate");
@@ -63,13 +63,13 @@ function verifyClient(
   const presented = verifyPresented("client", socket);
   const { leaf, intermediates } = presented;
   if (socket.isSessionReused()) {
-    return describeCertificate(leaf, authorityOfResumedSession(presented, inForce));
+    return describeCertificate(leaf, authorityOfResumedSession(presented, currentTrust));
   }
   const verifiedAuthority = findIssuingAuthority("client", begun.authorities, presented);
   rememberVerified(leaf.certificate256, verifiedAuthority.publicKey256);
-  const authority = begun === inForce
+  const authority = begun === currentTrust
     ? verifiedAuthority
-    : inForce.authorities.find(leaf, intermediates, "clientAuth");
+    : currentTrust.authorities.find(leaf, intermediates, "clientAuth");
   if (authority !== null) return describeCertificate(leaf, authority);
   throw new TlsError("UNTRUSTED", "the client's authority is not trusted any more");
 }
@@ -80,11 +80,11 @@ function verifyClient(
  */
 function authorityOfResumedSession(
   { leaf, intermediates }: PresentedCertificates,
-  inForce: ServerMaterial,
+  currentTrust: ServerMaterial,
 ): PeerAuthority {
   const keys = verifiedIssuersOf(leaf.certificate256);
-  if (keys.values().some((publicKey256) => inForce.authorities.trusts(publicKey256))) {
-    const authority = inForce.authorities.find(leaf, intermediates, "clientAuth");
+  if (keys.values().some((publicKey256) => currentTrust.authorities.trusts(publicKey256))) {
+    const authority = currentTrust.authorities.find(leaf, intermediates, "clientAuth");
     if (authority !== null) return authority;
   }
   if (keys.size > 0) {
@@ -102,13 +102,13 @@ function authorityOfResumedSession(
  */
 export function isStillTrusted(
   certificate: PeerCertificate | null,
-  inForce: ServerMaterial,
+  currentTrust: ServerMaterial,
 ): boolean {
-  if (!inForce.options.requestCert) return true;
+  if (!currentTrust.options.requestCert) return true;
   const authority = certificate?.authority ?? null;
   return authority === null
-    ? !inForce.requiresCertificate
-    : inForce.authorities.trusts(authority.publicKey256);
+    ? !currentTrust.requiresCertificate
+    : currentTrust.authorities.trusts(authority.publicKey256);
 }
 
 /**

@@ -45,8 +45,8 @@ export const LIBRARY_OPTIONS = Object.freeze({
 export function checkNegotiated(socket: TLSSocket, protocol: string | null): void {
   const { alpnProtocol } = socket;
   if (protocol !== null && alpnProtocol !== protocol) {
-    const got = alpnProtocol ? quote(alpnProtocol) : "none";
-    throw new TlsError("POLICY", `the protocol by ALPN must be ${protocol}; got ${got}`);
+    const selected = alpnProtocol ? quote(alpnProtocol) : "none";
+    throw new TlsError("POLICY", `the protocol by ALPN must be ${protocol}; got ${selected}`);
   }
   const version = socket.getProtocol();
   if (version !== MIN_VERSION && version !== MAX_VERSION) {

@@ -129,7 +129,7 @@ export class TlsSocket implements Socket {
     // Write a large array in pieces: an early response, which may arrive between two pieces, would
     // be lost after a failed write.
     const piece = bytes.length > MAX_WRITE_BYTES ? bytes.subarray(0, MAX_WRITE_BYTES) : bytes;
-    return this.#write((done) => this.#socket.write(piece, done), piece.length);
+    return this.#write((onWritten) => this.#socket.write(piece, onWritten), piece.length);
   }
 
   /** Closes the writing side. */
@@ -215,7 +215,7 @@ export class TlsSocket implements Socket {
   }
 
   /** Runs a write with a callback, and waits for the callback or for the end of the connection. */
-  #write(run: (done: (error?: Error | null) => void) => void, result: number): Promise<number> {
+  #write(run: (onDone: (error?: Error | null) => void) => void, result: number): Promise<number> {
     return new Promise((resolve, reject) => {
       const pendingWrite: PendingOperation = { resolve: () => resolve(result), reject };
       this.#pendingWrites.add(pendingWrite);
