@@ -121,12 +121,12 @@ export function makeStatusError(fields: StatusErrorFields): StatusError {
  * ```
  */
 export async function expectOk<R extends Response<BodyOut>>(response: R | Promise<R>): Promise<R> {
-  const settled = await response;
-  if (typeof settled?.discard !== "function") {
-    throw wrongTypeError("response", "a Response of this library", settled);
+  const result = await response;
+  if (typeof result?.discard !== "function") {
+    throw wrongTypeError("response", "a Response of this library", result);
   }
-  if (settled.ok) return settled;
-  throw statusErrorOf(settled, await readText(settled));
+  if (result.ok) return result;
+  throw statusErrorOf(result, await readText(result));
 }
 
 /** Makes the error for the status of a response. */

@@ -54,10 +54,10 @@ export function identifyClient(
 
 function verifyClient(
   socket: TLSSocket,
-  begun: ServerMaterial,
+  handshakeTrust: ServerMaterial,
   currentTrust: ServerMaterial,
 ): PeerCertificate {
-  if (!begun.options.requestCert) {
+  if (!handshakeTrust.options.requestCert) {
     throw new TlsError("NO_CERTIFICATE", "the client was not asked for a certificate");
   }
   const presented = verifyPresented("client", socket);
@@ -65,9 +65,9 @@ function verifyClient(
   if (socket.isSessionReused()) {
     return describeCertificate(leaf, authorityOfResumedSession(presented, currentTrust));
   }
-  const verifiedAuthority = findIssuingAuthority("client", begun.authorities, presented);
+  const verifiedAuthority = findIssuingAuthority("client", handshakeTrust.authorities, presented);
   rememberVerified(leaf.certificate256, verifiedAuthority.publicKey256);
-  const authority = begun === currentTrust
+  const authority = handshakeTrust === currentTrust
     ? verifiedAuthority
     : currentTrust.authorities.find(leaf, intermediates, "clientAuth");
   if (authority !== null) return describeCertificate(leaf, authority);
