@@ -30,7 +30,7 @@ export interface RepeatOptions {
 }
 
 /** The maximum factor by which errors prolong the wait. */
-const MAX_FACTOR = 10;
+const MAX_WAIT_FACTOR = 10;
 
 /**
  * Runs an action, waits, and runs it again, until a signal is aborted.
@@ -81,7 +81,7 @@ export async function repeat(
       // A run that lasted longer than the wait before it has recovered: its error counts as the
       // first one.
       if (performance.now() - start > previousWait * 1000) failures = 0;
-      wait = Math.max(1, seconds * Math.min(2 ** failures, MAX_FACTOR));
+      wait = Math.max(1, seconds * Math.min(2 ** failures, MAX_WAIT_FACTOR));
       failures++;
       onError(error, wait);
     }

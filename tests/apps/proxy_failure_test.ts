@@ -20,7 +20,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 
-// ProxyApp: what it does when one of its connections fails.
+// ProxyApp when one of its connections fails.
 
 const BAD_GATEWAY = "HTTP/1.1 502 Bad Gateway\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -233,7 +233,7 @@ Deno.test("a body that was already read is an error of the app that read it", as
   assertStringIncludes(error, "BodyError");
 });
 
-// ProxyApp: which connection a request uses, and what happens to it.
+// ProxyApp: the connection that a request uses.
 
 // ───────────────────────── connections
 
@@ -423,7 +423,7 @@ test("a request whose client has left is not repeated, and is not a bad gateway"
   await far.readPreamble();
   await far.send("HTTP/1.1 204 No Content\r\n\r\n");
   await near.readPreamble();
-  // The second request goes over the connection that is there, which is lost with the client.
+  // The second request uses the open connection, which is closed with the client.
   await near.send("GET /2 HTTP/1.1\r\n\r\n");
   await far.readPreamble();
   near.close();

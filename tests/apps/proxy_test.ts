@@ -1,4 +1,4 @@
-/** ProxyApp: what it passes on, and which headers. */
+/** ProxyApp: messages and headers that it relays. */
 import {
   type App,
   ConnectionPool,
@@ -35,7 +35,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { checkLinear, namedHeaders } from "../fuzz/linear.ts";
 
-// ProxyApp: what it relays, unchanged except for headers of a single connection.
+// ProxyApp relays messages unchanged, except for headers of a single connection.
 
 // ───────────────────────── nothing is changed
 
@@ -192,7 +192,7 @@ Deno.test("the headers that ProxyApp adds reach the server, also if connection n
   }
 });
 
-/** A client, and what a program may put between it and its proxy. */
+/** A client, and wrappers that a program may put between the client and its proxy. */
 const UPSTREAMS: readonly (readonly [
   what: string,
   wrap: (client: Client) => Requester | Connector,

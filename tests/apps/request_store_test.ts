@@ -1,4 +1,4 @@
-/** Values of one request, and copies of a request: what one app leaves for the next. */
+/** The store and copies of a request, by which one app passes values to the next. */
 import {
   accessLog,
   type App,

@@ -1,4 +1,4 @@
-/** The body of a request, read from the request itself, and the answers to what it is not. */
+/** The body methods of a request, and the answers to invalid bodies. */
 import { type App, BodyError, json, reply, wrapApp } from "@degu/degu";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { rejectionOf } from "@degu/testing/expectations.ts";

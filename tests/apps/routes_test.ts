@@ -8,7 +8,7 @@ import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 
-/** An app that answers what it is called, what its names stand for, and what it sees of the path. */
+/** An app that responds with its label, its parameters and its path. */
 function told(route: string) {
   return (
     { parameters, mount, path }: Pick<Request, "mount" | "path"> & { parameters: object },

@@ -30,7 +30,7 @@ import {
 import { FakeTime } from "@std/testing/time";
 import { connectSocket, withTimeoutAndSignal } from "@degu/internal/net/connect.ts";
 
-// How a client connects: what `connect()` and the one-shot `request()` do, refuse and close.
+// How a client connects: `connect()` and the one-shot `request()`.
 
 const encoder = new TextEncoder();
 
@@ -191,7 +191,7 @@ Deno.test("a signal that is already aborted, the client's or the request's, prev
   assertEquals(await accepted.readExactly(1), "x");
 });
 
-// tests/net/request_signal_test.ts has those that are waiting for something.
+// tests/net/request_signal_test.ts has signals of waiting requests.
 Deno.test("a signal closes every idle connection of its client", async () => {
   using server = new RawServer();
   const { signal, abort } = withAbort();

@@ -84,7 +84,7 @@ Deno.test("an invalid host is a RangeError that says what it looks like, without
   }
 });
 
-// `headers` of a client: what is sent with every request, and what is refused.
+// `headers` of a client: sent with every request, or refused.
 
 Deno.test("headers of a client are sent with every request that doesn't have them, beside host and authorization, which replace those of the request", async () => {
   const headers = { "user-agent": "camera", "x-kind": "default" };

@@ -17,7 +17,7 @@ Deno.test("many responses with unread small bodies take no place of the server",
   const kept = [];
   for (let i = 0; i < 50; i++) kept.push(await client.get("/"));
   while (serving.server.sessions.size > 0) await turnOfEventLoop();
-  // The bodies are there all the same.
+  // The bodies are available nevertheless.
   for (const response of kept) assertEquals(await response.text(), "hello");
 });
 

@@ -53,7 +53,7 @@ const REUSED = SIZE + (SIZE + 1) + (SIZE + 2);
 /** The states of the disk that a call makes, about. */
 const STATES = 100;
 
-/** Cuts an upload and a download at about so many moments, evenly spread if there are more. */
+/** Cuts an upload and a download at about `count` moments, evenly spread. */
 export async function cutCopies(cuts: number): Promise<void> {
   // Files that have just changed have no version by which their parts are resumed.
   using _clock = setClockAhead(10_000);
@@ -87,7 +87,10 @@ async function cutCall(isUpload: boolean, step: number): Promise<void> {
   }
 }
 
-/** Checks that each file is the old or the new one, and that none is deleted before all are there. */
+/**
+ * Checks that each file is the old or the new one, and that no file is deleted before all new files
+ * are complete.
+ */
 function checkWhole(
   root: Raw,
   wanted: ReadonlyMap<string, RawFile>,
@@ -132,7 +135,7 @@ class CutDisk {
     Deno.mkdirSync(kept);
   }
 
-  /** Keeps the state before and after each call that changes a disk, while something works there. */
+  /** Records the state before and after each call that changes a disk, during an operation. */
   async record<T>(work: () => Promise<T>): Promise<T> {
     using all = new DisposableStack();
     const ofFile = Deno.FsFile.prototype;

@@ -26,7 +26,7 @@ interface Killed {
   /** How many are killed in a test, and by `deno task crash`. */
   readonly ofTest: number;
   readonly kills: number;
-  /** Kills so many; rejects if what is left on the disk is wrong. */
+  /** Kills processes; rejects if the disk is wrong afterward. */
   readonly run: (kills: number) => Promise<void>;
 }
 
@@ -51,7 +51,7 @@ interface Work {
   readonly dir: string;
   /** The arguments for `transfer.ts`. */
   readonly args: readonly [task: string, ...unknown[]];
-  /** Checks what is left, and prepares what comes next. */
+  /** Checks the disk, and prepares the next kill. */
   check(isDone: boolean): Promise<void>;
   /** Does the rest undisturbed. */
   complete(): Promise<void>;
@@ -134,7 +134,7 @@ async function startDownload(open: AsyncDisposableStack): Promise<Work> {
   };
 }
 
-/** The file is not there, or all of it, and the next upload completes. */
+/** The file is missing or complete, and the next upload completes. */
 async function startUpload(open: AsyncDisposableStack): Promise<Work> {
   const files = open.use(await serveFiles((dir) => new FilesApp(dir, { write: true })));
   const [file, copy] = [`${files.here}/file`, `${files.there}/copy`];
@@ -176,7 +176,7 @@ function writing(dir: string): Work {
   };
 }
 
-/** Checks that each file that peers can see is whole; returns how many there are. */
+/** Checks that each file that peers can see is complete; returns the number of files. */
 async function checkWhole(dir: string): Promise<number> {
   let count = 0;
   for (const name of await entries(dir)) {

@@ -1,6 +1,6 @@
 /**
- * Apps that answer HEAD as GET and leave bodies unread: what is answered, when the session ends,
- * and what is logged.
+ * Apps that answer HEAD as GET and leave bodies unread: the responses, the end of the session, and
+ * the log.
  */
 
 import type { App } from "@degu/internal/base/app/app.ts";

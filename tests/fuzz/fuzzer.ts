@@ -17,7 +17,7 @@ export interface Fuzzer {
   grammar(random: Random): string;
   /** Runs an input, and throws where an oracle objects. The same input has to do the same again. */
   check(input: string): Outcome | Promise<Outcome>;
-  /** Gives up what it has opened. */
+  /** Closes the resources of the target. */
   close?(): Promise<void>;
 }
 
@@ -153,7 +153,7 @@ const TOKENS = [
 
 const LONGEST = 40000;
 
-/** Changes a text in one to four places; `other` is what it may be joined with. */
+/** Changes a text in one to four positions; it may be joined with `other`. */
 export function mutate(text: string, other: string, random: Random): string {
   for (let n = 1 + random.below(4); n > 0; n--) text = mutateOnce(text, other, random);
   return text.length > LONGEST ? text.slice(0, LONGEST) : text;

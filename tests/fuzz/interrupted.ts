@@ -53,7 +53,7 @@ function cutBody(random: Random): string {
   return random.pick(["c", "l"]) + numbers.join(" ");
 }
 
-/** Reads a body, cancels it meanwhile, and demands that what comes of it is one of the two. */
+/** Reads a body, cancels it during the read, and requires the result of either. */
 async function cancelMeanwhile(
   body: Body | ChunkedBody,
   { way, turns }: CutBody,
@@ -133,7 +133,7 @@ export function cancelledBodies(): Fuzzer {
 
 const reason = new Error("closed");
 
-/** One connection, and what has become of it. */
+/** A connection, and how it has ended. */
 class Run {
   readonly disposed = Promise.withResolvers<void>();
   readonly failures: unknown[] = [];

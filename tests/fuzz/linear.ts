@@ -29,7 +29,7 @@ import type { Random } from "./random.ts";
 const LONGER = 16;
 /** How much more time a byte of the long text may take. Quadratic time would be 16 times as much. */
 const MOST_GROWTH = 6;
-/** Times below this are not told apart from those of measuring. */
+/** Shorter times can't be distinguished from the cost of measuring. */
 const LEAST_MILLISECONDS = 0.02;
 const REPETITIONS = 8, MOST_MILLISECONDS = 20, ATTEMPTS = 40;
 
@@ -37,7 +37,7 @@ const REPETITIONS = 8, MOST_MILLISECONDS = 20, ATTEMPTS = 40;
 interface Target {
   /** Characters of the long text: within the limit up to which it is read at all. */
   readonly long: number;
-  /** Prepares a text; what is returned is measured. */
+  /** Prepares a text, and returns the function to measure. */
   make(text: string): () => unknown;
 }
 
@@ -115,7 +115,7 @@ function readListDrip(bytes: Uint8Array): void {
   }
 }
 
-/** Milliseconds that the processor has spent on this process: what others do with it does not count. */
+/** Returns the processor time of this process in milliseconds, without that of other processes. */
 function processorTime(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
@@ -153,7 +153,7 @@ function connectionOptions(random: Random): string {
   return names.join(random.pick([",", ", ", " , "]));
 }
 
-/** A list, and what can stand in one. */
+/** A list, and its possible items. */
 function list(random: Random): string {
   const part = () =>
     random.pick(["{", "}", '"', "\\", " ", "\n", ",", "[", "]", "a", '"path":["a"]']);
@@ -165,7 +165,7 @@ function pumped(random: Random): string {
   const text = TARGETS[target]![0](random).slice(0, 300);
   const start = random.below(text.length + 1);
   const end = start + 1 + random.below(random.chance(60) ? 4 : 40);
-  // The parts are told apart by characters that no grammar has.
+  // The parts are separated by characters that no grammar has.
   const parts = [text.slice(0, start), text.slice(start, end), text.slice(end)];
   return [String.fromCharCode(target), ...parts].join("\x1e");
 }

@@ -11,7 +11,7 @@ import { failAtBugs } from "../support/bugs.ts";
 import { cut } from "../support/streams.ts";
 import { fromLatin1 } from "../support/wire_grammar.ts";
 
-/** A socket that reads what it was given and keeps what is written. */
+/** A socket that reads the given pieces and records the written bytes. */
 export class MemorySocket implements Socket {
   /** The written bytes, as Latin-1 text. */
   written = "";
@@ -23,7 +23,7 @@ export class MemorySocket implements Socket {
   #next = 0;
   #taken = 0;
 
-  /** Makes a socket from which these pieces, none of them empty, and then an end can be read. */
+  /** Makes a socket with these pieces, none of them empty, and then a close. */
   constructor(pieces: readonly Uint8Array[]) {
     this.#pieces = pieces;
   }
@@ -90,7 +90,7 @@ export class AnsweringSocket extends MemorySocket {
     return super.write(bytes);
   }
 
-  /** The exchange is over: what is left is early for the next request. */
+  /** The exchange has ended: remaining bytes are too early for the next request. */
   rest(): void {
     this.#answering = false;
   }
@@ -117,7 +117,7 @@ export function* splits(bytes: Uint8Array, most: number): Generator<Uint8Array[]
   }
 }
 
-/** Drops what is logged, but a bug that a server reports ends the program. */
+/** Discards log lines, except that a reported bug of Degu ends the program. */
 export const quiet = { debug() {}, info() {}, warn() {}, error: failAtBugs };
 
 /** Accepts sockets that are handed to it. */

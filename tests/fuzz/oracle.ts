@@ -119,8 +119,8 @@ interface RequestStream {
 }
 
 /**
- * Reads the requests in what a peer sends, up to the first that is wrong, or that says that it is
- * the last.
+ * Reads the requests in the bytes of a peer, up to the first invalid one, or one that announces
+ * that it is the last.
  */
 export function readRequests(text: string): RequestStream {
   const requests: ModelRequest[] = [];
@@ -157,13 +157,13 @@ interface ModelResponse extends ReferenceResponse {
   /** `undefined` where it is broken or cut. */
   readonly body: ModelBody | undefined;
   readonly excess: number;
-  /** True where nothing says how long the body is. */
+  /** Whether the message has no framing. */
   readonly unframed: boolean;
   /** True where the connection ends with it. */
   readonly closes: boolean;
 }
 
-/** Reads the response at the start of what a peer sends in answer to a request. */
+/** Reads the response at the start of the bytes that a peer sends after a request. */
 export function readOneResponse(method: string, text: string): ModelResponse | null {
   const end = preambleEnd(text, 0);
   const written = end < 0 ? null : readWrittenResponse(text.slice(0, end));

@@ -21,7 +21,10 @@ import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import * as grammar from "./grammar.ts";
 import { describe, readChunks, readRequest, readResponse } from "./oracle.ts";
 
-/** A target that compares a parser with the oracle, and what it has read with what that is once it was formatted. */
+/**
+ * A target that compares a parser with the oracle, and its value with the same value after
+ * formatting and parsing.
+ */
 function parserTarget(name: keyof typeof parsers, grammar: Fuzzer["grammar"]): Fuzzer {
   const { read, reference, again, hasOneForm } = parsers[name];
   return {
@@ -94,7 +97,7 @@ function wanted(firstLine: string, headers: HeaderDict): string {
   return [firstLine, ...names.map((name) => `${name}: ${headers[name]}`)].join("\r\n") + "\r\n\r\n";
 }
 
-/** A target that formats what a careless app gives, and compares it with what was asked for. */
+/** A target that formats the values of a careless app, and compares the text with the values. */
 function formatTarget(
   name: string,
   grammar: Fuzzer["grammar"],
@@ -179,7 +182,10 @@ const chunkFormats: Fuzzer = {
   },
 };
 
-/** The targets of parsers and formatters. Those of preambles meet each rule of URIs and ranges, too. */
+/**
+ * The targets of parsers and formatters. The targets of preambles also cover the rules of URIs and
+ * ranges.
+ */
 export const wireTargets: readonly Fuzzer[] = [
   parserTarget("request-preamble", grammar.requestPreamble),
   parserTarget("response-preamble", grammar.responsePreamble),

@@ -59,7 +59,7 @@ class Record {
   }
 }
 
-/** Demands that the server has made of the bytes exactly what the oracle does. */
+/** Requires that the server has found the same requests as the oracle. */
 function checkRecord(
   record: Record,
   input: string,
@@ -79,7 +79,7 @@ function checkRecord(
   const begun = complete.length + (expected.broken === null ? 0 : 1);
   demand(calls === begun, `${calls} calls of the application in place of ${begun} ${where}`);
   const answers = expected.requests.map(emptyAnswer).join("");
-  // A reset may take along what was answered before.
+  // A reset may discard earlier responses.
   const answered = expected.answers.map((last) => answers + last).some((all) =>
     reset ? all.startsWith(written) : written === all
   );

@@ -17,7 +17,10 @@ import type { Random } from "./random.ts";
 const FILLING = "x", BEHIND = "y";
 const ANSWER = "HTTP/1.1 204 No Content\r\n\r\n";
 
-/** How large the arrays are: in one write with the preamble, behind it, and beyond what is staged. */
+/**
+ * The sizes of the arrays: sent in one write with the preamble, after it, and larger than the
+ * buffers.
+ */
 const SIZES: readonly number[] = [1, 5, 1000, 70_000, 140_000];
 
 /** A socket that takes its time over each write, and looks at the bytes only then. */
@@ -59,7 +62,7 @@ class SlowSocket implements Socket {
   }
 }
 
-/** An array, and what can happen to it: `change` is called when it has been handed over. */
+/** An array, and its possible changes: `change` is called after the array was passed. */
 function makeArray(kind: string, size: number): { bytes: Uint8Array; change(): void } {
   const buffer = new ArrayBuffer(size, { maxByteLength: size + 100 });
   const bytes = new Uint8Array(buffer).fill(FILLING.charCodeAt(0));
@@ -72,7 +75,7 @@ function makeArray(kind: string, size: number): { bytes: Uint8Array; change(): v
   return { bytes, change: kind === "g" ? grow : () => {} };
 }
 
-/** One write: what becomes of its array, and how large that is. */
+/** A write: the change of its array, and the array's size. */
 type Step = ReturnType<typeof stepsOf>[number];
 
 function stepsOf(script: string) {

@@ -24,7 +24,7 @@ function* pattern(total: number): Generator<Uint8Array> {
   }
 }
 
-/** Fails where the bytes are not those of the pattern; returns how many there were. */
+/** Checks that bytes match the pattern; returns their number. */
 async function checkPattern(pieces: AsyncIterable<Uint8Array>): Promise<number> {
   let at = 0;
   for await (const piece of pieces) {

@@ -77,7 +77,9 @@ const ROWS: readonly (readonly [sent: string, received: string])[] = [
   [`PUT / HTTP/1.1\r\n${CHUNKS}5\r\nhell`, ""],
 ];
 
-/** Sends bytes, ends, and reads to the end; of what is refused early, not all may be taken. */
+/**
+ * Sends bytes, closes, and reads to the end. A server that refuses early may not read all bytes.
+ */
 async function converse(socket: Socket, text: string): Promise<string> {
   let received = "";
   const send = async () => {

@@ -229,7 +229,7 @@ function makeKy(serving: Serving, options: Parameters<typeof ky.create>[0] = {})
   return ky.create({ fetch, prefix: "http://device.local", retry: 0, ...options });
 }
 
-/** Tells what it got. */
+/** Responds with the request. */
 const echo: AppFunction = async (request) => {
   const { method, uri, headers } = request;
   const type = headers["content-type"] ?? null;

@@ -28,10 +28,10 @@ const hello = latin1("hello");
 const chunks: readonly Chunk[] = [[null, hello], [["end", "yes"], new Uint8Array(0)]];
 const encoded = latin1("5\r\nhello\r\n0;end=yes\r\n\r\n");
 
-/** A body for an answer, and what has become of its source. */
+/** A body for an answer, and the state of its source. */
 interface Made {
   readonly body: BodyOut;
-  /** Throws unless the source was told that it is not wanted, and nothing was read from it. */
+  /** Throws unless the source was canceled without a read. */
   check(): void;
 }
 
@@ -190,7 +190,7 @@ Deno.test("ProxyApp relays the headers of HEAD for every answer of the app behin
     using peer = await RawPeer.connect(proxy.address);
     await peer.send(head, "HEAD /b HTTP/1.1\r\nconnection: close\r\n\r\n", head);
     const answer = `HTTP/1.1 200 OK\r\n${framing}\r\n`;
-    // The session of the proxy ends with the second, of which the server behind it is not told.
+    // The proxy's session ends with the second request, without notifying the server behind it.
     const last = `HTTP/1.1 200 OK\r\nconnection: close\r\n${framing}\r\n`;
     assertEquals(await peer.readToEnd(), { received: answer + last, how: "end" });
     assertEquals([made.length, seen], [2, [{}, {}]]);

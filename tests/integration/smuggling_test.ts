@@ -65,7 +65,10 @@ function assertAnswered({ name, accepted, answers }: SmugglingRow, received: str
 class Tap extends Relay {
   #taps: { sent: string }[] = [];
 
-  /** Waits until every connection has ended at both ends; gives what the proxy has sent on each. */
+  /**
+   * Waits until every connection has closed on both sides. Returns the bytes that the proxy has
+   * sent on each.
+   */
   async takeSent(): Promise<string[]> {
     // A connection that was broken off may still wait to be accepted.
     await turnOfEventLoop();
@@ -88,7 +91,7 @@ class Tap extends Relay {
     try {
       await passOn(from, to, see);
     } catch (error) {
-      // Either end may break off; what was seen until then counts.
+      // Either side may close early; the bytes until then count.
       if (!isBroken(error) && !(error instanceof Deno.errors.NotConnected)) throw error;
       await to.closeWrite().catch(() => {});
     }
@@ -183,7 +186,7 @@ http {
 }
 `;
 
-/** nginx, which relays to `node:http`: what comes out of two proxies counts. */
+/** nginx, which relays to `node:http`: the output of both proxies counts. */
 function startNginx(): Promise<BackEnd> {
   return startProgram("nginx", (dir, port) => ({
     address: `${dir}/socket`,
@@ -312,7 +315,7 @@ async function forwardAll(kind: Kind): Promise<void> {
     const expected = expectedAt(kind, row);
     dropLate(seen, expected, late);
     assert(answers <= seen.length, `${row.name}: ${answers} answers to ${seen.length} requests`);
-    // The back end has seen the beginning of what was accepted, and nothing else.
+    // The back end has seen a prefix of the accepted bytes, and no others.
     assertEquals(seen, expected.slice(0, seen.length), row.name);
     late = expected.slice(seen.length);
     answered += answers;

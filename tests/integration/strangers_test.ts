@@ -27,7 +27,7 @@ async function sendEach(serving: Serving, texts: Iterable<string | Uint8Array>):
     answers += (await exchange(serving.address, text)).received;
     for (const [level, line] of logger.lines.slice(before)) {
       assert(level === "info" || level === "debug", `${level}: ${line}`);
-      // An exception has a stack; what a stranger does is said in a line.
+      // An exception is logged with its stack, and an action of a stranger with one line.
       assert(!line.includes("\n"), line);
     }
   }

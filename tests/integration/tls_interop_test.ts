@@ -40,7 +40,10 @@ const VERSION_1 = /^UNTRUSTED: .* has version 1 instead of 3/;
 
 const IS_AUTHORITY = /^WRONG_PURPOSE: .*certificate is the certificate of an authority/;
 
-/** A certificate that a peer shows, how openssl is to be told, and whom a client asks for if not for localhost. */
+/**
+ * A certificate that a peer presents, the options of openssl, and the name that a client checks if
+ * it isn't localhost.
+ */
 type Peer = readonly [name: string, verdict: Verdict, args: readonly string[], sslHost?: string];
 
 const NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1";
@@ -238,7 +241,7 @@ print("PORT", server.server_port, flush=True)
 server.serve_forever()
 `;
 
-/** Makes three requests over one connection, and checks what comes back. */
+/** Makes three requests over one connection, and checks the responses. */
 async function askAll(client: SSLClient): Promise<void> {
   using conn = await client.connect();
   for (const length of [0, 1000, 100_000]) {
@@ -351,7 +354,7 @@ const REFUSED_HANDSHAKES: readonly Peer[] = [
   ["CBC", INCOMPATIBLE, tls12("ECDHE-RSA-AES128-SHA256")],
 ];
 
-/** Remembers what it was asked for. */
+/** Records the requests. */
 class Witness {
   readonly asked = new Set<string>();
   readonly app: App = (request) => {
@@ -360,7 +363,7 @@ class Witness {
   };
 }
 
-/** Asks with `openssl s_client` and asserts what came of it. */
+/** Sends a request with `openssl s_client`, and asserts the result. */
 async function assertAsked(
   { server, logger }: TlsEndpoint,
   witness: Witness,
@@ -442,7 +445,7 @@ async function testServer(
   });
 }
 
-/** Asks an `openssl s_server` and asserts what came of it. */
+/** Sends a request to an `openssl s_server`, and asserts the result. */
 async function assertTrusted(
   config: ClientSslconfig,
   sslHost: string,

@@ -1,4 +1,4 @@
-/** Addresses of both ends: what is refused, and what a server binds and accepts in spite of faults. */
+/** Addresses of clients and servers: invalid ones, and binding and accepting in spite of faults. */
 import {
   assert,
   assertEquals,

@@ -1,4 +1,4 @@
-/** Bodies of responses: every way to read them, and what closes the connection. */
+/** Bodies of responses: every way to read them, and the close of the connection. */
 import {
   assert,
   assertEquals,
@@ -41,7 +41,7 @@ async function halfOf(ends: Connected, preamble: string, half: string): Promise<
   return body;
 }
 
-/** Takes the first five bytes, which are there. */
+/** Reads the first five bytes, which are buffered. */
 async function takeHalf(body: AnyBody): Promise<void> {
   if (body instanceof Body) await body.read(5);
   else await body.readChunk();
@@ -184,7 +184,7 @@ async function* readChunks(body: ChunkedBody): AsyncGenerator<Piece> {
   for (let data; (data = (await body.readChunk())[1] as Piece).length > 0;) yield data;
 }
 
-/** A way to take the bodies that are at a path. Their class is the one that the path sends. */
+/** A way to read the bodies at a path, which determines their class. */
 type Way = readonly [path: "/length" | "/chunked", take: (body: never) => AsyncIterable<Piece>];
 
 const ways: Record<string, Way> = {
@@ -196,7 +196,9 @@ const ways: Record<string, Way> = {
   "chunks of a ChunkedBody": ["/chunked", readChunks],
 };
 
-/** Takes a body; transfers one piece of three at once, overwrites another, and keeps what each one was. */
+/**
+ * Reads a body: transfers one piece of three at once, overwrites another, and keeps copies of all.
+ */
 async function* takeAll(pieces: AsyncIterable<Piece>): AsyncGenerator<() => Piece> {
   let index = 0;
   for await (const piece of pieces) {

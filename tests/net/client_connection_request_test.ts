@@ -30,7 +30,7 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const CHUNKED = "5;k=v\r\nhello\r\n0\r\n\r\n";
 
-/** The five kinds of body, each with what it says, and the header that it sets. */
+/** The five kinds of body, each with its content and its header. */
 const LENGTH = { header: "content-length: 5", bytes: "hello" };
 const CODING = { header: "transfer-encoding: chunked", bytes: CHUNKED };
 const kinds: readonly { name: string; make: () => BodyOut; header: string; bytes: string }[] = [
@@ -45,7 +45,7 @@ const kinds: readonly { name: string; make: () => BodyOut; header: string; bytes
   },
 ];
 
-/** Makes a request over a socket of its own; returns what was written. */
+/** Makes a request over a new socket. Returns the written bytes. */
 async function writesOf(
   headers: HeaderDict,
   body: BodyOut,
@@ -151,7 +151,10 @@ const { BrokenPipe, ConnectionReset } = Deno.errors;
 const cable = new Error("the cable was cut");
 const broken = new BrokenPipe("EPIPE");
 
-/** Errors of a write, what the peer does then, and the status of the response, the error itself, or its class. */
+/**
+ * Errors of a write, the following behavior of the peer, and the status of the response, the error,
+ * or its class.
+ */
 const refusals: readonly (readonly [
   error: Error,
   then: (socket: RecordingSocket) => void,
@@ -223,7 +226,7 @@ Deno.test("a reset of the body's own source is not a refusal by the server", asy
   const body = new Body(source, 1_000_000);
   const putting = rejectionOf(connected.conn.put("/", {}, body), "the upload");
   await connected.peer.readPreamble();
-  // An answer that is there is not taken for the answer to a request that was never whole.
+  // A buffered response is not taken as the response to an incomplete request.
   await connected.peer.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n");
   assertEquals(await putting, failure);
   assertEquals(connected.conn.closed, true);

@@ -1,4 +1,4 @@
-/** Which bytes a client's connection accepts as a response, and what it does with all others. */
+/** The bytes that a client's connection accepts as a response, and the errors for all others. */
 import {
   assertEquals,
   assertInstanceOf,
@@ -177,7 +177,10 @@ function excess(rule: string, method: Method, outcome: Outcome, response: string
     .map((row) => ({ ...row, after: "EXCESS_BYTES" }));
 }
 
-/** Responses, and what a client makes of them; tests/base/wire/sockets_test.ts has the rules of first lines and headers. */
+/**
+ * Responses, and the client's results; tests/base/wire/sockets_test.ts has the rules of first lines
+ * and headers.
+ */
 const responses: readonly Row[] = [
   // A response to HEAD, and one with status 304 or 204, has no body (RFC 9112 §6.3).
   ...rows("no body", "HEAD", [200, null], `${OK}content-length: 5\r\n\r\n`, OK + CHUNKED),

@@ -1,4 +1,6 @@
-/** The methods of a client's connection, what they check before a byte is sent, and over which sockets they work. */
+/**
+ * The methods of a client's connection, their checks before a byte is sent, and supported sockets.
+ */
 import {
   assert,
   assertEquals,
@@ -245,7 +247,7 @@ Deno.test("getRange() refuses an invalid range, and leaves the connection as it 
 
 // ───────────────────────── foreign sockets that misbehave, and closing a connection at any moment
 
-/** A socket that behaves but for what is given. */
+/** A valid socket, except for the given methods. */
 function socketWith(faults: Partial<Socket>): { socket: Socket; inner: RecordingSocket } {
   const inner = new RecordingSocket();
   const socket: Socket = {
@@ -498,9 +500,7 @@ Deno.test("a caller's connection: close closes the connection after the response
   });
 });
 
-/**
- * The response to a request, once its preamble has arrived and it was answered with these bytes.
- */
+/** Waits for the preamble of a request, sends these bytes, and returns the response. */
 async function sendAndAnswer<T>(ends: Connected, request: Promise<T>, bytes: string): Promise<T> {
   await ends.peer.readPreamble();
   await ends.peer.send(bytes);

@@ -44,7 +44,7 @@ const HAD_ENDED = "the peer had closed the connection before the request was sen
 const REFUSED = "the server closed the connection before it sent a response, which over TLS may " +
   "mean that it refuses this client's certificate: ";
 
-/** The error that is told, or its message; and for which methods it is transient. */
+/** The reported error, or its message; and the methods for which it is transient. */
 const rows: readonly (readonly [
   name: string,
   error: Error,

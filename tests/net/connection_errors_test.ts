@@ -79,7 +79,7 @@ async function failsByReset(): Promise<unknown> {
   }
 }
 
-/** Fails a handshake by what a server does. */
+/** Makes a handshake fail by the behavior of a server. */
 async function failsHandshake(
   options: { timeout?: number },
   act: (server: RawServer) => Promise<unknown>,

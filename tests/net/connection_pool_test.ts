@@ -1,4 +1,4 @@
-/** A pool of connections: which are used again, which are replaced, and what waits. */
+/** A pool of connections: reuse, replacement, and waiting requests. */
 import {
   assert,
   assertEquals,
@@ -277,7 +277,7 @@ for (const [what, timeout, begin] of unreadRows) {
     using timeouts = fastTimeouts(() => false);
     let waits = true;
     const second = pool.request("GET", "/").finally(() => waits = false);
-    // The first time-out passes, and the next one begins, unless there is none.
+    // The first time-out passes, and the next one begins, unless the pool has none.
     const begun = () => timeouts.started.filter((each) => each > 0 && each <= 50).length;
     while (timeout !== null && begun() < 2) await turnOfEventLoop();
     for (let i = 0; i < 3; i++) await turnOfEventLoop();
@@ -440,7 +440,7 @@ for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
     await peer.readPreamble();
     peer.close();
     if (isAgain) {
-      // The new connection fails, too: there is no third attempt.
+      // The new connection also fails: there is no third attempt.
       using another = await server.accept();
       const line = (await another.readPreamble()).split(" HTTP")[0];
       assertEquals(line, `${method} /second`);

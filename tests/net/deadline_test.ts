@@ -150,7 +150,7 @@ const reader: App = async ({ body }) => {
   return [200, "OK", { length: `${length}` }, null];
 };
 
-/** One server and one raw client of it, and what happens between them. */
+/** A server and a raw client, with the events between them. */
 async function atServer(
   what: string,
   begin: string,

@@ -27,7 +27,7 @@ Deno.test("on an older Deno everything with TLS fails with an error that names t
     allowUnauthenticatedClients: true,
   } as const;
   const { version } = Deno;
-  // The suite does not run on an older one: this is what the library sees of it.
+  // The suite doesn't run on an older Deno: this simulates its version.
   Object.defineProperty(Deno, "version", { value: { ...version, deno: "2.9.5" } });
   try {
     const makers = [

@@ -93,7 +93,7 @@ Deno.test("after expectOk has rejected the connection makes the next request", a
   for (let i = 0; i < 3; i++) await assertRejects(() => expectOk(connection.get("/")), StatusError);
 });
 
-/** Lets what waits for nothing run, and so much time pass. */
+/** Runs pending microtasks, and advances the time. */
 async function pass(time: FakeTime, milliseconds: number): Promise<void> {
   for (let i = 0; i < 100; i++) await Promise.resolve();
   time.tick(milliseconds);
@@ -159,7 +159,7 @@ Deno.test("retry asks again after the statuses of a server that is busy, and aft
   const busy = [408, 429, 502, 503, 504];
   for (let status = 300; status < 600; status++) {
     const error = await rejectionOf(expectOk(new DeguResponse(status, "xx", {}, null)), "it");
-    // The method is not known, so only these say that nothing was done.
+    // The method is unknown, so only these statuses mean that the request was not processed.
     assertEquals(isTransient(error), status === 429 || status === 503, `${status}`);
   }
   for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {

@@ -26,7 +26,7 @@ const coded = (bytes: string) => new ChunkedBody(streamOf(latin1(bytes)));
 /** The allowed output for a body that breaks its framing: nothing, or its first bytes. */
 const [nothing, chunk] = [/^$/, /^(5\r\nhello\r\n)?$/];
 
-/** Bodies that break their framing after the preamble could be sent, and what may be sent of them. */
+/** Bodies that break their framing after the preamble could be sent, and the allowed output. */
 const brokenBodies: readonly (readonly [what: string, make: () => BodyOut, sent: RegExp])[] = [
   ["a stream that is too short", () => new Body(streamOf(latin1("hell")), 5), /^(hell)?$/],
   ["a stream that is too long", () => new Body(streamOf(hello, latin1("!")), 5), nothing],

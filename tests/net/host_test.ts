@@ -1,4 +1,4 @@
-/** Which host a client sends, and what a server makes of a host (RFC 9112 §3.2). */
+/** The host that a client sends, and the hosts that a server accepts (RFC 9112 §3.2). */
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { tempDir } from "@degu/testing/directories.ts";

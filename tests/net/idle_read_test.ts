@@ -1,4 +1,7 @@
-/** A connection that rests: what ends it between two requests is known at once, and it holds nothing up. */
+/**
+ * Idle connections: a close between two requests is detected at once, and the idle read delays no
+ * request.
+ */
 import { Client, Connection, ConnectionPool, isTransient, reply, Server } from "@degu/degu";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "@degu/degu/base";
 import { tempDir } from "@degu/testing/directories.ts";

@@ -20,7 +20,7 @@ async function chunksOf(body: unknown): Promise<string> {
   return JSON.stringify(chunks);
 }
 
-/** Asserts what a server and a client make of a chunked body: its chunks, or the code of an error. */
+/** Asserts the chunks that a server and a client find in a body, or the code of the error. */
 async function assertReadAs(coded: string, chunks: unknown, code?: ProtocolErrorCode) {
   await using serving = serve(async ({ body }) => [200, "OK", {}, await chunksOf(body)]);
   const { received } = await exchange(serving.address, `PUT / HTTP/1.1\r\n${CODING}${coded}`);

@@ -5,14 +5,14 @@ import { rejectionOf } from "@degu/testing/expectations.ts";
 import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 
-/** Lets what waits for nothing run, and so many seconds pass. */
+/** Runs pending microtasks, and advances the time by some seconds. */
 async function pass(time: FakeTime, seconds: number): Promise<void> {
   for (let i = 0; i < 20; i++) await Promise.resolve();
   time.tick(seconds * 1000);
   for (let i = 0; i < 20; i++) await Promise.resolve();
 }
 
-/** Runs an action for so long; resolves to when it ran, and what onError was told. */
+/** Runs an action for some seconds; resolves to the times of its runs, and the calls of onError. */
 async function runFor(
   total: number,
   step: number,

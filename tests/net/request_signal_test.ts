@@ -260,7 +260,7 @@ for (const [kind, answer] of Object.entries({ "known length": half, "chunked": h
           const { body } = await ends.answer(answer, { signal });
           assert(body !== null);
           const reading = isEarly ? assertReason(read(body), expected, name) : null;
-          // The body has taken what is there, and waits.
+          // The body has taken the buffered bytes, and waits.
           if (isEarly) await new Promise((resolve) => setTimeout(resolve));
           abort(expected);
           assert(ends.conn.closed);
@@ -280,7 +280,7 @@ Deno.test("an abort while the last byte is passed on takes effect, and one after
     const { signal, abort } = withAbort();
     const { body } = await ends.answer(`${half}world`, { signal });
     const write = () => Promise.resolve(abort(reason));
-    // All of it is there, so text() takes the last byte at once.
+    // All bytes are buffered, so text() takes the last byte at once.
     const reading = isLate ? body!.text() : body!.writeTo({ write });
     if (isLate) abort(reason);
     if (isLate) assertEquals(await reading, "helloworld");

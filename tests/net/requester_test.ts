@@ -78,7 +78,7 @@ class WrappedClient {
   }
 }
 
-/** The same server by each shape; what needs several requests at a time is not over a connection. */
+/** The same server by each kind of requester; concurrent requests don't use a single connection. */
 async function shapesOf(client: Client) {
   const wrapped = new WrappedClient(client);
   const conn = await client.connect();

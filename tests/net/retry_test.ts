@@ -36,13 +36,13 @@ import { stated } from "@degu/testing/stated.ts";
 
 const lost = () => new Deno.errors.ConnectionReset("lost");
 
-/** Lets what waits for nothing run, and so much time pass. */
+/** Runs pending microtasks, and advances the time. */
 async function pass(time: FakeTime, milliseconds: number): Promise<void> {
   for (let i = 0; i < 20; i++) await Promise.resolve();
   time.tick(milliseconds);
 }
 
-/** Runs a call that fails as often as told; resolves to its waits, and whether it has succeeded at last. */
+/** Runs a call that fails `failures` times; resolves to its waits, and whether it has succeeded. */
 async function run(failures: number, options: RetryOptions = {}, error: () => unknown = lost) {
   using time = new FakeTime();
   const waits: number[] = [];
@@ -338,7 +338,7 @@ Deno.test("uploads may be repeated: a peer that hangs up in their place is trans
   });
 });
 
-/** Retries a request to a server that answers with these statuses, the last one again and again. */
+/** Retries a request to a server that responds with these statuses, repeating the last one. */
 async function requestAgain(
   method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE",
   statuses: readonly number[],

@@ -17,7 +17,7 @@ const SMUGGLED = "0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n";
 const preambleBytes = (length: number) =>
   `PUT / HTTP/1.1\r\ncontent-length: ${length}\r\n\r\n`.length;
 
-/** A socket that answers each request when it begins; it also records what each write is a view of. */
+/** A socket that responds to each request when it begins, and records the buffer of each write. */
 class Recorder extends RecordingSocket {
   readonly buffers: ArrayBufferLike[] = [];
   /** The promise that each write waits for. */
@@ -222,7 +222,7 @@ Deno.test("a body of known length that claims to be chunked, or to be longer, is
 
 // ───────────────────────── messages of several connections
 
-/** Answers with what arrived. */
+/** Responds with the received body. */
 const tell: App = ({ uri, headers }) => {
   return [200, "OK", { "x-seen": `${uri} ${headers["x-name"]}` }, null];
 };

@@ -1,4 +1,4 @@
-/** The bytes that both ends send, and what they refuse to send (RFC 9112 §2 to §7). */
+/** The bytes that clients and servers send or refuse to send (RFC 9112 §2 to §7). */
 import { createFetch } from "@degu/degu";
 import {
   BodyIter,

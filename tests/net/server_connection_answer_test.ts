@@ -27,7 +27,7 @@ const hello = latin1("hello");
 const CHUNKED = { "transfer-encoding": "chunked" };
 const bothFramings = { "content-length": 5, "transfer-encoding": "chunked" };
 
-/** Sends a request and another behind it; returns what came back and what was logged as an error. */
+/** Sends two requests; returns the responses, and the lines of level error. */
 async function exchange(
   handle: (request: Request) => unknown,
   request: string,

@@ -41,7 +41,7 @@ const bodies = {
   "a ChunkedBody": "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
 };
 
-/** Every way to read a body to its end, with what is done to each piece. */
+/** Every way to read a body to its end, with the operation on each piece. */
 const reads: Record<string, (body: NonNullable<BodyIn>, onPiece: () => void) => Promise<unknown>> =
   {
     "bytes": (body) => body.bytes(),

@@ -384,11 +384,11 @@ Deno.test("64 connections linger behind a refusal at most: for one more the olde
       const peer = await RawPeer.connect(serving.address);
       peers.push(peer);
       await peer.send("PATCH / HTTP/1.1\r\n\r\n");
-      // Each is answered, though none has left and there are two slots.
+      // Each request is answered, though no client has left and the server has two slots.
       assertEquals(await peer.readPreamble(), errorAnswer(501));
     }
     assertEquals(serving.server.sessions.size, 0);
-    // The oldest were closed at once: what they send now is refused by their system.
+    // The oldest were closed at once: their kernel rejects further writes.
     await peers[0]!.sendUntilRefused(new Uint8Array(65536), 1 << 24);
   } finally {
     for (const peer of peers) peer.close();
@@ -457,7 +457,7 @@ for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) 
         },
         onConnect(_session, sock) {
           const { read } = sock;
-          // The server lingers only when what is still being read has ended.
+          // The server lingers only after the pending read has ended.
           sock.read = async (into) => {
             assertEquals(++pending, 1);
             const count = await read.call(sock, into);
@@ -500,7 +500,7 @@ const GONE = "the peer closed the connection before the first byte of a message"
 const EXPECTS = "PUT / HTTP/1.1\r\nexpect: 100-continue\r\n";
 const mistake = new Error("wrong");
 
-/** How sessions end, and what is logged then; time-outs are in logging_test.ts. */
+/** How sessions end, and the log lines; time-outs are in logging_test.ts. */
 const ends: readonly {
   readonly what: string;
   readonly level: Level;

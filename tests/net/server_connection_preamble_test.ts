@@ -58,7 +58,10 @@ function serveCounting(app: App) {
 
 type Counting = ReturnType<typeof serveCounting>;
 
-/** Sends the parts, each once the one before has been taken, and ends; returns what came back. */
+/**
+ * Sends the parts, each once the server has read the previous one, and closes; returns the
+ * responses.
+ */
 async function answersTo(serving: Counting, ...parts: string[]): Promise<string> {
   using peer = await RawPeer.connect(serving.address);
   for (const part of parts.slice(0, -1)) await serving.give(peer, part);
@@ -86,7 +89,7 @@ Deno.test("requests are parsed the same however their bytes were split, and thos
   assertEquals(serving.logger.at("error"), []);
 });
 
-// tests/base/wire/sockets_test.ts and tests/integration/smuggling_test.ts have what is refused.
+// tests/base/wire/sockets_test.ts and tests/integration/smuggling_test.ts have the refused bytes.
 Deno.test("an invalid first byte of a method closes the connection, without waiting for the rest", async () => {
   await using serving = serve(() => [200, "OK", {}, null], { timeout: null });
   for (let byte = 0; byte < 256; byte++) {
@@ -132,7 +135,7 @@ Deno.test("a preamble of 32768 bytes is read, one more is not", async () => {
   });
   const start = "GET / HTTP/1.1\r\na: ";
   for (const extra of [0, 1]) {
-    // The count begins anew behind each message.
+    // The count restarts after each message.
     for (const before of ["", "GET /?first HTTP/1.1\r\na: b\r\n\r\n"]) {
       const value = "b".repeat(32768 - start.length - 4 + extra);
       const received = await answersTo(serving, `${before}${start}${value}\r\n\r\n`);
@@ -140,7 +143,7 @@ Deno.test("a preamble of 32768 bytes is read, one more is not", async () => {
       assertEquals(received.endsWith(errorAnswer(431)), extra === 1);
     }
   }
-  // No end fits behind these.
+  // The end doesn't fit after these bytes.
   using peer = await RawPeer.connect(serving.address);
   await peer.send(start.padEnd(32768, "b"));
   assertEquals((await peer.readToEnd()).received, errorAnswer(431));

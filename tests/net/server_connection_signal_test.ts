@@ -91,7 +91,10 @@ test("the signal is aborted when a client leaves while a response is idle", asyn
   assert(intervals.started.includes(300), "how often it is looked for");
 });
 
-/** Bodies of unknown length that send a word and then wait for ever; how each is told of its end. */
+/**
+ * Bodies of unknown length that send a word and then wait forever, and how each is notified of its
+ * end.
+ */
 const endless: Readonly<Record<string, (canceled: (reason?: unknown) => void) => BodyOut>> = {
   "a stream": (cancel) =>
     new ReadableStream({ start: (controller) => controller.enqueue(latin1("frame")), cancel }),

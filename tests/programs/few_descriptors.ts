@@ -30,7 +30,7 @@ async function measure({ address, trust }: Task) {
   await client.request("GET", "/");
   const first = await client.connect();
 
-  // Each connection takes a descriptor at either end, until there is none.
+  // Each connection takes a descriptor on each side, until none is free.
   const conns: Deno.Conn[] = [];
   try {
     for (let i = 0; i < 1000; i++) conns.push(await dial(server.address));

@@ -786,7 +786,7 @@ function ask(
   return accepts(options, entry);
 }
 
-/** Lets a disk have only so much space. */
+/** Limits the space of a disk. */
 function fill(path: string, disk: string, kibibytes: number): void {
   const free = Number(run("df", "--output=avail", "-k", disk).split("\n")[1]);
   using file = Deno.createSync(path);

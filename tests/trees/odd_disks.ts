@@ -272,8 +272,8 @@ function objections(
     found.push(`deletionsSkipped is ${result.deletionsSkipped}, respelled is ${respelled}`);
   }
   const directories = new Set(respelled);
-  // The directory that decides about what is superfluous: the innermost that the source has letter
-  // by letter.
+  // The directory that determines superfluous entries: the innermost one whose name the source
+  // spells in the same way.
   const judging = (path: string) => {
     const names = path.split("/").slice(0, -1);
     let depth = 0;

@@ -171,7 +171,7 @@ function onTheWay(root: RawDirectory, path: readonly string[]): (Raw | null)[] {
   return path.map((_, index) => at(root, path.slice(0, index + 1)));
 }
 
-/** Whether this is so of what lies there, or of something in it. */
+/** Reports whether the difference applies to the entry, or to an entry below it. */
 function holds(
   raw: Raw | null,
   isSo: (raw: Raw, name: string) => boolean,

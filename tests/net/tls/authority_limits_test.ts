@@ -30,7 +30,7 @@ interface Limits {
 /** A peer's certificate, those between, and the trusted one, in this order. */
 type Path = readonly [leaf: TestAuthority, ...TestAuthority[]];
 
-/** Makes certificates: the first limits are those of the trusted authority. */
+/** Makes certificates; the first limits are for the trusted authority. */
 function makePath(all: readonly Limits[]): Path {
   let issuer: TestAuthority | undefined;
   const path: TestAuthority[] = [];

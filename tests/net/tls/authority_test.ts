@@ -51,7 +51,7 @@ interface Shown {
   readonly between?: readonly Issued[];
 }
 
-/** A configuration that shows this, and trusts these. */
+/** Makes a configuration with an identity and trusted authorities. */
 async function configOf({ own, between = [] }: Shown, authorities: readonly Issued[]) {
   const ca = await Promise.all(authorities.map((each) => readPem(each)));
   return { cert: await readPem(own, ...between), key: await Deno.readTextFile(own.keyFile), ca };
@@ -62,7 +62,7 @@ type Ends =
   & Record<"server" | "client", Shown>
   & Record<"clientAuthorities" | "serverAuthorities", readonly Issued[]>;
 
-/** Has a server and a client of it meet; returns what each was told. */
+/** Connects a client to a server; returns the result of each. */
 async function meet(ends: Ends): Promise<{ server: PeerCertificate; client: PeerCertificate }> {
   const seen: (PeerCertificate | null)[] = [];
   const clientSslconfig = await configOf(ends.client, ends.serverAuthorities);
@@ -241,7 +241,7 @@ opensslTest("P-521 with SHA-256, which can't be verified, is refused", async (pk
   });
 });
 
-/** Asserts which trusted certificate is found to have vouched for the first of these. */
+/** Asserts the authority that is found for the first certificate. */
 function assertFound(
   [leaf, ...between]: readonly TestAuthority[],
   trusted: readonly TestAuthority[],

@@ -1,4 +1,4 @@
-/** Certificates: what is read from one, whose name it is for, which keys are strong enough, and what both ends check of a peer's. */
+/** Certificates: parsing, names, allowed keys, and the checks of a peer's certificate. */
 import { assert, assertEquals, assertMatch, assertStrictEquals, assertThrows } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { createPublicKey, generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
@@ -171,7 +171,7 @@ function extension(type: string, critical: string, value: string, behind = ""): 
   return encodeDer(TAG.sequence, before!, octets, after!);
 }
 
-/** Extensions that DER knows, and whether they are those of an authority. */
+/** Extensions in DER, and whether they are those of an authority. */
 const KNOWN: readonly (readonly [Uint8Array, isAuthority: boolean, pathLength: number | null])[] = [
   [extension(BASIC, TRUE, "30030101ff"), true, null],
   [extension(BASIC, TRUE, "30060101ff020105"), true, 5],
@@ -589,7 +589,7 @@ Deno.test("a socket shows the certificates that the peer sent, in their order, a
   assertEquals(chain.slice(0, 2), [own, stranger].map(derOf));
   assert(bare.socket.authorized);
   assertEquals([bare.socket.getPeerCertificate(true) as unknown, bare.checked], [{}, {}]);
-  // As a socket has it that doesn't tell what was sent.
+  // Like a socket without the raw certificates.
   const { socket } = described;
   const foreign = { getPeerCertificate: () => socket.getPeerCertificate(true) } as tls.TLSSocket;
   assertEquals(readPresentedChain(foreign).map((der) => Uint8Array.from(der)), chain);

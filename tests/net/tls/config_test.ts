@@ -472,7 +472,7 @@ opensslTest("caFile and caPath together trust all of their authorities", async (
   }
 });
 
-/** Runs with `AUTHORITY` in Deno's default trust store; prints who trusted whom. */
+/** Runs with `AUTHORITY` in Deno's default trust store; prints the results of handshakes. */
 const DEFAULT_STORE = `
 import { SSLClient } from "./client.ts";
 import { SSLServer } from "./server.ts";

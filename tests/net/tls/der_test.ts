@@ -70,7 +70,7 @@ Deno.test("an indefinite length, one of more than four bytes, and a long tag are
   assertThrows(() => new DerReader(huge).next(), RangeError);
 });
 
-/** The contents of elements that have one value, and of those that DER does not know. */
+/** The contents of elements with a value, and of elements that are invalid in DER. */
 const CONTENTS: Readonly<
   Record<string, {
     tag: number;

@@ -107,7 +107,7 @@ Deno.test("the oldest silent one of 64 handshakes is closed for the next, withou
   const evicted = new Array(3).fill("it was closed for a newer one, with 64 in progress");
   assertEquals(reasonsOf(endpoint), evicted);
   assertEquals(endpoint.logger.at("info"), [], "strangers can't fill the log");
-  // The slow one is still there, and fails by itself.
+  // The slow peer is still connected, and fails by itself.
   await slow.send("x".repeat(0x200));
   await slow.readToEnd();
   const [own, ...others] = reasonsOf(endpoint).reverse();
@@ -155,7 +155,7 @@ Deno.test("a closing server closes handshakes, and connections that wait for a s
       else await within(Promise.resolve(endpoint.server[end]()), `${end}() resolves`);
       await within(endpoint.done, "serveForever() settles");
       const [host, port] = endpoint.server.address as [string, number];
-      // Not by listening there: a connection of another test may have got the port for its own end.
+      // Don't listen at the port: a connection of another test may use it as its local port.
       await untilRefused([host, port]);
       for (const conn of waiting) {
         await assertRejects(() => conn.get("/"), EmptyPreambleError);

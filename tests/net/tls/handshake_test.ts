@@ -1,4 +1,4 @@
-/** Handshakes: what ends one early, what each end is told of that and of the other, and what comes with its last bytes. */
+/** Handshakes: early ends, the errors of clients and servers, and bytes after the handshake. */
 import {
   assert,
   assertEquals,
@@ -40,7 +40,10 @@ import * as fc from "fast-check";
 
 const pki = await sharedPki();
 
-/** Relays a connection; what the server sends after its first words arrives at once, with its end. */
+/**
+ * Relays a connection; the server's bytes after its first message arrive at once, together with its
+ * close.
+ */
 async function relayAtOnce(relay: RawServer, address: Address): Promise<void> {
   const client = await relay.accept();
   using server = await RawPeer.connect(address);
@@ -193,7 +196,7 @@ const noContent: App = () => [204, "No Content", {}, null];
 Deno.test("SSLServer and SSLClient work with scoped addresses, which node:net can't reach", async () => {
   if (!hasIPv6) return console.warn("there is no IPv6: skipped");
   const app: App = async ({ body }) => [200, "OK", {}, await body!.bytes()];
-  // The index of the loopback interface, wherever there is one.
+  // The index of the loopback interface.
   await using endpoint = await startTls(pki, app, {}, ["::1", 0, 0, 1], (address) => address);
   const body = crypto.getRandomValues(new Uint8Array(65536));
   const response = await endpoint.client.request("POST", "/", {}, body);

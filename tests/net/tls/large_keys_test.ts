@@ -31,7 +31,9 @@ async function makeLargeAuthority(pki: OpensslPki): Promise<Issued> {
   return await pki.authority("large", { keyOf: { certFile: "", keyFile } });
 }
 
-/** An authority with a large key, one with another key, and what each of them has signed. */
+/**
+ * An authority with a large key, one with another key, and the certificates that each has signed.
+ */
 async function makeAll(pki: OpensslPki) {
   const [small, large] = [await pki.authority("small"), await makeLargeAuthority(pki)];
   return {

@@ -65,7 +65,7 @@ function record(asked: string[]): App {
   };
 }
 
-/** A configuration of the camera, which trusts these. */
+/** A configuration of the camera with trusted authorities. */
 function trusting(...devices: readonly Device[]): ServerSslconfig {
   const { certFile, keyFile } = camera;
   return { certFile, keyFile, ca: devices.map(({ ca }) => ca) };
@@ -191,7 +191,7 @@ Deno.test("setSslctx changes the server's own certificate", async () => {
   await assertRejects(() => clientOf(one, server.address).connect(), Error, "was refused");
 });
 
-/** Trust that changes while clients are in their handshakes, and what becomes of these, and of new ones. */
+/** Changes of trust during handshakes, and their effect on these and on later clients. */
 interface Change {
   readonly what: string;
   readonly from: ServerSslconfig;

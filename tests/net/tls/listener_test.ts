@@ -20,7 +20,7 @@ import { tempDir } from "@degu/testing/directories.ts";
 import { dial, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 
-/** A listener, and what has arrived at it. */
+/** A listener, and its connections. */
 class Listening implements Disposable {
   readonly log = new RecordingLogger();
   readonly raw: RawListener;
@@ -132,7 +132,7 @@ function test(name: string, run: (rawStream: RawStream, peer: RawPeer) => Promis
   }
 }
 
-/** Collects what arrives; each piece is used in its event only, as TLS does. */
+/** Collects received bytes; each piece is used only during its event, as by TLS. */
 function collect(stream: Duplex) {
   const pieces: Uint8Array[] = [];
   const buffers = new Set<ArrayBufferLike>();

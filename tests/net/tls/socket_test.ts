@@ -228,7 +228,7 @@ class HoldingRelay extends Relay {
   /** How the client's end of the connection ends. */
   readonly end = Promise.withResolvers<unknown>();
 
-  /** Whether what the server sends is held back until it is released, too. */
+  /** Whether the server's bytes are also delayed until the release. */
   holdsAnswers = false;
   #left = Infinity;
 
@@ -463,7 +463,7 @@ const BYTES = 33_554_432;
 /** The most bytes that may wait for the collector while more than twice as many pass. */
 const MOST_KEPT = 12_000_000;
 
-/** A sink that looks at what arrives, and remembers the most memory outside of the heap. */
+/** A sink that checks the received bytes, and records the peak of memory outside of the heap. */
 class Watch {
   most = 0;
   received = 0;

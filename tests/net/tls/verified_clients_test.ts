@@ -113,7 +113,7 @@ opensslTest("a session is not resumed by the trust in another authority", async 
     assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
     ssl.setSslctx({ ...own, caFile: middle.certFile });
     assertEquals(await ask(ssl.address, ...resuming), "resumed, refused");
-    // A certificate that is in use anew is verified anew.
+    // A certificate that is used again is verified again.
     if (version === "tls1_3") {
       assertEquals(await ask(ssl.address, ...anew, ...chain), "answered");
       assertEquals(await ask(ssl.address, ...resuming), "resumed, answered");
