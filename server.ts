@@ -37,7 +37,7 @@ import { INSPECT, type Inspect } from "./internal/printable.ts";
 import { keepTimerRunning } from "./net/deadline.ts";
 import { type Exchange, makeExchangeReporter } from "./net/exchange_recorder.ts";
 import { INTERNAL, InternalArgument } from "./base/internal_argument.ts";
-import { DualStackListener, needsDualStackListener } from "./net/both_families.ts";
+import { DualStackListener, needsDualStackListener } from "./net/dual_stack_listener.ts";
 import {
   type AcceptedConnection,
   type Listener,

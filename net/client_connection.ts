@@ -181,7 +181,7 @@ export class Connection extends RequestShortcuts implements Disposable {
   }
 
   /**
-   * True once the connection has been closed: by this end, by an error, or while it was idle, by
+   * Whether the connection has been closed: by the client, by an error, or, while it was idle, by
    * the server.
    */
   get closed(): boolean {

@@ -192,7 +192,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * opens one, which the next request uses.
    *
    * @param options A signal that aborts connecting.
-   * @throws {ConnectionClosedError} if the pool is closed, or closes meanwhile.
+   * @throws {ConnectionClosedError} if the pool is closed, or closes during the call.
    * @throws the same errors as {@linkcode Client.prototype.connect}.
    *
    * @example
@@ -226,7 +226,7 @@ export class ConnectionPool extends RequestShortcuts implements AsyncDisposable 
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request, and waiting and connecting for it.
-   * @throws {ConnectionClosedError} if the pool is closed, or closes meanwhile.
+   * @throws {ConnectionClosedError} if the pool is closed, or closes during the call.
    * @throws {Deno.errors.TimedOut} if all connections hold unread responses.
    * @throws the same errors as {@linkcode Client.prototype.request}.
    */

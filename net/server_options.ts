@@ -9,8 +9,8 @@ import { checkLogger, LEVELS, type Logger } from "./logger.ts";
 export interface ServerOptions {
   /**
    * How many connections are served at a time, or `Infinity`. A further connection waits up to 2
-   * seconds, and is then closed; meanwhile the server ends a session that has been idle for a
-   * second. TLS handshakes don't count: up to 64 may be in progress; a further handshake ends the
+   * seconds, and is then closed; during the wait, the server ends a session that has been idle for
+   * a second. TLS handshakes don't count: up to 64 may be in progress; a further handshake ends the
    * oldest.
    *
    * @default {50}

@@ -74,7 +74,7 @@ export class TlsListener implements Listener {
   /**
    * Binds a checked address.
    *
-   * @param protocol The name by ALPN that both ends must give, or `null` for none.
+   * @param protocol The protocol that both sides must select by ALPN; `null` without ALPN.
    */
   constructor(
     address: Address,

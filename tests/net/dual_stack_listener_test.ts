@@ -1,6 +1,9 @@
 /** Listening to IPv4 and IPv6 where the system needs a socket for each. */
 import type { Address } from "@degu/degu/base";
-import { DualStackListener, needsDualStackListener } from "@degu/internal/net/both_families.ts";
+import {
+  DualStackListener,
+  needsDualStackListener,
+} from "@degu/internal/net/dual_stack_listener.ts";
 import { PlainListener } from "@degu/internal/net/listener.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { patch } from "@degu/testing/patching.ts";
