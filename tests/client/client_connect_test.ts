@@ -46,7 +46,7 @@ Deno.test("an error of connecting keeps its class and code, and names the addres
   const refused = "ECONNREFUSED";
   const path = "/tmp/degu-test-no-such.socket";
   const rows: readonly [Address, new () => Error, string | undefined, string, RegExp][] = [
-    [[host, port], ConnectionRefused, refused, `${host}:${port}`, /the server runs, and its port$/],
+    [[host, port], ConnectionRefused, refused, `${host}:${port}`, /the server runs, and the port$/],
     [path, NotFound, "ENOENT", `unix:${path}`, /path$/],
     [["fe80::1%nowhere", port], Error, undefined, `[fe80::1%nowhere]:${port}`, /the interface$/],
     [encoder.encode(`\0${name}`), ConnectionRefused, refused, `unix:@${name}`, /the server runs/],
