@@ -3,7 +3,7 @@
 import { checkFunction, copyOptions } from "../internal/checks.ts";
 import type { Exchange } from "../server.ts";
 
-/** The options of an access log. */
+/** How an access log names users. */
 export interface AccessLogOptions {
   /**
    * Returns the user of an exchange, or `null`; for example a user that a middleware has stored in

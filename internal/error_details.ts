@@ -59,8 +59,8 @@ export const argumentErrorDetails: HiddenProperty<ArgumentErrorDescription> = ne
  *
  * - `true`: the call may succeed.
  * - `false`: the call would fail again.
- * - `"maybe processed"`: the call may succeed, but the server may have processed the request, although
- *   it sent no response.
+ * - `"maybe processed"`: the call may succeed, but the server, which sent no response, may have
+ *   processed the request.
  */
 export type Transience = boolean | "maybe processed";
 

@@ -22,7 +22,7 @@ import { allows, VALUE } from "../base/wire/character_tables.ts";
 import type { Connection } from "./client_connection.ts";
 import { checkTimeout } from "./deadline.ts";
 
-/** The options of a client: its time-out, headers and bodies. */
+/** How a client connects to a server, and which headers each request has. */
 export interface ClientOptions {
   /**
    * The value of the `host` header; `null` for none.
