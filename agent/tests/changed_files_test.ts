@@ -1,4 +1,7 @@
-/** put, sync and get of files that change: one version arrives, or what was there stays, and it is told. */
+/**
+ * put, sync and get of files that change: one version arrives, or the older file stays, with a
+ * report.
+ */
 import { Buffer } from "node:buffer";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
@@ -18,29 +21,29 @@ interface Command {
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   put: {
-    args: ({ here }) => ["put", "--force", `${here}/d/x`, "camera:d/"],
-    source: ({ here }) => `${here}/d/x`,
+    args: ({ local }) => ["put", "--force", `${local}/d/x`, "camera:d/"],
+    source: ({ local }) => `${local}/d/x`,
     target: ({ inbox }) => `${inbox}/d/x`,
   },
   "put -r": {
-    args: ({ here }) => ["put", "--force", "-r", `${here}/d`, "camera:"],
-    source: ({ here }) => `${here}/d/x`,
+    args: ({ local }) => ["put", "--force", "-r", `${local}/d`, "camera:"],
+    source: ({ local }) => `${local}/d/x`,
     target: ({ inbox }) => `${inbox}/d/x`,
   },
   "sync to a peer": {
-    args: ({ here }) => ["sync", `${here}/d`, "camera:d"],
-    source: ({ here }) => `${here}/d/x`,
+    args: ({ local }) => ["sync", `${local}/d`, "camera:d"],
+    source: ({ local }) => `${local}/d/x`,
     target: ({ inbox }) => `${inbox}/d/x`,
   },
   "sync from a peer": {
-    args: ({ here }) => ["sync", "camera:d", `${here}/d`],
+    args: ({ local }) => ["sync", "camera:d", `${local}/d`],
     source: ({ share }) => `${share}/d/x`,
-    target: ({ here }) => `${here}/d/x`,
+    target: ({ local }) => `${local}/d/x`,
   },
   get: {
-    args: ({ here }) => ["get", "camera:d/x", `${here}/d/`],
+    args: ({ local }) => ["get", "camera:d/x", `${local}/d/`],
     source: ({ share }) => `${share}/d/x`,
-    target: ({ here }) => `${here}/d/x`,
+    target: ({ local }) => `${local}/d/x`,
   },
 };
 
@@ -48,7 +51,7 @@ for (const [name, { args, source, target }] of Object.entries(COMMANDS)) {
   Deno.test(`degu ${name}: a file that changes arrives as one version, or is told, and the older one stays`, async () => {
     await using files = await AgentFiles.start();
     const [from, to] = [source(files), target(files)];
-    for (const dir of [files.here, files.share, files.inbox]) await Deno.mkdir(`${dir}/d`);
+    for (const dir of [files.local, files.share, files.inbox]) await Deno.mkdir(`${dir}/d`);
     using _later = setClockAhead(10_000);
     for (const change of FILE_CHANGES) {
       for (const count of [1, 2]) {
@@ -83,7 +86,7 @@ Deno.test("a named file that was replaced since it was looked up has its own tim
   for (const [command, call] of [["put", "stat"], ["get", "mkdir"]] as const) {
     const { args, source, target } = COMMANDS[command]!;
     const from = source(files);
-    for (const dir of [files.here, files.share, files.inbox]) {
+    for (const dir of [files.local, files.share, files.inbox]) {
       await Deno.mkdir(`${dir}/d`, { recursive: true });
       await Deno.remove(`${dir}/d/x`).catch(() => {});
     }

@@ -42,7 +42,7 @@ Deno.test("init creates a device, prints its name and id, and shows the next ste
   assertEquals(JSON.parse(await homes.must("two", ["id", "--json"])), { name, id });
 });
 
-Deno.test("an invalid name is a usage error, and leaves nothing behind; that of the machine needs a permission", async () => {
+Deno.test("an invalid name is a usage error, and creates no device; the name of the machine needs a permission", async () => {
   await using homes = await AgentHomes.create();
   await homes.fail("one", 1, "hostname", ["init"]);
   for (const name of ["", "a b", "-x", "x".repeat(64), "naïve"]) {
@@ -51,7 +51,7 @@ Deno.test("an invalid name is a usage error, and leaves nothing behind; that of 
   assertEquals(await entries(homes.path), []);
 });
 
-Deno.test("a device and a peer of another version are said to be that, by both numbers, and stay as they are", async () => {
+Deno.test("a device or peer of another version is an error with both version numbers, and stays unchanged", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer");
   await homes.pair("camera", "viewer");
@@ -133,7 +133,7 @@ Deno.test("the name of a machine is converted to a valid name", () => {
     ["東京", "device"],
     ["a".repeat(62) + "-b", "a".repeat(62)],
     ["a".repeat(80), "a".repeat(63)],
-    // It would be taken for an id.
+    // The name would look like an id.
     ["a".repeat(52), "device"],
   ] as const;
   for (const [hostname, expected] of rows) {
@@ -172,7 +172,7 @@ Deno.test("rename changes a peer's name on this device only, unless the name is 
   await homes.fail("camera", 3, "there is no peer", ["rename", "viewer", "x"]);
 });
 
-Deno.test("a forgotten peer is refused at once, and its user is told what to do", async () => {
+Deno.test("a forgotten peer is refused at once, with advice", async () => {
   await using homes = await AgentHomes.create();
   const [, viewer] = await homes.init("camera", "viewer");
   await homes.pair("camera", "viewer");
@@ -190,7 +190,7 @@ const [own = null] = Deno.networkInterfaces()
 
 testUnless(
   own === null ? "this machine has a loopback address only" : null,
-  "an --address at which the peer has answered is stored, unless another device answers there, or it is of this machine alone",
+  "an --address at which the peer has answered is stored, unless another device answers at it, or it is an address of this machine",
   async () => {
     await using homes = await AgentHomes.create();
     await homes.init("camera", "viewer", "other");
@@ -300,7 +300,7 @@ complete_line() {
 
 const noTerminal = await terminalObstacle();
 
-/** What is typed, and what it becomes with the tabulator. */
+/** The input, and its completion with the tabulator. */
 const ROWS = [
   ["degu ini", "degu init"],
   ["degu ping ph", "degu ping phone"],
@@ -369,7 +369,7 @@ end
       ["get cam", "camera:"],
       ["serve --share /tm", "/tmp/"],
       ["put /tm", "/tmp/"],
-      // What is on a peer is not completed by what is here.
+      // A path on a peer is not completed with local files.
       ["get camera:/tm", ""],
       ["sync camera:/tm", ""],
       ["sync --se", "--settled"],
@@ -489,7 +489,7 @@ testUnless(
 const TERMINAL = { columns: 80, rows: 24 };
 const INVITE_FOR = [...INVITE, "--seconds"];
 
-Deno.test("an invitation that nobody uses expires in time; on a terminal it counts down, and its error is red", async () => {
+Deno.test("an unused invitation expires in time; on a terminal it counts down, and its error is red", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   const run = (args: readonly string[], options: HereOptions = {}) =>
     homes.run("camera", [...INVITE_FOR, ...args], options);
@@ -511,7 +511,7 @@ Deno.test("an invitation that nobody uses expires in time; on a terminal it coun
   assert(isPlain, colorless.stdout);
 });
 
-Deno.test("who has joined has a line without the countdown; one pasted in pieces is asked for only when no more comes", async () => {
+Deno.test("the joined device has a line without the countdown; a line pasted in pieces is requested again only after a pause", async () => {
   await using homes = await AgentHomes.create("camera");
   const [id] = await homes.init("viewer");
   const terminal = { columns: 2000, rows: 24 };

@@ -26,7 +26,7 @@ import { AS_USER, canRun } from "../../tests/files/refused_writes.ts";
 const withCode = (error: Error, code: string) => Object.assign(error, { code });
 const { PermissionDenied, TimedOut, NotFound } = Deno.errors;
 
-Deno.test("an error of the system says who can't do what where, and what to do", async (t) => {
+Deno.test("an error of the system names the user, the action and the path, with advice", async (t) => {
   const denied = "change the permissions there, or run degu as a user who may";
   const of = (message: string, code: string) => withCode(new Error(message), code);
   const rows: [rule: string, error: Error, said: string][] = [
@@ -103,13 +103,13 @@ Deno.test("an error of the system says who can't do what where, and what to do",
     explain(of("Permission denied (os error 13): stat '/x'", "EACCES")),
     /^(the user with the uid \d+|this user) may not read "\/x"; change/,
   );
-  // Errors without a path, and those that nobody has words for, stay as they are.
+  // Errors without a path, and errors with unknown codes, keep their messages.
   for (const message of ["why", "Strange (os error 999): stat '/x'", "EACCES: denied"]) {
     assertEquals(explain(new Error(message)), message);
   }
 });
 
-Deno.test("a line of the log names the path at this end, in the same words", () => {
+Deno.test("a reworded log line names the local path", () => {
   const line = 'two: PUT "/inbox/new": PermissionDenied: Permission denied (os error 13): ' +
     "rename '/i/.degu-files/part' -> '/i/new'";
   assertMatch(
@@ -163,7 +163,7 @@ Deno.test({
   },
 });
 
-Deno.test("what can't be listened at is said with its address, and another one", () => {
+Deno.test("an address at which listening fails is reported, with an alternative", () => {
   const rows: [rule: string, error: Error, said: RegExp][] = [
     [
       "a port below 1024",
@@ -182,14 +182,14 @@ Deno.test("what can't be listened at is said with its address, and another one",
     assert(failure instanceof Failure, rule);
     assertMatch(failure.message, said, rule);
   }
-  // Of a port for everybody, and of a socket, nothing is known.
+  // Other errors stay as they are.
   for (const address of [["127.0.0.1", 7443], "/run/x"] as const) {
     const error = new PermissionDenied("no");
     assertEquals(toListenFailure([address], error), error);
   }
 });
 
-Deno.test("a port without an address is said to be one, with the addresses that are meant", () => {
+Deno.test("a port without an address is an error that names the addresses to use", () => {
   for (const text of ["7444", ":7444", "80"]) {
     const port = text.replace(":", "");
     const said = `it is a port without an address: write 0.0.0.0:${port}`;
@@ -197,7 +197,7 @@ Deno.test("a port without an address is said to be one, with the addresses that 
   }
 });
 
-Deno.test("a command that is none leads to one that is spelled alike", async (t) => {
+Deno.test("an unknown command suggests a similar one", async (t) => {
   const rows: [typed: string, meant: string | null][] = [
     ["inti", "init"],
     ["sycn", "sync"],
@@ -215,18 +215,18 @@ Deno.test("a command that is none leads to one that is spelled alike", async (t)
   });
 });
 
-Deno.test("an operand that looks like an option, or like a pattern, is said to be one", async (t) => {
+Deno.test("an operand that looks like an option or a pattern is an error with advice", async (t) => {
   await using files = await AgentFiles.start();
-  const { here } = files;
-  await fill(here, { a: "1" });
+  const { local } = files;
+  await fill(local, { a: "1" });
   const option = "if it is the name of a file, write ./ before it";
   const none = "there are no wildcards: name each file, or a directory with -r";
   const rows: [rule: string, code: number, said: string, args: string[]][] = [
     ["an option of put", 2, option, ["put", "-x.txt", "camera:"]],
     ["of get", 2, option, ["get", "camera:a", "-x"]],
     ["of sync", 2, option, ["sync", "--photos", "camera:"]],
-    ["a pattern of put", 1, `is not there: ${none}`, ["put", `${here}/*.jpg`, "camera:"]],
-    ["of get", 1, `is not there: ${none}; "degu ls camera:"`, ["get", "camera:*.jpg", here]],
+    ["a pattern of put", 1, `is not there: ${none}`, ["put", `${local}/*.jpg`, "camera:"]],
+    ["of get", 1, `is not there: ${none}; "degu ls camera:"`, ["get", "camera:*.jpg", local]],
     ["of ls", 1, none, ["ls", "camera:[ab]"]],
     ["of rm", 1, none, ["rm", "camera:a?"]],
   ];
@@ -234,12 +234,12 @@ Deno.test("an operand that looks like an option, or like a pattern, is said to b
     await files.fail(code, said, ...args);
   });
   assertEquals(wildcardHint("a.jpg"), null);
-  // Of other commands no operand is a file.
+  // Operands of other commands are no files.
   const { stderr } = await runAgentHere(["ping", "-x"]);
   assert(!stderr.includes("./"), stderr);
 });
 
-Deno.test("a wrong value of an option is said once, behind the name of the option", async (t) => {
+Deno.test("a wrong value of an option is reported once, after the name of the option", async (t) => {
   const rows: [rule: string, said: string, args: string[]][] = [
     [
       "a number",
@@ -264,22 +264,22 @@ Deno.test("a wrong value of an option is said once, behind the name of the optio
   });
 });
 
-Deno.test("sync says what to do about a file; behind errors that the same command would have again it doesn't recommend itself", async () => {
+Deno.test("sync advises what to do about a file; it doesn't advise to repeat a command that would fail again", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
-  await fill(here, { "dir/a": "1", "dir/b": "2", "file": "3" });
+  const { local, inbox } = files;
+  await fill(local, { "dir/a": "1", "dir/b": "2", "file": "3" });
   await fill(inbox, { "dir/a/x": "" });
-  await files.fail(1, 'put a file with "degu put"', "sync", `${here}/file`, "camera:file");
+  await files.fail(1, 'put a file with "degu put"', "sync", `${local}/file`, "camera:file");
   for (const options of [["--dry-run"], []]) {
-    const said = await files.fail(1, "1 error", "sync", ...options, `${here}/dir`, "camera:dir");
+    const said = await files.fail(1, "1 error", "sync", ...options, `${local}/dir`, "camera:dir");
     assertMatch(said, /1 error: see above\n$/);
   }
 });
 
-Deno.test("a peer whose directory is not there is said to be that, by each command", async (t) => {
+Deno.test("each command reports that the directory of the peer is missing", async (t) => {
   await using files = await AgentFiles.start();
-  const { here, inboxes } = files;
-  await fill(here, { a: "1" });
+  const { local, inboxes } = files;
+  await fill(local, { a: "1" });
   await Deno.rename(inboxes, `${inboxes}-moved`);
   const rows: [rule: string, args: string[]][] = [
     ["ls", ["ls", "--inbox", "camera:"]],
@@ -290,29 +290,29 @@ Deno.test("a peer whose directory is not there is said to be that, by each comma
   await Deno.rename(`${inboxes}-moved`, inboxes);
 });
 
-Deno.test("put says which name is in its way, or reserved, before it sends anything", async (t) => {
+Deno.test("put reports a blocked or reserved name before it sends a file", async (t) => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
-  await fill(here, { "a": "1", "dir/b": "2" });
+  const { local, inbox } = files;
+  await fill(local, { "a": "1", "dir/b": "2" });
   await fill(inbox, { "FILE": "", "sub/FILE": "" });
   const reserved = "is reserved for unfinished files: choose another one";
   const rows: [rule: string, said: string, args: string[]][] = [
     ["below a file", '"camera:FILE" is a file: name a directory', [
       "put",
-      `${here}/a`,
+      `${local}/a`,
       "camera:FILE/x",
     ]],
     [
       "far below a file",
       '"camera:sub/FILE" is a file: name a directory',
-      ["put", `${here}/a`, "camera:sub/FILE/x/y"],
+      ["put", `${local}/a`, "camera:sub/FILE/x/y"],
     ],
-    ["a directory", '"camera:FILE" is a file', ["put", "-r", `${here}/dir`, "camera:FILE/x"]],
-    ["sync", '"camera:FILE" is a file', ["sync", `${here}/dir`, "camera:FILE/x"]],
-    ["a reserved name", `".a.degu-part" ${reserved}`, ["put", `${here}/a`, "camera:.a.degu-part"]],
-    ["below one", `".degu-files" ${reserved}`, ["put", `${here}/a`, "camera:.degu-files/a"]],
+    ["a directory", '"camera:FILE" is a file', ["put", "-r", `${local}/dir`, "camera:FILE/x"]],
+    ["sync", '"camera:FILE" is a file', ["sync", `${local}/dir`, "camera:FILE/x"]],
+    ["a reserved name", `".a.degu-part" ${reserved}`, ["put", `${local}/a`, "camera:.a.degu-part"]],
+    ["below one", `".degu-files" ${reserved}`, ["put", `${local}/a`, "camera:.degu-files/a"]],
     ["rm", `".degu-files" ${reserved}`, ["rm", "camera:.degu-files"]],
-    ["sync to one", `".degu-files" ${reserved}`, ["sync", `${here}/dir`, "camera:.degu-files"]],
+    ["sync to one", `".degu-files" ${reserved}`, ["sync", `${local}/dir`, "camera:.degu-files"]],
   ];
   await eachRow(t, rows, async (_rule, said, args) => void await files.fail(1, said, ...args));
   assertEquals(await entries(inbox), ["FILE", "sub"]);
@@ -321,7 +321,7 @@ Deno.test("put says which name is in its way, or reserved, before it sends anyth
 
 Deno.test("get copies from the other peers if one of them is unknown, or off", async () => {
   await using files = await AgentFiles.start();
-  const { homes, here, share } = files;
+  const { homes, local, share } = files;
   await fill(share, { x: "1", y: "2" });
   await homes.init("off");
   await homes.pair("off", "viewer");
@@ -330,7 +330,7 @@ Deno.test("get copies from the other peers if one of them is unknown, or off", a
     ["off", "off: no address answers: nothing listens at 127.0.0.1:1; "],
   ] as const;
   for (const [peer, problem] of rows) {
-    const to = `${here}/${peer}/`;
+    const to = `${local}/${peer}/`;
     const get = ["get", `${peer}:a`, `${peer}:b`, "camera:x", "camera:y", to];
     const said = await files.fail(1, `degu: error: ${problem}`, ...get);
     assertStringIncludes(said, "2 files copied, 2 B");
@@ -339,7 +339,7 @@ Deno.test("get copies from the other peers if one of them is unknown, or off", a
   }
 });
 
-Deno.test("a peer that hangs does not answer; where nobody listens, it does not serve", async () => {
+Deno.test("a hanging peer and a peer without a server have different messages", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   using hanging = new RawServer();
   await homes.pair("camera", "viewer");
@@ -360,7 +360,7 @@ Deno.test("a peer that hangs does not answer; where nobody listens, it does not 
   await homes.fail("viewer", 1, "no address answers: nothing listens at", ["ping", "camera"]);
 });
 
-Deno.test("a name that can't be looked up is said to be one", () => {
+Deno.test("a failed lookup of a name is reported", () => {
   for (const code of ["EAI_AGAIN", "ENOTFOUND"]) {
     const unknown = withCode(new Error(`getaddrinfo ${code} laptop.local`), code);
     const attempt = withLookupAdvice(unknown, ["laptop.local", 7443]);
@@ -380,7 +380,7 @@ Deno.test("a part that another download has locked is named", () => {
 
 // The codes of errors, with --json.
 
-/** What `degu join` ends with: a wrong line, nobody there, or a refusal. */
+/** The code with which `degu join` ends: a wrong line, an unreachable device, or a refusal. */
 const PAIRING_CODES: Record<PairingErrorCode, keyof typeof ERROR_CODES> = {
   NOT_A_LINE: "USAGE",
   GARBLED: "USAGE",
@@ -452,12 +452,12 @@ const CODE_ROWS: readonly (readonly [
 
 Deno.test("with --json the error that ends a command is an object on stdout, with the code that agent/docs/reference.md has", async (t) => {
   await using files = await AgentFiles.start();
-  const { here, homes } = files;
+  const { local, homes } = files;
   await homes.init("stranger");
   await homes.pair("viewer", "stranger", undefined, `127.0.0.1:${files.address[1]}`);
   await fill(files.share, { "dir/a": "1" });
   await fill(files.inbox, { "b": "other" });
-  await fill(here, { "b": "1" });
+  await fill(local, { "b": "1" });
   const off = ["--address", "127.0.0.1:1"];
   const rows: [args: string[], code: keyof typeof ERROR_CODES, object?: Record<string, string>][] =
     [
@@ -468,12 +468,12 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
       [["ls", ...off, "camera:"], "NO_ADDRESS", { peer: "camera" }],
       [["ping", ...off, "CAMERA"], "NO_ADDRESS", { peer: "camera" }],
       [["ls", "camera:no"], "NOT_THERE", { path: "camera:no", peer: "camera" }],
-      [["get", "camera:no", here], "NOT_THERE", { path: "camera:no", peer: "camera" }],
-      [["put", `${here}/no`, "camera:"], "NOT_THERE", { path: `${here}/no` }],
-      [["sync", `${here}/no`, "camera:"], "NOT_THERE", { path: `${here}/no` }],
-      [["serve", "--share", `${here}/no`], "NOT_THERE", { path: `${here}/no` }],
+      [["get", "camera:no", local], "NOT_THERE", { path: "camera:no", peer: "camera" }],
+      [["put", `${local}/no`, "camera:"], "NOT_THERE", { path: `${local}/no` }],
+      [["sync", `${local}/no`, "camera:"], "NOT_THERE", { path: `${local}/no` }],
+      [["serve", "--share", `${local}/no`], "NOT_THERE", { path: `${local}/no` }],
       [["init"], "ALREADY_THERE", { path: homes.at("viewer") }],
-      [["get", "camera:dir", here], "FAILED", { peer: "camera" }],
+      [["get", "camera:dir", local], "FAILED", { peer: "camera" }],
     ];
   const codes = new Set<string>(CODE_ROWS.map(([, , code]) => code));
   for (const [args, code, object = {}] of rows) {
@@ -489,9 +489,9 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
   }
   await t.step("a file that fails alone", async () => {
     const to = "camera:b";
-    const end = await files.run("--json", "put", `${here}/b`, to);
+    const end = await files.run("--json", "put", `${local}/b`, to);
     const [{ error, ...names } = {}, ...others] = objectsOf(end);
-    assertEquals([others, names, end.code], [[], { from: `${here}/b`, to }, 1]);
+    assertEquals([others, names, end.code], [[], { from: `${local}/b`, to }, 1]);
     const message = "another file of this name is there: replace it with --force";
     assertEquals(error, { code: "ALREADY_THERE", message });
     const removed = await files.run("--json", "rm", "camera:no");

@@ -46,21 +46,21 @@ Deno.test("ls lists by name, optionally with sizes and times; names are printed 
 Deno.test("a name is also found in the other Unicode normal form", async () => {
   await using files = await AgentFiles.start();
   await fill(files.share, { ["Ö".normalize("NFD")]: "1" });
-  await files.succeed("get", `camera:${"Ö".normalize("NFC")}`, files.here);
+  await files.succeed("get", `camera:${"Ö".normalize("NFC")}`, files.local);
   assertEquals(
     (await files.succeed("ls", `camera:${"Ö".normalize("NFC")}`)).stdout,
     `${"Ö".normalize("NFD")}\n`,
   );
 });
 
-Deno.test("a missing file is reported at once, with what lists those that there are", async () => {
+Deno.test("a missing file is reported at once, with the command that lists the directory", async () => {
   await using files = await AgentFiles.start();
   await fill(files.share, { "photos/1": "" });
   const hint = 'is not there: "degu ls camera:" lists what is there';
   await files.fail(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
   await files.serve("--inbox", files.inboxes);
   const advice = 'camera shares no directory: it has to run "degu serve --share DIR"';
-  await files.fail(1, advice, "sync", "camera:", `${files.here}/new`);
+  await files.fail(1, advice, "sync", "camera:", `${files.local}/new`);
   await files.kill();
   const said = await files.fail(1, "no address answers", "ls", "camera:");
   assertEquals(said.includes("trying again"), false);
@@ -74,24 +74,24 @@ const NAMES = [
   ...["-rf", "a\nb", " ", "~", "*", "a:b", '"', "\u202egpj.exe", "\ufeff", "x".repeat(255)],
 ];
 
-Deno.test("get -r keeps names, times and trees; a second run transfers nothing", async () => {
+Deno.test("get -r keeps names, times and trees; a second run transfers no file", async () => {
   await using files = await AgentFiles.start();
-  const { here, share } = files;
+  const { local, share } = files;
   const photos = Object.fromEntries(NAMES.map((name, i) => [`photos/${name}`, `text ${i}`]));
   await fill(share, { ...photos, "photos/empty/e": null, "photos/a/b/c": "deep", "b": "b" });
   const time = new Date(1_234_567_890_123);
   await Deno.utime(`${share}/photos/a/b/c`, time, time);
-  const command = ["get", "-r", "camera:photos", "camera:/b", `${here}/new`];
+  const command = ["get", "-r", "camera:photos", "camera:/b", `${local}/new`];
   const { stdout, stderr } = await files.succeed(...command);
-  assertEquals(await content(`${here}/new`), await content(share));
-  assertEquals((await Deno.stat(`${here}/new/photos/a/b/c`)).mtime, time);
-  // What was named is named, and what is in a directory only with --verbose.
-  assertEquals(stdout, `${here}/new/b\n`);
+  assertEquals(await content(`${local}/new`), await content(share));
+  assertEquals((await Deno.stat(`${local}/new/photos/a/b/c`)).mtime, time);
+  // Files of the command line are printed, files in a directory only with --verbose.
+  assertEquals(stdout, `${local}/new/b\n`);
   assertStringIncludes(stderr, `${NAMES.length + 2} files copied`);
-  const verbose = ["get", "--verbose", "-r", "camera:photos", `${here}/verbose`];
+  const verbose = ["get", "--verbose", "-r", "camera:photos", `${local}/verbose`];
   const named = (await files.succeed(...verbose)).stdout;
   assertEquals(named.split("\n").length - 1, NAMES.length + 1);
-  assertStringIncludes(named, `${here}/verbose/photos/a/b/c\n`);
+  assertStringIncludes(named, `${local}/verbose/photos/a/b/c\n`);
   assertStringIncludes(named, `/a\\u{a}b\n`);
   assertStringIncludes(named, `/\\u{202e}gpj.exe\n`);
   const again = await files.succeed(...command);
@@ -100,21 +100,21 @@ Deno.test("get -r keeps names, times and trees; a second run transfers nothing",
   const unchanged = objectsOf(await files.succeed(...command, "--json"));
   assertEquals(unchanged.length, NAMES.length + 2);
   assert(unchanged.every((each) => each["unchanged"] === true));
-  assertEquals(await content(`${here}/new`), await content(share));
-  await files.succeed("get", "--quiet", "-r", "camera:", `${here}/all`);
-  assertEquals(await content(`${here}/all`), await content(share));
+  assertEquals(await content(`${local}/new`), await content(share));
+  await files.succeed("get", "--quiet", "-r", "camera:", `${local}/all`);
+  assertEquals(await content(`${local}/all`), await content(share));
 });
 
 Deno.test("a directory of a thousand files is one line, in both directions; --verbose names each", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox, share } = files;
+  const { local, inbox, share } = files;
   const many = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`many/${i}`, `${i}`]));
   await fill(share, many);
-  const get = ["get", "-r", "camera:many", `${here}/new`];
+  const get = ["get", "-r", "camera:many", `${local}/new`];
   const got = await files.succeed(...get);
   assertEquals(got.stdout, "");
   assertMatch(got.stderr, /^1000 files copied, 2\.89 kB in \d+:\d\d\n$/);
-  const put = ["put", "-r", `${here}/new/many`, "camera:"];
+  const put = ["put", "-r", `${local}/new/many`, "camera:"];
   const { stdout, stderr } = await files.succeed(...put);
   assertEquals(stdout, "");
   assertMatch(stderr, /^1000 files copied, 2\.89 kB in \d+:\d\d\n$/);
@@ -125,88 +125,88 @@ Deno.test("a directory of a thousand files is one line, in both directions; --ve
   await files.fail(2, both, ...put, "--verbose", "--quiet");
 });
 
-Deno.test("get -r and put -r skip what was just modified: --settled, which is for directories", async () => {
+Deno.test("get -r and put -r skip files that were just modified, with --settled, which is for directories", async () => {
   await using files = await AgentFiles.start();
-  const { share, inbox, here } = files;
-  for (const dir of [share, here]) {
+  const { share, inbox, local } = files;
+  for (const dir of [share, local]) {
     await fill(dir, { "top/done": "1", "top/now": "2" });
     await Deno.utime(`${dir}/top/done`, 1000, 1000);
   }
   const settled = ["-r", "--settled", "60.5"];
   for (
     const command of [
-      ["get", ...settled, "camera:top", `${here}/new`],
-      ["put", ...settled, `${here}/top`, "camera:"],
+      ["get", ...settled, "camera:top", `${local}/new`],
+      ["put", ...settled, `${local}/top`, "camera:"],
     ]
   ) {
     const { stderr } = await files.succeed(...command);
     assertStringIncludes(stderr, "top/now: skipped: still being written");
     assertStringIncludes(stderr, "1 file copied, 1 B");
   }
-  for (const dir of [`${here}/new`, inbox]) assertEquals(await entries(`${dir}/top`), ["done"]);
-  await files.fail(2, "add -r", "get", "--settled", "60", "camera:top/now", here);
-  await files.fail(2, "add -r", "put", "--settled", "60", `${here}/top/now`, "camera:");
+  for (const dir of [`${local}/new`, inbox]) assertEquals(await entries(`${dir}/top`), ["done"]);
+  await files.fail(2, "add -r", "get", "--settled", "60", "camera:top/now", local);
+  await files.fail(2, "add -r", "put", "--settled", "60", `${local}/top/now`, "camera:");
   for (const text of ["", "-1", "soon", "1e3"]) {
     const problem = `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`;
-    await files.fail(2, problem, "get", "-r", `--settled=${text}`, "camera:top", here);
+    await files.fail(2, problem, "get", "-r", `--settled=${text}`, "camera:top", local);
   }
 });
 
 Deno.test("get -r writes through no link below the target, which may itself be one", async () => {
   await using files = await AgentFiles.start();
-  const { share, here } = files;
+  const { share, local } = files;
   await fill(share, { "photos/a": "1", "other/b": "2" });
-  await fill(here, { "dst/kept": "3", "elsewhere": null });
+  await fill(local, { "dst/kept": "3", "elsewhere": null });
   const links = {
-    "dst/photos": `${here}/elsewhere`,
+    "dst/photos": `${local}/elsewhere`,
     "dst/other": "nowhere",
     "linked": "elsewhere",
   };
   await makeLinks(
-    Object.fromEntries(Object.entries(links).map(([at, to]) => [`${here}/${at}`, to])),
+    Object.fromEntries(Object.entries(links).map(([at, to]) => [`${local}/${at}`, to])),
   );
-  const before = await content(here);
+  const before = await content(local);
   for (const name of ["photos", "other"]) {
     const problem =
-      `${here}/dst/${name} is a symbolic link, which is not followed below the target`;
-    await files.fail(1, problem, "get", "-r", `camera:${name}`, `${here}/dst`);
+      `${local}/dst/${name} is a symbolic link, which is not followed below the target`;
+    await files.fail(1, problem, "get", "-r", `camera:${name}`, `${local}/dst`);
   }
-  assertEquals(await content(here), before);
-  await files.succeed("get", "-r", "camera:photos", `${here}/linked`);
-  await files.succeed("get", "-r", "camera:", `${here}/dst/photos`);
-  assertEquals(await content(`${here}/elsewhere`), {
+  assertEquals(await content(local), before);
+  await files.succeed("get", "-r", "camera:photos", `${local}/linked`);
+  await files.succeed("get", "-r", "camera:", `${local}/dst/photos`);
+  assertEquals(await content(`${local}/elsewhere`), {
     ...{ "other": null, "other/b": "2", "photos": null, "photos/a": "1" },
   });
 });
 
 Deno.test("the target is an existing directory, a new one, or the new name", async () => {
   await using files = await AgentFiles.start();
-  const { here, share } = files;
+  const { local, share } = files;
   await fill(share, { "a": "1", "sub/a": "2", "b": "3" });
-  const [first] = objectsOf(await files.succeed("get", "--json", "camera:a", here));
+  const [first] = objectsOf(await files.succeed("get", "--json", "camera:a", local));
   const sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
   const result = { bytes: 1, total: 1, resumedFrom: 0, reused: 0, sha256 };
-  assertEquals(first, { from: "camera:a", to: `${here}/a`, ...result });
-  assertEquals(objectsOf(await files.succeed("get", "--json", "camera:a", here)), [
-    { from: "camera:a", to: `${here}/a`, unchanged: true },
+  assertEquals(first, { from: "camera:a", to: `${local}/a`, ...result });
+  assertEquals(objectsOf(await files.succeed("get", "--json", "camera:a", local)), [
+    { from: "camera:a", to: `${local}/a`, unchanged: true },
   ]);
-  const quiet = await files.succeed("get", "--quiet", "camera:a", `${here}/renamed`);
+  const quiet = await files.succeed("get", "--quiet", "camera:a", `${local}/renamed`);
   assertEquals([quiet.stdout, quiet.stderr], ["", ""]);
-  await files.succeed("get", "camera:sub/a", `${here}/made/`);
-  await files.succeed("get", "camera:a", "camera:b", `${here}/new`);
+  await files.succeed("get", "camera:sub/a", `${local}/made/`);
+  await files.succeed("get", "camera:a", "camera:b", `${local}/new`);
   // A directory always goes below the target.
   for (const target of ["tree", "trees/", "made"]) {
-    await files.succeed("get", "-r", "camera:sub", `${here}/${target}`);
+    await files.succeed("get", "-r", "camera:sub", `${local}/${target}`);
   }
   // Another file of the name is replaced.
-  await files.succeed("get", "camera:sub/a", "camera:b", here);
-  assertEquals(await content(here), {
+  await files.succeed("get", "camera:sub/a", "camera:b", local);
+  assertEquals(await content(local), {
     ...{ "a": "2", "b": "3", "made": null, "made/a": "2", "made/sub": null, "made/sub/a": "2" },
     ...{ "new": null, "new/a": "1", "new/b": "3", "renamed": "1" },
     ...{ "tree": null, "tree/sub": null, "tree/sub/a": "2" },
     ...{ "trees": null, "trees/sub": null, "trees/sub/a": "2" },
   });
-  const file = `${here}/renamed`;
+  const file = `${local}/renamed`;
   const problem = " is not a directory: choose another target";
   await files.fail(1, problem, "get", "-r", "camera:sub", file);
   await files.fail(1, problem, "get", "camera:a", "camera:b", file);
@@ -215,7 +215,7 @@ Deno.test("the target is an existing directory, a new one, or the new name", asy
 
 Deno.test("files that can't be downloaded are named, and the rest is transferred", async () => {
   await using files = await AgentFiles.start();
-  const { here, share } = files;
+  const { local, share } = files;
   await fill(share, { "photos/holiday.jpg": "1", "a": "2", "sub/a": "3" });
   await fill(files.inbox, { "sub/report.pdf": "" });
   await makeLinks({ [`${share}/link`]: "/" });
@@ -224,55 +224,55 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
   const elsewhere = '"camera:sub/report.pdf" is not in the share: it is in the inbox, as ' +
     '"degu ls --inbox camera:sub/" shows';
   const rows: [path: string, target: string, said: string][] = [
-    ["photos/holliday.jpg", here, missing("photos/holliday.jpg", "photos/")],
-    ["photos/zzz/1", here, missing("photos/zzz/1", "photos/")],
-    ["sub/report.pdf", here, elsewhere],
-    ["zzz", here, missing("zzz", "")],
-    ["link", here, '"camera:link" is a symbolic link, which is not followed'],
-    ["photos", here, "camera:photos/ is a directory: get it with -r"],
-    ["a/", here, "leave out the slash"],
-    ["a", `${here}/no/dir`, 'make it first, with "mkdir -p"'],
+    ["photos/holliday.jpg", local, missing("photos/holliday.jpg", "photos/")],
+    ["photos/zzz/1", local, missing("photos/zzz/1", "photos/")],
+    ["sub/report.pdf", local, elsewhere],
+    ["zzz", local, missing("zzz", "")],
+    ["link", local, '"camera:link" is a symbolic link, which is not followed'],
+    ["photos", local, "camera:photos/ is a directory: get it with -r"],
+    ["a/", local, "leave out the slash"],
+    ["a", `${local}/no/dir`, 'make it first, with "mkdir -p"'],
   ];
   for (const [path, target, said] of rows) {
     await files.fail(1, said, "get", `camera:${path}`, target);
   }
-  assertEquals(await entries(here), []);
+  assertEquals(await entries(local), []);
   const sources = ["camera:none", "camera:a", "camera:sub/a"];
-  const several = await files.fail(1, '"camera:none" is not there', "get", ...sources, here);
+  const several = await files.fail(1, '"camera:none" is not there', "get", ...sources, local);
   assertStringIncludes(several, "camera:sub/a: camera:a has the same name: get the two into");
   assertStringIncludes(several, "2 errors");
-  assertEquals(await content(here), { "a": "2" });
-  await Deno.mkdir(`${here}/dir/a`, { recursive: true });
-  const json = await files.run("get", "--json", "camera:a", `${here}/dir`);
+  assertEquals(await content(local), { "a": "2" });
+  await Deno.mkdir(`${local}/dir/a`, { recursive: true });
+  const json = await files.run("get", "--json", "camera:a", `${local}/dir`);
   assertEquals(json.code, 1);
   assertStringIncludes(JSON.stringify(objectsOf(json)[0]?.["error"]), "is a directory");
   await files.fail(2, "what to get?", "get", "here");
 });
 
-Deno.test("of two sources that go into one place the second fails, and nothing is replaced", async () => {
+Deno.test("of two sources with the same target the second fails, and no file is replaced", async () => {
   await using files = await AgentFiles.start();
-  const { here, share, inbox } = files;
+  const { local, share, inbox } = files;
   await fill(share, { "photos/f": "first", "f": "second" });
   for (const sources of [["photos/f", ""], ["", "photos/f"]]) {
-    const [target, first] = [`${here}/to-${sources.indexOf("")}`, sources[0]];
+    const [target, first] = [`${local}/to-${sources.indexOf("")}`, sources[0]];
     await Deno.mkdir(target);
     const paths = sources.map((source) => `camera:${source}`);
     const said = await files.fail(1, "has the same place", "get", "-r", ...paths, target);
     assertStringIncludes(said, `camera:${sources[1]}: camera:${first} has the same place: get the`);
     assertEquals((await content(target))["f"], first === "" ? "second" : "first");
   }
-  await fill(here, { "photos/f": "first", "one/photos/f": "second" });
-  const both = [`${here}/photos`, `${here}/one/photos`];
+  await fill(local, { "photos/f": "first", "one/photos/f": "second" });
+  const both = [`${local}/photos`, `${local}/one/photos`];
   await files.fail(1, "has the same name", "put", "-r", ...both, "camera:");
   assertEquals((await content(inbox))["photos/f"], "first");
 });
 
 Deno.test("of a peer without a share, ls and get read the inbox, and say so; rm and sync don't change", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
-  await fill(here, { "a": "1", "top/b": "2" });
+  const { local, inbox } = files;
+  await fill(local, { "a": "1", "top/b": "2" });
   await files.serve("--inbox", files.inboxes);
-  await files.succeed("put", "-r", `${here}/a`, `${here}/top`, "camera:dir/");
+  await files.succeed("put", "-r", `${local}/a`, `${local}/top`, "camera:dir/");
   const note = "camera shares no directory: this is its inbox\n";
   for (const path of ["", "dir", "dir/a"]) {
     const { stdout, stderr } = await files.succeed("ls", `camera:${path}`);
@@ -281,186 +281,193 @@ Deno.test("of a peer without a share, ls and get read the inbox, and say so; rm 
       note,
     ]);
   }
-  const got = await files.succeed("get", "-r", "camera:dir/a", "camera:dir/top", `${here}/got/`);
-  assertEquals(await content(`${here}/got`), { "a": "1", "top": null, "top/b": "2" });
+  const got = await files.succeed("get", "-r", "camera:dir/a", "camera:dir/top", `${local}/got/`);
+  assertEquals(await content(`${local}/got`), { "a": "1", "top": null, "top/b": "2" });
   assertEquals(got.stderr.split(note).length, 2, got.stderr);
-  const quiet = await files.succeed("get", "--quiet", "camera:dir/a", `${here}/quiet`);
+  const quiet = await files.succeed("get", "--quiet", "camera:dir/a", `${local}/quiet`);
   assertEquals(quiet.stderr, "");
   assertEquals((await files.succeed("ls", "--inbox", "camera:dir")).stderr, "");
   await files.fail(1, 'camera:none" is not there: "degu ls --inbox camera:', "get", "camera:none");
   // A server that was started without its share must not make a backup disappear.
-  const sync = ["sync", "--delete", "camera:dir", `${here}/got`];
+  const sync = ["sync", "--delete", "camera:dir", `${local}/got`];
   await files.fail(1, '"camera:dir" is not in the share: it is in the inbox', ...sync);
   await files.succeed("rm", "camera:dir/a");
   await files.serve("--share", inbox);
   assertEquals((await files.succeed("ls", "camera:dir")).stderr, "");
 });
 
-Deno.test("one directory for both: what was put is listed, fetched and removed without an option", async () => {
+Deno.test("one directory as share and inbox: uploaded files are listed, downloaded and removed without an option", async () => {
   await using files = await AgentFiles.start();
-  const { here, homes } = files;
-  await fill(here, { "a": "1" });
+  const { local, homes } = files;
+  await fill(local, { "a": "1" });
   const both = homes.at("both");
   await files.serve("--share", both, "--inbox-for-all", both);
   const part = ".a.degu-part";
   await fill(both, { [part]: "", ".degu-files/x": "" });
-  await files.succeed("put", `${here}/a`, "camera:dir/");
+  await files.succeed("put", `${local}/a`, "camera:dir/");
   assertEquals(await files.succeed("ls", "camera:dir"), { code: 0, stdout: "a\n", stderr: "" });
-  await files.succeed("get", "camera:dir/a", `${here}/b`);
-  assertEquals(await Deno.readTextFile(`${here}/b`), "1");
-  await files.succeed("sync", here, "camera:dir");
+  await files.succeed("get", "camera:dir/a", `${local}/b`);
+  assertEquals(await Deno.readTextFile(`${local}/b`), "1");
+  await files.succeed("sync", local, "camera:dir");
   await files.succeed("rm", "camera:dir/a");
   assertEquals((await files.succeed("ls", "camera:dir")).stdout, "b\n");
   assertEquals((await files.succeed("ls", "camera:")).stdout, "dir/\n");
-  await files.fail(1, "is not there", "get", `camera:${part}`, here);
+  await files.fail(1, "is not there", "get", `camera:${part}`, local);
 });
 
 // degu put: files to the inbox of a peer.
 
-Deno.test("an empty directory is copied, and said to have no file", async () => {
+Deno.test("an empty directory is copied, and reported to have no file", async () => {
   await using files = await AgentFiles.start();
-  await Deno.mkdir(`${files.here}/new`);
-  const { stderr } = await files.succeed("put", "-r", `${files.here}/new`, "camera:");
+  await Deno.mkdir(`${files.local}/new`);
+  const { stderr } = await files.succeed("put", "-r", `${files.local}/new`, "camera:");
   assertEquals([stderr, await content(files.inbox)], ["no file to copy\n", { new: null }]);
 });
 
 Deno.test("put -r keeps names, times, trees and empty directories; links are skipped; get --inbox gets it back", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
+  const { local, inbox } = files;
   const tree = { "日本 語/a\tb": "1", "日本 語/עברית": "2", "e/f/g": null, "~": "3", "-x": "4" };
   const sent = Object.fromEntries(Object.entries(tree).map(([k, v]) => [`top/${k}`, v]));
-  await fill(here, { ...sent, "top/.a.degu-part": "part", "top/.degu-files/x": "" });
+  await fill(local, { ...sent, "top/.a.degu-part": "part", "top/.degu-files/x": "" });
   const time = new Date(1_234_567_890_123);
-  await Deno.utime(`${here}/top/~`, time, time);
-  await makeLinks({ [`${here}/top/link`]: `${here}/top/~`, [`${here}/linked`]: `${here}/top/~` });
-  const { stderr } = await files.succeed("put", "-r", `${here}/top`, `${here}/linked`, "camera:");
+  await Deno.utime(`${local}/top/~`, time, time);
+  await makeLinks({
+    [`${local}/top/link`]: `${local}/top/~`,
+    [`${local}/linked`]: `${local}/top/~`,
+  });
+  const { stderr } = await files.succeed("put", "-r", `${local}/top`, `${local}/linked`, "camera:");
   const made = { "top": null, "top/e": null, "top/e/f": null, "top/e/f/g": null };
   assertEquals(await content(inbox), { ...sent, ...made, "top/日本 語": null, "linked": "3" });
   assertEquals((await Deno.stat(`${inbox}/top/~`)).mtime, time);
-  assertStringIncludes(stderr, `${here}/top/link: skipped: a symbolic link`);
+  assertStringIncludes(stderr, `${local}/top/link: skipped: a symbolic link`);
   assertStringIncludes(stderr, "5 files copied");
-  const again = await files.succeed("put", "-r", `${here}/top`, `${here}/linked`, "camera:");
+  const again = await files.succeed("put", "-r", `${local}/top`, `${local}/linked`, "camera:");
   assertEquals(again.stdout, "");
   assertStringIncludes(again.stderr, "0 files copied, 0 B; 5 up to date");
-  await files.fail(1, "add --inbox to read it there", "get", "camera:linked", here);
-  await files.succeed("get", "--inbox", "-r", "camera:linked", "camera:top", `${here}/back`);
-  assertEquals(await content(`${here}/back`), await content(inbox));
-  await files.succeed("put", "-r", `${here}/top/.`, "camera:sub/dir");
+  await files.fail(1, "add --inbox to read it there", "get", "camera:linked", local);
+  await files.succeed("get", "--inbox", "-r", "camera:linked", "camera:top", `${local}/back`);
+  assertEquals(await content(`${local}/back`), await content(inbox));
+  await files.succeed("put", "-r", `${local}/top/.`, "camera:sub/dir");
   assertEquals((await content(`${inbox}/sub/dir`))["~"], "3");
 });
 
 Deno.test("an existing different file is kept, unless --force is given", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
-  await fill(here, { "a": "new", "b": "other" });
+  const { local, inbox } = files;
+  await fill(local, { "a": "new", "b": "other" });
   await fill(inbox, { "a": "old", "b": "shorter", "dir/c": "" });
   const why = "another file of this name is there: replace it with --force";
-  const both = await files.fail(1, "2 errors", "put", `${here}/a`, `${here}/b`, "camera:");
-  for (const name of ["a", "b"]) assertStringIncludes(both, `${here}/${name}: ${why}`);
+  const both = await files.fail(1, "2 errors", "put", `${local}/a`, `${local}/b`, "camera:");
+  for (const name of ["a", "b"]) assertStringIncludes(both, `${local}/${name}: ${why}`);
   assertEquals(await content(inbox), { "a": "old", "b": "shorter", "dir": null, "dir/c": "" });
-  const single = await files.fail(1, why, "put", `${here}/a`, "camera:");
-  assertEquals(single, `degu: error: ${here}/a: ${why}\n`);
-  const forced = await files.succeed("put", "--json", "--force", `${here}/a`, "camera:");
+  const single = await files.fail(1, why, "put", `${local}/a`, "camera:");
+  assertEquals(single, `degu: error: ${local}/a: ${why}\n`);
+  const forced = await files.succeed("put", "--json", "--force", `${local}/a`, "camera:");
   const [object] = objectsOf(forced);
-  assertEquals([object?.["from"], object?.["to"], object?.["bytes"]], [`${here}/a`, "camera:a", 3]);
-  await files.succeed("put", `${here}/b`, "camera:dir");
-  await files.succeed("put", `${here}/b`, "camera:c");
+  assertEquals([object?.["from"], object?.["to"], object?.["bytes"]], [
+    `${local}/a`,
+    "camera:a",
+    3,
+  ]);
+  await files.succeed("put", `${local}/b`, "camera:dir");
+  await files.succeed("put", `${local}/b`, "camera:c");
   // The very same file is no other one.
-  await Deno.utime(`${here}/a`, 1, 1);
+  await Deno.utime(`${local}/a`, 1, 1);
   for (const options of [[], ["--force"]]) {
-    const { stderr } = await files.succeed("put", ...options, `${here}/a`, "camera:");
+    const { stderr } = await files.succeed("put", ...options, `${local}/a`, "camera:");
     assertEquals(stderr, "0 files copied, 0 B; 1 up to date\n");
   }
   assertEquals(await content(inbox), {
     ...{ "a": "new", "b": "shorter", "c": "other" },
     ...{ "dir": null, "dir/b": "other", "dir/c": "" },
   });
-  await files.fail(2, "get it first", "put", "--force", `${here}/a`, "camera:dir/", "camera:x");
+  await files.fail(2, "get it first", "put", "--force", `${local}/a`, "camera:dir/", "camera:x");
   const below = '"camera:a" is a file: name a directory';
-  await files.fail(1, below, "put", "--force", `${here}/a`, "camera:a/x");
+  await files.fail(1, below, "put", "--force", `${local}/a`, "camera:a/x");
   await Deno.mkdir(`${inbox}/e/a`, { recursive: true });
-  await files.fail(1, "a directory is there: camera:e/a/", "put", `${here}/a`, "camera:e");
+  await files.fail(1, "a directory is there: camera:e/a/", "put", `${local}/a`, "camera:e");
 });
 
 Deno.test("the same file gets the permission bits of the source, alone and in a directory; put asks for --force", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox, share } = files;
-  for (const dir of [here, inbox, share]) {
+  const { local, inbox, share } = files;
+  for (const dir of [local, inbox, share]) {
     for (const name of ["a", "d/b", "l".repeat(9)]) {
       await fill(dir, { [name]: name.length > 3 ? "l".repeat(100_000) : "1" });
       await Deno.utime(`${dir}/${name}`, 1_600_000_000, 1_600_000_000);
-      await Deno.chmod(`${dir}/${name}`, dir === here ? 0o600 : 0o700);
+      await Deno.chmod(`${dir}/${name}`, dir === local ? 0o600 : 0o700);
     }
   }
   const names = ["a", "d/b", "l".repeat(9)];
   const modes = async (dir: string) => {
     return await Promise.all(names.map(async (name) => (await mode(`${dir}/${name}`)).toString(8)));
   };
-  const put = ["put", "-r", ...["a", "d", names[2]!].map((name) => `${here}/${name}`), "camera:"];
+  const put = ["put", "-r", ...["a", "d", names[2]!].map((name) => `${local}/${name}`), "camera:"];
   await files.succeed(...put);
   assertEquals(await modes(inbox), ["700", "700", "700"]);
   await files.succeed(...put, "--force");
   assertEquals(await modes(inbox), ["600", "600", "600"]);
-  const get = ["get", "-r", ...["a", "d", names[2]!].map((name) => `camera:${name}`), here];
+  const get = ["get", "-r", ...["a", "d", names[2]!].map((name) => `camera:${name}`), local];
   const { stderr } = await files.succeed(...get);
   assertEquals(stderr, "0 files copied, 0 B; 3 up to date\n");
-  assertEquals(await modes(here), ["700", "700", "700"]);
+  assertEquals(await modes(local), ["700", "700", "700"]);
 });
 
-Deno.test("serve --no-modes: nothing gets the permission bits that a peer sends; what is got has those of the share", async () => {
+Deno.test("serve --no-modes: uploads don't get the permission bits of the peer; downloads get those of the share", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox, share } = files;
+  const { local, inbox, share } = files;
   await files.serve("--share", share, "--inbox", files.inboxes, "--no-modes");
   const all = { small: "1", "d/small": "2", "d/large": "l".repeat(100_000) };
-  await fill(here, all);
+  await fill(local, all);
   await fill(share, { tool: "1", "e/tool": "2" });
-  for (const path of Object.keys(all)) await Deno.chmod(`${here}/${path}`, 0o777);
+  for (const path of Object.keys(all)) await Deno.chmod(`${local}/${path}`, 0o777);
   for (const path of ["tool", "e/tool"]) await Deno.chmod(`${share}/${path}`, 0o700);
   await fill(inbox, { usual: "", small: "another" });
   await Deno.chmod(`${inbox}/small`, 0o640);
-  const put = ["put", "-r", "--force", `${here}/small`, `${here}/d`, "camera:"];
-  // The second time nothing is sent.
+  const put = ["put", "-r", "--force", `${local}/small`, `${local}/d`, "camera:"];
+  // The second run sends no file.
   for (let time = 0; time < 2; time++) {
     await files.succeed(...put);
     const usual = await mode(`${inbox}/usual`);
     assertEquals(await mode(`${inbox}/small`), 0o640, "a replaced file keeps its own");
     for (const path of ["d/small", "d/large"]) assertEquals(await mode(`${inbox}/${path}`), usual);
   }
-  await files.succeed("get", "-r", "camera:tool", "camera:e", here);
-  for (const path of ["tool", "e/tool"]) assertEquals(await mode(`${here}/${path}`), 0o700);
+  await files.succeed("get", "-r", "camera:tool", "camera:e", local);
+  for (const path of ["tool", "e/tool"]) assertEquals(await mode(`${local}/${path}`), 0o700);
 });
 
 Deno.test("put -r keeps other files too, unless --force is given; the same ones are up to date", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
-  await fill(here, { "top/a": "new", "top/b": "same", "top/c": "3" });
+  const { local, inbox } = files;
+  await fill(local, { "top/a": "new", "top/b": "same", "top/c": "3" });
   await fill(inbox, { "top/a": "older", "top/b": "same" });
   const why = "top/a: another file of this name is there: replace it with --force";
-  const said = await files.fail(1, `${here}/${why}`, "put", "-r", `${here}/top`, "camera:");
+  const said = await files.fail(1, `${local}/${why}`, "put", "-r", `${local}/top`, "camera:");
   assertMatch(said, /1 file copied, 1 B.*1 up to date/);
   assertEquals((await content(inbox))["top/a"], "older");
-  await files.succeed("put", "--force", "-r", `${here}/top`, "camera:");
-  assertEquals(await content(inbox), await content(here));
+  await files.succeed("put", "--force", "-r", `${local}/top`, "camera:");
+  assertEquals(await content(inbox), await content(local));
 });
 
 Deno.test("files that can't be uploaded are named with the reason, and the rest is transferred", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
-  await fill(here, { "a": "1", "dir/b": "2", "other/a": "3" });
+  const { local, inbox } = files;
+  await fill(local, { "a": "1", "dir/b": "2", "other/a": "3" });
   await fill(inbox, { "file": "" });
-  const paths = [`${here}/none`, `${here}/a`, `${here}/other/a`];
+  const paths = [`${local}/none`, `${local}/a`, `${local}/other/a`];
   const several = await files.fail(1, "2 errors", "put", ...paths, "camera:new");
-  assertStringIncludes(several, `${here}/other/a: ${here}/a has the same name: put the two into`);
+  assertStringIncludes(several, `${local}/other/a: ${local}/a has the same name: put the two into`);
   assertEquals(await content(inbox), { "file": "", "new": null, "new/a": "1" });
-  const a = `${here}/a`;
+  const a = `${local}/a`;
   await files.fail(1, 'the name ".degu-files" is reserved', "put", a, "camera:.degu-files/a");
   await files.fail(1, "camera:file is a file: name a directory", "put", a, "camera:file/");
-  await files.fail(1, "is a file: name", "put", "-r", `${here}/dir`, "camera:file");
+  await files.fail(1, "is a file: name", "put", "-r", `${local}/dir`, "camera:file");
   await fill(inbox, { "dir": "" });
   for (const options of [["-r"], ["-r", "--force"], ["-r", "--move"]]) {
     const advice =
       'camera:dir is a file: put the directory elsewhere, or remove the file with "degu';
-    await files.fail(1, advice, "put", ...options, `${here}/dir`, "camera:");
+    await files.fail(1, advice, "put", ...options, `${local}/dir`, "camera:");
     assertEquals((await content(inbox))["dir"], "");
   }
   await files.serve("--share", files.share);
@@ -471,23 +478,23 @@ Deno.test("files that can't be uploaded are named with the reason, and the rest 
   await files.fail(2, '".." leads nowhere', "put", a, "camera:../b");
 });
 
-Deno.test("what is wrong with files here is reported before anything is connected", async () => {
+Deno.test("errors of local files are reported before the command connects", async () => {
   await using files = await AgentFiles.start();
-  const { here } = files;
+  const { local } = files;
   await files.kill();
-  const none = `"${here}/none" is not there: check the name, and the directory that you are in`;
-  const said = await files.fail(1, none, "put", `${here}/none`, "camera:");
+  const none = `"${local}/none" is not there: check the name, and the directory that you are in`;
+  const said = await files.fail(1, none, "put", `${local}/none`, "camera:");
   assertEquals(said, `degu: error: ${none}\n`);
-  const both = await files.fail(1, "2 errors", "put", `${here}/none`, here, "camera:");
+  const both = await files.fail(1, "2 errors", "put", `${local}/none`, local, "camera:");
   assertEquals(both.split("\n").slice(0, 2), [
-    `degu: error: ${here}/none: ${none}`,
-    `degu: error: ${here}: ${here} is a directory: put it with -r`,
+    `degu: error: ${local}/none: ${none}`,
+    `degu: error: ${local}: ${local} is a directory: put it with -r`,
   ]);
 });
 
 // degu rm: removes from the inbox of a peer.
 
-Deno.test("rm removes a file or an empty directory, and nothing of the share", async () => {
+Deno.test("rm removes a file or an empty directory of the inbox, not of the share", async () => {
   await using files = await AgentFiles.start();
   await fill(files.inbox, { "a": "1", "日本 語/b": "2", "empty": null });
   await fill(files.share, { "a": "1" });
@@ -502,7 +509,7 @@ Deno.test("rm removes a file or an empty directory, and nothing of the share", a
   assertEquals(await content(files.share), { "a": "1" });
 });
 
-Deno.test("rm reports what does not exist, and what can't be removed", async () => {
+Deno.test("rm reports missing entries, and entries that can't be removed", async () => {
   await using files = await AgentFiles.start();
   await fill(files.inbox, { "report.pdf": "1" });
   await fill(files.share, { "shared": "1" });
@@ -524,7 +531,7 @@ Deno.test("rm reports what does not exist, and what can't be removed", async () 
   assertEquals(await content(files.inbox), { "report.pdf": "1" });
 });
 
-Deno.test("rm -r removes a directory with everything in it, the innermost first, or names what stays", async () => {
+Deno.test("rm -r removes a directory with its content, the deepest entries first, or reports the remaining entries", async () => {
   await using files = await AgentFiles.start();
   const { inbox } = files;
   await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/sub/c/d": null, "file": "3" });
@@ -539,7 +546,7 @@ Deno.test("rm -r removes a directory with everything in it, the innermost first,
   assertEquals(await content(inbox), {});
   await files.fail(1, "is not there", "rm", "-r", "camera:none");
   if (!HAS_LINKS) return;
-  // What can't be removed is named, and stays with its directories.
+  // An entry that can't be removed is reported, and stays with its directories.
   await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });
   await makeLinks({ [`${inbox}/top/sub/link`]: "/nowhere" });
   const stays = "camera:top/sub/link: it stays, because it is a symbolic link";
@@ -574,7 +581,7 @@ Deno.test("PEER:[PATH] is parsed as a peer, names, and whether a directory is me
   }
 });
 
-Deno.test("any path is refused as wrong usage, or has names that stay below what is shared, and is parsed back unchanged", () => {
+Deno.test("any path is refused as wrong usage, or has names that stay below the share, and survives formatting and parsing", () => {
   const odd = ["a", "..", ".", "", "a b", "~2F", "\0", "%2e%2e", "x".repeat(256)];
   const name = fc.oneof(fc.constantFrom(...odd), fc.string({ maxLength: 30, unit: "grapheme" }));
   const peer = fc.constantFrom("camera:", "camera", ":", "a:b:", "c/d:");
@@ -598,7 +605,7 @@ Deno.test("any path is refused as wrong usage, or has names that stay below what
 
 // The directory of the device, which is neither sent, nor written or deleted in.
 
-Deno.test("the directory is known by whatever path, and so is what is in it, or would be", async () => {
+Deno.test("the device's directory and its content are recognized by any path", async () => {
   await using dir = await tempDir();
   const { path } = dir;
   await fill(path, { "state/home/peers": null, "state/home-2": null });
@@ -614,10 +621,10 @@ Deno.test("the directory is known by whatever path, and so is what is in it, or 
 });
 
 for (const direction of ["download", "upload"] as const) {
-  Deno.test(`${direction}: a tree that it is in is copied without it, and nothing in it is written or deleted`, async () => {
+  Deno.test(`${direction}: a tree with the device's directory is copied without it, and the directory stays unchanged`, async () => {
     const keys = { "state/own/key": "secret", "state/own/peers/a": "peer" };
-    for (const there of [{ "state/own/key": "forged" }, { "state/own": "a file" }, {}]) {
-      const [source, target] = direction === "download" ? [there, keys] : [keys, there];
+    for (const remote of [{ "state/own/key": "forged" }, { "state/own": "a file" }, {}]) {
+      const [source, target] = direction === "download" ? [remote, keys] : [keys, remote];
       const from = { ...source, "a": "1" };
       await using trees = await makeTrees(direction, from, { ...target, "old": "2" });
       const root = direction === "download" ? trees.target : trees.source;
@@ -636,7 +643,7 @@ for (const direction of ["download", "upload"] as const) {
   });
 }
 
-Deno.test("no command moves files out of it or into it, or deletes there", async () => {
+Deno.test("no command copies files from or to the device's directory, or deletes files in it", async () => {
   await using files = await AgentFiles.start();
   const { homes, share, inbox } = files;
   const home = homes.at("viewer");
@@ -656,7 +663,7 @@ Deno.test("no command moves files out of it or into it, or deletes there", async
   assertEquals(await content(inbox), {});
 });
 
-Deno.test("a list that never ends is given up", async () => {
+Deno.test("an endless list is an error", async () => {
   let sent = 0;
   const entry = { kind: "file", size: 0, modified: "2020-01-01T00:00:00.000Z" };
   const endless = ReadableStream.from((function* () {

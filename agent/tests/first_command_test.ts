@@ -3,7 +3,7 @@ import { AgentHomes } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 
-/** What is typed first, behind --home. */
+/** The first commands, after --home. */
 const FIRST = [["ls", "--no-find", "one:"], ["ping", "--no-find", "one"], [
   "rm",
   "--no-find",

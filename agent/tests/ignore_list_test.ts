@@ -66,7 +66,10 @@ Deno.test("lines as in .gitignore match", async (t) => {
   });
 });
 
-/** What a list of these bytes leaves out of a, b and c; `null` for a list that can't be read. */
+/**
+ * Returns the entries of a, b and c that a list of these bytes leaves out; `null` for an unreadable
+ * list.
+ */
 async function leftOut(bytes: Uint8Array<ArrayBuffer> | string): Promise<string | null> {
   await using dir = await tempDir();
   const content = typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes;

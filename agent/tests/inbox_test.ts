@@ -1,4 +1,6 @@
-/** The inbox of degu serve: a directory for each peer, or one for all; what peers may do there. */
+/**
+ * The inbox of degu serve: a directory for each peer, or one for all, and the permissions of peers.
+ */
 import { realPath } from "@degu/internal/internal/disk/paths.ts";
 import { BodyIter } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
@@ -45,7 +47,7 @@ async function threeDevices(...options: string[]) {
   };
 }
 
-/** What an inbox has, without the directories for unfinished files. */
+/** Returns the content of an inbox, without the directories for unfinished files. */
 async function filesIn(inbox: string): Promise<Record<string, string | null>> {
   const all = Object.entries(await content(inbox));
   return Object.fromEntries(all.filter(([path]) => !path.includes(".degu-files")));
@@ -55,7 +57,7 @@ async function clientOf(device: Device): Promise<Client> {
   return await device.client("camera", { timeout: 10 });
 }
 
-Deno.test("each peer has a directory of its own: a third device sees, gets, replaces and deletes nothing of another's", async () => {
+Deno.test("each peer has its own directory: another peer can't list, get, replace or delete its files", async () => {
   await using devices = await threeDevices();
   const { homes, inbox, at } = devices;
   await homes.must("one", ["put", "-r", at("one", "photo"), at("one", "tree"), "camera:"]);
@@ -82,7 +84,7 @@ Deno.test("each peer has a directory of its own: a third device sees, gets, repl
   await homes.must("two", ["sync", "--delete", at("two", "tree"), "camera:synced"]);
   const ofTwo = { "photo": "of two", "tree": null, "tree/b": "two", "synced": null };
   assertEquals(await content(`${inbox}/two`), { ...ofTwo, "synced/b": "two" });
-  // Everything that it has, and nothing else.
+  // The whole content of its own directory.
   await homes.must("two", ["sync", "--delete", at("two", "tree"), "camera:"]);
   await homes.must("two", ["rm", "camera:b"]);
   await homes.must("two", ["sync", "--inbox", "--delete", "camera:", back]);
@@ -136,9 +138,9 @@ Deno.test("--inbox-for-all: each peer sees, replaces and deletes the files of th
   assertEquals(await content(inbox), { "photo": "of two" });
 });
 
-// Whose a directory is.
+// The owners of directories.
 
-Deno.test("rename: the files of the old name stay, where it says; new ones go to a directory of the new name", async () => {
+Deno.test("rename: existing files stay in the reported directory; new files go to a directory of the new name", async () => {
   await using devices = await threeDevices();
   const { homes, inbox, at, agent } = devices;
   await homes.must("one", ["put", at("one", "photo"), "camera:"]);
@@ -161,7 +163,7 @@ Deno.test("rename: the files of the old name stay, where it says; new ones go to
   agent.kill("SIGTERM");
   await agent.ended();
   await homes.must("camera", ["rename", "phone", "one"]);
-  // Its old name again: its old files.
+  // With its old name, the peer finds its old files.
   await homes.serve("camera", ["--inbox", inbox], "one");
   assertEquals(await homes.must("one", ["ls", "camera:"]), "photo\n");
 });
@@ -193,7 +195,7 @@ Deno.test("an upload that is under way when its peer is renamed ends in the dire
   assertEquals(await filesIn(inbox), both);
 });
 
-Deno.test("another device that gets a name of old finds a directory with a number, and the former its own again", async () => {
+Deno.test("another device with a former name gets a directory with a number, and the former device gets its own", async () => {
   await using devices = await threeDevices();
   const { homes, inbox, at } = devices;
   await homes.must("one", ["put", at("one", "photo"), "camera:"]);
@@ -217,7 +219,7 @@ Deno.test("another device that gets a name of old finds a directory with a numbe
 
 const [ID, OTHER] = ["a".repeat(52), "b".repeat(51) + "a"];
 
-Deno.test("a directory belongs to one id for good, whatever comes in between", async () => {
+Deno.test("a directory belongs to one id for good", async () => {
   await using dir = await tempDir();
   const directoryOf = async (id: string, name: string) => {
     const directory = await new Inbox(dir.path).directoryOf({ id, name });
@@ -240,7 +242,7 @@ Deno.test("a directory belongs to one id for good, whatever comes in between", a
   for (const [id, name, directory] of rows) {
     assertEquals(await directoryOf(id, name), directory, `${name} of ${id}`);
   }
-  // Nobody's, also if it is spelled in another way.
+  // The directory has no owner under any spelling.
   await fill(dir.path, { "Tablet/private": "" });
   assertEquals(await directoryOf(ID, "tablet"), "tablet-2");
   // One that was removed is still its own.
@@ -249,7 +251,7 @@ Deno.test("a directory belongs to one id for good, whatever comes in between", a
   assertEquals(await directoryOf(ID, "phone"), "phone");
 });
 
-Deno.test("of many that ask at once for the same name, each gets one directory, and no other has it", async () => {
+Deno.test("concurrent requests for the same name get different directories", async () => {
   await using dir = await tempDir();
   const ids = Array.from("abcdefgh", (letter) => letter.repeat(51) + "a");
   // As in several processes: each has an inbox of its own.
@@ -267,7 +269,7 @@ Deno.test("of many that ask at once for the same name, each gets one directory, 
   }
 });
 
-Deno.test("a record that the disk has damaged leaves its directory to nobody", async (t) => {
+Deno.test("a directory with a damaged record has no owner", async (t) => {
   const rows: [rule: string, text: string][] = [
     ["nothing", ""],
     ["half of it", '{"id":"aaaa'],
@@ -283,13 +285,13 @@ Deno.test("a record that the disk has damaged leaves its directory to nobody", a
       [ID, OTHER].map((id) => inbox.directoryOf({ id, name: "phone" })),
     );
     assertEquals(found.toSorted(), ["phone-2", "phone-3"]);
-    // It is no obstacle to serve the rest.
+    // The damaged record does not prevent serving.
     await Deno.mkdir(`${dir.path}/phone`);
     await inbox.check();
   });
 });
 
-Deno.test("whose a directory is, is on the disk before anything is in it", async () => {
+Deno.test("the owner of a directory is on the disk before its files", async () => {
   await using dir = await tempDir();
   const synced = await syncedWhile(dir.path, async () => {
     await new Inbox(dir.path).directoryOf({ id: ID, name: "phone" });
@@ -300,9 +302,9 @@ Deno.test("whose a directory is, is on the disk before anything is in it", async
   assertEquals(await syncedWhile(dir.path, () => inbox.make("phone")), []);
 });
 
-// What is refused.
+// Refusals.
 
-Deno.test("an inbox with anything that is nobody's is refused, naming --inbox-for-all", async () => {
+Deno.test("an inbox with an entry without an owner is refused, with the advice --inbox-for-all", async () => {
   await using homes = await AgentHomes.create("camera", "one");
   const inbox = homes.at("inbox");
   const fails = async (...args: string[]) => {
@@ -314,7 +316,7 @@ Deno.test("an inbox with anything that is nobody's is refused, naming --inbox-fo
   await fill(inbox, { "other": "" });
   await fails("--inbox", inbox);
   await Deno.remove(`${inbox}/other`);
-  // What desktops and disks leave there is no peer's.
+  // Files of desktops and disks are allowed.
   await fill(inbox, { ".DS_Store": "", "lost+found": null });
   await homes.serve("camera", ["--inbox", inbox]);
   await fill(inbox, { "one/file": "" });
@@ -402,28 +404,28 @@ Deno.test("options of the inbox that don't go together are refused", async () =>
 
 // --new-only.
 
-Deno.test("--new-only: files are added, none is replaced, grows or is deleted, and each command that would do so says why it can't", async (t) => {
+Deno.test("--new-only: files are added, but not replaced, appended or deleted, and each such command reports the reason", async (t) => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
+  const { local, inbox } = files;
   await files.serve("--inbox", files.inboxes, "--new-only");
-  await fill(here, { "a": "1", "t/a": "1", "t/b": "2" });
-  await files.succeed("put", "-r", `${here}/a`, `${here}/t`, "camera:");
-  await files.succeed("sync", `${here}/t`, "camera:s");
+  await fill(local, { "a": "1", "t/a": "1", "t/b": "2" });
+  await files.succeed("put", "-r", `${local}/a`, `${local}/t`, "camera:");
+  await files.succeed("sync", `${local}/t`, "camera:s");
   const all = {
     ...{ "a": "1", "t": null, "t/a": "1", "t/b": "2" },
     ...{ "s": null, "s/a": "1", "s/b": "2" },
   };
   assertEquals(await content(inbox), all);
   // The same ones are no error.
-  await files.succeed("put", "-r", `${here}/a`, `${here}/t`, "camera:");
-  await fill(here, { "a": "1 and more", "t/a": "other", "t/b": "x".repeat(100_000) });
+  await files.succeed("put", "-r", `${local}/a`, `${local}/t`, "camera:");
+  await fill(local, { "a": "1 and more", "t/a": "other", "t/b": "x".repeat(100_000) });
   const rows: [command: string, args: string[]][] = [
-    ["put --force", ["put", "--force", `${here}/a`, "camera:"]],
-    ["put -r --force", ["put", "-r", "--force", `${here}/t`, "camera:"]],
-    ["sync", ["sync", `${here}/t`, "camera:s"]],
-    ["sync --dry-run", ["sync", "--dry-run", `${here}/t`, "camera:s"]],
-    ["sync --delete", ["sync", "--delete", `${here}/t`, "camera:s"]],
-    ["sync --delete --dry-run", ["sync", "--delete", "--dry-run", `${here}/t`, "camera:s"]],
+    ["put --force", ["put", "--force", `${local}/a`, "camera:"]],
+    ["put -r --force", ["put", "-r", "--force", `${local}/t`, "camera:"]],
+    ["sync", ["sync", `${local}/t`, "camera:s"]],
+    ["sync --dry-run", ["sync", "--dry-run", `${local}/t`, "camera:s"]],
+    ["sync --delete", ["sync", "--delete", `${local}/t`, "camera:s"]],
+    ["sync --delete --dry-run", ["sync", "--delete", "--dry-run", `${local}/t`, "camera:s"]],
     ["rm", ["rm", "camera:a"]],
     ["rm -r", ["rm", "-r", "camera:t"]],
   ];
@@ -435,17 +437,17 @@ Deno.test("--new-only: files are added, none is replaced, grows or is deleted, a
     if (args[0] === "rm") assertEquals(said.match(/error:/g)?.length, 1, said);
   });
   const another = "another file of this name is there: replace it with --force";
-  await files.fail(1, another, "put", "-r", `${here}/a`, `${here}/t`, "camera:");
+  await files.fail(1, another, "put", "-r", `${local}/a`, `${local}/t`, "camera:");
   assertEquals(await content(inbox), all);
-  // What is new still goes there.
-  await fill(here, { "t/c": "3" });
-  await files.fail(1, problem, "sync", `${here}/t`, "camera:s");
+  // New files are still accepted.
+  await fill(local, { "t/c": "3" });
+  await files.fail(1, problem, "sync", `${local}/t`, "camera:s");
   assertEquals(await content(inbox), { ...all, "s/c": "3" });
 });
 
-// What stays on the disk.
+// Changes of the disk while degu serve runs.
 
-Deno.test("a directory that a person moves away while degu serve runs is made again, for the same peer", async () => {
+Deno.test("a directory that the user moves away while degu serve runs is created again, for the same peer", async () => {
   await using devices = await threeDevices();
   const { homes, inbox, at } = devices;
   await homes.must("one", ["put", at("one", "photo"), "camera:"]);
@@ -454,7 +456,8 @@ Deno.test("a directory that a person moves away while degu serve runs is made ag
   await homes.must("one", ["put", "-r", at("one", "tree"), "camera:"]);
   assertEquals(await filesIn(inbox), { "one": null, "one/tree": null, "one/tree/a": "one" });
   assertEquals(await content(homes.at("sorted")), { "photo": "of one" });
-  // Where the whole inbox is gone, its disk may not be mounted: nothing is made in its place.
+  // If the whole inbox is missing, its disk may not be mounted: no directory is created in its
+  // place.
   await Deno.rename(inbox, homes.at("elsewhere"));
   for (const name of ["one", "two"]) {
     await homes.fail(name, 1, "is its disk mounted there?", ["ls", "--inbox", "camera:"]);
@@ -465,7 +468,7 @@ Deno.test("a directory that a person moves away while degu serve runs is made ag
   assertEquals(await homes.must("two", ["ls", "camera:"]), "");
 });
 
-Deno.test("the copy of a lost machine is moved into the directory of the new one, which a first look makes, and brought back", async () => {
+Deno.test("the copy of a lost machine is moved into the directory of the new machine, which its first request creates, and restored", async () => {
   await using devices = await threeDevices();
   const { homes, inbox, at } = devices;
   await homes.must("one", ["sync", at("one", "tree"), "camera:Documents"]);
@@ -475,7 +478,7 @@ Deno.test("the copy of a lost machine is moved into the directory of the new one
   assertEquals(await content(homes.at("back")), { a: "one" });
 });
 
-Deno.test("at its start degu serve removes what a peer that does not come back has left unfinished a day ago", async () => {
+Deno.test("at its start degu serve removes unfinished uploads that are older than a day", async () => {
   await using dir = await tempDir();
   await using homes = await AgentHomes.create("camera");
   const directory = await new Inbox(dir.path).directoryOf({ id: ID, name: "gone" });

@@ -44,7 +44,7 @@ const coder = dnsPacket as unknown as {
 
 /** The group of IPv4. */
 const GROUP = "224.0.0.251";
-/** Somebody else on the network, who hears everything and can say anything. */
+/** Another machine on the network, which receives and sends any packets. */
 class Stranger implements AsyncDisposable {
   readonly heard: Incoming[] = [];
   /** The same as it came. */
@@ -128,7 +128,7 @@ Deno.test("the records of a device have 16 characters of its id, its port and it
   assertEquals(
     all.map(({ name, type, flush = false, data }) => [name, type, flush, data]) as unknown[],
     [
-      // Others may have services of the type; nobody else has the rest.
+      // Other devices may announce the service type, but not the other records.
       [SERVICE, "PTR", false, INSTANCE],
       ["_services._dns-sd._udp.local", "PTR", false, SERVICE],
       [INSTANCE, "TXT", true, [Buffer.from("id=cccccccccccccccc")]],
@@ -230,7 +230,7 @@ const SCRIPT = `
   console.log(JSON.stringify(found));
 `;
 
-Deno.test("mDNS says what it needs", async () => {
+Deno.test("a missing permission for mDNS is reported", async () => {
   const hosts = "0.0.0.0:5353,224.0.0.251:5353";
   const flags = [`--allow-net=${hosts}`, "--allow-sys=networkInterfaces"];
   assertEquals(JSON.parse(await runScript(SCRIPT, flags, {})), [
@@ -260,12 +260,12 @@ Deno.test("packets are dropped that are larger than 9000 bytes, from another por
   // 100,000 bytes at once, and what a slow machine adds at 50,000 a second.
   assert(large >= 11 && large < 40, `${large}`);
   assert(small >= 500 && small < 1400, `${small}`);
-  // Those that are dropped for another reason cost nothing.
+  // Packets that are dropped for another reason are free.
   const foreign = Array.from({ length: 10_000 }, () => ({ port: 1 }));
   assertEquals(decoded([...foreign, {}]), 1);
 });
 
-// What a device says of itself on a link, and when.
+// Announcements.
 
 const isResponse = ({ type }: Incoming) => type === "response";
 const isGoodbye = ({ answers }: Incoming) =>
@@ -336,7 +336,7 @@ Deno.test("a query for a record gets a response, by its name and type in either 
   assertEquals(counts, [1, 1, 1, 1]);
 });
 
-Deno.test("there is a second between two responses, however many queries there are", async () => {
+Deno.test("two responses are at least a second apart, for any number of queries", async () => {
   // When they leave, since a busy machine may hear them late.
   const times: number[] = [];
   using _sending = patch(
@@ -422,7 +422,7 @@ const OWN = [
 
 const hintsOfCamera = () => new AddressHints(CAMERA.id, INSTANCE.slice("camera".length));
 
-/** What a search believes of these records. */
+/** Searches. */
 function believed(heard: readonly (readonly DnsRecord[])[]) {
   const hints = hintsOfCamera();
   for (const each of heard) hints.add(each, OWN);
@@ -462,7 +462,7 @@ Deno.test("an address is a hint only if it is private, of the link, or in a netw
   }
 });
 
-Deno.test("an address that can't belong to another device is no hint, port 0 is none, and there are at most 16", () => {
+Deno.test("addresses that can't belong to another device, and port 0, are no hints, and at most 16 hints are kept", () => {
   const [target] = records([ADDRESS]).slice(-1);
   const address = (data: string) =>
     ({ ...target!, type: data.includes(":") ? "AAAA" : "A", data }) as DnsRecord;
@@ -487,7 +487,7 @@ Deno.test("of an id the first 16 characters are compared, and all of those, in a
   assertEquals(ids.map(found), [1, 1, 1, 0, 0]);
 });
 
-Deno.test("what one says of a device does not replace what another one has said", () => {
+Deno.test("a later claim about a device does not replace an earlier one", () => {
   const gone = records(["192.0.2.1"]).map((record) => ({ ...record, ttl: 0 }));
   const found = believed([records(["192.0.2.1"]), records(["192.0.2.66"], { port: 1 }), gone]);
   assertEquals(found.map(([host, port]) => `${host} ${port}`), [
@@ -495,7 +495,7 @@ Deno.test("what one says of a device does not replace what another one has said"
   ]);
 });
 
-Deno.test("an offer has usable addresses only, and one without is none; a server is no offer", async () => {
+Deno.test("a service has usable addresses only; a service without addresses, and a server, are not discovered", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   const finding = discoverServices(PAIR_SERVICE, { seconds: 1, logger: SILENT }, network);
@@ -523,7 +523,7 @@ Deno.test("names that no device has are no hints", () => {
     assertEquals(believed([renamed(HOST, `${name}.local`)]), [], name);
   }
   assertEquals(believed([renamed(INSTANCE, "camera._ssh._tcp.local")]), []);
-  // Of other types nothing is read.
+  // Records of other types are ignored.
   for (const type of ["NSEC", "OPT", "UNKNOWN_999"]) {
     const retyped = (of: string) =>
       all.map((each) => each.type === of ? { ...each, type } as unknown as DnsRecord : each);

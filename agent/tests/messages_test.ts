@@ -1,7 +1,4 @@
-/**
- * What a person reads: what the library says to a program, and what the program makes of it. Each
- * row has the name of its mishap.
- */
+/** The messages of the program for errors of the library. Each row has the name of its case. */
 import { ProtocolError, TlsError } from "@degu/degu";
 import { PairingError, type PairingErrorCode, type PairingReason } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
@@ -24,7 +21,7 @@ import { eachRow } from "@degu/testing/rows.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
-Deno.test("no bar says 100 % for a file that has failed, or is not complete", async (t) => {
+Deno.test("the bar doesn't show 100 % for a failed or incomplete file", async (t) => {
   const of = (files: number, totalFiles: number, bytes: number) => ({
     ...{ name: "a", files, totalFiles, bytes, totalBytes: 1000, moved: 0 },
   });
@@ -43,40 +40,40 @@ const GIGABYTE = 1_000_000_000;
 const again = "run the same command again";
 const keeps = '; "degu serve" prints there what cut uploads keep';
 
-Deno.test("what a file needs, and what is free, is said in units, at both ends", async (t) => {
+Deno.test("the needed and the free space are printed in units, for both ends", async (t) => {
   const full = (about: object) => new TransferError("DISK_FULL", "for programs", about);
-  const there = (about: object) => full({ at: "remote", ...about });
-  const here = (about: object) => full({ at: "local", ...about });
+  const remote = (about: object) => full({ at: "remote", ...about });
+  const local = (about: object) => full({ at: "local", ...about });
   const kept = { path: "/t/.x.degu-part", bytes: 12345678 };
   const rows: [rule: string, error: Error, said: string][] = [
     [
       "there",
-      there({ needed: 3.2 * GIGABYTE, free: 1.1 * GIGABYTE }),
+      remote({ needed: 3.2 * GIGABYTE, free: 1.1 * GIGABYTE }),
       `needs 3.20 GB, and 1.10 GB are free there: free some there and ${again}${keeps}`,
     ],
     [
       "there, if the peer does not say what is free",
-      there({ needed: 3.2 * GIGABYTE }),
+      remote({ needed: 3.2 * GIGABYTE }),
       `needs 3.20 GB, and less is free there: free some there and ${again}${keeps}`,
     ],
     [
       "there, when it fills up",
-      there({ free: 0 }),
+      remote({ free: 0 }),
       `no space is left there, or a quota is reached: free some there and ${again}${keeps}`,
     ],
     [
       "there, when a file does not fit beside others that arrive",
-      there({ free: 1_830_000 }),
+      remote({ free: 1_830_000 }),
       `only 1.83 MB are free there, or a quota is reached: free some there and ${again}${keeps}`,
     ],
     [
       "here",
-      here({ needed: 2500, free: 950 }),
+      local({ needed: 2500, free: 950 }),
       `needs 2.50 kB, and 950 B are free here: free some and ${again}`,
     ],
     [
       "here, when it fills up",
-      here({ kept }),
+      local({ kept }),
       `no space is left here, or a quota is reached: free some and ${again}; ` +
       "/t/.x.degu-part keeps the 12.3 MB that have arrived",
     ],
@@ -87,7 +84,7 @@ Deno.test("what a file needs, and what is free, is said in units, at both ends",
   });
 });
 
-Deno.test("files for which a disk has too little space are one line behind the first, and one object each", async (t) => {
+Deno.test("files that are too large for the free space share one line after the first, and have one JSON object each", async (t) => {
   const name = (count: number) => Array.from({ length: count }, (_, i) => `p/${i}`);
   const rows: [rule: string, names: string[], said: string[]][] = [
     ["one", name(1), ["p/0: full"]],
@@ -125,7 +122,7 @@ class Written {
 
 const node = new TreeNode(TreeNode.root(), 'a "b"', "file", 1, 0);
 
-Deno.test("another file of the name is said to be at its end", () => {
+Deno.test("another file of the same name is reported with its end", () => {
   const error = differsAtTargetError(node, {});
   const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
   const replace = "replace it with --force";
@@ -135,7 +132,7 @@ Deno.test("another file of the name is said to be at its end", () => {
   ]);
 });
 
-Deno.test("a file of a tree that can't be read is said to be at its end", () => {
+Deno.test("an unreadable file of a tree is reported with its end", () => {
   const error = unreadableEntryError(node);
   const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
   assertEquals(said, [
@@ -151,7 +148,7 @@ function pairing(code: PairingErrorCode, reason: PairingReason, problem: string)
   return new PairingError(code, `${problem}; for programs`, options);
 }
 
-Deno.test("what the library says to programs is said to people in their words", async (t) => {
+Deno.test("errors of the library are reworded for users", async (t) => {
   const rows: [rule: string, error: Error, said: string][] = [
     [
       "the connection ends in a file",
@@ -224,7 +221,7 @@ Deno.test("what the library says to programs is said to people in their words", 
   });
 });
 
-Deno.test("what the log says of others is said to people in their words", async (t) => {
+Deno.test("log lines of the library are reworded for users", async (t) => {
   const from = "192.168.1.8:51056";
   const rows: [rule: string, line: string, said: string, error: Error | null][] = [
     [
@@ -273,7 +270,7 @@ Deno.test("what the log says of others is said to people in their words", async 
   });
 });
 
-Deno.test("a line of the log names the peer and the file where they are known", () => {
+Deno.test("a reworded log line names the peer and the file, if they are known", () => {
   const lines: string[] = [];
   const from = "127.0.0.1:5000";
   const requestOf = () => ({ peer: "viewer", file: '"/inbox/a\u202e"' });
@@ -296,12 +293,12 @@ Deno.test("a line of the log names the peer and the file where they are known", 
   ]);
 });
 
-Deno.test("operands the wrong way round, and what can't be listed or read, are said with what to type", async (t) => {
+Deno.test("swapped operands, and entries that can't be listed or read, are errors that name the right command", async (t) => {
   await using files = await AgentFiles.start();
-  await fill(files.here, { note: "x" });
+  await fill(files.local, { note: "x" });
   await fill(files.share, { "dir/a": "x" });
   await makeLinks({ [`${files.share}/link`]: "dir" });
-  const note = `${files.here}/note`;
+  const note = `${files.local}/note`;
   const rows: [rule: string, code: number, said: string, args: string[]][] = [
     ["put: the peer first", 2, `the peer stands last: degu put ${note} camera:`, [
       "put",

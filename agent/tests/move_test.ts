@@ -1,4 +1,4 @@
-/** degu put --move and degu sync --move: what is removed here, and what stays. */
+/** degu put --move and degu sync --move: the removed and the remaining local files. */
 import { formatAddress } from "@degu/degu/base";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
 import { setClockAhead, skipPauses } from "@degu/testing/clock.ts";
@@ -12,46 +12,48 @@ import fc from "fast-check";
 /** Without it, files that tests have just written are perhaps still being written. */
 const AHEAD = 10_000;
 
-Deno.test("put --move removes a named file once it is at the peer, and tells each removal with --json", async () => {
+Deno.test("put --move removes a named file once it is at the peer, and reports each removal with --json", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
+  const { local, inbox } = files;
   using _clock = setClockAhead(AHEAD);
-  await fill(here, { "a": "1", "b": "22", "c": "333", "other": "4" });
-  const put = ["put", "--move", `${here}/a`, `${here}/b`];
+  await fill(local, { "a": "1", "b": "22", "c": "333", "other": "4" });
+  const put = ["put", "--move", `${local}/a`, `${local}/b`];
   const end = await files.succeed(...put, "camera:in/");
   assertEquals(end.stdout.split("\n").toSorted(), ["", "camera:in/a", "camera:in/b"]);
   assertStringIncludes(end.stderr, "2 files copied, 3 B");
   assertStringIncludes(end.stderr, "; 2 removed here");
-  assertEquals(await content(here), { "c": "333", "other": "4" });
+  assertEquals(await content(local), { "c": "333", "other": "4" });
   assertEquals(await content(`${inbox}/in`), { "a": "1", "b": "22" });
-  const objects = objectsOf(await files.succeed("put", "--json", "--move", `${here}/c`, "camera:"));
-  assertEquals(objects.map(({ to, removed }) => to ?? removed), ["camera:c", `${here}/c`]);
-  assertEquals(await entries(here), ["other"]);
+  const objects = objectsOf(
+    await files.succeed("put", "--json", "--move", `${local}/c`, "camera:"),
+  );
+  assertEquals(objects.map(({ to, removed }) => to ?? removed), ["camera:c", `${local}/c`]);
+  assertEquals(await entries(local), ["other"]);
 });
 
 Deno.test("put -r --move empties a directory, which stays, and whose links stay", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
+  const { local, inbox } = files;
   using _clock = setClockAhead(AHEAD);
-  await fill(here, { "out/a": "1", "out/d/b": "22" });
-  await makeLinks({ [`${here}/out/link`]: "a" });
-  const { stdout, stderr } = await files.succeed("put", "-r", "--move", `${here}/out`, "camera:");
+  await fill(local, { "out/a": "1", "out/d/b": "22" });
+  await makeLinks({ [`${local}/out/link`]: "a" });
+  const { stdout, stderr } = await files.succeed("put", "-r", "--move", `${local}/out`, "camera:");
   assertEquals(stdout, "");
   assertStringIncludes(stderr, "2 files copied, 3 B");
   assertStringIncludes(stderr, "; 2 removed here; 1 skipped");
-  assertEquals(await entries(`${here}/out`), ["d", "link"]);
+  assertEquals(await entries(`${local}/out`), ["d", "link"]);
   assertEquals(await content(`${inbox}/out`), { "a": "1", "d": null, "d/b": "22" });
 });
 
-Deno.test("put --move: a file that can't be moved fails, stays here, and leaves the others to be moved", async () => {
+Deno.test("put --move: a file that can't be moved fails and stays, and the others are moved", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
+  const { local, inbox } = files;
   await fill(inbox, { "taken": "theirs" });
   {
     using _clock = setClockAhead(AHEAD);
-    await fill(here, { "taken": "mine", "free": "2", "d/x": "3" });
-    await makeLinks({ [`${here}/link`]: "free" });
-    const all = ["taken", "missing", "link", "d", "free"].map((name) => `${here}/${name}`);
+    await fill(local, { "taken": "mine", "free": "2", "d/x": "3" });
+    await makeLinks({ [`${local}/link`]: "free" });
+    const all = ["taken", "missing", "link", "d", "free"].map((name) => `${local}/${name}`);
     const said = await files.fail(1, "4 errors: see above", "put", "--move", ...all, "camera:");
     assertStringIncludes(
       said,
@@ -61,41 +63,41 @@ Deno.test("put --move: a file that can't be moved fails, stays here, and leaves 
     assertStringIncludes(said, "/link is a symbolic link: name the file that it leads to");
     assertStringIncludes(said, "/d is a directory: put it with -r");
     assertStringIncludes(said, "1 file copied, 1 B");
-    assertEquals(await entries(here), ["d", "link", "taken"]);
+    assertEquals(await entries(local), ["d", "link", "taken"]);
     assertEquals(await content(inbox), { "taken": "theirs", "free": "2" });
-    await files.succeed("put", "--move", "--force", `${here}/taken`, "camera:taken");
+    await files.succeed("put", "--move", "--force", `${local}/taken`, "camera:taken");
     assertEquals(await content(inbox), { "taken": "mine", "free": "2" });
-    await fill(here, { "name": "1" });
-    const renaming = ["put", "--move", `${here}/name`, "camera:other"];
+    await fill(local, { "name": "1" });
+    const renaming = ["put", "--move", `${local}/name`, "camera:other"];
     await files.fail(2, "--move keeps the names of files", ...renaming);
   }
-  await fill(here, { "now": "1" });
-  const now = ["put", "--move", `${here}/now`, "camera:"];
+  await fill(local, { "now": "1" });
+  const now = ["put", "--move", `${local}/now`, "camera:"];
   await files.fail(1, "now: it was modified or renamed just now", ...now);
-  assertEquals(await entries(here), ["d", "link", "name", "now"]);
+  assertEquals(await entries(local), ["d", "link", "name", "now"]);
 });
 
-Deno.test("sync --move leaves here what is left out, and the list that says so", async () => {
+Deno.test("sync --move keeps excluded files, and the ignore list", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
+  const { local, inbox } = files;
   using _clock = setClockAhead(AHEAD);
   const out = { ".deguignore": "*.keep\n", "a": "1", "b.keep": "2", "d/c": "3", "d/e.tmp": "4" };
-  await fill(here, out);
+  await fill(local, out);
   await fill(inbox, { "out/old": "5" });
-  const sync = ["sync", "--move", "--exclude", "*.tmp", here, "camera:out"];
+  const sync = ["sync", "--move", "--exclude", "*.tmp", local, "camera:out"];
   const dry = await files.succeed(...sync, "--dry-run");
   assertStringIncludes(dry.stderr, "2 files would be copied");
-  assertEquals(await content(here), { ...out, "d": null });
+  assertEquals(await content(local), { ...out, "d": null });
   for (const moved of ["2 files copied, 2 B", "no file to copy"]) {
     assertStringIncludes((await files.succeed(...sync)).stderr, moved);
     const { a: _a, "d/c": _c, ...left } = out;
-    assertEquals(await content(here), { ...left, "d": null });
+    assertEquals(await content(local), { ...left, "d": null });
     assertEquals(await content(`${inbox}/out`), { "a": "1", "d": null, "d/c": "3", "old": "5" });
   }
   for (const option of ["--delete", "--checksum"]) {
     await files.fail(2, `--move and ${option} can't be combined`, ...sync, option);
   }
-  const toHere = ["sync", "--move", "camera:", `${here}/new`];
+  const toHere = ["sync", "--move", "camera:", `${local}/new`];
   await files.fail(2, "--move empties a directory of this device", ...toHere);
 });
 
@@ -154,23 +156,23 @@ interface Entry {
 const textsIn = async (dir: string) =>
   Object.entries(await content(dir)).filter((each): each is [string, string] => each[1] !== null);
 
-Deno.test("--move, in random trees and interrupted: each file is here as it was, or there; what else is there stays", async () => {
+Deno.test("--move, in random trees and interrupted: each file is unchanged at the source or the target, and other files of the target stay", async () => {
   await using files = await AgentFiles.start();
   using _clock = setClockAhead(AHEAD);
   using pauses = skipPauses();
   let count = 0, interrupted = 0, moved = 0;
   const property = fc.asyncProperty(trees, async (given) => {
     const name = `tree${count++}`;
-    const [here, there] = [`${files.here}/${name}`, `${files.inbox}/${name}`];
+    const [local, remote] = [`${files.local}/${name}`, `${files.inbox}/${name}`];
     const { source, target, links } = filesOf(given);
-    await fill(files.here, { [name]: null });
+    await fill(files.local, { [name]: null });
     await fill(files.inbox, { [name]: null });
-    await fill(here, source);
-    await fill(there, target);
+    await fill(local, source);
+    await fill(remote, target);
     const dirs = links.flatMap((path) => path.includes("/") ? [dirname(path)] : []);
-    await fill(here, Object.fromEntries(dirs.map((dir) => [dir, null])));
+    await fill(local, Object.fromEntries(dirs.map((dir) => [dir, null])));
     if (HAS_LINKS) {
-      await makeLinks(Object.fromEntries(links.map((path) => [`${here}/${path}`, "/nowhere"])));
+      await makeLinks(Object.fromEntries(links.map((path) => [`${local}/${path}`, "/nowhere"])));
     }
     const { command, force, interruption, after } = given;
     const [named] = Object.keys(source).filter((path) => !path.includes("/"));
@@ -178,13 +180,13 @@ Deno.test("--move, in random trees and interrupted: each file is here as it was,
     const isMeant = (path: string) => isNamed ? path === named : !isSync || path !== "z.tmp";
     const replaces = force || isSync;
     const args = isSync
-      ? ["sync", "--exclude", "*.tmp", here, `camera:${name}`]
+      ? ["sync", "--exclude", "*.tmp", local, `camera:${name}`]
       : isNamed
-      ? ["put", ...force ? ["--force"] : [], `${here}/${named}`, `camera:${name}/`]
-      : ["put", "-r", ...force ? ["--force"] : [], here, "camera:"];
+      ? ["put", ...force ? ["--force"] : [], `${local}/${named}`, `camera:${name}/`]
+      : ["put", "-r", ...force ? ["--force"] : [], local, "camera:"];
     for (const isFirst of [true, false]) {
       const isFile = ([path]: readonly [string, string]) => !links.includes(path);
-      const [ours, theirs] = [(await textsIn(here)).filter(isFile), await textsIn(there)];
+      const [ours, theirs] = [(await textsIn(local)).filter(isFile), await textsIn(remote)];
       await using relay = new CuttingRelay(files.address);
       if (isFirst && interruption === "cut") relay.cutAfter(after * 20_000);
       let lines = 0;
@@ -201,7 +203,7 @@ Deno.test("--move, in random trees and interrupted: each file is here as it was,
       );
       const end = await agent.ended();
       if (end.code === 130) interrupted++;
-      const [nowHere, nowThere] = [new Map(await textsIn(here)), new Map(await textsIn(there))];
+      const [nowHere, nowThere] = [new Map(await textsIn(local)), new Map(await textsIn(remote))];
       for (const [path, text] of ours) {
         const isHere = nowHere.has(path);
         assertEquals(nowHere.get(path) ?? nowThere.get(path), text, `${path} is lost`);
@@ -212,7 +214,7 @@ Deno.test("--move, in random trees and interrupted: each file is here as it was,
         ) || theirs.some(([each]) =>
           path.startsWith(`${each}/`)
         ) ||
-          (await Deno.stat(`${there}/${path}`).catch(() => null))?.isDirectory === true;
+          (await Deno.stat(`${remote}/${path}`).catch(() => null))?.isDirectory === true;
         if (end.code === 0) assertEquals(isHere, !isMeant(path), `${path}, ${end.stderr}`);
         else if (end.code === 1) assert(isHere || !isInTheWay, `${path} was in the way`);
       }
@@ -221,7 +223,7 @@ Deno.test("--move, in random trees and interrupted: each file is here as it was,
         const isReplaced = replaces && isMeant(path) && now === new Map(ours).get(path);
         assert(now === text || isReplaced, `${path} there is lost`);
       }
-      for (const path of links) assert((await Deno.lstat(`${here}/${path}`)).isSymlink, path);
+      for (const path of links) assert((await Deno.lstat(`${local}/${path}`)).isSymlink, path);
     }
   });
   await fc.assert(property, { numRuns: 40, seed: 20261124 });

@@ -25,7 +25,7 @@ interface Asking extends AsyncDisposable {
   readonly homes: AgentHomes;
   readonly one: RunningAgent;
   readonly two: RunningAgent;
-  /** What each shows, and asks. */
+  /** The numbers on both screens. */
   readonly shown: readonly string[];
 }
 
@@ -50,7 +50,7 @@ async function answer(agent: RunningAgent, text: string): Promise<string> {
 }
 
 for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
-  Deno.test(`both show who asks and the same number in two groups; with ${one} and ${two} they are paired`, async () => {
+  Deno.test(`both show the other device and the same number in two groups; with ${one} and ${two} they are paired`, async () => {
     await using test = await asking();
     const [number, other] = test.shown;
     assertMatch(number!, /^\d{3} \d{3}$/);
@@ -78,10 +78,10 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
   });
 }
 
-/** What is typed at one of the two, while the other one says yes. */
+/** The input at one device, while the other one confirms. */
 const NO = ["n\n", "\n", "Y\n", "yes!\n", "yes\x7f\n", "yes\x04"];
 
-Deno.test("whatever is no yes ends both with 3, each says who has not confirmed, and nothing is stored", async () => {
+Deno.test("any reply but yes ends both with 3, each reports which end has not confirmed, and no peer is stored", async () => {
   const rows = NO.map((no, i) => [no, i % 2 === 0] as const);
   await Promise.all(rows.map(async ([no, isInviter]) => {
     await using test = await asking();
@@ -102,7 +102,7 @@ Deno.test("whatever is no yes ends both with 3, each says who has not confirmed,
   }));
 });
 
-Deno.test("a device that is stopped at the number ends the other one, which says so", async () => {
+Deno.test("stopping one device at the number ends the other one, with a message", async () => {
   await using test = await asking();
   await test.two.line("Type y or yes");
   test.two.kill("SIGINT");
@@ -128,7 +128,7 @@ Deno.test("in a console of Windows Ctrl-C is a key, and interrupts: at the quest
   }
 });
 
-Deno.test("what is typed before the question, in pieces or lines, answers nothing; an erased key does not count", async () => {
+Deno.test("input from before the question is ignored, in pieces or lines; an erased key does not count", async () => {
   await using test = await asking();
   // Each is on the screen for two seconds before it asks.
   for (const typed of ["yes\n", "y\n", "ye"]) test.one.feed(typed);
@@ -157,7 +157,7 @@ Deno.test("pair needs a terminal, and no --json: it names invite and join", asyn
   await terminal(["pair", "--address", "127.0.0.1:0"], "port");
 });
 
-Deno.test("an invitation, also one on a terminal, has its line alone: nobody can join it by a number", async () => {
+Deno.test("an invitation, also on a terminal, has only its line: no device can join it by a number", async () => {
   await using homes = await AgentHomes.create("one", "two");
   const one = homes.start("one", ["invite", ...LOCAL], TERMINAL);
   const line = /degu:[\w-]+/.exec(await one.line("degu:"))![0];
@@ -169,7 +169,7 @@ Deno.test("an invitation, also one on a terminal, has its line alone: nobody can
   assert(!(await one.ended()).stdout.includes("Type y"));
 });
 
-Deno.test("where nothing answers at --address, pair fails with 3 and says so; a device is made where there is none", async () => {
+Deno.test("if no device answers at --address, pair fails with 3; it creates a missing device", async () => {
   await using homes = await AgentHomes.create();
   using _name = patch(Deno, "hostname", () => () => "two");
   const at = ["pair", "--address", "127.0.0.1:1", ...SERVING];
@@ -179,7 +179,7 @@ Deno.test("where nothing answers at --address, pair fails with 3 and says so; a 
   assertStringIncludes(stdout, "no device waits there: check that the two are on the same network");
 });
 
-Deno.test("pair ends with 3 once five numbers were not confirmed, of which nobody saw any, and doesn't wait where no other device can ask", async () => {
+Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were not shown, since no other device can ask", async () => {
   await using homes = await AgentHomes.create("one");
   await using strangers = await makeDevices("stranger");
   const { stranger } = strangers;
@@ -202,7 +202,7 @@ Deno.test("pair ends with 3 once five numbers were not confirmed, of which nobod
 
 testUnless(
   await terminalObstacle(),
-  "on a terminal, what is typed before the question does not count when Enter comes after it",
+  "on a terminal, input from before the question does not count, even with Enter after it",
   async () => {
     await using homes = await AgentHomes.create("one", "two");
     const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
@@ -231,7 +231,7 @@ testUnless(await terminalObstacle(), "on a terminal, Ctrl-D is a no", async () =
 
 testUnless(
   await terminalObstacle(),
-  "what is typed while the program is stopped, longer than it is deaf, does not count when it goes on",
+  "input from while the program was stopped does not count",
   async () => {
     await using homes = await AgentHomes.create("one", "two");
     const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
@@ -246,7 +246,7 @@ testUnless(
   },
 );
 
-Deno.test("a stranger can't scroll the number away: what it causes is said when the question is over", async () => {
+Deno.test("a stranger can't scroll the number away: its messages are buffered until the question ends", async () => {
   await using homes = await AgentHomes.create("one", "two");
   using _name = patch(Deno, "hostname", () => () => "one");
   let shown = "";
@@ -275,7 +275,7 @@ Deno.test("a stranger can't scroll the number away: what it causes is said when 
   await one.ended();
 });
 
-Deno.test("what is offered is found with its name and its 16 characters, each type by itself, and this is told from other records", async () => {
+Deno.test("services are discovered by type, with name and 16 characters, and distinguished from other records", async () => {
   const network = await loopbackNetwork();
   const [one, two] = ["c", "d"].map((letter) => letter.repeat(52)) as [string, string];
   const logger = SILENT;
@@ -298,7 +298,7 @@ Deno.test("what is offered is found with its name and its 16 characters, each ty
   assertEquals(sending, [["One", "c".repeat(16), [3]]]);
 });
 
-Deno.test("an offer that ends while others are looked for is told, and is not found any more", async () => {
+Deno.test("a service that ends during a discovery is reported, and removed", async () => {
   const network = await loopbackNetwork();
   const offer = { name: "one", id: "c".repeat(52), port: 1, type: PAIR_SERVICE, logger: SILENT };
   const one = new Announcement(offer, network);

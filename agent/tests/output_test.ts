@@ -1,4 +1,4 @@
-/** What is printed, and the progress bar. */
+/** The output, and the progress bar. */
 import { formatBytes, formatDuration, Output, printableJson } from "@degu/internal/agent/output.ts";
 import {
   type CommandProgress,
@@ -17,9 +17,9 @@ import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 
-// What is printed, and how sizes, times and the width of the terminal are.
+// The output: results and messages, sizes, times, and the width of the terminal.
 
-/** What an output prints: on a terminal of so many columns, if there is one, all of it first. */
+/** Returns the output: with columns, of a terminal, where stdout and stderr are one text. */
 function print(
   options: { json?: boolean; quiet?: boolean; columns?: number },
   calls: (output: Output) => void,
@@ -58,7 +58,7 @@ Deno.test("invisible characters become JSON escapes, which keep the same value",
   assertEquals(JSON.parse(text), value);
 });
 
-Deno.test("while a question is open only questions, errors and results are printed, then one line for the rest", () => {
+Deno.test("during a question only questions, errors and results are printed, then one line for the rest", () => {
   const hold = (count: number) => (output: Output) => {
     {
       using _buffer = output.bufferMessages();
@@ -84,7 +84,7 @@ Deno.test("while a question is open only questions, errors and results are print
     `${asked}${warning}; 9 other messages came while the question was open\nafter\n`,
   );
   assertEquals(of(9, { quiet: true })[1], `${asked}${warning}\n`);
-  // On a terminal nothing is drawn into it either.
+  // A drawn line does not disturb the question.
   const [shown] = of(1, { columns: 80 });
   assert(!shown.includes("drawn"), shown);
 });
@@ -111,7 +111,7 @@ Deno.test("control and format characters are escaped, so that they don't affect 
   assertEquals(JSON.parse(stdout).name, "a\x1b\u202e\u{e0001}\u009b");
 });
 
-Deno.test("a message that nobody reads is no reason to stop, and a result that nobody reads is told from other errors", async () => {
+Deno.test("a message to a closed pipe is ignored, and a result to a closed pipe is a distinct error", async () => {
   const script = `import { Output } from "./agent/output.ts";
 const output = new Output({});
 for (let i = 0; i < 100; i++) output.note("x".repeat(4096));
@@ -153,7 +153,7 @@ Deno.test("durations have minutes and seconds, and hours if there are any", () =
   assertEquals(formatDuration(360_000), "100:00:00");
 });
 
-Deno.test("what is drawn is removed by what is drawn or printed next, and drawn on a terminal only", () => {
+Deno.test("a drawn line is removed by the next output, and drawn on a terminal only", () => {
   const draw = (output: Output) => {
     output.draw("");
     for (const line of ["one", "two"]) output.draw(line);
@@ -172,8 +172,7 @@ Deno.test("what is drawn is removed by what is drawn or printed next, and drawn 
   }
 });
 
-// The progress bar: what it says, that a terminal gets it and nothing else does, rates and texts
-// that fit.
+// The progress bar: its text, its terminal, its rate and its width.
 
 const PROGRESS = {
   name: "camera:photos/1.jpg",
@@ -185,7 +184,7 @@ const PROGRESS = {
 };
 const RATE = 2_500_000;
 
-Deno.test("a line says the name, how much, how fast and how long, as far as there is room", () => {
+Deno.test("the bar shows the name, the bytes, the rate and the time, as far as the width allows", () => {
   const one = { ...PROGRESS, totalFiles: 1 };
   const bar = "[=====               ]";
   const rows: [progress: CommandProgress, rate: number | null, columns: number, line: string][] = [
@@ -212,7 +211,7 @@ Deno.test("a line says the name, how much, how fast and how long, as far as ther
   assertStringIncludes(of({ ...empty, files: 9 }), " 90 %");
 });
 
-Deno.test("a line is narrower than the terminal, whatever the name is, and has nothing that moves the cursor", () => {
+Deno.test("the bar is narrower than the terminal for any name, and has no control characters", () => {
   const names = [
     "x",
     "日本語のファイル".repeat(20),
@@ -232,10 +231,10 @@ Deno.test("a line is narrower than the terminal, whatever the name is, and has n
 Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json and a pipe get none", async () => {
   await using files = await AgentFiles.start();
   await Deno.writeFile(`${files.share}/日本 large`, randomBytes(8_000_000));
-  await fill(files.share, { small: "small" }); // for its bar, too, there is time at the end
+  await fill(files.share, { small: "small" }); // the bar also has time at the end
   const terminal = { columns: 100, rows: 24 }; // the whole name fits, with a rate, too
   const get = async (source: string, target: string, ...options: string[]) => {
-    const args = ["get", ...options, `camera:${source}`, `${files.here}/${target}`];
+    const args = ["get", ...options, `camera:${source}`, `${files.local}/${target}`];
     await using agent = files.start(args, { terminal });
     const { code, stdout } = await agent.ended();
     assertEquals(code, 0, stdout);
@@ -250,7 +249,7 @@ Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json an
   assert(!shown.includes("␛[?25l"), shown);
   assertMatch(shown, /␛\[K[^[]*1 file copied, 8\.00 MB in 0:\d\d/);
   assertEquals(screenOf(raw).map((line) => line.replace(/in .*/, "")), [
-    `${files.here}/1`,
+    `${files.local}/1`,
     "1 file copied, 8.00 MB ",
   ]);
   assertStringIncludes(await get("small", "2"), "camera:small");
@@ -258,12 +257,12 @@ Deno.test("a terminal gets the bar, which is gone at the end; --quiet, --json an
     const plain = await get("small", option, option);
     assert(!plain.includes("\x1b"), plain);
   }
-  const piped = await files.succeed("get", "camera:small", `${files.here}/3`);
+  const piped = await files.succeed("get", "camera:small", `${files.local}/3`);
   assertEquals(piped.stderr.split("\n").length, 2);
   assert(!piped.stderr.includes("%"));
 });
 
-Deno.test("a rate is that of the samples that there are, and unknown at first", () => {
+Deno.test("the rate is computed from the recent samples, and unknown at first", () => {
   assertEquals(rateOf([[0, 0]]), null);
   assertEquals(rateOf([[0, 0], [299, 1000]]), null);
   assertEquals(rateOf([[0, 0], [299, 1000], [500, 1000]]), 2000);
@@ -273,7 +272,7 @@ Deno.test("a rate is that of the samples that there are, and unknown at first", 
   assertEquals(rateOf(stalled), (55 - 50) / 4.9);
 });
 
-Deno.test("the middle of a long text is cut out; what may be wide counts twice", () => {
+Deno.test("the middle of a long text is cut out; possibly wide characters count twice", () => {
   const rows: [text: string, columns: number, fitted: string][] = [
     ["holiday-2025.jpg", 16, "holiday-2025.jpg"],
     ["holiday-2025.jpg", 11, "holid…5.jpg"],

@@ -108,7 +108,7 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
     ],
     [["init", "--name"], /--name needs a value: --name NAME; "degu init --help"/],
     [["id", "x"], /too many words: "x".*; "degu id --help"/],
-    [["--home", "sync", "id", "x"], /too many words: "x"/], // sync is no command here
+    [["--home", "sync", "id", "x"], /too many words: "x"/], // sync is the value of --home
     [["ping", "--address", "a b", "x"], /error: --address: .*"a b".*; "degu ping --help"/],
     [["completions", "csh"], /SHELL must be one of bash, zsh, fish; "degu completions --help"/],
     [["help", "x"], /"degu --help"/],
@@ -149,7 +149,7 @@ Deno.test("the first signal aborts, and the second one ends the process", async 
 
 // Options.
 
-Deno.test("a machine without IPv6 listens with IPv4 alone; what else fails is not tried again", async () => {
+Deno.test("a machine without IPv6 listens with IPv4 alone; other errors are not retried", async () => {
   const errors = [new Failure(""), new RangeError(), new Deno.errors.NotCapable(), new Error()];
   for (const error of errors) {
     const tried: string[] = [];
@@ -211,7 +211,7 @@ Deno.test("an invalid address is refused with a description of what is needed", 
   assertEquals(parseServingAddress("camera.local"), ["camera.local", 7443]);
 });
 
-// What a new peer is told, seen from `degu peers` there.
+// The addresses that a new peer gets, as its `degu peers` prints them.
 
 const INVITE = ["invite", "--listen", "127.0.0.1:0"];
 
@@ -244,7 +244,7 @@ Deno.test("without the permission to list them no address is sent, and a message
   await homes.fail("viewer", 1, "no address of camera is known", ["ping", "camera"]);
 });
 
-// What every command is given.
+// The context of every command.
 
 const FIND_HOME = `import { findHome } from "./agent/open_device.ts";
 const found = [];
@@ -271,7 +271,7 @@ Deno.test("without --home the environment determines the directory of the device
   assertStringIncludes(stderr, `there is no device in ${Deno.cwd()}/tests yet`);
 });
 
-Deno.test("if there is no device, or no such peer, the error says what to do", async () => {
+Deno.test("a missing device, or an unknown peer, is an error with advice", async () => {
   await using homes = await AgentHomes.create();
   const none = `there is no device in ${
     homes.at("one")
@@ -287,7 +287,7 @@ Deno.test("if there is no device, or no such peer, the error says what to do", a
   await homes.fail("viewer", 3, unknown, ["ping", "toaster"]);
 });
 
-Deno.test("an address at which nobody answers is waited for no longer than 5 s, a peer that is busy for longer", async () => {
+Deno.test("connecting times out after 5 s, the response of a busy peer later", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   await record(viewer, camera, { addresses: [["127.0.0.1", 1]] });
@@ -321,7 +321,7 @@ Deno.test("a peer that is silent at the given address is also looked for at the 
 const status = (status: number) => makeStatusError({ message: `status ${status}`, status });
 const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
 
-Deno.test("an error has an exit code, and a message that says what to do next; where no address answers why each does not", () => {
+Deno.test("an error has an exit code, and a message with advice; for unreachable peers it has the reason of each address", () => {
   const { ConnectionRefused, NotCapable, TimedOut } = Deno.errors;
   const unreachable = (...attempts: Error[]) =>
     // The advice of the library is for programs.
@@ -353,7 +353,7 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
     [new TlsError("CLOSED", "why"), 1, "why", /^$/],
     [
       new TlsError("NOT_TLS", "why", { address: ["::1", 7443] }),
-      1, // nobody has refused
+      1, // no device has refused
       "[::1]:7443: another program answers there",
       /^; check the address and the port$/,
     ],
@@ -408,7 +408,7 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
   );
 });
 
-Deno.test("what has become of one file is told in terms of the program", () => {
+Deno.test("errors of files are reworded for users", () => {
   const root = TreeNode.root();
   const node = new TreeNode(root, 'a "b"', "file", 1, 0);
   const problem = 'HEAD "/a": the server does not report its SHA-256 (repr-digest, RFC 9530)';

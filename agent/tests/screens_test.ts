@@ -1,14 +1,14 @@
-/** What a person reads who has typed something else than the program expects: what it is, and the way out. */
+/** The errors of wrong command lines: the problem, and the advice. */
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { assertEquals } from "@std/assert";
 
-Deno.test("what is wrong with a command line is said with the way out, in words that need no other program", async (t) => {
+Deno.test("errors of the command line have advice", async (t) => {
   await using files = await AgentFiles.start();
-  const { here, share } = files;
-  await fill(here, { "file": "1", "dir/a": "1" });
+  const { local, share } = files;
+  await fill(local, { "file": "1", "dir/a": "1" });
   await fill(share, { "file": "1" });
   const help = (command: string) => `; "degu ${command} --help" explains it`;
   const scp = (path: string) =>
@@ -22,20 +22,20 @@ Deno.test("what is wrong with a command line is said with the way out, in words 
     [
       "a directory that is missing here",
       1,
-      `there is no directory "${here}/no" on this device: check the name, and whether its disk is mounted`,
-      ["sync", `${here}/no`, "camera:to"],
+      `there is no directory "${local}/no" on this device: check the name, and whether its disk is mounted`,
+      ["sync", `${local}/no`, "camera:to"],
     ],
     [
       "a pattern in place of a directory",
       1,
-      `there is no directory "${here}/*" on this device: there are no wildcards: name each file, or a directory with -r`,
-      ["sync", `${here}/*`, "camera:to"],
+      `there is no directory "${local}/*" on this device: there are no wildcards: name each file, or a directory with -r`,
+      ["sync", `${local}/*`, "camera:to"],
     ],
     [
       "a directory that is missing above a target",
       1,
-      `there is no directory ${here}/no on this device: make it first, with "mkdir -p"`,
-      ["get", "camera:file", `${here}/no/new`],
+      `there is no directory ${local}/no on this device: make it first, with "mkdir -p"`,
+      ["get", "camera:file", `${local}/no/new`],
     ],
     ["a port that is none", 2, `--listen: ${port}${help("serve")}`, ["serve", "--listen", "70000"]],
     ["behind a colon", 2, `--listen: ${port}${help("serve")}`, ["serve", "--listen", ":70000"]],
@@ -48,29 +48,29 @@ Deno.test("what is wrong with a command line is said with the way out, in words 
     ["a path of scp", 2, `"root@camera:/file"${scp("camera:file")}`, [
       "get",
       "root@camera:/file",
-      here,
+      local,
     ]],
-    ["to put to", 2, `"me@camera:"${scp("camera:")}`, ["put", `${here}/file`, "me@camera:"]],
+    ["to put to", 2, `"me@camera:"${scp("camera:")}`, ["put", `${local}/file`, "me@camera:"]],
     ["a slash behind a file, of ls", 1, `"camera:file" ${isFile}`, ["ls", "camera:file/"]],
-    ["of get", 1, `camera:file ${isFile}`, ["get", "camera:file/", here]],
+    ["of get", 1, `camera:file ${isFile}`, ["get", "camera:file/", local]],
     ["of rm", 1, `"camera:theirs" ${isFile}`, ["rm", "camera:theirs/"]],
     ["a path through a file", 1, `"camera:file" is a file: nothing is in it`, [
       "ls",
       "camera:file/x",
     ]],
-    ["a file to sync", 1, `"${here}/file" is not a directory: put a file with "degu put"`, [
+    ["a file to sync", 1, `"${local}/file" is not a directory: put a file with "degu put"`, [
       "sync",
-      `${here}/file`,
+      `${local}/file`,
       "camera:to",
     ]],
     [
       "a file as the share",
       1,
-      `--share: ${here}/file is no directory: name the one that it is in`,
+      `--share: ${local}/file is no directory: name the one that it is in`,
       [
         "serve",
         "--share",
-        `${here}/file`,
+        `${local}/file`,
       ],
     ],
     ["nothing to serve", 2, nothing, ["serve"]],
@@ -114,7 +114,7 @@ Deno.test("what is wrong with a command line is said with the way out, in words 
   });
 });
 
-Deno.test("a file in place of the device's directory is said to be one", async () => {
+Deno.test("a file instead of the device's directory is an error", async () => {
   await using homes = await AgentHomes.create();
   await fill(homes.path, { "file": "1" });
   await homes.fail("file", 1, /^degu: error: --home: .*\/file is a file, or/, ["peers"]);

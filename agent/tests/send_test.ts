@@ -87,7 +87,7 @@ async function assertEnds(agent: RunningAgent, code: number, said = ""): Promise
   return stdout + stderr;
 }
 
-Deno.test("files and directories arrive as get -r copies them, both ends succeed, and nothing is left behind", async () => {
+Deno.test("files and directories arrive as with get -r, both ends succeed, and no temporary file remains", async () => {
   const files = { "a b.txt": "a", "dir/sub/ü": "ü", "dir/x": "x", "other": "no" };
   await using place = await Place.make(files);
   await Deno.mkdir(place.at("src", "dir", "empty"));
@@ -120,7 +120,7 @@ Deno.test("files and directories arrive as get -r copies them, both ends succeed
   ]);
 });
 
-Deno.test("nothing that is received is executable; a private file stays private", async () => {
+Deno.test("received files are not executable; a private file stays private", async () => {
   await using place = await Place.make({
     "tool": "1",
     "key": "2",
@@ -132,7 +132,7 @@ Deno.test("nothing that is received is executable; a private file stays private"
     await Deno.chmod(place.at("src", name), 0o777);
   }
   for (const name of ["key", "dir/key"]) await Deno.chmod(place.at("src", name), 0o600);
-  // The second time all of it is there already.
+  // The second run finds every file at the target.
   for (const more of [[], ["--force"]]) {
     const sender = place.send(["tool", "key", "dir"]);
     await assertEnds(place.receive([await sender.nextLine(), ...more]), 0);
@@ -145,7 +145,7 @@ Deno.test("nothing that is received is executable; a private file stays private"
   }
 });
 
-Deno.test("on terminals a number is compared, and nothing carried; the line comes from stdin, too", async () => {
+Deno.test("on terminals users compare a number without a line; the line can also come from stdin", async () => {
   await using place = await Place.make({ file: "x" });
   const sender = place.send(["file"], TERMINAL);
   const [, address = ""] = /"degu receive --address ([\d.:]+)"/
@@ -162,7 +162,7 @@ Deno.test("on terminals a number is compared, and nothing carried; the line come
   await assertEnds(again, 0);
 });
 
-Deno.test("a name that is there is an error for that file alone, and a directory for all in it, until --force", async () => {
+Deno.test("an existing name is an error for that file alone, and an existing directory for its content, without --force", async () => {
   await using place = await Place.make({ one: "new", two: "two", "dir/x": "new", "dir/y": "y" });
   await fill(place.at("out"), { one: "old", "dir/x": "old!" });
   const sender = place.send(["one", "two", "dir"]);
@@ -208,7 +208,7 @@ Deno.test("a file resumes when both commands are run again", async () => {
   assertEquals(await entries(place.at("tmp")), []);
 });
 
-Deno.test("a sender that is interrupted tells the receiver, which keeps what it has", async () => {
+Deno.test("an interrupted sender notifies the receiver, which keeps its partial files", async () => {
   using _clock = setClockAhead();
   await using place = await Place.make();
   await place.makeLarge("large");
@@ -223,7 +223,7 @@ Deno.test("a sender that is interrupted tells the receiver, which keeps what it 
   assert((await entries(place.at("out"))).some((name) => name.endsWith(".degu-part")));
 });
 
-Deno.test("where nobody comes in time, or it is interrupted before, the sender fails, and nothing is left", async () => {
+Deno.test("without a receiver in time, or after an interruption, the sender fails, and no temporary file remains", async () => {
   await using place = await Place.make({ file: "x" });
   await assertEnds(place.send(["file"], {}, "--seconds", "1"), 1, "nobody has come in time");
   const sender = place.send(["file"]);
@@ -233,7 +233,7 @@ Deno.test("where nobody comes in time, or it is interrupted before, the sender f
   assertEquals(await entries(place.at("tmp")), []);
 });
 
-Deno.test("nothing but what was named can be read, and nothing written", async () => {
+Deno.test("only the sources can be read, and nothing can be written", async () => {
   await using place = await Place.make({ file: "file", other: "other", "dir/x": "x" });
   const sources = await findSources([place.at("src/file"), place.at("src/dir")], []);
   const sending = new SendSession(sources, { warn: () => {} }, () => {});
@@ -263,7 +263,7 @@ Deno.test("nothing but what was named can be read, and nothing written", async (
   }
 });
 
-Deno.test("a receiver that has been gone for 20 s ends the sender, which says what to do; one that is back before is served", async () => {
+Deno.test("a receiver that is silent for 20 s ends the sender, with advice; an earlier request is served", async () => {
   using clock = stopClock();
   using _timeouts = fastTimeouts((milliseconds) => [1000, 5000].includes(milliseconds));
   await using place = await Place.make({ file: "x" });
@@ -294,7 +294,7 @@ Deno.test("a receiver that has been gone for 20 s ends the sender, which says wh
   await assertEnds(left, 1, said);
 });
 
-Deno.test("what can't be sent is said before anything is: no file, two of a name, keys of a device", async () => {
+Deno.test("sources that can't be sent are reported before the invitation: no file, two of a name, keys of a device", async () => {
   await using place = await Place.make({ "file": "x", "dir/file": "x" });
   const home = place.at("src/dir/state");
   await makeDevice(home, "device");
@@ -340,7 +340,7 @@ Deno.test("without a terminal, and with --json on one, receive waits ten minutes
   });
 });
 
-Deno.test("a sender that fails when it is told that all has arrived is said to have", async () => {
+Deno.test("a failed report of success to the sender is a warning", async () => {
   await using place = await Place.make();
   await using liar = await makeLiar(place, ({ uri }) => uri === "/" ? json([]) : reply(500));
   await using invitation = await liar.invite();
@@ -348,7 +348,7 @@ Deno.test("a sender that fails when it is told that all has arrived is said to h
   await assertEnds(place.receive([invitation.line]), 0, said);
 });
 
-Deno.test("that all has arrived is said once more after a lost connection", async () => {
+Deno.test("the report of success is repeated after a lost connection", async () => {
   await using place = await Place.make({ file: "x" });
   await using device = await Device.open(place.at("sender"), { name: "sender" });
   const sending = new SendSession(
@@ -422,7 +422,7 @@ async function makeLiar(place: Place, answer: AppFunction, end: AppFunction = ()
 const GONE: ReturnType<AppFunction> = [404, "Not Found", {}, null];
 const NOT_OVER: ReturnType<AppFunction> = [204, "No Content", {}, null];
 
-Deno.test("what will come is said before it is asked for, with names escaped, and no more than twenty lines of it", async () => {
+Deno.test("the offered files are listed before the first request, with escaped names, in at most twenty lines", async () => {
   const names = ["a\n b", ...Array.from({ length: 21 }, (_, i) => `f${i}`)];
   const list = names.map((name) => ({ name, kind: "file", size: 1234 }));
   await using place = await Place.make();
@@ -470,7 +470,7 @@ Deno.test("names that begin with a dot are received only with --force, the other
   assertEquals(await content(place.at("out")), all);
 });
 
-Deno.test("a link to nothing that has the name is named like any other file that is there", async () => {
+Deno.test("a dangling link is reported like any other existing file", async () => {
   await using place = await Place.make({ file: "x" });
   await makeLinks({ [place.at("out/file")]: "nothing" });
   const sender = place.send(["file"]);

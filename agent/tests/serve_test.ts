@@ -30,7 +30,7 @@ import { FakeTime } from "@std/testing/time";
 
 // degu serve: what it serves, what it refuses to serve, and how it ends.
 
-Deno.test("serve prints where and what it serves, and that nobody is paired yet; others are refused the address", async () => {
+Deno.test("serve prints its addresses and directories, and that no device is paired yet; a second server can't use the address", async () => {
   await using homes = await AgentHomes.create("camera");
   const { agent, address } = await homes.serve("camera");
   await agent.message('run "degu pair" in another terminal');
@@ -56,7 +56,7 @@ const SIZE = 24 * 1024 * 1024;
 /** The name of a file, and a component of its URI. */
 const [NAME, COMPONENT] = ["a\u202eb c", "a~E2~80~AEb~20c"];
 
-Deno.test("after a signal what is under way is finished, and said with printable names", async () => {
+Deno.test("after a signal running transfers finish, and are reported with escaped names", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   const share = homes.at("share");
   await Deno.mkdir(share);
@@ -83,7 +83,7 @@ Deno.test("after a signal what is under way is finished, and said with printable
   assertEquals(JSON.parse(event), { event: "get", peer: "viewer", id: viewer.id, ...said });
 });
 
-Deno.test("the share is read-only, the inbox accepts files, the root says which there are, and nothing else exists", async () => {
+Deno.test("the share is read-only, the inbox accepts files, the root reports both, and other paths don't exist", async () => {
   await using files = await AgentFiles.start();
   await fill(files.share, { "a b": "hello" });
   await using viewer = await Device.open(files.homes.at("viewer"));
@@ -118,7 +118,7 @@ Deno.test("the share is read-only, the inbox accepts files, the root says which 
   }
 });
 
-/** What is printed while something is checked. */
+/** Returns the output during a check. */
 async function notesOf(check: (output: Output) => Promise<unknown>): Promise<string[]> {
   const notes: string[] = [];
   const note = (text: string) => notes.push(text);
@@ -168,7 +168,7 @@ Deno.test("an inbox on a full disk is served, with a warning; one that can't be 
   }
 });
 
-Deno.test("a path that is not a directory is refused with what to do; an inbox is made, for its owner alone", async () => {
+Deno.test("a path that is not a directory is refused with advice; an inbox is created for its owner alone", async () => {
   await using dir = await tempDir();
   const at = (...names: string[]) => join(dir.path, ...names);
   const home = at("home");
@@ -203,7 +203,7 @@ Deno.test("a path that is not a directory is refused with what to do; an inbox i
   assertEquals((await Deno.stat(path)).mode! & 0o777, 0o700);
 });
 
-Deno.test("who is refused is said, in words for people", async () => {
+Deno.test("refused clients are reported, in words for users", async () => {
   await using homes = await AgentHomes.create("camera", "stranger");
   const { agent, address } = await homes.serve("camera");
   await homes.pair("stranger", "camera", undefined, address);
@@ -219,7 +219,7 @@ Deno.test("who is refused is said, in words for people", async () => {
   );
 });
 
-Deno.test("a peer that ends its connection in the middle of a file is said to have left, with its name and the file; a connection that ends earlier is not", async () => {
+Deno.test("a peer that disconnects in the middle of a file is reported with its name and the file; an earlier disconnection is not", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("viewer", "camera");
   await Deno.mkdir(homes.at("inbox"));
@@ -243,14 +243,14 @@ Deno.test("a peer that ends its connection in the middle of a file is said to ha
   assert(!stderr.includes("127.0.0.1:"), stderr);
 });
 
-Deno.test("an upload that a newer one ends is said with the peer and the file", async () => {
+Deno.test("an upload that a newer one replaces is reported with the peer and the file", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
-  await Deno.writeFile(`${here}/large`, randomBytes(8_000_000));
+  const { local, inbox } = files;
+  await Deno.writeFile(`${local}/large`, randomBytes(8_000_000));
   using _clock = setClockAhead();
   await using relay = new CuttingRelay(files.address);
   relay.stallAfter(3_000_000);
-  const put = ["put", `${here}/large`, "camera:"];
+  const put = ["put", `${local}/large`, "camera:"];
   await using agent = files.start([...put, "--address", formatAddress(relay.address)]);
   await untilFile(inbox, (_name, size) => size > 1_000_000);
   await files.succeed(...put);
@@ -263,7 +263,7 @@ Deno.test("an upload that a newer one ends is said with the peer and the file", 
   assertEquals((await agent.ended()).code, 130);
 });
 
-Deno.test("refused writes of peers are a line a second, with the number of those left out", async () => {
+Deno.test("refused writes of peers are a line a second, with the number of omitted lines", async () => {
   await using homes = await AgentHomes.create("camera", "viewer");
   await homes.pair("viewer", "camera");
   await Deno.mkdir(homes.at("inbox"));
@@ -293,9 +293,9 @@ Deno.test("refused writes of peers are a line a second, with the number of those
   assertEquals(lines.length + more.reduce((sum, each) => sum + each, 0), 100);
 });
 
-// What `degu serve` says of the files of its peers.
+// The reports of `degu serve` on the files of its peers.
 
-/** What an app says that a peer does, over mutual TLS. */
+/** Returns the events of an app for the actions of a peer, over mutual TLS. */
 async function eventsOf(act: (connection: Connection, dir: string) => Promise<void>) {
   await using files = await tempDir();
   const dir = files.path;
@@ -314,7 +314,7 @@ async function eventsOf(act: (connection: Connection, dir: string) => Promise<vo
   return { events, id: viewer.id, session: events[0]![1].session! };
 }
 
-/** What is printed of events: notes, results, or warnings where these fail. */
+/** Returns the output for events: notes, results, or warnings if results fail. */
 function printed(
   how: "brief" | "json" | "closed",
   report: (events: ServeEvents, texts: unknown[]) => void,
@@ -400,11 +400,11 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     assertEquals(lines.splice(0), ["viewer downloaded 1 file (1.00 kB); 1 cut off"]);
     add("delete", "film", 0);
   });
-  // Nothing is lost at the end.
+  // Pending reports are printed at the end.
   assertEquals(rest, ["viewer deleted inbox/dir/film"]);
 });
 
-Deno.test("ping reports who answers, where, how fast, and what it serves", async () => {
+Deno.test("ping reports the device, its address, its response time, and its directories", async () => {
   await using homes = await AgentHomes.create();
   const [camera] = await homes.init("camera", "viewer");
   await Deno.mkdir(homes.at("share"));
@@ -424,7 +424,7 @@ Deno.test("ping reports who answers, where, how fast, and what it serves", async
   assertEquals([typeof connectMs, typeof answerMs], ["number", "number"]);
 });
 
-Deno.test("if nobody serves, another device or another program, ping says what to check", async () => {
+Deno.test("ping advises what to check if no server, another device or another program answers", async () => {
   await using homes = await AgentHomes.create("camera", "viewer", "other");
   await homes.pair("camera", "viewer", "127.0.0.1:1");
   const said = await homes.fail("viewer", 1, "no address answers: ", ["ping", "camera"]);
@@ -439,12 +439,12 @@ Deno.test("if nobody serves, another device or another program, ping says what t
       LOOPBACK,
       () => [200, "OK", {}, new TextEncoder().encode(text)],
     );
-    const there = ["ping", "camera", "--address", formatAddress(server.address)];
+    const remote = ["ping", "camera", "--address", formatAddress(server.address)];
     await homes.fail(
       "viewer",
       1,
       'the pairing works, but what answers there is not "degu serve"',
-      there,
+      remote,
     );
     await server.shutdown();
   }
@@ -457,8 +457,8 @@ Deno.test("if nobody serves, another device or another program, ping says what t
       await conn.readable.pipeTo(new WritableStream()).catch(() => {});
     }
   })();
-  const there = ["ping", "camera", "--address", `127.0.0.1:${listener.addr.port}`];
-  await homes.fail("viewer", 1, "another program answers there", there);
+  const remote = ["ping", "camera", "--address", `127.0.0.1:${listener.addr.port}`];
+  await homes.fail("viewer", 1, "another program answers there", remote);
   listener.close();
   await answering.catch(() => {});
 });

@@ -132,7 +132,7 @@ Deno.test("the unit of a compiled program runs that program by its own path, wit
   }
 });
 
-Deno.test("where there is no systemd, install says so and prints the unit; remove says so", async () => {
+Deno.test("without systemd, install reports that and prints the unit; remove reports it", async () => {
   await using homes = await AgentHomes.create("desk");
   const process = { flags: ["--allow-all"], env: { PATH: homes.at("bin") } };
   await fill(homes.path, { inbox: null });
@@ -146,10 +146,10 @@ Deno.test("where there is no systemd, install says so and prints the unit; remov
   }
 });
 
-Deno.test("where the systemd of the user does not run, install and remove say so, and what to do", async () => {
+Deno.test("without a running systemd of the user, install and remove fail with advice", async () => {
   await using homes = await AgentHomes.create("desk");
   await fill(homes.path, { bin: null, run: null, inbox: null });
-  // What it says without a bus, as in a container or behind su.
+  // The message of systemctl without a bus, as in a container or after su.
   const problem = "Failed to connect to bus: No medium found";
   const script = `#!/bin/sh\necho '${problem}' >&2\nexit 1\n`;
   await Deno.writeTextFile(homes.at("bin/systemctl"), script, { mode: 0o755 });
@@ -164,7 +164,7 @@ Deno.test("where the systemd of the user does not run, install and remove say so
   }
 });
 
-Deno.test("what can't be a service is refused before anything is written", async () => {
+Deno.test("an invalid service is refused before a unit is written", async () => {
   await using homes = await AgentHomes.create("desk", "laptop");
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
   await fill(homes.path, { "a,b": null, "dir": null });
@@ -179,7 +179,7 @@ Deno.test("what can't be a service is refused before anything is written", async
     [3, 'there is no peer "toaster"', "sync", homes.at("dir"), "toaster:"],
     [1, "there is no directory", "sync", homes.at("none"), "desk:"],
     [1, "its keys must not leave it", "sync", homes.at("laptop"), "desk:"],
-    // It would be a line of the unit.
+    // The line end would begin a line of the unit.
     [2, "can't be in a unit", "sync", "--exclude", "a\nExecStart=b", homes.at("dir"), "desk:"],
   ];
   for (const [code, said, ...args] of rows) {

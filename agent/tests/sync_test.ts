@@ -21,10 +21,10 @@ type Tree = Readonly<Record<string, string | null>>;
 /** A directory at each end, and the command that makes the second one match the first; in messages they are `from:` and `to:`. */
 async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
   const files = await AgentFiles.start();
-  const { share, inbox, here } = files;
+  const { share, inbox, local } = files;
   const [source, target, ...both] = direction === "to here"
-    ? [`${share}/from`, `${here}/to`, "camera:from", `${here}/to`] as const
-    : [`${here}/from`, `${inbox}/to`, `${here}/from`, "camera:to"] as const;
+    ? [`${share}/from`, `${local}/to`, "camera:from", `${local}/to`] as const
+    : [`${local}/from`, `${inbox}/to`, `${local}/from`, "camera:to"] as const;
   await fill(`${source}/..`, { from: null });
   await fill(`${target}/..`, { to: null });
   await fill(source, from);
@@ -38,7 +38,7 @@ async function setUp(direction: Direction, from: Tree, to: Tree = {}) {
     source,
     target,
     sync: async (options: readonly string[] = [], onText: OnText = () => {}) => {
-      // These tests are about each path.
+      // These tests compare each path.
       await using agent: RunningAgent = files.start(["sync", "--verbose", ...options, ...both], {
         onText: (to, text) => onText(agent, to, text),
       });
@@ -93,7 +93,7 @@ test("new and changed files are copied, once; --delete removes the rest", async 
   assertEquals(await content(target), await content(source));
 });
 
-Deno.test("sync to here: a dry run says what would be done", async () => {
+Deno.test("sync to here: a dry run prints the planned actions", async () => {
   await using ends = await setUp("to here", { "a": "12" }, { "old/b": "3" });
   const before = await content(ends.target);
   const dry = ["--dry-run", "--delete"];
@@ -124,7 +124,7 @@ Deno.test("sync to a peer: --checksum compares contents, whatever the times", as
   assertEquals((await Deno.stat(`${target}/a`)).mtime, new Date(2_000_000));
 });
 
-test("--exclude and the .deguignore of the directory here leave things out, at both ends", async (direction) => {
+test("--exclude and the local .deguignore leave files out, at both ends", async (direction) => {
   const list = { ".deguignore": "\ufeff# what is made anew\r\n*.o\n/build/\n!kept.o\n" };
   const from = {
     ...{ "a.o": "1", "sub/b.o": "2", "kept.o": "3", "build/c": "4", "sub/build/d": "5" },
@@ -133,8 +133,8 @@ test("--exclude and the .deguignore of the directory here leave things out, at b
   const to = { "old.o": "9", "build/e": "10", "old": "11", "x.tmp": "12" };
   await using ends = await setUp(direction, from, to);
   const { source, target, sync } = ends;
-  const here = direction === "to here" ? target : source;
-  await fill(here, list);
+  const local = direction === "to here" ? target : source;
+  await fill(local, list);
   const { summary, warnings } = await sync([
     "--delete",
     "--exclude",
@@ -150,32 +150,32 @@ test("--exclude and the .deguignore of the directory here leave things out, at b
     ...{ "kept.o": "3", "old.o": "9", "sub": null, "sub/build": null, "sub/build/d": "5" },
     "x.tmp": "12",
   });
-  await Deno.remove(`${here}/.deguignore`);
-  await Deno.mkdir(`${here}/.deguignore`);
+  await Deno.remove(`${local}/.deguignore`);
+  await Deno.mkdir(`${local}/.deguignore`);
   const { code, errors: [problem] } = await sync(["--delete"]);
   assertEquals(code, 1);
   assertStringIncludes(problem!, "it says what to leave out, and has to be a file of UTF-8");
   assertEquals((await content(target))["old.o"], "9");
-  // A link to nothing, as to a disk that is not mounted.
-  await Deno.remove(`${here}/.deguignore`);
+  // A dangling link, as to a disk that is not mounted.
+  await Deno.remove(`${local}/.deguignore`);
   if (HAS_LINKS) {
-    await makeLinks({ [`${here}/.deguignore`]: "none" });
+    await makeLinks({ [`${local}/.deguignore`]: "none" });
     assertEquals((await sync(["--delete"])).code, 1);
     assertEquals((await content(target))["old.o"], "9");
-    await Deno.remove(`${here}/.deguignore`);
+    await Deno.remove(`${local}/.deguignore`);
   }
-  await Deno.writeFile(`${here}/.deguignore`, new Uint8Array([0xff, 0xfe, 0x2a, 0, 0x0a, 0]));
+  await Deno.writeFile(`${local}/.deguignore`, new Uint8Array([0xff, 0xfe, 0x2a, 0, 0x0a, 0]));
   assertEquals((await sync(["--delete"])).code, 1);
   assertEquals((await content(target))["old.o"], "9");
 });
 
-test("a .deguignore that an editor saves in that moment ends the command before anything is changed", async (direction) => {
+test("a .deguignore that an editor saves meanwhile ends the command before the first change", async (direction) => {
   const to = { "old.o": "1", "b": "2" };
   await using ends = await setUp(direction, { "a": "3" }, to);
   const { source, target, sync } = ends;
-  const here = direction === "to here" ? target : source;
-  const path = `${here}/.deguignore`;
-  // The editor empties the file before it writes, and has written when the lists are there.
+  const local = direction === "to here" ? target : source;
+  const path = `${local}/.deguignore`;
+  // The editor truncates the file before it writes, and has written after the lists have arrived.
   await Deno.writeTextFile(path, "");
   let reads = 0;
   using _editor = patch(Deno, "readFileSync", (readFileSync) => (given) => {
@@ -188,7 +188,7 @@ test("a .deguignore that an editor saves in that moment ends the command before 
     JSON.stringify(path)
   } has changed since it was read: run the same command again`;
   assertEquals(
-    errors.map((error) => error.replace("from:", `${here}/`).replace("to:", `${here}/`)),
+    errors.map((error) => error.replace("from:", `${local}/`).replace("to:", `${local}/`)),
     [
       problem,
     ],
@@ -199,7 +199,7 @@ test("a .deguignore that an editor saves in that moment ends the command before 
   assertEquals((await content(target))["old.o"], "1");
 });
 
-Deno.test("sync to here: a .deguignore of the peer has no effect, and is neither copied nor deletes one here", async () => {
+Deno.test("sync to here: a .deguignore of the peer has no effect, and neither replaces nor deletes the local one", async () => {
   const from = { ".deguignore": "*\n", "a": "1", "sub/.deguignore": "*\n" };
   await using ends = await setUp("to here", from);
   const { files, source, target, sync } = ends;
@@ -222,8 +222,8 @@ Deno.test("sync to here: a .deguignore of the peer has no effect, and is neither
 Deno.test("sync to a peer: a .deguignore in an inbox has no effect, with a warning", async () => {
   await using ends = await setUp("to a peer", { "a": "1" });
   const { files, inbox } = { files: ends.files, inbox: ends.files.inbox };
-  await fill(files.here, { "project/.deguignore": "*\n", "project/a": "1" });
-  await files.succeed("put", "-r", `${files.here}/project`, "camera:");
+  await fill(files.local, { "project/.deguignore": "*\n", "project/a": "1" });
+  await files.succeed("put", "-r", `${files.local}/project`, "camera:");
   // The viewer sends on what it was sent.
   const root = `${inbox}/project`;
   const { stderr } = await files.succeed("sync", root, "camera:again");
@@ -234,7 +234,7 @@ Deno.test("sync to a peer: a .deguignore in an inbox has no effect, with a warni
   assertEquals(await entries(`${inbox}/again`), [".deguignore", "a"]);
 });
 
-Deno.test("sync to here: --settled skips what was just modified, with a word, and a later run copies it", async () => {
+Deno.test("sync to here: --settled skips files that were just modified, with a warning, and a later run copies them", async () => {
   await using ends = await setUp("to here", { "done": "1", "d/now": "22", "d/z": "4" }, {
     "d/now": "old",
     "z": "3",
@@ -256,7 +256,7 @@ Deno.test("sync to here: --settled skips what was just modified, with a word, an
   assertEquals((await sync()).summary, "1 file copied, 1 B; 2 up to date");
 });
 
-Deno.test("sync to here: what was still being written is reported when a later attempt copies it", async () => {
+Deno.test("sync to here: a file that was still being written is reported when a later attempt copies it", async () => {
   await using ends = await setUp("to here", { "now": "1", "same": "2" }, { "same": "2" });
   const { files, source, target, sync } = ends;
   await Deno.writeFile(`${source}/large`, randomBytes(3_000_000));
@@ -278,25 +278,25 @@ Deno.test("sync to here: what was still being written is reported when a later a
     pauses.note(text);
   });
   assertEquals([told.code, told.errors], [0, []]);
-  // It was not skipped in the end.
+  // The later attempt has copied the file.
   assertEquals(told.warnings, []);
   assertEquals(told.results.toSorted(), ["to:large", "to:now"]);
   assert(/^2 files copied, .*; 1 up to date$/.test(told.summary!), told.summary);
   assertEquals(await content(target), await content(source));
 });
 
-Deno.test("sync --inbox brings back what was synced there", async () => {
+Deno.test("sync --inbox restores files from the inbox", async () => {
   const tree = { "a": "1", "b/c": "2", "d.tmp": "3", ".deguignore": "*.tmp\n" };
   await using ends = await setUp("to a peer", tree);
   const { files, target, sync } = ends;
-  const { here, share } = files;
+  const { local, share } = files;
   await fill(share, { "to/shared": "1" });
   await sync();
-  await fill(`${here}/back`, { "b/old": "4", "kept.tmp": "5", ".deguignore": "*.tmp\n" });
-  await files.succeed("sync", "--inbox", "--delete", "camera:to", `${here}/back`);
-  const { "kept.tmp": kept, ...back } = await content(`${here}/back`);
+  await fill(`${local}/back`, { "b/old": "4", "kept.tmp": "5", ".deguignore": "*.tmp\n" });
+  await files.succeed("sync", "--inbox", "--delete", "camera:to", `${local}/back`);
+  const { "kept.tmp": kept, ...back } = await content(`${local}/back`);
   assertEquals([kept, back], ["5", await content(target)]);
-  await files.fail(1, "add --inbox to read it there", "sync", "camera:to/b", `${here}/none`);
+  await files.fail(1, "add --inbox to read it there", "sync", "camera:to/b", `${local}/none`);
 });
 
 test("a file in place of a directory, and the reverse, are deleted only with --delete", async (direction) => {
@@ -330,7 +330,7 @@ test("a file in place of a directory, and the reverse, are deleted only with --d
 Deno.test("sync is of two directories, one of them on another device", async () => {
   await using ends = await setUp("to here", { "c": "2" });
   const { files, target } = ends;
-  await files.fail(2, "on another device", "sync", files.here, files.share);
+  await files.fail(2, "on another device", "sync", files.local, files.share);
   await files.fail(2, "on this device", "sync", "camera:", "camera:");
   await files.fail(1, 'is a file: get it with "degu get"', "sync", "camera:from/c", target);
   await files.fail(1, '"camera:aa" is not there', "sync", "--delete", "camera:aa", target);
@@ -339,7 +339,7 @@ Deno.test("sync is of two directories, one of them on another device", async () 
   assertEquals(await content(target), { "kept": "1" });
 });
 
-Deno.test("sync --max-delete: rather none than more, with the number, and the rest is copied", async () => {
+Deno.test("sync --max-delete: above the limit no file is deleted, the number is reported, and files are copied", async () => {
   await using ends = await setUp("to a peer", { "a": "1" }, { "old": "2", "d/older": "3" });
   const { files, source, target, sync } = ends;
   const told = await sync(["--delete", "--max-delete", "2", "--json"]);
@@ -369,7 +369,7 @@ Deno.test("sync --max-delete: rather none than more, with the number, and the re
 
 const EVERY = ["sync", "--every", "7"];
 
-Deno.test("sync --every prints what a pass has changed, and each error when it comes and when it is over", async () => {
+Deno.test("sync --every prints the changes of a run, and each error when it begins and ends", async () => {
   await using ends = await setUp("to a peer", { "a": "1" }, { "b/x": "in the way" });
   const { files, source, target } = ends;
   using pauses = steppedTimeouts(7000);
@@ -425,7 +425,7 @@ Deno.test("sync --every --verbose names each file when it is copied", async () =
   ]);
 });
 
-Deno.test("sync --every ends as its last pass, with --json all is objects, and a pass under way is interrupted", async () => {
+Deno.test("sync --every exits with the code of its last run, prints only objects with --json, and interrupts a running run", async () => {
   await using ends = await setUp("to a peer", { "a": "1", "b": "2" }, { "b/x": "in the way" });
   const { files, source } = ends;
   {
@@ -466,7 +466,7 @@ Deno.test("sync --every ends as its last pass, with --json all is objects, and a
   assertEquals([code, stderr], [130, "degu: error: interrupted\n"]);
 });
 
-Deno.test("sync --every says at once what would never work", async () => {
+Deno.test("sync --every reports permanent errors at once", async () => {
   await using ends = await setUp("to a peer", { "a": "1" });
   const { files, source } = ends;
   await files.fail(3, 'there is no peer "desk"', ...EVERY, source, "desk:to");
@@ -474,7 +474,7 @@ Deno.test("sync --every says at once what would never work", async () => {
   await files.fail(2, "more than 0", "sync", "--every", "0", source, "camera:to");
 });
 
-// What is said of trees, by all commands that copy them.
+// The reports of all commands that copy trees.
 
 Deno.test("sync to here: links and special files are one line, with --verbose one for each, with --quiet none: 0", async () => {
   await using ends = await setUp("to here", { "a": "1", "dir/b": "2" }, { "old": "3" });
@@ -529,10 +529,10 @@ Deno.test("sync to here: a name at the target that is not UTF-8 stays, which is 
   assertEquals((await entries(`${target}/old`)).length, 1);
 });
 
-Deno.test("sync to here: what fails alone is an error that names it, and keeps what would be deleted", async () => {
+Deno.test("sync to here: an entry that fails alone is an error with its name, and prevents deletions", async () => {
   await using ends = await setUp("to here", { "a": "1", "b": "2" }, { "a/x": "3", "old": "4" });
   const { target, sync } = ends;
-  // What has to stay keeps the directory in the way.
+  // An entry that has to stay keeps its directory.
   await makeLinks({ [`${target}/a/link`]: "/nowhere" });
   const { code, errors, warnings, summary } = await sync(["--delete"]);
   assertStringIncludes(errors[0]!, "from:a: ");
@@ -569,7 +569,7 @@ for (
   });
 }
 
-Deno.test("sync to here: a name that the target does not list is an error, and nothing is deleted beside it: 1", async () => {
+Deno.test("sync to here: a name that the target does not list is an error, and prevents deletions in its directory: 1", async () => {
   await using ends = await setUp("to here", { "d/a": "1", "e/b": "2" }, {
     "d/old": "3",
     "e/old": "4",
@@ -591,7 +591,7 @@ Deno.test("sync to here: a name that the target does not list is an error, and n
 const many = (count: number): Tree =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [`${i % 9}/${i}`, `${i}`]));
 
-Deno.test("sync to here: an interruption says what to do, and the same command continues", async () => {
+Deno.test("sync to here: an interruption prints advice, and the same command continues", async () => {
   await using ends = await setUp("to here", many(100));
   const { source, target, sync } = ends;
   const { code, notes, errors } = await sync(
@@ -603,13 +603,13 @@ Deno.test("sync to here: an interruption says what to do, and the same command c
     notes[0],
     "run the same command again to continue; a file that is small, or was just changed, starts over",
   );
-  // What is there is summed up all the same.
+  // The summary still counts the copied files.
   assertMatch(notes.slice(1).join("|"), /^\d+ files? copied, \d+ B in \d+:\d\d$/);
   assertEquals((await sync()).code, 0);
   assertEquals(await content(target), await content(source));
 });
 
-Deno.test("sync to a peer: a connection that breaks off loses, repeats and hides nothing", async () => {
+Deno.test("sync to a peer: a lost connection doesn't lose, repeat or hide events", async () => {
   await using ends = await setUp("to a peer", many(60));
   const { files, source, target, sync } = ends;
   await Deno.writeFile(`${source}/large`, randomBytes(3_000_000));
@@ -630,7 +630,7 @@ Deno.test("sync to a peer: a connection that breaks off loses, repeats and hides
     const paths = Object.keys(copied).filter((path) => copied[path] !== null);
     assertEquals(told.results.toSorted(), paths.map((path) => `to:${path}`).toSorted());
     assertEquals(told.warnings, ["from:link: skipped: a symbolic link, which is not followed"]);
-    // What was moved before the connection broke off is counted once.
+    // Bytes from before the lost connection are counted once.
     assert(told.summary?.startsWith("61 files copied, 3.00 MB; "), told.summary);
     await Deno.remove(target, { recursive: true });
     await Deno.mkdir(target);

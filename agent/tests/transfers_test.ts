@@ -31,14 +31,14 @@ const CUT = 3_000_000;
 
 Deno.test("interruptions", async (t) => {
   await using files = await AgentFiles.start();
-  const { share, inbox, here } = files;
+  const { share, inbox, local } = files;
   const content = randomBytes(BYTES);
-  for (const dir of [share, here]) await Deno.writeFile(`${dir}/large`, content);
-  const to = `${here}/to`;
+  for (const dir of [share, local]) await Deno.writeFile(`${dir}/large`, content);
+  const to = `${local}/to`;
   await Deno.mkdir(to);
-  // A file gets an entity tag, without which nothing is resumed, after seconds only.
+  // A file gets its entity tag, which resuming needs, only after seconds.
   using _clock = setClockAhead();
-  const put = ["put", "--json", `${here}/large`, "camera:"];
+  const put = ["put", "--json", `${local}/large`, "camera:"];
   const cases = [[["get", "--json", "camera:large", to], to], [put, inbox]] as const;
   const isWhole = async (dir: string) =>
     Buffer.from(await Deno.readFile(`${dir}/large`)).equals(content);
@@ -141,11 +141,11 @@ Deno.test("interruptions", async (t) => {
 
   await step("a connection that breaks off each time is no refusal", async () => {
     using _pauses = skipPauses();
-    await Deno.mkdir(`${here}/tree`);
-    await Deno.writeFile(`${here}/tree/large`, content);
+    await Deno.mkdir(`${local}/tree`);
+    await Deno.writeFile(`${local}/tree/large`, content);
     const rows = [
-      [["put", `${here}/large`, "camera:"], "; run the same command again to continue"],
-      [["put", "-r", `${here}/tree`, "camera:"], ": run the same command again"],
+      [["put", `${local}/large`, "camera:"], "; run the same command again to continue"],
+      [["put", "-r", `${local}/tree`, "camera:"], ": run the same command again"],
     ] as const;
     for (const [args, advice] of rows) {
       await using relay = new CuttingRelay(files.address);
@@ -175,13 +175,13 @@ Deno.test("interruptions", async (t) => {
 
 Deno.test("a file at which each connection breaks off leaves the others to be copied", async () => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
+  const { local, inbox } = files;
   using pauses = skipPauses();
-  await fill(here, { "a": "1", "b": "2" });
-  await Deno.writeFile(`${here}/large`, randomBytes(BYTES));
+  await fill(local, { "a": "1", "b": "2" });
+  await Deno.writeFile(`${local}/large`, randomBytes(BYTES));
   await using relay = new CuttingRelay(files.address);
   relay.cutEachAfter(20_000);
-  const all = ["a", "large", "b"].map((name) => `${here}/${name}`);
+  const all = ["a", "large", "b"].map((name) => `${local}/${name}`);
   const put = ["put", ...all, "camera:", "--address", formatAddress(relay.address)];
   await using agent = files.start(put, { onText: (_to, text) => pauses.note(text) });
   const { code, stdout, stderr } = await agent.ended();
@@ -192,15 +192,15 @@ Deno.test("a file at which each connection breaks off leaves the others to be co
   assertEquals((await entries(inbox)).filter((name) => name.length < 3), ["a", "b"]);
 });
 
-Deno.test("where a peer is lost, the command ends with a summary of what is there, and exit code 1", async () => {
+Deno.test("after the loss of a peer, the command ends with a summary and exit code 1", async () => {
   await using files = await AgentFiles.start();
-  const { here, share } = files;
+  const { local, share } = files;
   using pauses = skipPauses();
   await fill(share, { "a": "1" });
   const large = await Deno.create(`${share}/large`);
   await large.truncate(1_000_000_000);
   large.close();
-  const get = ["get", "camera:a", "camera:large", `${here}/to/`];
+  const get = ["get", "camera:a", "camera:large", `${local}/to/`];
   const killed: Promise<void>[] = [];
   await using agent = files.start(get, {
     onText: (to, text) => {
@@ -210,7 +210,7 @@ Deno.test("where a peer is lost, the command ends with a summary of what is ther
   });
   const { code, stdout, stderr } = await agent.ended();
   await Promise.all(killed);
-  assertEquals([code, stdout], [1, `${here}/to/a\n`]);
+  assertEquals([code, stdout], [1, `${local}/to/a\n`]);
   assertMatch(stderr, /\n1 file copied, .*\ndegu: error: camera:large: no address answers: /);
 });
 
@@ -229,7 +229,7 @@ Deno.test("an output that is closed, as by head, or can't be written, ends trans
     const onText = (to: string) => {
       if (to === "stdout" && ++lines === 2) throw error;
     };
-    const target = `${files.here}/${what}`;
+    const target = `${files.local}/${what}`;
     const get = ["get", "-r", "--verbose", "camera:", target];
     await using agent = files.start(get, { onText });
     const { code, stderr } = await agent.ended();
@@ -290,7 +290,7 @@ function setUpCalls(
 /** A call that is one request. */
 const ask = (pool: ConnectionPool) => deleteFile(pool, "/");
 
-Deno.test("there are as many connections as simultaneous calls; one that was closed, or has failed, is replaced at once", async () => {
+Deno.test("each simultaneous call has a connection; a closed or failed one is replaced at once", async () => {
   const sessions = new Set<Session>();
   const app: App = (_request, session) => {
     sessions.add(session);
@@ -317,7 +317,7 @@ Deno.test("a client that can't be made is no uncaught error where no call has wa
   await turnOfEventLoop();
 });
 
-Deno.test("a call is retried if anything has moved, and several that fail at the same time are reported once", async () => {
+Deno.test("a call is retried after progress, and simultaneous failures are reported once", async () => {
   await using test = setUpCalls(undefined, { endsAt: 1 });
   const { serving, connections, notes } = test;
   const { signal } = new AbortController();
@@ -341,7 +341,7 @@ Deno.test("a call is retried if anything has moved, and several that fail at the
   assertEquals(notes.length, 1);
 });
 
-Deno.test("while a peer is waited for, no silence is reported", async () => {
+Deno.test("no stall is reported while a command waits for a peer", async () => {
   await using test = setUpCalls();
   const { serving, notes } = test;
   serving.server.close();
@@ -384,7 +384,7 @@ function makeSilent(calls: number, onAnswer: () => unknown = () => {}) {
   return { app, requests, ended };
 }
 
-Deno.test("a connection that is silent is dropped once the peer answers on another one, and the call goes on there", async () => {
+Deno.test("a stalled connection is dropped once the peer responds on another one, where the call continues", async () => {
   const { app, requests, ended } = makeSilent(1);
   await using test = setUpCalls(app, { stallMilliseconds: 100 });
   await test.connections.call(ask);
@@ -394,7 +394,7 @@ Deno.test("a connection that is silent is dropped once the peer answers on anoth
   // No timer is left: the sanitizer would find it.
 });
 
-Deno.test("a tree goes on where the peer answers once it is silent elsewhere, and is told as one", async () => {
+Deno.test("a tree continues on the connection on which the peer responds, and is reported once", async () => {
   for (const direction of DIRECTIONS) {
     const files = { small: "1", "d/large": "l".repeat(900_000) };
     await using trees = await makeTrees(direction, files);
@@ -430,7 +430,7 @@ Deno.test("a tree goes on where the peer answers once it is silent elsewhere, an
   }
 });
 
-Deno.test("a tree that loses its connections says so, and is given up without progress", async () => {
+Deno.test("a tree that loses its connections reports it, and fails without progress", async () => {
   await using trees = await makeTrees("download", { a: "a".repeat(60_000) });
   await using relay = new CuttingRelay(trees.serving.address);
   relay.cutEachAfter(40_000);
@@ -456,7 +456,7 @@ Deno.test("a tree that loses its connections says so, and is given up without pr
   ]);
 });
 
-Deno.test("a peer that is only busy gets twice as long each time", async () => {
+Deno.test("the limit of a busy peer doubles each time", async () => {
   const { app, requests } = makeSilent(4);
   await using test = setUpCalls(app, { stallMilliseconds: 10 });
   await test.connections.call(ask);
@@ -467,7 +467,7 @@ Deno.test("a peer that is only busy gets twice as long each time", async () => {
   );
 });
 
-Deno.test("a connection on which anything moves while another one is tried, is kept", async () => {
+Deno.test("a connection with progress while another one is tried is kept", async () => {
   const asked = Promise.withResolvers<void>();
   const answered = Promise.withResolvers<void>();
   const requests: string[] = [];
@@ -489,7 +489,7 @@ Deno.test("a connection on which anything moves while another one is tried, is k
   assertEquals(test.notes[0], "nothing has arrived for 0.05 s; connecting again");
 });
 
-Deno.test("a silence of a call that must not be made twice is reported, and nothing else", async () => {
+Deno.test("the stall of a call without retries is only reported", async () => {
   const answer = Promise.withResolvers<void>();
   const requests: string[] = [];
   const app: App = async ({ method }) => {
@@ -507,7 +507,7 @@ Deno.test("a silence of a call that must not be made twice is reported, and noth
   ]);
 });
 
-Deno.test("a call that works on this device, as to hash a file, waits for nobody", async () => {
+Deno.test("a call that is busy on this device, such as hashing a file, is no stall", async () => {
   await using test = setUpCalls();
   await test.connections.call(ask);
   const third = Promise.withResolvers<void>();

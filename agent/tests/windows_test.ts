@@ -1,4 +1,4 @@
-/** What the program does otherwise on Windows, as far as that shows on every system. */
+/** The differences on Windows that every system can test. */
 import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
 import { pathIn } from "@degu/internal/agent/download_target.ts";
 import { findHome, homeDirectory } from "@degu/internal/agent/open_device.ts";

@@ -7,9 +7,9 @@ import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
 
 await using files = await AgentFiles.start();
-const { here, inbox, share, homes } = files;
+const { local, inbox, share, homes } = files;
 await fill(share, { a: "1", "closed/x": "2" });
-await fill(here, { c: "3", secret: "4", "closed/x": "5", "fixed": null });
+await fill(local, { c: "3", secret: "4", "closed/x": "5", "fixed": null });
 const viewer = homes.at("viewer");
 const ends: { rule: string; code: number; said: string }[] = [];
 
@@ -22,29 +22,36 @@ async function run(rule: string, path: string, mode: number, ...args: string[]):
   ends.push({ rule, code, said: stderr.replaceAll(homes.path, "") });
 }
 
-await run("put: a file", `${here}/secret`, 0, "put", `${here}/secret`, "camera:");
-await run("put: a directory", `${here}/closed`, 0, "put", `${here}/closed/x`, "camera:");
+await run("put: a file", `${local}/secret`, 0, "put", `${local}/secret`, "camera:");
+await run("put: a directory", `${local}/closed`, 0, "put", `${local}/closed/x`, "camera:");
 await run(
   "put: the others",
-  `${here}/closed`,
+  `${local}/closed`,
   0,
   "put",
-  `${here}/c`,
-  `${here}/closed/x`,
+  `${local}/c`,
+  `${local}/closed/x`,
   "camera:",
 );
-await run("get: into it", `${here}/closed`, 0, "get", "camera:a", `${here}/closed/`);
-await run("get: in it", `${here}/closed`, 0, "get", "camera:a", `${here}/closed/b`);
-await run("get: to write", `${here}/fixed`, 0o500, "get", "camera:a", `${here}/fixed`);
-await run("get: to make", `${here}/fixed`, 0o500, "get", "camera:a", `${here}/fixed/new/`);
-await run("sync", `${here}/closed`, 0, "sync", `${here}/closed`, "camera:x");
+await run("get: into it", `${local}/closed`, 0, "get", "camera:a", `${local}/closed/`);
+await run("get: in it", `${local}/closed`, 0, "get", "camera:a", `${local}/closed/b`);
+await run("get: to write", `${local}/fixed`, 0o500, "get", "camera:a", `${local}/fixed`);
+await run("get: to make", `${local}/fixed`, 0o500, "get", "camera:a", `${local}/fixed/new/`);
+await run("sync", `${local}/closed`, 0, "sync", `${local}/closed`, "camera:x");
 await run("peers: the device", viewer, 0, "peers");
 await run("peers: its peers", `${viewer}/peers`, 0, "peers");
-await run("serve: the share", `${here}/closed`, 0, "serve", "--share", `${here}/closed`);
-await run("serve: its names alone", `${here}/closed`, 0o400, "serve", "--share", `${here}/closed`);
-await run("serve: the inbox", `${here}/fixed`, 0o500, "serve", "--inbox", `${here}/fixed`);
-await run("serve: a new inbox", `${here}/fixed`, 0o500, "serve", "--inbox", `${here}/fixed/new`);
-await run("the served end", inbox, 0o500, "put", `${here}/c`, "camera:new");
+await run("serve: the share", `${local}/closed`, 0, "serve", "--share", `${local}/closed`);
+await run(
+  "serve: its names alone",
+  `${local}/closed`,
+  0o400,
+  "serve",
+  "--share",
+  `${local}/closed`,
+);
+await run("serve: the inbox", `${local}/fixed`, 0o500, "serve", "--inbox", `${local}/fixed`);
+await run("serve: a new inbox", `${local}/fixed`, 0o500, "serve", "--inbox", `${local}/fixed/new`);
+await run("the served end", inbox, 0o500, "put", `${local}/c`, "camera:new");
 ends.push({ rule: "what serve says", code: 0, said: await served() });
 console.log(JSON.stringify(ends));
 

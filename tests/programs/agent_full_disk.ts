@@ -18,8 +18,8 @@ await using files = await AgentFiles.start();
 const results = [];
 for (const direction of ["get", "put"]) {
   const isGet = direction === "get";
-  const target = isGet ? `${files.here}/disk` : files.inbox;
-  const source = `${isGet ? files.share : files.here}/${direction}`;
+  const target = isGet ? `${files.local}/disk` : files.inbox;
+  const source = `${isGet ? files.share : files.local}/${direction}`;
   await Deno.mkdir(target, { recursive: true });
   await Deno.mkdir(source);
   await mount(target, "-o", "size=1m");
@@ -71,5 +71,5 @@ const one = {
 };
 server.close();
 await serving;
-for (const dir of [`${files.here}/disk`, files.inbox, disk]) await mustRun(["umount", dir]);
+for (const dir of [`${files.local}/disk`, files.inbox, disk]) await mustRun(["umount", dir]);
 console.log(JSON.stringify([...results, { ...one, part, resumedFrom, isRight, names }]));

@@ -17,7 +17,7 @@ export class AgentFiles implements AsyncDisposable {
   readonly inboxes: string;
   readonly inbox: string;
   /** The directory of the viewer, which moves files. */
-  readonly here: string;
+  readonly local: string;
   readonly homes: AgentHomes;
   readonly #port: number;
   #server: RunningAgent | null = null;
@@ -25,7 +25,7 @@ export class AgentFiles implements AsyncDisposable {
   private constructor(homes: AgentHomes, port: number) {
     this.homes = homes;
     this.#port = port;
-    [this.share, this.here] = [homes.at("share"), homes.at("here")];
+    [this.share, this.local] = [homes.at("share"), homes.at("here")];
     [this.inboxes, this.inbox] = [homes.at("inboxes"), homes.at("inboxes", "viewer")];
   }
 
@@ -35,7 +35,7 @@ export class AgentFiles implements AsyncDisposable {
     const files = new AgentFiles(homes, await unusedPort());
     const [, id] = await homes.init("camera", "viewer");
     await homes.pair("camera", "viewer", `127.0.0.1:${files.address[1]}`);
-    for (const dir of [files.share, files.inboxes, files.here]) await Deno.mkdir(dir);
+    for (const dir of [files.share, files.inboxes, files.local]) await Deno.mkdir(dir);
     // Otherwise it is made at the first request of the viewer, and tests fill it before that.
     await new Inbox(files.inboxes).directoryOf({ id: id!, name: "viewer" });
     await Deno.mkdir(files.inbox);

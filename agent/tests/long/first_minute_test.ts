@@ -1,7 +1,4 @@
-/**
- * The first minute of the help and of agent/docs/guide.md, as it is printed, at terminals of
- * machines that have nothing yet.
- */
+/** The first minute of the help and of agent/docs/guide.md, on terminals of new machines. */
 import { labTest } from "@degu/testing/agent_lab.ts";
 import { assertEquals } from "@std/assert";
 

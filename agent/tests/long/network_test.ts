@@ -24,7 +24,7 @@ await labTest<Record<Pings, AgentEnd> & { readonly as: string }>(
   ({ known, found, as, despite, atStranger, given, moved, alone, gone }) => {
     assertEquals(known.code, 1);
     assertMatch(known.stderr, /no address answers: /);
-    // It claims to be the camera, with its name and its id: only the certificate tells.
+    // The impostor announces the name and the id of the camera. Only the certificate differs.
     assertMatch(as, /^impostor as camera-[a-z2-7]{16}\n$/);
     assertEquals([found, despite].map(addressIn), ["192.0.2.1:7555", "192.0.2.1:7555"]);
     assertEquals([given, moved].map(addressIn), ["192.0.2.9:7555", "192.0.2.9:7555"]);

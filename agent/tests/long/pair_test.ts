@@ -27,7 +27,7 @@ await labTest<Record<string, End[]>>(
     }
     const [, , third] = shown("several");
     assert(!third!.includes("it shows this number"), third);
-    // Without an answer the list is what there is.
+    // Without a reply, the error has the list.
     assertStringIncludes(third!, "2 devices were found, and none was chosen");
   },
 );

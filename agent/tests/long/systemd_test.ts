@@ -1,4 +1,4 @@
-/** What `degu service` installs, in the hands of a systemd that the test starts. */
+/** The units of `degu service`, run by a systemd that the test starts. */
 import { agentCommand } from "@degu/testing/agents.ts";
 import { mustRun, obstacleTo } from "@degu/testing/commands.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
