@@ -70,7 +70,7 @@ export class AgentCommand extends Command {
     return this
       .option(
         "--address <address>",
-        "where the peer is; stored if it answers there",
+        "where the peer is; stored if it answers at it",
         parseAddressOption,
       )
       .option(
@@ -117,7 +117,7 @@ export class AgentCommand extends Command {
   /** Adds the options of all commands that pair. */
   addPairingOptions(): this {
     return this
-      .option("--as <name>", "what the other device is called here (default: its own name)")
+      .option("--as <name>", "the local name of the other device (default: its own name)")
       .option(
         "--serving <address>",
         'where the other device finds this one later; can be repeated (default: where "degu serve" listens)',

@@ -20,8 +20,8 @@ import { SYSTEM_ERROR, systemProblem } from "./system_errors.ts";
 
 /** The reasons that replace the message of OpenSSL behind an address. */
 const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
-  UNTRUSTED: "another device answers there, or the peer has a new identity",
-  NOT_TLS: "another program answers there",
+  UNTRUSTED: "another device answers at this address, or the peer has a new identity",
+  NOT_TLS: "another program answers at this address",
 };
 
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
@@ -35,22 +35,22 @@ const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
 
 const FORGOTTEN_HINT =
   "it does not trust this device any more, or has just been stopped; if this device is missing in " +
-  '"degu peers" there, pair the two again with "degu pair"';
+  '"degu peers" on it, pair the two again with "degu pair"';
 
 const UNREACHABLE_HINT =
-  'check that "degu serve" runs there, that the two are in one network, and that ' +
+  'check that "degu serve" runs on it, that the two are in one network, and that ' +
   "no firewall is in between; if its address has changed, give the new one with --address";
 
 /** The advice if a machine has refused the connection. */
 const REFUSED_HINT =
-  'check that "degu serve" runs there; if its address has changed, give the new one with --address';
+  'check that "degu serve" runs on it; if its address has changed, give the new one with --address';
 
 /** The advice if the permissions for mDNS are missing. */
 const DISCOVERY_ADVICE = `, or let it be looked for, with --allow-net=${
   HOSTS.join(",")
 } --allow-sys=networkInterfaces`;
 
-const HANGING_HINT = 'it may be busy, or hang: try again later, or start "degu serve" anew there';
+const HANGING_HINT = 'it may be busy, or hang: try again later, or restart "degu serve" on it';
 
 /** An error as `--json` prints it; without a peer of its own it is about `peer`. */
 export function errorObject(error: unknown, peer: string | undefined): Record<string, unknown> {
@@ -105,7 +105,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
     ];
   }
   if (error instanceof TransferError && error.code === "ROOT_GONE") {
-    return ["the directory that the peer serves is not there", "is its disk mounted there?"];
+    return ["the directory that the peer serves is missing", "is its disk mounted?"];
   }
   const missingBytes = describeConnectionError(error)?.missingBytes ?? null;
   if (missingBytes !== null) {
@@ -115,7 +115,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
   if (error instanceof ProtocolError && error.code === "BODY_INCOMPLETE") {
     return [
       "the peer ended the connection before all had come",
-      'check that "degu serve" still runs there, and try again',
+      'check that "degu serve" still runs on it, and try again',
     ];
   }
   return systemProblem(error.message, errorCodeOf(error)) ?? [error.message];
@@ -127,7 +127,7 @@ function systemDirectoryOf(quotedPath: string): string {
 }
 
 export const NOT_CONFIRMED_HERE =
-  "not confirmed here; if the two numbers differ, somebody may stand between the devices: use the line " +
+  "not confirmed on this device; if the two numbers differ, an attacker may be between the devices: use the line " +
   'that "degu invite" or "degu send" prints';
 
 export function notConfirmedThere(name: string): string {
@@ -139,13 +139,14 @@ export const RUN_BOTH_AGAIN = "run both commands again";
 /** The advice for a failed pairing, by its reason or its code. */
 const PAIRING_ADVICE: Partial<Record<PairingReason | PairingErrorCode, string>> = {
   "timed out": "; try again, and answer at both devices",
-  "busy": ": if nobody of you has started that, answer no there; then run the same command again",
+  "busy":
+    ": if you have not started that, answer no on the other device; then run the same command again",
   "no numbers left": ", and run that again",
   "line unusable":
-    '; run "degu invite" there again; if nobody of you has used it, "degu peers" there ' +
-    "lists who has",
+    '; run "degu invite" again on the other device; if you have not used the line, "degu peers" on it ' +
+    "lists the device that has",
   "ANSWER_LOST":
-    ', so it may trust this device already: pair the two again, or "degu forget" this one there',
+    ', so it may trust this device already: pair the two again, or "degu forget" this device on the other one',
 };
 
 function pairingProblem(error: PairingError): string {
@@ -153,8 +154,8 @@ function pairingProblem(error: PairingError): string {
   if (reason === "local") return NOT_CONFIRMED_HERE;
   if (reason === "remote") return `${notConfirmedThere(`${peerName}`)}: ${RUN_BOTH_AGAIN}`;
   if (reason === "no invitation") {
-    return "no device waits there: check that the two are on the same network, and that the command " +
-      "there still runs";
+    return "no device waits at this address: check that the two are on the same network, and that the " +
+      "command still runs on the other device";
   }
   return `${problem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;
 }
@@ -196,8 +197,10 @@ function attemptsOf(error: Error): readonly unknown[] {
   return errors.length > 0 ? errors : [error];
 }
 
-export const EXISTS_LOCALLY = "another file of this name is here already: replace it with --force";
-export const EXISTS_AT_PEER = "another file of this name is there: replace it with --force";
+export const EXISTS_LOCALLY =
+  "another file of this name exists on this device: replace it with --force";
+export const EXISTS_AT_PEER =
+  "another file of this name exists at the peer: replace it with --force";
 
 /** The log texts for refused connections, by the code of the error. */
 const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
@@ -209,7 +212,7 @@ const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
 /** Strangers can use up the numbers of an invitation. */
 const NUMBERS_USED_UP =
   `${MAX_NUMBERS} devices have asked, and no number was confirmed, so no other one can ask: use a ` +
-  "line, or run the same command again; if you did not start them, somebody else in this network did";
+  "line, or run the same command again; if you did not start them, another person in this network did";
 
 /** Rewords a log line of the library for users, and adds advice. */
 export function rewordLogLine(

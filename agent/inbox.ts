@@ -92,7 +92,7 @@ export class Inbox {
       const path = join(this.path, name);
       if (!owned.has(nameKey(name))) {
         throw new Failure(
-          `--inbox: ${path} belongs to no peer, and each peer has a directory of its own there: move it away, name ` +
+          `--inbox: ${path} belongs to no peer, and each peer has a directory of its own in it: move it away, name ` +
             `another directory, or use --inbox-for-all ${this.path}, where each peer sees and changes everything`,
           "ALREADY_THERE",
           { path },

@@ -86,7 +86,7 @@ export function isExpectedDevice(
 function noTerminalFailure(prefix: string): Failure {
   return new Failure(
     `${prefix}a number can be compared on a terminal only, and without --json: give the line that "degu send" ` +
-      "prints there, or - to read it from stdin",
+      "prints, or - to read it from stdin",
     "USAGE",
   );
 }
@@ -115,7 +115,7 @@ async function findSender(
     `looking for it in this network, ${
       isWatched ? "until Ctrl-C" : "for ten minutes"
     }: run "degu send FILE" ` +
-      "there",
+      "on the other device",
   );
   const timeoutController = new AbortController();
   const onTimeout = () =>

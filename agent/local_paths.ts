@@ -79,7 +79,7 @@ export function wildcardHint(path: string): string | null {
 /** The failure of a command whose source is not on this device. */
 export function missingSourceFailure(path: string): Failure {
   const hint = wildcardHint(path) ?? "check the name, and the directory that you are in";
-  const problem = `${JSON.stringify(path)} is not there: ${hint}`;
+  const problem = `${JSON.stringify(path)} does not exist: ${hint}`;
   return new Failure(problem, "NOT_THERE", { path });
 }
 

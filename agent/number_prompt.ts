@@ -64,7 +64,7 @@ export class NumberPrompt {
       this.#output.ask(`${name} ${id} asks. If it is the one that you mean, it shows this number:`);
       this.#output.ask(`  ${groups}`);
       await ignoreInput(signal);
-      this.#output.ask(`does ${name} show ${groups}, too? Type y or yes if so, and press Enter:`);
+      this.#output.ask(`does ${name} also show ${groups}? Type y or yes if so, and press Enter:`);
       const reply = await this.#readLine(signal);
       return reply === "y" || reply === "yes";
     });

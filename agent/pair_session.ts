@@ -121,7 +121,7 @@ class PairSession {
   async run(invitation: Invitation): Promise<Peer> {
     this.#invitation = invitation;
     const { signal, output } = this.#context;
-    output.note(`${describeThisDevice(this.#device)}; run "degu pair" on the other device, too`);
+    output.note(`${describeThisDevice(this.#device)}; also run "degu pair" on the other device`);
     using _countdown = showCountdown(this.#context, invitation);
     this.#announce();
     const isReachable = isReachableFromNetwork(invitation);
@@ -150,7 +150,7 @@ class PairSession {
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof Deno.errors.TimedOut)) throw error;
-      throw new Failure(`nobody has come in ten minutes: ${RUN_BOTH_AGAIN}`, null, {
+      throw new Failure(`no device has joined in ten minutes: ${RUN_BOTH_AGAIN}`, null, {
         cause: error,
       });
     } finally {
@@ -231,7 +231,7 @@ class PairSession {
   #noteDisappearance(id: string): void {
     if (this.#listNearby().length > 0) return;
     const { name } = this.#discovered.get(id)!.service;
-    this.#context.output.note(`${name} is not found any more: run "degu pair" there again`);
+    this.#context.output.note(`${name} is not found any more: run "degu pair" on it again`);
   }
 
   async #showAddress(milliseconds: number): Promise<void> {
@@ -241,7 +241,7 @@ class PairSession {
     this.#isAddressShown = true;
     const address = formatAddress(this.#invitation.addresses[0]!);
     this.#context.output.note(
-      `no other device was found; if "degu pair" finds nothing there, either, run "degu pair --address ${address}" there`,
+      `no other device was found; if the other device does not find this one, run "degu pair --address ${address}" on it`,
     );
   }
 
@@ -406,7 +406,7 @@ class PairSession {
 
 /** The texts of failed attempts to join, in front of the address. */
 const JOIN_REASONS: Readonly<Record<string, string>> = {
-  BUSY: "asks about another device: if nobody has started that, the answer there is no; at",
+  BUSY: "asks about another device: if you have not started that, answer no on it; at",
   NOT_OPEN: "takes no number now, or a firewall is in between: trying again, at",
   UNREACHABLE: "does not answer, so it may come by itself: is a firewall in between? At",
 };

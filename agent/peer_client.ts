@@ -28,7 +28,7 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
   if (peer !== null) return peer;
   const hint = (await device.peers()).length === 0
     ? 'this device is not paired with any yet: run "degu pair" on both'
-    : '"degu peers" lists those that there are';
+    : '"degu peers" lists all peers';
   throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
     peer: peerName,
   });
@@ -91,7 +91,7 @@ export async function openClient(
       `no address of ${peer.name} is known${
         mayDiscover ? ", and it was not found in this network" : ""
       }: ` +
-        'run "degu serve" there, or give its address with --address',
+        'run "degu serve" on it, or give its address with --address',
       "NO_ADDRESS",
       { peer: peer.name },
     );

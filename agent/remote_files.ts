@@ -284,8 +284,8 @@ export class RemoteFiles implements Disposable {
     const nearest = this.name(names.slice(0, depth), true);
     const list = `degu ls ${isInbox ? "--inbox " : ""}${nearest}`;
     const hint = wildcardHint(names.join("/"));
-    const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists what is there`;
-    return this.#notFoundFailure(`${this.#quoted(names)} is not there: ${advice}`, names);
+    const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists the directory`;
+    return this.#notFoundFailure(`${this.#quoted(names)} does not exist: ${advice}`, names);
   }
 
   /** Requests the whole directory; `null` if the peer does not respond. */

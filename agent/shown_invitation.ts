@@ -168,10 +168,10 @@ function confirmWith({ confirm }: NumberPrompt, { output, signal: commandSignal 
       if (commandSignal.aborted) return;
       const { reason } = signal;
       const reasonText = reason instanceof PairingError && reason.reason === "local"
-        ? "the answer here was no"
+        ? "you have answered no"
         : reason instanceof Deno.errors.TimedOut
         ? reason.message
-        : "it has left, or the answer there was no";
+        : "it has left, or its user has answered no";
       output.note(`${name} has not come in: ${reasonText}`);
     };
     signal.addEventListener("abort", onEnd, { once: true });

@@ -23,7 +23,7 @@ const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice:
     "choose another place, or mount it for writing",
   ],
   [/^(ENOSPC|EDQUOT)$/, "there is no space left for PATH, or a quota is reached", "free some"],
-  [/^ENOENT$/, "PATH is not there", "check the name, and whether its disk is mounted"],
+  [/^ENOENT$/, "PATH does not exist", "check the name, and whether its disk is mounted"],
   [/^ENOTDIR$/, "PATH leads through a file", "name a directory"],
   [/^EISDIR$/, "PATH is a directory", "name a file"],
   [/^(EEXIST|ENOTEMPTY)$/, "something is at PATH already", "choose another name"],

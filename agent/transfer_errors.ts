@@ -8,17 +8,18 @@ import { formatBytes } from "./output.ts";
 const AGAIN = "run the same command again";
 
 /** The reason why a file is not put in the place of another file. */
-const CHANGED_AT_PEER = `what is there changed meanwhile, and stays: look at it, and ${AGAIN}`;
+const CHANGED_AT_PEER =
+  `the file at the peer changed meanwhile, and stays: look at it, and ${AGAIN}`;
 
 /** The reason of a peer that runs `degu serve --new-only`. */
 export const ONLY_NEW =
-  'the peer only takes new files ("degu serve --new-only"): what is there stays as it is';
+  'the peer only accepts new files ("degu serve --new-only"): existing files stay as they are';
 
 /** The reason if every connection ends at one file, while the peer responds. */
 export const BREAKS_OFF = "the connection breaks off again and again";
 
 /** The reason can't be a reserved name, which {@linkcode checkNotReserved} refuses. */
-const NOT_WRITABLE_BY_PEER = 'the peer may not write there: see what "degu serve" prints on it';
+const NOT_WRITABLE_BY_PEER = 'the peer can\'t write to its inbox: see the output of "degu serve"';
 
 export type FileAction = "get" | "put" | "delete";
 
@@ -26,7 +27,7 @@ export type FileAction = "get" | "put" | "delete";
 const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
   get: {
     403: "the peer may not read it, or its disk does not give it",
-    404: "it is not there any more",
+    404: "it does not exist any more",
   },
   put: {
     400: `it was refused: if it changed while it was sent, ${AGAIN}`,
@@ -35,7 +36,7 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
     405: "the peer takes no files any more",
     // An older file was reported before, from the list of the peer.
     409:
-      `another command is sending it, or something has just come in its way there: ${AGAIN} in a moment, which then says what`,
+      `another command is sending it, or another entry has just taken its name: ${AGAIN} in a moment, which then says what`,
     // Even with --force, a file is replaced only if it has not changed since the list.
     412: CHANGED_AT_PEER,
     413: "it is larger than the peer accepts",
@@ -43,13 +44,13 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
   },
   delete: {
     403: NOT_WRITABLE_BY_PEER,
-    404: "it is not there any more",
+    404: "it does not exist any more",
     409: "the directory is not empty: remove first what is in it",
     412: CHANGED_AT_PEER,
   },
 };
 
-const IS_OTHER_VERSION = "is another version of degu running there?";
+const IS_OTHER_VERSION = "does the peer run another version of degu?";
 
 const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
   CHANGED: `it changed while it was copied: ${AGAIN}`,
@@ -60,11 +61,11 @@ const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
 const CODE_PROBLEMS: Readonly<Record<FileAction, Partial<Record<TransferErrorCode, string>>>> = {
   get: {
     ...COPY_PROBLEMS,
-    UNREADABLE: "the peer can't read it: change its permissions there, or see the disk",
+    UNREADABLE: "the peer can't read it: change its permissions on the peer, or check the disk",
   },
   put: {
     ...COPY_PROBLEMS,
-    UNREADABLE: "it can't be read: change its permissions, or see the disk",
+    UNREADABLE: "it can't be read: change its permissions, or check the disk",
   },
   delete: { CHANGED: CHANGED_AT_PEER },
 };
@@ -74,7 +75,7 @@ function spaceProblem(error: unknown): string | null {
   if (!(error instanceof TransferError) || error.code !== "DISK_FULL") return null;
   const { needed, free, kept: partialFile } = error;
   const isLocal = error.at === "local";
-  const location = isLocal ? "here" : "there";
+  const location = isLocal ? "on this device" : "on the peer";
   const freeText = free === null ? "less is" : `${formatBytes(free)} are`;
   const isFull = free === null || free === 0;
   const problem = needed !== null
@@ -83,11 +84,9 @@ function spaceProblem(error: unknown): string | null {
     ? `no space is left ${location}, or a quota is reached`
     : `only ${freeText} free ${location}, or a quota is reached`;
   // The peer sends its free space, but logs the size of partial uploads only locally.
-  const partialText = !isLocal ? '"degu serve" prints there what cut uploads keep' : partialFile &&
+  const partialText = !isLocal ? '"degu serve" prints the size of partial uploads' : partialFile &&
     `${partialFile.path} keeps the ${formatBytes(partialFile.bytes)} that have arrived`;
-  return `${problem}: free some ${isLocal ? "" : "there "}and ${AGAIN}${
-    partialText ? `; ${partialText}` : ""
-  }`;
+  return `${problem}: free some space and ${AGAIN}${partialText ? `; ${partialText}` : ""}`;
 }
 
 /** Returns the reason why a file could not be copied or removed, with advice. */
@@ -130,7 +129,7 @@ function statusProblem({ status }: StatusError, action: FileAction): string {
   const problem = STATUS_PROBLEMS[action][status];
   if (problem !== undefined) return problem;
   if (status >= 500) {
-    return `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`;
+    return `the peer has an internal problem (status ${status}): see the output of "degu serve"`;
   }
   return status >= 300 && status < 400
     ? `it is a directory by now: ${AGAIN}`

@@ -169,7 +169,7 @@ export class TransferReport implements Disposable {
         : hasNoCopies
         ? ""
         : `${counted(copied, "file")} ${prefix}copied${size}`,
-      removed > 0 ? `${removed} removed here` : "",
+      removed > 0 ? `${removed} removed from this device` : "",
       unchanged > 0 ? `${unchanged} up to date` : "",
       deleted > 0 ? `${deleted} ${prefix}deleted` : "",
       this.#skipped.size > 0 ? `${this.#skipped.size} skipped` : "",
@@ -186,7 +186,7 @@ export class TransferReport implements Disposable {
     this.#bar = null;
     if (this.#tooLargeCount > 1) {
       this.#output.error(
-        `${counted(this.#tooLargeCount - 1, "other file")}: too little space is free, too`,
+        `${counted(this.#tooLargeCount - 1, "other file")}: also too large for the free space`,
       );
     }
     this.#tooLargeCount = 0;

@@ -267,7 +267,7 @@ export class Transfers implements Disposable {
     if (info?.size !== size || info.mtime?.getTime() !== modified.getTime()) {
       this.#report.skip(
         files.name([...names, ...path]),
-        "a list of what to leave out is not copied to here",
+        "an ignore list is not downloaded",
       );
     }
     return true;

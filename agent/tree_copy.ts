@@ -174,7 +174,7 @@ export class TreeCopy {
   reportMissing(): void {
     for (const name of this.#unreported) {
       const { from, to } = this.namesOf([name]);
-      this.#report.fail(from, "it is not there any more", "NOT_THERE", { from, to });
+      this.#report.fail(from, "it does not exist any more", "NOT_THERE", { from, to });
     }
   }
 

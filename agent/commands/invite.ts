@@ -47,7 +47,7 @@ async function runInvite(context: Context, options: Options): Promise<void> {
   await using invitation = await ShownInvitation.open(context, device, null, {
     options: { peerName: as, seconds, listen, serving },
     command: "degu join",
-    timeoutMessage: 'nobody has joined in time: run "degu invite" again for a new line',
+    timeoutMessage: 'no device has joined in time: run "degu invite" again for a new line',
   });
   invitation.show();
   const { name, id } = await invitation.paired();

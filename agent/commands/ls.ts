@@ -15,7 +15,7 @@ export function addLs(program: AgentCommand): void {
     )
     .argument("<peer:path>", "the directory; PEER: is all of it")
     .option("--inbox", "list its inbox, if it has both")
-    .option("-l, --long", "print sizes and times, too")
+    .option("-l, --long", "also print sizes and times")
     .addPeerOptions()
     .addExample("degu ls laptop:", "what it shares")
     .addExample("degu ls -l laptop:photos/2025", "with sizes and times")

@@ -67,7 +67,7 @@ async function runPair(
     : await joinByNumber(context, device, questions, [address], options);
   output.result(`paired with ${name} ${id}`, { name, id, addresses: addresses.map(formatAddress) });
   output.note(
-    'to take its files, "degu serve --inbox ~/Inbox" has to run here ("degu service install --inbox ~/Inbox" keeps ' +
+    'to take its files, "degu serve --inbox ~/Inbox" has to run on this device ("degu service install --inbox ~/Inbox" keeps ' +
       `it running); to send it one, run "degu put FILE ${name}:"`,
   );
 }

@@ -30,7 +30,7 @@ export function addPeers(program: AgentCommand): void {
     .summary("list the devices that this one is paired with")
     .description(
       "Lists the devices that this one is paired with: name, id, and where each can be found. They can do what " +
-        '"degu serve" offers; nobody else can connect.',
+        '"degu serve" offers; no other device can connect.',
     )
     .addExample("degu peers", "a line for each")
     .addExample("degu peers --json", "an object for each, with the time of the pairing")
@@ -72,7 +72,7 @@ async function rename(context: Context, oldName: string, newName: string): Promi
     const { name } = await device.rename(id, newName);
     context.output.result(`${name} ${id}`, { name, id });
     if (nameKey(name) === nameKey(peer.name)) return;
-    context.output.note(`what it has put into an inbox here stays in the directory ${peer.name}`);
+    context.output.note(`its files in an inbox on this device stay in the directory ${peer.name}`);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     const problem = describeArgumentError(error)?.problem ?? error.message;
@@ -85,7 +85,7 @@ export function addForget(program: AgentCommand): void {
     .summary("end the trust in a peer")
     .description(
       "Ends the trust in a peer. Its connections to this device are closed within a second, and it can't connect " +
-        "again. The other device is not told: forget this one there, too.",
+        "again. The other device does not notice: also forget this one on it.",
     )
     .argument("<peer>", "its name or id")
     .addExample("degu forget old-phone", "after it was lost, sold or stolen")

@@ -51,7 +51,7 @@ async function requestInfo(connection: Connection): Promise<Pick<ServerInfo, "sh
     | null;
   if (typeof about?.share === "boolean") return { share: about.share, inbox: about.inbox === true };
   throw new Failure(
-    'the pairing works, but what answers there is not "degu serve": look at what runs there, or at another port',
+    'the pairing works, but another program than "degu serve" answers: check which program uses this port',
   );
 }
 

@@ -38,7 +38,7 @@ into PATH, and keeps its name. Without PATH, files go into the inbox itself. Ano
     .argument("<path...>", "what to put; the last one is where")
     .option("-r, --recursive", "put directories with everything in them")
     .option("--force", "replace other files of the same name")
-    .option("--move", "remove each file here once the peer has verified and stored it")
+    .option("--move", "remove each local file once the peer has verified and stored it")
     .addVerboseOption()
     .addSettledOption()
     .addWaitOption()
@@ -46,7 +46,7 @@ into PATH, and keeps its name. Without PATH, files go into the inbox itself. Ano
     .addExample("degu put report.pdf laptop:", "into its inbox")
     .addExample("degu put report.pdf laptop:report-2.pdf", "with another name")
     .addExample("degu put -r photos laptop:", "a directory")
-    .addExample("degu put -r --move outbox laptop:", "a directory, whose files are removed here")
+    .addExample("degu put -r --move outbox laptop:", "moves the files of a directory")
     .setHandler(runPut);
 }
 
@@ -204,7 +204,7 @@ async function uploadJobOf(
     to: name,
     size,
     move: async (to, options) => {
-      if (existing?.kind === "directory") throw new Failure(`a directory is there: ${name}/`);
+      if (existing?.kind === "directory") throw new Failure(`a directory has this name: ${name}/`);
       const hasOtherSize = existing !== null && existing.size !== size;
       if (hasOtherSize && !replace) throw new Failure(EXISTS_AT_PEER, "ALREADY_THERE");
       const result = await upload(to, path, files.uri(names), { ...options, replace });

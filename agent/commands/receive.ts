@@ -34,7 +34,7 @@ export function addReceive(program: AgentCommand): void {
         "the same. Copies into DIR, by default into the current directory. With the line that degu send prints, " +
         "nothing has to be compared, and the devices may be in different networks. With -, the line is read from " +
         "stdin. A file that was cut goes on when both commands are run again. A name that begins with a dot, and a " +
-        "directory that is here already, are refused without --force.",
+        "directory that exists already, are refused without --force.",
     )
     .usage("[OPTION]... [LINE|-] [DIR]")
     .argument("[dir...]", "the line, or - to read it from stdin; the directory for the files")
@@ -149,11 +149,11 @@ const BEGINS_WITH_DOT =
   "its name begins with a dot, and programs obey some of these files: ask why it is sent, and receive it with --force";
 
 const RUN_BOTH_AGAIN =
-  'run "degu send" there and "degu receive" here again: a file that was begun continues, a directory with --force';
+  'run "degu send" and "degu receive" again: a partial file continues, a directory with --force';
 
 /** A file of the sender could do harm among existing files, such as those of a program. */
 const DIRECTORY_EXISTS =
-  "there is such a directory here already: receive into another one, or add to it with --force, which also " +
+  "the directory exists already: receive into another one, or add to it with --force, which also " +
   "continues what was cut";
 
 /** The limit of listed entries. */

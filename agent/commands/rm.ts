@@ -18,7 +18,7 @@ export function addRm(program: AgentCommand): void {
     .argument("<peer:path...>", "what to remove")
     .option("-r, --recursive", "remove directories with everything in them")
     .addPeerOptions()
-    .addExample("degu rm laptop:report.pdf", "what was put there")
+    .addExample("degu rm laptop:report.pdf", "what was put into the inbox")
     .addExample(
       "degu rm laptop:photos/1.jpg laptop:photos/",
       "a file, and then the empty directory",
@@ -99,7 +99,7 @@ const NOT_EMPTY = "the directory is not empty: -r removes it with everything in 
 
 /** The reason why an empty directory can't be removed. */
 const IN_USE =
-  "there is something new in it, or an upload to it is under way: run the same command again later";
+  "it has a new entry, or an upload to it is under way: run the same command again later";
 
 /**
  * Removes a tree, the deepest entries first. Keeps a file that can't be removed, and its

@@ -23,8 +23,8 @@ export function addSend(program: AgentCommand): void {
     .summary("send files to one other device, once, without pairing")
     .description(
       "Sends files, and directories with everything in them, to one device that receives them: run degu receive " +
-        "there. Both show a number, and ask whether it is the same. Ends when everything has arrived, or when " +
-        "nobody has come for ten minutes. Neither device knows the other one afterwards.",
+        "on it. Both show a number, and ask whether it is the same. Ends when everything has arrived, or when " +
+        "no device has joined for ten minutes. Neither device knows the other one afterwards.",
     )
     .argument("<file...>", "what to send")
     .option(
@@ -79,7 +79,7 @@ async function send(
     ]);
     signal.throwIfAborted();
     if (!isDone) {
-      const advice = 'run "degu send" here and "degu receive" there again';
+      const advice = 'run "degu send" and "degu receive" again';
       throw new Failure(`${name} has left before it had everything: ${advice}`);
     }
     await session.end();
@@ -102,7 +102,7 @@ async function invite(
   await using invitation = await ShownInvitation.open(context, device, questions, {
     options: { listen: listen === undefined ? undefined : [withNextPort(listen)], seconds },
     command: "degu receive",
-    timeoutMessage: 'nobody has come in time: run "degu send" again',
+    timeoutMessage: 'no device has joined in time: run "degu send" again',
   });
   invitation.show();
   return await invitation.paired();

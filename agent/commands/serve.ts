@@ -39,14 +39,14 @@ export function addServe(program: AgentCommand): void {
   program.command("serve")
     .summary("share a directory, and take files into another one")
     .description(
-      "Serves the paired devices, and nobody else, until SIGINT or SIGTERM. The first signal lets transfers " +
+      "Serves only the paired devices, until SIGINT or SIGTERM. The first signal lets transfers " +
         "finish, a second one ends them. Devices that are paired while it runs can connect at once.",
     )
     .option("--share <dir>", "a directory that they can read: ls, get, sync", parseOnce)
     .addOption(
       new Option(
         "--inbox [dir]",
-        `a directory in which each of them has one of its own, to read, write and delete in: put, rm, sync; made if it is not there (without DIR: ${DEFAULT_INBOX})`,
+        `a directory in which each of them has one of its own, to read, write and delete in: put, rm, sync; created if it is missing (without DIR: ${DEFAULT_INBOX})`,
       ).preset(DEFAULT_INBOX).argParser(parseOnce),
     )
     .addOption(

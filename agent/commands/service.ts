@@ -78,7 +78,7 @@ async function install(
   await systemctl("enable", name!);
   await systemctl("restart", name!);
   output.note(
-    `installed and started ${name}; "loginctl enable-linger" keeps it running when nobody is logged in, ` +
+    `installed and started ${name}; "loginctl enable-linger" keeps it running when you are not logged in, ` +
       `"journalctl --user --unit ${name!.split(".")[0]}" shows what it says`,
   );
   return 0;
@@ -87,7 +87,8 @@ async function install(
 /** Writes a unit, but never replaces one of the user. */
 async function write(path: string, text: string): Promise<void> {
   if (!await isOwnOrMissing(path)) {
-    const message = `${path} is there, and not by "degu service install": remove or rename it`;
+    const message =
+      `${path} exists, but was not written by "degu service install": remove or rename it`;
     throw new Failure(message, "ALREADY_THERE", { path });
   }
   await Deno.writeTextFile(path, text);
@@ -107,7 +108,7 @@ async function removeUnits({ output }: Context): Promise<void> {
       if (isUnit && await isOwnOrMissing(join(dir, name))) names.push(name);
     }
   }
-  if (names.length === 0) return output.note('there is none that "degu service install" has made');
+  if (names.length === 0) return output.note('"degu service install" has not made any');
   await systemctl("disable", "--now", ...names);
   for (const name of names.toSorted()) {
     await Deno.remove(join(dir, name));

@@ -28,7 +28,7 @@ export function addSync(program: AgentCommand): void {
   program.command("sync")
     .summary("make one directory match another, one way")
     .description(
-      `Copies what is new or differs in size or time: from the share of a peer to a directory here, or from here to \
+      `Copies what is new or differs in size or time: from the share of a peer to a local directory, or from a local directory to \
 the inbox of a peer. The contents of the first directory go into the second one; files that differ are replaced.`,
     )
     .usage("[OPTION]... PEER:DIR DIR | DIR PEER:DIR")
@@ -42,7 +42,7 @@ the inbox of a peer. The contents of the first directory go into the second one;
     .option("--delete-all", "with --delete: delete everything if the first directory is empty")
     .option(
       "--exclude <glob>",
-      `leave out what this matches, as a line of .gitignore does, at both ends; can be repeated; a file ${IGNORE_FILE} in the directory here has such lines`,
+      `leave out what this matches, as a line of .gitignore does, at both ends; can be repeated; a file ${IGNORE_FILE} in the local directory has such lines`,
       repeated(String),
     )
     .option(
@@ -50,7 +50,7 @@ the inbox of a peer. The contents of the first directory go into the second one;
       "with --delete: if more would be deleted, delete nothing",
       parseCount,
     )
-    .option("--move", "remove each file here once the peer has verified and stored it")
+    .option("--move", "remove each local file once the peer has verified and stored it")
     .option("--inbox", "copy from its inbox instead of its share")
     .option("--every <seconds>", "run again so many seconds after each run", parseEvery)
     .option("--dry-run", "say what would be done, and change nothing")
@@ -58,12 +58,12 @@ the inbox of a peer. The contents of the first directory go into the second one;
     .addSettledOption()
     .addWaitOption()
     .addPeerOptions()
-    .addExample("degu sync laptop:photos photos", "from there to here")
+    .addExample("degu sync laptop:photos photos", "from the peer to this device")
     .addExample(
       "degu sync --dry-run --delete photos laptop:photos",
-      "what would be copied and deleted there",
+      "what would be copied and deleted on the peer",
     )
-    .addExample("degu sync --inbox laptop:photos photos", "back again what was synced there")
+    .addExample("degu sync --inbox laptop:photos photos", "restores what was synced to the peer")
     .addExample(
       "degu sync --exclude '*.tmp' --exclude /build/ project laptop:project",
       "without these",
@@ -141,7 +141,7 @@ async function syncOnce(
   const ignoreList = new IgnoreList(root, exclude);
   if (ignoreList.ignoredPeerFile !== null) {
     context.output.warn(
-      `${ignoreList.ignoredPeerFile} has no effect: peers write there; use --exclude`,
+      `${ignoreList.ignoredPeerFile} has no effect: peers can write it; use --exclude`,
     );
   }
   const area = isDownload && !inbox ? "share" : "inbox";
@@ -186,7 +186,7 @@ function checkMove(options: SyncOptions, isDownload: boolean): void {
   if (options.move !== true) return;
   if (isDownload) {
     throw new Failure(
-      '--move empties a directory of this device: run it there, or copy first, and then run "degu rm -r"',
+      '--move empties a directory of this device: run it on the other one, or copy first, and then run "degu rm -r"',
       "USAGE",
     );
   }

@@ -213,7 +213,7 @@ testUnless(
     await homes.must("viewer", ping(loopback));
     await homes.must("viewer", ping(loopback.replace("127.0.0.1", "localhost")));
     await homes.must("viewer", ping(loopback.replace("127.0.0.1", "0.0.0.0")));
-    await homes.fail("viewer", 3, "another device answers there", ping(other));
+    await homes.fail("viewer", 3, "another device answers at this address", ping(other));
     assertEquals(await stored(), before);
     await homes.must("viewer", ping(camera));
     assertEquals(await stored(), [...before, camera]);
@@ -501,12 +501,12 @@ Deno.test("an unused invitation expires in time; on a terminal it counts down, a
   ]);
   assertEquals([plain, shown, colorless].map(({ code }) => code), [1, 1, 1]);
   assertMatch(plain.stdout, /^degu:[\w-]+\n$/);
-  assertStringIncludes(plain.stderr, 'nobody has joined in time: run "degu invite" again');
+  assertStringIncludes(plain.stderr, 'no device has joined in time: run "degu invite" again');
   for (const left of ["0:02", "0:01"]) {
     assertStringIncludes(shown.stdout, `\r\x1b[Kwaiting for the other device: ${left} left`);
   }
-  assertStringIncludes(shown.stdout, "\r\x1b[Kdegu: \x1b[31merror\x1b[0m: nobody has joined");
-  assertStringIncludes(colorless.stdout, "degu: error: nobody has joined");
+  assertStringIncludes(shown.stdout, "\r\x1b[Kdegu: \x1b[31merror\x1b[0m: no device has joined");
+  assertStringIncludes(colorless.stdout, "degu: error: no device has joined");
   const isPlain = !["waiting", "\x1b"].some((each) => colorless.stdout.includes(each));
   assert(isPlain, colorless.stdout);
 });

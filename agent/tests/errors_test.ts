@@ -70,7 +70,7 @@ Deno.test("an error of the system names the user, the action and the path, with 
     [
       "gone",
       withCode(new NotFound("No such file or directory (os error 2): open '/x'"), "ENOENT"),
-      '"/x" is not there; check the name, and whether its disk is mounted',
+      '"/x" does not exist; check the name, and whether its disk is mounted',
     ],
     [
       "a file on the way",
@@ -149,7 +149,7 @@ Deno.test({
       ["serve: its names alone", `degu: error: --share: ${who} read "/here/closed/x"`],
       ["serve: the inbox", `degu: error: --inbox: ${who} write "/here/fixed"`],
       ["serve: a new inbox", `degu: error: --inbox: ${who} write "/here/fixed/new"`],
-      ["the served end", 'the peer may not write there: see what "degu serve" prints on it'],
+      ["the served end", 'the peer can\'t write to its inbox: see the output of "degu serve"'],
       ["what serve says", `viewer: PUT "/inbox/new": ${who} write "/inboxes/viewer/new"; change`],
     ];
     assertEquals(ends.map(({ rule }) => rule), rows.map(([rule]) => rule));
@@ -225,8 +225,8 @@ Deno.test("an operand that looks like an option or a pattern is an error with ad
     ["an option of put", 2, option, ["put", "-x.txt", "camera:"]],
     ["of get", 2, option, ["get", "camera:a", "-x"]],
     ["of sync", 2, option, ["sync", "--photos", "camera:"]],
-    ["a pattern of put", 1, `is not there: ${none}`, ["put", `${local}/*.jpg`, "camera:"]],
-    ["of get", 1, `is not there: ${none}; "degu ls camera:"`, ["get", "camera:*.jpg", local]],
+    ["a pattern of put", 1, `does not exist: ${none}`, ["put", `${local}/*.jpg`, "camera:"]],
+    ["of get", 1, `does not exist: ${none}; "degu ls camera:"`, ["get", "camera:*.jpg", local]],
     ["of ls", 1, none, ["ls", "camera:[ab]"]],
     ["of rm", 1, none, ["rm", "camera:a?"]],
   ];
@@ -285,7 +285,7 @@ Deno.test("each command reports that the directory of the peer is missing", asyn
     ["ls", ["ls", "--inbox", "camera:"]],
     ["rm", ["rm", "camera:a"]],
   ];
-  const said = "the directory that the peer serves is not there; is its disk mounted there?";
+  const said = "the directory that the peer serves is missing; is its disk mounted?";
   await eachRow(t, rows, async (_rule, args) => void await files.fail(1, said, ...args));
   await Deno.rename(`${inboxes}-moved`, inboxes);
 });
@@ -326,7 +326,7 @@ Deno.test("get copies from the other peers if one of them is unknown, or off", a
   await homes.init("off");
   await homes.pair("off", "viewer");
   const rows = [
-    ["laptop", 'laptop: there is no peer "laptop": "degu peers" lists those that there are'],
+    ["laptop", 'laptop: there is no peer "laptop": "degu peers" lists all peers'],
     ["off", "off: no address answers: nothing listens at 127.0.0.1:1; "],
   ] as const;
   for (const [peer, problem] of rows) {
@@ -492,7 +492,7 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
     const end = await files.run("--json", "put", `${local}/b`, to);
     const [{ error, ...names } = {}, ...others] = objectsOf(end);
     assertEquals([others, names, end.code], [[], { from: `${local}/b`, to }, 1]);
-    const message = "another file of this name is there: replace it with --force";
+    const message = "another file of this name exists at the peer: replace it with --force";
     assertEquals(error, { code: "ALREADY_THERE", message });
     const removed = await files.run("--json", "rm", "camera:no");
     const [{ path, error: why } = {}] = objectsOf(removed);

@@ -56,7 +56,7 @@ Deno.test("a name is also found in the other Unicode normal form", async () => {
 Deno.test("a missing file is reported at once, with the command that lists the directory", async () => {
   await using files = await AgentFiles.start();
   await fill(files.share, { "photos/1": "" });
-  const hint = 'is not there: "degu ls camera:" lists what is there';
+  const hint = 'does not exist: "degu ls camera:" lists the directory';
   await files.fail(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
   await files.serve("--inbox", files.inboxes);
   const advice = 'camera shares no directory: it has to run "degu serve --share DIR"';
@@ -220,7 +220,7 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
   await fill(files.inbox, { "sub/report.pdf": "" });
   await makeLinks({ [`${share}/link`]: "/" });
   const missing = (path: string, dir: string) =>
-    `"camera:${path}" is not there: "degu ls camera:${dir}" lists what is there`;
+    `"camera:${path}" does not exist: "degu ls camera:${dir}" lists the directory`;
   const elsewhere = '"camera:sub/report.pdf" is not in the share: it is in the inbox, as ' +
     '"degu ls --inbox camera:sub/" shows';
   const rows: [path: string, target: string, said: string][] = [
@@ -238,7 +238,7 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
   }
   assertEquals(await entries(local), []);
   const sources = ["camera:none", "camera:a", "camera:sub/a"];
-  const several = await files.fail(1, '"camera:none" is not there', "get", ...sources, local);
+  const several = await files.fail(1, '"camera:none" does not exist', "get", ...sources, local);
   assertStringIncludes(several, "camera:sub/a: camera:a has the same name: get the two into");
   assertStringIncludes(several, "2 errors");
   assertEquals(await content(local), { "a": "2" });
@@ -287,7 +287,12 @@ Deno.test("of a peer without a share, ls and get read the inbox, and say so; rm 
   const quiet = await files.succeed("get", "--quiet", "camera:dir/a", `${local}/quiet`);
   assertEquals(quiet.stderr, "");
   assertEquals((await files.succeed("ls", "--inbox", "camera:dir")).stderr, "");
-  await files.fail(1, 'camera:none" is not there: "degu ls --inbox camera:', "get", "camera:none");
+  await files.fail(
+    1,
+    'camera:none" does not exist: "degu ls --inbox camera:',
+    "get",
+    "camera:none",
+  );
   // A server that was started without its share must not make a backup disappear.
   const sync = ["sync", "--delete", "camera:dir", `${local}/got`];
   await files.fail(1, '"camera:dir" is not in the share: it is in the inbox', ...sync);
@@ -312,7 +317,7 @@ Deno.test("one directory as share and inbox: uploaded files are listed, download
   await files.succeed("rm", "camera:dir/a");
   assertEquals((await files.succeed("ls", "camera:dir")).stdout, "b\n");
   assertEquals((await files.succeed("ls", "camera:")).stdout, "dir/\n");
-  await files.fail(1, "is not there", "get", `camera:${part}`, local);
+  await files.fail(1, "does not exist", "get", `camera:${part}`, local);
 });
 
 // degu put: files to the inbox of a peer.
@@ -357,7 +362,7 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   const { local, inbox } = files;
   await fill(local, { "a": "new", "b": "other" });
   await fill(inbox, { "a": "old", "b": "shorter", "dir/c": "" });
-  const why = "another file of this name is there: replace it with --force";
+  const why = "another file of this name exists at the peer: replace it with --force";
   const both = await files.fail(1, "2 errors", "put", `${local}/a`, `${local}/b`, "camera:");
   for (const name of ["a", "b"]) assertStringIncludes(both, `${local}/${name}: ${why}`);
   assertEquals(await content(inbox), { "a": "old", "b": "shorter", "dir": null, "dir/c": "" });
@@ -386,7 +391,7 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   const below = '"camera:a" is a file: name a directory';
   await files.fail(1, below, "put", "--force", `${local}/a`, "camera:a/x");
   await Deno.mkdir(`${inbox}/e/a`, { recursive: true });
-  await files.fail(1, "a directory is there: camera:e/a/", "put", `${local}/a`, "camera:e");
+  await files.fail(1, "a directory has this name: camera:e/a/", "put", `${local}/a`, "camera:e");
 });
 
 Deno.test("the same file gets the permission bits of the source, alone and in a directory; put asks for --force", async () => {
@@ -442,7 +447,7 @@ Deno.test("put -r keeps other files too, unless --force is given; the same ones 
   const { local, inbox } = files;
   await fill(local, { "top/a": "new", "top/b": "same", "top/c": "3" });
   await fill(inbox, { "top/a": "older", "top/b": "same" });
-  const why = "top/a: another file of this name is there: replace it with --force";
+  const why = "top/a: another file of this name exists at the peer: replace it with --force";
   const said = await files.fail(1, `${local}/${why}`, "put", "-r", `${local}/top`, "camera:");
   assertMatch(said, /1 file copied, 1 B.*1 up to date/);
   assertEquals((await content(inbox))["top/a"], "older");
@@ -482,7 +487,7 @@ Deno.test("errors of local files are reported before the command connects", asyn
   await using files = await AgentFiles.start();
   const { local } = files;
   await files.kill();
-  const none = `"${local}/none" is not there: check the name, and the directory that you are in`;
+  const none = `"${local}/none" does not exist: check the name, and the directory that you are in`;
   const said = await files.fail(1, none, "put", `${local}/none`, "camera:");
   assertEquals(said, `degu: error: ${none}\n`);
   const both = await files.fail(1, "2 errors", "put", `${local}/none`, local, "camera:");
@@ -513,7 +518,7 @@ Deno.test("rm reports missing entries, and entries that can't be removed", async
   await using files = await AgentFiles.start();
   await fill(files.inbox, { "report.pdf": "1" });
   await fill(files.share, { "shared": "1" });
-  await files.fail(1, '"camera:report.pd" is not there', "rm", "camera:report.pd");
+  await files.fail(1, '"camera:report.pd" does not exist', "rm", "camera:report.pd");
   const elsewhere =
     '"camera:shared" is not in the inbox: it is in the share, as "degu ls camera:" shows';
   await files.fail(1, elsewhere, "rm", "camera:shared");
@@ -521,7 +526,7 @@ Deno.test("rm reports missing entries, and entries that can't be removed", async
   assertEquals(some.code, 1);
   const [none, removed] = objectsOf(some);
   assertEquals(none?.["path"], "camera:none");
-  assertStringIncludes(JSON.stringify(none?.["error"]), "is not there");
+  assertStringIncludes(JSON.stringify(none?.["error"]), "does not exist");
   assertEquals(removed, { removed: "camera:report.pdf" });
   await fill(files.inbox, { "report.pdf": "1" });
   const root = 'the inbox itself stays: name what is in it, as "degu ls --inbox camera:" lists it';
@@ -544,7 +549,7 @@ Deno.test("rm -r removes a directory with its content, the deepest entries first
     "camera:file",
   ]);
   assertEquals(await content(inbox), {});
-  await files.fail(1, "is not there", "rm", "-r", "camera:none");
+  await files.fail(1, "does not exist", "rm", "-r", "camera:none");
   if (!HAS_LINKS) return;
   // An entry that can't be removed is reported, and stays with its directories.
   await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });

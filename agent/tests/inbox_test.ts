@@ -72,11 +72,11 @@ Deno.test("each peer has its own directory: another peer can't list, get, replac
     assertEquals(stdout, "", path);
   }
   const back = homes.at("back");
-  await homes.fail("two", 1, "is not there", ["get", "--inbox", "camera:photo", back]);
-  await homes.fail("two", 1, "is not there", ["get", "--inbox", "-r", "camera:tree", back]);
+  await homes.fail("two", 1, "does not exist", ["get", "--inbox", "camera:photo", back]);
+  await homes.fail("two", 1, "does not exist", ["get", "--inbox", "-r", "camera:tree", back]);
   // rm.
   for (const path of ["photo", "one/photo", "synced"]) {
-    await homes.fail("two", 1, "is not there", ["rm", "-r", `camera:${path}`]);
+    await homes.fail("two", 1, "does not exist", ["rm", "-r", `camera:${path}`]);
   }
   // put and sync, into the same names.
   await homes.must("two", ["put", at("two", "photo"), "camera:"]);
@@ -145,7 +145,7 @@ Deno.test("rename: existing files stay in the reported directory; new files go t
   const { homes, inbox, at, agent } = devices;
   await homes.must("one", ["put", at("one", "photo"), "camera:"]);
   const renamed = await homes.run("camera", ["rename", "one", "phone"]);
-  const said = "what it has put into an inbox here stays in the directory one\n";
+  const said = "its files in an inbox on this device stay in the directory one\n";
   assertEquals([renamed.code, renamed.stderr], [0, said]);
   // The server learns it within a second.
   await using device = await Device.open(homes.at("one"));
@@ -346,7 +346,7 @@ Deno.test("a directory of a peer that is a link, or a file, is refused: at the s
   ];
   await using device = await Device.open(homes.at("one"));
   const client = await clientOf(device);
-  const gone = "the directory that the peer serves is not there";
+  const gone = "the directory that the peer serves is missing";
   await eachRow(t, rows, async (_rule, said, make) => {
     await make();
     const serve = ["serve", "--listen", "127.0.0.1:0", "--inbox", inbox];
@@ -429,14 +429,14 @@ Deno.test("--new-only: files are added, but not replaced, appended or deleted, a
     ["rm", ["rm", "camera:a"]],
     ["rm -r", ["rm", "-r", "camera:t"]],
   ];
-  const problem = 'the peer only takes new files ("degu serve --new-only"): what is there stays';
+  const problem = 'the peer only accepts new files ("degu serve --new-only"): existing files stay';
   await eachRow(t, rows, async (_command, args) => {
     const said = await files.fail(1, problem, ...args);
     assertEquals(said.includes("leave out --delete"), args.includes("--delete"));
     assert(!said.includes("--force"), said);
     if (args[0] === "rm") assertEquals(said.match(/error:/g)?.length, 1, said);
   });
-  const another = "another file of this name is there: replace it with --force";
+  const another = "another file of this name exists at the peer: replace it with --force";
   await files.fail(1, another, "put", "-r", `${local}/a`, `${local}/t`, "camera:");
   assertEquals(await content(inbox), all);
   // New files are still accepted.
@@ -460,7 +460,7 @@ Deno.test("a directory that the user moves away while degu serve runs is created
   // place.
   await Deno.rename(inbox, homes.at("elsewhere"));
   for (const name of ["one", "two"]) {
-    await homes.fail(name, 1, "is its disk mounted there?", ["ls", "--inbox", "camera:"]);
+    await homes.fail(name, 1, "is its disk mounted?", ["ls", "--inbox", "camera:"]);
   }
   await assertRejects(() => Deno.lstat(inbox), Deno.errors.NotFound);
   await Deno.rename(homes.at("elsewhere"), inbox);

@@ -38,7 +38,7 @@ Deno.test("the bar doesn't show 100 % for a failed or incomplete file", async (t
 
 const GIGABYTE = 1_000_000_000;
 const again = "run the same command again";
-const keeps = '; "degu serve" prints there what cut uploads keep';
+const keeps = '; "degu serve" prints the size of partial uploads';
 
 Deno.test("the needed and the free space are printed in units, for both ends", async (t) => {
   const full = (about: object) => new TransferError("DISK_FULL", "for programs", about);
@@ -49,32 +49,32 @@ Deno.test("the needed and the free space are printed in units, for both ends", a
     [
       "there",
       remote({ needed: 3.2 * GIGABYTE, free: 1.1 * GIGABYTE }),
-      `needs 3.20 GB, and 1.10 GB are free there: free some there and ${again}${keeps}`,
+      `needs 3.20 GB, and 1.10 GB are free on the peer: free some space and ${again}${keeps}`,
     ],
     [
       "there, if the peer does not say what is free",
       remote({ needed: 3.2 * GIGABYTE }),
-      `needs 3.20 GB, and less is free there: free some there and ${again}${keeps}`,
+      `needs 3.20 GB, and less is free on the peer: free some space and ${again}${keeps}`,
     ],
     [
       "there, when it fills up",
       remote({ free: 0 }),
-      `no space is left there, or a quota is reached: free some there and ${again}${keeps}`,
+      `no space is left on the peer, or a quota is reached: free some space and ${again}${keeps}`,
     ],
     [
       "there, when a file does not fit beside others that arrive",
       remote({ free: 1_830_000 }),
-      `only 1.83 MB are free there, or a quota is reached: free some there and ${again}${keeps}`,
+      `only 1.83 MB are free on the peer, or a quota is reached: free some space and ${again}${keeps}`,
     ],
     [
       "here",
       local({ needed: 2500, free: 950 }),
-      `needs 2.50 kB, and 950 B are free here: free some and ${again}`,
+      `needs 2.50 kB, and 950 B are free on this device: free some space and ${again}`,
     ],
     [
       "here, when it fills up",
       local({ kept }),
-      `no space is left here, or a quota is reached: free some and ${again}; ` +
+      `no space is left on this device, or a quota is reached: free some space and ${again}; ` +
       "/t/.x.degu-part keeps the 12.3 MB that have arrived",
     ],
   ];
@@ -88,8 +88,8 @@ Deno.test("files that are too large for the free space share one line after the 
   const name = (count: number) => Array.from({ length: count }, (_, i) => `p/${i}`);
   const rows: [rule: string, names: string[], said: string[]][] = [
     ["one", name(1), ["p/0: full"]],
-    ["two", name(2), ["p/0: full", "1 other file: too little space is free, too"]],
-    ["a tree", name(300), ["p/0: full", "299 other files: too little space is free, too"]],
+    ["two", name(2), ["p/0: full", "1 other file: also too large for the free space"]],
+    ["a tree", name(300), ["p/0: full", "299 other files: also too large for the free space"]],
   ];
   await eachRow(t, rows, (_rule, names, said) => {
     const [stdout, stderr] = [new Written(), new Written()];
@@ -127,8 +127,8 @@ Deno.test("another file of the same name is reported with its end", () => {
   const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
   const replace = "replace it with --force";
   assertEquals(said, [
-    `another file of this name is here already: ${replace}`,
-    `another file of this name is there: ${replace}`,
+    `another file of this name exists on this device: ${replace}`,
+    `another file of this name exists at the peer: ${replace}`,
   ]);
 });
 
@@ -136,8 +136,8 @@ Deno.test("an unreadable file of a tree is reported with its end", () => {
   const error = unreadableEntryError(node);
   const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
   assertEquals(said, [
-    "the peer can't read it: change its permissions there, or see the disk",
-    "it can't be read: change its permissions, or see the disk",
+    "the peer can't read it: change its permissions on the peer, or check the disk",
+    "it can't be read: change its permissions, or check the disk",
   ]);
 });
 
@@ -161,7 +161,7 @@ Deno.test("errors of the library are reworded for users", async (t) => {
     [
       "the connection ends in a list",
       new ProtocolError("BODY_INCOMPLETE", "for programs"),
-      'the peer ended the connection before all had come; check that "degu serve" still runs there, and try again',
+      'the peer ended the connection before all had come; check that "degu serve" still runs on it, and try again',
     ],
     [
       "a line that is cut",
@@ -177,19 +177,19 @@ Deno.test("errors of the library are reworded for users", async (t) => {
     [
       "a line that is over",
       pairing("NOT_OPEN", "line unusable", "this line is not open any more"),
-      'this line is not open any more; run "degu invite" there again; if nobody of you has used it, ' +
-      '"degu peers" there lists who has',
+      'this line is not open any more; run "degu invite" again on the other device; if you have not used the line, ' +
+      '"degu peers" on it lists the device that has',
     ],
     [
       "nobody waits at --address",
       pairing("NOT_OPEN", "no invitation", "no device invites there"),
-      "no device waits there: check that the two are on the same network, and that the command there " +
-      "still runs",
+      "no device waits at this address: check that the two are on the same network, and that the command still " +
+      "runs on the other device",
     ],
     [
       "a second receiver",
       pairing("BUSY", "busy", "desk is asking about another device"),
-      "desk is asking about another device: if nobody of you has started that, answer no there; " +
+      "desk is asking about another device: if you have not started that, answer no on the other device; " +
       `then ${again}`,
     ],
     [
@@ -205,14 +205,14 @@ Deno.test("errors of the library are reworded for users", async (t) => {
     [
       "a no here to receive",
       pairing("NOT_CONFIRMED", "local", "not confirmed here"),
-      "not confirmed here; if the two numbers differ, somebody may stand between the devices: use the line " +
+      "not confirmed on this device; if the two numbers differ, an attacker may be between the devices: use the line " +
       'that "degu invite" or "degu send" prints',
     ],
     [
       "a last answer that is lost",
       answerLostError("the last answer of desk did not arrive"),
       "the last answer of desk did not arrive, so it may trust this device already: pair the two " +
-      'again, or "degu forget" this one there',
+      'again, or "degu forget" this device on the other one',
     ],
   ];
   await eachRow(t, rows, (_rule, error, said) => {
@@ -228,7 +228,7 @@ Deno.test("log lines of the library are reworded for users", async (t) => {
       "numbers that strangers have used up",
       "for programs",
       `5 devices have asked, and no number was confirmed, so no other one can ask: use a line, or ${again}; if you did not ` +
-      "start them, somebody else in this network did",
+      "start them, another person in this network did",
       new PairingError("NOT_OPEN", "for programs"),
     ],
     [

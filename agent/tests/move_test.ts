@@ -21,7 +21,7 @@ Deno.test("put --move removes a named file once it is at the peer, and reports e
   const end = await files.succeed(...put, "camera:in/");
   assertEquals(end.stdout.split("\n").toSorted(), ["", "camera:in/a", "camera:in/b"]);
   assertStringIncludes(end.stderr, "2 files copied, 3 B");
-  assertStringIncludes(end.stderr, "; 2 removed here");
+  assertStringIncludes(end.stderr, "; 2 removed from this device");
   assertEquals(await content(local), { "c": "333", "other": "4" });
   assertEquals(await content(`${inbox}/in`), { "a": "1", "b": "22" });
   const objects = objectsOf(
@@ -40,7 +40,7 @@ Deno.test("put -r --move empties a directory, which stays, and whose links stay"
   const { stdout, stderr } = await files.succeed("put", "-r", "--move", `${local}/out`, "camera:");
   assertEquals(stdout, "");
   assertStringIncludes(stderr, "2 files copied, 3 B");
-  assertStringIncludes(stderr, "; 2 removed here; 1 skipped");
+  assertStringIncludes(stderr, "; 2 removed from this device; 1 skipped");
   assertEquals(await entries(`${local}/out`), ["d", "link"]);
   assertEquals(await content(`${inbox}/out`), { "a": "1", "d": null, "d/b": "22" });
 });
@@ -57,9 +57,9 @@ Deno.test("put --move: a file that can't be moved fails and stays, and the other
     const said = await files.fail(1, "4 errors: see above", "put", "--move", ...all, "camera:");
     assertStringIncludes(
       said,
-      "taken: another file of this name is there: replace it with --force",
+      "taken: another file of this name exists at the peer: replace it with --force",
     );
-    assertStringIncludes(said, '/missing" is not there');
+    assertStringIncludes(said, '/missing" does not exist');
     assertStringIncludes(said, "/link is a symbolic link: name the file that it leads to");
     assertStringIncludes(said, "/d is a directory: put it with -r");
     assertStringIncludes(said, "1 file copied, 1 B");

@@ -57,8 +57,8 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
     assertEquals(other, number);
     const asked = await Promise.all([answer(test.one, one), answer(test.two, two)]);
     assertEquals(asked.map((each) => each.trimEnd().split("\x1b[K").at(-1)), [
-      `does two show ${number}, too? Type y or yes if so, and press Enter:`,
-      `does one show ${number}, too? Type y or yes if so, and press Enter:`,
+      `does two also show ${number}? Type y or yes if so, and press Enter:`,
+      `does one also show ${number}? Type y or yes if so, and press Enter:`,
     ]);
     const [atOne, atTwo] = await Promise.all([test.one.ended(), test.two.ended()]);
     assertEquals([atOne.code, atTwo.code], [0, 0], atOne.stdout + atTwo.stdout);
@@ -90,7 +90,7 @@ Deno.test("any reply but yes ends both with 3, each reports which end has not co
     here.feed(no);
     const [atHere, atThere] = await Promise.all([here.ended(), there.ended()]);
     assertEquals([atHere.code, atThere.code], [3, 3], atHere.stdout + atThere.stdout);
-    assertStringIncludes(atHere.stdout, "not confirmed here");
+    assertStringIncludes(atHere.stdout, "not confirmed on this device");
     const said = `the answer at ${
       isInviter ? "one" : "two"
     } was no, or it has left: run both commands again`;
@@ -138,7 +138,7 @@ Deno.test("input from before the question is ignored, in pieces or lines; an era
   test.two.feed("yex\bs\n");
   const [one, two] = await Promise.all([test.one.ended(), test.two.ended()]);
   assertEquals([one.code, two.code], [3, 3], one.stdout);
-  assertStringIncludes(one.stdout, "not confirmed here");
+  assertStringIncludes(one.stdout, "not confirmed on this device");
   assertStringIncludes(two.stdout, "the answer at one was no, or it has left");
 });
 
@@ -176,7 +176,10 @@ Deno.test("if no device answers at --address, pair fails with 3; it creates a mi
   const { code, stdout } = await homes.run("two", at, TERMINAL);
   assertEquals(code, 3);
   assertStringIncludes(stdout, "created the device two");
-  assertStringIncludes(stdout, "no device waits there: check that the two are on the same network");
+  assertStringIncludes(
+    stdout,
+    "no device waits at this address: check that the two are on the same network",
+  );
 });
 
 Deno.test("pair ends with 3 after five unconfirmed numbers, even if they were not shown, since no other device can ask", async () => {
@@ -213,7 +216,7 @@ testUnless(
     const command = agentCommand(args, flags);
     const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
     assertEquals(code, 3, shown);
-    assertStringIncludes(shown, "not confirmed here");
+    assertStringIncludes(shown, "not confirmed on this device");
   },
 );
 
@@ -226,7 +229,7 @@ testUnless(await terminalObstacle(), "on a terminal, Ctrl-D is a no", async () =
   const steps = [["Type y or yes", "yes\x04"]] as const;
   const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
   assertEquals(code, 3, shown);
-  assertStringIncludes(shown, "not confirmed here");
+  assertStringIncludes(shown, "not confirmed on this device");
 });
 
 testUnless(
@@ -241,7 +244,7 @@ testUnless(
     const steps = [["it shows this number:", "y\n", 2.5], ["Type y or yes", "n\n"]] as const;
     const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
     assertEquals(code, 3, shown);
-    assertStringIncludes(shown, "not confirmed here");
+    assertStringIncludes(shown, "not confirmed on this device");
     assert(!shown.includes("waiting for the answer"), shown);
   },
 );

@@ -283,7 +283,7 @@ Deno.test("a missing device, or an unknown peer, is an error with advice", async
   const alone = 'not paired with any yet: run "degu pair"';
   await homes.fail("viewer", 3, alone, ["ping", "camera"]);
   await homes.pair("camera", "viewer");
-  const unknown = 'there is no peer "toaster": "degu peers" lists those that there are';
+  const unknown = 'there is no peer "toaster": "degu peers" lists all peers';
   await homes.fail("viewer", 3, unknown, ["ping", "toaster"]);
 });
 
@@ -341,7 +341,7 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
     [
       new TlsError("UNTRUSTED", "why", { address: ["::1", 7443] }),
       3,
-      "[::1]:7443: another device answers there, or the peer has a new identity",
+      "[::1]:7443: another device answers at this address, or the peer has a new identity",
       /^; check the address, or pair .*"degu pair"/,
     ],
     [
@@ -354,17 +354,17 @@ Deno.test("an error has an exit code, and a message with advice; for unreachable
     [
       new TlsError("NOT_TLS", "why", { address: ["::1", 7443] }),
       1, // no device has refused
-      "[::1]:7443: another program answers there",
+      "[::1]:7443: another program answers at this address",
       /^; check the address and the port$/,
     ],
     [new TlsError("EXPIRED", "why"), 3, "why", /^; check the clocks/],
     [new TlsError("WEAK", "why"), 3, "why", /^$/],
-    [new EmptyPreambleError("why"), 3, closed, /^; .*"degu peers" there/],
+    [new EmptyPreambleError("why"), 3, closed, /^; .*"degu peers" on it/],
     [
       unreachable(new ConnectionRefused("why")),
       1,
       "no address answers: why",
-      /^; check that "degu serve" runs there.*--address/,
+      /^; check that "degu serve" runs on it.*--address/,
     ],
     [
       unreachable(connecting(new TimedOut("connecting why"), ["10.0.0.1", 1])),
@@ -414,16 +414,16 @@ Deno.test("errors of files are reworded for users", () => {
   const problem = 'HEAD "/a": the server does not report its SHA-256 (repr-digest, RFC 9530)';
   const noDigest = new TransferError("UNEXPECTED_RESPONSE", problem);
   const again = "run the same command again";
-  const version = "is another version of degu running there?";
-  const busy = "another command is sending it, or something has just come in its way there";
-  const own = 'the peer has a problem of its own (status 500): see what "degu serve" prints there';
+  const version = "does the peer run another version of degu?";
+  const busy = "another command is sending it, or another entry has just taken its name";
+  const own = 'the peer has an internal problem (status 500): see the output of "degu serve"';
   const same = "the target's disk takes two names for the same; rename one";
-  const changed = "what is there changed meanwhile, and stays: look at it, and";
+  const changed = "the file at the peer changed meanwhile, and stays: look at it, and";
   const notEmpty = "the directory is not empty: remove first what is in it";
   const refused = (status: number, task: "put" | "delete", headers = {}) =>
     responseError(task === "put" ? "PUT" : "DELETE", "/a", { status, headers }, task);
   const rows: [error: unknown, direction: FileAction, text: string][] = [
-    [status(404), "get", "it is not there any more"],
+    [status(404), "get", "it does not exist any more"],
     [status(303), "get", `it is a directory by now: ${again}`],
     [status(418), "get", `the peer has answered with status 418; ${version}`],
     [refused(412, "put"), "put", EXISTS_AT_PEER],
@@ -467,7 +467,7 @@ Deno.test("errors of files are reworded for users", () => {
     [
       unreadableEntryError(node),
       "put",
-      "it can't be read: change its permissions, or see the disk",
+      "it can't be read: change its permissions, or check the disk",
     ],
   ];
   for (const [error, direction, text] of rows) {

@@ -171,7 +171,7 @@ Deno.test("an existing name is an error for that file alone, and an existing dir
     1,
     "replace it with --force",
   );
-  assertStringIncludes(said, "there is such a directory here already");
+  assertStringIncludes(said, "the directory exists already");
   assertStringIncludes(said, "2 errors");
   assertEquals(await content(place.at("out")), {
     "one": "old",
@@ -195,7 +195,7 @@ Deno.test("a file resumes when both commands are run again", async () => {
   const receiver = place.receive([await sender.nextLine()]);
   await place.untilSomeArrived();
   receiver.kill("SIGINT");
-  await assertEnds(receiver, 130, 'run "degu send" there and "degu receive" here again');
+  await assertEnds(receiver, 130, 'run "degu send" and "degu receive" again');
   sender.kill("SIGINT");
   await assertEnds(sender, 130);
   const next = place.send(["large"]);
@@ -225,7 +225,7 @@ Deno.test("an interrupted sender notifies the receiver, which keeps its partial 
 
 Deno.test("without a receiver in time, or after an interruption, the sender fails, and no temporary file remains", async () => {
   await using place = await Place.make({ file: "x" });
-  await assertEnds(place.send(["file"], {}, "--seconds", "1"), 1, "nobody has come in time");
+  await assertEnds(place.send(["file"], {}, "--seconds", "1"), 1, "no device has joined in time");
   const sender = place.send(["file"]);
   await sender.nextLine();
   sender.kill("SIGINT");
@@ -289,8 +289,7 @@ Deno.test("a receiver that is silent for 20 s ends the sender, with advice; an e
   await assertEnds(patient, 0, "sent to receiver");
   const left = place.send(["file"]);
   await leave(left, 21);
-  const said =
-    'receiver has left before it had everything: run "degu send" here and "degu receive" there';
+  const said = 'receiver has left before it had everything: run "degu send" and "degu receive"';
   await assertEnds(left, 1, said);
 });
 
@@ -299,7 +298,7 @@ Deno.test("sources that can't be sent are reported before the invitation: no fil
   const home = place.at("src/dir/state");
   await makeDevice(home, "device");
   const rows: [names: string[], said: string][] = [
-    [["none"], "is not there: check the name"],
+    [["none"], "does not exist: check the name"],
     [["file", "dir/file"], "has the same name"],
     [["dir"], "the directory of the device in it"],
     [["dir/state/device.json"], "the directory of the device in it"],

@@ -428,10 +428,10 @@ Deno.test("ping advises what to check if no server, another device or another pr
   await using homes = await AgentHomes.create("camera", "viewer", "other");
   await homes.pair("camera", "viewer", "127.0.0.1:1");
   const said = await homes.fail("viewer", 1, "no address answers: ", ["ping", "camera"]);
-  assertStringIncludes(said, 'check that "degu serve" runs there');
+  assertStringIncludes(said, 'check that "degu serve" runs on it');
   const { address } = await homes.serve("other");
   const ping = ["ping", "camera", "--address", address];
-  await homes.fail("viewer", 3, "another device answers there", ping);
+  await homes.fail("viewer", 3, "another device answers at this address", ping);
   // The right one, that serves something else.
   await using camera = await Device.open(homes.at("camera"));
   for (const text of ["hello", "null", "{}"]) {
@@ -443,7 +443,7 @@ Deno.test("ping advises what to check if no server, another device or another pr
     await homes.fail(
       "viewer",
       1,
-      'the pairing works, but what answers there is not "degu serve"',
+      'the pairing works, but another program than "degu serve" answers',
       remote,
     );
     await server.shutdown();
@@ -458,7 +458,7 @@ Deno.test("ping advises what to check if no server, another device or another pr
     }
   })();
   const remote = ["ping", "camera", "--address", `127.0.0.1:${listener.addr.port}`];
-  await homes.fail("viewer", 1, "another program answers there", remote);
+  await homes.fail("viewer", 1, "another program answers at this address", remote);
   listener.close();
   await answering.catch(() => {});
 });

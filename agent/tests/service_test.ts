@@ -74,7 +74,7 @@ Deno.test("a unit has the options that were given, and no other permissions than
       [`${home},${at(hostile)}`, home, "192.0.2.1:7443", "uid"],
     ],
     [
-      "to a peer, from which files are removed here",
+      "to a peer, from which files are removed from this device",
       ["sync", "--move", "--no-find", at("share"), "desk:"],
       [`${home},${at("share")}`, `${home},${at("share")}`, "192.0.2.1:7443", "uid"],
     ],

@@ -205,7 +205,7 @@ Deno.test("sync to here: a .deguignore of the peer has no effect, and neither re
   const { files, source, target, sync } = ends;
   const first = await sync(["--delete"]);
   assertEquals([first.code, first.warnings], [0, [
-    "from:.deguignore: skipped: a list of what to leave out is not copied to here",
+    "from:.deguignore: skipped: an ignore list is not downloaded",
   ]]);
   const { ".deguignore": _, ...copied } = await content(source);
   assertEquals(await content(target), copied);
@@ -229,7 +229,7 @@ Deno.test("sync to a peer: a .deguignore in an inbox has no effect, with a warni
   const { stderr } = await files.succeed("sync", root, "camera:again");
   assertStringIncludes(
     stderr,
-    `${root}/.deguignore has no effect: peers write there; use --exclude`,
+    `${root}/.deguignore has no effect: peers can write it; use --exclude`,
   );
   assertEquals(await entries(`${inbox}/again`), [".deguignore", "a"]);
 });
@@ -333,9 +333,9 @@ Deno.test("sync is of two directories, one of them on another device", async () 
   await files.fail(2, "on another device", "sync", files.local, files.share);
   await files.fail(2, "on this device", "sync", "camera:", "camera:");
   await files.fail(1, 'is a file: get it with "degu get"', "sync", "camera:from/c", target);
-  await files.fail(1, '"camera:aa" is not there', "sync", "--delete", "camera:aa", target);
+  await files.fail(1, '"camera:aa" does not exist', "sync", "--delete", "camera:aa", target);
   await fill(target, { "kept": "1" });
-  await files.fail(1, "is not there", "sync", "--delete", "camera:aa", target);
+  await files.fail(1, "does not exist", "sync", "--delete", "camera:aa", target);
   assertEquals(await content(target), { "kept": "1" });
 });
 

@@ -30,7 +30,7 @@ await labTest<Record<Pings, AgentEnd> & { readonly as: string }>(
     assertEquals([given, moved].map(addressIn), ["192.0.2.9:7555", "192.0.2.9:7555"]);
     for (const { code, stderr } of [atStranger, alone, gone]) {
       assertEquals(code, 3, stderr);
-      assertMatch(stderr, /another device answers there, or the peer has a new identity/);
+      assertMatch(stderr, /another device answers at this address, or the peer has a new identity/);
     }
   },
 );
