@@ -19,7 +19,7 @@ export const ONLY_NEW =
 export const BREAKS_OFF = "the connection breaks off again and again";
 
 /** The reason can't be a reserved name, which {@linkcode checkNotReserved} refuses. */
-const NOT_WRITABLE_BY_PEER = 'the peer can\'t write to its inbox: see the output of "degu serve"';
+const NOT_WRITABLE_BY_PEER = `the peer can't write to its inbox: see the output of "degu serve"`;
 
 export type FileAction = "get" | "put" | "delete";
 

@@ -250,7 +250,10 @@ testUnless(
       ends: Record<string, AgentEnd>;
       own: string;
     } & Record<string, unknown> = JSON.parse(printed);
-    assertMatch(said, /degu\.service is there, and not by "degu service install": remove/);
+    assertMatch(
+      said,
+      /degu\.service exists, but was not written by "degu service install": remove/,
+    );
     for (const [row, { code, stdout, stderr }] of Object.entries(ends)) {
       assertEquals(code, 0, `${row}: ${stdout}${stderr}`);
     }
