@@ -30,7 +30,7 @@ import { FileCopier } from "./file_copier.ts";
 import { checkTreeOptions, type TreeSettings, type UploadTreeOptions } from "./options.ts";
 import { MAX_SKEW_MILLISECONDS } from "./outbox.ts";
 import { type FirstStamps, NameConflicts } from "./name_conflicts.ts";
-import { type CopyTask, findBasisFiles, Plan } from "./plan.ts";
+import { type CopyTask, findBasisFiles, isSmall, Plan } from "./plan.ts";
 import { treeUriOf } from "./remote_list.ts";
 import { TreeReport } from "./report.ts";
 import type { ListedTree } from "./sides.ts";
@@ -221,8 +221,10 @@ class TreeCopy {
     for (const task of plan.copies) {
       const { node } = task;
       const above = directoryAbove(node, failed);
-      if (above === null) tasks.push(task);
-      else report.failed(node, missingDirectoryError(node, failed.get(above)));
+      if (above !== null) report.failed(node, missingDirectoryError(node, failed.get(above)));
+      // The upload of a large file finds out itself what the target has, before it sends the file.
+      else if (this.#names.isUnlisted && !isSmall(task)) tasks.push({ ...task, condition: "any" });
+      else tasks.push(task);
     }
     const isReplacing = settings.move && settings.replace;
     const conflicts = await this.#copier.copyAll(

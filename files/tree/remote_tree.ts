@@ -224,15 +224,17 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
       this.#state.refusal = error;
     }
     this.#state.modeMask = this.#client.modeMask;
-    // With `delete`, a target that can't be listed is an error: its entries would stay unnoticed.
-    // Another call may have made the target.
+    if (move || !exists && !deletes) return false;
     try {
-      if (deletes) await this.#listTarget();
+      // Another call may have made the target since the list: all in it is new.
+      await this.#listTarget();
+      return false;
     } catch (error) {
+      // With `delete`, a target that can't be listed is an error: its entries would stay unnoticed.
       // A directory that was just made has nothing to delete.
-      if (exists || !hasStatus(error, 404)) throw error;
+      if (!hasStatus(error, 404) || exists && deletes) throw error;
+      return exists;
     }
-    return exists && !move;
   }
 
   async *put(
@@ -332,8 +334,9 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const seen = listed === null ? undefined : stampOf(listed.size, listed.modified);
     // The list of the target shows what may be reused; without it, the server is asked.
     const known = move ? {} : { beginning: basis && this.#basisOf(basis) };
-    // The caller decides about a name that is taken.
-    const all = { ...settings, replace: true, isRewritten, seen, ...known };
+    // The caller decides about a name that is taken, unless the upload itself looks it up.
+    const mayReplace = condition !== "any" || replace;
+    const all = { ...settings, replace: mayReplace, isRewritten, seen, ...known };
     try {
       return await new FileUpload(this.#client, uri, file, all, headers).run();
     } catch (error) {

@@ -322,8 +322,8 @@ const rows: readonly Row[] = [
     answer: (count, request) => {
       if (request.query === "tree") return refusal(404, request);
       if (request.method === "PUT") return refusal(403, request);
-      // Directories are made first.
-      return bundle(formatRecord({ status: count === 3 ? 201 : 403 }));
+      // Directories are made first, after two lists.
+      return bundle(formatRecord({ status: count === 4 ? 201 : 403 }));
     },
     expected: { a: "failed" },
   },

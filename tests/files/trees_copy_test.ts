@@ -507,3 +507,48 @@ Deno.test("upload: what is at a server that does not list is replaced, or compar
   const kept = await upload({ replace: false, partial: true });
   assertEquals([kept.files, kept.failed, kept.bytes], [4, 1, 1]);
 });
+
+for (const replace of [true, false]) {
+  const name =
+    `at a server that does not list, with replace: ${replace}, a large file that is there`;
+  Deno.test(`upload: ${name} is not sent before that is known, even over a connection`, async () => {
+    await using dir = await tempDir();
+    const large = "x".repeat(70_000);
+    await fill(dir.path, { "source/same": large, "served/same": large });
+    if (replace) await fill(dir.path, { "source/other": large, "served/other": "o" });
+    const app = new FilesApp(`${dir.path}/served`, { write: true });
+    const asked: string[] = [];
+    await using serving = serve((request, ...rest) => {
+      asked.push(`${request.method} ${request.path.join("/")}`);
+      return app.handle(request, ...rest);
+    });
+    using connection = await serving.makeClient().connect();
+    const { files } = await uploadTree(connection, `${dir.path}/source`, "/", { replace });
+    assertEquals([files, connection.closed], [replace ? 2 : 1, false]);
+    assertEquals(await content(`${dir.path}/served`), await content(`${dir.path}/source`));
+    const puts = asked.filter((line) => line.startsWith("PUT same"));
+    assertEquals(puts.length, replace ? 1 : 0);
+  });
+}
+
+for (const deletes of [false, true]) {
+  const name =
+    `with delete: ${deletes}, what comes into a missing target since the list is not replaced`;
+  Deno.test(`upload: ${name}`, async () => {
+    const source = { small: "1", large: "1".repeat(70_000) };
+    await using trees = await makeTrees("upload", source, {}, (app) => async (request, ...rest) => {
+      if (request.method === "PUT" && request.path.join("/") === "tree/") {
+        await fill(trees.target, { small: "2", large: "2" });
+      }
+      return await app.handle(request, ...rest);
+    });
+    await Deno.remove(trees.target);
+    const { outcomes, errors } = await trees.copy({ delete: deletes });
+    assertEquals(outcomes, { small: "failed", large: "failed" });
+    for (const error of Object.values(errors)) {
+      assert(error instanceof TransferError);
+      assertEquals(error.code, "TARGET_CHANGED");
+    }
+    assertEquals(await content(trees.target), { large: "2", small: "2" });
+  });
+}
