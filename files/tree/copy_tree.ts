@@ -66,7 +66,7 @@ export async function copyTree(
       abort: (reason) => controller.abort(reason),
     };
   };
-  const report = new TreeReport(makeSettings());
+  const report = new TreeReport(makeSettings(), signal);
   const firstStamps: FirstStamps = new Map();
   const filter = call.filter && ((entry: TreeEntry) => report.guard(() => call.filter!(entry)));
   let isUsable = true;

@@ -22,6 +22,7 @@ interface BegunCopy {
 
 export class TreeReport {
   #settings: TreeSettings;
+  readonly #callSignal: AbortSignal | undefined;
   /** Resets the count of retries. */
   #onProgress: (progress?: RetryProgress) => void = () => {};
   readonly counts = {
@@ -64,8 +65,10 @@ export class TreeReport {
   /** What this attempt has skipped, and what has failed: reported after the last attempt. */
   #deferredEvents: TreeEvent[] = [];
 
-  constructor(settings: TreeSettings) {
+  /** @param callSignal The signal of the caller. */
+  constructor(settings: TreeSettings, callSignal: AbortSignal | undefined) {
     this.#settings = settings;
+    this.#callSignal = callSignal;
   }
 
   /** Begins an attempt. */
@@ -89,8 +92,9 @@ export class TreeReport {
   }
 
   event(event: TreeEvent): void {
-    // No event follows an error.
-    this.#settings.signal.throwIfAborted();
+    // No event follows an abort or an error of the caller. What was done before another error of
+    // the attempt is reported: no later attempt finds it to be done.
+    if (this.hasThrown || this.#callSignal?.aborted) this.#settings.signal.throwIfAborted();
     const { type } = event;
     const isDeferred = this.#settings.retries > 0 && (type === "skipped" || type === "failed");
     if (isDeferred) this.#deferredEvents.push(event);

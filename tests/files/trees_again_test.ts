@@ -289,3 +289,51 @@ Deno.test("retries: the option is checked, and a connection that is closed is no
   connection.close();
   await assertRejects(() => trees.copy({ retries: Infinity }, connection));
 });
+
+for (const [method, type] of [["PUT", "copied"], ["DELETE", "deleted"]] as const) {
+  const rule = `retries: what was ${type} just when another connection broke off is told, once`;
+  Deno.test(`upload: ${rule}`, async () => {
+    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    const files = { a: "l".repeat(100_000), b: "m".repeat(100_000) };
+    const [source, target] = method === "PUT" ? [files, {}] : [{ c: "1" }, { ...files, c: "1" }];
+    const isCounted = (request: { method: string; uri: string }, name: string) =>
+      request.method === method && request.uri === `/tree/${name}`;
+    const arrived = Promise.withResolvers<void>();
+    let hasArrived = false;
+    let isAborted = false;
+    await using trees = await makeTrees(
+      "upload",
+      source,
+      target,
+      changing(async (request) => {
+        if (isAborted || request.uri !== "/tree/a") return null;
+        if (!hasArrived && request.method !== method) return null;
+        await arrived.promise;
+        throw new Error("the connection is cut here");
+      }),
+    );
+    // The answer for b is there when the call learns that the connection for a is cut.
+    const connect: Connector["connect"] = async (options) => {
+      const connection = await trees.client.connect(options);
+      const request = connection.request.bind(connection);
+      connection.request = async (method, uri, headers, body, options) => {
+        if (isAborted || !isCounted({ method, uri }, "b")) {
+          return await request(method, uri, headers, body, options);
+        }
+        const response = await request(method, uri, headers, body);
+        hasArrived = true;
+        arrived.resolve();
+        await new Promise((resolve) => options!.signal!.addEventListener("abort", resolve));
+        isAborted = true;
+        return response;
+      };
+      return connection;
+    };
+    const options = { retries: 1, connections: 2, delete: method === "DELETE" };
+    const { result, outcomes, deleted, events } = await trees.copy(options, { connect });
+    assertEquals(events.filter((event) => event.type === "retry").length, 1);
+    if (method === "DELETE") assertEquals([result.deleted, deleted.sort()], [2, ["a", "b"]]);
+    else assertEquals([result.files, outcomes], [2, { a: "copied", b: "copied" }]);
+    assertEquals(await content(trees.target), source);
+  });
+}
