@@ -9,6 +9,7 @@
 import { StatusError } from "../../client.ts";
 import { isSameTime } from "../conditions.ts";
 import type { DirectoryEntry } from "../entries.ts";
+import { TransferError } from "../transfer_error.ts";
 import { rethrowIfFatal, type TreeAttempt } from "./attempt.ts";
 import type { FileCopier, NameConflict } from "./file_copier.ts";
 import type { CopyTask } from "./plan.ts";
@@ -177,8 +178,9 @@ export class NameConflicts {
     try {
       return await this.#attempt.first.target.listDirectory(path);
     } catch (error) {
-      // A server that has no list.
-      if (error instanceof StatusError && error.status < 500) return null;
+      // A server that has no list may send the directory's index.html.
+      const isPage = error instanceof TransferError && error.code === "UNEXPECTED_RESPONSE";
+      if (isPage || error instanceof StatusError && error.status < 500) return null;
       throw error;
     }
   }

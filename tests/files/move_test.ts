@@ -704,7 +704,9 @@ for (const before of [undefined, "old"]) {
 Deno.test("move: to a server that does not list its directory, files of the same names are replaced", async () => {
   for (const text of Object.values(SIZES)) {
     const files = { new: text, taken: text, same: text, "d/taken": text };
-    const before = { taken: "3", same: text, "d/taken": LARGE };
+    // The server sends this file in the place of a list.
+    const index = { "d/index.html": "a page" };
+    const before = { taken: "3", same: text, "d/taken": LARGE, ...index };
     await using trees = await makeOutbox(files, before);
     await using serving = serve(new FilesApp(trees.target, { write: true }));
     const client = serving.makeClient();
@@ -712,7 +714,7 @@ Deno.test("move: to a server that does not list its directory, files of the same
     const copied = Object.keys(files).map((path) => [path, "copied"]);
     assertEquals([outcomes, result.removed], [Object.fromEntries(copied), 4]);
     assertEquals(await content(trees.source), { d: null });
-    assertEquals(await content(trees.target), { ...files, d: null });
+    assertEquals(await content(trees.target), { ...files, ...index, d: null });
   }
 });
 
