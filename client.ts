@@ -42,9 +42,9 @@ import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import { type Address, checkAddress } from "./base/address.ts";
 import { hostOf } from "./net/addresses.ts";
-import { checkRequest } from "./net/check_request.ts";
 import { connectSocket, type Dialer, joinSignals, untilAborted } from "./net/connect.ts";
 import {
+  checkRequest,
   closeAfterResponse,
   closeOnAbort,
   Connection,

@@ -24,6 +24,7 @@ import {
   type HeaderDict,
   type HeadersToSend,
 } from "../base/wire/headers.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {
   checkRequestLine,
   checkResponsePrefix,
@@ -49,6 +50,29 @@ import { Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
+
+/** The target of preambles that are formatted only as a check. */
+const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
+
+/**
+ * Checks a request before a connection for it is opened or awaited. The connection checks the
+ * request again, with its own headers.
+ *
+ * @throws {TypeError} if an argument has a wrong type.
+ * @throws {RangeError} if a value is not allowed.
+ * @throws {BodyError} if the body has been used before.
+ */
+export function checkRequest(
+  method: Method,
+  uri: string,
+  headers: HeaderDict,
+  body: BodyOut,
+): void {
+  checkRequestLine(method, uri, body);
+  const sentHeaders = withContentType(headers, body);
+  const framing = requestFraming(method, encodeBody(body), sentHeaders, false);
+  formatRequestPreamble(scratch, method, uri, sentHeaders, null, framing);
+}
 
 const transportRegistry = new FinalizationRegistry<Transport>((transport) => transport.close());
 

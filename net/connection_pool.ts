@@ -25,8 +25,8 @@ import { quote } from "../internal/quote.ts";
 import type { HeadersToSend } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { reachedAddress } from "./addresses.ts";
-import { checkRequest } from "./check_request.ts";
 import {
+  checkRequest,
   closeIfUnframed,
   type Connection,
   DEFAULT_TIMEOUT,
