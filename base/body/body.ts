@@ -36,7 +36,7 @@
  * **A sent body** is a text or an array, which `net/transport.ts` writes together with the
  * preamble; or a body of one of the four classes, which writes itself to a `MessageSink`: from a
  * source as above, which in a proxy is another connection, or from an iterable (`body_iter.ts`).
- * Streams and generators are converted to iterables of chunks (`stream_body.ts`). The sink joins
+ * Streams and generators are converted to iterables of chunks (`platform_body.ts`). The sink joins
  * the first piece with the preamble, and compares the number of bytes with the content-length. The
  * last piece is written only when the source has ended where it must, so that an error always
  * leaves the message incomplete.
