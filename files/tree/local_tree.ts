@@ -189,7 +189,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     for (const task of tasks) {
       await this.#pause();
       this.#settings.signal.throwIfAborted();
-      if (this.outbox?.isOpen(task.node)) await this.outbox.close(task.node);
+      if (this.outbox !== null) await this.outbox.close(task.node);
       yield [task, this.#read(task.node, buffer)];
     }
   }
@@ -529,12 +529,11 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   discard({ node, group }: CopyTask): void {
-    if (!canHold(node)) return;
-    const path = group === null ? this.#pathOf(node) : this.#pathBesidePart(node, group);
     try {
+      const path = group === null ? this.#pathOf(node) : this.#pathBesidePart(node, group);
       removeParts(path, this.#parts.of(path));
     } catch {
-      // Another call has taken the part.
+      // The disk can't have the name, or another call has taken the part.
     }
   }
 

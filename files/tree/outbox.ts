@@ -77,10 +77,6 @@ export class Outbox implements AsyncDisposable {
     this.#open.set(node, { seen, close });
   }
 
-  isOpen(node: TreeNode): boolean {
-    return this.#open.has(node);
-  }
-
   /** Closes a file, which is not removed any more. */
   async close(node: TreeNode): Promise<void> {
     const file = this.#open.get(node);
