@@ -81,11 +81,7 @@ export class TreeCopy {
     return isGet ? { from: remote, to: local } : { from: local, to: remote };
   }
 
-  /**
-   * Copies the tree.
-   *
-   * @param moved Called after each progress.
-   */
+  /** Copies the tree; calls `onProgress` after each event except `unchanged` and `retry`. */
   copy(
     pool: ConnectionPool,
     retries: number,
