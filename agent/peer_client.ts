@@ -26,10 +26,14 @@ const TRUST_DELAY_MILLISECONDS = 2000;
 export async function openPeer(device: Device, peerName: string): Promise<Peer> {
   const peer = await device.peer(peerName);
   if (peer !== null) return peer;
+  throw await unknownPeerFailure(device, peerName);
+}
+
+export async function unknownPeerFailure(device: Device, peerName: string): Promise<Failure> {
   const hint = (await device.peers()).length === 0
     ? 'this device is not paired with any yet: run "degu pair" on both'
     : '"degu peers" lists all peers';
-  throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
+  return new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, "NOT_PAIRED", {
     peer: peerName,
   });
 }

@@ -5,7 +5,7 @@
 import { describeArgumentError, formatAddress } from "@degu/degu/base";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../open_device.ts";
-import { openPeer } from "../peer_client.ts";
+import { openPeer, unknownPeerFailure } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import { nameKey } from "../inbox.ts";
 
@@ -94,7 +94,9 @@ export function addForget(program: AgentCommand): void {
 
 async function forget(context: Context, peerName: string): Promise<void> {
   await using device = await openDevice(context);
-  const { name, id } = await openPeer(device, peerName);
-  await device.forget(id);
-  context.output.result(`forgotten: ${name} ${id}`, { name, id });
+  const peer = await device.peer(peerName);
+  // The file of a peer that can't be used is removed, too: another version would trust the peer.
+  if (!await device.forget(peer ?? peerName)) throw await unknownPeerFailure(device, peerName);
+  const { name, id } = peer ?? { name: peerName, id: null };
+  context.output.result(`forgotten: ${id === null ? name : `${name} ${id}`}`, { name, id });
 }

@@ -184,6 +184,19 @@ Deno.test("a forgotten peer is refused at once, with advice", async () => {
   await homes.fail("camera", 3, "there is no peer", ["forget", "viewer"]);
 });
 
+Deno.test("a peer whose file can't be used is forgotten by its id, and by the name in a file of another version", async () => {
+  await using homes = await AgentHomes.create();
+  const [, viewer = ""] = await homes.init("camera", "viewer");
+  const peers = `${homes.at("camera")}/peers`;
+  const otherVersion = '{"version":2,"name":"viewer"}';
+  const rows = [[otherVersion, "viewer"], [otherVersion, viewer], ["{", viewer]] as const;
+  for (const [text, peer] of rows) {
+    await Deno.writeTextFile(`${peers}/${viewer}.json`, text, { mode: 0o600 });
+    const { code, stdout } = await homes.run("camera", ["forget", peer]);
+    assertEquals([code, stdout, await entries(peers)], [0, `forgotten: ${peer}\n`, []]);
+  }
+});
+
 const [own = null] = Deno.networkInterfaces()
   .filter(({ family, address }) => family === "IPv4" && !/^(127|169\.254)\./.test(address))
   .map(({ address }) => address);
