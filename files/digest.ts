@@ -58,7 +58,7 @@ export function hashOfText(text: string): string {
 }
 
 /**
- * Hashes the beginning of a file, up to, not including, `stop`.
+ * Hashes the prefix of a file up to, not including, `stop`.
  */
 export async function hashPrefix(
   file: Deno.FsFile | FileHandle,
@@ -192,7 +192,7 @@ export class DigestCache {
       await this.#compute(file, file.size, (first, now) => !isUnchanged(first, now), signal);
   }
 
-  /** Computes the digest of the beginning of a file; `null` also if the file is shorter. */
+  /** Computes the digest of a prefix of a file; `null` also if the file is shorter. */
   async computePrefix(
     file: OpenFile,
     length: number,

@@ -7,7 +7,7 @@ export const MAX_LINE_BYTES = 65536;
 
 export const LINE_FEED = 0x0a;
 
-/** The beginning of a line, or of the content behind it, until the rest arrives. */
+/** The bytes of an incomplete line, or of the incomplete content behind a line. */
 export class LineBuffer {
   #bytes: Uint8Array<ArrayBuffer> = EMPTY;
   /** The number of bytes that are buffered. */

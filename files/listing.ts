@@ -24,13 +24,13 @@ import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 import type { Root } from "./root.ts";
 
 /**
- * The number of entries that are described before other work of the process gets its turn. A turn
- * stays short even if each entry has to be opened.
+ * The number of entries that are described in one tick of the event loop. A tick stays short even
+ * if each entry has to be opened.
  */
 const ENTRIES_A_TURN = 128;
 /**
- * Permission bits of a file that everybody may read. Other files are opened, to find out whether
- * this user may read them.
+ * The permission bits of a file that all users may read. Other files are opened, to find out
+ * whether this user may read them.
  */
 const READABLE = 0o444;
 
@@ -41,8 +41,8 @@ export interface ListOptions {
   readonly path: string;
   readonly timeSlice: TimeSlice;
   /**
-   * Whether the list is for this device alone: then reserved names are entries of the kind
-   * `"other"`.
+   * Whether the list is only for this device. A local list has reserved names as entries of the
+   * kind `"other"`.
    */
   readonly isLocal?: boolean;
   /** Whether entries have the permission bits of files. */
@@ -54,14 +54,14 @@ export interface ListedDirectory {
   readonly path: string;
   /** The directory on the disk when it was found; `null` if there was no directory. */
   readonly state: FileIdentity | null;
-  /** The names that lead to the directory from where the list begins. */
+  /** The names of the path from the root of the list to the directory. */
   readonly names: readonly string[];
-  /** `null` where the list begins. */
+  /** The parent directory; `null` for the root of the list. */
   readonly above: ListedDirectory | null;
   readonly modified: Date;
 }
 
-/** The directory where a list begins. */
+/** Returns the root of a list. */
 export function rootOfList(path: string, state: BigIntStats | null): ListedDirectory {
   return { names: [], path, above: null, modified: new Date(0), state };
 }
@@ -76,50 +76,50 @@ export function rootOfList(path: string, state: BigIntStats | null): ListedDirec
  * @throws the error of the first directory if that can't be read.
  */
 export async function* readTree(
-  walk: ListOptions,
+  options: ListOptions,
 ): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
-  const { path } = walk;
-  yield* readBelow(walk, rootOfList(path, statOrNull(path)));
+  const { path } = options;
+  yield* readBelow(options, rootOfList(path, statOrNull(path)));
 }
 
-/** Does {@linkcode readTree} for a directory that was found. */
+/** Does {@linkcode readTree} for a directory whose state is known. */
 export async function* readBelow(
-  walk: ListOptions,
+  options: ListOptions,
   first: ListedDirectory,
 ): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
   const waiting = [first];
   for (let directory; (directory = waiting.pop()) !== undefined;) {
     const { names } = directory;
     const below: ListedDirectory[] = [];
-    for await (const entries of readListedDirectory(walk, directory)) {
+    for await (const entries of readListedDirectory(options, directory)) {
       const listed: (TreeEntry & WithMode)[] = [];
       for (const entry of entries) {
-        if (entry.place !== undefined) below.push(entry.place);
+        if (entry.directory !== undefined) below.push(entry.directory);
         else listed.push({ ...entry, path: entry.isItself ? names : [...names, entry.name] });
       }
       yield listed;
     }
     // No spread: a call takes only so many arguments.
-    for (const place of below.reverse()) waiting.push(place);
+    for (const child of below.reverse()) waiting.push(child);
   }
   if (!isInPlace(first)) throw replacedWhileReadError(first.path);
 }
 
-/** Whether the path of a directory still leads to it. */
+/** Reports whether the path of a directory still leads to the same directory. */
 function isInPlace({ path, state }: ListedDirectory): boolean {
-  const now = infoOrNull(path);
-  return now !== null && now.isDirectory && state !== null && isSameFile(now, state);
+  const info = infoOrNull(path);
+  return info !== null && info.isDirectory && state !== null && isSameFile(info, state);
 }
 
 /**
- * Checks that a directory that is no longer at its path was removed, perhaps with the directories
- * above it: the list then leaves it out. If another directory or a link is at its path, as after a
- * disk was unmounted, the list would be wrong.
+ * Checks that a directory that is no longer at its path was removed, alone or with its parents. The
+ * list leaves out a removed directory. If another directory or a link is at the path, for example
+ * after a disk was unmounted, the list would be wrong.
  */
-function checkRemoved(place: ListedDirectory): void {
-  let at = place;
-  while (at.above !== null && statOrNull(at.path) === null) at = at.above;
-  if (at === place || !isInPlace(at)) throw replacedWhileReadError(at.path);
+function checkRemoved(directory: ListedDirectory): void {
+  let nearest = directory;
+  while (nearest.above !== null && statOrNull(nearest.path) === null) nearest = nearest.above;
+  if (nearest === directory || !isInPlace(nearest)) throw replacedWhileReadError(nearest.path);
 }
 
 function replacedWhileReadError(path: string): BodyError {
@@ -127,41 +127,41 @@ function replacedWhileReadError(path: string): BodyError {
 }
 
 /**
- * Yields the entries of a directory, some at a time, and before them the directory itself unless
- * the list begins there. The directory is read once.
+ * Yields a directory and its entries, some at a time; the root of a list is not an entry. The
+ * directory is read once.
  *
  * @throws {BodyError} if another directory is at its path.
  */
 export async function* readListedDirectory(
-  walk: ListOptions,
-  place: ListedDirectory,
+  options: ListOptions,
+  directory: ListedDirectory,
 ): AsyncGenerator<FoundEntry[], void, void> {
-  const { root, timeSlice } = walk;
-  const { path, modified } = place;
-  const name = place.names.at(-1) ?? "";
-  const itself: FoundEntry[] = place.above === null
+  const { root, timeSlice } = options;
+  const { path, modified } = directory;
+  const name = directory.names.at(-1) ?? "";
+  const itself: FoundEntry[] = directory.above === null
     ? []
     : [{ name, kind: "directory", size: 0, modified, isItself: true }];
   const doubtful = new Set<string>();
   const missing: string[] = [];
   try {
     for (const names of nameBatches(await readNames(path))) {
-      const entries = describeAll(walk, place, names, doubtful, missing);
-      if (entries === null) return checkRemoved(place);
+      const entries = describeAll(options, directory, names, doubtful, missing);
+      if (entries === null) return checkRemoved(directory);
       yield [...itself.splice(0), ...entries];
       if (timeSlice.isUsedUp) await timeSlice.yield(root.path);
     }
     if (missing.length === 0) return;
     // A name that is still listed was not removed: a damaged disk lists names that it does not
     // find.
-    const still = new Set(await readNames(path));
-    const lost: string[] = [];
-    const listed = missing.filter((name) => still.has(name));
-    const entries = describeAll(walk, place, listed, doubtful, lost);
-    if (entries === null) return checkRemoved(place);
-    yield [...entries, ...lost.map((name) => otherEntry(name, "unreadable"))];
+    const presentNames = new Set(await readNames(path));
+    const unreadable: string[] = [];
+    const listed = missing.filter((name) => presentNames.has(name));
+    const entries = describeAll(options, directory, listed, doubtful, unreadable);
+    if (entries === null) return checkRemoved(directory);
+    yield [...entries, ...unreadable.map((name) => otherEntry(name, "unreadable"))];
   } catch (error) {
-    if (isMissing(error) && !isInPlace(place)) return checkRemoved(place);
+    if (isMissing(error) && !isInPlace(directory)) return checkRemoved(directory);
     // An entry that says that this is a directory can't be taken back once it was sent.
     if (itself.length === 0 || !isUnreadable(error)) throw error;
     yield [{ ...otherEntry(name, "unreadable"), isItself: true }];
@@ -170,8 +170,8 @@ export async function* readListedDirectory(
 
 /** Divides names into batches, at least one. */
 function* nameBatches(names: readonly string[]): Generator<readonly string[], void, void> {
-  for (let next = 0; next === 0 || next < names.length; next += ENTRIES_A_TURN) {
-    yield names.slice(next, next + ENTRIES_A_TURN);
+  for (let start = 0; start === 0 || start < names.length; start += ENTRIES_A_TURN) {
+    yield names.slice(start, start + ENTRIES_A_TURN);
   }
 }
 
@@ -183,18 +183,17 @@ function* nameBatches(names: readonly string[]): Generator<readonly string[], vo
  */
 function describeAll(
   { root, isLocal = false, hasModes = false }: ListOptions,
-  place: ListedDirectory,
+  directory: ListedDirectory,
   names: readonly string[],
   doubtful: Set<string>,
   missing: string[],
 ): FoundEntry[] | null {
-  const { path } = place;
-  // A local list has reserved entries, too. The lookup is made all the same: where it fails, no
-  // entry of the directory can be looked up.
-  const there = statOrNull(reservedPath(path));
-  const directory: ReadDirectory = {
-    place,
-    reserved: isLocal ? null : there,
+  const { path } = directory;
+  // A local list also needs this lookup: if it fails, no entry of the directory can be looked up.
+  const reserved = statOrNull(reservedPath(path));
+  const context: EntryContext = {
+    directory,
+    reserved: isLocal ? null : reserved,
     isTooDeep: path !== root.path &&
       path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH,
     isLocal,
@@ -204,32 +203,32 @@ function describeAll(
   };
   const entries: FoundEntry[] = [];
   for (const name of names) {
-    const entry = describeEntry(directory, name);
+    const entry = describeEntry(context, name);
     if (entry !== null) entries.push(entry);
   }
-  return isInPlace(place) ? entries : null;
+  return isInPlace(directory) ? entries : null;
 }
 
 /**
- * An entry of a directory. For a directory with a `place`, its own content is read before the entry
- * is sent.
+ * An entry of a list. An entry with a `directory` is sent after the content of that directory was
+ * read.
  */
 type FoundEntry = DirectoryEntry & WithMode & {
-  readonly place?: ListedDirectory;
+  readonly directory?: ListedDirectory;
   readonly isItself?: true;
 };
 
-/** A directory that is being read. */
-interface ReadDirectory {
-  readonly place: ListedDirectory;
-  /** The reserved directory in this one; no list has an entry for it. */
+/** The facts that the description of each entry of a directory needs. */
+interface EntryContext {
+  readonly directory: ListedDirectory;
+  /** The reserved directory in the directory; only a local list has an entry for it. */
   readonly reserved: ReturnType<typeof statOrNull>;
   /**
    * The names so far with U+FFFD, which Deno puts in place of bytes that are not UTF-8: the name on
    * the disk may have such bytes, or the character itself.
    */
   readonly doubtful: Set<string>;
-  /** Whether the paths of its entries have too many names for a request. */
+  /** Whether the paths of the entries have too many names for a request. */
   readonly isTooDeep: boolean;
   readonly isLocal: boolean;
   readonly hasModes: boolean;
@@ -238,15 +237,15 @@ interface ReadDirectory {
 }
 
 /** Describes an entry; returns `null` if it does not exist, or is reserved. */
-function describeEntry(directory: ReadDirectory, name: string): FoundEntry | null {
-  const { place, reserved, doubtful, isLocal, isTooDeep, hasModes } = directory;
+function describeEntry(context: EntryContext, name: string): FoundEntry | null {
+  const { directory, reserved, doubtful, isLocal, isTooDeep, hasModes } = context;
   if (isReservedName(name)) return isLocal ? otherEntry(name, "special") : null;
   const isDoubtful = name.includes(NOT_UTF8);
   // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
   const isUnnameable = !isName(name) || nameProblem(name) !== null || isTooDeep ||
     isDoubtful && doubtful.has(name);
   if (isUnnameable) return otherEntry(name, "name");
-  const path = prefixOf(place.path) + name;
+  const path = prefixOf(directory.path) + name;
   try {
     const info = Deno.lstatSync(path);
     if (isDoubtful) doubtful.add(name);
@@ -255,13 +254,19 @@ function describeEntry(directory: ReadDirectory, name: string): FoundEntry | nul
     if (!info.isDirectory) return otherEntry(name, "special", info);
     if (reserved !== null && isSameFile(info, reserved)) return null;
     const modified = timeOf(info);
-    const inner = { names: [...place.names, name], path, above: place, modified, state: info };
-    return { name, kind: "directory", size: 0, modified, place: inner };
+    const inner = {
+      names: [...directory.names, name],
+      path,
+      above: directory,
+      modified,
+      state: info,
+    };
+    return { name, kind: "directory", size: 0, modified, directory: inner };
   } catch (error) {
     if (fileErrorCode(error) === "ENAMETOOLONG") return otherEntry(name, "name");
     if (isMissing(error)) {
       if (isDoubtful) return otherEntry(name, "name");
-      directory.missing.push(name);
+      context.missing.push(name);
       return null;
     }
     if (isUnreadable(error)) return otherEntry(name, "unreadable");
@@ -288,7 +293,10 @@ function otherEntry(
   return { name, kind: "other", size: 0, modified: timeOf(info), reason };
 }
 
-/** The time of the last change; 1970 if that is not known, or no Date can hold it. */
+/**
+ * Returns the time of the last change; 1970 if the time is unknown, or outside of the range of
+ * Date.
+ */
 function timeOf(info: Deno.FileInfo | undefined): Date {
   const time = info?.mtime;
   return time && !Number.isNaN(time.getTime()) ? time : new Date(0);

@@ -12,7 +12,7 @@ import {
 } from "../internal/checks.ts";
 import type { Basis } from "./reuse.ts";
 
-/** How far a transfer has got. */
+/** The bytes of a file that are transferred, resumed and reused so far. */
 export interface TransferProgress {
   /** Bytes that this call has transferred so far. */
   readonly bytes: number;
@@ -21,18 +21,18 @@ export interface TransferProgress {
   /** Bytes that an earlier call has transferred. */
   readonly resumedFrom: number;
   /**
-   * Bytes that the target has copied from a file of its own: it has `resumedFrom + reused + bytes`
-   * of `total` now.
+   * Bytes that the target has copied from a file of its own. The target has
+   * `resumedFrom + reused + bytes` of `total` now.
    */
   readonly reused: number;
 }
 
-/** How to transfer a file. */
+/** How an upload or download resumes, replaces files, and sets times and permission bits. */
 export interface TransferOptions {
   /**
    * Whether to continue the transfer of an earlier call, and to keep the bytes that have arrived if
-   * this call is interrupted. With `false` the file is transferred from its beginning, and a
-   * download that fails leaves nothing.
+   * this call is interrupted. With `false` the file is transferred from its first byte, and a
+   * download that fails keeps no bytes.
    *
    * @default {true}
    */
@@ -53,17 +53,17 @@ export interface TransferOptions {
    */
   replace?: boolean | undefined;
   /**
-   * The modification time that the file gets: by default that of the source, if the server tells
-   * it, also for an identical file, whose bytes are not transferred.
+   * The modification time that the file gets. The default is the time of the source, if the server
+   * sends it. An identical file also gets the time, although its bytes are not transferred.
    *
    * @default {the time of the source}
    */
   modified?: Date | undefined;
   /**
-   * Whether the file gets the permission bits of the source, less those that a new file at the
-   * target does not get: a private file stays private, and a program executable. The owner can
-   * always read and write it. With `false` at either end, a new file gets the usual bits, and a
-   * replaced one keeps its own.
+   * Whether the file gets the permission bits of the source, without the bits that a new file at
+   * the target does not get: a private file stays private, and a program executable. The owner can
+   * always read and write the file. With `false` at either end, a new file gets the usual bits, and
+   * a replaced file keeps its bits.
    *
    * @default {true}
    */
@@ -94,7 +94,7 @@ export interface TransferResult {
 export interface TreeResult {
   /** The number of files that were copied. */
   readonly files: number;
-  /** The bytes that this call has transferred for them; in a dry run those that it would. */
+  /** The bytes that this call has transferred; in a dry run the bytes that it would transfer. */
   readonly bytes: number;
   /** The bytes that the target has copied from files of its own. */
   readonly reused: number;
@@ -112,16 +112,17 @@ export interface TreeResult {
   /** The number of entries that could not be copied, deleted or removed. */
   readonly failed: number;
   /**
-   * Why superfluous entries of the target were not deleted at the end, with `delete`:
+   * The reason that superfluous entries of the target were not deleted at the end, with `delete`;
+   * `null` in all other cases:
    *
-   * - `"limit"`: there are more of them than `maxDelete`.
-   * - `"incomplete"`: an entry of the source can't be read, or has a name that can't be sent.
-   * - `"failed"`: an entry could not be copied.
-   * - `"empty"`: the source has no entries, or only those with reserved names, the target has some,
-   *   and `deleteAll` is false. The directory of a disk that is not mounted looks like that.
-   * - `"spelling"`: the target lists an entry of the source by another name, or not at all. Any
-   *   superfluous entry of that directory may be that entry, so all of them are kept with
-   *   everything below; in other directories they were deleted.
+   * - `"limit"`: The target has more superfluous entries than `maxDelete`.
+   * - `"incomplete"`: An entry of the source can't be read, or has a name that can't be sent.
+   * - `"failed"`: An entry could not be copied.
+   * - `"empty"`: The source has no entries except reserved names, the target has entries, and
+   *   `deleteAll` is false. The directory of a disk that is not mounted also looks empty.
+   * - `"spelling"`: The target lists an entry of the source by another name, or not at all. Each
+   *   superfluous entry of that directory may be that entry, so all of them are kept with their
+   *   content. In other directories superfluous entries were deleted.
    */
   readonly deletionsSkipped: "limit" | "incomplete" | "failed" | "empty" | "spelling" | null;
 }
@@ -134,20 +135,22 @@ export interface TransferSettings {
   readonly modes: boolean;
   /** Whether the file is written even if the target has an identical one. */
   readonly isRewritten?: boolean;
-  /** The stamp of the file that may be replaced, if the caller has seen it. */
+  /** The stamp of the file that may be replaced, if the caller knows the stamp. */
   readonly seen?: string | undefined;
   /**
-   * The file of the target that may have the beginning of this one; `null` if none has, `undefined`
-   * if only the file of the same name may have it.
+   * The file of the target that may have a prefix of the source; `null` if no file has one,
+   * `undefined` if only the file of the same name may have one.
    */
-  readonly beginning?: Basis | null;
+  readonly basis?: Basis | null;
   /**
    * The time that the file gets, as a copy of the caller's date, which could change after the
-   * check; `null` for that of the source.
+   * check; `null` for the time of the source.
    */
   readonly modified: Date | null;
   readonly onProgress: ((progress: TransferProgress) => void) | undefined;
-  /** Called before bytes are moved, with the numbers of those that the target has already. */
+  /**
+   * Called before the first byte is sent, with the numbers of bytes that the target already has.
+   */
   readonly onBegin?: (resumedFrom: number, reused: number) => void;
   readonly signal: AbortSignal | undefined;
 }
@@ -193,11 +196,11 @@ const INTERVAL_MILLISECONDS = 100;
 export class Throttle {
   #reportedAt = performance.now();
 
-  /** Reports whether a report is due; a report that is due counts as made. */
+  /** Returns whether a report is due; a report that is due counts as made. */
   isDue(): boolean {
-    const now = performance.now();
-    if (now - this.#reportedAt < INTERVAL_MILLISECONDS) return false;
-    this.#reportedAt = now;
+    const time = performance.now();
+    if (time - this.#reportedAt < INTERVAL_MILLISECONDS) return false;
+    this.#reportedAt = time;
     return true;
   }
 }
@@ -214,7 +217,7 @@ export class ProgressMeter {
   readonly #pace = new Throttle();
   #bytes = 0;
 
-  /** Creates a meter for a transfer that begins now, and reports where the transfer is resumed. */
+  /** Creates a meter for a transfer that begins now, and reports the bytes that the target has. */
   constructor(
     { onProgress, onBegin }: Pick<TransferSettings, "onProgress" | "onBegin">,
     total: number,

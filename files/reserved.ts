@@ -41,8 +41,8 @@ export function trialPath(directory: string): string {
 const PART_NAME = /^\..*\.degu-part$/isu;
 
 /**
- * Whether a name is that of a part. A peer that used such a name could forge the beginning of a
- * download.
+ * Reports whether a name is the name of a part. A peer that used such a name could forge the
+ * prefix of a download.
  */
 export function isPartName(name: string): boolean {
   return PART_NAME.test(foldName(name));

@@ -1,10 +1,12 @@
 /**
- * The reuse of bytes that the target has already, as the prefix of another file or of an older
- * version, its basis: the headers of both sides, and the copying at the target.
+ * The reuse of bytes that the target already has, as the prefix of a basis file: another file, or
+ * an older version of the same file. This module has the headers of both sides, and copies the
+ * prefix at the target.
  *
- * A server that takes part says in the answers to a list and to HEAD which path the directory or
- * file has below its root, by the header `reuse`. A client compares the digest of a beginning
- * (`digest-length`), and then sends only the rest, with the path and the length of what is copied.
+ * If a server reuses bytes, its responses to a list and to HEAD have the header `reuse` with the
+ * path of the directory or file below its root. A client compares the digest of a prefix
+ * (`digest-length`), and then sends only the remaining bytes, with the path of the basis file and
+ * the length of the prefix.
  */
 
 import type { FileHandle } from "node:fs/promises";
@@ -15,10 +17,10 @@ import type { TemporaryFile } from "../internal/disk/temporary.ts";
 import { readPieces } from "./file_pieces.ts";
 import { fileUri, namesOf } from "./file_name.ts";
 
-/** The minimum number of reused bytes: to send fewer takes less time than to compare them. */
+/** The minimum length of a reused prefix: sending fewer bytes is faster than comparing them. */
 export const MIN_REUSED_BYTES = 65536;
 
-/** Whether a file may be an earlier version of another one, which has only grown. */
+/** Reports whether a file may be an earlier version of a file that has only grown. */
 export function isGrown(
   basis: { readonly size: number; readonly modified: number },
   file: { readonly size: number; readonly modified: number },
@@ -37,17 +39,17 @@ export interface Basis {
   readonly length: number;
 }
 
-/** The header that asks a server to copy a prefix. */
-export function reuseHeader({ path, length }: Basis): HeaderDict {
+/** Makes the header that requests the copy of a prefix. */
+export function makeReuseHeader({ path, length }: Basis): HeaderDict {
   return { reuse: `"${path}";length=${length}` };
 }
 
-/** The header with the path of a file or directory below the root of its app. */
-export function rootPathHeader(names: readonly string[], isDirectory: boolean): HeaderDict {
+/** Makes the header with the path of a file or directory below the root of its app. */
+export function makeRootPathHeader(names: readonly string[], isDirectory: boolean): HeaderDict {
   return { reuse: fileUri(...names, ...isDirectory ? [""] : []) };
 }
 
-/** The path below the root that a server has sent; `null` if the server reuses no bytes. */
+/** Returns the path below the root from a `reuse` header; `null` if the server reuses no bytes. */
 export function rootPathOf(reuse: unknown): string | null {
   return typeof reuse === "string" && /^\/[!#-~]*$/.test(reuse) ? reuse : null;
 }
@@ -56,18 +58,18 @@ export function rootPathOf(reuse: unknown): string | null {
 export interface Reused {
   /** The names of a file; `null` if no file can have them. */
   readonly names: string[] | null;
-  /** How many bytes of it. */
+  /** The length of the prefix in bytes. */
   readonly length: number;
 }
 
-/** Reads what is to be copied; `null` if the value is not valid. */
+/** Parses the `reuse` header of a request; returns `null` if the value is not valid. */
 export function parseReuse(value: string): Reused | null {
   const [, path = "", digits = ""] = /^"\/([!#-~]*)";length=(\d+)$/.exec(value) ?? [];
   const length = parseDecimal(digits);
   return length <= 0 ? null : { names: namesOf(path.split("/")), length };
 }
 
-/** Copies a prefix of a file to another file, which is at that position then. */
+/** Copies a prefix of a file to another file, which is then positioned behind the prefix. */
 export async function copyPrefix(
   from: FileHandle,
   to: TemporaryFile,
@@ -76,7 +78,7 @@ export async function copyPrefix(
     /** Hashes the bytes. */
     readonly hash: Hash;
     readonly signal: AbortSignal | undefined;
-    /** Makes the error for a file that ends, or can't be read, before the end of the prefix. */
+    /** Makes the error for a file that can't be read to the end of the prefix. */
     readonly makeReadError: (error?: unknown) => Error;
   },
 ): Promise<void> {

@@ -18,29 +18,33 @@ import { markTransient } from "../net/retry.ts";
 import type { TreeResult } from "./options.ts";
 
 /**
- * Why a transfer has failed. What concerns the target has the same code in both directions.
+ * The reason of a failed transfer. A problem of the target has the same code for uploads and
+ * downloads.
  *
- * - `"UNEXPECTED_RESPONSE"`: no `FilesApp` sends this response: no list, no length, no digest.
- * - `"BAD_LIST"`: the list is not valid, or has an entry with an invalid name, kind, size or time.
- * - `"CHANGED"`: the file changed during the transfer. Calling again starts over with the new
+ * - `"UNEXPECTED_RESPONSE"`: The response is not from a `FilesApp`: its list, length or digest is
+ *   missing or not valid.
+ * - `"BAD_LIST"`: The list is not valid, or has an entry with an invalid name, kind, size or time.
+ * - `"CHANGED"`: The file changed during the transfer. Another call starts over with the new
  *   version.
- * - `"DIGEST_MISMATCH"`: the content that arrived differs from the original.
- * - `"IN_USE"`: another transfer to the same target is in progress.
- * - `"EXISTS"`: another file has the name at the target, and is not to be replaced.
- * - `"TARGET_CHANGED"`: what has the name at the target changed since the call looked, and stays.
- * - `"IN_THE_WAY"`: an entry of another kind has the name at the target, or that of a directory on
- *   the way.
- * - `"SAME_NAME"`: the disk of the target takes two names for the same.
- * - `"ONLY_ADDS"`: the server only adds files: what it has can be neither replaced nor deleted.
- * - `"OVER_LIMIT"`: a tree would delete more entries than `maxDelete` allows.
- * - `"DISK_FULL"`: a disk has too little space, or its quota is exceeded; `at` says which one.
- * - `"ROOT_GONE"`: the directory that the server serves is missing, such as the mount point of a
- *   disk that is not mounted. It is transient.
- * - `"UNREADABLE"`: an entry of a tree can't be read where it is.
- * - `"BAD_NAME"`: an entry of a tree has a name that can't be sent.
- * - `"INCOMPLETE"`: all else of a tree was copied, and an entry has failed, or deletions were
- *   skipped. The error has the result; it is transient exactly if each entry has failed by an error
- *   that is.
+ * - `"DIGEST_MISMATCH"`: The received content differs from the source.
+ * - `"IN_USE"`: Another transfer to the same target is in progress.
+ * - `"EXISTS"`: The target has another file of this name, and `replace` is false.
+ * - `"TARGET_CHANGED"`: The file of the target changed after the call had read its state. The file
+ *   is kept.
+ * - `"IN_THE_WAY"`: The target has an entry of another kind with this name, or a file with the name
+ *   of a parent directory.
+ * - `"SAME_NAME"`: The disk of the target treats two names as one, for example because it ignores
+ *   case.
+ * - `"ONLY_ADDS"`: The server only adds files: its files can't be replaced or deleted.
+ * - `"OVER_LIMIT"`: A tree would delete more entries than `maxDelete` allows.
+ * - `"DISK_FULL"`: A disk has too little space, or its quota is exceeded; `at` names the disk.
+ * - `"ROOT_GONE"`: The directory that the server serves is missing, for example because its disk is
+ *   not mounted. The error is transient.
+ * - `"UNREADABLE"`: An entry of the source tree can't be read.
+ * - `"BAD_NAME"`: An entry of a tree has a name that can't be sent.
+ * - `"INCOMPLETE"`: An entry of a tree has failed, or deletions were skipped; the other entries
+ *   were copied. The error has the result. It is transient exactly if each entry failed with a
+ *   transient error.
  */
 export type TransferErrorCode =
   | "UNEXPECTED_RESPONSE"
@@ -69,9 +73,9 @@ export interface KeptPart {
 }
 
 /**
- * A transfer failed for a reason of its own, rather than of the connection or an argument. If the
- * status of a response says the reason, its {@linkcode StatusError} is the `cause`. A status that
- * has no code is thrown as that error itself: 401, 403, 404, 413, and 5xx other than 507.
+ * A failure of a transfer whose reason is neither the connection nor an argument. If the reason is
+ * the status of a response, the `cause` is a {@linkcode StatusError}. A status without a code is
+ * thrown as a {@linkcode StatusError}: 401, 403, 404, 413, and 5xx other than 507.
  *
  * @example
  * ```ts
@@ -92,25 +96,28 @@ export interface KeptPart {
 export class TransferError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "TransferError";
-  /** The reason, in capitals: `"CHANGED"`. Stable, unlike the message. */
+  /** The reason in capitals, for example `"CHANGED"`; stable, unlike the message. */
   override readonly code: TransferErrorCode;
-  /** Whose disk is full: that of this device, or of the server; without `"DISK_FULL"` `null`. */
+  /**
+   * The device whose disk is full: `"local"` is this device, `"remote"` the server; `null` for
+   * other codes than `"DISK_FULL"`.
+   */
   readonly at: "local" | "remote" | null;
   /**
-   * Bytes that are left to move, if the disk has too little space for them and none of them was
-   * moved by this call; else `null`. Other files may still fit.
+   * Bytes that the file still needs on the disk, if the call sent no byte because the disk has too
+   * little space; otherwise `null`. Smaller files may still fit.
    */
   readonly needed: number | null;
-  /** Bytes that are free on the disk that has too little space, if that is known; else `null`. */
+  /** Free bytes of the disk that has too little space; `null` if the number is unknown. */
   readonly free: number | null;
   /**
-   * The part of a download that the full disk keeps, from which the next call resumes: its path and
-   * its bytes; else `null`.
+   * The part of a download that is kept on the full disk, from which the next call resumes;
+   * otherwise `null`.
    */
   readonly kept: KeptPart | null;
-  /** `maxDelete` of a call that would delete more entries than that; else `null`. */
+  /** The `maxDelete` of a call that would delete more entries; otherwise `null`. */
   readonly limit: number | null;
-  /** The result of a call that is `"INCOMPLETE"`; else `null`. */
+  /** The result of an `"INCOMPLETE"` call; otherwise `null`. */
   readonly result: TreeResult | null;
 
   /** @internal */
@@ -163,7 +170,7 @@ export function responseError(
   return refusedError(code, method, uri, text, response, { free: freeOf(headers) });
 }
 
-/** The code of a status that a `FilesApp` sends for one reason. */
+/** Returns the code of a status that a `FilesApp` sends for one reason only; otherwise `null`. */
 function codeOf({ status, headers }: ReceivedStatus, task: TransferTask): TransferErrorCode | null {
   if (status === 507) return "DISK_FULL";
   if (status === 503 && headers?.["root-gone"] === "?1") return "ROOT_GONE";
@@ -177,14 +184,14 @@ function codeOf({ status, headers }: ReceivedStatus, task: TransferTask): Transf
   return isInUse ? "IN_USE" : task === "delete" ? null : "IN_THE_WAY";
 }
 
-/** Whether a server says by the methods that it takes that it only adds files. */
+/** Reports whether the `allow` header shows that the server only adds files. */
 export function addsOnly(headers: ReceivedHeaders | undefined): boolean {
   const { allow } = headers ?? {};
   const methods = typeof allow === "string" ? allow.split(", ") : [];
   return methods.includes("PUT") && !methods.includes("DELETE");
 }
 
-/** The number of free bytes in the headers of a 507; `null` if it is not said, or not valid. */
+/** Returns the number of free bytes in the headers of a 507; `null` if missing or not valid. */
 function freeOf(headers: ReceivedHeaders | undefined): number | null {
   const { "disk-free": text } = headers ?? {};
   const bytes = typeof text === "string" ? parseDecimal(text) : -1;
@@ -207,7 +214,7 @@ function statusError(
   return isBusyStatus(error.status) ? markTransient(error) : error;
 }
 
-/** The error for a status that has a code. */
+/** Creates the error for a status that has a code. */
 function refusedError(
   code: TransferErrorCode,
   method: Method,
@@ -223,7 +230,7 @@ function refusedError(
   return isTransient(cause) ? markTransient(error) : error;
 }
 
-/** Creates the error for a file that the other end has refused unread, for lack of space. */
+/** Creates the error for a file that the remote end refused unread, for lack of space. */
 export function remoteDiskFullError(
   method: Method,
   uri: string,
@@ -236,7 +243,7 @@ export function remoteDiskFullError(
   return refusedError("DISK_FULL", method, uri, text, response, { needed, free });
 }
 
-/** Creates the error for a file of the other end that is not the one to replace. */
+/** Creates the error for a remote file that differs from the file that may be replaced. */
 export function remoteChangedError(uri: string, response: ReceivedStatus): TransferError {
   const code = addsOnly(response.headers) ? "ONLY_ADDS" : "TARGET_CHANGED";
   return refusedError(code, "PUT", uri, CODE_HINTS[code]!, response);
@@ -260,7 +267,7 @@ export function unexpectedResponseError(
   return new TransferError("UNEXPECTED_RESPONSE", message, { ...options, problem });
 }
 
-/** Adds what the server needs to the error for a response without it. */
+/** Adds a requirement of the server to the message of an error. */
 export function withRequirement(
   { code, message, problem }: TransferError,
   need: string,
@@ -328,28 +335,28 @@ function hintOf(status: number, task: TransferTask): string {
     : "that status is not a success; is it a FilesApp?";
 }
 
-/** Whether a transfer has failed for a reason other than its connection or an argument. */
+/** Reports whether a transfer failed for a reason other than its connection or an argument. */
 export function isOfTransfer(error: unknown): error is TransferError | StatusError {
   return error instanceof TransferError || error instanceof StatusError;
 }
 
-/** Whether the other end answered with a status. */
+/** Reports whether the remote end responded with a status. */
 export function hasStatus(error: unknown, status: number): boolean {
   return error instanceof StatusError && error.status === status;
 }
 
-/** Whether the connection broke off; a refusal by the other end is no such error. */
+/** Reports whether the connection was lost; a refusal by the remote end is another error. */
 export function isCut(error: unknown): boolean {
   return !isOfTransfer(error) && isTransient(error);
 }
 
-/** Whether a list failed because a directory was removed or replaced while it was read. */
+/** Reports whether a list failed because a directory was removed or replaced during the reading. */
 export function hasListChanged(error: unknown): boolean {
   if (!(error instanceof TransferError)) return false;
   return error.code === "BAD_LIST" ? isCut(error.cause) : error.code === "CHANGED";
 }
 
-/** Whether a file changed while it was copied. */
+/** Reports whether a copy failed because the file changed. */
 export function hasChanged(error: unknown): boolean {
   if (!(error instanceof TransferError)) return hasStatus(error, 400);
   return error.code === "CHANGED" || error.code === "DIGEST_MISMATCH";
@@ -358,7 +365,7 @@ export function hasChanged(error: unknown): boolean {
 /** The statuses below 500 after which no other file can be copied either. */
 const FINAL_STATUSES: ReadonlySet<number> = new Set([401, 405]);
 
-/** Whether every other file would fail with the same error. */
+/** Reports whether all other files would fail with the same error. */
 export function isFatal(error: unknown): boolean {
   if (!isOfTransfer(error)) {
     return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);

@@ -39,7 +39,7 @@ export interface FilesSettings {
   readonly write: boolean | "add";
   /** Whether files get the permission bits that a peer sends. */
   readonly takesModes: boolean;
-  /** Whether peers may have the beginnings of files compared and copied. */
+  /** Whether peers may request the comparison and the copy of prefixes of files. */
   readonly reuse: boolean;
   readonly maxBytes: number;
   readonly digests: DigestCache;

@@ -23,7 +23,7 @@ import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "./list_body.ts";
 import { bitsOf, modeHeader, wantsMode } from "../modes.ts";
 import { openServedFile, refusalToRead } from "./resolve_path.ts";
-import { rootPathHeader } from "../reuse.ts";
+import { makeRootPathHeader } from "../reuse.ts";
 import { notFoundRefusal, Refusal, unreadableRefusal } from "../refusal.ts";
 
 const INDEX = "index.html";
@@ -42,7 +42,7 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
     // The client's clock may differ from that of this device, whose times the list has.
     const date = formatDate(Math.floor(Date.now() / 1000));
     const { allow } = read;
-    const rootPath = read.reuse ? rootPathHeader(names, true) : {};
+    const rootPath = read.reuse ? makeRootPathHeader(names, true) : {};
     const type = { "content-type": "application/json" };
     const headers = { ...type, date, allow, ...rootPath };
     return [200, "OK", headers, isHead ? null : body];
@@ -96,7 +96,7 @@ async function answerWithFile(
       ...validatorHeaders(validators),
     };
     if (method === "HEAD") {
-      const rootPath = read.reuse ? rootPathHeader(path, false) : {};
+      const rootPath = read.reuse ? makeRootPathHeader(path, false) : {};
       const digest = await digestOfHead(read, file);
       const headHeaders = { ...answerHeaders, ...rootPath, ...digest, "content-length": file.size };
       return [200, "OK", headHeaders, null];
@@ -118,7 +118,7 @@ async function answerWithFile(
   }
 }
 
-/** The digest of a file or, if that is requested, of its beginning. */
+/** The digest of a file or of the requested prefix of the file. */
 async function digestOfHead(read: FileRequest, file: OpenFile): Promise<HeaderDict> {
   const { "digest-length": digits } = read.request.headers;
   const length = read.reuse && typeof digits === "string" ? parseDecimal(digits) : -1;
@@ -131,7 +131,7 @@ async function digestOfHead(read: FileRequest, file: OpenFile): Promise<HeaderDi
 /**
  * The digest, if it is requested, and known or computable.
  *
- * @param length The bytes of the beginning that is meant; `null` for the whole file.
+ * @param length The length of the prefix; `null` for the whole file.
  */
 async function wantedDigest(
   { request, session, digests, warn }: FileRequest,

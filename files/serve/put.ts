@@ -24,7 +24,7 @@ import { type FileState, isOverwritten, isUnchanged } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { bitsOf, modeHeader, modeOfCopy, modeOfWritten } from "../modes.ts";
 import { notFoundRefusal, Refusal, refusalOf, unreadableRefusal } from "../refusal.ts";
-import { copyPrefix, type Reused, rootPathHeader } from "../reuse.ts";
+import { copyPrefix, makeRootPathHeader, type Reused } from "../reuse.ts";
 import { checkTrust, type FileRequest, writtenAnswer } from "./file_request.ts";
 import {
   checkDestination,
@@ -204,7 +204,7 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
     ...offsetHeader(offset),
     ...digestHeader(existingDigest),
     ...versionHeaders(existing),
-    ...write.reuse ? rootPathHeader(write.target.names, false) : {},
+    ...write.reuse ? makeRootPathHeader(write.target.names, false) : {},
   };
   return [200, "OK", headers, null];
 }

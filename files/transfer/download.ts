@@ -66,9 +66,9 @@ const MIN_RESUMABLE_BYTES = 65536;
  * permission bits, less those that a new file on this device does not get (`modes`); a symbolic
  * link is itself replaced. An identical file at the target is not transferred again. A part is
  * resumed only if it is from the same device (its authority's public key, or its address if it has
- * none), URI and version (length and entity tag); otherwise the download starts over from the
- * beginning. A file of less than 64 KiB, and one that was changed in the last two seconds, which
- * has no entity tag yet, can't be resumed.
+ * none), URI and version (length and entity tag); otherwise the download starts over from the first
+ * byte. A file of less than 64 KiB can't be resumed. Neither can a file that was changed in the
+ * last two seconds, because such a file has no entity tag yet.
  *
  * A client opens connections, which are closed at the end; a connection is used as it is, and stays
  * usable unless something broke off.
@@ -125,7 +125,7 @@ export async function download(
   return await downloadFile(client, checkedUri, path, settings);
 }
 
-/** The beginning of a file of this device. */
+/** A basis file of this device, and the length of the prefix that may be copied. */
 export interface LocalBasis {
   readonly path: string;
   /** In bytes. */
@@ -162,8 +162,8 @@ interface TreeContext {
   readonly size: number;
   /** The parts of earlier runs, and of earlier attempts of this one. */
   readonly parts: FoundParts;
-  /** The local file that may have a prefix of this one; `null` without one. */
-  readonly beginning: LocalBasis | null;
+  /** The local file that may have a prefix of the downloaded file; `null` without such a file. */
+  readonly basis: LocalBasis | null;
   /**
    * Gives the complete part its name, which is on the disk then, with the permission bits of the
    * source, if they are known; false if that comes later.
@@ -199,8 +199,8 @@ interface HashedPart {
   readonly meter: ProgressMeter;
 }
 
-/** The local file whose beginning is copied ends, or fails, before what was compared. */
-class Unreadable extends Error {}
+/** The error of a basis file that can't be read to the end of the compared prefix. */
+class UnreadableBasisError extends Error {}
 
 /** The source, the target and the settings of a download. */
 interface DownloadTask {
@@ -350,7 +350,7 @@ class FileDownload {
 
   /** Finds the local file that may have a prefix of the one that is downloaded. */
   #findBasis(head: Response | null): LocalBasis | null {
-    if (this.#task.inTree !== null) return this.#task.inTree.beginning;
+    if (this.#task.inTree !== null) return this.#task.inTree.basis;
     const { reuse, "file-stamp": stamp } = head?.headers ?? {};
     const now = parseStamp(stamp);
     if (rootPathOf(reuse) === null || now === null || !this.#task.seen?.isFile) return null;
@@ -395,17 +395,17 @@ class FileDownload {
     return await this.#getRest({ version, hash, meter });
   }
 
-  /** Copies as much of the beginning of a file as can be read to a new part. */
+  /** Copies the readable bytes of the prefix of a file to a new part. */
   async #copy(file: FileHandle, length: number, version: PartVersion | null): Promise<Hash> {
     await this.#task.part.open(version);
     const { temporary } = this.#task.part;
     const hash = newHash();
     const { signal } = this.#task.settings;
-    const makeReadError = () => new Unreadable();
+    const makeReadError = () => new UnreadableBasisError();
     try {
       await copyPrefix(file, temporary, { length, hash, signal, makeReadError });
     } catch (error) {
-      if (!(error instanceof Unreadable)) {
+      if (!(error instanceof UnreadableBasisError)) {
         // The prefix can be copied again.
         await this.#task.part.clear();
         throw error;
@@ -449,7 +449,7 @@ class FileDownload {
     }
     const arrived = { version: { ...version, etag }, hash, meter };
     await this.#receive(arrived, response, async () => {
-      // A beginning that was copied was written just now, and may not be on the disk yet.
+      // A copied prefix was written just now, and may not be on the disk yet.
       if (meter.reused === 0) await this.#task.part.temporary.continueFrom(start);
     });
     return arrived;
@@ -504,7 +504,7 @@ class FileDownload {
     const body = response.body as Body | null;
     const { start, reused, total } = meter;
     try {
-      // With a beginning that was copied, the space was compared before.
+      // For a copied prefix, the space was checked before.
       if (reused === 0) this.#checkSpace(total, start);
       await prepare();
     } catch (error) {

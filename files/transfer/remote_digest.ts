@@ -57,17 +57,17 @@ export async function remoteDigest(
 /**
  * Requests the version of a file that a server has now, with its SHA-256.
  *
- * @param length How many of its first bytes are meant: it may have grown. A server that does not
- * tell their digest tells that of the whole file.
+ * @param length The length of the prefix to hash, because the file may have grown. A server that
+ * doesn't hash prefixes sends the digest of the whole file.
  */
 export async function requestDigest(
   client: TransferClient,
   uri: string,
   length: number | null = null,
 ): Promise<Version & { readonly sha256: string; readonly stamp: string | null }> {
-  const meant = length === null ? {} : { "digest-length": `${length}` };
-  const wanted = { "want-repr-digest": WANT_SHA256, ...meant };
-  const response = await client.request("HEAD", uri, wanted);
+  const lengthHeader = length === null ? {} : { "digest-length": `${length}` };
+  const headers = { "want-repr-digest": WANT_SHA256, ...lengthHeader };
+  const response = await client.request("HEAD", uri, headers);
   if (response.status !== 200) throw responseError("HEAD", uri, response);
   const { sha256, ...version } = versionOf("HEAD", uri, response);
   const { "file-stamp": text } = response.headers;
@@ -84,8 +84,8 @@ export async function requestDigest(
  * time.
  *
  * @param hashLocalPrefix Resolves to the SHA-256 of the local prefix; `null` if it can't be read.
- * @returns The answer of the server, if the beginnings are the same; `null` also if the answer took
- * too long: then all of the file is moved.
+ * @returns The response of the server, if the prefixes are the same; `null` also if the response
+ * took too long: the whole file is then transferred.
  */
 export async function comparePrefix(
   client: TransferClient,
@@ -93,25 +93,28 @@ export async function comparePrefix(
   length: number,
   hashLocalPrefix: () => Promise<string | null>,
 ): Promise<Response | null> {
-  const wanted = { "want-repr-digest": WANT_SHA256, "digest-length": `${length}` };
+  const requestHeaders = { "want-repr-digest": WANT_SHA256, "digest-length": `${length}` };
   // Await both, so that the local file is not read any more when this function ends.
-  const asking = client.request("HEAD", uri, wanted);
-  const [asked, hashed] = await Promise.allSettled([asking, hashLocalPrefix()]);
-  if (hashed.status === "rejected") throw hashed.reason;
-  if (asked.status === "rejected") {
-    if (isTooSlow(client, asked.reason)) return null;
-    throw asked.reason;
+  const [remote, local] = await Promise.allSettled([
+    client.request("HEAD", uri, requestHeaders),
+    hashLocalPrefix(),
+  ]);
+  if (local.status === "rejected") throw local.reason;
+  if (remote.status === "rejected") {
+    if (isTooSlow(client, remote.reason)) return null;
+    throw remote.reason;
   }
-  await asked.value.discard();
-  const { status, headers } = asked.value;
-  const isAsked = status === 200 && headers["digest-length"] === `${length}`;
-  const sha256 = isAsked ? readDigest("HEAD", uri, asked.value) : null;
-  return sha256 !== null && sha256 === hashed.value ? asked.value : null;
+  const response = remote.value;
+  await response.discard();
+  const { status, headers } = response;
+  const isOfPrefix = status === 200 && headers["digest-length"] === `${length}`;
+  const sha256 = isOfPrefix ? readDigest("HEAD", uri, response) : null;
+  return sha256 !== null && sha256 === local.value ? response : null;
 }
 
 /**
- * Whether the reuse of bytes took longer than the client waits: on a slow disk each attempt would,
- * and without reuse the file moves all the time.
+ * Reports whether the reuse of bytes took longer than the client waits. On a slow disk each attempt
+ * would time out; without reuse bytes of the file arrive steadily.
  */
 export function isTooSlow(client: TransferClient, error: unknown): boolean {
   return error instanceof Deno.errors.TimedOut && client.canReconnect;
@@ -143,13 +146,13 @@ export interface Version {
   readonly etag: string | null;
   /** The SHA-256 of the whole file. */
   readonly sha256: string | null;
-  /** The permission bits of the file, if the server says them. */
+  /** The permission bits of the file, if the server sends them. */
   readonly mode: number | null;
-  /** The modification time of the file, if the server says it. */
+  /** The modification time of the file, if the server sends the time. */
   readonly modified: Date | null;
 }
 
-/** The version that a response is about. If the version is invalid, the body is canceled. */
+/** Reads the version of a file from a response; cancels the body if the version is invalid. */
 export function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Version {
   const { etag, "file-mode": mode, "file-stamp": stamp, "last-modified": date } = response.headers;
   const isStrong = typeof etag === "string" && !etag.startsWith("W/");

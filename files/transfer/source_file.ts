@@ -1,4 +1,4 @@
-/** A file of this device that is sent, and whether it is still the one that was seen. */
+/** The files of this device that are sent, and the detection of changes of such files. */
 
 import { BodyIter, type Chunk, ChunkedBodyIter } from "../../base.ts";
 import { notAllowedError } from "../../internal/checks.ts";
@@ -11,25 +11,25 @@ import { bitsOf } from "../modes.ts";
 import type { ProgressMeter } from "../options.ts";
 import { changedWhileCopiedError, type TransferError } from "../transfer_error.ts";
 
-/** How many bytes of a file are left to send while the file is read again. */
+/** The number of bytes at the end of a file that are held back while the file is read again. */
 const HELD_BYTES = 65536;
 /** A server waits at least a second for the next byte. */
 const HELD_BYTE_MILLISECONDS = 400;
 
 /**
- * A regular file, of which only bytes are sent that stood in it at one moment.
+ * A regular file that is sent only if all its bytes are of one version.
  *
- * If its state at the end differs from its state at the beginning, the file is read again: the
- * same bytes stood in it between the two readings. So a file may grow while it is sent.
+ * If the state of the file has changed at the end, the file is read again. If both readings have
+ * the same bytes, the file had these bytes between the readings. So a file may grow while it is
+ * sent.
  *
  * Deno cuts ctime to seconds, so that the times of a file that was changed just before don't show
- * another change. Such a file is read again as far as it was read in that time, and it has no
- * version.
+ * another change. Bytes that were read in that time are read again, and the file has no version.
  */
 export class SourceFile implements AsyncDisposable {
   /** Bytes that the file had when it was opened; bytes that are appended later are ignored. */
   readonly size: number;
-  /** The permission bits that the file had then. */
+  /** The permission bits of the file when it was opened. */
   readonly mode: number | null;
   /**
    * The name of this version of the file, 64 hexadecimal digits. If {@linkcode isSettled}, no other
@@ -39,15 +39,15 @@ export class SourceFile implements AsyncDisposable {
   readonly #path: string;
   readonly #file: Deno.FsFile;
   readonly #state: FileState;
-  /** The file as it was when it was opened. */
+  /** The state of the file when it was opened. */
   readonly seen: FileSnapshot;
   /**
-   * Whether the last change was so long ago, when the file was opened, that another one would show.
+   * Whether the last change was so long before the file was opened that another change would show.
    */
   readonly isSettled: boolean;
   #sha256: string | null = null;
-  /** The hash of the beginning that was compared. */
-  #beginning: { readonly length: number; readonly hash: Hash } | null = null;
+  /** The hash of the prefix that was compared. */
+  #prefix: { readonly length: number; readonly hash: Hash } | null = null;
   // A file has one position: one pass over it at a time.
   #pass: Promise<void> = Promise.resolve();
 
@@ -91,7 +91,7 @@ export class SourceFile implements AsyncDisposable {
     return this.#sha256!;
   }
 
-  /** Returns a body of the missing bytes; sending it fails if the file has changed. */
+  /** Returns a body of the missing bytes; sending the body fails if the file has changed. */
   async body(meter: ProgressMeter, signal: AbortSignal | undefined): Promise<BodyIter> {
     const { start } = meter;
     const hash = await this.#hashTo(start, signal);
@@ -109,16 +109,16 @@ export class SourceFile implements AsyncDisposable {
     signal: AbortSignal | undefined,
   ): Promise<ChunkedBodyIter> {
     await this.#pass;
-    const known = this.#beginning?.length === offset ? this.#beginning.hash.copy() : null;
-    const hash = known ?? await this.#hashTo(offset, signal);
+    const prefixHash = this.#prefix?.length === offset ? this.#prefix.hash.copy() : null;
+    const hash = prefixHash ?? await this.#hashTo(offset, signal);
     return new ChunkedBodyIter(this.#chunks(this.#sending(offset, hash, meter)));
   }
 
-  /** Hashes the beginning of the file; resolves to its SHA-256 as hexadecimal digits. */
+  /** Hashes a prefix of the file; resolves to its SHA-256 as hexadecimal digits. */
   async hashPrefix(length: number, signal: AbortSignal | undefined): Promise<string> {
     await this.#pass;
     const hash = await this.#hashTo(length, signal);
-    this.#beginning = { length, hash };
+    this.#prefix = { length, hash };
     return hash.copy().digest("hex");
   }
 
@@ -144,10 +144,10 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * Yields the bytes from `start` on; throws before the last ones if they are of more than one
-   * version.
+   * Yields the bytes from `start` on; throws before the last bytes if the bytes are of more than
+   * one version.
    *
-   * @param hash The hash of the bytes before `start`, which the others are added to.
+   * @param hash The hash of the bytes before `start`; the yielded bytes are added.
    */
   async *#pieces(start: number, hash: Hash): AsyncGenerator<Uint8Array, void, void> {
     const earlier = this.#pass;
@@ -161,7 +161,7 @@ export class SourceFile implements AsyncDisposable {
         : { bytes: start, hash: hash.copy() };
       let position = start;
       let checkedAt = Date.now();
-      const arrived = (piece: Uint8Array) => {
+      const onPiece = (piece: Uint8Array) => {
         hash.update(piece);
         position += piece.length;
         // The read began when the piece before had arrived, or later.
@@ -170,22 +170,22 @@ export class SourceFile implements AsyncDisposable {
         }
         checkedAt = Date.now();
       };
-      let left = this.size - start;
-      let last: Uint8Array = EMPTY;
+      let remaining = this.size - start;
+      let lastPiece: Uint8Array = EMPTY;
       const tooShort = () => this.changedError();
-      for await (const piece of readPieces(this.#file, start, this.size, tooShort, arrived)) {
-        left -= piece.length;
-        if (left > 0) yield piece;
-        else last = piece;
+      for await (const piece of readPieces(this.#file, start, this.size, tooShort, onPiece)) {
+        remaining -= piece.length;
+        if (remaining > 0) yield piece;
+        else lastPiece = piece;
       }
-      yield* yieldAfter((signal) => this.#check(hash, unsettled, signal), last);
+      yield* yieldAfter((signal) => this.#check(hash, unsettled, signal), lastPiece);
     } finally {
       pass.resolve();
     }
   }
 
   /**
-   * Checks that the bytes that were read stood in the file at one moment, and keeps their hash.
+   * Checks that all bytes are of one version, and keeps their hash.
    *
    * @param hash The hash of all bytes of the file.
    * @param unsettled The bytes that may have changed although the state of the file is the same.
@@ -197,16 +197,16 @@ export class SourceFile implements AsyncDisposable {
   ): Promise<void> {
     const sha256 = hash.copy().digest("hex");
     if (this.#sha256 === null) {
-      const { bytes, hash: first } = this.hasChanged ? { bytes: this.size, hash } : unsettled;
-      const second = await this.#hashTo(bytes, signal);
-      this.#sha256 = second.digest("hex") === first.digest("hex") ? sha256 : null;
+      const { bytes, hash: firstHash } = this.hasChanged ? { bytes: this.size, hash } : unsettled;
+      const secondHash = await this.#hashTo(bytes, signal);
+      this.#sha256 = secondHash.digest("hex") === firstHash.digest("hex") ? sha256 : null;
     }
     if (this.#sha256 !== sha256) throw this.changedError();
   }
 
   /** Whether the state of the file differs from its state when it was opened. */
   get hasChanged(): boolean {
-    // Synchronously: a look at an open file takes far less time than a turn.
+    // Synchronously: the stat of an open file takes far less time than a tick of the event loop.
     return !isUnchanged(this.#state, stateOf(this.#file.statSync()));
   }
 
@@ -221,8 +221,8 @@ export class SourceFile implements AsyncDisposable {
 }
 
 /**
- * Yields the last bytes of a file once a check has passed. While the check takes long, the last of
- * these bytes are yielded one by one, so that the server goes on waiting for the others.
+ * Yields the last bytes of a file after a check has passed. During a long check, some of these
+ * bytes are yielded one by one, so that the server continues to wait for the remaining bytes.
  */
 async function* yieldAfter(
   check: (signal: AbortSignal) => Promise<void>,
@@ -230,11 +230,11 @@ async function* yieldAfter(
 ): AsyncGenerator<Uint8Array, void, void> {
   const abortController = new AbortController();
   const { signal } = abortController;
-  const checked = check(signal).then(() => true);
+  const checkPassed = check(signal).then(() => true);
   try {
     let remainder = bytes;
     const isChecked = () =>
-      Promise.race([checked, pause(HELD_BYTE_MILLISECONDS, signal).then(() => false)]);
+      Promise.race([checkPassed, pause(HELD_BYTE_MILLISECONDS, signal).then(() => false)]);
     while (!await isChecked()) {
       const count = Math.max(1, remainder.length - HELD_BYTES);
       if (remainder.length > 0) yield remainder.subarray(0, count);
@@ -244,26 +244,29 @@ async function* yieldAfter(
   } finally {
     abortController.abort();
     // The file must not be closed or read from another position before the check has ended.
-    await checked.catch(() => {});
+    await checkPassed.catch(() => {});
   }
 }
 
-/** A file of this device as it was before it was read. */
+/** The state of a file of this device before it was read. */
 export interface FileSnapshot {
   readonly info: Deno.FileInfo;
-  /** When `info` was read, or just before, in milliseconds since 1970. */
+  /** The time when `info` was read, or just before, in milliseconds since 1970. */
   readonly checkedAt: number;
 }
 
 /**
- * Whether a file certainly is the one that was seen, unchanged: any change, even one that is made
- * in the same second as the last one, would show.
+ * Reports whether a file is certainly unchanged since a snapshot. A change would show even if it
+ * was made in the same second as the change before.
  */
-export function isUnchangedSince(now: Deno.FileInfo, { info, checkedAt }: FileSnapshot): boolean {
+export function isUnchangedSince(
+  currentInfo: Deno.FileInfo,
+  { info, checkedAt }: FileSnapshot,
+): boolean {
   const state = stateOf(info);
   // A time in the future comes from a clock that was wrong: a change since then would show.
   const wouldShow = isSettled(state, checkedAt) || Date.now() < Number(info.ctime);
-  return wouldShow && isUnchanged(state, stateOf(now));
+  return wouldShow && isUnchanged(state, stateOf(currentInfo));
 }
 
 function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): void {

@@ -17,7 +17,7 @@ import {
 } from "../options.ts";
 import { uriOf } from "../file_name.ts";
 import { conditionFor, parseStamp } from "../conditions.ts";
-import { type Basis, isGrown, reuseHeader, rootPathOf } from "../reuse.ts";
+import { type Basis, isGrown, makeReuseHeader, rootPathOf } from "../reuse.ts";
 import { modeHeader, modeOfCopy, parseMode, WANT_MASK } from "../modes.ts";
 import { TransferClient } from "./client.ts";
 import { comparePrefix, isTooSlow, readDigest, requestDigest } from "./remote_digest.ts";
@@ -43,8 +43,8 @@ import {
  * resumed: another version could look the same.
  *
  * If the server has a shorter, older version of the file, and has `reuse: true`, both
- * ends hash the beginning. If that is the same, only the rest is sent; but all of the file if that
- * takes longer than the `timeout` of the client.
+ * ends hash the prefix. If the hashes are the same, only the remaining bytes are sent. If the
+ * comparison takes longer than the `timeout` of the client, the whole file is sent.
  *
  * Before the server continues a part, it hashes the part and sends no byte: the `timeout`
  * must be longer than that takes.
@@ -123,7 +123,7 @@ type UploadStart =
   | { readonly is: "identical"; readonly sha256: string; readonly mode: number | null }
   /** So many bytes, as a part. */
   | { readonly is: "part"; readonly offset: number }
-  /** Its beginning, in another file or an older version, which the server copies. */
+  /** A prefix that the server copies from another file or an older version. */
   | { readonly is: "basis"; readonly basis: Basis };
 
 /** The response to a HEAD about an upload. */
@@ -163,13 +163,13 @@ export class FileUpload {
   }
 
   async run(): Promise<TransferResult> {
-    const { replace, seen, beginning } = this.#settings;
+    const { replace, seen, basis } = this.#settings;
     if (!replace) this.#condition = { "if-none-match": "*" };
     else if (seen !== undefined) this.#condition = { "if-file-stamp": seen };
-    const isWhole = beginning?.length === this.#source.size;
-    const copied = isWhole ? await this.#sendDigest(beginning) : null;
-    if (copied !== null) return copied;
-    const start = await this.#findStart(isWhole ? null : beginning);
+    const isWhole = basis?.length === this.#source.size;
+    const copyResult = isWhole ? await this.#sendDigest(basis) : null;
+    if (copyResult !== null) return copyResult;
+    const start = await this.#findStart(isWhole ? null : basis);
     try {
       return await this.#continue(start);
     } catch (error) {
@@ -213,7 +213,7 @@ export class FileUpload {
     const named = { "repr-digest": digest, "upload-length": size, "upload-offset": size };
     const meter = this.#meter(0, same.length);
     try {
-      const response = await this.#put({ ...named, ...reuseHeader(same) }, null);
+      const response = await this.#put({ ...named, ...makeReuseHeader(same) }, null);
       const { status } = response;
       const isOther = NOT_REUSED.has(status) || status === 409 && this.#offsetOf(response) !== null;
       if (!isOther || !this.#client.isUsable) return await this.#finish(response, meter);
@@ -234,7 +234,7 @@ export class FileUpload {
       const headers = this.#isResumable
         ? { ...this.#uploadHeaders, "upload-offset": `${offset}` }
         : { "upload-length": `${this.#source.size}` };
-      const reuse = reused > 0 && start.is === "basis" ? reuseHeader(start.basis) : {};
+      const reuse = reused > 0 && start.is === "basis" ? makeReuseHeader(start.basis) : {};
       return await this.#put({ ...headers, ...reuse }, body);
     });
   }
@@ -342,9 +342,9 @@ export class FileUpload {
   }
 
   /**
-   * Sends the file from an offset on, or behind a beginning that the server copies. If the server
-   * has another part, sends once more, from the end of that part; and if it could not copy
-   * that beginning, all of the file.
+   * Sends the file from an offset on, or behind a prefix that the server copies. If the server has
+   * another part, sends again from the end of that part. If the server could not copy the prefix,
+   * sends the whole file.
    */
   async #send(
     from: number | Basis,
@@ -358,7 +358,7 @@ export class FileUpload {
     const partBytes = isAnswered ? this.#offsetOf(response) : null;
     const otherOffset = partBytes ?? (!isPart && NOT_REUSED.has(status) ? 0 : null);
     if (otherOffset !== null && this.#client.isUsable) {
-      // Another upload has continued the part, or the part or the beginning is gone.
+      // Another upload has continued the part, or the part or the basis file is missing.
       await response.discard();
       meter = this.#meter(otherOffset);
       response = await put(meter);

@@ -8,7 +8,7 @@ import type { TreeOptions } from "./options.ts";
 /**
  * Makes a directory of this device like one that a `FilesApp` with `list: true` serves. After any
  * error or interruption, make the same call to continue: complete files are unchanged then. With
- * `retries` it goes on by itself after a temporary error.
+ * `retries` the call continues after a transient error.
  *
  * Both ends are listed and compared; files that differ are copied over several connections, small
  * ones many in a request. Each file is verified and synced to the disk before it gets its name, as
@@ -24,13 +24,13 @@ import type { TreeOptions } from "./options.ts";
  * Needs `--allow-read` and `--allow-write` of the directory, and what the client needs; to look at
  * the free space `--allow-sys=statfs`, without which it works, too.
  *
- * @param from Where the files are.
+ * @param from A client or a connection.
  * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
  * URI, which ends with `/`.
- * @param dir The path, or a `file:` URL, of the directory of this device, whose content is then
- * that of the other; a missing one is made.
- * @param options What to copy and delete, and what to call.
- * @returns What was done.
+ * @param dir The path, or a `file:` URL, of the directory of this device, which gets
+ * the content of the remote directory. If it is missing, it is created.
+ * @param options The entries to copy and delete, and the callbacks.
+ * @returns The numbers of files and bytes.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
  * @throws {Deno.errors.NotCapable} if the program may not write the directory: files don't fail one
@@ -46,20 +46,20 @@ import type { TreeOptions } from "./options.ts";
  * import { downloadTree, FilesApp } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
- * const there = await Deno.makeTempDir();
- * const here = await Deno.makeTempDir();
- * await Deno.mkdir(`${there}/sub`);
- * await Deno.writeTextFile(`${there}/sub/a b.txt`, "hello");
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(there, { list: true }));
+ * const remote = await Deno.makeTempDir();
+ * const local = await Deno.makeTempDir();
+ * await Deno.mkdir(`${remote}/sub`);
+ * await Deno.writeTextFile(`${remote}/sub/a b.txt`, "hello");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(remote, { list: true }));
  * server.serveForever();
  * const client = new Client(server.address);
  *
- * const { files, bytes } = await downloadTree(client, [], `${here}/copy`);
+ * const { files, bytes } = await downloadTree(client, [], `${local}/copy`);
  * assertEquals([files, bytes], [1, 5]);
- * assertEquals(await Deno.readTextFile(`${here}/copy/sub/a b.txt`), "hello");
- * assertEquals((await downloadTree(client, "/", `${here}/copy`)).unchanged, 1);
- * await Deno.remove(there, { recursive: true });
- * await Deno.remove(here, { recursive: true });
+ * assertEquals(await Deno.readTextFile(`${local}/copy/sub/a b.txt`), "hello");
+ * assertEquals((await downloadTree(client, "/", `${local}/copy`)).unchanged, 1);
+ * await Deno.remove(remote, { recursive: true });
+ * await Deno.remove(local, { recursive: true });
  * ```
  */
 export async function downloadTree(

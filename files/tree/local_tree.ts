@@ -63,7 +63,7 @@ import type {
 } from "./sides.ts";
 import { addEntry, quotePath, TreeNode } from "./tree.ts";
 
-/** The beginning of the names of all parts of small files. */
+/** The prefix of the names of all parts of small files. */
 const SMALL_PREFIX = ".small-";
 const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 /** Parts of files whose directories are made only after a deletion. */
@@ -93,7 +93,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   readonly onlyAdds = false;
   /** The parts of earlier calls, and of files of this call that are copied alone. */
   readonly #parts = new FoundParts();
-  /** The beginning of the names of this call's parts of small files. */
+  /** The prefix of the names of this call's parts of small files. */
   readonly #partPrefix = `${SMALL_PREFIX}${randomSuffix()}-`;
   #partCount = 0;
   readonly #deferredParts = new Map<CopyTask, DeferredPart>();
@@ -132,7 +132,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     }
     const root = TreeNode.root();
     const began = Date.now();
-    const walk = {
+    const listOptions = {
       root: this.#root,
       path,
       timeSlice: new TimeSlice(),
@@ -140,7 +140,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       hasModes: true,
     };
     try {
-      for await (const entries of readTree(walk)) {
+      for await (const entries of readTree(listOptions)) {
         signal.throwIfAborted();
         for (const entry of entries) {
           if (addEntry(root, entry, this.#isSource, entry.mode ?? null)) continue;
@@ -455,8 +455,8 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
       await this.#place(task, part, mode);
       return true;
     };
-    const beginning = basis && { path: this.#pathOf(basis), length: basis.size };
-    const inTree = { size: node.size, parts: this.#parts, place, beginning };
+    const localBasis = basis && { path: this.#pathOf(basis), length: basis.size };
+    const inTree = { size: node.size, parts: this.#parts, place, basis: localBasis };
     return await source.open(node, ({ client, uri }) => {
       return downloadFile(client, uri, path, settings, inTree);
     });

@@ -14,103 +14,106 @@ import type { TreeEntry } from "../entries.ts";
 import type { RetryEvent } from "../../client.ts";
 import type { TransferResult } from "../options.ts";
 
-/** How a tree is copied. */
+/** How directories are compared and copied, superfluous entries deleted, and errors retried. */
 export interface TreeOptions {
   /**
-   * How files are compared. A file that is the same at both ends is not copied:
+   * The comparison of files. A file that is the same at both ends is not copied:
    *
-   * - `"time"`: by size and modification time, as precisely as the coarser disk stores times;
-   * - `"digest"`: by size and SHA-256; a difference in time alone is left as it is.
+   * - `"time"`: Compares size and modification time, as precisely as the coarser disk stores times.
+   * - `"digest"`: Compares size and SHA-256. A file that differs only in its time keeps the time.
    *
    * @default {"time"}
    */
   compare?: "time" | "digest" | undefined;
   /**
-   * Whether to replace files of the target that differ. With `false`, each such file fails alone,
+   * Whether to replace files of the target that differ. With `false`, only the file itself fails,
    * unless it has the same content.
    *
    * @default {true}
    */
   replace?: boolean | undefined;
   /**
-   * Whether files get the permission bits of the source, less those that a new file does not get at
-   * the target: a private file stays private, and a program executable. The owner can always read
-   * and write them. A file of the target that differs in these bits alone gets them without being
-   * sent, and counts as unchanged, unless `replace` is false. With `modes: false` at either
-   * end, a new file gets the usual bits, and a replaced one keeps its own.
+   * Whether files get the permission bits of the source, without the bits that a new file at the
+   * target does not get: a private file stays private, and a program executable. The owner can
+   * always read and write the files. If a file of the target differs only in these bits, the file
+   * gets them without being sent, and counts as unchanged, unless `replace` is false. With
+   * `modes: false` at either end, a new file gets the usual bits, and a replaced file keeps its
+   * bits.
    *
    * @default {true}
    */
   modes?: boolean | undefined;
   /**
-   * Whether to delete everything at the target that the source does not have, after all files have
-   * been copied. Nothing is deleted unless the list of the source is complete and not empty, and no
-   * file has failed; and nothing in a directory of the target unless the directory lists all
-   * entries of the source by the same names. With `deleteAll` the list may be empty.
+   * Whether to delete all entries of the target that the source does not have, after all files have
+   * been copied. Entries are only deleted if the list of the source is complete and not empty, and
+   * no file has failed. In a directory of the target, entries are only deleted if the directory
+   * lists all entries of the source by the same names. With `deleteAll` the list may be empty.
    *
    * @default {false}
    */
   delete?: boolean | undefined;
   /**
-   * With `delete`: whether an empty source deletes everything that the target has. The last file of
-   * a spool needs this. The directory of a disk that is not mounted looks empty, too: pass this
-   * option only for a source that can't be such a directory.
+   * With `delete`: whether an empty source deletes all entries of the target, for example after the
+   * last file of a spool was removed. The directory of a disk that is not mounted also looks empty:
+   * pass this option only for a source that can't be such a directory.
    *
    * @default {false}
    */
   deleteAll?: boolean | undefined;
   /**
-   * With `delete`: how many files and directories of the target may be deleted. If there are more,
-   * none is deleted: `deletionsSkipped` is `"limit"`, and a file that needs the place of something
-   * else fails.
+   * With `delete`: the maximum number of files and directories of the target to delete. If the
+   * target has more superfluous entries, all of them are kept: `deletionsSkipped` is `"limit"`, and
+   * a file fails if an entry of another kind has its name.
    *
    * @default {any number}
    */
   maxDelete?: number | undefined;
   /**
-   * Whether to report all changes, but make none. A dry run resolves, whatever would fail.
+   * Whether to report all changes without making them. A dry run also resolves if entries would
+   * fail.
    *
    * @default {false}
    */
   dryRun?: boolean | undefined;
   /**
-   * Whether to resolve although an entry has failed, or deletions were skipped: look at `failed`
-   * and `deletionsSkipped` of the result then. With `false` the call rejects with a `TransferError`
-   * `"INCOMPLETE"`, which has the result.
+   * Whether to resolve although an entry has failed, or deletions were skipped. If you set this
+   * option, check `failed` and `deletionsSkipped` of the result. With `false` the call rejects with
+   * a `TransferError` `"INCOMPLETE"`, which has the result.
    *
    * @default {false}
    */
   partial?: boolean | undefined;
   /**
-   * Called once for each path of a list, parents first, with the entry of the source, or else, with
-   * `delete`, of the target. With `false`, the path is excluded with everything below, as if it
-   * were at neither end. The function must return a boolean: with anything else, a promise too,
-   * nothing is copied.
+   * Called once for each path of a list, parents first, with the entry of the source. With
+   * `delete`, also called for paths that only the target has. If the function returns `false`, the
+   * path and all paths below are excluded, as if both ends had no such entry. If the function
+   * returns anything but a boolean, for example a promise, the call fails before the first file is
+   * copied.
    */
   filter?: ((entry: TreeEntry) => boolean) | undefined;
   /**
-   * How many connections of a client are used at a time, 1 to 64; each is opened when it is needed.
-   * If a connection is passed in place of a client, no other is opened.
+   * The maximum number of connections of a client at a time, 1 to 64. Each connection is opened
+   * when it is needed. If you pass a connection in place of a client, only this connection is used.
    *
    * @default {4}
    */
   connections?: number | undefined;
   /**
-   * How many seconds ago a file must have been modified to be copied. A file that was modified
-   * later may still be being written: a later call copies it, and the file of the target stays. The
-   * clock of the source's device counts; a time that is in the future there counts as long ago.
+   * The minimum age in seconds of the modification time of a copied file. A younger file may still
+   * be being written: a later call copies the file, and the file of the target is kept. The age is
+   * measured by the clock of the source's device. A time in the future counts as long ago.
    *
    * @default {0}
    */
   settled?: number | undefined;
   /**
-   * How many times to go on after an error that `isTransient` knows, or after a list that a change
-   * of the tree has overtaken, 0 or more, or `Infinity`. Each time both ends are listed anew, after
-   * the waits of `retry`. A file whose transfer broke off is such an error once all others were
-   * copied. A complete file starts the count again, and so do 64 KiB of a file with which a later
-   * attempt goes on. The result and the events are those of the whole call: each file is reported
-   * once, `"plan"` comes once, `maxDelete` counts for all of it, and what is skipped or has failed
-   * is reported at the end.
+   * The number of further attempts after a transient error, or after the tree changed while it was
+   * listed: 0 or more, or `Infinity`. Each attempt lists both ends again, after the waits of
+   * `retry`. A file whose transfer was interrupted leads to another attempt after all other files
+   * were copied. Each complete file resets the count, and so do 64 KiB of a file that a later
+   * attempt resumes. The result and the events are about the whole call: each file is reported
+   * once, `"plan"` comes once, `maxDelete` applies to all attempts together, and skipped and failed
+   * entries are reported at the end.
    *
    * @default {0}
    */
@@ -118,26 +121,25 @@ export interface TreeOptions {
   /** Aborts the call, which rejects with the reason of the signal. Complete files stay. */
   signal?: AbortSignal | undefined;
   /**
-   * Called for each event. Without this function, a line of the log says of each failed entry why.
+   * Called for each event. Without this function, the reason of each failed entry is logged.
    */
   onEvent?: ((event: TreeEvent) => void) | undefined;
 }
 
-/** How a tree is uploaded. */
+/** How a directory is uploaded, or its files are moved. */
 export interface UploadTreeOptions extends TreeOptions {
   /**
-   * Whether to remove each file here once it is at the target. A file is removed only if this call
-   * has written it there, or has found it there as another file with its content, and nothing has
-   * changed it here since it was read. Any other file stays, for the next call. So does a file that
-   * was changed or renamed less than two seconds before it was read: a copy of it may be there, and
-   * it counts as skipped. Directories stay. From a directory that the
-   * server itself serves nothing is moved.
+   * Whether to remove each local file after the target has it. A file is removed only if this call
+   * has written it at the target, or the target has another file with its content, and the local
+   * file has not changed since it was read. All other files are kept for the next call. A file that
+   * was changed or renamed less than two seconds before it was read is also kept, and counts as
+   * skipped; the target may have a copy. Directories are kept. Files of a directory that the server
+   * itself serves are not moved.
    *
-   * A file that the target had before the call sent anything is replaced, with `replace: false`
-   * only by the same content. What comes later stays, and the file here fails.
-   * `settled` is 3 by default, and counts from the renaming of a file, too.
-   * `compare` and `delete` can't be combined with `move`. The target is not listed, so that a dry
-   * run does not know what it has.
+   * A file that the target had when the call began is replaced, with `replace: false` only by the
+   * same content. A file that another client creates during the call is kept, and the local file
+   * fails. `settled` is 3 by default, and also counts from the renaming of a file. `compare` and
+   * `delete` can't be combined with `move`. The target is not listed, so a dry run can't compare.
    *
    * @default {false}
    */
@@ -147,22 +149,24 @@ export interface UploadTreeOptions extends TreeOptions {
 /**
  * An event of the copying of a tree.
  *
- * - `"plan"`: once, when both trees have been compared. It has the number of files that are to be
- *   copied, and of their bytes.
- * - `"progress"`: at most 10 times a second, and at the end. It has the number of these bytes that
- *   are at the target.
- * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: the outcome of a file, or of an entry that
- *   is neither a file nor a directory; of a directory only if it has failed. A copied file comes
- *   with the result of its transfer, in a dry run as if the file were new. A failed entry is one of
- *   the source, or, if it could not be deleted, `at` the target.
- * - `"deleted"`: a file or directory of the target; the entries of a directory come before it.
- * - `"removed"`: a file of the source, after it was copied, with `move`.
- * - `"retry"`: with `retries`, before the wait for another attempt: its number, the error, and the
- *   seconds until the attempt.
+ * - `"plan"`: Comes once, after both trees have been compared. It has the numbers of files and
+ *   bytes to copy.
+ * - `"progress"`: Comes at most 10 times a second, and at the end. It has the number of these bytes
+ *   that the target has.
+ * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: The outcome of a file, or of an entry that
+ *   is neither a file nor a directory. A directory has an outcome only if it has failed. A copied
+ *   file has the result of its transfer, in a dry run as if the file were new. `at` of a failed
+ *   entry is `"source"`, or `"target"` if the entry could not be deleted.
+ * - `"deleted"`: A file or directory of the target was deleted. The entries of a directory come
+ *   before the directory.
+ * - `"removed"`: A file of the source was removed after it was copied, with `move`.
+ * - `"retry"`: Comes with `retries`, before the wait for another attempt. It has the number of the
+ *   attempt, the error, and the seconds until the attempt.
  *
  * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), `"reserved"`
- * (the name is that of a part of a transfer), or `"still being written"` (a file, by `settled` of
- * {@linkcode TreeOptions}; with `move` one that has changed since it was read, or may have).
+ * (the name of a part of a transfer), or `"still being written"` (a file that is younger than
+ * `settled` of {@linkcode TreeOptions}; with `move` also a file that may have changed since it was
+ * read).
  */
 export type TreeEvent =
   | { readonly type: "plan"; readonly files: number; readonly bytes: number }
@@ -200,15 +204,15 @@ export type TreeCall =
 /** The options that decide about the plan of a copy. */
 export interface PlanRules
   extends Pick<TreeCall, "compare" | "replace" | "modes" | "delete" | "filter"> {
-  /** Whether nothing is replaced because the server of the target only adds files. */
+  /** Whether files are kept because the server of the target only adds files. */
   readonly onlyAdds?: boolean;
 }
 
-/** The options of an attempt, and what it is about. */
+/** The options of an attempt, with the two directories. */
 export interface TreeSettings extends Omit<TreeCall, "signal"> {
-  /** The path of the directory here. */
+  /** The path of the local directory. */
   readonly dir: string;
-  /** The URI of the directory at the other end. */
+  /** The URI of the remote directory. */
   readonly uri: string;
   /** Aborted by the caller, or by the first error that concerns all files of an attempt. */
   readonly signal: AbortSignal;
@@ -243,8 +247,8 @@ const MAX_CONNECTIONS = 64;
  */
 export function checkTreeOptions(options: UploadTreeOptions, mayMove: boolean): TreeCall {
   const names = Object.keys(DEFAULTS).filter((name) => mayMove || name !== "move");
-  const given = Object.entries(copyOptions(options, names));
-  const set = Object.fromEntries(given.filter(([, value]) => value !== undefined));
+  const entries = Object.entries(copyOptions(options, names));
+  const set = Object.fromEntries(entries.filter(([, value]) => value !== undefined));
   const call: TreeCall = { ...DEFAULTS, ...set.move === true ? { settled: 3 } : {}, ...set };
   const { compare, maxDelete, connections, settled, retries } = call;
   if (!COMPARES.includes(compare)) {

@@ -333,10 +333,10 @@ export class RemoteTree implements TreeSource<RemoteFile>, TreeTarget<LocalFile>
     const listed = listedFileOf(task);
     const seen = listed === null ? undefined : stampOf(listed.size, listed.modified);
     // The list of the target shows what may be reused; without it, the server is asked.
-    const known = move ? {} : { beginning: basis && this.#basisOf(basis) };
+    const basisOption = move ? {} : { basis: basis && this.#basisOf(basis) };
     // The caller decides about a name that is taken, unless the upload itself looks it up.
     const mayReplace = condition !== "any" || replace;
-    const all = { ...settings, replace: mayReplace, isRewritten, seen, ...known };
+    const all = { ...settings, replace: mayReplace, isRewritten, seen, ...basisOption };
     try {
       return await new FileUpload(this.#client, uri, file, all, headers).run();
     } catch (error) {

@@ -16,7 +16,7 @@ interface BegunCopy {
   /** Bytes that were at the target before the call. */
   readonly resumedFrom: number;
   readonly reused: number;
-  /** Bytes that were at the target at the last beginning. */
+  /** Bytes that were at the target when the last attempt began. */
   readonly furthest: number;
 }
 

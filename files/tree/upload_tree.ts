@@ -8,37 +8,38 @@ import type { UploadTreeOptions } from "./options.ts";
 /**
  * Makes a directory that a `FilesApp` with `write: true` and `list: true` serves like one of this
  * device. After any error or interruption, make the same call to continue: complete files are
- * unchanged then. With `retries` it goes on by itself after a temporary error.
+ * unchanged then. With `retries` the call continues after a transient error.
  *
  * Both ends are listed and compared; files that differ are copied over several connections, small
- * ones many in a request. Each file is verified and synced to the disk there before it gets its
+ * ones many in a request. Each file is verified and synced to the remote disk before it gets its
  * name, as with {@linkcode upload}, and gets the time of the source. With `delete`, entries that
- * the source does not have are deleted at the end, if everything here could be read and every file
- * was copied.
+ * the source does not have are deleted at the end, if all local entries could be read and every
+ * file was copied.
  *
  * A file fails alone, as an event, if it can't be read, changes all the time, is larger than the
- * free space there, or has something in its way. The call copies all others, and rejects then,
- * unless `partial` is true. Symbolic links, special files and parts of interrupted transfers are
- * skipped, which is no failure; `dir` itself may be a link.
+ * remote free space, or an entry of another kind has its name. The call copies all other files, and
+ * then rejects, unless `partial` is true. Symbolic links, special files and parts of interrupted
+ * transfers are skipped, which is no failure; `dir` itself may be a link.
  *
- * With `move`, each file is removed here once it is there. Whatever interrupts the call, a file is
- * here, there or at both ends.
+ * With `move`, each local file is removed after the target has it. If the call is interrupted, each
+ * file is still at one of the ends, or at both.
  *
  * Needs `--allow-read` of the directory, with `move` also `--allow-write`, and what the client
  * needs.
  *
- * @param to Where the files go.
+ * @param to A client or a connection.
  * @param dir The path, or a `file:` URL, of the directory of this device.
  * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
- * URI, which ends with `/`. Its content is then that of the directory here; a missing one is made.
- * @param options What to copy and delete, and what to call.
- * @returns What was done.
+ * URI, which ends with `/`. It gets the content of the local directory. If it is missing, it is
+ * created.
+ * @param options The entries to copy and delete, and the callbacks.
+ * @returns The numbers of files and bytes.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
- * @throws {StatusError} if the server accepts no files there, or its disk is full.
+ * @throws {StatusError} if the server doesn't accept files in this directory, or its disk is full.
  * @throws {TransferError} if its list is not valid or was cut; `"INCOMPLETE"`, with the result, if
  * something could not be copied, deleted or removed.
- * @throws {Deno.errors.NotFound} if there is no such directory here; `Deno.errors.NotADirectory` if
+ * @throws {Deno.errors.NotFound} if the local directory is missing; `Deno.errors.NotADirectory` if
  * it is something else.
  * @throws the errors of `filter`, `onEvent`, `connect` and `request`; the reason of the signal.
  *
@@ -48,21 +49,21 @@ import type { UploadTreeOptions } from "./options.ts";
  * import { FilesApp, uploadTree } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
- * const there = await Deno.makeTempDir();
- * const here = await Deno.makeTempDir();
- * await Deno.mkdir(`${here}/sub`);
- * await Deno.writeTextFile(`${here}/sub/a b.txt`, "hello");
- * const app = new FilesApp(there, { list: true, write: true });
+ * const remote = await Deno.makeTempDir();
+ * const local = await Deno.makeTempDir();
+ * await Deno.mkdir(`${local}/sub`);
+ * await Deno.writeTextFile(`${local}/sub/a b.txt`, "hello");
+ * const app = new FilesApp(remote, { list: true, write: true });
  * await using server = new Server(["127.0.0.1", 0], app);
  * server.serveForever();
  * const client = new Client(server.address);
  *
- * const { files, bytes } = await uploadTree(client, here, "/copy/");
+ * const { files, bytes } = await uploadTree(client, local, "/copy/");
  * assertEquals([files, bytes], [1, 5]);
- * assertEquals(await Deno.readTextFile(`${there}/copy/sub/a b.txt`), "hello");
- * assertEquals((await uploadTree(client, here, "/copy/")).unchanged, 1);
- * await Deno.remove(there, { recursive: true });
- * await Deno.remove(here, { recursive: true });
+ * assertEquals(await Deno.readTextFile(`${remote}/copy/sub/a b.txt`), "hello");
+ * assertEquals((await uploadTree(client, local, "/copy/")).unchanged, 1);
+ * await Deno.remove(remote, { recursive: true });
+ * await Deno.remove(local, { recursive: true });
  * ```
  */
 export async function uploadTree(
