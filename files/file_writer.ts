@@ -55,7 +55,10 @@ class ChunkSink implements ByteSink {
   digest: string | null = null;
   readonly #writer: FileWriter;
   readonly #validator = new ChunkedValidator();
-  /** The data of the chunks in one piece: a view of each would take a hundred times its bytes. */
+  /**
+   * The data of the chunks of a write, joined: for small chunks, a view of each would use a hundred
+   * times the memory.
+   */
   #data = EMPTY;
 
   constructor(writer: FileWriter) {

@@ -63,21 +63,21 @@ export interface Parent {
 
 /** Options of a lookup of a directory. */
 interface ExpectedParent {
-  /** A directory that the caller has found in the same turn: its own way is not looked at again. */
+  /** A directory that the caller has found in the same tick: its path is not checked again. */
   readonly known?: Parent | null;
-  /** Whether the name is given later: then a file on the way is no obstacle yet. */
+  /** Whether the file is renamed later. If so, a parent directory may still be a file. */
   readonly isNamedLater?: boolean;
 }
 
 /** Options of a lookup of a path. */
 interface Expected {
-  /** The directory, if the caller has found it in the same turn. */
+  /** The directory, if the caller has found it in the same tick. */
   readonly parent?: Parent | undefined;
   /** Whether the path itself is not looked up, because the rename shows whether it exists. */
   readonly isUnseen?: boolean;
   /**
-   * Whether a file gets the name later: until then a directory may have it, or a file that of a
-   * directory on the way.
+   * Whether the file is renamed later. If so, the path may still be a directory, and a parent
+   * directory may still be a file.
    */
   readonly isNamedLater?: boolean;
 }
@@ -98,7 +98,7 @@ export interface NamingOptions {
    * Whether the path must not exist. Of several processes that create it at once, one succeeds.
    */
   readonly isNew: boolean;
-  /** The directory in which the name is given, if the caller has found it in the same turn. */
+  /** The directory in which the name is given, if the caller has found it in the same tick. */
   readonly parent?: Parent | undefined;
 }
 
@@ -202,7 +202,7 @@ export class Root {
     return destination;
   }
 
-  /** Does {@linkcode findFile} but for the look at the file system. */
+  /** Does the same as {@linkcode findFile}, without the check of the file system. */
   #findFile(names: readonly string[], expected: Expected): Destination {
     const destination = this.#find(names, expected);
     const { path, existing } = destination;
@@ -251,7 +251,7 @@ export class Root {
     makeDirectories(parent.missing, () => {
       if (!isNew) return replaceFile(file.path, path);
       if (renameNoReplace(file.path, path)) return;
-      // For a directory or a link, the refusal has another status.
+      // If a directory or a link has the name, throw 409 or 403 instead of 412.
       this.#findFile(names, { parent: known });
       throw new Refusal(412, `${path} already exists`);
     });
@@ -288,7 +288,7 @@ export class Root {
    * Deletes a file, or a directory that is empty but for left-over parts, which go with it.
    *
    * @param isDirectory Whether only a directory is meant.
-   * @param known The directory that has the name, if the caller has found it in the same turn.
+   * @param known The directory that has the name, if the caller has found it in the same tick.
    * @throws {Refusal} if the path does not exist, or if the condition throws one.
    */
   async remove(

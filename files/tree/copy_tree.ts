@@ -29,7 +29,7 @@ import { TreeDeletions } from "./deletions.ts";
 import { FileCopier } from "./file_copier.ts";
 import { checkTreeOptions, type TreeSettings, type UploadTreeOptions } from "./options.ts";
 import { MAX_SKEW_MILLISECONDS } from "./outbox.ts";
-import { type FirstStamps, NameConflicts } from "./name_conflicts.ts";
+import { NameConflicts, type ReplaceableFiles } from "./name_conflicts.ts";
 import { type CopyTask, findBasisFiles, isSmall, Plan } from "./plan.ts";
 import { treeUriOf } from "./remote_list.ts";
 import { TreeReport } from "./report.ts";
@@ -67,7 +67,7 @@ export async function copyTree(
     };
   };
   const report = new TreeReport(makeSettings(), signal);
-  const firstStamps: FirstStamps = new Map();
+  const replaceableFiles: ReplaceableFiles = new Map();
   const filter = call.filter && ((entry: TreeEntry) => report.guard(() => call.filter!(entry)));
   let isUsable = true;
   let restart = () => {};
@@ -86,7 +86,7 @@ export async function copyTree(
     using attempt = new TreeAttempt(label, peer, settings, report);
     settings.signal.throwIfAborted();
     try {
-      deletionsSkipped = await new TreeCopy(attempt, firstStamps).run();
+      deletionsSkipped = await new TreeCopy(attempt, replaceableFiles).run();
     } finally {
       const { client, source } = attempt.first;
       ({ isUsable } = client);
@@ -121,10 +121,10 @@ class TreeCopy {
   readonly #copier: FileCopier;
   readonly #names: NameConflicts;
 
-  constructor(attempt: TreeAttempt, firstStamps: FirstStamps) {
+  constructor(attempt: TreeAttempt, replaceableFiles: ReplaceableFiles) {
     this.#attempt = attempt;
     this.#copier = new FileCopier(attempt);
-    this.#names = new NameConflicts(attempt, this.#copier, firstStamps);
+    this.#names = new NameConflicts(attempt, this.#copier, replaceableFiles);
   }
 
   /** @returns Why superfluous entries of the target were not deleted. */

@@ -23,25 +23,25 @@ import {
 } from "./tree_errors.ts";
 
 /**
- * With `move`: by path, the size and time of the file that a call may replace at the target, as the
- * call has found it before it sent anything; `null` if there was none.
+ * The files that a call with `move` may replace, by path: the size and time of each file that the
+ * target had before the call sent a file of that path; `null` if the target had none.
  */
-export type FirstStamps = Map<string, Pick<TreeNode, "size" | "modified"> | null>;
+export type ReplaceableFiles = Map<string, Pick<TreeNode, "size" | "modified"> | null>;
 
 export class NameConflicts {
   readonly #attempt: TreeAttempt;
   readonly #copier: FileCopier;
-  readonly #firstStamps: FirstStamps;
+  readonly #replaceableFiles: ReplaceableFiles;
   /** Whether the target exists, and can't be listed: it may have any name. */
   isUnlisted = false;
   /** Directories of the source that the target lists by other names. */
   readonly #respelled = new Set<TreeNode>();
 
-  /** @param firstStamps Shared by all attempts of a call. */
-  constructor(attempt: TreeAttempt, copier: FileCopier, firstStamps: FirstStamps) {
+  /** @param replaceableFiles Shared by all attempts of a call. */
+  constructor(attempt: TreeAttempt, copier: FileCopier, replaceableFiles: ReplaceableFiles) {
     this.#attempt = attempt;
     this.#copier = copier;
-    this.#firstStamps = firstStamps;
+    this.#replaceableFiles = replaceableFiles;
   }
 
   /** Whether the target lists a file, or a directory that it is in, by another name. */
@@ -118,18 +118,18 @@ export class NameConflicts {
   }
 
   /**
-   * Finds the files of the target that moved files may replace: those that had their names before
-   * the call sent anything. A file that is the same already need not be sent.
+   * Finds the target's file for each task of a call with `move`, as it was before the call sent a
+   * file. The task may replace only this file, and isn't sent if this file has the same content.
    */
   async findReplaced(tasks: readonly CopyTask[]): Promise<CopyTask[]> {
-    await this.#findStamps(
-      tasks.map(({ node }) => node).filter((node) => !this.#firstStamps.has(keyOf(node))),
+    await this.#findReplaceableFiles(
+      tasks.map(({ node }) => node).filter((node) => !this.#replaceableFiles.has(keyOf(node))),
     );
     const replacing: CopyTask[] = [];
     const sameSizes: CopyTask[] = [];
     for (const task of tasks) {
       const { node } = task;
-      const stamp = this.#firstStamps.get(keyOf(node)) ?? null;
+      const stamp = this.#replaceableFiles.get(keyOf(node)) ?? null;
       if (stamp === null) {
         replacing.push(task);
         continue;
@@ -144,12 +144,12 @@ export class NameConflicts {
     return replacing;
   }
 
-  /** Finds the sizes and times of the files of the target that have the names of moved files. */
-  async #findStamps(nodes: readonly TreeNode[]): Promise<void> {
+  /** Records the sizes and times of the target's files that have the names of moved files. */
+  async #findReplaceableFiles(nodes: readonly TreeNode[]): Promise<void> {
     const { target } = this.#attempt.first;
     const digests = await target.digests(nodes);
     const taken = nodes.filter((_, i) => digests[i] !== ABSENT);
-    for (const node of nodes) this.#firstStamps.set(keyOf(node), null);
+    for (const node of nodes) this.#replaceableFiles.set(keyOf(node), null);
     for (const [parent, nodes] of Map.groupBy(taken, ({ parent }) => parent!)) {
       const entries = await this.#entriesOf(parent);
       const listed = entries && new Map(entries.map((entry) => [entry.name, entry]));
@@ -158,7 +158,7 @@ export class NameConflicts {
         const entry = listed === null ? await target.stat(node) : this.#ownEntry(node, listed);
         if (entry?.kind !== "file") continue;
         const { size, modified } = entry;
-        this.#firstStamps.set(keyOf(node), { size, modified: modified.getTime() });
+        this.#replaceableFiles.set(keyOf(node), { size, modified: modified.getTime() });
       }
     }
   }

@@ -321,7 +321,7 @@ export class Plan {
       (group ?? this).newDirectories.push(node);
       return true;
     }
-    if (target.kind === "file" && this.#mayGiveWay(target)) {
+    if (target.kind === "file" && this.#mayDeleteObstacle(target)) {
       pair.group = this.#addGroup(target, scope, [target]);
       pair.group.newDirectories.push(node);
       return true;
@@ -341,7 +341,7 @@ export class Plan {
     if (group !== null) return void group.copies.push(deferredTask(node, group));
     if (target?.kind !== "directory") return this.#decideContent(node, target);
     const nodes: TreeNode[] = [];
-    if (!this.#mayGiveWay(target) || !this.#collect(target, nodes)) {
+    if (!this.#mayDeleteObstacle(target) || !this.#collect(target, nodes)) {
       return this.fail(node, blockedByOtherKindError(node, target));
     }
     const own = this.#addGroup(target, scope, nodes);
@@ -355,8 +355,8 @@ export class Plan {
     return group;
   }
 
-  /** Whether something of another kind may give way. */
-  #mayGiveWay(target: TreeNode): boolean {
+  /** Whether an entry of the target in the way may be deleted. */
+  #mayDeleteObstacle(target: TreeNode): boolean {
     return this.#rules.delete && this.#rules.replace && this.#passesFilter(target);
   }
 
