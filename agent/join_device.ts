@@ -30,7 +30,7 @@ export const UNATTENDED_TIMEOUT_SECONDS = 600;
 const AGAIN = "run the same command again";
 
 /**
- * Joins with a line, or with `-` for that on stdin.
+ * Joins with the line of an invitation; with `-`, reads this line from stdin.
  *
  * @param seconds The time-out for a line that is not pasted at a terminal.
  */

@@ -84,21 +84,21 @@ export class Transfers implements Disposable {
    * Prepares the arguments of the command line. Reports a failure of one of several arguments, and
    * continues with the others, unless they would fail in the same way.
    */
-  async prepare<From, To>(
-    args: readonly From[],
+  async prepare<Argument, Prepared>(
+    args: readonly Argument[],
     isOnly: boolean,
-    nameOf: (from: From) => string,
-    step: (from: From) => Promise<To>,
-  ): Promise<To[]> {
-    const prepared: To[] = [];
-    for (const each of args) {
+    pathOf: (argument: Argument) => string,
+    prepareOne: (argument: Argument) => Promise<Prepared>,
+  ): Promise<Prepared[]> {
+    const prepared: Prepared[] = [];
+    for (const argument of args) {
       try {
-        prepared.push(await step(each));
+        prepared.push(await prepareOne(argument));
       } catch (error) {
         const isOfOne = error instanceof Failure && !endsCommand(error.cause) ||
           error instanceof Deno.errors.NotCapable;
         if (!isOfOne || isOnly) throw error;
-        const path = nameOf(each);
+        const path = pathOf(argument);
         this.#report.fail(path, explain(error), codeOf(error), { path });
       }
     }

@@ -96,7 +96,8 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
 }
 
 /**
- * Adds the trust of an identity to its session. Resolves to whether `onConnect` has accepted it.
+ * Adds the identity that `onConnect` returned to the session. Resolves to whether the session is
+ * accepted.
  */
 async function applyDecision(session: Session, result: ReturnType<OnConnect>): Promise<boolean> {
   const decision = parseConnectResult(await result);

@@ -16,8 +16,8 @@ export function realLength(bytes: Uint8Array): number {
 }
 
 /**
- * A plain view of the current bytes of an array. The view never grows; when its buffer shrinks or
- * is transferred, it is empty, which its length tells.
+ * A plain view of the current bytes of an array. The view never grows. If its buffer shrinks or is
+ * transferred, its length is 0.
  */
 export function viewOf(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, realLength(bytes));

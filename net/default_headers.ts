@@ -22,7 +22,7 @@ export function mergeRelayedHeaders(
 
 /**
  * Adds a client's default headers to the headers of a request. A header of the request replaces a
- * default header of the same name, unless a proxy has received and relayed it.
+ * default header of the same name. A header that a proxy relays doesn't replace a default header.
  */
 export function withDefaults(headers: HeaderDict, defaults: HeaderDict): HeaderDict {
   checkHeaderDict(headers);

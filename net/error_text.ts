@@ -49,10 +49,11 @@ export function withNewMessage(error: unknown, reword: (error: Error) => string)
  * Deno, and otherwise `Error`.
  */
 export function copyWithMessage(error: Error, message: string, cause: Error): Error {
-  const Class = Object.values(Deno.errors).find((errorClass) => error.constructor === errorClass) ??
-    Error;
+  const ErrorClass =
+    Object.values(Deno.errors).find((errorClass) => error.constructor === errorClass) ??
+      Error;
   const code = "code" in error ? { code: error.code } : undefined;
-  return Object.assign(new Class(message, { cause }), code);
+  return Object.assign(new ErrorClass(message, { cause }), code);
 }
 
 /**

@@ -86,8 +86,8 @@ function testPathOf(path: string): string {
 
 /** Lists the existing files that git doesn't ignore. */
 async function listSourceFiles(): Promise<string[]> {
-  const list = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
-  const stdout = await mustRun(list, { cwd: PROJECT_ROOT });
+  const listCommand = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+  const stdout = await mustRun(listCommand, { cwd: PROJECT_ROOT });
   const isFile = async (path: string) => {
     const info = await Deno.stat(new URL(path, PROJECT_ROOT)).catch(() => null);
     return info?.isFile ? [path] : [];

@@ -58,7 +58,10 @@ export interface Bodies {
 /** The four body classes of this package. */
 export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, ChunkedBodyIter });
 
-/** Checks the `bodies` option: each class must be that of its name, or extend it. */
+/**
+ * Checks the `bodies` option: each class must be the class of this package with the same name, or
+ * extend it.
+ */
 export function checkBodies(given: Bodies): void {
   for (const name of ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const) {
     const standardClass = bodies[name];

@@ -235,7 +235,7 @@ export function readPresentedChain(socket: TLSSocket): Uint8Array[] {
  * presented and each trusted certificate to an object: 30 µs for each. Degu parses the bytes.
  */
 export function disablePeerCertificateObjects(socket: TLSSocket): void {
-  // Without the property, only the library's objects have the certificates.
+  // Without this function, the certificates can be read only with `getPeerCertificate()`.
   if (typeof (socket as TLSSocket & WithHandle)._handle?.getPeerCertificateChain !== "function") {
     return;
   }
