@@ -60,8 +60,8 @@ for (const isKnown of [true, false]) {
       const space = String.raw`[\d.]+ k?B are free`;
       const isFull = (where: string) =>
         RegExp(`(needs \\d+ kB, and|only) ${space} ${where}|no space is left ${where}`);
-      assertMatch(get.full.stderr, isFull("here"));
-      assertMatch(put.full.stderr, isFull("there"));
+      assertMatch(get.full.stderr, isFull("on this device"));
+      assertMatch(put.full.stderr, isFull("on the peer"));
       for (const { full, fitting, both, ofBoth, again, moved } of [get, put]) {
         assertEquals(full.code, 1);
         assertStringIncludes(full.stderr, "run the same command again");
