@@ -5,7 +5,12 @@
 import { Buffer } from "node:buffer";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
-import { atRead, FILE_CHANGES, LARGE_BYTES, untilNextSecond } from "@degu/testing/file_changes.ts";
+import {
+  FILE_CHANGES,
+  LARGE_BYTES,
+  runAfterReads,
+  waitForNextSecond,
+} from "@degu/testing/file_changes.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -58,18 +63,18 @@ for (const [name, { args, source, target }] of Object.entries(COMMANDS)) {
         await Deno.writeFile(from, LARGE);
         await Deno.writeFile(to, OLDER);
         await Deno.utime(to, 1, 1);
-        if (change.isHidden) await untilNextSecond(from);
+        if (change.changesOnlyCtime) await waitForNextSecond(from);
         let after: Uint8Array = LARGE;
-        let isOver = false;
+        let hasRun = false;
         let code: number;
         let stderr: string;
         {
-          using moment = await atRead(count, () => after = change.apply(from, LARGE));
+          using moment = await runAfterReads(count, () => after = change.apply(from, LARGE));
           ({ code, stderr } = await files.run(...args(files)));
-          ({ isOver } = moment);
+          ({ hasRun } = moment);
         }
-        const about = `${change.what}, read ${count}: ${stderr}`;
-        assert(isOver, about);
+        const about = `${change.description}, read ${count}: ${stderr}`;
+        assert(hasRun, about);
         const is = await Deno.readFile(to);
         const versions = code === 0 ? [LARGE, after, after.subarray(0, LARGE_BYTES)] : [OLDER];
         assert(versions.some((version) => Buffer.compare(version, is) === 0), about);

@@ -11,7 +11,7 @@ import { AgentHomes } from "@degu/testing/agents.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { syncedWhile } from "@degu/testing/synced.ts";
+import { recordSyncedPaths } from "@degu/testing/synced.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import {
   assert,
@@ -293,13 +293,13 @@ Deno.test("a directory with a damaged record has no owner", async (t) => {
 
 Deno.test("the owner of a directory is on the disk before its files", async () => {
   await using dir = await tempDir();
-  const synced = await syncedWhile(dir.path, async () => {
+  const synced = await recordSyncedPaths(dir.path, async () => {
     await new Inbox(dir.path).directoryOf({ id: ID, name: "phone" });
   });
   assertEquals(synced, [".", "./.degu-files", "./.degu-files/owner-phone"]);
   const inbox = new Inbox(dir.path);
-  assertEquals(await syncedWhile(dir.path, () => inbox.make("phone")), ["."]);
-  assertEquals(await syncedWhile(dir.path, () => inbox.make("phone")), []);
+  assertEquals(await recordSyncedPaths(dir.path, () => inbox.make("phone")), ["."]);
+  assertEquals(await recordSyncedPaths(dir.path, () => inbox.make("phone")), []);
 });
 
 // Refusals.

@@ -34,7 +34,7 @@ import { fileUri } from "@degu/internal/files/file_name.ts";
 import { thrownBy } from "@degu/testing/expectations.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { serveForWriting } from "@degu/testing/written_directory.ts";
+import { serveWritableDirectory } from "@degu/testing/written_directory.ts";
 import {
   assert,
   assertEquals,
@@ -373,7 +373,7 @@ Deno.test("an error with such characters is replaced by one without them", () =>
 });
 
 Deno.test("no name that a peer chooses forges a log line", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   const name = "a\nWARNING \u202eb\x1b[2J";
   assertEquals(await files.put(fileUri(name, "b"), latin1("x")), 201);
   assertEquals(await files.put(fileUri(name), latin1("x")), 409);

@@ -11,7 +11,7 @@ import { inLanes, killAtRandom, RunningProcess } from "@degu/testing/processes.t
 import { programCommand } from "@degu/testing/programs.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { partsOf, randomBytes, serveFiles, visible } from "@degu/testing/transferring.ts";
+import { listParts, listVisible, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { ChangingTrees } from "../trees/changing.ts";
@@ -127,7 +127,7 @@ async function startDownload(open: AsyncDisposableStack): Promise<Work> {
     async complete() {
       there.beforePiece = () => {};
       const { sha256 } = await download(serving.makeClient(), "/file", file);
-      assertEquals(sha256, there.actual());
+      assertEquals(sha256, there.computeSha256());
       assert(isSame(await Deno.readFile(file), there.content));
       assertEquals(await entries(dir), ["copy"]);
     },
@@ -137,14 +137,14 @@ async function startDownload(open: AsyncDisposableStack): Promise<Work> {
 /** The file is missing or complete, and the next upload completes. */
 async function startUpload(open: AsyncDisposableStack): Promise<Work> {
   const files = open.use(await serveFiles((dir) => new FilesApp(dir, { write: true })));
-  const [file, copy] = [`${files.here}/file`, `${files.there}/copy`];
+  const [file, copy] = [`${files.clientDir}/file`, `${files.serverDir}/copy`];
   let content = randomBytes(UPLOAD_BYTES);
   await Deno.writeFile(file, content);
   return {
-    dir: files.here,
+    dir: files.clientDir,
     args: ["upload", files.serving.address[1], file, "/copy"],
     async check(isDone) {
-      const isThere = (await visible(files.there)).length > 0;
+      const isThere = (await listVisible(files.serverDir)).length > 0;
       if (isDone) assert(isThere, "it has completed, and there is nothing");
       if (!isThere) return;
       assert(isSame(await Deno.readFile(copy), content), "it is another file");
@@ -158,7 +158,7 @@ async function startUpload(open: AsyncDisposableStack): Promise<Work> {
       await upload(files.client, file, "/copy");
       assert(isSame(await Deno.readFile(copy), content));
       // A part whose upload was killed in its last moment may belong to an outdated version.
-      assert((await partsOf(files.there)).length <= 1);
+      assert((await listParts(files.serverDir)).length <= 1);
     },
   };
 }
@@ -236,7 +236,9 @@ const OUTBOX_FILES = 600, OUTBOX_LARGE = 4, OUTBOX_LARGE_BYTES = 500_000;
 async function killMoves(kills: number): Promise<void> {
   await using open = new AsyncDisposableStack();
   const app = (dir: string) => new FilesApp(dir, { list: true, write: true, reuse: true });
-  const { here, there, serving, client } = open.use(await serveFiles(app));
+  const { clientDir, serverDir, serving, client } = open.use(
+    await serveFiles(app),
+  );
   const texts = new Map<string, string>();
   /** Files that the last call was about to remove when it was killed. */
   const fill = () => {
@@ -244,13 +246,13 @@ async function killMoves(kills: number): Promise<void> {
       const [name, text] = [`${texts.size}`, `${texts.size} `];
       const times = i < OUTBOX_LARGE ? OUTBOX_LARGE_BYTES / text.length : 1;
       texts.set(name, text.repeat(times));
-      Deno.writeTextFileSync(`${here}/${name}`, texts.get(name)!);
+      Deno.writeTextFileSync(`${clientDir}/${name}`, texts.get(name)!);
     }
   };
   const check = async (isDone: boolean) => {
     // What a server has received whole it still writes.
     while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
-    const [ours, theirs] = [await content(here), await content(there)];
+    const [ours, theirs] = [await content(clientDir), await content(serverDir)];
     for (const [name, text] of texts) {
       const found = [ours[name], theirs[name]].filter((each) => each !== undefined);
       assert(found.length > 0, `${name} is lost`);
@@ -262,13 +264,13 @@ async function killMoves(kills: number): Promise<void> {
   };
   const complete = async () => {
     using _clock = setClockAhead(70_000);
-    await uploadTree(client, here, [], { move: true });
-    assertEquals(await entries(here), []);
+    await uploadTree(client, clientDir, [], { move: true });
+    assertEquals(await entries(clientDir), []);
     await check(false);
   };
   fill();
-  const args = ["moveTree", serving.address[1], here, "/"] as const;
-  await killInTurn([{ dir: here, args, check, complete }], kills, TREES_MILLISECONDS);
+  const args = ["moveTree", serving.address[1], clientDir, "/"] as const;
+  await killInTurn([{ dir: clientDir, args, check, complete }], kills, TREES_MILLISECONDS);
 }
 
 /** Kills servers, and continues with another one: half of them while they receive. */

@@ -4,7 +4,7 @@
  */
 import { Device } from "@degu/degu/device";
 import { tempDir } from "@degu/testing/directories.ts";
-import { syncedWhile } from "@degu/testing/synced.ts";
+import { recordSyncedPaths } from "@degu/testing/synced.ts";
 import { assert, assertEquals } from "@std/assert";
 import { makeDevices } from "./pairing.ts";
 
@@ -14,7 +14,7 @@ Deno.test("a new device is on the disk before Device.open resolves", async () =>
   await using dir = await tempDir();
   const path = `${dir.path}/camera`;
   await Deno.mkdir(path, { mode: 0o700 });
-  const synced = await syncedWhile(path, async () => {
+  const synced = await recordSyncedPaths(path, async () => {
     await using _device = await Device.open(path, { name: "camera" });
   });
   const identity = IDENTITY.map((file) => `./identity/device${file}`);
@@ -26,15 +26,18 @@ Deno.test("pairing, renaming and forgetting are on the disk before they resolve,
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
   const file = `./peers/${viewer.id}.json`;
-  const ofPairing = await syncedWhile(camera.dir, async () => {
+  const ofPairing = await recordSyncedPaths(camera.dir, async () => {
     await Promise.all([viewer.join(invitation.line), invitation.paired]);
   });
   assertEquals(ofPairing, ["./peers", file]);
-  const ofRename = await syncedWhile(camera.dir, () => camera.device.rename("viewer", "screen"));
+  const ofRename = await recordSyncedPaths(
+    camera.dir,
+    () => camera.device.rename("viewer", "screen"),
+  );
   assertEquals(ofRename, ["./peers", file]);
-  const ofForget = await syncedWhile(camera.dir, async () => {
+  const ofForget = await recordSyncedPaths(camera.dir, async () => {
     assert(await camera.device.forget("screen"));
   });
   assertEquals(ofForget, ["./peers"]);
-  assertEquals(await syncedWhile(camera.dir, () => camera.device.forget("screen")), []);
+  assertEquals(await recordSyncedPaths(camera.dir, () => camera.device.forget("screen")), []);
 });

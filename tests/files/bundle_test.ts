@@ -21,12 +21,12 @@ import {
 } from "@degu/internal/files/bundle.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import {
-  bundleBytes,
+  makeBundle,
+  makeRecord,
   parseBundle,
-  putStatuses,
-  recordBytes,
-  recordsOf,
-  type Sent,
+  readPutStatuses,
+  readRecords,
+  type SentRecord,
   sha256Of,
 } from "@degu/testing/bundles.ts";
 import { makeSession } from "@degu/testing/calling.ts";
@@ -35,11 +35,15 @@ import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { pattern } from "@degu/testing/served_directory.ts";
-import { makeLinks, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
+import { makePattern } from "@degu/testing/served_directory.ts";
+import { makeLinks, waitForNoOpenFiles } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { chunked, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
+import {
+  makeChunkedBody,
+  readStatus,
+  serveWritableDirectory,
+} from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { answersOf, canMount, canRun, MOUNTING } from "./refused_writes.ts";
@@ -50,13 +54,13 @@ const mayMount = await canMount();
 
 /** A directory that is served for writing, with requests for bundles. */
 async function serveBundles(options: FilesOptions = {}) {
-  const files = await serveForWriting(options);
+  const files = await serveWritableDirectory(options);
   return {
     ...files,
     get: (uri: string, paths: readonly string[]) =>
       files.request("POST", uri, {}, formatPaths(paths.map((path) => path.split("/")))),
-    sendAll: async (sent: readonly Sent[], uri = "/?bundle=put", end = BUNDLE_END) =>
-      await putStatuses(await files.request("POST", uri, {}, bundleBytes(sent, end))),
+    sendAll: async (sent: readonly SentRecord[], uri = "/?bundle=put", end = BUNDLE_END) =>
+      await readPutStatuses(await files.request("POST", uri, {}, makeBundle(sent, end))),
     [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
   };
 }
@@ -64,7 +68,9 @@ async function serveBundles(options: FilesOptions = {}) {
 Deno.test("a bundle has each file that was requested, or the reason why not, in the order of the request", async () => {
   await using files = await serveBundles({ write: false });
   const { root } = files;
-  const contents = [0, 1, 40_000, 65_535, 65_536].map((size) => [`size-${size}`, pattern(size)]);
+  const contents = [0, 1, 40_000, 65_535, 65_536].map((
+    size,
+  ) => [`size-${size}`, makePattern(size)]);
   for (const [name, content] of contents as [string, Uint8Array][]) {
     await Deno.writeFile(`${root}/${name}`, content);
   }
@@ -94,7 +100,7 @@ Deno.test("a bundle has each file that was requested, or the reason why not, in 
       ["/?bundle=digest", DIGEST_ANSWER],
     ] as const
   ) {
-    const records = await recordsOf(format, await files.get(uri, paths));
+    const records = await readRecords(format, await files.get(uri, paths));
     assertEquals(records.length, expected.length);
     for (const [i, [path, wanted]] of expected.entries()) {
       const { record, content } = records[i]!;
@@ -110,9 +116,12 @@ Deno.test("a bundle has each file that was requested, or the reason why not, in 
     const one = records[paths.indexOf("size-1")]!.record;
     assertEquals(one.status === 200 && one.modified, old);
   }
-  const below = await recordsOf(GET_ANSWER, await files.get("/sub/?bundle=get", ["file", "none"]));
+  const below = await readRecords(
+    GET_ANSWER,
+    await files.get("/sub/?bundle=get", ["file", "none"]),
+  );
   assertEquals(below.map(({ record }) => record.status), [200, 404]);
-  const gone = await recordsOf(GET_ANSWER, await files.get("/gone/?bundle=get", ["a"]));
+  const gone = await readRecords(GET_ANSWER, await files.get("/gone/?bundle=get", ["a"]));
   assertEquals(gone.map(({ record }) => record.status), [404]);
 });
 
@@ -122,7 +131,7 @@ const longest = (length: number) => formatPaths([["a".repeat(length)]]);
 /** 4 MiB. */
 const FULL = concat(Array(128).fill(longest(32763)));
 const manySent = (count: number) =>
-  concat([...Array(count).fill(recordBytes(["..", null])), encode(BUNDLE_END)]);
+  concat([...Array(count).fill(makeRecord(["..", null])), encode(BUNDLE_END)]);
 Deno.test("a bundle is cut when the directory that is served is gone, and says of no file that it is missing", async () => {
   await using files = await serveBundles();
   using _gone = patch(Deno, "lstatSync", (lstatSync) => (path) => {
@@ -133,7 +142,7 @@ Deno.test("a bundle is cut when the directory that is served is gone, and says o
   await assertRejects(async () => await response.body?.bytes(), ProtocolError);
 });
 
-const GOOD = bundleBytes([["good", "1"]]);
+const GOOD = makeBundle([["good", "1"]]);
 
 /** Requests for bundles and with bundles, with the status of the answer, or those of the files. */
 const REQUESTS: readonly (readonly [
@@ -146,16 +155,21 @@ const REQUESTS: readonly (readonly [
   ["10,000 paths", "/?bundle=get", () => paths(10_000), 200],
   ["more than 10,000 paths", "/?bundle=get", () => paths(10_001), 413],
   ["more than 4 MiB", "/?bundle=get", () => new Uint8Array(4 * 1048576 + 1).fill(10), 413],
-  ["3,000 paths in chunks", "/?bundle=get", () => chunked(...Array(3).fill(paths(1000))), 200],
+  [
+    "3,000 paths in chunks",
+    "/?bundle=get",
+    () => makeChunkedBody(...Array(3).fill(paths(1000))),
+    200,
+  ],
   [
     "more than 10,000 paths in chunks",
     "/?bundle=get",
-    () => chunked(...Array(30).fill(paths(1000))),
+    () => makeChunkedBody(...Array(30).fill(paths(1000))),
     413,
   ],
   ["4 MiB", "/?bundle=get", () => FULL, 200],
-  ["4 MiB in chunks", "/?bundle=get", () => chunked(FULL), 200],
-  ["more than 4 MiB in chunks", "/?bundle=get", () => chunked(FULL, longest(1)), 413],
+  ["4 MiB in chunks", "/?bundle=get", () => makeChunkedBody(FULL), 200],
+  ["more than 4 MiB in chunks", "/?bundle=get", () => makeChunkedBody(FULL, longest(1)), 413],
   ["the longest line", "/?bundle=get", () => longest(32763), 200],
   ["a longer line", "/?bundle=get", () => longest(32764), 400],
   ["a path without an end of its line", "/?bundle=get", () => latin1('["a"]'), 400],
@@ -188,9 +202,9 @@ Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB; one 
   await eachRow(t, REQUESTS, async (_, uri, body, expected) => {
     const response = await files.request("POST", uri, {}, body());
     const isPut = uri.endsWith("=put");
-    assertEquals(await (isPut ? putStatuses(response) : statusOf(response)), expected, uri);
+    assertEquals(await (isPut ? readPutStatuses(response) : readStatus(response)), expected, uri);
   });
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
 });
 
 Deno.test("a list of paths whose body fails is not one that is too large: the app rejects with that error", async () => {
@@ -211,7 +225,7 @@ Deno.test("a bundle of many directories is whole, in pieces that are never large
     await Deno.mkdir(`${files.root}/d${d}`);
     for (let i = 0; i < 10; i++) {
       paths.push(`d${d}/${i}`);
-      await Deno.writeFile(`${files.root}/d${d}/${i}`, pattern(d * 500 + i));
+      await Deno.writeFile(`${files.root}/d${d}/${i}`, makePattern(d * 500 + i));
     }
   }
   const { body } = await files.get("/?bundle=get", paths);
@@ -224,14 +238,14 @@ Deno.test("a bundle of many directories is whole, in pieces that are never large
   assertEquals(records.map(({ record }) => record.path.join("/")), paths);
   for (const { record, content } of records) {
     const [d, i] = record.path.map((name) => Number(name.replace("d", "")));
-    assertEquals(content, pattern(d! * 500 + i!));
+    assertEquals(content, makePattern(d! * 500 + i!));
   }
 });
 
 Deno.test("a file that can't be read has a status that says why, and is read three times at most", async () => {
   await using files = await serveBundles();
   const statuses = async (...paths: string[]) => {
-    const records = await recordsOf(GET_ANSWER, await files.get("/?bundle=get", paths));
+    const records = await readRecords(GET_ANSWER, await files.get("/?bundle=get", paths));
     return records.map(({ record }) => record.status);
   };
   const failure = (code: string) => Object.assign(new Error(code), { code });
@@ -263,7 +277,7 @@ Deno.test("a file that is overwritten again and again is 409, or one of its vers
   const versions = [1, 2].map((value) => new Uint8Array(60_000).fill(value));
   for (let turn = 0; turn < 30; turn++) {
     const writing = Deno.writeFile(`${files.root}/a`, versions[turn % 2]!);
-    const [one] = await recordsOf(GET_ANSWER, await files.get("/?bundle=get", ["a"]));
+    const [one] = await readRecords(GET_ANSWER, await files.get("/?bundle=get", ["a"]));
     await writing;
     if (one!.record.status !== 200) continue;
     assertEquals(new Set(one!.content).size <= 1, true, "bytes of two versions");
@@ -274,7 +288,7 @@ const SENT_TIME = new Date("2020-02-29T12:34:56.789Z");
 const IS_NEW = { "if-none-match": "*" };
 
 /** The records of one bundle, in this order, to an app that takes files of up to 1,000 bytes. */
-const SENT: readonly [rule: string, sent: Sent, status: number][] = [
+const SENT: readonly [rule: string, sent: SentRecord, status: number][] = [
   ["a new file", ["new", "1", { modified: SENT_TIME }], 201],
   ["a file that is replaced", ["file", "2"], 204],
   ["a file in new directories", ["deep/er/a b", "3"], 201],
@@ -292,8 +306,8 @@ const SENT: readonly [rule: string, sent: Sent, status: number][] = [
   ["an existing directory", ["empty/dir", null], 204],
   ["a directory that was made for another", ["empty", null], 204],
   ["another content than its digest says", ["wrong", "8", { sha256: "0".repeat(64) }], 400],
-  ["more than maxBytes", ["large", pattern(1001)], 413],
-  ["maxBytes", ["largest", pattern(1000)], 201],
+  ["more than maxBytes", ["large", makePattern(1001)], 413],
+  ["maxBytes", ["largest", makePattern(1000)], 201],
   ["a file below a file", ["new/below", "9"], 409],
   ["a directory in the place of a file", ["file", null], 409],
   ["the directory above", ["..", "9"], 404],
@@ -318,7 +332,7 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
     SENT.map(([rule, , status], i) => [rule, status, statuses[i]] as const),
     (_, status, got) => assertEquals(got, status),
   );
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
   const read = async (path: string) => await files.read(path);
   assertEquals(await read("new"), "4");
   assertEquals([await read("file"), await mode(`${root}/file`)], ["2", 0o600]);
@@ -346,8 +360,11 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
 
 Deno.test("a bundle is written from every kind of body, and more files than are synced at once", async () => {
   await using files = await serveBundles();
-  const sent = Array.from({ length: 100 }, (_, i): Sent => [`d${i % 7}/f${i}`, pattern(i * 30)]);
-  const bytes = bundleBytes(sent);
+  const sent = Array.from(
+    { length: 100 },
+    (_, i): SentRecord => [`d${i % 7}/f${i}`, makePattern(i * 30)],
+  );
+  const bytes = makeBundle(sent);
   const pieces = () =>
     Array.from(
       { length: Math.ceil(bytes.length / 777) },
@@ -356,17 +373,17 @@ Deno.test("a bundle is written from every kind of body, and more files than are 
   const bodies = [
     bytes,
     new BodyIter(pieces(), bytes.length),
-    chunked(bytes),
-    chunked(...pieces()),
+    makeChunkedBody(bytes),
+    makeChunkedBody(...pieces()),
   ];
   for (const [turn, body] of bodies.entries()) {
-    const statuses = await putStatuses(await files.request("POST", "/?bundle=put", {}, body));
+    const statuses = await readPutStatuses(await files.request("POST", "/?bundle=put", {}, body));
     assertEquals(statuses, sent.map(() => turn === 0 ? 201 : 204));
     for (const [path, content] of sent) {
       assertEquals(await Deno.readFile(`${files.root}/${path}`), content);
     }
   }
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
   assertEquals(await files.sendAll([]), []);
 });
 
@@ -381,13 +398,13 @@ Deno.test("only a writable app takes a bundle, and of one without a right end wh
   await using reader = await serveBundles({ write: false });
   const response = await reader.request("POST", "/?bundle=put", {}, GOOD);
   assertEquals(response.headers["allow"], "GET, HEAD");
-  assertEquals(await statusOf(response), 405);
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await readStatus(response), 405);
+  assertEquals(await files.listUnfinished(), []);
 });
 
 Deno.test("of a bundle that is cut anywhere whole files are in place, and nothing else is left", async () => {
-  const first = recordBytes(["new/first", "12345"]);
-  const second = recordBytes(["new/second", "67890"]);
+  const first = makeRecord(["new/first", "12345"]);
+  const second = makeRecord(["new/second", "67890"]);
   const lengths = [0, 5, first.length - 1, first.length, first.length + 5, first.length + 100];
   for (const length of [...lengths, first.length + second.length - 1]) {
     await using files = await serveBundles();
@@ -397,7 +414,7 @@ Deno.test("of a bundle that is cut anywhere whole files are in place, and nothin
     await peer.closeWrite();
     await peer.readToEnd();
     await files.serving.server.shutdown();
-    assertEquals(await files.unfinished(), []);
+    assertEquals(await files.listUnfinished(), []);
     const there = await entries(`${files.root}/new`).catch(() => []);
     assertEquals(there, length >= first.length ? ["first"] : [], `${length}`);
     if (there.length > 0) assertEquals(await files.read("new/first"), "12345");
@@ -406,8 +423,8 @@ Deno.test("of a bundle that is cut anywhere whole files are in place, and nothin
 
 Deno.test("a name that occurs again in a bundle is that of an existing file, also where names are listed", async () => {
   await using files = await serveBundles();
-  const many = Array.from({ length: 40 }, (_, i): Sent => [`sub/${i}a`, `${i}`]);
-  const sent: Sent[] = [
+  const many = Array.from({ length: 40 }, (_, i): SentRecord => [`sub/${i}a`, `${i}`]);
+  const sent: SentRecord[] = [
     ...many,
     ["sub/3a", "again"],
     ["sub/4a", "never", { "if-none-match": "*" }],
@@ -423,7 +440,7 @@ Deno.test("a name that occurs again in a bundle is that of an existing file, als
 Deno.test("while too many files are open, those of a bundle get their names before others are written", async () => {
   await using files = await serveBundles();
   for (const code of ["EMFILE", "ENFILE"]) {
-    const sent = Array.from({ length: 5 }, (_, i): Sent => [`${code}/${i}`, `${i}`]);
+    const sent = Array.from({ length: 5 }, (_, i): SentRecord => [`${code}/${i}`, `${i}`]);
     let most = 2;
     using _limited = patch(Deno, "openSync", (openSync) => (path, options) => {
       const waiting = Array.from(Deno.readDirSync(`${files.root}/${RESERVED}`)).length;
@@ -448,7 +465,7 @@ Deno.test("a file of a bundle that can't be synced to the disk gets no name, and
   });
   assertEquals(await files.sendAll([["a", "1"], ["b", "2"], ["c", "3"]]), [201, 507, 201]);
   assertEquals(await entries(files.root), [RESERVED, "a", "c", "file", "sub"]);
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
 });
 
 Deno.test("an error of the disk that is not one of a file ends a bundle, and is logged", async () => {
@@ -458,17 +475,17 @@ Deno.test("an error of the disk that is not one of a file ends a bundle, and is 
   });
   assertEquals(await files.sendAll([["a", "1"]]), 500);
   assertMatch(files.serving.logger.at("error").join(), /the disk is broken/);
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
 });
 
 Deno.test("a bundle that does not go on has no file open (Linux)", async () => {
   await using files = await serveBundles();
   using peer = await RawPeer.connect(files.serving.address);
   await peer.send("POST /?bundle=put HTTP/1.1\r\ncontent-length: 100000\r\n\r\n");
-  for (let i = 0; i < 40; i++) await peer.send(recordBytes([`${i}`, "x"]));
-  while ((await files.unfinished()).length < 40);
+  for (let i = 0; i < 40; i++) await peer.send(makeRecord([`${i}`, "x"]));
+  while ((await files.listUnfinished()).length < 40);
   // The last one may still be written.
-  if (Deno.build.os === "linux") await untilNoneOpenBelow(files.root);
+  if (Deno.build.os === "linux") await waitForNoOpenFiles(files.root);
   await peer.closeWrite();
   await peer.readToEnd();
   await files.serving.server.shutdown();
@@ -480,18 +497,18 @@ Deno.test("a link that replaces a directory between the arrival of a file and it
     const { root } = files;
     const body = new ChunkedBodyIter(
       (async function* () {
-        yield [null, recordBytes(["sub/new", "12345"])] as const;
-        while ((await files.unfinished()).length === 0);
+        yield [null, makeRecord(["sub/new", "12345"])] as const;
+        while ((await files.listUnfinished()).length === 0);
         await Deno.rename(`${root}/sub`, `${root}/kept`);
         await makeLinks({ [`${root}/sub`]: target });
-        yield [null, bundleBytes([["sub/other", "1"], ["file", "2"]])] as const;
+        yield [null, makeBundle([["sub/other", "1"], ["file", "2"]])] as const;
         yield [null, new Uint8Array(0)] as const;
       })(),
     );
     const response = await files.request("POST", "/?bundle=put", {}, body);
-    assertEquals(await putStatuses(response), [403, 403, 204]);
+    assertEquals(await readPutStatuses(response), [403, 403, 204]);
     assertEquals(await entries(`${root}/kept`), ["file"]);
-    assertEquals(await files.unfinished(), []);
+    assertEquals(await files.listUnfinished(), []);
   }
 });
 
@@ -503,12 +520,12 @@ Deno.test("a peer that is forgotten while its bundle arrives writes nothing more
   identifyPeer(session, { user: "peer", isTrusted: () => Promise.resolve(admitted) });
   const body = new ChunkedBodyIter(
     (async function* () {
-      const first = Array.from({ length: 64 }, (_, i): Sent => [`first/${i}`, "1"]);
-      for (const sent of first) yield [null, recordBytes(sent)] as const;
-      yield [null, recordBytes(["second", "2"])] as const;
+      const first = Array.from({ length: 64 }, (_, i): SentRecord => [`first/${i}`, "1"]);
+      for (const sent of first) yield [null, makeRecord(sent)] as const;
+      yield [null, makeRecord(["second", "2"])] as const;
       while ((await entries(`${dir.path}/${RESERVED}`)).length !== 1);
       admitted = false;
-      yield [null, bundleBytes([["third", "3"]])] as const;
+      yield [null, makeBundle([["third", "3"]])] as const;
       yield [null, new Uint8Array(0)] as const;
     })(),
   );
@@ -534,7 +551,7 @@ Deno.test("files of a bundle that had their names before its peer was forgotten 
   const placed = async () => (await entries(`${dir.path}/first`).catch(() => [])).length;
   const confirm = async () => await placed() < 64;
   identifyPeer(session, { user: "peer", isTrusted: confirm });
-  const bundle = bundleBytes(Array.from({ length: 70 }, (_, i): Sent => [`first/${i}`, "1"]));
+  const bundle = makeBundle(Array.from({ length: 70 }, (_, i): SentRecord => [`first/${i}`, "1"]));
   const body = new Body(new Blob([bundle]).stream(), bundle.length);
   const [status] = await app.handle(mkreq("POST", "/?bundle=put", {}, body), session);
   assertEquals([status, await placed(), reported.length], [403, 64, 64]);
@@ -545,15 +562,15 @@ Deno.test("the directory of unfinished files is made again if it is removed whil
   const reserved = `${files.root}/${RESERVED}`;
   const body = new ChunkedBodyIter(
     (async function* () {
-      for (let i = 0; i < 64; i++) yield [null, recordBytes([`first/${i}`, "1"])] as const;
+      for (let i = 0; i < 64; i++) yield [null, makeRecord([`first/${i}`, "1"])] as const;
       while ((await entries(`${files.root}/first`).catch(() => [])).length < 64);
       await Deno.remove(reserved);
-      yield [null, bundleBytes([["second", "2"]])] as const;
+      yield [null, makeBundle([["second", "2"]])] as const;
       yield [null, new Uint8Array(0)] as const;
     })(),
   );
   const response = await files.request("POST", "/?bundle=put", {}, body);
-  assertEquals(await putStatuses(response), new Array(65).fill(201));
+  assertEquals(await readPutStatuses(response), new Array(65).fill(201));
 });
 
 Deno.test({
@@ -562,13 +579,13 @@ Deno.test({
   async fn() {
     await using dir = await tempDir();
     const mount = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"';
-    const sent = Array.from({ length: 40 }, (_, i): Sent => [`d/f${i}`, pattern(60_000)]);
+    const sent = Array.from({ length: 40 }, (_, i): SentRecord => [`d/f${i}`, makePattern(60_000)]);
     const answers = await answersOf(dir.path, [...MOUNTING, mount, dir.path], [
-      ["POST", "/?bundle=put", bundleBytes(sent)],
+      ["POST", "/?bundle=put", makeBundle(sent)],
       ["POST", "/?bundle=get", formatPaths(sent.map(([path]) => path.split("/")))],
       ["GET", "/?tree"],
       // As much as there was before: nothing was left behind.
-      ["POST", "/?bundle=put", bundleBytes(sent.slice(0, 5))],
+      ["POST", "/?bundle=put", makeBundle(sent.slice(0, 5))],
     ]);
     const [put, got, list, again] = answers;
     const statuses = parseBundle(PUT_ANSWER, put![1]).map(({ record }) => record.status);
@@ -623,7 +640,7 @@ Deno.test("of two bundles with the same new file one gets 201, and 412 the other
   await using files = await serveBundles();
   const sent = Array.from(
     { length: 100 },
-    (_, i): Sent => [`new/${i}`, `${i}`, { "if-none-match": "*" }],
+    (_, i): SentRecord => [`new/${i}`, `${i}`, { "if-none-match": "*" }],
   );
   const [one, other] = await Promise.all([files.sendAll(sent), files.sendAll(sent)]);
   for (let i = 0; i < sent.length; i++) {
@@ -640,10 +657,10 @@ Deno.test("onFile is called for each file that is sent, written or removed, and 
       if (throws) throw new Error("from onFile");
     };
     await using files = await serveBundles({ list: true, onFile });
-    await Deno.writeFile(`${files.root}/large`, pattern(3_000_000));
+    await Deno.writeFile(`${files.root}/large`, makePattern(3_000_000));
     const request = (...args: Parameters<typeof files.request>) => () => files.request(...args);
     const get = (uri: string, ...paths: string[]) => () => files.get(uri, paths);
-    const sent = bundleBytes([["x", "123"], ["dir", null], ["sub", "1"]]);
+    const sent = makeBundle([["x", "123"], ["dir", null], ["sub", "1"]]);
     const rows: [ask: () => Promise<Response>, ...events: string[]][] = [
       [request("GET", "/file"), "get file 6 200"],
       [request("GET", "/file", { range: new Range(2, 5) }), "get file 3 206"],
@@ -665,7 +682,7 @@ Deno.test("onFile is called for each file that is sent, written or removed, and 
       [request("DELETE", "/none")],
     ];
     for (const [ask, ...expected] of rows) {
-      await statusOf(await ask());
+      await readStatus(await ask());
       const seen = events.splice(0).map(({ action, path, bytes, complete, status, session }) => {
         assert(complete && session !== undefined);
         return `${action} ${path.join("/")} ${bytes} ${status}`;
@@ -697,8 +714,13 @@ Deno.test("an onFile that throws or rejects is a line of the log, and ends nothi
 Deno.test("onFile is told once of each file, whatever is refused between", async () => {
   const told: string[] = [];
   await using files = await serveBundles({ onFile: ({ path }) => told.push(path.join("/")) });
-  for (const refused of [["file", null], ["sub/file", "1", { "if-none-match": "*" }]] as Sent[]) {
-    const sent = Array.from({ length: 40 }, (_, i): Sent => i % 10 === 9 ? refused : [`${i}`, "1"]);
+  for (
+    const refused of [["file", null], ["sub/file", "1", { "if-none-match": "*" }]] as SentRecord[]
+  ) {
+    const sent = Array.from(
+      { length: 40 },
+      (_, i): SentRecord => i % 10 === 9 ? refused : [`${i}`, "1"],
+    );
     await files.sendAll(sent);
     assertEquals(told.splice(0), sent.flatMap((each) => each === refused ? [] : [each[0]]));
   }
@@ -738,7 +760,7 @@ Deno.test("the program in docs/protocol.md reads a bundle (needs python3)", asyn
   const [, program = ""] = /```python\n([^]*?)```/.exec(docs) ?? [];
   await using files = await serveBundles({ write: false });
   await Deno.mkdir(`${files.root}/é`);
-  await Deno.writeFile(`${files.root}/é/a "b"`, pattern(60_000));
+  await Deno.writeFile(`${files.root}/é/a "b"`, makePattern(60_000));
   const time = new Date("2026-01-02T03:04:05.678Z");
   for (const name of ["file", 'é/a "b"']) await Deno.utime(`${files.root}/${name}`, time, time);
   const [, port] = files.serving.address as [string, number];

@@ -14,14 +14,14 @@ import {
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import {
-  atLookAtClock,
-  atRead,
   FILE_CHANGES,
   type FileChange,
   LARGE_BYTES,
-  type Moment,
+  type PendingAction,
+  runAfterReads,
+  runAtClockRead,
   SMALL_BYTES,
-  untilNextSecond,
+  waitForNextSecond,
 } from "@degu/testing/file_changes.ts";
 import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -141,9 +141,9 @@ async function prepare({ direction, isSmall = false, target }: Way) {
   const files = await serveFiles((dir) => {
     return new FilesApp(dir, { list: true, write: true, reuse: true });
   });
-  const { here, there } = files;
-  for (const dir of [here, there]) await Deno.mkdir(`${dir}/tree`);
-  const [from, to] = direction === "upload" ? [here, there] : [there, here];
+  const { clientDir, serverDir } = files;
+  for (const dir of [clientDir, serverDir]) await Deno.mkdir(`${dir}/tree`);
+  const [from, to] = direction === "upload" ? [clientDir, serverDir] : [serverDir, clientDir];
   const [source, copy] = [`${from}/tree/x`, `${to}/tree/x`];
   const content = isSmall ? SMALL : LARGE;
   await Deno.writeFile(source, content);
@@ -186,26 +186,26 @@ function hasChanged(error: unknown): boolean {
 /** Copies a file that changes at a moment; returns false if the copying was over before. */
 async function copyChanged(
   way: Way,
-  { what, apply, mustArrive = false }: FileChange,
+  { description, apply, mustArrive = false }: FileChange,
   prepared: Awaited<ReturnType<typeof prepare>>,
-  at: (change: () => void) => Moment | Promise<Moment>,
+  at: (change: () => void) => PendingAction | Promise<PendingAction>,
 ): Promise<boolean> {
-  const { client, serving, here, source, copy, content } = prepared;
+  const { client, serving, clientDir, source, copy, content } = prepared;
   await using relay = new CuttingRelay(serving.address);
   relay.cutAfter(1_000_000);
-  const ends = { client, cut: new Client(relay.address, { timeout: 60 }), here };
+  const ends = { client, cut: new Client(relay.address, { timeout: 60 }), here: clientDir };
   await way.begin?.(ends);
   const was = contentOf(copy);
   let after = content;
-  let isOver = false;
+  let hasRun = false;
   let failure: unknown = null;
   {
     using moment = await at(() => after = apply(source, content) as typeof content);
     await way.copy(ends).catch((error) => failure = error);
-    ({ isOver } = moment);
+    ({ hasRun } = moment);
   }
   const is = contentOf(copy);
-  const about = `${way.name}: ${what}: ${failure}`;
+  const about = `${way.name}: ${description}: ${failure}`;
   if (failure === null) {
     assert(isSame(is, content) || isSame(is, after) || !way.isSmall && isStart(is, after), about);
   } else {
@@ -217,7 +217,7 @@ async function copyChanged(
   // With `move`, what has changed since it was read stays, or has arrived.
   const left = contentOf(source);
   assert(isSame(left, after) || way.moves && left === "nothing" && isSame(is, after), about);
-  return isOver;
+  return hasRun;
 }
 
 /** Copies a file in many ways, each time with a change at another moment, and collects what is wrong. */
@@ -225,14 +225,14 @@ async function copyInEachWay(
   ways: readonly Way[],
   change: FileChange,
   isSettled: boolean,
-  at: (change: () => void) => Moment | Promise<Moment>,
+  at: (change: () => void) => PendingAction | Promise<PendingAction>,
 ): Promise<{ readonly wrong: readonly string[]; readonly isOver: boolean }> {
   await using stack = new AsyncDisposableStack();
   const cases: [Way, Awaited<ReturnType<typeof prepare>>][] = [];
   for (const way of ways) {
     if (isSettled || way.takesUnsettled) cases.push([way, stack.use(await prepare(way))]);
   }
-  if (isSettled && change.isHidden) await untilNextSecond(cases.at(-1)![1].source);
+  if (isSettled && change.changesOnlyCtime) await waitForNextSecond(cases.at(-1)![1].source);
   using _clock = setClockAhead(isSettled ? LATER : 0);
   const wrong: string[] = [];
   let isOver = false;
@@ -254,11 +254,11 @@ const MOMENTS = { large: 4, small: 6 };
 
 for (const change of FILE_CHANGES) {
   for (const isSettled of [true, false]) {
-    const what = `${change.what}${isSettled ? "" : ", and was written just before,"}`;
+    const what = `${change.description}${isSettled ? "" : ", and was written just before,"}`;
     for (const [size, moments] of Object.entries(MOMENTS)) {
       Deno.test(`a ${size} file that is ${what} arrives as one version, or not at all`, async () => {
         const isSmall = size === "small";
-        const at = isSmall ? atLookAtClock : atRead;
+        const at = isSmall ? runAtClockRead : runAfterReads;
         const ways = WAYS.filter((way) => isSmall === (way.isSmall ?? false));
         for (let count = isSmall ? 1 : 0; count <= moments; count++) {
           const copied = await copyInEachWay(ways, change, isSettled, (act) => at(count, act));

@@ -23,11 +23,11 @@ import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serveVersion } from "@degu/testing/served_version.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { syncedWhile } from "@degu/testing/synced.ts";
+import { recordSyncedPaths } from "@degu/testing/synced.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { upload as announced } from "@degu/testing/written_directory.ts";
+import { makeUploadHeaders as announced } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { canMount, MOUNTING } from "./refused_writes.ts";
 
@@ -63,42 +63,45 @@ const LATE: readonly [what: string, size: number, before: string | null, Transfe
 for (const [what, size, before, options] of LATE) {
   Deno.test(`a PUT that arrives late replaces nothing newer: ${what}`, async () => {
     await using files = await serveHolding("PUT");
-    const { here, there, client } = files;
-    if (before !== null) await Deno.writeTextFile(`${there}/f`, before);
-    await fill(here, { late: "l".repeat(size), newer: "n".repeat(size) });
-    const late = assertRejects(() => upload(client, `${here}/late`, "/f", options), TransferError);
+    const { clientDir, serverDir, client } = files;
+    if (before !== null) await Deno.writeTextFile(`${serverDir}/f`, before);
+    await fill(clientDir, { late: "l".repeat(size), newer: "n".repeat(size) });
+    const late = assertRejects(
+      () => upload(client, `${clientDir}/late`, "/f", options),
+      TransferError,
+    );
     await files.arrived;
-    assertEquals((await upload(client, `${here}/newer`, "/f")).total, size);
+    assertEquals((await upload(client, `${clientDir}/newer`, "/f")).total, size);
     files.release();
     const error = await late;
     assertEquals([error.code, (error.cause as StatusError).status], ["TARGET_CHANGED", 412]);
     assert(error.message.includes("changed meanwhile"), error.message);
-    assertEquals((await Deno.readTextFile(`${there}/f`))[0], "n");
+    assertEquals((await Deno.readTextFile(`${serverDir}/f`))[0], "n");
     // The next call has seen the newer one.
-    await upload(client, `${here}/late`, "/f", options);
-    assertEquals((await Deno.readTextFile(`${there}/f`))[0], "l");
+    await upload(client, `${clientDir}/late`, "/f", options);
+    assertEquals((await Deno.readTextFile(`${serverDir}/f`))[0], "l");
   });
 }
 
 Deno.test("a DELETE that arrives late deletes nothing newer, and one that was carried out before is a success", async () => {
   await using files = await serveHolding("DELETE");
-  const { here, there, client } = files;
-  await fill(there, { f: "old", g: "1" });
-  await fill(here, { newer: "newer" });
+  const { clientDir, serverDir, client } = files;
+  await fill(serverDir, { f: "old", g: "1" });
+  await fill(clientDir, { newer: "newer" });
   const late = assertRejects(() => deleteFile(client, ["f"]), TransferError);
   await files.arrived;
-  await upload(client, `${here}/newer`, ["f"]);
+  await upload(client, `${clientDir}/newer`, ["f"]);
   files.release();
   const { code, cause } = await late;
   assertEquals([code, (cause as StatusError).status], ["TARGET_CHANGED", 412]);
-  assertEquals(await Deno.readTextFile(`${there}/f`), "newer");
+  assertEquals(await Deno.readTextFile(`${serverDir}/f`), "newer");
   await deleteFile(client, ["f"]);
   assertEquals((await assertRejects(() => deleteFile(client, ["f"]), StatusError)).status, 404);
   await using other = await serveHolding("DELETE");
-  await fill(other.there, { g: "1" });
+  await fill(other.serverDir, { g: "1" });
   const again = deleteFile(other.client, ["g"]);
   await other.arrived;
-  await Deno.remove(`${other.there}/g`);
+  await Deno.remove(`${other.serverDir}/g`);
   other.release();
   await again;
 });
@@ -112,10 +115,10 @@ Deno.test("a file that is refused as changed is there all the same if it has the
       return request.method === "PUT" ? [412, "Precondition Failed", {}, null] : answer;
     };
   });
-  await fill(files.here, { f: "new" });
-  await fill(files.there, { f: "older" });
-  assertEquals((await upload(files.client, `${files.here}/f`, "/f")).total, 3);
-  assertEquals(await content(files.there), { f: "new" });
+  await fill(files.clientDir, { f: "new" });
+  await fill(files.serverDir, { f: "older" });
+  assertEquals((await upload(files.client, `${files.clientDir}/f`, "/f")).total, 3);
+  assertEquals(await content(files.serverDir), { f: "new" });
 });
 
 Deno.test("a server that does not report which file it has gets no file, and no request to delete one", async () => {
@@ -129,18 +132,18 @@ Deno.test("a server that does not report which file it has gets no file, and no 
       return [status, reason, others, body];
     };
   });
-  await fill(files.here, { f: "new" });
-  await fill(files.there, { f: "older" });
+  await fill(files.clientDir, { f: "new" });
+  await fill(files.serverDir, { f: "older" });
   for (
     const call of [
-      () => upload(files.client, `${files.here}/f`, "/f"),
+      () => upload(files.client, `${files.clientDir}/f`, "/f"),
       () => deleteFile(files.client, "/f"),
     ]
   ) {
     const error = await assertRejects(call, TransferError, "does not report");
     assertEquals(error.code, "UNEXPECTED_RESPONSE");
   }
-  assertEquals([methods, await content(files.there)], [["HEAD", "HEAD"], { f: "older" }]);
+  assertEquals([methods, await content(files.serverDir)], [["HEAD", "HEAD"], { f: "older" }]);
 });
 
 const TIME = "2020-02-29T12:34:56.789Z";
@@ -204,19 +207,19 @@ Deno.test("a HEAD and a GET have the stamp of a file", async () => {
 Deno.test("a download replaces the file that was there when it began, and none that came or changed meanwhile", async () => {
   for (const before of [null, "old"]) {
     await using files = await serveVersion(200_000);
-    const { there, file, dir, get } = files;
+    const { servedFile, file, dir, get } = files;
     if (before !== null) await Deno.writeTextFile(file, before);
-    there.beforePiece = () => Deno.writeTextFileSync(file, "theirs");
+    servedFile.beforePiece = () => Deno.writeTextFileSync(file, "theirs");
     const error = await assertRejects(get, TransferError, "changed meanwhile, and stays");
     assertEquals(error.code, "TARGET_CHANGED");
     assertEquals(await Deno.readTextFile(file), "theirs");
-    there.beforePiece = () => {};
+    servedFile.beforePiece = () => {};
     assertEquals((await get()).resumedFrom, 200_000);
-    assertEquals(await Deno.readFile(file), there.content);
+    assertEquals(await Deno.readFile(file), servedFile.content);
     assertEquals(await entriesWithParts(dir), ["copy"]);
     // The same content is what was to be there.
     await Deno.remove(file);
-    there.beforePiece = () => Deno.writeFileSync(file, there.content);
+    servedFile.beforePiece = () => Deno.writeFileSync(file, servedFile.content);
     assertEquals((await get()).total, 200_000);
     assertEquals(await entriesWithParts(dir), ["copy"]);
   }
@@ -247,7 +250,7 @@ Deno.test("in a tree a file that changed since it was compared is neither replac
       if (isLast) Deno.writeTextFileSync(`${trees.target}/old`, "newer");
     };
     const again = await trees.copy({ delete: true, onEvent: late });
-    assertEquals([again.outcomes.old, again.deleted], ["failed", []]);
+    assertEquals([again.outcomes.old, again.deletedPaths], ["failed", []]);
     assertEquals((await content(trees.target)).old, "newer");
   }
 });
@@ -413,7 +416,7 @@ Deno.test("create: a directory that was removed is made again at the next reques
     await using gone = await withoutDirectory({ create: true });
     const uri = method === "DELETE" ? "/x" : "/";
     const statuses: number[] = [];
-    const synced = await syncedWhile(gone.dir, async () => {
+    const synced = await recordSyncedPaths(gone.dir, async () => {
       const requests = Array.from({ length: 5 }, () => gone.status(method, uri));
       statuses.push(...await Promise.all(requests));
     });

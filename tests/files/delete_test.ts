@@ -9,12 +9,21 @@ import {
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
 import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
-import { bundleBytes, parseBundle, putStatuses, type Sent } from "@degu/testing/bundles.ts";
+import {
+  makeBundle,
+  parseBundle,
+  readPutStatuses,
+  type SentRecord,
+} from "@degu/testing/bundles.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { addTraps, LINKS } from "@degu/testing/served_directory.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
+import {
+  makeUploadHeaders,
+  readStatus,
+  serveWritableDirectory,
+} from "@degu/testing/written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
 import {
   answersOf,
@@ -29,7 +38,7 @@ import {
 // DELETE: files and empty directories that peers remove.
 
 Deno.test("only files and empty directories are deleted", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   await Deno.mkdir(`${files.root}/empty/deep`, { recursive: true });
   await Deno.writeTextFile(`${files.root}/a b`, "");
   const cases: [uri: string, status: number, headers?: HeaderDict][] = [
@@ -53,18 +62,18 @@ Deno.test("only files and empty directories are deleted", async () => {
   ];
   for (const [uri, status, headers = {}] of cases) {
     const response = await files.request("DELETE", uri, headers);
-    assertEquals(await statusOf(response), status, uri);
+    assertEquals(await readStatus(response), status, uri);
   }
   assertEquals(await entries(files.root), ["sub"]);
   assertEquals(await files.read("sub/file"), "public");
 });
 
 Deno.test("a directory that vanishes while a file is sent to it is made again", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   await Deno.mkdir(`${files.root}/dir`);
   for (const [uri, deleted] of [["/dir/a", "/dir"], ["/file", "/file"]] as const) {
-    const body = files.bodyAround(async () => {
-      assertEquals(await statusOf(await files.request("DELETE", deleted)), 204);
+    const body = files.makeBodyWithAction(async () => {
+      assertEquals(await readStatus(await files.request("DELETE", deleted)), 204);
     });
     assertEquals(await files.put(uri, body), 201);
     assertEquals(await files.read(uri.slice(1)), "1234567890");
@@ -72,7 +81,7 @@ Deno.test("a directory that vanishes while a file is sent to it is made again", 
 });
 
 Deno.test("a directory with nothing but left-over parts is deleted, unless one of them is held", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   const { root } = files;
   const unfinished = [`put-${"0".repeat(32)}`, `part-${"0".repeat(32)}-${"1".repeat(64)}`];
   const parts = [".a.degu-part", ".b.degu-part"];
@@ -81,7 +90,7 @@ Deno.test("a directory with nothing but left-over parts is deleted, unless one o
     for (const name of names) await Deno.writeTextFile(`${root}/dir/${name}`, "part");
   };
   const all = [...parts, ...unfinished.map((name) => `${RESERVED}/${name}`)];
-  const remove = async () => await statusOf(await files.request("DELETE", "/dir"));
+  const remove = async () => await readStatus(await files.request("DELETE", "/dir"));
   await make(...all);
   assertEquals(await remove(), 204);
   assertEquals((await entries(root)).includes("dir"), false);
@@ -128,7 +137,7 @@ Deno.test("a directory with nothing but left-over parts is deleted, unless one o
 const CONTENT = latin1("1234567890");
 
 /** The headers of a request that writes all of the content, in both ways that there are. */
-const WAYS: readonly HeaderDict[] = [{}, upload(CONTENT, 0)];
+const WAYS: readonly HeaderDict[] = [{}, makeUploadHeaders(CONTENT, 0)];
 
 /**
  * Paths, and the answers to PUT of a file and of a directory, DELETE, HEAD for an upload's offset, and GET where that is no matter of
@@ -168,13 +177,13 @@ const REFUSED: readonly [what: string, paths: readonly string[], statuses: reado
 ];
 
 Deno.test("what no peer may write is refused to each kind of request, and stays", async (t) => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   using traps = await addTraps(files);
   const { root } = files;
   for (
     const [what, paths, [ofFile, ofDirectory, ...others]] of [
       ...REFUSED,
-      ["a special file", traps.special, [403, 409, 403, 403, 404]] as const,
+      ["a special file", traps.specialNames, [403, 409, 403, 403, 404]] as const,
     ]
   ) {
     await t.step(what, async () => {
@@ -182,26 +191,26 @@ Deno.test("what no peer may write is refused to each kind of request, and stays"
         const uri = `/${path}`;
         const requests: Parameters<typeof files.request>[] = [
           ["PUT", uri, {}, CONTENT],
-          ["PUT", uri, upload(CONTENT, 0), CONTENT],
+          ["PUT", uri, makeUploadHeaders(CONTENT, 0), CONTENT],
           ["PUT", uri.endsWith("/") ? uri : `${uri}/`],
           ["DELETE", uri],
-          ["HEAD", uri, upload(CONTENT)],
+          ["HEAD", uri, makeUploadHeaders(CONTENT)],
         ];
         if (others.length > 2) requests.push(["GET", uri]);
         const statuses = [];
         for (const request of requests) {
-          statuses.push(await statusOf(await files.request(...request)));
+          statuses.push(await readStatus(await files.request(...request)));
         }
         assertEquals(statuses, [ofFile, ofFile, ofDirectory, ...others], uri.slice(0, 100));
       }
       if (what === "the root" || what === "what can't be a name") return;
       const sent = paths.map((path) => decodeURIComponent(path.replaceAll("~", "%")))
-        .flatMap((path): Sent[] => [[path, "1"], [path, null]]);
-      const response = await files.request("POST", "/?bundle=put", {}, bundleBytes(sent));
-      assertEquals(await putStatuses(response), paths.flatMap(() => [ofFile, ofDirectory]));
+        .flatMap((path): SentRecord[] => [[path, "1"], [path, null]]);
+      const response = await files.request("POST", "/?bundle=put", {}, makeBundle(sent));
+      assertEquals(await readPutStatuses(response), paths.flatMap(() => [ofFile, ofDirectory]));
     });
   }
-  const left = [RESERVED, "file", "sub", ...traps.special];
+  const left = [RESERVED, "file", "sub", ...traps.specialNames];
   for (const link of Object.keys(LINKS)) {
     assert((await Deno.lstat(`${root}/${link}`)).isSymlink, link);
     if (!link.includes("/")) left.push(link);
@@ -218,25 +227,25 @@ Deno.test("what no peer may write is refused to each kind of request, and stays"
 Deno.test("a link that replaces a directory during a PUT is not followed", async () => {
   for (const headers of WAYS) {
     for (const uri of ["/sub/deep/new", "/file"]) {
-      await using files = await serveForWriting();
+      await using files = await serveWritableDirectory();
       const { root } = files;
       const swapped = uri === "/file" ? "file" : "sub";
       const target = uri === "/file" ? "../outside/secret" : "../outside";
-      const body = files.bodyAround(async () => {
+      const body = files.makeBodyWithAction(async () => {
         await Deno.rename(`${root}/${swapped}`, `${root}/kept`);
         await makeLinks({ [`${root}/${swapped}`]: target });
       });
       assertEquals(await files.put(uri, body, headers), 403, uri);
-      assertEquals(await files.unfinished(), []);
+      assertEquals(await files.listUnfinished(), []);
       assert((await Deno.lstat(`${root}/${swapped}`)).isSymlink);
     }
   }
 });
 
 Deno.test("a reserved directory that is replaced meanwhile exposes nothing", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   const reserved = `${files.root}/${RESERVED}`;
-  const body = files.bodyAround(async () => {
+  const body = files.makeBodyWithAction(async () => {
     await Deno.rename(reserved, `${files.root}/kept`);
     await makeLinks({ [reserved]: "../outside" });
   });
@@ -337,21 +346,21 @@ Deno.test({
     }
     await makeLinks({ [`${dir.path}/link`]: "secret" });
     const paths = ["d/a", "secret", "d-r/a", "d/a"].map((path) => path.split("/"));
-    const sent: Sent[] = [
+    const sent: SentRecord[] = [
       ...[["closed/a", "1"], ["d/a", "2"], ["closed/b/c", "3"], ["a", "4"]] as const,
       // So many that their directory would be listed, if it could be read.
-      ...Array.from({ length: 100 }, (_, i): Sent => [`box/${i}`, `${i}`]),
+      ...Array.from({ length: 100 }, (_, i): SentRecord => [`box/${i}`, `${i}`]),
     ];
     const content = new Uint8Array(5);
     const [list, tree, got, put, ...refused] = await answersOf(dir.path, AS_USER, [
       ["GET", "/"],
       ["GET", "/?tree"],
       ["POST", "/?bundle=get", formatPaths(paths)],
-      ["POST", "/?bundle=put", bundleBytes(sent)],
+      ["POST", "/?bundle=put", makeBundle(sent)],
       ["GET", "/d-r/"],
       ["GET", "/d-x/?tree"],
       ["PUT", "/closed/new", content],
-      ["PUT", "/closed/a", content, upload(content, 0)],
+      ["PUT", "/closed/a", content, makeUploadHeaders(content, 0)],
       ["PUT", "/closed/deep/new", content],
       ["DELETE", "/closed/a"],
       // A file that can't be written can be replaced: the directory decides.

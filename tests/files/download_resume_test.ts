@@ -43,7 +43,7 @@ async function sizeIn(dir: string): Promise<number | null> {
 /** A file that is served, and downloads of it that end early. */
 async function setUp() {
   const files = await serveVersion(SIZE);
-  const { there, dir, file, client, get } = files;
+  const { servedFile, dir, file, client, get } = files;
   return {
     ...files,
     /** Downloads this much more of it. */
@@ -56,20 +56,20 @@ async function setUp() {
       // A connection that is cut may lose what was on its way: then some of it is downloaded again.
       let at: number | null = wanted - cutAfter;
       for (let tries = 0; tries < 10 && at !== null && at < wanted; tries++) {
-        there.cutAfter = wanted - at;
+        servedFile.cutAfterBytes = wanted - at;
         await assertRejects(() => download(from, "/file", file, options));
         at = await sizeIn(dir);
       }
-      there.cutAfter = Infinity;
-      there.requests.length = 0;
+      servedFile.cutAfterBytes = Infinity;
+      servedFile.requests.length = 0;
     },
     /** Downloads the rest, and makes sure of it. */
     async complete(resumedFrom: number, options?: TransferOptions): Promise<void> {
-      const total = there.content.length;
-      const sha256 = there.actual();
+      const total = servedFile.content.length;
+      const sha256 = servedFile.computeSha256();
       const bytes = total - resumedFrom;
       assertEquals(await get(options), { bytes, total, resumedFrom, reused: 0, sha256 });
-      assertEquals(await Deno.readFile(file), there.content);
+      assertEquals(await Deno.readFile(file), servedFile.content);
       assertEquals((await entries(dir)).filter((name) => name !== "second"), ["copy"]);
     },
   };
@@ -83,19 +83,19 @@ Deno.test("an interrupted download is resumed where it ended", async () => {
     const told: TransferProgress[] = [];
     await files.complete(cutAfter, { onProgress: (progress) => told.push(progress) });
     assertEquals(told[0], { bytes: 0, total: SIZE, resumedFrom: cutAfter, reused: 0 });
-    assertEquals(files.there.requests, ["HEAD", `GET bytes=${cutAfter}-${SIZE - 1}`, "HEAD"]);
+    assertEquals(files.servedFile.requests, ["HEAD", `GET bytes=${cutAfter}-${SIZE - 1}`, "HEAD"]);
   }
 });
 
 Deno.test("a download over a pool is resumed, too, and by a client of the same server", async () => {
   for (const maxConnections of [1, 4]) {
     await using files = await setUp();
-    const { client, file, there } = files;
+    const { client, file, servedFile } = files;
     await using pool = new ConnectionPool(client, { maxConnections });
     await files.cut(1000, {}, pool);
     const { bytes, resumedFrom } = await download(pool, "/file", file);
     assertEquals([bytes, resumedFrom], [SIZE - 1000, 1000]);
-    assertEquals(await Deno.readFile(file), there.content);
+    assertEquals(await Deno.readFile(file), servedFile.content);
     await Deno.remove(file);
     await files.cut(2000, {}, pool);
     await files.complete(2000);
@@ -169,13 +169,13 @@ Deno.test("only a part that is certainly of this file is resumed, and anything e
   for (const [what, row] of Object.entries(RESUMED)) {
     await t.step(what, async () => {
       await using files = await setUp();
-      Object.assign(files.there, row.first);
-      await files.cut(Math.floor(files.there.content.length * 0.6), row.cut);
+      Object.assign(files.servedFile, row.first);
+      await files.cut(Math.floor(files.servedFile.content.length * 0.6), row.cut);
       assertEquals(await entriesWithParts(files.dir), row.isKept === false ? [] : [PART]);
       await row.change?.(files.dir);
-      Object.assign(files.there, row.then);
+      Object.assign(files.servedFile, row.then);
       await files.complete(row.resumedFrom ?? 0, row.options);
-      if (row.requests !== undefined) assertEquals(files.there.requests, row.requests);
+      if (row.requests !== undefined) assertEquals(files.servedFile.requests, row.requests);
     });
   }
 });
@@ -184,10 +184,10 @@ Deno.test("another URI or another server starts over", async () => {
   await using files = await setUp();
   await files.cut(600_000);
   await download(files.client, "/other", files.file);
-  assertEquals(files.there.requests, ["HEAD", "GET", "HEAD"]);
+  assertEquals(files.servedFile.requests, ["HEAD", "GET", "HEAD"]);
   await Deno.remove(files.file);
   await files.cut(600_000);
-  await using other = serve(files.there.app);
+  await using other = serve(files.servedFile.app);
   const result = await download(other.makeClient(), "/file", files.file);
   assertEquals(result.resumedFrom, 0);
 });
@@ -205,7 +205,7 @@ Deno.test("a server is told by the address of the client, wherever the name lead
     connect: (options) => client.connect(options),
   });
   await files.cut(600_000, {}, named(client));
-  await using other = serve(files.there.app);
+  await using other = serve(files.servedFile.app);
   const moved = named(other.makeClient());
   assertEquals((await download(moved, "/file", files.file)).resumedFrom, 600_000);
 });
@@ -257,17 +257,17 @@ Deno.test("what has replaced a part meanwhile is not removed with it, nor what a
 
 Deno.test("a complete part is verified, and nothing is transferred", async () => {
   await using files = await setUp();
-  files.there.digest = "never";
+  files.servedFile.digest = "never";
   await assertRejects(() => files.get(), Error, "does not report its SHA-256");
   assertEquals(await entriesWithParts(files.dir), [PART]);
-  files.there.requests.length = 0;
-  files.there.digest = "head";
+  files.servedFile.requests.length = 0;
+  files.servedFile.digest = "head";
   await files.complete(SIZE);
-  assertEquals(files.there.requests, ["HEAD", "HEAD"]);
-  files.there.digest = "never";
+  assertEquals(files.servedFile.requests, ["HEAD", "HEAD"]);
+  files.servedFile.digest = "never";
   await assertRejects(() => files.get());
-  files.there.etag = '"two"';
-  files.there.digest = "head";
+  files.servedFile.etag = '"two"';
+  files.servedFile.digest = "head";
   await files.complete(0);
 });
 
@@ -311,7 +311,7 @@ Deno.test("a damaged part is detected by its digest, and not kept", async () => 
 Deno.test("a response with another range, version or length is refused, and a 412 or 416 starts over", async () => {
   const [size, at] = [100_000, 60_000];
   await using files = await serveVersion(size);
-  const { there, dir } = files;
+  const { servedFile, dir } = files;
   const rows: [
     start: number,
     stop: number,
@@ -330,21 +330,21 @@ Deno.test("a response with another range, version or length is refused, and a 41
   ];
   let answer: (api: Api) => Awaited<ReturnType<AppFunction>>;
   await using odd = serve((request, session, api) => {
-    if (request.headers["range"] === undefined) return there.app(request, session, api);
+    if (request.headers["range"] === undefined) return servedFile.app(request, session, api);
     return answer(api);
   });
   const cut = async (from: Client | Connection) => {
     for (const name of await entries(dir)) await Deno.remove(`${dir}/${name}`);
-    there.cutAfter = at;
+    servedFile.cutAfterBytes = at;
     await assertRejects(() => download(from, "/file", files.file));
-    there.cutAfter = Infinity;
+    servedFile.cutAfterBytes = Infinity;
   };
   for (const [start, stop, total, etag, isRight, cutAt = stop] of rows) {
     using first = await odd.makeClient().connect();
     await cut(first);
     answer = ({ ContentRange }) => {
       const headers = { "content-range": new ContentRange(start, stop, total) };
-      const body = there.content.slice(start, cutAt);
+      const body = servedFile.content.slice(start, cutAt);
       return [206, "OK", { ...headers, ...(etag === null ? {} : { etag }) }, body];
     };
     using connection = await odd.makeClient().connect();
@@ -361,7 +361,7 @@ Deno.test("a response with another range, version or length is refused, and a 41
     await cut(odd.makeClient());
     answer = () => [status, "No", {}, new Uint8Array(3)];
     assertEquals((await download(odd.makeClient(), "/file", files.file)).resumedFrom, 0);
-    assertEquals(await Deno.readFile(files.file), there.content);
+    assertEquals(await Deno.readFile(files.file), servedFile.content);
   }
 });
 
@@ -371,32 +371,32 @@ Deno.test("a target that can't be written is refused before any request", async 
   await using files = await serveFiles(() => () => {
     throw new Error("asked");
   });
-  const { client, here } = files;
-  await Deno.mkdir(`${here}/d`);
-  await Deno.writeTextFile(`${here}/f`, "");
+  const { client, clientDir } = files;
+  await Deno.mkdir(`${clientDir}/d`);
+  await Deno.writeTextFile(`${clientDir}/f`, "");
   const { NotFound } = Deno.errors;
   const to = (file: string) => () => download(client, "/f", file);
-  for (const path of [`${here}/d`, `${here}/d/`, here]) {
+  for (const path of [`${clientDir}/d`, `${clientDir}/d/`, clientDir]) {
     const error = await assertRejects(to(path), TransferError, "is a directory");
     assertEquals(error.code, "IN_THE_WAY");
   }
-  await assertRejects(to(`${here}/new/`), RangeError, "add the name of the file");
-  await assertRejects(to(`${here}/none/f`), NotFound, `file: ${here}/none/f`);
-  await assertRejects(to(`${here}/f/g`), TransferError, "is not a directory");
-  await assertRejects(to(`${here}/.f.degu-part`), RangeError, "the name of a part");
-  assertEquals(await entries(here), ["d", "f"]);
-  if (await makeFifo(`${here}/fifo`)) {
-    await assertRejects(to(`${here}/fifo`), TransferError, "is not a regular file");
+  await assertRejects(to(`${clientDir}/new/`), RangeError, "add the name of the file");
+  await assertRejects(to(`${clientDir}/none/f`), NotFound, `file: ${clientDir}/none/f`);
+  await assertRejects(to(`${clientDir}/f/g`), TransferError, "is not a directory");
+  await assertRejects(to(`${clientDir}/.f.degu-part`), RangeError, "the name of a part");
+  assertEquals(await entries(clientDir), ["d", "f"]);
+  if (await makeFifo(`${clientDir}/fifo`)) {
+    await assertRejects(to(`${clientDir}/fifo`), TransferError, "is not a regular file");
   }
-  assertEquals(await entries(`${here}/d`), []);
+  assertEquals(await entries(`${clientDir}/d`), []);
 });
 
 Deno.test("the second of two downloads to one target is refused, and the first completes", async () => {
   await using files = await serveVersion(300_000);
-  const { there, client, dir, file, get } = files;
+  const { servedFile, client, dir, file, get } = files;
   const arrived = Promise.withResolvers<void>();
   const release = Promise.withResolvers<void>();
-  there.beforePiece = (sent) => {
+  servedFile.beforePiece = (sent) => {
     if (sent < 200_000) return;
     arrived.resolve();
     return release.promise;
@@ -417,8 +417,8 @@ Deno.test("the second of two downloads to one target is refused, and the first c
   assert(!success && new TextDecoder().decode(stderr).includes("another download"), "process");
   const other = download(client, "/f", `${dir}/g`);
   release.resolve();
-  assertEquals((await first).sha256, there.actual());
-  assertEquals((await other).sha256, there.actual());
+  assertEquals((await first).sha256, servedFile.computeSha256());
+  assertEquals((await other).sha256, servedFile.computeSha256());
   assertEquals((await get()).bytes, 0, "it is free");
   assertEquals(await entries(dir), ["copy", "g"]);
 });
@@ -432,54 +432,60 @@ Deno.test("a download whose part others remove again and again is refused", asyn
     };
   });
   const error = await assertRejects(() => files.get(), TransferError, "another download");
-  assertEquals([error.code, files.there.requests], ["IN_USE", ["GET"]]);
+  assertEquals([error.code, files.servedFile.requests], ["IN_USE", ["GET"]]);
 });
 
 Deno.test("of many downloads to one target each succeeds or is refused", async () => {
   await using files = await serveFiles();
   const content = randomBytes(100_000);
-  await Deno.writeFile(`${files.there}/f`, content);
-  const calls = Array.from({ length: 20 }, () => download(files.client, "/f", `${files.here}/f`));
+  await Deno.writeFile(`${files.serverDir}/f`, content);
+  const calls = Array.from(
+    { length: 20 },
+    () => download(files.client, "/f", `${files.clientDir}/f`),
+  );
   const results = await Promise.allSettled(calls);
   assert(results.some(({ status }) => status === "fulfilled"));
   for (const result of results) {
     if (result.status === "rejected") assertEquals(result.reason.code, "IN_USE");
   }
-  assertEquals(await Deno.readFile(`${files.here}/f`), content);
-  assertEquals(await entries(files.here), ["f"]);
+  assertEquals(await Deno.readFile(`${files.clientDir}/f`), content);
+  assertEquals(await entries(files.clientDir), ["f"]);
 });
 
 Deno.test("with modes: false a file that is replaced keeps its permission bits; a link is itself replaced", async () => {
   await using files = await serveFiles();
-  await Deno.writeTextFile(`${files.there}/file`, "new");
-  await Deno.writeTextFile(`${files.here}/copy`, "old", { mode: 0o600 });
-  await Deno.writeTextFile(`${files.here}/another`, "another");
-  await makeLinks({ [`${files.here}/link`]: `${files.here}/another` });
-  await download(files.client, "/file", `${files.here}/copy`, { modes: false });
-  assertEquals([await Deno.readTextFile(`${files.here}/copy`), await mode(`${files.here}/copy`)], [
+  await Deno.writeTextFile(`${files.serverDir}/file`, "new");
+  await Deno.writeTextFile(`${files.clientDir}/copy`, "old", { mode: 0o600 });
+  await Deno.writeTextFile(`${files.clientDir}/another`, "another");
+  await makeLinks({ [`${files.clientDir}/link`]: `${files.clientDir}/another` });
+  await download(files.client, "/file", `${files.clientDir}/copy`, { modes: false });
+  assertEquals([
+    await Deno.readTextFile(`${files.clientDir}/copy`),
+    await mode(`${files.clientDir}/copy`),
+  ], [
     "new",
     0o600,
   ]);
-  await download(files.client, "/file", `${files.here}/link`);
-  assertEquals(await Deno.readTextFile(`${files.here}/another`), "another");
-  assert((await Deno.lstat(`${files.here}/link`)).isFile);
-  assertEquals(await Deno.readTextFile(`${files.here}/link`), "new");
+  await download(files.client, "/file", `${files.clientDir}/link`);
+  assertEquals(await Deno.readTextFile(`${files.clientDir}/another`), "another");
+  assert((await Deno.lstat(`${files.clientDir}/link`)).isFile);
+  assertEquals(await Deno.readTextFile(`${files.clientDir}/link`), "new");
 });
 
 Deno.test("only this user can read a part, whatever becomes of it; a new file gets the usual mode", async () => {
   await using files = await serveVersion(200_000);
-  const { there, dir, file } = files;
+  const { servedFile, dir, file } = files;
   const modes = new Set<number>();
-  there.beforePiece = async (sent) => {
+  servedFile.beforePiece = async (sent) => {
     if (sent > 0) modes.add(await mode((await partIn(dir))!));
   };
   await Deno.writeTextFile(`${dir}/plain`, "");
   const usual = await mode(`${dir}/plain`);
   assert(usual !== 0o600, "the umask must let this test see a difference");
   for (const expected of [usual, 0o600, 0o640, usual]) {
-    there.content = randomBytes(200_000);
+    servedFile.content = randomBytes(200_000);
     for (const cutAfter of [131_072, Infinity]) {
-      there.cutAfter = cutAfter;
+      servedFile.cutAfterBytes = cutAfter;
       const result = await files.get().catch(() => "cut");
       assertEquals(result === "cut", cutAfter < Infinity);
       if (result === "cut") assertEquals(await mode((await partIn(dir))!), 0o600);

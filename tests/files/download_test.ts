@@ -29,7 +29,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { partsOf, randomBytes, serveFiles, visible } from "@degu/testing/transferring.ts";
+import { listParts, listVisible, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 // download: whole files, and what a call checks, reports and leaves.
@@ -42,7 +42,7 @@ const SIZES = [
 
 Deno.test("files of every size arrive there and back, over a client and over a connection", async (t) => {
   await using files = await serveFiles(both);
-  const { client, there, here } = files;
+  const { client, serverDir, clientDir } = files;
   using conn = await client.connect();
   for (const [index, size] of SIZES.entries()) {
     await t.step(`${size} bytes`, async () => {
@@ -51,7 +51,7 @@ Deno.test("files of every size arrive there and back, over a client and over a c
       for (const [turn, options] of [{}, { resume: false }].entries()) {
         const peer = both[(index + turn) % 2]!;
         const content = randomBytes(size);
-        await Deno.writeFile(`${here}/file`, content);
+        await Deno.writeFile(`${clientDir}/file`, content);
         const expected = {
           bytes: size,
           total: size,
@@ -59,13 +59,13 @@ Deno.test("files of every size arrive there and back, over a client and over a c
           reused: 0,
           sha256: sha256Of(content),
         };
-        assertEquals(await upload(peer, `${here}/file`, "/copy", options), expected);
-        assertEquals(await Deno.readFile(`${there}/copy`), content);
-        assertEquals(await partsOf(there), []);
-        assertEquals(await download(peer, "/copy", `${here}/back`, options), expected);
-        assertEquals(await Deno.readFile(`${here}/back`), content);
-        assertEquals(await entries(here), ["back", "file"]);
-        await Deno.remove(`${there}/copy`);
+        assertEquals(await upload(peer, `${clientDir}/file`, "/copy", options), expected);
+        assertEquals(await Deno.readFile(`${serverDir}/copy`), content);
+        assertEquals(await listParts(serverDir), []);
+        assertEquals(await download(peer, "/copy", `${clientDir}/back`, options), expected);
+        assertEquals(await Deno.readFile(`${clientDir}/back`), content);
+        assertEquals(await entries(clientDir), ["back", "file"]);
+        await Deno.remove(`${serverDir}/copy`);
       }
       assertEquals(conn.closed, false);
     });
@@ -79,10 +79,10 @@ Deno.test("file names may be in any language on both ends, and directories are c
   using _later = setClockAhead();
   for (const name of [...names, "x".repeat(235), "x".repeat(236), "x".repeat(255)]) {
     const content = `content of ${name}`.padEnd(65536);
-    await Deno.writeTextFile(`${files.here}/file`, content);
-    await upload(files.client, `${files.here}/file`, fileUri("d d", "ß", name));
-    await download(files.client, fileUri("d d", "ß", name), `${files.here}/${name}`);
-    const [there, here] = [`${files.there}/d d/ß/${name}`, `${files.here}/${name}`];
+    await Deno.writeTextFile(`${files.clientDir}/file`, content);
+    await upload(files.client, `${files.clientDir}/file`, fileUri("d d", "ß", name));
+    await download(files.client, fileUri("d d", "ß", name), `${files.clientDir}/${name}`);
+    const [there, here] = [`${files.serverDir}/d d/ß/${name}`, `${files.clientDir}/${name}`];
     assertEquals(await Deno.readTextFile(there), content);
     assertEquals(await Deno.readTextFile(here), content);
   }
@@ -90,13 +90,13 @@ Deno.test("file names may be in any language on both ends, and directories are c
 
 Deno.test("a file gets the specified time", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-  await Deno.writeTextFile(`${files.here}/file`, "content");
+  await Deno.writeTextFile(`${files.clientDir}/file`, "content");
   const time = "2001-02-03T04:05:06.789Z";
-  for (const [isUpload, path] of [[true, files.there], [false, files.here]] as const) {
+  for (const [isUpload, path] of [[true, files.serverDir], [false, files.clientDir]] as const) {
     const modified = new Date(time);
     const moving = isUpload
-      ? upload(files.client, `${files.here}/file`, "/copy", { modified })
-      : download(files.client, "/copy", `${files.here}/copy`, { modified });
+      ? upload(files.client, `${files.clientDir}/file`, "/copy", { modified })
+      : download(files.client, "/copy", `${files.clientDir}/copy`, { modified });
     // It has been copied.
     modified.setTime(0);
     await moving;
@@ -112,7 +112,9 @@ for (const direction of ["upload", "download"] as const) {
     for (const size of [0, 7, 300_000]) {
       await t.step(`${size} bytes`, async () => {
         await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-        const [from, to] = isUpload ? [files.here, files.there] : [files.there, files.here];
+        const [from, to] = isUpload
+          ? [files.clientDir, files.serverDir]
+          : [files.serverDir, files.clientDir];
         const copy = (options: TransferOptions = {}) =>
           isUpload
             ? upload(files.client, `${from}/a`, "/a", options)
@@ -138,16 +140,16 @@ for (const direction of ["upload", "download"] as const) {
 
 Deno.test("an identical file of another user, who alone can set its time, is replaced", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-  const { here, there, client } = files;
+  const { clientDir, serverDir, client } = files;
   const time = new Date("2001-02-03T04:05:06.789Z");
-  for (const [from, to] of [[here, there], [there, here]] as const) {
+  for (const [from, to] of [[clientDir, serverDir], [serverDir, clientDir]] as const) {
     await Deno.writeTextFile(`${from}/a`, "hello");
     await Deno.utime(`${from}/a`, time, time);
     await Deno.writeTextFile(`${to}/a`, "hello");
     using _other = patch(Deno.FsFile.prototype, "utimeSync", () => () => {
       throw Object.assign(new Deno.errors.PermissionDenied("not permitted"), { code: "EPERM" });
     });
-    const { bytes } = to === there
+    const { bytes } = to === serverDir
       ? await upload(client, `${from}/a`, "/a")
       : await download(client, "/a", `${to}/a`);
     assertEquals([bytes, (await Deno.stat(`${to}/a`)).mtime], [5, time]);
@@ -157,22 +159,22 @@ Deno.test("an identical file of another user, who alone can set its time, is rep
 
 Deno.test("a download gets the time of last-modified from a server without stamps, or else the present", async () => {
   await using files = await serveVersion(300_000);
-  const { there, file } = files;
+  const { servedFile, file } = files;
   const before = Date.now();
   await files.get();
   assert((await Deno.stat(file)).mtime!.getTime() > before - 2000);
   await Deno.remove(file);
-  there.headers = { "last-modified": "Sat, 03 Feb 2001 04:05:06 GMT" };
+  servedFile.headers = { "last-modified": "Sat, 03 Feb 2001 04:05:06 GMT" };
   await files.get();
   assertEquals((await Deno.stat(file)).mtime, new Date("2001-02-03T04:05:06Z"));
 });
 
 Deno.test("a file here that is touched while it is compared keeps its time", async () => {
   await using files = await serveVersion(300_000);
-  const { there, file } = files;
+  const { servedFile, file } = files;
   await files.get();
-  there.headers = { "last-modified": "Sat, 03 Feb 2001 04:05:06 GMT" };
-  there.beforeDigest = () => Deno.utimeSync(file, 1, 1);
+  servedFile.headers = { "last-modified": "Sat, 03 Feb 2001 04:05:06 GMT" };
+  servedFile.beforeDigest = () => Deno.utimeSync(file, 1, 1);
   assertEquals((await files.get()).bytes, 300_000);
   assertEquals((await Deno.stat(file)).mtime, new Date(1000));
 });
@@ -248,14 +250,14 @@ const REFUSED: readonly [
 
 Deno.test("every call checks its arguments before it connects, reads or writes", async () => {
   await using files = await serveFiles();
-  const { client, here } = files;
+  const { client, clientDir } = files;
   for (const [names, wrong, Class, message] of REFUSED) {
     for (const name of names) {
       const isFile = FILES.includes(name);
       const right = {
         peer: client,
         uri: "/f/",
-        path: `${here}/${isFile ? "file" : ""}`,
+        path: `${clientDir}/${isFile ? "file" : ""}`,
         options: {},
       };
       const { peer, uri, path, options } = { ...right, ...wrong } as typeof right;
@@ -264,7 +266,7 @@ Deno.test("every call checks its arguments before it connects, reads or writes",
     }
   }
   // A connection would be logged.
-  assertEquals([files.serving.logger.lines, await entries(here)], [[], []]);
+  assertEquals([files.serving.logger.lines, await entries(clientDir)], [[], []]);
 });
 
 // download: connections that break, and files that change at the server.
@@ -276,7 +278,9 @@ for (const direction of ["download", "upload"] as const) {
     using _clock = setClockAhead();
     await using files = await serveFiles(both);
     const isUpload = direction === "upload";
-    const [from, to] = isUpload ? [files.here, files.there] : [files.there, files.here];
+    const [from, to] = isUpload
+      ? [files.clientDir, files.serverDir]
+      : [files.serverDir, files.clientDir];
     const content = randomBytes(SIZE);
     await Deno.writeFile(`${from}/file`, content);
     await using relay = new CuttingRelay(files.serving.address);
@@ -290,7 +294,7 @@ for (const direction of ["download", "upload"] as const) {
       assert(calls < 100, `no progress at ${before}`);
       relay.cutAfter(calls === 20 ? Infinity : 3000 + Math.floor(Math.random() * SIZE / 5));
       try {
-        const file = `${files.here}/file`;
+        const file = `${files.clientDir}/file`;
         const result =
           await (isUpload ? upload(client, file, "/file") : download(client, "/file", file));
         resumed = result.resumedFrom;
@@ -304,7 +308,7 @@ for (const direction of ["download", "upload"] as const) {
       before = await partBytes();
     }
     assertEquals(await Deno.readFile(`${to}/file`), content);
-    assertEquals([await visible(to), await partsOf(files.there)], [["file"], []]);
+    assertEquals([await listVisible(to), await listParts(files.serverDir)], [["file"], []]);
   });
 }
 
@@ -313,7 +317,7 @@ for (const direction of ["download", "upload"] as const) {
 Deno.test("a file that differs from the server's is not kept", async () => {
   for (const digest of ["get", "head"] as const) {
     await using files = await serveVersion(200_000);
-    Object.assign(files.there, { digest, sha256: "0".repeat(64) });
+    Object.assign(files.servedFile, { digest, sha256: "0".repeat(64) });
     await Deno.writeTextFile(files.file, "old");
     const error = await assertRejects(() => files.get(), TransferError, "SHA-256");
     assertEquals(error.code, "DIGEST_MISMATCH");
@@ -339,10 +343,10 @@ const CHANGES: readonly [
 Deno.test("a file that changes while it arrives is not kept, and no lost connection if that breaks off", async () => {
   for (const [what, change, isCut, isChange] of CHANGES) {
     await using files = await serveVersion(200_000);
-    const { there, client, dir, get } = files;
-    if (isCut) there.cutAfter = 131_072;
-    there.beforePiece = (sent) => {
-      if (sent >= 65536) Object.assign(there, change);
+    const { servedFile, client, dir, get } = files;
+    if (isCut) servedFile.cutAfterBytes = 131_072;
+    servedFile.beforePiece = (sent) => {
+      if (sent >= 65536) Object.assign(servedFile, change);
     };
     const error = await get().catch((error) => error);
     assertEquals([error.code === "CHANGED", isTransient(error)], [isChange, !isChange], what);
@@ -351,7 +355,7 @@ Deno.test("a file that changes while it arrives is not kept, and no lost connect
     assertEquals((await entries(dir)).length, isChange ? 0 : 1, what);
     if (!isCut) {
       await get();
-      assertEquals(await Deno.readFile(files.file), there.content);
+      assertEquals(await Deno.readFile(files.file), servedFile.content);
       continue;
     }
     // Of a connection the next call finds out.
@@ -363,24 +367,24 @@ Deno.test("a file that changes while it arrives is not kept, and no lost connect
 
 Deno.test("a connection that breaks off is no change of the file where nobody tells of one, nor is a time-out", async () => {
   await using files = await serveVersion(200_000);
-  const { there, dir } = files;
-  there.cutAfter = 131_072;
+  const { servedFile, dir } = files;
+  servedFile.cutAfterBytes = 131_072;
   for (const status of [404, 200, null]) {
     await using serving = serve((request, ...others) => {
-      if (request.method === "GET") return there.app(request, ...others);
+      if (request.method === "GET") return servedFile.app(request, ...others);
       if (status === null) throw new Error("it breaks off again");
       return [status, "Answer", { etag: '"one"' }, null];
     });
     const failed = () => download(serving.makeClient(), "/f", `${dir}/f`);
     assertEquals(isTransient(await assertRejects(failed)), true, `${status}`);
   }
-  there.cutAfter = Infinity;
-  there.requests.length = 0;
+  servedFile.cutAfterBytes = Infinity;
+  servedFile.requests.length = 0;
   const never = Promise.withResolvers<void>();
-  there.beforePiece = (sent) => sent < 131_072 ? undefined : never.promise;
+  servedFile.beforePiece = (sent) => sent < 131_072 ? undefined : never.promise;
   const client = new Client(files.serving.address, { timeout: 1 });
   await assertRejects(() => download(client, "/f", `${dir}/g`), Deno.errors.TimedOut);
-  assertEquals(there.requests, ["GET"]);
+  assertEquals(servedFile.requests, ["GET"]);
   never.resolve();
 });
 
@@ -425,7 +429,7 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
 
 Deno.test("a signal aborts a download with its reason, and what has arrived is kept", async () => {
   await using files = await serveVersion(1_000_000);
-  const { there, dir, get } = files;
+  const { servedFile, dir, get } = files;
   const partBytes = async () => {
     const part = await partIn(dir);
     return part === null ? 0 : (await Deno.stat(part)).size;
@@ -433,21 +437,21 @@ Deno.test("a signal aborts a download with its reason, and what has arrived is k
   const reason = new Error("enough");
   const aborted = AbortSignal.abort(reason);
   assertEquals(await assertRejects(() => get({ signal: aborted }), Error), reason);
-  assertEquals([there.requests, await entries(dir)], [[], []]);
+  assertEquals([servedFile.requests, await entries(dir)], [[], []]);
   // The signal comes before anything that is wrong here.
   const nowhere = download(files.client, "/f", `${dir}/none/copy`, { signal: aborted });
   assertEquals(await assertRejects(() => nowhere, Error), reason);
   const controller = new AbortController();
   const never = Promise.withResolvers<void>();
-  there.beforePiece = (sent) => sent < 500_000 ? undefined : never.promise;
+  servedFile.beforePiece = (sent) => sent < 500_000 ? undefined : never.promise;
   const aborting = assertRejects(() => get({ signal: controller.signal }), Error);
   while (await partBytes() < 524_288);
   controller.abort(reason);
   assertEquals(await aborting, reason);
-  there.beforePiece = () => {};
+  servedFile.beforePiece = () => {};
   never.resolve();
   assertEquals((await get()).resumedFrom, 524_288);
-  assertEquals(await Deno.readFile(files.file), there.content);
+  assertEquals(await Deno.readFile(files.file), servedFile.content);
   // At last while it is synced to the disk.
   const last = new AbortController();
   using _aborting = patch(Deno.FsFile.prototype, "sync", (sync) => {
@@ -456,7 +460,7 @@ Deno.test("a signal aborts a download with its reason, and what has arrived is k
       return sync.call(this);
     };
   });
-  there.digest = "get";
+  servedFile.digest = "get";
   const downloading = download(files.client, "/f", `${dir}/other`, { signal: last.signal });
   assertEquals(await assertRejects(() => downloading, Error), reason);
   assertEquals((await entries(dir)).includes("other"), false);
@@ -464,17 +468,17 @@ Deno.test("a signal aborts a download with its reason, and what has arrived is k
 
 Deno.test("replace: false keeps an existing file, even one that was created meanwhile", async () => {
   await using files = await serveVersion(300_000);
-  const { there, file } = files;
+  const { servedFile, file } = files;
   const get = () => files.get({ replace: false });
   await get();
   assertEquals((await get()).resumedFrom, 300_000, "it is identical");
-  there.content = randomBytes(300_000);
-  there.requests.length = 0;
+  servedFile.content = randomBytes(300_000);
+  servedFile.requests.length = 0;
   const exists = await assertRejects(get, TransferError, "already exists");
   assertEquals(exists.code, "EXISTS");
-  assertEquals(there.requests, ["HEAD", "HEAD"]);
+  assertEquals(servedFile.requests, ["HEAD", "HEAD"]);
   await Deno.remove(file);
-  there.beforePiece = () => Deno.writeTextFileSync(file, "mine");
+  servedFile.beforePiece = () => Deno.writeTextFileSync(file, "mine");
   assertEquals((await assertRejects(get, TransferError, "replace: true")).code, "EXISTS");
   assertEquals(await Deno.readTextFile(file), "mine");
   assertEquals(await mode((await partIn(files.dir))!), 0o600, "what is kept stays private");
@@ -487,7 +491,7 @@ Deno.test("replace: false keeps an existing file, even one that was created mean
 Deno.test("progress is reported at most ten times a second, and at the end", async () => {
   await using files = await serveVersion(30 * 65536);
   // A sender of about 2 MB a second.
-  files.there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 25));
+  files.servedFile.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 25));
   const reports: TransferProgress[] = [];
   const onProgress = (progress: TransferProgress) => void reports.push(progress);
   const begin = performance.now();
@@ -577,18 +581,18 @@ Deno.test("a directory is created, and empty directories and files are deleted, 
   using connection = await files.client.connect();
   assertEquals(await makeDirectory(connection, fileUri("a b", "Ö", "")), true);
   assertEquals(await makeDirectory(connection, fileUri("a b", "")), false);
-  await Deno.writeTextFile(`${files.there}/a b/file`, "text");
+  await Deno.writeTextFile(`${files.serverDir}/a b/file`, "text");
   await deleteFile(connection, fileUri("a b", "file"));
   await deleteFile(connection, fileUri("a b", "Ö", ""));
-  assertEquals(await visible(`${files.there}/a b`), []);
+  assertEquals(await listVisible(`${files.serverDir}/a b`), []);
   assertEquals(connection.closed, false);
 });
 
 Deno.test("an unsupported operation is an error with its status", async () => {
   await using files = await serveFiles(write);
-  const { client, there } = files;
-  await Deno.mkdir(`${there}/full/inside`, { recursive: true });
-  await Deno.writeTextFile(`${there}/file`, "text");
+  const { client, serverDir } = files;
+  await Deno.mkdir(`${serverDir}/full/inside`, { recursive: true });
+  await Deno.writeTextFile(`${serverDir}/file`, "text");
   const cases: [call: () => Promise<unknown>, status: number, hint: string][] = [
     [() => remoteDigest(client, "/none"), 404, "there is no such file"],
     [() => deleteFile(client, "/none"), 404, "there is nothing of this name"],
@@ -609,7 +613,7 @@ Deno.test("an unsupported operation is an error with its status", async () => {
   assertEquals([inTheWay.code, (inTheWay.cause as StatusError).status], ["IN_THE_WAY", 409]);
   const signal = AbortSignal.abort(new Error("stop"));
   await assertRejects(() => deleteFile(client, "/file", { signal }), Error, "stop");
-  assertEquals(await visible(there), ["file", "full"]);
+  assertEquals(await listVisible(serverDir), ["file", "full"]);
 });
 
 // The connection of a transfer: its peer, and how often it is used.
@@ -620,22 +624,22 @@ Deno.test("both directions work over TLS, and a part of the same device at anoth
   await using pki = await TempPKI.create();
   await using files = await serveFiles(both);
   const content = randomBytes(LARGE_SIZE);
-  await Deno.writeFile(`${files.there}/file`, content);
+  await Deno.writeFile(`${files.serverDir}/file`, content);
   using _clock = setClockAhead();
-  await using one = await startTls(pki, both(files.there));
-  await using other = await startTls(pki, both(files.there));
+  await using one = await startTls(pki, both(files.serverDir));
+  await using other = await startTls(pki, both(files.serverDir));
   await using relay = new CuttingRelay(one.server.address);
   const config = { ...pki.clientSslconfig, checkHostname: false };
   const cut = new SSLClient(config, relay.address, { timeout: 60 });
   relay.cutAfter(LARGE_SIZE / 2);
-  await assertRejects(() => download(cut, "/file", `${files.here}/file`));
-  const { resumedFrom } = await download(other.client, "/file", `${files.here}/file`);
+  await assertRejects(() => download(cut, "/file", `${files.clientDir}/file`));
+  const { resumedFrom } = await download(other.client, "/file", `${files.clientDir}/file`);
   assert(resumedFrom > 0 && resumedFrom < LARGE_SIZE / 2, `${resumedFrom}`);
-  assertEquals(await Deno.readFile(`${files.here}/file`), content);
+  assertEquals(await Deno.readFile(`${files.clientDir}/file`), content);
 
   relay.cutAfter(LARGE_SIZE / 2);
-  await assertRejects(() => upload(cut, `${files.here}/file`, "/copy"));
-  const sent = await upload(one.client, `${files.here}/file`, "/copy");
+  await assertRejects(() => upload(cut, `${files.clientDir}/file`, "/copy"));
+  const sent = await upload(one.client, `${files.clientDir}/file`, "/copy");
   assertEquals(sent.sha256, sha256Of(content));
-  assertEquals(await Deno.readFile(`${files.there}/copy`), content);
+  assertEquals(await Deno.readFile(`${files.serverDir}/copy`), content);
 });

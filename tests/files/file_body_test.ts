@@ -28,14 +28,14 @@ import { assertRangeError } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import {
+  makePattern,
   makeTree,
-  pattern,
   serveDirectory,
-  serveLarge,
+  serveLargeFile,
   summarize,
 } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { openFilesBelow } from "@degu/testing/special_files.ts";
+import { listOpenFiles } from "@degu/testing/special_files.ts";
 import { stated } from "@degu/testing/stated.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
@@ -50,7 +50,7 @@ import { open } from "node:fs/promises";
 Deno.test("FilesApp serves every single range", async () => {
   await using files = await serveDirectory();
   for (const size of [1, 10, 100_000, 2_000_000]) {
-    const content = pattern(size);
+    const content = makePattern(size);
     await files.write("file", content);
     const property = fc.asyncProperty(
       fc.nat(size - 1),
@@ -118,7 +118,7 @@ Deno.test("a range beyond the end is answered with 416, without content-range, a
 
 Deno.test("a piece of a file keeps its bytes until it has been written", async () => {
   await using dir = await tempDir();
-  const content = pattern(3_000_000);
+  const content = makePattern(3_000_000);
   await Deno.writeFile(`${dir.path}/file`, content);
   const [, , , body] = await new FilesApp(dir.path).handle(mkreq("GET", "/file"));
   assert(typeof body === "object" && body !== null && "writeTo" in body);
@@ -144,7 +144,7 @@ async function age(root: string): Promise<void> {
 }
 
 Deno.test("a file that is overwritten in place cuts the response", async () => {
-  await using large = await serveLarge();
+  await using large = await serveLargeFile();
   // More than fits into all buffers on the way.
   await Deno.truncate(`${large.root}/large`, 64 * 1048576);
   await age(large.root);
@@ -157,7 +157,7 @@ Deno.test("a file that is overwritten in place cuts the response", async () => {
   }
   const [logged = ""] = await large.serving.logger.waitFor("error");
   assertStringIncludes(logged, `${large.root}/large was overwritten while it was sent`);
-  if (linux) assertEquals(await openFilesBelow(large.root), []);
+  if (linux) assertEquals(await listOpenFiles(large.root), []);
 });
 
 /** What may become of a file between its opening and its last byte, and whether that cuts it. */
@@ -205,7 +205,7 @@ for (const [what, [change, cut]] of Object.entries(CHANGES)) {
       } else {
         assertEquals(await writing, size);
       }
-      if (linux) assertEquals(await openFilesBelow(tree.root), []);
+      if (linux) assertEquals(await listOpenFiles(tree.root), []);
     }
   });
 }
@@ -216,7 +216,7 @@ Deno.test("a file that is longer than any content-length is not sent, and is clo
   assert(file !== null && file !== "directory");
   const size = 2 ** 53;
   await assertRejects(() => makeFileBody({ ...file, size }, 0, size, null, () => {}), RangeError);
-  if (linux) assertEquals(await openFilesBelow(tree.root), []);
+  if (linux) assertEquals(await listOpenFiles(tree.root), []);
 });
 
 Deno.test("a small file that is overwritten meanwhile is not sent", async () => {
@@ -231,7 +231,7 @@ Deno.test("a small file that is overwritten meanwhile is not sent", async () => 
     // Of a file that has grown nobody can tell more than that.
     if (content.length > file.size) assertEquals(await making, latin1("longer"));
     else await assertRejects(() => making, Refusal, "was overwritten", content);
-    if (linux) assertEquals(await openFilesBelow(tree.root), []);
+    if (linux) assertEquals(await listOpenFiles(tree.root), []);
   }
 });
 
@@ -268,12 +268,12 @@ Deno.test("a reader that stops early releases the file", async () => {
   await using dir = await tempDir();
   const path = `${dir.path}/file`;
   const size = 2_500_000;
-  await Deno.writeFile(path, pattern(size));
+  await Deno.writeFile(path, makePattern(size));
   using file = await Deno.open(path);
   for await (const _piece of readPieces(file, 0, size, () => new Error("too short"))) break;
   await file.seek(0, Deno.SeekMode.Start);
   const first = new Uint8Array(10);
-  assertEquals([await file.read(first), first], [10, pattern(10)]);
+  assertEquals([await file.read(first), first], [10, makePattern(10)]);
 });
 
 Deno.test("a small file that has changed in the last two seconds is read twice, and has to be the same", async () => {
@@ -410,13 +410,13 @@ async function digestSent(files: Files, uri: string, headers: HeaderDict = WANT)
 Deno.test("HEAD returns the digest of a file of any size, if it is requested", async () => {
   await using files = await serveDirectory();
   for (const size of [0, 1, 32769, 524288, 524289, 3_000_000]) {
-    await files.write("file", pattern(size));
+    await files.write("file", makePattern(size));
     for (let turn = 0; turn < 2; turn++) {
       const { status, headers } = await files.conn.head("/file", WANT);
-      assertEquals([status, headers["repr-digest"]], [200, digestOf(pattern(size))], `${size}`);
+      assertEquals([status, headers["repr-digest"]], [200, digestOf(makePattern(size))], `${size}`);
       assertEquals(headers["content-length"], size);
     }
-    assertEquals(await remoteDigest(files.conn, "/file"), sha256Of(pattern(size)));
+    assertEquals(await remoteDigest(files.conn, "/file"), sha256Of(makePattern(size)));
   }
   const unwanted = ["sha-256=0", "sha-512=10", "sha-256", "x", "sha-256=11"];
   for (const value of unwanted) {
@@ -430,14 +430,14 @@ Deno.test("HEAD returns the digest of a file of any size, if it is requested", a
 Deno.test("GET returns the digest of a file that was sent whole, or hashed, before", async () => {
   await using files = await serveDirectory();
   for (const name of ["sent", "hashed", "in part", "not wanted", "changed"]) {
-    await files.write(name.replaceAll(" ", "+"), pattern(100_000));
+    await files.write(name.replaceAll(" ", "+"), makePattern(100_000));
   }
-  await files.write("small", pattern(1000));
+  await files.write("small", makePattern(1000));
   assertEquals(await digestSent(files, "/small"), undefined, "it has just been changed");
   using _clock = setClockAhead();
   // It is hashed when it is sent.
-  assertEquals(await digestSent(files, "/small"), digestOf(pattern(1000)));
-  const digest = digestOf(pattern(100_000));
+  assertEquals(await digestSent(files, "/small"), digestOf(makePattern(1000)));
+  const digest = digestOf(makePattern(100_000));
   assertEquals(await digestSent(files, "/sent"), undefined);
   assertEquals(await digestSent(files, "/sent"), digest);
   assertEquals(await digestSent(files, "/sent", {}), undefined);
@@ -457,13 +457,13 @@ Deno.test("GET returns the digest of a file that was sent whole, or hashed, befo
 
   assertEquals(await digestSent(files, "/changed"), undefined);
   assertEquals(await digestSent(files, "/changed"), digest);
-  await files.write("changed", pattern(100_001));
+  await files.write("changed", makePattern(100_001));
   assertEquals(await digestSent(files, "/changed"), undefined);
 });
 
 Deno.test("the digest of a file that changed while it was sent, or just before, is not cached", async () => {
   await using files = await serveDirectory();
-  await files.write("file", pattern(2_000_000));
+  await files.write("file", makePattern(2_000_000));
   const app = new FilesApp(files.path);
   const get = async (change: () => Promise<void>) => {
     const [, , headers, body] = await app.handle(mkreq("GET", "/file", WANT));
@@ -483,7 +483,7 @@ Deno.test("the digest of a file that changed while it was sent, or just before, 
 
 Deno.test("hashing ends if its peer leaves, and has no result if the file changes", async () => {
   await using tree = await makeTree();
-  await Deno.writeFile(`${tree.root}/large`, pattern(3_000_000));
+  await Deno.writeFile(`${tree.root}/large`, makePattern(3_000_000));
   const opened = async () => {
     const file = await openServedFile(new Root(tree.root), ["large"]);
     assert(file !== null && file !== "directory");
@@ -499,13 +499,13 @@ Deno.test("hashing ends if its peer leaves, and has no result if the file change
   assertEquals(await digests.findOrCompute(file), null);
   await file.handle.close();
   const again = await opened();
-  assertEquals(await digests.findOrCompute(again), sha256Of(pattern(1000)));
+  assertEquals(await digests.findOrCompute(again), sha256Of(makePattern(1000)));
   // It changes while it is hashed.
   const touch = () => Deno.utimeSync(`${tree.root}/large`, 5, 5);
   const signal = { throwIfAborted: touch } as unknown as AbortSignal;
   assertEquals(await digests.findOrCompute(again, signal), null);
   await again.handle.close();
-  if (Deno.build.os === "linux") assertEquals(await openFilesBelow(tree.root), []);
+  if (Deno.build.os === "linux") assertEquals(await listOpenFiles(tree.root), []);
 });
 
 Deno.test("the cache of digests has a limit", () => {
@@ -530,7 +530,7 @@ Deno.test("a file of up to the size that the comment of onFile names counts as s
     await stated("files/serve/files_app.ts", /A file of up to (\d+) KiB/);
   await using dir = await tempDir();
   for (const [bytes, isAtOnce] of [[size, true], [size + 1, false]] as const) {
-    await Deno.writeFile(`${dir.path}/file`, pattern(bytes));
+    await Deno.writeFile(`${dir.path}/file`, makePattern(bytes));
     const events: FileEvent[] = [];
     const app = new FilesApp(dir.path, { onFile: (event) => events.push(event) });
     const [status, , , body] = await app.handle(mkreq("GET", "/file"), makeSession(), api);

@@ -203,12 +203,12 @@ testUnless(
 
 Deno.test("what can't be synced to a full disk is kept up to where all of it is known to be there", async () => {
   await using version = await serveVersion(300_000);
-  const { there, file, get } = version;
-  there.cutAfter = 131_072;
+  const { servedFile, file, get } = version;
+  servedFile.cutAfterBytes = 131_072;
   await assertRejects(() => get());
   const size = async () => (await Deno.stat((await partIn(version.dir))!)).size;
   assertEquals(await size(), 131_072);
-  there.cutAfter = Infinity;
+  servedFile.cutAfterBytes = Infinity;
   const full = () => Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
   for (const isWritten of [true, false]) {
     using _failing = patch(

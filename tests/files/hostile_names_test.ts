@@ -13,13 +13,22 @@ import {
 } from "@degu/degu/files";
 import { BUNDLE_TYPE, formatPaths, GET_ANSWER, parsePaths } from "@degu/internal/files/bundle.ts";
 import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
-import { bundleBytes, putStatuses, recordsOf, type Sent } from "@degu/testing/bundles.ts";
+import {
+  makeBundle,
+  readPutStatuses,
+  readRecords,
+  type SentRecord,
+} from "@degu/testing/bundles.ts";
 import { content, entries } from "@degu/testing/directories.ts";
 import { HOSTILE_NAMES } from "@degu/testing/hostile_names.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeTree } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
+import {
+  makeUploadHeaders,
+  readStatus,
+  serveWritableDirectory,
+} from "@degu/testing/written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
 import { listText } from "./directory_entries.ts";
 
@@ -38,7 +47,7 @@ function test(rule: string, fn: (holdsNames: boolean) => Promise<void>): void {
 }
 
 test("no request writes, reads or deletes outside, and none inside by another name", async (holdsNames) => {
-  await using files = await serveForWriting({ list: true, reuse: true });
+  await using files = await serveWritableDirectory({ list: true, reuse: true });
   const before = [await content(files.root), await entries(files.path)];
   /** The statuses of a request for each path with each of the names. */
   const statuses = async (
@@ -57,18 +66,18 @@ test("no request writes, reads or deletes outside, and none inside by another na
     uri: string,
     headers = {},
     body: BodyOut = null,
-  ) => await statusOf(await files.request(method, uri, headers, body));
+  ) => await readStatus(await files.request(method, uri, headers, body));
   const all = [
     await statuses((uri) => request("GET", uri)),
     await statuses((uri) => request("GET", `${uri}/?tree`)),
-    await statuses((uri) => request("HEAD", uri, upload(TEXT))),
+    await statuses((uri) => request("HEAD", uri, makeUploadHeaders(TEXT))),
     await statuses((uri) => request("PUT", uri, {}, TEXT)),
-    await statuses((uri) => request("PUT", uri, upload(TEXT, 0), TEXT)),
+    await statuses((uri) => request("PUT", uri, makeUploadHeaders(TEXT, 0), TEXT)),
     await statuses((uri) => request("PUT", `${uri}/`)),
     await statuses((uri) => request("DELETE", uri)),
     await statuses((uri) => request("DELETE", `${uri}/`)),
   ];
-  const reused = { "upload-length": "4", "repr-digest": upload(TEXT)["repr-digest"]! };
+  const reused = { "upload-length": "4", "repr-digest": makeUploadHeaders(TEXT)["repr-digest"]! };
   await statuses((uri) => {
     return request("PUT", "/new", {
       ...reused,
@@ -84,18 +93,22 @@ test("no request writes, reads or deletes outside, and none inside by another na
 });
 
 test("no bundle writes or reads outside, and none inside by another name", async (holdsNames) => {
-  await using files = await serveForWriting({ list: true });
+  await using files = await serveWritableDirectory({ list: true });
   const before = [await content(files.root), await entries(files.path)];
   const paths = HOSTILE_NAMES.flatMap((name) => [[name], [name, "x"], ["sub", name]]);
-  const sent = paths.flatMap((path): Sent[] => [["", "evil", { path }], ["", null, { path }]]);
+  const sent = paths.flatMap((
+    path,
+  ): SentRecord[] => [["", "evil", { path }], ["", null, { path }]]);
   const { request } = files;
-  const written = await putStatuses(await request("POST", "/?bundle=put", {}, bundleBytes(sent)));
+  const written = await readPutStatuses(
+    await request("POST", "/?bundle=put", {}, makeBundle(sent)),
+  );
   if (!holdsNames) {
     assertEquals(new Set(written as number[]), new Set([403]));
     assertEquals([await content(files.root), await entries(files.path)], before);
   }
   const asked = formatPaths(paths);
-  const found = await recordsOf(GET_ANSWER, await request("POST", "/?bundle=get", {}, asked));
+  const found = await readRecords(GET_ANSWER, await request("POST", "/?bundle=get", {}, asked));
   assert(found.every(({ content }) => holdsNames || content.length === 0));
 });
 
@@ -115,10 +128,10 @@ function serveHostile() {
   return serve(async ({ method, query, body }) => {
     if (query === "tree") return [200, "OK", { "content-type": "application/json" }, encode(list)];
     if (query === "bundle=get") {
-      const records = [...parsePaths(await body!.bytes())].map((path): Sent => {
+      const records = [...parsePaths(await body!.bytes())].map((path): SentRecord => {
         return ["", "evil", { status: 200, path, modified: ENTRY.modified }];
       });
-      return [200, "OK", { "content-type": BUNDLE_TYPE }, bundleBytes(records)];
+      return [200, "OK", { "content-type": BUNDLE_TYPE }, makeBundle(records)];
     }
     if (method !== "GET") return [404, "Not Found", {}, null];
     return [200, "OK", { "last-modified": "Mon, 06 May 2024 07:08:09 GMT" }, TEXT];

@@ -6,7 +6,7 @@ import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { content, fill } from "@degu/testing/directories.ts";
 import { HoldingRelay } from "@degu/testing/holding_relay.ts";
 import { atLeastOnce } from "@degu/testing/raw_peer.ts";
-import { partsOf, serveFiles } from "@degu/testing/transferring.ts";
+import { listParts, serveFiles } from "@degu/testing/transferring.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 const LARGE = 300_000;
@@ -74,10 +74,10 @@ for (const [what, late] of Object.entries(LATE)) {
 
 async function deliverLate({ call, start, has = "", size, before }: Late) {
   await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
-  const { here, there, client } = files;
-  await fill(there, { ...before === undefined ? {} : { f: before }, other: "o" });
-  await fill(here, { ...size === null ? {} : { f: "l".repeat(size) }, other: "o" });
-  for (const dir of [here, there]) await Deno.utime(`${dir}/other`, 1, 1);
+  const { clientDir, serverDir, client } = files;
+  await fill(serverDir, { ...before === undefined ? {} : { f: before }, other: "o" });
+  await fill(clientDir, { ...size === null ? {} : { f: "l".repeat(size) }, other: "o" });
+  for (const dir of [clientDir, serverDir]) await Deno.utime(`${dir}/other`, 1, 1);
   // Files in an outbox, and parts, are those of files that have not changed for some seconds.
   using _clock = setClockAhead(10_000);
   let isHeld = false;
@@ -85,56 +85,56 @@ async function deliverLate({ call, start, has = "", size, before }: Late) {
   await using relay = new HoldingRelay(files.serving.address, isMeant);
   const leaving = new AbortController();
   const slow = new Client(relay.address, { timeout: 30 });
-  const gone = assertRejects(() => call(slow, here, leaving.signal));
-  const request = await relay.held;
+  const gone = assertRejects(() => call(slow, clientDir, leaving.signal));
+  const request = await relay.requestReceived;
   assert(request.includes(has), request.slice(0, 500));
   leaving.abort();
   await gone;
   const newest = "n".repeat(size ?? 5);
-  await fill(here, { f: newest });
-  await call(client, here);
-  assertEquals((await content(there)).f, newest);
+  await fill(clientDir, { f: newest });
+  await call(client, clientDir);
+  assertEquals((await content(serverDir)).f, newest);
   assert((await relay.release()).includes("412"));
-  assertEquals((await content(there)).f, newest);
+  assertEquals((await content(serverDir)).f, newest);
 }
 
 Deno.test("a request that is delivered late changes nothing: the rest of a file", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-  const { here, there, client } = files;
+  const { clientDir, serverDir, client } = files;
   const size = 2 ** 22;
-  await fill(there, { f: "old" });
-  await fill(here, { f: "l".repeat(size) });
+  await fill(serverDir, { f: "old" });
+  await fill(clientDir, { f: "l".repeat(size) });
   using _clock = setClockAhead(10_000);
   await using cutting = new CuttingRelay(files.serving.address);
   // A server that is busy gets nothing of what had arrived when the connection was reset.
   await atLeastOnce("nothing was kept", async () => {
     cutting.cutAfter(size / 2);
-    await assertRejects(() => single(new Client(cutting.address, { timeout: 30 }), here));
-    const [part] = await partsOf(there);
-    return part !== undefined && Deno.statSync(`${there}/.degu-files/${part}`).size > 0;
+    await assertRejects(() => single(new Client(cutting.address, { timeout: 30 }), clientDir));
+    const [part] = await listParts(serverDir);
+    return part !== undefined && Deno.statSync(`${serverDir}/.degu-files/${part}`).size > 0;
   });
   await using relay = new HoldingRelay(files.serving.address, (text) => text.startsWith("PUT /f"));
   const leaving = new AbortController();
   const slow = new Client(relay.address, { timeout: 30 });
-  const gone = assertRejects(() => single(slow, here, leaving.signal));
-  const [, offset] = /\r\nupload-offset: (\d+)/.exec(await relay.held) ?? [];
+  const gone = assertRejects(() => single(slow, clientDir, leaving.signal));
+  const [, offset] = /\r\nupload-offset: (\d+)/.exec(await relay.requestReceived) ?? [];
   assert(Number(offset) > 0, offset);
   leaving.abort();
   await gone;
-  await fill(here, { f: "newest" });
-  await single(client, here);
+  await fill(clientDir, { f: "newest" });
+  await single(client, clientDir);
   assert((await relay.release()).startsWith("HTTP/1.1 412"));
-  assertEquals((await content(there)).f, "newest");
+  assertEquals((await content(serverDir)).f, "newest");
 });
 
 for (const [method, seconds] of [["PUT", 1], ["PUT", -1], ["DELETE", 1]] as const) {
   Deno.test(`a late ${method} spares a newer file that has the size and the time of the one before, which was just written: ${seconds} s since 1970`, async () => {
     await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-    const { here, there, client } = files;
+    const { clientDir, serverDir, client } = files;
     const send = async (text: string, to = client, signal?: AbortSignal) => {
-      await fill(here, { f: text });
-      await Deno.utime(`${here}/f`, seconds, seconds);
-      await upload(to, `${here}/f`, "/f", { signal });
+      await fill(clientDir, { f: text });
+      await Deno.utime(`${clientDir}/f`, seconds, seconds);
+      await upload(to, `${clientDir}/f`, "/f", { signal });
     };
     await send("older");
     await using relay = new HoldingRelay(files.serving.address, (text) => text.startsWith(method));
@@ -144,11 +144,11 @@ for (const [method, seconds] of [["PUT", 1], ["PUT", -1], ["DELETE", 1]] as cons
     const call = () =>
       method === "PUT" ? send("later", slow, signal) : deleteFile(slow, "/f", { signal });
     const gone = assertRejects(call);
-    await relay.held;
+    await relay.requestReceived;
     leaving.abort();
     await gone;
     await send("newer");
     assert((await relay.release()).includes("412"));
-    assertEquals((await content(there)).f, "newer");
+    assertEquals((await content(serverDir)).f, "newer");
   });
 }

@@ -25,7 +25,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
-import { chunked } from "@degu/testing/written_directory.ts";
+import { makeChunkedBody } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { dirname, realPath } from "@degu/internal/internal/disk/paths.ts";
 import fc from "fast-check";
@@ -425,7 +425,7 @@ function answering(text: string, length = 7): App {
   const bytes = new TextEncoder().encode(text);
   const pieces: Uint8Array[] = [];
   for (let at = 0; at < bytes.length; at += length) pieces.push(bytes.subarray(at, at + length));
-  return () => [200, "OK", { "content-type": "application/json" }, chunked(...pieces)];
+  return () => [200, "OK", { "content-type": "application/json" }, makeChunkedBody(...pieces)];
 }
 
 Deno.test("entries are returned before the list is complete", async () => {

@@ -2,11 +2,11 @@
 import type { AppFunction } from "@degu/degu";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { setTransferHints } from "@degu/internal/files/transfer/client.ts";
-import { bundleBytes } from "@degu/testing/bundles.ts";
+import { makeBundle } from "@degu/testing/bundles.ts";
 import { mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
-import { changing, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { changeResponses, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 const ignore = Deno.build.os === "windows";
@@ -105,7 +105,7 @@ inBoth("a mode that alone differs is set without the content, and once", async (
     direction,
     {},
     {},
-    changing(({ method, headers }) => {
+    changeResponses(({ method, headers }) => {
       requests.push(`${method} ${headers["file-mode"] ?? ""}`);
       return null;
     }),
@@ -167,13 +167,13 @@ test("move: files that leave an outbox keep their bits", async () => {
 
 inBoth("a single file gets the bits of the source, new and replaced", async (direction) => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-  const { client, here, there } = files;
-  const [from, to] = direction === "download" ? [there, here] : [here, there];
+  const { client, clientDir, serverDir } = files;
+  const [from, to] = direction === "download" ? [serverDir, clientDir] : [clientDir, serverDir];
   const send = (modes?: boolean) => {
     const options = modes === undefined ? {} : { modes };
     return direction === "download"
-      ? download(client, "/f", `${here}/f`, options)
-      : upload(client, `${here}/f`, "/f", options);
+      ? download(client, "/f", `${clientDir}/f`, options)
+      : upload(client, `${clientDir}/f`, "/f", options);
   };
   for (const size of [5, 300_000]) {
     for (const [source, copy] of READABLE) {
@@ -210,8 +210,8 @@ inBoth(
         return await app.handle(request, session, api);
       };
     });
-    const { client, here, there } = files;
-    const [from, to] = direction === "download" ? [there, here] : [here, there];
+    const { client, clientDir, serverDir } = files;
+    const [from, to] = direction === "download" ? [serverDir, clientDir] : [clientDir, serverDir];
     await write(`${from}/f`, 3_000_000, 0o777);
     const seen = new Set<number>();
     using _patched = patch(Deno.FsFile.prototype, "write", (original) => {
@@ -222,8 +222,8 @@ inBoth(
     });
     const send = () =>
       direction === "download"
-        ? download(client, "/f", `${here}/f`)
-        : upload(client, `${here}/f`, "/f");
+        ? download(client, "/f", `${clientDir}/f`)
+        : upload(client, `${clientDir}/f`, "/f");
     await send().catch(() => {});
     await send();
     assertEquals([[...seen], await mode(`${to}/f`)], [[0o600], granted(0o755)]);
@@ -232,7 +232,7 @@ inBoth(
 
 test("a client that asks for no modes gets none in lists and bundles, and the mask only if it asks for that", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
-  await write(`${files.there}/f`, 5, 0o700);
+  await write(`${files.serverDir}/f`, 5, 0o700);
   for (const query of ["", "?tree"]) {
     for (const wants of [false, true]) {
       const headers: Record<string, string> = wants ? { "want-file-mode": "?1" } : {};
@@ -248,7 +248,7 @@ test("a client that asks for no modes gets none in lists and bundles, and the ma
     }
   }
   assertEquals((await files.client.request("GET", "/f")).headers["file-mode"], "0700");
-  assertEquals([...Deno.readDirSync(files.there)].length, 1);
+  assertEquals([...Deno.readDirSync(files.serverDir)].length, 1);
 });
 
 test("an app with modes: false takes no bits from a peer", async () => {
@@ -256,30 +256,32 @@ test("an app with modes: false takes no bits from a peer", async () => {
     await using files = await serveFiles((dir) => {
       return new FilesApp(dir, { list: true, write: write_, modes: false });
     });
-    const { client, here, there } = files;
-    await Deno.mkdir(`${here}/tree`);
-    for (const size of SIZES) await write(`${here}/tree/${size}`, size, 0o777);
-    await uploadTree(client, `${here}/tree`, "/tree/");
-    await upload(client, `${here}/tree/5`, "/alone");
-    const bytes = bundleBytes([["bundled", "x", { mode: "0777" }]]);
+    const { client, clientDir, serverDir } = files;
+    await Deno.mkdir(`${clientDir}/tree`);
+    for (const size of SIZES) await write(`${clientDir}/tree/${size}`, size, 0o777);
+    await uploadTree(client, `${clientDir}/tree`, "/tree/");
+    await upload(client, `${clientDir}/tree/5`, "/alone");
+    const bytes = makeBundle([["bundled", "x", { mode: "0777" }]]);
     await (await client.request("POST", "/?bundle=put", {}, bytes)).discard();
     const names = [...SIZES.map((size) => `tree/${size}`), "alone", "bundled"];
-    for (const name of names) assertEquals(await mode(`${there}/${name}`), granted(0o644), name);
+    for (const name of names) {
+      assertEquals(await mode(`${serverDir}/${name}`), granted(0o644), name);
+    }
   }
 });
 
 test("bits that are withheld from a client reach no file", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { list: true }));
-  const { client, here, there } = files;
+  const { client, clientDir, serverDir } = files;
   setTransferHints(client, { maskedModeBits: 0o111 });
-  for (const size of SIZES) await write(`${there}/${size}`, size, 0o700);
+  for (const size of SIZES) await write(`${serverDir}/${size}`, size, 0o700);
   for (const again of [false, true]) {
-    const { unchanged } = await downloadTree(client, "/", `${here}/tree`);
+    const { unchanged } = await downloadTree(client, "/", `${clientDir}/tree`);
     assertEquals(unchanged, again ? SIZES.length : 0);
   }
-  await download(client, "/5", `${here}/tree/alone`);
+  await download(client, "/5", `${clientDir}/tree/alone`);
   const names = [...SIZES.map(String), "alone"];
-  for (const name of names) assertEquals(await mode(`${here}/tree/${name}`), 0o600, name);
+  for (const name of names) assertEquals(await mode(`${clientDir}/tree/${name}`), 0o600, name);
 });
 
 test('write: "add": what is there keeps its mode, and no request asks for another', async () => {
@@ -291,21 +293,21 @@ test('write: "add": what is there keeps its mode, and no request asks for anothe
       return app.handle(request, session, api);
     };
   });
-  const { client, here, there } = files;
-  for (const [dir, bits] of [[here, 0o700], [there, 0o640]] as const) {
+  const { client, clientDir, serverDir } = files;
+  for (const [dir, bits] of [[clientDir, 0o700], [serverDir, 0o640]] as const) {
     await Deno.mkdir(`${dir}/tree`);
     await write(`${dir}/tree/f`, 5, bits);
   }
-  assertEquals((await uploadTree(client, `${here}/tree`, "/tree/")).unchanged, 1);
-  assertEquals([requests, await mode(`${there}/tree/f`)], [["GET"], 0o640]);
-  await write(`${here}/tree/new`, 5, 0o700);
-  await uploadTree(client, `${here}/tree`, "/tree/");
-  assertEquals(await mode(`${there}/tree/new`), 0o700);
+  assertEquals((await uploadTree(client, `${clientDir}/tree`, "/tree/")).unchanged, 1);
+  assertEquals([requests, await mode(`${serverDir}/tree/f`)], [["GET"], 0o640]);
+  await write(`${clientDir}/tree/new`, 5, 0o700);
+  await uploadTree(client, `${clientDir}/tree`, "/tree/");
+  assertEquals(await mode(`${serverDir}/tree/new`), 0o700);
 });
 
 test("PUT of a mode alone: under a condition, for a file that is there", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-  const { client, there } = files;
+  const { client, serverDir } = files;
   const stamp = `5,${TIME.toISOString()}`;
   const rows: [uri: string, headers: Record<string, string>, status: number, mode: number][] = [
     ["/f", {}, 204, granted(0o755)],
@@ -320,13 +322,13 @@ test("PUT of a mode alone: under a condition, for a file that is there", async (
     ["/", {}, 403, 0o640],
   ];
   for (const [uri, headers, status, bits] of rows) {
-    await write(`${there}/f`, 5, 0o640);
+    await write(`${serverDir}/f`, 5, 0o640);
     const all = { "file-mode": "0777", "upload-offset": "5", "upload-length": "5", ...headers };
     const response = await client.request("PUT", uri, all, new Uint8Array(0));
     await response.discard();
-    const found = [response.status, await mode(`${there}/f`)];
+    const found = [response.status, await mode(`${serverDir}/f`)];
     assertEquals(found, uri === "/" ? [found[0], bits] : [status, bits], JSON.stringify(headers));
-    const { size, mtime } = await Deno.stat(`${there}/f`);
+    const { size, mtime } = await Deno.stat(`${serverDir}/f`);
     assertEquals([size, mtime], [5, TIME]);
   }
 });
@@ -339,7 +341,7 @@ inBoth(
       direction,
       {},
       {},
-      changing(async ({ method }, answer) => {
+      changeResponses(async ({ method }, answer) => {
         if (direction === "download" || method !== "PUT") return null;
         await change();
         return await answer();

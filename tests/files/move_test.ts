@@ -6,13 +6,13 @@ import { BodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
 import { fastTimeouts, setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
-import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
+import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
-import { changing, copyElsewhere, copyTree, makeTrees } from "@degu/testing/trees.ts";
+import { changeResponses, copyInProcess, copyTree, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { AS_USER, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
@@ -28,9 +28,9 @@ type Tree = Readonly<Record<string, string | null>>;
 async function makeOutbox(
   source: Tree,
   target: Tree = {},
-  change: Parameters<typeof changing>[0] = () => null,
+  change: Parameters<typeof changeResponses>[0] = () => null,
 ) {
-  const trees = await makeTrees("upload", source, target, changing(change));
+  const trees = await makeTrees("upload", source, target, changeResponses(change));
   const clock = setClockAhead(LATER);
   return {
     ...trees,
@@ -175,7 +175,7 @@ Deno.test("move: a file that was changed just before it was read stays: another 
       "upload",
       { x: text },
       {},
-      changing(async (request, answer) => {
+      changeResponses(async (request, answer) => {
         if (!writes(request)) return null;
         const answered = await answer();
         const { mtime } = Deno.statSync(path);
@@ -255,7 +255,7 @@ Deno.test("move: a file that is written between the list and its turn is copied,
     "upload",
     { ...written, old: "2", d: null },
     {},
-    changing(({ query }) => {
+    changeResponses(({ query }) => {
       // The first files that are written are directories.
       if (query === "bundle=put" && !isListed) {
         isListed = true;
@@ -392,15 +392,21 @@ Deno.test("move: a file whose answer is lost is removed by the same call, also i
       await using trees = await makeOutbox({ x: text });
       const app = new FilesApp(trees.target, { list: true, write });
       let losses = 1;
-      const lose = changing(async (request, answer) => {
+      const lose = changeResponses(async (request, answer) => {
         if (!writes(request) || losses-- <= 0) return null;
         await answer();
         throw new Error("the answer is lost");
       });
       await using serving = serve(lose(app));
       const client = serving.makeClient();
-      const { outcomes, removed } = await copyTree("upload", client, trees.source, "/", MOVE);
-      assertEquals([outcomes, removed], [{ x: "copied" }, ["x"]], `${write}, ${name}`);
+      const { outcomes, removedPaths } = await copyTree(
+        "upload",
+        client,
+        trees.source,
+        "/",
+        MOVE,
+      );
+      assertEquals([outcomes, removedPaths], [{ x: "copied" }, ["x"]], `${write}, ${name}`);
       assertEquals([await content(trees.source), await content(trees.target)], [{}, { x: text }]);
     }
   }
@@ -448,8 +454,14 @@ Deno.test("move: an app that only adds files, and serves the outbox itself, move
   for (let call = 0; call < 2; call++) {
     await using serving = serve(new FilesApp(trees.source, { list: true, write: "add" }));
     const client = serving.makeClient();
-    const { removed } = await copyTree("upload", client, trees.source, "/", MOVE);
-    assertEquals([removed, await content(trees.source)], [[], files]);
+    const { removedPaths } = await copyTree(
+      "upload",
+      client,
+      trees.source,
+      "/",
+      MOVE,
+    );
+    assertEquals([removedPaths, await content(trees.source)], [[], files]);
   }
 });
 
@@ -487,9 +499,12 @@ Deno.test("move: once the signal is aborted, nothing is removed", async () => {
 
 Deno.test("move: a dry run reports what would be removed, and removes nothing", async () => {
   await using trees = await makeOutbox({ a: "1", large: LARGE });
-  const { result, outcomes, removed } = await trees.copy({ ...MOVE, dryRun: true });
+  const { result, outcomes, removedPaths } = await trees.copy({
+    ...MOVE,
+    dryRun: true,
+  });
   assertEquals(outcomes, { a: "copied", large: "copied" });
-  assertEquals([result.removed, removed.toSorted()], [2, ["a", "large"]]);
+  assertEquals([result.removed, removedPaths.toSorted()], [2, ["a", "large"]]);
   assertEquals(await content(trees.source), { a: "1", large: LARGE });
   assertEquals(await content(trees.target), {});
 });
@@ -548,7 +563,7 @@ Deno.test({
     await fill(dir.path, { target: null });
     const through = [...MOUNTING, 'mount --bind "$0/source" "$0/target" && exec "$@"', dir.path];
     const job = { dir: dir.path, direction: "upload", options: MOVE, isLater: true } as const;
-    for (const { result } of await copyElsewhere(through, [job])) {
+    for (const { result } of await copyInProcess(through, [job])) {
       assertEquals([result.files, result.removed, result.failed], [0, 0, 3]);
     }
     assertEquals(await content(`${dir.path}/source`), { ...OVERLAPPING, d: null });
@@ -566,7 +581,7 @@ Deno.test({
     await fill(`${dir.path}/target`, { "d/x": "3" });
     await Deno.chmod(`${dir.path}/source/d`, 0o555);
     const job = { dir: dir.path, direction: "upload", options: MOVE, isLater: true } as const;
-    const [copied] = await copyElsewhere(AS_USER, [job]);
+    const [copied] = await copyInProcess(AS_USER, [job]);
     await Deno.chmod(`${dir.path}/source/d`, 0o755);
     const { result, outcomes } = copied!;
     const failed = Object.keys(kept).map((path) => [path, "failed"]);
@@ -598,7 +613,7 @@ Deno.test({
   ignore: !await canMount(),
   async fn() {
     await using dir = await tempDir();
-    const through = [...MOUNTING, await scriptOnOddDisk(dir.path, "fold /dev/null"), dir.path];
+    const through = [...MOUNTING, await makeOddDiskScript(dir.path, "fold /dev/null"), dir.path];
     const [first, second] = [
       {
         other: "first",
@@ -620,7 +635,7 @@ Deno.test({
         isLater: true,
       } as const;
     });
-    const [one, two] = await copyElsewhere(through, jobs);
+    const [one, two] = await copyInProcess(through, jobs);
     assertEquals([one!.result.removed, one!.outcomes.twin], [6, "failed"], Deno.inspect(one));
     const kept = { D: null, "D/x": "2nd", Other: "2nd", "Other large": LARGE + "2" };
     assertEquals(await content(`${dir.path}/2/source`), kept, Deno.inspect(two));
@@ -646,7 +661,7 @@ for (const before of [undefined, "old"]) {
           before === undefined ? {} : { x: before },
         );
         let isWritten = false;
-        const write = changing((request) => {
+        const write = changeResponses((request) => {
           if (!isWritten && writes(request)) Deno.writeTextFileSync(`${trees.target}/x`, theirs);
           isWritten ||= writes(request);
           return null;
@@ -682,7 +697,7 @@ for (const before of [undefined, "old"]) {
             isRetried ||= isPause;
             return isPause;
           }, 1000);
-          const cut = changing(async (request, answer) => {
+          const cut = changeResponses(async (request, answer) => {
             if (!writes(request) || isRetried) return null;
             if (isPlaced) await answer();
             isCut = true;
@@ -722,15 +737,21 @@ Deno.test("move: a file whose answer is lost is removed by the same call, also w
   for (const text of Object.values(SIZES)) {
     await using trees = await makeOutbox({ x: text });
     let losses = 1;
-    const lose = changing(async (request, answer) => {
+    const lose = changeResponses(async (request, answer) => {
       if (!writes(request) || losses-- <= 0) return null;
       await answer();
       throw new Error("the answer is lost");
     });
     await using serving = serve(lose(new FilesApp(trees.target, { write: true })));
     const client = serving.makeClient();
-    const { outcomes, removed } = await copyTree("upload", client, trees.source, "/", MOVE);
-    assertEquals([outcomes, removed], [{ x: "copied" }, ["x"]]);
+    const { outcomes, removedPaths } = await copyTree(
+      "upload",
+      client,
+      trees.source,
+      "/",
+      MOVE,
+    );
+    assertEquals([outcomes, removedPaths], [{ x: "copied" }, ["x"]]);
     assertEquals([await content(trees.source), await content(trees.target)], [{}, { x: text }]);
   }
 });

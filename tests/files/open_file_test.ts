@@ -16,13 +16,19 @@ import {
 import { refusalToRead } from "@degu/internal/files/serve/resolve_path.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
-import { recordsOf } from "@degu/testing/bundles.ts";
+import { readRecords } from "@degu/testing/bundles.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { addTraps, LARGE, LINKS, makeTree, serveLarge } from "@degu/testing/served_directory.ts";
+import {
+  addTraps,
+  LARGE_FILE_BYTES,
+  LINKS,
+  makeTree,
+  serveLargeFile,
+} from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { makeLinks, openFilesBelow, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
+import { listOpenFiles, makeLinks, waitForNoOpenFiles } from "@degu/testing/special_files.ts";
 import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 
@@ -61,12 +67,12 @@ Deno.test("no name or link leads out of the root or to what is reserved, and no 
   await using tree = await makeTree();
   using traps = await addTraps(tree);
   const { root } = tree;
-  const { special } = traps;
+  const { specialNames } = traps;
   const app = new FilesApp(root, { list: true });
   await using serving = serve(app);
   const client = serving.makeClient();
 
-  const paths = [...SERVED, ...NOT_SERVED, [`${root}/file`], ...special].map((path) => {
+  const paths = [...SERVED, ...NOT_SERVED, [`${root}/file`], ...specialNames].map((path) => {
     return typeof path === "string" ? path.split("/") : path;
   });
   const answer = (path: readonly string[], status: number) => `${Deno.inspect(path)} ${status}`;
@@ -82,7 +88,7 @@ Deno.test("no name or link leads out of the root or to what is reserved, and no 
   for (const [kind, format] of [["get", GET_ANSWER], ["digest", DIGEST_ANSWER]] as const) {
     await t.step(`in a bundle: ${kind}`, async () => {
       const response = await client.request("POST", `/?bundle=${kind}`, {}, formatPaths(paths));
-      const records = await recordsOf<GetRecord>(format, response);
+      const records = await readRecords<GetRecord>(format, response);
       assertEquals(records.map(({ record: { path, status } }) => answer(path, status)), expected);
       for (const { content } of records) assert(["", "public"].includes(fromLatin1(content)));
     });
@@ -99,7 +105,7 @@ Deno.test("no name or link leads out of the root or to what is reserved, and no 
       [
         ...["file file 6", "sub directory 0"],
         ...tops.map((name) => `${name} link 0`),
-        ...special.map((name) => `${name} special 0`),
+        ...specialNames.map((name) => `${name} special 0`),
       ].toSorted(),
     );
     assertEquals(await listed("/sub/"), ["file file 6", "index.html link 0", "up link 0"]);
@@ -207,12 +213,13 @@ const LEAVINGS: readonly [
   options?: ServerOptions,
   wrap?: (app: FilesApp) => App,
 ][] = [
-  ["that reads everything", (_, client) => read(client, {}, LARGE)],
+  ["that reads everything", (_, client) => read(client, {}, LARGE_FILE_BYTES)],
   ["that reads a small file", (peer) => ask(peer, "GET /file HTTP/1.1\r\n\r\n")],
   ["that asks for the head alone", (peer) => ask(peer, GET.replace("GET", "HEAD"))],
   [
     "that asks for a part",
-    (_, client) => read(client, { range: new Range(1000, LARGE) }, LARGE - 1000),
+    (_, client) =>
+      read(client, { range: new Range(1000, LARGE_FILE_BYTES) }, LARGE_FILE_BYTES - 1000),
   ],
   [
     "that asks for what is beyond the end",
@@ -250,14 +257,14 @@ for (const [what, leave, options, wrap] of LEAVINGS) {
     name: `no file stays open after a peer ${what}`,
     ignore: !linux,
     async fn() {
-      await using large = await serveLarge(options, wrap);
+      await using large = await serveLargeFile(options, wrap);
       {
         using peer = await RawPeer.connect(large.serving.address);
         await leave(peer, large.serving.makeClient());
       }
       // The last that a server does for a connection is to log its end; a read of the file ends by itself.
       await large.serving.server.shutdown();
-      await untilNoneOpenBelow(large.root);
+      await waitForNoOpenFiles(large.root);
     },
   });
 }
@@ -266,13 +273,13 @@ Deno.test({
   name: "a file is closed when its response is canceled",
   ignore: !linux,
   async fn() {
-    await using large = await serveLarge();
+    await using large = await serveLargeFile();
     const app = new FilesApp(large.root);
     const [, , , body] = await app.handle(mkreq("GET", "/large"));
-    assertEquals(await openFilesBelow(large.root), [`${large.root}/large`]);
+    assertEquals(await listOpenFiles(large.root), [`${large.root}/large`]);
     assert(typeof body === "object" && body !== null && "writeTo" in body);
     await body.cancel();
-    assertEquals(await openFilesBelow(large.root), []);
+    assertEquals(await listOpenFiles(large.root), []);
   },
 });
 
@@ -280,7 +287,7 @@ Deno.test({
   name: "a file is closed when its response is garbage-collected",
   ignore: !linux,
   async fn() {
-    await using large = await serveLarge();
+    await using large = await serveLargeFile();
     const script = `
       import { FilesApp } from "./files.ts";
       import { mkreq } from "./misc.ts";
@@ -309,7 +316,7 @@ Deno.test({
 
 Deno.test("a large file is streamed with little memory", async () => {
   const size = 128 * 1048576;
-  await using large = await serveLarge();
+  await using large = await serveLargeFile();
   await Deno.truncate(`${large.root}/large`, size);
   const flags = ["--allow-net=127.0.0.1", "--allow-read"];
   const printed = await runProgram("large_file.ts", { flags, args: [large.root] });

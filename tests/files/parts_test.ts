@@ -17,14 +17,14 @@ import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { makeTree, pattern } from "@degu/testing/served_directory.ts";
-import { openFilesBelow } from "@degu/testing/special_files.ts";
-import { digestOf, upload } from "@degu/testing/written_directory.ts";
+import { makePattern, makeTree } from "@degu/testing/served_directory.ts";
+import { listOpenFiles } from "@degu/testing/special_files.ts";
+import { digestOf, makeUploadHeaders } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 
 // Parts of uploads: their owners, their number, and their lifetime.
 
-const CONTENT = pattern(300_000);
+const CONTENT = makePattern(300_000);
 
 // ───────────────────────── whose part it is
 
@@ -72,12 +72,15 @@ async function makeApp(options: FilesOptions = {}) {
     /** Sends the first bytes of a file, and then nothing more. */
     async cut(session: Session | undefined, uri: string, content: Uint8Array, until: number) {
       const body = cutBody(content.slice(0, until), content.length);
-      const request = mkreq("PUT", uri, upload(content, 0), body);
+      const request = mkreq("PUT", uri, makeUploadHeaders(content, 0), body);
       assertEquals(await app.handle(request, session).catch((error) => error), CUT);
     },
     /** How much is here. */
     async offset(session: Session | undefined, uri: string, content: Uint8Array) {
-      const [, , headers] = await app.handle(mkreq("HEAD", uri, upload(content)), session);
+      const [, , headers] = await app.handle(
+        mkreq("HEAD", uri, makeUploadHeaders(content)),
+        session,
+      );
       return Number(headers["upload-offset"]);
     },
   };
@@ -150,19 +153,22 @@ Deno.test("a peer that is no longer admitted can't complete a rename or delete",
     return status;
   };
   assertEquals(await send({}), 403);
-  assertEquals(await send(upload(CONTENT, 0)), 403);
+  assertEquals(await send(makeUploadHeaders(CONTENT, 0)), 403);
   const [status] = await files.app.handle(mkreq("DELETE", "/file"), session);
   assertEquals(status, 403);
   assertEquals((await files.app.handle(mkreq("PUT", "/new/"), session))[0], 403);
   // A file that is here already keeps its time, too.
   const content = await Deno.readFile(`${files.root}/file`);
-  const timed = { ...upload(content, content.length), "upload-modified": "2020-01-02T03:04:05Z" };
+  const timed = {
+    ...makeUploadHeaders(content, content.length),
+    "upload-modified": "2020-01-02T03:04:05Z",
+  };
   const before = (await Deno.stat(`${files.root}/file`)).mtime;
   admitted = false;
   assertEquals((await files.app.handle(mkreq("PUT", "/file", timed), session))[0], 403);
   assertEquals((await Deno.stat(`${files.root}/file`)).mtime, before);
   assertEquals((await entries(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
-  if (Deno.build.os === "linux") assertEquals(await openFilesBelow(files.root), []);
+  if (Deno.build.os === "linux") assertEquals(await listOpenFiles(files.root), []);
   admitted = true;
   const [deleted] = await files.app.handle(mkreq("DELETE", "/file"), session);
   assertEquals(deleted, 204);
@@ -181,7 +187,10 @@ Deno.test("a file that is here already gets no time if it changes, or goes, just
     const confirm = () => Promise.resolve(change(path)).then(() => true);
     identifyPeer(session, { user: "peer", isTrusted: confirm });
     const content = await Deno.readFile(path);
-    const timed = { ...upload(content, content.length), "upload-modified": "2020-01-02T03:04:05Z" };
+    const timed = {
+      ...makeUploadHeaders(content, content.length),
+      "upload-modified": "2020-01-02T03:04:05Z",
+    };
     const [status, , headers] = await files.app.handle(mkreq("PUT", "/file", timed), session);
     assertEquals([status, headers["upload-offset"]], [409, "0"]);
     const info = await Deno.stat(path).catch(() => null);
@@ -252,7 +261,7 @@ Deno.test("a part that other processes take again and again is a conflict", asyn
     };
   });
   const rest = new Body(ReadableStream.from([CONTENT]), CONTENT.length);
-  const [status] = await files.app.handle(mkreq("PUT", "/a", upload(CONTENT, 0), rest));
+  const [status] = await files.app.handle(mkreq("PUT", "/a", makeUploadHeaders(CONTENT, 0), rest));
   assertEquals(status, 409);
 });
 
@@ -407,7 +416,7 @@ Deno.test("a part whose state the disk does not give is closed again", async () 
     throw failure;
   });
   assertEquals(await assertRejects(() => unfinished.openPart(part)), failure);
-  assertEquals(await openFilesBelow(dir.path), []);
+  assertEquals(await listOpenFiles(dir.path), []);
 });
 
 // Writing bodies to a file.
@@ -426,7 +435,7 @@ Deno.test("a failed write ends the body, and nothing goes on in the background",
     length: null,
     hash: null,
   };
-  const small = new Body(new Blob([pattern(100)]).stream(), 100);
+  const small = new Body(new Blob([makePattern(100)]).stream(), 100);
   assertEquals(await receiveBody(small, destined).catch((error) => error), failure);
   assertEquals(settled, 1);
   let cancelled: unknown = null;

@@ -7,10 +7,15 @@ import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { pattern } from "@degu/testing/served_directory.ts";
+import { makePattern } from "@degu/testing/served_directory.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { chunked, digestOf, serveForWriting, upload } from "@degu/testing/written_directory.ts";
+import {
+  digestOf,
+  makeChunkedBody,
+  makeUploadHeaders,
+  serveWritableDirectory,
+} from "@degu/testing/written_directory.ts";
 import { assertEquals } from "@std/assert";
 
 // PUT: files that peers write.
@@ -26,20 +31,20 @@ async function modeOfNewFile(): Promise<number> {
 }
 
 Deno.test("files of every size are written, whatever the kind of body", async (t) => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   for (const size of [0, 1, 32768, 524287, 524288, 524289, 1_048_577, 3_000_000]) {
     await t.step(`${size} bytes`, async () => {
-      const content = pattern(size);
+      const content = makePattern(size);
       const bodies = [
         content,
         new BodyIter([content.subarray(0, 7), content.subarray(7)], size),
-        size > 0 ? chunked(content) : chunked(),
+        size > 0 ? makeChunkedBody(content) : makeChunkedBody(),
       ];
       for (const [i, body] of bodies.entries()) {
         assertEquals(await files.put(`/new-${size}-${i}`, body), 201);
         assertEquals(await Deno.readFile(`${files.root}/new-${size}-${i}`), content);
       }
-      assertEquals(await files.unfinished(), []);
+      assertEquals(await files.listUnfinished(), []);
     });
   }
   assertEquals(await files.put("/no-body", null), 201);
@@ -48,7 +53,7 @@ Deno.test("files of every size are written, whatever the kind of body", async (t
 });
 
 Deno.test("a new file is answered with 201, a replaced one with 204, both with the digest that was sent", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   const body = latin1("hello");
   const digest = digestOf(body);
   const put = async (headers: HeaderDict) => {
@@ -66,7 +71,7 @@ Deno.test("a new file is answered with 201, a replaced one with 204, both with t
 });
 
 Deno.test("no answer to a PUT of content has a validator", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   using _clock = setClockAhead();
   for (const headers of [{}, {}, { "if-match": "*" }]) {
     const response = await files.request("PUT", "/a", headers, latin1("hello"));
@@ -77,7 +82,7 @@ Deno.test("no answer to a PUT of content has a validator", async () => {
 });
 
 Deno.test("the modification time that a peer sends is kept", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   const times = [
     "2020-02-29T12:34:56.789Z",
     "2024-02-29T12:34:56.679Z",
@@ -95,7 +100,7 @@ Deno.test("the modification time that a peer sends is kept", async () => {
 });
 
 Deno.test("a new file has the default mode, a replaced one keeps its mode", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   await files.put("/new", latin1("x"));
   assertEquals(await mode(`${files.root}/new`), UMASK_FILE);
   for (const [kept, becomes] of [[0o600, 0o600], [0o755, 0o755], [0o444, 0o444], [0o4755, 0o755]]) {
@@ -107,21 +112,21 @@ Deno.test("a new file has the default mode, a replaced one keeps its mode", asyn
 });
 
 Deno.test("no file exceeds the size limit", async () => {
-  await using files = await serveForWriting({ maxBytes: 1000 });
-  assertEquals(await files.put("/a", pattern(1000)), 201);
-  assertEquals(await files.put("/b", pattern(1001)), 413);
-  assertEquals(await files.put("/c", chunked(pattern(1000))), 201);
-  assertEquals(await files.put("/d", chunked(pattern(1001))), 413);
-  assertEquals(await files.put("/e", chunked(pattern(600), pattern(401))), 413);
-  assertEquals(await files.unfinished(), []);
-  await using nothing = await serveForWriting({ maxBytes: 0 });
-  assertEquals(await nothing.put("/empty", chunked()), 201);
-  assertEquals(await nothing.put("/a", pattern(0)), 201);
-  assertEquals(await nothing.put("/b", pattern(1)), 413);
+  await using files = await serveWritableDirectory({ maxBytes: 1000 });
+  assertEquals(await files.put("/a", makePattern(1000)), 201);
+  assertEquals(await files.put("/b", makePattern(1001)), 413);
+  assertEquals(await files.put("/c", makeChunkedBody(makePattern(1000))), 201);
+  assertEquals(await files.put("/d", makeChunkedBody(makePattern(1001))), 413);
+  assertEquals(await files.put("/e", makeChunkedBody(makePattern(600), makePattern(401))), 413);
+  assertEquals(await files.listUnfinished(), []);
+  await using nothing = await serveWritableDirectory({ maxBytes: 0 });
+  assertEquals(await nothing.put("/empty", makeChunkedBody()), 201);
+  assertEquals(await nothing.put("/a", makePattern(0)), 201);
+  assertEquals(await nothing.put("/b", makePattern(1)), 413);
 });
 
 Deno.test("a refusal comes before the body is sent", async () => {
-  await using files = await serveForWriting({ maxBytes: 1000 });
+  await using files = await serveWritableDirectory({ maxBytes: 1000 });
   const refused = [
     ["/sub", "content-length: 5", "409"],
     ["/new", "content-length: 1001", "413"],
@@ -139,15 +144,15 @@ Deno.test("a refusal comes before the body is sent", async () => {
 });
 
 Deno.test("a truncated body leaves nothing behind", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   for (const uri of ["/file", "/new", "/deep/new"]) {
     for (const sent of ["", "12345"]) {
       {
         using peer = await RawPeer.connect(files.serving.address);
         await peer.send(`PUT ${uri} HTTP/1.1\r\ncontent-length: 10\r\n\r\n${sent}`);
-        while ((await files.unfinished()).length === 0);
+        while ((await files.listUnfinished()).length === 0);
       }
-      while ((await files.unfinished()).length > 0);
+      while ((await files.listUnfinished()).length > 0);
     }
   }
   assertEquals(await files.read("file"), "public");
@@ -158,7 +163,7 @@ Deno.test({
   name: "during a replacement GET returns the old file or the new one, always whole",
   ignore: !linux,
   async fn() {
-    await using files = await serveForWriting();
+    await using files = await serveWritableDirectory();
     const contents = [1, 2, 3].map((value) => new Uint8Array(400_000).fill(value));
     await files.put("/a", contents[0]!);
     let over = false;
@@ -184,7 +189,7 @@ Deno.test({
 // PUT: preconditions, at its start and at its end.
 
 Deno.test("preconditions of a PUT: a file is replaced if it is still the version that the peer knows", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   using _clock = setClockAhead();
   const etag = String((await files.request("HEAD", "/file")).headers.etag);
   const other = '"1-2-3-4-5"';
@@ -214,11 +219,11 @@ Deno.test("preconditions of a PUT: a file is replaced if it is still the version
     assertEquals(await files.put(uri, latin1(`${i}`), headers), status, shown);
     assertEquals(await files.read(name).catch(() => null), status === 412 ? before : `${i}`, shown);
   }
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
 });
 
 Deno.test("exactly one of several simultaneous PUTs of a new file gets 201", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   // Two apps of one directory, as two processes have.
   const apps = [0, 1].map(() => new FilesApp(files.root, { write: true }));
   for (let turn = 0; turn < 4; turn++) {
@@ -233,7 +238,7 @@ Deno.test("exactly one of several simultaneous PUTs of a new file gets 201", asy
     const winner = statuses.indexOf(201);
     assertEquals(await files.read(`new/${turn}`), `${winner}`);
   }
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
 });
 
 Deno.test("a condition that no longer holds when the body has arrived is detected", async () => {
@@ -242,16 +247,16 @@ Deno.test("a condition that no longer holds when the body has arrived is detecte
     ["file", { "if-match": "*" }, "gone"],
   ];
   for (const [name, condition, left] of conditions) {
-    for (const way of [{}, upload(latin1("1234567890"), 0)]) {
-      await using files = await serveForWriting();
+    for (const way of [{}, makeUploadHeaders(latin1("1234567890"), 0)]) {
+      await using files = await serveWritableDirectory();
       const path = `${files.root}/${name}`;
-      const body = files.bodyAround(async () => {
+      const body = files.makeBodyWithAction(async () => {
         if (left === "gone") await Deno.remove(path);
         else await Deno.writeTextFile(path, left);
       });
       assertEquals(await files.put(`/${name}`, body, { ...way, ...condition }), 412);
       assertEquals(await Deno.readTextFile(path).catch(() => "gone"), left);
-      assertEquals(await files.unfinished(), []);
+      assertEquals(await files.listUnfinished(), []);
     }
   }
 });
@@ -261,7 +266,7 @@ Deno.test("a condition that no longer holds when the body has arrived is detecte
 const EMPTY = new Uint8Array(0);
 
 Deno.test("PUT creates a directory and its parents with 201, and answers 204 if it exists", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   const uri = fileUri("new", "Ö", "a b", "");
   assertEquals(await files.put(uri, null), 201);
   assertEquals(await entries(`${files.root}/new/Ö/a b`), []);
@@ -273,11 +278,11 @@ Deno.test("PUT creates a directory and its parents with 201, and answers 204 if 
 });
 
 Deno.test("only an empty body creates a directory", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   for (const uri of ["/new/", "/file/", "/sub/"]) {
     assertEquals(await files.put(uri, latin1("x")), 409, uri);
   }
-  assertEquals(await files.put("/new/", chunked()), 409);
+  assertEquals(await files.put("/new/", makeChunkedBody()), 409);
   assertEquals((await entries(files.root)).includes("new"), false);
 });
 
@@ -285,11 +290,11 @@ Deno.test("only an empty body creates a directory", async () => {
 
 const CONTENT = latin1("new");
 /** The headers of a request that writes all of the content, in both ways that there are. */
-const WAYS: readonly HeaderDict[] = [{}, upload(CONTENT, 0)];
+const WAYS: readonly HeaderDict[] = [{}, makeUploadHeaders(CONTENT, 0)];
 
 Deno.test("a directory, a link, and a file on the way give way to nothing", async () => {
   for (const way of WAYS) {
-    await using files = await serveForWriting();
+    await using files = await serveWritableDirectory();
     assertEquals(await files.put("/sub", CONTENT, way), 409);
     assertEquals(await files.put("/file/a", CONTENT, way), 409);
     if (HAS_LINKS) {
@@ -299,22 +304,22 @@ Deno.test("a directory, a link, and a file on the way give way to nothing", asyn
     }
     assertEquals(await files.put("/file/", null), 409);
     assertEquals([await files.read("file"), await files.read("sub/file")], ["public", "public"]);
-    assertEquals(await files.unfinished(), []);
+    assertEquals(await files.listUnfinished(), []);
   }
 });
 
 Deno.test("a file whose name something else has is kept as a part, until a request gives it its name", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   await fill(files.root, { "d/x": "old", "f": "old" });
-  const later = { ...upload(CONTENT, 0), "upload-complete": "?0" };
-  const named = upload(CONTENT, CONTENT.length);
+  const later = { ...makeUploadHeaders(CONTENT, 0), "upload-complete": "?0" };
+  const named = makeUploadHeaders(CONTENT, CONTENT.length);
   for (const [uri, remove] of [["/d", ["/d/x", "/d/"]], ["/f/a/b", ["/f"]]] as const) {
     assertEquals(await files.put(uri, CONTENT, later), 204);
-    assertEquals((await files.unfinished()).length, 1);
+    assertEquals((await files.listUnfinished()).length, 1);
     for (const old of remove) assertEquals((await files.request("DELETE", old)).status, 204);
     assertEquals(await files.put(uri, null, { ...named, "if-none-match": "*" }), 201);
     assertEquals(await files.read(uri.slice(1)), "new");
-    assertEquals(await files.unfinished(), []);
+    assertEquals(await files.listUnfinished(), []);
   }
   // A part that is not complete, or that nobody has sent, gets no name.
   assertEquals(await files.put("/new", null, named), 409);
@@ -322,7 +327,7 @@ Deno.test("a file whose name something else has is kept as a part, until a reque
     await files.put("/sub", CONTENT, { ...later, "repr-digest": digestOf(latin1("owt")) }),
     400,
   );
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
   // What is reserved, or reached by a link, is refused at once.
   if (HAS_LINKS) await makeLinks({ [`${files.root}/link`]: "sub" });
   const links = HAS_LINKS ? ["/link", "/link/a"] : [];
@@ -338,7 +343,7 @@ const BAD_HEADERS: Record<string, readonly string[]> = {
 };
 
 Deno.test("a header that is not valid, or says something else than is so, changes nothing", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   for (const [name, values] of Object.entries(BAD_HEADERS)) {
     for (const value of values) {
       for (const uri of ["/file", "/new", "/sub/deep/new"]) {
@@ -350,5 +355,5 @@ Deno.test("a header that is not valid, or says something else than is so, change
   assertEquals(await files.read("file"), "public");
   assertEquals(await entries(`${files.root}/sub`), ["file"]);
   assertEquals((await entries(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
 });

@@ -6,7 +6,7 @@ import type { HeaderDict, Method } from "@degu/degu/base";
 import { runCommand } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { runProgram } from "@degu/testing/programs.ts";
-import { upload } from "@degu/testing/written_directory.ts";
+import { makeUploadHeaders } from "@degu/testing/written_directory.ts";
 import { assertEquals } from "@std/assert";
 
 /** A request with the status that it is to be answered with. */
@@ -43,7 +43,7 @@ export async function checkAsked(
   write = true,
 ): Promise<void> {
   const requests = asked.map(([method, uri, bytes, offset]) => {
-    const headers = offset === null ? {} : upload(new Uint8Array(bytes).fill(7), offset);
+    const headers = offset === null ? {} : makeUploadHeaders(new Uint8Array(bytes).fill(7), offset);
     return [method, uri, bytes, headers] as const;
   });
   const answers = await answersOf(dir, through, requests, write);

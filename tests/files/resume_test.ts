@@ -14,21 +14,26 @@ import { sha256Of } from "@degu/testing/bundles.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode } from "@degu/testing/directories.ts";
 import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { makeTree, pattern } from "@degu/testing/served_directory.ts";
-import { digestOf, serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
+import { makePattern, makeTree } from "@degu/testing/served_directory.ts";
+import {
+  digestOf,
+  makeUploadHeaders,
+  readStatus,
+  serveWritableDirectory,
+} from "@degu/testing/written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
 
 // Uploads that are interrupted and resumed.
 
-type Files = Awaited<ReturnType<typeof serveForWriting>>;
+type Files = Awaited<ReturnType<typeof serveWritableDirectory>>;
 type Bytes = readonly (string | Uint8Array)[];
 
-const CONTENT = pattern(300_000);
+const CONTENT = makePattern(300_000);
 const CUT = 100_000;
 
 /** Asks how much of a file is here. */
 async function offsetOf(files: Files, uri: string, content = CONTENT): Promise<unknown> {
-  const { status, headers, body } = await files.request("HEAD", uri, upload(content));
+  const { status, headers, body } = await files.request("HEAD", uri, makeUploadHeaders(content));
   assertEquals([status, body, headers["repr-digest"]], [200, null, undefined]);
   return headers["upload-offset"];
 }
@@ -57,7 +62,7 @@ async function begin(
 
 /** Sends the first bytes of the rest of a file, waits until they are on the disk, and leaves. */
 async function cut(files: Files, uri: string, until = CUT, content = CONTENT, from = 0) {
-  const headers = { ...upload(content, from), "content-length": content.length - from };
+  const headers = { ...makeUploadHeaders(content, from), "content-length": content.length - from };
   const { sessions } = files.serving.server;
   const before = sessions.size;
   const peer = await begin(files, uri, headers, until, content.subarray(from, until));
@@ -74,35 +79,38 @@ function sizes(files: Files): number[] {
 
 /** Waits until so much of a part is on the disk. */
 async function waitForSize(files: Files, size: number): Promise<void> {
-  const isMade = () => files.unfinished().then((names) => names.length > 0);
+  const isMade = () => files.listUnfinished().then((names) => names.length > 0);
   while (!await isMade() || !sizes(files).includes(size));
 }
 
 Deno.test("an interrupted upload resumes where it was", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   assertEquals(await offsetOf(files, "/a/b"), "0");
   assertEquals(await entries(files.root), ["file", "sub"], "to ask makes nothing");
   await cut(files, "/a/b");
   assertEquals(await offsetOf(files, "/a/b"), `${CUT}`);
   assertEquals((await entries(files.root)).includes("a"), false);
-  const [part = ""] = await files.unfinished();
+  const [part = ""] = await files.listUnfinished();
   assertEquals(await mode(`${files.root}/${RESERVED}/${part}`), 0o600);
   await cut(files, "/a/b", 200_000, CONTENT, CUT);
   assertEquals(await offsetOf(files, "/a/b"), "200000");
-  const headers = { ...upload(CONTENT, 200_000), "upload-modified": "2020-01-02T03:04:05Z" };
+  const headers = {
+    ...makeUploadHeaders(CONTENT, 200_000),
+    "upload-modified": "2020-01-02T03:04:05Z",
+  };
   assertEquals(await put(files, "/a/b", headers, CONTENT.subarray(200_000)), [201, undefined]);
   assertEquals(await Deno.readFile(`${files.root}/a/b`), CONTENT);
   assertEquals((await Deno.stat(`${files.root}/a/b`)).mtime, new Date("2020-01-02T03:04:05Z"));
   await Deno.writeTextFile(`${files.root}/plain`, "");
   assertEquals(await mode(`${files.root}/a/b`), await mode(`${files.root}/plain`));
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
   assertEquals(await offsetOf(files, "/a/b"), "300000", "all of it is here");
 });
 
 Deno.test("a wrong offset is answered with the right one, and offset 0 starts over", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   const rest = (offset: number) =>
-    put(files, "/a", upload(CONTENT, offset), CONTENT.subarray(offset));
+    put(files, "/a", makeUploadHeaders(CONTENT, offset), CONTENT.subarray(offset));
   assertEquals(await rest(1), [409, "0"]);
   await cut(files, "/a");
   for (const wrong of [1, CUT - 1, CUT + 1, CONTENT.length]) {
@@ -114,36 +122,39 @@ Deno.test("a wrong offset is answered with the right one, and offset 0 starts ov
   // A file of the same length and another digest is another file.
   const other = CONTENT.toReversed();
   assertEquals(await offsetOf(files, "/a", other), "0");
-  assertEquals(await put(files, "/a", upload(other, other.length), null), [409, "0"]);
+  assertEquals(await put(files, "/a", makeUploadHeaders(other, other.length), null), [409, "0"]);
 });
 
 Deno.test("a file that is already present gets the time of the upload", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   const time = "2020-01-02T03:04:05.679Z";
   const again = (headers: HeaderDict) =>
     put(
       files,
       "/a",
-      { ...upload(CONTENT, CONTENT.length), "upload-modified": time, ...headers },
+      { ...makeUploadHeaders(CONTENT, CONTENT.length), "upload-modified": time, ...headers },
       null,
     );
   const modified = async () => (await Deno.stat(`${files.root}/a`)).mtime;
-  assertEquals(await put(files, "/a", upload(CONTENT, 0), CONTENT), [201, undefined]);
+  assertEquals(await put(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [201, undefined]);
   const before = await modified();
   assertEquals(await again({ "if-none-match": "*" }), [412, undefined]);
   assertEquals(await modified(), before);
   assertEquals(await again({}), [204, undefined]);
   assertEquals(await modified(), new Date(time));
-  assertEquals(await put(files, "/a", upload(CONTENT, CONTENT.length), null), [204, undefined]);
+  assertEquals(await put(files, "/a", makeUploadHeaders(CONTENT, CONTENT.length), null), [
+    204,
+    undefined,
+  ]);
   assertEquals(await modified(), new Date(time), "no time, no change");
   assertEquals(await offsetOf(files, "/a"), `${CONTENT.length}`);
 });
 
 Deno.test("the upload offset can be requested only of a writable app, and for a file that could be written", async () => {
-  await using files = await serveForWriting({ maxBytes: CONTENT.length - 1 });
-  assertEquals((await files.request("HEAD", "/a", upload(CONTENT))).status, 413);
-  await using reader = await serveForWriting({ write: false });
-  const head = await reader.request("HEAD", "/file", upload(CONTENT));
+  await using files = await serveWritableDirectory({ maxBytes: CONTENT.length - 1 });
+  assertEquals((await files.request("HEAD", "/a", makeUploadHeaders(CONTENT))).status, 413);
+  await using reader = await serveWritableDirectory({ write: false });
+  const head = await reader.request("HEAD", "/file", makeUploadHeaders(CONTENT));
   assertEquals([head.status, head.headers["upload-offset"]], [200, undefined]);
   const bad = { "repr-digest": "x", "upload-length": "1" };
   assertEquals((await files.request("HEAD", "/a", bad)).status, 400);
@@ -152,43 +163,46 @@ Deno.test("the upload offset can be requested only of a writable app, and for a 
 });
 
 Deno.test("a part that does not match its digest is removed", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   await cut(files, "/a");
-  const [part = ""] = await files.unfinished();
+  const [part = ""] = await files.listUnfinished();
   await Deno.writeFile(`${files.root}/${RESERVED}/${part}`, new Uint8Array(CUT));
-  const rest = await put(files, "/a", upload(CONTENT, CUT), CONTENT.subarray(CUT));
+  const rest = await put(files, "/a", makeUploadHeaders(CONTENT, CUT), CONTENT.subarray(CUT));
   assertEquals(rest, [400, undefined]);
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
   assertEquals(await offsetOf(files, "/a"), "0");
 });
 
 Deno.test("preconditions apply to a resumed upload, before anything is received", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   await cut(files, "/a");
-  const headers = { ...upload(CONTENT, CUT), "if-match": "*" };
+  const headers = { ...makeUploadHeaders(CONTENT, CUT), "if-match": "*" };
   assertEquals(await put(files, "/a", headers, CONTENT.subarray(CUT)), [412, undefined]);
-  assertEquals((await files.unfinished()).length, 1);
+  assertEquals((await files.listUnfinished()).length, 1);
 });
 
 Deno.test("a newer request for the same part ends the older one", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   for (const newer of ["HEAD", "PUT"]) {
-    const headers = { ...upload(CONTENT, 0), "content-length": CONTENT.length };
+    const headers = { ...makeUploadHeaders(CONTENT, 0), "content-length": CONTENT.length };
     using old = await begin(files, "/a", headers, CUT, CONTENT.subarray(0, CUT));
     if (newer === "HEAD") assertEquals(await offsetOf(files, "/a"), `${CUT}`);
-    else assertEquals(await put(files, "/a", upload(CONTENT, 0), CONTENT), [201, undefined]);
+    else {assertEquals(await put(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [
+        201,
+        undefined,
+      ]);}
     assertEquals((await old.readUntil("\r\n\r\n")).slice(0, 21), "HTTP/1.1 409 Conflict");
   }
   assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
 });
 
 Deno.test("a newer request ends also one that still compares the file that is here", async () => {
   await using tree = await makeTree();
   await Deno.writeFile(`${tree.root}/file`, CONTENT.toReversed());
   const app = new FilesApp(tree.root, { write: true });
-  const older = app.handle(mkreq("PUT", "/file", upload(CONTENT, CONTENT.length)));
-  const newer = app.handle(mkreq("HEAD", "/file", upload(CONTENT)));
+  const older = app.handle(mkreq("PUT", "/file", makeUploadHeaders(CONTENT, CONTENT.length)));
+  const newer = app.handle(mkreq("HEAD", "/file", makeUploadHeaders(CONTENT)));
   const answers = await Promise.all([older, newer]);
   const seen = answers.map(([status, , headers]) => [status, headers["upload-offset"]]);
   assertEquals(seen, [[409, undefined], [200, "0"]]);
@@ -196,34 +210,37 @@ Deno.test("a newer request ends also one that still compares the file that is he
 
 /** The path of the only part that there is. */
 async function partOf(files: Files): Promise<string> {
-  const [part = ""] = await files.unfinished();
+  const [part = ""] = await files.listUnfinished();
   return `${files.root}/${RESERVED}/${part}`;
 }
 
 Deno.test("a part that another process is writing is abandoned, and a new one started", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   await cut(files, "/a");
   using locked = await Deno.open(await partOf(files), { write: true });
   await locked.lock(true);
   {
     using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
-    assertEquals(await put(files, "/a", upload(CONTENT, CUT), CONTENT.subarray(CUT)), [409, "0"]);
+    assertEquals(await put(files, "/a", makeUploadHeaders(CONTENT, CUT), CONTENT.subarray(CUT)), [
+      409,
+      "0",
+    ]);
   }
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
   await locked.write(new Uint8Array(10));
-  assertEquals(await put(files, "/a", upload(CONTENT, 0), CONTENT), [201, undefined]);
+  assertEquals(await put(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [201, undefined]);
   await locked.write(new Uint8Array(10));
   assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
 });
 
 Deno.test("a part with a second hard link is not written", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   await cut(files, "/a");
   // What a process leaves behind that is killed when it has just given a file its name.
   await Deno.link(await partOf(files), `${files.root}/served`);
-  assertEquals(await put(files, "/a", upload(CONTENT, 0), CONTENT), [201, undefined]);
+  assertEquals(await put(files, "/a", makeUploadHeaders(CONTENT, 0), CONTENT), [201, undefined]);
   assertEquals(await Deno.readFile(`${files.root}/served`), CONTENT.subarray(0, CUT));
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
 });
 
 // Uploads that are hashed while they are sent, and resumed by what the client calls the version
@@ -271,7 +288,7 @@ async function cutUpload(files: Files, content = CONTENT) {
 }
 
 Deno.test("an upload that names its version is resumed in the middle of a chunk, and compared with its last chunk", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   assertEquals(await ask(files, CONTENT), ["0", undefined]);
   await cutUpload(files);
   assertEquals(await ask(files, CONTENT), [`${CUT}`, undefined]);
@@ -282,11 +299,11 @@ Deno.test("an upload that names its version is resumed in the middle of a chunk,
   const response = await putRest(files, CONTENT, CUT);
   assertEquals([response.status, response.headers["repr-digest"]], [201, digestOf(CONTENT)]);
   assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
-  assertEquals(await files.unfinished(), []);
+  assertEquals(await files.listUnfinished(), []);
 });
 
 Deno.test("a file of the same length tells its digest to who asks for it, unless a part is there", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   const want = { "want-repr-digest": "sha-256=10" };
   assertEquals(await ask(files, CONTENT, want), ["0", undefined]);
   await Deno.writeFile(`${files.root}/a`, CONTENT.toReversed());
@@ -298,7 +315,7 @@ Deno.test("a file of the same length tells its digest to who asks for it, unless
 });
 
 const BY_VERSION = headersOf(CONTENT, 0);
-const BY_DIGEST = upload(CONTENT, 0);
+const BY_DIGEST = makeUploadHeaders(CONTENT, 0);
 const LENGTH = { "upload-length": "300000" };
 const whole = () => CONTENT;
 /** Makes a chunked body, which has the digest of the content at its end if nothing else is said. */
@@ -324,9 +341,9 @@ const REFUSED: readonly [rule: string, headers: HeaderDict, body: () => BodyOut]
   ["a version, and no chunks", BY_VERSION, whole],
   ["a version, no offset, and nothing at the end", { ...VERSION, ...LENGTH }, chunked(null)],
   ["a version, no offset, and a digest at the end", { ...VERSION, ...LENGTH }, chunked()],
-  ["a digest, no offset, and the same one at the end", upload(CONTENT), chunked()],
+  ["a digest, no offset, and the same one at the end", makeUploadHeaders(CONTENT), chunked()],
   ["a version, and no length", { ...VERSION, "upload-offset": "0" }, chunked(null)],
-  ["a digest and a version", { ...BY_VERSION, ...upload(CONTENT) }, chunked()],
+  ["a digest and a version", { ...BY_VERSION, ...makeUploadHeaders(CONTENT) }, chunked()],
   ["neither digest nor version", { ...LENGTH, "upload-offset": "0" }, chunked()],
   ["no digest at the end", BY_VERSION, chunked(null)],
   ["a digest, but not at the end", BY_VERSION, early(CONTENT)],
@@ -342,10 +359,10 @@ const REFUSED: readonly [rule: string, headers: HeaderDict, body: () => BodyOut]
 ];
 
 Deno.test("an upload that contradicts itself, or what was announced, is refused, and nothing of it is kept", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   for (const [rule, headers, body] of REFUSED) {
     assertEquals(await put(files, "/a", headers, body()), [400, undefined], rule);
-    assertEquals(await files.unfinished(), [], rule);
+    assertEquals(await files.listUnfinished(), [], rule);
     assertEquals((await entries(files.root)).includes("a"), false, rule);
   }
   assertEquals(await put(files, "/a", LENGTH, chunked()()), [201, undefined]);
@@ -358,22 +375,29 @@ Deno.test("an upload that contradicts itself, or what was announced, is refused,
 });
 
 Deno.test("of two files of the same length and version no byte is mixed: two clients, or a part that is swapped", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   const other = CONTENT.toReversed();
   await cutUpload(files);
   // Clients without certificates count as one.
-  assertEquals(await statusOf(await putRest(files, other, CUT)), 400);
-  assertEquals([await files.unfinished(), (await entries(files.root)).includes("a")], [[], false]);
+  assertEquals(await readStatus(await putRest(files, other, CUT)), 400);
+  assertEquals([await files.listUnfinished(), (await entries(files.root)).includes("a")], [
+    [],
+    false,
+  ]);
   await cutUpload(files);
-  const [part = ""] = await files.unfinished();
+  const [part = ""] = await files.listUnfinished();
   await Deno.writeFile(`${files.root}/${RESERVED}/${part}`, other.subarray(0, CUT));
-  assertEquals(await statusOf(await putRest(files, CONTENT, CUT)), 400);
-  assertEquals([await files.unfinished(), (await entries(files.root)).includes("a")], [[], false]);
+  assertEquals(await readStatus(await putRest(files, CONTENT, CUT)), 400);
+  assertEquals([await files.listUnfinished(), (await entries(files.root)).includes("a")], [
+    [],
+    false,
+  ]);
 });
 
 /** What a request for a part has: with a digest, or a version. */
 const FORMS: Readonly<Record<string, () => [HeaderDict, Body | ChunkedBody]>> = {
-  digest: () => [upload(CONTENT, 0), new Body(new Blob([CONTENT]).stream(), CONTENT.length)],
+  digest:
+    () => [makeUploadHeaders(CONTENT, 0), new Body(new Blob([CONTENT]).stream(), CONTENT.length)],
   version: () => {
     const encoded = new TransformStream<Uint8Array, Uint8Array>();
     const body = bodyOf(CONTENT, ["sha256", sha256Of(CONTENT)]);

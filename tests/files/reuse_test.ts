@@ -21,8 +21,14 @@ import { entries, entriesWithParts, mode } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
-import { partsOf, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
-import { type Answer, both, changing, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { listParts, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
+import {
+  type AppResponse,
+  changeResponses,
+  makeTrees,
+  testBothDirections,
+  type TreeDirection,
+} from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 
@@ -79,13 +85,15 @@ async function makeReusing(
   direction: TreeDirection,
   source: Content,
   target: Content,
-  change: (request: Request, answer: () => Promise<Answer>) => Promise<Answer | null> | null = () =>
-    null,
+  change: (
+    request: Request,
+    answer: () => Promise<AppResponse>,
+  ) => Promise<AppResponse | null> | null = () => null,
   options: FilesOptions = {},
 ) {
   const asked: string[] = [];
   const isOfReuse = reuseTeller();
-  const wrap = changing((request, answer) => {
+  const wrap = changeResponses((request, answer) => {
     const { method, uri, headers } = request;
     if (isOfReuse(method, uri, headers)) asked.push(method);
     return change(request, answer);
@@ -235,7 +243,7 @@ const ROWS: readonly Row[] = [
 ];
 
 for (const { rule, source, target, options, moves, isVain, left = {}, ...row } of ROWS) {
-  both(rule, async (direction) => {
+  testBothDirections(rule, async (direction) => {
     const asked = direction === "upload" ? row.askedByUpload ?? row.asked : row.asked;
     await using trees = await makeReusing(direction, source, target);
     const { moved, plan, last } = await trees.copy(options);
@@ -253,30 +261,36 @@ for (const { rule, source, target, options, moves, isVain, left = {}, ...row } o
   });
 }
 
-both("two files that have changed their names end as at the source", async (direction) => {
-  const [a, b] = [BYTES, OTHER];
-  const target: Content = { a: [a, OLD], b: [b, OLD] };
-  const source: Content = { a: [b, new Date(+OLD + 1)], b: [a, new Date(+OLD + 2)] };
-  await using trees = await makeReusing(direction, source, target);
-  await write(trees.target, { a: [a, new Date(+OLD + 2)], b: [b, new Date(+OLD + 1)] });
-  const { moved } = await trees.copy();
-  assertEquals([moved.bytes + moved.reused, moved.failed], [2 * SIZE, 0]);
-  assertEquals(read(trees.target), digests(source));
-});
+testBothDirections(
+  "two files that have changed their names end as at the source",
+  async (direction) => {
+    const [a, b] = [BYTES, OTHER];
+    const target: Content = { a: [a, OLD], b: [b, OLD] };
+    const source: Content = { a: [b, new Date(+OLD + 1)], b: [a, new Date(+OLD + 2)] };
+    await using trees = await makeReusing(direction, source, target);
+    await write(trees.target, { a: [a, new Date(+OLD + 2)], b: [b, new Date(+OLD + 1)] });
+    const { moved } = await trees.copy();
+    assertEquals([moved.bytes + moved.reused, moved.failed], [2 * SIZE, 0]);
+    assertEquals(read(trees.target), digests(source));
+  },
+);
 
-both("a copy whose beginning was reused gets the bits of the source", async (direction) => {
-  const source: Content = { new: [BYTES, OLD], log: [GROWN, NEW] };
-  await using trees = await makeReusing(direction, source, {
-    old: [BYTES, OLD],
-    log: [BYTES, OLD],
-  });
-  for (const [path, bits] of [["new", 0o700], ["log", 0o600]] as const) {
-    await Deno.chmod(`${trees.source}/${path}`, bits);
-  }
-  assertEquals((await trees.copy()).moved.reused, 2 * SIZE);
-  assertEquals(await mode(`${trees.target}/new`), 0o700);
-  assertEquals(await mode(`${trees.target}/log`), 0o600);
-});
+testBothDirections(
+  "a copy whose beginning was reused gets the bits of the source",
+  async (direction) => {
+    const source: Content = { new: [BYTES, OLD], log: [GROWN, NEW] };
+    await using trees = await makeReusing(direction, source, {
+      old: [BYTES, OLD],
+      log: [BYTES, OLD],
+    });
+    for (const [path, bits] of [["new", 0o700], ["log", 0o600]] as const) {
+      await Deno.chmod(`${trees.source}/${path}`, bits);
+    }
+    assertEquals((await trees.copy()).moved.reused, 2 * SIZE);
+    assertEquals(await mode(`${trees.target}/new`), 0o700);
+    assertEquals(await mode(`${trees.target}/log`), 0o600);
+  },
+);
 
 /** Counts the bytes that pass in both directions. */
 class CountingRelay extends Relay {
@@ -293,7 +307,7 @@ class CountingRelay extends Relay {
   }
 }
 
-both("of a renamed directory of photos less than 1 % travels", async (direction) => {
+testBothDirections("of a renamed directory of photos less than 1 % travels", async (direction) => {
   const files = Array.from({ length: 10 }, (_, i): [string, Uint8Array] => {
     const bytes = new Uint8Array(1_000_000);
     crypto.getRandomValues(bytes.subarray(0, 64));
@@ -345,7 +359,7 @@ for (const [what, change] of OVERTAKEN) {
     assertEquals(puts, ['"/tree/old";length=204800', undefined]);
     assertEquals([last?.bytes, last?.total], [SIZE, SIZE]);
     assertEquals(sha256Of(await Deno.readFile(`${target}/new`)), sha256Of(BYTES));
-    assertEquals(await partsOf(`${target}/..`), []);
+    assertEquals(await listParts(`${target}/..`), []);
   });
 }
 
@@ -406,36 +420,39 @@ Deno.test("download: a file that has become shorter before it was verified is ta
   assertEquals(read(trees.target), { log: sha256Of(OTHER) });
 });
 
-both("a source that changes after it was compared is copied as it is then", async (direction) => {
-  let source = "";
-  let isChanged = false;
-  await using trees = await makeReusing(
-    direction,
-    { log: [GROWN, NEW] },
-    { log: [BYTES, OLD] },
-    (request, answer) => {
-      const isLast = direction === "upload" ? "PUT" : "GET";
-      if (request.path.at(-1) !== "log" || request.method !== isLast || isChanged) return null;
-      isChanged = true;
-      Deno.writeFileSync(`${source}/log`, OTHER);
-      return answer();
-    },
-  );
-  source = trees.source;
-  await trees.copy();
-  // The call may have read all of the file before, or not.
-  const copied = () => sha256Of(Deno.readFileSync(`${trees.target}/log`));
-  assert([BYTES, GROWN, OTHER].some((version) => sha256Of(version) === copied()));
-  await trees.copy();
-  assertEquals(copied(), sha256Of(OTHER));
-});
+testBothDirections(
+  "a source that changes after it was compared is copied as it is then",
+  async (direction) => {
+    let source = "";
+    let isChanged = false;
+    await using trees = await makeReusing(
+      direction,
+      { log: [GROWN, NEW] },
+      { log: [BYTES, OLD] },
+      (request, answer) => {
+        const isLast = direction === "upload" ? "PUT" : "GET";
+        if (request.path.at(-1) !== "log" || request.method !== isLast || isChanged) return null;
+        isChanged = true;
+        Deno.writeFileSync(`${source}/log`, OTHER);
+        return answer();
+      },
+    );
+    source = trees.source;
+    await trees.copy();
+    // The call may have read all of the file before, or not.
+    const copied = () => sha256Of(Deno.readFileSync(`${trees.target}/log`));
+    assert([BYTES, GROWN, OTHER].some((version) => sha256Of(version) === copied()));
+    await trees.copy();
+    assertEquals(copied(), sha256Of(OTHER));
+  },
+);
 
 /** An app that serves a directory `tree` with a file `old`, and things that no peer may read. */
 async function makeApp(options: FilesOptions = {}) {
   const files = await serveFiles();
-  const dir = `${files.there}/root`;
+  const dir = `${files.serverDir}/root`;
   await Deno.mkdir(`${dir}/sub/${RESERVED}`, { recursive: true });
-  await write(files.there, {
+  await write(files.serverDir, {
     "root/old": [BYTES, OLD],
     [`root/sub/${RESERVED}/part`]: [BYTES, OLD],
     "root/.a.degu-part": [BYTES, OLD],
@@ -488,10 +505,10 @@ for (const [what, reuse, status] of REFUSED) {
   const ignore = !HAS_LINKS && what.includes("link");
   Deno.test(`a peer can't reuse ${what}: ${status}`, { ignore }, async () => {
     await using files = await makeApp();
-    const before = read(files.there);
+    const before = read(files.serverDir);
     const [answered, , headers] = await files.app.handle(mkreq("PUT", "/new", announced(reuse)));
     assertEquals([answered, headers["upload-offset"]], [status, undefined]);
-    assertEquals(read(files.there), before);
+    assertEquals(read(files.serverDir), before);
     assertEquals(await entries(`${files.dir}/${RESERVED}`).catch(() => []), []);
   });
 }
@@ -562,33 +579,33 @@ for (const [what, options] of SINGLE) {
       await using files = await serveFiles((dir) => {
         return new FilesApp(dir, { write: true, reuse: true });
       });
-      await write(files.there, { log: [BYTES, OLD] });
-      await write(files.here, { log: [GROWN, NEW] });
+      await write(files.serverDir, { log: [BYTES, OLD] });
+      await write(files.clientDir, { log: [GROWN, NEW] });
       using _clock = setClockAhead(isSettled ? LATER : 0);
       const reports: unknown[] = [];
       const all = { ...options, onProgress: (now: unknown) => void reports.push(now) };
       const { bytes, reused, resumedFrom, total, sha256 } = await upload(
         files.client,
-        `${files.here}/log`,
+        `${files.clientDir}/log`,
         "/log",
         all,
       );
       assertEquals([bytes, reused, resumedFrom], [LINE.length, SIZE, 0]);
       assertEquals([total, sha256], [GROWN.length, sha256Of(GROWN)]);
       assertEquals(reports.at(-1), { bytes, total, resumedFrom: 0, reused });
-      assertEquals(read(files.there), { log: sha256Of(GROWN) });
+      assertEquals(read(files.serverDir), { log: sha256Of(GROWN) });
     });
 
     Deno.test(`download: a file that has grown${when} is taken from there on${what}`, async () => {
       await using files = await serveFiles((dir) => new FilesApp(dir, { reuse: true }));
-      await write(files.here, { log: [BYTES, OLD] });
-      await write(files.there, { log: [GROWN, NEW] });
+      await write(files.clientDir, { log: [BYTES, OLD] });
+      await write(files.serverDir, { log: [GROWN, NEW] });
       using _clock = setClockAhead(isSettled ? LATER : 0);
-      const result = await download(files.client, "/log", `${files.here}/log`, options);
+      const result = await download(files.client, "/log", `${files.clientDir}/log`, options);
       const { bytes, reused, resumedFrom, total, sha256 } = result;
       assertEquals([bytes, reused, resumedFrom], [LINE.length, SIZE, 0]);
       assertEquals([total, sha256], [GROWN.length, sha256Of(GROWN)]);
-      assertEquals(read(files.here), { log: sha256Of(GROWN) });
+      assertEquals(read(files.clientDir), { log: sha256Of(GROWN) });
     });
   }
 }
@@ -596,7 +613,7 @@ for (const [what, options] of SINGLE) {
 /** A file whose first bytes are at the target, and that is large enough to be cut in its rest. */
 const LARGE = concat([BYTES, randomBytes(3_000_000)]);
 
-both("what was copied and sent before a cut is not sent again", async (direction) => {
+testBothDirections("what was copied and sent before a cut is not sent again", async (direction) => {
   await using trees = await makeReusing(
     direction,
     { log: [LARGE, NEW] },
@@ -617,7 +634,7 @@ both("what was copied and sent before a cut is not sent again", async (direction
   assertEquals(read(trees.target), { log: sha256Of(LARGE) });
 });
 
-both(
+testBothDirections(
   "a result is of the whole call if its connection broke off behind what was reused",
   async (direction) => {
     await using trees = await makeReusing(direction, { log: [LARGE, NEW] }, { log: [BYTES, OLD] });
@@ -683,10 +700,10 @@ Deno.test("upload: a server that has forgotten how to reuse is sent all", async 
 Deno.test("an outbox moves what is new of a file that has grown", async () => {
   await using trees = await makeReusing("upload", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
   using _clock = setClockAhead(LATER);
-  const { moved, removed } = await trees.copy({ move: true });
+  const { moved, removedPaths } = await trees.copy({ move: true });
   assertEquals([moved.bytes, moved.reused], [LINE.length, SIZE]);
   assertEquals(read(trees.target), { log: sha256Of(GROWN) });
-  assertEquals(removed, ["log"]);
+  assertEquals(removedPaths, ["log"]);
 });
 
 Deno.test("upload: a directory in the place of a file that was to reuse something is told", async () => {
@@ -721,7 +738,7 @@ function contentOf(tree: RandomTree): Content {
   );
 }
 
-both(
+testBothDirections(
   "random trees, in which files are renamed, copied and grow, end the same with and without reuse",
   async (direction) => {
     const property = fc.asyncProperty(
@@ -833,8 +850,8 @@ Deno.test("upload, outbox: to a disk that is too slow for what has grown, all is
     const client = new ImpatientClient(trees.client, (headers) => headers[header] !== undefined);
     const single = await upload(client, `${trees.source}/log`, "/tree/one");
     assertEquals([single.bytes, single.reused], [GROWN.length, 0]);
-    const { result, removed } = await trees.over(client, { move: true });
-    assertEquals([result.bytes, result.reused, removed], [GROWN.length, 0, ["log"]]);
+    const { result, removedPaths } = await trees.over(client, { move: true });
+    assertEquals([result.bytes, result.reused, removedPaths], [GROWN.length, 0, ["log"]]);
     assert(client.waited >= 2);
     assertEquals(read(trees.target), { log: sha256Of(GROWN), one: sha256Of(GROWN) });
   }

@@ -7,19 +7,23 @@ import {
   replacePrivateFile,
   writePrivateFile,
 } from "@degu/internal/device/identity/private_files.ts";
-import { bundleBytes } from "@degu/testing/bundles.ts";
+import { makeBundle } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { syncedWhile } from "@degu/testing/synced.ts";
+import { recordSyncedPaths } from "@degu/testing/synced.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
+import {
+  makeUploadHeaders,
+  readStatus,
+  serveWritableDirectory,
+} from "@degu/testing/written_directory.ts";
 import { assert, assertEquals } from "@std/assert";
 import { open } from "node:fs/promises";
 
-const SENT = bundleBytes([["a/b/small", "1"], ["sub/small", "2"], ["empty/dir", null]]);
-const RESUMED = upload(latin1("12345"), 0);
+const SENT = makeBundle([["a/b/small", "1"], ["sub/small", "2"], ["empty/dir", null]]);
+const RESUMED = makeUploadHeaders(latin1("12345"), 0);
 
 /** Requests, and what has to be synced for each; the directory that is served is `.`. */
 const ROWS: readonly [Method, uri: string, HeaderDict, BodyOut, synced: readonly string[]][] = [
@@ -39,10 +43,10 @@ const ROWS: readonly [Method, uri: string, HeaderDict, BodyOut, synced: readonly
 
 for (const [method, uri, headers, body, synced] of ROWS) {
   Deno.test(`synced before an answer: ${method} ${uri}${headers === RESUMED ? ", resumed" : ""}`, async () => {
-    await using files = await serveForWriting();
+    await using files = await serveWritableDirectory();
     await Deno.mkdir(`${files.root}/empty`);
-    const found = await syncedWhile(files.root, async () => {
-      const status = await statusOf(await files.request(method, uri, headers, body));
+    const found = await recordSyncedPaths(files.root, async () => {
+      const status = await readStatus(await files.request(method, uri, headers, body));
       assert(status < 300, `${status}`);
     });
     assertEquals(found, synced);
@@ -50,27 +54,27 @@ for (const [method, uri, headers, body, synced] of ROWS) {
 }
 
 Deno.test("synced before an answer: an upload of a file that is already here", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   await files.put("/sub/new", latin1("12345"), RESUMED);
-  const found = await syncedWhile(files.root, async () => {
-    const headers = upload(latin1("12345"), 5);
-    assertEquals(await statusOf(await files.request("PUT", "/sub/new", headers)), 204);
+  const found = await recordSyncedPaths(files.root, async () => {
+    const headers = makeUploadHeaders(latin1("12345"), 5);
+    assertEquals(await readStatus(await files.request("PUT", "/sub/new", headers)), 204);
   });
   assertEquals(found, [".", "./sub"]);
 });
 
 Deno.test("synced before an answer: a part that gets its name later, with the names on the way to it", async () => {
-  await using files = await serveForWriting();
-  const found = await syncedWhile(files.root, async () => {
+  await using files = await serveWritableDirectory();
+  const found = await recordSyncedPaths(files.root, async () => {
     const headers = { ...RESUMED, "upload-complete": "?0" };
     assertEquals(await files.put("/sub", latin1("12345"), headers), 204);
   });
-  const part = `./.degu-files/${(await files.unfinished())[0]}`;
+  const part = `./.degu-files/${(await files.listUnfinished())[0]}`;
   assertEquals(found, [".", "./.degu-files", part]);
 });
 
 Deno.test("a resumable file that has its name is whole, also where its directory can't be synced then", async () => {
-  await using files = await serveForWriting();
+  await using files = await serveWritableDirectory();
   await using handle = await open(files.root);
   const error = Object.assign(new Error("a bad sector"), { code: "EIO" });
   using _failing = patch(Object.getPrototypeOf(handle), "sync", () => () => Promise.reject(error));
@@ -146,7 +150,10 @@ function tree(
 for (const [what, [work, synced]] of Object.entries(HERE)) {
   Deno.test(`synced before a call returns: ${what}`, async () => {
     await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
-    const { here, there, client } = files;
-    assertEquals(await syncedWhile(here, () => work(here, client, there)), synced);
+    const { clientDir, serverDir, client } = files;
+    assertEquals(
+      await recordSyncedPaths(clientDir, () => work(clientDir, client, serverDir)),
+      synced,
+    );
   });
 }

@@ -25,8 +25,8 @@ type Files = Awaited<ReturnType<typeof setUp>>;
 /** A file `f` with the text "source", and a target for it. */
 async function setUp(direction: typeof DIRECTIONS[number], target: Record<string, string | null>) {
   const files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
-  const { there, here, client } = files;
-  const [from, to] = direction === "upload" ? [here, there] : [there, here];
+  const { serverDir, clientDir, client } = files;
+  const [from, to] = direction === "upload" ? [clientDir, serverDir] : [serverDir, clientDir];
   await fill(from, { f: "source" });
   await fill(to, target);
   const copy = (path: string, options: TransferOptions = {}) =>
@@ -133,9 +133,9 @@ Deno.test("a FilesApp that only adds says so when it refuses, and what is refuse
       return answer;
     };
   });
-  const { client, there, here } = files;
-  await fill(there, { x: "old", "d/y": "" });
-  await fill(here, { f: "new" });
+  const { client, serverDir, clientDir } = files;
+  await fill(serverDir, { x: "old", "d/y": "" });
+  await fill(clientDir, { f: "new" });
   const put = (uri: string, headers = {}) =>
     client.request("PUT", uri, headers, new TextEncoder().encode("new"));
   for (const headers of [{}, { "if-none-match": "*" }, { "if-file-stamp": "none" }]) {
@@ -154,10 +154,10 @@ Deno.test("a FilesApp that only adds says so when it refuses, and what is refuse
     ["DELETE", 405, allow, undefined],
   ]);
   const calls: [() => Promise<unknown>, TransferErrorCode, number][] = [
-    [() => upload(client, `${here}/f`, ["x"]), "ONLY_ADDS", 412],
-    [() => upload(client, `${here}/f`, ["x"], { resume: false }), "ONLY_ADDS", 412],
-    [() => upload(client, `${here}/f`, ["x"], { replace: false }), "EXISTS", 412],
-    [() => upload(client, `${here}/f`, ["d"]), "IN_THE_WAY", 409],
+    [() => upload(client, `${clientDir}/f`, ["x"]), "ONLY_ADDS", 412],
+    [() => upload(client, `${clientDir}/f`, ["x"], { resume: false }), "ONLY_ADDS", 412],
+    [() => upload(client, `${clientDir}/f`, ["x"], { replace: false }), "EXISTS", 412],
+    [() => upload(client, `${clientDir}/f`, ["d"]), "IN_THE_WAY", 409],
     [() => makeDirectory(client, ["x"]), "IN_THE_WAY", 409],
     [() => deleteFile(client, ["x"]), "ONLY_ADDS", 405],
   ];
@@ -165,18 +165,18 @@ Deno.test("a FilesApp that only adds says so when it refuses, and what is refuse
     const error = await assertRejects(call, TransferError);
     assertEquals([error.code, (error.cause as StatusError).status], [code, status], error.message);
   }
-  assertEquals(await Deno.readTextFile(`${there}/x`), "old");
+  assertEquals(await Deno.readTextFile(`${serverDir}/x`), "old");
 });
 
 Deno.test("an upload to a server whose directory is gone is transient, and says so by its code", async () => {
   await using files = await setUp("upload", {});
-  await Deno.remove(files.there, { recursive: true });
+  await Deno.remove(files.serverDir, { recursive: true });
   for (const call of [() => files.copy("x"), () => deleteFile(files.client, ["x"])]) {
     const error = await assertRejects(call, TransferError);
     const { status } = error.cause as StatusError;
     assertEquals([error.code, status, isTransient(error)], ["ROOT_GONE", 503, true]);
   }
-  await Deno.mkdir(files.there);
+  await Deno.mkdir(files.serverDir);
 });
 
 for (const lists of [true, false]) {

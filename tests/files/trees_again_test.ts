@@ -4,7 +4,7 @@ import { StatusError, TransferError, type TreeEvent } from "@degu/degu/files";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { content } from "@degu/testing/directories.ts";
-import { both, changing, makeTrees } from "@degu/testing/trees.ts";
+import { changeResponses, makeTrees, testBothDirections } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 
 /** The waits before retries, in milliseconds. */
@@ -18,7 +18,7 @@ const copies = ({ method, uri, query }: Request) =>
   query === "bundle=put" || query === "bundle=get" ||
   (method === "PUT" || method === "GET") && !uri.endsWith("/") && query === null;
 
-both(
+testBothDirections(
   "retries: connections that break off again and again end in one result, and each file is told once",
   async (direction) => {
     using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
@@ -46,7 +46,7 @@ both(
   },
 );
 
-both(
+testBothDirections(
   "retries: the first answers are lost, and what has arrived is told as copied, once",
   async (direction) => {
     using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
@@ -55,7 +55,7 @@ both(
       direction,
       { a: "1", b: "2" },
       {},
-      changing(async (request, answer) => {
+      changeResponses(async (request, answer) => {
         if (!copies(request) || left-- <= 0) return null;
         await answer();
         throw new Error("the answer is lost");
@@ -70,7 +70,7 @@ both(
   },
 );
 
-both(
+testBothDirections(
   "retries: without progress they come to an end, and without the option there are none",
   async (direction) => {
     using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
@@ -80,7 +80,7 @@ both(
         direction,
         { a: "l".repeat(100_000) },
         {},
-        changing((request) => {
+        changeResponses((request) => {
           if (request.query !== "tree") return null;
           asked++;
           return [503, "Busy", {}, null];
@@ -100,21 +100,24 @@ both(
   },
 );
 
-both("retries: what a function of the caller throws ends the call", async (direction) => {
-  await using trees = await makeTrees(direction, { a: "1" });
-  for (const name of ["filter", "onEvent"] as const) {
-    let called = 0;
-    const thrower = () => {
-      called++;
-      throw new Deno.errors.ConnectionReset("mine");
-    };
-    const copying = () => trees.copy({ retries: 3, [name]: thrower });
-    await assertRejects(copying, Deno.errors.ConnectionReset, "mine");
-    assertEquals(called, 1, name);
-  }
-});
+testBothDirections(
+  "retries: what a function of the caller throws ends the call",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { a: "1" });
+    for (const name of ["filter", "onEvent"] as const) {
+      let called = 0;
+      const thrower = () => {
+        called++;
+        throw new Deno.errors.ConnectionReset("mine");
+      };
+      const copying = () => trees.copy({ retries: 3, [name]: thrower });
+      await assertRejects(copying, Deno.errors.ConnectionReset, "mine");
+      assertEquals(called, 1, name);
+    }
+  },
+);
 
-both(
+testBothDirections(
   "retries: of a file that an earlier call has begun, only the rest is of this call",
   async (direction) => {
     using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
@@ -142,7 +145,7 @@ Deno.test("retries: maxDelete counts for the whole call, and a file that fails a
     "upload",
     { a: "1" },
     { x: "1", y: "2", z: "3" },
-    changing(({ method }) => {
+    changeResponses(({ method }) => {
       if (method !== "DELETE" || ![2, 3].includes(++deletions)) return null;
       Deno.writeTextFileSync(`${target}/w`, "4");
       throw new Error("cut");
@@ -150,11 +153,11 @@ Deno.test("retries: maxDelete counts for the whole call, and a file that fails a
   );
   ({ target } = trees);
   const options = { retries: 3, delete: true, maxDelete: 3, connections: 1 };
-  const { result, deleted, outcomes, events } = await trees.copy(options);
+  const { result, deletedPaths, outcomes, events } = await trees.copy(options);
   const [limit] = events.filter((event) => event.type === "failed");
   assert(limit?.error instanceof TransferError);
   assertEquals([limit.error.limit, limit.error.kept], [3, null]);
-  assertEquals([result.deletionsSkipped, result.deleted, deleted.length], ["limit", 1, 1]);
+  assertEquals([result.deletionsSkipped, result.deleted, deletedPaths.length], ["limit", 1, 1]);
   assertEquals(outcomes, { a: "copied", "": "failed" });
   assertEquals(Object.keys(await content(trees.target)).length, 4);
 });
@@ -169,7 +172,7 @@ for (const grows of [false, true]) {
       "upload",
       { a: "1" },
       { x: "1", y: "2", z: "3" },
-      changing(async ({ method }, answer) => {
+      changeResponses(async ({ method }, answer) => {
         // The client repeats a request once by itself.
         if (method !== "DELETE" || lost === 2) return null;
         if (++lost === 2 && grows) await Deno.writeTextFile(`${target}/w`, "4");
@@ -179,12 +182,12 @@ for (const grows of [false, true]) {
     );
     ({ target } = trees);
     const options = { retries: 3, delete: true, maxDelete: 3, connections: 1 };
-    const { result, deleted, outcomes } = await trees.copy(options);
+    const { result, deletedPaths, outcomes } = await trees.copy(options);
     const here = Object.keys(await content(trees.target));
     const all = { a: "copied", ...grows ? { "": "failed" } : {} };
-    const left = grows ? ["w", "x", "y", "z"].filter((name) => !deleted.includes(name)) : [];
+    const left = grows ? ["w", "x", "y", "z"].filter((name) => !deletedPaths.includes(name)) : [];
     assertEquals(here.sort(), ["a", ...left]);
-    assertEquals([result.deleted, deleted.length], grows ? [1, 1] : [3, 3]);
+    assertEquals([result.deleted, deletedPaths.length], grows ? [1, 1] : [3, 3]);
     assertEquals([result.deletionsSkipped, outcomes], [grows ? "limit" : null, all]);
   });
 }
@@ -193,7 +196,7 @@ for (const grows of [false, true]) {
 const BEHIND = -100_000;
 const retriesOf = (events: readonly TreeEvent[]) => events.filter(({ type }) => type === "retry");
 
-both(
+testBothDirections(
   "retries: a file that breaks off is tried again, also if it was changed just before, and has not failed meanwhile",
   async (direction) => {
     using _clock = setClockAhead(BEHIND);
@@ -208,7 +211,7 @@ both(
       direction,
       { large, small: "1", other: "o".repeat(100_000) },
       { old: "2" },
-      changing((request) => {
+      changeResponses((request) => {
         const isLarge = copies(request) && request.path.at(-1) === "large";
         if (!isLarge || isRetried) return null;
         isCut = true;
@@ -216,9 +219,9 @@ both(
       }),
     );
     const options = { retries: 2, delete: true, connections: 1 };
-    const { result, outcomes, events, deleted } = await trees.copy(options);
+    const { result, outcomes, events, deletedPaths } = await trees.copy(options);
     assertEquals(outcomes, { large: "copied", small: "copied", other: "copied" });
-    assertEquals([result.failed, result.deletionsSkipped, deleted], [0, null, ["old"]]);
+    assertEquals([result.failed, result.deletionsSkipped, deletedPaths], [0, null, ["old"]]);
     const [retry, ...others] = retriesOf(events);
     assert(retry?.type === "retry" && others.length === 0, Deno.inspect(events));
     assertEquals([retry.number, retry.seconds, isTransient(retry.error)], [1, 1, true]);
@@ -228,7 +231,7 @@ both(
   },
 );
 
-both(
+testBothDirections(
   "retries: over a link that always cuts, a file that can't be resumed has failed at the end, and alone",
   async (direction) => {
     using _clock = setClockAhead(BEHIND);
@@ -254,7 +257,7 @@ both(
   },
 );
 
-both(
+testBothDirections(
   "retries: a file that changes in each attempt is no progress, so that a call that can not succeed ends",
   async (direction) => {
     using _clock = setClockAhead(BEHIND);
@@ -305,7 +308,7 @@ for (const [method, type] of [["PUT", "copied"], ["DELETE", "deleted"]] as const
       "upload",
       source,
       target,
-      changing(async (request) => {
+      changeResponses(async (request) => {
         if (isAborted || request.uri !== "/tree/a") return null;
         if (!hasArrived && request.method !== method) return null;
         await arrived.promise;
@@ -330,9 +333,11 @@ for (const [method, type] of [["PUT", "copied"], ["DELETE", "deleted"]] as const
       return connection;
     };
     const options = { retries: 1, connections: 2, delete: method === "DELETE" };
-    const { result, outcomes, deleted, events } = await trees.copy(options, { connect });
+    const { result, outcomes, deletedPaths, events } = await trees.copy(options, {
+      connect,
+    });
     assertEquals(events.filter((event) => event.type === "retry").length, 1);
-    if (method === "DELETE") assertEquals([result.deleted, deleted.sort()], [2, ["a", "b"]]);
+    if (method === "DELETE") assertEquals([result.deleted, deletedPaths.sort()], [2, ["a", "b"]]);
     else assertEquals([result.files, outcomes], [2, { a: "copied", b: "copied" }]);
     assertEquals(await content(trees.target), source);
   });

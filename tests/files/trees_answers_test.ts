@@ -17,8 +17,8 @@ import {
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { content, entries } from "@degu/testing/directories.ts";
 import {
-  type Answer,
-  changing,
+  type AppResponse,
+  changeResponses,
   DIRECTIONS,
   makeTrees,
   type TreeDirection,
@@ -29,7 +29,7 @@ import { listText } from "./directory_entries.ts";
 const encoder = new TextEncoder();
 
 /** An answer of these pieces. */
-function streamed(type: string, pieces: readonly string[]): Answer {
+function streamed(type: string, pieces: readonly string[]): AppResponse {
   const chunks = [...pieces.map((piece) => encoder.encode(piece)), new Uint8Array(0)];
   return [
     200,
@@ -55,7 +55,7 @@ interface Row {
   /** The requests that are counted, and answered by `answer`; all if it is left out. */
   readonly at?: (request: Request) => boolean;
   /** The answer to a request, the first of which has the number 1; `null` is that of the app. */
-  readonly answer: (count: number, request: Request) => Answer | null;
+  readonly answer: (count: number, request: Request) => AppResponse | null;
   /** The outcome of each path, or the status or the code with which the whole is rejected. */
   readonly expected: Readonly<Record<string, string>> | number | string;
   /** What an error with which the whole is rejected says. */
@@ -88,15 +88,15 @@ async function* cutPieces(): AsyncGenerator<Uint8Array> {
   cutHere();
 }
 
-function refusal(status: number, { method }: Request): Answer {
+function refusal(status: number, { method }: Request): AppResponse {
   return [status, "Refused", {}, method === "HEAD" ? null : new Uint8Array(0)];
 }
 
-function list(...entries: readonly unknown[]): Answer {
+function list(...entries: readonly unknown[]): AppResponse {
   return streamed("application/json", [listText([...entries, { end: true }])]);
 }
 
-function bundle(...records: readonly string[]): Answer {
+function bundle(...records: readonly string[]): AppResponse {
   return streamed(BUNDLE_TYPE, [...records, BUNDLE_END]);
 }
 
@@ -111,7 +111,7 @@ const BELOW_A = { path: ["a", "b"], ...ENTRY };
 const pathOf = (...path: unknown[]) => list({ path, ...ENTRY });
 
 /** Lists of a server, all of which are refused. */
-const BAD_LISTS: Readonly<Record<string, Answer>> = {
+const BAD_LISTS: Readonly<Record<string, AppResponse>> = {
   "empty, and without its end": streamed("application/json", [listText([])]),
   "without its end": streamed("application/json", [listText([A])]),
   "a path out of the target": pathOf("..", "a"),
@@ -132,7 +132,7 @@ const SHA256_OF_A = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afe
 const A_RECORD = recordOf("a", "a", SHA256_OF_A);
 
 /** Bundles of a server for a request of the file `a`, all of which are refused. */
-const BAD_BUNDLES: Readonly<Record<string, Answer>> = {
+const BAD_BUNDLES: Readonly<Record<string, AppResponse>> = {
   "another path": bundle(recordOf("b", "a", SHA256_OF_A)),
   "a record too many": bundle(A_RECORD, A_RECORD),
   "no record": bundle(),
@@ -163,7 +163,7 @@ const MANY = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`${i}`, `
 const UNDERSTATED = { small: "s".repeat(50_000), large: "l".repeat(300_000) };
 
 /** A server that lists files of one byte each. */
-function understating({ query }: Request): Answer | null {
+function understating({ query }: Request): AppResponse | null {
   if (query !== "tree") return null;
   return list(...["large", "small"].map((name) => ({ path: [name], ...ENTRY })));
 }
@@ -381,13 +381,13 @@ async function check(row: Row, direction: TreeDirection): Promise<void> {
     direction,
     source,
     target,
-    changing((request) => at(request) ? answer(++count, request) : null),
+    changeResponses((request) => at(request) ? answer(++count, request) : null),
   );
   const copying = trees.copy(options);
   if (typeof expected === "object") {
-    const { outcomes, deleted, errors, events } = await copying;
+    const { outcomes, deletedPaths, errors, events } = await copying;
     assertEquals(outcomes, expected);
-    assertEquals(deleted, row.deleted ?? []);
+    assertEquals(deletedPaths, row.deleted ?? []);
     for (const [path, code] of Object.entries(row.codes ?? {})) {
       assertEquals((errors[path] as TransferError).code, code);
     }
@@ -424,7 +424,7 @@ Deno.test("download: small files that have arrived before an abort get no names"
     "download",
     { a: "a", b: "a" },
     {},
-    changing(({ query }) => {
+    changeResponses(({ query }) => {
       if (query !== "bundle=get") return null;
       return [200, "OK", { "content-type": BUNDLE_TYPE }, new ChunkedBodyIter(sendAndAbort())];
     }),
@@ -438,7 +438,7 @@ Deno.test("a response that is no bundle leaves a connection of the caller free f
     "download",
     { a: "a" },
     {},
-    changing(({ query }) => {
+    changeResponses(({ query }) => {
       return query === "bundle=get" ? [200, "OK", {}, encoder.encode("no bundle")] : null;
     }),
   );
@@ -459,7 +459,7 @@ Deno.test("outcomes of small files that were known before an error count", async
       "download",
       { a: "a", b: "b" },
       {},
-      changing(({ query }) => {
+      changeResponses(({ query }) => {
         if (query !== "bundle=get") return null;
         const sha256 = sha256Of(new TextEncoder().encode("a"));
         const line = formatRecord({
@@ -481,7 +481,7 @@ Deno.test("outcomes of small files that were known before an error count", async
     "upload",
     { a: "a", b: "b" },
     {},
-    changing(({ query }) => {
+    changeResponses(({ query }) => {
       return query === "bundle=put" ? [401, "Unauthorized", {}, new Uint8Array(0)] : null;
     }),
   );

@@ -18,7 +18,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { stated } from "@degu/testing/stated.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { both, copyTree, makeTrees } from "@degu/testing/trees.ts";
+import { copyTree, makeTrees, testBothDirections } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { NAMES } from "./directory_entries.ts";
 
@@ -40,7 +40,7 @@ async function touch(path: string, time: string): Promise<void> {
   await Deno.utime(path, new Date(time), new Date(time));
 }
 
-both(
+testBothDirections(
   "files of every size and name arrive with their times, and are unchanged afterwards",
   async (direction) => {
     await using trees = await makeTrees(direction, { "empty/below": null });
@@ -80,7 +80,7 @@ Deno.test("download: a target that is missing is made, also behind a link", asyn
   assertEquals(await content(`${there.path}/new/tree`), { d: null, "d/a": "a" });
 });
 
-both("a connection is used alone, and stays usable", async (direction) => {
+testBothDirections("a connection is used alone, and stays usable", async (direction) => {
   await using trees = await makeTrees(direction, {
     a: "1",
     "b/c": "2",
@@ -94,7 +94,7 @@ both("a connection is used alone, and stays usable", async (direction) => {
   assertEquals(await content(trees.target), await content(trees.source));
 });
 
-both(
+testBothDirections(
   "many files go over as many connections as are wanted, 512 small ones in a request",
   async (direction) => {
     const texts: Record<string, string> = {};
@@ -115,7 +115,7 @@ both(
   },
 );
 
-both("a request is about 4 MiB of small files at most", async (direction) => {
+testBothDirections("a request is about 4 MiB of small files at most", async (direction) => {
   // 69 of them are less, and 70 more.
   const texts = Array.from({ length: 150 }, (_, i) => [`${i}`, "x".repeat(60_000)]);
   const content = Object.fromEntries(texts);
@@ -141,7 +141,7 @@ async function eventually(condition: () => boolean): Promise<boolean> {
   return condition();
 }
 
-both(
+testBothDirections(
   "each event tells what has happened, and progress at most ten times a second",
   async (direction) => {
     const texts = { a: "x".repeat(3_000_000), b: "y".repeat(10), c: "same" };
@@ -183,7 +183,7 @@ both(
   },
 );
 
-both("progress is told while a large file is on its way", async (direction) => {
+testBothDirections("progress is told while a large file is on its way", async (direction) => {
   const size = 3_000_000;
   await using trees = await makeTrees(direction, { large: "x".repeat(size) });
   using _slow = slowClock();
@@ -192,7 +192,7 @@ both("progress is told while a large file is on its way", async (direction) => {
   assert(told.some((bytes) => bytes > 0 && bytes < size), `${told}`);
 });
 
-both(
+testBothDirections(
   "a source of nothing makes an empty target; one that is missing is an error",
   async (direction) => {
     await using trees = await makeTrees(direction);
@@ -223,7 +223,7 @@ both(
   },
 );
 
-both(
+testBothDirections(
   "modes: false: a new file has the umask's mode, a replaced one keeps its own",
   async (direction) => {
     await using trees = await makeTrees(
@@ -259,7 +259,7 @@ Deno.test("download: only this user can read a small file that replaces another 
   assertEquals(made.map((bits) => bits & 0o666), [usual, 0o600, usual]);
 });
 
-both(
+testBothDirections(
   "what the filter leaves out is not deleted where it is in the way either",
   async (direction) => {
     const target = { data: "theirs", "old/a": "theirs", "new/a": "gone" };
@@ -267,10 +267,13 @@ both(
     const filter = ({ kind, name }: TreeEntry) => {
       return !(kind === "file" && name === "data" || kind === "directory" && name === "old");
     };
-    const { outcomes, deleted, result } = await trees.copy({ delete: true, filter });
+    const { outcomes, deletedPaths, result } = await trees.copy({
+      delete: true,
+      filter,
+    });
     const failed = { data: "failed", "data/a": "failed", old: "failed" };
     // What fails keeps deletions, also of what may give way.
-    assertEquals([outcomes, deleted, result.deletionsSkipped], [
+    assertEquals([outcomes, deletedPaths, result.deletionsSkipped], [
       { ...failed, new: "failed" },
       [],
       "failed",
@@ -279,7 +282,7 @@ both(
   },
 );
 
-both(
+testBothDirections(
   "what filter or onEvent throws rejects the whole, and so does a filter that returns no boolean",
   async (direction) => {
     const texts = { a: "a", b: "b".repeat(70_000) };
@@ -306,7 +309,7 @@ both(
   },
 );
 
-both(
+testBothDirections(
   "nothing is reported, and nothing under way, after onEvent has thrown, of other connections either",
   async (direction) => {
     // More than 4 MiB for each connection.
@@ -329,7 +332,7 @@ both(
 const DAY = 86_400_000;
 
 for (const ahead of [0, DAY, -DAY]) {
-  both(
+  testBothDirections(
     `a file that was just modified is skipped, and copied later: settled; the peer's clock is ${ahead} ms ahead`,
     async (direction) => {
       const files = { "fresh": "new", "d/fresh": "2", "old": "3", "later": "4" };
@@ -354,9 +357,12 @@ for (const ahead of [0, DAY, -DAY]) {
         ...{ "old": "copied", "later": "copied" },
       };
       const dry = await trees.copy({ ...options, dryRun: true });
-      assertEquals([dry.outcomes, dry.deleted.toSorted()], [outcomes, ["d/other", "superfluous"]]);
+      assertEquals([dry.outcomes, dry.deletedPaths.toSorted()], [outcomes, [
+        "d/other",
+        "superfluous",
+      ]]);
       const first = await trees.copy(options);
-      assertEquals([first.outcomes, first.deleted.toSorted()], [outcomes, [
+      assertEquals([first.outcomes, first.deletedPaths.toSorted()], [outcomes, [
         "d/other",
         "superfluous",
       ]]);
@@ -380,12 +386,15 @@ function without<T>(all: Readonly<Record<string, T>>, name: string): Record<stri
   return rest;
 }
 
-both(
+testBothDirections(
   "a source of files that are just being written is not empty: the rest is deleted",
   async (direction) => {
     await using trees = await makeTrees(direction, { "log": "1" }, { "log/a": "2", "old": "3" });
-    const { result, deleted } = await trees.copy({ settled: 3600, delete: true });
-    assertEquals([result.skipped, result.deletionsSkipped, deleted], [1, null, ["old"]]);
+    const { result, deletedPaths } = await trees.copy({
+      settled: 3600,
+      delete: true,
+    });
+    assertEquals([result.skipped, result.deletionsSkipped, deletedPaths], [1, null, ["old"]]);
     // A directory that has its name at the target is wanted, too.
     assertEquals(await content(trees.target), { "log": null, "log/a": "2" });
   },
@@ -400,33 +409,36 @@ Deno.test("download: without the time of the list nothing can be known of settle
   await assertRejects(() => trees.copy({ settled: 1 }), TransferError, "no date");
 });
 
-both("a signal aborts at any event, and calling again completes", async (direction) => {
-  const texts: Record<string, string> = { large: "l".repeat(500_000) };
-  for (let i = 0; i < 60; i++) texts[`d${i % 3}/${i}`] = `text ${i}`;
-  for (const after of [1, 30]) {
+testBothDirections(
+  "a signal aborts at any event, and calling again completes",
+  async (direction) => {
+    const texts: Record<string, string> = { large: "l".repeat(500_000) };
+    for (let i = 0; i < 60; i++) texts[`d${i % 3}/${i}`] = `text ${i}`;
+    for (const after of [1, 30]) {
+      await using trees = await makeTrees(direction, texts);
+      const controller = new AbortController();
+      const reason = new Error("enough");
+      let count = 0;
+      const onEvent = () => {
+        if (++count === after) controller.abort(reason);
+      };
+      const { signal } = controller;
+      assertEquals(await assertRejects(() => trees.copy({ signal, onEvent }), Error), reason);
+      assertEquals(count, after, "no event follows");
+      const left = Object.keys(await content(trees.target)).filter((name) =>
+        name.includes("degu-part")
+      );
+      assertEquals(left.filter((name) => !name.includes("large")), []);
+      const { result } = await trees.copy();
+      assertEquals(result.files + result.unchanged, 61);
+      assertEquals(await content(trees.target), await content(trees.source));
+    }
     await using trees = await makeTrees(direction, texts);
-    const controller = new AbortController();
-    const reason = new Error("enough");
-    let count = 0;
-    const onEvent = () => {
-      if (++count === after) controller.abort(reason);
-    };
-    const { signal } = controller;
-    assertEquals(await assertRejects(() => trees.copy({ signal, onEvent }), Error), reason);
-    assertEquals(count, after, "no event follows");
-    const left = Object.keys(await content(trees.target)).filter((name) =>
-      name.includes("degu-part")
-    );
-    assertEquals(left.filter((name) => !name.includes("large")), []);
-    const { result } = await trees.copy();
-    assertEquals(result.files + result.unchanged, 61);
-    assertEquals(await content(trees.target), await content(trees.source));
-  }
-  await using trees = await makeTrees(direction, texts);
-  const signal = AbortSignal.abort(new Error("before"));
-  await assertRejects(() => trees.copy({ signal }), Error, "before");
-  assertEquals(await content(trees.target), {});
-});
+    const signal = AbortSignal.abort(new Error("before"));
+    await assertRejects(() => trees.copy({ signal }), Error, "before");
+    assertEquals(await content(trees.target), {});
+  },
+);
 
 Deno.test("upload: directories above the target are made; what a server doesn't do rejects the whole", async () => {
   await using dir = await tempDir();
@@ -454,7 +466,7 @@ Deno.test("upload: directories above the target are made; what a server doesn't 
   assertEquals(await copyTo("/", { write: true }), [1, 0]);
 });
 
-both(
+testBothDirections(
   "a file below the size that docs/trees.md names travels with others, and one of that size alone",
   async (direction) => {
     const size = 1024 *

@@ -20,13 +20,13 @@ import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import {
-  both,
-  changing,
-  copyElsewhere,
+  changeResponses,
+  copyInProcess,
   type CopyJob,
   copyTree,
   DIRECTIONS,
   makeTrees,
+  testBothDirections,
   type TreeDirection,
 } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
@@ -40,7 +40,7 @@ Deno.test("download: a signal that aborts while a broken file is looked at rejec
     "download",
     { large: "x".repeat(3_000_000) },
     {},
-    changing(({ method, path }) => {
+    changeResponses(({ method, path }) => {
       if (path.at(-1) !== "large") return null;
       if (method === "HEAD") controller.abort(reason);
       throw new Error("it breaks off");
@@ -50,7 +50,7 @@ Deno.test("download: a signal that aborts while a broken file is looked at rejec
   assertEquals(rejected, reason);
 });
 
-both(
+testBothDirections(
   "a signal that aborts while something can't be deleted rejects with its reason",
   async (direction) => {
     const reason = new Error("enough");
@@ -63,7 +63,7 @@ both(
       direction,
       { a: "a" },
       { a: "a", old: "1" },
-      changing(({ method }) => method === "DELETE" ? refuse() : null),
+      changeResponses(({ method }) => method === "DELETE" ? refuse() : null),
     );
     using _refusing = patch(Root.prototype, "remove", () => refuse);
     const { signal } = controller;
@@ -100,7 +100,7 @@ Deno.test("download: a large file that changes while it is sent is requested aga
       "download",
       { large: "0".repeat(2_000_000), other: "other" },
       {},
-      changing(async ({ method, uri }, answer) => {
+      changeResponses(async ({ method, uri }, answer) => {
         if (method !== "GET" || uri !== "/tree/large") return null;
         const answered = await answer();
         if (changes < times) Deno.writeTextFileSync(source, `${++changes}`.repeat(1_000_000));
@@ -116,34 +116,37 @@ Deno.test("download: a large file that changes while it is sent is requested aga
   }
 });
 
-both("a peer that leaves rejects the whole, and calling again continues", async (direction) => {
-  const texts: Record<string, string> = {};
-  for (let i = 0; i < 100; i++) texts[`d/${i}`] = `text ${i}`;
-  for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(100_000);
-  const gone = Promise.withResolvers<void>();
-  // However slow this process is, one file is not there when the server closes.
-  const hold = changing(async ({ uri }) => {
-    if (uri.endsWith("large~203")) await gone.promise;
-    return null;
-  });
-  await using trees = await makeTrees(direction, texts, { superfluous: "x" }, hold);
-  let count = 0;
-  const onEvent = ({ type }: TreeEvent) => {
-    if (type === "copied" && ++count === 2) trees.serving.server.close();
-  };
-  const error = await assertRejects(() => trees.copy({ onEvent, delete: true }));
-  gone.resolve();
-  assert(isTransient(error), String(error));
-  assert("superfluous" in await content(trees.target), "nothing is deleted");
-  const isDownload = direction === "download";
-  const [served, dir] = isDownload ? [trees.source, trees.target] : [trees.target, trees.source];
-  await using serving = serve(new FilesApp(served, { list: true, write: true }));
-  const { result } = await copyTree(direction, serving.makeClient(), dir, "/", { delete: true });
-  assertEquals([result.files + result.unchanged, result.deleted], [104, 1]);
-  assert(result.unchanged >= 2);
-});
+testBothDirections(
+  "a peer that leaves rejects the whole, and calling again continues",
+  async (direction) => {
+    const texts: Record<string, string> = {};
+    for (let i = 0; i < 100; i++) texts[`d/${i}`] = `text ${i}`;
+    for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(100_000);
+    const gone = Promise.withResolvers<void>();
+    // However slow this process is, one file is not there when the server closes.
+    const hold = changeResponses(async ({ uri }) => {
+      if (uri.endsWith("large~203")) await gone.promise;
+      return null;
+    });
+    await using trees = await makeTrees(direction, texts, { superfluous: "x" }, hold);
+    let count = 0;
+    const onEvent = ({ type }: TreeEvent) => {
+      if (type === "copied" && ++count === 2) trees.serving.server.close();
+    };
+    const error = await assertRejects(() => trees.copy({ onEvent, delete: true }));
+    gone.resolve();
+    assert(isTransient(error), String(error));
+    assert("superfluous" in await content(trees.target), "nothing is deleted");
+    const isDownload = direction === "download";
+    const [served, dir] = isDownload ? [trees.source, trees.target] : [trees.target, trees.source];
+    await using serving = serve(new FilesApp(served, { list: true, write: true }));
+    const { result } = await copyTree(direction, serving.makeClient(), dir, "/", { delete: true });
+    assertEquals([result.files + result.unchanged, result.deleted], [104, 1]);
+    assert(result.unchanged >= 2);
+  },
+);
 
-both(
+testBothDirections(
   "what others make meanwhile stays, and its file fails unless it is the same, also with replace: true",
   async (direction) => {
     const large = "l".repeat(70_000);
@@ -178,7 +181,7 @@ both(
   },
 );
 
-both(
+testBothDirections(
   "small files are copied in two attempts at most, and over a connection in one",
   async (direction) => {
     // A request that can be repeated is, over another connection than that of the list.
@@ -189,7 +192,7 @@ both(
         direction,
         { a: "a", b: "b" },
         {},
-        changing(({ method }) => {
+        changeResponses(({ method }) => {
           if (method !== "POST") return null;
           requests++;
           throw new Error("the connection is cut here");
@@ -212,7 +215,7 @@ Deno.test("upload: with replace: false a file is copied whose connection broke o
     "upload",
     { a: "a", b: "b" },
     {},
-    changing(async ({ query }, answer) => {
+    changeResponses(async ({ query }, answer) => {
       if (query !== "bundle=put" || ++requests > 1) return null;
       await answer();
       Deno.writeTextFileSync(`${target}/b`, "theirs");
@@ -229,22 +232,25 @@ Deno.test("upload: with replace: false a file is copied whose connection broke o
   assertEquals(await content(trees.target), { a: "a", b: "theirs" });
 });
 
-both("what is gone by itself before it is deleted counts as deleted", async (direction) => {
-  const texts = { a: "a", "d/old": "old", old: "old" };
-  await using trees = await makeTrees(direction, { a: "a" }, texts);
-  const { deleted, outcomes } = await trees.copy({
-    delete: true,
-    onEvent({ type }) {
-      if (type !== "plan") return;
-      Deno.removeSync(`${trees.target}/old`);
-      Deno.removeSync(`${trees.target}/d`, { recursive: true });
-    },
-  });
-  assertEquals(deleted.toSorted(), ["d", "d/old", "old"]);
-  assertEquals(Object.keys(outcomes), ["a"]);
-});
+testBothDirections(
+  "what is gone by itself before it is deleted counts as deleted",
+  async (direction) => {
+    const texts = { a: "a", "d/old": "old", old: "old" };
+    await using trees = await makeTrees(direction, { a: "a" }, texts);
+    const { deletedPaths, outcomes } = await trees.copy({
+      delete: true,
+      onEvent({ type }) {
+        if (type !== "plan") return;
+        Deno.removeSync(`${trees.target}/old`);
+        Deno.removeSync(`${trees.target}/d`, { recursive: true });
+      },
+    });
+    assertEquals(deletedPaths.toSorted(), ["d", "d/old", "old"]);
+    assertEquals(Object.keys(outcomes), ["a"]);
+  },
+);
 
-both(
+testBothDirections(
   "an error that is so for all ends what is under way over other connections",
   async (direction) => {
     const waiting = Promise.withResolvers<void>();
@@ -254,7 +260,7 @@ both(
       direction,
       texts,
       {},
-      changing(async ({ uri, method }) => {
+      changeResponses(async ({ uri, method }) => {
         if (!["/tree/a", "/tree/b"].includes(uri)) return null;
         if (uri === "/tree/a") waiting.resolve();
         await (uri === "/tree/a" ? never : waiting).promise;
@@ -267,28 +273,31 @@ both(
   },
 );
 
-both("a file that is gone when its content is compared is copied, or fails", async (direction) => {
-  const texts = { large: "l".repeat(100_000), small: "s" };
-  for (const end of ["source", "target"] as const) {
-    await using trees = await makeTrees(direction, texts, texts);
-    for (const name of Object.keys(texts)) await Deno.utime(`${trees.source}/${name}`, 1, 1);
-    const filter = ({ name }: TreeEntry) => {
-      Deno.removeSync(`${trees[end]}/${name}`);
-      return true;
-    };
-    const outcome = end === "source" ? "failed" : "copied";
-    const { outcomes } = await trees.copy({ compare: "digest", filter });
-    // A file is sent to replace that which was compared, and none else.
-    const each = direction === "upload" ? "failed" : outcome;
-    assertEquals(outcomes, { large: each, small: each });
-  }
-});
+testBothDirections(
+  "a file that is gone when its content is compared is copied, or fails",
+  async (direction) => {
+    const texts = { large: "l".repeat(100_000), small: "s" };
+    for (const end of ["source", "target"] as const) {
+      await using trees = await makeTrees(direction, texts, texts);
+      for (const name of Object.keys(texts)) await Deno.utime(`${trees.source}/${name}`, 1, 1);
+      const filter = ({ name }: TreeEntry) => {
+        Deno.removeSync(`${trees[end]}/${name}`);
+        return true;
+      };
+      const outcome = end === "source" ? "failed" : "copied";
+      const { outcomes } = await trees.copy({ compare: "digest", filter });
+      // A file is sent to replace that which was compared, and none else.
+      const each = direction === "upload" ? "failed" : outcome;
+      assertEquals(outcomes, { large: each, small: each });
+    }
+  },
+);
 
 for (const isReplaced of [false, true]) {
   const name = isReplaced
     ? "a file that is replaced on every second request is not asked for forever"
     : "a file is copied as long as each connection that breaks off brings more";
-  both(name, async (direction) => {
+  testBothDirections(name, async (direction) => {
     const controller = new AbortController();
     let requests = 0;
     let before: Promise<unknown> = Promise.resolve();
@@ -409,7 +418,7 @@ Deno.test("download: a file whose name and part are taken once what is in the wa
   }
 });
 
-both(
+testBothDirections(
   "where a directory can't be listed any more, what is in the way in it stays, and each path fails once",
   async (direction) => {
     const denied = Object.assign(new Deno.errors.PermissionDenied("closed"), { code: "EACCES" });
@@ -425,10 +434,10 @@ both(
       isListed ||= isSub;
       return readDir(path);
     });
-    const { outcomes, deleted, result } = await trees.copy({ delete: true });
+    const { outcomes, deletedPaths, result } = await trees.copy({ delete: true });
     const kept = { sub: "failed", "sub/a": "failed", "sub/a/b": "failed" };
     assertEquals(outcomes, { ...kept, "sub/c": "copied" });
-    assertEquals([result.failed, deleted], [3, []]);
+    assertEquals([result.failed, deletedPaths], [3, []]);
     const left = { sub: null, "sub/a": "old", "sub/c": "longer" };
     assertEquals(await content(trees.target), left);
   },
@@ -496,23 +505,26 @@ Deno.test("download: parts of small files that a killed run has left are removed
   assertEquals(Object.keys(await content(trees.target)), ["a", "d", "d/b"]);
 });
 
-both("left-over parts go with their directory, one that is held stays", async (direction) => {
-  await using trees = await makeTrees(
-    direction,
-    { a: "a" },
-    { "d/.x.degu-part": "x", "e/f/.y.degu-part": "y" },
-  );
-  using held = await Deno.open(`${trees.target}/e/f/.y.degu-part`, { write: true });
-  held.lockSync(true);
-  const { deleted, outcomes, errors } = await trees.copy({ delete: true });
-  assertEquals(deleted, ["d"]);
-  // Not those that it is in: they can't be empty.
-  assertEquals(outcomes, { a: "copied", "e/f": "failed" });
-  const error = errors["e/f"];
-  assertEquals((error as TransferError).code, "IN_USE");
-  const left = ["a", "e", "e/f", "e/f/.y.degu-part"];
-  assertEquals(Object.keys(await content(trees.target)), left);
-});
+testBothDirections(
+  "left-over parts go with their directory, one that is held stays",
+  async (direction) => {
+    await using trees = await makeTrees(
+      direction,
+      { a: "a" },
+      { "d/.x.degu-part": "x", "e/f/.y.degu-part": "y" },
+    );
+    using held = await Deno.open(`${trees.target}/e/f/.y.degu-part`, { write: true });
+    held.lockSync(true);
+    const { deletedPaths, outcomes, errors } = await trees.copy({ delete: true });
+    assertEquals(deletedPaths, ["d"]);
+    // Not those that it is in: they can't be empty.
+    assertEquals(outcomes, { a: "copied", "e/f": "failed" });
+    const error = errors["e/f"];
+    assertEquals((error as TransferError).code, "IN_USE");
+    const left = ["a", "e", "e/f", "e/f/.y.degu-part"];
+    assertEquals(Object.keys(await content(trees.target)), left);
+  },
+);
 
 /** A tree of which this user may not read, search or write everything. */
 interface ClosedRow {
@@ -589,7 +601,7 @@ Deno.test({
         await Deno.chmod(`${dir}/${path}`, mode);
       }
     }
-    const all = await copyElsewhere(AS_USER, [
+    const all = await copyInProcess(AS_USER, [
       ...jobs,
       ...jobs.map((job) => ({ ...job, options: { delete: true, dryRun: true } })),
     ]);
@@ -598,9 +610,9 @@ Deno.test({
         // What may not be written may be gone.
         await Deno.chmod(`${dir}/${path}`, 0o700).catch(() => {});
       }
-      const { outcomes, deleted, result } = all[i]!;
+      const { outcomes, deletedPaths, result } = all[i]!;
       const shown = `${direction}: ${row.name}: ${Deno.inspect(all[i])}`;
-      assertEquals([outcomes, deleted.toSorted()], [row.outcomes, row.deleted], shown);
+      assertEquals([outcomes, deletedPaths.toSorted()], [row.outcomes, row.deleted], shown);
       assertEquals(result.deletionsSkipped, row.kept, shown);
       const left = Object.entries(await content(`${dir}/target`));
       assertEquals(left.flatMap(([path, text]) => text === null ? [] : path), row.left, shown);
@@ -632,9 +644,11 @@ Deno.test({
     });
     const script = 'for disk in "$0"/*/target/disk; do mount -t tmpfs tmpfs "$disk" && ' +
       'mkdir "$disk/d" && touch "$disk/d/precious" || exit; done; exec "$@"';
-    const copied = await copyElsewhere([...MOUNTING, script, dir.path], jobs);
-    for (const { left } of copied) assert(left.includes("disk/d/precious"), Deno.inspect(copied));
-    assert(copied[1]!.left.includes("disk/new/file"), Deno.inspect(copied));
+    const copied = await copyInProcess([...MOUNTING, script, dir.path], jobs);
+    for (const { targetPaths } of copied) {
+      assert(targetPaths.includes("disk/d/precious"), Deno.inspect(copied));
+    }
+    assert(copied[1]!.targetPaths.includes("disk/new/file"), Deno.inspect(copied));
   },
 });
 
@@ -707,7 +721,7 @@ Deno.test("download: while too many files are open, small ones are requested onc
       "download",
       { small: "a" },
       {},
-      changing(({ method }) => {
+      changeResponses(({ method }) => {
         if (method === "POST") requests++;
         return null;
       }),

@@ -3,7 +3,12 @@ import { isTransient, repeat, retry } from "@degu/degu";
 import { downloadTree, TransferError, uploadTree, type UploadTreeOptions } from "@degu/degu/files";
 import { fill, tempDir } from "@degu/testing/directories.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
-import { both, changing, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import {
+  changeResponses,
+  makeTrees,
+  testBothDirections,
+  type TreeDirection,
+} from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 type Trees = Awaited<ReturnType<typeof makeTrees>>;
@@ -24,7 +29,7 @@ async function incomplete(copying: () => Promise<unknown>): Promise<TransferErro
 const LARGE = "l".repeat(70_000);
 const onEvent = () => {};
 
-both(
+testBothDirections(
   "a call in which a file fails copies the rest and rejects, with partial: true it resolves",
   async (direction) => {
     await using trees = await makeTrees(direction, { x: "1", y: "2", z: "3" }, {
@@ -57,7 +62,7 @@ both(
   },
 );
 
-both("links and pipes that are skipped are no failures", async (direction) => {
+testBothDirections("links and pipes that are skipped are no failures", async (direction) => {
   await using trees = await makeTrees(direction, { a: "1" });
   await makeLinks({ [`${trees.source}/link`]: "a" });
   await makeFifo(`${trees.source}/pipe`);
@@ -65,7 +70,7 @@ both("links and pipes that are skipped are no failures", async (direction) => {
   assertEquals([files, skipped, failed], [1, 2, 0]);
 });
 
-both(
+testBothDirections(
   "an empty source that would delete what the target has rejects the call",
   async (direction) => {
     await using trees = await makeTrees(direction, {}, { old: "1" });
@@ -86,7 +91,7 @@ both(
 /** Trees whose large files break off each time, until something is called. */
 async function makeBreaking(direction: TreeDirection, target: Record<string, string> = {}) {
   let isCut = true;
-  const app = changing(({ method, path }) => {
+  const app = changeResponses(({ method, path }) => {
     if (isCut && method !== "HEAD" && path.at(-1) === "large") throw new Error("it breaks off");
     return null;
   });
@@ -94,7 +99,7 @@ async function makeBreaking(direction: TreeDirection, target: Record<string, str
   return Object.assign(trees, { mend: () => void (isCut = false) });
 }
 
-both(
+testBothDirections(
   "a call is transient exactly if each file has failed by an error that is",
   async (direction) => {
     await using trees = await makeBreaking(direction);
@@ -107,7 +112,7 @@ both(
   },
 );
 
-both(
+testBothDirections(
   "retry copies what has broken off, and repeat tells of each run that has not copied it",
   async (direction) => {
     await using trees = await makeBreaking(direction);

@@ -506,10 +506,10 @@ for (const [name, source, target, options, expected] of rows) {
       assertEquals(copied.outcomes, wanted, Deno.inspect(copied.errors));
       const codes = Object.values(copied.errors).map((error) => (error as TransferError).code);
       if (expected.codes !== undefined) assertEquals([...new Set(codes)], expected.codes);
-      assertEquals(copied.deleted.toSorted(), wordsOf(deleted));
+      assertEquals(copied.deletedPaths.toSorted(), wordsOf(deleted));
       assertEquals(copied.result.deletionsSkipped, kept);
-      for (const [at, path] of copied.deleted.entries()) {
-        const inner = copied.deleted.findLastIndex((other) => other.startsWith(`${path}/`));
+      for (const [at, path] of copied.deletedPaths.entries()) {
+        const inner = copied.deletedPaths.findLastIndex((other) => other.startsWith(`${path}/`));
         assertEquals(inner < at, true, `${path} went before what was in it`);
       }
       assertEquals(
@@ -533,7 +533,7 @@ for (const [name, source, target, options, expected] of rows) {
       const { bytes } = dry.result;
       assertEquals({ ...dry.result, bytes: bytes - there }, copied.result);
       assertEquals(dry.outcomes, copied.outcomes);
-      assertEquals(dry.deleted.toSorted(), copied.deleted.toSorted());
+      assertEquals(dry.deletedPaths.toSorted(), copied.deletedPaths.toSorted());
       assertEquals(dry.events[0], copied.events[0]);
       const { files, deleted: again, failed } = (await trees.copy(options)).result;
       assertEquals([files, again, failed], [0, 0, 0], "a second run");

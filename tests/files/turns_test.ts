@@ -4,7 +4,7 @@ import { Body, type Method } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { formatPaths } from "@degu/internal/files/bundle.ts";
-import { bundleBytes } from "@degu/testing/bundles.ts";
+import { makeBundle } from "@degu/testing/bundles.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
@@ -42,7 +42,7 @@ const ASKED: readonly [
   ["GET", "/many/", 3],
   ["GET", "/d/?tree", 1],
   ["POST", "/d/?bundle=get", 10, formatPaths(NAMES.map((name) => [name]))],
-  ["POST", "/d/?bundle=put", 9, bundleBytes(NAMES.map((name) => [name, name]))],
+  ["POST", "/d/?bundle=put", 9, makeBundle(NAMES.map((name) => [name, name]))],
 ];
 
 for (const [method, uri, turns, body] of ASKED) {

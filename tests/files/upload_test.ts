@@ -20,7 +20,7 @@ import { fill, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { HAS_LINKS, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
-import { partsOf, randomBytes, serveFiles, visible } from "@degu/testing/transferring.ts";
+import { listParts, listVisible, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Buffer } from "node:buffer";
@@ -39,42 +39,42 @@ Deno.test("an existing file with the same content is not sent, and gets the spec
     };
   });
   for (const size of [0, 5, 100_000, 2_000_000]) {
-    await Deno.writeFile(`${files.here}/file`, randomBytes(size));
-    const first = await upload(files.client, `${files.here}/file`, "/copy");
+    await Deno.writeFile(`${files.clientDir}/file`, randomBytes(size));
+    const first = await upload(files.client, `${files.clientDir}/file`, "/copy");
     assertEquals([first.bytes, first.resumedFrom], [size, 0]);
-    const before = await Deno.stat(`${files.there}/copy`);
+    const before = await Deno.stat(`${files.serverDir}/copy`);
     const modified = new Date("2020-01-02T03:04:05.678Z");
     sessions.clear();
-    const again = await upload(files.client, `${files.here}/file`, "/copy", { modified });
+    const again = await upload(files.client, `${files.clientDir}/file`, "/copy", { modified });
     assertEquals(again, { ...first, bytes: 0, resumedFrom: size });
     assertEquals(sessions.size, 1);
-    const { ino, mtime } = await Deno.stat(`${files.there}/copy`);
+    const { ino, mtime } = await Deno.stat(`${files.serverDir}/copy`);
     assertEquals(mtime, modified);
     // Of an empty file it can't be seen whether it is there.
     if (size > 0) assertEquals(ino, before.ino);
-    const whole = await upload(files.client, `${files.here}/file`, "/copy", { resume: false });
+    const whole = await upload(files.client, `${files.clientDir}/file`, "/copy", { resume: false });
     assertEquals(whole, first);
     const other = randomBytes(size);
-    await Deno.writeFile(`${files.here}/file`, other);
-    assertEquals((await upload(files.client, `${files.here}/file`, "/copy")).bytes, size);
-    assertEquals(await Deno.readFile(`${files.there}/copy`), other, "of the same length");
+    await Deno.writeFile(`${files.clientDir}/file`, other);
+    assertEquals((await upload(files.client, `${files.clientDir}/file`, "/copy")).bytes, size);
+    assertEquals(await Deno.readFile(`${files.serverDir}/copy`), other, "of the same length");
   }
 });
 
 Deno.test("progress is reported at the end, and counts what this call transfers", async () => {
   await using files = await serveFiles(writable);
-  await Deno.writeFile(`${files.here}/file`, randomBytes(3_000_000));
+  await Deno.writeFile(`${files.clientDir}/file`, randomBytes(3_000_000));
   const reports: TransferProgress[] = [];
   const onProgress = (progress: TransferProgress) => void reports.push(progress);
   {
     using _slow = slowClock();
-    await upload(files.client, `${files.here}/file`, "/copy", { onProgress });
+    await upload(files.client, `${files.clientDir}/file`, "/copy", { onProgress });
   }
   assertEquals(reports.at(-1), { bytes: 3_000_000, total: 3_000_000, resumedFrom: 0, reused: 0 });
   const bytes = reports.map(({ bytes }) => bytes);
   assert(bytes.length > 1 && bytes.every((count, i) => count > (bytes[i - 1] ?? 0)), `${bytes}`);
   reports.length = 0;
-  await upload(files.client, `${files.here}/file`, "/copy", { onProgress });
+  await upload(files.client, `${files.clientDir}/file`, "/copy", { onProgress });
   // What is there already is reported at once, too.
   assertEquals(
     reports,
@@ -84,45 +84,49 @@ Deno.test("progress is reported at the end, and counts what this call transfers"
 
 Deno.test("what is no file of this device is refused before a connection is made", async () => {
   await using files = await serveFiles(writable);
-  const { client, here } = files;
-  const file = `${here}/file`;
+  const { client, clientDir } = files;
+  const file = `${clientDir}/file`;
   await Deno.writeTextFile(file, "content");
-  if (HAS_LINKS) await makeLinks({ [`${here}/link`]: "file", [`${here}/up`]: "." });
-  for (const directory of HAS_LINKS ? [here, `${here}/up`] : [here]) {
+  if (HAS_LINKS) await makeLinks({ [`${clientDir}/link`]: "file", [`${clientDir}/up`]: "." });
+  for (const directory of HAS_LINKS ? [clientDir, `${clientDir}/up`] : [clientDir]) {
     const uploading = () => upload(client, directory, "/f");
     await assertRejects(uploading, Deno.errors.IsADirectory, "one by one");
   }
-  const none = `${here}/none`;
+  const none = `${clientDir}/none`;
   await assertRejects(() => upload(client, none, "/f"), Deno.errors.NotFound, `file: ${none}: `);
-  if (await makeFifo(`${here}/fifo`)) {
-    await assertRejects(() => upload(client, `${here}/fifo`, "/f"), RangeError, "a regular file");
+  if (await makeFifo(`${clientDir}/fifo`)) {
+    await assertRejects(
+      () => upload(client, `${clientDir}/fifo`, "/f"),
+      RangeError,
+      "a regular file",
+    );
   }
   const reason = new Error("enough");
   const signal = AbortSignal.abort(reason);
   assertEquals(await assertRejects(() => upload(client, file, "/f", { signal }), Error), reason);
-  assertEquals(await visible(files.there), []);
-  if (HAS_LINKS) assertEquals((await upload(client, `${here}/link`, "/f")).total, 7);
+  assertEquals(await listVisible(files.serverDir), []);
+  if (HAS_LINKS) assertEquals((await upload(client, `${clientDir}/link`, "/f")).total, 7);
 });
 
 Deno.test("the URI of a directory is refused before a connection is made", async () => {
   await using files = await serveFiles(writable);
-  const file = `${files.here}/file`;
+  const file = `${files.clientDir}/file`;
   await Deno.writeTextFile(file, "content");
   for (const uri of ["/", "/directory/", "/directory/?a=b"]) {
     const uploading = () => upload(files.client, file, uri);
     await assertRejects(uploading, RangeError, "add the name of the file");
   }
   assertEquals(files.serving.server.sessions.size, 0);
-  assertEquals(await visible(files.there), []);
+  assertEquals(await listVisible(files.serverDir), []);
 });
 
 Deno.test("over a connection, too, an upload in place of a directory says that it is one", async () => {
   await using files = await serveFiles(writable);
-  await fill(files.there, { "directory": null });
-  await Deno.writeTextFile(`${files.here}/file`, "content");
+  await fill(files.serverDir, { "directory": null });
+  await Deno.writeTextFile(`${files.clientDir}/file`, "content");
   for (const options of [{}, { resume: false }]) {
     using conn = await files.client.connect();
-    const uploading = () => upload(conn, `${files.here}/file`, "/directory", options);
+    const uploading = () => upload(conn, `${files.clientDir}/file`, "/directory", options);
     const { message } = await assertRejects(uploading, TransferError, "a directory has this name");
     assertEquals([/call again/, /part/].some((other) => other.test(message)), false, message);
   }
@@ -137,11 +141,11 @@ Deno.test("a server that does not accept a file says why", async () => {
   ];
   for (const [makeApp, uri, status, hint] of cases) {
     await using files = await serveFiles(makeApp);
-    await fill(files.there, { "directory/file": "" });
+    await fill(files.serverDir, { "directory/file": "" });
     for (const size of [100_000, 5_000_000]) {
-      await Deno.writeFile(`${files.here}/file`, randomBytes(size));
+      await Deno.writeFile(`${files.clientDir}/file`, randomBytes(size));
       for (const options of [{}, { resume: false }]) {
-        const failed = () => upload(files.client, `${files.here}/file`, uri, options);
+        const failed = () => upload(files.client, `${files.clientDir}/file`, uri, options);
         const error = await assertRejects(failed, Error);
         assertEquals(error instanceof TransferError && error.code, status === 409 && "IN_THE_WAY");
         const { status: found } = (status === 409 ? error.cause : error) as StatusError;
@@ -149,14 +153,14 @@ Deno.test("a server that does not accept a file says why", async () => {
         else assert(found === status && error.message.includes(hint), error.message);
       }
     }
-    assertEquals(await visible(files.there), ["directory"]);
-    assertEquals(await partsOf(files.there), []);
+    assertEquals(await listVisible(files.serverDir), ["directory"]);
+    assertEquals(await listParts(files.serverDir), []);
   }
 });
 
 Deno.test("replace: false keeps a different existing file, and accepts an identical one", async () => {
   await using files = await serveFiles(writable);
-  const file = `${files.here}/file`;
+  const file = `${files.clientDir}/file`;
   for (const size of [0, 5, 2_000_000]) {
     const content = randomBytes(size);
     await Deno.writeFile(file, content);
@@ -177,8 +181,8 @@ Deno.test("replace: false keeps a different existing file, and accepts an identi
         assertEquals([error.code, (error.cause as StatusError).status], ["EXISTS", 412]);
       }
     }
-    assertEquals(await Deno.readFile(`${files.there}${uri}`), content);
-    assertEquals(await partsOf(files.there), []);
+    assertEquals(await Deno.readFile(`${files.serverDir}${uri}`), content);
+    assertEquals(await listParts(files.serverDir), []);
   }
 });
 
@@ -223,14 +227,14 @@ Deno.test("a signal aborts an upload with its reason, and the next call resumes 
       return await app.handle(request, session, api);
     };
   });
-  const path = `${files.here}/file`;
+  const path = `${files.clientDir}/file`;
   await Deno.writeFile(path, CONTENT);
   const { signal } = controller;
   assertEquals(
     await assertRejects(() => upload(files.client, path, "/f", { signal }), Error),
     reason,
   );
-  assertEquals(await visible(files.there), []);
+  assertEquals(await listVisible(files.serverDir), []);
   const { total, sha256 } = await upload(files.client, path, "/f");
   assertEquals([total, sha256?.length], [SIZE, 64]);
 });
@@ -251,10 +255,13 @@ async function interrupt(files: Awaited<ReturnType<typeof serveFiles>>, file: st
 }
 
 /** How much of a file is kept at the server. */
-async function offsetThere({ there }: Awaited<ReturnType<typeof serveFiles>>, file: string) {
+async function offsetThere(
+  { serverDir }: Awaited<ReturnType<typeof serveFiles>>,
+  file: string,
+) {
   const sizes = [];
-  for (const name of await partsOf(there)) {
-    sizes.push((await Deno.stat(`${there}/${RESERVED}/${name}`)).size);
+  for (const name of await listParts(serverDir)) {
+    sizes.push((await Deno.stat(`${serverDir}/${RESERVED}/${name}`)).size);
   }
   const { size } = await Deno.stat(file);
   return sizes.find((each) => each < size) ?? 0;
@@ -276,7 +283,7 @@ async function readWhile(work: () => Promise<unknown>): Promise<number> {
 
 Deno.test("an upload reads the file once, also one that is resumed; one that was just changed twice", async () => {
   await using files = await serveFiles(writable);
-  const file = `${files.here}/file`;
+  const file = `${files.clientDir}/file`;
   const content = randomBytes(RESUMED_SIZE);
   await Deno.writeFile(file, content);
   {
@@ -300,10 +307,10 @@ Deno.test("an upload reads the file once, also one that is resumed; one that was
 
 Deno.test("a signal aborts an upload while the file is compared, before all of it is read", async () => {
   await using files = await serveFiles(writable);
-  const file = `${files.here}/file`;
+  const file = `${files.clientDir}/file`;
   const content = randomBytes(3 * RESUMED_SIZE);
   await Deno.writeFile(file, content);
-  await Deno.writeFile(`${files.there}/copy`, content);
+  await Deno.writeFile(`${files.serverDir}/copy`, content);
   const controller = new AbortController();
   const { signal } = controller;
   using _aborting = patch(Deno.FsFile.prototype, "read", (read) => {
@@ -344,10 +351,10 @@ Deno.test("a file has settled two seconds after its last change, and no two have
 Deno.test("an upload of a file that was just changed is not resumed", async () => {
   using _now = asJustChanged();
   await using files = await serveFiles(writable);
-  const file = `${files.here}/file`;
+  const file = `${files.clientDir}/file`;
   await Deno.writeFile(file, randomBytes(RESUMED_SIZE));
   await interrupt(files, file);
-  const parts = await partsOf(files.there);
+  const parts = await listParts(files.serverDir);
   assertEquals(parts.filter((name) => name.startsWith("part-")), []);
   assertEquals((await upload(files.client, file, "/copy")).resumedFrom, 0);
 });
@@ -364,7 +371,7 @@ Deno.test("a file that is rewritten between two attempts, same size and same mti
   // To the client every file has settled: a version can lie, and the digests have to find it.
   using _later = setClockAhead();
   await using files = await serveFiles(writable);
-  const file = `${files.here}/file`;
+  const file = `${files.clientDir}/file`;
   for (const [name, rewrite] of REWRITES) {
     await Deno.writeFile(file, randomBytes(RESUMED_SIZE));
     const { atime, mtime } = await Deno.stat(file);
@@ -375,11 +382,11 @@ Deno.test("a file that is rewritten between two attempts, same size and same mti
     const result = await upload(files.client, file, "/copy").catch((error) => error);
     if (result instanceof Error) {
       assertEquals((result as StatusError).status, 400, name);
-      assertEquals(await visible(files.there), [], name);
+      assertEquals(await listVisible(files.serverDir), [], name);
       await upload(files.client, file, "/copy");
     }
-    assertEquals(await Deno.readFile(`${files.there}/copy`), content, name);
-    await Deno.remove(`${files.there}/copy`);
+    assertEquals(await Deno.readFile(`${files.serverDir}/copy`), content, name);
+    await Deno.remove(`${files.serverDir}/copy`);
   }
 });
 
@@ -526,7 +533,11 @@ Deno.test("a malformed header is refused by its name", () => {
 
 Deno.test("a source that can't be looked at once it is open fails the upload, and is closed", async () => {
   await using files = await serveFiles(writable);
-  await Deno.writeTextFile(`${files.here}/file`, "x");
+  await Deno.writeTextFile(`${files.clientDir}/file`, "x");
   using _ = patch(Deno.FsFile.prototype, "stat", () => () => Promise.reject(new Error("no stat")));
-  await assertRejects(() => upload(files.client, `${files.here}/file`, "/copy"), Error, "no stat");
+  await assertRejects(
+    () => upload(files.client, `${files.clientDir}/file`, "/copy"),
+    Error,
+    "no stat",
+  );
 });

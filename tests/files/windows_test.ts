@@ -3,13 +3,13 @@ import type { Client } from "@degu/degu";
 import { download, downloadTree, TransferError, type TreeEvent, upload } from "@degu/degu/files";
 import { BUNDLE_TYPE, parsePaths } from "@degu/internal/files/bundle.ts";
 import { deletingOnWindows } from "@degu/internal/internal/disk/deleting.ts";
-import { bundleBytes, type Sent } from "@degu/testing/bundles.ts";
+import { makeBundle, type SentRecord } from "@degu/testing/bundles.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
 
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { both, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { makeTrees, testBothDirections, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { chmodSync } from "node:fs";
 import { listText } from "./directory_entries.ts";
@@ -27,19 +27,22 @@ function copyFile(direction: TreeDirection, client: Client, dir: string): Promis
 }
 
 for (const [size, text] of Object.entries({ small: "newer", large: LARGE })) {
-  both(`a ${size} file that is read-only is replaced, alone and in a tree`, async (direction) => {
-    for (const isAlone of [true, false]) {
-      await using trees = await makeTrees(direction, { file: text }, { file: "old" });
-      chmodSync(`${trees.target}/file`, 0o444);
-      if (isAlone) {
-        const dir = direction === "download" ? trees.target : trees.source;
-        await copyFile(direction, trees.client, dir);
-      } else assertEquals((await trees.copy()).errors, {});
-      assertEquals(await content(trees.target), { file: text });
-    }
-  });
+  testBothDirections(
+    `a ${size} file that is read-only is replaced, alone and in a tree`,
+    async (direction) => {
+      for (const isAlone of [true, false]) {
+        await using trees = await makeTrees(direction, { file: text }, { file: "old" });
+        chmodSync(`${trees.target}/file`, 0o444);
+        if (isAlone) {
+          const dir = direction === "download" ? trees.target : trees.source;
+          await copyFile(direction, trees.client, dir);
+        } else assertEquals((await trees.copy()).errors, {});
+        assertEquals(await content(trees.target), { file: text });
+      }
+    },
+  );
 
-  both(
+  testBothDirections(
     `a ${size} file that another program has open is replaced once it is closed, or fails alone`,
     async (direction) => {
       for (const attempts of [3, Infinity]) {
@@ -140,10 +143,10 @@ function serveList(paths: readonly string[]) {
       return [200, "OK", { "content-type": "application/json" }, bytes];
     }
     if (query !== "bundle=get") return [404, "Not Found", {}, null];
-    const records = [...parsePaths(await body!.bytes())].map((path): Sent => {
+    const records = [...parsePaths(await body!.bytes())].map((path): SentRecord => {
       return ["", path.join("/"), { status: 200, path, modified: ENTRY.modified }];
     });
-    return [200, "OK", { "content-type": BUNDLE_TYPE }, bundleBytes(records)];
+    return [200, "OK", { "content-type": BUNDLE_TYPE }, makeBundle(records)];
   });
 }
 

@@ -27,7 +27,7 @@ import { TemporaryFile } from "@degu/internal/internal/disk/temporary.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { makeFifo, makeLinks, openFilesBelow } from "@degu/testing/special_files.ts";
+import { listOpenFiles, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { join, realPath } from "@degu/internal/internal/disk/paths.ts";
 
@@ -179,7 +179,7 @@ Deno.test("a large file is synced on the way, which ends with nothing open; a fa
   await Deno.remove(path);
   sync.add(100_000_000);
   await sync.idle();
-  if (Deno.build.os === "linux") assertEquals(await openFilesBelow(dir.path), []);
+  if (Deno.build.os === "linux") assertEquals(await listOpenFiles(dir.path), []);
 });
 
 Deno.test("isAt tells whether a file has a path, and not only a link there", async () => {
@@ -279,7 +279,7 @@ Deno.test("directories are synced and closed, each of many; what has gone or was
   for (const name of ["", "none", ...replaced]) await syncIfPossible(`${dir.path}/${name}`);
   await syncAllIfPossible(paths);
   await syncAllIfPossible([]);
-  if (Deno.build.os === "linux") assertEquals(await openFilesBelow(dir.path), []);
+  if (Deno.build.os === "linux") assertEquals(await listOpenFiles(dir.path), []);
   if (Deno.build.os === "windows") return;
   await assertRejects(() => syncDirectory(`${dir.path}/none`), Error, "ENOENT");
   // By O_DIRECTORY, whose number differs by processor.

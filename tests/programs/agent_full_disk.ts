@@ -62,7 +62,7 @@ const part = partPath && (await Deno.stat(partPath)).size;
 await mount(disk, "-o", "remount,size=8m");
 const { resumedFrom, sha256 } = await download(client, "/f", file);
 const names = Array.from(Deno.readDirSync(disk), (entry) => entry.name);
-const isRight = sha256 === served.actual();
+const isRight = sha256 === served.computeSha256();
 const one = {
   name,
   code,

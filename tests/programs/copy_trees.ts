@@ -1,13 +1,13 @@
 /**
  * Copies trees between two directories of one disk, with a server of one of them; prints results and outcomes as JSON, for
- * each call. The argument is a list of jobs, as `copyElsewhere` in `trees.ts` has them.
+ * each call. The argument is a list of jobs, in the format of `copyInProcess` in `trees.ts`.
  */
 
 import { FilesApp } from "@degu/degu/files";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { content } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { type CopiedElsewhere, type CopyJob, copyTree } from "@degu/testing/trees.ts";
+import { type CopyJob, copyTree, type SeparateCopy } from "@degu/testing/trees.ts";
 
 async function copy(
   { dir, direction, options = { delete: true }, isLater = false }: CopyJob,
@@ -16,24 +16,24 @@ async function copy(
   const [there, here] = direction === "download" ? ["source", "target"] : ["target", "source"];
   const app = new FilesApp(`${dir}/${there}`, { list: true, write: true });
   await using serving = serve(app);
-  let copied: Partial<CopiedElsewhere>;
+  let copied: Partial<SeparateCopy>;
   try {
     const client = serving.makeClient();
-    const { result, outcomes, deleted } = await copyTree(
+    const { result, outcomes, deletedPaths } = await copyTree(
       direction,
       client,
       `${dir}/${here}`,
       "/",
       options,
     );
-    copied = { result, outcomes, deleted };
+    copied = { result, outcomes, deletedPaths };
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };
-    copied = { rejected: `${code}: ${message}` };
+    copied = { rejection: `${code}: ${message}` };
   }
-  // Nothing where a part of it can't be read.
-  const left = Object.keys(await content(`${dir}/target`).catch(() => ({})));
-  return { ...copied, left };
+  // Empty if a part of the target is unreadable.
+  const targetPaths = Object.keys(await content(`${dir}/target`).catch(() => ({})));
+  return { ...copied, targetPaths };
 }
 
 const copied = [];

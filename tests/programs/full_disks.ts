@@ -307,11 +307,11 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const client = serving.makeClient();
     const none = await failureOf(download(client, "/f", `${disk}/copy`));
     const left = onDisk();
-    served.cutAfter = MEBIBYTE;
+    served.cutAfterBytes = MEBIBYTE;
     await mount("remount", "size=8m");
     await download(client, "/f", `${disk}/copy`).catch(() => {});
     await mount("remount", "size=2m");
-    served.cutAfter = Infinity;
+    served.cutAfterBytes = Infinity;
     const some = await failureOf(download(client, "/f", `${disk}/copy`));
     const kept = onDisk();
     // The rest of the file fits, though all of it would not.
@@ -336,7 +336,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const kept = onDisk();
     await Deno.remove(`${disk}/other`);
     const { resumedFrom, sha256 } = await download(client, "/f", `${disk}/copy`);
-    return { full, kept, resumedFrom, isRight: sha256 === served.actual() };
+    return { full, kept, resumedFrom, isRight: sha256 === served.computeSha256() };
   },
 
   /** In a tree a file that can't fit fails alone, in both directions. */

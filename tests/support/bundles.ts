@@ -1,4 +1,4 @@
-/** Bundles in the form in which a client sends and reads them. */
+/** Formatting and parsing of bundles, as a client does. */
 
 import { assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
@@ -15,55 +15,62 @@ import {
 import { concat } from "./streams.ts";
 import { latin1 } from "./wire_grammar.ts";
 
-/** The SHA-256 of bytes, as hexadecimal digits. */
+/** Returns the SHA-256 of bytes, as hexadecimal digits. */
 export function sha256Of(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
 /** A record of a bundle to send: a file with its content, or a directory. */
-export type Sent = readonly [path: string, content: string | Uint8Array | null, more?: object];
+export type SentRecord = readonly [
+  path: string,
+  content: string | Uint8Array | null,
+  extraFields?: object,
+];
 
-/** The bytes of a record; `more` replaces fields of its line. */
-export function recordBytes([path, content, more = {}]: Sent): Uint8Array<ArrayBuffer> {
+/** Formats a record; `extraFields` replaces fields of its line. */
+export function makeRecord([path, content, extraFields = {}]: SentRecord): Uint8Array<ArrayBuffer> {
   const names = path.split("/");
   const bytes = typeof content === "string" ? latin1(content) : content ?? new Uint8Array(0);
   const file = { path: names, size: bytes.length, modified: new Date(0), sha256: sha256Of(bytes) };
   const record = content === null ? { path: names, kind: "directory" } : file;
-  return concat([encode(formatRecord({ ...record, ...more } as PutRecord)), bytes]);
+  return concat([encode(formatRecord({ ...record, ...extraFields } as PutRecord)), bytes]);
 }
 
-export function bundleBytes(sent: readonly Sent[], end = BUNDLE_END): Uint8Array<ArrayBuffer> {
-  return concat([...sent.map(recordBytes), encode(end)]);
+export function makeBundle(
+  records: readonly SentRecord[],
+  end = BUNDLE_END,
+): Uint8Array<ArrayBuffer> {
+  return concat([...records.map(makeRecord), encode(end)]);
 }
 
-/** Parses a whole bundle, in pieces of so many bytes, each valid only until the next one comes. */
+/** Parses a whole bundle in pieces of `length` bytes, each overwritten before the next piece. */
 export function parseBundle<R>(
   format: BundleFormat<R>,
   bytes: Uint8Array,
   length = 777,
 ): { record: R; content: Uint8Array }[] {
   const parser = new BundleParser(format);
-  const received: { record: R; content: Uint8Array }[] = [];
+  const parsedRecords: { record: R; content: Uint8Array }[] = [];
   for (let at = 0; at < bytes.length; at += length) {
     const piece = bytes.slice(at, at + length);
     for (const { record, content } of parser.push(piece)) {
-      received.push({ record, content: content.slice() });
+      parsedRecords.push({ record, content: content.slice() });
     }
     piece.fill(0);
   }
   parser.end();
-  return received;
+  return parsedRecords;
 }
 
-export async function recordsOf<R>(format: BundleFormat<R>, { status, headers, body }: Response) {
+export async function readRecords<R>(format: BundleFormat<R>, { status, headers, body }: Response) {
   assertEquals([status, headers["content-type"]], [200, BUNDLE_TYPE]);
   return parseBundle(format, await body!.bytes());
 }
 
-/** The statuses in a response to `bundle=put`, or the status of the response unless it is 200. */
-export async function putStatuses(response: Response): Promise<number | number[]> {
+/** Reads the statuses in a response to `bundle=put`, or returns a status other than 200. */
+export async function readPutStatuses(response: Response): Promise<number | number[]> {
   if (response.status === 200) {
-    return (await recordsOf(PUT_ANSWER, response)).map(({ record }) => record.status);
+    return (await readRecords(PUT_ANSWER, response)).map(({ record }) => record.status);
   }
   await response.body?.bytes();
   return response.status;

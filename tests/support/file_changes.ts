@@ -1,4 +1,4 @@
-/** Changes that another program makes to a file, at once, while the file is copied. */
+/** Changes of a file by another program while the file is copied. */
 
 import { open } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -6,28 +6,30 @@ import { patch } from "./patching.ts";
 import { concat } from "./streams.ts";
 import { randomBytes } from "./transferring.ts";
 
-/** The most bytes of a file: two pieces of a sender, and some more of a server. */
+/** More bytes than two pieces of a sender, or than several pieces of a server. */
 export const LARGE_BYTES = 2_200_000;
-/** Fewer bytes than a file has that travels alone. */
+/** Few enough bytes for a file to travel in a bundle. */
 export const SMALL_BYTES = 40_000;
 
-const OTHER = randomBytes(LARGE_BYTES);
-const MORE = randomBytes(1000);
+const REPLACEMENT_BYTES = randomBytes(LARGE_BYTES);
+const APPENDED_BYTES = randomBytes(1000);
 
 export interface FileChange {
-  readonly what: string;
-  /** Changes a file that has this content; returns the content that it has then. */
+  readonly description: string;
+  /** Changes a file that has the content `before`, and returns its new content. */
   readonly apply: (path: string, before: Uint8Array) => Uint8Array;
-  /** Whether only the ctime of the file differs then. */
-  readonly isHidden?: boolean;
-  /** Whether the file arrives, whenever this happens. */
+  /** Whether the change keeps the size and the mtime of the file. */
+  readonly changesOnlyCtime?: boolean;
+  /** Whether the copy succeeds at whatever moment the file changes. */
   readonly mustArrive?: boolean;
 }
 
 function writeAt(path: string, at: number, bytes: Uint8Array): void {
   using file = Deno.openSync(path, { write: true });
   file.seekSync(at, Deno.SeekMode.Start);
-  for (let written = 0; written < bytes.length;) written += file.writeSync(bytes.subarray(written));
+  for (let writtenCount = 0; writtenCount < bytes.length;) {
+    writtenCount += file.writeSync(bytes.subarray(writtenCount));
+  }
 }
 
 function withOldTime(path: string, change: () => void): void {
@@ -38,89 +40,89 @@ function withOldTime(path: string, change: () => void): void {
 
 export const FILE_CHANGES: readonly FileChange[] = [
   {
-    what: "overwritten in place, and longer",
+    description: "overwritten in place, and longer",
     apply: (path, before) => {
-      const after = concat([OTHER.subarray(0, before.length), MORE]);
+      const after = concat([REPLACEMENT_BYTES.subarray(0, before.length), APPENDED_BYTES]);
       writeAt(path, 0, after);
       return after;
     },
   },
   {
-    what: "truncated, and written longer",
+    description: "truncated, and written longer",
     apply: (path, before) => {
-      const after = concat([OTHER.subarray(0, before.length), MORE]);
+      const after = concat([REPLACEMENT_BYTES.subarray(0, before.length), APPENDED_BYTES]);
       Deno.writeFileSync(path, after);
       return after;
     },
   },
   {
-    what: "given another header and another tail, and appended to",
+    description: "given another header and another tail, and appended to",
     apply: (path, before) => {
-      const tail = concat([OTHER.subarray(0, 1000), MORE]);
-      writeAt(path, 0, MORE);
+      const tail = concat([REPLACEMENT_BYTES.subarray(0, 1000), APPENDED_BYTES]);
+      writeAt(path, 0, APPENDED_BYTES);
       writeAt(path, before.length - 1000, tail);
-      return concat([MORE, before.subarray(1000, -1000), tail]);
+      return concat([APPENDED_BYTES, before.subarray(1000, -1000), tail]);
     },
   },
   {
-    what: "overwritten in place, and longer, with the old mtime",
+    description: "overwritten in place, and longer, with the old mtime",
     apply: (path, before) => {
-      const after = concat([OTHER.subarray(0, before.length), MORE]);
+      const after = concat([REPLACEMENT_BYTES.subarray(0, before.length), APPENDED_BYTES]);
       withOldTime(path, () => writeAt(path, 0, after));
       return after;
     },
   },
   {
-    what: "overwritten in place",
+    description: "overwritten in place",
     apply: (path, before) => {
-      const after = OTHER.slice(0, before.length);
+      const after = REPLACEMENT_BYTES.slice(0, before.length);
       writeAt(path, 0, after);
       return after;
     },
   },
   {
-    what: "overwritten in place, with the old mtime",
-    isHidden: true,
+    description: "overwritten in place, with the old mtime",
+    changesOnlyCtime: true,
     apply: (path, before) => {
-      const after = OTHER.slice(0, before.length);
+      const after = REPLACEMENT_BYTES.slice(0, before.length);
       withOldTime(path, () => writeAt(path, 0, after));
       return after;
     },
   },
   {
-    what: "written shorter",
+    description: "written shorter",
     apply: (path, before) => {
-      const after = OTHER.slice(0, before.length - 1000);
+      const after = REPLACEMENT_BYTES.slice(0, before.length - 1000);
       Deno.writeFileSync(path, after);
       return after;
     },
   },
   {
-    what: "renamed over",
+    description: "renamed over",
     apply: (path, before) => {
-      const after = concat([OTHER.subarray(0, before.length), MORE]);
-      // Not beside the file, where a copy of the directory would find it.
-      const other = `${dirname(dirname(path))}/other`;
-      Deno.writeFileSync(other, after);
-      Deno.renameSync(other, path);
+      const after = concat([REPLACEMENT_BYTES.subarray(0, before.length), APPENDED_BYTES]);
+      // A file in the same directory would also be copied.
+      const replacementPath = `${dirname(dirname(path))}/other`;
+      Deno.writeFileSync(replacementPath, after);
+      Deno.renameSync(replacementPath, path);
       return after;
     },
   },
   {
-    what: "appended to",
+    description: "appended to",
     mustArrive: true,
     apply: (path, before) => {
-      Deno.writeFileSync(path, MORE, { append: true });
-      return concat([before, MORE]);
+      Deno.writeFileSync(path, APPENDED_BYTES, { append: true });
+      return concat([before, APPENDED_BYTES]);
     },
   },
 ];
 
 /**
- * Waits until another change of a file shows in its ctime, of which Deno gives whole seconds, while
- * the clock of this process may be ahead.
+ * Waits until a change of a file would change its ctime. Deno reads the ctime in whole seconds, and
+ * the clock of this process may be ahead of the disk's.
  */
-export async function untilNextSecond(path: string): Promise<void> {
+export async function waitForNextSecond(path: string): Promise<void> {
   const { ctime } = await Deno.stat(path);
   const clock = await Deno.makeTempFile({ prefix: "degu-test-" });
   try {
@@ -133,62 +135,62 @@ export async function untilNextSecond(path: string): Promise<void> {
   }
 }
 
-/** Something that happens once, while a program waits for it. */
-export interface Moment extends Disposable {
-  readonly isOver: boolean;
+/** An action that runs once, unless it is disposed before. */
+export interface PendingAction extends Disposable {
+  readonly hasRun: boolean;
 }
 
-/** Does something once so many reads of files have ended: before any begins, or after the last one. */
-export async function atRead(count: number, act: () => void): Promise<Moment> {
+/** Runs an action after `count` reads of files, or before the first read if `count` is 0. */
+export async function runAfterReads(count: number, action: () => void): Promise<PendingAction> {
   await using handle = await open(import.meta.filename!);
   let reads = 0;
-  let isOver = false;
-  const actIfDue = () => {
-    if (isOver || reads < count) return;
-    isOver = true;
-    act();
+  let hasRun = false;
+  const runIfDue = () => {
+    if (hasRun || reads < count) return;
+    hasRun = true;
+    action();
   };
-  const around = async <T>(read: () => Promise<T>, bytesOf: (result: T) => number) => {
-    if (count === 0) actIfDue();
+  const runRead = async <T>(read: () => Promise<T>, bytesOf: (result: T) => number) => {
+    if (count === 0) runIfDue();
     const result = await read();
     if (bytesOf(result) > 0) reads++;
-    actIfDue();
+    runIfDue();
     return result;
   };
-  const ofFile = patch(Deno.FsFile.prototype, "read", (read) => {
+  const filePatch = patch(Deno.FsFile.prototype, "read", (read) => {
     return function (this: Deno.FsFile, into) {
-      return around(() => read.call(this, into), (bytes) => bytes ?? 0);
+      return runRead(() => read.call(this, into), (bytes) => bytes ?? 0);
     };
   });
   type Read = (...args: unknown[]) => Promise<{ bytesRead: number }>;
-  const ofHandle = patch(Object.getPrototypeOf(handle) as { read: Read }, "read", (read) => {
+  const handlePatch = patch(Object.getPrototypeOf(handle) as { read: Read }, "read", (read) => {
     return function (this: unknown, ...args) {
-      return around(() => read.apply(this, args), ({ bytesRead }) => bytesRead);
+      return runRead(() => read.apply(this, args), ({ bytesRead }) => bytesRead);
     };
   });
   return {
-    get isOver() {
-      return isOver;
+    get hasRun() {
+      return hasRun;
     },
     [Symbol.dispose]() {
-      ofFile[Symbol.dispose]();
-      ofHandle[Symbol.dispose]();
+      filePatch[Symbol.dispose]();
+      handlePatch[Symbol.dispose]();
     },
   };
 }
 
-/** Does something when the program has looked at the clock so many times. */
-export function atLookAtClock(count: number, act: () => void): Moment {
-  let remaining = count;
-  const patched = patch(Date, "now", (now) => () => {
+/** Runs an action when the program reads the clock for the `count`th time. */
+export function runAtClockRead(count: number, action: () => void): PendingAction {
+  let remainingCount = count;
+  const clockPatch = patch(Date, "now", (now) => () => {
     const time = now();
-    if (--remaining === 0) act();
+    if (--remainingCount === 0) action();
     return time;
   });
   return {
-    get isOver() {
-      return remaining <= 0;
+    get hasRun() {
+      return remainingCount <= 0;
     },
-    [Symbol.dispose]: () => patched[Symbol.dispose](),
+    [Symbol.dispose]: () => clockPatch[Symbol.dispose](),
   };
 }

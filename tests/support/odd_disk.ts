@@ -1,5 +1,5 @@
 /**
- * Disks of odd_disk.py, which spell names their own way or fail: for a while, or for one command.
+ * Disks that change the spelling of names, or fail, mounted for a function or for one command.
  */
 
 import { fileURLToPath } from "node:url";
@@ -8,12 +8,13 @@ import { mustRun } from "./commands.ts";
 const PROGRAM = fileURLToPath(import.meta.resolve("./odd_disk.py"));
 
 /**
- * A script for a shell in a namespace that may mount. The script runs a command, its arguments
- * after the first, while `disk` in a directory, its argument 0, is such a disk over `backing`.
+ * Makes a shell script for a namespace that may mount. The script's argument 0 is a directory; the
+ * other arguments are a command, which runs while `disk` in the directory is an odd disk over
+ * `backing`.
  *
  * @param behavior The arguments of odd_disk.py behind the paths, for the shell.
  */
-export async function scriptOnOddDisk(dir: string, behavior: string): Promise<string> {
+export async function makeOddDiskScript(dir: string, behavior: string): Promise<string> {
   for (const name of ["backing", "disk"]) {
     await Deno.mkdir(`${dir}/${name}`, { recursive: true });
   }
@@ -25,19 +26,19 @@ export async function scriptOnOddDisk(dir: string, behavior: string): Promise<st
 }
 
 /**
- * Mounts such a disk over an existing directory; rejects if that is impossible.
+ * Mounts an odd disk over an existing directory, and rejects if that fails.
  *
- * @returns A function that unmounts it.
+ * @returns A function that unmounts the disk.
  */
 export async function mountOddDisk(
   backing: string,
-  at: string,
+  mountPoint: string,
   spelling: string,
   faults: string,
 ): Promise<() => Promise<void>> {
   await Deno.writeTextFile(`${backing}/mounted`, "");
   const disk = new Deno.Command("/usr/bin/python3", {
-    args: [PROGRAM, backing, at, spelling, faults],
+    args: [PROGRAM, backing, mountPoint, spelling, faults],
     stdin: "null",
     stdout: "null",
     stderr: "piped",
@@ -45,18 +46,18 @@ export async function mountOddDisk(
   const output = disk.output();
   let hasEnded = false;
   output.then(() => hasEnded = true);
-  while (!await isThere(`${at}/mounted`)) {
+  while (!await exists(`${mountPoint}/mounted`)) {
     if (hasEnded) throw new Error(new TextDecoder().decode((await output).stderr).trim());
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   await Deno.remove(`${backing}/mounted`);
   return async () => {
-    await mustRun(["umount", "--lazy", at]);
+    await mustRun(["umount", "--lazy", mountPoint]);
     if (!hasEnded) disk.kill();
     await output;
   };
 }
 
-function isThere(path: string): Promise<boolean> {
+function exists(path: string): Promise<boolean> {
   return Deno.lstat(path).then(() => true, () => false);
 }

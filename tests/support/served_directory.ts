@@ -12,7 +12,7 @@ import { serve } from "./serving.ts";
 import { makeFifo, makeLinks } from "./special_files.ts";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
-/** A served directory, and a connection to its server. */
+/** Serves a new directory, and connects to the server. */
 export async function serveDirectory(makeApp = (dir: string): App => new FilesApp(dir)) {
   const dir = await tempDir();
   const serving = serve(makeApp(dir.path));
@@ -36,7 +36,7 @@ export async function serveDirectory(makeApp = (dir: string): App => new FilesAp
   };
 }
 
-/** The status, the named headers and the text of a response. */
+/** Returns the status, the named headers and the text of a response. */
 export async function summarize(response: Response, ...names: string[]) {
   const body = await response.body?.bytes();
   return [
@@ -49,15 +49,17 @@ export async function summarize(response: Response, ...names: string[]) {
   ];
 }
 
-/** Bytes with a period of a prime length, so that no two pieces are the same. */
-export function pattern(length: number): Uint8Array<ArrayBuffer> {
+/** Makes bytes with a period of 251, a prime number, so that no two pieces are the same. */
+export function makePattern(length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   for (let i = 0; i < Math.min(length, 251); i++) bytes[i] = i;
-  for (let done = 251; done < length; done *= 2) bytes.copyWithin(done, 0, done);
+  for (let filledLength = 251; filledLength < length; filledLength *= 2) {
+    bytes.copyWithin(filledLength, 0, filledLength);
+  }
   return bytes;
 }
 
-/** A directory `root` with files to serve, and files beside it that must not be served. */
+/** Creates a directory `root` to serve, and files beside it that must not be served. */
 export async function makeTree() {
   const dir = await tempDir();
   const path = await realPath(dir.path);
@@ -72,7 +74,7 @@ export async function makeTree() {
   return { path, root: `${path}/root`, [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]() };
 }
 
-/** Links below a root, with their targets; `$` is the directory around the root. */
+/** Targets of links by their paths below the root; `$` is the parent directory of the root. */
 export const LINKS: Readonly<Record<string, string>> = {
   ...{ in: "file", "in-absolute": "$/root/sub/file", "in-dir": "sub", "sub/up": "../file" },
   ...{ "out-and-in": "../root/file", self: ".", out: "../secret", "out-absolute": "$/secret" },
@@ -83,7 +85,7 @@ export const LINKS: Readonly<Record<string, string>> = {
   ".b.degu-part": "file",
 };
 
-/** Adds entries that no peer may reach or write: links, a socket, a FIFO, and reserved names. */
+/** Creates entries that no peer may read or write: links, a socket, a FIFO, reserved names. */
 export async function addTraps({ path, root }: { readonly path: string; readonly root: string }) {
   for (const dir of ["", "sub/"]) await Deno.mkdir(`${root}/${dir}${RESERVED}`);
   for (const name of [`${RESERVED}/part`, `sub/${RESERVED}/part`, "sub/.a.degu-part"]) {
@@ -96,17 +98,20 @@ export async function addTraps({ path, root }: { readonly path: string; readonly
   const listener = Deno.listen({ transport: "unix", path: `${root}/socket` });
   return {
     /** The names of the special files. */
-    special: await makeFifo(`${root}/fifo`) ? ["fifo", "socket"] : ["socket"],
+    specialNames: await makeFifo(`${root}/fifo`) ? ["fifo", "socket"] : ["socket"],
     [Symbol.dispose]: () => listener.close(),
   };
 }
 
-/** The number of bytes in the file of {@linkcode serveLarge}. */
-export const LARGE = 4_000_000;
+/** The number of bytes in the file of {@linkcode serveLargeFile}. */
+export const LARGE_FILE_BYTES = 4_000_000;
 
-export async function serveLarge(options: ServerOptions = {}, wrap = (app: FilesApp): App => app) {
+export async function serveLargeFile(
+  options: ServerOptions = {},
+  wrap = (app: FilesApp): App => app,
+) {
   const tree = await makeTree();
-  await Deno.writeFile(`${tree.root}/large`, new Uint8Array(LARGE).fill(1));
+  await Deno.writeFile(`${tree.root}/large`, new Uint8Array(LARGE_FILE_BYTES).fill(1));
   const serving = serve(wrap(new FilesApp(tree.root)), options);
   return {
     ...tree,

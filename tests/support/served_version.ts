@@ -1,6 +1,6 @@
 /**
- * A file that an app serves from memory, with a chosen version and validators: real files have an
- * entity tag only after two seconds.
+ * A file that an app serves from memory, with chosen validators. Files on a disk get an entity tag
+ * only two seconds after their last change.
  */
 
 import { BodyIter, ContentRange, type HeaderDict, Range } from "@degu/degu/base";
@@ -18,19 +18,19 @@ const PIECE_BYTES = 65536;
 export class ServedVersion {
   content: Uint8Array<ArrayBuffer>;
   etag: string | null = '"one"';
-  /** Whether the server sends the digest always, only to a HEAD, or never. */
+  /** Whether GET and HEAD, only HEAD, or no response has the digest. */
   digest: "get" | "head" | "never" = "head";
-  /** The SHA-256 to send, as hexadecimal digits; `null` for the right one. */
+  /** The SHA-256 to send, as hexadecimal digits; `null` sends the hash of the content. */
   sha256: string | null = null;
-  /** The number of bytes of a body that are sent before the connection ends. */
-  cutAfter = Infinity;
+  /** The number of bytes of a body after which the server closes the connection. */
+  cutAfterBytes = Infinity;
   /** Called before each piece with the number of bytes sent so far. */
-  beforePiece: (sent: number) => Promise<void> | void = () => {};
+  beforePiece: (sentBytes: number) => Promise<void> | void = () => {};
   /** Called before each response with the digest. */
   beforeDigest: () => void = () => {};
-  /** Headers of all responses, beside those of the version. */
+  /** Additional headers of all responses. */
   headers: HeaderDict = {};
-  /** Methods, ranges and conditions of the requests. */
+  /** The method of each request, and its range. */
   readonly requests: string[] = [];
 
   constructor(content: Uint8Array<ArrayBuffer>) {
@@ -39,16 +39,18 @@ export class ServedVersion {
 
   /** Responds like a FilesApp, to any path. */
   readonly app: AppFunction = ({ method, headers }, session) => {
-    const { range, "if-range": ifRange, "want-repr-digest": wanted } = headers;
+    const { range, "if-range": ifRange, "want-repr-digest": wantedDigest } = headers;
     const isRange = range instanceof Range && (ifRange === undefined || ifRange === this.etag);
     this.requests.push([method, ...isRange ? [String(range)] : []].join(" "));
-    const gives = wanted !== undefined &&
+    const sendsDigest = wantedDigest !== undefined &&
       (this.digest === "get" || (this.digest === "head" && method === "HEAD"));
-    if (gives) this.beforeDigest();
+    if (sendsDigest) this.beforeDigest();
     const fields = {
       ...this.headers,
       ...(this.etag === null ? {} : { etag: this.etag }),
-      ...(gives ? { "repr-digest": formatReprDigest(this.sha256 ?? this.actual()) } : {}),
+      ...(sendsDigest
+        ? { "repr-digest": formatReprDigest(this.sha256 ?? this.computeSha256()) }
+        : {}),
     };
     const total = this.content.length;
     if (method === "HEAD") return [200, "OK", { ...fields, "content-length": total }, null];
@@ -56,30 +58,33 @@ export class ServedVersion {
       ? range.contentRange(total)
       : new ContentRange(0, Math.max(1, total), Math.max(1, total));
     const bytes = isRange ? this.content.slice(part.start, part.stop) : this.content.slice();
-    const body = new BodyIter(this.#pieces(bytes, () => session.close()), bytes.length);
+    const body = new BodyIter(this.#makePieces(bytes, () => session.close()), bytes.length);
     if (isRange) return [206, "Partial Content", { ...fields, "content-range": part }, body];
     return [200, "OK", fields, body];
   };
 
-  actual(): string {
+  computeSha256(): string {
     return sha256Of(this.content);
   }
 
-  async *#pieces(bytes: Uint8Array, cut: () => void): AsyncGenerator<Uint8Array, void, void> {
+  async *#makePieces(
+    bytes: Uint8Array,
+    closeConnection: () => void,
+  ): AsyncGenerator<Uint8Array, void, void> {
     for (let at = 0; at < bytes.length;) {
       await this.beforePiece(at);
-      const end = Math.min(at + PIECE_BYTES, bytes.length, this.cutAfter);
+      const end = Math.min(at + PIECE_BYTES, bytes.length, this.cutAfterBytes);
       if (at < end) yield bytes.subarray(at, end);
       at = end;
-      if (at < this.cutAfter) continue;
-      cut();
+      if (at < this.cutAfterBytes) continue;
+      closeConnection();
       throw new Error("cut");
     }
   }
 }
 
 /**
- * A served file of random bytes, a client of its server, and a directory to download to, as `copy`.
+ * Serves a file of random bytes, and makes a client and a directory, to download to its file `copy`.
  */
 export async function serveVersion(size: number) {
   const version = new ServedVersion(randomBytes(size));
@@ -88,7 +93,7 @@ export async function serveVersion(size: number) {
   const client = serving.makeClient();
   const file = `${dir}/copy`;
   return {
-    there: version,
+    servedFile: version,
     serving,
     client,
     dir,

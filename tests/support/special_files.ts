@@ -6,30 +6,30 @@
 import { assert, assertEquals } from "@std/assert";
 import { type CommandEnd, runCommand } from "./commands.ts";
 
-/** Runs a command line of bash, which takes a tenth of the time of a separate Deno. */
+/** Runs a command line of bash, which starts ten times faster than Deno. */
 function run(line: string, ...args: string[]): Promise<CommandEnd> {
   return runCommand(["bash", "-c", line, ...args]);
 }
 
 /**
- * Whether tests can make links: on Windows that needs more than a permission, and Wine makes none.
+ * Whether tests can make links. Windows requires a privilege, and Wine doesn't support links.
  */
 export const HAS_LINKS = Deno.build.os !== "windows";
 
-/** Makes symbolic links: to a target, by path. */
+/** Makes symbolic links; `links` maps their paths to their targets. */
 export async function makeLinks(links: Readonly<Record<string, string>>): Promise<void> {
   const line = 'while [ $# -gt 0 ]; do ln -sn -- "$2" "$1" || exit; shift 2; done';
   assertEquals((await run(line, "bash", ...Object.entries(links).flat())).code, 0);
 }
 
-/** Makes a FIFO; false if the program for it is missing. */
+/** Makes a FIFO. Resolves to false if `mkfifo` is not installed. */
 export async function makeFifo(path: string): Promise<boolean> {
   const { code } = await run('mkfifo "$0"', path);
   assert(code === 0 || code === 127, `${code}`);
   return code === 0;
 }
 
-/** Makes a file whose name is not UTF-8; false if the program for it is missing. */
+/** Makes a file whose name is not UTF-8. Resolves to false if Python is not installed. */
 export async function makeNonUtf8Name(dir: string): Promise<boolean> {
   const code = `import os, sys; open(os.fsencode(sys.argv[1]) + b"/\\xff", "w")`;
   const end = await runCommand(["python3", "-c", code, dir]);
@@ -37,16 +37,16 @@ export async function makeNonUtf8Name(dir: string): Promise<boolean> {
   return end.success;
 }
 
-/** The paths of this process's open files below a directory; on Linux. */
-export async function openFilesBelow(dir: string): Promise<string[]> {
+/** Lists the paths of this process's open files below a directory; only on Linux. */
+export async function listOpenFiles(dir: string): Promise<string[]> {
   const line = 'find "/proc/$0/fd" -lname "$1/*" -printf "%l\\n"';
   return (await run(line, `${Deno.pid}`, dir)).stdout.split("\n").filter((path) => path !== "");
 }
 
-/** Waits on Linux until this process has no open file below a directory. */
-export async function untilNoneOpenBelow(dir: string): Promise<void> {
+/** Waits until this process has no open file below a directory; only on Linux. */
+export async function waitForNoOpenFiles(dir: string): Promise<void> {
   const end = performance.now() + 60_000;
-  for (let open; (open = await openFilesBelow(dir)).length > 0;) {
+  for (let open; (open = await listOpenFiles(dir)).length > 0;) {
     if (performance.now() > end) throw new Error(`still open after 60 s: ${open}`);
   }
 }

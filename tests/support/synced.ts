@@ -1,46 +1,49 @@
-/** Files and names that are synced to the disk, and so survive a power failure. */
+/** A record of the files and directories that are synced to the disk. */
 
 import { fstatSync } from "node:fs";
 import { open } from "node:fs/promises";
 
 /**
- * Runs `work`, and resolves to the sorted paths below a directory that `work` has synced, and not
- * removed.
+ * Runs `work`, and resolves to the sorted paths below a directory that `work` synced and didn't
+ * remove.
  */
-export async function syncedWhile(root: string, work: () => Promise<unknown>): Promise<string[]> {
-  const synced = new Set<number | null>();
+export async function recordSyncedPaths(
+  root: string,
+  work: () => Promise<unknown>,
+): Promise<string[]> {
+  const syncedInodes = new Set<number | null>();
   await using handle = await open(root);
-  const ofHandle = Object.getPrototypeOf(handle);
-  const ofFile = Deno.FsFile.prototype;
-  const { sync } = ofHandle;
-  const { sync: syncFile, syncData } = ofFile;
-  ofHandle.sync = function () {
-    synced.add(fstatSync(this.fd).ino);
+  const handlePrototype = Object.getPrototypeOf(handle);
+  const filePrototype = Deno.FsFile.prototype;
+  const { sync } = handlePrototype;
+  const { sync: syncFile, syncData } = filePrototype;
+  handlePrototype.sync = function () {
+    syncedInodes.add(fstatSync(this.fd).ino);
     return sync.call(this);
   };
-  ofFile.sync = function () {
-    synced.add(this.statSync().ino);
+  filePrototype.sync = function () {
+    syncedInodes.add(this.statSync().ino);
     return syncFile.call(this);
   };
-  ofFile.syncData = function () {
-    synced.add(this.statSync().ino);
+  filePrototype.syncData = function () {
+    syncedInodes.add(this.statSync().ino);
     return syncData.call(this);
   };
   try {
     await work();
   } finally {
-    Object.assign(ofHandle, { sync });
-    Object.assign(ofFile, { sync: syncFile, syncData });
+    Object.assign(handlePrototype, { sync });
+    Object.assign(filePrototype, { sync: syncFile, syncData });
   }
   const paths: string[] = [];
-  const look = (path: string, name: string) => {
+  const collectPaths = (path: string, name: string) => {
     const { ino, isDirectory } = Deno.lstatSync(path);
-    if (synced.has(ino)) paths.push(name);
+    if (syncedInodes.has(ino)) paths.push(name);
     if (!isDirectory) return;
     for (const { name: inner } of Deno.readDirSync(path)) {
-      look(`${path}/${inner}`, `${name}/${inner}`);
+      collectPaths(`${path}/${inner}`, `${name}/${inner}`);
     }
   };
-  look(root, ".");
+  collectPaths(root, ".");
   return paths.toSorted();
 }

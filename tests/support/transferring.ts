@@ -6,55 +6,55 @@ import { isReserved } from "@degu/internal/files/reserved.ts";
 import { entries, tempDir } from "./directories.ts";
 import { serve } from "./serving.ts";
 
-/** Two directories: `there` is served, `here` belongs to a client of the server. */
+/** Creates a directory of a server and a directory of its client, and serves the first. */
 export async function serveFiles(
   makeApp: (dir: string) => App = (dir) => new FilesApp(dir),
 ) {
-  const there = await tempDir();
-  const here = await tempDir();
-  const app = makeApp(there.path);
+  const serverDirectory = await tempDir();
+  const clientDirectory = await tempDir();
+  const app = makeApp(serverDirectory.path);
   const handle: AppFunction = typeof app === "function" ? app : (...args) => app.handle(...args);
-  // A closed server does not wait for its app, whose work must not reach into the next test.
-  const working = new Set<Promise<unknown>>();
+  // A closed server doesn't wait for its app, so the calls are awaited before the next test.
+  const runningCalls = new Set<Promise<unknown>>();
   const serving = serve(async (...args) => {
-    const answer = Promise.resolve(handle(...args));
-    working.add(answer);
+    const response = Promise.resolve(handle(...args));
+    runningCalls.add(response);
     try {
-      return await answer;
+      return await response;
     } finally {
-      working.delete(answer);
+      runningCalls.delete(response);
     }
   });
   return {
-    there: there.path,
-    here: here.path,
+    serverDir: serverDirectory.path,
+    clientDir: clientDirectory.path,
     serving,
     client: serving.makeClient(),
     [Symbol.asyncDispose]: async () => {
       await serving[Symbol.asyncDispose]();
-      await Promise.allSettled(working);
-      await there[Symbol.asyncDispose]();
-      await here[Symbol.asyncDispose]();
+      await Promise.allSettled(runningCalls);
+      await serverDirectory[Symbol.asyncDispose]();
+      await clientDirectory[Symbol.asyncDispose]();
     },
   };
 }
 
-/** Random bytes: no two files, and no two pieces of one, are the same. */
+/** Returns random bytes, so that no two files or pieces have the same content. */
 export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
-  for (let at = 0; at < length; at += 65536) {
-    crypto.getRandomValues(bytes.subarray(at, Math.min(length, at + 65536)));
+  for (let offset = 0; offset < length; offset += 65536) {
+    crypto.getRandomValues(bytes.subarray(offset, Math.min(length, offset + 65536)));
   }
   return bytes;
 }
 
-/** The names that are served from a directory. */
-export async function visible(dir: string): Promise<string[]> {
+/** Lists the names that a server shows of a directory. */
+export async function listVisible(dir: string): Promise<string[]> {
   return (await entries(dir)).filter((name) => !isReserved(dir, name));
 }
 
-/** The unfinished files of a FilesApp. */
-export async function partsOf(dir: string): Promise<string[]> {
-  const [reserved] = (await entries(dir)).filter((name) => isReserved(dir, name));
-  return reserved === undefined ? [] : await entries(`${dir}/${reserved}`);
+/** Lists the unfinished files of a FilesApp. */
+export async function listParts(dir: string): Promise<string[]> {
+  const [reservedName] = (await entries(dir)).filter((name) => isReserved(dir, name));
+  return reservedName === undefined ? [] : await entries(`${dir}/${reservedName}`);
 }

@@ -1,4 +1,4 @@
-/** Trees that are copied between two directories, in both directions. */
+/** Copies of directory trees from a server and to a server. */
 
 import type { Api, AppFunction, Request, Session } from "@degu/degu";
 import {
@@ -18,36 +18,39 @@ export type TreeDirection = "download" | "upload";
 
 export const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
 
-/** A test in both directions. */
-export function both(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
+/** Registers a test once for each direction. */
+export function testBothDirections(
+  name: string,
+  fn: (direction: TreeDirection) => Promise<void>,
+): void {
   for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
 }
 
-export type Answer = Awaited<ReturnType<FilesApp["handle"]>>;
+export type AppResponse = Awaited<ReturnType<FilesApp["handle"]>>;
 
-/** Changes some of the answers of an app; `null` leaves one as it is. */
-export function changing(
+/** Wraps an app, and replaces its responses by those of `change`, except if that is `null`. */
+export function changeResponses(
   change: (
     request: Request,
-    answer: () => Promise<Answer>,
-  ) => Promise<Answer | null> | Answer | null,
+    callApp: () => Promise<AppResponse>,
+  ) => Promise<AppResponse | null> | AppResponse | null,
 ): (app: FilesApp) => AppFunction {
   return (app) => async (request: Request, session: Session, api: Api) => {
-    const answer = () => app.handle(request, session, api);
-    let changed;
+    const callApp = () => app.handle(request, session, api);
+    let changedResponse;
     try {
-      changed = await change(request, answer);
+      changedResponse = await change(request, callApp);
     } catch (error) {
-      // If the app of a test throws, the connection is cut.
+      // An error of the test closes the connection, so that the copy fails at once.
       session.close(error);
       throw error;
     }
-    if (changed !== null && request.body?.used === false) await request.body.bytes();
-    return changed ?? await answer();
+    if (changedResponse !== null && request.body?.used === false) await request.body.bytes();
+    return changedResponse ?? await callApp();
   };
 }
 
-/** Makes a source with this content, an empty target, and a server. */
+/** Creates a source and a target with the given content, and serves one of them. */
 export async function makeTrees(
   direction: TreeDirection,
   source: Readonly<Record<string, string | null>> = {},
@@ -57,17 +60,22 @@ export async function makeTrees(
 ) {
   const allOptions = { list: true, write: true, ...options };
   const files = await serveFiles((dir) => wrap(new FilesApp(dir, allOptions)));
-  const { there, here, serving, client } = files;
-  for (const dir of [there, here]) await Deno.mkdir(`${dir}/tree`);
-  const [from, to] = direction === "download" ? [there, here] : [here, there];
+  const { serverDir, clientDir, serving, client } = files;
+  for (const dir of [serverDir, clientDir]) await Deno.mkdir(`${dir}/tree`);
+  const [sourceParent, targetParent] = direction === "download"
+    ? [serverDir, clientDir]
+    : [clientDir, serverDir];
   const trees = {
     direction,
-    source: `${from}/tree`,
-    target: `${to}/tree`,
+    source: `${sourceParent}/tree`,
+    target: `${targetParent}/tree`,
     serving,
     client,
-    copy: (options: UploadTreeOptions = {}, over: Parameters<typeof downloadTree>[0] = client) => {
-      return copyTree(direction, over, `${here}/tree`, "/tree/", options);
+    copy: (
+      options: UploadTreeOptions = {},
+      otherClient: Parameters<typeof downloadTree>[0] = client,
+    ) => {
+      return copyTree(direction, otherClient, `${clientDir}/tree`, "/tree/", options);
     },
     [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
   };
@@ -76,66 +84,73 @@ export async function makeTrees(
   return trees;
 }
 
-/** Copies a tree, and collects its events; resolves although some files have failed. */
+/** Copies a tree, and collects its events. Resolves even if some files fail. */
 export async function copyTree(
   direction: TreeDirection,
-  over: Parameters<typeof downloadTree>[0],
+  client: Parameters<typeof downloadTree>[0],
   dir: string,
   uri: string,
   options: UploadTreeOptions = {},
 ) {
   const events: TreeEvent[] = [];
-  /** The outcome of each path, with the paths of deletions and removals apart. */
+  /** Outcomes by path, without deletions and removals. */
   const outcomes: Record<string, string> = {};
   const errors: Record<string, unknown> = {};
-  const deleted: string[] = [];
-  const removed: string[] = [];
+  const deletedPaths: string[] = [];
+  const removedPaths: string[] = [];
   const onEvent = (event: TreeEvent) => {
     events.push(event);
     options.onEvent?.(event);
     if (!("path" in event)) return;
     const path = event.path.join("/");
-    if (event.type === "deleted") return void deleted.push(path);
-    if (event.type === "removed") return void removed.push(path);
+    if (event.type === "deleted") return void deletedPaths.push(path);
+    if (event.type === "removed") return void removedPaths.push(path);
     if (Object.hasOwn(outcomes, path)) throw new Error(`${path} has two outcomes`);
     outcomes[path] = event.type === "skipped" ? `skipped: ${event.reason}` : event.type;
     if (event.type === "failed") errors[path] = event.error;
   };
   const result = direction === "download"
-    ? await downloadTree(over, uri, dir, { partial: true, ...options, onEvent })
-    : await uploadTree(over, dir, uri, { partial: true, ...options, onEvent });
-  return { result, events, outcomes, deleted, removed, errors };
+    ? await downloadTree(client, uri, dir, { partial: true, ...options, onEvent })
+    : await uploadTree(client, dir, uri, { partial: true, ...options, onEvent });
+  return {
+    result,
+    events,
+    outcomes,
+    deletedPaths,
+    removedPaths,
+    errors,
+  };
 }
 
 type CopiedTree = Awaited<ReturnType<typeof copyTree>>;
 
-/** A tree to copy in a separate process: from `source` to `target` in a directory. */
+/** A copy from `source` to `target` in a directory, for a separate process. */
 export interface CopyJob {
   readonly dir: string;
   readonly direction: TreeDirection;
-  /** The options of the copy; if left out, only `delete`. */
+  /** The options of the copy. By default only `delete` is set. */
   readonly options?: UploadTreeOptions;
   /** Whether the files have not changed for some seconds. */
   readonly isLater?: boolean;
 }
 
-export interface CopiedElsewhere extends Pick<CopiedTree, "result" | "outcomes" | "deleted"> {
-  /** The reason why the whole copy was rejected. */
-  readonly rejected?: string;
+export interface SeparateCopy extends Pick<CopiedTree, "result" | "outcomes" | "deletedPaths"> {
+  /** The code and message of the error that rejected the whole copy. */
+  readonly rejection?: string;
   /** The paths at the target after the copy. */
-  readonly left: readonly string[];
+  readonly targetPaths: readonly string[];
 }
 
-/** Copies trees, one after the other, in a process that another program starts. */
-export async function copyElsewhere(
+/** Copies trees one after another, in a Deno process that the command `through` starts. */
+export async function copyInProcess(
   through: readonly string[],
   jobs: readonly CopyJob[],
-): Promise<CopiedElsewhere[]> {
-  const printed = await runProgram("copy_trees.ts", {
+): Promise<SeparateCopy[]> {
+  const output = await runProgram("copy_trees.ts", {
     flags: ["--allow-all", ...importMapFlags()],
     args: [JSON.stringify(jobs)],
     through,
     patience: 120,
   });
-  return JSON.parse(printed);
+  return JSON.parse(output);
 }

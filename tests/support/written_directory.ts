@@ -18,8 +18,8 @@ import { makeTree } from "./served_directory.ts";
 import { serve } from "./serving.ts";
 import { latin1 } from "./wire_grammar.ts";
 
-/** A directory that is served for writing, beside others that are not. */
-export async function serveForWriting(options: FilesOptions = {}) {
+/** Serves a directory for reading and writing, beside directories that are not served. */
+export async function serveWritableDirectory(options: FilesOptions = {}) {
   const tree = await makeTree();
   const warnings: string[] = [];
   const logger = { warn: (message: string) => void warnings.push(message) };
@@ -29,26 +29,26 @@ export async function serveForWriting(options: FilesOptions = {}) {
     serving,
     warnings,
     /**
-     * Makes a request over a separate connection, because an error with an unread body closes it.
+     * Sends a request over its own connection, because an error before the end of a body closes it.
      */
     request: (method: Method, uri: string, headers: HeaderDict = {}, body: BodyOut = null) =>
       serving.makeClient().request(method, uri, headers, body),
-    /** PUTs a body, and returns the status. */
+    /** Sends a PUT request, and returns the status of its response. */
     async put(uri: string, body: BodyOut, headers: HeaderDict = {}): Promise<number> {
-      return await statusOf(await files.request("PUT", uri, headers, body));
+      return await readStatus(await files.request("PUT", uri, headers, body));
     },
-    async unfinished(): Promise<string[]> {
+    async listUnfinished(): Promise<string[]> {
       return await entries(`${tree.root}/${RESERVED}`).catch(() => []);
     },
-    /** A body of `1234567890`; in its middle, when its file has been made, an action runs. */
-    bodyAround(meanwhile: () => unknown): BodyIter {
-      const pieces = async function* () {
+    /** Makes a body of `1234567890` that runs an action in its middle, after its file exists. */
+    makeBodyWithAction(action: () => unknown): BodyIter {
+      const makePieces = async function* () {
         yield latin1("12345");
-        while ((await files.unfinished()).length === 0);
-        await meanwhile();
+        while ((await files.listUnfinished()).length === 0);
+        await action();
         yield latin1("67890");
       };
-      return new BodyIter(pieces(), 10);
+      return new BodyIter(makePieces(), 10);
     },
     read: (path: string) => Deno.readTextFile(`${tree.root}/${path}`),
     async [Symbol.asyncDispose]() {
@@ -61,24 +61,24 @@ export async function serveForWriting(options: FilesOptions = {}) {
   return files;
 }
 
-/** A chunked body with a chunk for each piece. */
-export function chunked(...pieces: readonly Uint8Array[]): ChunkedBodyIter {
+/** Makes a chunked body with one chunk for each piece. */
+export function makeChunkedBody(...pieces: readonly Uint8Array[]): ChunkedBodyIter {
   return new ChunkedBodyIter([...pieces, new Uint8Array(0)].map((piece) => [null, piece]));
 }
 
-/** The status of a response; its body is read, so that the connection is free. */
-export async function statusOf(response: Response): Promise<number> {
+/** Returns the status of a response, and reads the body, so that the connection can be reused. */
+export async function readStatus(response: Response): Promise<number> {
   await response.body?.bytes();
   return response.status;
 }
 
-/** The SHA-256 of bytes in the format of `repr-digest`. */
+/** Returns the SHA-256 of bytes in the format of `repr-digest`. */
 export function digestOf(bytes: Uint8Array): string {
   return formatReprDigest(sha256Of(bytes));
 }
 
-/** The headers of an upload that may be resumed; with an offset, those of a PUT that resumes it. */
-export function upload(content: Uint8Array, offset?: number): HeaderDict {
+/** Makes the headers of a resumable upload, or with an offset of the PUT that resumes it. */
+export function makeUploadHeaders(content: Uint8Array, offset?: number): HeaderDict {
   return {
     "repr-digest": digestOf(content),
     "upload-length": `${content.length}`,

@@ -4,7 +4,7 @@ import { covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
-import { syncedWhile } from "@degu/testing/synced.ts";
+import { recordSyncedPaths } from "@degu/testing/synced.ts";
 import {
   assert,
   assertEquals,
@@ -53,7 +53,7 @@ Deno.test("createDevicePki makes directories of mode 0700 and files of mode 0600
 
 Deno.test("an identity is on the disk before createDevicePki resolves: its files, and the names of them and of it", async () => {
   await using dir = await tempDir();
-  const synced = await syncedWhile(dir.path, () => createDevicePki(dir.path, "camera"));
+  const synced = await recordSyncedPaths(dir.path, () => createDevicePki(dir.path, "camera"));
   const files = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
   assertEquals(synced, [".", ...files.map((file) => `./camera${file}`)]);
 });

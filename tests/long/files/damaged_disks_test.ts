@@ -17,17 +17,17 @@ import {
 import { formatPaths, GET_ANSWER } from "@degu/internal/files/bundle.ts";
 import { parseBundle } from "@degu/testing/bundles.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
-import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
+import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { copyElsewhere, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
+import { copyInProcess, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 import { answersOf, canMount, canRun, MOUNTING } from "../../files/refused_writes.ts";
 
 /** The command that runs the command behind it where `disk` in a directory fails as told. */
 async function failing(dir: string, faults: readonly string[]): Promise<string[]> {
   await fill(dir, { faults: faults.map((line) => `${line}\n`).join("") });
-  return [...MOUNTING, await scriptOnOddDisk(dir, 'plain "$0/faults"'), dir];
+  return [...MOUNTING, await makeOddDiskScript(dir, 'plain "$0/faults"'), dir];
 }
 
 async function canFail(): Promise<boolean> {
@@ -154,7 +154,7 @@ Deno.test({
     const faults = jobs.flatMap(({ row, place }) => {
       return row.faults.map((line) => line.replace(" /", ` ^/${place}/`));
     });
-    const all = await copyElsewhere(
+    const all = await copyInProcess(
       await failing(dir.path, faults),
       jobs.map(({ direction, place }): CopyJob => ({
         direction,
@@ -162,7 +162,7 @@ Deno.test({
       })),
     );
     for (const [i, { row, direction, place }] of jobs.entries()) {
-      const { outcomes = {}, rejected, result } = all[i]!;
+      const { outcomes = {}, rejection: rejected, result } = all[i]!;
       const shown = `${direction}: ${row.name}: ${Deno.inspect(all[i])}`;
       const failed = Object.keys(outcomes).filter((path) => outcomes[path] === "failed");
       assertEquals(rejected === undefined ? failed.toSorted() : null, row.failed, shown);
@@ -269,11 +269,11 @@ Deno.test({
   async fn() {
     for (const direction of DIRECTIONS) {
       await using dir = await tempDir();
-      const [copied] = await copyElsewhere(await mountDamaged(dir.path), [
+      const [copied] = await copyInProcess(await mountDamaged(dir.path), [
         { dir: dir.path, direction },
       ]);
       assertEquals(copied!.outcomes, { d: "failed" }, Deno.inspect(copied));
-      assertEquals([copied!.result.deletionsSkipped, copied!.deleted], ["incomplete", []]);
+      assertEquals([copied!.result.deletionsSkipped, copied!.deletedPaths], ["incomplete", []]);
       assertEquals((await filesBelow(`${dir.path}/target`)).length, 400);
     }
   },

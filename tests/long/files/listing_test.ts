@@ -1,7 +1,7 @@
 /** A list at its limit. */
 import { listTree, TransferError } from "@degu/degu/files";
 import { serve } from "@degu/testing/serving.ts";
-import { chunked } from "@degu/testing/written_directory.ts";
+import { makeChunkedBody } from "@degu/testing/written_directory.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
 Deno.test("a tree has at most 1,000,000 entries", async () => {
@@ -9,7 +9,7 @@ Deno.test("a tree has at most 1,000,000 entries", async () => {
   const text = `${JSON.stringify(element)},\n`.repeat(1000);
   const thousand = new TextEncoder().encode(text);
   const pieces = Array.from({ length: 1001 }, () => thousand);
-  const body = chunked(new TextEncoder().encode("[\n"), ...pieces);
+  const body = makeChunkedBody(new TextEncoder().encode("[\n"), ...pieces);
   await using serving = serve(() => [200, "OK", { "content-type": "application/json" }, body]);
   let count = 0;
   const list = async () => {

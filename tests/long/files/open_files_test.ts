@@ -1,6 +1,6 @@
 /** Trees in processes that may open few files. */
 import { fill, tempDir } from "@degu/testing/directories.ts";
-import { copyElsewhere, DIRECTIONS } from "@degu/testing/trees.ts";
+import { copyInProcess, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
 import { canRun } from "../../files/refused_writes.ts";
 
@@ -21,8 +21,8 @@ Deno.test({
         });
       }
     }
-    for (const { result, rejected } of await copyElsewhere(LIMITED, jobs)) {
-      assertEquals(rejected, undefined);
+    for (const { result, rejection } of await copyInProcess(LIMITED, jobs)) {
+      assertEquals(rejection, undefined);
       assertEquals([result.files, result.deleted, result.failed], [150, 150, 0]);
     }
   },

@@ -1,15 +1,15 @@
 /** downloadTree and uploadTree: names that the disk of the target spells its own way, over FUSE. */
 import type { TreeOptions, TreeResult } from "@degu/degu/files";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
-import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
+import { makeOddDiskScript } from "@degu/testing/odd_disk.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { copyElsewhere, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
+import { copyInProcess, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
 import { canRun, MOUNTING } from "../../files/refused_writes.ts";
 
 /** The command that runs the command behind it where `disk` in a directory spells names so. */
 async function mounting(dir: string, how: string): Promise<string[]> {
-  return [...MOUNTING, await scriptOnOddDisk(dir, how), dir];
+  return [...MOUNTING, await makeOddDiskScript(dir, how), dir];
 }
 
 async function canSpell(): Promise<boolean> {
@@ -256,7 +256,7 @@ Deno.test({
     const through: string[] = [...MOUNTING, 'exec "$@"', "sh"];
     for (const [spelling, how] of spellings) {
       const place = `${dir.path}/${how.replaceAll(/\W+/g, "-")}`;
-      through.push("sh", "-c", await scriptOnOddDisk(place, how), place);
+      through.push("sh", "-c", await makeOddDiskScript(place, how), place);
       for (const row of rows.filter((row) => row[1] === spelling)) {
         const [name, , source, target, options] = row;
         for (const direction of DIRECTIONS) {
@@ -285,11 +285,11 @@ Deno.test({
       }
     }
     const all = jobs.map(({ job }) => job);
-    const copied = await copyElsewhere(through, [...all, ...all]);
+    const copied = await copyInProcess(through, [...all, ...all]);
     for (const [at, { row: [, , , , options, expected], title, target }] of jobs.entries()) {
       await t.step(title, async () => {
         const shown = Deno.inspect(copied[at], { depth: 5 });
-        const { outcomes, deleted, result } = copied[at]!;
+        const { outcomes, deletedPaths, result } = copied[at]!;
         const { kept = null, left, respelled = "" } = expected;
         const told = outcomesOf(expected.outcomes);
         // The directory in which something is kept because of a name fails at the target.
@@ -298,7 +298,7 @@ Deno.test({
         );
         for (const directory of directories) told[directory] = "failed";
         assertEquals(outcomes, told, shown);
-        assertEquals(deleted.toSorted(), wordsOf(expected.deleted), shown);
+        assertEquals(deletedPaths.toSorted(), wordsOf(expected.deleted), shown);
         assertEquals(result.deletionsSkipped, kept, shown);
         const shorter = (tree: Tree) => {
           return Object.entries(tree).map(([path, text]) => [path, text?.slice(0, 9) ?? null]);
@@ -313,7 +313,7 @@ Deno.test({
             outcome === "failed" && (isStuck || (left[path] ?? null) === null);
           assertEquals([isFine, outcome], [true, outcome], `${path}: ${Deno.inspect(again)}`);
         }
-        assertEquals(again.deleted, []);
+        assertEquals(again.deletedPaths, []);
         assertEquals(again.result.deletionsSkipped, options.delete ? expectedAgain : null);
       });
     }
