@@ -9,7 +9,7 @@
 
 import type { HeaderDict } from "../base.ts";
 import { parseDecimal } from "../base/wire/character_tables.ts";
-import { type FileState, fileVersion, SETTLED_MILLISECONDS } from "./file_pieces.ts";
+import { type FileStats, fileVersion, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 
 export interface Validators {
   /**
@@ -30,17 +30,17 @@ export interface Validators {
 /**
  * The validators of a file.
  *
- * @param checkedAt When the file had this state, in milliseconds since 1970.
+ * @param checkedAt The time at which `stats` was read, in milliseconds since 1970.
  */
-export function makeValidators(state: FileState, checkedAt: number): Validators {
-  const mtime = Number(state.mtimeNs / 1_000_000n);
-  const ctime = Number(state.ctimeNs / 1_000_000n);
+export function makeValidators(stats: FileStats, checkedAt: number): Validators {
+  const mtime = Number(stats.mtimeNs / 1_000_000n);
+  const ctime = Number(stats.ctimeNs / 1_000_000n);
   const modified = Math.floor(mtime / 1000);
   const settled = checkedAt - SETTLED_MILLISECONDS;
   // A modification time in the future is replaced by the present (RFC 9110 §8.8.2.1).
   const present = Math.floor(checkedAt / 1000);
   return {
-    etag: Math.max(mtime, ctime) <= settled ? `"${fileVersion(state)}"` : null,
+    etag: Math.max(mtime, ctime) <= settled ? `"${fileVersion(stats)}"` : null,
     lastModified: mtime <= settled ? modified : modified > present ? present : null,
     modified,
   };
@@ -186,19 +186,19 @@ export function stampOf(size: number, modified: number): string {
   return `${size},${new Date(modified).toISOString()}`;
 }
 
-export function stampOfState({ size, mtimeNs }: Pick<FileState, "size" | "mtimeNs">): string {
+export function stampOfStats({ size, mtimeNs }: Pick<FileStats, "size" | "mtimeNs">): string {
   return stampOf(Number(size), Number(mtimeNs / 1_000_000n));
 }
 
 /** The stamp of a file with its version. */
-export function fullStampOf(state: FileState): string {
-  return `${stampOfState(state)},${fileVersion(state)}`;
+export function fullStampOf(stats: FileStats): string {
+  return `${stampOfStats(stats)},${fileVersion(stats)}`;
 }
 
 /** Whether a stamp, which may have no version, matches a file; `null` stands for a missing file. */
-export function isStampOf(stamp: string, state: FileState | null): boolean {
-  if (state === null) return stamp === NO_STAMP;
-  return stamp === fullStampOf(state) || stamp === stampOfState(state);
+export function isStampOf(stamp: string, stats: FileStats | null): boolean {
+  if (stats === null) return stamp === NO_STAMP;
+  return stamp === fullStampOf(stats) || stamp === stampOfStats(stats);
 }
 
 /** Whether a text is the stamp of a file, or of a missing file. */

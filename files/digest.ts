@@ -18,7 +18,7 @@ import type { FileHandle } from "node:fs/promises";
 import { quote } from "../internal/quote.ts";
 import { evictOldest } from "../internal/collections.ts";
 import {
-  type FileState,
+  type FileStats,
   fileVersion,
   isOverwritten,
   isSettled,
@@ -171,8 +171,8 @@ export class DigestCache {
   readonly #digests = new Map<string, string>();
 
   /** Returns the cached SHA-256 of a file in hexadecimal digits; `null` without one. */
-  find({ state }: Pick<OpenFile, "state">): string | null {
-    return this.#digests.get(fileVersion(state)) ?? null;
+  find({ stats }: Pick<OpenFile, "stats">): string | null {
+    return this.#digests.get(fileVersion(stats)) ?? null;
   }
 
   /**
@@ -180,9 +180,9 @@ export class DigestCache {
    * that had changed just before it was opened is not kept: a later change could have the same
    * times.
    */
-  remember({ state, checkedAt }: Pick<OpenFile, "state" | "checkedAt">, digest: string): void {
-    if (!isSettled(state, checkedAt)) return;
-    this.#digests.set(fileVersion(state), digest);
+  remember({ stats, checkedAt }: Pick<OpenFile, "stats" | "checkedAt">, digest: string): void {
+    if (!isSettled(stats, checkedAt)) return;
+    this.#digests.set(fileVersion(stats), digest);
     evictOldest(this.#digests, MAX_KEPT);
   }
 
@@ -207,16 +207,16 @@ export class DigestCache {
   async #compute(
     file: OpenFile,
     length: number,
-    isOther: (first: FileState, now: FileState) => boolean,
+    isOther: (first: FileStats, now: FileStats) => boolean,
     signal?: AbortSignal,
   ): Promise<string | null> {
     const changed = new Error();
     try {
       const hash = await hashPrefix(file.handle, length, () => changed, signal);
       const now = fstatSync(file.handle.fd, { bigint: true });
-      if (isOther(file.state, now)) return null;
+      if (isOther(file.stats, now)) return null;
       const digest = hash.digest("hex");
-      if (length === file.size && isUnchanged(file.state, now)) this.remember(file, digest);
+      if (length === file.size && isUnchanged(file.stats, now)) this.remember(file, digest);
       return digest;
     } catch (error) {
       if (error === changed) return null;

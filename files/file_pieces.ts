@@ -18,20 +18,20 @@ import { type FileIdentity, isSameFile } from "../internal/disk/names.ts";
  * The metadata of an open file, from `node:fs`. Deno truncates `mtimeNs` to milliseconds, and
  * `ctimeNs`, which can't be set, to seconds.
  */
-export type FileState = Pick<
+export type FileStats = Pick<
   BigIntStats,
   "dev" | "ino" | "nlink" | "size" | "mtimeNs" | "ctimeNs"
 >;
 
-/** A file that is open for reading, with its state when it was opened. */
+/** A file that is open for reading, with its metadata from that time. */
 export interface OpenFile {
   readonly handle: FileHandle;
   readonly path: string;
   /** In bytes. */
   readonly size: number;
-  readonly state: FileState;
+  readonly stats: FileStats;
   readonly mode: bigint;
-  /** The time at which `state` was read, or just before, in milliseconds since 1970. */
+  /** The time at which `stats` was read, or just before, in milliseconds since 1970. */
   readonly checkedAt: number;
 }
 
@@ -43,12 +43,12 @@ export interface OpenFile {
 export const SETTLED_MILLISECONDS = 2000;
 
 /** Whether a change of a file after a look at it would show in its times. */
-export function isSettled({ ctimeNs }: FileState, checkedAt: number): boolean {
+export function isSettled({ ctimeNs }: FileStats, checkedAt: number): boolean {
   return Number(ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS <= checkedAt;
 }
 
-/** Identifies a version of a file, as far as its state can. */
-export function fileVersion({ dev, ino, size, mtimeNs, ctimeNs }: FileState): string {
+/** Identifies a version of a file, as far as its metadata can. */
+export function fileVersion({ dev, ino, size, mtimeNs, ctimeNs }: FileStats): string {
   return [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16)).join("-");
 }
 
@@ -59,12 +59,12 @@ const ETAG = /^"([0-9a-f]+)-([0-9a-f]+)-[0-9a-f-]+"$/;
 export function isOtherFile(etag: string, path: string): boolean {
   const [, dev, ino] = ETAG.exec(etag) ?? [];
   if (dev === undefined) return false;
-  const state = lstatSync(path, { bigint: true });
-  return dev !== state.dev.toString(16) || ino !== state.ino.toString(16);
+  const stats = lstatSync(path, { bigint: true });
+  return dev !== stats.dev.toString(16) || ino !== stats.ino.toString(16);
 }
 
-/** Whether a file is unchanged, as far as its state shows. */
-export function isUnchanged(first: FileState, last: FileState): boolean {
+/** Whether a file is unchanged, as far as its metadata shows. */
+export function isUnchanged(first: FileStats, last: FileStats): boolean {
   return first.dev === last.dev && first.ino === last.ino && first.size === last.size &&
     first.mtimeNs === last.mtimeNs && first.ctimeNs === last.ctimeNs;
 }
@@ -75,7 +75,7 @@ export function isUnchanged(first: FileState, last: FileState): boolean {
  * A file that has grown is assumed to have been appended to: logs are written all the time. Only a
  * digest shows that it was overwritten as well.
  */
-export function isOverwritten(first: FileState, last: FileState): boolean {
+export function isOverwritten(first: FileStats, last: FileStats): boolean {
   if (last.size > first.size) return false;
   if (last.size < first.size || last.mtimeNs !== first.mtimeNs) return true;
   // Removing a name, as by a rename over the file, changes ctime and no byte. But overwriting
@@ -160,7 +160,7 @@ export function readSmall(
   const read = openSmall(path, seen, buffer);
   if (read === null) return null;
   closeSync(read.file);
-  return read.state;
+  return read.stats;
 }
 
 /** Reads a small file as {@linkcode readSmall} does, and leaves it open. */
@@ -168,13 +168,13 @@ export function openSmall(
   path: string,
   seen: FileIdentity,
   buffer: Uint8Array,
-): { readonly file: number; readonly state: BigIntStats } | null {
+): { readonly file: number; readonly stats: BigIntStats } | null {
   const file = openSync(path, READ_FLAGS);
   let isRead = false;
   try {
-    const state = fstatSync(file, { bigint: true });
-    isRead = isSameFile(state, seen) && readOpenSmall(file, state, buffer);
-    return isRead ? { file, state } : null;
+    const stats = fstatSync(file, { bigint: true });
+    isRead = isSameFile(stats, seen) && readOpenSmall(file, stats, buffer);
+    return isRead ? { file, stats } : null;
   } finally {
     if (!isRead) closeSync(file);
   }
@@ -185,17 +185,17 @@ export function openSmall(
  * The times of a file that has changed within two seconds show no further change: such a file is
  * read twice, and both times must give the same bytes.
  */
-function readOpenSmall(file: number, state: BigIntStats, buffer: Uint8Array): boolean {
-  const size = Number(state.size);
-  if (!state.isFile() || size > buffer.length) return false;
+function readOpenSmall(file: number, stats: BigIntStats, buffer: Uint8Array): boolean {
+  const size = Number(stats.size);
+  if (!stats.isFile() || size > buffer.length) return false;
   const bytes = buffer.subarray(0, size);
-  const showsChanges = isSettled(state, Date.now());
+  const showsChanges = isSettled(stats, Date.now());
   if (!fillFrom(file, bytes)) return false;
   if (!showsChanges) {
     const again = new Uint8Array(size);
     if (!fillFrom(file, again) || Buffer.compare(bytes, again) !== 0) return false;
   }
-  return isUnchanged(state, fstatSync(file, { bigint: true }));
+  return isUnchanged(stats, fstatSync(file, { bigint: true }));
 }
 
 function fillFrom(file: number, buffer: Uint8Array): boolean {

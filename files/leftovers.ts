@@ -23,12 +23,12 @@ import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
  */
 export function removeIfUnused(path: string): boolean {
   if (isOpenInThisProcess(path)) return false;
-  const stateBefore = statOrNull(path);
+  const statsBefore = statOrNull(path);
   using file = openIfPossible(path);
   if (file !== null && !lockIfFree(file)) return false;
-  const state = statOrNull(path);
+  const stats = statOrNull(path);
   // Another process has just created a file at the path, and uses it.
-  if (stateBefore !== null && state !== null && !isSameFile(stateBefore, state)) return false;
+  if (statsBefore !== null && stats !== null && !isSameFile(statsBefore, stats)) return false;
   removeIfPresentSync(path);
   return true;
 }
@@ -81,16 +81,16 @@ async function findLeftovers(path: string): Promise<DirectoryContent> {
   const names: string[] = [];
   for (const name of await readNames(path)) {
     const at = prefixOf(path) + name;
-    const state = isReservedName(name) ? statOrNull(at) : null;
-    if (state === null) {
+    const stats = isReservedName(name) ? statOrNull(at) : null;
+    if (stats === null) {
       names.push(name);
       continue;
     }
-    const inside = state.isDirectory() ? await readNames(at) : [];
+    const inside = stats.isDirectory() ? await readNames(at) : [];
     const otherName = inside.find((inner) =>
       !UNFINISHED_NAME.test(inner) || statOrNull(`${at}/${inner}`)?.isFile() === false
     );
-    if (otherName !== undefined || !state.isDirectory() && !state.isFile()) {
+    if (otherName !== undefined || !stats.isDirectory() && !stats.isFile()) {
       throw new Refusal(409, `${at}${otherName ? `/${otherName}` : ""} is no part of a transfer`);
     }
     // Each name is added by itself: a call takes only so many arguments.

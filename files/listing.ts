@@ -53,7 +53,7 @@ export interface ListOptions {
 export interface ListedDirectory {
   readonly path: string;
   /** The directory on the disk when it was found; `null` if there was no directory. */
-  readonly state: FileIdentity | null;
+  readonly identity: FileIdentity | null;
   /** The names of the path from the root of the list to the directory. */
   readonly names: readonly string[];
   /** The parent directory; `null` for the root of the list. */
@@ -62,8 +62,8 @@ export interface ListedDirectory {
 }
 
 /** Returns the root of a list. */
-export function rootOfList(path: string, state: BigIntStats | null): ListedDirectory {
-  return { names: [], path, above: null, modified: new Date(0), state };
+export function rootOfList(path: string, identity: BigIntStats | null): ListedDirectory {
+  return { names: [], path, above: null, modified: new Date(0), identity };
 }
 
 /**
@@ -82,7 +82,7 @@ export async function* readTree(
   yield* readBelow(options, rootOfList(path, statOrNull(path)));
 }
 
-/** Does {@linkcode readTree} for a directory whose state is known. */
+/** Does {@linkcode readTree} for a directory that the caller has looked up. */
 export async function* readBelow(
   options: ListOptions,
   first: ListedDirectory,
@@ -106,9 +106,9 @@ export async function* readBelow(
 }
 
 /** Reports whether the path of a directory still leads to the same directory. */
-function isInPlace({ path, state }: ListedDirectory): boolean {
+function isInPlace({ path, identity }: ListedDirectory): boolean {
   const info = infoOrNull(path);
-  return info !== null && info.isDirectory && state !== null && isSameFile(info, state);
+  return info !== null && info.isDirectory && identity !== null && isSameFile(info, identity);
 }
 
 /**
@@ -259,7 +259,7 @@ function describeEntry(context: EntryContext, name: string): FoundEntry | null {
       path,
       above: directory,
       modified,
-      state: info,
+      identity: info,
     };
     return { name, kind: "directory", size: 0, modified, directory: inner };
   } catch (error) {

@@ -115,7 +115,7 @@ export function isReservedAt(root: string, names: readonly string[]): boolean {
  */
 export function isReserved(directory: string, name: string, named?: FileIdentity): boolean {
   if (isReservedName(name)) return true;
-  const reservedState = statOrNull(reservedPath(directory));
-  const other = reservedState && (named ?? statOrNull(prefixOf(directory) + name));
-  return reservedState !== null && other !== null && isSameFile(reservedState, other);
+  const reservedStats = statOrNull(reservedPath(directory));
+  const other = reservedStats && (named ?? statOrNull(prefixOf(directory) + name));
+  return reservedStats !== null && other !== null && isSameFile(reservedStats, other);
 }

@@ -90,7 +90,7 @@ interface Destination {
 }
 
 /** A complete file that has a temporary name. */
-export type CompleteFile = Pick<TemporaryFile, "path" | "state" | "newMode" | "hasOwnMode">;
+export type CompleteFile = Pick<TemporaryFile, "path" | "info" | "newMode" | "hasOwnMode">;
 
 export interface NamingOptions {
   readonly condition?: Condition | undefined;
@@ -157,14 +157,14 @@ export class Root {
     let base = path;
     for (const name of names.slice(shared)) {
       path = prefixOf(path) + name;
-      const state = missing.length > 0 ? null : infoOrNull(path);
-      if (state?.isDirectory) {
+      const info = missing.length > 0 ? null : infoOrNull(path);
+      if (info?.isDirectory) {
         base = path;
         continue;
       }
-      if (state !== null) {
-        if (state.isSymlink) throw new Refusal(403, `${path} is a link`);
-        if (!isNamedLater || !state.isFile) throw new Refusal(409, `${path} is not a directory`);
+      if (info !== null) {
+        if (info.isSymlink) throw new Refusal(403, `${path} is a link`);
+        if (!isNamedLater || !info.isFile) throw new Refusal(409, `${path} is not a directory`);
       }
       missing.push(path);
     }
@@ -244,7 +244,7 @@ export class Root {
       isUnseen,
     });
     condition?.(existing);
-    checkIsAt(file.path, file.state);
+    checkIsAt(file.path, file.info);
     const isOwn = existing === null || file.hasOwnMode;
     const mode = isOwn ? file.newMode : Number(existing.mode);
     if (mode !== null) setMode(file.path, mode);
@@ -348,9 +348,9 @@ function reservedNameRefusal(): Refusal {
   return new Refusal(403, "the name is reserved");
 }
 
-/** Checks that a path still has the same file or directory, unless `state` is null. */
-function checkIsAt(path: string, state: FileIdentity | null): void {
-  if (state === null || isAt(path, state)) return;
+/** Checks that a path still leads to the same file or directory, unless `identity` is null. */
+function checkIsAt(path: string, identity: FileIdentity | null): void {
+  if (identity === null || isAt(path, identity)) return;
   throw inUseRefusal(`${path} was removed or replaced by another process at the same time`);
 }
 

@@ -29,8 +29,8 @@ import type { TreeResult } from "./options.ts";
  * - `"DIGEST_MISMATCH"`: The received content differs from the source.
  * - `"IN_USE"`: Another transfer to the same target is in progress.
  * - `"EXISTS"`: The target has another file of this name, and `replace` is false.
- * - `"TARGET_CHANGED"`: The file of the target changed after the call had read its state. The file
- *   is kept.
+ * - `"TARGET_CHANGED"`: The file of the target changed after the call had read its metadata. The
+ *   file is kept.
  * - `"IN_THE_WAY"`: The target has an entry of another kind with this name, or a file with the name
  *   of a parent directory.
  * - `"SAME_NAME"`: The disk of the target treats two names as one, for example because it ignores

@@ -76,7 +76,7 @@ async function answerWithFile(
   let isHandedOver = false;
   try {
     const { method, headers } = read.request;
-    const validators = makeValidators(file.state, file.checkedAt);
+    const validators = makeValidators(file.stats, file.checkedAt);
     const condition = checkConditions(headers, validators);
     if (condition === 412) return [412, "Precondition Failed", {}, null];
     if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
@@ -91,7 +91,7 @@ async function answerWithFile(
     const type = mime.getType(`/${path.at(-1)}`) ?? UNKNOWN_TYPE;
     const answerHeaders = {
       "content-type": type,
-      "file-stamp": fullStampOf(file.state),
+      "file-stamp": fullStampOf(file.stats),
       ...modeHeader(bitsOf(file.mode)),
       ...validatorHeaders(validators),
     };
@@ -189,9 +189,9 @@ export async function makeFileBody(
   // All bytes must be of the version that was opened. The check is synchronous: a look at an open
   // file takes far less time than a turn.
   const checkEnd = () => {
-    const state = fstatSync(handle.fd, { bigint: true });
-    if (isOverwritten(file.state, state)) throw overwrittenError(file);
-    if (hash === null || !isUnchanged(file.state, state)) return;
+    const currentStats = fstatSync(handle.fd, { bigint: true });
+    if (isOverwritten(file.stats, currentStats)) throw overwrittenError(file);
+    if (hash === null || !isUnchanged(file.stats, currentStats)) return;
     digests!.remember(file, hash.digest("hex"));
   };
   if (stop - start > SMALL_BYTES) {

@@ -148,9 +148,9 @@ class BundleReader {
       // Special files are not opened: opening a device can have effects.
       if (!seen.isFile) return 404;
       if (seen.size >= BUNDLED_BELOW_BYTES) return 413;
-      const state = readSmall(file, seen, this.#content);
-      if (state === null) return 409;
-      this.#addFile(path, state);
+      const stats = readSmall(file, seen, this.#content);
+      if (stats === null) return 409;
+      this.#addFile(path, stats);
       return null;
     } catch (error) {
       return this.#statusOf(error, [...this.#names, ...path]);
@@ -175,13 +175,13 @@ class BundleReader {
     return this.#directory.path;
   }
 
-  #addFile(path: readonly string[], state: BigIntStats): void {
-    const size = Number(state.size);
+  #addFile(path: readonly string[], stats: BigIntStats): void {
+    const size = Number(stats.size);
     const content = this.#content.subarray(0, size);
     const sha256 = sha256Of(content);
     this.#sizes.push({ path: [...this.#names, ...path], size });
-    const modified = new Date(Number(state.mtimeMs));
-    const bits = this.#hasModes ? bitsOf(state.mode) : null;
+    const modified = new Date(Number(stats.mtimeMs));
+    const bits = this.#hasModes ? bitsOf(stats.mode) : null;
     const mode = bits === null ? {} : { mode: formatMode(bits) };
     const record = { path, status: 200, size, modified, sha256, ...mode } as const;
     this.buffer.add(record, this.#hasContent ? content : EMPTY);

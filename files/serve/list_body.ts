@@ -38,10 +38,10 @@ export async function listBelow(
 ): Promise<ChunkedBodyIter | null> {
   try {
     const resolved = await resolvePath(root, names);
-    if (resolved === null || !resolved.state.isDirectory()) return null;
+    if (resolved === null || !resolved.stats.isDirectory()) return null;
     const { path } = resolved;
     const options = { root, path, timeSlice: new TimeSlice(), hasModes };
-    const first = rootOfList(path, resolved.state);
+    const first = rootOfList(path, resolved.stats);
     const batches = isTree ? treeTexts(options, first) : listTexts(options, first);
     const begin = batches.next();
     // Errors of the directory are found out now, while the response can still have another status.

@@ -20,7 +20,7 @@ import type { TemporaryFile } from "../../internal/disk/temporary.ts";
 import { openServedFile } from "./resolve_path.ts";
 import { fullStampOf, NO_STAMP, wantsNew } from "../conditions.ts";
 import { digestHeader, hashPrefix, newHash, wantsDigest } from "../digest.ts";
-import { type FileState, isOverwritten, isUnchanged } from "../file_pieces.ts";
+import { type FileStats, isOverwritten, isUnchanged } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { bitsOf, modeHeader, modeOfCopy, modeOfWritten } from "../modes.ts";
 import { notFoundRefusal, Refusal, refusalOf, unreadableRefusal } from "../refusal.ts";
@@ -231,7 +231,7 @@ async function openReused(
     throw error instanceof Refusal && error.status === 403 ? notFoundRefusal() : error;
   });
   if (file === null || file === "directory") throw notFoundRefusal();
-  const { handle, state } = file;
+  const { handle, stats } = file;
   const opened = new AsyncDisposableStack();
   opened.defer(() => handle.close());
   const makeReadError = (error?: unknown) => {
@@ -247,7 +247,7 @@ async function openReused(
       const signal = endOf(write, superseded);
       try {
         await copyPrefix(handle, temporary, { length, hash, signal, makeReadError });
-        if (isOverwritten(state, fstatSync(handle.fd, { bigint: true }))) throw makeReadError();
+        if (isOverwritten(stats, fstatSync(handle.fd, { bigint: true }))) throw makeReadError();
         return hash;
       } finally {
         // Windows replaces no file that is open.
@@ -259,7 +259,7 @@ async function openReused(
 }
 
 interface ExistingFile {
-  readonly state: FileState;
+  readonly stats: FileStats;
   readonly digest: string;
 }
 
@@ -294,7 +294,7 @@ async function findExistingFile(
   try {
     if (file.size !== length) return null;
     const digest = await digests.findOrCompute(file, endOf(write, superseded));
-    return digest === null ? null : { state: file.state, digest };
+    return digest === null ? null : { stats: file.stats, digest };
   } finally {
     await file.handle.close();
   }
@@ -307,14 +307,14 @@ async function findExistingFile(
  */
 async function confirmUpload(
   write: FileRequest,
-  { digest, state }: ExistingFile,
+  { digest, stats }: ExistingFile,
   { modified, mode }: UploadHeaders,
 ): Promise<ResponseTuple> {
   if ((modified !== null || mode !== null) && write.write !== "add") {
     await checkTrust(write.session);
     const { path, existing } = write.root.findFile(write.target.names);
     conditionOf(write)(existing);
-    if (existing === null || !isUnchanged(existing, state)) {
+    if (existing === null || !isUnchanged(existing, stats)) {
       throw new Refusal(409, `${path} changed meanwhile`, offsetHeader(0));
     }
     if (modified !== null) setModified(path, modified);

@@ -11,7 +11,7 @@ import {
   type PutRecord,
   type PutStatus,
 } from "../bundle.ts";
-import { stampOf, stampOfState } from "../conditions.ts";
+import { stampOf, stampOfStats } from "../conditions.ts";
 import { sha256Of } from "../digest.ts";
 import { isName, MAX_DEPTH } from "../file_name.ts";
 import { checkTrust, type FileRequest } from "./file_request.ts";
@@ -155,7 +155,7 @@ function conditionOf(
 ): Condition {
   const stamp = stampOf(size, modified);
   return (existing) => {
-    if (existing !== null && stampOfState(existing) === stamp) return;
+    if (existing !== null && stampOfStats(existing) === stamp) return;
     const problem = isAddOnly
       ? "the client has seen a file there, and files are only added"
       : "the file is not the one that the client has seen";

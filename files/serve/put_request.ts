@@ -177,7 +177,7 @@ function asResumable(upload: UploadHeaders): ResumableUpload {
 /**
  * Refuses a target that can't be written, before the body is read.
  *
- * @returns The state of the file that has the name.
+ * @returns The metadata of the existing file; `null` if the path does not exist.
  */
 export function checkDestination(
   { root, target, maxBytes }: FileRequest,

@@ -23,7 +23,7 @@ interface ResolvedPath {
   /** A path without links. */
   readonly path: string;
   /** The metadata of the file or directory at that path. */
-  readonly state: BigIntStats;
+  readonly stats: BigIntStats;
 }
 
 /**
@@ -42,7 +42,7 @@ export async function resolvePath(
     hasNoSymlink(root.pathOf(names.slice(0, -1)));
   if (!isAsNamed) return null;
   // Look up the kind before opening: opening a device can have effects.
-  return { path, state: await lstat(path, { bigint: true }) };
+  return { path, stats: await lstat(path, { bigint: true }) };
 }
 
 /**
@@ -56,8 +56,8 @@ export async function openServedFile(
 ): Promise<OpenFile | "directory" | null> {
   try {
     const resolved = await resolvePath(root, names);
-    if (resolved?.state.isDirectory()) return "directory";
-    return resolved?.state.isFile() ? await openAt(resolved.path) : null;
+    if (resolved?.stats.isDirectory()) return "directory";
+    return resolved?.stats.isFile() ? await openAt(resolved.path) : null;
   } catch (error) {
     return nullIfAbsent(root, error, names);
   }
@@ -69,9 +69,9 @@ async function openAt(path: string): Promise<OpenFile | null> {
   let file: OpenFile | null = null;
   try {
     const checkedAt = Date.now();
-    const state = await handle.stat({ bigint: true });
-    const { size, mode } = state;
-    if (state.isFile()) file = { handle, path, size: Number(size), mode, state, checkedAt };
+    const stats = await handle.stat({ bigint: true });
+    const { size, mode } = stats;
+    if (stats.isFile()) file = { handle, path, size: Number(size), mode, stats, checkedAt };
     return file;
   } finally {
     if (file === null) await handle.close();

@@ -56,20 +56,20 @@ export class UnfinishedFiles {
     // The clock may be set back.
     if (Math.abs(Date.now() - this.#sweptAt) >= HOUR) this.sweep();
     const { path } = this;
-    let state = statOrNull(path);
-    if (state === null) {
+    let stats = statOrNull(path);
+    if (stats === null) {
       try {
         mkdirSync(path, { mode: 0o700 });
       } catch (error) {
         // Another process was first.
         if (fileErrorCode(error) !== "EEXIST") throw error;
       }
-      state = lstatSync(path, { bigint: true });
+      stats = lstatSync(path, { bigint: true });
     }
-    if (!state.isDirectory()) {
+    if (!stats.isDirectory()) {
       throw new Refusal(403, `${path} is needed for unfinished files, and is not a directory`);
     }
-    if ((state.mode & 0o077n) === 0n) return;
+    if ((stats.mode & 0o077n) === 0n) return;
     try {
       chmodSync(path, 0o700);
     } catch {
@@ -234,9 +234,9 @@ export class UnfinishedFiles {
     for (const name of readdirSync(this.path)) {
       const path = `${this.path}/${name}`;
       if (!path.startsWith(prefix) || !UNFINISHED_NAME.test(name)) continue;
-      const state = statOrNull(path);
-      if (!state?.isFile()) continue;
-      listed.push({ path, size: Number(state.size), modified: Number(state.mtimeMs) });
+      const stats = statOrNull(path);
+      if (!stats?.isFile()) continue;
+      listed.push({ path, size: Number(stats.size), modified: Number(stats.mtimeMs) });
     }
     return listed;
   }
@@ -258,8 +258,8 @@ export class UnfinishedFiles {
 
 /** Returns the bytes of a part; 0 for a missing part. */
 export function partSize(part: string): number {
-  const state = statOrNull(part);
-  return state?.isFile() ? Number(state.size) : 0;
+  const stats = statOrNull(part);
+  return stats?.isFile() ? Number(stats.size) : 0;
 }
 
 /** The requests of this process that write to parts, by the path of the part. */

@@ -12,7 +12,7 @@ import { setMode, setModified } from "../../internal/disk/files.ts";
 import { fileErrorCode } from "../../internal/disk/names.ts";
 import { checkSpace, isDiskFull, type Shortage } from "../../internal/disk/space.ts";
 import { hashPrefix, newHash, WANT_SHA256 } from "../digest.ts";
-import { type FileState, isUnchanged, READ_FLAGS } from "../file_pieces.ts";
+import { type FileStats, isUnchanged, READ_FLAGS } from "../file_pieces.ts";
 import { receiveBody } from "../file_writer.ts";
 import { modeOfCopy } from "../modes.ts";
 import {
@@ -135,18 +135,18 @@ export interface LocalBasis {
 /**
  * Sets the time and the permission bits of a local file to those of its source.
  *
- * @param state The file as it was before it was compared.
+ * @param stats The file as it was before it was compared.
  * @returns False if the file was replaced or changed, or is of another user.
  */
 function adopt(
   path: string,
-  state: FileState,
+  stats: FileStats,
   modified: Date | null,
   source: number | null,
   modeMask: number | null,
 ): boolean {
   // Synchronous from this check on: no other code of this process runs.
-  if (!isUnchanged(state, lstatSync(path, { bigint: true }))) return false;
+  if (!isUnchanged(stats, lstatSync(path, { bigint: true }))) return false;
   try {
     if (modified !== null) setModified(path, modified);
     if (source !== null && modeMask !== null) setMode(path, modeOfCopy(source, modeMask));
@@ -278,8 +278,8 @@ class FileDownload {
     const opened = await open(file, READ_FLAGS).catch(() => null);
     if (opened === null) return null;
     await using _opened = { [Symbol.asyncDispose]: () => opened.close() };
-    const state = fstatSync(opened.fd, { bigint: true });
-    const total = Number(state.size);
+    const stats = fstatSync(opened.fd, { bigint: true });
+    const total = Number(stats.size);
     if (status !== 200 || headers["content-length"] !== total) return null;
     const [asked, hashed] = await Promise.allSettled([
       requestDigest(client, uri),
@@ -296,7 +296,7 @@ class FileDownload {
     if (hashed.value.digest("hex") !== sha256) return null;
     if (replace) {
       const mode = modes ? client.bitsFor(asked.value.mode) : null;
-      const isSame = adopt(file, state, this.#modifiedOf(asked.value), mode, part.modeMask);
+      const isSame = adopt(file, stats, this.#modifiedOf(asked.value), mode, part.modeMask);
       if (!isSame) return null;
     }
     return new ProgressMeter(settings, total, total).finish(sha256);

@@ -6,7 +6,7 @@ import type { Hash } from "node:crypto";
 import { EMPTY } from "../../internal/bytes.ts";
 import { pause } from "../../internal/pause.ts";
 import { DIGEST_KEY, hashOfText, hashPrefix, newHash } from "../digest.ts";
-import { type FileState, fileVersion, isSettled, isUnchanged, readPieces } from "../file_pieces.ts";
+import { type FileStats, fileVersion, isSettled, isUnchanged, readPieces } from "../file_pieces.ts";
 import { bitsOf } from "../modes.ts";
 import type { ProgressMeter } from "../options.ts";
 import { changedWhileCopiedError, type TransferError } from "../transfer_error.ts";
@@ -19,7 +19,7 @@ const HELD_BYTE_MILLISECONDS = 400;
 /**
  * A regular file that is sent only if all its bytes are of one version.
  *
- * If the state of the file has changed at the end, the file is read again. If both readings have
+ * If the metadata of the file has changed at the end, the file is read again. If both readings have
  * the same bytes, the file had these bytes between the readings. So a file may grow while it is
  * sent.
  *
@@ -38,8 +38,8 @@ export class SourceFile implements AsyncDisposable {
   readonly version: string;
   readonly #path: string;
   readonly #file: Deno.FsFile;
-  readonly #state: FileState;
-  /** The state of the file when it was opened. */
+  readonly #stats: FileStats;
+  /** The metadata of the file when it was opened. */
   readonly seen: FileSnapshot;
   /**
    * Whether the last change was so long before the file was opened that another change would show.
@@ -54,12 +54,12 @@ export class SourceFile implements AsyncDisposable {
   private constructor(path: string, file: Deno.FsFile, info: Deno.FileInfo, checkedAt: number) {
     this.#path = path;
     this.#file = file;
-    this.#state = stateOf(info);
+    this.#stats = statsOf(info);
     this.seen = { info, checkedAt };
-    this.isSettled = isSettled(this.#state, checkedAt);
+    this.isSettled = isSettled(this.#stats, checkedAt);
     this.size = info.size;
     this.mode = bitsOf(info.mode);
-    this.version = hashOfText(fileVersion(this.#state));
+    this.version = hashOfText(fileVersion(this.#stats));
   }
 
   static async open(path: string): Promise<SourceFile> {
@@ -165,7 +165,7 @@ export class SourceFile implements AsyncDisposable {
         hash.update(piece);
         position += piece.length;
         // The read began when the piece before had arrived, or later.
-        if (!isSettled(this.#state, checkedAt)) {
+        if (!isSettled(this.#stats, checkedAt)) {
           unsettled = { bytes: position, hash: hash.copy() };
         }
         checkedAt = Date.now();
@@ -188,7 +188,7 @@ export class SourceFile implements AsyncDisposable {
    * Checks that all bytes are of one version, and keeps their hash.
    *
    * @param hash The hash of all bytes of the file.
-   * @param unsettled The bytes that may have changed although the state of the file is the same.
+   * @param unsettled The bytes that may have changed without a change of the metadata.
    */
   async #check(
     hash: Hash,
@@ -204,10 +204,10 @@ export class SourceFile implements AsyncDisposable {
     if (this.#sha256 !== sha256) throw this.changedError();
   }
 
-  /** Whether the state of the file differs from its state when it was opened. */
+  /** Whether the metadata of the file has changed since the file was opened. */
   get hasChanged(): boolean {
     // Synchronously: the stat of an open file takes far less time than a tick of the event loop.
-    return !isUnchanged(this.#state, stateOf(this.#file.statSync()));
+    return !isUnchanged(this.#stats, statsOf(this.#file.statSync()));
   }
 
   changedError(): TransferError {
@@ -248,7 +248,7 @@ async function* yieldAfter(
   }
 }
 
-/** The state of a file of this device before it was read. */
+/** The metadata of a local file before the file was read. */
 export interface FileSnapshot {
   readonly info: Deno.FileInfo;
   /** The time when `info` was read, or just before, in milliseconds since 1970. */
@@ -263,10 +263,10 @@ export function isUnchangedSince(
   currentInfo: Deno.FileInfo,
   { info, checkedAt }: FileSnapshot,
 ): boolean {
-  const state = stateOf(info);
+  const stats = statsOf(info);
   // A time in the future comes from a clock that was wrong: a change since then would show.
-  const wouldShow = isSettled(state, checkedAt) || Date.now() < Number(info.ctime);
-  return wouldShow && isUnchanged(state, stateOf(currentInfo));
+  const wouldShow = isSettled(stats, checkedAt) || Date.now() < Number(info.ctime);
+  return wouldShow && isUnchanged(stats, statsOf(currentInfo));
 }
 
 function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): void {
@@ -278,7 +278,7 @@ function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): voi
   if (!isFile) throw notAllowedError("file", `${path} must be a regular file`);
 }
 
-function stateOf({ dev, ino, nlink, size, mtime, ctime }: Deno.FileInfo): FileState {
+function statsOf({ dev, ino, nlink, size, mtime, ctime }: Deno.FileInfo): FileStats {
   return {
     dev: BigInt(dev),
     ino: BigInt(ino ?? 0),

@@ -21,7 +21,7 @@ import { nameProblem } from "../../internal/disk/file_names.ts";
 import { dirname, realPath } from "../../internal/disk/paths.ts";
 import { TemporaryFile } from "../../internal/disk/temporary.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
-import { stampOf, stampOfState } from "../conditions.ts";
+import { stampOf, stampOfStats } from "../conditions.ts";
 import { hashOfText, sha256Of } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { openSmall } from "../file_pieces.ts";
@@ -80,7 +80,7 @@ interface VerifiedFile extends SmallFile {
 interface DeferredPart {
   readonly path: string;
   readonly mode: number | null;
-  readonly state: Deno.FileInfo;
+  readonly info: Deno.FileInfo;
 }
 
 export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> {
@@ -207,13 +207,13 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
         if (info.size > buffer.length) return { kind: "retry-single" };
         const read = openSmall(path, info, buffer);
         if (read === null) continue;
-        const { state, file } = read;
+        const { stats, file } = read;
         if (this.outbox === null) closeSync(file);
         else this.outbox.hold(node, { info, checkedAt }, () => closeSync(file));
         if (!this.#isFile(node)) return { kind: "failed", error: this.#replacedError(node) };
-        const bytes = buffer.subarray(0, Number(state.size));
-        const modified = new Date(Number(state.mtimeMs));
-        const mode = this.#settings.modes ? bitsOf(state.mode) : null;
+        const bytes = buffer.subarray(0, Number(stats.size));
+        const modified = new Date(Number(stats.mtimeMs));
+        const mode = this.#settings.modes ? bitsOf(stats.mode) : null;
         return { bytes, modified, mode, sha256: sha256Of(bytes) };
       }
       return { kind: "retry", error: changedWhileCopiedError(path) };
@@ -447,7 +447,7 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     const path = await this.#prepareSingle(task);
     const place = async (part: string, mode: number | null) => {
       if (group !== null) {
-        this.#deferredParts.set(task, { path: part, mode, state: Deno.lstatSync(part) });
+        this.#deferredParts.set(task, { path: part, mode, info: Deno.lstatSync(part) });
         // The part must survive a power failure after the deletion of what is in the way.
         await syncAllIfPossible([dirname(part)]);
         return false;
@@ -486,10 +486,10 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
   }
 
   async place(task: CopyTask): Promise<boolean> {
-    const { path, mode, state } = this.#deferredParts.get(task)!;
+    const { path, mode, info } = this.#deferredParts.get(task)!;
     // Another call may have taken the part.
-    if (!isAt(path, state)) return false;
-    await this.#place(task, path, mode, state);
+    if (!isAt(path, info)) return false;
+    await this.#place(task, path, mode, info);
     return true;
   }
 
@@ -498,14 +498,14 @@ export class LocalTree implements TreeSource<LocalFile>, TreeTarget<RemoteFile> 
     task: CopyTask,
     part: string,
     sourceMode: number | null,
-    state: Deno.FileInfo | null = null,
+    info: Deno.FileInfo | null = null,
   ): Promise<void> {
     const { node, condition } = task;
     const names = targetPath(task);
     const isListed = conditionOf(task);
     const file = {
       path: part,
-      state,
+      info,
       ...modeOfWritten(sourceMode, this.#findModeMask(dirname(part))),
     };
     // A new name that is a link would leave the part behind if the process is killed then.
@@ -620,7 +620,7 @@ function makeListedCondition({ path, kind, size, modified }: TreeNode): Conditio
     const isSame = existing === null ||
       (existing.isDirectory()
         ? kind === "directory"
-        : kind === "file" && stampOfState(existing) === stampOf(size, modified));
+        : kind === "file" && stampOfStats(existing) === stampOf(size, modified));
     if (isSame) return;
     throw new Refusal(412, `${quotePath(path)} changed meanwhile`);
   };

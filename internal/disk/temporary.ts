@@ -52,8 +52,8 @@ export class TemporaryFile implements Disposable {
   /** The path of the file until it is renamed. */
   readonly path: string;
   readonly file: Deno.FsFile;
-  /** The identity of the file; `null` if its path is random, so that no other file can have it. */
-  readonly state: Deno.FileInfo | null;
+  /** The metadata of the file; `null` if its path is random, so that no other file can have it. */
+  readonly info: Deno.FileInfo | null;
   readonly newMode: number | null;
   readonly hasOwnMode: boolean;
   readonly isLocked: boolean;
@@ -75,7 +75,7 @@ export class TemporaryFile implements Disposable {
     this.path = path;
     this.file = Deno.openSync(path, openOptions);
     try {
-      this.state = isIdentified ? this.file.statSync() : null;
+      this.info = isIdentified ? this.file.statSync() : null;
     } catch (error) {
       this.file.close();
       throw error;
@@ -121,7 +121,7 @@ export class TemporaryFile implements Disposable {
       temporary.isKept = true;
       try {
         // The process that had the lock may have renamed or removed the file before it unlocked it.
-        isLocked = await lock(temporary.file) && temporary.isInPlace && temporary.state!.isFile;
+        isLocked = await lock(temporary.file) && temporary.isInPlace && temporary.info!.isFile;
         if (!isLocked) continue;
         temporary.isKept = !isNew;
         return temporary;
@@ -177,7 +177,7 @@ export class TemporaryFile implements Disposable {
 
   /** Whether this file is still at its path. */
   get isInPlace(): boolean {
-    return this.state === null || isAt(this.path, this.state);
+    return this.info === null || isAt(this.path, this.info);
   }
 
   close(): void {

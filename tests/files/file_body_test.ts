@@ -11,7 +11,7 @@ import {
   WANT_SHA256,
 } from "@degu/internal/files/digest.ts";
 import {
-  type FileState,
+  type FileStats,
   isOverwritten,
   isUnchanged,
   readPieces,
@@ -279,10 +279,10 @@ Deno.test("a reader that stops early releases the file", async () => {
 Deno.test("a small file that has changed in the last two seconds is read twice, and has to be the same", async () => {
   await using tree = await makeTree();
   const path = `${tree.root}/file`;
-  const state = lstatSync(path, { bigint: true });
+  const stats = lstatSync(path, { bigint: true });
   const read = (age: number) => {
-    using _clock = patch(Date, "now", () => () => Number(state.ctimeMs) + age);
-    return readSmall(path, state, new Uint8Array(6)) !== null;
+    using _clock = patch(Date, "now", () => () => Number(stats.ctimeMs) + age);
+    return readSmall(path, stats, new Uint8Array(6)) !== null;
   };
   assertEquals([read(0), read(1999), read(2000)], [true, true, true]);
   using _differing = patch(Buffer, "compare", () => () => 1);
@@ -291,7 +291,7 @@ Deno.test("a small file that has changed in the last two seconds is read twice, 
 
 // When a file counts as changed since it was opened.
 
-const first: FileState = {
+const first: FileStats = {
   dev: 1n,
   ino: 2n,
   nlink: 1n,
@@ -300,7 +300,7 @@ const first: FileState = {
   ctimeNs: 1_000_000_000n,
 };
 
-const STATES: readonly (readonly [what: string, now: Partial<FileState>, overwritten: boolean])[] =
+const STATES: readonly (readonly [what: string, now: Partial<FileStats>, overwritten: boolean])[] =
   [
     ["nothing", {}, false],
     ["appended to", { size: 101n, mtimeNs: 2_000_000_000n, ctimeNs: 2_000_000_000n }, false],
@@ -510,15 +510,15 @@ Deno.test("hashing ends if its peer leaves, and has no result if the file change
 
 Deno.test("the cache of digests has a limit", () => {
   const known = new DigestCache();
-  const state = (ino: number) => ({
-    state: { dev: 1n, ino: BigInt(ino), nlink: 1n, size: 1n, mtimeNs: 0n, ctimeNs: 0n },
+  const openFile = (ino: number) => ({
+    stats: { dev: 1n, ino: BigInt(ino), nlink: 1n, size: 1n, mtimeNs: 0n, ctimeNs: 0n },
     checkedAt: Date.now(),
   });
-  for (let i = 0; i < 10_001; i++) known.remember(state(i), `${i}`);
-  assertEquals([known.find(state(0)), known.find(state(1))], [null, "1"]);
-  assertEquals(known.find(state(10_000)), "10000");
-  const young = { ...state(5), checkedAt: 1999 };
-  const other = { ...young, state: { ...young.state, size: 2n } };
+  for (let i = 0; i < 10_001; i++) known.remember(openFile(i), `${i}`);
+  assertEquals([known.find(openFile(0)), known.find(openFile(1))], [null, "1"]);
+  assertEquals(known.find(openFile(10_000)), "10000");
+  const young = { ...openFile(5), checkedAt: 1999 };
+  const other = { ...young, stats: { ...young.stats, size: 2n } };
   known.remember(other, "x");
   assertEquals(known.find(other), null);
   known.remember({ ...other, checkedAt: 2000 }, "x");
